@@ -1,0 +1,239 @@
+//! The error that brings the buffer back (B1).
+//!
+//! It owns what went wrong, what was lent, and how far it came. It decides nothing: operations make it, users take it
+//! apart or let `?` turn it into an [`io::Error`].
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// What an operation that lends a buffer answers with: its value beside the buffer, or the error with the buffer in it.
+///
+/// # Examples
+///
+/// ```
+/// use gimmal::buf::{BufError, BufResult};
+///
+/// fn first<'a>(result: BufResult<usize, &'a str>) -> &'a str {
+///     match result {
+///         Ok((n, buf)) => &buf[..n],
+///         Err(error) => error.into_buf(),
+///     }
+/// }
+/// assert_eq!(first(Ok((2, "abc"))), "ab");
+/// assert_eq!(first(Err(BufError::new(std::io::ErrorKind::NotFound.into(), "abc"))), "abc");
+/// ```
+pub type BufResult<T, B> = Result<(T, B), BufError<B>>;
+
+/// An error with the buffer in it that was lent to what failed.
+///
+/// `?` turns it into an [`io::Error`] and drops the buffer. A loop over several operations (`read_exact`, `write_all`)
+/// also says how many bytes were [`done`](BufError::done) before.
+///
+/// It prints as the `io::Error` does; that is its source also, so a report that prints the whole chain says it twice.
+///
+/// # Examples
+///
+/// ```
+/// use gimmal::buf::BufError;
+/// use std::io::{self, ErrorKind};
+///
+/// let error = BufError::new(ErrorKind::UnexpectedEof.into(), vec![1, 2, 3]).with_done(2);
+/// assert_eq!((error.kind(), error.done()), (ErrorKind::UnexpectedEof, 2));
+/// assert_eq!(error.to_string(), "unexpected end of file (after 2 bytes)");
+/// let (error, buf) = error.into_parts();
+/// assert_eq!((error.kind(), buf), (ErrorKind::UnexpectedEof, vec![1, 2, 3]));
+///
+/// fn lossy() -> io::Result<()> {
+///     Err(BufError::new(ErrorKind::NotFound.into(), "path"))?
+/// }
+/// assert_eq!(lossy().unwrap_err().kind(), ErrorKind::NotFound);
+/// ```
+pub struct BufError<B> {
+    error: io::Error,
+    buf: B,
+    done: usize,
+}
+
+impl<B> BufError<B> {
+    /// What went wrong before any byte was done, and the buffer.
+    pub fn new(error: io::Error, buf: B) -> BufError<B> {
+        BufError {
+            error,
+            buf,
+            done: 0,
+        }
+    }
+
+    /// The same, after `bytes` bytes were done.
+    #[must_use]
+    pub fn with_done(self, bytes: usize) -> BufError<B> {
+        BufError {
+            done: bytes,
+            ..self
+        }
+    }
+
+    /// What went wrong.
+    pub fn error(&self) -> &io::Error {
+        &self.error
+    }
+
+    /// The kind of what went wrong.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.error.kind()
+    }
+
+    /// How many bytes were read or written before it went wrong: 0, unless it was a loop over several operations.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// The buffer.
+    pub fn buf(&self) -> &B {
+        &self.buf
+    }
+
+    /// What went wrong, without the buffer.
+    pub fn into_error(self) -> io::Error {
+        self.error
+    }
+
+    /// The buffer, to be used again.
+    pub fn into_buf(self) -> B {
+        self.buf
+    }
+
+    /// Both.
+    pub fn into_parts(self) -> (io::Error, B) {
+        (self.error, self.buf)
+    }
+
+    /// The same error with another buffer made of this one: `error.map_buf(Slice::into_inner)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gimmal::buf::{BufError, IoBufMut, Slice};
+    ///
+    /// let part = Vec::from("abc").slice(1..2);
+    /// let error = BufError::new(std::io::ErrorKind::NotFound.into(), part);
+    /// assert_eq!(error.map_buf(Slice::into_inner).into_buf(), b"abc");
+    /// ```
+    #[must_use]
+    pub fn map_buf<C>(self, map: impl FnOnce(B) -> C) -> BufError<C> {
+        BufError {
+            error: self.error,
+            buf: map(self.buf),
+            done: self.done,
+        }
+    }
+}
+
+impl<B> From<BufError<B>> for io::Error {
+    fn from(error: BufError<B>) -> io::Error {
+        error.error
+    }
+}
+
+impl<B> fmt::Display for BufError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.done {
+            0 => write!(f, "{}", self.error),
+            1 => write!(f, "{} (after 1 byte)", self.error),
+            done => write!(f, "{} (after {done} bytes)", self.error),
+        }
+    }
+}
+
+// Not derived: it asks nothing of the buffer, and a page of bytes would hide the error.
+impl<B> fmt::Debug for BufError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufError")
+            .field("error", &self.error)
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
+}
+
+// The `io::Error` itself is the source, not its source: what it wraps is found only through `io::Error::get_ref`.
+impl<B> Error for BufError<B> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither `Debug` nor `Clone` nor `IoBuf`: the error asks nothing of what it carries.
+    struct Opaque(u8);
+
+    const ENOSPC: i32 = 28;
+
+    fn fails() -> BufResult<usize, Opaque> {
+        let error = io::Error::from_raw_os_error(ENOSPC);
+        Err(BufError::new(error, Opaque(5)).with_done(3))
+    }
+
+    #[test]
+    fn a_question_mark_takes_it_into_every_usual_error() {
+        fn io() -> io::Result<usize> {
+            Ok(fails()?.0)
+        }
+        fn boxed() -> Result<usize, Box<dyn Error>> {
+            Ok(fails()?.0)
+        }
+        fn boxed_send() -> Result<usize, Box<dyn Error + Send + Sync>> {
+            Ok(fails()?.0)
+        }
+        fn any() -> anyhow::Result<usize> {
+            Ok(fails()?.0)
+        }
+        fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+            error.source()?.downcast_ref::<io::Error>()?.raw_os_error()
+        }
+        assert_eq!(io().unwrap_err().raw_os_error(), Some(ENOSPC));
+        assert_eq!(errno(&*boxed().unwrap_err()), Some(ENOSPC));
+        assert_eq!(errno(&*boxed_send().unwrap_err()), Some(ENOSPC));
+        let error = any().unwrap_err();
+        let root = error.root_cause().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(root.raw_os_error(), Some(ENOSPC));
+        let carried = error.downcast::<BufError<Opaque>>().unwrap();
+        assert_eq!(carried.into_buf().0, 5);
+    }
+
+    #[test]
+    fn it_gives_back_each_of_its_parts() {
+        let error = || fails().err().unwrap();
+        assert_eq!(error().done(), 3);
+        assert_eq!(error().buf().0, 5);
+        assert_eq!(error().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(error().error().raw_os_error(), Some(ENOSPC));
+        assert_eq!(error().into_error().raw_os_error(), Some(ENOSPC));
+        let (inner, buf) = error().into_parts();
+        assert_eq!((inner.raw_os_error(), buf.0), (Some(ENOSPC), 5));
+        let mapped = error().map_buf(|buf| vec![buf.0]);
+        assert_eq!((mapped.done(), mapped.into_buf()), (3, vec![5]));
+    }
+
+    #[test]
+    fn it_prints_the_error_and_how_far_it_came() {
+        let text = |done| {
+            let error = io::Error::other("broken");
+            BufError::new(error, Opaque(5)).with_done(done).to_string()
+        };
+        assert_eq!(text(0), "broken");
+        assert_eq!(text(1), "broken (after 1 byte)");
+        assert_eq!(text(4096), "broken (after 4096 bytes)");
+        let debug = format!("{:?}", fails().err().unwrap());
+        assert!(debug.contains("28") && debug.contains("done: 3"), "{debug}");
+    }
+
+    #[test]
+    fn it_can_be_sent_and_shared_when_the_buffer_can() {
+        fn check<T: Send + Sync + 'static>() {}
+        check::<BufError<Vec<u8>>>();
+    }
+}

@@ -1,0 +1,236 @@
+//! Every sequence of events up to eight, against what the table of DESIGN allows.
+//!
+//! The events are those of the world: the kernel posts (with or without MORE), a future polls or is dropped, a cancel is
+//! asked for, an answer fails, a shutdown cancels. Which of them can happen at a moment is known from the outside alone:
+//! the kernel posts nothing after the last completion, and nobody polls what was dropped.
+
+use super::*;
+use std::cell::Cell;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Last,
+    More,
+    Poll,
+    Drop,
+    Cancel,
+    Missed,
+    Shutdown,
+}
+
+const EVENTS: [Event; 7] = [
+    Event::Last,
+    Event::More,
+    Event::Poll,
+    Event::Drop,
+    Event::Cancel,
+    Event::Missed,
+    Event::Shutdown,
+];
+
+/// What the outside knows, and counts.
+#[derive(Clone, Default, Debug)]
+struct World {
+    posted: i32,
+    handed_out: Vec<i32>,
+    disposed: Vec<i32>,
+    kernel_done: bool,
+    future_gone: bool,
+    row_free: bool,
+    asks: u32,
+    waker_kept: bool,
+}
+
+const MORE: u32 = 1 << 1;
+
+/// Applies the events; false if the last one cannot happen there.
+fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
+    struct Owners<'a>(&'a Cell<i32>);
+    impl Drop for Owners<'_> {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() - 1);
+        }
+    }
+    let owners = || {
+        live_owners.set(live_owners.get() + 1);
+        Owners(live_owners)
+    };
+    live_owners.set(0);
+    let mut world = World {
+        waker_kept: true,
+        ..World::default()
+    };
+    let mut life: Life<(), Owners> = Life::new(Some(()));
+    for event in events {
+        if world.row_free {
+            return false;
+        }
+        match event {
+            Event::Last | Event::More => {
+                if world.kernel_done {
+                    return false;
+                }
+                let more = *event == Event::More;
+                world.posted += 1;
+                world.kernel_done = !more;
+                let completion = Completion::new(world.posted, if more { MORE } else { 0 });
+                match life.complete(completion) {
+                    Landed::Wake { wake, ask_cancel } => {
+                        assert!(!world.future_gone, "only a future is woken");
+                        assert_eq!(wake.is_some(), world.waker_kept, "a waker is used once");
+                        assert!(!ask_cancel, "far from the limit");
+                        world.waker_kept = false;
+                    }
+                    Landed::Dispose { last } => {
+                        assert!(world.future_gone);
+                        assert_eq!(last, !more);
+                        let out = life.lend_owners().expect("an orphan has its owners");
+                        assert!(life.lend_owners().is_none(), "and has them once");
+                        world.disposed.push(world.posted);
+                        if last {
+                            drop(out);
+                            world.row_free = true;
+                        } else {
+                            life.return_owners(out);
+                        }
+                    }
+                }
+            }
+            Event::Poll => {
+                if world.future_gone {
+                    return false;
+                }
+                let (polled, replaced) = life.poll(|kept| {
+                    assert_eq!(kept.is_some(), world.waker_kept);
+                    kept.is_none().then_some(())
+                });
+                assert!(replaced.is_none());
+                match polled {
+                    Polled::Pending => {
+                        assert!(!world.kernel_done, "what is done is handed out");
+                        assert_eq!(world.handed_out.len() as i32, world.posted);
+                        world.waker_kept = true;
+                    }
+                    Polled::Item(item) => world.handed_out.push(item.raw()),
+                    Polled::Last { completion, asked } => {
+                        assert!(world.kernel_done);
+                        assert_eq!(asked, world.asks > 0);
+                        world.handed_out.push(completion.raw());
+                        world.row_free = true;
+                        world.future_gone = true;
+                    }
+                }
+            }
+            Event::Drop => {
+                if world.future_gone {
+                    return false;
+                }
+                world.future_gone = true;
+                let (duty, waker) = life.abandon(owners());
+                assert_eq!(waker.is_some(), world.waker_kept);
+                world.waker_kept = false;
+                let collected = match duty {
+                    Abandoned::Orphaned {
+                        ask_cancel,
+                        collected,
+                    } => {
+                        assert!(!world.kernel_done);
+                        assert_eq!(
+                            ask_cancel,
+                            world.asks == 0,
+                            "asked once, by whoever is first"
+                        );
+                        world.asks += u32::from(ask_cancel);
+                        assert_eq!(live_owners.get(), 1, "O1: the row keeps what was lent");
+                        collected
+                    }
+                    Abandoned::Ended {
+                        owners,
+                        mut collected,
+                        last,
+                    } => {
+                        assert!(world.kernel_done);
+                        collected.get_or_insert_default().push_back(last);
+                        drop(owners);
+                        world.row_free = true;
+                        collected
+                    }
+                };
+                for item in collected.into_iter().flat_map(|items| *items) {
+                    world.disposed.push(item.raw());
+                }
+            }
+            Event::Cancel | Event::Shutdown => {
+                let ask = life.ask_cancel();
+                assert_eq!(ask, !world.kernel_done && world.asks == 0);
+                world.asks += u32::from(ask);
+            }
+            Event::Missed => {
+                if world.asks == 0 {
+                    return false;
+                }
+                let again = life.cancel_missed();
+                assert_eq!(again.is_some(), !world.kernel_done);
+                if let Some(before) = again {
+                    assert_eq!(u32::from(before.count()), world.asks);
+                    world.asks += 1;
+                }
+            }
+        }
+        // O3, and nothing lost: each completion is handed out or disposed of, in order, once.
+        let mut seen = world.handed_out.clone();
+        seen.extend(&world.disposed);
+        assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+        if world.row_free {
+            assert!(world.kernel_done, "O1: a row outlives what the kernel has");
+            assert_eq!(
+                seen.len() as i32,
+                world.posted,
+                "every completion found its end"
+            );
+            assert_eq!(live_owners.get(), 0);
+        } else {
+            assert_eq!(live_owners.get(), i32::from(world.future_gone), "O1");
+            assert_eq!(life.is_in_flight(), !world.kernel_done);
+            assert_eq!(life.is_orphan(), world.future_gone);
+        }
+    }
+    true
+}
+
+#[test]
+fn every_sequence_of_eight_events_keeps_to_the_table() {
+    fn deeper(events: &mut Vec<Event>, live: &Cell<i32>, tried: &mut u32) {
+        for event in EVENTS {
+            events.push(event);
+            if play(events, live) {
+                *tried += 1;
+                if events.len() < 8 {
+                    deeper(events, live, tried);
+                }
+            }
+            events.pop();
+        }
+    }
+    let mut tried = 0;
+    deeper(&mut Vec::new(), &Cell::new(0), &mut tried);
+    println!("{tried} sequences");
+    assert!(tried > 400_000, "only {tried} sequences were tried");
+}
+
+#[test]
+fn what_is_collected_is_bounded() {
+    let mut life: Life<(), ()> = Life::new(Some(()));
+    let mut asked = 0;
+    for n in 0..COLLECTED_MAX + 10 {
+        match life.complete(Completion::new(n as i32, MORE)) {
+            Landed::Wake { ask_cancel, .. } => asked += usize::from(ask_cancel),
+            Landed::Dispose { .. } => panic!("its future is there"),
+        }
+    }
+    assert_eq!(asked, 1);
+    for n in 0..COLLECTED_MAX + 10 {
+        let (polled, _) = life.poll(|_| None);
+        assert_eq!(polled, Polled::Item(Completion::new(n as i32, MORE)));
+    }
+}

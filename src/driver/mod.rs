@@ -1,0 +1,572 @@
+//! The table of operations: what the runtime knows of each that is in flight.
+//!
+//! The driver puts entries into the ring, finds the row of each completion, and says whom to wake and what to dispose of.
+//! It never runs a user's code: wakers and owners go out to the caller (R1). What an operation goes through is told in
+//! [`life`](self::life).
+//!
+//! - **O1** What the kernel may read or write stays where it is, alive, until the last completion has been reaped.
+//! - **O2** Nothing that the kernel sees by address lies inside a row or a future.
+//! - **O3** A row is freed once: by the last completion of an orphan, or by the future that takes or drops its result.
+//! - **O6** Reaping needs no future to be polled.
+//! - **O7** A full submission queue is flushed; what does not fit even then waits in a backlog, in order.
+//!
+//! (The numbers are those of the design; O4 belongs to operations with provided buffers, O5 to `fs`, O8 and O9 to
+//! `runtime`.)
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod life;
+
+use crate::sys::{Answer, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
+use crate::table::{Key, Table};
+use life::{Abandoned, Landed, Life, Polled};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::io;
+use std::task::Waker;
+use std::time::Duration;
+
+/// The submission that polls the descriptor by which other threads wake this one.
+const WAKE: u64 = u64::MAX;
+
+/// Marks the user data of a request to cancel; the rest names the operation that it wants to stop. Indices of rows have
+/// 28 bits, so the bit is free.
+const CANCEL: u64 = 1 << 31;
+
+/// The wait before a cancel is asked for a third time; it doubles from ask to ask. The second goes out at once.
+const ASK_AGAIN_FIRST: Duration = Duration::from_millis(1);
+/// The longest wait between two asks, in doublings of the first: about a quarter of a second.
+const ASK_AGAIN_DOUBLINGS_MAX: u8 = 8;
+
+const POLL_MULTISHOT: u32 = 1;
+
+/// The owners of what an orphan lent to the kernel.
+pub(crate) trait Owners {
+    /// A completion that nobody waits for.
+    fn dispose(&mut self, completion: Completion);
+}
+
+struct Row {
+    life: Life<Waker, Box<dyn Owners>>,
+    kind: &'static str,
+    /// The plain descriptor that it works on.
+    fd: i32,
+    /// Closing is never asked to stop (C13).
+    stoppable: bool,
+    /// The task that polled it last, as bits of its name.
+    task: u64,
+    since_ns: u64,
+}
+
+/// What the table keeps of an operation beside its life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) kind: &'static str,
+    pub(crate) stoppable: bool,
+    pub(crate) task: u64,
+    pub(crate) since_ns: u64,
+}
+
+/// A row as a list of what is running shows it.
+#[derive(Debug)]
+pub(crate) struct RowView {
+    pub(crate) kind: &'static str,
+    pub(crate) task: u64,
+    pub(crate) since_ns: u64,
+    pub(crate) in_flight: bool,
+    pub(crate) orphan: bool,
+}
+
+/// A completion that nobody waits for: its owners are lent out by [`Driver::lend_owners`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Late {
+    pub(crate) key: Key,
+    pub(crate) completion: Completion,
+    pub(crate) last: bool,
+}
+
+/// What one reap brought.
+#[derive(Debug, Default)]
+pub(crate) struct Reaped {
+    pub(crate) woken: Vec<Waker>,
+    pub(crate) late: Vec<Late>,
+}
+
+/// Figures that only grow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) enters: u64,
+    pub(crate) submitted: u64,
+    pub(crate) completed: u64,
+    pub(crate) cancels_asked: u64,
+}
+
+/// What a dropped future leaves to do, outside of the borrow. The waker is only to be dropped.
+#[must_use]
+pub(crate) struct Dropped {
+    pub(crate) waker: Option<Waker>,
+    pub(crate) duty: DroppedDuty,
+}
+
+/// What is to be disposed of after a future was dropped.
+pub(crate) enum DroppedDuty {
+    /// Completions that an orphan had collected.
+    Items(Key, Vec<Completion>),
+    /// All that the kernel said; the owners are free after it.
+    Ended(Box<dyn Owners>, Vec<Completion>),
+}
+
+/// The operations of one runtime, over a ring.
+pub(crate) struct Driver<P> {
+    ring: P,
+    rows: Table<Row>,
+    in_flight: usize,
+    orphans: usize,
+    /// Entries that found no room (O7).
+    backlog: VecDeque<(Entry, u64, Answer)>,
+    /// Operations whose cancel failed in the reap that is under way.
+    missed: Vec<Key>,
+    /// Operations to ask again, and when.
+    again: BinaryHeap<Reverse<(Instant, u64)>>,
+    wake_fd: i32,
+    wake_armed: bool,
+    /// The ring is lost: every later turn says so.
+    lost: Option<io::Error>,
+    counts: Counts,
+}
+
+impl<P: Port> Driver<P> {
+    /// A driver over this ring, woken through `wake_fd`.
+    pub(crate) fn new(ring: P, wake_fd: i32) -> Driver<P> {
+        Driver {
+            ring,
+            rows: Table::new(),
+            in_flight: 0,
+            orphans: 0,
+            backlog: VecDeque::new(),
+            missed: Vec::new(),
+            again: BinaryHeap::new(),
+            wake_fd,
+            wake_armed: false,
+            lost: None,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.ring.now()
+    }
+
+    pub(crate) fn supports(&self, opcode: Opcode) -> bool {
+        self.ring.supports(opcode)
+    }
+
+    /// Hands an operation to the ring. What its entry points at is in place (O2), and stays (O1).
+    #[inline]
+    pub(crate) fn submit(&mut self, entry: &Entry, request: Request, waker: Option<Waker>) -> Key {
+        let key = self.rows.insert(Row {
+            life: Life::new(waker),
+            kind: request.kind,
+            fd: entry.plain_fd(),
+            stoppable: request.stoppable,
+            task: request.task,
+            since_ns: request.since_ns,
+        });
+        self.in_flight += 1;
+        self.push(entry, key.to_u64(), Answer::Always);
+        key
+    }
+
+    /// Looks at an operation for its future, of the task with that name. A waker that was replaced comes back to be
+    /// dropped. A foreign waker is cloned by the caller beforehand: that is a user's code.
+    #[inline]
+    pub(crate) fn poll(&mut self, key: Key, waker: &mut Option<Waker>, task: u64) -> Polled {
+        let Some(row) = self.rows.get_mut(key) else {
+            unreachable!("O3: a future owns its row until it has taken the result")
+        };
+        let (polled, replaced) = row.life.poll(|kept| match (kept, waker.as_ref()) {
+            (Some(kept), Some(new)) if kept.will_wake(new) => None,
+            _ => waker.take(),
+        });
+        match polled {
+            Polled::Pending => row.task = task,
+            Polled::Last { .. } => drop(self.rows.remove(key)),
+            Polled::Item(_) => {}
+        }
+        if replaced.is_some() {
+            *waker = replaced;
+        }
+        polled
+    }
+
+    /// The future of this operation is dropped; it leaves its owners here.
+    pub(crate) fn abandon(&mut self, key: Key, owners: Box<dyn Owners>) -> Dropped {
+        let Some(row) = self.rows.get_mut(key) else {
+            unreachable!("O3: a future owns its row until it is dropped")
+        };
+        let (abandoned, waker) = row.life.abandon(owners);
+        let duty = match abandoned {
+            Abandoned::Orphaned {
+                ask_cancel,
+                collected,
+            } => {
+                self.orphans += 1;
+                if ask_cancel && row.stoppable {
+                    self.push_cancel(key);
+                }
+                let items = collected.map(|items| Vec::from(*items));
+                DroppedDuty::Items(key, items.unwrap_or_default())
+            }
+            Abandoned::Ended {
+                owners,
+                collected,
+                last,
+            } => {
+                self.rows.remove(key);
+                let mut items = collected.map_or_else(Vec::new, |items| Vec::from(*items));
+                items.push(last);
+                DroppedDuty::Ended(owners, items)
+            }
+        };
+        Dropped { waker, duty }
+    }
+
+    /// The owners of an orphan, to dispose of a completion. After the last one the row is free.
+    pub(crate) fn lend_owners(&mut self, key: Key, last: bool) -> Box<dyn Owners> {
+        let owners = self
+            .rows
+            .get_mut(key)
+            .and_then(|row| row.life.lend_owners());
+        if last {
+            self.rows.remove(key);
+        }
+        match owners {
+            Some(owners) => owners,
+            None => unreachable!("O1: an orphan has its owners until its last completion"),
+        }
+    }
+
+    /// The kernel still has the operation: its owners come back.
+    pub(crate) fn return_owners(&mut self, key: Key, owners: Box<dyn Owners>) {
+        match self.rows.get_mut(key) {
+            Some(row) => row.life.return_owners(owners),
+            None => unreachable!("O3: an orphan's row is there until its last completion"),
+        }
+    }
+
+    /// Asks the kernel to stop this operation, if it has it and was not asked before.
+    pub(crate) fn ask_cancel(&mut self, key: Key) {
+        let row = self.rows.get_mut(key);
+        if row.is_some_and(|row| row.stoppable && row.life.ask_cancel()) {
+            self.push_cancel(key);
+        }
+    }
+
+    /// Asks the kernel to stop everything on this descriptor (C13).
+    pub(crate) fn cancel_on(&mut self, fd: i32) {
+        let on_it = self.rows.iter().filter(|(_, row)| row.fd == fd);
+        let keys: Vec<Key> = on_it.map(|(key, _)| key).collect();
+        for key in keys {
+            self.ask_cancel(key);
+        }
+    }
+
+    /// Asks the kernel to stop everything that it has, the poll for wakes included (O8).
+    pub(crate) fn cancel_all(&mut self) {
+        let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.ask_cancel(key);
+        }
+        if self.wake_armed {
+            self.wake_fd = -1;
+            // No row has generation zero, so this names none.
+            self.push(&cancel_entry(WAKE), CANCEL, Answer::OnFailure);
+        }
+    }
+
+    fn push_cancel(&mut self, key: Key) {
+        self.counts.cancels_asked += 1;
+        let target = key.to_u64();
+        self.push(&cancel_entry(target), target | CANCEL, Answer::OnFailure);
+    }
+
+    #[inline]
+    fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) {
+        self.counts.submitted += 1;
+        if self.backlog.is_empty() && self.ring.push(entry, user_data, answer).is_ok() {
+            return;
+        }
+        self.push_slowly(entry, user_data, answer);
+    }
+
+    /// The queue is full: flush it, once. What does not fit even then goes into the backlog (O7).
+    #[cold]
+    fn push_slowly(&mut self, entry: &Entry, user_data: u64, answer: Answer) {
+        if self.backlog.is_empty() {
+            self.enter(Wait::Submit);
+            if self.ring.push(entry, user_data, answer).is_ok() {
+                return;
+            }
+        }
+        self.backlog.push_back((*entry, user_data, answer));
+    }
+
+    fn enter(&mut self, wait: Wait) {
+        self.counts.enters += 1;
+        if let Err(error) = self.ring.enter(wait) {
+            self.lost.get_or_insert(error);
+        }
+    }
+
+    fn flush_backlog(&mut self) {
+        while let Some((entry, user_data, answer)) = self.backlog.front() {
+            if self.ring.push(entry, *user_data, *answer).is_ok() {
+                self.backlog.pop_front();
+                continue;
+            }
+            let before = self.ring.queued();
+            self.enter(Wait::Submit);
+            if self.ring.queued() == before {
+                return;
+            }
+        }
+    }
+
+    /// Whether a turn that does not wait has any reason to look at the ring.
+    #[inline]
+    pub(crate) fn needs_turn(&mut self) -> bool {
+        self.ring.queued() > 0
+            || !self.backlog.is_empty()
+            || !self.again.is_empty()
+            || self.ring.has_work()
+    }
+
+    /// The next moment at which this table wants to be looked at.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.again.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Submits what is queued, waits as told, and brings the completions in. An error means that the ring is lost.
+    pub(crate) fn turn(&mut self, wait: Wait, reaped: &mut Reaped) -> io::Result<()> {
+        if !self.again.is_empty() {
+            self.ask_again();
+        }
+        if !self.wake_armed && self.wake_fd >= 0 {
+            self.arm_wake();
+        }
+        self.flush_backlog();
+        // Without room for the backlog, waiting is for completions that make room.
+        self.enter(wait);
+        self.reap(reaped);
+        match self.lost.take() {
+            Some(error) => {
+                self.lost = Some(io::Error::from(error.kind()));
+                Err(error)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn reap(&mut self, reaped: &mut Reaped) {
+        let Driver {
+            ring,
+            rows,
+            in_flight,
+            orphans,
+            missed,
+            wake_armed,
+            counts,
+            ..
+        } = self;
+        let mut limit_reached = Vec::new();
+        ring.reap(
+            |Cqe {
+                 user_data,
+                 completion,
+             }| {
+                if user_data & CANCEL != 0 {
+                    if user_data == WAKE {
+                        *wake_armed = completion.has_more();
+                    } else if completion.raw() < 0 {
+                        missed.push(Key::from_u64(user_data & !CANCEL));
+                    }
+                    return;
+                }
+                let key = Key::from_u64(user_data);
+                let Some(row) = rows.get_mut(key) else {
+                    unreachable!("O3: a row is there until its last completion")
+                };
+                if !completion.has_more() {
+                    counts.completed += 1;
+                    *in_flight -= 1;
+                }
+                match row.life.complete(completion) {
+                    Landed::Wake { wake, ask_cancel } => {
+                        reaped.woken.extend(wake);
+                        if ask_cancel {
+                            limit_reached.push(key);
+                        }
+                    }
+                    Landed::Dispose { last } => {
+                        *orphans -= usize::from(last);
+                        reaped.late.push(Late {
+                            key,
+                            completion,
+                            last,
+                        });
+                    }
+                }
+            },
+        );
+        for key in limit_reached {
+            self.push_cancel(key);
+        }
+        if !self.missed.is_empty() {
+            self.schedule_missed();
+        }
+    }
+
+    /// One ask is not enough: about one receive in a thousand that a kernel worker had taken stayed parked after the
+    /// answer EALREADY (measured on 6.18). Each that is still in flight is asked again: in the next turn, then after
+    /// growing pauses.
+    #[cold]
+    fn schedule_missed(&mut self) {
+        let now = self.ring.now();
+        for key in std::mem::take(&mut self.missed) {
+            let Some(row) = self.rows.get_mut(key) else {
+                continue;
+            };
+            if let Some(asks) = row.life.cancel_missed() {
+                let pause = match asks.count() {
+                    0 | 1 => Duration::ZERO,
+                    n => ASK_AGAIN_FIRST * (1 << (n - 2).min(ASK_AGAIN_DOUBLINGS_MAX)),
+                };
+                self.again.push(Reverse((now + pause, key.to_u64())));
+            }
+        }
+    }
+
+    fn ask_again(&mut self) {
+        let now = self.ring.now();
+        while let Some(Reverse((due, bits))) = self.again.peek().copied() {
+            if due > now {
+                return;
+            }
+            self.again.pop();
+            let key = Key::from_u64(bits);
+            if self
+                .rows
+                .get(key)
+                .is_some_and(|row| row.life.is_in_flight())
+            {
+                self.push_cancel(key);
+            }
+        }
+    }
+
+    /// Polls the descriptor that other threads signal. The poll stays armed: each write to an eventfd is an edge.
+    fn arm_wake(&mut self) {
+        self.wake_armed = true;
+        let entry = Entry::new(Opcode::POLL_ADD)
+            .fd(self.wake_fd)
+            .len(POLL_MULTISHOT)
+            .op_flags(poll_mask(libc::POLLIN as u32));
+        self.push(&entry, WAKE, Answer::Always);
+    }
+
+    /// Whether the kernel has this one. Its row is there: whoever asks owns it.
+    pub(crate) fn is_in_flight(&self, key: Key) -> bool {
+        self.rows
+            .get(key)
+            .is_some_and(|row| row.life.is_in_flight())
+    }
+
+    /// Whether completions are there, or only to be fetched.
+    #[inline]
+    pub(crate) fn has_work(&mut self) -> bool {
+        self.ring.has_work()
+    }
+
+    /// Operations that the kernel has.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Operations that the kernel has and nobody waits for.
+    pub(crate) fn orphans(&self) -> usize {
+        self.orphans
+    }
+
+    /// Rows: operations in flight, and results that nobody has looked at yet.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the kernel has nothing of this driver any more, and owes it nothing.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.in_flight == 0 && !self.wake_armed
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = RowView> {
+        self.rows.iter().map(|(_, row)| RowView {
+            kind: row.kind,
+            task: row.task,
+            since_ns: row.since_ns,
+            in_flight: row.life.is_in_flight(),
+            orphan: row.life.is_orphan(),
+        })
+    }
+
+    /// Whether the kernel has given the ring up.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// The runtime ends with these in flight. Their owners are never freed: the kernel may still write into what they
+    /// own (O8). Says how many, and of which kinds.
+    pub(crate) fn leak(&mut self) -> Vec<&'static str> {
+        let keys: Vec<Key> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.life.is_in_flight())
+            .map(|(key, _)| key)
+            .collect();
+        let mut kinds = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Some(row) = self.rows.get_mut(key) {
+                kinds.push(row.kind);
+                std::mem::forget(row.life.lend_owners());
+            }
+        }
+        kinds
+    }
+}
+
+fn cancel_entry(target: u64) -> Entry {
+    Entry::new(Opcode::ASYNC_CANCEL).addr(std::ptr::without_provenance::<u8>(target as usize))
+}
+
+/// The kernel reads the events of a poll as two 16-bit words, the lower first, on every machine.
+fn poll_mask(events: u32) -> u32 {
+    if cfg!(target_endian = "big") {
+        events.rotate_left(16)
+    } else {
+        events
+    }
+}
+
+impl<P: fmt::Debug> fmt::Debug for Driver<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("ring", &self.ring)
+            .field("in_flight", &self.in_flight)
+            .field("orphans", &self.orphans)
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}

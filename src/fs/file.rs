@@ -1,0 +1,559 @@
+//! An open file.
+
+use super::OpenOptions;
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
+use crate::op::{Close, Op, Read, ReadVectored, SharedFd, Sync, Write, WriteVectored};
+use crate::runtime;
+use crate::sys::Descriptor;
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// At the cursor of the file.
+const CURSOR: u64 = u64::MAX;
+
+/// The least that `read_to_end` makes room for.
+const GROWTH_MIN: usize = 32;
+/// The most that one read of `read_to_end` asks for, where nothing says how much there is.
+const GROWTH_MAX: usize = 4 << 20;
+
+/// An open file, or anything else that is read and written like one: a pipe, a terminal, a device.
+///
+/// Its methods take `&self`, and several operations may be in flight at once. Dropping it closes it, as soon as no
+/// operation works on it any more; [`close`](File::close) also says whether that went well.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+///     let (n, buffer) = file.read_at(vec![0; 9], 0).await?;
+///     assert_eq!(&buffer[..n], b"[package]");
+///     file.close().await
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct File {
+    fd: SharedFd,
+}
+
+impl File {
+    pub(super) fn from_shared(fd: SharedFd) -> File {
+        File { fd }
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`OpenOptions::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A file that the kernel still opens after the wait was dropped is closed (`tests/operations.rs`).
+    pub async fn open(path: impl AsRef<Path>) -> io::Result<File> {
+        OpenOptions::new().read(true).open(path).await
+    }
+
+    /// Opens a file for writing, creates it if it is not there, and cuts it to length zero if it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`OpenOptions::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A file that the kernel still opens after the wait was dropped is closed; it may have been created or cut
+    /// (`tests/operations.rs`).
+    pub async fn create(path: impl AsRef<Path>) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)
+            .await
+    }
+
+    /// The descriptor, to be held by operations of your own.
+    #[must_use]
+    pub fn shared_fd(&self) -> SharedFd {
+        self.fd.clone()
+    }
+
+    /// Reads at an offset in bytes, into the whole capacity of the buffer, and sets its length to what was read. Gives the
+    /// number of bytes, which is zero at the end of the file, and the buffer: `pread(2)`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+    ///     let (n, buffer) = file.read_at(Vec::with_capacity(4096), 1).await?;
+    ///     assert_eq!(&buffer[..7], b"package");
+    ///     assert_eq!(n, buffer.len());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a buffer of capacity zero; what the kernel says; [`Canceled`](crate::Canceled). The buffer is in
+    /// the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// A wait that is dropped loses the buffer and nothing else; it is freed when the kernel is done with it
+    /// (`tests/operations.rs`).
+    #[inline]
+    pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<Read<B>> {
+        Read::new(self.fd.clone(), buf, offset)
+    }
+
+    /// Writes at an offset in bytes. Gives the number of bytes, which may be less than the buffer holds, and the buffer:
+    /// `pwrite(2)`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; [`Canceled`](crate::Canceled). The buffer is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
+    #[inline]
+    pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<Write<B>> {
+        Write::new(self.fd.clone(), buf, offset)
+    }
+
+    /// Reads at the cursor, and moves it on: `read(2)`. Otherwise as [`read_at`](File::read_at).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_at`](File::read_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// A wait that is dropped may have moved the cursor, and then lost what was read (`tests/operations.rs`). A wait that
+    /// was cancelled has not.
+    #[inline]
+    pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
+        Read::new(self.fd.clone(), buf, CURSOR)
+    }
+
+    /// Writes at the cursor, and moves it on: `write(2)`. Otherwise as [`write_at`](File::write_at).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_at`](File::write_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
+    #[inline]
+    pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
+        Write::new(self.fd.clone(), buf, CURSOR)
+    }
+
+    /// Reads at an offset into several buffers, one after the other: `preadv(2)`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+    ///     let (n, (a, b)) = file.read_vectored_at((vec![0; 3], vec![0; 6]), 0).await?;
+    ///     assert_eq!((n, &a[..], &b[..]), (9, &b"[pa"[..], &b"ckage]"[..]));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_at`](File::read_at), and `InvalidInput` for more than 1024 buffers.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_at`](File::read_at) (`tests/operations.rs`).
+    pub fn read_vectored_at<B: IoBufsMut>(&self, bufs: B, offset: u64) -> Op<ReadVectored<B>> {
+        ReadVectored::new(self.fd.clone(), bufs, offset)
+    }
+
+    /// Writes at an offset from several buffers, one after the other: `pwritev(2)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_at`](File::write_at), and `InvalidInput` for more than 1024 buffers.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write_at`](File::write_at) (`tests/operations.rs`).
+    pub fn write_vectored_at<B: IoBufs>(&self, bufs: B, offset: u64) -> Op<WriteVectored<B>> {
+        WriteVectored::new(self.fd.clone(), bufs, offset)
+    }
+
+    /// Reads at the cursor into several buffers: `readv(2)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_vectored_at`](File::read_vectored_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read`](File::read) (`tests/operations.rs`).
+    pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<ReadVectored<B>> {
+        ReadVectored::new(self.fd.clone(), bufs, CURSOR)
+    }
+
+    /// Writes at the cursor from several buffers: `writev(2)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_vectored_at`](File::write_vectored_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write`](File::write) (`tests/operations.rs`).
+    pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<WriteVectored<B>> {
+        WriteVectored::new(self.fd.clone(), bufs, CURSOR)
+    }
+
+    /// Reads `len` bytes at an offset into the start of the buffer, and sets its length to that.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+    ///     let buffer = file.read_exact_at(Vec::with_capacity(64), 9, 0).await?;
+    ///     assert_eq!(buffer, b"[package]");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if the file ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
+    /// [`read_at`](File::read_at). The error holds the buffer, and how many bytes were read: they are at its start.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_at`](File::read_at) (`tests/operations.rs`).
+    pub async fn read_exact_at<B: IoBufMut>(
+        &self,
+        buf: B,
+        len: usize,
+        offset: u64,
+    ) -> Result<B, BufError<B>> {
+        self.read_exact_from(buf, len, Some(offset)).await
+    }
+
+    /// Reads `len` bytes at the cursor into the start of the buffer, and sets its length to that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_exact_at`](File::read_exact_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read`](File::read) (`tests/operations.rs`).
+    pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
+        self.read_exact_from(buf, len, None).await
+    }
+
+    async fn read_exact_from<B: IoBufMut>(
+        &self,
+        mut buf: B,
+        len: usize,
+        offset: Option<u64>,
+    ) -> Result<B, BufError<B>> {
+        if len > buf.io_capacity() {
+            let what = format!(
+                "read of {len} bytes into a buffer of capacity {}",
+                buf.io_capacity()
+            );
+            let error = io::Error::new(io::ErrorKind::InvalidInput, what);
+            return Err(BufError::new(error, buf));
+        }
+        let mut done = 0;
+        while done < len {
+            let read = Read::part(self.fd.clone(), buf, done..len, place(offset, done));
+            match read.await {
+                Ok((0, back)) => {
+                    let what = format!("the file ended {} bytes early", len - done);
+                    let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
+                    return Err(BufError::new(error, back).with_done(done));
+                }
+                Ok((n, back)) => {
+                    done += n;
+                    buf = back;
+                }
+                Err(error) => buf = retry(error, done)?,
+            }
+        }
+        if len == 0 {
+            // SAFETY: nothing needs to be initialised for a length of zero.
+            unsafe { buf.set_io_len(0) };
+        }
+        Ok(buf)
+    }
+
+    /// Writes all that the buffer holds at an offset.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("file");
+    /// gimmal::run(async {
+    ///     let file = gimmal::fs::File::create(&path).await?;
+    ///     file.write_all_at("hello", 0).await?;
+    ///     file.sync_all().await
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WriteZero` if the kernel takes nothing more; those of [`write_at`](File::write_at). The error holds the buffer, and
+    /// how many bytes were written.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write_at`](File::write_at) (`tests/operations.rs`).
+    pub async fn write_all_at<B: IoBuf>(&self, buf: B, offset: u64) -> Result<B, BufError<B>> {
+        self.write_all_from(buf, Some(offset)).await
+    }
+
+    /// Writes all that the buffer holds at the cursor.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_all_at`](File::write_all_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write`](File::write) (`tests/operations.rs`).
+    pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
+        self.write_all_from(buf, None).await
+    }
+
+    async fn write_all_from<B: IoBuf>(
+        &self,
+        mut buf: B,
+        offset: Option<u64>,
+    ) -> Result<B, BufError<B>> {
+        let len = buf.io_len();
+        let mut done = 0;
+        while done < len {
+            let write = Write::part(self.fd.clone(), buf, done..len, place(offset, done));
+            match write.await {
+                Ok((0, back)) => {
+                    let error = io::Error::new(
+                        io::ErrorKind::WriteZero,
+                        "the kernel took none of the bytes",
+                    );
+                    return Err(BufError::new(error, back).with_done(done));
+                }
+                Ok((n, back)) => {
+                    done += n;
+                    buf = back;
+                }
+                Err(error) => buf = retry(error, done)?,
+            }
+        }
+        Ok(buf)
+    }
+
+    /// Reads from the cursor to the end, appends it to the buffer, and gives the number of bytes read.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+    ///     let (n, text) = file.read_to_end(b"# copy\n".to_vec()).await?;
+    ///     assert_eq!(text.len(), n + 7);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; [`Canceled`](crate::Canceled); `OutOfMemory` if the buffer cannot grow. The error holds the
+    /// buffer with all that was read until then, and how many bytes that were.
+    ///
+    /// # Cancel safety
+    ///
+    /// A wait that is dropped loses the buffer, and with it what was read (`tests/operations.rs`).
+    pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
+        self.read_to_end_from(buf, None).await
+    }
+
+    /// As [`read_to_end`](File::read_to_end), from an offset if there is one. Not until a read of nothing is it the end:
+    /// files in `/proc` give less than asked for, and any file may grow or shrink meanwhile.
+    pub(super) async fn read_to_end_from(
+        &self,
+        mut buf: Vec<u8>,
+        offset: Option<u64>,
+    ) -> BufResult<usize, Vec<u8>> {
+        let start = buf.len();
+        loop {
+            let done = buf.len() - start;
+            if buf.len() == buf.capacity()
+                && let Err(error) = self.make_room(&mut buf, offset.map(|at| at + done as u64))
+            {
+                return Err(BufError::new(error, buf).with_done(done));
+            }
+            let part = part_to_fill(&buf);
+            let read = Read::part(self.fd.clone(), buf, part, place(offset, done));
+            match read.await {
+                Ok((0, back)) => return Ok((done, back)),
+                Ok((_, back)) => buf = back,
+                Err(error) => buf = retry(error, done)?,
+            }
+        }
+    }
+
+    /// Makes room for what is left of a file whose size is known, and a byte more, which is where its end is met; else
+    /// doubles. The size is asked for by a plain `fstat`, which looks at memory only: STATX in the ring goes to a worker.
+    fn make_room(&self, buf: &mut Vec<u8>, at: Option<u64>) -> io::Result<()> {
+        let size = self
+            .fd
+            .descriptor()
+            .with_std(|file| file.metadata())
+            .map_or(0, |metadata| metadata.len());
+        let left = at.and_then(|at| size.checked_sub(at)).unwrap_or(0);
+        let wanted = usize::try_from(left.saturating_add(1)).unwrap_or(usize::MAX);
+        let growth = wanted.max(buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX));
+        buf.try_reserve(growth)
+            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
+    }
+
+    /// Brings data and metadata to the disk: `fsync(2)`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: an error that an earlier write met on its way to the disk, too.
+    ///
+    /// # Cancel safety
+    ///
+    /// What has reached the disk when the wait is dropped is unknown (`tests/operations.rs`).
+    pub fn sync_all(&self) -> Op<Sync> {
+        Sync::new(self.fd.clone(), false)
+    }
+
+    /// Brings data to the disk, and the metadata that reading it back needs: `fdatasync(2)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sync_all`](File::sync_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`sync_all`](File::sync_all) (`tests/operations.rs`).
+    pub fn sync_data(&self) -> Op<Sync> {
+        Sync::new(self.fd.clone(), true)
+    }
+
+    /// Closes the file, and says whether that went well. Operations that are still at work on it are asked to stop and
+    /// waited for.
+    ///
+    /// # Errors
+    ///
+    /// What `close(2)` says. The descriptor is gone even then.
+    ///
+    /// # Cancel safety
+    ///
+    /// The file closes in any case: when the wait is dropped, the last operation at work on it closes it
+    /// (`tests/operations.rs`).
+    pub async fn close(self) -> io::Result<()> {
+        let mut fd = self.fd;
+        loop {
+            fd = match fd.try_unwrap() {
+                Ok(descriptor) => return Close::new(descriptor).await,
+                Err(shared) => shared,
+            };
+            runtime::with(|core| core.cancel_on(fd.as_raw_fd()));
+            poll_fn(|context| fd.poll_last(context)).await;
+        }
+    }
+
+    /// A second file over the same open file description: `dup(2)`. The two share the cursor.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn try_clone(&self) -> io::Result<File> {
+        let descriptor = self.fd.descriptor().try_clone()?;
+        Ok(File::from_shared(SharedFd::new(descriptor)))
+    }
+
+    /// A file of std over the same descriptor.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` while an operation works on it, also one whose future was dropped. The file is in the error.
+    pub fn into_std(self) -> Result<std::fs::File, BufError<File>> {
+        match self.fd.try_unwrap() {
+            Ok(descriptor) => Ok(descriptor.into_owned().into()),
+            Err(fd) => {
+                let error = io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "an operation is still at work on the file",
+                );
+                Err(BufError::new(error, File { fd }))
+            }
+        }
+    }
+
+    /// A file over an open file of std, or over anything else that is read and written like one.
+    #[must_use]
+    pub fn from_std(file: std::fs::File) -> File {
+        File::from(OwnedFd::from(file))
+    }
+}
+
+impl From<OwnedFd> for File {
+    fn from(fd: OwnedFd) -> File {
+        File::from_shared(SharedFd::new(Descriptor::from(fd)))
+    }
+}
+
+impl From<std::fs::File> for File {
+    fn from(file: std::fs::File) -> File {
+        File::from_std(file)
+    }
+}
+
+impl AsRawFd for File {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.descriptor().borrowed()
+    }
+}
+
+/// Where the next part of a loop goes.
+fn place(offset: Option<u64>, done: usize) -> u64 {
+    match offset {
+        Some(offset) => offset + done as u64,
+        None => CURSOR,
+    }
+}
+
+fn part_to_fill(buf: &Vec<u8>) -> Range<usize> {
+    buf.len()..buf.capacity()
+}
+
+/// A signal that interrupted one part of a loop is no reason to end it, as in std.
+fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>> {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return Ok(error.into_buf());
+    }
+    Err(error.with_done(done))
+}

@@ -1,0 +1,152 @@
+//! How a file is opened.
+
+use super::{File, at_path, c_path};
+use crate::op::OpenAt;
+use std::io;
+use std::path::Path;
+
+/// How a file is opened: [`std::fs::OpenOptions`], with the extensions of Unix.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("log");
+/// gimmal::run(async {
+///     let file = gimmal::fs::OpenOptions::new().append(true).create(true).open(&path).await?;
+///     file.write_all("one more line\n").await?;
+///     file.close().await
+/// })
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    append: bool,
+    truncate: bool,
+    create: bool,
+    create_new: bool,
+    mode: u32,
+    custom_flags: i32,
+}
+
+impl Default for OpenOptions {
+    fn default() -> OpenOptions {
+        OpenOptions::new()
+    }
+}
+
+impl OpenOptions {
+    /// Nothing set; the mode of a file that is created is `0o666`, less the umask.
+    #[must_use]
+    pub const fn new() -> OpenOptions {
+        OpenOptions {
+            read: false,
+            write: false,
+            append: false,
+            truncate: false,
+            create: false,
+            create_new: false,
+            mode: 0o666,
+            custom_flags: 0,
+        }
+    }
+
+    /// For reading.
+    pub const fn read(&mut self, read: bool) -> &mut OpenOptions {
+        self.read = read;
+        self
+    }
+
+    /// For writing.
+    pub const fn write(&mut self, write: bool) -> &mut OpenOptions {
+        self.write = write;
+        self
+    }
+
+    /// For writing at the end, wherever that is at the time of each write.
+    pub const fn append(&mut self, append: bool) -> &mut OpenOptions {
+        self.append = append;
+        self
+    }
+
+    /// Cut to length zero. It needs [`write`](OpenOptions::write).
+    pub const fn truncate(&mut self, truncate: bool) -> &mut OpenOptions {
+        self.truncate = truncate;
+        self
+    }
+
+    /// Created if it is not there. It needs `write` or `append`.
+    pub const fn create(&mut self, create: bool) -> &mut OpenOptions {
+        self.create = create;
+        self
+    }
+
+    /// Created, and an error if it is there. It needs `write` or `append`.
+    pub const fn create_new(&mut self, create_new: bool) -> &mut OpenOptions {
+        self.create_new = create_new;
+        self
+    }
+
+    /// The permissions of a file that is created, less the umask: `open(2)`.
+    pub const fn mode(&mut self, mode: u32) -> &mut OpenOptions {
+        self.mode = mode;
+        self
+    }
+
+    /// More flags for `open(2)`, `libc::O_DIRECT` for example. The access mode among them is ignored.
+    pub const fn custom_flags(&mut self, flags: i32) -> &mut OpenOptions {
+        self.custom_flags = flags;
+        self
+    }
+
+    /// Opens the file.
+    ///
+    /// # Errors
+    ///
+    /// What `open(2)` says, with the path before it and the errno as its source; `InvalidInput` for options that exclude
+    /// each other, or a path with a zero byte in it; [`Canceled`](crate::Canceled).
+    ///
+    /// # Cancel safety
+    ///
+    /// A file that the kernel still opens after the wait was dropped is closed (`tests/operations.rs`). One that was to be
+    /// created may be there.
+    pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        let path = path.as_ref();
+        let flags = self.flags().map_err(|error| at_path(error, "open", path))?;
+        let opened = OpenAt::new(c_path(path)?, flags, self.mode).await;
+        match opened {
+            Ok(fd) => Ok(File::from_shared(fd)),
+            Err(error) => Err(at_path(error, "open", path)),
+        }
+    }
+
+    fn flags(&self) -> io::Result<i32> {
+        let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        let access = match (self.read, self.write, self.append) {
+            (true, false, false) => libc::O_RDONLY,
+            (false, true, false) => libc::O_WRONLY,
+            (true, true, false) => libc::O_RDWR,
+            (false, _, true) => libc::O_WRONLY | libc::O_APPEND,
+            (true, _, true) => libc::O_RDWR | libc::O_APPEND,
+            (false, false, false) => {
+                return invalid("open options without read, write or append");
+            }
+        };
+        let makes = self.create || self.create_new;
+        if makes && !self.write && !self.append {
+            return invalid("create needs write or append");
+        }
+        if self.truncate && !self.create_new && (self.append || !self.write) {
+            return invalid("truncate needs write, and excludes append");
+        }
+        let creation = match (self.create, self.truncate, self.create_new) {
+            (_, _, true) => libc::O_CREAT | libc::O_EXCL,
+            (true, true, false) => libc::O_CREAT | libc::O_TRUNC,
+            (true, false, false) => libc::O_CREAT,
+            (false, true, false) => libc::O_TRUNC,
+            (false, false, false) => 0,
+        };
+        Ok(access | creation | (self.custom_flags & !libc::O_ACCMODE))
+    }
+}

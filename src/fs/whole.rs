@@ -1,0 +1,108 @@
+//! Whole files by their path.
+
+use super::{File, at_path, buf_at_path};
+use crate::buf::{BufError, IoBuf};
+use std::io;
+use std::path::Path;
+
+/// The room that reading begins with. A file that is smaller costs no question for its size; the kernel touches only what
+/// it fills.
+const FIRST_ROOM: usize = 16 << 10;
+
+/// Reads a whole file.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let bytes = gimmal::fs::read("Cargo.toml").await?;
+///     assert_eq!(bytes, std::fs::read("Cargo.toml")?);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// What opening or reading says, with the path before it, and the errno as its source.
+///
+/// # Cancel safety
+///
+/// A wait that is dropped loses what was read, and nothing else (`tests/operations.rs`).
+pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let path = path.as_ref();
+    let file = File::open(path).await?;
+    let buf = Vec::with_capacity(FIRST_ROOM);
+    match file.read_to_end_from(buf, Some(0)).await {
+        Ok((_, mut bytes)) => {
+            // Memory is given back as exactly as `std::fs::read` asks for it.
+            bytes.shrink_to_fit();
+            Ok(bytes)
+        }
+        Err(error) => Err(at_path(error.into_error(), "read", path)),
+    }
+}
+
+/// Reads a whole file as text.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let text = gimmal::fs::read_to_string("Cargo.toml").await?;
+///     assert!(text.starts_with("[package]"));
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`read`], and `InvalidData` where the bytes are not UTF-8, with the place of the first that is not.
+///
+/// # Cancel safety
+///
+/// As [`read`] (`tests/operations.rs`).
+pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
+    let path = path.as_ref();
+    let bytes = read(path).await?;
+    String::from_utf8(bytes).map_err(|error| {
+        let error = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
+        at_path(error, "read", path)
+    })
+}
+
+/// Writes a whole file: creates it if it is not there, and replaces what it held. Gives the buffer back.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("greeting");
+/// gimmal::run(async {
+///     gimmal::fs::write(&path, "hello\n").await?;
+///     assert_eq!(std::fs::read(&path)?, b"hello\n");
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// What opening, writing or closing says, with the path before it, and the errno as its source; the buffer is in the error.
+///
+/// # Cancel safety
+///
+/// What the file holds when the wait is dropped is unknown (`tests/operations.rs`).
+pub async fn write<B: IoBuf>(path: impl AsRef<Path>, contents: B) -> Result<B, BufError<B>> {
+    let path = path.as_ref();
+    let file = match File::create(path).await {
+        Ok(file) => file,
+        Err(error) => return Err(BufError::new(error, contents)),
+    };
+    let contents = file
+        .write_all_at(contents, 0)
+        .await
+        .map_err(|error| buf_at_path(error, "write", path))?;
+    match file.close().await {
+        Ok(()) => Ok(contents),
+        Err(error) => Err(BufError::new(at_path(error, "close", path), contents)),
+    }
+}

@@ -1,0 +1,75 @@
+//! An asynchronous runtime for Linux in which everything a task can wait for is a completion of io_uring.
+//!
+//! ```
+//! use std::io;
+//!
+//! fn main() -> io::Result<()> {
+//!     gimmal::run(async {
+//!         let text = gimmal::fs::read_to_string("Cargo.toml").await?;
+//!         let lines = gimmal::spawn(async move { text.lines().count() });
+//!         assert!(lines.await? > 0);
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! [`run`] makes a runtime on this thread: one ring, and tables of tasks, operations and timers. Tasks are started with
+//! [`spawn`] and stay on the thread, so nothing that they hold has to be `Send`. What would block goes to a pool of
+//! threads with [`task::spawn_blocking`].
+//!
+//! Buffers are lent to the kernel by value, and come back with the result or with the error (see [`buf`]):
+//!
+//! ```
+//! # fn main() -> std::io::Result<()> {
+//! # gimmal::run(async {
+//! let file = gimmal::fs::File::open("Cargo.toml").await?;
+//! let (n, buffer) = file.read_at(Vec::with_capacity(4096), 0).await?;
+//! assert_eq!(n, buffer.len());
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # Threads and processes
+//!
+//! A runtime belongs to the thread that made it. Its wakers may go anywhere. A child made by `fork` must not use its
+//! parent's runtime, and is told so; it can make its own.
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");
+
+pub mod buf;
+mod driver;
+pub mod fs;
+pub mod op;
+pub mod runtime;
+mod scope;
+mod sys;
+mod table;
+mod tasks;
+pub mod time;
+mod timer;
+
+pub use buf::BufError;
+pub use runtime::builder::run;
+pub use runtime::spawn::spawn;
+pub use runtime::yielding::yield_now;
+pub use runtime::{Handle, Runtime};
+pub use scope::{Canceled, is_canceled};
+pub use time::sleep;
+
+/// Tasks, their handles, and closures that block.
+pub mod task {
+    pub use crate::runtime::blocking::BlockingHandle;
+    pub use crate::runtime::join::{JoinError, JoinHandle};
+    pub use crate::runtime::spawn::{
+        TaskBuilder as Builder, spawn, spawn_abandonable, spawn_blocking,
+    };
+    pub use crate::runtime::yielding::{YieldNow, yield_now};
+}
+
+/// Traits, and nothing else.
+pub mod prelude {
+    pub use crate::buf::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
+    pub use crate::op::Operation;
+}

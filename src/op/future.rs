@@ -1,0 +1,259 @@
+//! The one future that awaits an operation.
+
+use super::{Completion, Operation};
+use crate::driver::{Owners, life::Polled};
+use crate::runtime::{self, Core, Refusal};
+use crate::scope::Canceled;
+use crate::table::Key;
+use crate::tasks::copy_waker;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit).
+///
+/// Where it is: Idle → InFlight → Finished. Dropped while it is in flight, it leaves its operation with the runtime, which
+/// cancels it and has it dispose of what still comes (C8).
+///
+/// # Panics
+///
+/// Polled outside of a runtime, inside of another than the one that submitted it, or after it was ready.
+#[must_use = "futures do nothing unless they are awaited; `submit` starts an operation without awaiting it"]
+pub struct Op<O: Operation> {
+    /// There until the operation is finished.
+    operation: Option<O>,
+    state: State,
+    refusal: Refusal,
+    /// It belongs to the thread of its runtime.
+    _local: PhantomData<*const ()>,
+}
+
+enum State {
+    Idle,
+    /// It cannot be submitted: its input is bad.
+    Rejected(io::Error),
+    InFlight {
+        serial: u64,
+        key: Key,
+        /// Of several completions, the one that counts.
+        first: Option<Completion>,
+    },
+    Finished,
+}
+
+/// What came of trying to submit.
+enum Start {
+    Submitted { serial: u64, key: Key },
+    Refused(io::Error),
+    Canceled,
+}
+
+impl<O: Operation> Op<O> {
+    /// The future of an operation that is still to be submitted.
+    #[inline]
+    pub fn new(operation: O) -> Op<O> {
+        Op {
+            operation: Some(operation),
+            state: State::Idle,
+            refusal: Refusal::None,
+            _local: PhantomData,
+        }
+    }
+
+    /// The future of an operation whose input is bad: it ends with this error and gives back what it has.
+    pub(crate) fn rejected(operation: O, error: io::Error) -> Op<O> {
+        let mut op = Op::new(operation);
+        op.state = State::Rejected(error);
+        op
+    }
+
+    /// Starts the operation now, before it is awaited: so that several are in the kernel at once.
+    ///
+    /// Where it cannot be started, because its scope is cancelled or the kernel lacks the opcode, awaiting it says so.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+    ///     let first = file.read_at(vec![0; 10], 0).submit();
+    ///     let second = file.read_at(vec![0; 10], 10).submit();
+    ///     let ((_, a), (_, b)) = (first.await?, second.await?);
+    ///     assert_eq!((a.len(), b.len()), (10, 10));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn submit(mut self) -> Op<O> {
+        if let (State::Idle, Some(operation)) = (&self.state, &mut self.operation) {
+            let entry = operation.entry();
+            let start = runtime::with(|core| start::<O>(core, &entry, None));
+            match start {
+                Start::Submitted { serial, key } => self.fly(serial, key),
+                Start::Refused(error) => self.state = State::Rejected(error),
+                Start::Canceled => {}
+            }
+        }
+        self
+    }
+
+    fn fly(&mut self, serial: u64, key: Key) {
+        self.state = State::InFlight {
+            serial,
+            key,
+            first: None,
+        };
+    }
+
+    fn finish(&mut self) -> O {
+        self.state = State::Finished;
+        match self.operation.take() {
+            Some(operation) => operation,
+            None => panic!("an operation was polled after it was ready"),
+        }
+    }
+
+    fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
+        let refusal = &mut self.refusal;
+        runtime::refuse(refusal, context).map(|canceled| self.finish().fail(canceled.into()))
+    }
+}
+
+#[inline]
+fn start<O: Operation>(
+    core: &Core,
+    entry: &super::Entry,
+    waker: Option<std::task::Waker>,
+) -> Start {
+    if core.is_canceled() && !O::ALWAYS {
+        return Start::Canceled;
+    }
+    match core.refuses(entry.opcode(), O::ALWAYS) {
+        Some(error) => Start::Refused(error),
+        None => Start::Submitted {
+            serial: core.serial(),
+            key: core.submit(entry, O::NAME, !O::ALWAYS, waker),
+        },
+    }
+}
+
+/// Nothing in it is pinned: what the kernel sees lies outside of the operation (O2).
+impl<O: Operation> Unpin for Op<O> {}
+
+impl<O: Operation> Future for Op<O> {
+    type Output = O::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O::Output> {
+        let this = self.get_mut();
+        match &mut this.state {
+            State::InFlight { serial, key, first } => {
+                let (serial, key) = (*serial, *key);
+                loop {
+                    let mut waker = Some(copy_waker(context.waker()));
+                    let polled = runtime::with_own(serial, |core| {
+                        if core.is_canceled() {
+                            core.ask_cancel(key);
+                        }
+                        core.poll_operation(key, &mut waker)
+                    });
+                    drop(waker);
+                    match polled {
+                        Polled::Pending => return Poll::Pending,
+                        // The first of several is the result; the rest only say when the kernel is done.
+                        Polled::Item(item) => {
+                            first.get_or_insert(item);
+                        }
+                        Polled::Last { completion, asked } => {
+                            let result = first.take().unwrap_or(completion);
+                            let operation = this.finish();
+                            if asked && operation.proves_nothing_happened(result) {
+                                return Poll::Ready(operation.fail(Canceled.into()));
+                            }
+                            return Poll::Ready(operation.complete(result));
+                        }
+                    }
+                }
+            }
+            State::Idle => {
+                let Some(operation) = &mut this.operation else {
+                    unreachable!("an idle operation is there")
+                };
+                let entry = operation.entry();
+                let waker = copy_waker(context.waker());
+                match runtime::with(|core| start::<O>(core, &entry, Some(waker))) {
+                    Start::Submitted { serial, key } => {
+                        this.fly(serial, key);
+                        Poll::Pending
+                    }
+                    Start::Refused(error) => Poll::Ready(this.finish().fail(error)),
+                    Start::Canceled => this.refuse(context),
+                }
+            }
+            State::Rejected(_) => {
+                let State::Rejected(error) = mem::replace(&mut this.state, State::Finished) else {
+                    unreachable!("it was looked at above")
+                };
+                Poll::Ready(this.finish().fail(error))
+            }
+            State::Finished => panic!("an operation was polled after it was ready"),
+        }
+    }
+}
+
+/// An operation that its future has left behind.
+struct Left<O: Operation>(O);
+
+impl<O: Operation> Owners for Left<O> {
+    fn dispose(&mut self, completion: Completion) {
+        self.0.dispose(completion);
+    }
+}
+
+impl<O: Operation> Drop for Op<O> {
+    #[inline]
+    fn drop(&mut self) {
+        if let State::InFlight { serial, key, first } = &mut self.state
+            && let Some(operation) = self.operation.take()
+        {
+            abandon(*serial, *key, first.take(), operation);
+        }
+    }
+}
+
+#[cold]
+fn abandon<O: Operation>(serial: u64, key: Key, first: Option<Completion>, mut operation: O) {
+    match runtime::reach(serial) {
+        Some(core) => {
+            if let Some(first) = first {
+                operation.dispose(first);
+            }
+            core.abandon(key, Box::new(Left(operation)));
+        }
+        // The kernel may still write into what was lent, and nobody will hear the end of it (O9).
+        None => mem::forget(operation),
+    }
+}
+
+/// It says where the operation is, and never reads what was lent (B3).
+impl<O: Operation> fmt::Debug for Op<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Idle => "idle",
+            State::Rejected(_) => "rejected",
+            State::InFlight { .. } => "in flight",
+            State::Finished => "finished",
+        };
+        f.debug_struct("Op")
+            .field("operation", &O::NAME)
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,135 @@
+//! Operations: requests to the kernel with all that they lend to it, and the one future that awaits them.
+//!
+//! An operation's way: [`Op`] asks it for its [`Entry`] and hands that to the runtime, which gives it a row and puts it
+//! into the ring; the completion finds the row, the row wakes the task, and [`Op`] has the operation say what the
+//! completion means. If the future is dropped first, the operation moves into the row, is cancelled, and disposes of what
+//! still comes.
+//!
+//! Operations of your own implement [`Operation`] and are awaited through [`Op::new`]:
+//!
+//! ```
+//! use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
+//! use std::io;
+//!
+//! /// `ftruncate`, which has an opcode since Linux 6.9.
+//! struct Truncate {
+//!     file: std::fs::File,
+//!     length: u64,
+//! }
+//!
+//! // SAFETY: the entry lends no memory, and its descriptor stays open for as long as the operation is there.
+//! unsafe impl Operation for Truncate {
+//!     type Output = io::Result<std::fs::File>;
+//!     const NAME: &'static str = "ftruncate";
+//!
+//!     fn entry(&mut self) -> Entry {
+//!         use std::os::fd::AsRawFd;
+//!         Entry::new(Opcode::new(55)).fd(self.file.as_raw_fd()).offset(self.length)
+//!     }
+//!
+//!     fn complete(self, completion: Completion) -> Self::Output {
+//!         completion.result().map(|_| self.file)
+//!     }
+//!
+//!     fn fail(self, error: io::Error) -> Self::Output {
+//!         Err(error)
+//!     }
+//!
+//!     fn proves_nothing_happened(&self, completion: Completion) -> bool {
+//!         completion.raw() == -libc::ECANCELED
+//!     }
+//!
+//!     fn dispose(&mut self, _: Completion) {}
+//! }
+//!
+//! # fn main() -> io::Result<()> {
+//! gimmal::run(async {
+//!     let file = tempfile::tempfile()?;
+//!     match Op::new(Truncate { file, length: 4096 }).await {
+//!         Ok(file) => assert_eq!(file.metadata()?.len(), 4096),
+//!         Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
+//!     }
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+mod fd;
+mod future;
+mod nop;
+mod open;
+mod rw;
+mod sync;
+mod vectored;
+
+pub use crate::sys::{AsFd, Completion, Entry, Opcode};
+pub use fd::SharedFd;
+pub use future::Op;
+pub use nop::{Nop, nop};
+pub use open::{Close, OpenAt};
+pub use rw::{Read, Write};
+pub use sync::Sync;
+pub use vectored::{ReadVectored, WriteVectored};
+
+use std::io;
+
+/// A request to the kernel that owns all that it lends.
+///
+/// # Safety
+///
+/// Whoever implements it promises:
+///
+/// 1. **What the entry points at stays.** Every address in the [`Entry`] is valid, for what the opcode does with it, from
+///    the call of `entry` until the operation is passed to `complete` or dropped; also while the operation itself is
+///    moved, and also if it is forgotten and never dropped. So what it points at is not inside the operation.
+/// 2. **Nobody else touches it** in that time: nobody writes what the kernel reads, nobody reads or writes what the kernel
+///    writes. `dispose`, which may be called while the kernel still has the request, keeps to that too.
+/// 3. **Its descriptor stays open** in that time.
+/// 4. The entry posts one completion without `IORING_CQE_F_MORE`, its last.
+/// 5. Every descriptor or other thing that a completion hands over is taken by `complete` or by `dispose`, once.
+pub unsafe trait Operation: Sized + 'static {
+    /// What awaiting it gives.
+    type Output;
+
+    /// What lists of what is running call it.
+    const NAME: &'static str;
+
+    /// Whether it is never refused and never asked to stop: for closing, and for nothing else.
+    const ALWAYS: bool = false;
+
+    /// The request. It is called once, when the operation is started.
+    fn entry(&mut self) -> Entry;
+
+    /// What the completion means to the caller. Of an operation with several completions it is the first one.
+    fn complete(self, completion: Completion) -> Self::Output;
+
+    /// The operation did not happen: it was not submitted, or it was cancelled and its completion proves that nothing had
+    /// happened. What was lent goes back as it was.
+    fn fail(self, error: io::Error) -> Self::Output;
+
+    /// Whether this completion proves that nothing happened: nothing was read, written, opened or consumed. It is asked
+    /// only after a cancel was asked for.
+    fn proves_nothing_happened(&self, completion: Completion) -> bool;
+
+    /// What to do with a completion that nobody waits for any more: close the descriptor that it brought, give back what
+    /// it used up. The operation itself is dropped after its last one. There is no default: to forget this is to leak.
+    fn dispose(&mut self, completion: Completion);
+}
+
+/// Whether a completion says that the request was stopped before it did anything: cancelled (ECANCELED), or interrupted in
+/// a worker of the kernel, which answers EINTR or lets its own restart codes through (measured on 6.18: -512).
+fn was_interrupted(completion: Completion) -> bool {
+    const ERESTARTSYS: i32 = 512;
+    const ERESTARTNOINTR: i32 = 513;
+    const ERESTARTNOHAND: i32 = 514;
+    const ERESTART_RESTARTBLOCK: i32 = 516;
+    matches!(
+        -completion.raw(),
+        libc::ECANCELED
+            | libc::EINTR
+            | ERESTARTSYS
+            | ERESTARTNOINTR
+            | ERESTARTNOHAND
+            | ERESTART_RESTARTBLOCK
+    )
+}

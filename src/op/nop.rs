@@ -1,0 +1,53 @@
+//! Nothing, done by the kernel: what an operation costs at least.
+
+use super::{Completion, Entry, Op, Opcode, Operation, was_interrupted};
+use std::io;
+
+/// A request that does nothing: `IORING_OP_NOP`.
+#[derive(Debug)]
+pub struct Nop(());
+
+/// Sends the kernel a request that does nothing, and awaits its completion.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async { gimmal::op::nop().await })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Canceled`](crate::Canceled), and nothing else.
+///
+/// # Cancel safety
+///
+/// There is nothing to lose (`tests/operations.rs`).
+pub fn nop() -> Op<Nop> {
+    Op::new(Nop(()))
+}
+
+// SAFETY: the entry has no address and no descriptor.
+unsafe impl Operation for Nop {
+    type Output = io::Result<()>;
+    const NAME: &'static str = "nop";
+
+    #[inline]
+    fn entry(&mut self) -> Entry {
+        Entry::new(Opcode::NOP)
+    }
+
+    #[inline]
+    fn complete(self, completion: Completion) -> io::Result<()> {
+        completion.result().map(drop)
+    }
+
+    fn fail(self, error: io::Error) -> io::Result<()> {
+        Err(error)
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}

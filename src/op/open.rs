@@ -1,0 +1,131 @@
+//! Opening and closing.
+
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use crate::sys::Descriptor;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Opens a file by its path: `openat(2)` from the working directory.
+#[derive(Debug)]
+pub struct OpenAt {
+    path: CString,
+    flags: i32,
+    mode: u32,
+}
+
+impl OpenAt {
+    /// `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added.
+    pub(crate) fn new(path: CString, flags: i32, mode: u32) -> Op<OpenAt> {
+        Op::new(OpenAt {
+            path,
+            flags: flags | libc::O_CLOEXEC,
+            mode,
+        })
+    }
+}
+
+// SAFETY: the path is an allocation of its own, which stays where it is while the CString moves, and which nobody writes.
+unsafe impl Operation for OpenAt {
+    type Output = io::Result<SharedFd>;
+    const NAME: &'static str = "openat";
+
+    fn entry(&mut self) -> Entry {
+        Entry::new(Opcode::OPENAT)
+            .fd(libc::AT_FDCWD)
+            .addr(self.path.as_ptr())
+            .len(self.mode)
+            .op_flags(self.flags as u32)
+    }
+
+    fn complete(self, completion: Completion) -> io::Result<SharedFd> {
+        let fd = completion.result()?;
+        Ok(SharedFd::new(Descriptor::from_completion(fd)))
+    }
+
+    fn fail(self, error: io::Error) -> io::Result<SharedFd> {
+        Err(error)
+    }
+
+    /// An open that creates or truncates and is interrupted later on its way has done something; only ECANCELED says
+    /// that it was never begun.
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        let changes = self.flags & (libc::O_CREAT | libc::O_TRUNC) != 0;
+        match changes {
+            true => completion.raw() == -libc::ECANCELED,
+            false => was_interrupted(completion),
+        }
+    }
+
+    fn dispose(&mut self, completion: Completion) {
+        if let Ok(fd) = completion.result() {
+            drop(Descriptor::from_completion(fd));
+        }
+    }
+}
+
+/// Closes a descriptor: `close(2)`. It is never asked to stop (C13), and a wait for it that is dropped leaves it closing.
+#[derive(Debug)]
+pub struct Close {
+    descriptor: Option<Descriptor>,
+}
+
+impl Close {
+    pub(crate) fn new(descriptor: Descriptor) -> Op<Close> {
+        Op::new(Close {
+            descriptor: Some(descriptor),
+        })
+    }
+
+    /// Linux releases the number whatever `close` returns (`close(2)`, "Dealing with error returns"); but if the kernel
+    /// never ran the request, the descriptor is still ours, and dropping it closes it.
+    fn settle(&mut self, completion: Completion) -> io::Result<()> {
+        let result = completion.result().map(drop);
+        if completion.raw() != -libc::ECANCELED
+            && let Some(descriptor) = self.descriptor.take()
+        {
+            descriptor.into_raw();
+        }
+        result
+    }
+}
+
+// SAFETY: the entry has no address. Its descriptor is owned by the operation, and open until the kernel closes it.
+unsafe impl Operation for Close {
+    type Output = io::Result<()>;
+    const NAME: &'static str = "close";
+    const ALWAYS: bool = true;
+
+    fn entry(&mut self) -> Entry {
+        let fd = self.descriptor.as_ref().map_or(-1, Descriptor::raw);
+        Entry::new(Opcode::CLOSE).fd(fd)
+    }
+
+    fn complete(mut self, completion: Completion) -> io::Result<()> {
+        self.settle(completion)
+    }
+
+    /// It was not submitted: dropping the descriptor closes it.
+    fn fail(self, error: io::Error) -> io::Result<()> {
+        match error.kind() {
+            io::ErrorKind::Unsupported => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    fn proves_nothing_happened(&self, _: Completion) -> bool {
+        false
+    }
+
+    fn dispose(&mut self, completion: Completion) {
+        // Nobody waits for the result of a close that was left behind.
+        let _ = self.settle(completion);
+    }
+}
+
+impl SharedFd {
+    /// The entry for this descriptor.
+    pub(super) fn entry(&self, opcode: Opcode) -> Entry {
+        Entry::new(opcode).fd(self.as_raw_fd())
+    }
+}

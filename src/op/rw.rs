@@ -1,0 +1,192 @@
+//! Reading into one buffer, and writing from one.
+
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+/// The offset that means: at the file's cursor, which moves on.
+pub(crate) const AT_CURSOR: u64 = u64::MAX;
+
+/// The most bytes that the kernel moves in one call (`read(2)`, NOTES).
+pub(super) const BYTES_MAX: usize = 0x7fff_f000;
+
+/// Reads into a buffer: `pread(2)`, or `read(2)` at the cursor.
+pub struct Read<B: IoBufMut> {
+    fd: SharedFd,
+    buf: B,
+    part: Range<usize>,
+    offset: u64,
+}
+
+impl<B: IoBufMut> Read<B> {
+    /// Reads into the whole capacity.
+    #[inline]
+    pub(crate) fn new(fd: SharedFd, buf: B, offset: u64) -> Op<Read<B>> {
+        let capacity = buf.io_capacity();
+        Read::part(fd, buf, 0..capacity, offset)
+    }
+
+    /// Reads into that part of the capacity. What is before it is initialised, and counts towards the length after it.
+    #[inline]
+    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: u64) -> Op<Read<B>> {
+        assert!(part.end <= buf.io_capacity() && part.start <= buf.io_len());
+        let is_empty = part.is_empty();
+        let read = Read {
+            fd,
+            buf,
+            part,
+            offset,
+        };
+        if is_empty {
+            return Op::rejected(read, no_room());
+        }
+        Op::new(read)
+    }
+}
+
+/// A read into nothing would look like the end of the file (B2).
+#[cold]
+pub(super) fn no_room() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "read into a buffer of capacity 0: give it a capacity, for example with Vec::with_capacity",
+    )
+}
+
+// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
+// the part is within its capacity. The operation holds the descriptor (O5).
+unsafe impl<B: IoBufMut> Operation for Read<B> {
+    type Output = BufResult<usize, B>;
+    const NAME: &'static str = "read";
+
+    #[inline]
+    fn entry(&mut self) -> Entry {
+        let start = self.buf.io_mut_ptr().wrapping_add(self.part.start);
+        self.fd
+            .entry(Opcode::READ)
+            .addr(start)
+            .len(self.part.len().min(BYTES_MAX) as u32)
+            .offset(self.offset)
+    }
+
+    #[inline]
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        match completion.result() {
+            Ok(n) => {
+                let n = n as usize;
+                assert!(n <= self.part.len(), "the kernel read more than was lent");
+                // SAFETY: what is before the part was initialised, and the kernel has written `n` bytes from its start.
+                unsafe { self.buf.set_io_len(self.part.start + n) };
+                Ok((n, self.buf))
+            }
+            Err(error) => Err(BufError::new(error, self.buf)),
+        }
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, self.buf))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    /// The bytes of a late read at an offset can be read again. Those of one at the cursor are lost with it: see the
+    /// `# Cancel safety` of `File::read`.
+    fn dispose(&mut self, _: Completion) {}
+}
+
+impl<B: IoBufMut> fmt::Debug for Read<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(f, "Read", &self.fd, self.part.len(), self.offset)
+    }
+}
+
+/// Writes from a buffer: `pwrite(2)`, or `write(2)` at the cursor.
+pub struct Write<B: IoBuf> {
+    fd: SharedFd,
+    buf: B,
+    part: Range<usize>,
+    offset: u64,
+}
+
+impl<B: IoBuf> Write<B> {
+    /// Writes all that the buffer holds, as far as one call goes.
+    #[inline]
+    pub(crate) fn new(fd: SharedFd, buf: B, offset: u64) -> Op<Write<B>> {
+        let len = buf.io_len();
+        Write::part(fd, buf, 0..len, offset)
+    }
+
+    /// Writes that part of what the buffer holds.
+    #[inline]
+    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: u64) -> Op<Write<B>> {
+        assert!(part.end <= buf.io_len() && part.start <= part.end);
+        Op::new(Write {
+            fd,
+            buf,
+            part,
+            offset,
+        })
+    }
+}
+
+// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
+// part is within its length. The operation holds the descriptor (O5).
+unsafe impl<B: IoBuf> Operation for Write<B> {
+    type Output = BufResult<usize, B>;
+    const NAME: &'static str = "write";
+
+    #[inline]
+    fn entry(&mut self) -> Entry {
+        let start = self.buf.io_ptr().wrapping_add(self.part.start);
+        self.fd
+            .entry(Opcode::WRITE)
+            .addr(start)
+            .len(self.part.len().min(BYTES_MAX) as u32)
+            .offset(self.offset)
+    }
+
+    #[inline]
+    fn complete(self, completion: Completion) -> Self::Output {
+        match completion.result() {
+            Ok(n) => Ok((n as usize, self.buf)),
+            Err(error) => Err(BufError::new(error, self.buf)),
+        }
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, self.buf))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}
+
+impl<B: IoBuf> fmt::Debug for Write<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(f, "Write", &self.fd, self.part.len(), self.offset)
+    }
+}
+
+/// Never what was lent: the kernel may be writing it (B3).
+fn debug(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    fd: &SharedFd,
+    len: usize,
+    offset: u64,
+) -> fmt::Result {
+    let mut debug = f.debug_struct(name);
+    debug.field("fd", fd).field("len", &len);
+    match offset {
+        AT_CURSOR => debug.field("offset", &"cursor"),
+        offset => debug.field("offset", &offset),
+    };
+    debug.finish()
+}

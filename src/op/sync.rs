@@ -1,0 +1,46 @@
+//! Bringing what was written to the disk.
+
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use std::io;
+
+/// Without the metadata that reading the data back does not need (`IORING_FSYNC_DATASYNC`).
+const DATA_ONLY: u32 = 1;
+
+/// `fsync(2)` or `fdatasync(2)`.
+#[derive(Debug)]
+pub struct Sync {
+    fd: SharedFd,
+    data_only: bool,
+}
+
+impl Sync {
+    pub(crate) fn new(fd: SharedFd, data_only: bool) -> Op<Sync> {
+        Op::new(Sync { fd, data_only })
+    }
+}
+
+// SAFETY: the entry has no address. The operation holds the descriptor (O5).
+unsafe impl Operation for Sync {
+    type Output = io::Result<()>;
+    const NAME: &'static str = "fsync";
+
+    fn entry(&mut self) -> Entry {
+        let flags = if self.data_only { DATA_ONLY } else { 0 };
+        self.fd.entry(Opcode::FSYNC).op_flags(flags)
+    }
+
+    fn complete(self, completion: Completion) -> io::Result<()> {
+        completion.result().map(drop)
+    }
+
+    fn fail(self, error: io::Error) -> io::Result<()> {
+        Err(error)
+    }
+
+    /// One that was interrupted on its way has promised nothing, which is what not having happened means here.
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}

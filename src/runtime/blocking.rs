@@ -1,0 +1,425 @@
+//! The pool of threads for what io_uring has no opcode for, and the handle of a closure that runs there.
+//!
+//! A closure is Waiting → Running → Done → Taken. Waiting, it can be withdrawn: then it did not happen. Running, it is
+//! waited for, unless it was declared abandonable (C10).
+
+use super::core::{Core, Refusal};
+use super::current;
+use super::fault::{Fault, Hook, catch, drop_payload, message_of};
+use super::join::JoinError;
+use crate::tasks::copy_waker;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Threads of a pool, unless the builder says otherwise.
+pub(super) const THREADS_MAX: usize = 64;
+
+/// A thread that found nothing to do for so long ends.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// A closure in the queue of the pool.
+trait Run: Send + Sync {
+    fn run(&self, hook: &Hook);
+    /// It will not be run: drop the closure and wake who waits.
+    fn withdraw(&self, why: Option<io::Error>);
+}
+
+type Closure<T> = Box<dyn FnOnce() -> T + Send>;
+type Disposal<T> = Box<dyn FnOnce(T) + Send>;
+type Outcome<T> = Result<T, Box<dyn Any + Send>>;
+
+enum State<T> {
+    Waiting {
+        closure: Closure<T>,
+        waker: Option<Waker>,
+    },
+    Running {
+        waker: Option<Waker>,
+    },
+    /// Running, and its handle is gone.
+    Detached,
+    Done(Outcome<T>),
+    Withdrawn(Option<io::Error>),
+    Taken,
+}
+
+struct Job<T> {
+    state: Mutex<State<T>>,
+    dispose: Mutex<Option<Disposal<T>>>,
+    location: &'static Location<'static>,
+}
+
+/// Nothing that can panic runs under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T: Send> Run for Job<T> {
+    fn run(&self, hook: &Hook) {
+        let closure = {
+            let mut state = lock(&self.state);
+            match std::mem::replace(&mut *state, State::Taken) {
+                State::Waiting { closure, waker } => {
+                    *state = State::Running { waker };
+                    closure
+                }
+                other => {
+                    *state = other;
+                    return;
+                }
+            }
+        };
+        let outcome = catch(closure);
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Running { waker } => {
+                *state = State::Done(outcome);
+                drop(state);
+                if let Some(waker) = waker {
+                    hook.guard("a waker", || waker.wake());
+                }
+            }
+            _ => {
+                drop(state);
+                self.nobody_waits(outcome, hook);
+            }
+        }
+    }
+
+    fn withdraw(&self, why: Option<io::Error>) {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, State::Withdrawn(why)) {
+            State::Waiting { closure, waker } => {
+                drop(state);
+                drop(closure);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            other => *state = other,
+        }
+    }
+}
+
+impl<T> Job<T> {
+    fn nobody_waits(&self, outcome: Outcome<T>, hook: &Hook) {
+        match outcome {
+            Ok(value) => {
+                let dispose = lock(&self.dispose).take();
+                hook.guard("a late result", || match dispose {
+                    Some(dispose) => dispose(value),
+                    None => drop(value),
+                });
+            }
+            Err(payload) => {
+                hook.report(&Fault::Panicked {
+                    task: format!("started by spawn_blocking at {}", self.location),
+                    message: message_of(&*payload),
+                });
+                drop_payload(payload);
+            }
+        }
+    }
+}
+
+/// Owns the end of a closure that runs on the pool: await it for what it returns. Dropping it detaches the closure, which
+/// runs on.
+///
+/// # Cancel safety
+///
+/// A wait that is dropped leaves the closure and the handle as they were (`tests/blocking.rs`).
+#[must_use = "dropping a handle detaches the closure; say so with `drop` if that is meant"]
+pub struct BlockingHandle<T> {
+    job: Arc<Job<T>>,
+    abandonable: bool,
+    refusal: Refusal,
+}
+
+impl<T: Send + 'static> BlockingHandle<T> {
+    pub(super) fn new(
+        closure: Closure<T>,
+        dispose: Option<Disposal<T>>,
+        location: &'static Location<'static>,
+    ) -> BlockingHandle<T> {
+        BlockingHandle {
+            abandonable: dispose.is_some(),
+            job: Arc::new(Job {
+                state: Mutex::new(State::Waiting {
+                    closure,
+                    waker: None,
+                }),
+                dispose: Mutex::new(dispose),
+                location,
+            }),
+            refusal: Refusal::None,
+        }
+    }
+
+    pub(super) fn runnable(&self) -> Runnable {
+        Runnable(self.job.clone())
+    }
+}
+
+impl<T> BlockingHandle<T> {
+    /// Takes the closure out of the queue, if no thread has begun with it: awaiting then gives an error of which
+    /// [`JoinError::is_aborted`] is true. A closure that runs cannot be stopped, and is waited for.
+    pub fn abort(&self)
+    where
+        T: Send,
+    {
+        self.job.withdraw(None);
+    }
+
+    /// Whether awaiting would be ready.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(
+            &*lock(&self.job.state),
+            State::Done(_) | State::Withdrawn(_) | State::Taken
+        )
+    }
+}
+
+impl<T> Unpin for BlockingHandle<T> {}
+
+impl<T: Send + 'static> Future for BlockingHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let canceled = current::try_with(Core::is_canceled).unwrap_or(false);
+        // An end that the cancel makes, not the closure, lets the others go first (C2).
+        let give_up = canceled && self.refusal == Refusal::Yielded;
+        let new = copy_waker(context.waker());
+        let mut withdrawn = None;
+        let (outcome, replaced) = {
+            let mut state = lock(&self.job.state);
+            match std::mem::replace(&mut *state, State::Taken) {
+                State::Waiting { closure, waker } if give_up => {
+                    withdrawn = Some((closure, waker));
+                    (Poll::Ready(Err(JoinError::canceled())), Some(new))
+                }
+                State::Waiting { closure, waker } => {
+                    *state = State::Waiting {
+                        closure,
+                        waker: Some(new),
+                    };
+                    (Poll::Pending, waker)
+                }
+                State::Running { waker } if give_up && self.abandonable => {
+                    *state = State::Detached;
+                    (Poll::Ready(Err(JoinError::canceled())), waker)
+                }
+                State::Running { waker } => {
+                    *state = State::Running { waker: Some(new) };
+                    (Poll::Pending, waker)
+                }
+                State::Done(Ok(value)) => (Poll::Ready(Ok(value)), Some(new)),
+                State::Done(Err(payload)) => {
+                    (Poll::Ready(Err(JoinError::panicked(payload))), Some(new))
+                }
+                State::Withdrawn(None) => (Poll::Ready(Err(JoinError::aborted())), Some(new)),
+                State::Withdrawn(Some(error)) => {
+                    (Poll::Ready(Err(JoinError::no_thread(error))), Some(new))
+                }
+                State::Taken | State::Detached => {
+                    panic!("a BlockingHandle was polled after it had given its result")
+                }
+            }
+        };
+        drop(replaced);
+        drop(withdrawn);
+        if canceled && !give_up && outcome.is_pending() {
+            self.refusal = Refusal::Yielded;
+            context.waker().wake_by_ref();
+        }
+        outcome
+    }
+}
+
+impl<T> Drop for BlockingHandle<T> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.job.state);
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Running { waker } => {
+                *state = State::Detached;
+                drop(state);
+                drop(waker);
+            }
+            State::Waiting { closure, waker } => {
+                *state = State::Waiting {
+                    closure,
+                    waker: None,
+                };
+                drop(state);
+                drop(waker);
+            }
+            State::Detached => *state = State::Detached,
+            State::Done(outcome) => {
+                drop(state);
+                let hook = current::try_with(|core| core.hook.clone()).unwrap_or_default();
+                self.job.nobody_waits(outcome, &hook);
+            }
+            State::Withdrawn(_) | State::Taken => {}
+        }
+    }
+}
+
+impl<T> fmt::Debug for BlockingHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingHandle")
+            .field("started_at", &self.job.location)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A closure on its way into the queue.
+pub(super) struct Runnable(Arc<dyn Run>);
+
+/// The threads of one runtime.
+#[derive(Clone)]
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    quiet: Condvar,
+    threads_max: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Arc<dyn Run>>,
+    threads: usize,
+    idle: usize,
+    running: usize,
+    closed: bool,
+}
+
+impl Pool {
+    pub(super) fn new(threads_max: usize) -> Pool {
+        Pool {
+            shared: Arc::new(Shared {
+                queue: Mutex::default(),
+                work: Condvar::new(),
+                quiet: Condvar::new(),
+                threads_max,
+            }),
+        }
+    }
+
+    /// Queues a closure and sees that a thread will come to it.
+    pub(super) fn start(&self, Runnable(job): Runnable, hook: &Hook) {
+        let mut queue = lock(&self.shared.queue);
+        if queue.closed {
+            drop(queue);
+            job.withdraw(None);
+            return;
+        }
+        queue.jobs.push_back(job);
+        if queue.idle >= queue.jobs.len() || queue.threads == self.shared.threads_max {
+            drop(queue);
+            self.shared.work.notify_one();
+            return;
+        }
+        queue.threads += 1;
+        drop(queue);
+        let (shared, hook) = (self.shared.clone(), hook.clone());
+        let started = std::thread::Builder::new()
+            .name("gimmal-blocking".to_owned())
+            .spawn(move || shared.serve(&hook));
+        if let Err(error) = started {
+            let mut queue = lock(&self.shared.queue);
+            queue.threads -= 1;
+            // Another thread will come to it, if there is one.
+            let refused = if queue.threads == 0 {
+                queue.jobs.pop_back()
+            } else {
+                None
+            };
+            drop(queue);
+            if let Some(job) = refused {
+                job.withdraw(Some(error));
+            }
+        }
+    }
+
+    /// Takes out what has not begun, lets no more in, and waits for the rest. Says how many closures still run.
+    pub(super) fn shut_down(&self, timeout: Duration, hook: &Hook) -> usize {
+        let waiting = {
+            let mut queue = lock(&self.shared.queue);
+            queue.closed = true;
+            std::mem::take(&mut queue.jobs)
+        };
+        self.shared.work.notify_all();
+        for job in waiting {
+            hook.guard("a closure that was not run", || job.withdraw(None));
+        }
+        let queue = lock(&self.shared.queue);
+        let (queue, _) = self
+            .shared
+            .quiet
+            .wait_timeout_while(queue, timeout, |queue| queue.running > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.running
+    }
+
+    /// Threads, closures that run, closures that wait.
+    pub(super) fn figures(&self) -> (usize, usize, usize) {
+        let queue = lock(&self.shared.queue);
+        (queue.threads, queue.running, queue.jobs.len())
+    }
+}
+
+impl Shared {
+    fn serve(&self, hook: &Hook) {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                queue.running += 1;
+                drop(queue);
+                job.run(hook);
+                hook.guard("a closure's remains", || drop(job));
+                queue = lock(&self.queue);
+                queue.running -= 1;
+                if queue.running == 0 {
+                    self.quiet.notify_all();
+                }
+                continue;
+            }
+            if queue.closed {
+                break;
+            }
+            queue.idle += 1;
+            let (woken, wait) = self
+                .work
+                .wait_timeout(queue, IDLE_MAX)
+                .unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            queue.idle -= 1;
+            if queue.jobs.is_empty() && wait.timed_out() {
+                break;
+            }
+        }
+        queue.threads -= 1;
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (threads, running, waiting) = self.figures();
+        f.debug_struct("Pool")
+            .field("threads", &threads)
+            .field("running", &running)
+            .field("waiting", &waiting)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,323 @@
+//! Making a runtime, and running a future on it.
+
+use super::blocking::{Pool, THREADS_MAX};
+use super::core::{Core, Settings};
+use super::current::{self, Entered};
+use super::fault::{Fault, Hook};
+use super::handle::Handle;
+use super::interrupt::Bell;
+use super::join::JoinHandle;
+use super::turn::Scratch;
+use crate::driver::Driver;
+use crate::sys::{KernelRing, Mask, Sizes};
+use crate::tasks::{Body, Origin, Seat, Tasks};
+use std::cell::RefCell;
+use std::io;
+use std::panic::Location;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Entries of the submission queue: what one turn submits in one system call.
+const ENTRIES: u32 = 256;
+/// Entries of the completion queue. What does not fit is kept by the kernel and costs an allocation there.
+const COMPLETION_ENTRIES: u32 = 4096;
+/// Tasks polled in one turn.
+const POLLS_PER_TURN: u32 = 256;
+/// Time spent on polling in one turn.
+const TIME_PER_TURN: Duration = Duration::from_millis(1);
+/// How long what is left at the end of `run` may take to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for the kernel and for the pool.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Settings of a runtime before it is built.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let mut runtime = gimmal::Runtime::builder().entries(64).completion_entries(256).build()?;
+/// assert_eq!(runtime.block_on(async { "done" }), "done");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    entries: u32,
+    completion_entries: u32,
+    polls_per_turn: u32,
+    time_per_turn: Duration,
+    blocking_threads: usize,
+    grace: Duration,
+    shutdown: Duration,
+    mask: Mask,
+    hook: Hook,
+}
+
+impl Builder {
+    pub(super) fn new() -> Builder {
+        Builder {
+            entries: ENTRIES,
+            completion_entries: COMPLETION_ENTRIES,
+            polls_per_turn: POLLS_PER_TURN,
+            time_per_turn: TIME_PER_TURN,
+            blocking_threads: THREADS_MAX,
+            grace: GRACE,
+            shutdown: SHUTDOWN,
+            mask: Mask::none(),
+            hook: Hook::default(),
+        }
+    }
+
+    /// Entries of the submission queue, 256 by default: so many requests go to the kernel in one system call. The kernel
+    /// rounds up to a power of two and takes 32768 at most.
+    pub fn entries(mut self, entries: u32) -> Builder {
+        self.entries = entries;
+        self
+    }
+
+    /// Entries of the completion queue, 4096 by default and never fewer than [`entries`](Builder::entries). Completions
+    /// beyond it are not lost, but they cost the kernel an allocation each.
+    pub fn completion_entries(mut self, entries: u32) -> Builder {
+        self.completion_entries = entries;
+        self
+    }
+
+    /// How many tasks one turn polls, and for how long, before it looks at timers and completions again: 256 and 1 ms by
+    /// default. A timer is late by at most this time and that of 16 polls more.
+    pub fn budget(mut self, polls: u32, time: Duration) -> Builder {
+        self.polls_per_turn = polls.max(1);
+        self.time_per_turn = time;
+        self
+    }
+
+    /// The most threads for closures that block, 64 by default and at least 1.
+    pub fn blocking_threads(mut self, threads: usize) -> Builder {
+        self.blocking_threads = threads.max(1);
+        self
+    }
+
+    /// How long what is left at the end of [`Builder::run`] may take to end by itself once it is cancelled: 5 s by
+    /// default. What is left after it is dropped.
+    pub fn grace(mut self, time: Duration) -> Builder {
+        self.grace = time;
+        self
+    }
+
+    /// How long dropping the runtime waits for the kernel to give up what is in flight, and for closures that block: 5 s
+    /// by default. What is left after it is leaked and reported.
+    pub fn shutdown_timeout(mut self, time: Duration) -> Builder {
+        self.shutdown = time;
+        self
+    }
+
+    /// Leaves features of the kernel unused, for tests.
+    pub fn mask(mut self, mask: Mask) -> Builder {
+        self.mask = mask;
+        self
+    }
+
+    /// Where faults go that nobody awaits: a panic of a task that is not joined, a panic in a destructor, memory that had
+    /// to be leaked. By default each is a line of the `log` crate, at level `error`. Threads of the pool call it too.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = gimmal::Runtime::builder()
+    ///     .on_fault(|fault| eprintln!("gimmal: {fault}"))
+    ///     .build()?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_fault(mut self, hook: impl Fn(&Fault) + Send + Sync + 'static) -> Builder {
+        self.hook = Hook::new(hook);
+        self
+    }
+
+    /// Builds the runtime on this thread, which is then the only one that can use it.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel gives no ring: io_uring is switched off or forbidden (`EPERM`), not built in (`ENOSYS`), over a limit
+    /// (`ENOMEM`, `EMFILE`). The error says which, with the value in the way and what to do, and its source is the
+    /// kernel's own.
+    pub fn build(self) -> io::Result<Runtime> {
+        let seat = Seat::take(|| Ok(Box::new(Bell::new()?)))?;
+        let sizes = Sizes {
+            submission: self.entries,
+            completion: self.completion_entries.max(self.entries),
+        };
+        let ring = KernelRing::new(sizes, &self.mask)?;
+        let driver = Driver::new(ring, seat.descriptor());
+        let tasks = Rc::new(RefCell::new(Tasks::new(seat.number())));
+        let settings = Settings {
+            polls_per_turn: self.polls_per_turn,
+            time_per_turn: self.time_per_turn,
+            grace: self.grace,
+            shutdown: self.shutdown,
+        };
+        let pool = Pool::new(self.blocking_threads);
+        let core = Rc::new(Core::new(tasks, driver, pool, self.hook, settings, seat)?);
+        current::register(&core);
+        Ok(Runtime { core })
+    }
+
+    /// Builds a runtime and runs `main` on it to its end, as [`run`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Builder::build), and what `main` returns.
+    ///
+    /// # Panics
+    ///
+    /// As [`Runtime::block_on`].
+    pub fn run<T, E>(self, main: impl Future<Output = Result<T, E>>) -> Result<T, E>
+    where
+        E: From<io::Error>,
+    {
+        let mut runtime = self.build()?;
+        let outcome = runtime.block_on(main);
+        runtime.cancel_what_is_left();
+        outcome
+    }
+}
+
+/// Runs a program: makes a runtime, runs `main` to its end, and ends cleanly.
+///
+/// When `main` is done, every task that is left is cancelled: what it awaits ends with [`Canceled`](crate::Canceled), and
+/// it may clean up and end. After a grace period (5 s) the rest is dropped; then the runtime shuts down, as when a
+/// [`Runtime`] is dropped.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let text = gimmal::fs::read_to_string("Cargo.toml").await?;
+///     assert!(text.contains("[package]"));
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// What `main` returns, and an [`io::Error`] that says what is in the way if there is no ring to be had (see
+/// [`Builder::build`]).
+///
+/// # Panics
+///
+/// As [`Runtime::block_on`].
+pub fn run<T, E>(main: impl Future<Output = Result<T, E>>) -> Result<T, E>
+where
+    E: From<io::Error>,
+{
+    Builder::new().run(main)
+}
+
+/// A runtime: one ring, and the tasks, operations and timers of one thread.
+///
+/// Dropping it shuts it down: tasks are dropped, operations cancelled and waited for, within the
+/// [`shutdown_timeout`](Builder::shutdown_timeout).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let mut runtime = gimmal::Runtime::new()?;
+/// let sum = runtime.block_on(async { 1 + 2 });
+/// assert_eq!(sum, 3);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Runtime {
+    pub(super) core: Rc<Core>,
+}
+
+impl Runtime {
+    /// A runtime with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::build`].
+    pub fn new() -> io::Result<Runtime> {
+        Builder::new().build()
+    }
+
+    /// The settings of a runtime to be.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Names the runtime from outside and inside.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::of(&self.core)
+    }
+
+    /// Starts a task, which runs while [`block_on`](Runtime::block_on) does.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.core.spawn(future, None, Location::caller())
+    }
+
+    /// Runs a future, and all tasks beside it, until the future is ready. Tasks that are left go on in the next call.
+    ///
+    /// # Panics
+    ///
+    /// Inside of another `block_on`; in a process that was forked off after the runtime was built; if the ring is lost
+    /// (see [`Fault::RingLost`]); and with the panic of the future itself.
+    #[track_caller]
+    pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        assert!(
+            current::current().is_none(),
+            "block_on was called inside of a gimmal runtime: await the future instead"
+        );
+        let _entered = Entered::new(&self.core);
+        let row = MainRow::insert(&self.core, Location::caller());
+        let mut future = pin!(future);
+        let mut output = None;
+        let mut scratch = Scratch::default();
+        while !self.core.turn(
+            &mut |context| match future.as_mut().poll(context) {
+                Poll::Ready(value) => {
+                    output = Some(value);
+                    true
+                }
+                Poll::Pending => false,
+            },
+            None,
+            &mut scratch,
+        ) {}
+        drop(row);
+        match output {
+            Some(output) => output,
+            None => unreachable!("the loop ends when the output is there"),
+        }
+    }
+}
+
+/// The row of `block_on`'s own future, for as long as that is there.
+struct MainRow<'a> {
+    core: &'a Core,
+    key: crate::table::Key,
+}
+
+impl<'a> MainRow<'a> {
+    fn insert(core: &'a Core, location: &'static Location<'static>) -> MainRow<'a> {
+        let origin = Origin {
+            name: Some("main".into()),
+            location,
+        };
+        let key = core.tasks.borrow_mut().insert(Body::Main, origin, false);
+        MainRow { core, key }
+    }
+}
+
+impl Drop for MainRow<'_> {
+    fn drop(&mut self) {
+        self.core.tasks.borrow_mut().remove_main(self.key);
+    }
+}

@@ -1,0 +1,175 @@
+//! Which runtime is current on this thread, and how whatever holds a key finds its own (O9).
+
+use super::core::Core;
+use crate::tasks::LocalGuard;
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::rc::{Rc, Weak};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// The runtimes of this thread by serial.
+    static RUNTIMES: RefCell<Vec<(u64, Link)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How a thread holds on to a runtime that is not current.
+enum Link {
+    Living(Weak<Core>),
+    /// It has ended, but futures hold results that they have not looked at: they find them there.
+    Ended(Rc<Core>),
+}
+
+/// What someone who used the runtime from outside is told.
+const NONE_CURRENT: &str = "no gimmal runtime is current on this thread: call this from inside a future that \
+                            gimmal::run or Runtime::block_on is running, on the thread that runs it";
+
+const FOREIGN: &str = "this future belongs to another gimmal runtime than the one that polls it: poll it where it was \
+                       first polled, or where its task was spawned";
+
+/// Makes a runtime the current one of this thread, until it is dropped.
+pub(super) struct Entered {
+    before: Option<Rc<Core>>,
+    _local: LocalGuard,
+}
+
+impl Entered {
+    pub(super) fn new(core: &Rc<Core>) -> Entered {
+        let local = LocalGuard::enter(core.tasks.clone());
+        let before = CURRENT.with(|current| current.replace(Some(core.clone())));
+        Entered {
+            before,
+            _local: local,
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        let _ = CURRENT.try_with(|current| current.replace(before));
+    }
+}
+
+/// Calls `f` with the current runtime, if there is one. `f` runs no code of a user (R1).
+#[inline]
+pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
+    CURRENT
+        .try_with(|current| current.borrow().as_deref().map(f))
+        .ok()
+        .flatten()
+}
+
+/// Calls `f` with the current runtime, as [`try_with`] does.
+///
+/// # Panics
+///
+/// If there is none.
+#[inline]
+#[track_caller]
+pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
+    match try_with(f) {
+        Some(value) => value,
+        None => panic!("{NONE_CURRENT}"),
+    }
+}
+
+/// Calls `f` with the current runtime, which must be the one with that serial: whoever calls holds a key of it (O9).
+///
+/// # Panics
+///
+/// If there is none, or it is another.
+#[inline]
+#[track_caller]
+pub(crate) fn with_own<T>(serial: u64, f: impl FnOnce(&Core) -> T) -> T {
+    with(|core| {
+        assert!(core.serial == serial, "{FOREIGN}");
+        f(core)
+    })
+}
+
+/// The current runtime, to be held.
+pub(crate) fn current() -> Option<Rc<Core>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+}
+
+/// The runtime of that serial, whether it is current or not. `None` if it is gone, if it belongs to the parent of this
+/// process, or if the thread is ending: then what was lent is forgotten, never freed (O9).
+///
+/// What is done with it may run a user's code: the current runtime is not borrowed meanwhile (R1).
+#[inline]
+pub(crate) fn reach(serial: u64) -> Option<Reached> {
+    let core = match current() {
+        Some(core) if core.serial == serial => core,
+        _ => find(serial)?,
+    };
+    (!core.is_child()).then_some(Reached(core))
+}
+
+#[cold]
+fn find(serial: u64) -> Option<Rc<Core>> {
+    let find = |runtimes: &RefCell<Vec<(u64, Link)>>| {
+        let runtimes = runtimes.borrow();
+        let (_, link) = runtimes.iter().find(|(known, _)| *known == serial)?;
+        match link {
+            Link::Living(core) => core.upgrade(),
+            Link::Ended(core) => Some(core.clone()),
+        }
+    };
+    RUNTIMES.try_with(find).ok()?
+}
+
+/// A runtime that was reached by its serial.
+pub(crate) struct Reached(Rc<Core>);
+
+impl Deref for Reached {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.0
+    }
+}
+
+impl Drop for Reached {
+    /// Whoever reached a runtime that has ended may have taken the last of what it was kept for.
+    fn drop(&mut self) {
+        if self.has_ended() {
+            forget_if_empty(&self.0);
+        }
+    }
+}
+
+/// A runtime of this thread is born.
+pub(super) fn register(core: &Rc<Core>) {
+    RUNTIMES.with(|runtimes| {
+        let link = Link::Living(Rc::downgrade(core));
+        runtimes.borrow_mut().push((core.serial, link));
+    });
+}
+
+/// A runtime of this thread has ended. While futures hold results of it, it is kept for them.
+pub(super) fn retire(core: &Rc<Core>) {
+    let _ = RUNTIMES.try_with(|runtimes| {
+        if let Some((_, link)) = runtimes
+            .borrow_mut()
+            .iter_mut()
+            .find(|(known, _)| *known == core.serial)
+        {
+            *link = Link::Ended(core.clone());
+        }
+    });
+    forget_if_empty(core);
+}
+
+fn forget_if_empty(core: &Rc<Core>) {
+    if !core.has_ended() || core.holds_results() {
+        return;
+    }
+    let removed = RUNTIMES.try_with(|runtimes| {
+        let mut runtimes = runtimes.borrow_mut();
+        let at = runtimes
+            .iter()
+            .position(|(known, _)| *known == core.serial)?;
+        Some(runtimes.swap_remove(at))
+    });
+    drop(removed);
+}

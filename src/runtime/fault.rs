@@ -1,0 +1,132 @@
+//! Faults that nobody awaits, and the hook that they go to.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// Something that went wrong where nobody waits for it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A task, or a closure given to [`spawn_blocking`](crate::task::spawn_blocking), panicked, and its handle was dropped.
+    Panicked {
+        /// The task's name, or the place that spawned it.
+        task: String,
+        /// What it said.
+        message: String,
+    },
+    /// A destructor, a disposal or a waker panicked while the runtime called it.
+    DestructorPanicked {
+        /// What was being dropped, disposed of or woken.
+        what: &'static str,
+        /// What it said.
+        message: String,
+    },
+    /// The runtime ended with operations that the kernel would not give up. What they had lent to the kernel is never
+    /// freed.
+    OperationsLeaked {
+        /// The kind of each operation.
+        kinds: Vec<&'static str>,
+    },
+    /// The runtime ended while closures given to [`spawn_blocking`](crate::task::spawn_blocking) were still running.
+    /// Their threads go on.
+    BlockingLeft {
+        /// How many.
+        running: usize,
+    },
+    /// The kernel does not serve the ring any more.
+    RingLost {
+        /// What it said.
+        message: String,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Panicked { task, message } => {
+                write!(f, "task {task} panicked, and nobody joined it: {message}")
+            }
+            Fault::DestructorPanicked { what, message } => {
+                write!(f, "{what} panicked: {message}")
+            }
+            Fault::OperationsLeaked { kinds } => write!(
+                f,
+                "the runtime ended with {} operations still in the kernel, whose memory is leaked: {}",
+                kinds.len(),
+                kinds.join(", ")
+            ),
+            Fault::BlockingLeft { running } => write!(
+                f,
+                "the runtime ended while {running} closures of spawn_blocking were still running"
+            ),
+            Fault::RingLost { message } => write!(f, "the ring is lost: {message}"),
+        }
+    }
+}
+
+/// Where faults go. Threads of the pool call it too.
+#[derive(Clone)]
+pub(crate) struct Hook(Arc<dyn Fn(&Fault) + Send + Sync>);
+
+impl Hook {
+    pub(crate) fn new(hook: impl Fn(&Fault) + Send + Sync + 'static) -> Hook {
+        Hook(Arc::new(hook))
+    }
+
+    /// Tells the hook. A hook that panics itself is not told of that.
+    pub(crate) fn report(&self, fault: &Fault) {
+        if let Err(payload) = catch(|| (self.0)(fault)) {
+            drop_payload(payload);
+        }
+    }
+
+    /// Runs a user's code; if it panics, the hook hears of it.
+    pub(crate) fn guard<T>(&self, what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
+        match catch(run) {
+            Ok(value) => Some(value),
+            Err(payload) => {
+                let message = message_of(&*payload);
+                self.report(&Fault::DestructorPanicked { what, message });
+                drop_payload(payload);
+                None
+            }
+        }
+    }
+}
+
+impl Default for Hook {
+    fn default() -> Hook {
+        Hook::new(|fault| log::error!("{fault}"))
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
+/// Runs a user's code and keeps its panic. What it may have left half done is its own: nothing of the runtime is borrowed
+/// meanwhile (R1).
+pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+}
+
+/// A payload may panic in its own destructor; the payload of that is given up.
+pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch(|| drop(payload)) {
+        std::mem::forget(second);
+    }
+}
+
+/// What a panic said, if it said it in words.
+pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
+    if let Some(message) = payload.downcast_ref::<&str>() {
+        (*message).to_owned()
+    } else if let Some(message) = payload.downcast_ref::<String>() {
+        message.clone()
+    } else {
+        "(a payload that is not a string)".to_owned()
+    }
+}

@@ -1,0 +1,144 @@
+//! A name for a runtime that can be kept.
+
+use super::core::{Core, describe};
+use super::current;
+use super::join::JoinHandle;
+use super::stats::{OperationInfo, Stats, TaskInfo};
+use crate::sys::{Instant, coarse_ns};
+use crate::tasks::Name;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+/// A runtime, by name: for starting tasks and for looking into it. It keeps nothing alive.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let handle = gimmal::Handle::current();
+///     let task = handle.spawn(async { 5 });
+///     assert_eq!(task.await?, 5);
+///     assert_eq!(handle.stats().operations, 0);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Handle {
+    core: Weak<Core>,
+}
+
+impl Handle {
+    pub(super) fn of(core: &Rc<Core>) -> Handle {
+        Handle {
+            core: Rc::downgrade(core),
+        }
+    }
+
+    /// The runtime that is running on this thread.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    #[must_use]
+    #[track_caller]
+    pub fn current() -> Handle {
+        match Handle::try_current() {
+            Some(handle) => handle,
+            None => current::with(|_| unreachable!("a runtime became current by itself")),
+        }
+    }
+
+    /// The runtime that is running on this thread, if there is one.
+    #[must_use]
+    pub fn try_current() -> Option<Handle> {
+        current::current().map(|core| Handle::of(&core))
+    }
+
+    #[track_caller]
+    fn core(&self) -> Rc<Core> {
+        match self.core.upgrade() {
+            Some(core) => core,
+            None => panic!("the gimmal runtime of this handle has ended"),
+        }
+    }
+
+    /// Starts a task on it, as [`spawn`](crate::spawn) does on the current one.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has ended.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.core().spawn(future, None, Location::caller())
+    }
+
+    /// The time by the runtime's clock.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has ended.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.core().now()
+    }
+
+    /// What the runtime has at this moment, and has done so far.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has ended.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core().stats()
+    }
+
+    /// Every task that has not ended, by rising index of its row.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has ended.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        let core = self.core();
+        let tasks = core.tasks.borrow();
+        tasks
+            .origins()
+            .map(|(_, origin, ready)| TaskInfo {
+                name: origin.name.as_deref().map(str::to_owned),
+                spawned_at: origin.location,
+                is_ready: ready,
+            })
+            .collect()
+    }
+
+    /// Every operation that the kernel has, by rising index of its row.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has ended.
+    #[must_use]
+    pub fn operations(&self) -> Vec<OperationInfo> {
+        let core = self.core();
+        let now = coarse_ns();
+        let (driver, tasks) = (core.driver.borrow(), core.tasks.borrow());
+        driver
+            .rows()
+            .filter(|row| row.in_flight)
+            .map(|row| {
+                let name = Name::from_bits(row.task);
+                let task = tasks.origin_of(name).map(describe);
+                OperationInfo {
+                    kind: row.kind,
+                    task,
+                    is_orphan: row.orphan,
+                    age: Duration::from_nanos(now.saturating_sub(row.since_ns)),
+                }
+            })
+            .collect()
+    }
+}

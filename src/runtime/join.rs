@@ -1,0 +1,304 @@
+//! The handle of a task, and the ways in which a task ends without an output.
+
+use super::core::{Refusal, refuse};
+use super::current;
+use crate::scope::Canceled;
+use crate::table::Key;
+use crate::tasks::{End, copy_waker};
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+/// Owns a task's end: await it for the task's output. Dropping it detaches the task, which runs on.
+///
+/// It can be awaited by value and by `&mut`, so that a wait that is given up leaves task and handle as they were.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let mut task = gimmal::spawn(std::future::pending::<()>());
+///     task.abort();
+///     let error = (&mut task).await.unwrap_err();
+///     assert!(error.is_aborted());
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// A wait that is dropped or cancelled leaves the task and the handle as they were (`tests/tasks.rs`).
+///
+/// # Panics
+///
+/// Polled outside of its runtime, or after it has given the output.
+#[must_use = "dropping a handle detaches the task; say so with `drop` if that is meant"]
+pub struct JoinHandle<T> {
+    serial: u64,
+    state: State,
+    refusal: Refusal,
+    /// The output belongs to the thread of the runtime.
+    _output: PhantomData<(T, *const ())>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Owned(Key),
+    /// The task was refused before it began.
+    Aborted,
+    Taken,
+}
+
+impl<T> JoinHandle<T> {
+    pub(super) fn new(serial: u64, key: Key) -> JoinHandle<T> {
+        JoinHandle {
+            serial,
+            state: State::Owned(key),
+            refusal: Refusal::None,
+            _output: PhantomData,
+        }
+    }
+
+    pub(super) fn aborted() -> JoinHandle<T> {
+        JoinHandle {
+            serial: 0,
+            state: State::Aborted,
+            refusal: Refusal::None,
+            _output: PhantomData,
+        }
+    }
+
+    /// Has the task dropped instead of polled, in its own next turn. The join resolves after that, with an error of which
+    /// [`JoinError::is_aborted`] is true. A task that has ended by then keeps its output.
+    ///
+    /// This is the hard way: the task's operations become orphans, which the runtime cancels and disposes of.
+    pub fn abort(&self) {
+        if let State::Owned(key) = self.state
+            && let Some(core) = current::reach(self.serial)
+        {
+            core.tasks.borrow_mut().abort(key);
+        }
+    }
+
+    /// Whether the task has ended, in whichever way. Its output may still be in the handle's keeping.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        match self.state {
+            State::Owned(key) => {
+                current::reach(self.serial).is_none_or(|core| core.tasks.borrow().is_finished(key))
+            }
+            State::Aborted | State::Taken => true,
+        }
+    }
+}
+
+/// It holds no output, only the name of a row: nothing in it is pinned.
+impl<T> Unpin for JoinHandle<T> {}
+
+/// What a poll found while the tables were borrowed.
+enum Found {
+    Ended(End),
+    Waiting,
+    Canceled,
+    Spent,
+}
+
+impl<T: 'static> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let key = match self.state {
+            State::Owned(key) => key,
+            State::Aborted => {
+                self.state = State::Taken;
+                return Poll::Ready(Err(JoinError(Kind::Aborted)));
+            }
+            State::Taken => panic!("a JoinHandle was polled after it had given the task's output"),
+        };
+        let waker = copy_waker(context.waker());
+        let (found, replaced) = current::with_own(self.serial, |core| {
+            let mut tasks = core.tasks.borrow_mut();
+            if tasks.is_finished(key) {
+                if !core.charge() {
+                    return (Found::Spent, Some(waker));
+                }
+            } else if core.is_canceled() {
+                return (Found::Canceled, Some(waker));
+            }
+            match tasks.join(key, waker) {
+                (Poll::Ready(end), waker) => (Found::Ended(end), waker),
+                (Poll::Pending, waker) => (Found::Waiting, waker),
+            }
+        });
+        drop(replaced);
+        match found {
+            Found::Ended(end) => {
+                self.state = State::Taken;
+                Poll::Ready(outcome(end))
+            }
+            Found::Waiting => Poll::Pending,
+            Found::Canceled => {
+                refuse(&mut self.refusal, context).map(|_| Err(JoinError(Kind::Canceled)))
+            }
+            Found::Spent => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn outcome<T: 'static>(end: End) -> Result<T, JoinError> {
+    match end {
+        End::Output(mut task) => {
+            let mut output: Option<T> = None;
+            task.as_mut().take_output(&mut output);
+            match output {
+                Some(output) => Ok(output),
+                None => unreachable!("a task that ended has its output until it is taken"),
+            }
+        }
+        End::Panicked(payload) => Err(JoinError::panicked(payload)),
+        End::Aborted => Err(JoinError(Kind::Aborted)),
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let State::Owned(key) = self.state
+            && let Some(core) = current::reach(self.serial)
+            // While a runtime ends it takes the ends of its tasks itself.
+            && core.is_open()
+        {
+            let finished = core.tasks.borrow_mut().release(key);
+            core.settle(finished);
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no output: the task panicked, it was aborted, or the wait for it was cancelled.
+///
+/// These are different things, and only the last leaves the task as it was.
+pub struct JoinError(Kind);
+
+enum Kind {
+    /// In a mutex, which is never locked by two, because a payload is `Send` only and the error shall be `Sync` too.
+    Panicked(Mutex<Box<dyn Any + Send>>),
+    Aborted,
+    Canceled,
+    NoThread(io::Error),
+}
+
+impl JoinError {
+    pub(super) fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
+        JoinError(Kind::Panicked(Mutex::new(payload)))
+    }
+
+    pub(super) fn canceled() -> JoinError {
+        JoinError(Kind::Canceled)
+    }
+
+    pub(super) fn aborted() -> JoinError {
+        JoinError(Kind::Aborted)
+    }
+
+    pub(super) fn no_thread(error: io::Error) -> JoinError {
+        JoinError(Kind::NoThread(error))
+    }
+
+    /// Whether the task panicked.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0, Kind::Panicked(_))
+    }
+
+    /// Whether the task was aborted: its future was dropped before it was ready.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        matches!(self.0, Kind::Aborted)
+    }
+
+    /// Whether it was the wait for the task that was cancelled. The task and its handle are as they were.
+    #[must_use]
+    pub fn is_canceled(&self) -> bool {
+        matches!(self.0, Kind::Canceled)
+    }
+
+    /// What the task panicked with, for [`std::panic::resume_unwind`]; or the error again if it did not panic.
+    ///
+    /// # Errors
+    ///
+    /// The error itself, if the task did not panic.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        match self.0 {
+            Kind::Panicked(payload) => {
+                Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
+            }
+            other => Err(JoinError(other)),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Panicked(payload) => {
+                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+                write!(
+                    f,
+                    "the task panicked: {}",
+                    super::fault::message_of(&**payload)
+                )
+            }
+            Kind::Aborted => f.write_str("the task was aborted"),
+            Kind::Canceled => f.write_str("the wait for the task was canceled"),
+            Kind::NoThread(error) => {
+                write!(
+                    f,
+                    "no thread could be started for a closure that blocks: {error}"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl Error for JoinError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Kind::Canceled => Some(&Canceled),
+            Kind::NoThread(error) => Some(error),
+            Kind::Panicked(_) | Kind::Aborted => None,
+        }
+    }
+}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        let kind = match &error.0 {
+            Kind::NoThread(error) => error.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}

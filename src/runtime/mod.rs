@@ -1,0 +1,31 @@
+//! A runtime, its settings, and what it says about itself.
+
+// Here the tables are put together: the turn, the current runtime, `block_on`, spawning, shutdown, other threads, the pool.
+//
+// - R1: User code never runs while the ring or a table is borrowed. User code is polling a future; cloning, waking and
+//   dropping a foreign waker; dropping an operation, an output, a panic's payload; disposing of a late result.
+// - O8: The order of a shutdown is that of `shutdown.rs`, and what is left is leaked and reported.
+// - O9: Whatever holds a key holds the serial of its runtime too, and reaches it through `current.rs`.
+
+pub(crate) mod blocking;
+pub(crate) mod builder;
+mod core;
+mod current;
+mod fault;
+mod handle;
+mod interrupt;
+pub(crate) mod join;
+mod shutdown;
+pub(crate) mod spawn;
+mod stats;
+mod turn;
+pub(crate) mod yielding;
+
+pub use self::builder::{Builder, Runtime};
+pub use self::fault::Fault;
+pub use self::handle::Handle;
+pub use self::stats::{OperationInfo, Stats, TaskInfo};
+pub use crate::sys::Mask;
+
+pub(crate) use self::core::{Core, Refusal, refuse};
+pub(crate) use self::current::{reach, try_with, with, with_own};

@@ -1,0 +1,219 @@
+//! Starting tasks, and closures on the pool of threads.
+
+use super::blocking::BlockingHandle;
+use super::core::{Core, Phase};
+use super::current;
+use super::join::JoinHandle;
+use crate::tasks::{Body, Origin, Stored};
+use std::panic::Location;
+
+impl Core {
+    /// A new task. While the runtime ends nothing new is taken: the future is dropped, and the handle says "aborted".
+    #[inline]
+    pub(super) fn spawn<F>(
+        &self,
+        future: F,
+        name: Option<Box<str>>,
+        location: &'static Location<'static>,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        if self.phase.get() != Phase::Open {
+            self.hook
+                .guard("a future that came too late", || drop(future));
+            return JoinHandle::aborted();
+        }
+        let task = Box::pin(Stored::new(future));
+        let origin = Origin { name, location };
+        let key = self
+            .tasks
+            .borrow_mut()
+            .insert(Body::Spawned(task), origin, true);
+        JoinHandle::new(self.serial, key)
+    }
+}
+
+/// Starts a task on the current runtime. It runs whether or not its handle is awaited; dropping the handle detaches it.
+///
+/// The task lives as long as the runtime at most: [`run`](crate::run) cancels what is left when its future is done. The
+/// future is polled for the first time in a later turn, never inside this call.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let task = gimmal::spawn(async { 6 * 7 });
+///     assert_eq!(task.await?, 42);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// Outside of a runtime.
+#[track_caller]
+#[inline]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    spawn_at(future, None, Location::caller())
+}
+
+#[track_caller]
+#[inline]
+fn spawn_at<F>(
+    future: F,
+    name: Option<Box<str>>,
+    location: &'static Location<'static>,
+) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let mut future = Some(future);
+    let spawned = current::try_with(|core| {
+        if core.phase.get() == Phase::Open {
+            future
+                .take()
+                .map(|future| core.spawn(future, name, location))
+        } else {
+            None
+        }
+    });
+    match (spawned, future) {
+        (Some(Some(handle)), _) => handle,
+        // Dropping the future is a user's code, so it is done here, where nothing is borrowed.
+        (Some(None), future) => {
+            drop(future);
+            JoinHandle::aborted()
+        }
+        (None, future) => {
+            drop(future);
+            current::with(|_| unreachable!("a runtime became current by itself"))
+        }
+    }
+}
+
+/// Settings of a task before it is spawned.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let task = gimmal::task::Builder::new().name("adder").spawn(async { 1 + 1 });
+///     assert_eq!(task.await?, 2);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct TaskBuilder {
+    name: Option<Box<str>>,
+}
+
+impl TaskBuilder {
+    /// A task without a name.
+    pub fn new() -> TaskBuilder {
+        TaskBuilder::default()
+    }
+
+    /// The name that lists of what is running, and reports of faults, call it by.
+    pub fn name(mut self, name: impl Into<String>) -> TaskBuilder {
+        self.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// Starts it, as [`spawn`] does.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        spawn_at(future, self.name, Location::caller())
+    }
+}
+
+/// Runs a closure that blocks on a thread of the runtime's pool, so that it does not block the loop.
+///
+/// The pool has 64 threads at most (see [`Builder::blocking_threads`](super::Builder::blocking_threads)); when all are
+/// busy, closures wait in order. The closure starts whether or not the handle is awaited. Dropping the handle detaches it.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let names = gimmal::task::spawn_blocking(|| std::fs::read_dir(".").map(|entries| entries.count()));
+///     assert!(names.await?? > 0);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// A closure that has not started is taken out of the queue, and did not happen. One that has started is waited for
+/// (`tests/blocking.rs`).
+///
+/// # Panics
+///
+/// Outside of a runtime.
+#[track_caller]
+pub fn spawn_blocking<F, T>(run: F) -> BlockingHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    start_blocking(run, None)
+}
+
+/// Runs a closure as [`spawn_blocking`] does, but nobody has to wait for it: when the wait is cancelled it ends at once,
+/// the thread goes on, and the late result goes to `dispose`.
+///
+/// The closure must own all that it touches, which `'static` says, and must not matter to what comes after.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let slow = gimmal::task::spawn_abandonable(|| vec![0u8; 16], |late| drop(late));
+///     assert_eq!(slow.await?.len(), 16);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// Nothing is lost but the result, which `dispose` gets (`tests/blocking.rs`).
+///
+/// # Panics
+///
+/// Outside of a runtime.
+#[track_caller]
+pub fn spawn_abandonable<F, T, D>(run: F, dispose: D) -> BlockingHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+    D: FnOnce(T) + Send + 'static,
+{
+    start_blocking(run, Some(Box::new(dispose)))
+}
+
+#[track_caller]
+fn start_blocking<F, T>(run: F, dispose: Option<Box<dyn FnOnce(T) + Send>>) -> BlockingHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let location = Location::caller();
+    let job = BlockingHandle::new(Box::new(run), dispose, location);
+    current::with(|core| core.pool.start(job.runnable(), &core.hook));
+    job
+}

@@ -1,0 +1,46 @@
+//! Letting the others go first.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Lets every other ready task, due timer and completion go first, once.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let other = gimmal::spawn(async { 1 });
+///     while !other.is_finished() {
+///         gimmal::yield_now().await;
+///     }
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// There is nothing to lose. It is not a leaf: it ends in a cancelled scope too, as it always does (`tests/tasks.rs`).
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,95 @@
+//! Cancellation: what it means to be cancelled, and how it is told from every other error.
+//!
+//! The tree of scopes has one node as yet, its root: the runtime cancels it when `run` ends. From then on every leaf that
+//! is awaited ends with [`Canceled`] (level-triggered: it is a state, not an event).
+
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// What was awaited did not happen, because it was cancelled: nothing moved, nothing was opened, nothing was lost.
+///
+/// It converts into [`std::io::Error`], with a kind that no loop of std retries, and is found again with
+/// [`is_canceled`], however deep it is wrapped.
+///
+/// ```
+/// let error = std::io::Error::from(gimmal::Canceled);
+/// assert!(gimmal::is_canceled(&error));
+/// assert_ne!(error.kind(), std::io::ErrorKind::Interrupted);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Canceled;
+
+impl fmt::Display for Canceled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("canceled")
+    }
+}
+
+impl Error for Canceled {}
+
+impl From<Canceled> for io::Error {
+    fn from(canceled: Canceled) -> io::Error {
+        io::Error::other(canceled)
+    }
+}
+
+/// Whether this error, or one that it came from, is [`Canceled`].
+///
+/// ```
+/// let error: Box<dyn std::error::Error> = Box::new(std::io::Error::other("disk on fire"));
+/// assert!(!gimmal::is_canceled(&*error));
+/// ```
+#[must_use]
+pub fn is_canceled(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<Canceled>() {
+            return true;
+        }
+        // `io::Error::source` passes over the error that it wraps, so that one is looked at here.
+        if let Some(inner) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            && is_canceled(inner)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Wrapper(io::Error);
+
+    impl fmt::Display for Wrapper {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("wrapped")
+        }
+    }
+
+    impl Error for Wrapper {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn it_is_found_through_any_number_of_wrappings() {
+        let mut error = io::Error::from(Canceled);
+        for _ in 0..4 {
+            assert!(is_canceled(&error));
+            error = io::Error::new(io::ErrorKind::NotFound, Wrapper(error));
+        }
+        assert!(!is_canceled(&Wrapper(io::Error::from_raw_os_error(
+            libc::ECANCELED
+        ))));
+    }
+}

@@ -1,0 +1,228 @@
+//! What is asked of a ring and what it answers, in words of our own.
+//!
+//! An [`Entry`] describes a request; the ring turns it into what its kernel reads. User data, links and skip flags are
+//! not in it: those belong to the runtime.
+
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+
+/// The descriptor that an entry works on.
+///
+/// It is resolved when the entry is submitted, so that what an operation names need not be a number of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AsFd {
+    /// A descriptor of the process. `-1` where the opcode wants none, `libc::AT_FDCWD` where it wants a directory.
+    Plain(RawFd),
+}
+
+impl From<RawFd> for AsFd {
+    fn from(fd: RawFd) -> AsFd {
+        AsFd::Plain(fd)
+    }
+}
+
+/// What the kernel is asked to do: the number of an io_uring opcode (`io_uring_enter(2)`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Opcode(u8);
+
+impl Opcode {
+    /// Does nothing (5.1).
+    pub const NOP: Opcode = Opcode(0);
+    /// `preadv2` (5.1).
+    pub const READV: Opcode = Opcode(1);
+    /// `pwritev2` (5.1).
+    pub const WRITEV: Opcode = Opcode(2);
+    /// `fsync` and `fdatasync` (5.1).
+    pub const FSYNC: Opcode = Opcode(3);
+    /// Waits until a descriptor is ready (5.1).
+    pub const POLL_ADD: Opcode = Opcode(6);
+    /// Asks another request to stop (5.5).
+    pub const ASYNC_CANCEL: Opcode = Opcode(14);
+    /// `openat` (5.6).
+    pub const OPENAT: Opcode = Opcode(18);
+    /// `close` (5.6).
+    pub const CLOSE: Opcode = Opcode(19);
+    /// `pread` (5.6).
+    pub const READ: Opcode = Opcode(22);
+    /// `pwrite` (5.6).
+    pub const WRITE: Opcode = Opcode(23);
+
+    /// Any other opcode by its number, for operations of your own.
+    #[must_use]
+    pub const fn new(number: u8) -> Opcode {
+        Opcode(number)
+    }
+
+    /// The number that the kernel knows it by.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Opcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Opcode::NOP => "NOP",
+            Opcode::READV => "READV",
+            Opcode::WRITEV => "WRITEV",
+            Opcode::FSYNC => "FSYNC",
+            Opcode::POLL_ADD => "POLL_ADD",
+            Opcode::ASYNC_CANCEL => "ASYNC_CANCEL",
+            Opcode::OPENAT => "OPENAT",
+            Opcode::CLOSE => "CLOSE",
+            Opcode::READ => "READ",
+            Opcode::WRITE => "WRITE",
+            Opcode(number) => return write!(f, "Opcode({number})"),
+        };
+        f.write_str(name)
+    }
+}
+
+/// A request to the kernel: opcode, descriptor, addresses, lengths and flags.
+///
+/// The fields are named as in the first half of `struct io_uring_sqe`, and mean for each opcode what
+/// `io_uring_enter(2)` says. What they point at is the operation's business (see
+/// [`Operation`](crate::op::Operation)).
+///
+/// ```
+/// use gimmal::op::{Entry, Opcode};
+///
+/// let mut buffer = vec![0u8; 512];
+/// let entry = Entry::new(Opcode::READ).fd(0).addr(buffer.as_mut_ptr()).len(512).offset(4096);
+/// assert_eq!(entry.opcode(), Opcode::READ);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Entry {
+    pub(super) opcode: Opcode,
+    pub(super) in_worker: bool,
+    pub(super) fd: AsFd,
+    pub(super) len: u32,
+    pub(super) op_flags: u32,
+    pub(super) offset: u64,
+    pub(super) addr: u64,
+}
+
+impl Entry {
+    /// A request with this opcode, on no descriptor, with every other field zero.
+    pub const fn new(opcode: Opcode) -> Entry {
+        Entry {
+            opcode,
+            in_worker: false,
+            fd: AsFd::Plain(-1),
+            len: 0,
+            op_flags: 0,
+            offset: 0,
+            addr: 0,
+        }
+    }
+
+    /// The descriptor that it works on.
+    pub fn fd(mut self, fd: impl Into<AsFd>) -> Entry {
+        self.fd = fd.into();
+        self
+    }
+
+    /// The address of what is lent to the kernel: a buffer, a path, an array of vectors.
+    pub fn addr<T>(mut self, addr: *const T) -> Entry {
+        self.addr = addr.expose_provenance() as u64;
+        self
+    }
+
+    /// The length of what is lent: bytes, or the number of vectors.
+    pub const fn len(mut self, len: u32) -> Entry {
+        self.len = len;
+        self
+    }
+
+    /// The offset in the file in bytes, `u64::MAX` for the cursor; or the second address of opcodes that have one.
+    pub const fn offset(mut self, offset: u64) -> Entry {
+        self.offset = offset;
+        self
+    }
+
+    /// The flags of the opcode itself: `rw_flags`, `open_flags`, `fsync_flags` and so on.
+    pub const fn op_flags(mut self, flags: u32) -> Entry {
+        self.op_flags = flags;
+        self
+    }
+
+    /// Has a worker thread of the kernel run it, even if it could be answered at once (`IOSQE_ASYNC`). It costs about
+    /// 3 µs, and keeps a request that would burn time in the kernel from delaying those behind it.
+    pub const fn in_worker(mut self) -> Entry {
+        self.in_worker = true;
+        self
+    }
+
+    /// The number of its descriptor in the process, `-1` if it has none.
+    pub(crate) const fn plain_fd(&self) -> RawFd {
+        let AsFd::Plain(fd) = self.fd;
+        fd
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub const fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+}
+
+/// The answer of the kernel to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    /// More completions of the same request follow (`IORING_CQE_F_MORE`).
+    const MORE: u32 = 1 << 1;
+
+    pub(crate) const fn new(result: i32, flags: u32) -> Completion {
+        Completion { result, flags }
+    }
+
+    /// The result as the system call would give it: a count or a descriptor, or the error that its number means.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered, with its errno.
+    #[inline]
+    pub fn result(&self) -> io::Result<u32> {
+        match u32::try_from(self.result) {
+            Ok(value) => Ok(value),
+            Err(_) => Err(io::Error::from_raw_os_error(self.result.wrapping_neg())),
+        }
+    }
+
+    /// The number as the kernel wrote it: negative for an errno.
+    #[must_use]
+    pub const fn raw(&self) -> i32 {
+        self.result
+    }
+
+    /// The flags of the completion (`IORING_CQE_F_*`).
+    #[must_use]
+    pub const fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    pub(crate) const fn has_more(&self) -> bool {
+        self.flags & Completion::MORE != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negative_result_is_an_errno() {
+        assert_eq!(Completion::new(7, 0).result().unwrap(), 7);
+        let error = Completion::new(-libc::ENOENT, 0).result().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

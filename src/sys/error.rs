@@ -1,0 +1,49 @@
+//! Errors that say where they come from: a sentence in front, the errno behind it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// What was tried, and the error that it met.
+#[derive(Debug)]
+struct Explained {
+    what: String,
+    source: io::Error,
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+impl Error for Explained {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The same error with `what` before it: its kind stays, and `source()` leads to it.
+#[cold]
+pub(crate) fn explain(source: io::Error, what: impl Into<String>) -> io::Error {
+    let kind = source.kind();
+    let what = what.into();
+    io::Error::new(kind, Explained { what, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_stays_and_the_errno_is_found() {
+        let error = explain(io::Error::from_raw_os_error(libc::ENOENT), "open /x");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().starts_with("open /x: "));
+        let source = error
+            .source()
+            .and_then(|source| source.downcast_ref::<io::Error>())
+            .unwrap();
+        assert_eq!(source.raw_os_error(), Some(libc::ENOENT));
+    }
+}

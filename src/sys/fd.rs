@@ -1,0 +1,54 @@
+//! A descriptor that closes when its last holder lets go (O5), and the plain calls on one.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+/// An open descriptor. Operations hold it through an `Rc`, so its number is not used again while one is in flight (O5).
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    fd: OwnedFd,
+}
+
+impl Descriptor {
+    /// Takes over a descriptor that the kernel has just made for us in answer to a request.
+    pub(crate) fn from_completion(fd: u32) -> Descriptor {
+        // SAFETY: the completion of an open hands over a new descriptor, and the caller reads each completion once.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+        Descriptor { fd }
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    pub(crate) fn borrowed(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn into_owned(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// Gives up the number without closing it: somebody else does.
+    pub(crate) fn into_raw(self) -> RawFd {
+        self.fd.into_raw_fd()
+    }
+
+    /// Looks at the file through std, whose calls on a descriptor are all there.
+    pub(crate) fn with_std<T>(&self, look: impl FnOnce(&std::fs::File) -> T) -> T {
+        // SAFETY: the descriptor is open for as long as `self` is borrowed, and `ManuallyDrop` keeps it from being closed.
+        let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.raw()) });
+        look(&file)
+    }
+
+    pub(crate) fn try_clone(&self) -> io::Result<Descriptor> {
+        self.fd.try_clone().map(Descriptor::from)
+    }
+}
+
+impl From<OwnedFd> for Descriptor {
+    fn from(fd: OwnedFd) -> Descriptor {
+        Descriptor { fd }
+    }
+}

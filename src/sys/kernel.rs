@@ -1,0 +1,490 @@
+//! The kernel's ring: the [`Port`] over io_uring.
+//!
+//! It owns the two queues and the ring's descriptor. One thread makes it, uses it and drops it: with `SINGLE_ISSUER` the
+//! kernel refuses every other, and the registered descriptor is of this thread.
+
+use super::clock::{Instant, machine_now};
+use super::entry::{AsFd, Completion, Entry, Opcode};
+use super::error::explain;
+use super::mask::{FEAT_CQE_SKIP, Mask, SETUP_TASKRUN_FLAG};
+use super::setup::{self, Sizes};
+use super::{Answer, Cqe, Full, Port, Wait};
+use io_uring::types::Timespec;
+use io_uring::{IoUring, squeue};
+use std::fmt;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+/// How long a runtime that has nothing else to do waits before it submits again what the kernel had no memory for.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
+
+const ENTER_GETEVENTS: u32 = 1;
+const ENTER_EXT_ARG: u32 = 1 << 3;
+const ENTER_REGISTERED_RING: u32 = 1 << 4;
+const REGISTER_RING_FDS: libc::c_long = 20;
+const UNREGISTER_RING_FDS: libc::c_long = 21;
+const SQE_ASYNC: u8 = 1 << 4;
+const SQE_CQE_SKIP_SUCCESS: u8 = 1 << 6;
+
+/// A submission as the kernel reads it: `struct io_uring_sqe` in its 64-byte form (`linux/io_uring.h`).
+#[repr(C)]
+struct Sqe {
+    opcode: u8,
+    flags: u8,
+    ioprio: u16,
+    fd: i32,
+    offset: u64,
+    addr: u64,
+    len: u32,
+    op_flags: u32,
+    user_data: u64,
+    buf_index: u16,
+    personality: u16,
+    file_index: u32,
+    addr3: u64,
+    pad: u64,
+}
+
+/// The argument of a wait with a deadline: `struct io_uring_getevents_arg`.
+#[repr(C)]
+struct WaitArgument {
+    sigmask: u64,
+    sigmask_size: u32,
+    min_wait_usec: u32,
+    timespec: u64,
+}
+
+/// The argument of registering a ring's descriptor: `struct io_uring_rsrc_update`.
+#[repr(C)]
+struct RingUpdate {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+}
+
+/// What the ring's descriptor is called in `enter`.
+#[derive(Clone, Copy, Debug)]
+enum RingName {
+    Descriptor(RawFd),
+    /// An index into the table that the kernel keeps for this thread: 22 ns of 109 cheaper an enter (KERNEL.md).
+    Registered(u32),
+}
+
+/// The kernel's ring.
+pub(crate) struct KernelRing {
+    ring: IoUring,
+    name: RingName,
+    setup_flags: u32,
+    skips_completions: bool,
+    opcodes: [u128; 2],
+}
+
+impl KernelRing {
+    /// Makes a ring of this thread with what the kernel has and the mask allows.
+    pub(crate) fn new(sizes: Sizes, mask: &Mask) -> io::Result<KernelRing> {
+        let (ring, setup_flags) = setup::build(sizes, mask)?;
+        let params = ring.params();
+        let needed = [
+            (params.is_feature_nodrop(), "NODROP (5.5)"),
+            (params.is_feature_submit_stable(), "SUBMIT_STABLE (5.5)"),
+            (params.is_feature_rw_cur_pos(), "RW_CUR_POS (5.6)"),
+            (params.is_feature_ext_arg(), "EXT_ARG (5.11)"),
+        ];
+        if let Some((_, lacking)) = needed.iter().find(|(has, _)| !has) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "the kernel's io_uring lacks the feature {lacking}: Linux 5.15 has all that is needed"
+                ),
+            ));
+        }
+        let skips_completions =
+            params.is_feature_skip_cqe_on_success() && !mask.hides_feature(FEAT_CQE_SKIP);
+        let mut probe = io_uring::Probe::new();
+        ring.submitter()
+            .register_probe(&mut probe)
+            .map_err(|error| explain(error, "asking the kernel which io_uring opcodes it has"))?;
+        let mut opcodes = [0; 2];
+        for number in 0..=u8::MAX {
+            let opcode = Opcode::new(number);
+            if probe.is_supported(number) && !mask.hides_opcode(opcode) {
+                opcodes[usize::from(number >> 7)] |= 1 << (number & 127);
+            }
+        }
+        let mut ring = KernelRing {
+            name: RingName::Descriptor(ring.as_raw_fd()),
+            ring,
+            setup_flags,
+            skips_completions,
+            opcodes,
+        };
+        if !mask.hides_registered_ring() {
+            ring.register();
+        }
+        Ok(ring)
+    }
+
+    /// Has the kernel keep the ring's descriptor in the table of this thread. Kernels before 5.18 have none, and the table
+    /// has 16 places: without a place the plain descriptor serves.
+    fn register(&mut self) {
+        let mut update = RingUpdate {
+            offset: u32::MAX,
+            reserved: 0,
+            data: self.ring.as_raw_fd() as u64,
+        };
+        if self.update_registration(REGISTER_RING_FDS, &mut update) {
+            self.name = RingName::Registered(update.offset);
+        }
+    }
+
+    /// A ring that stays registered lives until its thread ends (KERNEL.md), with all that it has in flight.
+    fn unregister(&mut self) {
+        if let RingName::Registered(offset) = self.name {
+            let mut update = RingUpdate {
+                offset,
+                reserved: 0,
+                data: 0,
+            };
+            self.update_registration(UNREGISTER_RING_FDS, &mut update);
+            self.name = RingName::Descriptor(self.ring.as_raw_fd());
+        }
+    }
+
+    fn update_registration(&self, opcode: libc::c_long, update: &mut RingUpdate) -> bool {
+        // SAFETY: `update` is one valid io_uring_rsrc_update, as the last argument says, for the length of the call.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.ring.as_raw_fd(),
+                opcode,
+                ptr::from_mut(update),
+                1,
+            )
+        };
+        done == 1
+    }
+
+    /// One `io_uring_enter`. The argument, if there is one, is the deadline's.
+    fn enter_once(
+        &self,
+        submit: u32,
+        complete: u32,
+        mut flags: u32,
+        timeout: Option<Duration>,
+    ) -> Result<u32, i32> {
+        let fd = match self.name {
+            RingName::Descriptor(fd) => fd,
+            RingName::Registered(index) => {
+                flags |= ENTER_REGISTERED_RING;
+                index as RawFd
+            }
+        };
+        let timespec: Timespec;
+        let argument: WaitArgument;
+        let (address, size) = match timeout {
+            None => (ptr::null(), 0),
+            Some(timeout) => {
+                timespec = timeout.into();
+                argument = WaitArgument {
+                    sigmask: 0,
+                    sigmask_size: 0,
+                    min_wait_usec: 0,
+                    timespec: ptr::from_ref(&timespec).expose_provenance() as u64,
+                };
+                flags |= ENTER_EXT_ARG;
+                (ptr::from_ref(&argument), mem::size_of::<WaitArgument>())
+            }
+        };
+        // SAFETY: with EXT_ARG the address is that of a valid argument of this size, whose timespec outlives the call;
+        // without, both are zero. The entries that are submitted keep what they point at by O1.
+        let entered = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_enter,
+                fd,
+                submit,
+                complete,
+                flags,
+                address,
+                size,
+            )
+        };
+        if entered >= 0 {
+            return Ok(entered as u32);
+        }
+        Err(io::Error::last_os_error().raw_os_error().unwrap_or(0))
+    }
+
+    fn sqe(&self, entry: &Entry, user_data: u64, answer: Answer) -> squeue::Entry {
+        let mut flags = 0;
+        if entry.in_worker {
+            flags |= SQE_ASYNC;
+        }
+        if answer == Answer::OnFailure && self.skips_completions {
+            flags |= SQE_CQE_SKIP_SUCCESS;
+        }
+        let AsFd::Plain(fd) = entry.fd;
+        let sqe = Sqe {
+            opcode: entry.opcode.number(),
+            flags,
+            ioprio: 0,
+            fd,
+            offset: entry.offset,
+            addr: entry.addr,
+            len: entry.len,
+            op_flags: entry.op_flags,
+            user_data,
+            buf_index: 0,
+            personality: 0,
+            file_index: 0,
+            addr3: 0,
+            pad: 0,
+        };
+        const {
+            assert!(mem::size_of::<Sqe>() == mem::size_of::<squeue::Entry>());
+            assert!(mem::align_of::<Sqe>() >= mem::align_of::<squeue::Entry>());
+        }
+        // SAFETY: `squeue::Entry` is a `repr(C)` wrapper of the kernel's `struct io_uring_sqe`, 64 bytes of integers of
+        // which every bit pattern is valid; `Sqe` has its size, its layout (see the test) and no padding.
+        unsafe { mem::transmute::<Sqe, squeue::Entry>(sqe) }
+    }
+}
+
+impl Port for KernelRing {
+    #[inline]
+    fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full> {
+        let sqe = self.sqe(entry, user_data, answer);
+        // SAFETY: what the entry points at stays alive and in place until its last completion: the contract of
+        // `Operation`, kept by the driver (O1, O2).
+        unsafe { self.ring.submission().push(&sqe) }.map_err(|_| Full)
+    }
+
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        let queued = self.ring.submission().len() as u32;
+        let (complete, flags, timeout) = match wait {
+            Wait::Submit => (0, 0, None),
+            Wait::No => (0, ENTER_GETEVENTS, None),
+            Wait::Forever => (1, ENTER_GETEVENTS, None),
+            Wait::Until(deadline) => {
+                match deadline.checked_duration_since(machine_now()) {
+                    // A timeout of nothing would still arm a timer in the kernel.
+                    None | Some(Duration::ZERO) => (0, ENTER_GETEVENTS, None),
+                    left => (1, ENTER_GETEVENTS, left),
+                }
+            }
+        };
+        match self.enter_once(queued, complete, flags, timeout) {
+            Ok(_) => Ok(()),
+            // A signal came, or the deadline: the caller looks at its own clock and queue.
+            Err(libc::EINTR | libc::ETIME) => Ok(()),
+            // No memory for a request, or too many completions unread. What was not taken is still queued. If that is
+            // all there is to do, wait a moment for completions, or for memory, before it is tried again.
+            Err(libc::EAGAIN | libc::EBUSY) => {
+                if complete == 0 && wait == Wait::Submit {
+                    return Ok(());
+                }
+                let pause = match complete {
+                    0 => None,
+                    _ => Some(timeout.map_or(RETRY_PAUSE, |left| left.min(RETRY_PAUSE))),
+                };
+                match self.enter_once(0, complete, ENTER_GETEVENTS, pause) {
+                    Ok(_) | Err(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => Ok(()),
+                    Err(errno) => Err(lost(errno)),
+                }
+            }
+            Err(errno) => Err(lost(errno)),
+        }
+    }
+
+    #[inline]
+    fn reap(&mut self, mut each: impl FnMut(Cqe)) {
+        for cqe in self.ring.completion() {
+            each(Cqe {
+                user_data: cqe.user_data(),
+                completion: Completion::new(cqe.result(), cqe.flags()),
+            });
+        }
+    }
+
+    #[inline]
+    fn has_work(&mut self) -> bool {
+        if !self.ring.completion().is_empty() {
+            return true;
+        }
+        let submission = self.ring.submission();
+        // Without the flag the kernel runs its task work in any system call, and completions just appear.
+        submission.cq_overflow()
+            || (self.setup_flags & SETUP_TASKRUN_FLAG != 0 && submission.taskrun())
+    }
+
+    #[inline]
+    fn queued(&mut self) -> usize {
+        self.ring.submission().len()
+    }
+
+    #[inline]
+    fn now(&self) -> Instant {
+        machine_now()
+    }
+
+    #[inline]
+    fn supports(&self, opcode: Opcode) -> bool {
+        let number = opcode.number();
+        self.opcodes[usize::from(number >> 7)] & (1 << (number & 127)) != 0
+    }
+}
+
+#[cold]
+fn lost(errno: i32) -> io::Error {
+    let what = match errno {
+        libc::EBADR => "the kernel had no memory to keep a completion and dropped it",
+        libc::EBADF | libc::EBADFD | libc::EOPNOTSUPP => {
+            "the descriptor of the ring was closed by other code of the process"
+        }
+        _ => "the kernel refuses to serve the ring",
+    };
+    explain(io::Error::from_raw_os_error(errno), what)
+}
+
+impl Drop for KernelRing {
+    fn drop(&mut self) {
+        self.unregister();
+    }
+}
+
+impl fmt::Debug for KernelRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelRing")
+            .field("name", &self.name)
+            .field("setup_flags", &self.setup_flags)
+            .field("skips_completions", &self.skips_completions)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io_uring::{opcode, types};
+
+    const SIZES: Sizes = Sizes {
+        submission: 8,
+        completion: 16,
+    };
+
+    fn bytes(sqe: squeue::Entry) -> [u8; 64] {
+        // SAFETY: 64 bytes of integers are 64 bytes.
+        unsafe { mem::transmute(sqe) }
+    }
+
+    /// The layout of `Sqe` against entries that the io-uring crate fills in field by field.
+    #[test]
+    fn entries_are_laid_out_as_the_kernel_reads_them() {
+        let ring = KernelRing::new(SIZES, &Mask::none()).unwrap();
+        let mut buffer = [0u8; 8];
+        let fd = types::Fd(3);
+        let theirs = opcode::Read::new(fd, buffer.as_mut_ptr(), 8)
+            .offset(77)
+            .rw_flags(5)
+            .build()
+            .user_data(99)
+            .flags(squeue::Flags::ASYNC | squeue::Flags::SKIP_SUCCESS);
+        let ours = Entry::new(Opcode::READ)
+            .fd(3)
+            .addr(buffer.as_ptr())
+            .len(8)
+            .offset(77)
+            .op_flags(5)
+            .in_worker();
+        let ours = ring.sqe(&ours, 99, Answer::OnFailure);
+        assert_eq!(bytes(ours), bytes(theirs));
+
+        let theirs = opcode::OpenAt::new(fd, c"x".as_ptr())
+            .flags(libc::O_CREAT)
+            .mode(0o600)
+            .build();
+        let ours = Entry::new(Opcode::OPENAT)
+            .fd(3)
+            .addr(c"x".as_ptr())
+            .len(0o600)
+            .op_flags(libc::O_CREAT as u32);
+        assert_eq!(bytes(ring.sqe(&ours, 0, Answer::Always)), bytes(theirs));
+
+        let theirs = opcode::AsyncCancel::new(0x1234_5678_9abc).build();
+        let ours =
+            Entry::new(Opcode::ASYNC_CANCEL).addr(ptr::without_provenance::<u8>(0x1234_5678_9abc));
+        assert_eq!(bytes(ring.sqe(&ours, 0, Answer::Always)), bytes(theirs));
+    }
+
+    #[test]
+    fn every_rung_of_the_ladder_completes_a_request() {
+        for (mask, flags) in [
+            (Mask::none(), None),
+            (Mask::linux_6_1(), Some(0x3380)),
+            (
+                Mask::linux_6_1().without_setup_flag(super::super::mask::SETUP_DEFER_TASKRUN),
+                Some(0x380),
+            ),
+            (Mask::linux_5_15(), Some(0)),
+        ] {
+            let mut ring = KernelRing::new(SIZES, &mask).unwrap();
+            if let Some(flags) = flags {
+                assert_eq!(ring.setup_flags, flags);
+            }
+            ring.push(&Entry::new(Opcode::NOP), 7, Answer::Always)
+                .unwrap();
+            assert_eq!(ring.queued(), 1);
+            ring.enter(Wait::Forever).unwrap();
+            let mut seen = Vec::new();
+            ring.reap(|cqe| seen.push((cqe.user_data, cqe.completion.raw())));
+            assert_eq!(seen, [(7, 0)]);
+            assert_eq!(ring.queued(), 0);
+            assert!(!ring.has_work());
+        }
+    }
+
+    #[test]
+    fn a_full_queue_says_so_and_keeps_its_order() {
+        let mut ring = KernelRing::new(SIZES, &Mask::none()).unwrap();
+        for n in 0..8 {
+            ring.push(&Entry::new(Opcode::NOP), n, Answer::Always)
+                .unwrap();
+        }
+        assert!(
+            ring.push(&Entry::new(Opcode::NOP), 8, Answer::Always)
+                .is_err()
+        );
+        ring.enter(Wait::Submit).unwrap();
+        ring.push(&Entry::new(Opcode::NOP), 8, Answer::Always)
+            .unwrap();
+        ring.enter(Wait::No).unwrap();
+        let mut seen = Vec::new();
+        ring.reap(|cqe| seen.push(cqe.user_data));
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_and_not_before() {
+        let mut ring = KernelRing::new(SIZES, &Mask::none()).unwrap();
+        let deadline = ring.now() + Duration::from_millis(2);
+        while ring.now() < deadline {
+            ring.enter(Wait::Until(deadline)).unwrap();
+        }
+        ring.enter(Wait::Until(deadline)).unwrap();
+    }
+
+    #[test]
+    fn more_rings_than_a_thread_can_register_still_serve() {
+        let mut rings: Vec<KernelRing> = (0..20)
+            .map(|_| KernelRing::new(SIZES, &Mask::none()).unwrap())
+            .collect();
+        for ring in &mut rings {
+            ring.push(&Entry::new(Opcode::NOP), 1, Answer::Always)
+                .unwrap();
+            ring.enter(Wait::Forever).unwrap();
+            assert!(ring.has_work());
+        }
+    }
+}

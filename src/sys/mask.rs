@@ -1,0 +1,137 @@
+//! What of the kernel to leave unused, so that the way down the ladder is really tried.
+
+use super::entry::Opcode;
+
+/// Features of io_uring that the runtime shall not use, although the kernel has them.
+///
+/// It is for tests of programs that must run on older kernels too. It takes away what a program would lack there; it
+/// does not change what the kernel does with the rest.
+///
+/// ```
+/// use gimmal::runtime::Mask;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut runtime = gimmal::Runtime::builder().mask(Mask::linux_5_15()).build()?;
+/// assert_eq!(runtime.block_on(async { 1 + 1 }), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mask {
+    /// `IORING_SETUP_*`.
+    setup: u32,
+    /// `IORING_FEAT_*`.
+    features: u32,
+    registered_ring: bool,
+    opcodes: [u128; 2],
+}
+
+pub(super) const SETUP_SUBMIT_ALL: u32 = 1 << 7;
+pub(super) const SETUP_COOP_TASKRUN: u32 = 1 << 8;
+pub(super) const SETUP_TASKRUN_FLAG: u32 = 1 << 9;
+pub(super) const SETUP_SINGLE_ISSUER: u32 = 1 << 12;
+pub(super) const SETUP_DEFER_TASKRUN: u32 = 1 << 13;
+pub(super) const SETUP_NO_SQARRAY: u32 = 1 << 16;
+pub(super) const FEAT_CQE_SKIP: u32 = 1 << 11;
+
+impl Mask {
+    /// Hides nothing.
+    #[must_use]
+    pub const fn none() -> Mask {
+        Mask {
+            setup: 0,
+            features: 0,
+            registered_ring: false,
+            opcodes: [0; 2],
+        }
+    }
+
+    /// Leaves what Linux 6.1 has: no ring without an index array.
+    #[must_use]
+    pub const fn linux_6_1() -> Mask {
+        Mask {
+            setup: SETUP_NO_SQARRAY,
+            ..Mask::none()
+        }
+        .without_opcodes_from(49)
+    }
+
+    /// Leaves what Linux 5.15 has: no cooperative or deferred task work, no batch that survives a bad entry, no
+    /// registered ring descriptor, no completions skipped.
+    #[must_use]
+    pub const fn linux_5_15() -> Mask {
+        Mask {
+            setup: SETUP_NO_SQARRAY
+                | SETUP_SINGLE_ISSUER
+                | SETUP_DEFER_TASKRUN
+                | SETUP_COOP_TASKRUN
+                | SETUP_TASKRUN_FLAG
+                | SETUP_SUBMIT_ALL,
+            features: FEAT_CQE_SKIP,
+            registered_ring: true,
+            ..Mask::none()
+        }
+        .without_opcodes_from(40)
+    }
+
+    /// Hides one opcode more.
+    #[must_use]
+    pub const fn without_opcode(mut self, opcode: Opcode) -> Mask {
+        let number = opcode.number();
+        self.opcodes[(number >> 7) as usize] |= 1 << (number & 127);
+        self
+    }
+
+    /// Hides a flag of the ring's setup more (`IORING_SETUP_*`, `io_uring_setup(2)`).
+    #[must_use]
+    pub const fn without_setup_flag(mut self, flag: u32) -> Mask {
+        self.setup |= flag;
+        self
+    }
+
+    /// Opcodes are numbered in the order in which kernels got them.
+    const fn without_opcodes_from(mut self, number: u8) -> Mask {
+        let mut next = number;
+        while next < u8::MAX {
+            self = self.without_opcode(Opcode::new(next));
+            next += 1;
+        }
+        self.without_opcode(Opcode::new(u8::MAX))
+    }
+
+    pub(super) const fn hides_setup(&self, flags: u32) -> bool {
+        self.setup & flags != 0
+    }
+
+    pub(super) const fn hides_feature(&self, features: u32) -> bool {
+        self.features & features != 0
+    }
+
+    pub(super) const fn hides_registered_ring(&self) -> bool {
+        self.registered_ring
+    }
+
+    pub(super) const fn hides_opcode(&self, opcode: Opcode) -> bool {
+        let number = opcode.number();
+        self.opcodes[(number >> 7) as usize] & (1 << (number & 127)) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_kernel_hides_what_came_later() {
+        let mask = Mask::linux_5_15();
+        assert!(!mask.hides_opcode(Opcode::READ));
+        assert!(!mask.hides_opcode(Opcode::new(39)), "LINKAT is of 5.15");
+        assert!(mask.hides_opcode(Opcode::new(40)), "MSG_RING is of 5.18");
+        assert!(mask.hides_opcode(Opcode::new(255)));
+        assert!(!Mask::linux_6_1().hides_opcode(Opcode::new(48)));
+        assert!(Mask::linux_6_1().hides_opcode(Opcode::new(49)));
+        assert!(!Mask::linux_6_1().hides_setup(SETUP_DEFER_TASKRUN));
+        let mask = Mask::none().without_opcode(Opcode::NOP);
+        assert!(mask.hides_opcode(Opcode::NOP) && !mask.hides_opcode(Opcode::READV));
+    }
+}

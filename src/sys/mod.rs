@@ -1,0 +1,93 @@
+//! The kernel's side of the house: the ring behind its port, and the few plain system calls.
+//!
+//! Above this module nobody knows which ring is there. A ring supplies what [`Port`] lists:
+//!
+//! | method | what it owes |
+//! |---|---|
+//! | `push` | takes an entry into its queue, in order, or says that the queue is full |
+//! | `enter` | hands over what is queued and waits as told; never an error for what merely has to be tried again |
+//! | `reap` | every completion that is there, once, in the order of the ring |
+//! | `has_work` | whether `enter` would bring completions without waiting |
+//! | `queued` | how many entries the kernel has not taken yet |
+//! | `now` | the time that deadlines are measured by |
+//! | `supports` | whether an opcode can be served at all |
+//!
+//! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
+
+mod clock;
+mod entry;
+mod error;
+mod eventfd;
+mod fd;
+mod fork;
+mod kernel;
+mod mask;
+mod setup;
+
+pub use clock::Instant;
+pub(crate) use clock::{coarse_ns, machine_now};
+pub use entry::{AsFd, Completion, Entry, Opcode};
+pub(crate) use error::explain;
+pub(crate) use eventfd::EventFd;
+pub(crate) use fd::Descriptor;
+pub(crate) use fork::ForkMark;
+pub(crate) use kernel::KernelRing;
+pub use mask::Mask;
+pub(crate) use setup::Sizes;
+
+use std::io;
+
+/// A completion with the number of the submission that it answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cqe {
+    pub(crate) user_data: u64,
+    pub(crate) completion: Completion,
+}
+
+/// What the runtime alone may set on a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A completion comes in any case.
+    Always,
+    /// No completion comes for a success, where the ring can do that.
+    OnFailure,
+}
+
+/// How long `enter` may wait for a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all, and completions are not asked for: only to make room in the submission queue.
+    Submit,
+    /// Not at all, but the completions that are there are brought in.
+    No,
+    /// Until a completion arrives or this moment comes.
+    Until(Instant),
+    /// Until a completion arrives.
+    Forever,
+}
+
+/// The submission queue has no room.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+/// The one interface through which the driver meets a ring.
+pub(crate) trait Port {
+    fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full>;
+
+    /// Submits what is queued and waits. What the kernel did not take stays queued, in order. An error means that the
+    /// ring is lost (`EBADR`, a ring descriptor that was closed): nothing that is in flight can be trusted to complete.
+    fn enter(&mut self, wait: Wait) -> io::Result<()>;
+
+    /// Copies every completion out. `each` must not reach the ring.
+    fn reap(&mut self, each: impl FnMut(Cqe));
+
+    /// Whether completions are there or the kernel holds work that it will turn into some at the next `enter`.
+    fn has_work(&mut self) -> bool;
+
+    /// Entries that the kernel has not taken yet.
+    fn queued(&mut self) -> usize;
+
+    fn now(&self) -> Instant;
+
+    fn supports(&self, opcode: Opcode) -> bool;
+}

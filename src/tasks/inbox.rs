@@ -1,0 +1,315 @@
+//! What other threads send to a runtime: the names of tasks to wake.
+//!
+//! A sender posts a name and interrupts the runtime's wait, but only if it sleeps. The two agree without a lock: the
+//! sender sets `pending`, then looks at `asleep`; the runtime sets `asleep`, then looks at `pending`. Both are sequentially
+//! consistent, so at least one sees the other (shown by `tests::neither_side_misses_the_other`).
+//!
+//! Inboxes are static and are used again by later runtimes: a waker may outlive its runtime by any time.
+
+#![forbid(unsafe_code)]
+
+use super::name::{Name, RUNTIMES_MAX};
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Past so many names an inbox is full: it forgets them and asks for every task to be woken, which is never wrong (K3).
+pub(crate) const NAMES_MAX: usize = 1 << 14;
+
+/// How a runtime that waits in the kernel is woken.
+pub(crate) trait Interrupt: Send + Sync {
+    fn interrupt(&self);
+
+    /// What the runtime polls to notice it.
+    fn descriptor(&self) -> i32;
+}
+
+/// The names that other threads have posted to one runtime.
+pub(crate) struct Inbox {
+    posted: Mutex<Posted>,
+    pending: AtomicBool,
+    asleep: AtomicBool,
+    interrupt: OnceLock<Box<dyn Interrupt>>,
+}
+
+struct Posted {
+    names: Vec<Name>,
+    everyone: bool,
+}
+
+/// One for each number that a runtime can have. Memory that is never touched costs nothing.
+static INBOXES: [Inbox; RUNTIMES_MAX] = [const { Inbox::new() }; RUNTIMES_MAX];
+
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers {
+    unused: 0,
+    free: Vec::new(),
+});
+
+struct Numbers {
+    unused: u16,
+    free: Vec<u16>,
+}
+
+impl Inbox {
+    const fn new() -> Inbox {
+        Inbox {
+            posted: Mutex::new(Posted {
+                names: Vec::new(),
+                everyone: false,
+            }),
+            pending: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            interrupt: OnceLock::new(),
+        }
+    }
+
+    /// The inbox of the runtime with that number.
+    #[inline]
+    pub(super) fn of(runtime: u16) -> &'static Inbox {
+        &INBOXES[usize::from(runtime)]
+    }
+
+    /// Any thread: have this task woken.
+    pub(super) fn post(&self, name: Name) {
+        {
+            let mut posted = lock(&self.posted);
+            if posted.names.len() == NAMES_MAX {
+                posted.names.clear();
+                posted.everyone = true;
+            }
+            if !posted.everyone {
+                posted.names.push(name);
+            }
+            self.pending.store(true, Ordering::SeqCst);
+        }
+        self.interrupt_sleeper();
+    }
+
+    fn interrupt_sleeper(&self) {
+        if self.asleep.load(Ordering::SeqCst)
+            && self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(interrupt) = self.interrupt.get()
+        {
+            interrupt.interrupt();
+        }
+    }
+
+    /// The runtime: whether there is something to take.
+    #[inline]
+    pub(crate) fn has_mail(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// The runtime: takes the names into `names`, which is empty. True if every task shall be woken instead.
+    pub(crate) fn take(&self, names: &mut Vec<Name>) -> bool {
+        let mut posted = lock(&self.posted);
+        self.pending.store(false, Ordering::SeqCst);
+        std::mem::swap(&mut posted.names, names);
+        std::mem::take(&mut posted.everyone)
+    }
+
+    /// The runtime: from now on a sender interrupts the wait. False if something was sent before: then do not wait.
+    #[inline]
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.pending.load(Ordering::SeqCst) {
+            self.asleep.store(false, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// The runtime: the wait is over. A sender that comes between may still interrupt; that is a false wake.
+    #[inline]
+    pub(crate) fn wake_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("pending", &self.pending)
+            .field("asleep", &self.asleep)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The number of a live runtime, and its inbox. The number is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    number: u16,
+}
+
+impl Seat {
+    /// A number that no live runtime has. `interrupt` is asked for once for each inbox, and then kept for ever.
+    pub(crate) fn take(
+        interrupt: impl FnOnce() -> io::Result<Box<dyn Interrupt>>,
+    ) -> io::Result<Seat> {
+        let seat = {
+            let mut numbers = lock(&NUMBERS);
+            let number = match numbers.free.pop() {
+                Some(number) => number,
+                None if usize::from(numbers.unused) < RUNTIMES_MAX => {
+                    numbers.unused += 1;
+                    numbers.unused - 1
+                }
+                None => {
+                    return Err(io::Error::other(format!(
+                        "a process has at most {RUNTIMES_MAX} runtimes at once: drop one before building the next"
+                    )));
+                }
+            };
+            Seat { number }
+        };
+        let inbox = seat.inbox();
+        if inbox.interrupt.get().is_none() {
+            let made = interrupt()?;
+            let set = inbox.interrupt.set(made);
+            assert!(set.is_ok(), "a number belongs to one runtime at a time");
+        }
+        // What was sent to the runtime that had the number before means nothing to this one.
+        inbox.take(&mut Vec::new());
+        inbox.wake_up();
+        Ok(seat)
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    pub(crate) fn inbox(&self) -> &'static Inbox {
+        Inbox::of(self.number)
+    }
+
+    /// What the runtime polls to notice that it is interrupted.
+    pub(crate) fn descriptor(&self) -> i32 {
+        self.inbox()
+            .interrupt
+            .get()
+            .map_or(-1, |interrupt| interrupt.descriptor())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.inbox().wake_up();
+        lock(&NUMBERS).free.push(self.number);
+    }
+}
+
+/// Nothing that can panic runs under these locks, so a poisoned one holds what it should.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Key;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+    use std::thread;
+
+    struct Bell(mpsc::SyncSender<()>);
+
+    impl Interrupt for Bell {
+        fn interrupt(&self) {
+            let _ = self.0.try_send(());
+        }
+
+        fn descriptor(&self) -> i32 {
+            -1
+        }
+    }
+
+    fn inbox_with_bell() -> (Arc<Inbox>, mpsc::Receiver<()>) {
+        let (ring, heard) = mpsc::sync_channel(1);
+        let inbox = Inbox::new();
+        assert!(inbox.interrupt.set(Box::new(Bell(ring))).is_ok());
+        (Arc::new(inbox), heard)
+    }
+
+    #[test]
+    fn only_a_sleeper_is_interrupted_and_only_once() {
+        let (inbox, heard) = inbox_with_bell();
+        let name = Name::new(0, Key::new(1, 1));
+        inbox.post(name);
+        assert!(heard.try_recv().is_err());
+        assert!(!inbox.fall_asleep(), "there is mail: no sleep");
+        let mut names = Vec::new();
+        assert!(!inbox.take(&mut names));
+        assert_eq!(names, [name]);
+        assert!(inbox.fall_asleep());
+        inbox.post(name);
+        inbox.post(name);
+        assert!(heard.try_recv().is_ok());
+        assert!(heard.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_full_inbox_asks_for_everyone() {
+        let (inbox, _heard) = inbox_with_bell();
+        for n in 0..NAMES_MAX as u32 + 5 {
+            inbox.post(Name::new(0, Key::new(n, 1)));
+        }
+        let mut names = Vec::new();
+        assert!(inbox.take(&mut names));
+        assert!(names.is_empty());
+        names.clear();
+        assert!(!inbox.take(&mut names));
+    }
+
+    /// Were the order of the two stores and the two loads other than it is, this would hang.
+    #[test]
+    fn neither_side_misses_the_other() {
+        const SENDERS: usize = 2;
+        const EACH: usize = 20_000;
+        let (inbox, heard) = inbox_with_bell();
+        let sent = Arc::new(AtomicUsize::new(0));
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|_| {
+                let (inbox, sent) = (inbox.clone(), sent.clone());
+                thread::spawn(move || {
+                    for n in 0..EACH as u32 {
+                        inbox.post(Name::new(0, Key::new(n, 1)));
+                        sent.fetch_add(1, Ordering::Relaxed);
+                        if n % 64 == 0 {
+                            thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let (mut got, mut names) = (0, Vec::new());
+        while got < SENDERS * EACH {
+            if inbox.fall_asleep() {
+                heard.recv().unwrap();
+            }
+            inbox.wake_up();
+            names.clear();
+            if inbox.take(&mut names) {
+                // Names were dropped for the flag: count is lost, and that is the flag's right.
+                break;
+            }
+            got += names.len();
+        }
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        assert_eq!(sent.load(Ordering::Relaxed), SENDERS * EACH);
+    }
+
+    #[test]
+    fn numbers_are_unique_among_the_living() {
+        let never = || -> io::Result<Box<dyn Interrupt>> {
+            let (ring, _) = mpsc::sync_channel(1);
+            Ok(Box::new(Bell(ring)))
+        };
+        let one = Seat::take(never).unwrap();
+        let two = Seat::take(never).unwrap();
+        assert_ne!(one.number(), two.number());
+    }
+}

@@ -1,0 +1,31 @@
+//! Tasks: what they are while they live, and how they are woken.
+//!
+//! A task is a row in [`Tasks`] and one allocation, its [`Stored`] future. It is named by a [`Name`], which is all that a
+//! waker holds. The row goes through these states; the runtime calls, and the table decides.
+//!
+//! | state | what it holds | woken | polled (`next`) | handle dropped |
+//! |---|---|---|---|---|
+//! | Parked | the future | into the ready queue, once | → Running, the future goes out to the runtime | stays |
+//! | Running | nothing: the runtime polls | into the ready queue, once | impossible: assert | stays |
+//! | Ended | output, panic or "aborted", if a handle wants it | nothing | nothing | → gone |
+//!
+//! An abort is a mark: it wakes the task, and its next turn drops the future instead of polling it (C14).
+//!
+//! - **K1** No code of a user runs in this module but in [`Stored`], which is called while no table is borrowed. What a
+//!   transition gives back (a waker, a future, an ended task) is the caller's to use or drop outside of the borrow (R1).
+//! - **K2** A row is removed once: when it ends without a handle, or by its handle.
+//! - **K3** Waking by a name that fits no row does nothing. A false wake does no harm.
+
+mod inbox;
+mod local;
+mod name;
+mod rows;
+mod stored;
+mod waker;
+
+pub(crate) use inbox::{Inbox, Interrupt, Seat};
+pub(crate) use local::{LocalGuard, SharedTasks};
+pub(crate) use name::Name;
+pub(crate) use rows::{Body, End, Finished, Origin, Tasks, Turn};
+pub(crate) use stored::Stored;
+pub(crate) use waker::{copy_waker, name_of, waker};

@@ -1,0 +1,79 @@
+//! The name of a task: all that a waker holds.
+
+#![forbid(unsafe_code)]
+
+use crate::table::Key;
+
+const GENERATION_BITS: u32 = 24;
+const INDEX_BITS: u32 = 28;
+const RUNTIME_BITS: u32 = 12;
+
+/// The most runtimes that live in a process at once.
+pub(crate) const RUNTIMES_MAX: usize = 1 << RUNTIME_BITS;
+
+/// The number of a runtime, the index of a task in it, and as much of its generation as fits.
+///
+/// A generation comes back after 2²⁴ tasks; the wake is then a false one, which does no harm (K3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Name(u64);
+
+impl Name {
+    #[inline]
+    pub(crate) fn new(runtime: u16, key: Key) -> Name {
+        debug_assert!(u32::from(runtime) < 1 << RUNTIME_BITS);
+        debug_assert!(key.index() < 1 << INDEX_BITS);
+        let generation = u64::from(key.generation()) & ((1 << GENERATION_BITS) - 1);
+        Name(
+            u64::from(runtime) << (INDEX_BITS + GENERATION_BITS)
+                | u64::from(key.index()) << GENERATION_BITS
+                | generation,
+        )
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Name {
+        Name(bits)
+    }
+
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) const fn runtime(self) -> u16 {
+        (self.0 >> (INDEX_BITS + GENERATION_BITS)) as u16
+    }
+
+    #[inline]
+    pub(crate) const fn index(self) -> u32 {
+        (self.0 >> GENERATION_BITS) as u32 & ((1 << INDEX_BITS) - 1)
+    }
+
+    /// Whether this could be the name of the row with that key.
+    #[inline]
+    pub(crate) const fn fits(self, key: Key) -> bool {
+        let mask = (1 << GENERATION_BITS) - 1;
+        self.index() == key.index() && self.0 & mask == key.generation() as u64 & mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_name_come_out_as_they_went_in() {
+        for runtime in [0, 1, RUNTIMES_MAX as u16 - 1] {
+            for index in [0, 77, (1 << INDEX_BITS) - 1] {
+                for generation in [0, 1, (1 << GENERATION_BITS) - 1, u32::MAX] {
+                    let key = Key::new(index, generation);
+                    let name = Name::from_bits(Name::new(runtime, key).bits());
+                    assert_eq!(name.runtime(), runtime);
+                    assert_eq!(name.index(), index);
+                    assert!(name.fits(key));
+                    assert!(!name.fits(Key::new(index, generation ^ 1)));
+                    assert!(!name.fits(Key::new(index ^ 1, generation)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Ticking at a steady pace.
+
+use super::{Instant, Sleep, sleep_until};
+use crate::scope::Canceled;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Ticks at once, and then once in each period.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let mut ticks = gimmal::time::interval(Duration::from_millis(2));
+///     let first = ticks.tick().await?;
+///     let second = ticks.tick().await?;
+///     assert_eq!(second - first, Duration::from_millis(2));
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// If the period is zero.
+#[track_caller]
+pub fn interval(period: Duration) -> Interval {
+    interval_at(Instant::now(), period)
+}
+
+/// Ticks at `start`, and then once in each period.
+///
+/// # Panics
+///
+/// If the period is zero.
+#[track_caller]
+pub fn interval_at(start: Instant, period: Duration) -> Interval {
+    assert!(
+        !period.is_zero(),
+        "the period of an interval must not be zero"
+    );
+    Interval {
+        sleep: sleep_until(start),
+        period,
+        missed: MissedTicks::default(),
+    }
+}
+
+/// What an [`Interval`] does about ticks that came due while nobody waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MissedTicks {
+    /// It gives them at once, one after the other, until it has caught up.
+    #[default]
+    Burst,
+    /// It gives one, and counts the period from there.
+    Delay,
+    /// It gives one, and goes on at the next multiple of the period.
+    Skip,
+}
+
+/// A series of moments, a period apart.
+#[derive(Debug)]
+pub struct Interval {
+    sleep: Sleep,
+    period: Duration,
+    missed: MissedTicks,
+}
+
+impl Interval {
+    /// Waits for the next tick, and says for when it was due.
+    ///
+    /// # Errors
+    ///
+    /// [`Canceled`], when its scope is cancelled first. The tick is not used up.
+    ///
+    /// # Cancel safety
+    ///
+    /// A tick that is not waited for to the end is not used up (`tests/time.rs`).
+    pub async fn tick(&mut self) -> Result<Instant, Canceled> {
+        Tick(self).await
+    }
+
+    /// What to do about ticks that nobody waited for.
+    #[must_use]
+    pub fn missed_ticks(mut self, missed: MissedTicks) -> Interval {
+        self.missed = missed;
+        self
+    }
+
+    /// The time between two ticks.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// When the tick after this one is due.
+    fn next(&self, due: Instant, now: Instant) -> Instant {
+        let next = due + self.period;
+        if next > now {
+            return next;
+        }
+        match self.missed {
+            MissedTicks::Burst => next,
+            MissedTicks::Delay => now + self.period,
+            MissedTicks::Skip => {
+                let behind = now.saturating_duration_since(due).as_nanos();
+                let past = behind % self.period.as_nanos();
+                let left = self.period - Duration::from_nanos(past as u64);
+                now + left
+            }
+        }
+    }
+}
+
+struct Tick<'a>(&'a mut Interval);
+
+impl Future for Tick<'_> {
+    type Output = Result<Instant, Canceled>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let interval = &mut *self.0;
+        match Pin::new(&mut interval.sleep).poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(canceled)) => Poll::Ready(Err(canceled)),
+            Poll::Ready(Ok(())) => {
+                let due = interval.sleep.deadline();
+                let next = interval.next(due, Instant::now());
+                interval.sleep.reset(next);
+                Poll::Ready(Ok(due))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(missed: MissedTicks, due: u64, now: u64) -> u64 {
+        let interval =
+            interval_at(Instant::from_ns(due), Duration::from_nanos(10)).missed_ticks(missed);
+        interval
+            .next(Instant::from_ns(due), Instant::from_ns(now))
+            .as_ns()
+    }
+
+    #[test]
+    fn ticks_that_were_missed_burst_are_delayed_or_skipped() {
+        for missed in [MissedTicks::Burst, MissedTicks::Delay, MissedTicks::Skip] {
+            assert_eq!(next(missed, 100, 100), 110);
+            assert_eq!(next(missed, 100, 109), 110);
+        }
+        assert_eq!(next(MissedTicks::Burst, 100, 135), 110);
+        assert_eq!(next(MissedTicks::Delay, 100, 135), 145);
+        assert_eq!(next(MissedTicks::Skip, 100, 135), 140);
+        assert_eq!(next(MissedTicks::Skip, 100, 130), 140);
+    }
+}

@@ -1,0 +1,36 @@
+//! Sleeping, and ticking.
+//!
+//! Deadlines are [`Instant`]s of the runtime's clock, in nanoseconds. A sleep is never early; it is late by what the
+//! machine takes to wake a thread (about 60 µs of timer slack on an idle one, `prctl(PR_SET_TIMERSLACK)`), and under load
+//! by at most the budget of a turn (see [`Builder::budget`](crate::runtime::Builder::budget)).
+
+mod interval;
+mod sleep;
+
+pub use crate::sys::Instant;
+pub use interval::{Interval, MissedTicks, interval, interval_at};
+pub use sleep::{Sleep, sleep, sleep_until};
+
+use crate::runtime;
+use crate::sys::machine_now;
+use std::time::Duration;
+
+impl Instant {
+    /// This moment, by the clock of the current runtime; outside of one, by the machine's own.
+    ///
+    /// ```
+    /// let before = gimmal::time::Instant::now();
+    /// assert!(gimmal::time::Instant::now() >= before);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn now() -> Instant {
+        runtime::try_with(|core| core.now()).unwrap_or_else(machine_now)
+    }
+
+    /// The time from this moment until now.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        Instant::now().saturating_duration_since(*self)
+    }
+}

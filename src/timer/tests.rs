@@ -1,0 +1,324 @@
+//! The timers against a model: a list that is searched from end to end.
+
+use super::*;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// The timers beside a model of them. Every call is checked against the model.
+struct Checked {
+    timers: Timers<u32>,
+    /// Each row's name, deadline, and whether it has fired, under its number. Numbers rise in the order of arming.
+    rows: BTreeMap<u32, (Key, u64, bool)>,
+    /// The same for those that are armed, in the order in which they must fire.
+    armed: BTreeSet<(u64, u32)>,
+    /// The deadlines of cancelled timers: the only ones that `next_deadline` may name though nothing is due then.
+    cancelled: HashSet<u64>,
+    inserted: u32,
+}
+
+impl Checked {
+    fn new(now: u64) -> Checked {
+        Checked {
+            timers: Timers::new(now),
+            rows: BTreeMap::new(),
+            armed: BTreeSet::new(),
+            cancelled: HashSet::new(),
+            inserted: 0,
+        }
+    }
+
+    fn insert(&mut self, deadline: u64) {
+        let number = self.inserted;
+        self.inserted += 1;
+        let key = self.timers.insert(deadline, number);
+        self.rows.insert(number, (key, deadline, false));
+        self.armed.insert((deadline, number));
+    }
+
+    fn release(&mut self, number: u32) {
+        let (key, deadline, fired) = self.rows.remove(&number).unwrap();
+        assert_eq!(self.timers.release(key), (!fired).then_some(number));
+        if self.armed.remove(&(deadline, number)) {
+            self.cancelled.insert(deadline);
+        }
+    }
+
+    fn pop(&mut self, now: u64) -> Option<u32> {
+        let due = self.armed.first().copied().filter(|due| due.0 <= now);
+        let number = due.map(|(_, number)| number);
+        assert_eq!(self.timers.pop_due(now), number);
+        match due {
+            Some(due) => {
+                self.armed.remove(&due);
+                self.rows.get_mut(&due.1).unwrap().2 = true;
+            }
+            None => assert!(self.timers.next_deadline().is_none_or(|next| next > now)),
+        }
+        number
+    }
+
+    fn check(&mut self) {
+        assert_eq!(self.timers.armed(), self.armed.len());
+        assert_eq!(self.timers.len(), self.rows.len());
+        assert_eq!(self.timers.is_empty(), self.rows.is_empty());
+        let earliest = self.armed.first().map(|due| due.0);
+        match (self.timers.next_deadline(), earliest) {
+            (Some(next), Some(earliest)) if next < earliest => {
+                assert!(self.cancelled.contains(&next));
+            }
+            (next, earliest) => assert_eq!(next, earliest),
+        }
+    }
+
+    fn check_rows(&mut self) {
+        for (&number, &(key, deadline, fired)) in &self.rows {
+            assert_eq!(self.timers.deadline(key), deadline);
+            assert_eq!(self.timers.has_fired(key), fired);
+            let mut wake = (!fired).then_some(number);
+            assert_eq!(self.timers.wake_mut(key), wake.as_mut());
+        }
+    }
+
+    /// Fires all that is left, going to sleep as the runtime does. Returns how often it woke for nothing.
+    fn drain(&mut self) -> usize {
+        let mut needless = 0;
+        while let Some(next) = self.timers.next_deadline() {
+            needless += usize::from(self.pop(next).is_none());
+            while self.pop(next).is_some() {}
+        }
+        assert!(self.armed.is_empty());
+        needless
+    }
+}
+
+/// Runs every sequence of `events` events. Each is chosen among: arm with one of `deadlines`; pop with one of `nows`,
+/// which may also go back; release one of the rows there are, fired or not. Returns the number of sequences.
+fn every_sequence(events: usize, start: u64, deadlines: &[u64], nows: &[u64]) -> usize {
+    let mut tried = 0;
+    // The choice at each step, and the number of choices that there were.
+    let mut choices = vec![(0, 0); events];
+    loop {
+        let mut state = Checked::new(start);
+        for (choice, of) in &mut choices {
+            *of = deadlines.len() + nows.len() + state.rows.len();
+            let pops = *choice - deadlines.len().min(*choice);
+            if let Some(&deadline) = deadlines.get(*choice) {
+                state.insert(deadline);
+            } else if let Some(&now) = nows.get(pops) {
+                state.pop(now);
+            } else {
+                let number = *state.rows.keys().nth(pops - nows.len()).unwrap();
+                state.release(number);
+            }
+            state.check();
+        }
+        state.check_rows();
+        let cancelled = state.cancelled.len();
+        assert!(state.drain() <= cancelled, "W4 in {choices:?}");
+        tried += 1;
+        // The next sequence: count up the last step that has a choice left, and start again behind it.
+        let Some(step) = choices.iter().rposition(|(choice, of)| choice + 1 < *of) else {
+            return tried;
+        };
+        choices[step].0 += 1;
+        choices[step + 1..].fill((0, 0));
+    }
+}
+
+/// How many sequences there are, counted without running them: `rows` rows to begin with, `events` events.
+fn sequences(events: usize, rows: usize, deadlines: usize, nows: usize) -> usize {
+    let count = |rows| match events {
+        0 => 1,
+        _ => sequences(events - 1, rows, deadlines, nows),
+    };
+    match events {
+        0 => 1,
+        _ => {
+            let released = if rows > 0 { rows * count(rows - 1) } else { 0 };
+            deadlines * count(rows + 1) + nows * count(rows) + released
+        }
+    }
+}
+
+#[test]
+fn every_short_sequence_fires_as_the_model_does() {
+    // One is past; 63 is on the position's own level; 64 and 65 share a slot of the next; 4097 is higher still.
+    let deadlines = [3, 63, 64, 65, 4097, u64::MAX];
+    let nows = [63, 64, u64::MAX];
+    let tried = every_sequence(5, 62, &deadlines, &nows);
+    println!("{tried} sequences");
+    assert_eq!(tried, sequences(5, 0, deadlines.len(), nows.len()));
+    assert!(tried > 100_000);
+}
+
+#[test]
+fn every_longer_sequence_of_fewer_events_fires_as_the_model_does() {
+    // All begin in one slot two levels up, so bounds go stale, and half-empty slots are dealt out.
+    let (deadlines, nows) = ([4096, 4160, 4161], [4160]);
+    let tried = every_sequence(7, 0, &deadlines, &nows);
+    println!("{tried} sequences");
+    assert_eq!(tried, sequences(7, 0, deadlines.len(), nows.len()));
+    assert!(tried > 100_000);
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ bits >> 31
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// A number of up to `bits` bits, each length as likely as any other.
+    fn span(&mut self, bits: u64) -> u64 {
+        let length = self.below(bits + 1);
+        self.next() & ((1u128 << length) - 1) as u64
+    }
+}
+
+/// A long life of a runtime: time passes, timers are armed for near, far, past and equal times, some are cancelled,
+/// those that are due are fired a few at a time. `bits` bounds how far ahead they are, and `step` how fast time goes.
+fn random_life(seed: u64, events: usize, bits: u64, step: u64) {
+    println!("random_life({seed}, {events}, {bits}, {step})");
+    let mut random = Random(seed);
+    let mut now = random.span(60);
+    let mut state = Checked::new(now);
+    let (mut needless, mut cancels, mut last) = (0, 0, now);
+    for _ in 0..events {
+        match random.below(16) {
+            0..6 => {
+                last = match random.below(8) {
+                    0 => last,
+                    1 => last.wrapping_add(1),
+                    2 => now.saturating_sub(random.span(bits)),
+                    _ => now.saturating_add(random.span(bits)),
+                };
+                state.insert(last);
+            }
+            6..10 => {
+                let number = random.below(u64::from(state.inserted) + 1) as u32;
+                if let Some((&number, &(_, _, fired))) = state.rows.range(number..).next() {
+                    cancels += usize::from(!fired);
+                    state.release(number);
+                }
+            }
+            10..12 => now = now.saturating_add(random.span(step)),
+            12 => {
+                // Sleeps until something is said to be due.
+                now = now.max(state.timers.next_deadline().unwrap_or(now));
+                let due = state.timers.next_deadline().is_some();
+                needless += usize::from(state.pop(now).is_none() && due);
+            }
+            _ => {
+                for _ in 0..random.below(4) {
+                    state.pop(now);
+                }
+            }
+        }
+        state.check();
+    }
+    state.check_rows();
+    assert!(needless + state.drain() <= cancels, "W4");
+}
+
+#[test]
+fn long_random_lives_fire_as_the_model_does() {
+    for seed in 0..20 {
+        random_life(seed, 2_000, 64, 40);
+        random_life(seed, 2_000, 30, 24);
+        random_life(seed, 2_000, 14, 7);
+        random_life(seed, 2_000, 3, 2);
+    }
+}
+
+#[test]
+fn a_cancelled_timer_wakes_at_most_once_for_nothing() {
+    let mut timers = Timers::new(0);
+    let first = timers.insert(5_000, 'a');
+    timers.insert(6_000, 'b');
+    assert_eq!(timers.release(first), Some('a'));
+    assert_eq!(timers.next_deadline(), Some(5_000));
+    assert_eq!(timers.pop_due(5_000), None);
+    assert_eq!(timers.next_deadline(), Some(6_000));
+    assert_eq!(timers.pop_due(6_000), Some('b'));
+}
+
+#[test]
+fn an_earlier_timer_is_the_next_at_once() {
+    let mut timers = Timers::new(1 << 40);
+    for deadline in [u64::MAX, 1 << 50, 1 << 41, (1 << 40) + 1, 1 << 40, 7, 0] {
+        timers.insert(deadline, ());
+        assert_eq!(timers.next_deadline(), Some(deadline));
+    }
+}
+
+#[test]
+fn a_payload_is_renewed_until_it_has_fired() {
+    let mut timers = Timers::new(0);
+    let key = timers.insert(10, 'a');
+    *timers.wake_mut(key).unwrap() = 'b';
+    assert_eq!(timers.pop_due(9), None);
+    assert_eq!(timers.pop_due(10), Some('b'));
+    assert_eq!(timers.wake_mut(key), None);
+    assert!(timers.has_fired(key));
+    assert_eq!((timers.armed(), timers.len()), (0, 1));
+    assert_eq!(timers.release(key), None);
+    assert!(timers.is_empty());
+}
+
+#[test]
+#[should_panic(expected = "W5")]
+fn a_released_key_names_nothing() {
+    let mut timers = Timers::new(0);
+    let key = timers.insert(10, ());
+    timers.release(key);
+    timers.has_fired(key);
+}
+
+const MILLION: u32 = 1_000_000;
+
+#[test]
+fn a_million_timers_fire_in_order() {
+    let mut random = Random(1);
+    let mut timers = Timers::new(0);
+    let mut armed = Vec::new();
+    for number in 0..MILLION {
+        let deadline = random.below(10_000_000_000);
+        let key = timers.insert(deadline, number);
+        if number % 3 == 0 {
+            timers.release(key);
+        } else {
+            armed.push((deadline, number));
+        }
+    }
+    armed.sort_unstable();
+    for (deadline, number) in armed {
+        assert_eq!(timers.pop_due(deadline), Some(number));
+    }
+    assert_eq!(timers.armed(), 0);
+}
+
+#[test]
+fn a_million_equal_deadlines_never_move() {
+    let mut timers = Timers::new(0);
+    for number in 0..MILLION {
+        timers.insert(1 << 33, number);
+    }
+    for number in 0..MILLION {
+        assert_eq!(timers.pop_due(1 << 34), Some(number));
+    }
+    assert_eq!(timers.wheel.position(), 0);
+}
+
+#[test]
+fn a_row_is_small() {
+    // For a payload of 16 bytes with a niche. With the table's generation and the slab's tag it comes to 48.
+    assert!(size_of::<Row<(u64, std::num::NonZeroU64)>>() <= 32);
+}
