@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | last completion (`complete`) | keep the result, wake → Done | impossible: assert | dispose of it, free the row |
 //! | completion with MORE (`complete`) | collect it, wake; at the limit ask to cancel | impossible: assert | dispose of this one |
-//! | polled (`poll`) | hand out what is collected, else renew the waker | hand out; the last frees the row | impossible: assert |
+//! | polled (`poll`, `renew`) | hand out what is collected, else renew the waker | hand out; the last frees the row | impossible: assert |
 //! | future dropped (`abandon`) | its owners move in, ask to cancel → Orphan | dispose of what is left, free the row | impossible: assert |
 //! | cancel asked (`ask_cancel`) | ask the kernel, once | nothing: the result stands | nothing: it was asked when it was orphaned |
 //! | a cancel failed (`cancel_missed`) | ask again | nothing | ask again |
@@ -155,41 +155,36 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// The future looks. `renew` makes a new waker if the one that is kept is not right any more; what it replaces comes
-    /// back to be dropped.
+    /// The future looks.
     #[inline]
-    pub(crate) fn poll(
-        &mut self,
-        renew: impl FnOnce(Option<&W>) -> Option<W>,
-    ) -> (Polled, Option<W>) {
+    pub(crate) fn poll(&mut self) -> Polled {
         match self {
-            Life::InFlight {
-                wake, collected, ..
-            } => {
-                if let Some(item) = pop(collected) {
-                    return (Polled::Item(item), None);
-                }
-                let replaced = match renew(wake.as_ref()) {
-                    Some(new) => wake.replace(new),
-                    None => None,
-                };
-                (Polled::Pending, replaced)
-            }
+            Life::InFlight { collected, .. } => match pop(collected) {
+                Some(item) => Polled::Item(item),
+                None => Polled::Pending,
+            },
             Life::Done {
                 last,
                 collected,
                 asked,
-            } => {
-                let polled = match pop(collected) {
-                    Some(item) => Polled::Item(item),
-                    None => Polled::Last {
-                        completion: *last,
-                        asked: *asked,
-                    },
-                };
-                (polled, None)
-            }
+            } => match pop(collected) {
+                Some(item) => Polled::Item(item),
+                None => Polled::Last {
+                    completion: *last,
+                    asked: *asked,
+                },
+            },
             Life::Orphan { .. } => panic!("an orphan has no future that could poll it"),
+        }
+    }
+
+    /// The future found nothing, and wants to be woken by this. What it replaces comes back to be dropped.
+    pub(crate) fn renew(&mut self, new: W) -> Option<W> {
+        match self {
+            Life::InFlight { wake, .. } => wake.replace(new),
+            Life::Done { .. } | Life::Orphan { .. } => {
+                panic!("only an operation that is pending is waited for")
+            }
         }
     }
 

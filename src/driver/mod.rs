@@ -178,26 +178,27 @@ impl<P: Port> Driver<P> {
         key
     }
 
-    /// Looks at an operation for its future, of the task with that name. A waker that was replaced comes back to be
-    /// dropped. A foreign waker is cloned by the caller beforehand: that is a user's code.
+    /// Looks at an operation for its future. Its last completion frees the row.
     #[inline]
-    pub(crate) fn poll(&mut self, key: Key, waker: &mut Option<Waker>, task: u64) -> Polled {
+    pub(crate) fn poll(&mut self, key: Key) -> Polled {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it has taken the result")
         };
-        let (polled, replaced) = row.life.poll(|kept| match (kept, waker.as_ref()) {
-            (Some(kept), Some(new)) if kept.will_wake(new) => None,
-            _ => waker.take(),
-        });
-        match polled {
-            Polled::Pending => row.task = task,
-            Polled::Last { .. } => drop(self.rows.remove(key)),
-            Polled::Item(_) => {}
-        }
-        if replaced.is_some() {
-            *waker = replaced;
+        let polled = row.life.poll();
+        if let Polled::Last { .. } = polled {
+            self.rows.remove(key);
         }
         polled
+    }
+
+    /// The future of an operation that is pending waits for it, in the task of that name. The waker that this replaces
+    /// comes back to be dropped.
+    pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> Option<Waker> {
+        let Some(row) = self.rows.get_mut(key) else {
+            unreachable!("O3: a future owns its row until it has taken the result")
+        };
+        row.task = task;
+        row.life.renew(waker)
     }
 
     /// The future of this operation is dropped; it leaves its owners here.

@@ -1,8 +1,8 @@
 //! The one future that awaits an operation.
 
-use super::{Completion, Operation};
+use super::{Completion, Entry, Operation};
 use crate::driver::{Owners, life::Polled};
-use crate::runtime::{self, Core, Refusal};
+use crate::runtime::{self, Refusal, Refused};
 use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -11,7 +11,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit).
 ///
@@ -42,13 +42,6 @@ enum State {
         first: Option<Completion>,
     },
     Finished,
-}
-
-/// What came of trying to submit.
-enum Start {
-    Submitted { serial: u64, key: Key },
-    Refused(io::Error),
-    Canceled,
 }
 
 impl<O: Operation> Op<O> {
@@ -93,12 +86,10 @@ impl<O: Operation> Op<O> {
     #[track_caller]
     pub fn submit(mut self) -> Op<O> {
         if let (State::Idle, Some(operation)) = (&self.state, &mut self.operation) {
-            let entry = operation.entry();
-            let start = runtime::with(|core| start::<O>(core, &entry, None));
-            match start {
-                Start::Submitted { serial, key } => self.fly(serial, key),
-                Start::Refused(error) => self.state = State::Rejected(error),
-                Start::Canceled => {}
+            match start::<O>(&operation.entry(), None) {
+                Ok((serial, key)) => self.fly(serial, key),
+                Err(Refused::Failed(error)) => self.state = State::Rejected(error),
+                Err(Refused::Canceled) => {}
             }
         }
         self
@@ -126,22 +117,18 @@ impl<O: Operation> Op<O> {
     }
 }
 
+/// Hands the entry to the current runtime.
 #[inline]
-fn start<O: Operation>(
-    core: &Core,
-    entry: &super::Entry,
-    waker: Option<std::task::Waker>,
-) -> Start {
-    if core.is_canceled() && !O::ALWAYS {
-        return Start::Canceled;
-    }
-    match core.refuses(entry.opcode(), O::ALWAYS) {
-        Some(error) => Start::Refused(error),
-        None => Start::Submitted {
-            serial: core.serial(),
-            key: core.submit(entry, O::NAME, !O::ALWAYS, waker),
-        },
-    }
+#[track_caller]
+fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> Result<(u64, Key), Refused> {
+    let submitted = runtime::with(|core| {
+        let key = core.submit(entry, O::NAME, !O::ALWAYS, waker)?;
+        Ok((core.serial(), key))
+    });
+    submitted.map_err(|(refused, waker): (Refused, Option<Waker>)| {
+        drop(waker);
+        refused
+    })
 }
 
 /// Nothing in it is pinned: what the kernel sees lies outside of the operation (O2).
@@ -157,16 +144,11 @@ impl<O: Operation> Future for Op<O> {
             State::InFlight { serial, key, first } => {
                 let (serial, key) = (*serial, *key);
                 loop {
-                    let mut waker = Some(copy_waker(context.waker()));
-                    let polled = runtime::with_own(serial, |core| {
-                        if core.is_canceled() {
-                            core.ask_cancel(key);
+                    match runtime::with_own(serial, |core| core.poll_operation(key)) {
+                        Polled::Pending => {
+                            wait(serial, key, context);
+                            return Poll::Pending;
                         }
-                        core.poll_operation(key, &mut waker)
-                    });
-                    drop(waker);
-                    match polled {
-                        Polled::Pending => return Poll::Pending,
                         // The first of several is the result; the rest only say when the kernel is done.
                         Polled::Item(item) => {
                             first.get_or_insert(item);
@@ -187,14 +169,13 @@ impl<O: Operation> Future for Op<O> {
                     unreachable!("an idle operation is there")
                 };
                 let entry = operation.entry();
-                let waker = copy_waker(context.waker());
-                match runtime::with(|core| start::<O>(core, &entry, Some(waker))) {
-                    Start::Submitted { serial, key } => {
+                match start::<O>(&entry, Some(copy_waker(context.waker()))) {
+                    Ok((serial, key)) => {
                         this.fly(serial, key);
                         Poll::Pending
                     }
-                    Start::Refused(error) => Poll::Ready(this.finish().fail(error)),
-                    Start::Canceled => this.refuse(context),
+                    Err(Refused::Failed(error)) => Poll::Ready(this.finish().fail(error)),
+                    Err(Refused::Canceled) => this.refuse(context),
                 }
             }
             State::Rejected(_) => {
@@ -206,6 +187,19 @@ impl<O: Operation> Future for Op<O> {
             State::Finished => panic!("an operation was polled after it was ready"),
         }
     }
+}
+
+/// The kernel still has it. In a cancelled scope it is asked to stop.
+#[cold]
+fn wait(serial: u64, key: Key, context: &Context<'_>) {
+    let waker = copy_waker(context.waker());
+    let replaced = runtime::with_own(serial, |core| {
+        if core.is_canceled() {
+            core.ask_cancel(key);
+        }
+        core.wait_for_operation(key, waker)
+    });
+    drop(replaced);
 }
 
 /// An operation that its future has left behind.

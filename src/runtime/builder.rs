@@ -10,7 +10,7 @@ use super::join::JoinHandle;
 use super::turn::Scratch;
 use crate::driver::Driver;
 use crate::sys::{KernelRing, Mask, Sizes};
-use crate::tasks::{Body, Origin, Seat, Tasks};
+use crate::tasks::{Origin, Seat, Tasks};
 use std::cell::RefCell;
 use std::io;
 use std::panic::Location;
@@ -311,7 +311,7 @@ impl<'a> MainRow<'a> {
             name: Some("main".into()),
             location,
         };
-        let key = core.tasks.borrow_mut().insert(Body::Main, origin, false);
+        let key = core.tasks.borrow_mut().insert(None, origin, false);
         MainRow { core, key }
     }
 }

@@ -35,6 +35,12 @@ pub(super) enum Phase {
     Ended,
 }
 
+/// Why an operation was not submitted.
+pub(crate) enum Refused {
+    Canceled,
+    Failed(io::Error),
+}
+
 /// Whether a leaf has already let the others go first before it is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -62,6 +68,12 @@ pub(crate) struct Core {
     /// The root scope is cancelled.
     pub(super) canceled: Cell<bool>,
     pub(super) phase: Cell<Phase>,
+    /// Not everything may be submitted: one look instead of two.
+    restricted: Cell<bool>,
+    /// Zero, until it is asked for in this turn.
+    pub(super) turn_time: Cell<u64>,
+    /// The number of the runtime, which is a part of every name.
+    pub(super) number: u16,
     fork: ForkMark,
     seat: Seat,
 }
@@ -91,6 +103,9 @@ impl Core {
             allowance: Cell::new(0),
             canceled: Cell::new(false),
             phase: Cell::new(Phase::Open),
+            restricted: Cell::new(false),
+            turn_time: Cell::new(0),
+            number: seat.number(),
             fork: ForkMark::new()?,
             seat,
         })
@@ -129,32 +144,7 @@ impl Core {
 
     // What operations ask for.
 
-    /// Why an operation cannot be submitted, if it cannot. `always` is for closing.
-    #[inline]
-    pub(crate) fn refuses(&self, opcode: Opcode, always: bool) -> Option<io::Error> {
-        if self.phase.get() == Phase::Open && !self.is_child() {
-            if self.driver.borrow().supports(opcode) {
-                return None;
-            }
-            return Some(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("this kernel's io_uring has no {opcode:?}"),
-            ));
-        }
-        self.refuses_late(always)
-    }
-
-    #[cold]
-    fn refuses_late(&self, always: bool) -> Option<io::Error> {
-        if self.is_child() {
-            return Some(io::Error::other(
-                "this gimmal runtime belongs to the process that forked this one: build a new one in the child",
-            ));
-        }
-        (!always)
-            .then(|| io::Error::other("the runtime is shutting down and takes no more operations"))
-    }
-
+    /// Hands an operation to the ring, or says why not. The waker that is given back is to be dropped.
     #[inline]
     pub(crate) fn submit(
         &self,
@@ -162,21 +152,77 @@ impl Core {
         kind: &'static str,
         stoppable: bool,
         waker: Option<Waker>,
-    ) -> Key {
+    ) -> Result<Key, (Refused, Option<Waker>)> {
+        if (self.restricted.get() || self.is_child())
+            && let Some(refused) = self.refuses(stoppable)
+        {
+            return Err((refused, waker));
+        }
+        let mut driver = self.driver.borrow_mut();
+        if !driver.supports(entry.opcode()) {
+            return Err((Refused::Failed(lacks(entry.opcode())), waker));
+        }
         let request = Request {
             kind,
             stoppable,
             task: self.polling.get(),
-            since_ns: coarse_ns(),
+            since_ns: self.turn_time(),
         };
-        self.driver.borrow_mut().submit(entry, request, waker)
+        Ok(driver.submit(entry, request, waker))
+    }
+
+    /// Why nothing may be submitted at the moment, if that is so. Closing always may, but in a child of the process.
+    #[cold]
+    fn refuses(&self, stoppable: bool) -> Option<Refused> {
+        if self.is_child() {
+            return Some(Refused::Failed(io::Error::other(
+                "this gimmal runtime belongs to the process that forked this one: build a new one in the child",
+            )));
+        }
+        if !stoppable {
+            return None;
+        }
+        if self.phase.get() != Phase::Open {
+            return Some(Refused::Failed(io::Error::other(
+                "the runtime is shutting down and takes no more operations",
+            )));
+        }
+        self.is_canceled().then_some(Refused::Canceled)
+    }
+
+    /// The time of this turn by the coarse clock, which is asked once a turn, if anybody wants to know.
+    #[inline]
+    fn turn_time(&self) -> u64 {
+        match self.turn_time.get() {
+            0 => {
+                let now = coarse_ns();
+                self.turn_time.set(now);
+                now
+            }
+            time => time,
+        }
+    }
+
+    /// The root scope is cancelled.
+    pub(super) fn cancel_root(&self) {
+        self.canceled.set(true);
+        self.restricted.set(true);
+    }
+
+    pub(super) fn enter_phase(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.restricted.set(true);
     }
 
     #[inline]
-    pub(crate) fn poll_operation(&self, key: Key, waker: &mut Option<Waker>) -> Polled {
-        self.driver
-            .borrow_mut()
-            .poll(key, waker, self.polling.get())
+    pub(crate) fn poll_operation(&self, key: Key) -> Polled {
+        self.driver.borrow_mut().poll(key)
+    }
+
+    /// The task that polls it waits for an operation. The waker that this replaces is to be dropped.
+    pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
+        let task = self.polling.get();
+        self.driver.borrow_mut().renew(key, waker, task)
     }
 
     pub(crate) fn ask_cancel(&self, key: Key) {
@@ -253,16 +299,16 @@ impl Core {
         self.canceled.get()
     }
 
-    /// A leaf is ready at its first poll: whether the task may go on. If not, it yields once.
+    /// Whether the task may pass another ready leaf in this turn. If not, it yields once.
     #[inline]
-    pub(crate) fn charge(&self) -> bool {
-        match self.allowance.get() {
-            0 => false,
-            left => {
-                self.allowance.set(left - 1);
-                true
-            }
-        }
+    pub(crate) fn may_pass(&self) -> bool {
+        self.allowance.get() > 0
+    }
+
+    /// The task passes a leaf that was ready.
+    #[inline]
+    pub(crate) fn charge(&self) {
+        self.allowance.set(self.allowance.get().saturating_sub(1));
     }
 
     // What tasks leave behind.
@@ -293,6 +339,14 @@ impl Core {
             End::Aborted => {}
         }
     }
+}
+
+#[cold]
+fn lacks(opcode: Opcode) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("this kernel's io_uring has no {opcode:?}"),
+    )
 }
 
 /// A task by its name, or by the place that spawned it.

@@ -121,28 +121,32 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
             State::Taken => panic!("a JoinHandle was polled after it had given the task's output"),
         };
-        let waker = copy_waker(context.waker());
-        let (found, replaced) = current::with_own(self.serial, |core| {
-            let mut tasks = core.tasks.borrow_mut();
-            if tasks.is_finished(key) {
-                if !core.charge() {
-                    return (Found::Spent, Some(waker));
-                }
-            } else if core.is_canceled() {
-                return (Found::Canceled, Some(waker));
+        let found = current::with_own(self.serial, |core| {
+            if !core.may_pass() {
+                return Found::Spent;
             }
-            match tasks.join(key, waker) {
-                (Poll::Ready(end), waker) => (Found::Ended(end), waker),
-                (Poll::Pending, waker) => (Found::Waiting, waker),
+            match core.tasks.borrow_mut().take_end(key) {
+                Some(end) => {
+                    core.charge();
+                    Found::Ended(end)
+                }
+                None if core.is_canceled() => Found::Canceled,
+                None => Found::Waiting,
             }
         });
-        drop(replaced);
         match found {
             Found::Ended(end) => {
                 self.state = State::Taken;
                 Poll::Ready(outcome(end))
             }
-            Found::Waiting => Poll::Pending,
+            Found::Waiting => {
+                let waker = copy_waker(context.waker());
+                let replaced = current::with_own(self.serial, |core| {
+                    core.tasks.borrow_mut().wait_for_end(key, waker)
+                });
+                drop(replaced);
+                Poll::Pending
+            }
             Found::Canceled => {
                 refuse(&mut self.refusal, context).map(|_| Err(JoinError(Kind::Canceled)))
             }

@@ -14,7 +14,7 @@ use super::builder::Runtime;
 use super::core::{Core, Phase};
 use super::current::{self, Entered};
 use super::fault::Fault;
-use super::turn::Scratch;
+use super::turn::{Polled, Scratch};
 use crate::sys::Instant;
 use std::io;
 use std::rc::Rc;
@@ -57,7 +57,7 @@ impl Runtime {
             return;
         }
         let _entered = Entered::new(core);
-        core.canceled.set(true);
+        core.cancel_root();
         core.tasks.borrow_mut().wake_everyone();
         let deadline = core.now() + core.settings.grace;
         core.turn_until(deadline, || core.tasks.borrow().alive() == 0);
@@ -88,13 +88,13 @@ impl Core {
         if self.is_child() {
             // The ring and all that is in flight belong to the parent: nothing of it is touched, and nothing is freed.
             std::mem::forget(shared.clone());
-            self.phase.set(Phase::Ended);
+            self.enter_phase(Phase::Ended);
             return Vec::new();
         }
         let entered = Entered::new(shared);
         let deadline = self.now() + timeout;
         let mut faults = Vec::new();
-        self.phase.set(Phase::Closing);
+        self.enter_phase(Phase::Closing);
         self.drop_tasks();
         let left = || deadline.saturating_duration_since(self.now());
         let running = self.pool.shut_down(left(), &self.hook);
@@ -110,7 +110,7 @@ impl Core {
         if !kinds.is_empty() {
             faults.push(Fault::OperationsLeaked { kinds });
         }
-        self.phase.set(Phase::Ended);
+        self.enter_phase(Phase::Ended);
         drop(entered);
         for fault in &faults {
             self.hook.report(fault);
@@ -127,7 +127,7 @@ impl Core {
             let Some(turn) = self.tasks.borrow_mut().next() else {
                 unreachable!("an aborted task is ready")
             };
-            self.poll_task(turn, &mut |_| false);
+            self.poll_task(turn, &mut Polled::default(), &mut |_| false);
         }
         let ended = self.tasks.borrow_mut().take_ended();
         for (end, origin) in ended {

@@ -4,7 +4,7 @@ use super::blocking::BlockingHandle;
 use super::core::{Core, Phase};
 use super::current;
 use super::join::JoinHandle;
-use crate::tasks::{Body, Origin, Stored};
+use crate::tasks::{Origin, Stored};
 use std::panic::Location;
 
 impl Core {
@@ -27,10 +27,7 @@ impl Core {
         }
         let task = Box::pin(Stored::new(future));
         let origin = Origin { name, location };
-        let key = self
-            .tasks
-            .borrow_mut()
-            .insert(Body::Spawned(task), origin, true);
+        let key = self.tasks.borrow_mut().insert(Some(task), origin, true);
         JoinHandle::new(self.serial, key)
     }
 }

@@ -9,9 +9,12 @@ use super::core::{Core, READY_LEAVES_PER_POLL};
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
 use crate::sys::{Instant, Wait};
-use crate::tasks::{Body, End, Name, Turn, name_of, waker};
+use crate::table::Key;
+use crate::tasks::{End, Name, Task, Turn, name_of, waker};
+use std::any::Any;
 use std::mem::ManuallyDrop;
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Waker};
 
 /// Between two looks at the clock a turn polls so many tasks. A turn is over its time by at most the time of these.
 const POLLS_PER_CLOCK: u32 = 16;
@@ -25,6 +28,48 @@ pub(super) struct Scratch {
     reaped: Reaped,
     wakers: Vec<Waker>,
     names: Vec<Name>,
+}
+
+/// The task that is being polled, out of reach of a panic.
+#[derive(Default)]
+pub(super) struct Polled {
+    key: Option<Key>,
+    task: Option<Pin<Box<dyn Task>>>,
+}
+
+/// What one turn may spend on polling.
+struct Budget<'a> {
+    core: &'a Core,
+    polls: u32,
+    /// When it was first looked at the clock.
+    started: Option<Instant>,
+}
+
+impl<'a> Budget<'a> {
+    fn new(core: &'a Core) -> Budget<'a> {
+        Budget {
+            core,
+            polls: 0,
+            started: None,
+        }
+    }
+
+    /// Whether another task may be polled.
+    #[inline]
+    fn is_left(&mut self) -> bool {
+        let settings = &self.core.settings;
+        if self.polls >= settings.polls_per_turn {
+            return false;
+        }
+        if self.polls % POLLS_PER_CLOCK == POLLS_PER_CLOCK - 1 {
+            let now = self.core.now();
+            let since = *self.started.get_or_insert(now);
+            if now.saturating_duration_since(since) >= settings.time_per_turn {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 /// Polls the future that `block_on` holds: true when it is ready.
@@ -44,6 +89,7 @@ impl Core {
              or call exec"
         );
         self.turns.set(self.turns.get() + 1);
+        self.turn_time.set(0);
         if self.poll_ready(main) {
             return true;
         }
@@ -53,71 +99,94 @@ impl Core {
         false
     }
 
-    /// Step 1.
+    /// Step 1. One catch for all polls costs less than one for each; after a panic the rest of them go on.
     fn poll_ready(&self, main: PollMain<'_>) -> bool {
-        let mut polls = 0;
-        let mut started = None;
-        while let Some(turn) = self.next_task() {
-            polls += 1;
-            if self.poll_task(turn, main) {
-                return true;
-            }
-            if polls >= self.settings.polls_per_turn {
-                break;
-            }
-            if polls % POLLS_PER_CLOCK == 0 {
-                let now = self.now();
-                let since = *started.get_or_insert(now);
-                if now.saturating_duration_since(since) >= self.settings.time_per_turn {
-                    break;
+        let mut budget = Budget::new(self);
+        let mut polled = Polled::default();
+        loop {
+            match catch(|| self.poll_tasks(&mut budget, &mut polled, main)) {
+                Ok(main_is_ready) => {
+                    self.polls.set(self.polls.get() + u64::from(budget.polls));
+                    return main_is_ready;
                 }
+                Err(payload) => self.task_panicked(&mut polled, payload),
             }
         }
-        self.polls.set(self.polls.get() + u64::from(polls));
+    }
+
+    fn poll_tasks(&self, budget: &mut Budget<'_>, polled: &mut Polled, main: PollMain<'_>) -> bool {
+        while budget.is_left() {
+            let Some(turn) = self.tasks.borrow_mut().next() else {
+                return false;
+            };
+            budget.polls += 1;
+            if self.poll_task(turn, polled, main) {
+                return true;
+            }
+        }
         false
     }
 
+    /// Polls one task, or drops it if it was aborted. True if it is the main future, and that is ready.
     #[inline]
-    fn next_task(&self) -> Option<Turn> {
-        self.tasks.borrow_mut().next()
-    }
-
-    #[inline]
-    pub(super) fn poll_task(&self, turn: Turn, main: PollMain<'_>) -> bool {
-        let Turn { key, body, aborted } = turn;
-        let name = self.tasks.borrow().name(key);
+    pub(super) fn poll_task(&self, turn: Turn, polled: &mut Polled, main: PollMain<'_>) -> bool {
+        let Turn { key, task, aborted } = turn;
+        let name = Name::new(self.number, key);
         self.polling.set(name.bits());
         self.allowance.set(READY_LEAVES_PER_POLL);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(name));
         let mut context = Context::from_waker(&waker);
-        let mut task = match body {
-            Body::Main => {
-                // Back in its row first: if it panics, the panic goes through to whoever called `block_on`.
-                self.tasks.borrow_mut().park(key, Body::Main);
-                return main(&mut context);
-            }
-            Body::Spawned(task) => task,
+        let Some(task) = task else {
+            // Back in its row first: its panic goes through to whoever called `block_on`.
+            self.tasks.borrow_mut().park(key, None);
+            return main(&mut context);
         };
-        let end = if aborted {
-            self.hook.guard("an aborted task", || drop(task));
-            End::Aborted
+        if aborted {
+            self.drop_aborted(key, task);
+            return false;
+        }
+        polled.key = Some(key);
+        // Nothing is there to be dropped: the one before was taken out, below or after its panic.
+        std::mem::forget(polled.task.replace(task));
+        let ready = match &mut polled.task {
+            Some(task) => task.as_mut().poll(&mut context).is_ready(),
+            None => unreachable!("it was put there above"),
+        };
+        let task = polled.task.take();
+        if ready {
+            self.finish(key, task);
         } else {
-            match catch(|| task.as_mut().poll(&mut context)) {
-                Ok(Poll::Pending) => {
-                    self.tasks.borrow_mut().park(key, Body::Spawned(task));
-                    return false;
-                }
-                Ok(Poll::Ready(())) => End::Output(task),
-                Err(payload) => {
-                    self.hook.guard("a task that had panicked", || drop(task));
-                    End::Panicked(payload)
-                }
-            }
-        };
-        let finished = self.tasks.borrow_mut().finish(key, end);
-        self.settle(finished);
+            self.tasks.borrow_mut().park(key, task);
+        }
         false
+    }
+
+    #[inline(never)]
+    fn finish(&self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
+        let Some(task) = task else {
+            unreachable!("only a task ends")
+        };
+        let finished = self.tasks.borrow_mut().finish(key, End::Output(task));
+        self.settle(finished);
+    }
+
+    #[cold]
+    fn drop_aborted(&self, key: Key, task: Pin<Box<dyn Task>>) {
+        self.hook.guard("an aborted task", || drop(task));
+        let finished = self.tasks.borrow_mut().finish(key, End::Aborted);
+        self.settle(finished);
+    }
+
+    /// The task that was being polled ends with this payload. If it was the main future, the panic goes on.
+    #[cold]
+    fn task_panicked(&self, polled: &mut Polled, payload: Box<dyn Any + Send>) {
+        let (Some(task), Some(key)) = (polled.task.take(), polled.key) else {
+            std::panic::resume_unwind(payload)
+        };
+        self.hook.guard("a task that had panicked", || drop(task));
+        let finished = self.tasks.borrow_mut().finish(key, End::Panicked(payload));
+        self.settle(finished);
     }
 
     /// Step 2.

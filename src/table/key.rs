@@ -2,8 +2,8 @@
 
 /// An index, and the generation that tells this row from those that had its place before.
 ///
-/// The generation is a count of all insertions into the table, so it comes back after 2³² of them. Whoever must not meet
-/// another's row after that owns the row until it releases it; wakers do not, for them a false wake is harmless.
+/// A row's generation comes back after 2³² values. Whoever must not meet another's value after that owns the row until it
+/// releases it; wakers do not, for them a false wake is harmless.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key {
     index: u32,

@@ -2,46 +2,49 @@
 
 #![forbid(unsafe_code)]
 
-use super::name::Name;
 use super::rows::Tasks;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ptr;
 use std::rc::Rc;
 
 /// The tasks of one runtime, as the runtime and the wakers of its thread reach them.
 pub(crate) type SharedTasks = Rc<RefCell<Tasks>>;
 
 thread_local! {
-    static LOCAL: RefCell<Option<SharedTasks>> = const { RefCell::new(None) };
+    /// What the innermost living [`LocalGuard`] of this thread holds, or null. A plain pointer, so that a wake costs one
+    /// load and works while the thread's storage is torn down.
+    static LOCAL: Cell<*const RefCell<Tasks>> = const { Cell::new(ptr::null()) };
 }
 
 /// Makes these tasks the ones that wakes on this thread reach directly, until it is dropped.
+///
+/// - **K4** The pointer in `LOCAL` is that of tasks which a living guard of this thread keeps alive, or null. Guards are
+///   dropped in the reverse order of their making, and never forgotten: they live on the stack of `block_on` and of the
+///   shutdown.
 #[derive(Debug)]
 pub(crate) struct LocalGuard {
-    before: Option<SharedTasks>,
+    _tasks: SharedTasks,
+    before: *const RefCell<Tasks>,
 }
 
 impl LocalGuard {
     pub(crate) fn enter(tasks: SharedTasks) -> LocalGuard {
-        let before = LOCAL.with(|local| local.replace(Some(tasks)));
-        LocalGuard { before }
+        let before = LOCAL.replace(Rc::as_ptr(&tasks));
+        LocalGuard {
+            _tasks: tasks,
+            before,
+        }
     }
 }
 
 impl Drop for LocalGuard {
     fn drop(&mut self) {
-        let before = self.before.take();
-        // While the thread's own storage is torn down there is nothing to restore.
-        let _ = LOCAL.try_with(|local| local.replace(before));
+        LOCAL.set(self.before);
     }
 }
 
-/// Wakes the task if it belongs to the runtime that is current on this thread.
+/// The tasks that are current on this thread, valid for as long as no guard is dropped (K4), or null.
 #[inline]
-pub(super) fn wake(name: Name) -> bool {
-    LOCAL
-        .try_with(|local| match &*local.borrow() {
-            Some(tasks) => tasks.borrow_mut().wake_if_ours(name),
-            None => false,
-        })
-        .unwrap_or(false)
+pub(super) fn current() -> *const RefCell<Tasks> {
+    LOCAL.get()
 }

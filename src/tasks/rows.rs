@@ -6,11 +6,11 @@ use super::name::Name;
 use super::stored::Task;
 use crate::table::{Key, Table};
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 /// Where a task comes from: what a list of what is running shows of it.
 #[derive(Clone, Debug)]
@@ -37,21 +37,24 @@ impl fmt::Debug for End {
     }
 }
 
-/// What the runtime polls.
-pub(crate) enum Body {
-    /// The future that `block_on` holds itself.
-    Main,
-    Spawned(Pin<Box<dyn Task>>),
-}
-
-enum State {
-    Parked(Body),
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Parked,
     Running,
-    Ended(End),
+    /// Its allocation holds the output.
+    Output,
+    /// The payload is in [`Tasks::payloads`].
+    Panicked,
+    Aborted,
 }
 
+/// The stage and the allocation stand apart, and are each moved as a whole: an enum of both would be written in one size
+/// and read in another, which costs more than everything else that a poll does.
 struct Row {
-    state: State,
+    /// Not there while it runs; never there for the future that `block_on` holds itself.
+    task: Option<Pin<Box<dyn Task>>>,
+    stage: Stage,
     /// In the ready queue. It is there once at most.
     queued: bool,
     /// To be dropped instead of polled.
@@ -62,10 +65,18 @@ struct Row {
     origin: Origin,
 }
 
+impl Row {
+    #[inline]
+    fn has_ended(&self) -> bool {
+        !matches!(self.stage, Stage::Parked | Stage::Running)
+    }
+}
+
 /// A task whose turn it is.
 pub(crate) struct Turn {
     pub(crate) key: Key,
-    pub(crate) body: Body,
+    /// `None` for the future that `block_on` holds itself.
+    pub(crate) task: Option<Pin<Box<dyn Task>>>,
     /// Drop it instead of polling it.
     pub(crate) aborted: bool,
 }
@@ -82,9 +93,15 @@ pub(crate) struct Finished {
 pub(crate) struct Tasks {
     runtime: u16,
     rows: Table<Row>,
-    ready: VecDeque<Key>,
+    /// The ready queue, first in, first out: what is being worked off, from `next_ready` on, and behind it what has been
+    /// woken since. Two vectors that change places cost less at each end than one ring does.
+    ready: Vec<Key>,
+    next_ready: usize,
+    woken: Vec<Key>,
     /// Rows that have not ended.
     alive: usize,
+    /// What held tasks panicked with. There are few.
+    payloads: HashMap<Key, Box<dyn Any + Send>>,
 }
 
 impl Tasks {
@@ -92,16 +109,25 @@ impl Tasks {
         Tasks {
             runtime,
             rows: Table::new(),
-            ready: VecDeque::new(),
+            ready: Vec::new(),
+            next_ready: 0,
+            woken: Vec::new(),
             alive: 0,
+            payloads: HashMap::new(),
         }
     }
 
     /// A new task, which is ready. `held` says that a join handle will own its row.
     #[inline]
-    pub(crate) fn insert(&mut self, body: Body, origin: Origin, held: bool) -> Key {
+    pub(crate) fn insert(
+        &mut self,
+        task: Option<Pin<Box<dyn Task>>>,
+        origin: Origin,
+        held: bool,
+    ) -> Key {
         let key = self.rows.insert(Row {
-            state: State::Parked(body),
+            task,
+            stage: Stage::Parked,
             queued: true,
             aborted: false,
             held,
@@ -109,7 +135,7 @@ impl Tasks {
             origin,
         });
         self.alive += 1;
-        self.ready.push_back(key);
+        self.woken.push(key);
         key
     }
 
@@ -133,10 +159,10 @@ impl Tasks {
         if let Some((key, row)) = self.rows.at_mut(name.index())
             && name.fits(key)
             && !row.queued
-            && !matches!(row.state, State::Ended(_))
         {
+            // One that has ended is passed over by `next`.
             row.queued = true;
-            self.ready.push_back(key);
+            self.woken.push(key);
         }
     }
 
@@ -151,30 +177,48 @@ impl Tasks {
     /// [`finish`](Tasks::finish).
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Turn> {
-        while let Some(key) = self.ready.pop_front() {
-            // The row of a task that ended while it was queued is gone, or waits for its handle.
-            let Some(row) = self.rows.get_mut(key) else {
+        loop {
+            let Some(&key) = self.ready.get(self.next_ready) else {
+                self.ready.clear();
+                self.next_ready = 0;
+                if self.woken.is_empty() {
+                    return None;
+                }
+                std::mem::swap(&mut self.ready, &mut self.woken);
                 continue;
             };
-            row.queued = false;
-            match std::mem::replace(&mut row.state, State::Running) {
-                State::Parked(body) => {
-                    let aborted = row.aborted;
-                    return Some(Turn { key, body, aborted });
-                }
-                State::Ended(end) => row.state = State::Ended(end),
-                State::Running => unreachable!("a task is not polled while it is being polled"),
+            self.next_ready += 1;
+            // The row of a task that ended while it was queued is gone, or waits for its handle.
+            if let Some(row) = self.rows.get_mut(key)
+                && row.stage == Stage::Parked
+            {
+                row.queued = false;
+                row.stage = Stage::Running;
+                return Some(Turn {
+                    key,
+                    task: row.task.take(),
+                    aborted: row.aborted,
+                });
             }
         }
-        None
     }
 
     /// The task was polled and is not ready.
     #[inline]
-    pub(crate) fn park(&mut self, key: Key, body: Body) {
+    pub(crate) fn park(&mut self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
+        let row = self.running(key);
+        row.stage = Stage::Parked;
+        // It was taken out by `next`, so there is nothing to drop.
+        let before = std::mem::replace(&mut row.task, task);
+        debug_assert!(before.is_none());
+        std::mem::forget(before);
+    }
+
+    #[inline]
+    fn running(&mut self, key: Key) -> &mut Row {
         match self.rows.get_mut(key) {
-            Some(row) if matches!(row.state, State::Running) => row.state = State::Parked(body),
-            _ => unreachable!("only the task that is being polled is parked"),
+            Some(row) if row.stage == Stage::Running => row,
+            _ => unreachable!("only the task that is being polled is parked or ends"),
         }
     }
 
@@ -182,47 +226,64 @@ impl Tasks {
     #[inline]
     pub(crate) fn finish(&mut self, key: Key, end: End) -> Finished {
         self.alive -= 1;
-        match self.rows.get_mut(key) {
-            Some(row) if matches!(row.state, State::Running) => {
-                if row.held {
-                    row.state = State::Ended(end);
-                    return Finished {
-                        joiner: row.joiner.take(),
-                        unclaimed: None,
-                    };
-                }
-            }
-            _ => unreachable!("only the task that is being polled ends"),
+        let row = self.running(key);
+        if !row.held {
+            let row = self.rows.remove(key);
+            return Finished {
+                joiner: None,
+                unclaimed: row.map(|row| (end, row.origin)),
+            };
         }
-        let row = self.rows.remove(key);
+        let joiner = row.joiner.take();
+        match end {
+            End::Output(task) => {
+                row.stage = Stage::Output;
+                row.task = Some(task);
+            }
+            End::Aborted => row.stage = Stage::Aborted,
+            End::Panicked(payload) => {
+                row.stage = Stage::Panicked;
+                self.payloads.insert(key, payload);
+            }
+        }
         Finished {
-            joiner: None,
-            unclaimed: row.map(|row| (end, row.origin)),
+            joiner,
+            unclaimed: None,
         }
     }
 
-    /// The holder of the row asks for its end. Ready takes the row (K2). The waker that it replaces is given back, for a
-    /// foreign one's drop is a user's code; so is a foreign one's clone, which `waker` brings along.
+    /// Takes the row of a task that has ended out, and its end with it.
     #[inline]
-    pub(crate) fn join(&mut self, key: Key, waker: Waker) -> (Poll<End>, Option<Waker>) {
-        let Some(row) = self.rows.get_mut(key) else {
-            unreachable!("a join handle owns its row until it has taken it")
-        };
-        debug_assert!(row.held);
-        if !matches!(row.state, State::Ended(_)) {
-            let before = row.joiner.replace(waker);
-            return (Poll::Pending, before);
+    fn remove_ended(&mut self, key: Key) -> Option<(End, Origin)> {
+        if !self.rows.get(key)?.has_ended() {
+            return None;
         }
-        match self.rows.remove(key).map(|row| row.state) {
-            Some(State::Ended(end)) => (Poll::Ready(end), Some(waker)),
-            _ => unreachable!("the row was looked at above"),
+        let row = self.rows.remove(key)?;
+        let end = match row.stage {
+            Stage::Output => End::Output(row.task?),
+            Stage::Panicked => End::Panicked(self.payloads.remove(&key)?),
+            _ => End::Aborted,
+        };
+        Some((end, row.origin))
+    }
+
+    /// The holder of the row takes its end, if there is one, and the row with it (K2).
+    #[inline]
+    pub(crate) fn take_end(&mut self, key: Key) -> Option<End> {
+        self.remove_ended(key).map(|(end, _)| end)
+    }
+
+    /// The holder of the row waits for its end. The waker that this replaces is to be dropped outside of the borrow.
+    #[inline]
+    pub(crate) fn wait_for_end(&mut self, key: Key, waker: Waker) -> Option<Waker> {
+        match self.rows.get_mut(key) {
+            Some(row) => row.joiner.replace(waker),
+            None => unreachable!("a join handle owns its row until it has taken the end"),
         }
     }
 
     pub(crate) fn is_finished(&self, key: Key) -> bool {
-        self.rows
-            .get(key)
-            .is_none_or(|row| matches!(row.state, State::Ended(_)))
+        self.rows.get(key).is_none_or(|row| row.has_ended())
     }
 
     /// The holder of the row lets go. What it leaves is to be dropped outside of the borrow.
@@ -233,20 +294,14 @@ impl Tasks {
         };
         row.held = false;
         let joiner = row.joiner.take();
-        let mut unclaimed = None;
-        if matches!(row.state, State::Ended(_))
-            && let Some(row) = self.rows.remove(key)
-            && let State::Ended(end) = row.state
-        {
-            unclaimed = Some((end, row.origin));
-        }
+        let unclaimed = self.remove_ended(key);
         Finished { joiner, unclaimed }
     }
 
     /// Marks the task: its next turn drops it (C14). Nothing, if it has ended.
     pub(crate) fn abort(&mut self, key: Key) {
         if let Some(row) = self.rows.get_mut(key)
-            && !matches!(row.state, State::Ended(_))
+            && !row.has_ended()
         {
             row.aborted = true;
             let name = self.name(key);
@@ -280,19 +335,19 @@ impl Tasks {
     }
 
     pub(crate) fn ready_len(&self) -> usize {
-        self.ready.len()
+        self.ready.len() - self.next_ready + self.woken.len()
     }
 
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.ready_len() > 0
     }
 
     /// Every task that has not ended: its name, where it was spawned, and whether it is ready.
     pub(crate) fn origins(&self) -> impl Iterator<Item = (Key, &Origin, bool)> {
         self.rows
             .iter()
-            .filter(|(_, row)| !matches!(row.state, State::Ended(_)))
+            .filter(|(_, row)| !row.has_ended())
             .map(|(key, row)| (key, &row.origin, row.queued))
     }
 
@@ -305,12 +360,9 @@ impl Tasks {
     /// The runtime ends: takes out what has ended and whose handle has not asked for it. The handle finds nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<(End, Origin)> {
         let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
-        let rows = keys.into_iter().filter_map(|key| self.rows.remove(key));
-        rows.filter_map(|row| match row.state {
-            State::Ended(end) => Some((end, row.origin)),
-            State::Parked(_) | State::Running => None,
-        })
-        .collect()
+        keys.into_iter()
+            .filter_map(|key| self.remove_ended(key))
+            .collect()
     }
 }
 
@@ -319,7 +371,7 @@ impl fmt::Debug for Tasks {
         f.debug_struct("Tasks")
             .field("runtime", &self.runtime)
             .field("alive", &self.alive)
-            .field("ready", &self.ready.len())
+            .field("ready", &self.ready_len())
             .finish_non_exhaustive()
     }
 }

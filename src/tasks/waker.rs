@@ -22,9 +22,14 @@ unsafe fn clone(data: *const ()) -> RawWaker {
     RawWaker::new(data, &VTABLE)
 }
 
+#[inline]
 unsafe fn wake(data: *const ()) {
     let name = name(data);
-    if !local::wake(name) {
+    // SAFETY: the pointer is null, or that of tasks which a guard on this thread's stack keeps alive (K4). No guard is
+    // dropped while this reference lives: it does not leave this function, and waking runs no code of a user (K1).
+    let tasks = unsafe { local::current().as_ref() };
+    let is_ours = tasks.is_some_and(|tasks| tasks.borrow_mut().wake_if_ours(name));
+    if !is_ours {
         Inbox::of(name.runtime()).post(name);
     }
 }

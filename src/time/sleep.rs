@@ -140,11 +140,11 @@ impl Future for Sleep {
             }),
             None => runtime::with(|core| {
                 if core.now() >= self.deadline {
-                    return if core.charge() {
-                        Found::Over
-                    } else {
-                        Found::Spent
-                    };
+                    if !core.may_pass() {
+                        return Found::Spent;
+                    }
+                    core.charge();
+                    return Found::Over;
                 }
                 if core.is_canceled() {
                     return Found::Canceled;

@@ -1,0 +1,348 @@
+//! The rules of the house, as a test. Each rule is also broken once, on purpose, to show that breaking it is noticed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module of `src/`, its level, and for the lowest ones what they may import. A module imports only from below.
+const MODULES: [(&str, u32, Option<&[&str]>); 11] = [
+    ("sys", 0, Some(&[])),
+    ("table", 0, Some(&[])),
+    ("buf", 1, Some(&["sys"])),
+    ("timer", 1, Some(&["table"])),
+    ("scope", 1, Some(&["table"])),
+    ("tasks", 1, Some(&["table"])),
+    ("driver", 2, Some(&["sys", "table"])),
+    ("runtime", 3, None),
+    ("op", 4, None),
+    ("time", 5, None),
+    ("fs", 6, None),
+];
+
+/// Where `unsafe` may be: the kernel's interface, lent memory, the waker's four functions, and one `unsafe impl` for each
+/// operation.
+const UNSAFE_FILES: [&str; 16] = [
+    "src/sys/clock.rs",
+    "src/sys/eventfd.rs",
+    "src/sys/fd.rs",
+    "src/sys/fork.rs",
+    "src/sys/kernel.rs",
+    "src/sys/setup.rs",
+    "src/buf/aligned.rs",
+    "src/buf/lent.rs",
+    "src/buf/several.rs",
+    "src/buf/slice.rs",
+    "src/tasks/waker.rs",
+    "src/op/nop.rs",
+    "src/op/open.rs",
+    "src/op/rw.rs",
+    "src/op/sync.rs",
+    "src/op/vectored.rs",
+];
+
+/// Where an operation's contract is declared, and where a buffer's length is set after it: no other use of the word.
+const UNSAFE_WORDS: [(&str, &str); 3] = [
+    ("src/op/mod.rs", "pub unsafe trait Operation"),
+    ("src/fs/file.rs", "unsafe { buf.set_io_len(0) }"),
+    ("src/buf/mod.rs", "unsafe"),
+];
+
+/// These decide and do nothing else: no `unsafe`, whatever happens.
+const PURE_FILES: [&str; 5] = [
+    "src/table/mod.rs",
+    "src/timer/mod.rs",
+    "src/scope.rs",
+    "src/driver/mod.rs",
+    "src/tasks/rows.rs",
+];
+
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines of code: neither comments nor tests, with their numbers.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let is_test = self.path.ends_with("tests.rs");
+        self.text
+            .lines()
+            .enumerate()
+            .take_while(move |(_, line)| !is_test && !line.starts_with("mod tests"))
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+            .map(|(number, line)| (number + 1, line))
+    }
+
+    fn module(&self) -> &str {
+        let inner = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        let name = inner.split('/').next().unwrap_or(inner);
+        name.strip_suffix(".rs").unwrap_or(name)
+    }
+
+    fn lines(&self) -> Vec<&str> {
+        self.text.lines().collect()
+    }
+}
+
+/// The word, not as a part of another.
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let part = |c: char| c.is_alphanumeric() || c == '_';
+        !line[..at].ends_with(part) && !line[at + word.len()..].starts_with(part)
+    })
+}
+
+fn imports_point_down(source: &Source, faults: &mut Vec<String>) {
+    let level = |name: &str| MODULES.iter().find(|(module, ..)| *module == name);
+    let own = source.module();
+    if own == "lib" {
+        return;
+    }
+    let Some((_, own_level, allowed)) = level(own) else {
+        faults.push(format!(
+            "{}: module {own} has no level: give it one",
+            source.path
+        ));
+        return;
+    };
+    for (number, line) in source.code() {
+        for (at, _) in line.match_indices("crate::") {
+            let name: String = line[at + "crate::".len()..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            if name == own {
+                continue;
+            }
+            let down = match (level(&name), allowed) {
+                (Some(_), Some(allowed)) => allowed.contains(&name.as_str()),
+                (Some((_, level, _)), None) => level < own_level,
+                (None, _) => false,
+            };
+            if !down {
+                faults.push(format!(
+                    "{}:{number}: {own} must not import {name}",
+                    source.path
+                ));
+            }
+        }
+    }
+}
+
+fn files_say_what_they_own(source: &Source, faults: &mut Vec<String>) {
+    if !source.text.starts_with("//! ") {
+        faults.push(format!("{}:1: no //! at the top", source.path));
+    }
+}
+
+fn unsafe_is_where_it_may_be(source: &Source, faults: &mut Vec<String>) {
+    let path = source.path.as_str();
+    for (number, line) in source.code() {
+        let excepted = |(file, words): &(&str, &str)| *file == path && line.contains(words);
+        if has_word(line, "unsafe")
+            && !UNSAFE_FILES.contains(&path)
+            && !UNSAFE_WORDS.iter().any(excepted)
+        {
+            faults.push(format!("{path}:{number}: unsafe is not for this file"));
+        }
+    }
+    if PURE_FILES.contains(&path) && !source.text.contains("#![forbid(unsafe_code)]") {
+        faults.push(format!("{path}: a pure module forbids unsafe code"));
+    }
+}
+
+/// Each `unsafe {` and `unsafe impl` has a `// SAFETY:` right above it.
+fn unsafe_is_explained(source: &Source, faults: &mut Vec<String>) {
+    let lines = source.lines();
+    for (number, line) in source.code() {
+        if !(line.contains("unsafe {") || line.contains("unsafe impl")) {
+            continue;
+        }
+        // Up over the lines of the same statement, then over the comment.
+        let above = lines[..number - 1].iter().rev().map(|line| line.trim());
+        let explained = above
+            .take_while(|line| !line.is_empty() && !line.ends_with('}'))
+            .take(24)
+            .any(|line| line.starts_with("// SAFETY:"));
+        if !explained {
+            faults.push(format!("{}:{number}: unsafe without SAFETY", source.path));
+        }
+    }
+}
+
+fn no_shortcuts(source: &Source, faults: &mut Vec<String>) {
+    for (number, line) in source.code() {
+        for word in [
+            ".unwrap()",
+            "todo!(",
+            "unimplemented!(",
+            "dbg!(",
+            "println!(",
+            "eprintln!(",
+            "process::exit(",
+        ] {
+            if line.contains(word) {
+                faults.push(format!("{}:{number}: {word}", source.path));
+            }
+        }
+    }
+}
+
+/// All deadlines are of the port's clock.
+fn one_clock(source: &Source, faults: &mut Vec<String>) {
+    for (number, line) in source.code() {
+        if line.contains("std::time::") && has_word(line, "Instant") {
+            faults.push(format!("{}:{number}: std's Instant", source.path));
+        }
+    }
+}
+
+/// A section on cancel safety names the test that shows it, and that test is there. Each public async function has one.
+fn cancel_safety_is_shown(source: &Source, faults: &mut Vec<String>) {
+    let lines = source.lines();
+    for (number, line) in lines.iter().enumerate() {
+        let text = line.trim_start();
+        if text == "/// # Cancel safety" {
+            let section: Vec<&str> = lines[number + 1..]
+                .iter()
+                .map(|line| line.trim_start())
+                .take_while(|line| line.starts_with("///") && !line.starts_with("/// # "))
+                .collect();
+            let section = section.join(" ");
+            let named = section
+                .split('`')
+                .find(|word| word.starts_with("tests/") && word.ends_with(".rs"));
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+            if !named.is_some_and(|named| path.join(named).is_file()) {
+                faults.push(format!(
+                    "{}:{}: cancel safety without a test",
+                    source.path,
+                    number + 1
+                ));
+            }
+        }
+        if text.starts_with("pub async fn") {
+            let documented = lines[..number]
+                .iter()
+                .rev()
+                .map(|line| line.trim_start())
+                .take_while(|line| line.starts_with("///") || line.starts_with("#["))
+                .any(|line| line == "/// # Cancel safety");
+            if !documented {
+                faults.push(format!(
+                    "{}:{}: an async function without # Cancel safety",
+                    source.path,
+                    number + 1
+                ));
+            }
+        }
+    }
+}
+
+type Rule = fn(&Source, &mut Vec<String>);
+
+const RULES: [Rule; 7] = [
+    imports_point_down,
+    files_say_what_they_own,
+    unsafe_is_where_it_may_be,
+    unsafe_is_explained,
+    no_shortcuts,
+    one_clock,
+    cancel_safety_is_shown,
+];
+
+fn sources() -> Vec<Source> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    walk(&root.join("src"), &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .map(|path| Source {
+            text: fs::read_to_string(&path).unwrap(),
+            path: path.strip_prefix(root).unwrap().display().to_string(),
+        })
+        .collect()
+}
+
+#[test]
+fn the_house_is_in_order() {
+    let sources = sources();
+    assert!(
+        sources.len() > 40,
+        "only {} files were found",
+        sources.len()
+    );
+    let mut faults = Vec::new();
+    for source in &sources {
+        for rule in RULES {
+            rule(source, &mut faults);
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    for listed in UNSAFE_FILES.iter().chain(&PURE_FILES) {
+        assert!(
+            sources.iter().any(|source| source.path == *listed),
+            "{listed} is listed and is not there"
+        );
+    }
+}
+
+#[test]
+fn a_broken_rule_is_noticed() {
+    let broken: [(Rule, &str, &str); 11] = [
+        (
+            imports_point_down,
+            "src/driver/mod.rs",
+            "use crate::runtime::Core;",
+        ),
+        (
+            imports_point_down,
+            "src/timer/mod.rs",
+            "use crate::tasks::Name;",
+        ),
+        (imports_point_down, "src/attic.rs", "use crate::table::Key;"),
+        (files_say_what_they_own, "src/op/nop.rs", "use std::io;"),
+        (
+            unsafe_is_where_it_may_be,
+            "src/runtime/turn.rs",
+            "let x = unsafe { *p };",
+        ),
+        (unsafe_is_where_it_may_be, "src/table/mod.rs", "//! rows\n"),
+        (
+            unsafe_is_explained,
+            "src/sys/fd.rs",
+            "// SAFETY: of the other\nunsafe { a() };\n\nunsafe { b() };",
+        ),
+        (no_shortcuts, "src/op/nop.rs", "let n = x.unwrap();"),
+        (one_clock, "src/time/sleep.rs", "use std::time::Instant;"),
+        (
+            cancel_safety_is_shown,
+            "src/fs/file.rs",
+            "/// # Cancel safety\n///\n/// Fine (`tests/of_nothing.rs`).\n",
+        ),
+        (
+            cancel_safety_is_shown,
+            "src/fs/file.rs",
+            "/// Reads.\npub async fn read() {}\n",
+        ),
+    ];
+    for (rule, path, text) in broken {
+        let source = Source {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        let mut faults = Vec::new();
+        rule(&source, &mut faults);
+        assert_eq!(faults.len(), 1, "{path}: {text:?} gave {faults:?}");
+    }
+}
