@@ -35,6 +35,11 @@
 //! A runtime belongs to the thread that made it. Its wakers may go anywhere. A child made by `fork` must not use its
 //! parent's runtime, and is told so; it can make its own.
 
+// The code in README is compiled with the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");
 
@@ -66,6 +71,58 @@ pub mod task {
         TaskBuilder as Builder, spawn, spawn_abandonable, spawn_blocking,
     };
     pub use crate::runtime::yielding::{YieldNow, yield_now};
+}
+
+/// Writes the conversions that `?` needs to turn the errors of this crate into one of yours, which can be made from an
+/// [`std::io::Error`]: from [`BufError`], [`Canceled`] and [`task::JoinError`].
+///
+/// ```
+/// use std::io;
+///
+/// #[derive(Debug)]
+/// enum MyError {
+///     Io(io::Error),
+/// }
+///
+/// impl From<io::Error> for MyError {
+///     fn from(error: io::Error) -> MyError {
+///         MyError::Io(error)
+///     }
+/// }
+///
+/// gimmal::errors_into!(MyError);
+///
+/// fn main() -> Result<(), MyError> {
+///     gimmal::run(async {
+///         let file = gimmal::fs::File::open("Cargo.toml").await?;
+///         let (_, buffer) = file.read_at(vec![0; 16], 0).await?;
+///         let length = gimmal::spawn(async move { buffer.len() }).await?;
+///         assert_eq!(length, 16);
+///         Ok(())
+///     })
+/// }
+/// ```
+#[macro_export]
+macro_rules! errors_into {
+    ($error:ty) => {
+        impl<B> ::core::convert::From<$crate::BufError<B>> for $error {
+            fn from(error: $crate::BufError<B>) -> $error {
+                <$error>::from(::std::io::Error::from(error))
+            }
+        }
+
+        impl ::core::convert::From<$crate::Canceled> for $error {
+            fn from(error: $crate::Canceled) -> $error {
+                <$error>::from(::std::io::Error::from(error))
+            }
+        }
+
+        impl ::core::convert::From<$crate::task::JoinError> for $error {
+            fn from(error: $crate::task::JoinError) -> $error {
+                <$error>::from(::std::io::Error::from(error))
+            }
+        }
+    };
 }
 
 /// Traits, and nothing else.

@@ -6,7 +6,7 @@ use crate::driver::{Driver, DroppedDuty, Owners, Request, life::Polled};
 use crate::scope::Canceled;
 use crate::sys::{Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
 use crate::table::Key;
-use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks};
+use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
 use crate::timer::Timers;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -315,8 +315,13 @@ impl Core {
 
     /// Wakes who joins a task, and looks after an end that nobody will ask for.
     pub(super) fn settle(&self, finished: Finished) {
-        if let Some(joiner) = finished.joiner {
-            self.hook.guard("a waker", || joiner.wake());
+        match finished.joiner {
+            // Ours runs no code of a user.
+            Some(joiner) if name_of(&joiner).is_some() => joiner.wake(),
+            Some(joiner) => {
+                self.hook.guard("a waker", || joiner.wake());
+            }
+            None => {}
         }
         if let Some((end, origin)) = finished.unclaimed {
             self.dispose_of_end(end, &origin);
