@@ -1,0 +1,123 @@
+//! The work, done by tokio on one thread (`current_thread`), and for files on its pool of threads.
+
+use crate::{Block, Sequence, share};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinHandle, spawn, spawn_blocking, yield_now};
+use tokio::time::sleep;
+
+/// A runtime of one thread, with timers.
+pub fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime of tokio")
+}
+
+async fn join_all<T>(tasks: Vec<JoinHandle<T>>) {
+    for task in tasks {
+        task.await.expect("no task panics");
+    }
+}
+
+/// Reads of a block at random offsets into a file of `blocks`, `depth` at once: `spawn_blocking` with a `pread`, which is
+/// one trip to the pool. A seek and a read of `tokio::fs::File` would be two.
+pub fn read_4k(runtime: &Runtime, file: &Arc<File>, blocks: u64, depth: u64, ops: u64) {
+    runtime.block_on(async {
+        let tasks = (0..depth).map(|n| {
+            let file = file.clone();
+            spawn(async move {
+                let mut sequence = Sequence::new(n);
+                let mut block = Box::<Block>::default();
+                for _ in 0..share(ops, depth, n) {
+                    let file = file.clone();
+                    let offset = sequence.offset(blocks);
+                    let read = spawn_blocking(move || {
+                        let length = file.read_at(&mut block.0, offset).expect("a read");
+                        (length, block)
+                    });
+                    let (length, back) = read.await.expect("it does not panic");
+                    assert_eq!(length, Block::SIZE);
+                    block = back;
+                }
+            })
+        });
+        join_all(tasks.collect()).await;
+    });
+}
+
+/// Whole files by `tokio::fs::read`, `depth` at once, round and round the list.
+pub fn small_files(runtime: &Runtime, paths: &'static [PathBuf], depth: u64, ops: u64) {
+    runtime.block_on(async {
+        let tasks = (0..depth).map(|n| {
+            spawn(async move {
+                let mine = paths
+                    .iter()
+                    .cycle()
+                    .skip(n as usize)
+                    .step_by(depth as usize);
+                for path in mine.take(share(ops, depth, n) as usize) {
+                    let bytes = tokio::fs::read(path).await.expect("a small file");
+                    assert!(!bytes.is_empty());
+                }
+            })
+        });
+        join_all(tasks.collect()).await;
+    });
+}
+
+/// Tasks that do nothing, each spawned and joined before the next.
+pub fn spawn_and_join(runtime: &Runtime, ops: u64) {
+    runtime.block_on(async {
+        for _ in 0..ops {
+            spawn(async {}).await.expect("an empty task");
+        }
+    });
+}
+
+/// Yields, among so many tasks that all do so.
+pub fn yields(runtime: &Runtime, tasks: u64, ops: u64) {
+    runtime.block_on(async {
+        let tasks = (0..tasks).map(|n| {
+            spawn(async move {
+                for _ in 0..share(ops, tasks, n) {
+                    yield_now().await;
+                }
+            })
+        });
+        join_all(tasks.collect()).await;
+    });
+}
+
+/// So many tasks that sleep at once, each for a random time between the two, all joined.
+pub fn sleeps(runtime: &Runtime, tasks: u64, from: Duration, to: Duration) {
+    runtime.block_on(async {
+        let mut sequence = Sequence::new(tasks);
+        let spread = (to - from).as_nanos() as u64;
+        let naps =
+            (0..tasks).map(|_| spawn(nap(from + Duration::from_nanos(sequence.below(spread)))));
+        join_all(naps.collect()).await;
+    });
+}
+
+async fn nap(duration: Duration) {
+    sleep(duration).await;
+}
+
+/// Has so many tasks sleep, all of them at once, and gives the size of one's future. The caller counts what they take.
+pub fn fall_asleep(runtime: &Runtime, tasks: u64) -> usize {
+    let duration = Duration::from_secs(3600);
+    runtime.block_on(async {
+        for _ in 0..tasks {
+            // A handle that is dropped detaches its task.
+            drop(spawn(nap(duration)));
+        }
+        // Spawned after them, so it runs after each of them has been polled.
+        spawn(async {}).await.expect("an empty task");
+    });
+    runtime.block_on(async { size_of_val(&nap(duration)) })
+}

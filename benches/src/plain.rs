@@ -1,0 +1,23 @@
+//! The work, done by std's calls in a loop, one after the other.
+
+use crate::{Block, Sequence};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// Reads of a block at random offsets into a file of `blocks`: `pread`.
+pub fn read_4k(file: &File, blocks: u64, ops: u64) {
+    let mut sequence = Sequence::new(0);
+    let mut block = Box::<Block>::default();
+    for _ in 0..ops {
+        let read = file.read_at(&mut block.0, sequence.offset(blocks));
+        assert_eq!(read.expect("a read"), Block::SIZE);
+    }
+}
+
+/// Whole files by `std::fs::read`, round and round the list.
+pub fn small_files(paths: &[PathBuf], ops: u64) {
+    for path in paths.iter().cycle().take(ops as usize) {
+        assert!(!fs::read(path).expect("a small file").is_empty());
+    }
+}

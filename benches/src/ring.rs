@@ -1,0 +1,246 @@
+//! A bare loop over the io-uring crate: what the kernel costs when there is no runtime above it.
+//!
+//! It keeps a number of slots busy, each with one request in flight: enter once with all that was queued, wait for at
+//! least one completion, queue the next request of every slot that completed. The ring has the flags, the sizes and the
+//! registered descriptor that gimmal's has on a kernel that knows them all. It knows no tasks, no wakers and no cancelling.
+
+use crate::{Block, Sequence};
+use io_uring::squeue::Entry;
+use io_uring::types::Fd;
+use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode};
+use std::ffi::CString;
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+use std::process;
+
+/// Room for one small file, and for a byte more: as much as `gimmal::fs::read` begins with.
+const ROOM: usize = 16 << 10;
+
+/// One ring, in its parts.
+pub struct Ring {
+    submitter: Submitter<'static>,
+    submission: SubmissionQueue<'static>,
+    completion: CompletionQueue<'static>,
+}
+
+impl Ring {
+    /// Makes one, of this thread. It lives until the process ends.
+    pub fn new() -> io::Result<Ring> {
+        let ring = IoUring::builder()
+            .setup_clamp()
+            .setup_cqsize(4096)
+            .setup_submit_all()
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_no_sqarray()
+            .build(256)?;
+        // The crate remembers the registered descriptor in the submitter, which borrows the ring.
+        let ring = Box::leak(Box::new(ring));
+        let (mut submitter, submission, completion) = ring.split();
+        submitter.register_ring_fd()?;
+        Ok(Ring {
+            submitter,
+            submission,
+            completion,
+        })
+    }
+
+    /// No-ops, `depth` at once.
+    pub fn nop(&mut self, depth: u64, ops: u64) {
+        let mut left = ops;
+        let mut next = || {
+            left = left.checked_sub(1)?;
+            Some(opcode::Nop::new().build())
+        };
+        // SAFETY: a no-op has no address.
+        unsafe {
+            self.drive(depth, |_, result| {
+                expect(result, "nop");
+                next()
+            });
+        }
+    }
+
+    /// Reads of a block at random offsets into a file of `blocks`, `depth` at once.
+    pub fn read_4k(&mut self, fd: RawFd, blocks: u64, depth: u64, ops: u64) {
+        let mut left = ops;
+        let mut slots: Vec<(Box<Block>, Sequence)> = (0..depth)
+            .map(|slot| (Box::default(), Sequence::new(slot)))
+            .collect();
+        // SAFETY: each slot has a block of its own, which nobody looks at, and which goes after `drive` has come back.
+        unsafe {
+            self.drive(depth, |slot, result| {
+                if result != Some(Block::SIZE as i32) {
+                    expect(result.filter(|n| *n < 0), "a short read");
+                }
+                left = left.checked_sub(1)?;
+                let (block, sequence) = &mut slots[slot];
+                let read = opcode::Read::new(Fd(fd), block.0.as_mut_ptr(), Block::SIZE as u32);
+                Some(read.offset(sequence.offset(blocks)).build())
+            });
+        }
+    }
+
+    /// Opens, reads and closes whole files, `depth` at once, round and round the list. `to_the_end` asks for a second
+    /// read of each, which finds its end, as a runtime must that does not know the size.
+    pub fn small_files(&mut self, paths: &[CString], to_the_end: bool, depth: u64, ops: u64) {
+        let mut names = paths.iter().cycle().take(ops as usize);
+        let mut slots: Vec<Reading> = (0..depth).map(|_| Reading::new()).collect();
+        // SAFETY: the paths and the buffers, one for each slot, are borrowed or owned by this frame, stay where they are,
+        // are not looked at, and outlive `drive`.
+        unsafe {
+            self.drive(depth, |slot, result| {
+                slots[slot].step(result, to_the_end, &mut names)
+            });
+        }
+    }
+
+    /// Has every slot do one request after the other. `next` gets the slot and the result of its last request (none at the
+    /// beginning), and gives its next one, or none if the slot is done.
+    ///
+    /// # Safety
+    ///
+    /// What an entry points at stays valid, and is touched by nobody, until `next` is called with its result. This does not
+    /// unwind while something is in flight: what fails ends the process.
+    unsafe fn drive(
+        &mut self,
+        depth: u64,
+        mut next: impl FnMut(usize, Option<i32>) -> Option<Entry>,
+    ) {
+        let Ring {
+            submitter,
+            submission,
+            completion,
+        } = self;
+        let mut in_flight = 0;
+        for slot in 0..depth {
+            if let Some(entry) = next(slot as usize, None) {
+                // SAFETY: the caller's promise.
+                unsafe { push(submission, entry.user_data(slot)) };
+                in_flight += 1;
+            }
+        }
+        while in_flight > 0 {
+            submission.sync();
+            if let Err(error) = submitter.submit_and_wait(1)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                fail("io_uring_enter", &error);
+            }
+            submission.sync();
+            completion.sync();
+            for cqe in &mut *completion {
+                let slot = cqe.user_data();
+                match next(slot as usize, Some(cqe.result())) {
+                    // SAFETY: the caller's promise.
+                    Some(entry) => unsafe { push(submission, entry.user_data(slot)) },
+                    None => in_flight -= 1,
+                }
+            }
+        }
+        submission.sync();
+        completion.sync();
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").finish_non_exhaustive()
+    }
+}
+
+/// What a slot asked for last.
+#[derive(Clone, Copy)]
+enum Step {
+    Open,
+    Read,
+    End,
+    Close,
+}
+
+/// A slot that reads whole files.
+struct Reading {
+    step: Step,
+    fd: RawFd,
+    room: Vec<u8>,
+}
+
+impl Reading {
+    fn new() -> Reading {
+        Reading {
+            step: Step::Close,
+            fd: -1,
+            room: vec![0; ROOM],
+        }
+    }
+
+    fn step<'a>(
+        &mut self,
+        result: Option<i32>,
+        to_the_end: bool,
+        names: &mut impl Iterator<Item = &'a CString>,
+    ) -> Option<Entry> {
+        let n = expect(result, "open, read or close");
+        match self.step {
+            Step::Open => {
+                self.fd = n;
+                self.step = Step::Read;
+                Some(self.read(0))
+            }
+            Step::Read if to_the_end => {
+                self.step = Step::End;
+                Some(self.read(n as usize))
+            }
+            Step::Read | Step::End => {
+                self.step = Step::Close;
+                Some(opcode::Close::new(Fd(self.fd)).build())
+            }
+            Step::Close => {
+                self.step = Step::Open;
+                let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), names.next()?.as_ptr());
+                Some(open.flags(libc::O_RDONLY | libc::O_CLOEXEC).build())
+            }
+        }
+    }
+
+    fn read(&mut self, at: usize) -> Entry {
+        let room = &mut self.room[at..];
+        opcode::Read::new(Fd(self.fd), room.as_mut_ptr(), room.len() as u32)
+            .offset(at as u64)
+            .build()
+    }
+}
+
+/// # Safety
+///
+/// That of [`Ring::drive`].
+#[inline]
+unsafe fn push(submission: &mut SubmissionQueue<'_>, entry: Entry) {
+    // SAFETY: the caller's promise.
+    if unsafe { submission.push(&entry) }.is_err() {
+        fail(
+            "more slots than the submission queue has entries",
+            &io::ErrorKind::QuotaExceeded.into(),
+        );
+    }
+}
+
+/// The result of a request; zero if there was none yet.
+#[inline]
+fn expect(result: Option<i32>, what: &str) -> i32 {
+    match result {
+        Some(errno) if errno < 0 => fail(what, &io::Error::from_raw_os_error(-errno)),
+        Some(n) => n,
+        None => 0,
+    }
+}
+
+/// The kernel may still write into what was lent, so nothing is unwound.
+#[cold]
+fn fail(what: &str, error: &io::Error) -> ! {
+    eprintln!("the bare ring: {what}: {error}");
+    process::exit(1)
+}

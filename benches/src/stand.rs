@@ -1,0 +1,164 @@
+//! Everything that work is done with, made once: the runtimes, the ring, the pools and the files.
+
+use crate::files::{BLOCKS, DIRECT_BLOCKS, Files};
+use crate::pool::Pool;
+use crate::ring::Ring;
+use crate::{Block, Sequence, ours, peer, plain};
+use gimmal::Runtime;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One open file, as each side wants it.
+#[derive(Debug)]
+pub struct Target {
+    std: Arc<File>,
+    gimmal: Rc<gimmal::fs::File>,
+    blocks: u64,
+}
+
+impl Target {
+    fn new(file: File, blocks: u64) -> io::Result<Target> {
+        Ok(Target {
+            gimmal: Rc::new(gimmal::fs::File::from_std(file.try_clone()?)),
+            std: Arc::new(file),
+            blocks,
+        })
+    }
+}
+
+/// The stand on which the sides meet.
+#[derive(Debug)]
+pub struct Stand {
+    /// gimmal's runtime.
+    pub ours: Runtime,
+    /// tokio's.
+    pub peer: tokio::runtime::Runtime,
+    /// The bare ring.
+    pub ring: Ring,
+    /// A file in the page cache.
+    pub cached: Target,
+    /// A file that is read past it.
+    pub direct: Target,
+    /// The small files.
+    pub files: Files,
+    readers: Option<Pool>,
+    loaders: Option<Pool>,
+}
+
+impl Stand {
+    /// Makes all of it.
+    pub fn new() -> io::Result<Stand> {
+        let files = Files::new()?;
+        let cached = File::open(&files.cached)?;
+        let direct = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(&files.direct)?;
+        Ok(Stand {
+            ours: ours::runtime(),
+            peer: peer::runtime(),
+            ring: Ring::new()?,
+            cached: Target::new(cached, BLOCKS)?,
+            direct: Target::new(direct, DIRECT_BLOCKS)?,
+            files,
+            readers: None,
+            loaders: None,
+        })
+    }
+
+    /// Cached reads of a block by gimmal.
+    pub fn read_ours(&mut self, depth: u64, ops: u64) {
+        let target = &self.cached;
+        ours::read_4k(&mut self.ours, &target.gimmal, target.blocks, depth, ops);
+    }
+
+    /// Cached reads of a block by the ring.
+    pub fn read_ring(&mut self, depth: u64, ops: u64) {
+        let target = &self.cached;
+        self.ring
+            .read_4k(target.std.as_raw_fd(), target.blocks, depth, ops);
+    }
+
+    /// Cached reads of a block by tokio.
+    pub fn read_peer(&mut self, depth: u64, ops: u64) {
+        let target = &self.cached;
+        peer::read_4k(&self.peer, &target.std, target.blocks, depth, ops);
+    }
+
+    /// Cached reads of a block by `pread`.
+    pub fn read_std(&mut self, ops: u64) {
+        plain::read_4k(&self.cached.std, self.cached.blocks, ops);
+    }
+
+    /// Cached reads of a block by the pool of threads, which starts with the first call.
+    pub fn read_pool(&mut self, depth: u64, ops: u64) {
+        let (file, blocks) = (&self.cached.std, self.cached.blocks);
+        let readers = self.readers.get_or_insert_with(|| {
+            let file = file.clone();
+            let read = move |block: &mut Box<Block>, offset| {
+                let length = file.read_at(&mut block.0, offset).expect("a read");
+                assert_eq!(length, Block::SIZE);
+            };
+            Pool::new(Box::default, read).expect("a pool")
+        });
+        let mut sequence = Sequence::new(0);
+        readers.run(depth, (0..ops).map(|_| sequence.offset(blocks)));
+    }
+
+    /// Reads of a block past the page cache by gimmal.
+    pub fn direct_ours(&mut self, depth: u64, ops: u64) {
+        let target = &self.direct;
+        ours::read_4k(&mut self.ours, &target.gimmal, target.blocks, depth, ops);
+    }
+
+    /// Reads of a block past the page cache by the ring.
+    pub fn direct_ring(&mut self, depth: u64, ops: u64) {
+        let target = &self.direct;
+        self.ring
+            .read_4k(target.std.as_raw_fd(), target.blocks, depth, ops);
+    }
+
+    /// Reads of a block past the page cache by tokio.
+    pub fn direct_peer(&mut self, depth: u64, ops: u64) {
+        let target = &self.direct;
+        peer::read_4k(&self.peer, &target.std, target.blocks, depth, ops);
+    }
+
+    /// Whole small files by gimmal.
+    pub fn small_ours(&mut self, depth: u64, ops: u64) {
+        ours::small_files(&mut self.ours, self.files.small, depth, ops);
+    }
+
+    /// Whole small files by the ring.
+    pub fn small_ring(&mut self, to_the_end: bool, depth: u64, ops: u64) {
+        self.ring
+            .small_files(self.files.small_c, to_the_end, depth, ops);
+    }
+
+    /// Whole small files by tokio.
+    pub fn small_peer(&mut self, depth: u64, ops: u64) {
+        peer::small_files(&self.peer, self.files.small, depth, ops);
+    }
+
+    /// Whole small files by std.
+    pub fn small_std(&mut self, ops: u64) {
+        plain::small_files(self.files.small, ops);
+    }
+
+    /// Whole small files by the pool of threads, which starts with the first call.
+    pub fn small_pool(&mut self, depth: u64, ops: u64) {
+        let paths = self.files.small;
+        let loaders = self.loaders.get_or_insert_with(|| {
+            let load = move |_: &mut (), number: u64| {
+                let path = &paths[number as usize % paths.len()];
+                assert!(!fs::read(path).expect("a small file").is_empty());
+            };
+            Pool::new(|| (), load).expect("a pool")
+        });
+        loaders.run(depth, 0..ops);
+    }
+}
