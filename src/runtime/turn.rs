@@ -295,12 +295,16 @@ impl Core {
         }
     }
 
+    /// Whoever runs on it is told by a panic. While the runtime ends nobody does, and what was in flight is leaked.
     #[cold]
-    fn ring_lost(&self, error: &std::io::Error) -> ! {
+    fn ring_lost(&self, error: &std::io::Error) {
         let message = error.to_string();
         self.hook.report(&Fault::RingLost {
             message: message.clone(),
         });
+        if !self.is_open() {
+            return;
+        }
         panic!("gimmal: the ring is lost, and with it every operation in flight: {message}");
     }
 }
