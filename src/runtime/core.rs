@@ -72,6 +72,8 @@ pub(crate) struct Core {
     restricted: Cell<bool>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
+    /// When timers last fired.
+    pub(super) timers_fired: Cell<Instant>,
     /// The number of the runtime, which is a part of every name.
     pub(super) number: u16,
     fork: ForkMark,
@@ -105,6 +107,7 @@ impl Core {
             phase: Cell::new(Phase::Open),
             restricted: Cell::new(false),
             turn_time: Cell::new(0),
+            timers_fired: Cell::new(Instant::from_ns(0)),
             number: seat.number(),
             fork: ForkMark::new()?,
             seat,
