@@ -507,6 +507,12 @@ fn random_world(seed: u64) {
         // In the end everything is let go of, and must end.
         let ending = step >= steps;
         assert!(step < steps * 20, "it does not end");
+        if ending {
+            for op in followed.iter_mut().filter(|op| op.has_future) {
+                op.has_future = false;
+                abandon(&mut driver, op.key, &op.fate);
+            }
+        }
         if ending && driver.len() == 0 {
             break;
         }
@@ -584,12 +590,6 @@ fn random_world(seed: u64) {
                 drop(world);
                 let wait = if ending { Wait::Forever } else { Wait::No };
                 turn(&mut driver, wait);
-            }
-        }
-        if ending {
-            for op in followed.iter_mut().filter(|op| op.has_future) {
-                op.has_future = false;
-                abandon(&mut driver, op.key, &op.fate);
             }
         }
         for op in &followed {
