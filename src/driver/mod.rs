@@ -39,6 +39,9 @@ const ASK_AGAIN_FIRST: Duration = Duration::from_millis(1);
 /// The longest wait between two asks, in doublings of the first: about a quarter of a second.
 const ASK_AGAIN_DOUBLINGS_MAX: u8 = 8;
 
+/// The longest wait of a turn that leaves entries in the backlog: the kernel had no memory for them a moment ago.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
+
 const POLL_MULTISHOT: u32 = 1;
 
 /// The owners of what an orphan lent to the kernel.
@@ -356,7 +359,10 @@ impl<P: Port> Driver<P> {
             self.arm_wake();
         }
         self.flush_backlog();
-        // Without room for the backlog, waiting is for completions that make room.
+        let wait = match self.backlog.is_empty() {
+            true => wait,
+            false => self.not_for_long(wait),
+        };
         self.enter(wait);
         self.reap(reaped);
         match self.lost.take() {
@@ -365,6 +371,17 @@ impl<P: Port> Driver<P> {
                 Err(error)
             }
             None => Ok(()),
+        }
+    }
+
+    /// A wait while entries are in the backlog: what it is for may be among them, and this enter may make room.
+    #[cold]
+    fn not_for_long(&self, wait: Wait) -> Wait {
+        let soon = self.ring.now() + BACKLOG_PAUSE;
+        match wait {
+            Wait::Until(deadline) => Wait::Until(deadline.min(soon)),
+            Wait::Forever => Wait::Until(soon),
+            Wait::No | Wait::Submit => wait,
         }
     }
 
