@@ -633,3 +633,6 @@ impl<P: fmt::Debug> fmt::Debug for Driver<P> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

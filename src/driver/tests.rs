@@ -1,0 +1,654 @@
+//! The driver over a ring that does as it is told: its queue fills, it takes little or nothing of what is queued, it
+//! completes in any order, answers several times, and misses cancels.
+//!
+//! No kernel is in it, so what is rare there happens all the time here.
+
+use super::*;
+use crate::sys::Full;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+const MORE: u32 = 1 << 1;
+
+/// What the ring and the test both see.
+struct World {
+    capacity: usize,
+    queue: VecDeque<(Entry, u64, Answer)>,
+    /// How many entries each of the next `enter`s takes, where that is not all of them. Zero is what EAGAIN, EBUSY and
+    /// EINTR come to: `enter` swallows them, and nothing was submitted.
+    takes: VecDeque<usize>,
+    /// Requests that the kernel has, by their user data.
+    taken: BTreeMap<u64, Entry>,
+    /// In the order in which the kernel took them, cancels too.
+    order: Vec<u64>,
+    posted: VecDeque<Cqe>,
+    /// Posted, but only fetched by an `enter` that may bring completions in.
+    kept: VecDeque<Cqe>,
+    /// What becomes of a request to cancel: the answers of the next ones.
+    misses: VecDeque<i32>,
+    /// What the next `enter` says.
+    lost: Option<i32>,
+    now: u64,
+    enters: Vec<Wait>,
+}
+
+#[derive(Clone)]
+struct FakeRing(Rc<RefCell<World>>);
+
+impl FakeRing {
+    fn new(capacity: usize) -> FakeRing {
+        FakeRing(Rc::new(RefCell::new(World {
+            capacity,
+            queue: VecDeque::new(),
+            takes: VecDeque::new(),
+            taken: BTreeMap::new(),
+            order: Vec::new(),
+            posted: VecDeque::new(),
+            kept: VecDeque::new(),
+            misses: VecDeque::new(),
+            lost: None,
+            now: 1,
+            enters: Vec::new(),
+        })))
+    }
+
+    fn driver(&self) -> Driver<FakeRing> {
+        Driver::new(self.clone(), -1)
+    }
+
+    /// The kernel answers a request.
+    fn post(&self, user_data: u64, result: i32, flags: u32) {
+        let mut world = self.0.borrow_mut();
+        if flags & MORE == 0 {
+            assert!(
+                world.taken.remove(&user_data).is_some(),
+                "only what was taken is answered"
+            );
+        }
+        world.kept.push_back(Cqe {
+            user_data,
+            completion: Completion::new(result, flags),
+        });
+    }
+}
+
+impl World {
+    /// The kernel looks at one entry.
+    fn take(&mut self, entry: Entry, user_data: u64, answer: Answer) {
+        self.order.push(user_data);
+        if entry.opcode() != Opcode::ASYNC_CANCEL {
+            let twice = self.taken.insert(user_data, entry);
+            assert!(twice.is_none(), "two requests have the same name");
+            return;
+        }
+        assert_eq!(answer, Answer::OnFailure);
+        assert_ne!(user_data & CANCEL, 0);
+        let target = user_data & !CANCEL;
+        let is_there = self.taken.contains_key(&target);
+        let result = match self.misses.pop_front() {
+            Some(miss) if is_there => miss,
+            _ if is_there => 0,
+            _ => -libc::ENOENT,
+        };
+        if result == 0 {
+            self.taken.remove(&target);
+            self.kept.push_back(Cqe {
+                user_data: target,
+                completion: Completion::new(-libc::ECANCELED, 0),
+            });
+        } else {
+            self.kept.push_back(Cqe {
+                user_data,
+                completion: Completion::new(result, 0),
+            });
+        }
+    }
+}
+
+impl Port for FakeRing {
+    fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full> {
+        let mut world = self.0.borrow_mut();
+        if world.queue.len() == world.capacity {
+            return Err(Full);
+        }
+        world.queue.push_back((*entry, user_data, answer));
+        Ok(())
+    }
+
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        let mut world = self.0.borrow_mut();
+        world.enters.push(wait);
+        if let Some(errno) = world.lost {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let takes = world.takes.pop_front().unwrap_or(usize::MAX);
+        let all = world.queue.len();
+        for _ in 0..takes.min(all) {
+            if let Some((entry, user_data, answer)) = world.queue.pop_front() {
+                world.take(entry, user_data, answer);
+            }
+        }
+        if wait == Wait::Submit {
+            return Ok(());
+        }
+        let kept = std::mem::take(&mut world.kept);
+        world.posted.extend(kept);
+        // The kernel waits only once it has taken all that was queued.
+        if world.posted.is_empty() && takes >= all {
+            match wait {
+                Wait::Until(deadline) => world.now = world.now.max(deadline.as_ns()),
+                Wait::Forever => panic!("nothing will ever end this wait"),
+                Wait::No | Wait::Submit => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self, mut each: impl FnMut(Cqe)) {
+        let posted = std::mem::take(&mut self.0.borrow_mut().posted);
+        for cqe in posted {
+            each(cqe);
+        }
+    }
+
+    fn has_work(&mut self) -> bool {
+        let world = self.0.borrow();
+        !world.posted.is_empty() || !world.kept.is_empty()
+    }
+
+    fn queued(&mut self) -> usize {
+        self.0.borrow().queue.len()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_ns(self.0.borrow().now)
+    }
+
+    fn supports(&self, _: Opcode) -> bool {
+        true
+    }
+}
+
+/// What became of one operation, seen from outside.
+#[derive(Default)]
+struct Fate {
+    disposed: RefCell<Vec<i32>>,
+    dropped: Cell<usize>,
+}
+
+/// Counts how often it is dropped, and what is disposed of by it.
+struct Counted(Rc<Fate>);
+
+impl Owners for Counted {
+    fn dispose(&mut self, completion: Completion) {
+        self.0.disposed.borrow_mut().push(completion.raw());
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dropped.set(self.0.dropped.get() + 1);
+    }
+}
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn request() -> Request {
+    Request {
+        kind: "test",
+        stoppable: true,
+        task: 0,
+        since_ns: 0,
+    }
+}
+
+/// A turn of the runtime, as far as the driver has part in it. Its longest wait, as the runtime finds it.
+fn turn(driver: &mut Driver<FakeRing>, wait: Wait) -> usize {
+    let wait = match (wait, driver.next_deadline()) {
+        (Wait::Forever, Some(deadline)) => Wait::Until(deadline),
+        (wait, _) => wait,
+    };
+    let mut reaped = Reaped::default();
+    driver.turn(wait, &mut reaped).expect("the ring is there");
+    let woken = reaped.woken.len();
+    reaped.woken.drain(..).for_each(Waker::wake);
+    for late in reaped.late {
+        let mut owners = driver.lend_owners(late.key, late.last);
+        owners.dispose(late.completion);
+        if !late.last {
+            driver.return_owners(late.key, owners);
+        }
+    }
+    woken
+}
+
+/// Drops the future of an operation, as `Core::abandon` does.
+fn abandon(driver: &mut Driver<FakeRing>, key: Key, fate: &Rc<Fate>) {
+    let dropped = driver.abandon(key, Box::new(Counted(fate.clone())));
+    match dropped.duty {
+        DroppedDuty::Items(_, items) if items.is_empty() => {}
+        DroppedDuty::Items(key, items) => {
+            let mut owners = driver.lend_owners(key, false);
+            items.into_iter().for_each(|item| owners.dispose(item));
+            driver.return_owners(key, owners);
+        }
+        DroppedDuty::Ended(mut owners, items) => {
+            items.into_iter().for_each(|item| owners.dispose(item));
+        }
+    }
+}
+
+fn waker() -> (Arc<Bell>, Waker) {
+    let bell = Arc::new(Bell::default());
+    (bell.clone(), Waker::from(bell))
+}
+
+#[test]
+fn more_than_the_queue_holds_goes_out_in_order() {
+    let ring = FakeRing::new(4);
+    let mut driver = ring.driver();
+    let keys: Vec<u64> = (0..100)
+        .map(|_| {
+            let entry = Entry::new(Opcode::NOP);
+            driver.submit(&entry, request(), None).to_u64()
+        })
+        .collect();
+    turn(&mut driver, Wait::No);
+    assert_eq!(ring.0.borrow().order, keys);
+    let waits = ring.0.borrow().enters.clone();
+    assert_eq!(waits.len(), 25, "one each time that it was full: {waits:?}");
+    assert!(waits[..24].iter().all(|wait| *wait == Wait::Submit));
+}
+
+#[test]
+fn what_the_kernel_did_not_take_is_taken_later_in_order_and_nothing_is_lost() {
+    let ring = FakeRing::new(4);
+    let mut driver = ring.driver();
+    // Nothing, then one, then nothing: EAGAIN, a partial submission, EBUSY.
+    ring.0.borrow_mut().takes.extend([0, 1, 0, 0, 2, 0, 0, 0]);
+    let keys: Vec<u64> = (0..40)
+        .map(|_| {
+            let entry = Entry::new(Opcode::NOP);
+            driver.submit(&entry, request(), None).to_u64()
+        })
+        .collect();
+    let mut turns = 0;
+    while ring.0.borrow().order.len() < keys.len() {
+        assert!(driver.needs_turn());
+        turn(&mut driver, Wait::No);
+        turns += 1;
+        assert!(turns < 20);
+    }
+    assert_eq!(ring.0.borrow().order, keys);
+}
+
+/// What stops the parked ones is still in the backlog: a wait without end would be for what never comes.
+#[test]
+fn a_wait_does_not_hold_up_what_found_no_room() {
+    for ask_first in [false, true] {
+        let ring = FakeRing::new(4);
+        let mut driver = ring.driver();
+        ring.0.borrow_mut().takes.extend([0, 0]);
+        let fate = Rc::new(Fate::default());
+        let keys: Vec<Key> = (0..4)
+            .map(|_| driver.submit(&Entry::new(Opcode::READ), request(), None))
+            .collect();
+        for key in keys {
+            if ask_first {
+                driver.ask_cancel(key);
+            }
+            abandon(&mut driver, key, &fate);
+        }
+        let mut turns = 0;
+        while driver.in_flight() > 0 {
+            turn(&mut driver, Wait::Forever);
+            turns += 1;
+            assert!(turns < 20);
+        }
+        assert_eq!(fate.dropped.get(), 4);
+        assert_eq!(*fate.disposed.borrow(), [-libc::ECANCELED; 4]);
+        assert_eq!(driver.len(), 0);
+    }
+}
+
+#[test]
+fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    const MISSES: usize = 30;
+    ring.0.borrow_mut().misses.extend([-libc::EALREADY; MISSES]);
+    let fate = Rc::new(Fate::default());
+    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    turn(&mut driver, Wait::No);
+    abandon(&mut driver, key, &fate);
+    let mut asked_at: Vec<u64> = Vec::new();
+    let mut asks = 0;
+    for _ in 0..1000 {
+        if driver.in_flight() == 0 {
+            break;
+        }
+        assert_eq!(fate.dropped.get(), 0, "O1: the kernel still has it");
+        turn(&mut driver, Wait::Forever);
+        let sent = ring.0.borrow().order.len();
+        if sent > asks {
+            asks = sent;
+            asked_at.push(ring.0.borrow().now);
+        }
+    }
+    assert_eq!(driver.in_flight(), 0);
+    assert_eq!(fate.dropped.get(), 1);
+    assert_eq!(driver.counts().cancels_asked as usize, MISSES + 1);
+    let pauses: Vec<u64> = asked_at.windows(2).map(|at| at[1] - at[0]).collect();
+    assert!(pauses.is_sorted(), "they grow: {pauses:?}");
+    assert!(pauses.iter().max() <= Some(&256_000_000), "{pauses:?}");
+    assert!(driver.next_deadline().is_none());
+}
+
+#[test]
+fn an_operation_that_ends_between_two_asks_is_not_asked_again() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    ring.0.borrow_mut().misses.push_back(-libc::EALREADY);
+    let fate = Rc::new(Fate::default());
+    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    abandon(&mut driver, key, &fate);
+    turn(&mut driver, Wait::No);
+    ring.post(key.to_u64(), 5, 0);
+    turn(&mut driver, Wait::No);
+    turn(&mut driver, Wait::No);
+    assert_eq!(*fate.disposed.borrow(), [5]);
+    assert_eq!(fate.dropped.get(), 1);
+    for _ in 0..10 {
+        turn(&mut driver, Wait::No);
+    }
+    assert!(driver.counts().cancels_asked <= 2);
+    assert_eq!((driver.len(), driver.orphans()), (0, 0));
+}
+
+/// The row is used again before the answer of the first one's cancel arrives.
+#[test]
+fn a_late_answer_to_a_cancel_is_not_taken_for_the_next_operation_of_the_row() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    let fate = Rc::new(Fate::default());
+    let first = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    turn(&mut driver, Wait::No);
+    ring.post(first.to_u64(), 1, 0);
+    driver.ask_cancel(first);
+    abandon(&mut driver, first, &fate);
+    turn(&mut driver, Wait::No);
+    let second = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    assert_eq!(second.index(), first.index());
+    ring.0.borrow_mut().kept.push_back(Cqe {
+        user_data: first.to_u64() | CANCEL,
+        completion: Completion::new(-libc::EALREADY, 0),
+    });
+    for _ in 0..5 {
+        turn(&mut driver, Wait::No);
+    }
+    assert_eq!(driver.counts().cancels_asked, 1);
+    assert!(ring.0.borrow().taken.contains_key(&second.to_u64()));
+    abandon(&mut driver, second, &fate);
+    turn(&mut driver, Wait::No);
+    turn(&mut driver, Wait::No);
+    assert_eq!(driver.len(), 0);
+    assert_eq!(fate.dropped.get(), 2);
+}
+
+#[test]
+fn closing_is_never_asked_to_stop() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    let fate = Rc::new(Fate::default());
+    let close = Request {
+        stoppable: false,
+        ..request()
+    };
+    let key = driver.submit(&Entry::new(Opcode::CLOSE).fd(9), close, None);
+    driver.ask_cancel(key);
+    driver.cancel_on(9);
+    driver.cancel_all();
+    abandon(&mut driver, key, &fate);
+    turn(&mut driver, Wait::No);
+    assert_eq!(ring.0.borrow().order, [key.to_u64()]);
+    ring.post(key.to_u64(), 0, 0);
+    turn(&mut driver, Wait::No);
+    assert_eq!(*fate.disposed.borrow(), [0]);
+    assert_eq!(fate.dropped.get(), 1);
+}
+
+#[test]
+fn cancelling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    let on = |driver: &mut Driver<_>, fd| {
+        driver.submit(&Entry::new(Opcode::READ).fd(fd), request(), None)
+    };
+    let (a, b, c) = (on(&mut driver, 5), on(&mut driver, 6), on(&mut driver, 5));
+    turn(&mut driver, Wait::No);
+    driver.cancel_on(5);
+    turn(&mut driver, Wait::No);
+    let taken: Vec<u64> = ring.0.borrow().taken.keys().copied().collect();
+    assert_eq!(taken, [b.to_u64()]);
+    for key in [a, c] {
+        let polled = driver.poll(key);
+        let completion = Completion::new(-libc::ECANCELED, 0);
+        assert_eq!(
+            polled,
+            Polled::Last {
+                completion,
+                asked: true
+            }
+        );
+    }
+}
+
+#[test]
+fn a_lost_ring_is_said_in_every_turn_and_frees_nothing() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    let fate = Rc::new(Fate::default());
+    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    turn(&mut driver, Wait::No);
+    abandon(&mut driver, key, &fate);
+    ring.0.borrow_mut().lost = Some(libc::EBADR);
+    for _ in 0..3 {
+        assert!(driver.turn(Wait::No, &mut Reaped::default()).is_err());
+    }
+    assert!(driver.is_lost());
+    assert_eq!(driver.leak(), ["test"]);
+    drop(driver);
+    assert_eq!(fate.dropped.get(), 0, "O8: leaked, and not freed");
+}
+
+/// A source of numbers by its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+/// An operation as the test follows it.
+struct Followed {
+    key: Key,
+    fate: Rc<Fate>,
+    bell: Arc<Bell>,
+    /// What the kernel has posted, and what the future was given.
+    posted: Vec<i32>,
+    given: Vec<i32>,
+    has_future: bool,
+    ended: bool,
+}
+
+fn random_world(seed: u64) {
+    let random = &mut Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let ring = FakeRing::new(1 + random.below(5));
+    let mut driver = ring.driver();
+    let mut followed: Vec<Followed> = Vec::new();
+    let mut value = 0;
+    let steps = 300;
+    for step in 0.. {
+        // In the end everything is let go of, and must end.
+        let ending = step >= steps;
+        assert!(step < steps * 20, "it does not end");
+        if ending {
+            for op in followed.iter_mut().filter(|op| op.has_future) {
+                op.has_future = false;
+                abandon(&mut driver, op.key, &op.fate);
+            }
+        }
+        if ending && driver.len() == 0 {
+            break;
+        }
+        match random.below(8) {
+            0 | 1 if !ending => {
+                let (bell, waker) = waker();
+                let waker = (random.below(4) > 0).then_some(waker);
+                let key = driver.submit(&Entry::new(Opcode::READ).fd(3), request(), waker);
+                followed.push(Followed {
+                    key,
+                    fate: Rc::default(),
+                    bell,
+                    posted: Vec::new(),
+                    given: Vec::new(),
+                    has_future: true,
+                    ended: false,
+                });
+            }
+            2 => {
+                // The kernel answers one of those that it has, in whichever order.
+                let taken: Vec<u64> = ring.0.borrow().taken.keys().copied().collect();
+                if let Some(user_data) = taken.get(random.below(taken.len().max(1))) {
+                    value += 1;
+                    let more = if random.below(3) == 0 { MORE } else { 0 };
+                    ring.post(*user_data, value, more);
+                    if let Some(op) = followed.iter_mut().find(|op| op.key.to_u64() == *user_data) {
+                        op.posted.push(value);
+                    }
+                }
+            }
+            3 => {
+                let n = random.below(followed.len().max(1));
+                if let Some(op) = followed.get_mut(n).filter(|op| op.has_future) {
+                    match driver.poll(op.key) {
+                        Polled::Pending => {
+                            let waker = Waker::from(op.bell.clone());
+                            drop(driver.renew(op.key, waker, 0));
+                        }
+                        Polled::Item(item) => op.given.push(item.raw()),
+                        Polled::Last { completion, .. } => {
+                            op.given.push(completion.raw());
+                            op.has_future = false;
+                            op.ended = true;
+                        }
+                    }
+                }
+            }
+            4 => {
+                let n = random.below(followed.len().max(1));
+                if let Some(op) = followed.get_mut(n).filter(|op| op.has_future) {
+                    op.has_future = false;
+                    abandon(&mut driver, op.key, &op.fate);
+                }
+            }
+            5 => {
+                let n = random.below(followed.len().max(1));
+                if let Some(op) = followed.get(n) {
+                    driver.ask_cancel(op.key);
+                }
+                if random.below(10) == 0 {
+                    driver.cancel_on(3);
+                }
+            }
+            _ => {
+                let mut world = ring.0.borrow_mut();
+                match random.below(3) {
+                    0 => {
+                        let n = random.below(3);
+                        world.takes.push_back(n);
+                    }
+                    1 => {
+                        let miss = [-libc::EALREADY, -libc::ENOENT][random.below(2)];
+                        world.misses.push_back(miss);
+                    }
+                    _ => world.now += random.below(3_000_000) as u64,
+                }
+                drop(world);
+                let wait = if ending { Wait::Forever } else { Wait::No };
+                turn(&mut driver, wait);
+            }
+        }
+        for op in &followed {
+            assert!(op.fate.dropped.get() <= 1, "owners are dropped once");
+            let kernel_has_it = ring.0.borrow().taken.contains_key(&op.key.to_u64());
+            if kernel_has_it {
+                assert_eq!(op.fate.dropped.get(), 0, "O1: {}", op.key.to_u64());
+                assert!(!op.ended, "ended while the kernel has it");
+            }
+        }
+    }
+    assert_eq!((driver.in_flight(), driver.orphans()), (0, 0));
+    let counts = driver.counts();
+    let world = ring.0.borrow();
+    // A request to cancel may be left over: what it was for has ended by itself.
+    let left_over = world.queue.iter().map(|(_, user_data, _)| *user_data);
+    let left_over = left_over.chain(driver.backlog.iter().map(|(_, user_data, _)| *user_data));
+    let left_over: Vec<u64> = left_over.collect();
+    assert!(left_over.iter().all(|user_data| user_data & CANCEL != 0));
+    assert_eq!(
+        counts.submitted as usize,
+        world.order.len() + left_over.len()
+    );
+    assert_eq!(counts.completed as usize, followed.len());
+    // Requests went out in the order in which they were made.
+    let order: Vec<u64> = world
+        .order
+        .iter()
+        .copied()
+        .filter(|user_data| user_data & CANCEL == 0)
+        .collect();
+    let made: Vec<u64> = followed.iter().map(|op| op.key.to_u64()).collect();
+    assert_eq!(order, made);
+    for op in &followed {
+        let mut seen = op.given.clone();
+        seen.extend(&*op.fate.disposed.borrow());
+        if seen.last() == Some(&-libc::ECANCELED) {
+            seen.pop();
+        }
+        assert_eq!(seen, op.posted, "each completion is found once, in order");
+        assert_eq!(op.fate.dropped.get(), usize::from(!op.ended));
+        assert!(op.bell.0.load(Ordering::Relaxed) <= op.posted.len() + 1);
+    }
+}
+
+#[test]
+fn a_random_kernel_gets_no_operation_lost_doubled_or_freed_too_early() {
+    let one = std::env::var("GIMMAL_SEED").ok();
+    let seeds = match one.as_deref().map(str::parse) {
+        Some(Ok(seed)) => seed..seed + 1,
+        _ => 0..1500,
+    };
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| random_world(seed));
+        if let Err(payload) = outcome {
+            eprintln!("run again with GIMMAL_SEED={seed}");
+            std::panic::resume_unwind(payload);
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! What the tests of operations share: the counts that must come back, buffers that are watched after they were freed,
+//! futures that are dropped at a chosen poll, seeds, and children of the test's own program.
+
+#![allow(dead_code, reason = "each file of tests uses its part of this")]
+
+use gimmal::buf::{IoBuf, IoBufMut};
+use gimmal::runtime::{Builder, Mask, Stats};
+use gimmal::{Handle, Runtime, yield_now};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::process::{Command, Output};
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+/// Turns that a runtime may take to come back to where it was. Kernel workers take their time, and a turn that finds
+/// nothing is over in a microsecond.
+const TURNS_MAX: usize = 10_000_000;
+
+/// The descriptors of a process are counted by one test at a time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A directory on a real disk.
+pub(crate) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a directory below the target directory")
+}
+
+/// The kernels that the tests of files are run as, and rings of the usual size and of the smallest.
+pub(crate) fn rings() -> Vec<(String, Builder)> {
+    let masks = [
+        ("all", Mask::none()),
+        ("6.1", Mask::linux_6_1()),
+        ("5.15", Mask::linux_5_15()),
+    ];
+    let mut rings = Vec::new();
+    for (name, mask) in masks {
+        let builder = || Runtime::builder().mask(mask);
+        rings.push((format!("{name}, 256/4096"), builder()));
+        rings.push((
+            format!("{name}, 4/8"),
+            builder().entries(4).completion_entries(8),
+        ));
+    }
+    rings
+}
+
+/// Open descriptors of this process, the one that counts them included.
+pub(crate) fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
+}
+
+/// What a runtime has that must be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    tasks: usize,
+    task_rows: usize,
+    operations: usize,
+    orphans: usize,
+    operation_rows: usize,
+    timers: usize,
+}
+
+impl From<Stats> for Counts {
+    fn from(stats: Stats) -> Counts {
+        Counts {
+            tasks: stats.tasks,
+            task_rows: stats.task_rows,
+            operations: stats.operations,
+            orphans: stats.orphans,
+            operation_rows: stats.operation_rows,
+            timers: stats.timers,
+        }
+    }
+}
+
+/// Where everything was before a test.
+#[derive(Debug)]
+pub(crate) struct Baseline {
+    counts: Counts,
+    descriptors: usize,
+    buffers: usize,
+}
+
+impl Baseline {
+    /// Of the current runtime and this process.
+    pub(crate) fn take() -> Baseline {
+        Baseline {
+            counts: Handle::current().stats().into(),
+            descriptors: descriptors(),
+            buffers: Watched::alive(),
+        }
+    }
+
+    /// Descriptors that were open.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.descriptors
+    }
+
+    /// Lets the runtime turn until its tables are back where they were.
+    pub(crate) async fn operations_return(&self, after: &str) {
+        let handle = Handle::current();
+        let mut turns = 0;
+        loop {
+            let counts = Counts::from(handle.stats());
+            if counts == self.counts {
+                return;
+            }
+            turns += 1;
+            assert!(
+                turns < TURNS_MAX,
+                "after {after}: {counts:?} did not come back to {:?}: {:?}",
+                self.counts,
+                handle.operations()
+            );
+            yield_now().await;
+        }
+    }
+
+    /// Lets the runtime turn until it is back where it was, and compares the rest.
+    #[track_caller]
+    pub(crate) fn returns(&self, after: &str) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            self.operations_return(after).await;
+            assert_eq!(
+                descriptors(),
+                self.descriptors,
+                "{caller}: descriptors after {after}"
+            );
+            assert_eq!(
+                Watched::alive(),
+                self.buffers,
+                "{caller}: buffers after {after}"
+            );
+            Watched::check(after);
+        }
+    }
+}
+
+/// When a future is dropped, once it has been polled so many times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// In the poll that was its last.
+    AtOnce,
+    /// So many turns later, whether or not it was woken.
+    Turns(usize),
+    /// When it was woken, without being polled again. It must be something that will be.
+    Woken,
+}
+
+pub(crate) const MOMENTS: [Moment; 4] = [
+    Moment::AtOnce,
+    Moment::Turns(1),
+    Moment::Turns(3),
+    Moment::Woken,
+];
+
+/// Polls a future so many times, always after it was woken, and drops it. What it gave, if it was ready by then.
+pub(crate) async fn dropped_after<F: Future>(
+    future: F,
+    polls: usize,
+    moment: Moment,
+) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut polled = 0;
+    let output = poll_fn(|context| {
+        if polled == polls {
+            return Poll::Ready(None);
+        }
+        polled += 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if polled == polls && moment != Moment::Woken => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    if output.is_none()
+        && let Moment::Turns(turns) = moment
+    {
+        for _ in 0..turns {
+            yield_now().await;
+        }
+    }
+    drop(future);
+    output
+}
+
+/// Drops a future after every number of polls until it is ready before that, at each of these moments, and has all
+/// counts come back each time. Says after how many polls it is ready.
+pub(crate) async fn dropped_everywhere<F: Future>(
+    name: &str,
+    moments: &[Moment],
+    mut make: impl FnMut() -> F,
+) -> usize {
+    let baseline = Baseline::take();
+    let mut most = 0;
+    for moment in moments {
+        let mut polls = 0;
+        loop {
+            let output = dropped_after(make(), polls, *moment).await;
+            let ended = output.is_some();
+            drop(output);
+            let after = format!("{name}, dropped after {polls} polls, {moment:?}");
+            baseline.returns(&after).await;
+            if ended {
+                break;
+            }
+            polls += 1;
+            assert!(polls < 100_000, "{name} does not end");
+        }
+        most = most.max(polls);
+    }
+    most
+}
+
+/// A buffer that fills its memory with a canary when it is freed, and keeps it: whoever writes there afterwards is found
+/// out, and so is who reads it.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    start: NonNull<u8>,
+    layout: Layout,
+    len: usize,
+    /// The only byte that may be found in it at its end, beside those that were in it at its beginning.
+    expected: Option<u8>,
+}
+
+/// What no test ever writes.
+pub(crate) const CANARY: u8 = 0xC5;
+const FRESH: u8 = 0x11;
+const PAGE: [u8; 4096] = [CANARY; 4096];
+
+thread_local! {
+    static ALIVE: Cell<usize> = const { Cell::new(0) };
+    static FREED: RefCell<Vec<(NonNull<u8>, Layout)>> = const { RefCell::new(Vec::new()) };
+    static STRANGE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+impl Watched {
+    /// An empty one.
+    pub(crate) fn new(capacity: usize, alignment: usize) -> Watched {
+        let layout = Layout::from_size_align(capacity, alignment).expect("a layout");
+        assert!(capacity > 0);
+        // SAFETY: the size is not zero.
+        let start = unsafe { alloc(layout) };
+        let Some(start) = NonNull::new(start) else {
+            handle_alloc_error(layout)
+        };
+        // SAFETY: so many bytes were just allocated.
+        unsafe { start.write_bytes(FRESH, capacity) };
+        ALIVE.with(|alive| alive.set(alive.get() + 1));
+        Watched {
+            start,
+            layout,
+            len: 0,
+            expected: None,
+        }
+    }
+
+    /// One that holds so many bytes of `byte`.
+    pub(crate) fn full(byte: u8, capacity: usize, alignment: usize) -> Watched {
+        assert_ne!(byte, CANARY);
+        let mut buf = Watched::new(capacity, alignment);
+        // SAFETY: so many bytes are allocated.
+        unsafe { buf.start.write_bytes(byte, capacity) };
+        buf.len = capacity;
+        buf
+    }
+
+    /// Of all that may be written into it, only this is right.
+    pub(crate) fn expecting(mut self, byte: u8) -> Watched {
+        self.expected = Some(byte);
+        self
+    }
+
+    /// How many of this thread have not been dropped.
+    pub(crate) fn alive() -> usize {
+        ALIVE.with(Cell::get)
+    }
+
+    /// Nobody has touched what was freed, and nothing strange was found at the end of one.
+    #[track_caller]
+    pub(crate) fn check(after: &str) {
+        FREED.with_borrow(|freed| {
+            for (start, layout) in freed {
+                // SAFETY: the memory was initialised and is kept.
+                let bytes = unsafe { std::slice::from_raw_parts(start.as_ptr(), layout.size()) };
+                assert!(
+                    bytes
+                        .chunks(PAGE.len())
+                        .all(|part| part == &PAGE[..part.len()]),
+                    "freed memory was written to, found after {after}"
+                );
+            }
+        });
+        if let Some(strange) = STRANGE.take() {
+            panic!("{strange}, found after {after}");
+        }
+    }
+
+    /// Checks, and gives back the memory that was kept.
+    #[track_caller]
+    pub(crate) fn check_and_forget(after: &str) {
+        Watched::check(after);
+        for (start, layout) in FREED.take() {
+            // SAFETY: it was allocated with this layout, and is in the list once.
+            unsafe { dealloc(start.as_ptr(), layout) };
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // SAFETY: all of it was initialised in `new`, and belongs to this value.
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) };
+        if let Some(expected) = self.expected
+            && let Some(byte) = bytes.iter().find(|byte| ![FRESH, expected].contains(byte))
+        {
+            let what = format!("a buffer for {expected:#x} has got {byte:#x}");
+            let _ = STRANGE.try_with(|strange| strange.replace(Some(what)));
+        }
+        bytes.fill(CANARY);
+        let _ = ALIVE.try_with(|alive| alive.set(alive.get() - 1));
+        let _ = FREED.try_with(|freed| freed.borrow_mut().push((self.start, self.layout)));
+    }
+}
+
+// SAFETY: L1, L2: an allocation that nothing frees while the value is there, or forgotten. L3: all of it is initialised.
+unsafe impl IoBuf for Watched {
+    fn io_ptr(&self) -> *const u8 {
+        self.start.as_ptr()
+    }
+
+    fn io_len(&self) -> usize {
+        self.len
+    }
+}
+
+// SAFETY: L4, L5: the allocation is this value's alone. L6: a number is stored.
+unsafe impl IoBufMut for Watched {
+    fn io_mut_ptr(&mut self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    fn io_capacity(&self) -> usize {
+        self.layout.size()
+    }
+
+    unsafe fn set_io_len(&mut self, n: usize) {
+        self.len = n;
+    }
+}
+
+/// A source of numbers that can be had again: set `GIMMAL_SEED` to the one that a failure printed.
+#[derive(Debug)]
+pub(crate) struct Random {
+    seed: u64,
+    state: u64,
+}
+
+impl Random {
+    pub(crate) fn new() -> Random {
+        let seed = match std::env::var("GIMMAL_SEED") {
+            Ok(seed) => seed.parse().expect("GIMMAL_SEED is a number"),
+            Err(_) => {
+                let now = std::time::SystemTime::UNIX_EPOCH
+                    .elapsed()
+                    .expect("a clock");
+                now.as_nanos() as u64
+            }
+        };
+        Random { seed, state: seed }
+    }
+
+    /// One of its own for a task, that follows from this one's seed.
+    pub(crate) fn fork(&mut self) -> Random {
+        Random {
+            seed: self.seed,
+            state: self.next(),
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+impl Drop for Random {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("run again with GIMMAL_SEED={}", self.seed);
+        }
+    }
+}
+
+const CHILD: &str = "GIMMAL_TEST_CHILD";
+
+/// Whether this is the child that [`child`] started.
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// The command that runs this one test again in a process of its own, below `wrapper` if there is one.
+pub(crate) fn child(test: &str, wrapper: &[&str]) -> Command {
+    let program = std::env::current_exe().expect("the test's own program");
+    let mut command = match wrapper {
+        [] => Command::new(&program),
+        [wrapper, arguments @ ..] => {
+            let mut command = Command::new(wrapper);
+            command.args(arguments).arg(&program);
+            command
+        }
+    };
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.env(CHILD, "1");
+    command
+}
+
+/// Runs this one test again in a process of its own, which must end well.
+#[track_caller]
+pub(crate) fn passes_in_child(test: &str) {
+    let output = child(test, &[]).output().expect("a child");
+    assert_passed(test, &output);
+}
+
+#[track_caller]
+pub(crate) fn assert_passed(test: &str, output: &Output) {
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success() && out.contains("1 passed"),
+        "{test} in a child: {}\n{out}\n{err}",
+        output.status
+    );
+}
