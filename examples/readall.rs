@@ -8,7 +8,7 @@
 //! the tree. Symbolic links below a PATH are not followed. What cannot be read is listed on standard error, and makes the
 //! exit status 1. `--compare` has std read the same files, in a loop and by a pool of threads.
 //!
-//! The tasks are in `readall/read.rs`.
+//! The reading itself is in `readall/read.rs`.
 
 #[path = "readall/compare.rs"]
 mod compare;
@@ -25,7 +25,7 @@ use request::Request;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tally::Tally;
 
 /// Times a pass over the files, and tells what came of it. True if there was nothing that it could not read.
@@ -37,14 +37,20 @@ fn pass(
     let tally = Arc::new(tally);
     let start = Instant::now();
     run(tally.clone())?;
-    tally.report(name, start.elapsed())?;
+    tally.report(name, start.elapsed().as_secs_f64())?;
     Ok(tally.faults() == 0)
 }
 
 fn readall(request: &Request) -> io::Result<bool> {
     let (roots, tasks) = (&request.roots, request.tasks);
     let name = format!("gimmal, {tasks} tasks");
-    let by_gimmal = |tally| gimmal::run(read::read_all(roots.clone(), tasks, tally));
+    // One turn is to poll every reader, or not all of them have a read in the kernel at once.
+    let runtime =
+        gimmal::Runtime::builder().budget(2 * tasks.max(128) as u32, Duration::from_millis(10));
+    let by_gimmal = |tally| {
+        let main = read::read_all(roots.clone(), tasks, tally);
+        runtime.clone().run(main)
+    };
     let all_read = pass(&name, Tally::loud(), by_gimmal)?;
     if request.compare {
         writeln!(

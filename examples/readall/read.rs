@@ -87,9 +87,12 @@ async fn in_flight() -> u64 {
 }
 
 async fn watch(paths: Receiver<PathBuf>, tally: Arc<Tally>) -> Result<(), gimmal::Canceled> {
-    while !(paths.is_closed() && paths.is_empty()) {
-        tally.look(in_flight().await);
+    loop {
         gimmal::sleep(LOOK).await?;
+        let in_flight = in_flight().await;
+        if paths.is_closed() && paths.is_empty() {
+            return Ok(());
+        }
+        tally.look(in_flight);
     }
-    Ok(())
 }

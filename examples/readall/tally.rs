@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 /// On a terminal, progress is shown at every hundredth look.
 const LOOKS_PER_LINE: u64 = 100;
@@ -62,45 +61,38 @@ impl Tally {
         self.in_flight_sum.fetch_add(in_flight, Relaxed);
         let looks = self.looks.fetch_add(1, Relaxed);
         if looks % LOOKS_PER_LINE == LOOKS_PER_LINE - 1 && io::stderr().is_terminal() {
-            let files = self.files.load(Relaxed);
-            let megabytes = self.bytes.load(Relaxed) / 1_000_000;
-            self.show(format_args!(
-                "{files} files, {megabytes} MB, {in_flight} in flight"
-            ));
+            let (files, bytes) = (self.files.load(Relaxed), self.bytes.load(Relaxed));
+            let mb = bytes / 1_000_000;
+            self.show(format!("{files} files, {mb} MB, {in_flight} in flight"));
         }
     }
 
-    /// Writes to standard error, in place of the progress that stands there.
+    /// Writes to standard error, in place of the progress that stands there. If nobody reads it, nobody need be told.
     fn show(&self, text: impl Display) {
+        let is_terminal = io::stderr().is_terminal();
         if self.loud {
-            let clear = if io::stderr().is_terminal() {
-                "\r\x1b[K"
-            } else {
-                ""
-            };
-            // If nobody reads this, there is nobody to be told.
+            let clear = if is_terminal { "\r\x1b[K" } else { "" };
             let _ = write!(io::stderr(), "{clear}{text}");
         }
     }
 
-    pub(crate) fn report(&self, name: &str, elapsed: Duration) -> io::Result<()> {
+    pub(crate) fn report(&self, name: &str, seconds: f64) -> io::Result<()> {
         self.show("");
-        let seconds = elapsed.as_secs_f64();
-        let (files, bytes) = (self.files.load(Relaxed), self.bytes.load(Relaxed));
-        let rate = files as f64 / seconds;
-        let megabytes = bytes as f64 / 1e6 / seconds;
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        let (files, bytes) = (of(&self.files), of(&self.bytes));
+        let (rate, megabytes) = (files as f64 / seconds, bytes as f64 / 1e6 / seconds);
         let mut text = format!(
             "{name}: {files} files, {bytes} bytes, {seconds:.3} s: {rate:.0} files/s, {megabytes:.0} MB/s\n"
         );
         if self.loud {
-            let (max, sum) = (&self.in_flight_max, self.in_flight_sum.load(Relaxed));
-            let mean = sum as f64 / self.looks.load(Relaxed).max(1) as f64;
-            text += &format!(
-                "in flight: {} at most, {mean:.1} on average; unreadable: {}; skipped, not regular files: {}\n",
-                max.load(Relaxed),
-                self.faults(),
-                self.skipped.load(Relaxed)
-            );
+            text += &format!("in flight: {} at most", of(&self.in_flight_max));
+            let looks = of(&self.looks);
+            if looks > 0 {
+                let mean = of(&self.in_flight_sum) as f64 / looks as f64;
+                text += &format!(", {mean:.1} on average");
+            }
+            let (faults, skipped) = (of(&self.faults), of(&self.skipped));
+            text += &format!("; unreadable: {faults}; skipped, not regular files: {skipped}\n");
         }
         io::stdout().write_all(text.as_bytes())
     }
