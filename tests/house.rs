@@ -37,10 +37,10 @@ const UNSAFE_FILES: [&str; 16] = [
     "src/buf/several.rs",
     "src/buf/slice.rs",
     "src/tasks/waker.rs",
+    "src/op/fsync.rs",
     "src/op/nop.rs",
     "src/op/open.rs",
     "src/op/rw.rs",
-    "src/op/sync.rs",
     "src/op/vectored.rs",
 ];
 

@@ -46,6 +46,21 @@ impl Sub for Times {
     }
 }
 
+/// The clock on the wall.
+pub fn wall(times: &Times) -> Duration {
+    times.wall
+}
+
+/// The processor's time of this thread.
+pub fn thread(times: &Times) -> Duration {
+    times.thread
+}
+
+/// The processor's time of the process.
+pub fn process(times: &Times) -> Duration {
+    times.process
+}
+
 fn read(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,

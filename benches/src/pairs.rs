@@ -61,8 +61,9 @@ pub fn turns<S>(
     samples
 }
 
-/// How many operations fill a chunk.
+/// How many operations fill a chunk. What the work makes on its first call is made here.
 fn chunk_size<S>(stand: &mut S, work: &mut Work<S>, chunk: Duration) -> u64 {
+    work(stand, 1);
     let mut ops = 16;
     loop {
         let took = Times::of(|| work(stand, ops)).wall;

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 /// A runtime of one thread, with timers.
 pub fn runtime() -> Runtime {
     Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()
         .expect("a runtime of tokio")
 }

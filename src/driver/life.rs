@@ -188,6 +188,14 @@ impl<W, D> Life<W, D> {
         }
     }
 
+    /// Whom to wake, taken out to be woken for another reason than a completion.
+    pub(crate) fn take_wake(&mut self) -> Option<W> {
+        match self {
+            Life::InFlight { wake, .. } => wake.take(),
+            Life::Done { .. } | Life::Orphan { .. } => None,
+        }
+    }
+
     /// The future is dropped. `owners` keep what was lent alive until the last completion (O1). The waker comes back to
     /// be dropped.
     pub(crate) fn abandon(&mut self, owners: D) -> (Abandoned<D>, Option<W>) {

@@ -39,6 +39,9 @@ const ASK_AGAIN_FIRST: Duration = Duration::from_millis(1);
 /// The longest wait between two asks, in doublings of the first: about a quarter of a second.
 const ASK_AGAIN_DOUBLINGS_MAX: u8 = 8;
 
+/// How soon the kernel is offered again what it would not take.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
+
 const POLL_MULTISHOT: u32 = 1;
 
 /// The owners of what an orphan lent to the kernel.
@@ -131,6 +134,8 @@ pub(crate) struct Driver<P> {
     again: BinaryHeap<Reverse<(Instant, u64)>>,
     wake_fd: i32,
     wake_armed: bool,
+    /// Who waits for a descriptor to be free of operations. They look again after each reap.
+    closers: Vec<Waker>,
     /// The ring is lost: every later turn says so.
     lost: Option<io::Error>,
     counts: Counts,
@@ -149,6 +154,7 @@ impl<P: Port> Driver<P> {
             again: BinaryHeap::new(),
             wake_fd,
             wake_armed: false,
+            closers: Vec::new(),
             lost: None,
             counts: Counts::default(),
         }
@@ -264,26 +270,46 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// Asks the kernel to stop everything on this descriptor (C13).
-    pub(crate) fn cancel_on(&mut self, fd: i32) {
-        let on_it = self.rows.iter().filter(|(_, row)| row.fd == fd);
+    /// Asks the kernel to stop everything on this descriptor, and says whether there is anything (C13).
+    pub(crate) fn cancel_on(&mut self, fd: i32) -> bool {
+        let on_it = self.rows.iter();
+        let on_it = on_it.filter(|(_, row)| row.fd == fd && row.life.is_in_flight());
         let keys: Vec<Key> = on_it.map(|(key, _)| key).collect();
-        for key in keys {
-            self.ask_cancel(key);
+        for key in &keys {
+            self.ask_cancel(*key);
         }
+        !keys.is_empty()
     }
 
-    /// Asks the kernel to stop everything that it has, the poll for wakes included (O8).
-    pub(crate) fn cancel_all(&mut self) {
+    /// Wakes `waker` after the next reap.
+    pub(crate) fn wake_after_reap(&mut self, waker: Waker) {
+        self.closers.push(waker);
+    }
+
+    /// Asks the kernel to stop every operation, and hands out whom to tell that its scope is cancelled.
+    pub(crate) fn cancel_operations(&mut self) -> Vec<Waker> {
         let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.ask_cancel(key);
+        for key in &keys {
+            self.ask_cancel(*key);
         }
+        let mut woken = std::mem::take(&mut self.closers);
+        let wakers = keys
+            .iter()
+            .filter_map(|key| self.rows.get_mut(*key)?.life.take_wake());
+        woken.extend(wakers);
+        woken
+    }
+
+    /// Asks the kernel to stop everything that it has, the poll for wakes included (O8). What waited for it is handed out to
+    /// be dropped.
+    pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
+        let wakers = self.cancel_operations();
         if self.wake_armed {
             self.wake_fd = -1;
             // No row has generation zero, so this names none.
             self.push(&cancel_entry(WAKE), CANCEL, Answer::OnFailure);
         }
+        wakers
     }
 
     fn push_cancel(&mut self, key: Key) {
@@ -339,8 +365,10 @@ impl<P: Port> Driver<P> {
     pub(crate) fn needs_turn(&mut self) -> bool {
         self.ring.queued() > 0
             || !self.backlog.is_empty()
-            || !self.again.is_empty()
             || self.ring.has_work()
+            || self
+                .next_deadline()
+                .is_some_and(|due| due <= self.ring.now())
     }
 
     /// The next moment at which this table wants to be looked at.
@@ -357,15 +385,32 @@ impl<P: Port> Driver<P> {
             self.arm_wake();
         }
         self.flush_backlog();
-        // Without room for the backlog, waiting is for completions that make room.
+        let wait = if self.backlog.is_empty() {
+            wait
+        } else {
+            self.wait_for_room(wait)
+        };
         self.enter(wait);
         self.reap(reaped);
+        // Whoever closes a descriptor looks again at what is in flight on it.
+        reaped.woken.append(&mut self.closers);
         match self.lost.take() {
             Some(error) => {
                 self.lost = Some(io::Error::from(error.kind()));
                 Err(error)
             }
             None => Ok(()),
+        }
+    }
+
+    /// The kernel would not take what is in the backlog: it is offered again soon, whatever there is to wait for.
+    #[cold]
+    fn wait_for_room(&self, wait: Wait) -> Wait {
+        let soon = self.ring.now() + BACKLOG_PAUSE;
+        match wait {
+            Wait::Submit | Wait::No => wait,
+            Wait::Until(deadline) => Wait::Until(deadline.min(soon)),
+            Wait::Forever => Wait::Until(soon),
         }
     }
 
@@ -531,21 +576,38 @@ impl<P: Port> Driver<P> {
     /// The runtime ends with these in flight. Their owners are never freed: the kernel may still write into what they
     /// own (O8). Says how many, and of which kinds.
     pub(crate) fn leak(&mut self) -> Vec<&'static str> {
-        let keys: Vec<Key> = self
-            .rows
-            .iter()
-            .filter(|(_, row)| row.life.is_in_flight())
-            .map(|(key, _)| key)
-            .collect();
-        let mut kinds = Vec::with_capacity(keys.len());
-        for key in keys {
-            if let Some(row) = self.rows.get_mut(key) {
-                kinds.push(row.kind);
+        leak_owners(&mut self.rows)
+    }
+
+    /// The runtime has ended, and now the future of an operation that was in flight then is gone, with what it lent.
+    pub(crate) fn forget(&mut self, key: Key) {
+        self.rows.remove(key);
+    }
+}
+
+/// However a driver ends, what the kernel still has is never freed (O1).
+impl<P> Drop for Driver<P> {
+    fn drop(&mut self) {
+        leak_owners(&mut self.rows);
+    }
+}
+
+/// Forgets what orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps what it lent,
+/// or forgets it. Says what was in flight.
+fn leak_owners(rows: &mut Table<Row>) -> Vec<&'static str> {
+    let in_flight = rows.iter().filter(|(_, row)| row.life.is_in_flight());
+    let keys: Vec<Key> = in_flight.map(|(key, _)| key).collect();
+    let mut kinds = Vec::with_capacity(keys.len());
+    for key in keys {
+        if let Some(row) = rows.get_mut(key) {
+            kinds.push(row.kind);
+            if row.life.is_orphan() {
                 std::mem::forget(row.life.lend_owners());
+                rows.remove(key);
             }
         }
-        kinds
     }
+    kinds
 }
 
 fn cancel_entry(target: u64) -> Entry {

@@ -2,17 +2,15 @@
 
 use super::OpenOptions;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::op::{Close, Op, Read, ReadVectored, SharedFd, Sync, Write, WriteVectored};
+use crate::op::{
+    Close, Fsync, Idle, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored,
+};
 use crate::runtime;
 use crate::sys::Descriptor;
-use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
-
-/// At the cursor of the file.
-const CURSOR: u64 = u64::MAX;
 
 /// The least that `read_to_end` makes room for.
 const GROWTH_MIN: usize = 32;
@@ -109,7 +107,7 @@ impl File {
     /// (`tests/operations.rs`).
     #[inline]
     pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<Read<B>> {
-        Read::new(self.fd.clone(), buf, offset)
+        Read::new(self.fd.clone(), buf, Place::At(offset))
     }
 
     /// Writes at an offset in bytes. Gives the number of bytes, which may be less than the buffer holds, and the buffer:
@@ -124,7 +122,7 @@ impl File {
     /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<Write<B>> {
-        Write::new(self.fd.clone(), buf, offset)
+        Write::new(self.fd.clone(), buf, Place::At(offset))
     }
 
     /// Reads at the cursor, and moves it on: `read(2)`. Otherwise as [`read_at`](File::read_at).
@@ -139,7 +137,7 @@ impl File {
     /// was cancelled has not.
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
-        Read::new(self.fd.clone(), buf, CURSOR)
+        Read::new(self.fd.clone(), buf, Place::Cursor)
     }
 
     /// Writes at the cursor, and moves it on: `write(2)`. Otherwise as [`write_at`](File::write_at).
@@ -153,7 +151,7 @@ impl File {
     /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
-        Write::new(self.fd.clone(), buf, CURSOR)
+        Write::new(self.fd.clone(), buf, Place::Cursor)
     }
 
     /// Reads at an offset into several buffers, one after the other: `preadv(2)`.
@@ -177,7 +175,7 @@ impl File {
     ///
     /// As [`read_at`](File::read_at) (`tests/operations.rs`).
     pub fn read_vectored_at<B: IoBufsMut>(&self, bufs: B, offset: u64) -> Op<ReadVectored<B>> {
-        ReadVectored::new(self.fd.clone(), bufs, offset)
+        ReadVectored::new(self.fd.clone(), bufs, Place::At(offset))
     }
 
     /// Writes at an offset from several buffers, one after the other: `pwritev(2)`.
@@ -190,7 +188,7 @@ impl File {
     ///
     /// As [`write_at`](File::write_at) (`tests/operations.rs`).
     pub fn write_vectored_at<B: IoBufs>(&self, bufs: B, offset: u64) -> Op<WriteVectored<B>> {
-        WriteVectored::new(self.fd.clone(), bufs, offset)
+        WriteVectored::new(self.fd.clone(), bufs, Place::At(offset))
     }
 
     /// Reads at the cursor into several buffers: `readv(2)`.
@@ -203,7 +201,7 @@ impl File {
     ///
     /// As [`read`](File::read) (`tests/operations.rs`).
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<ReadVectored<B>> {
-        ReadVectored::new(self.fd.clone(), bufs, CURSOR)
+        ReadVectored::new(self.fd.clone(), bufs, Place::Cursor)
     }
 
     /// Writes at the cursor from several buffers: `writev(2)`.
@@ -216,7 +214,7 @@ impl File {
     ///
     /// As [`write`](File::write) (`tests/operations.rs`).
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<WriteVectored<B>> {
-        WriteVectored::new(self.fd.clone(), bufs, CURSOR)
+        WriteVectored::new(self.fd.clone(), bufs, Place::Cursor)
     }
 
     /// Reads `len` bytes at an offset into the start of the buffer, and sets its length to that.
@@ -401,7 +399,8 @@ impl File {
         loop {
             let done = buf.len() - start;
             if buf.len() == buf.capacity()
-                && let Err(error) = self.make_room(&mut buf, offset.map(|at| at + done as u64))
+                && let Err(error) =
+                    self.make_room(&mut buf, offset.map(|at| at.saturating_add(done as u64)))
             {
                 return Err(BufError::new(error, buf).with_done(done));
             }
@@ -418,12 +417,13 @@ impl File {
     /// Makes room for what is left of a file whose size is known, and a byte more, which is where its end is met; else
     /// doubles. The size is asked for by a plain `fstat`, which looks at memory only: STATX in the ring goes to a worker.
     fn make_room(&self, buf: &mut Vec<u8>, at: Option<u64>) -> io::Result<()> {
-        let size = self
-            .fd
-            .descriptor()
-            .with_std(|file| file.metadata())
-            .map_or(0, |metadata| metadata.len());
-        let left = at.and_then(|at| size.checked_sub(at)).unwrap_or(0);
+        let left = match at {
+            Some(at) => {
+                let metadata = self.fd.descriptor().with_std(|file| file.metadata());
+                metadata.map_or(0, |metadata| metadata.len().saturating_sub(at))
+            }
+            None => 0,
+        };
         let wanted = usize::try_from(left.saturating_add(1)).unwrap_or(usize::MAX);
         let growth = wanted.max(buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX));
         buf.try_reserve(growth)
@@ -439,8 +439,8 @@ impl File {
     /// # Cancel safety
     ///
     /// What has reached the disk when the wait is dropped is unknown (`tests/operations.rs`).
-    pub fn sync_all(&self) -> Op<Sync> {
-        Sync::new(self.fd.clone(), false)
+    pub fn sync_all(&self) -> Op<Fsync> {
+        Fsync::new(self.fd.clone(), false)
     }
 
     /// Brings data to the disk, and the metadata that reading it back needs: `fdatasync(2)`.
@@ -452,8 +452,8 @@ impl File {
     /// # Cancel safety
     ///
     /// As [`sync_all`](File::sync_all) (`tests/operations.rs`).
-    pub fn sync_data(&self) -> Op<Sync> {
-        Sync::new(self.fd.clone(), true)
+    pub fn sync_data(&self) -> Op<Fsync> {
+        Fsync::new(self.fd.clone(), true)
     }
 
     /// Closes the file, and says whether that went well. Operations that are still at work on it are asked to stop and
@@ -461,21 +461,23 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What `close(2)` says. The descriptor is gone even then.
+    /// What `close(2)` says; the descriptor is gone even then. `ResourceBusy` if something else holds the descriptor: an
+    /// operation that was started and not awaited, or a [`SharedFd`]; it closes when that lets go.
+    /// [`Canceled`](crate::Canceled) while operations are waited for.
     ///
     /// # Cancel safety
     ///
     /// The file closes in any case: when the wait is dropped, the last operation at work on it closes it
     /// (`tests/operations.rs`).
     pub async fn close(self) -> io::Result<()> {
-        let mut fd = self.fd;
-        loop {
-            fd = match fd.try_unwrap() {
-                Ok(descriptor) => return Close::new(descriptor).await,
-                Err(shared) => shared,
-            };
-            runtime::with(|core| core.cancel_on(fd.as_raw_fd()));
-            poll_fn(|context| fd.poll_last(context)).await;
+        Idle::new(&self.fd).await?;
+        // Tasks that were woken with the results of their operations let go of the file first.
+        runtime::yielding::yield_now().await;
+        match self.fd.try_unwrap() {
+            Ok(descriptor) => Close::new(descriptor).await,
+            Err(_) => Err(busy(
+                "close: the descriptor closes when its last holder lets go",
+            )),
         }
     }
 
@@ -498,10 +500,7 @@ impl File {
         match self.fd.try_unwrap() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(fd) => {
-                let error = io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    "an operation is still at work on the file",
-                );
+                let error = busy("an operation is still at work on the file");
                 Err(BufError::new(error, File { fd }))
             }
         }
@@ -538,11 +537,15 @@ impl AsFd for File {
     }
 }
 
+fn busy(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, what)
+}
+
 /// Where the next part of a loop goes.
-fn place(offset: Option<u64>, done: usize) -> u64 {
+fn place(offset: Option<u64>, done: usize) -> Place {
     match offset {
-        Some(offset) => offset + done as u64,
-        None => CURSOR,
+        Some(offset) => Place::At(offset.saturating_add(done as u64)),
+        None => Place::Cursor,
     }
 }
 

@@ -114,10 +114,12 @@ impl OpenOptions {
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let flags = self.flags().map_err(|error| at_path(error, "open", path))?;
-        let opened = OpenAt::new(c_path(path)?, flags, self.mode).await;
-        match opened {
-            Ok(fd) => Ok(File::from_shared(fd)),
-            Err(error) => Err(at_path(error, "open", path)),
+        loop {
+            match OpenAt::new(c_path(path)?, flags, self.mode).await {
+                Ok(fd) => return Ok(File::from_shared(fd)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(at_path(error, "open", path)),
+            }
         }
     }
 

@@ -149,13 +149,18 @@ impl<O: Operation> Future for Op<O> {
                             wait(serial, key, context);
                             return Poll::Pending;
                         }
-                        // The first of several is the result; the rest only say when the kernel is done.
-                        Polled::Item(item) => {
-                            first.get_or_insert(item);
-                        }
+                        Polled::Item(item) => match (&first, &mut this.operation) {
+                            // The first of several is the result; nobody waits for the rest.
+                            (Some(_), Some(operation)) => operation.dispose(item),
+                            _ => *first = Some(item),
+                        },
                         Polled::Last { completion, asked } => {
-                            let result = first.take().unwrap_or(completion);
-                            let operation = this.finish();
+                            let first = first.take();
+                            let mut operation = this.finish();
+                            let result = first.unwrap_or(completion);
+                            if first.is_some() {
+                                operation.dispose(completion);
+                            }
                             if asked && operation.proves_nothing_happened(result) {
                                 return Poll::Ready(operation.fail(Canceled.into()));
                             }
@@ -223,14 +228,9 @@ impl<O: Operation> Drop for Op<O> {
 }
 
 #[cold]
-fn abandon<O: Operation>(serial: u64, key: Key, first: Option<Completion>, mut operation: O) {
+fn abandon<O: Operation>(serial: u64, key: Key, first: Option<Completion>, operation: O) {
     match runtime::reach(serial) {
-        Some(core) => {
-            if let Some(first) = first {
-                operation.dispose(first);
-            }
-            core.abandon(key, Box::new(Left(operation)));
-        }
+        Some(core) => core.abandon(key, first, Box::new(Left(operation))),
         // The kernel may still write into what was lent, and nobody will hear the end of it (O9).
         None => mem::forget(operation),
     }

@@ -55,20 +55,23 @@
 //! ```
 
 mod fd;
+mod fsync;
 mod future;
+mod idle;
 mod nop;
 mod open;
 mod rw;
-mod sync;
 mod vectored;
 
-pub use crate::sys::{AsFd, Completion, Entry, Opcode};
+pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub use fd::SharedFd;
+pub use fsync::Fsync;
 pub use future::Op;
+pub(crate) use idle::Idle;
 pub use nop::{Nop, nop};
 pub use open::{Close, OpenAt};
+pub(crate) use rw::Place;
 pub use rw::{Read, Write};
-pub use sync::Sync;
 pub use vectored::{ReadVectored, WriteVectored};
 
 use std::io;
@@ -85,7 +88,8 @@ use std::io;
 /// 2. **Nobody else touches it** in that time: nobody writes what the kernel reads, nobody reads or writes what the kernel
 ///    writes. `dispose`, which may be called while the kernel still has the request, keeps to that too.
 /// 3. **Its descriptor stays open** in that time.
-/// 4. The entry posts one completion without `IORING_CQE_F_MORE`, its last.
+/// 4. The entry posts one completion without `IORING_CQE_F_MORE`, its last. If it posts several, the first is the result;
+///    the others go to `dispose`.
 /// 5. Every descriptor or other thing that a completion hands over is taken by `complete` or by `dispose`, once.
 pub unsafe trait Operation: Sized + 'static {
     /// What awaiting it gives.

@@ -77,16 +77,12 @@ impl Close {
         })
     }
 
-    /// Linux releases the number whatever `close` returns (`close(2)`, "Dealing with error returns"); but if the kernel
-    /// never ran the request, the descriptor is still ours, and dropping it closes it.
+    /// Linux releases the number whatever `close` returns (`close(2)`, "Dealing with error returns").
     fn settle(&mut self, completion: Completion) -> io::Result<()> {
-        let result = completion.result().map(drop);
-        if completion.raw() != -libc::ECANCELED
-            && let Some(descriptor) = self.descriptor.take()
-        {
+        if let Some(descriptor) = self.descriptor.take() {
             descriptor.into_raw();
         }
-        result
+        completion.result().map(drop)
     }
 }
 

@@ -6,8 +6,35 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
-/// The offset that means: at the file's cursor, which moves on.
-pub(crate) const AT_CURSOR: u64 = u64::MAX;
+/// Where in a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// So many bytes from its start.
+    At(u64),
+    /// At its cursor, which moves on.
+    Cursor,
+}
+
+impl Place {
+    /// As the kernel takes it: `u64::MAX`, which is -1, for the cursor.
+    pub(super) fn offset(self) -> u64 {
+        match self {
+            Place::At(offset) => offset,
+            Place::Cursor => u64::MAX,
+        }
+    }
+
+    /// An offset that is negative to the kernel must not be taken for the cursor, or for anything else.
+    pub(super) fn check(self) -> io::Result<()> {
+        match self {
+            Place::At(offset) if i64::try_from(offset).is_err() => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("offset {offset}: a file ends before 2^63 bytes"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// The most bytes that the kernel moves in one call (`read(2)`, NOTES).
 pub(super) const BYTES_MAX: usize = 0x7fff_f000;
@@ -17,32 +44,33 @@ pub struct Read<B: IoBufMut> {
     fd: SharedFd,
     buf: B,
     part: Range<usize>,
-    offset: u64,
+    place: Place,
 }
 
 impl<B: IoBufMut> Read<B> {
     /// Reads into the whole capacity.
     #[inline]
-    pub(crate) fn new(fd: SharedFd, buf: B, offset: u64) -> Op<Read<B>> {
+    pub(crate) fn new(fd: SharedFd, buf: B, place: Place) -> Op<Read<B>> {
         let capacity = buf.io_capacity();
-        Read::part(fd, buf, 0..capacity, offset)
+        Read::part(fd, buf, 0..capacity, place)
     }
 
     /// Reads into that part of the capacity. What is before it is initialised, and counts towards the length after it.
     #[inline]
-    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: u64) -> Op<Read<B>> {
+    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Place) -> Op<Read<B>> {
         assert!(part.end <= buf.io_capacity() && part.start <= buf.io_len());
         let is_empty = part.is_empty();
         let read = Read {
             fd,
             buf,
             part,
-            offset,
+            place,
         };
-        if is_empty {
-            return Op::rejected(read, no_room());
+        match place.check() {
+            Err(error) => Op::rejected(read, error),
+            Ok(()) if is_empty => Op::rejected(read, no_room()),
+            Ok(()) => Op::new(read),
         }
-        Op::new(read)
     }
 }
 
@@ -68,7 +96,7 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
             .entry(Opcode::READ)
             .addr(start)
             .len(self.part.len().min(BYTES_MAX) as u32)
-            .offset(self.offset)
+            .offset(self.place.offset())
     }
 
     #[inline]
@@ -100,7 +128,7 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
 
 impl<B: IoBufMut> fmt::Debug for Read<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Read", &self.fd, self.part.len(), self.offset)
+        debug(f, "Read", &self.fd, self.part.len(), self.place)
     }
 }
 
@@ -109,27 +137,31 @@ pub struct Write<B: IoBuf> {
     fd: SharedFd,
     buf: B,
     part: Range<usize>,
-    offset: u64,
+    place: Place,
 }
 
 impl<B: IoBuf> Write<B> {
     /// Writes all that the buffer holds, as far as one call goes.
     #[inline]
-    pub(crate) fn new(fd: SharedFd, buf: B, offset: u64) -> Op<Write<B>> {
+    pub(crate) fn new(fd: SharedFd, buf: B, place: Place) -> Op<Write<B>> {
         let len = buf.io_len();
-        Write::part(fd, buf, 0..len, offset)
+        Write::part(fd, buf, 0..len, place)
     }
 
     /// Writes that part of what the buffer holds.
     #[inline]
-    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: u64) -> Op<Write<B>> {
+    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Place) -> Op<Write<B>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
-        Op::new(Write {
+        let write = Write {
             fd,
             buf,
             part,
-            offset,
-        })
+            place,
+        };
+        match place.check() {
+            Err(error) => Op::rejected(write, error),
+            Ok(()) => Op::new(write),
+        }
     }
 }
 
@@ -146,7 +178,7 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
             .entry(Opcode::WRITE)
             .addr(start)
             .len(self.part.len().min(BYTES_MAX) as u32)
-            .offset(self.offset)
+            .offset(self.place.offset())
     }
 
     #[inline]
@@ -170,7 +202,7 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
 
 impl<B: IoBuf> fmt::Debug for Write<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Write", &self.fd, self.part.len(), self.offset)
+        debug(f, "Write", &self.fd, self.part.len(), self.place)
     }
 }
 
@@ -180,13 +212,11 @@ fn debug(
     name: &str,
     fd: &SharedFd,
     len: usize,
-    offset: u64,
+    place: Place,
 ) -> fmt::Result {
-    let mut debug = f.debug_struct(name);
-    debug.field("fd", fd).field("len", &len);
-    match offset {
-        AT_CURSOR => debug.field("offset", &"cursor"),
-        offset => debug.field("offset", &offset),
-    };
-    debug.finish()
+    f.debug_struct(name)
+        .field("fd", fd)
+        .field("len", &len)
+        .field("place", &place)
+        .finish()
 }

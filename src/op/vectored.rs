@@ -1,6 +1,6 @@
 //! Reading into several buffers at once, and writing from several.
 
-use super::rw::no_room;
+use super::rw::{Place, no_room};
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use std::fmt;
@@ -13,7 +13,8 @@ const BUFFERS_MAX: usize = 1024;
 struct Vectors(Box<[libc::iovec]>);
 
 impl Vectors {
-    fn check(count: usize) -> io::Result<()> {
+    fn check(count: usize, place: Place) -> io::Result<()> {
+        place.check()?;
         if count > BUFFERS_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -23,11 +24,11 @@ impl Vectors {
         Ok(())
     }
 
-    fn entry(&self, fd: &SharedFd, opcode: Opcode, offset: u64) -> Entry {
+    fn entry(&self, fd: &SharedFd, opcode: Opcode, place: Place) -> Entry {
         fd.entry(opcode)
             .addr(self.0.as_ptr())
             .len(self.0.len() as u32)
-            .offset(offset)
+            .offset(place.offset())
     }
 }
 
@@ -36,11 +37,11 @@ pub struct ReadVectored<B: IoBufsMut> {
     fd: SharedFd,
     bufs: B,
     vectors: Vectors,
-    offset: u64,
+    place: Place,
 }
 
 impl<B: IoBufsMut> ReadVectored<B> {
-    pub(crate) fn new(fd: SharedFd, mut bufs: B, offset: u64) -> Op<ReadVectored<B>> {
+    pub(crate) fn new(fd: SharedFd, mut bufs: B, place: Place) -> Op<ReadVectored<B>> {
         let mut vectors = Vec::new();
         bufs.for_each_buf_mut(&mut |buf| {
             vectors.push(libc::iovec {
@@ -48,13 +49,13 @@ impl<B: IoBufsMut> ReadVectored<B> {
                 iov_len: buf.io_capacity(),
             });
         });
-        let check = Vectors::check(vectors.len());
+        let check = Vectors::check(vectors.len(), place);
         let has_room = vectors.iter().any(|vector| vector.iov_len > 0);
         let read = ReadVectored {
             fd,
             bufs,
             vectors: Vectors(vectors.into()),
-            offset,
+            place,
         };
         match check {
             Err(error) => Op::rejected(read, error),
@@ -71,7 +72,7 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     const NAME: &'static str = "readv";
 
     fn entry(&mut self) -> Entry {
-        self.vectors.entry(&self.fd, Opcode::READV, self.offset)
+        self.vectors.entry(&self.fd, Opcode::READV, self.place)
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -101,11 +102,11 @@ pub struct WriteVectored<B: IoBufs> {
     fd: SharedFd,
     bufs: B,
     vectors: Vectors,
-    offset: u64,
+    place: Place,
 }
 
 impl<B: IoBufs> WriteVectored<B> {
-    pub(crate) fn new(fd: SharedFd, bufs: B, offset: u64) -> Op<WriteVectored<B>> {
+    pub(crate) fn new(fd: SharedFd, bufs: B, place: Place) -> Op<WriteVectored<B>> {
         let mut vectors = Vec::new();
         bufs.for_each_buf(&mut |buf| {
             vectors.push(libc::iovec {
@@ -113,12 +114,12 @@ impl<B: IoBufs> WriteVectored<B> {
                 iov_len: buf.io_len(),
             });
         });
-        let check = Vectors::check(vectors.len());
+        let check = Vectors::check(vectors.len(), place);
         let write = WriteVectored {
             fd,
             bufs,
             vectors: Vectors(vectors.into()),
-            offset,
+            place,
         };
         match check {
             Err(error) => Op::rejected(write, error),
@@ -134,7 +135,7 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
     const NAME: &'static str = "writev";
 
     fn entry(&mut self) -> Entry {
-        self.vectors.entry(&self.fd, Opcode::WRITEV, self.offset)
+        self.vectors.entry(&self.fd, Opcode::WRITEV, self.place)
     }
 
     fn complete(self, completion: Completion) -> Self::Output {

@@ -26,9 +26,11 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// A closure in the queue of the pool.
 trait Run: Send + Sync {
-    fn run(&self, hook: &Hook);
-    /// It will not be run: drop the closure and wake who waits.
+    fn run(&self);
+    /// It will not be run: wake who waits, and drop the closure.
     fn withdraw(&self, why: Option<io::Error>);
+    /// Whom to wake, taken out to be woken for another reason.
+    fn take_waker(&self) -> Option<Waker>;
 }
 
 type Closure<T> = Box<dyn FnOnce() -> T + Send>;
@@ -39,6 +41,8 @@ enum State<T> {
     Waiting {
         closure: Closure<T>,
         waker: Option<Waker>,
+        /// Its handle is gone.
+        detached: bool,
     },
     Running {
         waker: Option<Waker>,
@@ -53,6 +57,7 @@ enum State<T> {
 struct Job<T> {
     state: Mutex<State<T>>,
     dispose: Mutex<Option<Disposal<T>>>,
+    hook: Hook,
     location: &'static Location<'static>,
 }
 
@@ -62,12 +67,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<T: Send> Run for Job<T> {
-    fn run(&self, hook: &Hook) {
+    fn run(&self) {
         let closure = {
             let mut state = lock(&self.state);
             match std::mem::replace(&mut *state, State::Taken) {
-                State::Waiting { closure, waker } => {
-                    *state = State::Running { waker };
+                State::Waiting {
+                    closure,
+                    waker,
+                    detached,
+                } => {
+                    *state = if detached {
+                        State::Detached
+                    } else {
+                        State::Running { waker }
+                    };
                     closure
                 }
                 other => {
@@ -83,12 +96,12 @@ impl<T: Send> Run for Job<T> {
                 *state = State::Done(outcome);
                 drop(state);
                 if let Some(waker) = waker {
-                    hook.guard("a waker", || waker.wake());
+                    self.hook.guard("a waker", || waker.wake());
                 }
             }
             _ => {
                 drop(state);
-                self.nobody_waits(outcome, hook);
+                self.nobody_waits(outcome);
             }
         }
     }
@@ -96,30 +109,38 @@ impl<T: Send> Run for Job<T> {
     fn withdraw(&self, why: Option<io::Error>) {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Withdrawn(why)) {
-            State::Waiting { closure, waker } => {
+            State::Waiting { closure, waker, .. } => {
                 drop(state);
-                drop(closure);
                 if let Some(waker) = waker {
-                    waker.wake();
+                    self.hook.guard("a waker", || waker.wake());
                 }
+                self.hook
+                    .guard("a closure that was not run", || drop(closure));
             }
             other => *state = other,
+        }
+    }
+
+    fn take_waker(&self) -> Option<Waker> {
+        match &mut *lock(&self.state) {
+            State::Waiting { waker, .. } | State::Running { waker } => waker.take(),
+            _ => None,
         }
     }
 }
 
 impl<T> Job<T> {
-    fn nobody_waits(&self, outcome: Outcome<T>, hook: &Hook) {
+    fn nobody_waits(&self, outcome: Outcome<T>) {
         match outcome {
             Ok(value) => {
                 let dispose = lock(&self.dispose).take();
-                hook.guard("a late result", || match dispose {
+                self.hook.guard("a late result", || match dispose {
                     Some(dispose) => dispose(value),
                     None => drop(value),
                 });
             }
             Err(payload) => {
-                hook.report(&Fault::Panicked {
+                self.hook.report(&Fault::Panicked {
                     task: format!("started by spawn_blocking at {}", self.location),
                     message: message_of(&*payload),
                 });
@@ -146,6 +167,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
     pub(super) fn new(
         closure: Closure<T>,
         dispose: Option<Disposal<T>>,
+        hook: Hook,
         location: &'static Location<'static>,
     ) -> BlockingHandle<T> {
         BlockingHandle {
@@ -154,8 +176,10 @@ impl<T: Send + 'static> BlockingHandle<T> {
                 state: Mutex::new(State::Waiting {
                     closure,
                     waker: None,
+                    detached: false,
                 }),
                 dispose: Mutex::new(dispose),
+                hook,
                 location,
             }),
             refusal: Refusal::None,
@@ -201,14 +225,19 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
         let (outcome, replaced) = {
             let mut state = lock(&self.job.state);
             match std::mem::replace(&mut *state, State::Taken) {
-                State::Waiting { closure, waker } if give_up => {
+                State::Waiting { closure, waker, .. } if give_up => {
                     withdrawn = Some((closure, waker));
                     (Poll::Ready(Err(JoinError::canceled())), Some(new))
                 }
-                State::Waiting { closure, waker } => {
+                State::Waiting {
+                    closure,
+                    waker,
+                    detached,
+                } => {
                     *state = State::Waiting {
                         closure,
                         waker: Some(new),
+                        detached,
                     };
                     (Poll::Pending, waker)
                 }
@@ -252,10 +281,11 @@ impl<T> Drop for BlockingHandle<T> {
                 drop(state);
                 drop(waker);
             }
-            State::Waiting { closure, waker } => {
+            State::Waiting { closure, waker, .. } => {
                 *state = State::Waiting {
                     closure,
                     waker: None,
+                    detached: true,
                 };
                 drop(state);
                 drop(waker);
@@ -263,8 +293,7 @@ impl<T> Drop for BlockingHandle<T> {
             State::Detached => *state = State::Detached,
             State::Done(outcome) => {
                 drop(state);
-                let hook = current::try_with(|core| core.hook.clone()).unwrap_or_default();
-                self.job.nobody_waits(outcome, &hook);
+                self.job.nobody_waits(outcome);
             }
             State::Withdrawn(_) | State::Taken => {}
         }
@@ -298,9 +327,9 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Arc<dyn Run>>,
+    running: Vec<Arc<dyn Run>>,
     threads: usize,
     idle: usize,
-    running: usize,
     closed: bool,
 }
 
@@ -352,8 +381,8 @@ impl Pool {
         }
     }
 
-    /// Takes out what has not begun, lets no more in, and waits for the rest. Says how many closures still run.
-    pub(super) fn shut_down(&self, timeout: Duration, hook: &Hook) -> usize {
+    /// Takes out what has not begun, and lets no more in.
+    pub(super) fn close(&self, hook: &Hook) {
         let waiting = {
             let mut queue = lock(&self.shared.queue);
             queue.closed = true;
@@ -363,19 +392,30 @@ impl Pool {
         for job in waiting {
             hook.guard("a closure that was not run", || job.withdraw(None));
         }
+    }
+
+    /// Waits for what runs. Says how many closures still do.
+    pub(super) fn wait(&self, timeout: Duration) -> usize {
         let queue = lock(&self.shared.queue);
         let (queue, _) = self
             .shared
             .quiet
-            .wait_timeout_while(queue, timeout, |queue| queue.running > 0)
+            .wait_timeout_while(queue, timeout, |queue| !queue.running.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
-        queue.running
+        queue.running.len()
+    }
+
+    /// Who waits for a closure, taken out to be woken for another reason.
+    pub(super) fn take_wakers(&self) -> Vec<Waker> {
+        let queue = lock(&self.shared.queue);
+        let jobs = queue.jobs.iter().chain(&queue.running);
+        jobs.filter_map(|job| job.take_waker()).collect()
     }
 
     /// Threads, closures that run, closures that wait.
     pub(super) fn figures(&self) -> (usize, usize, usize) {
         let queue = lock(&self.shared.queue);
-        (queue.threads, queue.running, queue.jobs.len())
+        (queue.threads, queue.running.len(), queue.jobs.len())
     }
 }
 
@@ -384,13 +424,16 @@ impl Shared {
         let mut queue = lock(&self.queue);
         loop {
             if let Some(job) = queue.jobs.pop_front() {
-                queue.running += 1;
+                queue.running.push(job.clone());
                 drop(queue);
-                job.run(hook);
+                job.run();
+                queue = lock(&self.queue);
+                queue.running.retain(|other| !Arc::ptr_eq(other, &job));
+                let is_quiet = queue.running.is_empty();
+                drop(queue);
                 hook.guard("a closure's remains", || drop(job));
                 queue = lock(&self.queue);
-                queue.running -= 1;
-                if queue.running == 0 {
+                if is_quiet {
                     self.quiet.notify_all();
                 }
                 continue;

@@ -85,7 +85,7 @@ impl Builder {
     }
 
     /// How many tasks one turn polls, and for how long, before it looks at timers and completions again: 256 and 1 ms by
-    /// default. A timer is late by at most this time and that of 16 polls more.
+    /// default. A timer is late by at most this time and that of 32 polls more.
     pub fn budget(mut self, polls: u32, time: Duration) -> Builder {
         self.polls_per_turn = polls.max(1);
         self.time_per_turn = time;

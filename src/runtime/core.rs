@@ -4,7 +4,7 @@ use super::blocking::Pool;
 use super::fault::{Fault, Hook, drop_payload, message_of};
 use crate::driver::{Driver, DroppedDuty, Owners, Request, life::Polled};
 use crate::scope::Canceled;
-use crate::sys::{Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
+use crate::sys::{Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
 use crate::table::Key;
 use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
 use crate::timer::Timers;
@@ -72,6 +72,8 @@ pub(crate) struct Core {
     restricted: Cell<bool>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
+    /// When timers last fired.
+    pub(super) timers_fired: Cell<Instant>,
     /// The number of the runtime, which is a part of every name.
     pub(super) number: u16,
     fork: ForkMark,
@@ -105,6 +107,7 @@ impl Core {
             phase: Cell::new(Phase::Open),
             restricted: Cell::new(false),
             turn_time: Cell::new(0),
+            timers_fired: Cell::new(Instant::from_ns(0)),
             number: seat.number(),
             fork: ForkMark::new()?,
             seat,
@@ -203,10 +206,21 @@ impl Core {
         }
     }
 
-    /// The root scope is cancelled.
+    /// Cancels the root scope: the kernel is asked to stop what it has, and every leaf is looked at again. A combinator of
+    /// another crate polls only what was woken, so it is not enough to wake the tasks.
     pub(super) fn cancel_root(&self) {
         self.canceled.set(true);
         self.restricted.set(true);
+        let mut wakers = self.driver.borrow_mut().cancel_operations();
+        for waker in self.timers.borrow_mut().wakes_mut() {
+            wakers.push(std::mem::replace(waker, Waker::noop().clone()));
+        }
+        wakers.extend(self.tasks.borrow_mut().take_joiners());
+        wakers.extend(self.pool.take_wakers());
+        self.tasks.borrow_mut().wake_everyone();
+        for waker in wakers {
+            self.hook.guard("a waker", || waker.wake());
+        }
     }
 
     pub(super) fn enter_phase(&self, phase: Phase) {
@@ -231,39 +245,46 @@ impl Core {
         }
     }
 
-    /// Asks everything on a descriptor to stop.
-    pub(crate) fn cancel_on(&self, fd: i32) {
-        if !self.is_child() {
-            self.driver.borrow_mut().cancel_on(fd);
+    /// Asks everything on a descriptor to stop. While there is something, the task is woken after each reap.
+    pub(crate) fn poll_idle(&self, fd: i32, waker: Waker) -> Result<(), Option<Waker>> {
+        let mut driver = self.driver.borrow_mut();
+        if self.is_child() || !driver.cancel_on(fd) {
+            return Err(Some(waker));
         }
+        driver.wake_after_reap(waker);
+        Ok(())
     }
 
-    /// The future of an operation is gone. What is to be disposed of is disposed of here, outside of the borrow.
-    pub(crate) fn abandon(&self, key: Key, owners: Box<dyn Owners>) {
+    /// The future of an operation is gone. What is to be disposed of is disposed of here, outside of the borrow: `first` is
+    /// a completion that the future had taken already.
+    pub(crate) fn abandon(&self, key: Key, first: Option<Completion>, owners: Box<dyn Owners>) {
         if self.has_ended() && self.driver.borrow().is_in_flight(key) {
             // The kernel may still write into what was lent, and nobody will reap the end of it (O8).
             std::mem::forget(owners);
+            self.driver.borrow_mut().forget(key);
             return;
         }
         let dropped = self.driver.borrow_mut().abandon(key, owners);
         self.hook.guard("a waker", || drop(dropped.waker));
         match dropped.duty {
-            DroppedDuty::Items(key, items) if !items.is_empty() => {
-                let mut owners = self.driver.borrow_mut().lend_owners(key, false);
-                for item in items {
-                    self.hook
-                        .guard("an operation's disposal", || owners.dispose(item));
+            DroppedDuty::Items(key, items) => {
+                if first.is_some() || !items.is_empty() {
+                    let mut owners = self.driver.borrow_mut().lend_owners(key, false);
+                    self.dispose(&mut *owners, first.into_iter().chain(items));
+                    self.driver.borrow_mut().return_owners(key, owners);
                 }
-                self.driver.borrow_mut().return_owners(key, owners);
             }
-            DroppedDuty::Items(..) => {}
             DroppedDuty::Ended(mut owners, items) => {
-                for item in items {
-                    self.hook
-                        .guard("an operation's disposal", || owners.dispose(item));
-                }
+                self.dispose(&mut *owners, first.into_iter().chain(items));
                 self.hook.guard("an operation", || drop(owners));
             }
+        }
+    }
+
+    fn dispose(&self, owners: &mut dyn Owners, completions: impl Iterator<Item = Completion>) {
+        for completion in completions {
+            self.hook
+                .guard("an operation's disposal", || owners.dispose(completion));
         }
     }
 

@@ -35,7 +35,9 @@ pub(super) struct Entered {
 impl Entered {
     pub(super) fn new(core: &Rc<Core>) -> Entered {
         let local = LocalGuard::enter(core.tasks.clone());
-        let before = CURRENT.with(|current| current.replace(Some(core.clone())));
+        // While the thread's storage is torn down nothing can be current; what would look for it forgets what it lent.
+        let entered = CURRENT.try_with(|current| current.replace(Some(core.clone())));
+        let before = entered.ok().flatten();
         Entered {
             before,
             _local: local,
@@ -85,6 +87,19 @@ pub(crate) fn with_own<T>(serial: u64, f: impl FnOnce(&Core) -> T) -> T {
         assert!(core.serial == serial, "{FOREIGN}");
         f(core)
     })
+}
+
+/// The current runtime, to be held while a user's code runs.
+///
+/// # Panics
+///
+/// If there is none.
+#[track_caller]
+pub(super) fn required() -> Rc<Core> {
+    match current() {
+        Some(core) => core,
+        None => panic!("{NONE_CURRENT}"),
+    }
 }
 
 /// The current runtime, to be held.

@@ -58,8 +58,8 @@ impl Handle {
     #[track_caller]
     fn core(&self) -> Rc<Core> {
         match self.core.upgrade() {
-            Some(core) => core,
-            None => panic!("the gimmal runtime of this handle has ended"),
+            Some(core) if !core.has_ended() => core,
+            _ => panic!("the gimmal runtime of this handle has ended"),
         }
     }
 

@@ -130,6 +130,8 @@ impl<T: 'static> Future for JoinHandle<T> {
                     core.charge();
                     Found::Ended(end)
                 }
+                // It takes the ends of its tasks itself when it ends.
+                None if !core.is_open() => Found::Ended(End::Aborted),
                 None if core.is_canceled() => Found::Canceled,
                 None => Found::Waiting,
             }

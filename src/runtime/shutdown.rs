@@ -2,9 +2,10 @@
 //!
 //! 1. refuse new tasks, and new operations except closing;
 //! 2. drop the tasks while the runtime is still current, each panic caught;
-//! 3. take what has not begun out of the pool, and wait for what has;
-//! 4. ask the kernel to cancel everything, and reap until nothing is in flight or the deadline passes;
-//! 5. dispose of results that nobody will ask for;
+//! 3. take what has not begun out of the pool;
+//! 4. ask the kernel to cancel everything, and reap until nothing is in flight or the deadline passes; dispose of results
+//!    that nobody will ask for;
+//! 5. wait for what runs in the pool, as long as there is time;
 //! 6. leak, and report, what is left.
 //!
 //! Closing a ring is no barrier: 20 ms after the close the kernel still wrote into the buffers of 32 reads (measured on
@@ -53,12 +54,11 @@ impl Runtime {
     /// The end of `run`: cancels the root scope, and waits until its tasks have ended or the grace period is over.
     pub(super) fn cancel_what_is_left(&mut self) {
         let core = &self.core;
-        if core.tasks.borrow().alive() == 0 {
+        if core.tasks.borrow().alive() == 0 || core.is_child() {
             return;
         }
         let _entered = Entered::new(core);
         core.cancel_root();
-        core.tasks.borrow_mut().wake_everyone();
         let deadline = core.now() + core.settings.grace;
         core.turn_until(deadline, || core.tasks.borrow().alive() == 0);
     }
@@ -74,17 +74,20 @@ impl Drop for Runtime {
 }
 
 impl Core {
-    /// Turns until `done` or the deadline.
+    /// Turns until `done` or the deadline, and once at least.
     fn turn_until(&self, deadline: Instant, done: impl Fn() -> bool) {
         let mut scratch = Scratch::default();
-        while !done() && self.now() < deadline {
-            let main_is_gone = &mut |_: &mut std::task::Context<'_>| false;
+        let main_is_gone = &mut |_: &mut std::task::Context<'_>| false;
+        while !done() && !self.driver.borrow().is_lost() {
             self.first_half(main_is_gone);
             // The last task may just have ended: then nothing is left that would end the wait before the deadline.
             if done() {
-                return;
+                break;
             }
             self.second_half(Some(deadline), &mut scratch);
+            if self.now() >= deadline {
+                break;
+            }
         }
     }
 
@@ -101,15 +104,14 @@ impl Core {
         let mut faults = Vec::new();
         self.enter_phase(Phase::Closing);
         self.drop_tasks();
-        let left = || deadline.saturating_duration_since(self.now());
-        let running = self.pool.shut_down(left(), &self.hook);
+        self.pool.close(&self.hook);
+        let wakers = self.driver.borrow_mut().cancel_all();
+        self.hook.guard("a waker", || drop(wakers));
+        self.turn_until(deadline, || self.driver.borrow().is_drained());
+        let left = deadline.saturating_duration_since(self.now());
+        let running = self.pool.wait(left);
         if running > 0 {
             faults.push(Fault::BlockingLeft { running });
-        }
-        let ring_is_there = !self.driver.borrow().is_lost();
-        if ring_is_there {
-            self.driver.borrow_mut().cancel_all();
-            self.turn_until(deadline, || self.driver.borrow().is_drained());
         }
         let kinds = self.driver.borrow_mut().leak();
         if !kinds.is_empty() {

@@ -209,8 +209,14 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let location = Location::caller();
-    let job = BlockingHandle::new(Box::new(run), dispose, location);
-    current::with(|core| core.pool.start(job.runnable(), &core.hook));
+    // Starting may drop the closure, which is a user's code: the runtime is held, not borrowed.
+    let core = current::required();
+    let job = BlockingHandle::new(
+        Box::new(run),
+        dispose,
+        core.hook.clone(),
+        Location::caller(),
+    );
+    core.pool.start(job.runnable(), &core.hook);
     job
 }

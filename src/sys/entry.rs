@@ -12,14 +12,14 @@ use std::os::fd::RawFd;
 /// It is resolved when the entry is submitted, so that what an operation names need not be a number of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AsFd {
+pub enum Fd {
     /// A descriptor of the process. `-1` where the opcode wants none, `libc::AT_FDCWD` where it wants a directory.
     Plain(RawFd),
 }
 
-impl From<RawFd> for AsFd {
-    fn from(fd: RawFd) -> AsFd {
-        AsFd::Plain(fd)
+impl From<RawFd> for Fd {
+    fn from(fd: RawFd) -> Fd {
+        Fd::Plain(fd)
     }
 }
 
@@ -99,7 +99,7 @@ impl fmt::Debug for Opcode {
 pub struct Entry {
     pub(super) opcode: Opcode,
     pub(super) in_worker: bool,
-    pub(super) fd: AsFd,
+    pub(super) fd: Fd,
     pub(super) len: u32,
     pub(super) op_flags: u32,
     pub(super) offset: u64,
@@ -112,7 +112,7 @@ impl Entry {
         Entry {
             opcode,
             in_worker: false,
-            fd: AsFd::Plain(-1),
+            fd: Fd::Plain(-1),
             len: 0,
             op_flags: 0,
             offset: 0,
@@ -121,7 +121,7 @@ impl Entry {
     }
 
     /// The descriptor that it works on.
-    pub fn fd(mut self, fd: impl Into<AsFd>) -> Entry {
+    pub fn fd(mut self, fd: impl Into<Fd>) -> Entry {
         self.fd = fd.into();
         self
     }
@@ -138,10 +138,16 @@ impl Entry {
         self
     }
 
-    /// The offset in the file in bytes, `u64::MAX` for the cursor; or the second address of opcodes that have one.
+    /// The offset in the file in bytes, `u64::MAX` for the cursor.
     pub const fn offset(mut self, offset: u64) -> Entry {
         self.offset = offset;
         self
+    }
+
+    /// The second address of opcodes that have one, where the others have the offset.
+    pub fn addr2<T>(self, addr: *const T) -> Entry {
+        let addr = addr.expose_provenance() as u64;
+        self.offset(addr)
     }
 
     /// The flags of the opcode itself: `rw_flags`, `open_flags`, `fsync_flags` and so on.
@@ -159,7 +165,7 @@ impl Entry {
 
     /// The number of its descriptor in the process, `-1` if it has none.
     pub(crate) const fn plain_fd(&self) -> RawFd {
-        let AsFd::Plain(fd) = self.fd;
+        let Fd::Plain(fd) = self.fd;
         fd
     }
 

@@ -4,7 +4,7 @@
 //! kernel refuses every other, and the registered descriptor is of this thread.
 
 use super::clock::{Instant, machine_now};
-use super::entry::{AsFd, Completion, Entry, Opcode};
+use super::entry::{Completion, Entry, Fd, Opcode};
 use super::error::explain;
 use super::mask::{FEAT_CQE_SKIP, Mask, SETUP_TASKRUN_FLAG};
 use super::setup::{self, Sizes};
@@ -225,7 +225,7 @@ impl KernelRing {
         if answer == Answer::OnFailure && self.skips_completions {
             flags |= SQE_CQE_SKIP_SUCCESS;
         }
-        let AsFd::Plain(fd) = entry.fd;
+        let Fd::Plain(fd) = entry.fd;
         let sqe = Sqe {
             opcode: entry.opcode.number(),
             flags,
@@ -281,7 +281,7 @@ impl Port for KernelRing {
             Err(libc::EINTR | libc::ETIME) => Ok(()),
             // No memory for a request, or too many completions unread. What was not taken is still queued. If that is
             // all there is to do, wait a moment for completions, or for memory, before it is tried again.
-            Err(libc::EAGAIN | libc::EBUSY) => {
+            Err(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {
                 if complete == 0 && wait == Wait::Submit {
                     return Ok(());
                 }
@@ -290,7 +290,10 @@ impl Port for KernelRing {
                     _ => Some(timeout.map_or(RETRY_PAUSE, |left| left.min(RETRY_PAUSE))),
                 };
                 match self.enter_once(0, complete, ENTER_GETEVENTS, pause) {
-                    Ok(_) | Err(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => Ok(()),
+                    Ok(_)
+                    | Err(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {
+                        Ok(())
+                    }
                     Err(errno) => Err(lost(errno)),
                 }
             }

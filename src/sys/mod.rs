@@ -26,7 +26,7 @@ mod setup;
 
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
-pub use entry::{AsFd, Completion, Entry, Opcode};
+pub use entry::{Completion, Entry, Fd, Opcode};
 pub(crate) use error::explain;
 pub(crate) use eventfd::EventFd;
 pub(crate) use fd::Descriptor;

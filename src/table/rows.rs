@@ -151,6 +151,12 @@ impl<T> Table<T> {
             .get_mut((index & ROW_MASK) as usize)
     }
 
+    /// Every row, by rising index.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let rows = self.chunks.iter_mut().flatten();
+        rows.filter_map(|row| row.value.as_mut())
+    }
+
     /// Every row with its key, by rising index.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0u32..)

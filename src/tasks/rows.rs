@@ -166,6 +166,12 @@ impl Tasks {
         }
     }
 
+    /// Who waits for the end of a task, taken out to be woken for another reason.
+    pub(crate) fn take_joiners(&mut self) -> Vec<Waker> {
+        let rows = self.rows.iter_mut();
+        rows.filter_map(|row| row.joiner.take()).collect()
+    }
+
     pub(crate) fn wake_everyone(&mut self) {
         let names: Vec<Name> = self.rows.iter().map(|(key, _)| self.name(key)).collect();
         for name in names {

@@ -35,7 +35,7 @@ use std::time::Duration;
 /// There is nothing to lose: a sleep can be awaited by `&mut`, dropped, and started again (`tests/time.rs`).
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
-    sleep_until(Instant::now() + duration)
+    Sleep::new(Instant::now() + duration, duration.is_zero())
 }
 
 /// Waits until this moment. One that is past is ready at once.
@@ -58,12 +58,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// There is nothing to lose (`tests/time.rs`).
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep {
-        deadline,
-        armed: None,
-        refusal: Refusal::None,
-        _local: PhantomData,
-    }
+    Sleep::new(deadline, Instant::now() >= deadline)
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -74,11 +69,19 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
     deadline: Instant,
-    /// The runtime's serial and the row of the timer, which this owns.
-    armed: Option<(u64, Key)>,
+    timer: Timer,
     refusal: Refusal,
     /// The timer belongs to the thread of its runtime.
     _local: PhantomData<*const ()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    /// The time was over when the deadline was set: no timer is needed.
+    Over,
+    Idle,
+    /// The runtime's serial and the row of the timer, which this owns.
+    Armed(u64, Key),
 }
 
 /// What a poll found while the tables were borrowed.
@@ -91,6 +94,16 @@ enum Found {
 }
 
 impl Sleep {
+    #[inline]
+    fn new(deadline: Instant, is_over: bool) -> Sleep {
+        Sleep {
+            deadline,
+            timer: if is_over { Timer::Over } else { Timer::Idle },
+            refusal: Refusal::None,
+            _local: PhantomData,
+        }
+    }
+
     /// When it will be over.
     #[must_use]
     pub fn deadline(&self) -> Instant {
@@ -107,11 +120,11 @@ impl Sleep {
     /// sleep is not told.
     pub fn reset(&mut self, deadline: Instant) {
         self.release();
-        self.deadline = deadline;
+        *self = sleep_until(deadline);
     }
 
     fn release(&mut self) {
-        if let Some((serial, key)) = self.armed.take()
+        if let Timer::Armed(serial, key) = std::mem::replace(&mut self.timer, Timer::Over)
             && let Some(core) = runtime::reach(serial)
         {
             let waker = core.release_timer(key);
@@ -128,8 +141,8 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut waker = Some(copy_waker(context.waker()));
-        let found = match self.armed {
-            Some((serial, key)) => runtime::with_own(serial, |core| {
+        let found = match self.timer {
+            Timer::Armed(serial, key) => runtime::with_own(serial, |core| {
                 if core.poll_timer(key, &mut waker) {
                     Found::Over
                 } else if core.is_canceled() {
@@ -138,23 +151,17 @@ impl Future for Sleep {
                     Found::Waiting
                 }
             }),
-            None => runtime::with(|core| {
-                if core.now() >= self.deadline {
-                    if !core.may_pass() {
-                        return Found::Spent;
-                    }
-                    core.charge();
-                    return Found::Over;
+            Timer::Over => runtime::with(|core| {
+                if !core.may_pass() {
+                    return Found::Spent;
                 }
-                if core.is_canceled() {
-                    return Found::Canceled;
-                }
-                match waker.take() {
-                    Some(waker) => {
-                        Found::Armed(core.serial(), core.arm_timer(self.deadline, waker))
-                    }
-                    None => unreachable!("it was made above"),
-                }
+                core.charge();
+                Found::Over
+            }),
+            Timer::Idle => runtime::with(|core| match waker.take() {
+                _ if core.is_canceled() => Found::Canceled,
+                Some(waker) => Found::Armed(core.serial(), core.arm_timer(self.deadline, waker)),
+                None => unreachable!("it was made above"),
             }),
         };
         drop(waker);
@@ -164,7 +171,7 @@ impl Future for Sleep {
                 Poll::Ready(Ok(()))
             }
             Found::Armed(serial, key) => {
-                self.armed = Some((serial, key));
+                self.timer = Timer::Armed(serial, key);
                 Poll::Pending
             }
             Found::Waiting => Poll::Pending,
@@ -186,9 +193,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     #[inline]
     fn drop(&mut self) {
-        if self.armed.is_some() {
-            self.release();
-        }
+        self.release();
     }
 }
 
@@ -196,7 +201,7 @@ impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sleep")
             .field("deadline", &self.deadline)
-            .field("armed", &self.armed.is_some())
+            .field("timer", &self.timer)
             .finish()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `budget [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them.
 
-use gimmal_benches::meter::{Counting, Times};
+use gimmal_benches::meter::{Counting, process, thread, wall};
 use gimmal_benches::pairs::{self, Clock, Effort, Quartiles, Samples, Work};
 use gimmal_benches::stand::Stand;
 use gimmal_benches::{ours, peer};
@@ -18,18 +18,6 @@ const CHUNK: Duration = Duration::from_millis(10);
 /// Rounds of the work that takes seconds: so many fewer.
 const SLEEPS_DIVISOR: usize = 5;
 const MANY_SLEEPS_DIVISOR: usize = 14;
-
-fn wall(times: &Times) -> Duration {
-    times.wall
-}
-
-fn thread(times: &Times) -> Duration {
-    times.thread
-}
-
-fn process(times: &Times) -> Duration {
-    times.process
-}
 
 /// One side of a line, with what gimmal's ratio to it is to be.
 struct Side {

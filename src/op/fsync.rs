@@ -8,19 +8,19 @@ const DATA_ONLY: u32 = 1;
 
 /// `fsync(2)` or `fdatasync(2)`.
 #[derive(Debug)]
-pub struct Sync {
+pub struct Fsync {
     fd: SharedFd,
     data_only: bool,
 }
 
-impl Sync {
-    pub(crate) fn new(fd: SharedFd, data_only: bool) -> Op<Sync> {
-        Op::new(Sync { fd, data_only })
+impl Fsync {
+    pub(crate) fn new(fd: SharedFd, data_only: bool) -> Op<Fsync> {
+        Op::new(Fsync { fd, data_only })
     }
 }
 
 // SAFETY: the entry has no address. The operation holds the descriptor (O5).
-unsafe impl Operation for Sync {
+unsafe impl Operation for Fsync {
     type Output = io::Result<()>;
     const NAME: &'static str = "fsync";
 
