@@ -90,6 +90,15 @@ impl Core {
         limit: Option<Instant>,
         scratch: &mut Scratch,
     ) -> bool {
+        if self.first_half(main) {
+            return true;
+        }
+        self.second_half(limit, scratch);
+        false
+    }
+
+    /// Step 1, after which the end of a runtime may find that there is nothing left to wait for.
+    pub(super) fn first_half(&self, main: PollMain<'_>) -> bool {
         assert!(
             !self.is_child(),
             "this gimmal runtime belongs to the process that forked this one: build a new one in the child, \
@@ -97,13 +106,14 @@ impl Core {
         );
         self.turns.set(self.turns.get() + 1);
         self.turn_time.set(0);
-        if self.poll_ready(main) {
-            return true;
-        }
+        self.poll_ready(main)
+    }
+
+    /// Steps 2 to 4.
+    pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
         self.fire_timers(scratch);
         self.take_mail(scratch);
         self.enter(limit, scratch);
-        false
     }
 
     /// Step 1. One catch for all polls costs less than one for each; after a panic the rest of them go on.

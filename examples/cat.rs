@@ -1,0 +1,92 @@
+//! Copies files to standard output, one after the other: a stream through two buffers, however long the file is.
+//!
+//! ```text
+//! cargo run --release --example cat -- FILE…
+//! ```
+//!
+//! `-`, or no file at all, is standard input. While one buffer is written, the next is read. A file that cannot be read
+//! is named on standard error, the others are printed, and the exit status is 1. When the reader of a pipe has gone
+//! (`cat big | head -1`) there is nothing left to do, and that is no failure.
+
+use gimmal::fs::File;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Bytes that one read asks for, of which there are two buffers.
+const CHUNK: usize = 128 << 10;
+
+/// Why a file was not copied to its end.
+enum Trouble {
+    /// This file is at fault: on to the next one.
+    Input(io::Error),
+    /// Nobody takes what is written: nothing more can be done.
+    Output(io::Error),
+}
+
+async fn copy(from: &File, to: &File, name: &OsString) -> Result<(), Trouble> {
+    let mut spare = Vec::with_capacity(CHUNK);
+    let mut next = from.read(Vec::with_capacity(CHUNK));
+    loop {
+        let full = match next.await {
+            Ok((0, _)) => return Ok(()),
+            Ok((_, full)) => full,
+            Err(error) => {
+                // The error of opening a file names it, that of reading from an open one cannot.
+                let what = format!("read {}: {error}", Path::new(name).display());
+                return Err(Trouble::Input(io::Error::new(error.kind(), what)));
+            }
+        };
+        // Started before the write, not awaited until after it: the kernel has both at once.
+        next = from.read(spare).submit();
+        spare = to
+            .write_all(full)
+            .await
+            .map_err(|error| Trouble::Output(error.into_error()))?;
+    }
+}
+
+async fn open(name: &OsString) -> io::Result<File> {
+    if name == "-" {
+        // A descriptor of its own: closing this file leaves standard input open, for a second `-`.
+        return Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?));
+    }
+    File::open(name).await
+}
+
+async fn cat(names: Vec<OsString>) -> io::Result<ExitCode> {
+    let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        let copied = match open(&name).await {
+            Ok(file) => copy(&file, &out, &name).await,
+            Err(error) => Err(Trouble::Input(error)),
+        };
+        match copied {
+            Ok(()) => {}
+            Err(Trouble::Input(error)) => {
+                eprintln!("cat: {error}");
+                code = ExitCode::FAILURE;
+            }
+            Err(Trouble::Output(error)) if error.kind() == ErrorKind::BrokenPipe => break,
+            Err(Trouble::Output(error)) => {
+                let what = format!("writing to standard output: {error}");
+                return Err(io::Error::new(error.kind(), what));
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn main() -> ExitCode {
+    let mut names: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if names.is_empty() {
+        names.push("-".into());
+    }
+    gimmal::run(cat(names)).unwrap_or_else(|error| {
+        eprintln!("cat: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,53 @@
+//! What the command line asks for.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Unless `--tasks` says otherwise.
+const TASKS: usize = 64;
+/// Each task has a file open, and the limits of most processes are far below this.
+const TASKS_MAX: usize = 65536;
+
+pub(crate) struct Request {
+    pub(crate) roots: Vec<PathBuf>,
+    pub(crate) tasks: usize,
+    pub(crate) compare: bool,
+}
+
+impl Request {
+    pub(crate) fn from_arguments(
+        mut arguments: impl Iterator<Item = OsString>,
+    ) -> Result<Request, String> {
+        let (mut roots, mut tasks, mut compare) = (Vec::new(), TASKS, false);
+        while let Some(argument) = arguments.next() {
+            match argument.to_str() {
+                Some("--compare") => compare = true,
+                Some("--tasks") => tasks = number(arguments.next())?,
+                Some(option) if option.starts_with("--") => {
+                    return Err(format!(
+                        "there is no option {option}: write ./{option} if it is a path"
+                    ));
+                }
+                _ => roots.push(argument.into()),
+            }
+        }
+        if roots.is_empty() {
+            return Err("usage: readall PATH… [--tasks N] [--compare]".into());
+        }
+        Ok(Request {
+            roots,
+            tasks,
+            compare,
+        })
+    }
+}
+
+fn number(argument: Option<OsString>) -> Result<usize, String> {
+    let Some(argument) = argument else {
+        return Err("--tasks needs a number behind it".into());
+    };
+    let number = argument.to_str().and_then(|text| text.parse().ok());
+    number
+        .filter(|number| (1..=TASKS_MAX).contains(number))
+        .ok_or_else(|| format!("--tasks takes a number from 1 to {TASKS_MAX}, not {argument:?}"))
+}

@@ -1,0 +1,99 @@
+//! What a pass over the files has come to: counted and shown while it works, and told at its end.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// On a terminal, progress is shown at every hundredth look.
+const LOOKS_PER_LINE: u64 = 100;
+
+/// Counters, added to by every thread that reads or walks.
+#[derive(Default)]
+pub(crate) struct Tally {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    faults: AtomicU64,
+    skipped: AtomicU64,
+    looks: AtomicU64,
+    in_flight_sum: AtomicU64,
+    in_flight_max: AtomicU64,
+    /// Whether faults are listed and progress is shown.
+    loud: bool,
+}
+
+impl Tally {
+    pub(crate) fn loud() -> Tally {
+        Tally {
+            loud: true,
+            ..Tally::default()
+        }
+    }
+
+    /// So many files were read, of so many bytes.
+    pub(crate) fn add(&self, files: u64, bytes: u64) {
+        self.files.fetch_add(files, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Something cannot be read. Why names what.
+    pub(crate) fn fault(&self, why: impl Display) {
+        self.faults.fetch_add(1, Relaxed);
+        self.show(format_args!("{why}\n"));
+    }
+
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults.load(Relaxed)
+    }
+
+    /// Something is no regular file.
+    pub(crate) fn skip(&self) {
+        self.skipped.fetch_add(1, Relaxed);
+    }
+
+    /// So many operations are in flight at this moment.
+    pub(crate) fn peak(&self, in_flight: u64) {
+        self.in_flight_max.fetch_max(in_flight, Relaxed);
+    }
+
+    /// The same, at one of the moments of which the mean is told: they lie a fixed time apart.
+    pub(crate) fn look(&self, in_flight: u64) {
+        self.peak(in_flight);
+        self.in_flight_sum.fetch_add(in_flight, Relaxed);
+        let looks = self.looks.fetch_add(1, Relaxed);
+        if looks % LOOKS_PER_LINE == LOOKS_PER_LINE - 1 && io::stderr().is_terminal() {
+            let (files, bytes) = (self.files.load(Relaxed), self.bytes.load(Relaxed));
+            let mb = bytes / 1_000_000;
+            self.show(format!("{files} files, {mb} MB, {in_flight} in flight"));
+        }
+    }
+
+    /// Writes to standard error, in place of the progress that stands there. If nobody reads it, nobody need be told.
+    fn show(&self, text: impl Display) {
+        let is_terminal = io::stderr().is_terminal();
+        if self.loud {
+            let clear = if is_terminal { "\r\x1b[K" } else { "" };
+            let _ = write!(io::stderr(), "{clear}{text}");
+        }
+    }
+
+    pub(crate) fn report(&self, name: &str, seconds: f64) -> io::Result<()> {
+        self.show("");
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        let (files, bytes) = (of(&self.files), of(&self.bytes));
+        let (rate, megabytes) = (files as f64 / seconds, bytes as f64 / 1e6 / seconds);
+        let mut text = format!(
+            "{name}: {files} files, {bytes} bytes, {seconds:.3} s: {rate:.0} files/s, {megabytes:.0} MB/s\n"
+        );
+        if self.loud {
+            text += &format!("in flight: {} at most", of(&self.in_flight_max));
+            let looks = of(&self.looks);
+            if looks > 0 {
+                let mean = of(&self.in_flight_sum) as f64 / looks as f64;
+                text += &format!(", {mean:.1} on average");
+            }
+            let (faults, skipped) = (of(&self.faults), of(&self.skipped));
+            text += &format!("; unreadable: {faults}; skipped, not regular files: {skipped}\n");
+        }
+        io::stdout().write_all(text.as_bytes())
+    }
+}

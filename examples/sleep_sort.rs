@@ -1,0 +1,55 @@
+//! Sorts numbers by sleeping: one task for each, which sleeps that many milliseconds and then prints its number.
+//!
+//! ```text
+//! cargo run --example sleep_sort -- 300 20 100 0
+//! ```
+//!
+//! It shows tasks, their handles, and time. Timers fire in the exact order of their deadlines, so numbers that lie close
+//! together come out sorted as well.
+
+use gimmal::time::{Instant, sleep_until};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What each task may take until it is asleep. The first deadline lies so far ahead, for a task that came too late to its
+/// own would not wait its turn.
+const LEAD_PER_TASK: Duration = Duration::from_micros(20);
+
+async fn sleep_sort(numbers: Vec<u64>) -> io::Result<()> {
+    let start = Instant::now() + LEAD_PER_TASK * u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+    let mut tasks = Vec::new();
+    for number in numbers {
+        tasks.push(gimmal::spawn(async move {
+            sleep_until(start + Duration::from_millis(number)).await?;
+            writeln!(io::stdout(), "{number}")
+        }));
+    }
+    for task in tasks {
+        // The first `?` is for the task, which may have panicked; the second for what it did.
+        task.await??;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let mut numbers = Vec::new();
+    for argument in std::env::args_os().skip(1) {
+        match argument.to_string_lossy().parse() {
+            Ok(number) => numbers.push(number),
+            Err(error) => {
+                eprintln!("sleep_sort: {argument:?} is not a number of milliseconds: {error}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match gimmal::run(sleep_sort(numbers)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the numbers has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sleep_sort: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

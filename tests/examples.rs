@@ -1,0 +1,444 @@
+//! The examples, run as a user runs them: what they print, what they complain of, and how they end.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Far less than the time that the end of a runtime gives to tasks that do not end.
+const PROMPT: Duration = Duration::from_secs(4);
+
+/// An example lies beside the tests, where `cargo test` has put it.
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is not there: `cargo test` builds the examples, `cargo test --test examples` alone does not; \
+         run `cargo build --examples` with the same flags first",
+        path.display()
+    );
+    Command::new(path)
+}
+
+fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Output {
+    let mut command = example(name);
+    command.args(arguments).stdin(Stdio::null());
+    let start = Instant::now();
+    let output = command.output().unwrap();
+    assert!(start.elapsed() < PROMPT, "{command:?} took too long to end");
+    output
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+fn out(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn err(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[track_caller]
+fn ends(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}", err(output));
+}
+
+/// Bytes that show where they belong, more than several buffers hold.
+fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at / 251 + at) as u8).collect()
+}
+
+fn fifo(path: &Path) {
+    let status = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn cat_prints_files_one_after_the_other() {
+    let directory = directory();
+    let (a, b) = (directory.path().join("a"), directory.path().join("b"));
+    let (first, second) = (content(1_000_000), content(5));
+    fs::write(&a, &first).unwrap();
+    fs::write(&b, &second).unwrap();
+    let output = run("cat", [&a, &b, &a]);
+    ends(&output, 0);
+    assert!(output.stdout == [&first[..], &second, &first].concat());
+}
+
+#[test]
+fn cat_reads_standard_input_by_its_name_and_by_default() {
+    let directory = directory();
+    let path = directory.path().join("input");
+    fs::write(&path, "from a file\n").unwrap();
+    for arguments in [&[][..], &["-"], &["-", "-"]] {
+        let output = example("cat")
+            .args(arguments)
+            .stdin(File::open(&path).unwrap())
+            .output()
+            .unwrap();
+        ends(&output, 0);
+        assert_eq!(out(&output), "from a file\n", "{arguments:?}");
+    }
+}
+
+#[test]
+fn cat_names_what_it_cannot_read_and_prints_the_rest() {
+    let directory = directory();
+    let good = directory.path().join("good");
+    let missing = directory.path().join("missing");
+    fs::write(&good, "good\n").unwrap();
+    let output = run("cat", [&good, &missing, directory.path(), &good]);
+    ends(&output, 1);
+    assert_eq!(out(&output), "good\ngood\n");
+    let complaints: Vec<&str> = err(&output).lines().collect();
+    assert_eq!(complaints.len(), 2, "{complaints:?}");
+    assert!(
+        complaints[0].contains("missing: No such file"),
+        "{complaints:?}"
+    );
+    assert!(complaints[1].contains("Is a directory"), "{complaints:?}");
+    assert!(complaints[1].contains(&*directory.path().to_string_lossy()));
+}
+
+#[test]
+fn cat_reads_proc_files_whose_size_nobody_knows() {
+    let output = run("cat", ["/proc/filesystems"]);
+    ends(&output, 0);
+    assert_eq!(output.stdout, fs::read("/proc/filesystems").unwrap());
+}
+
+#[test]
+fn cat_streams_a_fifo() {
+    let directory = directory();
+    let path = directory.path().join("fifo");
+    fifo(&path);
+    let mut cat = example("cat")
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut writer = File::options().write(true).open(&path).unwrap();
+    let mut reader = cat.stdout.take().unwrap();
+    // The second line is not written before the first one is through.
+    for line in [b"one\n", b"two\n"] {
+        writer.write_all(line).unwrap();
+        let mut got = [0; 4];
+        reader.read_exact(&mut got).unwrap();
+        assert_eq!(&got, line);
+    }
+    drop(writer);
+    assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 0);
+    assert!(cat.wait().unwrap().success());
+}
+
+#[test]
+fn cat_ends_quietly_when_its_reader_has_gone_while_a_read_is_in_flight() {
+    let mut cat = example("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(cat.stdout.take());
+    // This end stays open: the next read of `cat` waits for ever.
+    let mut input = cat.stdin.take().unwrap();
+    input.write_all(b"nobody reads this\n").unwrap();
+    let start = Instant::now();
+    let output = cat.wait_with_output().unwrap();
+    assert!(start.elapsed() < PROMPT);
+    drop(input);
+    ends(&output, 0);
+    assert_eq!(err(&output), "");
+}
+
+#[test]
+fn cat_says_when_it_cannot_write() {
+    let directory = directory();
+    let path = directory.path().join("file");
+    fs::write(&path, "text").unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = example("cat").arg(&path).stdout(full).output().unwrap();
+    ends(&output, 1);
+    assert!(err(&output).contains("No space left on device"));
+}
+
+#[test]
+fn cat_streams_much_in_little_memory() {
+    let directory = directory();
+    let path = directory.path().join("sparse");
+    let len = 256 << 20;
+    File::create(&path).unwrap().set_len(len).unwrap();
+    let mut cat = example("cat")
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = cat.stdout.take().unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let mut got = 0;
+    // The last bytes stay in the pipe until the memory was looked at.
+    let until = len - (1 << 20);
+    while got < until {
+        got += reader.read(&mut buffer).unwrap() as u64;
+    }
+    let peak = peak_kib(cat.id());
+    loop {
+        match reader.read(&mut buffer).unwrap() {
+            0 => break,
+            n => got += n as u64,
+        }
+    }
+    assert_eq!(got, len);
+    assert!(cat.wait().unwrap().success());
+    assert!(peak < limit_kib(32 << 10), "{peak} KiB");
+}
+
+/// The most memory that a process has held so far.
+fn peak_kib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let word = line.unwrap().split_whitespace().nth(1).unwrap();
+    word.parse().unwrap()
+}
+
+/// AddressSanitizer keeps a shadow of all memory, and what was freed for a while.
+fn limit_kib(limit: u64) -> u64 {
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    if flags.contains("sanitizer") {
+        limit * 16
+    } else {
+        limit
+    }
+}
+
+/// So many files in so many directories below it, and the number of their bytes.
+fn plant(root: &Path, directories: usize, files: usize) -> usize {
+    let mut bytes = 0;
+    for directory in 0..directories {
+        let path = root.join(format!("directory {directory}"));
+        fs::create_dir(&path).unwrap();
+        for file in 0..files {
+            let len = file * 997 % 200_000;
+            fs::write(path.join(file.to_string()), vec![b'x'; len]).unwrap();
+            bytes += len;
+        }
+    }
+    bytes
+}
+
+/// The number before these words in a report.
+#[track_caller]
+fn figure(line: &str, words: &str) -> usize {
+    let before = line.split(words).next().unwrap();
+    let digits = before.rsplit(' ').next().unwrap();
+    match digits.parse() {
+        Ok(number) => number,
+        Err(_) => panic!("no number before {words:?} in {line:?}"),
+    }
+}
+
+#[test]
+fn readall_reads_every_file_with_as_many_reads_in_flight_as_tasks() {
+    let directory = directory();
+    let bytes = plant(directory.path(), 8, 60);
+    for tasks in [1, 7, 64] {
+        let root = directory.path().as_os_str();
+        let output = run(
+            "readall",
+            [root, "--tasks".as_ref(), tasks.to_string().as_ref()],
+        );
+        ends(&output, 0);
+        assert_eq!(err(&output), "", "there is no terminal to show progress on");
+        assert_eq!(figure(out(&output), " files,"), 8 * 60);
+        assert_eq!(figure(out(&output), " bytes,"), bytes);
+        assert!(out(&output).contains(" files/s, ") && out(&output).contains(" MB/s"));
+        assert_eq!(figure(out(&output), " at most"), tasks, "{}", out(&output));
+        assert!(out(&output).contains("unreadable: 0"));
+    }
+}
+
+#[test]
+fn readall_compares_with_std_on_the_same_files() {
+    let directory = directory();
+    let bytes = plant(directory.path(), 3, 30);
+    let output = run(
+        "readall",
+        [directory.path().as_os_str(), "--compare".as_ref()],
+    );
+    ends(&output, 0);
+    let passes: Vec<&str> = out(&output)
+        .lines()
+        .filter(|line| line.contains(" files/s, "))
+        .collect();
+    let names: Vec<&str> = passes
+        .iter()
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    assert_eq!(
+        names,
+        ["gimmal, 64 tasks", "gimmal, 64 tasks", "std", "std"]
+    );
+    for pass in passes {
+        assert_eq!(
+            (figure(pass, " files,"), figure(pass, " bytes,")),
+            (90, bytes)
+        );
+    }
+}
+
+#[test]
+fn readall_lists_what_it_cannot_read_and_reads_the_rest() {
+    let directory = directory();
+    let root = directory.path();
+    plant(root, 1, 10);
+    let secret = root.join("secret file");
+    fs::write(&secret, "unread").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+    let locked = root.join("locked directory");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    let missing = root.join("missing path");
+    let output = run("readall", [root, &missing]);
+    // Nothing is unreadable to the superuser.
+    let may_all = fs::read_dir(&locked).is_ok();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
+
+    ends(&output, 1);
+    let mut unread = vec!["missing path: No such file"];
+    if !may_all {
+        unread.extend([
+            "secret file: Permission denied",
+            "locked directory: Permission denied",
+        ]);
+    }
+    for reason in &unread {
+        assert_eq!(err(&output).matches(reason).count(), 1, "{}", err(&output));
+    }
+    assert_eq!(err(&output).lines().count(), unread.len());
+    assert!(out(&output).contains(&format!("unreadable: {};", unread.len())));
+    assert_eq!(
+        figure(out(&output), " files,"),
+        if may_all { 11 } else { 10 }
+    );
+}
+
+#[test]
+fn readall_names_a_file_of_which_only_the_reading_fails() {
+    let output = run("readall", ["/proc/self/mem", "/proc/self/cmdline"]);
+    ends(&output, 1);
+    assert!(
+        err(&output).contains("/proc/self/mem: Input/output error"),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(figure(out(&output), " files,"), 1);
+}
+
+#[test]
+fn readall_skips_what_is_no_regular_file_and_follows_only_links_that_it_is_given() {
+    let directory = directory();
+    let root = directory.path().join("root");
+    fs::create_dir(&root).unwrap();
+    plant(&root, 1, 5);
+    fifo(&root.join("fifo"));
+    // The name of a socket may be of 107 bytes: it is made elsewhere.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let socket = elsewhere.path().join("socket");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    symlink(&socket, root.join("link to a socket")).unwrap();
+    symlink(".", root.join("link to itself")).unwrap();
+    symlink("nowhere", root.join("broken link")).unwrap();
+    let link = directory.path().join("link to the root");
+    symlink(&root, &link).unwrap();
+    for root in [&root, &link] {
+        let output = run("readall", [root, &socket]);
+        ends(&output, 0);
+        assert_eq!(figure(out(&output), " files,"), 5);
+        assert!(
+            out(&output).contains("skipped, not regular files: 5"),
+            "{}",
+            out(&output)
+        );
+    }
+    let file = root.join("directory 0/3");
+    let output = run("readall", [&file]);
+    ends(&output, 0);
+    assert_eq!(figure(out(&output), " bytes,"), 3 * 997);
+}
+
+#[test]
+fn readall_holds_no_file_as_a_whole() {
+    let directory = directory();
+    let path = directory.path().join("sparse");
+    let len = 256 << 20;
+    File::create(&path).unwrap().set_len(len).unwrap();
+    let mut command = example("readall");
+    command.arg(&path);
+    // It could not get the memory.
+    let status = limited(command, 64 << 10);
+    ends(&status, 0);
+    assert_eq!(figure(out(&status), " bytes,") as u64, len);
+}
+
+/// Runs it with so much memory for data, unless a sanitizer needs it all.
+fn limited(command: Command, kib: u64) -> Output {
+    let mut shell = Command::new("sh");
+    let is_sanitized = limit_kib(1) > 1;
+    let limit = if is_sanitized {
+        "unlimited".into()
+    } else {
+        kib.to_string()
+    };
+    shell.args(["-c", "ulimit -d \"$0\"; exec \"$@\"", &limit]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn readall_explains_what_it_does_not_understand() {
+    for (arguments, reason) in [
+        (&[][..], "usage: readall"),
+        (&[".", "--tasks"], "--tasks needs a number"),
+        (&[".", "--tasks", "0"], "not \"0\""),
+        (&[".", "--tasks", "many"], "not \"many\""),
+        (&[".", "--fast"], "no option --fast"),
+    ] {
+        let output = run("readall", arguments);
+        ends(&output, 2);
+        assert!(err(&output).contains(reason), "{}", err(&output));
+        assert_eq!(out(&output), "");
+    }
+}
+
+#[test]
+fn sleep_sort_sorts() {
+    let output = run("sleep_sort", ["30", "0", "12", "11", "10", "30", "1"]);
+    ends(&output, 0);
+    assert_eq!(out(&output), "0\n1\n10\n11\n12\n30\n30\n");
+    assert_eq!(out(&run("sleep_sort", [""; 0])), "");
+}
+
+#[test]
+fn sleep_sort_names_the_argument_that_is_no_number() {
+    for bad in ["x", "-5", "1.5", ""] {
+        let output = run("sleep_sort", ["1", bad]);
+        ends(&output, 2);
+        assert!(
+            err(&output).contains(&format!("{bad:?} is not a number")),
+            "{}",
+            err(&output)
+        );
+        assert_eq!(out(&output), "");
+    }
+}
