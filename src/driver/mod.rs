@@ -132,6 +132,8 @@ pub(crate) struct Driver<P> {
     missed: Vec<Key>,
     /// Operations to ask again, and when.
     again: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Descriptors that somebody waits to close (C13).
+    closing: Vec<i32>,
     wake_fd: i32,
     wake_armed: bool,
     /// The ring is lost: every later turn says so.
@@ -150,6 +152,7 @@ impl<P: Port> Driver<P> {
             backlog: VecDeque::new(),
             missed: Vec::new(),
             again: BinaryHeap::new(),
+            closing: Vec::new(),
             wake_fd,
             wake_armed: false,
             lost: None,
@@ -178,6 +181,9 @@ impl<P: Port> Driver<P> {
         });
         self.in_flight += 1;
         self.push(entry, key.to_u64(), Answer::Always);
+        if !self.closing.is_empty() && self.closing.contains(&entry.plain_fd()) {
+            self.ask_cancel(key);
+        }
         key
     }
 
@@ -266,12 +272,22 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// Asks the kernel to stop everything on this descriptor (C13).
-    pub(crate) fn cancel_on(&mut self, fd: i32) {
+    /// Asks the kernel to stop everything on this descriptor, and what is still started on it, until
+    /// [`end_closing`](Driver::end_closing) (C13).
+    pub(crate) fn begin_closing(&mut self, fd: i32) {
+        self.closing.push(fd);
+
         let on_it = self.rows.iter().filter(|(_, row)| row.fd == fd);
         let keys: Vec<Key> = on_it.map(|(key, _)| key).collect();
         for key in keys {
             self.ask_cancel(key);
+        }
+    }
+
+    /// The descriptor is free to be closed, or nobody waits for that any more.
+    pub(crate) fn end_closing(&mut self, fd: i32) {
+        if let Some(at) = self.closing.iter().position(|closing| *closing == fd) {
+            self.closing.swap_remove(at);
         }
     }
 

@@ -417,7 +417,7 @@ fn closing_is_never_asked_to_stop() {
     };
     let key = driver.submit(&Entry::new(Opcode::CLOSE).fd(9), close, None);
     driver.ask_cancel(key);
-    driver.cancel_on(9);
+    driver.begin_closing(9);
     driver.cancel_all();
     abandon(&mut driver, key, &fate);
     turn(&mut driver, Wait::No);
@@ -437,7 +437,7 @@ fn cancelling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
     };
     let (a, b, c) = (on(&mut driver, 5), on(&mut driver, 6), on(&mut driver, 5));
     turn(&mut driver, Wait::No);
-    driver.cancel_on(5);
+    driver.begin_closing(5);
     turn(&mut driver, Wait::No);
     let taken: Vec<u64> = ring.0.borrow().taken.keys().copied().collect();
     assert_eq!(taken, [b.to_u64()]);
@@ -452,6 +452,23 @@ fn cancelling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
             }
         );
     }
+}
+
+#[test]
+fn what_is_started_on_a_descriptor_that_is_being_closed_is_asked_to_stop() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    let on = |driver: &mut Driver<_>, fd| {
+        driver.submit(&Entry::new(Opcode::READ).fd(fd), request(), None)
+    };
+    driver.begin_closing(5);
+    let (stopped, other) = (on(&mut driver, 5), on(&mut driver, 6));
+    driver.end_closing(5);
+    let later = on(&mut driver, 5);
+    turn(&mut driver, Wait::No);
+    let taken: Vec<u64> = ring.0.borrow().taken.keys().copied().collect();
+    assert_eq!(taken, [other.to_u64(), later.to_u64()]);
+    assert!(!driver.is_in_flight(stopped));
 }
 
 #[test]
@@ -571,7 +588,8 @@ fn random_world(seed: u64) {
                     driver.ask_cancel(op.key);
                 }
                 if random.below(10) == 0 {
-                    driver.cancel_on(3);
+                    driver.begin_closing(3);
+                    driver.end_closing(3);
                 }
             }
             _ => {

@@ -457,7 +457,8 @@ impl File {
     }
 
     /// Closes the file, and says whether that went well. Operations that are still at work on it are asked to stop and
-    /// waited for.
+    /// waited for, and so are their futures: one that this task keeps and neither awaits nor drops holds the file open, and
+    /// this waits for it.
     ///
     /// # Errors
     ///
@@ -474,8 +475,9 @@ impl File {
                 Ok(descriptor) => return Close::new(descriptor).await,
                 Err(shared) => shared,
             };
-            runtime::with(|core| core.cancel_on(fd.as_raw_fd()));
+            let closing = Closing::begin(&fd);
             poll_fn(|context| fd.poll_last(context)).await;
+            drop(closing);
         }
     }
 
@@ -535,6 +537,32 @@ impl AsRawFd for File {
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.descriptor().borrowed()
+    }
+}
+
+/// While it is there, operations on a descriptor are asked to stop, those too that start meanwhile: a task that held a
+/// future of one may poll it for the first time after the others were asked.
+struct Closing {
+    serial: u64,
+    fd: RawFd,
+}
+
+impl Closing {
+    fn begin(fd: &SharedFd) -> Closing {
+        let fd = fd.as_raw_fd();
+        let serial = runtime::with(|core| {
+            core.begin_closing(fd);
+            core.serial()
+        });
+        Closing { serial, fd }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(core) = runtime::reach(self.serial) {
+            core.end_closing(self.fd);
+        }
     }
 }
 

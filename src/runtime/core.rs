@@ -185,11 +185,16 @@ impl Core {
         }
     }
 
-    /// Asks everything on a descriptor to stop.
-    pub(crate) fn cancel_on(&self, fd: i32) {
+    /// Asks everything on a descriptor to stop, and what is still started on it until
+    /// [`end_closing`](Core::end_closing).
+    pub(crate) fn begin_closing(&self, fd: i32) {
         if !self.is_child() {
-            self.driver.borrow_mut().cancel_on(fd);
+            self.driver.borrow_mut().begin_closing(fd);
         }
+    }
+
+    pub(crate) fn end_closing(&self, fd: i32) {
+        self.driver.borrow_mut().end_closing(fd);
     }
 
     /// The future of an operation is gone. What is to be disposed of is disposed of here, outside of the borrow.
