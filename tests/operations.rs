@@ -7,7 +7,7 @@ mod baseline;
 
 use baseline::{
     Baseline, CANARY, MOMENTS, Moment, Random, Watched, alone, directory, dropped_after,
-    dropped_everywhere, rings,
+    dropped_everywhere, next_turn, rings,
 };
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::op::{Op, Operation, nop};
@@ -251,7 +251,7 @@ async fn op_dropped_everywhere<O: Operation>(name: &str, parked: bool, make: imp
     for turns in 0..4 {
         let op = make().submit();
         for _ in 0..turns {
-            yield_now().await;
+            next_turn().await;
         }
         drop(op);
         let after = format!("{name}, submitted, dropped after {turns} turns");
@@ -412,9 +412,7 @@ fn close_dropped_while_it_waits_for_a_parked_read_closes_all_the_same() {
                     let (reader, writer) = pipe();
                     let read = reader.read(Watched::new(64, 1));
                     let reading = gimmal::spawn(async move { read.await.unwrap_err().into_buf() });
-                    while Handle::current().stats().operations == 0 {
-                        yield_now().await;
-                    }
+                    next_turn().await;
                     drop(dropped_after(reader.close(), polls, moment).await);
                     if polls == 0 {
                         // It was never asked to stop: its writer ends it.
@@ -736,7 +734,7 @@ fn a_runtime_dropped_amid_a_storm_frees_nothing_too_early() {
                     drop(gimmal::spawn(async move { fs::read(path).await.map(drop) }));
                 }
                 for _ in 0..turns {
-                    yield_now().await;
+                    next_turn().await;
                 }
                 (parked, writer)
             });

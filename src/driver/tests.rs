@@ -437,7 +437,7 @@ fn cancelling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
     };
     let (a, b, c) = (on(&mut driver, 5), on(&mut driver, 6), on(&mut driver, 5));
     turn(&mut driver, Wait::No);
-    driver.cancel_on(5);
+    assert!(driver.cancel_on(5));
     turn(&mut driver, Wait::No);
     let taken: Vec<u64> = ring.0.borrow().taken.keys().copied().collect();
     assert_eq!(taken, [b.to_u64()]);

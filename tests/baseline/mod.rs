@@ -142,6 +142,16 @@ impl Baseline {
     }
 }
 
+/// Returns in the next turn: what was queued has gone to the kernel by then. (A task that yields may be polled again in
+/// the same turn.)
+pub(crate) async fn next_turn() {
+    let handle = Handle::current();
+    let this = handle.stats().turns;
+    while handle.stats().turns == this {
+        yield_now().await;
+    }
+}
+
 /// When a future is dropped, once it has been polled so many times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
@@ -184,7 +194,7 @@ pub(crate) async fn dropped_after<F: Future>(
         && let Moment::Turns(turns) = moment
     {
         for _ in 0..turns {
-            yield_now().await;
+            next_turn().await;
         }
     }
     drop(future);

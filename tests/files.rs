@@ -1,0 +1,835 @@
+//! Files as users have them: every way of opening, files that change while they are read, files that are not files, and
+//! errors that say what and where.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
+mod baseline;
+
+use baseline::{Baseline, Random, Watched, alone, directory, next_turn, rings};
+use gimmal::buf::{BufError, IoBuf};
+use gimmal::fs::{self, File, OpenOptions};
+use gimmal::op::{Opcode, nop};
+use gimmal::runtime::Mask;
+use gimmal::{Handle, Runtime, is_canceled, yield_now};
+use std::cell::RefCell;
+use std::error::Error;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::pin::pin;
+use std::rc::Rc;
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n % 249 + 1) as u8).collect()
+}
+
+fn pipe() -> (File, io::PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    (File::from(OwnedFd::from(reader)), writer)
+}
+
+fn make_fifo(path: &Path) {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the path ends in a zero byte.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+/// The errno that an error leads to.
+fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(errno) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return Some(errno);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// What opening came to: the kind of the error, or what could be done with the file.
+type Opened = Result<(Result<usize, ErrorKind>, Result<Vec<u8>, ErrorKind>), ErrorKind>;
+
+fn try_out(opened: io::Result<std::fs::File>) -> Opened {
+    let mut file = opened.map_err(|error| error.kind())?;
+    let written = file.write(b"xyz").map_err(|error| error.kind());
+    let mut all = Vec::new();
+    let read = file.read_to_end(&mut all);
+    Ok((written, read.map(|_| all).map_err(|error| error.kind())))
+}
+
+#[test]
+fn every_combination_of_open_options_does_what_std_does() {
+    let _alone = alone();
+    let dir = directory();
+    let mut runtime = Runtime::new().unwrap();
+    for flags in 0..64 {
+        let [read, write, append, truncate, create, create_new] =
+            std::array::from_fn(|bit| flags >> bit & 1 == 1);
+        for there in [false, true] {
+            let what = format!(
+                "flags {flags:#08b}, {}",
+                if there { "there" } else { "new" }
+            );
+            let paths = ["ours", "oracle"].map(|name| dir.path().join(format!("{name}-{flags}")));
+            for path in &paths {
+                let _ = std::fs::remove_file(path);
+                if there {
+                    std::fs::write(path, "before").unwrap();
+                }
+            }
+            let mut ours = OpenOptions::new();
+            ours.read(read).write(write).append(append);
+            ours.truncate(truncate)
+                .create(create)
+                .create_new(create_new);
+            ours.mode(0o640);
+            let mut oracle = std::fs::OpenOptions::new();
+            oracle.read(read).write(write).append(append);
+            oracle
+                .truncate(truncate)
+                .create(create)
+                .create_new(create_new);
+            oracle.mode(0o640);
+            let ours = runtime.block_on(async {
+                let opened = ours.open(&paths[0]).await;
+                if let Err(error) = &opened {
+                    let name = paths[0].display().to_string();
+                    assert!(error.to_string().contains(&name), "{what}: {error}");
+                }
+                opened.map(|file| file.into_std().unwrap())
+            });
+            let oracle = oracle.open(&paths[1]);
+            assert_eq!(try_out(ours), try_out(oracle), "{what}");
+            let after = paths.each_ref().map(|path| std::fs::read(path).ok());
+            assert_eq!(after[0], after[1], "{what}");
+            let modes = paths
+                .each_ref()
+                .map(|path| std::fs::metadata(path).map(|it| it.mode()).ok());
+            assert_eq!(modes[0], modes[1], "{what}");
+        }
+    }
+}
+
+#[test]
+fn custom_flags_are_added_and_the_access_mode_among_them_is_not() {
+    let _alone = alone();
+    let dir = directory();
+    let path = dir.path().join("file");
+    let link = dir.path().join("link");
+    std::fs::write(&path, "text").unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let mut runtime = Runtime::new().unwrap();
+    let flags = [
+        libc::O_NOFOLLOW,
+        libc::O_DIRECTORY,
+        libc::O_NONBLOCK,
+        libc::O_RDWR,
+        libc::O_WRONLY,
+        libc::O_EXCL,
+        libc::O_SYNC,
+        libc::O_PATH,
+    ];
+    for flags in flags {
+        for path in [&path, &link, &dir.path().to_owned()] {
+            let ours = runtime.block_on(async {
+                let mut options = OpenOptions::new();
+                let opened = options.read(true).custom_flags(flags).open(path).await;
+                opened.map(|file| file.into_std().unwrap())
+            });
+            let mut options = std::fs::OpenOptions::new();
+            let oracle = options.read(true).custom_flags(flags).open(path);
+            assert_eq!(try_out(ours), try_out(oracle), "{flags:#o} {path:?}");
+        }
+    }
+    runtime.block_on(async {
+        let file = File::open(&path).await.unwrap();
+        // SAFETY: no address is passed.
+        let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFD) };
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    });
+}
+
+/// The sizes about which reading decides something.
+fn sizes() -> Vec<usize> {
+    let room = 16 << 10;
+    let mut sizes = vec![0, 1, 31, 32, 33, 511, 4095, 4096, 4097];
+    for about in [room, 2 * room, 4 << 20] {
+        sizes.extend([about - 1, about, about + 1]);
+    }
+    sizes.push((9 << 20) + 12_345);
+    sizes
+}
+
+#[test]
+fn whole_files_of_every_size_are_read_and_written_as_std_does() {
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let dir = directory();
+        let mut runtime = ring.build().unwrap();
+        runtime.block_on(async {
+            let baseline = Baseline::take();
+            for size in sizes() {
+                let path = dir.path().join(format!("{size}"));
+                let contents = pattern(size);
+                std::fs::write(&path, &contents).unwrap();
+                let read = fs::read(&path).await.unwrap();
+                assert!(read == contents, "read {size}");
+                let copy = dir.path().join("copy");
+                let back = fs::write(&copy, contents).await.unwrap();
+                assert!(std::fs::read(&copy).unwrap() == back, "written {size}");
+                // At the cursor, into buffers of several sizes.
+                for room in [0, 1, 100, size, size + 1] {
+                    let file = File::open(&path).await.unwrap();
+                    let (n, all) = file.read_to_end(Vec::with_capacity(room)).await.unwrap();
+                    assert_eq!(n, size);
+                    assert!(all == back);
+                    let (n, all) = file.read_to_end(all).await.unwrap();
+                    assert_eq!((n, all.len()), (0, size), "the cursor is at the end");
+                }
+            }
+            let text = dir.path().join("text");
+            std::fs::write(&text, "grüße").unwrap();
+            assert_eq!(fs::read_to_string(&text).await.unwrap(), "grüße");
+            std::fs::write(&text, b"ok\xff").unwrap();
+            let error = fs::read_to_string(&text).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData);
+            assert!(
+                error.to_string().contains(text.to_str().unwrap()),
+                "{error}"
+            );
+            baseline.returns("whole files").await;
+        });
+    }
+}
+
+#[test]
+fn files_of_proc_and_sys_are_read_to_the_byte() {
+    let _alone = alone();
+    let paths = [
+        "/proc/version",
+        "/proc/filesystems",
+        "/proc/cmdline",
+        "/proc/self/cmdline",
+        "/proc/self/environ",
+        "/proc/self/limits",
+        "/proc/sys/kernel/hostname",
+        "/proc/devices",
+        "/proc/iomem",
+        "/proc/kallsyms",
+        "/proc/config.gz",
+        "/sys/kernel/notes",
+        "/sys/devices/system/cpu/online",
+        "/dev/null",
+        "/proc/self/mem",
+        "/proc/self",
+        "/proc/self/fd/99999",
+        "/proc/1/root/nothing",
+    ];
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let mut runtime = ring.build().unwrap();
+        for path in paths {
+            let ours = runtime.block_on(fs::read(path));
+            match (ours, std::fs::read(path)) {
+                (Ok(ours), Ok(theirs)) => assert!(ours == theirs, "{path}"),
+                (Err(ours), Err(theirs)) => {
+                    assert_eq!(ours.kind(), theirs.kind(), "{path}");
+                    assert_eq!(errno(&ours), theirs.raw_os_error(), "{path}");
+                    assert!(ours.to_string().contains(path), "{ours}");
+                }
+                (ours, theirs) => panic!("{path}: {:?} is not {:?}", ours.err(), theirs.err()),
+            }
+        }
+    }
+}
+
+/// Runs a future, and `between` each time that it is pending, with the number of its polls.
+async fn with_changes<F: Future>(future: F, mut between: impl FnMut(usize)) -> F::Output {
+    let mut future = pin!(future);
+    let mut polls = 0;
+    poll_fn(|context| {
+        polls += 1;
+        let polled = future.as_mut().poll(context);
+        if polled.is_pending() {
+            between(polls);
+        }
+        polled
+    })
+    .await
+}
+
+/// The file grows or shrinks between any two steps of the read: what is read is a beginning of it, at least as much as
+/// was there all the time and at most as much as there ever was.
+#[test]
+fn files_that_grow_or_shrink_while_they_are_read_give_what_was_there() {
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let dir = directory();
+        let path = dir.path().join("file");
+        let all = pattern(300_000);
+        let mut runtime = ring.build().unwrap();
+        let lengths = [0, 5, 16_383, 16_384, 16_385, 40_000, 299_999];
+        runtime.block_on(async {
+            for before in lengths {
+                for after in lengths {
+                    for at in 1.. {
+                        std::fs::write(&path, &all[..before]).unwrap();
+                        let mut changed = false;
+                        let read = with_changes(fs::read(&path), |polls| {
+                            if polls != at {
+                                return;
+                            }
+                            changed = true;
+                            let mut options = std::fs::OpenOptions::new();
+                            let file = options.write(true).open(&path).unwrap();
+                            match after.checked_sub(before) {
+                                Some(_) => file.write_all_at(&all[before..after], before as u64),
+                                None => file.set_len(after as u64),
+                            }
+                            .unwrap();
+                        })
+                        .await
+                        .unwrap();
+                        let (least, most) = (before.min(after), before.max(after));
+                        let what = format!("{before} became {after} at poll {at}");
+                        assert!(
+                            (least..=most).contains(&read.len()),
+                            "{what}: {}",
+                            read.len()
+                        );
+                        assert!(read == all[..read.len()], "{what}");
+                        if !changed {
+                            assert_eq!(read.len(), before);
+                            break;
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A writer that appends all the time, and a reader: each read is a beginning of what is written.
+#[test]
+fn a_log_that_is_being_written_is_read_without_a_gap() {
+    let _alone = alone();
+    let dir = directory();
+    let path = dir.path().join("log");
+    let all = pattern(400_000);
+    std::fs::write(&path, "").unwrap();
+    let mut runtime = Runtime::new().unwrap();
+    let writer = {
+        let (path, all) = (path.clone(), all.clone());
+        std::thread::spawn(move || {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.append(true).open(path).unwrap();
+            for part in all.chunks(777) {
+                file.write_all(part).unwrap();
+            }
+        })
+    };
+    runtime.block_on(async {
+        let mut last = 0;
+        while last < all.len() {
+            let read = fs::read(&path).await.unwrap();
+            assert!(read.len() >= last);
+            assert!(read == all[..read.len()]);
+            last = read.len();
+        }
+    });
+    writer.join().unwrap();
+}
+
+#[test]
+fn fifos_and_pipes_are_read_to_their_last_byte() {
+    let _alone = alone();
+    let mut random = Random::new();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let dir = directory();
+        let path = dir.path().join("fifo");
+        make_fifo(&path);
+        let mut runtime = ring.build().unwrap();
+        for size in [0, 1, 16_384, 70_000, 1 << 20] {
+            let all = pattern(size);
+            let mut parts = Vec::new();
+            let mut rest = size;
+            while rest > 0 {
+                let part = rest.min(1 + random.below(30_000));
+                parts.push(part);
+                rest -= part;
+            }
+            let writer = {
+                let (path, all) = (path.clone(), all.clone());
+                std::thread::spawn(move || {
+                    let mut fifo = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+                    let mut rest = &all[..];
+                    for part in parts {
+                        let (head, tail) = rest.split_at(part);
+                        fifo.write_all(head).unwrap();
+                        rest = tail;
+                    }
+                })
+            };
+            let read = runtime.block_on(fs::read(&path)).unwrap();
+            writer.join().unwrap();
+            assert!(read == all, "{size} bytes through a fifo");
+        }
+    }
+}
+
+fn available_bytes() -> u64 {
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let line = memory.lines().find(|line| line.starts_with("MemAvailable"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn a_file_over_4_gib_is_read_at_every_place() {
+    let _alone = alone();
+    let dir = directory();
+    let path = dir.path().join("sparse");
+    let size = (4u64 << 30) + 4097;
+    let marks = [
+        0,
+        0x7fff_f000 - 1,
+        0x7fff_f000,
+        (4 << 30) - 1,
+        4 << 30,
+        size - 3,
+    ];
+    {
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(size).unwrap();
+        for mark in marks {
+            file.write_all_at(b"ab", mark).unwrap();
+        }
+    }
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let file = File::open(&path).await.unwrap();
+        for mark in marks {
+            let buf = file.read_exact_at(vec![0; 2], 2, mark).await.unwrap();
+            assert_eq!(buf[0], b'a', "at {mark}");
+        }
+        let (n, buf) = file.read_at(vec![0; 100], size - 3).await.unwrap();
+        assert_eq!((n, &buf[..]), (3, &b"ab\0"[..]));
+        assert_eq!(file.read_at(buf, size).await.unwrap().0, 0);
+        assert_eq!(file.read_at(vec![0; 9], 1 << 62).await.unwrap().0, 0);
+        // Written there too.
+        let mut options = OpenOptions::new();
+        let writer = options.write(true).open(&path).await.unwrap();
+        writer.write_all_at("cd", (4 << 30) + 10).await.unwrap();
+        let buf = file
+            .read_exact_at(vec![0; 2], 2, (4 << 30) + 10)
+            .await
+            .unwrap();
+        assert_eq!(buf, b"cd");
+        // The cursor goes as far.
+        let mut same = file.try_clone().unwrap().into_std().unwrap();
+        io::Seek::seek(&mut same, io::SeekFrom::Start(size - 5)).unwrap();
+        let (n, rest) = file.read_to_end(Vec::new()).await.unwrap();
+        assert_eq!((n, &rest[..]), (5, &b"\0\0ab\0"[..]));
+    });
+    if cfg!(debug_assertions) && std::env::var_os("GIMMAL_LARGE").is_none()
+        || available_bytes() < 12 << 30
+    {
+        eprintln!(
+            "not read as a whole: it wants a release build or GIMMAL_LARGE, and 12 GiB of free memory"
+        );
+        return;
+    }
+    let all = runtime.block_on(fs::read(&path)).unwrap();
+    assert_eq!(all.len() as u64, size);
+    for mark in marks {
+        assert_eq!(all[mark as usize], b'a', "at {mark}");
+    }
+    let zeros = vec![0u8; 1 << 20];
+    let other = all
+        .chunks(1 << 20)
+        .filter(|part| **part != zeros[..part.len()])
+        .count();
+    assert!(other <= marks.len() + 2, "{other} chunks are not empty");
+}
+
+#[test]
+fn errors_name_the_path_keep_their_kind_and_lead_to_the_errno() {
+    let _alone = alone();
+    let dir = directory();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("file"), "text").unwrap();
+    std::os::unix::fs::symlink(path("loop"), path("loop")).unwrap();
+    let long = path(&"n".repeat(300));
+    let cases = [
+        (path("missing"), libc::ENOENT),
+        (path("file").join("below"), libc::ENOTDIR),
+        (path("loop"), libc::ELOOP),
+        (long, libc::ENAMETOOLONG),
+        (dir.path().to_owned(), libc::EISDIR),
+    ];
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        for (path, expected) in cases {
+            let name = path.display().to_string();
+            let kind = io::Error::from_raw_os_error(expected).kind();
+            let check = |error: &io::Error| {
+                assert_eq!(error.kind(), kind, "{error}");
+                assert_eq!(errno(error), Some(expected), "{error}");
+                assert!(error.to_string().contains(&name), "{error}");
+            };
+            check(&fs::read(&path).await.unwrap_err());
+            check(&fs::read_to_string(&path).await.unwrap_err());
+            if expected != libc::EISDIR {
+                check(&File::open(&path).await.unwrap_err());
+            }
+            if expected != libc::ENOENT {
+                check(&File::create(&path).await.unwrap_err());
+                let error = fs::write(&path, vec![1, 2, 3]).await.unwrap_err();
+                assert_eq!(errno(&error), Some(expected), "{error}");
+                assert_eq!(error.buf(), &[1, 2, 3]);
+                check(&error.into());
+            }
+        }
+        let error = fs::write("/dev/full", vec![7; 10]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(error.to_string().contains("/dev/full"), "{error}");
+        assert_eq!(errno(&error), Some(libc::ENOSPC));
+        assert_eq!(error.into_buf(), [7; 10]);
+        for path in ["with\0zero", "\0"] {
+            let error = File::open(path).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            let error = fs::write(path, "x").await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.into_buf()),
+                (ErrorKind::InvalidInput, "x")
+            );
+        }
+        let error = File::open("").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    });
+}
+
+/// A buffer that is like no other, to be known again.
+fn known() -> Vec<u8> {
+    let mut buf = Vec::with_capacity(64);
+    buf.extend_from_slice(b"as it was");
+    buf
+}
+
+#[track_caller]
+fn is_known<B: IoBuf>(error: BufError<B>, kind: ErrorKind) {
+    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.done(), 0);
+    assert_eq!(error.into_buf().io_bytes(), b"as it was");
+}
+
+#[test]
+fn every_error_brings_the_buffer_back_as_it_was() {
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let dir = directory();
+        let path = dir.path().join("file");
+        let mut runtime = ring.build().unwrap();
+        runtime.block_on(async {
+            let baseline = Baseline::take();
+            let write_only = File::create(&path).await.unwrap();
+            write_only.write_all_at("0123456789", 0).await.unwrap();
+            let read_only = File::open(&path).await.unwrap();
+            let folder = File::open(dir.path()).await.unwrap();
+            let bad = io::Error::from_raw_os_error(libc::EBADF).kind();
+            let is_folder = ErrorKind::IsADirectory;
+            for at in [0, 100, i64::MAX as u64] {
+                is_known(write_only.read_at(known(), at).await.unwrap_err(), bad);
+                is_known(read_only.write_at(known(), at).await.unwrap_err(), bad);
+            }
+            is_known(write_only.read(known()).await.unwrap_err(), bad);
+            is_known(folder.read(known()).await.unwrap_err(), is_folder);
+            is_known(read_only.write(known()).await.unwrap_err(), bad);
+            is_known(write_only.read_exact(known(), 3).await.unwrap_err(), bad);
+            is_known(read_only.write_all(known()).await.unwrap_err(), bad);
+            is_known(write_only.read_to_end(known()).await.unwrap_err(), bad);
+            is_known(folder.read_to_end(known()).await.unwrap_err(), is_folder);
+            let invalid = ErrorKind::InvalidInput;
+            let room = known().capacity() + 1;
+            is_known(
+                read_only.read_exact_at(known(), room, 0).await.unwrap_err(),
+                invalid,
+            );
+
+            let error = write_only
+                .read_vectored((known(), known()))
+                .await
+                .unwrap_err();
+            assert_eq!(error.into_buf(), (known(), known()));
+            let error = read_only
+                .write_vectored_at([known(), known()], 3)
+                .await
+                .unwrap_err();
+            assert_eq!(error.into_buf(), [known(), known()]);
+            let many: Vec<Vec<u8>> = (0..1025).map(|_| known()).collect();
+            let error = read_only.read_vectored_at(many, 0).await.unwrap_err();
+            assert_eq!((error.kind(), error.buf().len()), (invalid, 1025));
+            let error = write_only
+                .write_vectored(error.into_buf())
+                .await
+                .unwrap_err();
+            assert_eq!((error.kind(), error.buf().len()), (invalid, 1025));
+            assert!(error.into_buf().iter().all(|buf| *buf == known()));
+
+            // A read into nothing is not the end of the file.
+            let error = read_only.read(Vec::new()).await.unwrap_err();
+            assert_eq!(error.kind(), invalid);
+            let error = read_only.read_vectored((vec![], vec![])).await.unwrap_err();
+            assert_eq!(error.kind(), invalid);
+            assert_eq!(read_only.read_exact(Vec::new(), 0).await.unwrap(), b"");
+
+            // The file ends early: what there was is at the start.
+            let error = read_only.read_exact_at(known(), 30, 4).await.unwrap_err();
+            assert_eq!((error.kind(), error.done()), (ErrorKind::UnexpectedEof, 6));
+            assert_eq!(&error.into_buf()[..6], b"456789");
+
+            // A pipe whose reader goes away in the middle of a long write.
+            let (mut reader, writer) = io::pipe().unwrap();
+            let writer = File::from(OwnedFd::from(writer));
+            let taker = std::thread::spawn(move || {
+                let mut some = vec![0; 150_000];
+                reader.read_exact(&mut some).unwrap();
+                some
+            });
+            let contents = pattern(1 << 20);
+            let error = writer.write_all(contents.clone()).await.unwrap_err();
+            let taken = taker.join().unwrap();
+            assert!(taken == contents[..150_000]);
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            assert!(error.done() == 0 || error.done() >= 150_000, "{error}");
+            assert!(*error.buf() == contents);
+            drop((write_only, read_only, folder, writer));
+            baseline.returns("errors").await;
+        });
+    }
+}
+
+#[test]
+fn an_opcode_that_the_kernel_lacks_is_said_and_the_buffer_comes_back() {
+    let _alone = alone();
+    let hidden = [Opcode::READ, Opcode::WRITE, Opcode::FSYNC, Opcode::CLOSE];
+    let mask = hidden.into_iter().fold(Mask::none(), Mask::without_opcode);
+    let mut runtime = Runtime::builder().mask(mask).build().unwrap();
+    runtime.block_on(async {
+        let baseline = Baseline::take();
+        let file = File::open("Cargo.toml").await.unwrap();
+        is_known(
+            file.read(known()).await.unwrap_err(),
+            ErrorKind::Unsupported,
+        );
+        is_known(
+            file.read(known()).submit().await.unwrap_err(),
+            ErrorKind::Unsupported,
+        );
+        is_known(
+            file.write(known()).await.unwrap_err(),
+            ErrorKind::Unsupported,
+        );
+        let error = file.sync_all().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("FSYNC"), "{error}");
+        file.close().await.unwrap();
+        baseline.returns("operations that are not there").await;
+    });
+}
+
+/// What is cancelled when the program ends did not happen, and its buffer is as it was.
+#[test]
+fn a_parked_read_that_is_cancelled_gives_the_buffer_back_as_it_was() {
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let found = Rc::new(RefCell::new(Vec::new()));
+        let (reader, mut writer) = pipe();
+        let reader = Rc::new(reader);
+        let ended: io::Result<()> = ring.run(async {
+            for n in 0..5 {
+                let (reader, found) = (reader.clone(), found.clone());
+                drop(gimmal::spawn(async move {
+                    let error = match n {
+                        0 => reader.read(known()).await.unwrap_err(),
+                        1 => reader.read_exact(known(), 5).await.unwrap_err(),
+                        2 => reader.read_to_end(known()).await.unwrap_err(),
+                        3 => {
+                            let read = reader.read_vectored([known()]);
+                            read.await.unwrap_err().map_buf(|[buf]| buf)
+                        }
+                        _ => {
+                            let (exact, at) = (known(), 0);
+                            reader.read_exact_at(exact, 5, at).await.unwrap_err()
+                        }
+                    };
+                    found.borrow_mut().push(error);
+                    // From then on everything that is awaited says so, whatever it is.
+                    let late = reader.read(known()).await.unwrap_err();
+                    assert_eq!(late.buf(), b"as it was");
+                    assert!(is_canceled(&late));
+                    assert!(is_canceled(&nop().await.unwrap_err()));
+                    let opened = fs::read("Cargo.toml").await.unwrap_err();
+                    assert!(is_canceled(&opened), "{opened}");
+                    assert_ne!(opened.kind(), ErrorKind::Interrupted);
+                    found.borrow_mut().push(late);
+                }));
+            }
+            next_turn().await;
+            next_turn().await;
+            Ok(())
+        });
+        ended.unwrap();
+        let found = found.take();
+        assert_eq!(found.len(), 10);
+        for error in found {
+            assert!(is_canceled(&error), "{error}");
+            assert_eq!(error.done(), 0);
+            let buf = error.into_buf();
+            assert_eq!(
+                (&buf[..], buf.capacity()),
+                (&b"as it was"[..], known().capacity())
+            );
+        }
+        // Nothing was taken out of the pipe.
+        writer.write_all(b"all of it").unwrap();
+        drop(writer);
+        let reader = Rc::into_inner(reader).unwrap();
+        let mut rest = Vec::new();
+        reader.into_std().unwrap().read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"all of it");
+    }
+}
+
+#[test]
+fn close_stops_what_is_parked_on_the_file_and_then_closes_it() {
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let dir = directory();
+        let fifo = dir.path().join("fifo");
+        make_fifo(&fifo);
+        let mut runtime = ring.build().unwrap();
+        runtime.block_on(async {
+            let baseline = Baseline::take();
+            for round in 0..50 {
+                let (file, writer) = match round % 2 {
+                    0 => {
+                        let (file, writer) = pipe();
+                        (file, OwnedFd::from(writer))
+                    }
+                    _ => {
+                        let mut options = OpenOptions::new();
+                        options.read(true).write(true);
+                        let file = options.open(&fifo).await.unwrap();
+                        let same = file.try_clone().unwrap().into_std().unwrap();
+                        (file, OwnedFd::from(same))
+                    }
+                };
+                let number = file.as_raw_fd();
+                let file = Rc::new(file);
+                let reads: Vec<_> = (0..3)
+                    .map(|_| {
+                        // The future itself holds the descriptor, and not the file.
+                        let read = file.read(Watched::new(64, 1));
+                        gimmal::spawn(read)
+                    })
+                    .collect();
+                // An orphan too.
+                drop(file.read(Watched::new(64, 1)).submit());
+                if round % 3 > 0 {
+                    next_turn().await;
+                    next_turn().await;
+                }
+                let file = Rc::into_inner(file).unwrap();
+                file.close().await.unwrap();
+                // SAFETY: no address is passed.
+                let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+                assert_eq!(flags, -1, "the number is free");
+                for read in reads {
+                    let error = read.await.unwrap().unwrap_err();
+                    assert!(is_canceled(&error), "{error}");
+                    drop(error);
+                }
+                drop(writer);
+                baseline.returns("a close").await;
+            }
+            assert_eq!(Handle::current().stats().orphans, 0);
+        });
+        Watched::check_and_forget(&name);
+    }
+}
+
+#[test]
+fn a_file_is_not_handed_out_while_an_operation_or_an_orphan_holds_it() {
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let mut runtime = ring.build().unwrap();
+        runtime.block_on(async {
+            let (file, mut writer) = pipe();
+            let read = file.read(Watched::new(64, 1)).submit();
+            let error = file.into_std().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+            let file = error.into_buf();
+            drop(read);
+            // An orphan now, of which the kernel has not heard.
+            let error = file.into_std().unwrap_err();
+            let mut file = error.into_buf();
+            let file = loop {
+                match file.into_std() {
+                    Ok(file) => break file,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+                        assert!(Handle::current().stats().orphans > 0);
+                        file = error.into_buf();
+                        yield_now().await;
+                    }
+                }
+            };
+            writer.write_all(b"it is ours").unwrap();
+            let mut buf = [0; 64];
+            assert_eq!((&file).read(&mut buf).unwrap(), 10);
+            // There and back.
+            let file = File::from_std(file);
+            writer.write_all(b"again").unwrap();
+            assert_eq!(file.read(vec![0; 9]).await.unwrap().1, b"again");
+        });
+        Watched::check_and_forget(&name);
+    }
+}
+
+/// Two tasks wait for each other's file to be free.
+#[test]
+fn two_closes_at_once_do_not_wait_for_each_other() {
+    let _alone = alone();
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let baseline = Baseline::take();
+        for _ in 0..100 {
+            let (a, a_writer) = pipe();
+            let (b, b_writer) = pipe();
+            let reads = [a.read(vec![0; 8]), b.read(vec![0; 8])].map(gimmal::spawn);
+            let closes = [a, b].map(|file| gimmal::spawn(file.close()));
+            for close in closes {
+                close.await.unwrap().unwrap();
+            }
+            for read in reads {
+                read.await.unwrap().unwrap_err();
+            }
+            drop((a_writer, b_writer));
+        }
+        baseline.returns("two closes").await;
+    });
+}
