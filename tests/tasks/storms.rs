@@ -183,7 +183,7 @@ fn in_closures_that_are_withdrawn() {
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let closures: Vec<_> = (0..64).map(|_| task::spawn_blocking(|| ())).collect();
         drop(closures);
-        let blocked = task::spawn_blocking(move || drop(blocked.recv()));
+        let blocked = task::spawn_blocking(move || blocked.recv().is_err());
         let withdrawn = task::spawn_blocking(move || drop(storm));
         withdrawn.abort();
         drop((withdrawn, release, blocked));
