@@ -645,3 +645,16 @@ fn a_runtime_that_was_never_run_drops_what_was_spawned() {
         assert_eq!(journal.take(), ["future"]);
     });
 }
+
+/// The poll for wakes is armed by the first turn, and the shutdown must not be that turn.
+#[test]
+fn a_runtime_dropped_before_its_first_turn_with_an_operation_in_flight_ends() {
+    everywhere(|builder| {
+        let mut runtime = builder.shutdown_timeout(AMPLE).build().unwrap();
+        let nop = runtime.block_on(async { gimmal::op::nop().submit() });
+        let start = Instant::now();
+        drop(runtime);
+        assert!(start.elapsed() < AMPLE);
+        drop(nop);
+    });
+}
