@@ -59,6 +59,7 @@ impl Core {
         let mut started = None;
         while let Some(turn) = self.next_task() {
             polls += 1;
+            self.polls.set(self.polls.get() + 1);
             if self.poll_task(turn, main) {
                 return true;
             }
@@ -73,7 +74,6 @@ impl Core {
                 }
             }
         }
-        self.polls.set(self.polls.get() + u64::from(polls));
         false
     }
 
