@@ -5,7 +5,7 @@
 
 use super::core::{Core, Refusal};
 use super::current;
-use super::fault::{Fault, Hook, catch, drop_payload, message_of};
+use super::fault::{Fault, Hook, catch, message_of};
 use super::join::JoinError;
 use crate::tasks::copy_waker;
 use std::any::Any;
@@ -123,7 +123,7 @@ impl<T> Job<T> {
                     task: format!("started by spawn_blocking at {}", self.location),
                     message: message_of(&*payload),
                 });
-                drop_payload(payload);
+                hook.drop_payload(payload);
             }
         }
     }
