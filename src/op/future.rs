@@ -11,7 +11,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit).
 ///
@@ -94,7 +94,7 @@ impl<O: Operation> Op<O> {
     pub fn submit(mut self) -> Op<O> {
         if let (State::Idle, Some(operation)) = (&self.state, &mut self.operation) {
             let entry = operation.entry();
-            let start = runtime::with(|core| start::<O>(core, &entry, None));
+            let start = runtime::with(|core| start::<O>(core, &entry, &mut None));
             match start {
                 Start::Submitted { serial, key } => self.fly(serial, key),
                 Start::Refused(error) => self.state = State::Rejected(error),
@@ -127,11 +127,7 @@ impl<O: Operation> Op<O> {
 }
 
 #[inline]
-fn start<O: Operation>(
-    core: &Core,
-    entry: &super::Entry,
-    waker: Option<std::task::Waker>,
-) -> Start {
+fn start<O: Operation>(core: &Core, entry: &super::Entry, waker: &mut Option<Waker>) -> Start {
     if core.is_canceled() && !O::ALWAYS {
         return Start::Canceled;
     }
@@ -139,7 +135,7 @@ fn start<O: Operation>(
         Some(error) => Start::Refused(error),
         None => Start::Submitted {
             serial: core.serial(),
-            key: core.submit(entry, O::NAME, !O::ALWAYS, waker),
+            key: core.submit(entry, O::NAME, !O::ALWAYS, waker.take()),
         },
     }
 }
@@ -164,7 +160,7 @@ impl<O: Operation> Future for Op<O> {
                         }
                         core.poll_operation(key, &mut waker)
                     });
-                    drop(waker);
+                    runtime::drop_waker(waker);
                     match polled {
                         Polled::Pending => return Poll::Pending,
                         // The first of several is the result; the rest only say when the kernel is done.
@@ -187,8 +183,10 @@ impl<O: Operation> Future for Op<O> {
                     unreachable!("an idle operation is there")
                 };
                 let entry = operation.entry();
-                let waker = copy_waker(context.waker());
-                match runtime::with(|core| start::<O>(core, &entry, Some(waker))) {
+                let mut waker = Some(copy_waker(context.waker()));
+                let start = runtime::with(|core| start::<O>(core, &entry, &mut waker));
+                runtime::drop_waker(waker);
+                match start {
                     Start::Submitted { serial, key } => {
                         this.fly(serial, key);
                         Poll::Pending

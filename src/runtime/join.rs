@@ -1,7 +1,7 @@
 //! The handle of a task, and the ways in which a task ends without an output.
 
 use super::core::{Refusal, refuse};
-use super::current;
+use super::current::{self, drop_waker};
 use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::{End, copy_waker};
@@ -121,22 +121,23 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
             State::Taken => panic!("a JoinHandle was polled after it had given the task's output"),
         };
-        let waker = copy_waker(context.waker());
-        let (found, replaced) = current::with_own(self.serial, |core| {
+        // It stays out here: dropping a foreign one is a user's code (R1).
+        let mut waker = Some(copy_waker(context.waker()));
+        let found = current::with_own(self.serial, |core| {
             let mut tasks = core.tasks.borrow_mut();
             if tasks.is_finished(key) {
                 if !core.charge() {
-                    return (Found::Spent, Some(waker));
+                    return Found::Spent;
                 }
             } else if core.is_canceled() {
-                return (Found::Canceled, Some(waker));
+                return Found::Canceled;
             }
-            match tasks.join(key, waker) {
-                (Poll::Ready(end), waker) => (Found::Ended(end), waker),
-                (Poll::Pending, waker) => (Found::Waiting, waker),
+            match tasks.join(key, &mut waker) {
+                Poll::Ready(end) => Found::Ended(end),
+                Poll::Pending => Found::Waiting,
             }
         });
-        drop(replaced);
+        drop_waker(waker);
         match found {
             Found::Ended(end) => {
                 self.state = State::Taken;
@@ -177,7 +178,9 @@ impl<T> Drop for JoinHandle<T> {
             // While a runtime ends it takes the ends of its tasks itself.
             && core.is_open()
         {
-            let finished = core.tasks.borrow_mut().release(key);
+            let mut finished = core.tasks.borrow_mut().release(key);
+            // Whoever waited has let go: there is nobody to wake.
+            drop_waker(finished.joiner.take());
             core.settle(finished);
         }
     }

@@ -28,4 +28,4 @@ pub use self::stats::{OperationInfo, Stats, TaskInfo};
 pub use crate::sys::Mask;
 
 pub(crate) use self::core::{Core, Refusal, refuse};
-pub(crate) use self::current::{reach, try_with, with, with_own};
+pub(crate) use self::current::{drop_waker, reach, try_with, with, with_own};

@@ -201,20 +201,20 @@ impl Tasks {
         }
     }
 
-    /// The holder of the row asks for its end. Ready takes the row (K2). The waker that it replaces is given back, for a
-    /// foreign one's drop is a user's code; so is a foreign one's clone, which `waker` brings along.
+    /// The holder of the row asks for its end. Ready takes the row (K2). Else `waker` is kept, and what it replaces is put
+    /// in its place: a foreign one's drop is a user's code, as is its clone.
     #[inline]
-    pub(crate) fn join(&mut self, key: Key, waker: Waker) -> (Poll<End>, Option<Waker>) {
+    pub(crate) fn join(&mut self, key: Key, waker: &mut Option<Waker>) -> Poll<End> {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("a join handle owns its row until it has taken it")
         };
         debug_assert!(row.held);
         if !matches!(row.state, State::Ended(_)) {
-            let before = row.joiner.replace(waker);
-            return (Poll::Pending, before);
+            std::mem::swap(&mut row.joiner, waker);
+            return Poll::Pending;
         }
         match self.rows.remove(key).map(|row| row.state) {
-            Some(State::Ended(end)) => (Poll::Ready(end), Some(waker)),
+            Some(State::Ended(end)) => Poll::Ready(end),
             _ => unreachable!("the row was looked at above"),
         }
     }

@@ -114,8 +114,7 @@ impl Sleep {
         if let Some((serial, key)) = self.armed.take()
             && let Some(core) = runtime::reach(serial)
         {
-            let waker = core.release_timer(key);
-            drop(waker);
+            runtime::drop_waker(core.release_timer(key));
         }
     }
 }
@@ -157,7 +156,7 @@ impl Future for Sleep {
                 }
             }),
         };
-        drop(waker);
+        runtime::drop_waker(waker);
         match found {
             Found::Over => {
                 self.release();
