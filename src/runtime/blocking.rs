@@ -4,7 +4,7 @@
 //! waited for, unless it was declared abandonable (C10).
 
 use super::core::{Core, Refusal};
-use super::current;
+use super::current::{self, drop_waker};
 use super::fault::{Fault, Hook, catch, message_of};
 use super::join::JoinError;
 use crate::tasks::copy_waker;
@@ -26,7 +26,7 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// A closure in the queue of the pool.
 trait Run: Send + Sync {
-    fn run(&self, hook: &Hook);
+    fn run(&self);
     /// It will not be run: drop the closure and wake who waits.
     fn withdraw(&self, why: Option<io::Error>);
 }
@@ -39,6 +39,10 @@ enum State<T> {
     Waiting {
         closure: Closure<T>,
         waker: Option<Waker>,
+    },
+    /// Waiting, and its handle is gone.
+    WaitingDetached {
+        closure: Closure<T>,
     },
     Running {
         waker: Option<Waker>,
@@ -53,6 +57,8 @@ enum State<T> {
 struct Job<T> {
     state: Mutex<State<T>>,
     dispose: Mutex<Option<Disposal<T>>>,
+    /// The handle may be dropped anywhere: the hook is that of the runtime which started it.
+    hook: Hook,
     location: &'static Location<'static>,
 }
 
@@ -62,12 +68,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<T: Send> Run for Job<T> {
-    fn run(&self, hook: &Hook) {
+    fn run(&self) {
         let closure = {
             let mut state = lock(&self.state);
             match std::mem::replace(&mut *state, State::Taken) {
                 State::Waiting { closure, waker } => {
                     *state = State::Running { waker };
+                    closure
+                }
+                State::WaitingDetached { closure } => {
+                    *state = State::Detached;
                     closure
                 }
                 other => {
@@ -83,12 +93,12 @@ impl<T: Send> Run for Job<T> {
                 *state = State::Done(outcome);
                 drop(state);
                 if let Some(waker) = waker {
-                    hook.guard("a waker", || waker.wake());
+                    self.hook.guard("a waker", || waker.wake());
                 }
             }
             _ => {
                 drop(state);
-                self.nobody_waits(outcome, hook);
+                self.nobody_waits(outcome);
             }
         }
     }
@@ -98,10 +108,14 @@ impl<T: Send> Run for Job<T> {
         match std::mem::replace(&mut *state, State::Withdrawn(why)) {
             State::Waiting { closure, waker } => {
                 drop(state);
-                drop(closure);
+                self.drop_closure(closure);
                 if let Some(waker) = waker {
-                    waker.wake();
+                    self.hook.guard("a waker", || waker.wake());
                 }
+            }
+            State::WaitingDetached { closure } => {
+                drop(state);
+                self.drop_closure(closure);
             }
             other => *state = other,
         }
@@ -109,21 +123,27 @@ impl<T: Send> Run for Job<T> {
 }
 
 impl<T> Job<T> {
-    fn nobody_waits(&self, outcome: Outcome<T>, hook: &Hook) {
+    /// It was not run, and what it owns is dropped here.
+    fn drop_closure(&self, closure: Closure<T>) {
+        self.hook
+            .guard("a closure that was not run", || drop(closure));
+    }
+
+    fn nobody_waits(&self, outcome: Outcome<T>) {
         match outcome {
             Ok(value) => {
                 let dispose = lock(&self.dispose).take();
-                hook.guard("a late result", || match dispose {
+                self.hook.guard("a late result", || match dispose {
                     Some(dispose) => dispose(value),
                     None => drop(value),
                 });
             }
             Err(payload) => {
-                hook.report(&Fault::Panicked {
+                self.hook.report(&Fault::Panicked {
                     task: format!("started by spawn_blocking at {}", self.location),
                     message: message_of(&*payload),
                 });
-                hook.drop_payload(payload);
+                self.hook.drop_payload(payload);
             }
         }
     }
@@ -146,6 +166,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
     pub(super) fn new(
         closure: Closure<T>,
         dispose: Option<Disposal<T>>,
+        hook: Hook,
         location: &'static Location<'static>,
     ) -> BlockingHandle<T> {
         BlockingHandle {
@@ -156,6 +177,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
                     waker: None,
                 }),
                 dispose: Mutex::new(dispose),
+                hook,
                 location,
             }),
             refusal: Refusal::None,
@@ -228,13 +250,16 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                 State::Withdrawn(Some(error)) => {
                     (Poll::Ready(Err(JoinError::no_thread(error))), Some(new))
                 }
-                State::Taken | State::Detached => {
+                State::Taken | State::Detached | State::WaitingDetached { .. } => {
                     panic!("a BlockingHandle was polled after it had given its result")
                 }
             }
         };
-        drop(replaced);
-        drop(withdrawn);
+        drop_waker(replaced);
+        if let Some((closure, waker)) = withdrawn {
+            self.job.drop_closure(closure);
+            drop_waker(waker);
+        }
         if canceled && !give_up && outcome.is_pending() {
             self.refusal = Refusal::Yielded;
             context.waker().wake_by_ref();
@@ -250,22 +275,20 @@ impl<T> Drop for BlockingHandle<T> {
             State::Running { waker } => {
                 *state = State::Detached;
                 drop(state);
-                drop(waker);
+                drop_waker(waker);
             }
             State::Waiting { closure, waker } => {
-                *state = State::Waiting {
-                    closure,
-                    waker: None,
-                };
+                *state = State::WaitingDetached { closure };
                 drop(state);
-                drop(waker);
+                drop_waker(waker);
             }
-            State::Detached => *state = State::Detached,
             State::Done(outcome) => {
                 drop(state);
-                let hook = current::try_with(|core| core.hook.clone()).unwrap_or_default();
-                self.job.nobody_waits(outcome, &hook);
+                self.job.nobody_waits(outcome);
             }
+            // An abandoned wait has let go before.
+            State::Detached => *state = State::Detached,
+            State::WaitingDetached { .. } => unreachable!("a handle is dropped once"),
             State::Withdrawn(_) | State::Taken => {}
         }
     }
@@ -353,7 +376,7 @@ impl Pool {
     }
 
     /// Takes out what has not begun, lets no more in, and waits for the rest. Says how many closures still run.
-    pub(super) fn shut_down(&self, timeout: Duration, hook: &Hook) -> usize {
+    pub(super) fn shut_down(&self, timeout: Duration) -> usize {
         let waiting = {
             let mut queue = lock(&self.shared.queue);
             queue.closed = true;
@@ -361,7 +384,7 @@ impl Pool {
         };
         self.shared.work.notify_all();
         for job in waiting {
-            hook.guard("a closure that was not run", || job.withdraw(None));
+            job.withdraw(None);
         }
         let queue = lock(&self.shared.queue);
         let (queue, _) = self
@@ -386,7 +409,7 @@ impl Shared {
             if let Some(job) = queue.jobs.pop_front() {
                 queue.running += 1;
                 drop(queue);
-                job.run(hook);
+                job.run();
                 hook.guard("a closure's remains", || drop(job));
                 queue = lock(&self.queue);
                 queue.running -= 1;

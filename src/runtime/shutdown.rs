@@ -97,7 +97,7 @@ impl Core {
         self.phase.set(Phase::Closing);
         self.drop_tasks();
         let left = || deadline.saturating_duration_since(self.now());
-        let running = self.pool.shut_down(left(), &self.hook);
+        let running = self.pool.shut_down(left());
         if running > 0 {
             faults.push(Fault::BlockingLeft { running });
         }

@@ -213,7 +213,9 @@ where
     T: Send + 'static,
 {
     let location = Location::caller();
-    let job = BlockingHandle::new(Box::new(run), dispose, location);
-    current::with(|core| core.pool.start(job.runnable(), &core.hook));
+    // A pool that takes nothing more drops the closure, and that is a user's code: nothing is borrowed then (R1).
+    let (pool, hook) = current::with(|core| (core.pool.clone(), core.hook.clone()));
+    let job = BlockingHandle::new(Box::new(run), dispose, hook.clone(), location);
+    pool.start(job.runnable(), &hook);
     job
 }
