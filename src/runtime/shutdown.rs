@@ -79,7 +79,8 @@ impl Core {
         let mut scratch = Scratch::default();
         while !done() && self.now() < deadline {
             let main_is_gone = &mut |_: &mut std::task::Context<'_>| false;
-            self.turn(main_is_gone, Some(deadline), &mut scratch);
+            let limit = || Some(if done() { self.now() } else { deadline });
+            self.turn(main_is_gone, &limit, &mut scratch);
         }
     }
 

@@ -27,17 +27,15 @@ pub(super) struct Scratch {
     names: Vec<Name>,
 }
 
+/// Until when a pass may wait. It is asked after the tasks were polled, for then there may be nothing to wait for any more.
+pub(super) type Limit<'a> = &'a dyn Fn() -> Option<Instant>;
+
 /// Polls the future that `block_on` holds: true when it is ready.
 pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 
 impl Core {
-    /// One pass. It waits at most until `limit`. True when the main future is ready; the pass ends there.
-    pub(super) fn turn(
-        &self,
-        main: PollMain<'_>,
-        limit: Option<Instant>,
-        scratch: &mut Scratch,
-    ) -> bool {
+    /// One pass. It waits at most until `limit` says. True when the main future is ready; the pass ends there.
+    pub(super) fn turn(&self, main: PollMain<'_>, limit: Limit<'_>, scratch: &mut Scratch) -> bool {
         assert!(
             !self.is_child(),
             "this gimmal runtime belongs to the process that forked this one: build a new one in the child, \
@@ -49,7 +47,7 @@ impl Core {
         }
         self.fire_timers(scratch);
         self.take_mail(scratch);
-        self.enter(limit, scratch);
+        self.enter(limit(), scratch);
         false
     }
 

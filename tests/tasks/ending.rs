@@ -658,3 +658,22 @@ fn a_runtime_dropped_before_its_first_turn_with_an_operation_in_flight_ends() {
         drop(nop);
     });
 }
+
+/// The pass in which the last task ends has nothing to wait for.
+#[test]
+fn run_returns_when_the_last_task_has_ended_not_when_the_grace_period_is_over() {
+    everywhere(|builder| {
+        // An inbox that was used before may be interrupted from then: so all of them in a thread of their own number.
+        let others: Vec<_> = (0..8).map(|_| builder.clone().build().unwrap()).collect();
+        for _ in 0..3 {
+            let start = Instant::now();
+            run_to_its_end(builder.clone().grace(AMPLE), async || {
+                drop(spawn(async {
+                    let _ = sleep(LONG).await;
+                }));
+            });
+            assert!(start.elapsed() < AMPLE);
+        }
+        drop(others);
+    });
+}
