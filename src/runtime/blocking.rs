@@ -29,6 +29,8 @@ trait Run: Send + Sync {
     fn run(&self);
     /// It will not be run: drop the closure and wake who waits.
     fn withdraw(&self, why: Option<io::Error>);
+    /// Whether a shutdown goes on without it.
+    fn is_abandonable(&self) -> bool;
 }
 
 type Closure<T> = Box<dyn FnOnce() -> T + Send>;
@@ -57,6 +59,7 @@ enum State<T> {
 struct Job<T> {
     state: Mutex<State<T>>,
     dispose: Mutex<Option<Disposal<T>>>,
+    abandonable: bool,
     /// The handle may be dropped anywhere: the hook is that of the runtime which started it.
     hook: Hook,
     location: &'static Location<'static>,
@@ -120,6 +123,10 @@ impl<T: Send> Run for Job<T> {
             other => *state = other,
         }
     }
+
+    fn is_abandonable(&self) -> bool {
+        self.abandonable
+    }
 }
 
 impl<T> Job<T> {
@@ -158,7 +165,6 @@ impl<T> Job<T> {
 #[must_use = "dropping a handle detaches the closure; say so with `drop` if that is meant"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,
-    abandonable: bool,
     refusal: Refusal,
 }
 
@@ -170,8 +176,8 @@ impl<T: Send + 'static> BlockingHandle<T> {
         location: &'static Location<'static>,
     ) -> BlockingHandle<T> {
         BlockingHandle {
-            abandonable: dispose.is_some(),
             job: Arc::new(Job {
+                abandonable: dispose.is_some(),
                 state: Mutex::new(State::Waiting {
                     closure,
                     waker: None,
@@ -234,7 +240,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                     };
                     (Poll::Pending, waker)
                 }
-                State::Running { waker } if give_up && self.abandonable => {
+                State::Running { waker } if give_up && self.job.abandonable => {
                     *state = State::Detached;
                     (Poll::Ready(Err(JoinError::canceled())), waker)
                 }
@@ -324,7 +330,15 @@ struct Queue {
     threads: usize,
     idle: usize,
     running: usize,
+    /// Of those that run, the ones that a shutdown does not wait for.
+    abandonable: usize,
     closed: bool,
+}
+
+impl Queue {
+    fn is_awaited(&mut self) -> bool {
+        self.running > self.abandonable
+    }
 }
 
 impl Pool {
@@ -375,7 +389,8 @@ impl Pool {
         }
     }
 
-    /// Takes out what has not begun, lets no more in, and waits for the rest. Says how many closures still run.
+    /// Takes out what has not begun, lets no more in, and waits for the rest, unless it is abandonable (C10). Says how many
+    /// closures still run.
     pub(super) fn shut_down(&self, timeout: Duration) -> usize {
         let waiting = {
             let mut queue = lock(&self.shared.queue);
@@ -390,9 +405,9 @@ impl Pool {
         let (queue, _) = self
             .shared
             .quiet
-            .wait_timeout_while(queue, timeout, |queue| queue.running > 0)
+            .wait_timeout_while(queue, timeout, Queue::is_awaited)
             .unwrap_or_else(PoisonError::into_inner);
-        queue.running
+        queue.running - queue.abandonable
     }
 
     /// Threads, closures that run, closures that wait.
@@ -407,13 +422,16 @@ impl Shared {
         let mut queue = lock(&self.queue);
         loop {
             if let Some(job) = queue.jobs.pop_front() {
+                let abandonable = usize::from(job.is_abandonable());
                 queue.running += 1;
+                queue.abandonable += abandonable;
                 drop(queue);
                 job.run();
                 hook.guard("a closure's remains", || drop(job));
                 queue = lock(&self.queue);
                 queue.running -= 1;
-                if queue.running == 0 {
+                queue.abandonable -= abandonable;
+                if !queue.is_awaited() {
                     self.quiet.notify_all();
                 }
                 continue;
