@@ -389,9 +389,8 @@ impl Pool {
         }
     }
 
-    /// Takes out what has not begun, lets no more in, and waits for the rest, unless it is abandonable (C10). Says how many
-    /// closures still run.
-    pub(super) fn shut_down(&self, timeout: Duration) -> usize {
+    /// Takes out what has not begun, and lets no more in.
+    pub(super) fn close(&self) {
         let waiting = {
             let mut queue = lock(&self.shared.queue);
             queue.closed = true;
@@ -401,6 +400,10 @@ impl Pool {
         for job in waiting {
             job.withdraw(None);
         }
+    }
+
+    /// Waits for what has begun, unless it is abandonable (C10). Says how many closures still run.
+    pub(super) fn wait(&self, timeout: Duration) -> usize {
         let queue = lock(&self.shared.queue);
         let (queue, _) = self
             .shared
