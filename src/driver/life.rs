@@ -258,6 +258,14 @@ impl<W, D> Life<W, D> {
         }
     }
 
+    /// What its completion will wake.
+    pub(crate) fn wake_mut(&mut self) -> Option<&mut W> {
+        match self {
+            Life::InFlight { wake, .. } => wake.as_mut(),
+            Life::Done { .. } | Life::Orphan { .. } => None,
+        }
+    }
+
     /// The kernel has it.
     #[inline]
     pub(crate) fn is_in_flight(&self) -> bool {

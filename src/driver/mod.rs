@@ -255,6 +255,11 @@ impl<P: Port> Driver<P> {
         }
     }
 
+    /// What the completion of each operation will wake.
+    pub(crate) fn wakes_mut(&mut self) -> impl Iterator<Item = &mut Waker> {
+        self.rows.values_mut().filter_map(|row| row.life.wake_mut())
+    }
+
     /// Asks the kernel to stop this operation, if it has it and was not asked before.
     pub(crate) fn ask_cancel(&mut self, key: Key) {
         let row = self.rows.get_mut(key);

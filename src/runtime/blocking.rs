@@ -7,7 +7,7 @@ use super::core::{Core, Refusal};
 use super::current::{self, drop_waker};
 use super::fault::{Fault, Hook, catch, message_of};
 use super::join::JoinError;
-use crate::tasks::copy_waker;
+use crate::tasks::{copy_waker, name_of};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,6 +29,8 @@ trait Run: Send + Sync {
     fn run(&self);
     /// It will not be run: drop the closure and wake who waits.
     fn withdraw(&self, why: Option<io::Error>);
+    /// Takes out the waker of whoever waits, if it is a foreign one.
+    fn take_foreign_waker(&self) -> Option<Waker>;
     /// Whether a shutdown goes on without it.
     fn is_abandonable(&self) -> bool;
 }
@@ -121,6 +123,15 @@ impl<T: Send> Run for Job<T> {
                 self.drop_closure(closure);
             }
             other => *state = other,
+        }
+    }
+
+    fn take_foreign_waker(&self) -> Option<Waker> {
+        match &mut *lock(&self.state) {
+            State::Waiting { waker, .. } | State::Running { waker } => {
+                waker.take_if(|waker| name_of(waker).is_none())
+            }
+            _ => None,
         }
     }
 
@@ -329,8 +340,11 @@ struct Queue {
     jobs: VecDeque<Arc<dyn Run>>,
     threads: usize,
     idle: usize,
+    /// What threads have begun, to be looked at. There are no more of them than threads.
+    begun: Vec<Arc<dyn Run>>,
+    /// How many there are, until their remains are gone too.
     running: usize,
-    /// Of those that run, the ones that a shutdown does not wait for.
+    /// Of those, the ones that a shutdown does not wait for.
     abandonable: usize,
     closed: bool,
 }
@@ -418,6 +432,13 @@ impl Pool {
         let queue = lock(&self.shared.queue);
         (queue.threads, queue.running, queue.jobs.len())
     }
+
+    /// The foreign wakers of those who wait for closures, taken out to be woken.
+    pub(super) fn take_foreign_wakers(&self) -> Vec<Waker> {
+        let queue = lock(&self.shared.queue);
+        let jobs = queue.jobs.iter().chain(&queue.begun);
+        jobs.filter_map(|job| job.take_foreign_waker()).collect()
+    }
 }
 
 impl Shared {
@@ -426,10 +447,14 @@ impl Shared {
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 let abandonable = usize::from(job.is_abandonable());
+                queue.begun.push(job.clone());
                 queue.running += 1;
                 queue.abandonable += abandonable;
                 drop(queue);
                 job.run();
+                lock(&self.queue)
+                    .begun
+                    .retain(|begun| !Arc::ptr_eq(begun, &job));
                 hook.guard("a closure's remains", || drop(job));
                 queue = lock(&self.queue);
                 queue.running -= 1;

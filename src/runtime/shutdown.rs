@@ -17,8 +17,10 @@ use super::current::{self, Entered};
 use super::fault::Fault;
 use super::turn::Scratch;
 use crate::sys::Instant;
+use crate::tasks::name_of;
 use std::io;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 impl Runtime {
@@ -59,6 +61,7 @@ impl Runtime {
         }
         let _entered = Entered::new(core);
         core.canceled.set(true);
+        core.wake_leaves();
         core.tasks.borrow_mut().wake_everyone();
         let deadline = core.now() + core.settings.grace;
         core.turn_until(deadline, || core.tasks.borrow().alive() == 0);
@@ -75,6 +78,24 @@ impl Drop for Runtime {
 }
 
 impl Core {
+    /// Wakes each leaf that waits by a foreign waker: a combinator polls only those of its futures that were woken
+    /// themselves. Those that wait by a waker of ours are woken with their tasks.
+    fn wake_leaves(&self) {
+        let mut foreign = self.pool.take_foreign_wakers();
+        // An own waker that wakes nobody is left in its place until the leaf is polled and puts a new one there.
+        let mut take = |waker: &mut Waker| {
+            if name_of(waker).is_none() {
+                foreign.push(std::mem::replace(waker, Waker::noop().clone()));
+            }
+        };
+        self.timers.borrow_mut().wakes_mut().for_each(&mut take);
+        self.driver.borrow_mut().wakes_mut().for_each(&mut take);
+        self.tasks.borrow_mut().joiners_mut().for_each(&mut take);
+        for waker in foreign {
+            self.hook.guard("a waker", || waker.wake());
+        }
+    }
+
     /// Turns until `done` or the deadline.
     fn turn_until(&self, deadline: Instant, done: impl Fn() -> bool) {
         let mut scratch = Scratch::default();

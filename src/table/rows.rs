@@ -126,6 +126,12 @@ impl<T> Table<T> {
             .get((index & ROW_MASK) as usize)
     }
 
+    /// Every row, by rising index.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let rows = self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut());
+        rows.map(|(_, entry)| &mut entry.value)
+    }
+
     /// Every row with its key, by rising index.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0u32..).zip(&self.chunks).flat_map(|(chunk_index, chunk)| {

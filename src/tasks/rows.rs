@@ -262,6 +262,11 @@ impl Tasks {
         }
     }
 
+    /// The waker of each join that waits.
+    pub(crate) fn joiners_mut(&mut self) -> impl Iterator<Item = &mut Waker> {
+        self.rows.values_mut().filter_map(|row| row.joiner.as_mut())
+    }
+
     /// Takes the row of `block_on`'s own future out.
     pub(crate) fn remove_main(&mut self, key: Key) {
         let removed = self.rows.remove(key);

@@ -88,6 +88,11 @@ impl<W> Timers<W> {
         self.rows.get_mut(key).expect(OWNED).wake.as_mut()
     }
 
+    /// What each armed timer will wake.
+    pub(crate) fn wakes_mut(&mut self) -> impl Iterator<Item = &mut W> {
+        self.rows.values_mut().filter_map(|row| row.wake.as_mut())
+    }
+
     /// Fires the earliest timer if it is due, and hands out what it wakes.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<W> {
         let index = match self.late.first_entry() {
