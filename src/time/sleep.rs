@@ -28,7 +28,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// [`Canceled`], when its scope is cancelled before the time is over.
+/// [`Canceled`], when its scope is cancelled before the time is over, or before it is first awaited.
 ///
 /// # Cancel safety
 ///
@@ -38,7 +38,7 @@ pub fn sleep(duration: Duration) -> Sleep {
     sleep_until(Instant::now() + duration)
 }
 
-/// Waits until this moment. One that is past is ready at once.
+/// Waits until this moment. One that is past is ready at once, unless the scope is cancelled.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -51,7 +51,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # Errors
 ///
-/// [`Canceled`], when its scope is cancelled before the moment comes.
+/// [`Canceled`], when its scope is cancelled before the moment comes, or before it is first awaited.
 ///
 /// # Cancel safety
 ///
@@ -138,15 +138,16 @@ impl Future for Sleep {
                 }
             }),
             None => runtime::with(|core| {
+                // Before the clock is looked at: a loop over sleeps of nothing is to hear of the cancel too (C2).
+                if core.is_canceled() {
+                    return Found::Canceled;
+                }
                 if core.now() >= self.deadline {
                     return if core.charge() {
                         Found::Over
                     } else {
                         Found::Spent
                     };
-                }
-                if core.is_canceled() {
-                    return Found::Canceled;
                 }
                 match waker.take() {
                     Some(waker) => {
