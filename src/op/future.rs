@@ -120,6 +120,19 @@ impl<O: Operation> Op<O> {
         }
     }
 
+    /// It is ready without the kernel, so it is charged: a loop that ignores the error lets others go first.
+    #[cold]
+    fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
+        if !runtime::try_with(Core::charge).unwrap_or(true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match mem::replace(&mut self.state, State::Finished) {
+            State::Rejected(error) => Poll::Ready(self.finish().fail(error)),
+            _ => unreachable!("only what is rejected comes here"),
+        }
+    }
+
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
         let refusal = &mut self.refusal;
         runtime::refuse(refusal, context).map(|canceled| self.finish().fail(canceled.into()))
@@ -191,16 +204,14 @@ impl<O: Operation> Future for Op<O> {
                         this.fly(serial, key);
                         Poll::Pending
                     }
-                    Start::Refused(error) => Poll::Ready(this.finish().fail(error)),
+                    Start::Refused(error) => {
+                        this.state = State::Rejected(error);
+                        this.reject(context)
+                    }
                     Start::Canceled => this.refuse(context),
                 }
             }
-            State::Rejected(_) => {
-                let State::Rejected(error) = mem::replace(&mut this.state, State::Finished) else {
-                    unreachable!("it was looked at above")
-                };
-                Poll::Ready(this.finish().fail(error))
-            }
+            State::Rejected(_) => this.reject(context),
             State::Finished => panic!("an operation was polled after it was ready"),
         }
     }

@@ -233,6 +233,11 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let canceled = current::try_with(Core::is_canceled).unwrap_or(false);
+        // What is ready is charged, as every leaf that is (DESIGN §3).
+        if self.is_finished() && !current::try_with(Core::charge).unwrap_or(true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         // An end that the cancel makes, not the closure, lets the others go first (C2).
         let give_up = canceled && self.refusal == Refusal::Yielded;
         let new = copy_waker(context.waker());
