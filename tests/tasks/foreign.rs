@@ -398,7 +398,7 @@ fn a_foreign_waker_that_calls_back_while_its_leaf_is_refused() {
                 let mut leaves: Vec<Boxed<()>> = vec![
                     Box::pin(sleep(LONG).map(drop)),
                     Box::pin(gimmal::op::nop().map(drop)),
-                    Box::pin(spawn(pending::<()>()).map(drop)),
+                    Box::pin(spawn(sleep(LONG)).map(drop)),
                     Box::pin(task::spawn_blocking(|| ()).map(drop)),
                 ];
                 for leaf in &mut leaves {
