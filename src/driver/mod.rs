@@ -304,8 +304,9 @@ impl<P: Port> Driver<P> {
     /// be dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
         let wakers = self.cancel_operations();
+        // It is not armed any more, not even if it never was: nobody would end that poll.
+        self.wake_fd = -1;
         if self.wake_armed {
-            self.wake_fd = -1;
             // No row has generation zero, so this names none.
             self.push(&cancel_entry(WAKE), CANCEL, Answer::OnFailure);
         }

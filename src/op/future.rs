@@ -2,7 +2,7 @@
 
 use super::{Completion, Entry, Operation};
 use crate::driver::{Owners, life::Polled};
-use crate::runtime::{self, Refusal, Refused};
+use crate::runtime::{self, Core, Refusal, Refused};
 use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -111,6 +111,20 @@ impl<O: Operation> Op<O> {
         }
     }
 
+    /// It is ready without the kernel, so it is charged: a loop that ignores the error lets others go first.
+    #[cold]
+    fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
+        if !runtime::try_with(Core::may_pass).unwrap_or(true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        runtime::try_with(Core::charge);
+        match mem::replace(&mut self.state, State::Finished) {
+            State::Rejected(error) => Poll::Ready(self.finish().fail(error)),
+            _ => unreachable!("only what is rejected comes here"),
+        }
+    }
+
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
         let refusal = &mut self.refusal;
         runtime::refuse(refusal, context).map(|canceled| self.finish().fail(canceled.into()))
@@ -126,7 +140,7 @@ fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> Result<(u64, Key)
         Ok((core.serial(), key))
     });
     submitted.map_err(|(refused, waker): (Refused, Option<Waker>)| {
-        drop(waker);
+        runtime::drop_waker(waker);
         refused
     })
 }
@@ -179,16 +193,14 @@ impl<O: Operation> Future for Op<O> {
                         this.fly(serial, key);
                         Poll::Pending
                     }
-                    Err(Refused::Failed(error)) => Poll::Ready(this.finish().fail(error)),
+                    Err(Refused::Failed(error)) => {
+                        this.state = State::Rejected(error);
+                        this.reject(context)
+                    }
                     Err(Refused::Canceled) => this.refuse(context),
                 }
             }
-            State::Rejected(_) => {
-                let State::Rejected(error) = mem::replace(&mut this.state, State::Finished) else {
-                    unreachable!("it was looked at above")
-                };
-                Poll::Ready(this.finish().fail(error))
-            }
+            State::Rejected(_) => this.reject(context),
             State::Finished => panic!("an operation was polled after it was ready"),
         }
     }
@@ -204,7 +216,7 @@ fn wait(serial: u64, key: Key, context: &Context<'_>) {
         }
         core.wait_for_operation(key, waker)
     });
-    drop(replaced);
+    runtime::drop_waker(replaced);
 }
 
 /// An operation that its future has left behind.

@@ -35,7 +35,7 @@ impl Future for Idle<'_> {
             runtime::with(|core| (core.poll_idle(fd, waker), core.is_canceled()));
         match idle {
             Err(waker) => {
-                drop(waker);
+                runtime::drop_waker(waker);
                 Poll::Ready(Ok(()))
             }
             Ok(()) if canceled => {

@@ -4,8 +4,8 @@
 //! waited for, unless it was declared abandonable (C10).
 
 use super::core::{Core, Refusal};
-use super::current;
-use super::fault::{Fault, Hook, catch, drop_payload, message_of};
+use super::current::{self, drop_waker};
+use super::fault::{Fault, Hook, catch, message_of};
 use super::join::JoinError;
 use crate::tasks::copy_waker;
 use std::any::Any;
@@ -31,6 +31,8 @@ trait Run: Send + Sync {
     fn withdraw(&self, why: Option<io::Error>);
     /// Whom to wake, taken out to be woken for another reason.
     fn take_waker(&self) -> Option<Waker>;
+    /// Whether a shutdown goes on without it.
+    fn is_abandonable(&self) -> bool;
 }
 
 type Closure<T> = Box<dyn FnOnce() -> T + Send>;
@@ -57,6 +59,7 @@ enum State<T> {
 struct Job<T> {
     state: Mutex<State<T>>,
     dispose: Mutex<Option<Disposal<T>>>,
+    abandonable: bool,
     hook: Hook,
     location: &'static Location<'static>,
 }
@@ -127,6 +130,10 @@ impl<T: Send> Run for Job<T> {
             _ => None,
         }
     }
+
+    fn is_abandonable(&self) -> bool {
+        self.abandonable
+    }
 }
 
 impl<T> Job<T> {
@@ -144,7 +151,7 @@ impl<T> Job<T> {
                     task: format!("started by spawn_blocking at {}", self.location),
                     message: message_of(&*payload),
                 });
-                drop_payload(payload);
+                self.hook.drop_payload(payload);
             }
         }
     }
@@ -159,7 +166,6 @@ impl<T> Job<T> {
 #[must_use = "dropping a handle detaches the closure; say so with `drop` if that is meant"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,
-    abandonable: bool,
     refusal: Refusal,
 }
 
@@ -171,8 +177,8 @@ impl<T: Send + 'static> BlockingHandle<T> {
         location: &'static Location<'static>,
     ) -> BlockingHandle<T> {
         BlockingHandle {
-            abandonable: dispose.is_some(),
             job: Arc::new(Job {
+                abandonable: dispose.is_some(),
                 state: Mutex::new(State::Waiting {
                     closure,
                     waker: None,
@@ -218,6 +224,14 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let canceled = current::try_with(Core::is_canceled).unwrap_or(false);
+        // What is ready is charged, as every leaf that is.
+        if self.is_finished() {
+            if !current::try_with(Core::may_pass).unwrap_or(true) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            current::try_with(Core::charge);
+        }
         // An end that the cancel makes, not the closure, lets the others go first (C2).
         let give_up = canceled && self.refusal == Refusal::Yielded;
         let new = copy_waker(context.waker());
@@ -241,7 +255,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                     };
                     (Poll::Pending, waker)
                 }
-                State::Running { waker } if give_up && self.abandonable => {
+                State::Running { waker } if give_up && self.job.abandonable => {
                     *state = State::Detached;
                     (Poll::Ready(Err(JoinError::canceled())), waker)
                 }
@@ -262,8 +276,13 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                 }
             }
         };
-        drop(replaced);
-        drop(withdrawn);
+        drop_waker(replaced);
+        if let Some((closure, waker)) = withdrawn {
+            drop_waker(waker);
+            self.job
+                .hook
+                .guard("a closure that was not run", || drop(closure));
+        }
         if canceled && !give_up && outcome.is_pending() {
             self.refusal = Refusal::Yielded;
             context.waker().wake_by_ref();
@@ -279,7 +298,7 @@ impl<T> Drop for BlockingHandle<T> {
             State::Running { waker } => {
                 *state = State::Detached;
                 drop(state);
-                drop(waker);
+                drop_waker(waker);
             }
             State::Waiting { closure, waker, .. } => {
                 *state = State::Waiting {
@@ -288,7 +307,7 @@ impl<T> Drop for BlockingHandle<T> {
                     detached: true,
                 };
                 drop(state);
-                drop(waker);
+                drop_waker(waker);
             }
             State::Detached => *state = State::Detached,
             State::Done(outcome) => {
@@ -331,6 +350,14 @@ struct Queue {
     threads: usize,
     idle: usize,
     closed: bool,
+}
+
+impl Queue {
+    /// Closures that run and that a shutdown waits for (C10).
+    fn awaited(&self) -> usize {
+        let awaited = self.running.iter().filter(|job| !job.is_abandonable());
+        awaited.count()
+    }
 }
 
 impl Pool {
@@ -394,15 +421,15 @@ impl Pool {
         }
     }
 
-    /// Waits for what runs. Says how many closures still do.
+    /// Waits for what runs and is not abandonable. Says how many closures of those still run.
     pub(super) fn wait(&self, timeout: Duration) -> usize {
         let queue = lock(&self.shared.queue);
         let (queue, _) = self
             .shared
             .quiet
-            .wait_timeout_while(queue, timeout, |queue| !queue.running.is_empty())
+            .wait_timeout_while(queue, timeout, |queue| queue.awaited() > 0)
             .unwrap_or_else(PoisonError::into_inner);
-        queue.running.len()
+        queue.awaited()
     }
 
     /// Who waits for a closure, taken out to be woken for another reason.
@@ -429,7 +456,7 @@ impl Shared {
                 job.run();
                 queue = lock(&self.queue);
                 queue.running.retain(|other| !Arc::ptr_eq(other, &job));
-                let is_quiet = queue.running.is_empty();
+                let is_quiet = queue.awaited() == 0;
                 drop(queue);
                 hook.guard("a closure's remains", || drop(job));
                 queue = lock(&self.queue);

@@ -1,7 +1,7 @@
 //! One runtime: its tables, its ring, and what the leaves of its tasks ask of it.
 
 use super::blocking::Pool;
-use super::fault::{Fault, Hook, drop_payload, message_of};
+use super::fault::{Fault, Hook, message_of};
 use crate::driver::{Driver, DroppedDuty, Owners, Request, life::Polled};
 use crate::scope::Canceled;
 use crate::sys::{Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
@@ -360,7 +360,7 @@ impl Core {
                     message: message_of(&*payload),
                 };
                 self.hook.report(&fault);
-                drop_payload(payload);
+                self.hook.drop_payload(payload);
             }
             End::Aborted => {}
         }

@@ -1,10 +1,11 @@
 //! Which runtime is current on this thread, and how whatever holds a key finds its own (O9).
 
 use super::core::Core;
-use crate::tasks::LocalGuard;
+use crate::tasks::{LocalGuard, name_of};
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
+use std::task::Waker;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
@@ -87,6 +88,25 @@ pub(crate) fn with_own<T>(serial: u64, f: impl FnOnce(&Core) -> T) -> T {
         assert!(core.serial == serial, "{FOREIGN}");
         f(core)
     })
+}
+
+/// Drops a waker that a leaf has no use for. A foreign one's drop is a user's code: call this where nothing is borrowed. A
+/// panic there goes to the hook, and the leaf goes on (R1).
+#[inline]
+pub(crate) fn drop_waker(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        match name_of(&waker) {
+            // Ours have nothing to drop.
+            Some(_) => std::mem::forget(waker),
+            None => drop_foreign(waker),
+        }
+    }
+}
+
+#[cold]
+fn drop_foreign(waker: Waker) {
+    let hook = current().map(|core| core.hook.clone()).unwrap_or_default();
+    hook.guard("a waker", || drop(waker));
 }
 
 /// The current runtime, to be held while a user's code runs.

@@ -76,8 +76,10 @@ impl Hook {
 
     /// Tells the hook. A hook that panics itself is not told of that.
     pub(crate) fn report(&self, fault: &Fault) {
-        if let Err(payload) = catch(|| (self.0)(fault)) {
-            drop_payload(payload);
+        if let Err(payload) = catch(|| (self.0)(fault))
+            && let Err(second) = catch(|| drop(payload))
+        {
+            std::mem::forget(second);
         }
     }
 
@@ -88,9 +90,20 @@ impl Hook {
             Err(payload) => {
                 let message = message_of(&*payload);
                 self.report(&Fault::DestructorPanicked { what, message });
-                drop_payload(payload);
+                self.drop_payload(payload);
                 None
             }
+        }
+    }
+
+    /// A payload may panic in its own destructor, and the hook hears of it; the payload of that is given up.
+    pub(crate) fn drop_payload(&self, payload: Box<dyn Any + Send>) {
+        if let Err(second) = catch(|| drop(payload)) {
+            self.report(&Fault::DestructorPanicked {
+                what: "the payload of a panic",
+                message: message_of(&*second),
+            });
+            std::mem::forget(second);
         }
     }
 }
@@ -111,13 +124,6 @@ impl fmt::Debug for Hook {
 /// meanwhile (R1).
 pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
-}
-
-/// A payload may panic in its own destructor; the payload of that is given up.
-pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
-    if let Err(second) = catch(|| drop(payload)) {
-        std::mem::forget(second);
-    }
 }
 
 /// What a panic said, if it said it in words.

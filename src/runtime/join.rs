@@ -1,7 +1,7 @@
 //! The handle of a task, and the ways in which a task ends without an output.
 
 use super::core::{Refusal, refuse};
-use super::current;
+use super::current::{self, drop_waker};
 use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::{End, copy_waker};
@@ -146,7 +146,7 @@ impl<T: 'static> Future for JoinHandle<T> {
                 let replaced = current::with_own(self.serial, |core| {
                     core.tasks.borrow_mut().wait_for_end(key, waker)
                 });
-                drop(replaced);
+                drop_waker(replaced);
                 Poll::Pending
             }
             Found::Canceled => {
@@ -183,7 +183,9 @@ impl<T> Drop for JoinHandle<T> {
             // While a runtime ends it takes the ends of its tasks itself.
             && core.is_open()
         {
-            let finished = core.tasks.borrow_mut().release(key);
+            let mut finished = core.tasks.borrow_mut().release(key);
+            // Whoever waited has let go: there is nobody to wake.
+            drop_waker(finished.joiner.take());
             core.settle(finished);
         }
     }

@@ -1,12 +1,11 @@
 //! The end of a runtime (O8), in this order:
 //!
-//! 1. refuse new tasks, and new operations except closing;
+//! 1. refuse new tasks, new operations except closing, and new closures; take those that have not begun out of the pool;
 //! 2. drop the tasks while the runtime is still current, each panic caught;
-//! 3. take what has not begun out of the pool;
-//! 4. ask the kernel to cancel everything, and reap until nothing is in flight or the deadline passes; dispose of results
+//! 3. ask the kernel to cancel everything, and reap until nothing is in flight or the deadline passes; dispose of results
 //!    that nobody will ask for;
-//! 5. wait for what runs in the pool, as long as there is time;
-//! 6. leak, and report, what is left.
+//! 4. wait for what runs in the pool, as long as there is time;
+//! 5. leak, and report, what is left.
 //!
 //! Closing a ring is no barrier: 20 ms after the close the kernel still wrote into the buffers of 32 reads (measured on
 //! 6.18). So nothing that is in flight is ever freed.
@@ -103,8 +102,8 @@ impl Core {
         let deadline = self.now() + timeout;
         let mut faults = Vec::new();
         self.enter_phase(Phase::Closing);
-        self.drop_tasks();
         self.pool.close(&self.hook);
+        self.drop_tasks();
         let wakers = self.driver.borrow_mut().cancel_all();
         self.hook.guard("a waker", || drop(wakers));
         self.turn_until(deadline, || self.driver.borrow().is_drained());

@@ -172,7 +172,7 @@ where
 }
 
 /// Runs a closure as [`spawn_blocking`] does, but nobody has to wait for it: when the wait is cancelled it ends at once,
-/// the thread goes on, and the late result goes to `dispose`.
+/// the thread goes on, and the late result goes to `dispose`. The end of the runtime does not wait for it either.
 ///
 /// The closure must own all that it touches, which `'static` says, and must not matter to what comes after.
 ///

@@ -17,7 +17,8 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-/// Between two looks at the clock a turn polls so many tasks. A turn is over its time by at most the time of these.
+/// Between two looks at the clock a turn polls so many tasks, and before the first look one less: most turns are over by
+/// then, and never look. So a turn is over its time by at most the time of twice as many polls.
 const POLLS_PER_CLOCK: u32 = 16;
 
 /// With so many timers armed, a runtime that has nothing else to do lets this much time pass between two turns that fire
@@ -70,9 +71,11 @@ impl<'a> Budget<'a> {
         }
         if self.polls % POLLS_PER_CLOCK == POLLS_PER_CLOCK - 1 {
             let now = self.core.now();
-            let since = *self.started.get_or_insert(now);
-            if now.saturating_duration_since(since) >= settings.time_per_turn {
-                return false;
+            match self.started {
+                None => self.started = Some(now),
+                Some(since) => {
+                    return now.saturating_duration_since(since) < settings.time_per_turn;
+                }
             }
         }
         true
@@ -122,10 +125,7 @@ impl Core {
         let mut polled = Polled::default();
         loop {
             match catch(|| self.poll_tasks(&mut budget, &mut polled, main)) {
-                Ok(main_is_ready) => {
-                    self.polls.set(self.polls.get() + u64::from(budget.polls));
-                    return main_is_ready;
-                }
+                Ok(main_is_ready) => return main_is_ready,
                 Err(payload) => self.task_panicked(&mut polled, payload),
             }
         }
@@ -137,6 +137,7 @@ impl Core {
                 return false;
             };
             budget.polls += 1;
+            self.polls.set(self.polls.get() + 1);
             if self.poll_task(turn, polled, main) {
                 return true;
             }

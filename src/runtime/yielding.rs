@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lets every other ready task, due timer and completion go first, once.
+/// Lets every other ready task go first, once. Timers and completions are looked at when all that is ready has had its turn
+/// or the budget of the turn is spent (see [`Builder::budget`](crate::runtime::Builder::budget)).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

@@ -1,7 +1,7 @@
 //! Waiting for a moment.
 
 use super::Instant;
-use crate::runtime::{self, Refusal};
+use crate::runtime::{self, Core, Refusal};
 use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -128,7 +128,7 @@ impl Sleep {
             && let Some(core) = runtime::reach(serial)
         {
             let waker = core.release_timer(key);
-            drop(waker);
+            runtime::drop_waker(waker);
         }
     }
 }
@@ -152,19 +152,22 @@ impl Future for Sleep {
                 }
             }),
             Timer::Over => runtime::with(|core| {
+                if core.is_canceled() {
+                    return Found::Canceled;
+                }
                 if !core.may_pass() {
                     return Found::Spent;
                 }
                 core.charge();
                 Found::Over
             }),
+            Timer::Idle if runtime::with(Core::is_canceled) => Found::Canceled,
             Timer::Idle => runtime::with(|core| match waker.take() {
-                _ if core.is_canceled() => Found::Canceled,
                 Some(waker) => Found::Armed(core.serial(), core.arm_timer(self.deadline, waker)),
                 None => unreachable!("it was made above"),
             }),
         };
-        drop(waker);
+        runtime::drop_waker(waker);
         match found {
             Found::Over => {
                 self.release();

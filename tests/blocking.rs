@@ -1,0 +1,648 @@
+//! Closures that block: bounded, in order, withdrawn or waited for (C10), and their panics.
+//!
+//! A test knows where a closure is because the closure says so over a channel; nothing waits by sleeping.
+
+#[path = "tasks/support.rs"]
+mod support;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use gimmal::task::{JoinError, spawn_abandonable, spawn_blocking};
+use gimmal::{Handle, Runtime, sleep, spawn, yield_now};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{DropBomb, Faults, poll_once};
+
+const AMPLE: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A closure that says that it has begun and waits until it is let go.
+struct Held {
+    begun: Receiver<()>,
+    release: Sender<()>,
+}
+
+fn held<T: Send + 'static>(value: T) -> (Held, impl FnOnce() -> T + Send + 'static) {
+    let (begin, begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let closure = move || {
+        begin.send(()).unwrap();
+        // An error says that the test has gone on: then there is nothing to wait for.
+        let _ = released.recv();
+        value
+    };
+    (Held { begun, release }, closure)
+}
+
+/// Counts how often it is dropped.
+struct Tally(Arc<AtomicUsize>);
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn tally() -> (Arc<AtomicUsize>, Tally) {
+    let count = Arc::new(AtomicUsize::new(0));
+    (count.clone(), Tally(count))
+}
+
+/// Yields, and lets the pool's threads run, until `done`.
+async fn until(done: impl Fn() -> bool) {
+    while !done() {
+        thread::yield_now();
+        yield_now().await;
+    }
+}
+
+#[test]
+fn a_closure_runs_on_another_thread_and_its_result_comes_back() {
+    Runtime::new().unwrap().block_on(async {
+        let here = thread::current().id();
+        let (there, name) = spawn_blocking(|| {
+            assert!(Handle::try_current().is_none());
+            let thread = thread::current();
+            (thread.id(), thread.name().map(str::to_owned))
+        })
+        .await
+        .unwrap();
+        assert_ne!(here, there);
+        assert_eq!(name.as_deref(), Some("gimmal-blocking"));
+        let owned = spawn_blocking(|| String::from("moved")).await.unwrap();
+        assert_eq!(owned, "moved");
+    });
+}
+
+#[test]
+fn a_panic_of_a_closure_reaches_whoever_joins() {
+    let faults = Faults::default();
+    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
+    runtime.block_on(async {
+        let error = spawn_blocking(|| -> u8 { panic!("in words") })
+            .await
+            .unwrap_err();
+        assert!(error.is_panic() && error.to_string().contains("in words"));
+        let error = spawn_blocking(|| -> u8 { panic_any(5u32) })
+            .await
+            .unwrap_err();
+        assert_eq!(error.try_into_panic().unwrap().downcast_ref(), Some(&5u32));
+        assert_eq!(spawn_blocking(|| 1).await.unwrap(), 1);
+    });
+    faults.expect(&[]);
+}
+
+#[test]
+fn never_more_threads_than_the_builder_says_and_in_order() {
+    const THREADS: usize = 2;
+    const CLOSURES: usize = 200;
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let mut runtime = Runtime::builder()
+        .blocking_threads(THREADS)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let handles: Vec<_> = (0..CLOSURES)
+            .map(|n| {
+                let (running, most, begun) = (running.clone(), most.clone(), begun.clone());
+                spawn_blocking(move || {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    begun.lock().unwrap().push(n);
+                    thread::yield_now();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    n
+                })
+            })
+            .collect();
+        for (n, handle) in handles.into_iter().enumerate() {
+            assert_eq!(handle.await.unwrap(), n);
+        }
+        let stats = Handle::current().stats();
+        assert!(stats.blocking_threads <= THREADS);
+        until(|| Handle::current().stats().blocking_running == 0).await;
+        assert_eq!(Handle::current().stats().blocking_waiting, 0);
+    });
+    assert!(most.load(Ordering::SeqCst) <= THREADS);
+    // Two threads take them in order: each is at most one place from where one thread would have it.
+    for (place, n) in begun.lock().unwrap().iter().enumerate() {
+        assert!(
+            place.abs_diff(*n) < THREADS,
+            "closure {n} began in place {place}"
+        );
+    }
+}
+
+#[test]
+fn one_thread_takes_closures_in_order_and_the_others_wait() {
+    let mut runtime = Runtime::builder().blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (first, closure) = held(0);
+        let first_handle = spawn_blocking(closure);
+        first.begun.recv().unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let waiting: Vec<_> = (1..=10)
+            .map(|n| {
+                let order = order.clone();
+                spawn_blocking(move || order.lock().unwrap().push(n))
+            })
+            .collect();
+        let stats = Handle::current().stats();
+        let figures = (
+            stats.blocking_threads,
+            stats.blocking_running,
+            stats.blocking_waiting,
+        );
+        assert_eq!(figures, (1, 1, 10));
+        let mut last = waiting.into_iter().next_back().unwrap();
+        assert!(poll_once(&mut last).await.is_pending());
+        // While all threads are busy only callers of the pool wait.
+        gimmal::op::nop().await.unwrap();
+        first.release.send(()).unwrap();
+        last.await.unwrap();
+        assert_eq!(first_handle.await.unwrap(), 0);
+        assert_eq!(*order.lock().unwrap(), (1..=10).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_closure_that_waits_is_taken_out_by_an_abort_and_dropped_without_running() {
+    let faults = Faults::default();
+    let builder = faults.hear(Runtime::builder()).blocking_threads(1);
+    builder.build().unwrap().block_on(async {
+        let (busy, closure) = held(());
+        let busy_handle = spawn_blocking(closure);
+        busy.begun.recv().unwrap();
+        let (dropped, tally) = tally();
+        let withdrawn = spawn_blocking(move || {
+            let _tally = tally;
+            unreachable!("it was aborted before it began")
+        });
+        assert!(!withdrawn.is_finished());
+        withdrawn.abort();
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+        assert!(withdrawn.is_finished());
+        let error: JoinError = withdrawn.await.map(|()| ()).unwrap_err();
+        assert!(error.is_aborted() && !error.is_canceled());
+        busy.release.send(()).unwrap();
+        busy_handle.await.unwrap();
+    });
+    faults.expect(&[]);
+}
+
+#[test]
+fn an_abort_wakes_whoever_waits_even_if_the_closure_panics_in_its_destructor() {
+    let faults = Faults::default();
+    let builder = faults.hear(Runtime::builder()).blocking_threads(1);
+    builder.build().unwrap().block_on(async {
+        let (busy, closure) = held(());
+        let busy_handle = spawn_blocking(closure);
+        busy.begun.recv().unwrap();
+        let bomb = DropBomb("a closure's own");
+        let shared = std::rc::Rc::new(std::cell::RefCell::new(spawn_blocking(move || {
+            let _bomb = &bomb;
+        })));
+        let waiting = shared.clone();
+        let joiner = spawn(std::future::poll_fn(move |context| {
+            std::pin::Pin::new(&mut *waiting.borrow_mut()).poll(context)
+        }));
+        yield_now().await;
+        shared.borrow().abort();
+        assert!(joiner.await.unwrap().unwrap_err().is_aborted());
+        busy.release.send(()).unwrap();
+        busy_handle.await.unwrap();
+    });
+    faults.expect(&["a closure's own"]);
+}
+
+#[test]
+fn a_closure_that_runs_is_waited_for_in_spite_of_an_abort() {
+    Runtime::new().unwrap().block_on(async {
+        let (running, closure) = held(4);
+        let mut handle = spawn_blocking(closure);
+        running.begun.recv().unwrap();
+        handle.abort();
+        assert!(!handle.is_finished());
+        assert!(poll_once(&mut handle).await.is_pending());
+        running.release.send(()).unwrap();
+        assert_eq!((&mut handle).await.unwrap(), 4);
+        handle.abort();
+        assert!(handle.is_finished());
+    });
+}
+
+#[test]
+fn a_wait_that_is_given_up_leaves_closure_and_handle_as_they_were() {
+    Runtime::new().unwrap().block_on(async {
+        let (running, closure) = held(6);
+        let mut handle = spawn_blocking(closure);
+        for _ in 0..5 {
+            assert!(poll_once(&mut &mut handle).await.is_pending());
+        }
+        running.release.send(()).unwrap();
+        assert_eq!((&mut handle).await.unwrap(), 6);
+        let again = catch_unwind(AssertUnwindSafe(|| {
+            support::poll_with(std::task::Waker::noop(), &mut handle)
+        }));
+        let payload = again.map(drop).unwrap_err();
+        assert!(
+            payload
+                .downcast_ref::<&str>()
+                .unwrap()
+                .contains("after it had given")
+        );
+    });
+}
+
+#[test]
+fn a_detached_closure_runs_on_and_its_result_is_dropped_once() {
+    Runtime::builder()
+        .blocking_threads(1)
+        .build()
+        .unwrap()
+        .block_on(async {
+            // Detached while it runs, while it waits, and after it is done.
+            let (running_count, value) = tally();
+            let (running, closure) = held(value);
+            let handle = spawn_blocking(closure);
+            running.begun.recv().unwrap();
+            drop(handle);
+            let (waiting_count, value) = tally();
+            drop(spawn_blocking(move || value));
+            assert_eq!(running_count.load(Ordering::SeqCst), 0);
+            running.release.send(()).unwrap();
+            until(|| waiting_count.load(Ordering::SeqCst) == 1).await;
+            assert_eq!(running_count.load(Ordering::SeqCst), 1);
+            let (done_count, value) = tally();
+            let done = spawn_blocking(move || value);
+            until(|| done.is_finished()).await;
+            assert_eq!(done_count.load(Ordering::SeqCst), 0);
+            drop(done);
+            assert_eq!(done_count.load(Ordering::SeqCst), 1);
+        });
+}
+
+#[test]
+fn a_panic_that_nobody_joins_reaches_the_hook_once_whenever_the_handle_went() {
+    let faults = Faults::default();
+    let builder = faults.hear(Runtime::builder()).blocking_threads(1);
+    let mut runtime = builder.build().unwrap();
+    let calm = || async {
+        until(|| {
+            let stats = Handle::current().stats();
+            stats.blocking_running + stats.blocking_waiting == 0
+        })
+        .await;
+    };
+    let kept = runtime.block_on(async {
+        // Dropped while it waits.
+        let (busy, closure) = held(());
+        let busy_handle = spawn_blocking(closure);
+        drop(spawn_blocking(|| panic!("waiting")));
+        busy.release.send(()).unwrap();
+        busy_handle.await.unwrap();
+        calm().await;
+        faults.expect(&["waiting"]);
+        // While it runs.
+        let (running, closure) = held(());
+        let handle = spawn_blocking(move || {
+            closure();
+            panic!("running")
+        });
+        running.begun.recv().unwrap();
+        drop::<gimmal::task::BlockingHandle<()>>(handle);
+        running.release.send(()).unwrap();
+        calm().await;
+        faults.expect(&["running"]);
+        // After it is done.
+        let done = spawn_blocking(|| panic!("done"));
+        until(|| done.is_finished()).await;
+        faults.expect(&[]);
+        drop::<gimmal::task::BlockingHandle<()>>(done);
+        faults.expect(&["done"]);
+        let kept = spawn_blocking(|| panic!("outside"));
+        until(|| kept.is_finished()).await;
+        kept
+    });
+    // Outside of block_on, and on a thread that has no runtime at all.
+    thread::spawn(move || drop::<gimmal::task::BlockingHandle<()>>(kept))
+        .join()
+        .unwrap();
+    faults.expect(&["outside"]);
+    let kept = runtime.block_on(async {
+        let kept = spawn_blocking(|| panic!("after the end"));
+        until(|| kept.is_finished()).await;
+        kept
+    });
+    drop(runtime);
+    drop::<gimmal::task::BlockingHandle<()>>(kept);
+    faults.expect(&["after the end"]);
+}
+
+#[test]
+fn a_result_that_panics_when_it_is_dropped_goes_to_the_hook() {
+    let faults = Faults::default();
+    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
+    runtime.block_on(async {
+        let (running, closure) = held(());
+        let handle = spawn_blocking(move || {
+            closure();
+            DropBomb("late result")
+        });
+        running.begun.recv().unwrap();
+        drop(handle);
+        running.release.send(()).unwrap();
+        until(|| Handle::current().stats().blocking_running == 0).await;
+        faults.expect(&["late result"]);
+        assert_eq!(spawn_blocking(|| 2).await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn at_the_end_of_run_a_closure_that_waits_is_canceled_and_one_that_runs_is_waited_for() {
+    let outcome = Arc::new(Mutex::new(Vec::new()));
+    let (dropped, tally) = tally();
+    let kept = outcome.clone();
+    let builder = Runtime::builder().blocking_threads(1).grace(AMPLE);
+    let start = Instant::now();
+    let ended: io::Result<()> = builder.run(async move {
+        let (running, closure) = held(7);
+        let handle = spawn_blocking(closure);
+        running.begun.recv().unwrap();
+        let outcomes = kept.clone();
+        drop(spawn(async move {
+            let value = handle.await.unwrap();
+            outcomes.lock().unwrap().push(format!("ran: {value}"));
+        }));
+        let waiting = spawn_blocking(move || {
+            let _tally = tally;
+            unreachable!("it was withdrawn")
+        });
+        let outcomes = kept;
+        drop(spawn(async move {
+            let error: JoinError = waiting.await.map(|()| ()).unwrap_err();
+            assert!(error.is_canceled() && gimmal::is_canceled(&error));
+            outcomes.lock().unwrap().push("withdrawn".to_owned());
+            // The other one ends after the cancel, and its value is not lost.
+            running.release.send(()).unwrap();
+        }));
+        yield_now().await;
+        Ok(())
+    });
+    ended.unwrap();
+    assert_eq!(*outcome.lock().unwrap(), ["withdrawn", "ran: 7"]);
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    assert!(start.elapsed() < AMPLE);
+}
+
+#[test]
+fn the_wait_for_an_abandonable_closure_ends_at_once_and_its_late_result_is_disposed_of() {
+    let (told, tell) = mpsc::channel();
+    let (running, closure) = held(String::from("late"));
+    let (disposed, disposal) = mpsc::channel();
+    let faults = Faults::default();
+    let builder = faults
+        .hear(Runtime::builder())
+        .grace(AMPLE)
+        .shutdown_timeout(AMPLE);
+    let start = Instant::now();
+    let Held { begun, release } = running;
+    let ended: io::Result<()> = builder.run(async move {
+        let slow = spawn_abandonable(closure, move |late| disposed.send(late).unwrap());
+        begun.recv().unwrap();
+        drop(spawn(async move {
+            let error = slow.await.unwrap_err();
+            told.send(error.is_canceled()).unwrap();
+        }));
+        yield_now().await;
+        Ok(())
+    });
+    ended.unwrap();
+    // `run` has returned, and the closure still runs: nobody has to wait for it.
+    assert!(start.elapsed() < AMPLE);
+    assert_eq!(tell.try_recv(), Ok(true));
+    assert!(disposal.try_recv().is_err());
+    release.send(()).unwrap();
+    assert_eq!(disposal.recv_timeout(AMPLE).unwrap(), "late");
+    faults.expect(&[]);
+}
+
+#[test]
+fn an_abandonable_closure_whose_wait_is_not_cancelled_gives_its_result() {
+    Runtime::new().unwrap().block_on(async {
+        let (count, value) = tally();
+        let disposals = Arc::new(AtomicUsize::new(0));
+        let counted = disposals.clone();
+        let handle = spawn_abandonable(
+            move || value,
+            move |_| {
+                counted.fetch_add(1, Ordering::SeqCst);
+            },
+        );
+        let value = handle.await.unwrap();
+        assert_eq!(count.load(Ordering::SeqCst), 0);
+        drop(value);
+        assert_eq!(disposals.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn an_abandonable_closure_that_is_detached_disposes_of_its_result() {
+    Runtime::builder()
+        .blocking_threads(1)
+        .build()
+        .unwrap()
+        .block_on(async {
+            let (disposed, disposal) = mpsc::channel();
+            // Detached while it runs, and while it waits.
+            let (running, closure) = held(1);
+            let tell = disposed.clone();
+            let handle = spawn_abandonable(closure, move |late| tell.send(late).unwrap());
+            running.begun.recv().unwrap();
+            drop(handle);
+            let tell = disposed.clone();
+            drop(spawn_abandonable(
+                || 2,
+                move |late| tell.send(late).unwrap(),
+            ));
+            running.release.send(()).unwrap();
+            assert_eq!(disposal.recv_timeout(AMPLE), Ok(1));
+            assert_eq!(disposal.recv_timeout(AMPLE), Ok(2));
+            // And after it is done.
+            let handle = spawn_abandonable(|| 3, move |late| disposed.send(late).unwrap());
+            until(|| handle.is_finished()).await;
+            assert!(disposal.try_recv().is_err());
+            drop(handle);
+            assert_eq!(disposal.try_recv(), Ok(3));
+        });
+}
+
+#[test]
+fn a_runtime_dropped_with_closures_that_wait_and_run_drops_the_first_and_waits_for_the_second() {
+    let faults = Faults::default();
+    let builder = faults
+        .hear(Runtime::builder())
+        .blocking_threads(2)
+        .shutdown_timeout(AMPLE);
+    let mut runtime = builder.build().unwrap();
+    let (ran, finish) = tally();
+    let (never_ran, tally) = tally();
+    let (one, closure_one) = held(());
+    let (two, closure_two) = held(());
+    runtime.block_on(async {
+        drop(spawn_blocking(move || {
+            closure_one();
+            drop(finish);
+        }));
+        drop(spawn_blocking(closure_two));
+        drop(spawn_blocking(move || {
+            let _tally = tally;
+            unreachable!("the runtime ended before it began")
+        }));
+    });
+    one.begun.recv().unwrap();
+    two.begun.recv().unwrap();
+    // Lets them go once the one that waits was dropped, so the shutdown is under way.
+    let dropped = never_ran.clone();
+    let releaser = thread::spawn(move || {
+        while dropped.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        drop((one, two));
+    });
+    let start = Instant::now();
+    drop(runtime);
+    assert!(start.elapsed() < AMPLE);
+    releaser.join().unwrap();
+    assert_eq!(never_ran.load(Ordering::SeqCst), 1);
+    assert_eq!(ran.load(Ordering::SeqCst), 1);
+    faults.expect(&[]);
+}
+
+#[test]
+fn closures_that_outlast_the_shutdown_are_reported_and_go_on() {
+    let faults = Faults::default();
+    let builder = faults
+        .hear(Runtime::builder())
+        .shutdown_timeout(Duration::from_millis(20));
+    let mut runtime = builder.build().unwrap();
+    let (count, value) = tally();
+    let (running, closure) = held(value);
+    let handle = runtime.block_on(async { spawn_blocking(closure) });
+    running.begun.recv().unwrap();
+    drop(runtime);
+    faults.expect(&["1 closures of spawn_blocking"]);
+    assert!(!handle.is_finished());
+    running.release.send(()).unwrap();
+    while !handle.is_finished() {
+        thread::yield_now();
+    }
+    // The handle is no leaf of the runtime's tables: another runtime can still take the result.
+    let value = Runtime::new().unwrap().block_on(handle).unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+    drop(value);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_closure_that_uses_a_runtime_of_its_own_thread() {
+    Runtime::new().unwrap().block_on(async {
+        let sum = spawn_blocking(|| {
+            Runtime::new().unwrap().block_on(async {
+                sleep(Duration::from_millis(1)).await.unwrap();
+                spawn(async { 3 }).await.unwrap() + 4
+            })
+        });
+        assert_eq!(sum.await.unwrap(), 7);
+    });
+}
+
+#[test]
+fn ten_thousand_closures_come_back() {
+    const CLOSURES: usize = 10_000;
+    let mut runtime = Runtime::builder().blocking_threads(8).build().unwrap();
+    runtime.block_on(async {
+        let mut all: FuturesUnordered<_> =
+            (0..CLOSURES).map(|n| spawn_blocking(move || n)).collect();
+        let (mut count, mut sum) = (0, 0);
+        while let Some(n) = all.next().await {
+            count += 1;
+            sum += n.unwrap();
+        }
+        assert_eq!((count, sum), (CLOSURES, CLOSURES * (CLOSURES - 1) / 2));
+        let stats = Handle::current().stats();
+        assert!(stats.blocking_threads <= 8);
+        assert_eq!(stats.blocking_waiting, 0);
+    });
+}
+
+#[test]
+fn closures_are_started_detached_aborted_and_awaited_at_random() {
+    let mut random = support::Random::new("closures_at_random");
+    let faults = Faults::default();
+    let builder = faults.hear(Runtime::builder()).blocking_threads(3);
+    let mut runtime = builder.build().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    const CLOSURES: usize = 3_000;
+    let mut panics = 0;
+    runtime.block_on(async {
+        for _ in 0..CLOSURES {
+            let tally = Tally(count.clone());
+            let panicking = random.below(10) == 0;
+            let mut handle = spawn_blocking(move || {
+                assert!(!panicking, "at random");
+                tally
+            });
+            match random.below(4) {
+                0 => match handle.await {
+                    Ok(_) => assert!(!panicking),
+                    Err(error) => assert!(panicking && error.is_panic()),
+                },
+                1 => {
+                    panics += usize::from(panicking);
+                    drop(handle);
+                }
+                2 => {
+                    handle.abort();
+                    match handle.await {
+                        Ok(_) => assert!(!panicking),
+                        Err(error) => assert!(error.is_aborted() || panicking && error.is_panic()),
+                    }
+                }
+                _ => {
+                    if let Poll::Ready(ended) = poll_once(&mut handle).await {
+                        assert_eq!(ended.is_err(), panicking);
+                    } else {
+                        panics += usize::from(panicking);
+                    }
+                }
+            }
+        }
+        until(|| {
+            let stats = Handle::current().stats();
+            stats.blocking_running + stats.blocking_waiting == 0
+        })
+        .await;
+    });
+    assert_eq!(count.load(Ordering::SeqCst), CLOSURES);
+    assert_eq!(faults.take().len(), panics);
+}
+
+#[test]
+fn sleepers_and_closures_at_once() {
+    Runtime::new().unwrap().block_on(async {
+        let (running, closure) = held(());
+        let handle = spawn_blocking(closure);
+        // The loop goes on while a closure blocks.
+        sleep(Duration::from_millis(1)).await.unwrap();
+        assert!(!handle.is_finished());
+        drop(running);
+        handle.await.unwrap();
+        let _ = LONG;
+    });
+}

@@ -1,0 +1,20 @@
+//! Tasks, from spawn to join: on this kernel, and with what 6.1 and 5.15 have.
+//!
+//! Each file has one subject. Polls and drops are counted exactly; nothing here waits by sleeping.
+
+#[path = "tasks/ending.rs"]
+mod ending;
+#[path = "tasks/fairness.rs"]
+mod fairness;
+#[path = "tasks/foreign.rs"]
+mod foreign;
+#[path = "tasks/life.rs"]
+mod life;
+#[path = "tasks/panics.rs"]
+mod panics;
+#[path = "tasks/storms.rs"]
+mod storms;
+#[path = "tasks/support.rs"]
+mod support;
+#[path = "tasks/threads.rs"]
+mod threads;

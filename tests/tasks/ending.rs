@@ -1,0 +1,679 @@
+//! How `run` ends: what is left is cancelled, may clean up, is waited for, then dropped (DESIGN §6, ACCEPTANCE 6, 24).
+
+use crate::support::{DropBomb, Faults, Finally, Journal, everywhere, pipe, poll_once};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::{FutureExt, future};
+use gimmal::fs::File;
+use gimmal::{Canceled, Handle, Runtime, sleep, spawn, task, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(3600);
+/// Never waited for to its end, unless the test fails.
+const AMPLE: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(30);
+
+/// Runs `main` to its end with the test's own grace period. Says whether everything ended by itself within it.
+fn run_to_its_end(builder: gimmal::runtime::Builder, main: impl AsyncFnOnce()) {
+    let ended: io::Result<()> = builder.run(async {
+        main().await;
+        Ok(())
+    });
+    ended.unwrap();
+}
+
+#[test]
+fn what_sleeps_joins_or_reads_ends_canceled_and_cleans_up() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        let (reader, _writer) = pipe();
+        run_to_its_end(builder.grace(AMPLE), async || {
+            let note = journal.clone();
+            drop(spawn(async move {
+                assert_eq!(sleep(LONG).await, Err(Canceled));
+                // Cleanup that awaits: ends at once, or goes on as if nothing were.
+                assert_eq!(sleep(LONG).await, Err(Canceled));
+                yield_now().await;
+                note.note("slept");
+            }));
+            let note = journal.clone();
+            drop(spawn(async move {
+                let mut other = spawn(async {
+                    let _ = sleep(LONG).await;
+                    for _ in 0..10 {
+                        yield_now().await;
+                    }
+                });
+                let error = (&mut other).await.unwrap_err();
+                assert!(error.is_canceled() && !error.is_aborted() && !error.is_panic());
+                assert!(gimmal::is_canceled(&error));
+                let error = io::Error::from(error);
+                assert!(gimmal::is_canceled(&error));
+                assert_ne!(error.kind(), io::ErrorKind::Interrupted);
+                note.note("joined");
+            }));
+            let note = journal.clone();
+            drop(spawn(async move {
+                let file = File::from(reader);
+                let mut buffer = b"before".to_vec();
+                buffer.reserve_exact(100);
+                let error = file.read(buffer).await.unwrap_err();
+                assert!(gimmal::is_canceled(&error));
+                let error = file.read(Vec::with_capacity(7)).await.unwrap_err();
+                assert!(gimmal::is_canceled(&error));
+                file.close().await.unwrap();
+                note.note("read");
+            }));
+            yield_now().await;
+            yield_now().await;
+        });
+        let mut notes = journal.take();
+        notes.sort_unstable();
+        assert_eq!(notes, ["joined", "read", "slept"]);
+    });
+}
+
+#[test]
+fn a_canceled_read_gives_its_buffer_back_as_it_was() {
+    everywhere(|builder| {
+        let (reader, _writer) = pipe();
+        let back = Rc::new(RefCell::new(None));
+        run_to_its_end(builder.grace(AMPLE), async || {
+            let back = back.clone();
+            drop(spawn(async move {
+                let file = File::from(reader);
+                let mut buffer = Vec::with_capacity(64);
+                buffer.extend_from_slice(b"before");
+                let error = file.read(buffer).await.unwrap_err();
+                assert!(gimmal::is_canceled(&error));
+                back.replace(Some(error.into_buf()));
+            }));
+            yield_now().await;
+        });
+        assert_eq!(back.take().unwrap(), b"before");
+    });
+}
+
+#[test]
+fn a_task_that_was_not_polled_yet_begins_and_is_told() {
+    everywhere(|builder| {
+        let told = Rc::new(Cell::new(false));
+        run_to_its_end(builder.grace(AMPLE), async || {
+            let told = told.clone();
+            drop(spawn(async move {
+                told.set(sleep(LONG).await == Err(Canceled))
+            }));
+        });
+        assert!(told.get());
+    });
+}
+
+#[test]
+fn a_task_spawned_by_cleanup_is_told_too() {
+    everywhere(|builder| {
+        let told = Rc::new(Cell::new(false));
+        run_to_its_end(builder.grace(AMPLE), async || {
+            let told = told.clone();
+            drop(spawn(async move {
+                let _ = sleep(LONG).await;
+                drop(spawn(async move {
+                    told.set(sleep(LONG).await == Err(Canceled))
+                }));
+            }));
+        });
+        assert!(told.get());
+    });
+}
+
+#[test]
+fn what_is_finished_is_given_even_to_the_canceled() {
+    everywhere(|builder| {
+        let given = Rc::new(Cell::new(0));
+        run_to_its_end(builder.grace(AMPLE), async || {
+            let given = given.clone();
+            let done = spawn(async { 5 });
+            let nop = gimmal::op::nop().submit();
+            gimmal::op::nop().await.unwrap();
+            drop(spawn(async move {
+                let _ = sleep(LONG).await;
+                assert!(nop.await.is_ok());
+                given.set(done.await.unwrap());
+            }));
+        });
+        assert_eq!(given.get(), 5);
+    });
+}
+
+#[test]
+fn a_canceled_wait_leaves_the_handle_to_be_awaited_again() {
+    everywhere(|builder| {
+        let given = Rc::new(Cell::new(0));
+        run_to_its_end(builder.grace(AMPLE), async || {
+            let given = given.clone();
+            drop(spawn(async move {
+                let mut other = spawn(async {
+                    let _ = sleep(LONG).await;
+                    for _ in 0..20 {
+                        yield_now().await;
+                    }
+                    8
+                });
+                let mut refused = 0;
+                loop {
+                    match (&mut other).await {
+                        Ok(value) => break given.set(value),
+                        Err(error) => assert!(error.is_canceled()),
+                    }
+                    refused += 1;
+                }
+                assert!(refused > 0);
+            }));
+            yield_now().await;
+        });
+        assert_eq!(given.get(), 8);
+    });
+}
+
+/// Every leaf that waits inside of a combinator of another crate is woken by its own waker.
+#[test]
+fn leaves_inside_of_foreign_combinators_are_canceled_too() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        let faults = Faults::default();
+        let (reader, _writer) = pipe();
+        let start = Instant::now();
+        run_to_its_end(faults.hear(builder.grace(AMPLE)), async || {
+            let note = journal.clone();
+            drop(spawn(async move {
+                let mut sleeps: FuturesUnordered<_> = (0..3).map(|_| sleep(LONG)).collect();
+                while let Some(ended) = sleeps.next().await {
+                    assert_eq!(ended, Err(Canceled));
+                }
+                note.note("sleeps");
+            }));
+            let note = journal.clone();
+            drop(spawn(async move {
+                let file = File::from(reader);
+                let reads: FuturesUnordered<_> =
+                    (0..3).map(|_| file.read(Vec::with_capacity(4))).collect();
+                let reads: Vec<_> = reads.collect().await;
+                assert!(
+                    reads
+                        .iter()
+                        .all(|read| gimmal::is_canceled(read.as_ref().unwrap_err()))
+                );
+                note.note("reads");
+            }));
+            let note = journal.clone();
+            drop(spawn(async move {
+                let stay = spawn(async {
+                    while sleep(LONG).await.is_ok() {}
+                    for _ in 0..10 {
+                        yield_now().await;
+                    }
+                });
+                let mut joins: FuturesUnordered<_> = [stay].into_iter().collect();
+                assert!(joins.next().await.is_some());
+                note.note("joins");
+            }));
+            let note = journal.clone();
+            drop(spawn(async move {
+                let all = future::join_all((0..50).map(|_| sleep(LONG))).await;
+                assert!(all.iter().all(Result::is_err));
+                note.note("join_all");
+            }));
+            let note = journal.clone();
+            drop(spawn(async move {
+                let (mut a, mut b) = (sleep(LONG).fuse(), Box::pin(yield_now().fuse()));
+                let mut first = true;
+                loop {
+                    futures_util::select! {
+                        ended = a => break assert_eq!(ended, Err(Canceled)),
+                        () = b => assert!(std::mem::take(&mut first)),
+                    }
+                }
+                note.note("select");
+            }));
+            for _ in 0..4 {
+                yield_now().await;
+            }
+        });
+        let mut notes = journal.take();
+        notes.sort_unstable();
+        assert_eq!(notes, ["join_all", "joins", "reads", "select", "sleeps"]);
+        assert!(start.elapsed() < AMPLE, "they were dropped, not canceled");
+        faults.expect(&[]);
+    });
+}
+
+/// A closure that waits for a thread is withdrawn, wherever its handle is awaited.
+#[test]
+fn a_waiting_closure_inside_of_a_foreign_combinator_is_withdrawn() {
+    everywhere(|builder| {
+        let ended = Rc::new(Cell::new(false));
+        let (release, blocked) = mpsc::channel::<()>();
+        let start = Instant::now();
+        run_to_its_end(builder.grace(AMPLE).blocking_threads(1), async || {
+            let busy = task::spawn_blocking(move || blocked.recv().is_err());
+            drop(busy);
+            let ended = ended.clone();
+            drop(spawn(async move {
+                let mut waits: FuturesUnordered<_> =
+                    [task::spawn_blocking(|| unreachable!("it was not started"))]
+                        .into_iter()
+                        .collect();
+                let error: task::JoinError = waits.next().await.unwrap().map(|()| ()).unwrap_err();
+                assert!(error.is_canceled());
+                ended.set(true);
+                drop(release);
+            }));
+            yield_now().await;
+        });
+        assert!(ended.get() && start.elapsed() < AMPLE);
+    });
+}
+
+/// `sleep(ZERO)` is how loops let others go first; in a cancelled scope it says so too (C2).
+#[test]
+fn a_loop_over_sleeps_of_nothing_that_heeds_its_errors_ends_by_itself() {
+    everywhere(|builder| {
+        let ended = Rc::new(Cell::new(false));
+        let start = Instant::now();
+        run_to_its_end(builder.grace(AMPLE), async || {
+            let ended = ended.clone();
+            drop(spawn(async move {
+                while sleep(Duration::ZERO).await.is_ok() {}
+                ended.set(true);
+            }));
+            yield_now().await;
+        });
+        assert!(ended.get());
+        assert!(start.elapsed() < AMPLE);
+    });
+}
+
+#[test]
+fn a_loop_over_ticks_that_are_overdue_ends_by_itself() {
+    everywhere(|builder| {
+        let ended = Rc::new(Cell::new(false));
+        run_to_its_end(builder.grace(AMPLE), async || {
+            let ended = ended.clone();
+            drop(spawn(async move {
+                let mut ticks = gimmal::time::interval(Duration::from_nanos(1));
+                while ticks.tick().await.is_ok() {}
+                ended.set(true);
+            }));
+            yield_now().await;
+        });
+        assert!(ended.get());
+    });
+}
+
+/// ACCEPTANCE 24: whatever swallows its errors is dropped when the grace period is over, and others go on meanwhile.
+#[test]
+fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        let (reader, _writer) = pipe();
+        run_to_its_end(builder.grace(Duration::from_millis(200)), async || {
+            let held = journal.on_drop("sleeps");
+            drop(spawn(async move {
+                let _held = held;
+                loop {
+                    let _ = sleep(LONG).await;
+                }
+            }));
+            let held = journal.on_drop("sleeps of nothing");
+            drop(spawn(async move {
+                let _held = held;
+                loop {
+                    let _ = sleep(Duration::ZERO).await;
+                }
+            }));
+            let held = journal.on_drop("reads");
+            drop(spawn(async move {
+                let _held = held;
+                let file = File::from(reader);
+                let mut buffer = Vec::with_capacity(8);
+                loop {
+                    buffer = match file.read(buffer).await {
+                        Ok((_, buffer)) => buffer,
+                        Err(error) => error.into_buf(),
+                    };
+                }
+            }));
+            let held = journal.on_drop("opens");
+            drop(spawn(async move {
+                let _held = held;
+                loop {
+                    let _ = File::open("Cargo.toml").await;
+                }
+            }));
+            let held = journal.on_drop("joins");
+            drop(spawn(async move {
+                let _held = held;
+                let mut never = spawn(pending::<()>());
+                loop {
+                    let _ = (&mut never).await;
+                }
+            }));
+            let held = journal.on_drop("closures");
+            drop(spawn(async move {
+                let _held = held;
+                loop {
+                    let _ = task::spawn_blocking(|| ()).await;
+                }
+            }));
+            let held = journal.on_drop("ticks");
+            drop(spawn(async move {
+                let _held = held;
+                let mut ticks = gimmal::time::interval(LONG);
+                loop {
+                    let _ = ticks.tick().await;
+                }
+            }));
+            let note = journal.clone();
+            drop(spawn(async move {
+                let _ = sleep(LONG).await;
+                for _ in 0..20 {
+                    yield_now().await;
+                }
+                note.note("neighbour ended");
+            }));
+            yield_now().await;
+        });
+        let mut notes = journal.take();
+        assert_eq!(notes.remove(0), "neighbour ended");
+        notes.sort_unstable();
+        let swallowers = [
+            "closures",
+            "joins",
+            "opens",
+            "reads",
+            "sleeps",
+            "sleeps of nothing",
+            "ticks",
+        ];
+        assert_eq!(notes, swallowers);
+    });
+}
+
+#[test]
+fn what_waits_for_something_foreign_is_dropped_after_the_grace_period() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        run_to_its_end(builder.grace(SHORT), async || {
+            let held = journal.on_drop("foreign");
+            drop(spawn(async move {
+                let _held = held;
+                pending::<()>().await;
+            }));
+            let (sender, receiver) = async_channel::bounded::<()>(1);
+            let held = journal.on_drop("channel");
+            drop(spawn(async move {
+                let _held = (held, sender);
+                let _ = receiver.recv().await;
+            }));
+        });
+        assert_eq!(journal.take(), ["foreign", "channel"]);
+    });
+}
+
+#[test]
+fn the_outcome_of_main_is_that_of_run() {
+    everywhere(|builder| {
+        let ok: Result<u8, io::Error> = builder.clone().run(async { Ok(3) });
+        assert_eq!(ok.unwrap(), 3);
+        #[derive(Debug)]
+        enum Mine {
+            Io,
+            Other(u8),
+        }
+        impl From<io::Error> for Mine {
+            fn from(_: io::Error) -> Mine {
+                Mine::Io
+            }
+        }
+        let journal = Journal::default();
+        let error: Result<(), Mine> = builder.clone().grace(AMPLE).run(async {
+            let held = journal.on_drop("task");
+            drop(spawn(async move {
+                let _held = held;
+                let _ = sleep(LONG).await;
+            }));
+            Err(Mine::Other(4))
+        });
+        assert!(matches!(error, Err(Mine::Other(4))));
+        assert_eq!(journal.take(), ["task"]);
+        let none: Result<(), Mine> = builder.entries(0).run(async { Ok(()) });
+        assert!(matches!(none, Err(Mine::Io)));
+    });
+}
+
+#[test]
+fn when_main_panics_the_tasks_are_dropped_and_the_panic_goes_on() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _: io::Result<()> = builder.run(async {
+                let held = journal.on_drop("task");
+                drop(spawn(async move {
+                    let _held = held;
+                    let _ = sleep(LONG).await;
+                }));
+                yield_now().await;
+                panic!("main")
+            });
+        }));
+        assert!(caught.is_err());
+        assert_eq!(journal.take(), ["task"]);
+        assert!(Handle::try_current().is_none());
+    });
+}
+
+#[test]
+fn a_panic_in_cleanup_reaches_the_hook() {
+    everywhere(|builder| {
+        let faults = Faults::default();
+        run_to_its_end(faults.hear(builder.grace(AMPLE)), async || {
+            drop(spawn(async {
+                let _ = sleep(LONG).await;
+                panic!("in cleanup");
+            }));
+            drop(spawn(async {
+                let _bomb = DropBomb("in a destructor");
+                let _ = sleep(LONG).await;
+            }));
+            yield_now().await;
+        });
+        let mut faults = faults.take();
+        faults.sort();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults.iter().any(|fault| fault.contains("in cleanup")));
+        assert!(faults.iter().any(|fault| fault.contains("in a destructor")));
+    });
+}
+
+/// ACCEPTANCE 6, with a pipe that nobody writes to, a timer, and a closure that does not return in time.
+#[test]
+fn a_runtime_that_is_dropped_with_everything_pending_ends_and_says_what_it_left() {
+    everywhere(|builder| {
+        let faults = Faults::default();
+        let (release, blocked) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
+        let (reader, _writer) = pipe();
+        let builder = builder.shutdown_timeout(Duration::from_millis(300));
+        let mut runtime = faults.hear(builder).build().unwrap();
+        let journal = Journal::default();
+        runtime.block_on(async {
+            let held = journal.on_drop("reader");
+            drop(spawn(async move {
+                let _held = held;
+                let _ = File::from(reader).read(Vec::with_capacity(16)).await;
+            }));
+            let held = journal.on_drop("sleeper");
+            drop(spawn(async move {
+                let _held = held;
+                let _ = sleep(LONG).await;
+            }));
+            drop(task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                let _ = blocked.recv();
+            }));
+            yield_now().await;
+            assert_eq!(Handle::current().stats().operations, 1);
+            assert_eq!(Handle::current().stats().timers, 1);
+        });
+        has_begun.recv().unwrap();
+        let start = Instant::now();
+        drop(runtime);
+        assert!(start.elapsed() < AMPLE);
+        assert_eq!(journal.take(), ["reader", "sleeper"]);
+        // The kernel gave the read up at once: only the closure is left.
+        faults.expect(&["1 closures of spawn_blocking were still running"]);
+        drop(release);
+    });
+}
+
+#[test]
+fn shutdown_says_what_would_not_end() {
+    everywhere(|builder| {
+        let (release, blocked) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
+        let faults = Faults::default();
+        let mut runtime = faults.hear(builder.clone()).build().unwrap();
+        runtime.block_on(async {
+            drop(task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                let _ = blocked.recv();
+            }));
+        });
+        has_begun.recv().unwrap();
+        let error = runtime.shutdown(SHORT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().contains("1 closures"));
+        assert_eq!(faults.take().len(), 1);
+        drop(release);
+        let mut runtime = builder.build().unwrap();
+        runtime.block_on(yield_now());
+        runtime.shutdown(Duration::ZERO).unwrap();
+    });
+}
+
+/// What is done on the way down finds the runtime still there, and it takes nothing new.
+#[test]
+fn while_a_runtime_ends_nothing_new_is_taken() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        let mut runtime = builder.build().unwrap();
+        let note = journal.clone();
+        drop(runtime.spawn(async move {
+            let held = note.clone();
+            let _last = Finally(move || {
+                let late = held.on_drop("late future");
+                let mut handle = spawn(async move {
+                    let _late = late;
+                });
+                assert!(handle.is_finished());
+                handle.abort();
+                let joined = poll_once(&mut handle).now_or_never().unwrap();
+                assert!(matches!(joined, Poll::Ready(Err(error)) if error.is_aborted()));
+                let mut nop = gimmal::op::nop();
+                let refused = poll_once(&mut nop).now_or_never().unwrap();
+                assert!(matches!(refused, Poll::Ready(Err(_))));
+                let blocking = task::spawn_blocking(|| unreachable!("not while the runtime ends"));
+                assert!(blocking.is_finished());
+                drop::<task::BlockingHandle<()>>(blocking);
+                held.note("destructor");
+            });
+            pending::<()>().await;
+        }));
+        runtime.block_on(yield_now());
+        drop(runtime);
+        assert_eq!(journal.take(), ["late future", "destructor"]);
+    });
+}
+
+#[test]
+fn a_runtime_dropped_inside_of_a_task_of_another_ends_there() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        let faults = Faults::default();
+        let mut outer = faults.hear(builder.clone()).build().unwrap();
+        let mut inner = faults.hear(builder).build().unwrap();
+        let (reader, _writer) = pipe();
+        let held = journal.on_drop("inner task");
+        drop(inner.spawn(async move {
+            let _held = held;
+            let _ = File::from(reader).read(Vec::with_capacity(4)).await;
+        }));
+        inner.block_on(yield_now());
+        outer.block_on(async {
+            let before = Handle::current().stats().turns;
+            let note = journal.clone();
+            spawn(async move {
+                drop(inner);
+                note.note("dropped");
+                assert!(Handle::try_current().is_some());
+                gimmal::op::nop().await.unwrap();
+                sleep(Duration::from_millis(1)).await.unwrap();
+            })
+            .await
+            .unwrap();
+            assert!(Handle::current().stats().turns > before);
+        });
+        assert_eq!(journal.take(), ["inner task", "dropped"]);
+        faults.expect(&[]);
+    });
+}
+
+#[test]
+fn a_runtime_that_was_never_run_drops_what_was_spawned() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        let runtime: Runtime = builder.build().unwrap();
+        let held = journal.on_drop("future");
+        drop(runtime.spawn(async move {
+            let _held = held;
+        }));
+        drop(runtime);
+        assert_eq!(journal.take(), ["future"]);
+    });
+}
+
+/// The poll for wakes is armed by the first turn, and the shutdown must not be that turn.
+#[test]
+fn a_runtime_dropped_before_its_first_turn_with_an_operation_in_flight_ends() {
+    everywhere(|builder| {
+        let mut runtime = builder.shutdown_timeout(AMPLE).build().unwrap();
+        let nop = runtime.block_on(async { gimmal::op::nop().submit() });
+        let start = Instant::now();
+        drop(runtime);
+        assert!(start.elapsed() < AMPLE);
+        drop(nop);
+    });
+}
+
+/// The pass in which the last task ends has nothing to wait for.
+#[test]
+fn run_returns_when_the_last_task_has_ended_not_when_the_grace_period_is_over() {
+    everywhere(|builder| {
+        // An inbox that was used before may be interrupted from then: so all of them in a thread of their own number.
+        let others: Vec<_> = (0..8).map(|_| builder.clone().build().unwrap()).collect();
+        for _ in 0..3 {
+            let start = Instant::now();
+            run_to_its_end(builder.clone().grace(AMPLE), async || {
+                drop(spawn(async {
+                    let _ = sleep(LONG).await;
+                }));
+            });
+            assert!(start.elapsed() < AMPLE);
+        }
+        drop(others);
+    });
+}

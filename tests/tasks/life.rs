@@ -1,0 +1,644 @@
+//! The life of a task: spawned, polled, joined, detached, aborted.
+
+use crate::support::{Counted, Journal, counted, everywhere, poll_once};
+use futures_util::FutureExt;
+use gimmal::task::{self, JoinHandle};
+use gimmal::{Handle, Runtime, spawn, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Counts polls and keeps the waker; ready when the flag is up.
+struct Gate {
+    open: Rc<Cell<bool>>,
+    waker: Rc<RefCell<Option<Waker>>>,
+}
+
+impl Gate {
+    fn new() -> Gate {
+        Gate {
+            open: Rc::default(),
+            waker: Rc::default(),
+        }
+    }
+
+    fn wait(&self) -> impl Future<Output = ()> + 'static {
+        let (open, waker) = (self.open.clone(), self.waker.clone());
+        poll_fn(move |context| {
+            if open.get() {
+                return Poll::Ready(());
+            }
+            waker.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn open(&self) {
+        self.open.set(true);
+        self.wake();
+    }
+}
+
+fn message(payload: Box<dyn std::any::Any + Send>) -> String {
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload
+            .downcast::<&str>()
+            .map(|text| text.to_string())
+            .unwrap(),
+    }
+}
+
+#[test]
+fn a_task_is_first_polled_in_a_later_turn_and_once() {
+    everywhere(|builder| {
+        let polls = Rc::new(Cell::new(0));
+        builder.build().unwrap().block_on(async {
+            let handle = spawn(counted(&polls, async { 7 }));
+            assert_eq!(polls.get(), 0);
+            assert!(!handle.is_finished());
+            assert_eq!(handle.await.unwrap(), 7);
+            assert_eq!(polls.get(), 1);
+            assert_eq!(Handle::current().stats().task_rows, 1);
+        });
+    });
+}
+
+#[test]
+fn a_join_before_the_end_waits_and_one_after_it_does_not() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let main_polls = Rc::new(Cell::new(0));
+            let gate = Gate::new();
+            let early = spawn(gate.wait());
+            let joiner = spawn(counted(&main_polls, early));
+            yield_now().await;
+            yield_now().await;
+            assert_eq!(main_polls.get(), 1);
+            gate.open();
+            joiner.await.unwrap().unwrap();
+            assert_eq!(main_polls.get(), 2);
+
+            let mut late = spawn(async { 3 });
+            yield_now().await;
+            assert!(late.is_finished());
+            assert!(matches!(poll_once(&mut late).await, Poll::Ready(Ok(3))));
+        });
+    });
+}
+
+#[test]
+fn a_detached_task_runs_on_and_its_output_is_dropped_once() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        builder.build().unwrap().block_on(async {
+            let output = journal.on_drop("output");
+            let note = journal.clone();
+            drop(spawn(async move {
+                note.note("ran");
+                output
+            }));
+            assert!(journal.take().is_empty());
+            yield_now().await;
+            assert_eq!(journal.take(), ["ran", "output"]);
+
+            let output = journal.on_drop("output");
+            let handle = spawn(async move { output });
+            yield_now().await;
+            assert!(handle.is_finished());
+            assert!(journal.take().is_empty());
+            drop(handle);
+            assert_eq!(journal.take(), ["output"]);
+            assert_eq!(Handle::current().stats().task_rows, 1);
+        });
+        assert!(journal.take().is_empty());
+    });
+}
+
+#[test]
+fn a_future_is_dropped_before_its_join_resolves() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        builder.build().unwrap().block_on(async {
+            let held = journal.on_drop("future");
+            spawn(async move {
+                let _held = held;
+                yield_now().await;
+            })
+            .await
+            .unwrap();
+            journal.note("joined");
+        });
+        assert_eq!(journal.take(), ["future", "joined"]);
+    });
+}
+
+fn check_abort(journal: &Journal) {
+    assert_eq!(journal.take(), ["abort returned", "dropped", "joined"]);
+}
+
+/// Aborts it, and notes the order of what follows.
+async fn abort_and_join(journal: &Journal, handle: JoinHandle<()>) {
+    handle.abort();
+    journal.note("abort returned");
+    assert!(!handle.is_finished(), "C14: an abort is only a mark");
+    let error = handle.await.unwrap_err();
+    journal.note("joined");
+    assert!(error.is_aborted() && !error.is_panic() && !error.is_canceled());
+}
+
+#[test]
+fn aborted_before_its_first_poll_it_is_never_polled() {
+    everywhere(|builder| {
+        let (journal, polls) = (Journal::default(), Rc::new(Cell::new(0)));
+        builder.build().unwrap().block_on(async {
+            let held = journal.on_drop("dropped");
+            let handle = spawn(counted(&polls, async move {
+                let _held = held;
+            }));
+            abort_and_join(&journal, handle).await;
+        });
+        check_abort(&journal);
+        assert_eq!(polls.get(), 0);
+    });
+}
+
+#[test]
+fn aborted_while_parked_it_is_dropped_in_its_own_turn() {
+    everywhere(|builder| {
+        let (journal, polls) = (Journal::default(), Rc::new(Cell::new(0)));
+        builder.build().unwrap().block_on(async {
+            let held = journal.on_drop("dropped");
+            let handle = spawn(counted(&polls, async move {
+                let _held = held;
+                pending::<()>().await;
+            }));
+            yield_now().await;
+            assert_eq!(polls.get(), 1);
+            abort_and_join(&journal, handle).await;
+        });
+        check_abort(&journal);
+        assert_eq!(polls.get(), 1);
+    });
+}
+
+#[test]
+fn aborted_while_queued_it_is_not_polled_again() {
+    everywhere(|builder| {
+        let (journal, polls, gate) = (Journal::default(), Rc::new(Cell::new(0)), Gate::new());
+        builder.build().unwrap().block_on(async {
+            let held = journal.on_drop("dropped");
+            let wait = gate.wait();
+            let handle = spawn(counted(&polls, async move {
+                let _held = held;
+                wait.await;
+            }));
+            yield_now().await;
+            gate.open();
+            assert_eq!(Handle::current().stats().ready_tasks, 1);
+            abort_and_join(&journal, handle).await;
+        });
+        check_abort(&journal);
+        assert_eq!(polls.get(), 1);
+    });
+}
+
+/// A task that holds its own handle, given to it after it was spawned.
+fn spawn_with_own_handle<T: 'static, F: Future<Output = T> + 'static>(
+    polls: &Rc<Cell<u32>>,
+    body: impl FnOnce(Rc<RefCell<Option<JoinHandle<T>>>>) -> F,
+) -> Rc<RefCell<Option<JoinHandle<T>>>> {
+    let own = Rc::new(RefCell::new(None));
+    let handle = spawn(counted(polls, body(own.clone())));
+    own.replace(Some(handle));
+    own
+}
+
+#[test]
+fn a_task_that_aborts_itself_runs_to_its_next_await_and_no_further() {
+    everywhere(|builder| {
+        let (journal, polls) = (Journal::default(), Rc::new(Cell::new(0)));
+        builder.build().unwrap().block_on(async {
+            let (held, note) = (journal.on_drop("dropped"), journal.clone());
+            let own = spawn_with_own_handle(&polls, |own| async move {
+                let _held = held;
+                own.borrow().as_ref().unwrap().abort();
+                note.note("after abort");
+                yield_now().await;
+                note.note("never");
+            });
+            yield_now().await;
+            yield_now().await;
+            let handle = own.take().unwrap();
+            assert!(handle.await.unwrap_err().is_aborted());
+        });
+        assert_eq!(journal.take(), ["after abort", "dropped"]);
+        assert_eq!(polls.get(), 1);
+    });
+}
+
+#[test]
+fn a_task_that_aborts_itself_and_ends_in_the_same_poll_keeps_its_output() {
+    everywhere(|builder| {
+        let polls = Rc::new(Cell::new(0));
+        builder.build().unwrap().block_on(async {
+            let own = spawn_with_own_handle(&polls, |own| async move {
+                own.borrow().as_ref().unwrap().abort();
+                5
+            });
+            yield_now().await;
+            let handle = own.take().unwrap();
+            assert_eq!(handle.await.unwrap(), 5);
+            assert_eq!(polls.get(), 1);
+        });
+    });
+}
+
+#[test]
+fn a_task_that_has_ended_keeps_its_output_through_an_abort() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let handle = spawn(async { String::from("kept") });
+            yield_now().await;
+            handle.abort();
+            handle.abort();
+            yield_now().await;
+            assert_eq!(handle.await.unwrap(), "kept");
+        });
+    });
+}
+
+#[test]
+fn an_abort_from_outside_of_block_on_is_obeyed() {
+    everywhere(|builder| {
+        let mut runtime = builder.build().unwrap();
+        let handle = runtime.spawn(pending::<()>());
+        runtime.block_on(yield_now());
+        handle.abort();
+        assert!(!handle.is_finished());
+        assert!(runtime.block_on(handle).unwrap_err().is_aborted());
+        assert_eq!(runtime.handle().stats().task_rows, 0);
+    });
+}
+
+#[test]
+fn a_join_that_is_given_up_leaves_task_and_handle_as_they_were() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let gate = Gate::new();
+            let mut handle = spawn({
+                let wait = gate.wait();
+                async move {
+                    wait.await;
+                    9
+                }
+            });
+            for _ in 0..5 {
+                let given_up = poll_once(&mut &mut handle).await;
+                assert!(given_up.is_pending());
+                let by_select = futures_util::select! {
+                    _ = (&mut handle).fuse() => true,
+                    _ = yield_now().fuse() => false,
+                };
+                assert!(!by_select);
+            }
+            gate.open();
+            assert_eq!((&mut handle).await.unwrap(), 9);
+            assert!(handle.is_finished());
+            handle.abort();
+        });
+    });
+}
+
+#[test]
+fn a_handle_that_is_dropped_while_it_is_awaited_wakes_nobody() {
+    everywhere(|builder| {
+        let polls = Rc::new(Cell::new(0));
+        builder.build().unwrap().block_on(async {
+            let task = spawn(counted(&polls, async {
+                let mut inner = spawn(pending::<()>());
+                assert!(poll_once(&mut inner).await.is_pending());
+                drop(inner);
+                pending::<()>().await;
+            }));
+            for _ in 0..4 {
+                yield_now().await;
+            }
+            assert_eq!(polls.get(), 1);
+            drop(task);
+        });
+    });
+}
+
+#[test]
+fn the_waker_of_the_latest_join_is_the_one_that_is_woken() {
+    everywhere(|builder| {
+        let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        builder.build().unwrap().block_on(async {
+            let gate = Gate::new();
+            let shared = Rc::new(RefCell::new(spawn(gate.wait())));
+            let join = |polls: &Rc<Cell<u32>>| {
+                let shared = shared.clone();
+                Counted {
+                    inner: Box::pin(poll_fn(move |context| {
+                        shared.borrow_mut().poll_unpin(context)
+                    })),
+                    polls: polls.clone(),
+                }
+            };
+            let loser = spawn(join(&first));
+            yield_now().await;
+            let winner = spawn(join(&second));
+            yield_now().await;
+            gate.open();
+            winner.await.unwrap().unwrap();
+            assert_eq!((first.get(), second.get()), (1, 2));
+            loser.abort();
+            assert!(loser.await.unwrap_err().is_aborted());
+        });
+    });
+}
+
+#[test]
+fn a_handle_says_whether_its_task_has_ended() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let done = spawn(async {});
+            let panicked = spawn(async { panic!("on purpose") });
+            let mut aborted = spawn(pending::<()>());
+            let waiting = spawn(pending::<()>());
+            assert!(!done.is_finished() && !panicked.is_finished() && !aborted.is_finished());
+            aborted.abort();
+            yield_now().await;
+            assert!(done.is_finished() && panicked.is_finished() && aborted.is_finished());
+            assert!(!waiting.is_finished());
+            assert!((&mut aborted).await.unwrap_err().is_aborted());
+            assert!(aborted.is_finished());
+            drop((done, waiting));
+            assert!(panicked.await.unwrap_err().is_panic());
+        });
+    });
+}
+
+#[test]
+fn a_handle_that_has_given_its_output_says_so_when_it_is_polled_again() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let mut handle = spawn(async {});
+            (&mut handle).await.unwrap();
+            let again = AssertUnwindSafe(&mut handle).catch_unwind().await;
+            assert!(message(again.unwrap_err()).contains("after it had given"));
+        });
+    });
+}
+
+#[test]
+fn the_three_ends_without_an_output_are_told_apart() {
+    everywhere(|builder| {
+        let mut runtime = builder.build().unwrap();
+        runtime.block_on(async {
+            let panicked = spawn(async { panic!("some reason") });
+            let panicked: gimmal::task::JoinError = Box::pin(panicked).await.unwrap_err();
+            assert!(panicked.is_panic() && !panicked.is_aborted() && !panicked.is_canceled());
+            assert!(panicked.to_string().contains("some reason"));
+            assert!(!gimmal::is_canceled(&panicked));
+            let aborted = spawn(pending::<()>());
+            aborted.abort();
+            let aborted = aborted.await.unwrap_err();
+            assert!(aborted.try_into_panic().unwrap_err().is_aborted());
+
+            let error = io::Error::from(panicked);
+            assert_ne!(error.kind(), io::ErrorKind::Interrupted);
+            assert!(!gimmal::is_canceled(&error));
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            assert!(inner.is_some_and(gimmal::task::JoinError::is_panic));
+        });
+    });
+}
+
+#[test]
+fn join_errors_go_anywhere() {
+    fn anywhere<T: Send + Sync + std::error::Error + 'static>() {}
+    anywhere::<gimmal::task::JoinError>();
+    anywhere::<gimmal::Canceled>();
+}
+
+#[test]
+fn yielding_tasks_take_turns_in_order() {
+    everywhere(|builder| {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        builder.build().unwrap().block_on(async {
+            let tasks: Vec<_> = (0..5)
+                .map(|n| {
+                    let order = order.clone();
+                    spawn(async move {
+                        for round in 0..4 {
+                            order.borrow_mut().push((round, n));
+                            yield_now().await;
+                        }
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+        let expected: Vec<_> = (0..4)
+            .flat_map(|round| (0..5).map(move |n| (round, n)))
+            .collect();
+        assert_eq!(*order.borrow(), expected);
+    });
+}
+
+#[test]
+fn many_wakes_before_a_poll_are_one_poll() {
+    everywhere(|builder| {
+        let (polls, gate) = (Rc::new(Cell::new(0)), Gate::new());
+        builder.build().unwrap().block_on(async {
+            let handle = spawn(counted(&polls, gate.wait()));
+            yield_now().await;
+            let waker = gate.waker.borrow().clone().unwrap();
+            for _ in 0..100 {
+                waker.wake_by_ref();
+            }
+            yield_now().await;
+            yield_now().await;
+            assert_eq!(polls.get(), 2);
+            gate.open();
+            handle.await.unwrap();
+            assert_eq!(polls.get(), 3);
+        });
+    });
+}
+
+#[test]
+fn a_list_of_tasks_names_them_and_the_places_that_spawned_them() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let named = task::Builder::new().name("a name").spawn(pending::<()>());
+            let line = line!() + 1;
+            let unnamed = spawn(pending::<()>());
+            yield_now().await;
+            let tasks = Handle::current().tasks();
+            assert_eq!(tasks.len(), 3);
+            assert_eq!(tasks[0].name.as_deref(), Some("main"));
+            assert_eq!(tasks[1].name.as_deref(), Some("a name"));
+            assert!(tasks[2].name.is_none() && !tasks[2].is_ready);
+            assert_eq!(tasks[2].spawned_at.line(), line);
+            assert!(tasks[2].spawned_at.file().ends_with("life.rs"));
+            drop((named, unnamed));
+        });
+    });
+}
+
+#[test]
+fn tasks_that_are_left_go_on_in_the_next_block_on() {
+    everywhere(|builder| {
+        let mut runtime = builder.build().unwrap();
+        let gate = Gate::new();
+        let handle = runtime.block_on(async { spawn(gate.wait()) });
+        runtime.block_on(yield_now());
+        assert!(!handle.is_finished());
+        gate.open();
+        runtime.block_on(handle).unwrap();
+    });
+}
+
+#[test]
+fn polls_and_turns_are_counted_to_the_last() {
+    everywhere(|builder| {
+        let mut runtime = builder.build().unwrap();
+        let handle = runtime.handle();
+        runtime.block_on(async {});
+        assert_eq!(handle.stats().polls, 1);
+        runtime.block_on(async {
+            let before = Handle::current().stats().polls;
+            spawn(async {}).await.unwrap();
+            assert_eq!(Handle::current().stats().polls - before, 2);
+        });
+        assert_eq!(handle.stats().polls, 1 + 3);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_tasks_leave_nothing() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let sum = Rc::new(Cell::new(0u64));
+            for batch in 0..100 {
+                let handles: Vec<_> = (0..1000)
+                    .map(|n| {
+                        let sum = sum.clone();
+                        spawn(async move { sum.set(sum.get() + batch * 1000 + n) })
+                    })
+                    .collect();
+                for handle in handles {
+                    handle.await.unwrap();
+                }
+            }
+            assert_eq!(sum.get(), (0..100_000).sum());
+            let stats = Handle::current().stats();
+            assert_eq!((stats.tasks, stats.task_rows, stats.ready_tasks), (1, 1, 0));
+        });
+    });
+}
+
+#[test]
+fn block_on_inside_of_block_on_says_what_to_do() {
+    everywhere(|builder| {
+        let mut outer = builder.clone().build().unwrap();
+        let mut inner = builder.build().unwrap();
+        outer.block_on(async {
+            let caught = catch_unwind(AssertUnwindSafe(|| inner.block_on(async {})));
+            assert!(message(caught.unwrap_err()).contains("await the future instead"));
+            yield_now().await;
+        });
+        inner.block_on(yield_now());
+        outer.block_on(yield_now());
+    });
+}
+
+#[test]
+fn used_from_outside_everything_says_what_to_do() {
+    fn told<T>(what: &str, call: impl FnOnce() -> T) {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(call)) else {
+            panic!("{what} did not panic")
+        };
+        let text = message(payload);
+        assert!(
+            text.contains("gimmal::run") && text.contains("block_on"),
+            "{what}: {text}"
+        );
+    }
+    told("spawn", || drop(spawn(async {})));
+    told("a named task", || {
+        drop(task::Builder::new().name("x").spawn(async {}))
+    });
+    told("sleep", || {
+        gimmal::sleep(Duration::from_secs(1)).now_or_never()
+    });
+    told("an operation", || gimmal::op::nop().now_or_never());
+    told("submit", || drop(gimmal::op::nop().submit()));
+    told("a file", || gimmal::fs::read("Cargo.toml").now_or_never());
+    told("spawn_blocking", || drop(task::spawn_blocking(|| ())));
+    told("spawn_abandonable", || {
+        drop(task::spawn_abandonable(|| (), drop))
+    });
+    told("Handle::current", Handle::current);
+    let mut runtime = Runtime::new().unwrap();
+    let handle = runtime.block_on(async { spawn(pending::<()>()) });
+    told("a join", || handle.now_or_never());
+    assert!(Handle::try_current().is_none());
+}
+
+#[test]
+fn polled_inside_of_another_runtime_a_handle_says_so() {
+    everywhere(|builder| {
+        let mut one = builder.clone().build().unwrap();
+        let mut two = builder.build().unwrap();
+        let handle = one.block_on(async { spawn(async { 5 }) });
+        let polled = two.block_on(AssertUnwindSafe(handle).catch_unwind());
+        assert!(message(polled.unwrap_err()).contains("another gimmal runtime"));
+        one.block_on(yield_now());
+        assert_eq!(one.handle().stats().task_rows, 0);
+    });
+}
+
+#[test]
+fn a_handle_may_outlive_its_runtime() {
+    everywhere(|builder| {
+        let journal = Journal::default();
+        let mut runtime = builder.build().unwrap();
+        let (ended, waiting) = runtime.block_on(async {
+            let output = journal.on_drop("output");
+            let ended = spawn(async move { output });
+            let held = journal.on_drop("future");
+            let waiting = spawn(async move {
+                let _held = held;
+                pending::<()>().await;
+            });
+            yield_now().await;
+            (ended, waiting)
+        });
+        let handle = runtime.handle();
+        drop(runtime);
+        let mut dropped = journal.take();
+        dropped.sort_unstable();
+        assert_eq!(dropped, ["future", "output"]);
+        waiting.abort();
+        assert!(waiting.is_finished() && ended.is_finished());
+        drop((ended, waiting));
+        let late = catch_unwind(AssertUnwindSafe(|| drop(handle.spawn(async {}))));
+        assert!(message(late.unwrap_err()).contains("has ended"));
+    });
+}
