@@ -56,7 +56,8 @@ impl Runtime {
     /// The end of `run`: cancels the root scope, and waits until its tasks have ended or the grace period is over.
     pub(super) fn cancel_what_is_left(&mut self) {
         let core = &self.core;
-        if core.tasks.borrow().alive() == 0 {
+        // In a child of fork the tasks are the parent's.
+        if core.is_child() || core.tasks.borrow().alive() == 0 {
             return;
         }
         let _entered = Entered::new(core);

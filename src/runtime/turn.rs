@@ -36,19 +36,25 @@ pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 impl Core {
     /// One pass. It waits at most until `limit` says. True when the main future is ready; the pass ends there.
     pub(super) fn turn(&self, main: PollMain<'_>, limit: Limit<'_>, scratch: &mut Scratch) -> bool {
+        self.assert_not_forked();
+        self.turns.set(self.turns.get() + 1);
+        if self.poll_ready(main) {
+            return true;
+        }
+        // A task may have forked: what is queued is the parent's to submit, and the ring is the parent's to enter.
+        self.assert_not_forked();
+        self.fire_timers(scratch);
+        self.take_mail(scratch);
+        self.enter(limit(), scratch);
+        false
+    }
+
+    fn assert_not_forked(&self) {
         assert!(
             !self.is_child(),
             "this gimmal runtime belongs to the process that forked this one: build a new one in the child, \
              or call exec"
         );
-        self.turns.set(self.turns.get() + 1);
-        if self.poll_ready(main) {
-            return true;
-        }
-        self.fire_timers(scratch);
-        self.take_mail(scratch);
-        self.enter(limit(), scratch);
-        false
     }
 
     /// Step 1.
