@@ -2,6 +2,12 @@
 //!
 //! A test knows where a closure is because the closure says so over a channel; nothing waits by sleeping.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::async_yields_async,
+    reason = "helpers of tests may fail like tests, and handles are carried out of a runtime on purpose"
+)]
+
 #[path = "tasks/support.rs"]
 mod support;
 
@@ -187,7 +193,7 @@ fn a_closure_that_waits_is_taken_out_by_an_abort_and_dropped_without_running() {
         withdrawn.abort();
         assert_eq!(dropped.load(Ordering::SeqCst), 1);
         assert!(withdrawn.is_finished());
-        let error: JoinError = withdrawn.await.map(|()| ()).unwrap_err();
+        let error: JoinError = withdrawn.await.unwrap_err();
         assert!(error.is_aborted() && !error.is_canceled());
         busy.release.send(()).unwrap();
         busy_handle.await.unwrap();
@@ -385,7 +391,7 @@ fn at_the_end_of_run_a_closure_that_waits_is_canceled_and_one_that_runs_is_waite
         });
         let outcomes = kept;
         drop(spawn(async move {
-            let error: JoinError = waiting.await.map(|()| ()).unwrap_err();
+            let error: JoinError = waiting.await.unwrap_err();
             assert!(error.is_canceled() && gimmal::is_canceled(&error));
             outcomes.lock().unwrap().push("withdrawn".to_owned());
             // The other one ends after the cancel, and its value is not lost.

@@ -2,6 +2,13 @@
 //!
 //! Each file has one subject. Polls and drops are counted exactly; nothing here waits by sleeping.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::async_yields_async,
+    clippy::type_complexity,
+    reason = "helpers of tests may fail like tests, and handles are carried out of a runtime on purpose"
+)]
+
 #[path = "tasks/ending.rs"]
 mod ending;
 #[path = "tasks/fairness.rs"]

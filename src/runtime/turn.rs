@@ -102,18 +102,25 @@ impl Core {
 
     /// Step 1, after which the end of a runtime may find that there is nothing left to wait for.
     pub(super) fn first_half(&self, main: PollMain<'_>) -> bool {
-        assert!(
-            !self.is_child(),
-            "this gimmal runtime belongs to the process that forked this one: build a new one in the child, \
-             or call exec"
-        );
+        self.assert_not_forked();
         self.turns.set(self.turns.get() + 1);
         self.turn_time.set(0);
         self.poll_ready(main)
     }
 
+    /// The ring is the parent's to enter.
+    fn assert_not_forked(&self) {
+        assert!(
+            !self.is_child(),
+            "this gimmal runtime belongs to the process that forked this one: build a new one in the child, \
+             or call exec"
+        );
+    }
+
     /// Steps 2 to 4.
     pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
+        // A task may have forked: what is queued is the parent's to submit.
+        self.assert_not_forked();
         self.fire_timers(scratch);
         self.take_mail(scratch);
         self.enter(limit, scratch);

@@ -1,5 +1,6 @@
 //! A descriptor that one thread signals and a ring polls: how a sleeping runtime is woken.
 
+use super::setup::no_descriptor;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -15,7 +16,11 @@ impl EventFd {
         // SAFETY: no address is passed.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            return Err(no_descriptor(
+                error,
+                "an eventfd, by which a runtime is woken",
+            ));
         }
         // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };

@@ -111,19 +111,28 @@ fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
             sizes.completion,
             limit(libc::RLIMIT_MEMLOCK, "bytes"),
         ),
-        Some(libc::EMFILE) => format!(
-            "no descriptor left for a ring: RLIMIT_NOFILE is {}: raise it (ulimit -n) or close files",
-            limit(libc::RLIMIT_NOFILE, "descriptors"),
-        ),
-        Some(libc::ENFILE) => {
-            "no descriptor left in the whole system for a ring: raise fs.file-max".to_owned()
-        }
+        Some(libc::EMFILE | libc::ENFILE) => return no_descriptor(error, "a ring"),
         Some(libc::EINVAL) => format!(
             "the kernel takes no ring of {} and {} entries: each is at least 1, and there are no fewer \
              completion entries than submission entries",
             sizes.submission, sizes.completion,
         ),
         _ => "io_uring_setup".to_owned(),
+    };
+    explain(error, what)
+}
+
+/// The same error of whatever takes a descriptor; if there is none left, with the limit in the way and what to do.
+pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
+    let what = match error.raw_os_error() {
+        Some(libc::EMFILE) => format!(
+            "no descriptor left for {wanted}: RLIMIT_NOFILE is {}: raise it (ulimit -n) or close files",
+            limit(libc::RLIMIT_NOFILE, "descriptors"),
+        ),
+        Some(libc::ENFILE) => {
+            format!("no descriptor left in the whole system for {wanted}: raise fs.file-max")
+        }
+        _ => format!("making {wanted}"),
     };
     explain(error, what)
 }
