@@ -1,8 +1,7 @@
 //! Rows with names: what the four tables of the runtime are made of.
 //!
 //! A [`Table`] keeps rows and names each by a [`Key`]: an index, and a generation that tells a row from the one that had
-//! its place before. A [`List`] strings rows of one table together by index. Nothing here knows what a row means, makes a
-//! system call or holds a pointer.
+//! its place before. Nothing here knows what a row means, makes a system call or holds a pointer.
 //!
 //! - **T1** A key names one row or none. It is compared in full on every look-up by key.
 //! - **T2** A row stays at its index until it is removed.
@@ -11,9 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod key;
-mod list;
 mod rows;
 
 pub(crate) use key::Key;
-pub(crate) use list::{Linked, Links, List};
 pub(crate) use rows::Table;

@@ -6,18 +6,19 @@
 //! [`Timers::next_deadline`]; sleeps and deadlines insert, renew and release.
 //!
 //! Timers fire by deadline, to the nanosecond, and those of one deadline in the order in which they were armed.
-//! Arming and cancelling take constant time; a timer moves a few times in its life at most, between coarse slots and
-//! fine ones.
+//! Arming and cancelling take constant time, spread over many; a timer moves a few times in its life at most, between
+//! coarse slots and fine ones. Slots are contiguous memory, and hold what they need of a timer beside its row.
 //!
 //! - **W1** No timer fires before its deadline, and none while an earlier one is armed.
-//! - **W2** The wheel's position is never past a deadline in the wheel, nor past the latest `now` it has seen. Timers
-//!   that are armed for before it were due already when they came; they wait beside the wheel, and fire before all
-//!   that is in it.
-//! - **W3** A row in the wheel is where the wheel would put it today. So where a row is need not be written down, and
-//!   equal deadlines share a list.
-//! - **W4** The bounds of a slot enclose the deadlines in it. A bound is the deadline of a row that was there once,
-//!   so one cancelled timer causes at most one needless wake; bounds that are equal are exact.
-//! - **W5** A row is in a list as long as it has something to wake, and in the table until whoever holds its key
+//! - **W2** Every timer armed for up to the wheel's position is in the fired slot, and no other is.
+//! - **W3** An entry behind the position is where the wheel would put it today, relative to the position. So where it is
+//!   need not be written down, and equal deadlines share a slot, in the order in which they were armed.
+//! - **W4** The bounds of a slot are the least and the greatest deadline of its entries, stale ones among them; a stale
+//!   entry is dropped when it is the first and its time has come. So one cancelled timer causes at most one needless wake.
+//! - **W5** Every armed timer has one entry. An entry whose timer was cancelled is stale: no row has its key and its
+//!   deadline any more. (A generation comes back after 2³² values of its row, a deadline with it does not.) A slot counts
+//!   its stale entries, and they are never all of it, nor, beyond a few, more than half.
+//! - **W6** A row has something to wake until it fires or is released, and stays in the table until whoever holds its key
 //!   releases it.
 
 #![forbid(unsafe_code)]
@@ -27,23 +28,15 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
-use crate::table::{Key, Linked, Links, List, Table};
-use std::collections::BTreeMap;
+use crate::table::{Key, Table};
 use wheel::Wheel;
 
 /// One timer.
 #[derive(Debug)]
 struct Row<W> {
     deadline: u64,
-    links: Links,
-    /// Taken when it fires (W5).
+    /// Taken when it fires (W6).
     wake: Option<W>,
-}
-
-impl<W> Linked for Row<W> {
-    fn links(&mut self) -> &mut Links {
-        &mut self.links
-    }
 }
 
 /// All timers of one runtime. `W` is what a timer wakes.
@@ -51,8 +44,6 @@ impl<W> Linked for Row<W> {
 pub(crate) struct Timers<W> {
     rows: Table<Row<W>>,
     wheel: Wheel,
-    /// The timers that were armed for before the wheel's position, by deadline (W2). No list in it is empty.
-    late: BTreeMap<u64, List>,
     armed: usize,
 }
 
@@ -61,7 +52,6 @@ impl<W> Timers<W> {
         Timers {
             rows: Table::new(),
             wheel: Wheel::new(now),
-            late: BTreeMap::new(),
             armed: 0,
         }
     }
@@ -70,16 +60,10 @@ impl<W> Timers<W> {
     pub(crate) fn insert(&mut self, deadline: u64, wake: W) -> Key {
         let key = self.rows.insert(Row {
             deadline,
-            links: Links::new(),
             wake: Some(wake),
         });
         self.armed += 1;
-        if deadline < self.wheel.position() {
-            let list = self.late.entry(deadline).or_insert(List::new());
-            list.push_back(&mut self.rows, key.index());
-        } else {
-            self.wheel.push(&mut self.rows, key.index(), deadline);
-        }
+        self.wheel.push(deadline, key);
         key
     }
 
@@ -95,20 +79,10 @@ impl<W> Timers<W> {
 
     /// Fires the earliest timer if it is due, and hands out what it wakes.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<W> {
-        let index = match self.late.first_entry() {
-            None => self.wheel.pop(&mut self.rows, now)?,
-            Some(entry) if *entry.key() > now => return None,
-            Some(mut entry) => {
-                let index = entry.get_mut().pop_front(&mut self.rows)?;
-                if entry.get().is_empty() {
-                    entry.remove();
-                }
-                index
-            }
-        };
-        let (_, row) = self.rows.at_mut(index)?;
+        let key = self.wheel.pop(&self.rows, now)?;
+        let row = self.rows.get_mut(key)?;
         debug_assert!(row.deadline <= now, "W1");
-        debug_assert!(row.wake.is_some(), "W5");
+        debug_assert!(row.wake.is_some(), "W6");
         self.armed -= 1;
         row.wake.take()
     }
@@ -120,32 +94,18 @@ impl<W> Timers<W> {
 
     /// Cancels the timer if it is armed, and forgets it. What it would have woken is the caller's to drop.
     pub(crate) fn release(&mut self, key: Key) -> Option<W> {
-        let row = self.row(key);
+        let row = self.rows.remove(key).expect(OWNED);
         if row.wake.is_some() {
-            self.disarm(key.index(), row.deadline);
+            self.armed -= 1;
+            self.wheel.cancel(&self.rows, row.deadline);
         }
-        self.rows.remove(key)?.wake
-    }
-
-    fn disarm(&mut self, index: u32, deadline: u64) {
-        self.armed -= 1;
-        if deadline >= self.wheel.position() {
-            return self.wheel.remove(&mut self.rows, index, deadline);
-        }
-        let list = self.late.get_mut(&deadline).expect("W2");
-        list.remove(&mut self.rows, index);
-        if list.is_empty() {
-            self.late.remove(&deadline);
-        }
+        row.wake
     }
 
     /// When to call [`Timers::pop_due`] next: never after the earliest deadline, and before it only if a timer that was
     /// due then has been cancelled. A call at that time that fires nothing corrects it (W4).
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        match self.late.first_key_value() {
-            Some((&deadline, _)) => Some(deadline),
-            None => self.wheel.next_deadline(),
-        }
+        self.wheel.next_deadline()
     }
 
     #[cfg(test)]
@@ -168,9 +128,16 @@ impl<W> Timers<W> {
         self.rows.len() == 0
     }
 
+    /// How many entries the wheel has, stale ones among them, and for how many it has room.
+    #[cfg(test)]
+    fn entries(&self) -> (usize, usize) {
+        self.wheel.entries()
+    }
+
+    #[cfg(test)]
     fn row(&self, key: Key) -> &Row<W> {
         self.rows.get(key).expect(OWNED)
     }
 }
 
-const OWNED: &str = "W5: whoever holds the key of a timer owns its row";
+const OWNED: &str = "W6: whoever holds the key of a timer owns its row";
