@@ -3,6 +3,12 @@
 //! What changes the whole process (limits, users, forks) is done in a process of its own: the test binary again, with
 //! one test and a variable in its environment.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::async_yields_async,
+    reason = "helpers of tests may fail like tests"
+)]
+
 #[path = "tasks/support.rs"]
 mod support;
 

@@ -159,8 +159,11 @@ pub(crate) enum Done {
     Drop,
 }
 
+/// What a foreign waker calls.
+type Reaction = Rc<dyn Fn(Done)>;
+
 thread_local! {
-    static REACTION: RefCell<Option<Rc<dyn Fn(Done)>>> = const { RefCell::new(None) };
+    static REACTION: RefCell<Option<Reaction>> = const { RefCell::new(None) };
 }
 
 fn react(done: Done) {
