@@ -159,8 +159,10 @@ pub(crate) enum Done {
     Drop,
 }
 
+type Reaction = Rc<dyn Fn(Done)>;
+
 thread_local! {
-    static REACTION: RefCell<Option<Rc<dyn Fn(Done)>>> = const { RefCell::new(None) };
+    static REACTION: RefCell<Option<Reaction>> = const { RefCell::new(None) };
 }
 
 fn react(done: Done) {
