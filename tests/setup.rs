@@ -7,6 +7,10 @@
     clippy::unwrap_used,
     reason = "a test that meets an error fails where it stands"
 )]
+#![allow(
+    clippy::async_yields_async,
+    reason = "handles are taken out of block_on on purpose"
+)]
 
 #[path = "tasks/support.rs"]
 mod support;

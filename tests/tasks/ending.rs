@@ -267,7 +267,7 @@ fn a_waiting_closure_inside_of_a_foreign_combinator_is_withdrawn() {
                     [task::spawn_blocking(|| unreachable!("it was not started"))]
                         .into_iter()
                         .collect();
-                let error: task::JoinError = waits.next().await.unwrap().map(|()| ()).unwrap_err();
+                let error: task::JoinError = waits.next().await.unwrap().unwrap_err();
                 assert!(error.is_canceled());
                 ended.set(true);
                 drop(release);

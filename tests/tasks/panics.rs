@@ -21,17 +21,15 @@ fn a_panic_reaches_whoever_joins_and_nobody_else() {
             let words = spawn(async { panic!("in words") });
             let formatted = spawn(async { panic!("number {}", 6) });
             let other = spawn(async { panic_any(42u64) });
-            let words: task::JoinError = words.await.map(|()| ()).unwrap_err();
+            let words: task::JoinError = words.await.unwrap_err();
             assert!(words.to_string().contains("in words"));
-            let formatted = formatted.await.map(|()| ()).unwrap_err();
+            let formatted = formatted.await.unwrap_err();
             assert!(formatted.to_string().contains("number 6"));
-            let other = other.await.map(|()| ()).unwrap_err();
+            let other = other.await.unwrap_err();
             assert!(other.to_string().contains("not a string"));
             let payload = other.try_into_panic().unwrap();
             assert_eq!(payload.downcast_ref(), Some(&42u64));
-            let again = catch_unwind(AssertUnwindSafe(|| resume_unwind(payload)))
-                .map(|()| ())
-                .unwrap_err();
+            let again = catch_unwind(AssertUnwindSafe(|| resume_unwind(payload))).unwrap_err();
             assert_eq!(again.downcast_ref(), Some(&42u64));
             assert_eq!(neighbour.await.unwrap(), 1);
             assert_eq!(Handle::current().stats().task_rows, 1);
@@ -93,7 +91,7 @@ fn a_payload_that_panics_when_it_is_dropped_is_reported_too() {
             yield_now().await;
             faults.expect(&["not a string", "payload"]);
             let joined = spawn(async { panic_any(DropBomb("joined payload")) });
-            let error = joined.await.map(|()| ()).unwrap_err();
+            let error = joined.await.unwrap_err();
             let mine = catch_unwind(AssertUnwindSafe(|| drop(error)));
             assert!(mine.is_err(), "whoever joins has the payload, and drops it");
         });
@@ -260,7 +258,7 @@ fn a_panic_of_the_main_future_goes_to_the_caller_and_the_runtime_goes_on() {
                 panic!("main")
             })
         }));
-        let payload: Box<dyn std::any::Any + Send> = caught.map(|()| ()).unwrap_err();
+        let payload: Box<dyn std::any::Any + Send> = caught.unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&"main"));
         assert_eq!(runtime.handle().stats().tasks, 1);
         assert!(Handle::try_current().is_none());
