@@ -2,10 +2,13 @@
 //!
 //! A test knows where a closure is because the closure says so over a channel; nothing waits by sleeping.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
+    reason = "a test that meets an error fails where it stands"
+)]
+#![allow(
     clippy::async_yields_async,
-    reason = "helpers of tests may fail like tests, and handles are carried out of a runtime on purpose"
+    reason = "handles are taken out of block_on on purpose"
 )]
 
 #[path = "tasks/support.rs"]
@@ -37,9 +40,8 @@ fn held<T: Send + 'static>(value: T) -> (Held, impl FnOnce() -> T + Send + 'stat
     let (begin, begun) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let closure = move || {
-        // An error says that nobody wants to know.
+        // An error says that the test has gone on: then there is nobody to tell, and nothing to wait for.
         let _ = begin.send(());
-        // An error says that the test has gone on: then there is nothing to wait for.
         let _ = released.recv();
         value
     };
@@ -105,11 +107,10 @@ fn a_panic_of_a_closure_reaches_whoever_joins() {
 }
 
 #[test]
-fn never_more_threads_than_the_builder_says_and_in_order() {
+fn never_more_threads_than_the_builder_says() {
     const THREADS: usize = 2;
     const CLOSURES: usize = 200;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let begun = Arc::new(Mutex::new(Vec::new()));
     let mut runtime = Runtime::builder()
         .blocking_threads(THREADS)
         .build()
@@ -117,10 +118,9 @@ fn never_more_threads_than_the_builder_says_and_in_order() {
     runtime.block_on(async {
         let handles: Vec<_> = (0..CLOSURES)
             .map(|n| {
-                let (running, most, begun) = (running.clone(), most.clone(), begun.clone());
+                let (running, most) = (running.clone(), most.clone());
                 spawn_blocking(move || {
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    begun.lock().unwrap().push(n);
                     thread::yield_now();
                     running.fetch_sub(1, Ordering::SeqCst);
                     n
@@ -136,13 +136,6 @@ fn never_more_threads_than_the_builder_says_and_in_order() {
         assert_eq!(Handle::current().stats().blocking_waiting, 0);
     });
     assert!(most.load(Ordering::SeqCst) <= THREADS);
-    // Two threads take them in order: each is at most one place from where one thread would have it.
-    for (place, n) in begun.lock().unwrap().iter().enumerate() {
-        assert!(
-            place.abs_diff(*n) < THREADS,
-            "closure {n} began in place {place}"
-        );
-    }
 }
 
 #[test]

@@ -3,10 +3,13 @@
 //! What changes the whole process (limits, users, forks) is done in a process of its own: the test binary again, with
 //! one test and a variable in its environment.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
+    reason = "a test that meets an error fails where it stands"
+)]
+#![allow(
     clippy::async_yields_async,
-    reason = "helpers of tests may fail like tests"
+    reason = "handles are taken out of block_on on purpose"
 )]
 
 #[path = "tasks/support.rs"]
@@ -415,11 +418,12 @@ fn a_forked_child_is_told_and_does_not_disturb_its_parent() {
                 let mut runtime = builder.clone().build().unwrap();
                 let file = File::from(reader);
                 // In the kernel when the process forks.
-                let read = runtime.block_on(async {
-                    let read = file.read(Vec::with_capacity(16)).submit();
+                let mut read = None;
+                runtime.block_on(async {
+                    read = Some(file.read(Vec::with_capacity(16)).submit());
                     gimmal::op::nop().await.unwrap();
-                    read
                 });
+                let read = read.take().unwrap();
                 let waiting = runtime.spawn(sleep(Duration::from_millis(5)));
                 let mut parents = Some((runtime, read));
                 let status = fork(|| {

@@ -2,11 +2,13 @@
 //!
 //! Each file has one subject. Polls and drops are counted exactly; nothing here waits by sleeping.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
+    reason = "a test that meets an error fails where it stands"
+)]
+#![allow(
     clippy::async_yields_async,
-    clippy::type_complexity,
-    reason = "helpers of tests may fail like tests, and handles are carried out of a runtime on purpose"
+    reason = "handles are taken out of block_on on purpose"
 )]
 
 #[path = "tasks/ending.rs"]

@@ -2,10 +2,13 @@
 //!
 //! Lateness is measured and printed (ACCEPTANCE 20), but not asserted: the machines that run this are shared.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
+    reason = "a test that meets an error fails where it stands"
+)]
+#![allow(
     clippy::async_yields_async,
-    reason = "helpers of tests may fail like tests"
+    reason = "handles are taken out of block_on on purpose"
 )]
 
 #[path = "tasks/support.rs"]
@@ -26,6 +29,8 @@ use std::time::Duration;
 use support::{Random, counted, everywhere, poll_once, poll_with};
 
 const LONG: Duration = Duration::from_secs(3600);
+/// Long enough to be polled before it is over, on a machine that is shared.
+const PENDING: Duration = Duration::from_millis(50);
 
 fn micros(n: u64) -> Duration {
     Duration::from_micros(n)
@@ -109,7 +114,7 @@ fn an_earlier_timer_that_is_set_later_is_not_missed() {
                 near.await.unwrap().unwrap();
                 assert!(start.elapsed() < LONG);
             }
-            let mut waits: Vec<_> = (1..=8u64).rev().map(|n| sleep(micros(n * 500))).collect();
+            let mut waits: Vec<_> = (1..=8).rev().map(|n| sleep(PENDING * n)).collect();
             for wait in &mut waits {
                 assert!(poll_once(wait).await.is_pending());
             }
@@ -197,7 +202,7 @@ fn a_sleep_is_polled_when_it_begins_and_when_it_is_over() {
     everywhere(|builder| {
         let polls = Rc::new(Cell::new(0));
         builder.build().unwrap().block_on(async {
-            spawn(counted(&polls, sleep(micros(500))))
+            spawn(counted(&polls, sleep(PENDING)))
                 .await
                 .unwrap()
                 .unwrap();
@@ -255,11 +260,11 @@ fn a_sleep_is_moved_earlier_and_later() {
             slept.reset(again);
             (&mut slept).await.unwrap();
             assert!(Instant::now() >= again);
-            let mut slept = sleep(micros(100));
+            let mut slept = sleep(PENDING);
             assert!(poll_once(&mut slept).await.is_pending());
             let far = Instant::now() + LONG;
             slept.reset(far);
-            sleep(Duration::from_millis(1)).await.unwrap();
+            sleep(PENDING).await.unwrap();
             assert!(poll_once(&mut slept).await.is_pending());
         });
     });
@@ -279,9 +284,9 @@ fn dropped_at_every_poll_a_sleep_leaves_no_timer() {
             drop(slept);
             assert_eq!(timers(), 0);
             // Fired, and not looked at.
-            let mut slept = sleep(micros(100));
+            let mut slept = sleep(PENDING);
             assert!(poll_once(&mut slept).await.is_pending());
-            sleep(Duration::from_millis(2)).await.unwrap();
+            sleep(PENDING).await.unwrap();
             assert_eq!(timers(), 1);
             drop(slept);
             assert_eq!(timers(), 0);
@@ -352,16 +357,14 @@ fn foreign_combinators_sleep_well() {
         builder.build().unwrap().block_on(async {
             // FuturesUnordered gives them as they end.
             let start = Instant::now();
-            let mut all: FuturesUnordered<_> = [5u64, 1, 4, 2, 3]
+            let mut all: FuturesUnordered<_> = [5u32, 1, 4, 2, 3]
                 .into_iter()
-                .map(|n| {
-                    sleep_until(start + Duration::from_millis(n * 3)).map(move |slept| (n, slept))
-                })
+                .map(|n| sleep_until(start + PENDING * n).map(move |slept| (n, slept)))
                 .collect();
             let mut order = Vec::new();
             while let Some((n, slept)) = all.next().await {
                 slept.unwrap();
-                assert!(start.elapsed() >= Duration::from_millis(n * 3));
+                assert!(start.elapsed() >= PENDING * n);
                 order.push(n);
             }
             assert_eq!(order, [1, 2, 3, 4, 5]);
@@ -384,7 +387,7 @@ fn a_sleep_that_changes_hands_wakes_its_last_holder() {
         builder.build().unwrap().block_on(async {
             let (send, receive) = async_channel::bounded(1);
             let giver = spawn(counted(&first, async move {
-                let mut slept = sleep(Duration::from_millis(2));
+                let mut slept = sleep(PENDING);
                 assert!(poll_once(&mut slept).await.is_pending());
                 send.send(slept).await.unwrap();
                 std::future::pending::<()>().await;
@@ -469,13 +472,10 @@ fn ticks_that_were_missed_burst_are_delayed_or_skipped() {
             }
             let first = start();
             let mut skip = interval_at(first, period).missed_ticks(MissedTicks::Skip);
-            assert_eq!(skip.tick().await.unwrap(), first);
             let before = Instant::now();
+            assert_eq!(skip.tick().await.unwrap(), first);
             let mut last = skip.tick().await.unwrap();
-            assert!(
-                last + period >= before,
-                "it gives one, not all that were missed"
-            );
+            assert!(last > before, "it gives one, not all that were missed");
             for _ in 0..3 {
                 let due = skip.tick().await.unwrap();
                 assert!(due > last);
@@ -497,7 +497,7 @@ fn ticks_that_were_missed_burst_are_delayed_or_skipped() {
 fn a_tick_that_is_given_up_is_not_used_up() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
-            let first = Instant::now() + Duration::from_millis(3);
+            let first = Instant::now() + PENDING;
             let mut ticks = interval_at(first, LONG);
             for _ in 0..5 {
                 let mut tick = Box::pin(ticks.tick());
@@ -562,9 +562,9 @@ fn time_goes_on_outside_of_a_runtime() {
 fn deadlines_that_pass_between_two_runs_are_not_missed() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
-        let task = runtime.spawn(sleep(Duration::from_millis(2)));
+        let task = runtime.spawn(sleep(PENDING));
         runtime.block_on(yield_now());
-        thread::sleep(Duration::from_millis(4));
+        thread::sleep(PENDING);
         assert!(!task.is_finished());
         runtime.block_on(task).unwrap().unwrap();
     });
@@ -575,9 +575,9 @@ fn deadlines_that_pass_between_two_runs_are_not_missed() {
 fn a_timer_that_wakes_nobody_fires() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
-            let mut slept = sleep(micros(200));
+            let mut slept = sleep(PENDING);
             assert!(poll_with(Waker::noop(), &mut slept).is_pending());
-            sleep(Duration::from_millis(2)).await.unwrap();
+            sleep(PENDING).await.unwrap();
             assert_eq!(poll_with(Waker::noop(), &mut slept), Poll::Ready(Ok(())));
             assert_eq!(Handle::current().stats().timers, 0);
         });

@@ -79,7 +79,7 @@ impl Hook {
         if let Err(payload) = catch(|| (self.0)(fault))
             && let Err(second) = catch(|| drop(payload))
         {
-            std::mem::forget(second);
+            give_up(second);
         }
     }
 
@@ -103,7 +103,7 @@ impl Hook {
                 what: "the payload of a panic",
                 message: message_of(&*second),
             });
-            std::mem::forget(second);
+            give_up(second);
         }
     }
 }
@@ -124,6 +124,13 @@ impl fmt::Debug for Hook {
 /// meanwhile (R1).
 pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+}
+
+/// The payload of a panic in the destructor of a payload: words are freed, anything else is leaked, for it could go on so.
+fn give_up(payload: Box<dyn Any + Send>) {
+    if !payload.is::<&'static str>() && !payload.is::<String>() {
+        std::mem::forget(payload);
+    }
 }
 
 /// What a panic said, if it said it in words.

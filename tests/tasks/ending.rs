@@ -320,7 +320,7 @@ fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
     everywhere(|builder| {
         let journal = Journal::default();
         let (reader, _writer) = pipe();
-        run_to_its_end(builder.grace(Duration::from_millis(200)), async || {
+        run_to_its_end(builder.grace(Duration::from_millis(500)), async || {
             let held = journal.on_drop("sleeps");
             drop(spawn(async move {
                 let _held = held;

@@ -15,6 +15,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3600);
+/// Long enough to be polled before it is over, on a machine that is shared.
+const SURELY_PENDING: Duration = Duration::from_millis(100);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
@@ -358,7 +360,7 @@ fn a_leaf_wakes_whoever_polled_it_last() {
                     note.note("foreign wake");
                 }
             });
-            let mut slept = sleep(Duration::from_micros(100));
+            let mut slept = sleep(SURELY_PENDING);
             assert!(poll_with(&waker, &mut slept).is_pending());
             slept.await.unwrap();
             let mut nop = gimmal::op::nop();
@@ -368,9 +370,9 @@ fn a_leaf_wakes_whoever_polled_it_last() {
             assert!(poll_with(&waker, &mut joined).is_pending());
             joined.await.unwrap();
             assert!(journal.take().is_empty());
-            let mut slept = sleep(Duration::from_micros(100));
+            let mut slept = sleep(SURELY_PENDING);
             assert!(poll_with(&waker, &mut slept).is_pending());
-            sleep(Duration::from_millis(1)).await.unwrap();
+            sleep(SURELY_PENDING).await.unwrap();
             assert_eq!(journal.take(), ["foreign wake"]);
         });
     });

@@ -159,7 +159,6 @@ pub(crate) enum Done {
     Drop,
 }
 
-/// What a foreign waker calls.
 type Reaction = Rc<dyn Fn(Done)>;
 
 thread_local! {
