@@ -288,7 +288,7 @@ impl Runtime {
                 }
                 Poll::Pending => false,
             },
-            None,
+            || None,
             &mut scratch,
         ) {}
         drop(row);

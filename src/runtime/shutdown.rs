@@ -79,7 +79,9 @@ impl Core {
         let mut scratch = Scratch::default();
         while !done() && self.now() < deadline {
             let main_is_gone = &mut |_: &mut std::task::Context<'_>| false;
-            self.turn(main_is_gone, Some(deadline), &mut scratch);
+            // The last task may end in this very turn: then there is nothing to wait for.
+            let limit = || Some(if done() { self.now() } else { deadline });
+            self.turn(main_is_gone, limit, &mut scratch);
         }
     }
 

@@ -31,11 +31,12 @@ pub(super) struct Scratch {
 pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 
 impl Core {
-    /// One pass. It waits at most until `limit`. True when the main future is ready; the pass ends there.
+    /// One pass. It waits at most until `limit`, which is asked for after the tasks were polled. True when the main future
+    /// is ready; the pass ends there.
     pub(super) fn turn(
         &self,
         main: PollMain<'_>,
-        limit: Option<Instant>,
+        limit: impl FnOnce() -> Option<Instant>,
         scratch: &mut Scratch,
     ) -> bool {
         assert!(
@@ -49,7 +50,7 @@ impl Core {
         }
         self.fire_timers(scratch);
         self.take_mail(scratch);
-        self.enter(limit, scratch);
+        self.enter(limit(), scratch);
         false
     }
 
