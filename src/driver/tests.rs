@@ -87,7 +87,10 @@ impl World {
         }
         assert_eq!(answer, Answer::OnFailure);
         assert_ne!(user_data & CANCEL, 0);
-        let target = user_data & !CANCEL;
+        let target = match user_data {
+            CANCEL => WAKE,
+            of_an_operation => of_an_operation & !CANCEL,
+        };
         let is_there = self.taken.contains_key(&target);
         let result = match self.misses.pop_front() {
             Some(miss) if is_there => miss,
@@ -469,6 +472,28 @@ fn what_is_started_on_a_descriptor_that_is_being_closed_is_asked_to_stop() {
     let taken: Vec<u64> = ring.0.borrow().taken.keys().copied().collect();
     assert_eq!(taken, [other.to_u64(), later.to_u64()]);
     assert!(!driver.is_in_flight(stopped));
+}
+
+/// A runtime that never turned has not armed the poll for wakes; one that has ends it.
+#[test]
+fn a_driver_that_was_cancelled_is_drained_whether_or_not_it_had_turned() {
+    for turns in 0..3 {
+        let ring = FakeRing::new(8);
+        let mut driver = Driver::new(ring.clone(), 7);
+        let fate = Rc::new(Fate::default());
+        let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+        for _ in 0..turns {
+            turn(&mut driver, Wait::No);
+        }
+        abandon(&mut driver, key, &fate);
+        driver.cancel_all();
+        for _ in 0..5 {
+            turn(&mut driver, Wait::No);
+        }
+        assert!(driver.is_drained(), "after {turns} turns");
+        assert!(ring.0.borrow().taken.is_empty());
+        assert_eq!(fate.dropped.get(), 1);
+    }
 }
 
 #[test]
