@@ -297,8 +297,9 @@ impl<P: Port> Driver<P> {
         for key in keys {
             self.ask_cancel(key);
         }
+        // It is not armed any more, also if it never was.
+        self.wake_fd = -1;
         if self.wake_armed {
-            self.wake_fd = -1;
             // No row has generation zero, so this names none.
             self.push(&cancel_entry(WAKE), CANCEL, Answer::OnFailure);
         }
