@@ -3,11 +3,14 @@
 use super::core::Core;
 use crate::tasks::LocalGuard;
 use std::cell::RefCell;
+use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// It has no destructor, so that it is there while others of the thread's locals are being dropped: a runtime may be
+    /// among them. Whatever is put in is taken out by its guard.
+    static CURRENT: RefCell<ManuallyDrop<Option<Rc<Core>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
     /// The runtimes of this thread by serial.
     static RUNTIMES: RefCell<Vec<(u64, Link)>> = const { RefCell::new(Vec::new()) };
 }
@@ -35,7 +38,7 @@ pub(super) struct Entered {
 impl Entered {
     pub(super) fn new(core: &Rc<Core>) -> Entered {
         let local = LocalGuard::enter(core.tasks.clone());
-        let before = CURRENT.with(|current| current.replace(Some(core.clone())));
+        let before = replace_current(Some(core.clone()));
         Entered {
             before,
             _local: local,
@@ -45,18 +48,19 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let before = self.before.take();
-        let _ = CURRENT.try_with(|current| current.replace(before));
+        let ours = replace_current(self.before.take());
+        drop(ours);
     }
+}
+
+fn replace_current(core: Option<Rc<Core>>) -> Option<Rc<Core>> {
+    CURRENT.with(|current| mem::replace(&mut **current.borrow_mut(), core))
 }
 
 /// Calls `f` with the current runtime, if there is one. `f` runs no code of a user (R1).
 #[inline]
 pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
-    CURRENT
-        .try_with(|current| current.borrow().as_deref().map(f))
-        .ok()
-        .flatten()
+    CURRENT.with(|current| current.borrow().as_deref().map(f))
 }
 
 /// Calls `f` with the current runtime, as [`try_with`] does.
@@ -89,7 +93,7 @@ pub(crate) fn with_own<T>(serial: u64, f: impl FnOnce(&Core) -> T) -> T {
 
 /// The current runtime, to be held.
 pub(crate) fn current() -> Option<Rc<Core>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+    CURRENT.with(|current| Option::clone(&current.borrow()))
 }
 
 /// The runtime of that serial, whether it is current or not. `None` if it is gone, if it belongs to the parent of this
@@ -140,7 +144,8 @@ impl Drop for Reached {
 
 /// A runtime of this thread is born.
 pub(super) fn register(core: &Rc<Core>) {
-    RUNTIMES.with(|runtimes| {
+    // While the thread is ending it stays unknown, which `reach` allows for.
+    let _ = RUNTIMES.try_with(|runtimes| {
         let link = Link::Living(Rc::downgrade(core));
         runtimes.borrow_mut().push((core.serial, link));
     });

@@ -5,13 +5,16 @@
 use super::name::Name;
 use super::rows::Tasks;
 use std::cell::RefCell;
+use std::mem::{self, ManuallyDrop};
 use std::rc::Rc;
 
 /// The tasks of one runtime, as the runtime and the wakers of its thread reach them.
 pub(crate) type SharedTasks = Rc<RefCell<Tasks>>;
 
 thread_local! {
-    static LOCAL: RefCell<Option<SharedTasks>> = const { RefCell::new(None) };
+    /// It has no destructor, so that it is there while others of the thread's locals are being dropped: a runtime may be
+    /// among them. Whatever is put in is taken out by its guard.
+    static LOCAL: RefCell<ManuallyDrop<Option<SharedTasks>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// Makes these tasks the ones that wakes on this thread reach directly, until it is dropped.
@@ -22,26 +25,28 @@ pub(crate) struct LocalGuard {
 
 impl LocalGuard {
     pub(crate) fn enter(tasks: SharedTasks) -> LocalGuard {
-        let before = LOCAL.with(|local| local.replace(Some(tasks)));
-        LocalGuard { before }
+        LocalGuard {
+            before: replace(Some(tasks)),
+        }
     }
 }
 
 impl Drop for LocalGuard {
     fn drop(&mut self) {
-        let before = self.before.take();
-        // While the thread's own storage is torn down there is nothing to restore.
-        let _ = LOCAL.try_with(|local| local.replace(before));
+        let ours = replace(self.before.take());
+        drop(ours);
     }
+}
+
+fn replace(tasks: Option<SharedTasks>) -> Option<SharedTasks> {
+    LOCAL.with(|local| mem::replace(&mut **local.borrow_mut(), tasks))
 }
 
 /// Wakes the task if it belongs to the runtime that is current on this thread.
 #[inline]
 pub(super) fn wake(name: Name) -> bool {
-    LOCAL
-        .try_with(|local| match &*local.borrow() {
-            Some(tasks) => tasks.borrow_mut().wake_if_ours(name),
-            None => false,
-        })
-        .unwrap_or(false)
+    LOCAL.with(|local| match &**local.borrow() {
+        Some(tasks) => tasks.borrow_mut().wake_if_ours(name),
+        None => false,
+    })
 }
