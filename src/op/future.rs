@@ -48,7 +48,6 @@ enum State {
 enum Start {
     Submitted { serial: u64, key: Key },
     Refused(io::Error),
-    Canceled,
 }
 
 impl<O: Operation> Op<O> {
@@ -92,13 +91,14 @@ impl<O: Operation> Op<O> {
     /// Outside of a runtime.
     #[track_caller]
     pub fn submit(mut self) -> Op<O> {
-        if let (State::Idle, Some(operation)) = (&self.state, &mut self.operation) {
+        if !is_canceled::<O>()
+            && let (State::Idle, Some(operation)) = (&self.state, &mut self.operation)
+        {
             let entry = operation.entry();
             let start = runtime::with(|core| start::<O>(core, &entry, None));
             match start {
                 Start::Submitted { serial, key } => self.fly(serial, key),
                 Start::Refused(error) => self.state = State::Rejected(error),
-                Start::Canceled => {}
             }
         }
         self
@@ -126,15 +126,19 @@ impl<O: Operation> Op<O> {
     }
 }
 
+/// Whether the operation is not to be started at all (C2): then it is not asked for its entry either.
+#[inline]
+#[track_caller]
+fn is_canceled<O: Operation>() -> bool {
+    runtime::with(|core| core.is_canceled()) && !O::ALWAYS
+}
+
 #[inline]
 fn start<O: Operation>(
     core: &Core,
     entry: &super::Entry,
     waker: Option<std::task::Waker>,
 ) -> Start {
-    if core.is_canceled() && !O::ALWAYS {
-        return Start::Canceled;
-    }
     match core.refuses(entry.opcode(), O::ALWAYS) {
         Some(error) => Start::Refused(error),
         None => Start::Submitted {
@@ -183,6 +187,9 @@ impl<O: Operation> Future for Op<O> {
                 }
             }
             State::Idle => {
+                if is_canceled::<O>() {
+                    return this.refuse(context);
+                }
                 let Some(operation) = &mut this.operation else {
                     unreachable!("an idle operation is there")
                 };
@@ -194,7 +201,6 @@ impl<O: Operation> Future for Op<O> {
                         Poll::Pending
                     }
                     Start::Refused(error) => Poll::Ready(this.finish().fail(error)),
-                    Start::Canceled => this.refuse(context),
                 }
             }
             State::Rejected(_) => {
