@@ -833,3 +833,24 @@ fn two_closes_at_once_do_not_wait_for_each_other() {
         baseline.returns("two closes").await;
     });
 }
+
+/// What is left is cancelled and ends at once, long before the grace period is over.
+#[test]
+fn a_program_whose_tasks_end_when_they_are_cancelled_does_not_wait_out_the_grace_period() {
+    let _alone = alone();
+    const GRACE: std::time::Duration = std::time::Duration::from_secs(60 * 60);
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let ended: io::Result<()> = ring.grace(GRACE).run(async {
+            let (reader, writer) = pipe();
+            drop(gimmal::spawn(async move {
+                let _ = reader.read(vec![0; 8]).await;
+                drop(writer);
+            }));
+            drop(gimmal::spawn(gimmal::sleep(2 * GRACE)));
+            next_turn().await;
+            Ok(())
+        });
+        ended.unwrap();
+    }
+}

@@ -10,7 +10,7 @@ use baseline::{
     dropped_everywhere, next_turn, rings,
 };
 use gimmal::fs::{self, File, OpenOptions};
-use gimmal::op::{Op, Operation, nop};
+use gimmal::op::{Completion, Entry, Op, Opcode, Operation, nop};
 use gimmal::{Handle, Runtime, yield_now};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -20,6 +20,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 191) as u8).collect()
@@ -749,4 +750,58 @@ fn a_runtime_dropped_amid_a_storm_frees_nothing_too_early() {
             );
         }
     }
+}
+
+/// An operation that counts how often it is asked for its entry.
+struct Asked(Rc<Cell<usize>>);
+
+// SAFETY: the entry has no address and no descriptor.
+unsafe impl Operation for Asked {
+    type Output = io::Result<()>;
+    const NAME: &'static str = "asked";
+
+    fn entry(&mut self) -> Entry {
+        self.0.set(self.0.get() + 1);
+        Entry::new(Opcode::NOP)
+    }
+
+    fn complete(self, completion: Completion) -> io::Result<()> {
+        completion.result().map(drop)
+    }
+
+    fn fail(self, error: io::Error) -> io::Result<()> {
+        Err(error)
+    }
+
+    fn proves_nothing_happened(&self, _: Completion) -> bool {
+        false
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}
+
+#[test]
+fn an_operation_is_asked_for_its_entry_once_if_it_is_started_and_never_if_it_is_not() {
+    let _alone = alone();
+    let (started, refused) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let ended: io::Result<()> = gimmal::run(async {
+        Op::new(Asked(started.clone())).await?;
+        Op::new(Asked(started.clone())).submit().await?;
+        let refused = refused.clone();
+        drop(gimmal::spawn(async move {
+            // Cancelled, because the program ends.
+            assert!(gimmal::sleep(Duration::MAX).await.is_err());
+            for op in [
+                Op::new(Asked(refused.clone())),
+                Op::new(Asked(refused.clone())).submit(),
+            ] {
+                assert!(gimmal::is_canceled(&op.await.unwrap_err()));
+            }
+        }));
+        next_turn().await;
+        Ok(())
+    });
+    ended.unwrap();
+    assert_eq!((started.get(), refused.get()), (2, 0));
+    assert_eq!(Rc::strong_count(&refused), 1, "the task has ended");
 }

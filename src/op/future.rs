@@ -2,7 +2,7 @@
 
 use super::{Completion, Entry, Operation};
 use crate::driver::{Owners, life::Polled};
-use crate::runtime::{self, Core, Refusal, Refused};
+use crate::runtime::{self, Core, Refusal};
 use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -85,11 +85,12 @@ impl<O: Operation> Op<O> {
     /// Outside of a runtime.
     #[track_caller]
     pub fn submit(mut self) -> Op<O> {
-        if let (State::Idle, Some(operation)) = (&self.state, &mut self.operation) {
+        if !is_canceled::<O>()
+            && let (State::Idle, Some(operation)) = (&self.state, &mut self.operation)
+        {
             match start::<O>(&operation.entry(), None) {
                 Ok((serial, key)) => self.fly(serial, key),
-                Err(Refused::Failed(error)) => self.state = State::Rejected(error),
-                Err(Refused::Canceled) => {}
+                Err(error) => self.state = State::Rejected(error),
             }
         }
         self
@@ -131,17 +132,24 @@ impl<O: Operation> Op<O> {
     }
 }
 
+/// Whether the operation is not to be started at all (C2): then it is not asked for its entry either.
+#[inline]
+#[track_caller]
+fn is_canceled<O: Operation>() -> bool {
+    runtime::with(Core::is_canceled) && !O::ALWAYS
+}
+
 /// Hands the entry to the current runtime.
 #[inline]
 #[track_caller]
-fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> Result<(u64, Key), Refused> {
+fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> io::Result<(u64, Key)> {
     let submitted = runtime::with(|core| {
         let key = core.submit(entry, O::NAME, !O::ALWAYS, waker)?;
         Ok((core.serial(), key))
     });
-    submitted.map_err(|(refused, waker): (Refused, Option<Waker>)| {
+    submitted.map_err(|(error, waker): (io::Error, Option<Waker>)| {
         runtime::drop_waker(waker);
-        refused
+        error
     })
 }
 
@@ -184,6 +192,9 @@ impl<O: Operation> Future for Op<O> {
                 }
             }
             State::Idle => {
+                if is_canceled::<O>() {
+                    return this.refuse(context);
+                }
                 let Some(operation) = &mut this.operation else {
                     unreachable!("an idle operation is there")
                 };
@@ -193,11 +204,10 @@ impl<O: Operation> Future for Op<O> {
                         this.fly(serial, key);
                         Poll::Pending
                     }
-                    Err(Refused::Failed(error)) => {
+                    Err(error) => {
                         this.state = State::Rejected(error);
                         this.reject(context)
                     }
-                    Err(Refused::Canceled) => this.refuse(context),
                 }
             }
             State::Rejected(_) => this.reject(context),

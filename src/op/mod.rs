@@ -101,7 +101,7 @@ pub unsafe trait Operation: Sized + 'static {
     /// Whether it is never refused and never asked to stop: for closing, and for nothing else.
     const ALWAYS: bool = false;
 
-    /// The request, when the operation is started. It is asked for again if it was not submitted then.
+    /// The request. It is asked for once, when the operation is started.
     fn entry(&mut self) -> Entry;
 
     /// What the completion means to the caller. Of an operation with several completions it is the first one.

@@ -35,12 +35,6 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// Why an operation was not submitted.
-pub(crate) enum Refused {
-    Canceled,
-    Failed(io::Error),
-}
-
 /// Whether a leaf has already let the others go first before it is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -68,8 +62,6 @@ pub(crate) struct Core {
     /// The root scope is cancelled.
     pub(super) canceled: Cell<bool>,
     pub(super) phase: Cell<Phase>,
-    /// Not everything may be submitted: one look instead of two.
-    restricted: Cell<bool>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
     /// When timers last fired.
@@ -105,7 +97,6 @@ impl Core {
             allowance: Cell::new(0),
             canceled: Cell::new(false),
             phase: Cell::new(Phase::Open),
-            restricted: Cell::new(false),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),
             number: seat.number(),
@@ -155,15 +146,15 @@ impl Core {
         kind: &'static str,
         stoppable: bool,
         waker: Option<Waker>,
-    ) -> Result<Key, (Refused, Option<Waker>)> {
-        if (self.restricted.get() || self.is_child())
-            && let Some(refused) = self.refuses(stoppable)
+    ) -> Result<Key, (io::Error, Option<Waker>)> {
+        if (self.phase.get() != Phase::Open || self.is_child())
+            && let Some(error) = self.refuses(stoppable)
         {
-            return Err((refused, waker));
+            return Err((error, waker));
         }
         let mut driver = self.driver.borrow_mut();
         if !driver.supports(entry.opcode()) {
-            return Err((Refused::Failed(lacks(entry.opcode())), waker));
+            return Err((lacks(entry.opcode()), waker));
         }
         let request = Request {
             kind,
@@ -174,23 +165,16 @@ impl Core {
         Ok(driver.submit(entry, request, waker))
     }
 
-    /// Why nothing may be submitted at the moment, if that is so. Closing always may, but in a child of the process.
+    /// Why nothing may be submitted any more, if that is so. Closing always may, but in a child of the process.
     #[cold]
-    fn refuses(&self, stoppable: bool) -> Option<Refused> {
+    fn refuses(&self, stoppable: bool) -> Option<io::Error> {
         if self.is_child() {
-            return Some(Refused::Failed(io::Error::other(
+            return Some(io::Error::other(
                 "this gimmal runtime belongs to the process that forked this one: build a new one in the child",
-            )));
+            ));
         }
-        if !stoppable {
-            return None;
-        }
-        if self.phase.get() != Phase::Open {
-            return Some(Refused::Failed(io::Error::other(
-                "the runtime is shutting down and takes no more operations",
-            )));
-        }
-        self.is_canceled().then_some(Refused::Canceled)
+        stoppable
+            .then(|| io::Error::other("the runtime is shutting down and takes no more operations"))
     }
 
     /// The time of this turn by the coarse clock, which is asked once a turn, if anybody wants to know.
@@ -210,7 +194,6 @@ impl Core {
     /// another crate polls only what was woken, so it is not enough to wake the tasks.
     pub(super) fn cancel_root(&self) {
         self.canceled.set(true);
-        self.restricted.set(true);
         let mut wakers = self.driver.borrow_mut().cancel_operations();
         for waker in self.timers.borrow_mut().wakes_mut() {
             wakers.push(std::mem::replace(waker, Waker::noop().clone()));
@@ -225,7 +208,6 @@ impl Core {
 
     pub(super) fn enter_phase(&self, phase: Phase) {
         self.phase.set(phase);
-        self.restricted.set(true);
     }
 
     #[inline]

@@ -3,12 +3,16 @@
 use super::core::Core;
 use crate::tasks::{LocalGuard, name_of};
 use std::cell::RefCell;
+use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// It has no destructor, so that it is there while others of the thread's locals are being dropped: a runtime may be
+    /// among them. Whatever is put in is taken out by its guard.
+    static CURRENT: RefCell<ManuallyDrop<Option<Rc<Core>>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
     /// The runtimes of this thread by serial.
     static RUNTIMES: RefCell<Vec<(u64, Link)>> = const { RefCell::new(Vec::new()) };
 }
@@ -36,9 +40,7 @@ pub(super) struct Entered {
 impl Entered {
     pub(super) fn new(core: &Rc<Core>) -> Entered {
         let local = LocalGuard::enter(core.tasks.clone());
-        // While the thread's storage is torn down nothing can be current; what would look for it forgets what it lent.
-        let entered = CURRENT.try_with(|current| current.replace(Some(core.clone())));
-        let before = entered.ok().flatten();
+        let before = replace_current(Some(core.clone()));
         Entered {
             before,
             _local: local,
@@ -48,18 +50,19 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let before = self.before.take();
-        let _ = CURRENT.try_with(|current| current.replace(before));
+        let ours = replace_current(self.before.take());
+        drop(ours);
     }
+}
+
+fn replace_current(core: Option<Rc<Core>>) -> Option<Rc<Core>> {
+    CURRENT.with(|current| mem::replace(&mut **current.borrow_mut(), core))
 }
 
 /// Calls `f` with the current runtime, if there is one. `f` runs no code of a user (R1).
 #[inline]
 pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
-    CURRENT
-        .try_with(|current| current.borrow().as_deref().map(f))
-        .ok()
-        .flatten()
+    CURRENT.with(|current| current.borrow().as_deref().map(f))
 }
 
 /// Calls `f` with the current runtime, as [`try_with`] does.
@@ -97,7 +100,7 @@ pub(crate) fn drop_waker(waker: Option<Waker>) {
     if let Some(waker) = waker {
         match name_of(&waker) {
             // Ours have nothing to drop.
-            Some(_) => std::mem::forget(waker),
+            Some(_) => mem::forget(waker),
             None => drop_foreign(waker),
         }
     }
@@ -124,7 +127,7 @@ pub(super) fn required() -> Rc<Core> {
 
 /// The current runtime, to be held.
 pub(crate) fn current() -> Option<Rc<Core>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+    CURRENT.with(|current| Option::clone(&current.borrow()))
 }
 
 /// The runtime of that serial, whether it is current or not. `None` if it is gone, if it belongs to the parent of this
@@ -175,7 +178,8 @@ impl Drop for Reached {
 
 /// A runtime of this thread is born.
 pub(super) fn register(core: &Rc<Core>) {
-    RUNTIMES.with(|runtimes| {
+    // While the thread is ending it stays unknown, which `reach` allows for.
+    let _ = RUNTIMES.try_with(|runtimes| {
         let link = Link::Living(Rc::downgrade(core));
         runtimes.borrow_mut().push((core.serial, link));
     });

@@ -27,5 +27,5 @@ pub use self::handle::Handle;
 pub use self::stats::{OperationInfo, Stats, TaskInfo};
 pub use crate::sys::Mask;
 
-pub(crate) use self::core::{Core, Refusal, Refused, refuse};
+pub(crate) use self::core::{Core, Refusal, refuse};
 pub(crate) use self::current::{drop_waker, reach, try_with, with, with_own};
