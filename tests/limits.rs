@@ -5,13 +5,14 @@ mod baseline;
 
 use baseline::{
     Baseline, CANARY, Moment, Random, Watched, alone, assert_passed, child, directory,
-    dropped_after, is_child, next_turn, passes_in_child, rings,
+    dropped_after, is_child, next_turn, passes_in_child, rings, without_leak_checker,
 };
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::op::nop;
 use gimmal::runtime::Mask;
 use gimmal::{Handle, Runtime, yield_now};
 use std::cell::RefCell;
+use std::error::Error;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
@@ -381,6 +382,7 @@ fn strace_counts_as_many_enters_for_one_operation_as_for_two_hundred() {
     }
     let enters = |count: usize| {
         let mut command = child(NAME, &strace);
+        let command = without_leak_checker(&mut command);
         let output = command.env(OPERATIONS, count.to_string()).output().unwrap();
         assert_passed(NAME, &output);
         let trace = String::from_utf8_lossy(&output.stderr);
@@ -393,6 +395,21 @@ fn strace_counts_as_many_enters_for_one_operation_as_for_two_hundred() {
     println!("{one} and {many} system calls");
     assert!(one > 0);
     assert_eq!(one, many);
+}
+
+/// The errno that an error leads to.
+fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(errno) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return Some(errno);
+        }
+        next = error.source();
+    }
+    None
 }
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
@@ -459,15 +476,23 @@ fn a_storm_of_signals_loses_no_operation_and_frees_nothing_too_early() {
         std::fs::write(&path, &contents).unwrap();
         let mut runtime = ring.build().unwrap();
         SIGNALS.store(0, Ordering::Relaxed);
-        let signals = Signals::start(40_000);
+        let signals = Signals::start(60_000);
         runtime.block_on(async {
             let baseline = Baseline::take();
-            let mut rounds = 0;
+            // A kernel that finds a signal pending each time that it tries to start its first worker gives up after a
+            // few times, and answers ECANCELED to what the worker was for, though nobody asked (seen rarely on 6.18).
+            let (mut rounds, mut written, mut no_worker) = (0, 0, 0);
             while SIGNALS.load(Ordering::Relaxed) < 2000 || rounds < 200 {
                 rounds += 1;
                 assert_eq!(fs::read(&path).await.unwrap(), contents);
                 let copy = dir.path().join("copy");
-                fs::write(&copy, contents.clone()).await.unwrap();
+                match fs::write(&copy, contents.clone()).await {
+                    Ok(_) => written += 1,
+                    Err(error) => {
+                        assert_eq!(errno(&error), Some(libc::ECANCELED), "{error}");
+                        no_worker += 1;
+                    }
+                }
                 // A parked read: this thread really waits, and is interrupted there.
                 let (reader, mut writer) = io::pipe().unwrap();
                 let reader = File::from(OwnedFd::from(reader));
@@ -491,6 +516,8 @@ fn a_storm_of_signals_loses_no_operation_and_frees_nothing_too_early() {
                 baseline.returns("a round of the storm").await;
                 Watched::check_and_forget("a round of the storm");
             }
+            println!("{written} writes, {no_worker} that got no worker");
+            assert!(written > 0);
         });
         drop(signals);
         let copy = std::fs::read(dir.path().join("copy")).unwrap();

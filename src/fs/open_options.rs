@@ -30,6 +30,16 @@ pub struct OpenOptions {
     custom_flags: i32,
 }
 
+/// How often an open that the kernel gave up is tried, before that is an error.
+const OPEN_TRIES_MAX: u32 = 1000;
+
+/// Whether the kernel gave an open up that nobody asked it to stop: a signal interrupted it, or kept its first worker thread
+/// from being made, which the kernel answers with ECANCELED (seen on 6.18 in a storm of signals). An error of our own has no
+/// errno.
+fn was_given_up(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || error.raw_os_error() == Some(libc::ECANCELED)
+}
+
 impl Default for OpenOptions {
     fn default() -> OpenOptions {
         OpenOptions::new()
@@ -114,13 +124,15 @@ impl OpenOptions {
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let flags = self.flags().map_err(|error| at_path(error, "open", path))?;
-        loop {
+        for _ in 0..OPEN_TRIES_MAX {
             match OpenAt::new(c_path(path)?, flags, self.mode).await {
                 Ok(fd) => return Ok(File::from_shared(fd)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if was_given_up(&error) => {}
                 Err(error) => return Err(at_path(error, "open", path)),
             }
         }
+        let error = io::Error::from(io::ErrorKind::Interrupted);
+        Err(at_path(error, "open", path))
     }
 
     fn flags(&self) -> io::Result<i32> {

@@ -245,9 +245,32 @@ pub(crate) const CANARY: u8 = 0xC5;
 const FRESH: u8 = 0x11;
 const PAGE: [u8; 4096] = [CANARY; 4096];
 
+/// Memory that a test's buffer has given up, and that is kept for as long as it is watched.
+struct Freed {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Freed {
+    fn is_untouched(&self) -> bool {
+        // SAFETY: the memory was initialised and is kept.
+        let bytes = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) };
+        bytes
+            .chunks(PAGE.len())
+            .all(|part| part == &PAGE[..part.len()])
+    }
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        // SAFETY: the buffer allocated it with this layout, and gave it to this value alone.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
 thread_local! {
     static ALIVE: Cell<usize> = const { Cell::new(0) };
-    static FREED: RefCell<Vec<(NonNull<u8>, Layout)>> = const { RefCell::new(Vec::new()) };
+    static FREED: RefCell<Vec<Freed>> = const { RefCell::new(Vec::new()) };
     static STRANGE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -297,16 +320,10 @@ impl Watched {
     #[track_caller]
     pub(crate) fn check(after: &str) {
         FREED.with_borrow(|freed| {
-            for (start, layout) in freed {
-                // SAFETY: the memory was initialised and is kept.
-                let bytes = unsafe { std::slice::from_raw_parts(start.as_ptr(), layout.size()) };
-                assert!(
-                    bytes
-                        .chunks(PAGE.len())
-                        .all(|part| part == &PAGE[..part.len()]),
-                    "freed memory was written to, found after {after}"
-                );
-            }
+            assert!(
+                freed.iter().all(Freed::is_untouched),
+                "freed memory was written to, found after {after}"
+            );
         });
         if let Some(strange) = STRANGE.take() {
             panic!("{strange}, found after {after}");
@@ -317,10 +334,7 @@ impl Watched {
     #[track_caller]
     pub(crate) fn check_and_forget(after: &str) {
         Watched::check(after);
-        for (start, layout) in FREED.take() {
-            // SAFETY: it was allocated with this layout, and is in the list once.
-            unsafe { dealloc(start.as_ptr(), layout) };
-        }
+        drop(FREED.take());
     }
 }
 
@@ -337,7 +351,12 @@ impl Drop for Watched {
         }
         bytes.fill(CANARY);
         let _ = ALIVE.try_with(|alive| alive.set(alive.get() - 1));
-        let _ = FREED.try_with(|freed| freed.borrow_mut().push((self.start, self.layout)));
+        let freed = Freed {
+            start: self.start,
+            layout: self.layout,
+        };
+        // While the thread ends there is nobody left to watch it, and it is freed.
+        let _ = FREED.try_with(|kept| kept.borrow_mut().push(freed));
     }
 }
 
@@ -442,6 +461,20 @@ pub(crate) fn child(test: &str, wrapper: &[&str]) -> Command {
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
     command.env(CHILD, "1");
     command
+}
+
+/// As [`passes_in_child`], for a test that leaks on purpose: a leak checker is told so.
+#[track_caller]
+pub(crate) fn passes_in_child_that_leaks(test: &str) {
+    let output = without_leak_checker(&mut child(test, &[]))
+        .output()
+        .expect("a child");
+    assert_passed(test, &output);
+}
+
+/// Also where something traces it, which the leak checker does not bear.
+pub(crate) fn without_leak_checker(command: &mut Command) -> &mut Command {
+    command.env("ASAN_OPTIONS", "detect_leaks=0")
 }
 
 /// Runs this one test again in a process of its own, which must end well.
