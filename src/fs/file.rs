@@ -481,6 +481,13 @@ impl File {
         }
     }
 
+    /// Closes a file that nobody else holds. What closing says does not matter to one that was only read.
+    pub(super) async fn close_unshared(self) {
+        if let Ok(descriptor) = self.fd.try_unwrap() {
+            let _ = Close::new(descriptor).await;
+        }
+    }
+
     /// A second file over the same open file description: `dup(2)`. The two share the cursor.
     ///
     /// # Errors
