@@ -54,6 +54,18 @@ pub fn read_4k(runtime: &mut Runtime, file: &Rc<File>, blocks: u64, depth: u64, 
     });
 }
 
+/// Reads of `size` bytes from the start of a file into one buffer, one after the other.
+pub fn read_large(runtime: &mut Runtime, file: &File, size: usize, ops: u64) {
+    runtime.block_on(async {
+        let mut buf = vec![0; size];
+        for _ in 0..ops {
+            let (length, back) = file.read_at(buf, 0).await.expect("a read");
+            assert_eq!(length, size);
+            buf = back;
+        }
+    });
+}
+
 /// Whole files by `gimmal::fs::read`, `depth` at once, round and round the list.
 pub fn small_files(runtime: &mut Runtime, paths: &'static [PathBuf], depth: u64, ops: u64) {
     runtime.block_on(async {

@@ -15,6 +15,14 @@ pub fn read_4k(file: &File, blocks: u64, ops: u64) {
     }
 }
 
+/// Reads of `size` bytes from the start of a file into one buffer: `pread`.
+pub fn read_large(file: &File, size: usize, ops: u64) {
+    let mut buf = vec![0; size];
+    for _ in 0..ops {
+        assert_eq!(file.read_at(&mut buf, 0).expect("a read"), size);
+    }
+}
+
 /// Whole files by `std::fs::read`, round and round the list.
 pub fn small_files(paths: &[PathBuf], ops: u64) {
     for path in paths.iter().cycle().take(ops as usize) {

@@ -86,6 +86,16 @@ impl Stand {
         })
     }
 
+    /// Large reads from the page cache by gimmal.
+    pub fn large_ours(&mut self, size: usize, ops: u64) {
+        ours::read_large(&mut self.ours, &self.disk.cached.gimmal, size, ops);
+    }
+
+    /// The same by `pread`.
+    pub fn large_std(&mut self, size: usize, ops: u64) {
+        plain::read_large(&self.disk.cached.std, size, ops);
+    }
+
     /// Cached reads of a block by gimmal.
     pub fn read_ours(&mut self, depth: u64, ops: u64) {
         let target = &self.disk.cached;

@@ -1,4 +1,4 @@
-//! The budget of DESIGN §9, as far as files, tasks and timers reach: ratios in one run, each beside its goal.
+//! The budget, as far as files, tasks and timers reach: ratios in one run, each beside its goal.
 //!
 //! `budget [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them.
 
@@ -148,6 +148,18 @@ fn lines() -> Vec<Line> {
                 .beside("/ tokio", wall, 0.22, move |s, n| s.read_peer(depth, n))
                 .beside("/ pread", wall, None, move |s, n| s.read_std(n)),
         );
+    }
+    // Never much worse than plain ones.
+    for (name, size, goal) in [
+        ("cached 64 KiB read, alone", 64 << 10, 1.3),
+        ("cached 1 MiB read, alone", 1 << 20, 1.1),
+    ] {
+        lines.push(Line::new(name, move |s, n| s.large_ours(size, n)).beside(
+            "/ pread",
+            wall,
+            goal,
+            move |s, n| s.large_std(size, n),
+        ));
     }
     lines.push(
         Line::new("whole small files, 64 at once", |s, n| s.small_ours(64, n))
