@@ -1,4 +1,4 @@
-//! What a runtime says when it cannot be built (ACCEPTANCE 16), how many there can be, and what a forked child finds.
+//! What a runtime says when it cannot be built, how many there can be, and what a forked child finds.
 //!
 //! What changes the whole process (limits, users, forks) is done in a process of its own: the test binary again, with
 //! one test and a variable in its environment.

@@ -1,6 +1,6 @@
 //! Time: never early, in order, and nothing missed; on this kernel and with what 6.1 and 5.15 have.
 //!
-//! Lateness is measured and printed (ACCEPTANCE 20), but not asserted: the machines that run this are shared.
+//! Lateness is measured and printed, but not asserted: the machines that run this are shared.
 
 #![expect(
     clippy::unwrap_used,
@@ -615,7 +615,7 @@ async fn lateness(sleeps: usize) -> Vec<Duration> {
     late
 }
 
-/// ACCEPTANCE 20. The figures are printed, and only "never early" is asserted.
+/// The figures are printed, and only "never early" is asserted.
 #[test]
 fn how_late_sleeps_of_ten_milliseconds_are() {
     for (name, mask) in [

@@ -1,4 +1,4 @@
-//! Every sequence of events up to eight, against what the table of DESIGN allows.
+//! Every sequence of events up to eight, against what the table in `life.rs` allows.
 //!
 //! The events are those of the world: the kernel posts (with or without MORE), a future polls or is dropped, a cancel is
 //! asked for, an answer fails, a shutdown cancels. Which of them can happen at a moment is known from the outside alone:

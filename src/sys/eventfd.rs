@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// An eventfd that is written and never read. A multishot poll on it completes for every write, because each adds to the
-/// counter and so is an edge; reading it would cost a system call and buy nothing (KERNEL.md: the cheapest wake).
+/// counter and so is an edge; reading it would cost a system call and buy nothing (of nine ways to wake a ring that were measured on 6.18, this is the cheapest).
 #[derive(Debug)]
 pub(crate) struct EventFd {
     fd: OwnedFd,

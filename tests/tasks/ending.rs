@@ -1,4 +1,4 @@
-//! How `run` ends: what is left is cancelled, may clean up, is waited for, then dropped (DESIGN §6, ACCEPTANCE 6, 24).
+//! How `run` ends: what is left is cancelled, may clean up, is waited for, then dropped.
 
 use crate::support::{DropBomb, Faults, Finally, Journal, everywhere, pipe, poll_once};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -314,7 +314,7 @@ fn a_loop_over_ticks_that_are_overdue_ends_by_itself() {
     });
 }
 
-/// ACCEPTANCE 24: whatever swallows its errors is dropped when the grace period is over, and others go on meanwhile.
+/// Whatever swallows its errors is dropped when the grace period is over, and others go on meanwhile.
 #[test]
 fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
     everywhere(|builder| {
@@ -499,7 +499,7 @@ fn a_panic_in_cleanup_reaches_the_hook() {
     });
 }
 
-/// ACCEPTANCE 6, with a pipe that nobody writes to, a timer, and a closure that does not return in time.
+/// With a pipe that nobody writes to, a timer, and a closure that does not return in time.
 #[test]
 fn a_runtime_that_is_dropped_with_everything_pending_ends_and_says_what_it_left() {
     everywhere(|builder| {

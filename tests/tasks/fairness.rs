@@ -1,4 +1,4 @@
-//! ACCEPTANCE 21: whatever is always ready, timers and I/O are served. Bounds are in turns and polls, never in time.
+//! Whatever is always ready, timers and I/O are served. Bounds are in turns and polls, never in time.
 
 use crate::support::{counted, everywhere};
 use gimmal::fs::File;

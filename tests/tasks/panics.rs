@@ -1,4 +1,4 @@
-//! Panics of users' code: they stay where they are, reach whoever joins, and otherwise the hook, once (ACCEPTANCE 23).
+//! Panics of users' code: they stay where they are, reach whoever joins, and otherwise the hook, once.
 
 use crate::support::{DropBomb, Faults, Finally, everywhere, poll_with};
 use gimmal::{Handle, Runtime, spawn, task, yield_now};

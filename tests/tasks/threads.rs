@@ -1,4 +1,4 @@
-//! Wakers go anywhere (ACCEPTANCE 13): other threads, after their task, after their runtime.
+//! Wakers go anywhere: other threads, after their task, after their runtime.
 
 use crate::support::{Random, counted, everywhere};
 use gimmal::{Handle, Runtime, sleep, spawn, yield_now};
@@ -139,7 +139,7 @@ fn a_sleeping_runtime_is_woken_by_another_thread() {
     });
 }
 
-/// ACCEPTANCE 13: 10⁵ joins of tasks that other threads let go.
+/// 10⁵ joins of tasks that other threads let go.
 #[test]
 fn a_hundred_thousand_joins_across_threads() {
     const TASKS: usize = 100_000;
@@ -225,7 +225,7 @@ fn a_channel_of_another_crate_feeds_tasks_from_threads() {
     });
 }
 
-/// ACCEPTANCE 13: eight threads wake and drop wakers while tasks end and runtimes are dropped.
+/// Eight threads wake and drop wakers while tasks end and runtimes are dropped.
 #[test]
 fn eight_threads_wake_while_tasks_end_and_runtimes_are_dropped() {
     const ROUNDS: usize = 60;
