@@ -172,6 +172,7 @@ impl Builder {
     /// # Panics
     ///
     /// As [`Runtime::block_on`].
+    #[track_caller]
     pub fn run<T, E>(self, main: impl Future<Output = Result<T, E>>) -> Result<T, E>
     where
         E: From<io::Error>,
@@ -207,6 +208,7 @@ impl Builder {
 /// # Panics
 ///
 /// As [`Runtime::block_on`].
+#[track_caller]
 pub fn run<T, E>(main: impl Future<Output = Result<T, E>>) -> Result<T, E>
 where
     E: From<io::Error>,
