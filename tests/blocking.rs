@@ -646,3 +646,17 @@ fn sleepers_and_closures_at_once() {
         let _ = LONG;
     });
 }
+
+#[test]
+fn threads_are_called_by_the_name_of_their_runtime() {
+    for (builder, expected) in [
+        (Runtime::builder(), "gimmal-blocking"),
+        (Runtime::builder().name("pump"), "pump-blocking"),
+    ] {
+        let name = builder.build().unwrap().block_on(async {
+            let name = spawn_blocking(|| thread::current().name().map(str::to_owned));
+            name.await.unwrap()
+        });
+        assert_eq!(name.as_deref(), Some(expected));
+    }
+}

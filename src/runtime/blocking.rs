@@ -341,6 +341,7 @@ struct Shared {
     work: Condvar,
     quiet: Condvar,
     threads_max: usize,
+    thread_name: String,
 }
 
 #[derive(Default)]
@@ -361,13 +362,14 @@ impl Queue {
 }
 
 impl Pool {
-    pub(super) fn new(threads_max: usize) -> Pool {
+    pub(super) fn new(threads_max: usize, runtime: &str) -> Pool {
         Pool {
             shared: Arc::new(Shared {
                 queue: Mutex::default(),
                 work: Condvar::new(),
                 quiet: Condvar::new(),
                 threads_max,
+                thread_name: format!("{runtime}-blocking"),
             }),
         }
     }
@@ -390,7 +392,7 @@ impl Pool {
         drop(queue);
         let (shared, hook) = (self.shared.clone(), hook.clone());
         let started = std::thread::Builder::new()
-            .name("gimmal-blocking".to_owned())
+            .name(shared.thread_name.clone())
             .spawn(move || shared.serve(&hook));
         if let Err(error) = started {
             let mut queue = lock(&self.shared.queue);

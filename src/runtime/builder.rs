@@ -44,6 +44,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
+    name: String,
     entries: u32,
     completion_entries: u32,
     polls_per_turn: u32,
@@ -58,6 +59,7 @@ pub struct Builder {
 impl Builder {
     pub(super) fn new() -> Builder {
         Builder {
+            name: "gimmal".to_owned(),
             entries: ENTRIES,
             completion_entries: COMPLETION_ENTRIES,
             polls_per_turn: POLLS_PER_TURN,
@@ -68,6 +70,22 @@ impl Builder {
             mask: Mask::none(),
             hook: Hook::default(),
         }
+    }
+
+    /// The name of the runtime, `gimmal` by default: its threads for closures that block are called by it, with `-blocking`
+    /// behind it. Linux shows the first 15 bytes of that.
+    ///
+    /// # Panics
+    ///
+    /// If there is a zero byte in it.
+    #[track_caller]
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = name.into();
+        assert!(
+            !self.name.contains('\0'),
+            "the name of a runtime must not contain a zero byte"
+        );
+        self
     }
 
     /// Entries of the submission queue, 256 by default: so many requests go to the kernel in one system call. The kernel
@@ -157,7 +175,7 @@ impl Builder {
             grace: self.grace,
             shutdown: self.shutdown,
         };
-        let pool = Pool::new(self.blocking_threads);
+        let pool = Pool::new(self.blocking_threads, &self.name);
         let core = Rc::new(Core::new(tasks, driver, pool, self.hook, settings, seat)?);
         current::register(&core);
         Ok(Runtime { core })
