@@ -134,6 +134,8 @@ pub(crate) struct Driver<P> {
     again: BinaryHeap<Reverse<(Instant, u64)>>,
     wake_fd: i32,
     wake_armed: bool,
+    /// The kernel was asked to end that poll, and has not said that it missed.
+    wake_asked: bool,
     /// Who waits for a descriptor to be free of operations. They look again after each reap.
     closers: Vec<Waker>,
     /// The ring is lost: every later turn says so.
@@ -154,6 +156,7 @@ impl<P: Port> Driver<P> {
             again: BinaryHeap::new(),
             wake_fd,
             wake_armed: false,
+            wake_asked: false,
             closers: Vec::new(),
             lost: None,
             counts: Counts::default(),
@@ -306,11 +309,15 @@ impl<P: Port> Driver<P> {
         let wakers = self.cancel_operations();
         // It is not armed any more, not even if it never was: nobody would end that poll.
         self.wake_fd = -1;
-        if self.wake_armed {
-            // No row has generation zero, so this names none.
-            self.push(&cancel_entry(WAKE), CANCEL, Answer::OnFailure);
-        }
+        self.wake_asked = false;
         wakers
+    }
+
+    /// Asks the kernel to end the poll for wakes, again if the last ask missed: another thread may be waking at that moment.
+    fn end_wake(&mut self) {
+        self.wake_asked = true;
+        // No row has generation zero, so this names none.
+        self.push(&cancel_entry(WAKE), CANCEL, Answer::OnFailure);
     }
 
     fn push_cancel(&mut self, key: Key) {
@@ -382,8 +389,10 @@ impl<P: Port> Driver<P> {
         if !self.again.is_empty() {
             self.ask_again();
         }
-        if !self.wake_armed && self.wake_fd >= 0 {
-            self.arm_wake();
+        match self.wake_fd >= 0 {
+            true if !self.wake_armed => self.arm_wake(),
+            false if self.wake_armed && !self.wake_asked => self.end_wake(),
+            _ => {}
         }
         self.flush_backlog();
         let wait = if self.backlog.is_empty() {
@@ -423,6 +432,7 @@ impl<P: Port> Driver<P> {
             orphans,
             missed,
             wake_armed,
+            wake_asked,
             counts,
             ..
         } = self;
@@ -435,6 +445,8 @@ impl<P: Port> Driver<P> {
                 if user_data & CANCEL != 0 {
                     if user_data == WAKE {
                         *wake_armed = completion.has_more();
+                    } else if user_data == CANCEL {
+                        *wake_asked &= completion.raw() >= 0;
                     } else if completion.raw() < 0 {
                         missed.push(Key::from_u64(user_data & !CANCEL));
                     }

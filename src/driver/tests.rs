@@ -457,6 +457,25 @@ fn cancelling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
     }
 }
 
+/// Another thread may be waking the runtime just when the kernel is asked to end that poll.
+#[test]
+fn a_poll_for_wakes_whose_cancel_missed_is_asked_to_end_again() {
+    let ring = FakeRing::new(8);
+    let mut driver = Driver::new(ring.clone(), 7);
+    turn(&mut driver, Wait::No);
+    ring.0
+        .borrow_mut()
+        .misses
+        .extend([-libc::EALREADY, -libc::ENOENT]);
+    drop(driver.cancel_all());
+    let turns = (0..10).take_while(|_| {
+        turn(&mut driver, Wait::No);
+        !driver.is_drained()
+    });
+    assert_eq!(turns.count(), 2, "one turn for each ask that missed");
+    assert!(ring.0.borrow().taken.is_empty());
+}
+
 /// A runtime that never turned has not armed the poll for wakes; one that has ends it.
 #[test]
 fn a_driver_that_was_cancelled_is_drained_whether_or_not_it_had_turned() {
