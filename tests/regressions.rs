@@ -1,7 +1,14 @@
 //! Bugs that were there once, each shown by the test that found it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets an error fails where it stands"
+)]
+
 use std::future::pending;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 /// The last task ended in the turn in which its wait was cancelled; that turn went on to wait in the kernel for something
@@ -19,5 +26,158 @@ fn the_end_of_run_does_not_wait_once_the_last_task_has_ended() -> io::Result<()>
         io::Result::Ok(())
     })?;
     assert!(start.elapsed() < Duration::from_secs(4));
+    Ok(())
+}
+
+/// The two ends of a pipe, the reading one as a file.
+fn pipe() -> io::Result<(gimmal::fs::File, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((OwnedFd::from(reader).into(), writer.into()))
+}
+
+/// `close` waited for whoever held the file, and so for ever for an operation that nobody awaited.
+#[test]
+fn a_close_says_so_when_an_operation_that_is_not_awaited_holds_the_file() -> io::Result<()> {
+    gimmal::run(async {
+        let (idle, _writer) = pipe()?;
+        let never_polled = idle.read(vec![0; 8]);
+        let error = idle.close().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        drop(never_polled);
+
+        let (started, _writer) = pipe()?;
+        let not_awaited = started.read(vec![0; 8]).submit();
+        let error = started.close().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        let error = not_awaited.await.unwrap_err();
+        assert!(gimmal::is_canceled(&error), "it was asked to stop: {error}");
+        Ok(())
+    })
+}
+
+/// The largest offset was taken for the file's cursor, and one behind it wrapped.
+#[test]
+fn an_offset_that_no_file_has_is_an_error() -> io::Result<()> {
+    gimmal::run(async {
+        let file = gimmal::fs::File::from_std(tempfile::tempfile()?);
+        file.write_all("abc").await?;
+        for offset in [u64::MAX, u64::MAX - 1, 1 << 63] {
+            let error = file.write_at("XYZ", offset).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(error.into_buf(), "XYZ");
+            let error = file.write_all_at("XYZ", offset).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            let error = file.read_at(vec![7; 3], offset).await.unwrap_err();
+            assert_eq!(error.into_buf(), [7; 3]);
+        }
+        let bytes = file.read_exact_at(vec![0; 8], 3, 0).await?;
+        assert_eq!(bytes, b"abc");
+        Ok(())
+    })
+}
+
+/// A runtime that had leaked an operation kept its ring, although nobody could ask for anything of it any more.
+#[test]
+fn a_runtime_that_leaked_an_orphan_gives_its_ring_back() -> io::Result<()> {
+    let rings = || {
+        let fds = std::fs::read_dir("/proc/self/fd").unwrap();
+        let names = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        names
+            .filter(|name| name.ends_with("anon_inode:[io_uring]"))
+            .count()
+    };
+    std::thread::spawn(move || {
+        let before = rings();
+        for _ in 0..5 {
+            let (reader, _writer) = pipe().unwrap();
+            let mut runtime = gimmal::Runtime::builder().on_fault(|_| {}).build().unwrap();
+            runtime.block_on(async {
+                drop(reader.read(vec![0; 8]).submit());
+            });
+            // No time at all: the one turn of the shutdown asks for the cancel, and may not see its answer.
+            let _ = runtime.shutdown(Duration::ZERO);
+        }
+        // Other tests have rings of their own meanwhile, but not so many more at the end than at the beginning.
+        (before, rings())
+    })
+    .join()
+    .map(|(before, after)| assert!(after < before + 5, "{before} rings, then {after}"))
+    .unwrap();
+    Ok(())
+}
+
+/// A disposal that panicked freed what the kernel still had.
+#[test]
+fn a_disposal_that_panics_frees_nothing_that_is_in_flight() -> io::Result<()> {
+    use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A poll that completes again and again, on a descriptor that it owns.
+    struct Watch {
+        fd: OwnedFd,
+        drops: Arc<AtomicU32>,
+    }
+
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            self.drops.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    // SAFETY: the entry lends no memory, and its descriptor is owned by the operation.
+    unsafe impl Operation for Watch {
+        type Output = ();
+        const NAME: &'static str = "watch";
+
+        fn entry(&mut self) -> Entry {
+            const MULTISHOT: u32 = 1;
+            let events = libc::POLLOUT as u32;
+            let entry = Entry::new(Opcode::POLL_ADD).fd(self.fd.as_raw_fd());
+            entry.len(MULTISHOT).op_flags(events)
+        }
+
+        fn complete(self, _: Completion) {}
+
+        fn fail(self, _: io::Error) {}
+
+        fn proves_nothing_happened(&self, _: Completion) -> bool {
+            false
+        }
+
+        fn dispose(&mut self, _: Completion) {
+            panic!("a disposal");
+        }
+    }
+
+    let faults = Arc::new(AtomicU32::new(0));
+    let drops = Arc::new(AtomicU32::new(0));
+    let counted = faults.clone();
+    let mut runtime = gimmal::Runtime::builder()
+        .on_fault(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()?;
+    let (_reader, writer) = io::pipe()?;
+    runtime.block_on(async {
+        let watch = Watch {
+            fd: writer.into(),
+            drops: drops.clone(),
+        };
+        // A pipe with room is ready at once: the first completion, with more to come, is taken by the future.
+        let mut watch = Op::new(watch).submit();
+        while gimmal::Handle::current().stats().enters < 2 {
+            gimmal::sleep(Duration::from_millis(1)).await.unwrap();
+        }
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(Pin::new(&mut watch).poll(context).is_pending())
+        });
+        assert!(polled.await);
+        drop(watch);
+        assert_eq!(drops.load(Ordering::Relaxed), 0, "the kernel has it");
+        assert_eq!(faults.load(Ordering::Relaxed), 1, "the hook heard of it");
+    });
+    runtime.shutdown(Duration::from_secs(5))?;
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
     Ok(())
 }
