@@ -660,3 +660,46 @@ fn threads_are_called_by_the_name_of_their_runtime() {
         assert_eq!(name.as_deref(), Some(expected));
     }
 }
+
+/// What a closure leaves behind may panic when it is dropped: a shutdown goes on all the same.
+#[test]
+fn a_disposal_that_panics_when_it_is_dropped_does_not_end_a_shutdown() {
+    let faults = Faults::default();
+    let mut runtime = faults
+        .hear(Runtime::builder().blocking_threads(1))
+        .build()
+        .unwrap();
+    let (running, closure) = held(());
+    runtime.block_on(async {
+        drop(spawn_blocking(closure));
+        running.begun.recv().unwrap();
+        for _ in 0..3 {
+            let bomb = DropBomb("of a disposal");
+            drop(spawn_abandonable(|| 1, move |_| drop(bomb)));
+        }
+    });
+    drop(running);
+    runtime.shutdown(AMPLE).unwrap();
+    assert_eq!(faults.take().len(), 3);
+}
+
+#[test]
+fn what_is_aborted_before_it_starts_is_out_of_the_queue() {
+    Runtime::builder()
+        .blocking_threads(1)
+        .build()
+        .unwrap()
+        .block_on(async {
+            let (running, closure) = held(());
+            let busy = spawn_blocking(closure);
+            running.begun.recv().unwrap();
+            for _ in 0..100 {
+                let waiting = spawn_blocking(|| ());
+                waiting.abort();
+                assert!(waiting.await.unwrap_err().is_aborted());
+            }
+            assert_eq!(Handle::current().stats().blocking_waiting, 0);
+            drop(running);
+            busy.await.unwrap();
+        });
+}

@@ -21,8 +21,8 @@
 use crate::sys::Completion;
 use std::collections::VecDeque;
 
-/// Completions of one operation that are kept until somebody takes them. Past it the operation is asked to stop; whoever
-/// takes the last of them starts it again.
+/// Completions of one operation that are kept until somebody takes them. Past it the operation is asked to stop. No
+/// operation of this crate has so many; one that does would be started again by whoever takes the last of them.
 pub(crate) const COLLECTED_MAX: usize = 1024;
 
 /// Completions that came before the last one. Most operations have none, and pay a null pointer for it.

@@ -433,6 +433,7 @@ impl<P: Port> Driver<P> {
             missed,
             wake_armed,
             wake_asked,
+            lost,
             counts,
             ..
         } = self;
@@ -445,6 +446,10 @@ impl<P: Port> Driver<P> {
                 if user_data & CANCEL != 0 {
                     if user_data == WAKE {
                         *wake_armed = completion.has_more();
+                        // Were it armed again, it would fail again at once.
+                        if let libc::EBADF | libc::EINVAL = -completion.raw() {
+                            lost.get_or_insert(io::Error::from_raw_os_error(-completion.raw()));
+                        }
                     } else if user_data == CANCEL {
                         *wake_asked &= completion.raw() >= 0;
                     } else if completion.raw() < 0 {
@@ -593,6 +598,8 @@ impl<P: Port> Driver<P> {
     }
 
     /// The runtime has ended, and now the future of an operation that was in flight then is gone, with what it lent.
+    ///
+    /// No waker is dropped with the row: the shutdown took them all (R1).
     pub(crate) fn forget(&mut self, key: Key) {
         self.rows.remove(key);
     }

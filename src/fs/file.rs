@@ -470,21 +470,19 @@ impl File {
     /// The file closes in any case: when the wait is dropped, the last operation at work on it closes it
     /// (`tests/operations.rs`).
     pub async fn close(self) -> io::Result<()> {
-        Idle::new(&self.fd).await?;
+        // What nobody else holds has no operation at work on it (O5).
+        let fd = match self.fd.try_unwrap() {
+            Ok(descriptor) => return Close::new(descriptor).await,
+            Err(fd) => fd,
+        };
+        Idle::new(&fd).await?;
         // Tasks that were woken with the results of their operations let go of the file first.
         runtime::yielding::yield_now().await;
-        match self.fd.try_unwrap() {
+        match fd.try_unwrap() {
             Ok(descriptor) => Close::new(descriptor).await,
             Err(_) => Err(busy(
                 "close: the descriptor closes when its last holder lets go",
             )),
-        }
-    }
-
-    /// Closes a file that nobody else holds. What closing says does not matter to one that was only read.
-    pub(super) async fn close_unshared(self) {
-        if let Ok(descriptor) = self.fd.try_unwrap() {
-            let _ = Close::new(descriptor).await;
         }
     }
 

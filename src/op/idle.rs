@@ -29,19 +29,17 @@ impl Future for Idle<'_> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let waker = copy_waker(context.waker());
+        let mut waker = Some(copy_waker(context.waker()));
         let fd = self.fd.as_raw_fd();
-        let (idle, canceled) =
-            runtime::with(|core| (core.poll_idle(fd, waker), core.is_canceled()));
-        match idle {
-            Err(waker) => {
-                runtime::drop_waker(waker);
-                Poll::Ready(Ok(()))
-            }
-            Ok(()) if canceled => {
+        let (busy, canceled) =
+            runtime::with(|core| (core.poll_busy(fd, &mut waker), core.is_canceled()));
+        runtime::drop_waker(waker);
+        match busy {
+            false => Poll::Ready(Ok(())),
+            true if canceled => {
                 runtime::refuse(&mut self.refusal, context).map(|canceled| Err(canceled.into()))
             }
-            Ok(()) => Poll::Pending,
+            true => Poll::Pending,
         }
     }
 }

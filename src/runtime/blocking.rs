@@ -166,6 +166,7 @@ impl<T> Job<T> {
 #[must_use = "dropping a handle detaches the closure; say so with `drop` if that is meant"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,
+    pool: Pool,
     refusal: Refusal,
 }
 
@@ -173,6 +174,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
     pub(super) fn new(
         closure: Closure<T>,
         dispose: Option<Disposal<T>>,
+        pool: Pool,
         hook: Hook,
         location: &'static Location<'static>,
     ) -> BlockingHandle<T> {
@@ -188,6 +190,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
                 hook,
                 location,
             }),
+            pool,
             refusal: Refusal::None,
         }
     }
@@ -205,6 +208,7 @@ impl<T> BlockingHandle<T> {
         T: Send,
     {
         self.job.withdraw(None);
+        self.pool.forget(&self.job);
     }
 
     /// Whether awaiting would be ready.
@@ -278,6 +282,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
         };
         drop_waker(replaced);
         if let Some((closure, waker)) = withdrawn {
+            self.pool.forget(&self.job);
             drop_waker(waker);
             self.job
                 .hook
@@ -419,7 +424,11 @@ impl Pool {
         };
         self.shared.work.notify_all();
         for job in waiting {
-            hook.guard("a closure that was not run", || job.withdraw(None));
+            // The last holder of a job drops what it owns, which is a user's code.
+            hook.guard("a closure that was not run", move || {
+                job.withdraw(None);
+                drop(job);
+            });
         }
     }
 
@@ -432,6 +441,18 @@ impl Pool {
             .wait_timeout_while(queue, timeout, |queue| queue.awaited() > 0)
             .unwrap_or_else(PoisonError::into_inner);
         queue.awaited()
+    }
+
+    /// Takes a job that was withdrawn out of the queue.
+    fn forget<T>(&self, job: &Arc<Job<T>>) {
+        let mut queue = lock(&self.shared.queue);
+        let ours = Arc::as_ptr(job).cast::<()>();
+        let at = queue
+            .jobs
+            .iter()
+            .position(|job| Arc::as_ptr(job).cast::<()>() == ours);
+        // Its handle still holds it, so nothing of it is dropped here.
+        at.map(|at| queue.jobs.remove(at));
     }
 
     /// Who waits for a closure, taken out to be woken for another reason.

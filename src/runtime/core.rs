@@ -9,6 +9,7 @@ use crate::table::Key;
 use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
 use crate::timer::Timers;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -44,7 +45,6 @@ pub(crate) enum Refusal {
 }
 
 /// One runtime. It is on the heap and belongs to the thread that made it.
-#[derive(Debug)]
 pub(crate) struct Core {
     pub(super) serial: u64,
     pub(super) tasks: SharedTasks,
@@ -227,14 +227,17 @@ impl Core {
         }
     }
 
-    /// Asks everything on a descriptor to stop. While there is something, the task is woken after each reap.
-    pub(crate) fn poll_idle(&self, fd: i32, waker: Waker) -> Result<(), Option<Waker>> {
+    /// Asks everything on a descriptor to stop, and says whether there is anything. Then `waker` is taken, and woken after
+    /// the next reap.
+    pub(crate) fn poll_busy(&self, fd: i32, waker: &mut Option<Waker>) -> bool {
         let mut driver = self.driver.borrow_mut();
         if self.is_child() || !driver.cancel_on(fd) {
-            return Err(Some(waker));
+            return false;
         }
-        driver.wake_after_reap(waker);
-        Ok(())
+        if let Some(waker) = waker.take() {
+            driver.wake_after_reap(waker);
+        }
+        true
     }
 
     /// The future of an operation is gone. What is to be disposed of is disposed of here, outside of the borrow: `first` is
@@ -378,5 +381,16 @@ pub(crate) fn refuse(refusal: &mut Refusal, context: &Context<'_>) -> Poll<Cance
             *refusal = Refusal::None;
             Poll::Ready(Canceled)
         }
+    }
+}
+
+/// Only what is not borrowed: formatting may run a user's code (R1).
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("serial", &self.serial)
+            .field("phase", &self.phase.get())
+            .field("turns", &self.turns.get())
+            .finish_non_exhaustive()
     }
 }

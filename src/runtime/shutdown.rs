@@ -18,6 +18,7 @@ use super::turn::{Polled, Scratch};
 use crate::sys::Instant;
 use std::io;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 impl Runtime {
@@ -105,7 +106,17 @@ impl Core {
         self.pool.close(&self.hook);
         self.drop_tasks();
         let wakers = self.driver.borrow_mut().cancel_all();
-        self.hook.guard("a waker", || drop(wakers));
+        let sleepers: Vec<Waker> = {
+            let mut timers = self.timers.borrow_mut();
+            let wakes = timers.wakes_mut();
+            wakes
+                .map(|waker| std::mem::replace(waker, Waker::noop().clone()))
+                .collect()
+        };
+        // Whom they wake is gone.
+        for waker in wakers.into_iter().chain(sleepers) {
+            self.hook.guard("a waker", || drop(waker));
+        }
         self.turn_until(deadline, || self.driver.borrow().is_drained());
         let left = deadline.saturating_duration_since(self.now());
         let running = self.pool.wait(left);

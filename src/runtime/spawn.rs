@@ -85,7 +85,9 @@ where
         (Some(Some(handle)), _) => handle,
         // Dropping the future is a user's code, so it is done here, where nothing is borrowed.
         (Some(None), future) => {
-            drop(future);
+            current::required()
+                .hook
+                .guard("a future that came too late", || drop(future));
             JoinHandle::aborted()
         }
         (None, future) => {
@@ -214,6 +216,7 @@ where
     let job = BlockingHandle::new(
         Box::new(run),
         dispose,
+        core.pool.clone(),
         core.hook.clone(),
         Location::caller(),
     );

@@ -50,7 +50,6 @@ impl<T> Table<T> {
 
     #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Key {
-        self.len += 1;
         let index = self.free;
         match self.row_mut(index) {
             Some(row) => {
@@ -58,6 +57,7 @@ impl<T> Table<T> {
                 row.value = Some(value);
                 let (generation, next) = (row.generation, row.next_free);
                 self.free = next;
+                self.len += 1;
                 Key::new(index, generation)
             }
             None => self.insert_new(value),
@@ -78,6 +78,7 @@ impl<T> Table<T> {
         let chunk_index = self.chunks.len() - 1;
         let chunk = &mut self.chunks[chunk_index];
         let index = chunk_index << CHUNK_BITS | chunk.len();
+        self.len += 1;
         chunk.push(Row {
             generation: 1,
             next_free: NONE,
