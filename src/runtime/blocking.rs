@@ -1,4 +1,4 @@
-//! The pool of threads for what io_uring has no opcode for, and the handle of a closure that runs there.
+//! A closure that runs on the pool of threads, and its handle.
 //!
 //! A closure is Waiting → Running → Done → Taken. Waiting, it can be withdrawn: then it did not happen. Running, it is
 //! waited for, unless it was declared abandonable (C10).
@@ -7,33 +7,15 @@ use super::core::{Core, Refusal};
 use super::current::{self, drop_waker};
 use super::fault::{Fault, Hook, catch, message_of};
 use super::join::JoinError;
+use super::pool::{Pool, Run, Runnable, lock};
 use crate::tasks::copy_waker;
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
-
-/// Threads of a pool, unless the builder says otherwise.
-pub(super) const THREADS_MAX: usize = 64;
-
-/// A thread that found nothing to do for so long ends.
-const IDLE_MAX: Duration = Duration::from_secs(10);
-
-/// A closure in the queue of the pool.
-trait Run: Send + Sync {
-    fn run(&self);
-    /// It will not be run: wake who waits, and drop the closure.
-    fn withdraw(&self, why: Option<io::Error>);
-    /// Whom to wake, taken out to be woken for another reason.
-    fn take_waker(&self) -> Option<Waker>;
-    /// Whether a shutdown goes on without it.
-    fn is_abandonable(&self) -> bool;
-}
 
 type Closure<T> = Box<dyn FnOnce() -> T + Send>;
 type Disposal<T> = Box<dyn FnOnce(T) + Send>;
@@ -62,11 +44,6 @@ struct Job<T> {
     abandonable: bool,
     hook: Hook,
     location: &'static Location<'static>,
-}
-
-/// Nothing that can panic runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T: Send> Run for Job<T> {
@@ -328,191 +305,6 @@ impl<T> fmt::Debug for BlockingHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BlockingHandle")
             .field("started_at", &self.job.location)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A closure on its way into the queue.
-pub(super) struct Runnable(Arc<dyn Run>);
-
-/// The threads of one runtime.
-#[derive(Clone)]
-pub(super) struct Pool {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    queue: Mutex<Queue>,
-    work: Condvar,
-    quiet: Condvar,
-    threads_max: usize,
-    thread_name: String,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Arc<dyn Run>>,
-    running: Vec<Arc<dyn Run>>,
-    threads: usize,
-    idle: usize,
-    closed: bool,
-}
-
-impl Queue {
-    /// Closures that run and that a shutdown waits for (C10).
-    fn awaited(&self) -> usize {
-        let awaited = self.running.iter().filter(|job| !job.is_abandonable());
-        awaited.count()
-    }
-}
-
-impl Pool {
-    pub(super) fn new(threads_max: usize, runtime: &str) -> Pool {
-        Pool {
-            shared: Arc::new(Shared {
-                queue: Mutex::default(),
-                work: Condvar::new(),
-                quiet: Condvar::new(),
-                threads_max,
-                thread_name: format!("{runtime}-blocking"),
-            }),
-        }
-    }
-
-    /// Queues a closure and sees that a thread will come to it.
-    pub(super) fn start(&self, Runnable(job): Runnable, hook: &Hook) {
-        let mut queue = lock(&self.shared.queue);
-        if queue.closed {
-            drop(queue);
-            job.withdraw(None);
-            return;
-        }
-        queue.jobs.push_back(job);
-        if queue.idle >= queue.jobs.len() || queue.threads == self.shared.threads_max {
-            drop(queue);
-            self.shared.work.notify_one();
-            return;
-        }
-        queue.threads += 1;
-        drop(queue);
-        let (shared, hook) = (self.shared.clone(), hook.clone());
-        let started = std::thread::Builder::new()
-            .name(shared.thread_name.clone())
-            .spawn(move || shared.serve(&hook));
-        if let Err(error) = started {
-            let mut queue = lock(&self.shared.queue);
-            queue.threads -= 1;
-            // Another thread will come to it, if there is one.
-            let refused = if queue.threads == 0 {
-                queue.jobs.pop_back()
-            } else {
-                None
-            };
-            drop(queue);
-            if let Some(job) = refused {
-                job.withdraw(Some(error));
-            }
-        }
-    }
-
-    /// Takes out what has not begun, and lets no more in.
-    pub(super) fn close(&self, hook: &Hook) {
-        let waiting = {
-            let mut queue = lock(&self.shared.queue);
-            queue.closed = true;
-            std::mem::take(&mut queue.jobs)
-        };
-        self.shared.work.notify_all();
-        for job in waiting {
-            // The last holder of a job drops what it owns, which is a user's code.
-            hook.guard("a closure that was not run", move || {
-                job.withdraw(None);
-                drop(job);
-            });
-        }
-    }
-
-    /// Waits for what runs and is not abandonable. Says how many closures of those still run.
-    pub(super) fn wait(&self, timeout: Duration) -> usize {
-        let queue = lock(&self.shared.queue);
-        let (queue, _) = self
-            .shared
-            .quiet
-            .wait_timeout_while(queue, timeout, |queue| queue.awaited() > 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        queue.awaited()
-    }
-
-    /// Takes a job that was withdrawn out of the queue.
-    fn forget<T>(&self, job: &Arc<Job<T>>) {
-        let mut queue = lock(&self.shared.queue);
-        let ours = Arc::as_ptr(job).cast::<()>();
-        let at = queue
-            .jobs
-            .iter()
-            .position(|job| Arc::as_ptr(job).cast::<()>() == ours);
-        // Its handle still holds it, so nothing of it is dropped here.
-        at.map(|at| queue.jobs.remove(at));
-    }
-
-    /// Who waits for a closure, taken out to be woken for another reason.
-    pub(super) fn take_wakers(&self) -> Vec<Waker> {
-        let queue = lock(&self.shared.queue);
-        let jobs = queue.jobs.iter().chain(&queue.running);
-        jobs.filter_map(|job| job.take_waker()).collect()
-    }
-
-    /// Threads, closures that run, closures that wait.
-    pub(super) fn figures(&self) -> (usize, usize, usize) {
-        let queue = lock(&self.shared.queue);
-        (queue.threads, queue.running.len(), queue.jobs.len())
-    }
-}
-
-impl Shared {
-    fn serve(&self, hook: &Hook) {
-        let mut queue = lock(&self.queue);
-        loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                queue.running.push(job.clone());
-                drop(queue);
-                job.run();
-                queue = lock(&self.queue);
-                queue.running.retain(|other| !Arc::ptr_eq(other, &job));
-                let is_quiet = queue.awaited() == 0;
-                drop(queue);
-                hook.guard("a closure's remains", || drop(job));
-                queue = lock(&self.queue);
-                if is_quiet {
-                    self.quiet.notify_all();
-                }
-                continue;
-            }
-            if queue.closed {
-                break;
-            }
-            queue.idle += 1;
-            let (woken, wait) = self
-                .work
-                .wait_timeout(queue, IDLE_MAX)
-                .unwrap_or_else(PoisonError::into_inner);
-            queue = woken;
-            queue.idle -= 1;
-            if queue.jobs.is_empty() && wait.timed_out() {
-                break;
-            }
-        }
-        queue.threads -= 1;
-    }
-}
-
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (threads, running, waiting) = self.figures();
-        f.debug_struct("Pool")
-            .field("threads", &threads)
-            .field("running", &running)
-            .field("waiting", &waiting)
             .finish_non_exhaustive()
     }
 }

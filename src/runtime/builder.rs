@@ -1,12 +1,12 @@
 //! Making a runtime, and running a future on it.
 
-use super::blocking::{Pool, THREADS_MAX};
 use super::core::{Core, Settings};
 use super::current::{self, Entered};
 use super::fault::{Fault, Hook};
 use super::handle::Handle;
 use super::interrupt::Bell;
 use super::join::JoinHandle;
+use super::pool::{Pool, THREADS_MAX};
 use super::turn::Scratch;
 use crate::driver::Driver;
 use crate::sys::{KernelRing, Mask, Sizes};

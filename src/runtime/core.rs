@@ -1,7 +1,7 @@
 //! One runtime: its tables, its ring, and what the leaves of its tasks ask of it.
 
-use super::blocking::Pool;
 use super::fault::{Fault, Hook, message_of};
+use super::pool::Pool;
 use crate::driver::{Driver, DroppedDuty, Owners, Request, life::Polled};
 use crate::scope::Canceled;
 use crate::sys::{Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};

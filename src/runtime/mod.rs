@@ -15,6 +15,7 @@ mod fault;
 mod handle;
 mod interrupt;
 pub(crate) mod join;
+mod pool;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
