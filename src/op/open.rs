@@ -40,7 +40,10 @@ unsafe impl Operation for OpenAt {
 
     fn complete(self, completion: Completion) -> io::Result<SharedFd> {
         let fd = completion.result()?;
-        Ok(SharedFd::new(Descriptor::from_completion(fd)))
+        // SAFETY: the completion of an open hands over a new descriptor. `complete` takes the operation, so `dispose` is
+        // not called for it.
+        let descriptor = unsafe { Descriptor::from_completion(fd) };
+        Ok(SharedFd::new(descriptor))
     }
 
     fn fail(self, error: io::Error) -> io::Result<SharedFd> {
@@ -59,7 +62,8 @@ unsafe impl Operation for OpenAt {
 
     fn dispose(&mut self, completion: Completion) {
         if let Ok(fd) = completion.result() {
-            drop(Descriptor::from_completion(fd));
+            // SAFETY: as above. Each completion that nobody waits for is disposed of once, and an open has one (O3).
+            drop(unsafe { Descriptor::from_completion(fd) });
         }
     }
 }

@@ -25,6 +25,21 @@ impl Core {
                 .guard("a future that came too late", || drop(future));
             return JoinHandle::aborted();
         }
+        self.start(future, name, location)
+    }
+
+    /// A new task, of a runtime that takes some.
+    #[inline]
+    fn start<F>(
+        &self,
+        future: F,
+        name: Option<Box<str>>,
+        location: &'static Location<'static>,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
         let task = Box::pin(Stored::new(future));
         let origin = Origin { name, location };
         let key = self.tasks.borrow_mut().insert(Some(task), origin, true);
@@ -76,7 +91,7 @@ where
         if core.phase.get() == Phase::Open {
             future
                 .take()
-                .map(|future| core.spawn(future, name, location))
+                .map(|future| core.start(future, name, location))
         } else {
             None
         }

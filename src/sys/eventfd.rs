@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// An eventfd that is written and never read. A multishot poll on it completes for every write, because each adds to the
-/// counter and so is an edge; reading it would cost a system call and buy nothing (of nine ways to wake a ring that were measured on 6.18, this is the cheapest).
+/// counter and so is an edge; reading it would cost a system call and buy nothing (of the ways to wake a ring that were measured on 6.18 this is the cheapest).
 #[derive(Debug)]
 pub(crate) struct EventFd {
     fd: OwnedFd,
@@ -27,8 +27,8 @@ impl EventFd {
         Ok(EventFd { fd })
     }
 
-    /// Wakes whoever polls it. At 2⁶⁴ − 1 writes the counter is full and the write fails; that is 500 years of waking
-    /// every 10 ns, so there is nothing to handle.
+    /// Wakes whoever polls it. At 2⁶⁴ − 1 writes the counter is full and the write fails; that is thousands of years of
+    /// waking every 10 ns, so there is nothing to handle.
     pub(crate) fn signal(&self) {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the eight bytes are valid for reading for the length of the call.

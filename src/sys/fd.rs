@@ -12,8 +12,12 @@ pub(crate) struct Descriptor {
 
 impl Descriptor {
     /// Takes over a descriptor that the kernel has just made for us in answer to a request.
-    pub(crate) fn from_completion(fd: u32) -> Descriptor {
-        // SAFETY: the completion of an open hands over a new descriptor, and the caller reads each completion once.
+    ///
+    /// # Safety
+    ///
+    /// It is the result of a completion that hands over a new descriptor, and nobody else takes it.
+    pub(crate) unsafe fn from_completion(fd: u32) -> Descriptor {
+        // SAFETY: the caller says that the descriptor is open and that nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
         Descriptor { fd }
     }
