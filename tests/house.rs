@@ -55,7 +55,7 @@ const UNSAFE_WORDS: [(&str, &str); 3] = [
 const PURE_FILES: [&str; 5] = [
     "src/table/mod.rs",
     "src/timer/mod.rs",
-    "src/scope.rs",
+    "src/scope/mod.rs",
     "src/driver/mod.rs",
     "src/tasks/rows.rs",
 ];

@@ -18,7 +18,7 @@
 pub(crate) mod life;
 
 use crate::sys::{Answer, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
-use crate::table::{Key, Table};
+use crate::table::{Key, Place, Table};
 use life::{Abandoned, Landed, Life, Polled};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -59,6 +59,8 @@ struct Row {
     stoppable: bool,
     /// The task that polled it last, as bits of its name.
     task: u64,
+    /// The scope that it was polled in last.
+    place: Place,
     since_ns: u64,
 }
 
@@ -68,6 +70,7 @@ pub(crate) struct Request {
     pub(crate) kind: &'static str,
     pub(crate) stoppable: bool,
     pub(crate) task: u64,
+    pub(crate) place: Place,
     pub(crate) since_ns: u64,
 }
 
@@ -87,6 +90,7 @@ pub(crate) struct Late {
     pub(crate) key: Key,
     pub(crate) completion: Completion,
     pub(crate) last: bool,
+    pub(crate) place: Place,
 }
 
 /// What one reap brought.
@@ -180,6 +184,7 @@ impl<P: Port> Driver<P> {
             fd: entry.plain_fd(),
             stoppable: request.stoppable,
             task: request.task,
+            place: request.place,
             since_ns: request.since_ns,
         });
         self.in_flight += 1;
@@ -201,13 +206,27 @@ impl<P: Port> Driver<P> {
     }
 
     /// The future of an operation that is pending waits for it, in the task of that name. The waker that this replaces
-    /// comes back to be dropped.
-    pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> Option<Waker> {
+    /// comes back to be dropped, and where the operation belongs.
+    pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> (Option<Waker>, Place) {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it has taken the result")
         };
         row.task = task;
-        row.life.renew(waker)
+        (row.life.renew(waker), row.place)
+    }
+
+    /// An operation belongs to another scope from now on.
+    pub(crate) fn set_place(&mut self, key: Key, place: Place) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.place = place;
+        }
+    }
+
+    /// Whether the kernel has an operation that belongs to this place, and whether its future is gone.
+    #[inline]
+    pub(crate) fn is_orphan_in(&self, key: Key, place: Place) -> Option<bool> {
+        let row = self.rows.get(key)?;
+        (row.place == place && row.life.is_in_flight()).then(|| row.life.is_orphan())
     }
 
     /// The future of this operation is dropped; it leaves its owners here.
@@ -289,24 +308,15 @@ impl<P: Port> Driver<P> {
         self.closers.push(waker);
     }
 
-    /// Asks the kernel to stop every operation, and hands out whom to tell that its scope is cancelled.
-    pub(crate) fn cancel_operations(&mut self) -> Vec<Waker> {
-        let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
-        for key in &keys {
-            self.ask_cancel(*key);
-        }
-        let mut woken = std::mem::take(&mut self.closers);
-        let wakers = keys
-            .iter()
-            .filter_map(|key| self.rows.get_mut(*key)?.life.take_wake());
-        woken.extend(wakers);
-        woken
-    }
-
     /// Asks the kernel to stop everything that it has, the poll for wakes included (O8). What waited for it is handed out to
     /// be dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
-        let wakers = self.cancel_operations();
+        let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
+        let mut wakers = std::mem::take(&mut self.closers);
+        for key in keys {
+            self.ask_cancel(key);
+            wakers.extend(self.rows.get_mut(key).and_then(|row| row.life.take_wake()));
+        }
         // It is not armed any more, not even if it never was: nobody would end that poll.
         self.wake_fd = -1;
         self.wake_asked = false;
@@ -478,6 +488,7 @@ impl<P: Port> Driver<P> {
                             key,
                             completion,
                             last,
+                            place: row.place,
                         });
                     }
                 }

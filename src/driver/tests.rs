@@ -209,6 +209,7 @@ impl Wake for Bell {
 
 fn request() -> Request {
     Request {
+        place: Place::scope(Key::new(0, 1)),
         kind: "test",
         stoppable: true,
         task: 0,

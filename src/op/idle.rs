@@ -1,7 +1,7 @@
 //! Waiting until no operation is at work on a descriptor.
 
 use super::SharedFd;
-use crate::runtime::{self, Refusal};
+use crate::runtime::{self, Waiting};
 use crate::tasks::copy_waker;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,14 +13,14 @@ use std::task::{Context, Poll};
 #[must_use = "futures do nothing unless they are awaited"]
 pub(crate) struct Idle<'a> {
     fd: &'a SharedFd,
-    refusal: Refusal,
+    waiting: Waiting,
 }
 
 impl Idle<'_> {
     pub(crate) fn new(fd: &SharedFd) -> Idle<'_> {
         Idle {
             fd,
-            refusal: Refusal::None,
+            waiting: Waiting::default(),
         }
     }
 }
@@ -31,15 +31,14 @@ impl Future for Idle<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut waker = Some(copy_waker(context.waker()));
         let fd = self.fd.as_raw_fd();
-        let (busy, canceled) =
-            runtime::with(|core| (core.poll_busy(fd, &mut waker), core.is_canceled()));
+        let busy = runtime::with(|core| core.poll_busy(fd, &mut waker));
         runtime::drop_waker(waker);
-        match busy {
-            false => Poll::Ready(Ok(())),
-            true if canceled => {
-                runtime::refuse(&mut self.refusal, context).map(|canceled| Err(canceled.into()))
-            }
-            true => Poll::Pending,
+        if !busy {
+            self.waiting.end();
+            return Poll::Ready(Ok(()));
         }
+        self.waiting
+            .poll(context)
+            .map(|canceled| Err(canceled.into()))
     }
 }

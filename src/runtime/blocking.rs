@@ -3,11 +3,12 @@
 //! A closure is Waiting → Running → Done → Taken. Waiting, it can be withdrawn: then it did not happen. Running, it is
 //! waited for, unless it was declared abandonable (C10).
 
-use super::core::{Core, Refusal};
+use super::core::Core;
 use super::current::{self, drop_waker};
 use super::fault::{Fault, Hook, catch, message_of};
 use super::join::JoinError;
 use super::pool::{Pool, Run, Runnable, lock};
+use super::scopes::Waiting;
 use crate::tasks::copy_waker;
 use std::any::Any;
 use std::fmt;
@@ -101,19 +102,17 @@ impl<T: Send> Run for Job<T> {
         }
     }
 
-    fn take_waker(&self) -> Option<Waker> {
-        match &mut *lock(&self.state) {
-            State::Waiting { waker, .. } | State::Running { waker } => waker.take(),
-            _ => None,
-        }
-    }
-
     fn is_abandonable(&self) -> bool {
         self.abandonable
     }
 }
 
 impl<T> Job<T> {
+    /// No thread has begun with it.
+    fn is_waiting(&self) -> bool {
+        matches!(&*lock(&self.state), State::Waiting { .. })
+    }
+
     fn nobody_waits(&self, outcome: Outcome<T>) {
         match outcome {
             Ok(value) => {
@@ -144,7 +143,7 @@ impl<T> Job<T> {
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,
     pool: Pool,
-    refusal: Refusal,
+    waiting: Waiting,
 }
 
 impl<T: Send + 'static> BlockingHandle<T> {
@@ -168,7 +167,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
                 location,
             }),
             pool,
-            refusal: Refusal::None,
+            waiting: Waiting::default(),
         }
     }
 
@@ -204,7 +203,6 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let canceled = current::try_with(Core::is_canceled).unwrap_or(false);
         // What is ready is charged, as every leaf that is.
         if self.is_finished() {
             if !current::try_with(Core::may_pass).unwrap_or(true) {
@@ -212,10 +210,22 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                 return Poll::Pending;
             }
             current::try_with(Core::charge);
+            self.waiting.end();
+            return self.poll_job(false, copy_waker(context.waker()));
         }
-        // An end that the cancel makes, not the closure, lets the others go first (C2).
-        let give_up = canceled && self.refusal == Refusal::Yielded;
-        let new = copy_waker(context.waker());
+        // A closure that runs is waited for, whatever happens, unless nobody has to wait for it (C10).
+        let give_up = if self.job.abandonable || self.job.is_waiting() {
+            self.waiting.poll(context).is_ready()
+        } else {
+            self.waiting.hold(context);
+            false
+        };
+        self.poll_job(give_up, copy_waker(context.waker()))
+    }
+}
+
+impl<T: Send + 'static> BlockingHandle<T> {
+    fn poll_job(&self, give_up: bool, new: Waker) -> Poll<Result<T, JoinError>> {
         let mut withdrawn = None;
         let (outcome, replaced) = {
             let mut state = lock(&self.job.state);
@@ -264,10 +274,6 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
             self.job
                 .hook
                 .guard("a closure that was not run", || drop(closure));
-        }
-        if canceled && !give_up && outcome.is_pending() {
-            self.refusal = Refusal::Yielded;
-            context.waker().wake_by_ref();
         }
         outcome
     }

@@ -331,13 +331,19 @@ impl<'a> MainRow<'a> {
             name: Some("main".into()),
             location,
         };
-        let key = core.tasks.borrow_mut().insert(None, origin, false);
+        let canceled = core.root_canceled.get();
+        let mut tasks = core.tasks.borrow_mut();
+        let key = tasks.insert(None, origin, false, core.root, canceled);
+        drop(tasks);
         MainRow { core, key }
     }
 }
 
 impl Drop for MainRow<'_> {
     fn drop(&mut self) {
-        self.core.tasks.borrow_mut().remove_main(self.key);
+        let scope = self.core.tasks.borrow_mut().remove_main(self.key);
+        if let Some(scope) = scope {
+            let _left = self.core.close_scope(scope);
+        }
     }
 }

@@ -2,17 +2,19 @@
 
 use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
+use super::scopes::{Sleeper, Wait};
+use super::turn::Budget;
 use crate::driver::{Driver, DroppedDuty, Owners, Request, life::Polled};
-use crate::scope::Canceled;
+use crate::scope::Scopes;
 use crate::sys::{Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
-use crate::table::Key;
+use crate::table::{Key, Kind, Leaf, Place, Table};
 use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
 use crate::timer::Timers;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 /// Leaves that are ready at their first poll which a task may pass in one turn, before it has to let others go first.
@@ -49,7 +51,9 @@ pub(crate) struct Core {
     pub(super) serial: u64,
     pub(super) tasks: SharedTasks,
     pub(super) driver: RefCell<Driver<KernelRing>>,
-    pub(super) timers: RefCell<Timers<Waker>>,
+    pub(super) timers: RefCell<Timers<Sleeper>>,
+    pub(super) scopes: RefCell<Scopes<Waker>>,
+    pub(super) waits: RefCell<Table<Wait>>,
     pub(super) pool: Pool,
     pub(super) hook: Hook,
     pub(super) settings: Settings,
@@ -57,10 +61,21 @@ pub(crate) struct Core {
     pub(super) polls: Cell<u64>,
     /// The bits of the name of the task that is being polled.
     pub(super) polling: Cell<u64>,
+    /// The key of that task, or child.
+    pub(super) running: Cell<Key>,
+    pub(super) budget: Budget,
     /// Ready leaves that the task may still pass in this poll.
     pub(super) allowance: Cell<u32>,
-    /// The root scope is cancelled.
+    /// The current scope.
+    pub(super) at: Cell<Place>,
+    /// Whether that is cancelled.
     pub(super) canceled: Cell<bool>,
+    pub(super) root_canceled: Cell<bool>,
+    pub(super) root: Key,
+    /// Scopes that were charged with a leaf that ended `Canceled`, until whoever polls in them has looked.
+    pub(super) charges: RefCell<Vec<Key>>,
+    /// Leaves that were refused so far.
+    pub(super) refusals: Cell<u64>,
     pub(super) phase: Cell<Phase>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
@@ -83,19 +98,29 @@ impl Core {
     ) -> io::Result<Core> {
         static SERIALS: AtomicU64 = AtomicU64::new(1);
         let now = driver.now().as_ns();
+        let scopes = Scopes::new();
         Ok(Core {
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
             tasks,
             driver: RefCell::new(driver),
             timers: RefCell::new(Timers::new(now)),
+            at: Cell::new(Place::scope(scopes.root())),
+            root: scopes.root(),
+            scopes: RefCell::new(scopes),
+            waits: RefCell::new(Table::new()),
             pool,
             hook,
             settings,
             turns: Cell::new(0),
             polls: Cell::new(0),
             polling: Cell::new(0),
+            running: Cell::new(Key::new(0, 0)),
+            budget: Budget::default(),
             allowance: Cell::new(0),
             canceled: Cell::new(false),
+            root_canceled: Cell::new(false),
+            charges: RefCell::new(Vec::new()),
+            refusals: Cell::new(0),
             phase: Cell::new(Phase::Open),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),
@@ -152,6 +177,7 @@ impl Core {
         {
             return Err((error, waker));
         }
+        let place = self.place_of_leaf();
         let mut driver = self.driver.borrow_mut();
         if !driver.supports(entry.opcode()) {
             return Err((lacks(entry.opcode()), waker));
@@ -160,9 +186,13 @@ impl Core {
             kind,
             stoppable,
             task: self.polling.get(),
+            place,
             since_ns: self.turn_time(),
         };
-        Ok(driver.submit(entry, request, waker))
+        let key = driver.submit(entry, request, waker);
+        drop(driver);
+        self.enlist(Leaf::new(Kind::Operation, key), place);
+        Ok(key)
     }
 
     /// Why nothing may be submitted any more, if that is so. Closing always may, but in a child of the process.
@@ -190,22 +220,6 @@ impl Core {
         }
     }
 
-    /// Cancels the root scope: the kernel is asked to stop what it has, and every leaf is looked at again. A combinator of
-    /// another crate polls only what was woken, so it is not enough to wake the tasks.
-    pub(super) fn cancel_root(&self) {
-        self.canceled.set(true);
-        let mut wakers = self.driver.borrow_mut().cancel_operations();
-        for waker in self.timers.borrow_mut().wakes_mut() {
-            wakers.push(std::mem::replace(waker, Waker::noop().clone()));
-        }
-        wakers.extend(self.tasks.borrow_mut().take_joiners());
-        wakers.extend(self.pool.take_wakers());
-        self.tasks.borrow_mut().wake_everyone();
-        for waker in wakers {
-            self.hook.guard("a waker", || waker.wake());
-        }
-    }
-
     pub(super) fn enter_phase(&self, phase: Phase) {
         self.phase.set(phase);
     }
@@ -218,7 +232,12 @@ impl Core {
     /// The task that polls it waits for an operation. The waker that this replaces is to be dropped.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
         let task = self.polling.get();
-        self.driver.borrow_mut().renew(key, waker, task)
+        let (replaced, place) = self.driver.borrow_mut().renew(key, waker, task);
+        self.keep_here(Leaf::new(Kind::Operation, key), place);
+        if self.is_canceled() {
+            self.ask_cancel(key);
+        }
+        replaced
     }
 
     pub(crate) fn ask_cancel(&self, key: Key) {
@@ -275,26 +294,49 @@ impl Core {
 
     // What timers ask for.
 
+    /// A timer that is awaited: a leaf.
     pub(crate) fn arm_timer(&self, deadline: Instant, waker: Waker) -> Key {
-        self.timers.borrow_mut().insert(deadline.as_ns(), waker)
+        let place = self.place_of_leaf();
+        let sleeper = Sleeper { waker, place };
+        let key = self.timers.borrow_mut().insert(deadline.as_ns(), sleeper);
+        self.enlist(Leaf::new(Kind::Timer, key), place);
+        key
     }
 
     /// Whether the timer has fired. If not, it wakes `waker` from now on; what that replaces comes back to be dropped.
     pub(crate) fn poll_timer(&self, key: Key, waker: &mut Option<Waker>) -> bool {
-        let mut timers = self.timers.borrow_mut();
-        let Some(kept) = timers.wake_mut(key) else {
-            return true;
+        let place = {
+            let mut timers = self.timers.borrow_mut();
+            let Some(kept) = timers.wake_mut(key) else {
+                return true;
+            };
+            if let Some(new) = waker.take() {
+                *waker = Some(std::mem::replace(&mut kept.waker, new));
+            }
+            kept.place
         };
-        if let Some(new) = waker.take() {
-            let replaced = std::mem::replace(kept, new);
-            *waker = Some(replaced);
-        }
+        self.keep_here(Leaf::new(Kind::Timer, key), place);
         false
+    }
+
+    /// A timer that only wakes: that of a deadline, which is no leaf.
+    pub(crate) fn arm_alarm(&self, deadline: Instant, waker: Waker) -> Key {
+        let sleeper = Sleeper::alarm(waker);
+        self.timers.borrow_mut().insert(deadline.as_ns(), sleeper)
+    }
+
+    /// Whether the alarm has gone off. If not, it wakes `waker` from now on; what that replaces is to be dropped.
+    pub(crate) fn poll_alarm(&self, key: Key, waker: Waker) -> Result<(), Waker> {
+        match self.timers.borrow_mut().wake_mut(key) {
+            Some(kept) => Err(std::mem::replace(&mut kept.waker, waker)),
+            None => Ok(()),
+        }
     }
 
     /// Gives the row of a timer up. The waker is to be dropped.
     pub(crate) fn release_timer(&self, key: Key) -> Option<Waker> {
-        self.timers.borrow_mut().release(key)
+        let released = self.timers.borrow_mut().release(key);
+        released.map(|sleeper| sleeper.waker)
     }
 
     // What every leaf asks for.
@@ -321,6 +363,9 @@ impl Core {
 
     /// Wakes who joins a task, and looks after an end that nobody will ask for.
     pub(super) fn settle(&self, finished: Finished) {
+        if let Some(scope) = finished.scope {
+            let _left = self.close_scope(scope);
+        }
         match finished.joiner {
             // Ours runs no code of a user.
             Some(joiner) if name_of(&joiner).is_some() => joiner.wake(),
@@ -365,22 +410,6 @@ pub(super) fn describe(origin: &Origin) -> String {
     match &origin.name {
         Some(name) => format!("{name:?}"),
         None => format!("spawned at {}", origin.location),
-    }
-}
-
-/// A leaf in a cancelled scope ends with [`Canceled`], but lets the others go first, once: so a loop that swallows the
-/// error cannot freeze the thread.
-pub(crate) fn refuse(refusal: &mut Refusal, context: &Context<'_>) -> Poll<Canceled> {
-    match refusal {
-        Refusal::None => {
-            *refusal = Refusal::Yielded;
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-        Refusal::Yielded => {
-            *refusal = Refusal::None;
-            Poll::Ready(Canceled)
-        }
     }
 }
 

@@ -34,6 +34,26 @@ pub enum Fault {
         /// How many.
         running: usize,
     },
+    /// A task whose scope was cancelled began to wait again 64 times, as if nothing had happened, and was dropped.
+    CancelIgnored {
+        /// The task's name, or the place that spawned it.
+        task: String,
+    },
+    /// The kernel was asked to stop an operation for a second, and still has it. Whoever awaits it waits on: what was lent
+    /// is not free before.
+    OperationStuck {
+        /// The kind of operation.
+        kind: &'static str,
+        /// The task that polled it last: its name, or the place that spawned it.
+        task: String,
+    },
+    /// A child of a [`supervise`](crate::supervise) ended with an error, and its handle was dropped.
+    ChildFailed {
+        /// The child's name, or the place that spawned it.
+        child: String,
+        /// What it said.
+        message: String,
+    },
     /// The kernel does not serve the ring any more.
     RingLost {
         /// What it said.
@@ -60,6 +80,17 @@ impl fmt::Display for Fault {
                 f,
                 "the runtime ended while {running} closures of spawn_blocking were still running"
             ),
+            Fault::CancelIgnored { task } => write!(
+                f,
+                "task {task} was canceled, ignored it 64 times, and was dropped"
+            ),
+            Fault::OperationStuck { kind, task } => write!(
+                f,
+                "the kernel was asked to stop a {kind} of task {task} for a second, and still has it"
+            ),
+            Fault::ChildFailed { child, message } => {
+                write!(f, "child {child} failed, and nobody joined it: {message}")
+            }
             Fault::RingLost { message } => write!(f, "the ring is lost: {message}"),
         }
     }

@@ -1,9 +1,10 @@
 //! The handle of a task, and the ways in which a task ends without an output.
 
-use super::core::{Refusal, refuse};
+use super::core::Refusal;
 use super::current::{self, drop_waker};
+use super::scopes::{canceled_here, refuse};
 use crate::scope::Canceled;
-use crate::table::Key;
+use crate::table::{self, Key, Leaf};
 use crate::tasks::{End, copy_waker};
 use std::any::Any;
 use std::error::Error;
@@ -42,6 +43,8 @@ pub struct JoinHandle<T> {
     serial: u64,
     state: State,
     refusal: Refusal,
+    /// It is enlisted in a scope.
+    waits: bool,
     /// The output belongs to the thread of the runtime.
     _output: PhantomData<(T, *const ())>,
 }
@@ -60,6 +63,7 @@ impl<T> JoinHandle<T> {
             serial,
             state: State::Owned(key),
             refusal: Refusal::None,
+            waits: false,
             _output: PhantomData,
         }
     }
@@ -69,6 +73,7 @@ impl<T> JoinHandle<T> {
             serial: 0,
             state: State::Aborted,
             refusal: Refusal::None,
+            waits: false,
             _output: PhantomData,
         }
     }
@@ -82,6 +87,37 @@ impl<T> JoinHandle<T> {
             && let Some(core) = current::reach(self.serial)
         {
             core.tasks.borrow_mut().abort(key);
+        }
+    }
+
+    /// Cancels the task, and nothing else: what it awaits ends with [`Canceled`](crate::Canceled), from now on, and it may
+    /// clean up with awaits under a [`shield`](crate::cancel::shield) and return a value as ever. Awaiting the handle gives
+    /// that value.
+    ///
+    /// A task that waits for nothing that the runtime completes, but for something of another crate, is dropped, as by
+    /// [`abort`](JoinHandle::abort); so is one that ignores 64 errors.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let task = gimmal::spawn(async {
+    ///         let asleep = gimmal::sleep(Duration::from_secs(3600)).await;
+    ///         if asleep.is_err() { "woken early" } else { "rested" }
+    ///     });
+    ///     gimmal::yield_now().await;
+    ///     task.cancel();
+    ///     assert_eq!(task.await?, "woken early");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn cancel(&self) {
+        if let State::Owned(key) = self.state
+            && let Some(core) = current::reach(self.serial)
+        {
+            core.cancel_task(key, true);
         }
     }
 
@@ -143,11 +179,30 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
             Found::Waiting => {
                 let waker = copy_waker(context.waker());
+                let waits = std::mem::replace(&mut self.waits, true);
                 let replaced = current::with_own(self.serial, |core| {
-                    core.tasks.borrow_mut().wait_for_end(key, waker)
+                    let leaf = Leaf::new(table::Kind::Join, key);
+                    let mut tasks = core.tasks.borrow_mut();
+                    if waits {
+                        let place = tasks.join_place(key);
+                        let replaced = tasks.wait_for_end(key, waker, place);
+                        drop(tasks);
+                        core.keep_here(leaf, place);
+                        return replaced;
+                    }
+                    drop(tasks);
+                    let place = core.place_of_leaf();
+                    let replaced = core.tasks.borrow_mut().wait_for_end(key, waker, place);
+                    core.enlist(leaf, place);
+                    replaced
                 });
                 drop_waker(replaced);
                 Poll::Pending
+            }
+            Found::Canceled if self.waits => {
+                self.waits = false;
+                current::with(canceled_here);
+                Poll::Ready(Err(JoinError(Kind::Canceled)))
             }
             Found::Canceled => {
                 refuse(&mut self.refusal, context).map(|_| Err(JoinError(Kind::Canceled)))

@@ -16,6 +16,7 @@ mod handle;
 mod interrupt;
 pub(crate) mod join;
 mod pool;
+mod scopes;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
@@ -28,5 +29,6 @@ pub use self::handle::Handle;
 pub use self::stats::{OperationInfo, Stats, TaskInfo};
 pub use crate::sys::Mask;
 
-pub(crate) use self::core::{Core, Refusal, refuse};
+pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{drop_waker, reach, try_with, with, with_own};
+pub(crate) use self::scopes::{Before, Left, REFUSALS_MAX, Waiting, canceled_here, refuse};

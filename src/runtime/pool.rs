@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::Duration;
 
 /// Threads of a pool, unless the builder says otherwise.
@@ -22,8 +21,6 @@ pub(super) trait Run: Send + Sync {
     fn run(&self);
     /// It will not be run: wake who waits, and drop the closure.
     fn withdraw(&self, why: Option<io::Error>);
-    /// Whom to wake, taken out to be woken for another reason.
-    fn take_waker(&self) -> Option<Waker>;
     /// Whether a shutdown goes on without it.
     fn is_abandonable(&self) -> bool;
 }
@@ -154,13 +151,6 @@ impl Pool {
             .position(|job| Arc::as_ptr(job).cast::<()>() == ours);
         // Its handle still holds it, so nothing of it is dropped here.
         at.map(|at| queue.jobs.remove(at));
-    }
-
-    /// Who waits for a closure, taken out to be woken for another reason.
-    pub(super) fn take_wakers(&self) -> Vec<Waker> {
-        let queue = lock(&self.shared.queue);
-        let jobs = queue.jobs.iter().chain(&queue.running);
-        jobs.filter_map(|job| job.take_waker()).collect()
     }
 
     /// Threads, closures that run, closures that wait.

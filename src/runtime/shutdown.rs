@@ -106,13 +106,13 @@ impl Core {
         self.pool.close(&self.hook);
         self.drop_tasks();
         let wakers = self.driver.borrow_mut().cancel_all();
-        let sleepers: Vec<Waker> = {
-            let mut timers = self.timers.borrow_mut();
-            let wakes = timers.wakes_mut();
-            wakes
-                .map(|waker| std::mem::replace(waker, Waker::noop().clone()))
-                .collect()
-        };
+        let mut sleepers = self.scopes.borrow_mut().take_wakes();
+        for sleeper in self.timers.borrow_mut().wakes_mut() {
+            sleepers.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
+        }
+        for wait in self.waits.borrow_mut().iter_mut() {
+            sleepers.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
+        }
         // Whom they wake is gone.
         for waker in wakers.into_iter().chain(sleepers) {
             self.hook.guard("a waker", || drop(waker));

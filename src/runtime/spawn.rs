@@ -42,7 +42,9 @@ impl Core {
     {
         let task = Box::pin(Stored::new(future));
         let origin = Origin { name, location };
-        let key = self.tasks.borrow_mut().insert(Some(task), origin, true);
+        let canceled = self.root_canceled.get();
+        let mut tasks = self.tasks.borrow_mut();
+        let key = tasks.insert(Some(task), origin, true, self.root, canceled);
         JoinHandle::new(self.serial, key)
     }
 }

@@ -12,6 +12,7 @@ use crate::sys::{Instant, Wait};
 use crate::table::Key;
 use crate::tasks::{End, Name, Task, Turn, name_of, waker};
 use std::any::Any;
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -45,47 +46,57 @@ pub(super) struct Polled {
     task: Option<Pin<Box<dyn Task>>>,
 }
 
-/// What one turn may spend on polling.
-struct Budget<'a> {
-    core: &'a Core,
-    polls: u32,
-    /// When it was first looked at the clock.
-    started: Option<Instant>,
-}
-
-impl<'a> Budget<'a> {
-    fn new(core: &'a Core) -> Budget<'a> {
-        Budget {
-            core,
-            polls: 0,
-            started: None,
-        }
-    }
-
-    /// Whether another task may be polled.
-    #[inline]
-    fn is_left(&mut self) -> bool {
-        let settings = &self.core.settings;
-        if self.polls >= settings.polls_per_turn {
-            return false;
-        }
-        if self.polls % POLLS_PER_CLOCK == POLLS_PER_CLOCK - 1 {
-            let now = self.core.now();
-            match self.started {
-                None => self.started = Some(now),
-                Some(since) => {
-                    return now.saturating_duration_since(since) < settings.time_per_turn;
-                }
-            }
-        }
-        true
-    }
+/// What one turn may spend on polling. Children are counted, too.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    polls_left: Cell<u32>,
+    /// With so many polls left the clock is looked at.
+    look_at: Cell<u32>,
+    /// When it was looked at for the first time in this turn.
+    started: Cell<Option<Instant>>,
 }
 
 /// Polls the future that `block_on` holds: true when it is ready.
 pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 
 impl Core {
+    fn begin_budget(&self) {
+        let polls = self.settings.polls_per_turn;
+        self.budget.polls_left.set(polls);
+        self.budget
+            .look_at
+            .set(polls.saturating_sub(POLLS_PER_CLOCK - 1));
+        self.budget.started.set(None);
+    }
+
+    /// Whether another task, or child, may be polled in this turn. If so, it counts as polled.
+    #[inline]
+    pub(crate) fn take_poll(&self) -> bool {
+        let left = self.budget.polls_left.get();
+        if left == 0 || left <= self.budget.look_at.get() && self.is_time_over(left) {
+            return false;
+        }
+        self.budget.polls_left.set(left - 1);
+        self.polls.set(self.polls.get() + 1);
+        true
+    }
+
+    fn is_time_over(&self, left: u32) -> bool {
+        self.budget
+            .look_at
+            .set(left.saturating_sub(POLLS_PER_CLOCK));
+        let now = self.now();
+        let Some(started) = self.budget.started.get() else {
+            self.budget.started.set(Some(now));
+            return false;
+        };
+        let over = now.saturating_duration_since(started) >= self.settings.time_per_turn;
+        if over {
+            self.budget.polls_left.set(0);
+        }
+        over
+    }
+
     /// One pass. It waits at most until `limit`. True when the main future is ready; the pass ends there.
     pub(super) fn turn(
         &self,
@@ -128,23 +139,21 @@ impl Core {
 
     /// Step 1. One catch for all polls costs less than one for each; after a panic the rest of them go on.
     fn poll_ready(&self, main: PollMain<'_>) -> bool {
-        let mut budget = Budget::new(self);
+        self.begin_budget();
         let mut polled = Polled::default();
         loop {
-            match catch(|| self.poll_tasks(&mut budget, &mut polled, main)) {
+            match catch(|| self.poll_tasks(&mut polled, main)) {
                 Ok(main_is_ready) => return main_is_ready,
                 Err(payload) => self.task_panicked(&mut polled, payload),
             }
         }
     }
 
-    fn poll_tasks(&self, budget: &mut Budget<'_>, polled: &mut Polled, main: PollMain<'_>) -> bool {
-        while budget.is_left() {
+    fn poll_tasks(&self, polled: &mut Polled, main: PollMain<'_>) -> bool {
+        while self.tasks.borrow().has_ready() && self.take_poll() {
             let Some(turn) = self.tasks.borrow_mut().next() else {
                 return false;
             };
-            budget.polls += 1;
-            self.polls.set(self.polls.get() + 1);
             if self.poll_task(turn, polled, main) {
                 return true;
             }
@@ -155,9 +164,14 @@ impl Core {
     /// Polls one task, or drops it if it was aborted. True if it is the main future, and that is ready.
     #[inline]
     pub(super) fn poll_task(&self, turn: Turn, polled: &mut Polled, main: PollMain<'_>) -> bool {
-        let Turn { key, task, aborted } = turn;
+        let Turn {
+            key,
+            task,
+            aborted,
+            standing,
+        } = turn;
         let name = Name::new(self.number, key);
-        self.polling.set(name.bits());
+        self.stand(key, name, standing);
         self.allowance.set(READY_LEAVES_PER_POLL);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(name));
@@ -181,8 +195,15 @@ impl Core {
         let task = polled.task.take();
         if ready {
             self.finish(key, task);
+        } else if self.canceled.get() && self.must_end(key) {
+            if let Some(task) = task {
+                self.drop_aborted(key, task);
+            }
         } else {
             self.tasks.borrow_mut().park(key, task);
+        }
+        if !self.charges.borrow().is_empty() {
+            self.charges.borrow_mut().clear();
         }
         false
     }
@@ -224,9 +245,9 @@ impl Core {
             let now = self.now();
             let now_ns = now.as_ns();
             while scratch.wakers.len() < TIMERS_PER_TURN
-                && let Some(waker) = timers.pop_due(now_ns)
+                && let Some(sleeper) = timers.pop_due(now_ns)
             {
-                scratch.wakers.push(waker);
+                scratch.wakers.push(sleeper.waker);
             }
             if !scratch.wakers.is_empty() {
                 self.timers_fired.set(now);
@@ -241,13 +262,19 @@ impl Core {
             return;
         }
         let everyone = self.inbox().take(&mut scratch.names);
-        let mut tasks = self.tasks.borrow_mut();
-        if everyone {
-            tasks.wake_everyone();
+        let mut foreign = Vec::new();
+        {
+            let mut tasks = self.tasks.borrow_mut();
+            if everyone {
+                foreign = tasks.wake_everyone();
+            }
+            for name in scratch.names.drain(..) {
+                if tasks.is_ours(name) {
+                    foreign.extend(tasks.wake(name));
+                }
+            }
         }
-        for name in scratch.names.drain(..) {
-            tasks.wake_if_ours(name);
-        }
+        self.wake_foreign(foreign);
     }
 
     /// Steps 3 and 4.
@@ -301,7 +328,7 @@ impl Core {
     }
 
     /// Wakes them: ours by name in one borrow, foreign ones after it, for their code is a user's (R1).
-    fn wake_all(&self, wakers: &mut Vec<Waker>) {
+    pub(super) fn wake_all(&self, wakers: &mut Vec<Waker>) {
         if wakers.is_empty() {
             return;
         }
@@ -310,12 +337,16 @@ impl Core {
             let mut tasks = self.tasks.borrow_mut();
             for waker in wakers.drain(..) {
                 match name_of(&waker) {
-                    Some(name) if tasks.wake_if_ours(name) => {}
+                    Some(name) if tasks.is_ours(name) => foreign.extend(tasks.wake(name)),
                     _ => foreign.push(waker),
                 }
             }
         }
-        for waker in foreign {
+        self.wake_foreign(foreign);
+    }
+
+    fn wake_foreign(&self, wakers: Vec<Waker>) {
+        for waker in wakers {
             self.hook.guard("a waker", || waker.wake());
         }
     }
@@ -328,6 +359,7 @@ impl Core {
             });
             if late.last {
                 self.hook.guard("an operation", || drop(owners));
+                self.orphan_ended(late.place);
             } else {
                 self.driver.borrow_mut().return_owners(late.key, owners);
             }

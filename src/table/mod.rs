@@ -10,7 +10,9 @@
 #![forbid(unsafe_code)]
 
 mod key;
+mod leaf;
 mod rows;
 
 pub(crate) use key::Key;
+pub(crate) use leaf::{Kind, Leaf, Place};
 pub(crate) use rows::Table;

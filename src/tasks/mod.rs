@@ -11,10 +11,16 @@
 //!
 //! An abort is a mark: it wakes the task, and its next turn drops the future instead of polling it (C14).
 //!
+//! A child is a row too, but its future is elsewhere: with the one future that polls it and all its siblings, its brood.
+//! Waking it puts it into the ready queue of the brood and wakes that future, so of many children only those are polled that
+//! were woken.
+//!
 //! - **K1** No code of a user runs in this module but in [`Stored`], which is called while no table is borrowed. What a
 //!   transition gives back (a waker, a future, an ended task) is the caller's to use or drop outside of the borrow (R1).
 //! - **K2** A row is removed once: when it ends without a handle, or by its handle.
 //! - **K3** Waking by a name that fits no row does nothing. A false wake does no harm.
+//! - **K5** A row of a brood is there for longer than the rows of its children. A child that is queued is in the ready queue
+//!   of its brood, and whoever polls that has been woken, or is at it.
 
 mod inbox;
 mod local;
@@ -26,6 +32,6 @@ mod waker;
 pub(crate) use inbox::{Inbox, Interrupt, Seat};
 pub(crate) use local::{LocalGuard, SharedTasks};
 pub(crate) use name::Name;
-pub(crate) use rows::{End, Finished, Origin, Tasks, Turn};
+pub(crate) use rows::{End, Finished, Origin, Standing, Tasks, Turn};
 pub(crate) use stored::{Stored, Task};
 pub(crate) use waker::{copy_waker, name_of, waker};

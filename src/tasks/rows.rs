@@ -4,9 +4,10 @@
 
 use super::name::Name;
 use super::stored::Task;
-use crate::table::{Key, Table};
+use super::waker::name_of;
+use crate::table::{Key, Leaf, Place, Table};
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -61,8 +62,58 @@ struct Row {
     aborted: bool,
     /// A join handle owns the row.
     held: bool,
+    /// Cancelled: itself, or from above. Of a task that has a scope of its own, that scope says it.
+    canceled: bool,
+    /// It was cancelled itself.
+    asked: bool,
+    /// `scope` is its own, not the one that it belongs to.
+    has_scope: bool,
+    /// Leaves that were refused in it (of a task without a scope of its own).
+    refusals: u8,
+    /// The brood that it is a child of, and its place there.
+    child_of: Child,
     joiner: Option<Waker>,
+    /// Where the wait of `joiner` belongs.
+    join_place: Place,
+    scope: Key,
+    /// What it waits for, while it has no scope of its own.
+    leaf: Option<Leaf>,
     origin: Origin,
+}
+
+/// Which brood a child is in, by index, and where in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Child {
+    brood: u32,
+    slot: u32,
+}
+
+impl Child {
+    /// A task of the runtime itself.
+    const NONE: Child = Child {
+        brood: u32::MAX,
+        slot: 0,
+    };
+}
+
+/// Children that one future polls: those that were woken, and whom to wake for them (K5).
+#[derive(Default)]
+struct Brood {
+    /// Places of children that are to be polled.
+    ready: VecDeque<u32>,
+    waker: Option<Waker>,
+    /// It is being polled, and looks at `ready` before it parks.
+    polled: bool,
+}
+
+/// What a task says of its scope when it is about to be polled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Its own scope, if it has one, else the one that it belongs to.
+    pub(crate) scope: Key,
+    pub(crate) has_scope: bool,
+    pub(crate) canceled: bool,
+    pub(crate) asked: bool,
 }
 
 impl Row {
@@ -70,7 +121,19 @@ impl Row {
     fn has_ended(&self) -> bool {
         !matches!(self.stage, Stage::Parked | Stage::Running)
     }
+
+    #[inline]
+    fn standing(&self) -> Standing {
+        Standing {
+            scope: self.scope,
+            has_scope: self.has_scope,
+            canceled: self.canceled,
+            asked: self.asked,
+        }
+    }
 }
+
+const BROOD: &str = "K5: a brood is there until the future that has the children closes it";
 
 /// A task whose turn it is.
 pub(crate) struct Turn {
@@ -79,6 +142,7 @@ pub(crate) struct Turn {
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
     /// Drop it instead of polling it.
     pub(crate) aborted: bool,
+    pub(crate) standing: Standing,
 }
 
 /// What the end of a task leaves to do, outside of the borrow.
@@ -87,6 +151,8 @@ pub(crate) struct Finished {
     pub(crate) joiner: Option<Waker>,
     /// Nobody will ask for this end any more.
     pub(crate) unclaimed: Option<(End, Origin)>,
+    /// Its own scope, to be closed.
+    pub(crate) scope: Option<Key>,
 }
 
 /// The tasks of one runtime.
@@ -98,8 +164,9 @@ pub(crate) struct Tasks {
     ready: Vec<Key>,
     next_ready: usize,
     woken: Vec<Key>,
-    /// Rows that have not ended.
+    /// Rows that have not ended, children not counted.
     alive: usize,
+    broods: Table<Brood>,
     /// What held tasks panicked with. There are few.
     payloads: HashMap<Key, Box<dyn Any + Send>>,
 }
@@ -113,17 +180,21 @@ impl Tasks {
             next_ready: 0,
             woken: Vec::new(),
             alive: 0,
+            broods: Table::new(),
             payloads: HashMap::new(),
         }
     }
 
-    /// A new task, which is ready. `held` says that a join handle will own its row.
+    /// A new task, which is ready. `held` says that a join handle will own its row; `scope` is what it belongs to, and
+    /// `canceled` says whether that is cancelled.
     #[inline]
     pub(crate) fn insert(
         &mut self,
         task: Option<Pin<Box<dyn Task>>>,
         origin: Origin,
         held: bool,
+        scope: Key,
+        canceled: bool,
     ) -> Key {
         let key = self.rows.insert(Row {
             task,
@@ -131,7 +202,15 @@ impl Tasks {
             queued: true,
             aborted: false,
             held,
+            canceled,
+            asked: false,
+            has_scope: false,
+            refusals: 0,
+            child_of: Child::NONE,
             joiner: None,
+            join_place: Place::scope(scope),
+            scope,
+            leaf: None,
             origin,
         });
         self.alive += 1;
@@ -139,44 +218,274 @@ impl Tasks {
         key
     }
 
+    // Children.
+
+    pub(crate) fn open_brood(&mut self) -> Key {
+        self.broods.insert(Brood::default())
+    }
+
+    /// The brood is gone, and its children before it. The waker is to be dropped outside of the borrow.
+    pub(crate) fn close_brood(&mut self, brood: Key) -> Option<Waker> {
+        self.broods.remove(brood)?.waker
+    }
+
+    /// A child for this place of a brood. It is polled when it is woken for the first time.
+    pub(crate) fn insert_child(
+        &mut self,
+        brood: Key,
+        slot: u32,
+        origin: Origin,
+        held: bool,
+        scope: Key,
+        canceled: bool,
+    ) -> Key {
+        self.rows.insert(Row {
+            task: None,
+            stage: Stage::Parked,
+            queued: false,
+            aborted: false,
+            held,
+            canceled,
+            asked: false,
+            has_scope: false,
+            refusals: 0,
+            child_of: Child {
+                brood: brood.index(),
+                slot,
+            },
+            joiner: None,
+            join_place: Place::scope(scope),
+            scope,
+            leaf: None,
+            origin,
+        })
+    }
+
+    /// The future that has these children is polled, and wants to be woken by this for them. The waker that this replaces
+    /// is to be dropped outside of the borrow.
+    pub(crate) fn begin_brood(&mut self, brood: Key, waker: Waker) -> Option<Waker> {
+        let brood = self.broods.get_mut(brood).expect(BROOD);
+        brood.polled = true;
+        brood.waker.replace(waker)
+    }
+
+    /// It was polled. True if children were woken that it has not looked at.
+    pub(crate) fn end_brood(&mut self, brood: Key) -> bool {
+        match self.broods.get_mut(brood) {
+            Some(brood) => {
+                brood.polled = false;
+                !brood.ready.is_empty()
+            }
+            None => false,
+        }
+    }
+
+    /// The next child that was woken, by its place.
+    #[inline]
+    pub(crate) fn next_child(&mut self, brood: Key) -> Option<u32> {
+        self.broods.get_mut(brood)?.ready.pop_front()
+    }
+
+    /// A child is about to be polled. `None` if it has ended.
+    #[inline]
+    pub(crate) fn begin_child(&mut self, key: Key) -> Option<Standing> {
+        let row = self.rows.get_mut(key)?;
+        if row.stage != Stage::Parked {
+            return None;
+        }
+        row.queued = false;
+        row.stage = Stage::Running;
+        Some(row.standing())
+    }
+
+    /// A child was polled and is not ready.
+    #[inline]
+    pub(crate) fn park_child(&mut self, key: Key) {
+        self.running(key).stage = Stage::Parked;
+    }
+
+    /// A child has ended, or is dropped: its output is with the one that has the children. Without a handle its row is
+    /// free. What is left of it: who waits for it, its own scope, and what it waited for without one.
+    #[inline]
+    pub(crate) fn end_child(&mut self, key: Key) -> (Finished, Option<Leaf>) {
+        let Some(row) = self.rows.get_mut(key) else {
+            unreachable!("K5: a child's row is there until it has ended")
+        };
+        row.stage = Stage::Output;
+        let finished = Finished {
+            joiner: row.joiner.take(),
+            unclaimed: None,
+            scope: row.has_scope.then_some(row.scope),
+        };
+        let leaf = row.leaf.take();
+        row.has_scope = false;
+        if !row.held {
+            self.rows.remove(key);
+        }
+        (finished, leaf)
+    }
+
+    /// The handle of a child lets go, or has taken its end. The waker is to be dropped outside of the borrow.
+    pub(crate) fn release_child(&mut self, key: Key) -> Option<Waker> {
+        let row = self.rows.get_mut(key)?;
+        row.held = false;
+        let joiner = row.joiner.take();
+        if row.has_ended() {
+            self.rows.remove(key);
+        }
+        joiner
+    }
+
+    // Scopes of tasks.
+
+    #[inline]
+    pub(crate) fn standing(&self, key: Key) -> Option<Standing> {
+        self.rows.get(key).map(Row::standing)
+    }
+
+    /// What a task without a scope of its own waits for.
+    #[inline]
+    pub(crate) fn leaf(&self, key: Key) -> Option<Leaf> {
+        self.rows.get(key)?.leaf
+    }
+
+    #[inline]
+    pub(crate) fn set_leaf(&mut self, key: Key, leaf: Leaf) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.leaf = Some(leaf);
+        }
+    }
+
+    /// The task gets a scope of its own, which takes over what it waited for and how often it was refused.
+    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> (Option<Leaf>, u32) {
+        match self.rows.get_mut(key) {
+            Some(row) => {
+                row.scope = scope;
+                row.has_scope = true;
+                (row.leaf.take(), u32::from(row.refusals))
+            }
+            None => (None, 0),
+        }
+    }
+
+    /// Cancels a task that has no scope of its own, itself or from above. True if it was not cancelled before.
+    pub(crate) fn cancel(&mut self, key: Key, asked: bool) -> bool {
+        let Some(row) = self.rows.get_mut(key) else {
+            return false;
+        };
+        row.asked |= asked;
+        !std::mem::replace(&mut row.canceled, true)
+    }
+
+    /// A leaf was refused in a task without a scope of its own. Says how many were.
+    pub(crate) fn refuse(&mut self, key: Key, refusals: u32) -> u32 {
+        let Some(row) = self.rows.get_mut(key) else {
+            return 0;
+        };
+        let refusals = u32::from(row.refusals).saturating_add(refusals);
+        row.refusals = u8::try_from(refusals).unwrap_or(u8::MAX);
+        refusals
+    }
+
+    pub(crate) fn refusals(&self, key: Key) -> u32 {
+        self.rows.get(key).map_or(0, |row| u32::from(row.refusals))
+    }
+
+    /// Whether the task will be polled again without anything else happening.
+    #[inline]
+    pub(crate) fn is_queued(&self, key: Key) -> bool {
+        self.rows.get(key).is_some_and(|row| row.queued)
+    }
+
+    /// Every task of the runtime itself that has no scope of its own and has not ended.
+    pub(crate) fn without_scope(&self) -> Vec<Key> {
+        let rows = self.rows.iter();
+        rows.filter(|(_, row)| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    /// Whether somebody waits for the end of this task in this place.
+    pub(crate) fn is_joined(&self, key: Key, place: Place) -> bool {
+        let row = self.rows.get(key);
+        row.is_some_and(|row| row.joiner.is_some() && row.join_place == place && !row.has_ended())
+    }
+
+    /// Takes out who waits for the end of a task, to be woken for another reason.
+    pub(crate) fn take_joiner(&mut self, key: Key) -> Option<Waker> {
+        self.rows.get_mut(key)?.joiner.take()
+    }
+
+    /// The wait for the end of a task belongs elsewhere from now on.
+    pub(crate) fn move_join(&mut self, key: Key, place: Place) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.join_place = place;
+        }
+    }
+
     pub(crate) fn name(&self, key: Key) -> Name {
         Name::new(self.runtime, key)
     }
 
-    /// Wakes the task of that name, if it is of this runtime. False if the name belongs elsewhere.
+    /// Whether that name is of this runtime.
     #[inline]
-    pub(crate) fn wake_if_ours(&mut self, name: Name) -> bool {
-        if name.runtime() != self.runtime {
-            return false;
-        }
-        self.wake(name);
-        true
+    pub(crate) fn is_ours(&self, name: Name) -> bool {
+        name.runtime() == self.runtime
     }
 
-    /// Wakes the task of that name (K3).
+    /// Wakes the task of that name, which is of this runtime (K3). If it is a child in a future of another crate, the waker
+    /// that this gives back is to be woken outside of the borrow (R1).
     #[inline]
-    pub(crate) fn wake(&mut self, name: Name) {
+    pub(crate) fn wake(&mut self, name: Name) -> Option<Waker> {
         if let Some((key, row)) = self.rows.at_mut(name.index())
             && name.fits(key)
             && !row.queued
         {
             // One that has ended is passed over by `next`.
             row.queued = true;
-            self.woken.push(key);
+            if row.child_of == Child::NONE {
+                self.woken.push(key);
+            } else {
+                let child = row.child_of;
+                return self.wake_parent(child);
+            }
+        }
+        None
+    }
+
+    /// A child was woken: the future that polls it is, too (K5). A loop, for that may be a child itself.
+    fn wake_parent(&mut self, mut child: Child) -> Option<Waker> {
+        loop {
+            let (_, brood) = self.broods.at_mut(child.brood)?;
+            brood.ready.push_back(child.slot);
+            if brood.polled {
+                return None;
+            }
+            let name = match name_of(brood.waker.as_ref()?) {
+                Some(name) if name.runtime() == self.runtime => name,
+                // It comes back with the next poll.
+                _ => return brood.waker.take(),
+            };
+            let (key, row) = self.rows.at_mut(name.index())?;
+            if !name.fits(key) || row.queued {
+                return None;
+            }
+            row.queued = true;
+            if row.child_of == Child::NONE {
+                self.woken.push(key);
+                return None;
+            }
+            child = row.child_of;
         }
     }
 
-    /// Who waits for the end of a task, taken out to be woken for another reason.
-    pub(crate) fn take_joiners(&mut self) -> Vec<Waker> {
-        let rows = self.rows.iter_mut();
-        rows.filter_map(|row| row.joiner.take()).collect()
-    }
-
-    pub(crate) fn wake_everyone(&mut self) {
+    /// Wakes every task. The wakers are to be woken outside of the borrow.
+    pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
         let names: Vec<Name> = self.rows.iter().map(|(key, _)| self.name(key)).collect();
-        for name in names {
-            self.wake(name);
-        }
+        names
+            .into_iter()
+            .filter_map(|name| self.wake(name))
+            .collect()
     }
 
     /// The next task whose turn it is. Its future is out of the table until [`park`](Tasks::park) or
@@ -204,6 +513,7 @@ impl Tasks {
                     key,
                     task: row.task.take(),
                     aborted: row.aborted,
+                    standing: row.standing(),
                 });
             }
         }
@@ -233,13 +543,16 @@ impl Tasks {
     pub(crate) fn finish(&mut self, key: Key, end: End) -> Finished {
         self.alive -= 1;
         let row = self.running(key);
+        let scope = row.has_scope.then_some(row.scope);
         if !row.held {
             let row = self.rows.remove(key);
             return Finished {
                 joiner: None,
                 unclaimed: row.map(|row| (end, row.origin)),
+                scope,
             };
         }
+        row.has_scope = false;
         let joiner = row.joiner.take();
         match end {
             End::Output(task) => {
@@ -255,6 +568,7 @@ impl Tasks {
         Finished {
             joiner,
             unclaimed: None,
+            scope,
         }
     }
 
@@ -279,11 +593,23 @@ impl Tasks {
         self.remove_ended(key).map(|(end, _)| end)
     }
 
-    /// The holder of the row waits for its end. The waker that this replaces is to be dropped outside of the borrow.
+    /// The holder of the row waits for its end, in this place. The waker that this replaces is to be dropped outside of the
+    /// borrow.
     #[inline]
-    pub(crate) fn wait_for_end(&mut self, key: Key, waker: Waker) -> Option<Waker> {
+    pub(crate) fn wait_for_end(&mut self, key: Key, waker: Waker, place: Place) -> Option<Waker> {
         match self.rows.get_mut(key) {
-            Some(row) => row.joiner.replace(waker),
+            Some(row) => {
+                row.join_place = place;
+                row.joiner.replace(waker)
+            }
+            None => unreachable!("a join handle owns its row until it has taken the end"),
+        }
+    }
+
+    /// Where the wait for the end of a task belongs.
+    pub(crate) fn join_place(&self, key: Key) -> Place {
+        match self.rows.get(key) {
+            Some(row) => row.join_place,
             None => unreachable!("a join handle owns its row until it has taken the end"),
         }
     }
@@ -301,7 +627,11 @@ impl Tasks {
         row.held = false;
         let joiner = row.joiner.take();
         let unclaimed = self.remove_ended(key);
-        Finished { joiner, unclaimed }
+        Finished {
+            joiner,
+            unclaimed,
+            scope: None,
+        }
     }
 
     /// Marks the task: its next turn drops it (C14). Nothing, if it has ended.
@@ -311,23 +641,28 @@ impl Tasks {
         {
             row.aborted = true;
             let name = self.name(key);
-            self.wake(name);
+            let foreign = self.wake(name);
+            debug_assert!(foreign.is_none(), "only tasks of the runtime are aborted");
         }
     }
 
-    /// Marks every spawned task.
+    /// Marks every spawned task. Children are dropped with the futures that have them.
     pub(crate) fn abort_all(&mut self) {
-        let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
+        let rows = self.rows.iter();
+        let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);
+        let keys: Vec<Key> = tasks.map(|(key, _)| key).collect();
         for key in keys {
             self.abort(key);
         }
     }
 
-    /// Takes the row of `block_on`'s own future out.
-    pub(crate) fn remove_main(&mut self, key: Key) {
-        let removed = self.rows.remove(key);
-        assert!(removed.is_some(), "block_on owns its row");
+    /// Takes the row of `block_on`'s own future out. Its scope is to be closed, if it has one.
+    pub(crate) fn remove_main(&mut self, key: Key) -> Option<Key> {
         self.alive -= 1;
+        match self.rows.remove(key) {
+            Some(row) => row.has_scope.then_some(row.scope),
+            None => unreachable!("block_on owns its row"),
+        }
     }
 
     /// Tasks that have not ended.
@@ -365,7 +700,9 @@ impl Tasks {
 
     /// The runtime ends: takes out what has ended and whose handle has not asked for it. The handle finds nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<(End, Origin)> {
-        let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
+        let rows = self.rows.iter();
+        let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);
+        let keys: Vec<Key> = tasks.map(|(key, _)| key).collect();
         keys.into_iter()
             .filter_map(|key| self.remove_ended(key))
             .collect()

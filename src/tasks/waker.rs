@@ -26,11 +26,17 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 unsafe fn wake(data: *const ()) {
     let name = name(data);
     // SAFETY: the pointer is null, or that of tasks which a guard on this thread's stack keeps alive (K4). No guard is
-    // dropped while this reference lives: it does not leave this function, and waking runs no code of a user (K1).
+    // dropped while this reference lives: it ends with the closure below, in which no code of a user runs (K1).
     let tasks = unsafe { local::current().as_ref() };
-    let is_ours = tasks.is_some_and(|tasks| tasks.borrow_mut().wake_if_ours(name));
-    if !is_ours {
-        Inbox::of(name.runtime()).post(name);
+    let woken = tasks.and_then(|tasks| {
+        let mut tasks = tasks.borrow_mut();
+        tasks.is_ours(name).then(|| tasks.wake(name))
+    });
+    match woken {
+        Some(None) => {}
+        // A child in a future of another crate, whose waker is a user's code.
+        Some(Some(parent)) => parent.wake(),
+        None => Inbox::of(name.runtime()).post(name),
     }
 }
 

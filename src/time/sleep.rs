@@ -178,13 +178,11 @@ impl Future for Sleep {
                 Poll::Pending
             }
             Found::Waiting => Poll::Pending,
-            Found::Canceled => {
-                let refused = runtime::refuse(&mut self.refusal, context);
-                if refused.is_ready() {
-                    self.release();
-                }
-                refused.map(Err)
+            Found::Canceled if matches!(self.timer, Timer::Armed(..)) => {
+                self.release();
+                Poll::Ready(Err(runtime::with(runtime::canceled_here)))
             }
+            Found::Canceled => runtime::refuse(&mut self.refusal, context).map(Err),
             Found::Spent => {
                 context.waker().wake_by_ref();
                 Poll::Pending

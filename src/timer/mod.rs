@@ -72,6 +72,16 @@ impl<W> Timers<W> {
         self.rows.get_mut(key).expect(OWNED).wake.as_mut()
     }
 
+    /// What the timer will wake, if it is there and has not fired. Whoever asks need not own it.
+    pub(crate) fn peek(&self, key: Key) -> Option<&W> {
+        self.rows.get(key)?.wake.as_ref()
+    }
+
+    /// What the timer will wake, if it is there and has not fired.
+    pub(crate) fn peek_mut(&mut self, key: Key) -> Option<&mut W> {
+        self.rows.get_mut(key)?.wake.as_mut()
+    }
+
     /// What every armed timer wakes.
     pub(crate) fn wakes_mut(&mut self) -> impl Iterator<Item = &mut W> {
         self.rows.iter_mut().filter_map(|row| row.wake.as_mut())

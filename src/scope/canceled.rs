@@ -1,9 +1,4 @@
-//! Cancellation: what it means to be cancelled, and how it is told from every other error.
-//!
-//! The tree of scopes has one node as yet, its root: the runtime cancels it when `run` ends. From then on every leaf that
-//! is awaited ends with [`Canceled`] (level-triggered: it is a state, not an event).
-
-#![forbid(unsafe_code)]
+//! What it means to be cancelled and to be timed out, and how each is told from every other error.
 
 use std::error::Error;
 use std::fmt;
@@ -44,16 +39,59 @@ impl From<Canceled> for io::Error {
 /// ```
 #[must_use]
 pub fn is_canceled(error: &(dyn Error + 'static)) -> bool {
+    has::<Canceled>(error)
+}
+
+/// What was awaited was stopped, because its own time was over.
+///
+/// It converts into [`std::io::Error`] with the kind `TimedOut`, and is found again with [`is_timeout`]: no errno of the
+/// kernel can be taken for it.
+///
+/// ```
+/// let error = std::io::Error::from(gimmal::time::Elapsed);
+/// assert!(gimmal::is_timeout(&error));
+/// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Elapsed;
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out")
+    }
+}
+
+impl Error for Elapsed {}
+
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
+/// Whether this error, or one that it came from, is [`Elapsed`](crate::time::Elapsed): a timeout or a deadline of this
+/// crate, and nothing that the kernel or a peer said.
+///
+/// ```
+/// let peer = std::io::Error::from(std::io::ErrorKind::TimedOut);
+/// assert!(!gimmal::is_timeout(&peer));
+/// ```
+#[must_use]
+pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    has::<Elapsed>(error)
+}
+
+fn has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<Canceled>() {
+        if error.is::<T>() {
             return true;
         }
         // `io::Error::source` passes over the error that it wraps, so that one is looked at here.
         if let Some(inner) = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
-            && is_canceled(inner)
+            && has::<T>(inner)
         {
             return true;
         }

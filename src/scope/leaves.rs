@@ -1,0 +1,91 @@
+//! What is pending in one scope.
+
+use crate::table::Leaf;
+
+/// What the table that a leaf is in knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pulse {
+    /// It is not pending any more, or is so in another scope.
+    Gone,
+    /// A future waits for it.
+    Awaited,
+    /// The kernel has it, and its future is gone.
+    Orphan,
+}
+
+/// What is pending in one scope, and some that was. Most scopes have one at a time, and allocate nothing for it.
+#[derive(Debug, Default)]
+pub(super) struct Leaves {
+    one: Option<Leaf>,
+    more: Vec<Leaf>,
+}
+
+impl Leaves {
+    /// Puts a leaf in. What is gone makes room before the list grows, so it is at most twice as long as it has to be.
+    pub(super) fn add(&mut self, leaf: Leaf, pulse: impl Fn(Leaf) -> Pulse) {
+        let is_gone = |leaf| pulse(leaf) == Pulse::Gone;
+        match self.one {
+            Some(one) if one == leaf => return,
+            Some(one) if !is_gone(one) => {}
+            _ => {
+                self.one = Some(leaf);
+                return;
+            }
+        }
+        if self.more.len() == self.more.capacity() {
+            self.more.retain(|leaf| !is_gone(*leaf));
+            if self.more.len() * 2 > self.more.capacity() {
+                self.more.reserve(self.more.len());
+            }
+        }
+        self.more.push(leaf);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Leaf> {
+        self.one.into_iter().chain(self.more.iter().copied())
+    }
+
+    /// Whether anything is pending. What is gone and stands in the way of the answer is forgotten, so that asking again is
+    /// cheap.
+    pub(super) fn has_pending(&mut self, pulse: impl Fn(Leaf) -> Pulse) -> bool {
+        if self.one.is_some_and(|one| pulse(one) != Pulse::Gone) {
+            return true;
+        }
+        self.one = None;
+        while let Some(last) = self.more.last() {
+            if pulse(*last) != Pulse::Gone {
+                return true;
+            }
+            self.more.pop();
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{Key, Kind};
+
+    #[test]
+    fn a_list_is_at_most_twice_as_long_as_what_is_pending_in_it() {
+        let mut leaves = Leaves::default();
+        let leaf = |n| Leaf::new(Kind::Timer, Key::new(n, 1));
+        for n in 0..100_000 {
+            // The last ten are pending.
+            leaves.add(leaf(n), |leaf| {
+                if leaf.key().index() + 10 > n {
+                    Pulse::Awaited
+                } else {
+                    Pulse::Gone
+                }
+            });
+            for pending in n.saturating_sub(9)..=n {
+                assert!(leaves.iter().any(|kept| kept == leaf(pending)));
+            }
+        }
+        assert!(leaves.more.capacity() <= 64, "{}", leaves.more.capacity());
+        assert!(!leaves.has_pending(|_| Pulse::Gone));
+        assert_eq!(leaves.iter().count(), 0);
+    }
+}

@@ -1,0 +1,405 @@
+//! The tree itself.
+
+use super::leaves::{Leaves, Pulse};
+use crate::table::{Key, Leaf, Table};
+use std::fmt;
+
+/// No row: no value of a row has generation zero.
+const NONE: Key = Key::new(0, 0);
+
+/// What kind of scope it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// That of a task, a timeout, or one that a user opened.
+    Plain,
+    /// Cancellation does not come in from outside.
+    Shield,
+    /// It has children, and waits for them.
+    Group,
+}
+
+struct Row<W> {
+    parent: Key,
+    first_child: Key,
+    next: Key,
+    before: Key,
+    rank: Rank,
+    /// This scope itself was cancelled.
+    asked: bool,
+    /// It is cancelled: itself, or by what is above (S1).
+    canceled: bool,
+    /// A leaf that ended `Canceled` was charged to it.
+    charged: bool,
+    /// Its future is woken when the last orphan of an operation below it is gone.
+    watched: bool,
+    /// Leaves that were refused in it.
+    refusals: u32,
+    /// Whom to wake when it is cancelled.
+    wake: Option<W>,
+    leaves: Leaves,
+}
+
+/// Whom the cancelling of a scope concerns.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Told<W> {
+    /// Each is told, if it is still pending there.
+    pub(crate) leaves: Vec<(Leaf, Key)>,
+    pub(crate) woken: Vec<W>,
+}
+
+impl<W> Default for Told<W> {
+    fn default() -> Told<W> {
+        Told {
+            leaves: Vec::new(),
+            woken: Vec::new(),
+        }
+    }
+}
+
+/// The scopes of one runtime. `W` is what wakes the future that runs in a scope.
+pub(crate) struct Scopes<W> {
+    rows: Table<Row<W>>,
+    root: Key,
+}
+
+const OWNED: &str = "S3: whoever opened a scope owns its row until it closes it";
+
+impl<W> Scopes<W> {
+    pub(crate) fn new() -> Scopes<W> {
+        let mut rows = Table::new();
+        let root = rows.insert(Row::new(NONE, Rank::Plain));
+        Scopes { rows, root }
+    }
+
+    pub(crate) fn root(&self) -> Key {
+        self.root
+    }
+
+    /// Open scopes, the root not counted.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len() - 1
+    }
+
+    #[inline]
+    fn row(&self, key: Key) -> &Row<W> {
+        self.rows.get(key).expect(OWNED)
+    }
+
+    #[inline]
+    fn row_mut(&mut self, key: Key) -> &mut Row<W> {
+        self.rows.get_mut(key).expect(OWNED)
+    }
+
+    /// A new scope below this one.
+    pub(crate) fn open(&mut self, parent: Key, rank: Rank) -> Key {
+        let key = self.rows.insert(Row::new(NONE, rank));
+        self.link(key, parent);
+        let canceled = self.inherits(key);
+        self.row_mut(key).canceled = canceled;
+        key
+    }
+
+    /// S1, for a scope that was not asked for itself.
+    fn inherits(&self, key: Key) -> bool {
+        let row = self.row(key);
+        row.rank != Rank::Shield && self.row(row.parent).canceled
+    }
+
+    fn link(&mut self, key: Key, parent: Key) {
+        let next = std::mem::replace(&mut self.row_mut(parent).first_child, key);
+        if let Some(next) = self.rows.get_mut(next) {
+            next.before = key;
+        }
+        let row = self.row_mut(key);
+        row.parent = parent;
+        row.before = NONE;
+        row.next = next;
+    }
+
+    fn unlink(&mut self, key: Key) {
+        let row = self.row(key);
+        let (parent, before, next) = (row.parent, row.before, row.next);
+        match self.rows.get_mut(before) {
+            Some(before) => before.next = next,
+            None => self.row_mut(parent).first_child = next,
+        }
+        if let Some(next) = self.rows.get_mut(next) {
+            next.before = before;
+        }
+    }
+
+    /// Closes a scope: gives back whom it would have woken, and what was enlisted in it, which is the parent's to take over
+    /// as far as it is still pending.
+    pub(crate) fn close(&mut self, key: Key, told: &mut Told<W>) -> Closed<W> {
+        assert!(key != self.root, "the root is never closed");
+        let parent = self.row(key).parent;
+        // Scopes whose futures live elsewhere by now.
+        loop {
+            let child = self.row(key).first_child;
+            if child == NONE {
+                break;
+            }
+            self.move_below(child, parent, told);
+        }
+        self.unlink(key);
+        match self.rows.remove(key) {
+            Some(row) => Closed {
+                parent,
+                charged: row.charged,
+                refusals: row.refusals,
+                wake: row.wake,
+                leaves: row.leaves,
+            },
+            None => unreachable!("S3: it was found above"),
+        }
+    }
+
+    /// The future of a scope is polled inside of another one than before.
+    pub(crate) fn move_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
+        debug_assert!(key != self.root && !self.is_at_or_below(parent, key), "S3");
+        self.unlink(key);
+        self.link(key, parent);
+        let row = self.row(key);
+        let canceled = row.asked || self.inherits(key);
+        match (row.canceled, canceled) {
+            (false, true) => self.spread(key, told),
+            (true, false) => self.recede(key),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    pub(crate) fn parent(&self, key: Key) -> Key {
+        self.row(key).parent
+    }
+
+    /// Cancels a scope, and with it all below that is not shielded.
+    pub(crate) fn cancel(&mut self, key: Key, told: &mut Told<W>) {
+        let row = self.row_mut(key);
+        row.asked = true;
+        if !row.canceled {
+            self.spread(key, told);
+        }
+    }
+
+    /// Marks a scope and all below it as cancelled, but for shields and for what is so already.
+    fn spread(&mut self, top: Key, told: &mut Told<W>) {
+        let mut at = Some(top);
+        while let Some(key) = at {
+            let row = self.row_mut(key);
+            let stops = key != top && (row.rank == Rank::Shield || row.canceled);
+            if !stops {
+                row.canceled = true;
+                told.woken.extend(row.wake.take());
+                told.leaves
+                    .extend(row.leaves.iter().map(|leaf| (leaf, key)));
+            }
+            at = self.after(key, top, !stops);
+        }
+    }
+
+    /// What was cancelled from above is so no longer.
+    fn recede(&mut self, top: Key) {
+        let mut at = Some(top);
+        while let Some(key) = at {
+            let row = self.row_mut(key);
+            let stops = row.asked || key != top && row.rank == Rank::Shield;
+            if !stops {
+                row.canceled = false;
+            }
+            at = self.after(key, top, !stops);
+        }
+    }
+
+    /// The next scope below `top` in a walk from parents to children, with or without what is below this one (S4).
+    fn after(&self, key: Key, top: Key, down: bool) -> Option<Key> {
+        let mut row = self.row(key);
+        if down && row.first_child != NONE {
+            return Some(row.first_child);
+        }
+        let mut at = key;
+        while at != top {
+            if row.next != NONE {
+                return Some(row.next);
+            }
+            at = row.parent;
+            row = self.row(at);
+        }
+        None
+    }
+
+    #[inline]
+    pub(crate) fn is_canceled(&self, key: Key) -> bool {
+        self.row(key).canceled
+    }
+
+    /// Something is pending in this scope.
+    #[inline]
+    pub(crate) fn enlist(&mut self, key: Key, leaf: Leaf, pulse: impl Fn(Leaf) -> Pulse) {
+        self.row_mut(key).leaves.add(leaf, pulse);
+    }
+
+    /// Whom to wake when it is cancelled. What this replaces is to be dropped.
+    pub(crate) fn wake_with(&mut self, key: Key, wake: W) -> Option<W> {
+        self.row_mut(key).wake.replace(wake)
+    }
+
+    pub(crate) fn wake_of(&self, key: Key) -> Option<&W> {
+        self.row(key).wake.as_ref()
+    }
+
+    /// The outermost cancelled scope that is seen from this one: it answers for a leaf that ends here.
+    pub(crate) fn outermost(&self, key: Key) -> Option<Key> {
+        let mut found = None;
+        let mut at = key;
+        while let Some(row) = self.rows.get(at) {
+            if row.asked {
+                found = Some(at);
+            }
+            if row.rank == Rank::Shield {
+                break;
+            }
+            at = row.parent;
+        }
+        found
+    }
+
+    /// A leaf ended `Canceled`, and this scope answers for it.
+    pub(crate) fn charge(&mut self, key: Key) {
+        self.row_mut(key).charged = true;
+    }
+
+    /// A leaf was refused in this scope. Says how many were.
+    pub(crate) fn refuse(&mut self, key: Key) -> u32 {
+        self.add_refusals(key, 1)
+    }
+
+    /// A scope inside was left in which so many were refused.
+    pub(crate) fn add_refusals(&mut self, key: Key, refusals: u32) -> u32 {
+        let row = self.row_mut(key);
+        row.refusals = row.refusals.saturating_add(refusals);
+        row.refusals
+    }
+
+    pub(crate) fn refusals(&self, key: Key) -> u32 {
+        self.row(key).refusals
+    }
+
+    pub(crate) fn is_at_or_below(&self, key: Key, above: Key) -> bool {
+        let mut at = key;
+        while let Some(row) = self.rows.get(at) {
+            if at == above {
+                return true;
+            }
+            at = row.parent;
+        }
+        false
+    }
+
+    /// Whether anything in this scope or below it will still be completed by the runtime.
+    pub(crate) fn is_busy(&mut self, top: Key, pulse: impl Fn(Leaf, Key) -> Pulse) -> bool {
+        let mut at = Some(top);
+        while let Some(key) = at {
+            let row = self.row_mut(key);
+            if key != top && row.rank != Rank::Plain
+                || row.leaves.has_pending(|leaf| pulse(leaf, key))
+            {
+                return true;
+            }
+            at = self.after(key, top, true);
+        }
+        false
+    }
+
+    /// Whether a shield is open below this scope.
+    pub(crate) fn has_shield(&self, top: Key) -> bool {
+        self.any(top, |key, row| key != top && row.rank == Rank::Shield)
+    }
+
+    /// Whether the kernel has an operation of this scope, or of one below it, whose future is gone.
+    pub(crate) fn has_orphan(&self, top: Key, pulse: impl Fn(Leaf, Key) -> Pulse) -> bool {
+        self.any(top, |key, row| {
+            let mut leaves = row.leaves.iter();
+            leaves.any(|leaf| pulse(leaf, key) == Pulse::Orphan)
+        })
+    }
+
+    fn any(&self, top: Key, test: impl Fn(Key, &Row<W>) -> bool) -> bool {
+        let mut at = Some(top);
+        while let Some(key) = at {
+            if test(key, self.row(key)) {
+                return true;
+            }
+            at = self.after(key, top, true);
+        }
+        false
+    }
+
+    /// From now on whoever waits in this scope wants to know when an orphan below it ends.
+    pub(crate) fn watch(&mut self, key: Key) {
+        self.row_mut(key).watched = true;
+    }
+
+    /// An orphan of this scope has ended: hands out whom to wake.
+    pub(crate) fn orphan_ended(&mut self, key: Key, woken: &mut Vec<W>) {
+        let mut at = key;
+        while let Some(row) = self.rows.get_mut(at) {
+            if std::mem::take(&mut row.watched) {
+                woken.extend(row.wake.take());
+            }
+            at = row.parent;
+        }
+    }
+
+    /// Whom every scope would wake, taken out to be dropped: the runtime ends.
+    pub(crate) fn take_wakes(&mut self) -> Vec<W> {
+        let rows = self.rows.iter_mut();
+        rows.filter_map(|row| row.wake.take()).collect()
+    }
+}
+
+impl<W> Row<W> {
+    fn new(parent: Key, rank: Rank) -> Row<W> {
+        Row {
+            parent,
+            first_child: NONE,
+            next: NONE,
+            before: NONE,
+            rank,
+            asked: false,
+            canceled: false,
+            charged: false,
+            watched: false,
+            refusals: 0,
+            wake: None,
+            leaves: Leaves::default(),
+        }
+    }
+}
+
+/// What is left of a scope.
+#[must_use]
+pub(crate) struct Closed<W> {
+    pub(crate) parent: Key,
+    /// It answered for a leaf that ended `Canceled`.
+    pub(crate) charged: bool,
+    pub(crate) refusals: u32,
+    pub(crate) wake: Option<W>,
+    leaves: Leaves,
+}
+
+impl<W> Closed<W> {
+    /// What may still be pending.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = Leaf> {
+        self.leaves.iter()
+    }
+}
+
+impl<W> fmt::Debug for Scopes<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scopes")
+            .field("open", &self.len())
+            .finish_non_exhaustive()
+    }
+}
