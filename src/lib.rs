@@ -49,6 +49,7 @@ pub mod fs;
 pub mod op;
 pub mod runtime;
 mod scope;
+pub mod signal;
 mod sys;
 mod table;
 mod tasks;

@@ -60,6 +60,7 @@ mod future;
 mod idle;
 mod nop;
 mod open;
+mod poll;
 mod rw;
 mod vectored;
 
@@ -70,6 +71,7 @@ pub use future::Op;
 pub(crate) use idle::Idle;
 pub use nop::{Nop, nop};
 pub use open::{Close, OpenAt};
+pub(crate) use poll::PollAdd;
 pub(crate) use rw::Place;
 pub use rw::{Read, Write};
 pub use vectored::{ReadVectored, WriteVectored};

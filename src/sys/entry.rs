@@ -156,6 +156,17 @@ impl Entry {
         self
     }
 
+    /// The events that a poll waits for (`POLLIN` and so on). The kernel reads them as two 16-bit words, the lower first,
+    /// on every machine.
+    pub(crate) const fn poll_events(self, events: u32) -> Entry {
+        let words = if cfg!(target_endian = "big") {
+            events.rotate_left(16)
+        } else {
+            events
+        };
+        self.op_flags(words)
+    }
+
     /// Has a worker thread of the kernel run it, even if it could be answered at once (`IOSQE_ASYNC`). It costs about
     /// 3 µs, and keeps a request that would burn time in the kernel from delaying those behind it.
     pub const fn in_worker(mut self) -> Entry {

@@ -23,6 +23,7 @@ mod fork;
 mod kernel;
 mod mask;
 mod setup;
+mod signal;
 
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
@@ -34,6 +35,7 @@ pub(crate) use fork::ForkMark;
 pub(crate) use kernel::KernelRing;
 pub use mask::Mask;
 pub(crate) use setup::Sizes;
+pub(crate) use signal::Caught;
 
 use std::io;
 

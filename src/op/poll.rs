@@ -1,0 +1,43 @@
+//! Waiting until a descriptor is ready.
+
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use std::io;
+
+/// Waits for an event on a descriptor: `poll(2)`, once. It takes nothing from the descriptor, so there is nothing to lose.
+#[derive(Debug)]
+pub(crate) struct PollAdd {
+    fd: SharedFd,
+    events: u32,
+}
+
+impl PollAdd {
+    /// Until it can be read without waiting; also if what would be read is its end or an error.
+    pub(crate) fn readable(fd: SharedFd) -> Op<PollAdd> {
+        let events = libc::POLLIN as u32;
+        Op::new(PollAdd { fd, events })
+    }
+}
+
+// SAFETY: the entry has no address. The operation holds the descriptor (O5). A poll that is not multishot completes once.
+unsafe impl Operation for PollAdd {
+    type Output = io::Result<()>;
+    const NAME: &'static str = "poll";
+
+    fn entry(&mut self) -> Entry {
+        self.fd.entry(Opcode::POLL_ADD).poll_events(self.events)
+    }
+
+    fn complete(self, completion: Completion) -> io::Result<()> {
+        completion.result().map(drop)
+    }
+
+    fn fail(self, error: io::Error) -> io::Result<()> {
+        Err(error)
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}
