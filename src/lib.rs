@@ -44,6 +44,7 @@ struct Readme;
 compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");
 
 pub mod buf;
+pub mod cancel;
 mod driver;
 pub mod fs;
 pub mod op;
@@ -61,8 +62,8 @@ pub use runtime::builder::run;
 pub use runtime::spawn::spawn;
 pub use runtime::yielding::yield_now;
 pub use runtime::{Handle, Runtime};
-pub use scope::{Canceled, is_canceled};
-pub use time::sleep;
+pub use scope::{Canceled, is_canceled, is_timeout};
+pub use time::{sleep, timeout};
 
 /// Tasks, their handles, and closures that block.
 pub mod task {
@@ -75,7 +76,7 @@ pub mod task {
 }
 
 /// Writes the conversions that `?` needs to turn the errors of this crate into one of yours, which can be made from an
-/// [`std::io::Error`]: from [`BufError`], [`Canceled`] and [`task::JoinError`].
+/// [`std::io::Error`]: from [`BufError`], [`Canceled`], [`task::JoinError`] and [`time::TimeoutError`].
 ///
 /// ```
 /// use std::io;
@@ -123,6 +124,15 @@ macro_rules! errors_into {
                 <$error>::from(::std::io::Error::from(error))
             }
         }
+
+        impl<E> ::core::convert::From<$crate::time::TimeoutError<E>> for $error
+        where
+            $error: ::core::convert::From<E>,
+        {
+            fn from(error: $crate::time::TimeoutError<E>) -> $error {
+                error.into_error()
+            }
+        }
     };
 }
 
@@ -130,4 +140,5 @@ macro_rules! errors_into {
 pub mod prelude {
     pub use crate::buf::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
     pub use crate::op::Operation;
+    pub use crate::time::InScope;
 }

@@ -1,9 +1,10 @@
 //! The one future that awaits an operation.
 
-use super::{Completion, Entry, Operation};
+use super::{Completion, Entry, Operation, Timed};
 use crate::driver::{Owners, life::Polled};
-use crate::runtime::{self, Core, Refusal};
-use crate::scope::Canceled;
+use crate::runtime::{self, Core, Refusal, canceled_here};
+use crate::scope::{Canceled, Elapsed};
+use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit).
 ///
@@ -96,6 +98,61 @@ impl<O: Operation> Op<O> {
         self
     }
 
+    /// Gives it so much time, after which it is stopped and gives back what was lent, with an error of which
+    /// [`is_timeout`](crate::is_timeout) is true. If it was faster, its result is given as usual.
+    ///
+    /// This is what [`time::timeout`](crate::time::timeout()) is to any future, with the error of the operation itself, so
+    /// the buffer is in it.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, _writer) = std::io::pipe()?;
+    ///     let pipe = gimmal::fs::File::from(std::os::fd::OwnedFd::from(reader));
+    ///     let read = pipe.read(vec![7; 16]).timeout(Duration::from_millis(1));
+    ///     let error = read.await.unwrap_err();
+    ///     assert!(gimmal::is_timeout(&error));
+    ///     assert_eq!(error.into_buf(), [7; 16]);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the operation (`tests/timeouts.rs`).
+    #[inline]
+    pub fn timeout(self, duration: Duration) -> Timed<O> {
+        self.deadline(Instant::now() + duration)
+    }
+
+    /// Gives it time until this moment, as [`timeout`](Op::timeout) does.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the operation (`tests/timeouts.rs`).
+    #[inline]
+    pub fn deadline(self, deadline: Instant) -> Timed<O> {
+        Timed::new(self, deadline)
+    }
+
+    /// The runtime and the row, while the kernel has it.
+    pub(super) fn in_flight(&self) -> Option<(u64, Key)> {
+        match &self.state {
+            State::InFlight { serial, key, .. } => Some((*serial, *key)),
+            _ => None,
+        }
+    }
+
+    /// It was not started in time.
+    pub(super) fn reject_if_idle(&mut self) {
+        if let State::Idle = self.state {
+            self.state = State::Rejected(Elapsed.into());
+        }
+    }
+
     fn fly(&mut self, serial: u64, key: Key) {
         self.state = State::InFlight {
             serial,
@@ -161,7 +218,19 @@ impl<O: Operation> Future for Op<O> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O::Output> {
-        let this = self.get_mut();
+        self.get_mut().poll_until(context, false)
+    }
+}
+
+impl<O: Operation> Op<O> {
+    /// Polls it. `is_late` says that its own deadline is past, and that the kernel was asked to stop it for that.
+    #[inline]
+    pub(super) fn poll_until(
+        &mut self,
+        context: &mut Context<'_>,
+        is_late: bool,
+    ) -> Poll<O::Output> {
+        let this = self;
         match &mut this.state {
             State::InFlight { serial, key, first } => {
                 let (serial, key) = (*serial, *key);
@@ -184,7 +253,7 @@ impl<O: Operation> Future for Op<O> {
                                 operation.dispose(completion);
                             }
                             if asked && operation.proves_nothing_happened(result) {
-                                return Poll::Ready(operation.fail(Canceled.into()));
+                                return Poll::Ready(operation.fail(why(is_late)));
                             }
                             return Poll::Ready(operation.complete(result));
                         }
@@ -214,6 +283,18 @@ impl<O: Operation> Future for Op<O> {
             State::Finished => panic!("an operation was polled after it was ready"),
         }
     }
+}
+
+/// Why an operation was stopped before anything happened. If its scope was cancelled, and its own deadline is past, too, it
+/// is the scope that answers (C7).
+#[cold]
+fn why(is_late: bool) -> io::Error {
+    runtime::with(|core| match core.is_canceled() {
+        true => canceled_here(core).into(),
+        false if is_late => Elapsed.into(),
+        // Whoever closes the descriptor stops what is at work on it.
+        false => Canceled.into(),
+    })
 }
 
 /// The kernel still has it. In a cancelled scope it is asked to stop.

@@ -62,6 +62,7 @@ mod nop;
 mod open;
 mod poll;
 mod rw;
+mod timed;
 mod vectored;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
@@ -74,6 +75,7 @@ pub use open::{Close, OpenAt};
 pub(crate) use poll::PollAdd;
 pub(crate) use rw::Place;
 pub use rw::{Read, Write};
+pub use timed::Timed;
 pub use vectored::{ReadVectored, WriteVectored};
 
 use std::io;

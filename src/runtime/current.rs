@@ -127,6 +127,18 @@ pub(super) fn required() -> Rc<Core> {
     }
 }
 
+/// The current runtime, to be held while a user's code runs, which must be the one with that serial (O9).
+///
+/// # Panics
+///
+/// If there is none, or it is another.
+#[track_caller]
+pub(crate) fn hold_own(serial: u64) -> Rc<Core> {
+    let core = required();
+    assert!(core.serial == serial, "{FOREIGN}");
+    core
+}
+
 /// The current runtime, to be held.
 pub(crate) fn current() -> Option<Rc<Core>> {
     CURRENT.with(|current| Option::clone(&current.borrow()))

@@ -227,6 +227,14 @@ impl Core {
         self.scopes.borrow().is_canceled(key)
     }
 
+    /// Has the future that has a scope polled.
+    pub(crate) fn wake_scope(&self, key: Key) {
+        let waker = self.scopes.borrow().wake_of(key).map(copy_waker);
+        if let Some(waker) = waker {
+            self.wake_all(&mut vec![waker]);
+        }
+    }
+
     /// Cancels a scope and all below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut told = Told::default();

@@ -1,15 +1,22 @@
-//! Sleeping, and ticking.
+//! Sleeping, ticking, and timeouts.
 //!
 //! Deadlines are [`Instant`]s of the runtime's clock, in nanoseconds. A sleep is never early; it is late by what the
 //! machine takes to wake a thread (some 10 µs), where hundreds of timers are armed by 50 µs more, so that those due together
 //! share a turn, and under load by at most the budget of a turn (see [`Builder::budget`](crate::runtime::Builder::budget)).
 
+mod in_scope;
 mod interval;
 mod sleep;
+mod timeout;
 
+pub use crate::scope::Elapsed;
 pub use crate::sys::Instant;
+pub use in_scope::InScope;
 pub use interval::{Interval, MissedTicks, interval, interval_at};
 pub use sleep::{Sleep, sleep, sleep_until};
+pub use timeout::{
+    Timeout, TimeoutAny, TimeoutError, timeout, timeout_any, timeout_any_at, timeout_at,
+};
 
 use crate::runtime;
 use crate::sys::machine_now;

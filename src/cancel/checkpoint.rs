@@ -1,0 +1,62 @@
+//! A place where a computation lets others go first, and can be stopped.
+
+use crate::runtime::{self, Core, Refusal, canceled_here, refuse};
+use crate::scope::Canceled;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Lets every other ready task go first, once, and ends with [`Canceled`] if the scope is cancelled: for computations that
+/// await nothing else.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let mut sum = 0;
+///     for chunk in 0..10 {
+///         sum += chunk;
+///         gimmal::cancel::checkpoint().await?;
+///     }
+///     assert_eq!(sum, 45);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Canceled`], if the scope is cancelled.
+///
+/// # Cancel safety
+///
+/// There is nothing to lose (`tests/scopes.rs`).
+pub fn checkpoint() -> Checkpoint {
+    Checkpoint {
+        yielded: false,
+        refusal: Refusal::None,
+    }
+}
+
+/// The future of [`checkpoint`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Checkpoint {
+    yielded: bool,
+    refusal: Refusal,
+}
+
+impl Future for Checkpoint {
+    type Output = Result<(), Canceled>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match (self.yielded, runtime::with(Core::is_canceled)) {
+            (false, true) => refuse(&mut self.refusal, context).map(Err),
+            (false, false) => {
+                self.yielded = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            (true, true) => Poll::Ready(Err(runtime::with(canceled_here))),
+            (true, false) => Poll::Ready(Ok(())),
+        }
+    }
+}

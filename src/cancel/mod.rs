@@ -1,0 +1,46 @@
+//! Cancellation: scopes, shields, and futures that can be stopped.
+//!
+//! Everything that is awaited is awaited in a scope. Scopes form a tree: a task has one, and a
+//! [`timeout`](crate::time::timeout()), a [`group`](crate::group()) and a [`Scope`] open one inside it. When a scope is
+//! cancelled, all that is awaited in it or below it, now or later, ends with [`Canceled`]: it did not happen, no byte and no
+//! buffer is lost. So cleaning up with awaits needs a [`shield`].
+//!
+//! To cancel is to ask. An operation that the kernel has is asked to stop and then waited for; if it was faster, its result
+//! is given as usual. A future of another crate that waits for nothing of this runtime is dropped, once its scope is
+//! cancelled: [`cancellable`] makes it end with [`Canceled`] instead.
+//!
+//! ```
+//! use gimmal::cancel::{self, Scope};
+//! use std::time::Duration;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! gimmal::run(async {
+//!     let scope = Scope::new();
+//!     let outcome: Result<(), gimmal::Canceled> = scope
+//!         .run(async {
+//!             scope.cancel();
+//!             let error = gimmal::sleep(Duration::from_secs(3600)).await.unwrap_err();
+//!             // Cleaning up is awaited in peace.
+//!             let _ = cancel::shield(gimmal::sleep(Duration::from_millis(1))).await;
+//!             Err(error)
+//!         })
+//!         .await;
+//!     assert!(outcome.is_err() && scope.was_caught());
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+mod cancellable;
+mod checkpoint;
+mod region;
+mod scope;
+mod shield;
+mod watch;
+
+pub use crate::scope::Canceled;
+pub use cancellable::{Cancellable, cancellable};
+pub use checkpoint::{Checkpoint, checkpoint};
+pub(crate) use region::Region;
+pub use scope::{Run, RunAny, Scope, ScopeHandle};
+pub use shield::{Shield, shield};

@@ -1,0 +1,182 @@
+//! The scope of one future: opened when that is first polled, entered for each poll, closed when it has ended.
+
+use super::watch::Watch;
+use crate::runtime::{self, Before, Core};
+use crate::scope::Rank;
+use crate::sys::Instant;
+use crate::table::Key;
+use crate::tasks::copy_waker;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// What a future that runs in a scope of its own has beside it.
+#[derive(Debug)]
+pub(crate) struct Region {
+    rank: Rank,
+    /// The runtime and the row, while it is open.
+    open: Option<(u64, Key)>,
+    deadline: Option<Instant>,
+    /// The timer of the deadline, until that is over.
+    alarm: Option<Key>,
+    /// There once it is cancelled and nothing of this runtime is awaited in it.
+    watch: Option<Arc<Watch>>,
+}
+
+/// The scope is the current one until this is dropped, even if the future panics.
+struct Inside<'a> {
+    core: &'a Core,
+    before: Before,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.core.leave(self.before);
+    }
+}
+
+impl Region {
+    pub(crate) const fn new(rank: Rank, deadline: Option<Instant>) -> Region {
+        Region {
+            rank,
+            open: None,
+            deadline,
+            alarm: None,
+            watch: None,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Moves the deadline. It takes effect when the future is polled next.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.release_alarm();
+        self.deadline = deadline;
+    }
+
+    /// Polls a future in its scope. `Ready(None)` says that it was cancelled and waits for nothing that will ever come, or
+    /// ignores that it is cancelled: it is to be dropped.
+    pub(crate) fn poll<F: Future>(
+        &mut self,
+        future: Pin<&mut F>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<F::Output>> {
+        let (serial, key) = self.open();
+        let core = runtime::hold_own(serial);
+        core.renew_scope(key, context.waker());
+        self.look_at_deadline(&core, key, context.waker());
+        let refusals = core.refusals();
+        let polled = {
+            let _inside = Inside {
+                core: &core,
+                before: core.enter_scope(key),
+            };
+            match &self.watch {
+                None => future.poll(context),
+                Some(watch) => {
+                    watch.begin(context.waker());
+                    let waker = Waker::from(watch.clone());
+                    future.poll(&mut Context::from_waker(&waker))
+                }
+            }
+        };
+        match polled {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if !core.is_scope_canceled(key) => Poll::Pending,
+            Poll::Pending => {
+                // What was refused has woken its task.
+                let was_refused = core.refusals() != refusals;
+                self.poll_canceled(&core, key, was_refused, context.waker())
+            }
+        }
+    }
+
+    /// The future is pending in a scope that is cancelled.
+    #[cold]
+    fn poll_canceled<T>(
+        &mut self,
+        core: &Core,
+        key: Key,
+        was_refused: bool,
+        waker: &Waker,
+    ) -> Poll<Option<T>> {
+        if !core.is_scope_spent(key) {
+            if was_refused || core.is_scope_busy(key) {
+                return Poll::Pending;
+            }
+            match &self.watch {
+                Some(watch) if watch.was_woken() => return Poll::Pending,
+                Some(_) => {}
+                None => {
+                    // Whether it wakes itself is seen when it is polled once more.
+                    self.watch = Some(Watch::new(waker));
+                    waker.wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+        // Nobody can answer for what it would have said.
+        let _inside = Inside {
+            core,
+            before: core.enter_scope(key),
+        };
+        core.charge_canceled();
+        Poll::Ready(None)
+    }
+
+    /// The runtime and the row of the scope, which is opened for that below the current one.
+    pub(crate) fn open(&mut self) -> (u64, Key) {
+        *self.open.get_or_insert_with(|| {
+            runtime::with(|core| (core.serial(), core.open_scope(self.rank)))
+        })
+    }
+
+    fn look_at_deadline(&mut self, core: &Core, key: Key, waker: &Waker) {
+        let Some(deadline) = self.deadline else {
+            return;
+        };
+        match self.alarm {
+            Some(alarm) => match core.poll_alarm(alarm, copy_waker(waker)) {
+                Err(replaced) => runtime::drop_waker(Some(replaced)),
+                Ok(()) => {
+                    self.set_deadline(None);
+                    core.cancel_scope(key);
+                }
+            },
+            None if core.now() >= deadline => {
+                self.deadline = None;
+                core.cancel_scope(key);
+            }
+            None => self.alarm = Some(core.arm_alarm(deadline, copy_waker(waker))),
+        }
+    }
+
+    fn release_alarm(&mut self) {
+        if let Some(alarm) = self.alarm.take()
+            && let Some((serial, _)) = self.open
+            && let Some(core) = runtime::reach(serial)
+        {
+            runtime::drop_waker(core.release_timer(alarm));
+        }
+    }
+
+    /// The future has ended, or is dropped: leaves the scope. True if a leaf that ended `Canceled` was charged to it.
+    pub(crate) fn close(&mut self) -> bool {
+        self.release_alarm();
+        let Some((serial, key)) = self.open.take() else {
+            return false;
+        };
+        runtime::reach(serial).is_some_and(|core| {
+            core.pass_refusals_on(key);
+            core.close_scope(key).charged
+        })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,81 @@
+//! Shields: what outer cancellation does not reach.
+
+use super::Region;
+use crate::scope::Rank;
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Runs a future to its end, even if the scope around it is cancelled: for cleaning up with awaits.
+///
+/// A shield is a promise that the future ends soon, since everybody else waits for it. Give it a time of its own with
+/// [`InScope::timeout`](crate::time::InScope::timeout) inside: `shield(file.sync_all().timeout(limit))`.
+///
+/// ```
+/// use gimmal::cancel::{Scope, shield};
+/// use gimmal::prelude::*;
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let scope = Scope::new();
+///     scope.cancel();
+///     scope
+///         .run(async {
+///             let path = "Cargo.toml";
+///             assert!(gimmal::fs::read(path).await.is_err());
+///             shield(gimmal::fs::read(path).timeout(Duration::from_secs(5))).await?;
+///             Ok::<_, std::io::Error>(())
+///         })
+///         .await
+/// })
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// Dropping it drops the future inside (`tests/scopes.rs`).
+pub fn shield<F: Future>(future: F) -> Shield<F> {
+    Shield {
+        future: Some(future),
+        region: Region::new(Rank::Shield, None),
+    }
+}
+
+pin_project! {
+    /// The future of [`shield`].
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct Shield<F> {
+        // Dropped before the scope is left.
+        #[pin]
+        future: Option<F>,
+        region: Region,
+    }
+}
+
+impl<F: Future> Future for Shield<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            panic!("a shield was polled after it was ready")
+        };
+        match this.region.poll(future, context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(output)) => {
+                this.future.set(None);
+                this.region.close();
+                Poll::Ready(output)
+            }
+            Poll::Ready(None) => unreachable!("a shield without a deadline is never cancelled"),
+        }
+    }
+}
+
+impl<F> fmt::Debug for Shield<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shield").finish_non_exhaustive()
+    }
+}
