@@ -10,7 +10,7 @@
 //! A task that never awaits two things at once, and opens no scope, has no row in the tree: it is its own scope, and its row
 //! in the table of tasks holds its one leaf. So a task that only sleeps pays eight bytes for all of this.
 
-use super::core::{Core, Refusal};
+use super::core::{Core, READY_LEAVES_PER_POLL, Refusal};
 use super::current::{self, drop_waker};
 use super::fault::Fault;
 use crate::scope::{Canceled, Pulse, Rank, Told};
@@ -95,6 +95,7 @@ impl Core {
     pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
         let standing = self.tasks.borrow_mut().begin_child(key)?;
         let before = self.before();
+        self.allowance.set(READY_LEAVES_PER_POLL);
         self.stand(key, Name::new(self.number, key), standing);
         Some(before)
     }
@@ -437,6 +438,12 @@ impl Core {
         }
     }
 
+    /// Whether it is a scope outside of this one that cancelled it.
+    pub(crate) fn is_canceled_from_outside(&self, scope: Key) -> bool {
+        let outermost = self.scopes.borrow().outermost(scope);
+        outermost.is_some_and(|outermost| outermost != scope)
+    }
+
     /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
     /// outside of it. Those outside stay for whoever polls that.
     pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
@@ -569,6 +576,24 @@ impl Core {
             self.scopes.borrow_mut().orphan_ended(scope, &mut woken);
             self.wake_all(&mut woken);
         }
+    }
+
+    /// A handle waits for the end of its task, or child; `waits` says whether it did before. The waker that this replaces is
+    /// to be dropped.
+    pub(crate) fn wait_for_end(&self, task: Key, waker: Waker, waits: bool) -> Option<Waker> {
+        let leaf = Leaf::new(Kind::Join, task);
+        if waits {
+            let mut tasks = self.tasks.borrow_mut();
+            let place = tasks.join_place(task);
+            let replaced = tasks.wait_for_end(task, waker, place);
+            drop(tasks);
+            self.keep_here(leaf, place);
+            return replaced;
+        }
+        let place = self.place_of_leaf();
+        let replaced = self.tasks.borrow_mut().wait_for_end(task, waker, place);
+        self.enlist(leaf, place);
+        replaced
     }
 
     // Waits that have no other row.

@@ -328,7 +328,7 @@ impl Core {
     }
 
     /// Wakes them: ours by name in one borrow, foreign ones after it, for their code is a user's (R1).
-    pub(super) fn wake_all(&self, wakers: &mut Vec<Waker>) {
+    pub(crate) fn wake_all(&self, wakers: &mut Vec<Waker>) {
         if wakers.is_empty() {
             return;
         }

@@ -147,7 +147,6 @@ impl<W> Scopes<W> {
             Some(row) => Closed {
                 parent,
                 charged: row.charged,
-                refusals: row.refusals,
                 wake: row.wake,
                 leaves: row.leaves,
             },
@@ -384,7 +383,6 @@ pub(crate) struct Closed<W> {
     pub(crate) parent: Key,
     /// It answered for a leaf that ended `Canceled`.
     pub(crate) charged: bool,
-    pub(crate) refusals: u32,
     pub(crate) wake: Option<W>,
     leaves: Leaves,
 }

@@ -280,6 +280,24 @@ impl Tasks {
         }
     }
 
+    /// Whether a child was woken.
+    #[inline]
+    pub(crate) fn has_ready_child(&self, brood: Key) -> bool {
+        let brood = self.broods.get(brood);
+        brood.is_some_and(|brood| !brood.ready.is_empty())
+    }
+
+    /// A child is not polled although it was woken. Whether it is cancelled.
+    pub(crate) fn unqueue_child(&mut self, key: Key) -> bool {
+        match self.rows.get_mut(key) {
+            Some(row) => {
+                row.queued = false;
+                row.canceled
+            }
+            None => false,
+        }
+    }
+
     /// The next child that was woken, by its place.
     #[inline]
     pub(crate) fn next_child(&mut self, brood: Key) -> Option<u32> {

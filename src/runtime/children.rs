@@ -1,0 +1,138 @@
+//! What a group asks of the runtime for its children.
+
+use super::core::{Core, describe};
+use super::current::drop_waker;
+use super::fault::{Fault, catch, message_of};
+use crate::table::Key;
+use crate::tasks::{Name, Origin, copy_waker, waker};
+use std::any::Any;
+use std::mem::ManuallyDrop;
+use std::task::{Context, Poll, Waker};
+
+impl Core {
+    pub(crate) fn open_brood(&self) -> Key {
+        self.tasks.borrow_mut().open_brood()
+    }
+
+    pub(crate) fn close_brood(&self, brood: Key) {
+        let waker = self.tasks.borrow_mut().close_brood(brood);
+        drop_waker(waker);
+    }
+
+    pub(crate) fn insert_child(
+        &self,
+        brood: Key,
+        slot: u32,
+        origin: Origin,
+        held: bool,
+        scope: Key,
+    ) -> Key {
+        let canceled = self.is_scope_canceled(scope);
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.insert_child(brood, slot, origin, held, scope, canceled)
+    }
+
+    /// Has a child polled.
+    pub(crate) fn wake_child(&self, child: Option<Key>) {
+        if let Some(child) = child {
+            let foreign = self.tasks.borrow_mut().wake(Name::new(self.number, child));
+            if let Some(waker) = foreign {
+                self.hook.guard("a waker", || waker.wake());
+            }
+        }
+    }
+
+    pub(crate) fn begin_brood(&self, brood: Key, waker: &Waker) {
+        let waker = copy_waker(waker);
+        let replaced = self.tasks.borrow_mut().begin_brood(brood, waker);
+        drop_waker(replaced);
+    }
+
+    pub(crate) fn end_brood(&self, brood: Key) -> bool {
+        self.tasks.borrow_mut().end_brood(brood)
+    }
+
+    pub(crate) fn has_ready_child(&self, brood: Key) -> bool {
+        self.tasks.borrow().has_ready_child(brood)
+    }
+
+    /// A child that has not begun was woken. Whether it is cancelled.
+    pub(crate) fn is_child_canceled(&self, child: Key) -> bool {
+        self.tasks.borrow_mut().unqueue_child(child)
+    }
+
+    pub(crate) fn next_child(&self, brood: Key) -> Option<u32> {
+        self.tasks.borrow_mut().next_child(brood)
+    }
+
+    /// Polls something with the waker of a child, and keeps its panic.
+    pub(crate) fn poll_named(
+        &self,
+        child: Key,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<()>,
+    ) -> Result<Poll<()>, Box<dyn Any + Send>> {
+        // A waker of ours has nothing to drop.
+        let waker = ManuallyDrop::new(waker(Name::new(self.number, child)));
+        let mut context = Context::from_waker(&waker);
+        catch(|| poll(&mut context))
+    }
+
+    pub(crate) fn park_child(&self, child: Key) {
+        self.tasks.borrow_mut().park_child(child);
+    }
+
+    /// A child has ended, and its future is gone. What it left pending belongs to the group.
+    pub(crate) fn end_child(&self, child: Key, group: Key) {
+        let (finished, leaf) = self.tasks.borrow_mut().end_child(child);
+        self.inherit(child, leaf, group);
+        self.settle(finished);
+    }
+
+    pub(crate) fn release_child(&self, child: Key) {
+        let joiner = self.tasks.borrow_mut().release_child(child);
+        drop_waker(joiner);
+    }
+
+    /// Runs a user's code; if it panics, the hook hears of it.
+    pub(crate) fn guard<T>(&self, what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
+        self.hook.guard(what, run)
+    }
+
+    /// Who a child is, for a report.
+    fn describe_child(&self, child: Key) -> String {
+        let tasks = self.tasks.borrow();
+        let origin = tasks.origin_of(Name::new(self.number, child));
+        origin.map_or_else(|| "(unknown)".to_owned(), describe)
+    }
+
+    /// A child failed, and nobody will ask for that.
+    pub(crate) fn report_child(&self, child: Key, message: String) {
+        let child = self.describe_child(child);
+        self.hook.report(&Fault::ChildFailed { child, message });
+    }
+
+    /// A child panicked, and nobody will ask for that.
+    pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
+        let fault = Fault::Panicked {
+            task: self.describe_child(child),
+            message: message_of(&*payload),
+        };
+        self.hook.report(&fault);
+        self.hook.drop_payload(payload);
+    }
+
+    /// A second panic in a group: only one can be carried on.
+    pub(crate) fn report_second_panic(&self, payload: Box<dyn Any + Send>) {
+        let fault = Fault::Panicked {
+            task: self.running_task(),
+            message: message_of(&*payload),
+        };
+        self.hook.report(&fault);
+        self.hook.drop_payload(payload);
+    }
+
+    /// A group is gone, and its children with it.
+    pub(crate) fn close_scope_of_group(&self, scope: Key) {
+        let _left = self.close_scope(scope);
+    }
+}
