@@ -1,6 +1,6 @@
 //! What a group asks of the runtime for its children.
 
-use super::core::{Core, describe};
+use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
 use crate::table::Key;
@@ -98,23 +98,16 @@ impl Core {
         self.hook.guard(what, run)
     }
 
-    /// Who a child is, for a report.
-    fn describe_child(&self, child: Key) -> String {
-        let tasks = self.tasks.borrow();
-        let origin = tasks.origin_of(Name::new(self.number, child));
-        origin.map_or_else(|| "(unknown)".to_owned(), describe)
-    }
-
     /// A child failed, and nobody will ask for that.
     pub(crate) fn report_child(&self, child: Key, message: String) {
-        let child = self.describe_child(child);
+        let child = self.describe_task(Name::new(self.number, child));
         self.hook.report(&Fault::ChildFailed { child, message });
     }
 
     /// A child panicked, and nobody will ask for that.
     pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
-            task: self.describe_child(child),
+            task: self.describe_task(Name::new(self.number, child)),
             message: message_of(&*payload),
         };
         self.hook.report(&fault);

@@ -13,7 +13,8 @@ use crate::timer::Timers;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -72,6 +73,17 @@ pub(crate) struct Core {
     pub(super) canceled: Cell<bool>,
     pub(super) root_canceled: Cell<bool>,
     pub(super) root: Key,
+    /// How often Ctrl-C was pressed, if that is to be known.
+    pub(super) interrupts: RefCell<Option<Arc<AtomicU32>>>,
+    pub(super) watches_interrupts: Cell<bool>,
+    /// It was pressed once.
+    pub(super) interrupted: Cell<bool>,
+    /// The row of the future that `block_on` holds.
+    pub(super) main: Cell<Option<Key>>,
+    /// That future may be dropped before it is ready.
+    pub(super) may_drop_main: Cell<bool>,
+    /// What is left is not waited for any longer.
+    pub(super) hurry: Cell<bool>,
     /// Scopes that were charged with a leaf that ended `Canceled`, until whoever polls in them has looked.
     pub(super) charges: RefCell<Vec<Key>>,
     /// Leaves that were refused so far.
@@ -119,6 +131,12 @@ impl Core {
             allowance: Cell::new(0),
             canceled: Cell::new(false),
             root_canceled: Cell::new(false),
+            interrupts: RefCell::new(None),
+            watches_interrupts: Cell::new(false),
+            interrupted: Cell::new(false),
+            main: Cell::new(None),
+            may_drop_main: Cell::new(false),
+            hurry: Cell::new(false),
             charges: RefCell::new(Vec::new()),
             refusals: Cell::new(0),
             phase: Cell::new(Phase::Open),

@@ -521,8 +521,13 @@ impl Core {
 
     /// The task that is being polled, for a report.
     pub(crate) fn running_task(&self) -> String {
+        self.describe_task(Name::from_bits(self.polling.get()))
+    }
+
+    /// A task, or a child, for a report.
+    pub(super) fn describe_task(&self, name: Name) -> String {
         let tasks = self.tasks.borrow();
-        let origin = tasks.origin_of(Name::from_bits(self.polling.get()));
+        let origin = tasks.origin_of(name);
         origin.map_or_else(|| "(unknown)".to_owned(), super::core::describe)
     }
 

@@ -15,6 +15,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -161,7 +162,7 @@ impl Core {
         false
     }
 
-    /// Polls one task, or drops it if it was aborted. True if it is the main future, and that is ready.
+    /// Polls one task, or drops it if it was aborted. True if it is the main future, and that is ready or over.
     #[inline]
     pub(super) fn poll_task(&self, turn: Turn, polled: &mut Polled, main: PollMain<'_>) -> bool {
         let Turn {
@@ -179,7 +180,7 @@ impl Core {
         let Some(task) = task else {
             // Back in its row first: its panic goes through to whoever called `block_on`.
             self.tasks.borrow_mut().park(key, None);
-            return main(&mut context);
+            return main(&mut context) || self.canceled.get() && self.drops_main(key);
         };
         if aborted {
             self.drop_aborted(key, task);
@@ -206,6 +207,13 @@ impl Core {
             self.charges.borrow_mut().clear();
         }
         false
+    }
+
+    /// Whether the main future, which is cancelled, is over, although it is not ready.
+    #[cold]
+    fn drops_main(&self, key: Key) -> bool {
+        self.charges.borrow_mut().clear();
+        self.may_drop_main.get() && (self.hurry.get() || self.must_end(key))
     }
 
     #[inline(never)]
@@ -258,6 +266,9 @@ impl Core {
 
     /// Step 2.
     fn take_mail(&self, scratch: &mut Scratch) {
+        if self.watches_interrupts.get() {
+            self.look_at_interrupts();
+        }
         if !self.inbox().has_mail() {
             return;
         }
@@ -299,8 +310,31 @@ impl Core {
         };
         self.wake_all(&mut scratch.reaped.woken);
         self.dispose_late(&mut scratch.reaped);
+        for (kind, task) in scratch.reaped.stuck.drain(..) {
+            let task = self.describe_task(Name::from_bits(task));
+            self.hook.report(&Fault::OperationStuck { kind, task });
+        }
         if let Err(error) = outcome {
             self.ring_lost(&error);
+        }
+    }
+
+    /// The first Ctrl-C cancels the main future; the next ends the waiting for what is cancelled.
+    #[cold]
+    fn look_at_interrupts(&self) {
+        let count = match &*self.interrupts.borrow() {
+            Some(count) => count.swap(0, Ordering::SeqCst),
+            None => 0,
+        };
+        for _ in 0..count {
+            if !self.interrupted.replace(true) {
+                if let Some(main) = self.main.get() {
+                    self.cancel_task(main, true);
+                }
+            } else {
+                self.hurry.set(true);
+                self.tasks.borrow_mut().wake_everyone();
+            }
         }
     }
 
