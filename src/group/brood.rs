@@ -338,10 +338,11 @@ impl Brood {
     pub(super) fn next(&self, core: &Core, body: PollBody<'_>) -> Next {
         let mut first = true;
         while core.has_ready_child(self.row) {
-            if !core.take_poll() && !first {
+            if !core.may_poll() && !first {
                 return Next::Spent;
             }
             first = false;
+            core.count_poll();
             if let Some(slot) = core.next_child(self.row)
                 && let Some(ended) = self.poll_child(core, slot, body)
             {
@@ -377,7 +378,7 @@ impl Brood {
         let must_end =
             matches!(polled, Ok(Poll::Pending)) && core.is_canceled() && core.must_end(task);
         let (echoes, cut_off) = core.take_charges(self.scope);
-        core.leave(before);
+        core.leave_child(task, before);
         if echoes || cut_off {
             self.note(slot, echoes, cut_off);
         }

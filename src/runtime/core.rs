@@ -60,10 +60,10 @@ pub(crate) struct Core {
     pub(super) settings: Settings,
     pub(super) turns: Cell<u64>,
     pub(super) polls: Cell<u64>,
-    /// The bits of the name of the task that is being polled.
-    pub(super) polling: Cell<u64>,
-    /// The key of that task, or child.
+    /// The task, or child, that is being polled, or was last.
     pub(super) running: Cell<Key>,
+    /// What that waits for, while it has no scope of its own and is being polled.
+    pub(super) leaf: Cell<Option<Leaf>>,
     pub(super) budget: Budget,
     /// Ready leaves that the task may still pass in this poll.
     pub(super) allowance: Cell<u32>,
@@ -84,6 +84,8 @@ pub(crate) struct Core {
     pub(super) may_drop_main: Cell<bool>,
     /// What is left is not waited for any longer.
     pub(super) hurry: Cell<bool>,
+    /// There are some in `charges`.
+    pub(super) charged: Cell<bool>,
     /// Scopes that were charged with a leaf that ended `Canceled`, until whoever polls in them has looked.
     pub(super) charges: RefCell<Vec<Key>>,
     /// Leaves that were refused so far.
@@ -125,8 +127,8 @@ impl Core {
             settings,
             turns: Cell::new(0),
             polls: Cell::new(0),
-            polling: Cell::new(0),
             running: Cell::new(Key::new(0, 0)),
+            leaf: Cell::new(None),
             budget: Budget::default(),
             allowance: Cell::new(0),
             canceled: Cell::new(false),
@@ -137,6 +139,7 @@ impl Core {
             main: Cell::new(None),
             may_drop_main: Cell::new(false),
             hurry: Cell::new(false),
+            charged: Cell::new(false),
             charges: RefCell::new(Vec::new()),
             refusals: Cell::new(0),
             phase: Cell::new(Phase::Open),
@@ -203,7 +206,7 @@ impl Core {
         let request = Request {
             kind,
             stoppable,
-            task: self.polling.get(),
+            task: self.name_of_running().bits(),
             place,
             since_ns: self.turn_time(),
         };
@@ -244,12 +247,16 @@ impl Core {
 
     #[inline]
     pub(crate) fn poll_operation(&self, key: Key) -> Polled {
-        self.driver.borrow_mut().poll(key)
+        let polled = self.driver.borrow_mut().poll(key);
+        if let Polled::Last { .. } = polled {
+            self.leaf_ended(Leaf::new(Kind::Operation, key));
+        }
+        polled
     }
 
     /// The task that polls it waits for an operation. The waker that this replaces is to be dropped.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
-        let task = self.polling.get();
+        let task = self.name_of_running().bits();
         let (replaced, place) = self.driver.borrow_mut().renew(key, waker, task);
         self.keep_here(Leaf::new(Kind::Operation, key), place);
         if self.is_canceled() {
@@ -353,6 +360,7 @@ impl Core {
 
     /// Gives the row of a timer up. The waker is to be dropped.
     pub(crate) fn release_timer(&self, key: Key) -> Option<Waker> {
+        self.leaf_ended(Leaf::new(Kind::Timer, key));
         let released = self.timers.borrow_mut().release(key);
         released.map(|sleeper| sleeper.waker)
     }

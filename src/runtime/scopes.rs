@@ -15,7 +15,7 @@ use super::current::{self, drop_waker};
 use super::fault::Fault;
 use crate::scope::{Canceled, Pulse, Rank, Told};
 use crate::table::{Key, Kind, Leaf, Place};
-use crate::tasks::{Name, Standing, copy_waker, waker};
+use crate::tasks::{Entry, Name, copy_waker, waker};
 use std::task::{Context, Poll, Waker};
 
 /// So often a future in a cancelled scope may begin to wait for something again before it is taken for a loop that ignores
@@ -53,8 +53,8 @@ pub(super) struct Wait {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Before {
-    polling: u64,
     running: Key,
+    leaf: Option<Leaf>,
     at: Place,
 }
 
@@ -71,33 +71,48 @@ impl Core {
 
     /// A task, or a child, is about to be polled.
     #[inline]
-    pub(super) fn stand(&self, key: Key, name: Name, standing: Standing) {
-        self.polling.set(name.bits());
+    pub(super) fn stand(&self, key: Key, entry: Entry) {
         self.running.set(key);
-        if standing.has_scope {
-            self.at.set(Place::scope(standing.scope));
-            self.refresh();
-        } else {
-            self.at.set(Place::task(key));
-            self.canceled.set(standing.canceled);
+        self.leaf.set(entry.leaf);
+        match entry.scope {
+            None => {
+                self.at.set(Place::task(key));
+                self.canceled.set(entry.canceled);
+            }
+            Some(scope) => {
+                self.at.set(Place::scope(scope));
+                self.refresh();
+            }
         }
+    }
+
+    /// The task, or child, that is being polled.
+    #[inline]
+    pub(super) fn name_of_running(&self) -> Name {
+        Name::new(self.number, self.running.get())
     }
 
     fn before(&self) -> Before {
         Before {
-            polling: self.polling.get(),
             running: self.running.get(),
+            leaf: self.leaf.get(),
             at: self.at.get(),
         }
     }
 
     /// A child is about to be polled. `None` if it has ended.
     pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
-        let standing = self.tasks.borrow_mut().begin_child(key)?;
+        let entry = self.tasks.borrow_mut().begin_child(key)?;
         let before = self.before();
         self.allowance.set(READY_LEAVES_PER_POLL);
-        self.stand(key, Name::new(self.number, key), standing);
+        self.stand(key, entry);
         Some(before)
+    }
+
+    /// A child was polled: what was current before is so again.
+    pub(crate) fn leave_child(&self, child: Key, before: Before) {
+        self.tasks.borrow_mut().keep_leaf(child, self.leaf.get());
+        self.leave(before);
     }
 
     /// A future that has a scope is about to be polled.
@@ -110,10 +125,29 @@ impl Core {
 
     /// What was current before is so again.
     pub(crate) fn leave(&self, before: Before) {
-        self.polling.set(before.polling);
-        self.running.set(before.running);
+        if self.running.replace(before.running) != before.running {
+            self.leaf.set(before.leaf);
+        }
         self.at.set(before.at);
         self.refresh();
+    }
+
+    /// What a task without a scope of its own waits for: the row of the one that is being polled does not know.
+    #[inline]
+    fn leaf_of(&self, task: Key) -> Option<Leaf> {
+        if task == self.running.get() {
+            self.leaf.get()
+        } else {
+            self.tasks.borrow().leaf(task)
+        }
+    }
+
+    /// A leaf has ended. If it is that of the running task, the next need not ask what became of it.
+    #[inline]
+    pub(super) fn leaf_ended(&self, leaf: Leaf) {
+        if self.leaf.get() == Some(leaf) {
+            self.leaf.set(None);
+        }
     }
 
     /// Whether the current scope is cancelled, looked up again.
@@ -154,7 +188,11 @@ impl Core {
             scopes.wake_with(key, waker(Name::new(self.number, task)));
             key
         };
-        let (leaf, refusals) = self.tasks.borrow_mut().give_scope(task, key);
+        let leaf = self.leaf_of(task);
+        if task == self.running.get() {
+            self.leaf.set(None);
+        }
+        let refusals = self.tasks.borrow_mut().give_scope(task, key);
         if let Some(leaf) = leaf {
             self.set_place(leaf, Place::scope(key));
             self.enlist(leaf, Place::scope(key));
@@ -258,7 +296,7 @@ impl Core {
         if !self.tasks.borrow_mut().cancel(key, asked) {
             return;
         }
-        let leaf = self.tasks.borrow().leaf(key);
+        let leaf = self.leaf_of(key);
         let mut woken = Vec::new();
         if let Some(leaf) = leaf {
             self.tell_leaf(leaf, Place::task(key), &mut woken);
@@ -340,8 +378,8 @@ impl Core {
         let Ok(task) = at.find() else {
             return at;
         };
-        let leaf = self.tasks.borrow().leaf(task);
-        match leaf {
+        match self.leaf_of(task) {
+            None => at,
             Some(leaf) if self.pulse(leaf, at) != Pulse::Gone => {
                 Place::scope(self.give_scope(task))
             }
@@ -353,7 +391,8 @@ impl Core {
     #[inline]
     pub(super) fn enlist(&self, leaf: Leaf, place: Place) {
         match place.find() {
-            Ok(task) => self.tasks.borrow_mut().set_leaf(task, leaf),
+            // It is the task that is being polled: nothing else awaits anything.
+            Ok(_) => self.leaf.set(Some(leaf)),
             Err(scope) => {
                 let mut scopes = self.scopes.borrow_mut();
                 scopes.enlist(scope, leaf, |leaf| self.pulse(leaf, place));
@@ -432,6 +471,7 @@ impl Core {
 
     fn charge_scope(&self, scope: Key) {
         self.scopes.borrow_mut().charge(scope);
+        self.charged.set(true);
         let mut charges = self.charges.borrow_mut();
         if !charges.contains(&scope) {
             charges.push(scope);
@@ -444,13 +484,21 @@ impl Core {
         outermost.is_some_and(|outermost| outermost != scope)
     }
 
+    /// A task was polled, and what was charged meanwhile concerns nobody any more.
+    #[inline]
+    pub(super) fn forget_charges(&self) {
+        if self.charged.replace(false) {
+            self.charges.borrow_mut().clear();
+        }
+    }
+
     /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
     /// outside of it. Those outside stay for whoever polls that.
     pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
-        let mut charges = self.charges.borrow_mut();
-        if charges.is_empty() {
+        if !self.charged.get() {
             return (false, false);
         }
+        let mut charges = self.charges.borrow_mut();
         let scopes = self.scopes.borrow();
         let own = charges.contains(&scope);
         charges.retain(|charged| *charged != scope && scopes.is_at_or_below(scope, *charged));
@@ -521,7 +569,7 @@ impl Core {
 
     /// The task that is being polled, for a report.
     pub(crate) fn running_task(&self) -> String {
-        self.describe_task(Name::from_bits(self.polling.get()))
+        self.describe_task(self.name_of_running())
     }
 
     /// A task, or a child, for a report.
@@ -535,17 +583,14 @@ impl Core {
     /// whoever runs here is woken when it ends.
     fn is_busy(&self, at: Place) -> bool {
         match at.find() {
-            Ok(task) => {
-                let leaf = self.tasks.borrow().leaf(task);
-                match leaf.map(|leaf| self.pulse(leaf, at)) {
-                    None | Some(Pulse::Gone) => false,
-                    Some(Pulse::Awaited) => true,
-                    Some(Pulse::Orphan) => {
-                        let scope = self.give_scope(task);
-                        self.is_busy(Place::scope(scope))
-                    }
+            Ok(task) => match self.leaf_of(task).map(|leaf| self.pulse(leaf, at)) {
+                None | Some(Pulse::Gone) => false,
+                Some(Pulse::Awaited) => true,
+                Some(Pulse::Orphan) => {
+                    let scope = self.give_scope(task);
+                    self.is_busy(Place::scope(scope))
                 }
-            }
+            },
             Err(scope) => {
                 let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
                 let busy = self.scopes.borrow_mut().is_busy(scope, pulse);
@@ -566,8 +611,7 @@ impl Core {
         if has_orphan {
             if scopes.wake_of(scope).is_none() {
                 // The scope of a task: it was woken when it was cancelled.
-                let name = Name::from_bits(self.polling.get());
-                scopes.wake_with(scope, waker(name));
+                scopes.wake_with(scope, waker(self.name_of_running()));
             }
             scopes.watch(scope);
         }

@@ -70,16 +70,19 @@ impl Core {
         self.budget.started.set(None);
     }
 
-    /// Whether another task, or child, may be polled in this turn. If so, it counts as polled.
+    /// Whether another task, or child, may be polled in this turn.
     #[inline]
-    pub(crate) fn take_poll(&self) -> bool {
+    pub(crate) fn may_poll(&self) -> bool {
         let left = self.budget.polls_left.get();
-        if left == 0 || left <= self.budget.look_at.get() && self.is_time_over(left) {
-            return false;
-        }
-        self.budget.polls_left.set(left - 1);
+        left > 0 && (left > self.budget.look_at.get() || !self.is_time_over(left))
+    }
+
+    /// It is about to be.
+    #[inline]
+    pub(crate) fn count_poll(&self) {
+        let left = self.budget.polls_left.get();
+        self.budget.polls_left.set(left.saturating_sub(1));
         self.polls.set(self.polls.get() + 1);
-        true
     }
 
     fn is_time_over(&self, left: u32) -> bool {
@@ -151,10 +154,11 @@ impl Core {
     }
 
     fn poll_tasks(&self, polled: &mut Polled, main: PollMain<'_>) -> bool {
-        while self.tasks.borrow().has_ready() && self.take_poll() {
+        while self.may_poll() {
             let Some(turn) = self.tasks.borrow_mut().next() else {
                 return false;
             };
+            self.count_poll();
             if self.poll_task(turn, polled, main) {
                 return true;
             }
@@ -169,18 +173,21 @@ impl Core {
             key,
             task,
             aborted,
-            standing,
+            entry,
         } = turn;
         let name = Name::new(self.number, key);
-        self.stand(key, name, standing);
+        self.stand(key, entry);
         self.allowance.set(READY_LEAVES_PER_POLL);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(name));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             // Back in its row first: its panic goes through to whoever called `block_on`.
-            self.tasks.borrow_mut().park(key, None);
-            return main(&mut context) || self.canceled.get() && self.drops_main(key);
+            self.tasks.borrow_mut().park(key, None, None);
+            let ready = main(&mut context) || self.canceled.get() && self.drops_main(key);
+            self.tasks.borrow_mut().keep_leaf(key, self.leaf.get());
+            self.forget_charges();
+            return ready;
         };
         if aborted {
             self.drop_aborted(key, task);
@@ -201,18 +208,15 @@ impl Core {
                 self.drop_aborted(key, task);
             }
         } else {
-            self.tasks.borrow_mut().park(key, task);
+            self.tasks.borrow_mut().park(key, task, self.leaf.get());
         }
-        if !self.charges.borrow().is_empty() {
-            self.charges.borrow_mut().clear();
-        }
+        self.forget_charges();
         false
     }
 
     /// Whether the main future, which is cancelled, is over, although it is not ready.
     #[cold]
     fn drops_main(&self, key: Key) -> bool {
-        self.charges.borrow_mut().clear();
         self.may_drop_main.get() && (self.hurry.get() || self.must_end(key))
     }
 

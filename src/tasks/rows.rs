@@ -108,6 +108,17 @@ struct Brood {
 
 /// What a task says of its scope when it is about to be polled.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Its own scope, if it has one.
+    pub(crate) scope: Option<Key>,
+    /// Whether it is cancelled, if it has none.
+    pub(crate) canceled: bool,
+    /// What it waits for, if it has none.
+    pub(crate) leaf: Option<Leaf>,
+}
+
+/// Where a task stands among the scopes.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     /// Its own scope, if it has one, else the one that it belongs to.
     pub(crate) scope: Key,
@@ -123,6 +134,14 @@ impl Row {
     }
 
     #[inline]
+    fn entry(&self) -> Entry {
+        Entry {
+            scope: self.has_scope.then_some(self.scope),
+            canceled: self.canceled,
+            leaf: self.leaf,
+        }
+    }
+
     fn standing(&self) -> Standing {
         Standing {
             scope: self.scope,
@@ -142,7 +161,7 @@ pub(crate) struct Turn {
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
     /// Drop it instead of polling it.
     pub(crate) aborted: bool,
-    pub(crate) standing: Standing,
+    pub(crate) entry: Entry,
 }
 
 /// What the end of a task leaves to do, outside of the borrow.
@@ -306,20 +325,28 @@ impl Tasks {
 
     /// A child is about to be polled. `None` if it has ended.
     #[inline]
-    pub(crate) fn begin_child(&mut self, key: Key) -> Option<Standing> {
+    pub(crate) fn begin_child(&mut self, key: Key) -> Option<Entry> {
         let row = self.rows.get_mut(key)?;
         if row.stage != Stage::Parked {
             return None;
         }
         row.queued = false;
         row.stage = Stage::Running;
-        Some(row.standing())
+        Some(row.entry())
     }
 
     /// A child was polled and is not ready.
     #[inline]
     pub(crate) fn park_child(&mut self, key: Key) {
         self.running(key).stage = Stage::Parked;
+    }
+
+    /// What a task waits for that is not polled any more, and has no scope of its own.
+    #[inline]
+    pub(crate) fn keep_leaf(&mut self, key: Key, leaf: Option<Leaf>) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.leaf = leaf;
+        }
     }
 
     /// A child has ended, or is dropped: its output is with the one that has the children. Without a handle its row is
@@ -367,22 +394,16 @@ impl Tasks {
         self.rows.get(key)?.leaf
     }
 
-    #[inline]
-    pub(crate) fn set_leaf(&mut self, key: Key, leaf: Leaf) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.leaf = Some(leaf);
-        }
-    }
-
-    /// The task gets a scope of its own, which takes over what it waited for and how often it was refused.
-    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> (Option<Leaf>, u32) {
+    /// The task gets a scope of its own, which takes over what it waited for. Says how often it was refused.
+    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> u32 {
         match self.rows.get_mut(key) {
             Some(row) => {
                 row.scope = scope;
                 row.has_scope = true;
-                (row.leaf.take(), u32::from(row.refusals))
+                row.leaf = None;
+                u32::from(row.refusals)
             }
-            None => (None, 0),
+            None => 0,
         }
     }
 
@@ -531,7 +552,7 @@ impl Tasks {
                     key,
                     task: row.task.take(),
                     aborted: row.aborted,
-                    standing: row.standing(),
+                    entry: row.entry(),
                 });
             }
         }
@@ -539,9 +560,10 @@ impl Tasks {
 
     /// The task was polled and is not ready.
     #[inline]
-    pub(crate) fn park(&mut self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
+    pub(crate) fn park(&mut self, key: Key, task: Option<Pin<Box<dyn Task>>>, leaf: Option<Leaf>) {
         let row = self.running(key);
         row.stage = Stage::Parked;
+        row.leaf = leaf;
         // It was taken out by `next`, so there is nothing to drop.
         let before = std::mem::replace(&mut row.task, task);
         debug_assert!(before.is_none());
