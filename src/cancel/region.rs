@@ -65,26 +65,25 @@ impl Region {
     ) -> Poll<Option<F::Output>> {
         let (serial, key) = self.open();
         let core = runtime::hold_own(serial);
-        core.renew_scope(key, context.waker());
-        self.look_at_deadline(&core, key, context.waker());
+        let _inside = Inside {
+            core: &core,
+            before: core.enter_scope(key, context.waker()),
+        };
+        if self.deadline.is_some() {
+            self.look_at_deadline(&core, key, context.waker());
+        }
         let refusals = core.refusals();
-        let polled = {
-            let _inside = Inside {
-                core: &core,
-                before: core.enter_scope(key),
-            };
-            match &self.watch {
-                None => future.poll(context),
-                Some(watch) => {
-                    watch.begin(context.waker());
-                    let waker = Waker::from(watch.clone());
-                    future.poll(&mut Context::from_waker(&waker))
-                }
+        let polled = match &self.watch {
+            None => future.poll(context),
+            Some(watch) => {
+                watch.begin(context.waker());
+                let waker = Waker::from(watch.clone());
+                future.poll(&mut Context::from_waker(&waker))
             }
         };
         match polled {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if !core.is_scope_canceled(key) => Poll::Pending,
+            Poll::Pending if !core.is_canceled() => Poll::Pending,
             Poll::Pending => {
                 // What was refused has woken its task.
                 let was_refused = core.refusals() != refusals;
@@ -93,7 +92,7 @@ impl Region {
         }
     }
 
-    /// The future is pending in a scope that is cancelled.
+    /// The future is pending in a scope that is cancelled, and is the current one.
     #[cold]
     fn poll_canceled<T>(
         &mut self,
@@ -118,10 +117,6 @@ impl Region {
             }
         }
         // Nobody can answer for what it would have said.
-        let _inside = Inside {
-            core,
-            before: core.enter_scope(key),
-        };
         core.charge_canceled();
         Poll::Ready(None)
     }

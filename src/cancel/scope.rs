@@ -160,6 +160,7 @@ impl Scope {
             entry: Entry {
                 region: Region::new(Rank::Plain, None),
                 shared: self.shared.clone(),
+                known: None,
             },
         }
     }
@@ -287,6 +288,8 @@ pin_project! {
 struct Entry {
     region: Region,
     shared: Rc<Shared>,
+    /// The waker that other threads have.
+    known: Option<Waker>,
 }
 
 impl Entry {
@@ -296,12 +299,15 @@ impl Entry {
         if self.region.deadline() != shared.deadline.get() {
             self.region.set_deadline(shared.deadline.get());
         }
-        let mut replaced = None;
-        if !shared.remote.canceled.load(Ordering::Acquire) {
-            let new = copy_waker(waker);
-            replaced = shared.remote.lock().waker.replace(new);
+        if !self
+            .known
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            let replaced = shared.remote.lock().waker.replace(copy_waker(waker));
+            runtime::drop_waker(replaced);
+            runtime::drop_waker(self.known.replace(copy_waker(waker)));
         }
-        runtime::drop_waker(replaced);
     }
 
     fn leave(&mut self) {

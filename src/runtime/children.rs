@@ -4,7 +4,7 @@ use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
 use crate::table::Key;
-use crate::tasks::{Name, Origin, copy_waker, waker};
+use crate::tasks::{Name, NewChild, Origin, copy_waker, waker};
 use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::task::{Context, Poll, Waker};
@@ -19,27 +19,17 @@ impl Core {
         drop_waker(waker);
     }
 
-    pub(crate) fn insert_child(
-        &self,
-        brood: Key,
-        slot: u32,
-        origin: Origin,
-        held: bool,
-        scope: Key,
-    ) -> Key {
-        let canceled = self.is_scope_canceled(scope);
-        let mut tasks = self.tasks.borrow_mut();
-        tasks.insert_child(brood, slot, origin, held, scope, canceled)
+    pub(crate) fn insert_child(&self, brood: Key, child: NewChild, origin: Origin) -> Key {
+        let (key, foreign) = self.tasks.borrow_mut().insert_child(brood, child, origin);
+        self.wake_foreign(foreign);
+        key
     }
 
     /// Has a child polled.
-    pub(crate) fn wake_child(&self, child: Option<Key>) {
-        if let Some(child) = child {
-            let foreign = self.tasks.borrow_mut().wake(Name::new(self.number, child));
-            if let Some(waker) = foreign {
-                self.hook.guard("a waker", || waker.wake());
-            }
-        }
+    pub(crate) fn wake_child(&self, child: Key) {
+        let name = Name::new(self.number, child);
+        let foreign = self.tasks.borrow_mut().wake(name);
+        self.wake_foreign(foreign);
     }
 
     pub(crate) fn begin_brood(&self, brood: Key, waker: &Waker) {
@@ -77,15 +67,23 @@ impl Core {
         catch(|| poll(&mut context))
     }
 
-    pub(crate) fn park_child(&self, child: Key) {
-        self.tasks.borrow_mut().park_child(child);
-    }
-
     /// A child has ended, and its future is gone. What it left pending belongs to the group.
     pub(crate) fn end_child(&self, child: Key, group: Key) {
-        let (finished, leaf) = self.tasks.borrow_mut().end_child(child);
-        self.inherit(child, leaf, group);
-        self.settle(finished);
+        let ended = self.tasks.borrow_mut().end_child(child);
+        self.wake_foreign(ended.joiner);
+        if let Some(leaf) = ended.leaf {
+            self.inherit(child, leaf, group);
+        }
+        if let Some(scope) = ended.scope {
+            let _left = self.close_scope(scope);
+        }
+    }
+
+    /// The handle of a child that has ended takes what it left.
+    #[inline]
+    pub(crate) fn take_child(&self, child: Key) {
+        let joiner = self.tasks.borrow_mut().take_child(child);
+        drop_waker(joiner);
     }
 
     pub(crate) fn release_child(&self, child: Key) {

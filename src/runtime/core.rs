@@ -72,6 +72,8 @@ pub(crate) struct Core {
     /// Whether that is cancelled.
     pub(super) canceled: Cell<bool>,
     pub(super) root_canceled: Cell<bool>,
+    /// Counts what may have changed whether a scope is cancelled.
+    pub(super) changes: Cell<u64>,
     pub(super) root: Key,
     /// How often Ctrl-C was pressed, if that is to be known.
     pub(super) interrupts: RefCell<Option<Arc<AtomicU32>>>,
@@ -133,6 +135,7 @@ impl Core {
             allowance: Cell::new(0),
             canceled: Cell::new(false),
             root_canceled: Cell::new(false),
+            changes: Cell::new(0),
             interrupts: RefCell::new(None),
             watches_interrupts: Cell::new(false),
             interrupted: Cell::new(false),
@@ -392,13 +395,13 @@ impl Core {
         if let Some(scope) = finished.scope {
             let _left = self.close_scope(scope);
         }
-        match finished.joiner {
-            // Ours runs no code of a user.
-            Some(joiner) if name_of(&joiner).is_some() => joiner.wake(),
-            Some(joiner) => {
-                self.hook.guard("a waker", || joiner.wake());
-            }
-            None => {}
+        if let Some(joiner) = finished.joiner {
+            // One of ours runs no code of a user, and is woken by name.
+            let foreign = match name_of(&joiner) {
+                Some(name) if name.runtime() == self.number => self.tasks.borrow_mut().wake(name),
+                _ => Some(joiner),
+            };
+            self.wake_foreign(foreign);
         }
         if let Some((end, origin)) = finished.unclaimed {
             self.dispose_of_end(end, &origin);

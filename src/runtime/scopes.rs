@@ -56,6 +56,8 @@ pub(crate) struct Before {
     running: Key,
     leaf: Option<Leaf>,
     at: Place,
+    canceled: bool,
+    changes: u64,
 }
 
 /// What a scope was, now that it is closed.
@@ -81,7 +83,7 @@ impl Core {
             }
             Some(scope) => {
                 self.at.set(Place::scope(scope));
-                self.refresh();
+                self.look_up();
             }
         }
     }
@@ -97,6 +99,8 @@ impl Core {
             running: self.running.get(),
             leaf: self.leaf.get(),
             at: self.at.get(),
+            canceled: self.canceled.get(),
+            changes: self.changes.get(),
         }
     }
 
@@ -109,27 +113,38 @@ impl Core {
         Some(before)
     }
 
-    /// A child was polled: what was current before is so again.
-    pub(crate) fn leave_child(&self, child: Key, before: Before) {
+    /// A child was polled and has ended: what was current before is so again.
+    pub(crate) fn leave_ended(&self, child: Key, before: Before) {
         self.tasks.borrow_mut().keep_leaf(child, self.leaf.get());
         self.leave(before);
     }
 
-    /// A future that has a scope is about to be polled.
-    pub(crate) fn enter_scope(&self, key: Key) -> Before {
+    /// A child was polled and is not ready: what was current before is so again.
+    pub(crate) fn leave_pending(&self, child: Key, before: Before) {
+        self.tasks.borrow_mut().park_child(child, self.leaf.get());
+        self.leave(before);
+    }
+
+    /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
+    pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
+        self.renew_scope(key, waker);
         let before = self.before();
         self.at.set(Place::scope(key));
-        self.refresh();
+        self.canceled.set(self.scopes.borrow().is_canceled(key));
         before
     }
 
     /// What was current before is so again.
+    #[inline]
     pub(crate) fn leave(&self, before: Before) {
         if self.running.replace(before.running) != before.running {
             self.leaf.set(before.leaf);
         }
         self.at.set(before.at);
-        self.refresh();
+        self.canceled.set(before.canceled);
+        if self.changes.get() != before.changes {
+            self.look_up();
+        }
     }
 
     /// What a task without a scope of its own waits for: the row of the one that is being polled does not know.
@@ -150,8 +165,14 @@ impl Core {
         }
     }
 
-    /// Whether the current scope is cancelled, looked up again.
+    /// Scopes may be cancelled that were not, or the other way round.
     pub(super) fn refresh(&self) {
+        self.changes.set(self.changes.get() + 1);
+        self.look_up();
+    }
+
+    /// Whether the current scope is cancelled.
+    fn look_up(&self) {
         let canceled = match self.at.get().find() {
             Ok(task) => {
                 let standing = self.tasks.borrow().standing(task);
@@ -226,7 +247,10 @@ impl Core {
         }
         let charged = closed.charged;
         drop_waker(closed.wake);
-        self.tell(told);
+        if closed.had_children {
+            self.tell(told);
+            self.refresh();
+        }
         Left { charged }
     }
 
@@ -243,17 +267,15 @@ impl Core {
     /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled.
     pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) {
         let parent = self.current_scope();
-        let (moved, same) = {
-            let scopes = self.scopes.borrow();
-            let same = scopes
-                .wake_of(key)
-                .is_some_and(|kept| kept.will_wake(waker));
-            (scopes.parent(key) != parent, same)
-        };
+        let (moved, same) = self
+            .scopes
+            .borrow()
+            .is_as_before(key, parent, |kept| kept.will_wake(waker));
         if moved {
             let mut told = Told::default();
             self.scopes.borrow_mut().move_below(key, parent, &mut told);
             self.tell(told);
+            self.refresh();
         }
         if !same {
             let waker = copy_waker(waker);
@@ -446,10 +468,8 @@ impl Core {
     }
 
     /// A child has ended: what it left pending belongs to the scope of its brood.
-    pub(crate) fn inherit(&self, child: Key, leaf: Option<Leaf>, scope: Key) {
-        if let Some(leaf) = leaf
-            && self.pulse(leaf, Place::task(child)) != Pulse::Gone
-        {
+    pub(super) fn inherit(&self, child: Key, leaf: Leaf, scope: Key) {
+        if self.pulse(leaf, Place::task(child)) != Pulse::Gone {
             self.move_leaf(leaf, scope);
         }
     }

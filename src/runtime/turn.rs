@@ -383,7 +383,9 @@ impl Core {
         self.wake_foreign(foreign);
     }
 
-    fn wake_foreign(&self, wakers: Vec<Waker>) {
+    /// Wakers whose code is a user's: nothing is borrowed here.
+    #[inline]
+    pub(super) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
         for waker in wakers {
             self.hook.guard("a waker", || waker.wake());
         }

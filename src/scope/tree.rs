@@ -133,7 +133,8 @@ impl<W> Scopes<W> {
     /// as far as it is still pending.
     pub(crate) fn close(&mut self, key: Key, told: &mut Told<W>) -> Closed<W> {
         assert!(key != self.root, "the root is never closed");
-        let parent = self.row(key).parent;
+        let row = self.row(key);
+        let (parent, had_children) = (row.parent, row.first_child != NONE);
         // Scopes whose futures live elsewhere by now.
         loop {
             let child = self.row(key).first_child;
@@ -146,6 +147,7 @@ impl<W> Scopes<W> {
         match self.rows.remove(key) {
             Some(row) => Closed {
                 parent,
+                had_children,
                 charged: row.charged,
                 wake: row.wake,
                 leaves: row.leaves,
@@ -242,6 +244,18 @@ impl<W> Scopes<W> {
     /// Whom to wake when it is cancelled. What this replaces is to be dropped.
     pub(crate) fn wake_with(&mut self, key: Key, wake: W) -> Option<W> {
         self.row_mut(key).wake.replace(wake)
+    }
+
+    /// Whether its future has moved out of this parent, and whether it is woken as this says.
+    #[inline]
+    pub(crate) fn is_as_before(
+        &self,
+        key: Key,
+        parent: Key,
+        wakes: impl FnOnce(&W) -> bool,
+    ) -> (bool, bool) {
+        let row = self.row(key);
+        (row.parent != parent, row.wake.as_ref().is_some_and(wakes))
     }
 
     pub(crate) fn wake_of(&self, key: Key) -> Option<&W> {
@@ -381,6 +395,8 @@ impl<W> Row<W> {
 #[must_use]
 pub(crate) struct Closed<W> {
     pub(crate) parent: Key,
+    /// Scopes outlived it.
+    pub(crate) had_children: bool,
     /// It answered for a leaf that ended `Canceled`.
     pub(crate) charged: bool,
     pub(crate) wake: Option<W>,
