@@ -43,7 +43,7 @@ struct Row<W> {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Told<W> {
-    /// Each is told, if it is still pending there.
+    /// Each is told, if it is still pending there. One that had left and came back may be named twice.
     pub(crate) leaves: Vec<(Leaf, Key)>,
     pub(crate) woken: Vec<W>,
 }
@@ -141,7 +141,7 @@ impl<W> Scopes<W> {
             if child == NONE {
                 break;
             }
-            self.move_below(child, parent, told);
+            self.hang_below(child, parent, told);
         }
         self.unlink(key);
         match self.rows.remove(key) {
@@ -159,6 +159,24 @@ impl<W> Scopes<W> {
     /// The future of a scope is polled inside of another one than before.
     pub(crate) fn move_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
         debug_assert!(key != self.root && !self.is_at_or_below(parent, key), "S3");
+        // An orphan may move along: whoever waited for it above, and is not above the new parent, looks again.
+        let mut at = self.row(key).parent;
+        while let Some(row) = self.rows.get(at) {
+            let above = row.parent;
+            if row.watched {
+                if self.is_at_or_below(parent, at) {
+                    break;
+                }
+                let row = self.row_mut(at);
+                row.watched = false;
+                told.woken.extend(row.wake.take());
+            }
+            at = above;
+        }
+        self.hang_below(key, parent, told);
+    }
+
+    fn hang_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
         self.unlink(key);
         self.link(key, parent);
         let row = self.row(key);
@@ -349,7 +367,7 @@ impl<W> Scopes<W> {
         false
     }
 
-    /// From now on whoever waits in this scope wants to know when an orphan below it ends.
+    /// From now on whoever waits in this scope wants to know when an orphan below it ends, or moves away.
     pub(crate) fn watch(&mut self, key: Key) {
         self.row_mut(key).watched = true;
     }
