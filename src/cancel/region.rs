@@ -17,6 +17,8 @@ pub(crate) struct Region {
     /// The runtime and the row, while it is open.
     open: Option<(u64, Key)>,
     deadline: Option<Instant>,
+    /// The deadline was past when it was set.
+    is_past: bool,
     /// The timer of the deadline, until that is over.
     alarm: Option<Key>,
     /// There once it is cancelled and nothing of this runtime is awaited in it.
@@ -36,11 +38,13 @@ impl Drop for Inside<'_> {
 }
 
 impl Region {
-    pub(crate) const fn new(rank: Rank, deadline: Option<Instant>) -> Region {
+    /// A scope without a deadline.
+    pub(crate) const fn new(rank: Rank) -> Region {
         Region {
             rank,
             open: None,
-            deadline,
+            deadline: None,
+            is_past: false,
             alarm: None,
             watch: None,
         }
@@ -50,10 +54,11 @@ impl Region {
         self.deadline
     }
 
-    /// Moves the deadline. It takes effect when the future is polled next.
-    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+    /// Moves the deadline, which may be past. It takes effect when the future is polled next.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, is_past: bool) {
         self.release_alarm();
         self.deadline = deadline;
+        self.is_past = is_past;
     }
 
     /// Polls a future in its scope. `Ready(None)` says that it was cancelled and waits for nothing that will ever come, or
@@ -136,11 +141,11 @@ impl Region {
             Some(alarm) => match core.poll_alarm(alarm, copy_waker(waker)) {
                 Err(replaced) => runtime::drop_waker(Some(replaced)),
                 Ok(()) => {
-                    self.set_deadline(None);
+                    self.set_deadline(None, false);
                     core.cancel_scope(key);
                 }
             },
-            None if core.now() >= deadline => {
+            None if self.is_past => {
                 self.deadline = None;
                 core.cancel_scope(key);
             }

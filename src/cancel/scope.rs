@@ -1,7 +1,7 @@
 //! Scopes that a user opens.
 
 use super::Region;
-use crate::runtime;
+use crate::runtime::{self, Core};
 use crate::scope::{Canceled, Rank};
 use crate::sys::Instant;
 use crate::table::Key;
@@ -158,7 +158,7 @@ impl Scope {
         RunAny {
             future: Some(future),
             entry: Entry {
-                region: Region::new(Rank::Plain, None),
+                region: Region::new(Rank::Plain),
                 shared: self.shared.clone(),
                 known: None,
             },
@@ -297,7 +297,9 @@ impl Entry {
     fn look(&mut self, waker: &Waker) {
         let shared = &self.shared;
         if self.region.deadline() != shared.deadline.get() {
-            self.region.set_deadline(shared.deadline.get());
+            let deadline = shared.deadline.get();
+            let is_past = deadline.is_some_and(|deadline| runtime::with(Core::now) >= deadline);
+            self.region.set_deadline(deadline, is_past);
         }
         if !self
             .known

@@ -88,6 +88,15 @@ impl Core {
         }
     }
 
+    /// A task was polled, and none is now. What was charged meanwhile concerns nobody any more.
+    #[inline]
+    pub(super) fn stand_down(&self) {
+        self.at.set(Place::scope(self.root));
+        if self.charged.replace(false) {
+            self.charges.borrow_mut().clear();
+        }
+    }
+
     /// The task, or child, that is being polled.
     #[inline]
     pub(super) fn name_of_running(&self) -> Name {
@@ -204,7 +213,7 @@ impl Core {
             let mut scopes = self.scopes.borrow_mut();
             let key = scopes.open(standing.scope, Rank::Plain);
             if standing.asked {
-                scopes.cancel(key, &mut told);
+                scopes.cancel(key, None, &mut told);
             }
             scopes.wake_with(key, waker(Name::new(self.number, task)));
             key
@@ -299,7 +308,8 @@ impl Core {
     /// Cancels a scope and all below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut told = Told::default();
-        self.scopes.borrow_mut().cancel(key, &mut told);
+        let inside = self.at.get().find().err();
+        self.scopes.borrow_mut().cancel(key, inside, &mut told);
         self.tell(told);
         self.refresh();
     }
@@ -502,14 +512,6 @@ impl Core {
     pub(crate) fn is_canceled_from_outside(&self, scope: Key) -> bool {
         let outermost = self.scopes.borrow().outermost(scope);
         outermost.is_some_and(|outermost| outermost != scope)
-    }
-
-    /// A task was polled, and what was charged meanwhile concerns nobody any more.
-    #[inline]
-    pub(super) fn forget_charges(&self) {
-        if self.charged.replace(false) {
-            self.charges.borrow_mut().clear();
-        }
     }
 
     /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one

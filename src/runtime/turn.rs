@@ -186,11 +186,12 @@ impl Core {
             self.tasks.borrow_mut().park(key, None, None);
             let ready = main(&mut context) || self.canceled.get() && self.drops_main(key);
             self.tasks.borrow_mut().keep_leaf(key, self.leaf.get());
-            self.forget_charges();
+            self.stand_down();
             return ready;
         };
         if aborted {
             self.drop_aborted(key, task);
+            self.stand_down();
             return false;
         }
         polled.key = Some(key);
@@ -210,7 +211,7 @@ impl Core {
         } else {
             self.tasks.borrow_mut().park(key, task, self.leaf.get());
         }
-        self.forget_charges();
+        self.stand_down();
         false
     }
 
@@ -242,6 +243,7 @@ impl Core {
         let (Some(task), Some(key)) = (polled.task.take(), polled.key) else {
             std::panic::resume_unwind(payload)
         };
+        self.stand_down();
         self.hook.guard("a task that had panicked", || drop(task));
         let finished = self.tasks.borrow_mut().finish(key, End::Panicked(payload));
         self.settle(finished);

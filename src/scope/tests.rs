@@ -246,7 +246,7 @@ impl World {
                 node.asked += 1;
                 node.by.get_or_insert(by);
                 node.has_deadline &= by == By::Hand;
-                self.tree.cancel(node.key, &mut told);
+                self.tree.cancel(node.key, None, &mut told);
                 self.deliver(told, before, &[]);
             }
             Event::Poll(scope, parent) => self.poll(scope, parent, before),
@@ -344,7 +344,6 @@ impl World {
         }
         assert_eq!(closed.parent, self.nodes[parent].key);
         assert_eq!(closed.charged, self.nodes[scope].charged, "C7");
-        assert_eq!(closed.refusals, refusals);
         assert_eq!(closed.wake, wake);
         for leaf in closed.leaves() {
             if pulse(&self.nodes, &self.leaves, leaf, key) != Pulse::Gone {
@@ -766,7 +765,7 @@ fn enlist(tree: &mut Scopes<u32>, scope: Key, n: usize) {
 
 fn cancel(tree: &mut Scopes<u32>, scope: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
     let mut told = Told::default();
-    tree.cancel(scope, &mut told);
+    tree.cancel(scope, None, &mut told);
     (told.leaves, told.woken)
 }
 
@@ -923,4 +922,31 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     let walked = thread.spawn(walk).expect("a thread starts").join();
     walked.unwrap_or_else(|payload| resume_unwind(payload));
+}
+
+#[test]
+fn a_cancel_from_inside_wakes_nobody_that_is_being_polled() {
+    let mut tree: Scopes<u32> = Scopes::new();
+    let outer = tree.open(tree.root(), Rank::Plain);
+    let shield = tree.open(outer, Rank::Shield);
+    let inner = tree.open(outer, Rank::Plain);
+    let beside = tree.open(outer, Rank::Plain);
+    let hidden = tree.open(shield, Rank::Plain);
+    for (wake, scope) in [outer, shield, inner, beside, hidden]
+        .into_iter()
+        .enumerate()
+    {
+        tree.wake_with(scope, wake as u32);
+    }
+    let mut told = Told::default();
+    tree.cancel(outer, Some(inner), &mut told);
+    assert_eq!(told.woken, [3], "the one beside it");
+    // Behind a shield that is open, a scope is cancelled from inside of another one.
+    let mut told = Told::default();
+    tree.cancel(hidden, Some(inner), &mut told);
+    assert_eq!(told.woken, [4]);
+    let mut told = Told::default();
+    tree.cancel(shield, Some(hidden), &mut told);
+    assert_eq!(told.woken, []);
+    assert!(tree.is_canceled(shield));
 }

@@ -30,6 +30,8 @@ struct Row<W> {
     canceled: bool,
     /// A leaf that ended `Canceled` was charged to it.
     charged: bool,
+    /// Its future is being polled, while a cancel goes through the tree.
+    polled: bool,
     /// Its future is woken when the last orphan of an operation below it is gone.
     watched: bool,
     /// Leaves that were refused in it.
@@ -193,13 +195,28 @@ impl<W> Scopes<W> {
         self.row(key).parent
     }
 
-    /// Cancels a scope, and with it all below that is not shielded.
-    pub(crate) fn cancel(&mut self, key: Key, told: &mut Told<W>) {
+    /// Cancels a scope, and with it all below that is not shielded. If `inside` is a scope at or below it, the futures from
+    /// there up to this one are being polled: they look themselves, and need not be woken.
+    pub(crate) fn cancel(&mut self, key: Key, inside: Option<Key>, told: &mut Told<W>) {
         let row = self.row_mut(key);
         row.asked = true;
-        if !row.canceled {
-            self.spread(key, told);
+        if row.canceled {
+            return;
         }
+        if let Some(inside) = inside
+            && self.is_at_or_below(inside, key)
+        {
+            let mut at = inside;
+            loop {
+                let row = self.row_mut(at);
+                row.polled = true;
+                if at == key {
+                    break;
+                }
+                at = row.parent;
+            }
+        }
+        self.spread(key, told);
     }
 
     /// Marks a scope and all below it as cancelled, but for shields and for what is so already.
@@ -208,9 +225,12 @@ impl<W> Scopes<W> {
         while let Some(key) = at {
             let row = self.row_mut(key);
             let stops = key != top && (row.rank == Rank::Shield || row.canceled);
+            let polled = std::mem::take(&mut row.polled);
             if !stops {
                 row.canceled = true;
-                told.woken.extend(row.wake.take());
+                if !polled {
+                    told.woken.extend(row.wake.take());
+                }
                 told.leaves
                     .extend(row.leaves.iter().map(|leaf| (leaf, key)));
             }
@@ -401,6 +421,7 @@ impl<W> Row<W> {
             asked: false,
             canceled: false,
             charged: false,
+            polled: false,
             watched: false,
             refusals: 0,
             wake: None,
