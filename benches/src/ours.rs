@@ -209,13 +209,15 @@ pub fn cancel_parked(runtime: &mut Runtime, pipe: &File, ops: u64) {
     });
 }
 
-/// Children of one group that each yield once, all joined.
-pub fn children(runtime: &mut Runtime, ops: u64) {
+/// Children of one group that each yield once, all joined; `times` times, so that the tables of the group have grown.
+pub fn children(runtime: &mut Runtime, times: u64, ops: u64) {
     runtime.block_on(async {
         let group = gimmal::group(async |g| {
-            let children: Vec<_> = (0..ops).map(|_| g.spawn(yield_now())).collect();
-            for child in children {
-                child.await?;
+            for _ in 0..times {
+                let children: Vec<_> = (0..ops / times).map(|_| g.spawn(yield_now())).collect();
+                for child in children {
+                    child.await?;
+                }
             }
             Ok::<_, gimmal::Canceled>(())
         });
@@ -223,10 +225,12 @@ pub fn children(runtime: &mut Runtime, ops: u64) {
     });
 }
 
-/// Tasks that each yield once, all joined.
-pub fn tasks(runtime: &mut Runtime, ops: u64) {
+/// Tasks that each yield once, all joined; `times` times.
+pub fn tasks(runtime: &mut Runtime, times: u64, ops: u64) {
     runtime.block_on(async {
-        join_all((0..ops).map(|_| spawn(yield_now())).collect()).await;
+        for _ in 0..times {
+            join_all((0..ops / times).map(|_| spawn(yield_now())).collect()).await;
+        }
     });
 }
 
