@@ -436,15 +436,29 @@ impl Core {
     #[inline]
     pub(super) fn keep_here(&self, leaf: Leaf, before: Place) {
         if before != self.at.get() {
-            self.move_here(leaf);
+            self.move_here(leaf, before);
         }
     }
 
     #[cold]
-    fn move_here(&self, leaf: Leaf) {
+    fn move_here(&self, leaf: Leaf, before: Place) {
         let place = self.place_of_leaf();
         self.set_place(leaf, place);
         self.enlist(leaf, place);
+        // It may have been all that a cancelled future there was waiting for (C6).
+        match before.find() {
+            Err(scope) => {
+                if self.scopes.borrow().is_open(scope) && self.is_scope_canceled(scope) {
+                    self.wake_scope(scope);
+                }
+            }
+            Ok(task) => {
+                let standing = self.tasks.borrow().standing(task);
+                if standing.is_some_and(|standing| standing.canceled) {
+                    self.wake_child(task);
+                }
+            }
+        }
     }
 
     /// A leaf belongs to this scope from now on, and is told if that is cancelled.

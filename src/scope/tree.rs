@@ -268,6 +268,10 @@ impl<W> Scopes<W> {
         None
     }
 
+    pub(crate) fn is_open(&self, key: Key) -> bool {
+        self.rows.get(key).is_some()
+    }
+
     #[inline]
     pub(crate) fn is_canceled(&self, key: Key) -> bool {
         self.row(key).canceled
