@@ -9,7 +9,7 @@
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
 use crate::runtime::{self, Core};
-use crate::table::{Key, Table};
+use crate::table::{Key, Leaf, Table};
 use crate::tasks::{NewChild, Origin, Stored};
 use pin_project_lite::pin_project;
 use std::any::Any;
@@ -108,6 +108,13 @@ struct Slot {
     /// There is a handle.
     held: bool,
     /// A leaf of it was charged to the group's scope, or to one outside of that.
+    echoes: bool,
+    cut_off: bool,
+}
+
+/// What is known of a child beside its state.
+struct Seen {
+    task: Key,
     echoes: bool,
     cut_off: bool,
 }
@@ -237,26 +244,23 @@ impl Brood {
     /// A new slot, and a row for it, which is ready unless it has to wait for room.
     fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
         let ready = !matches!(state, State::Waiting(_));
-        let mut slots = self.slots.borrow_mut();
-        let slot = slots.insert(Slot {
-            state,
-            task: Key::new(0, 0),
-            held,
-            echoes: false,
-            cut_off: false,
-        });
         let child = NewChild {
-            slot: slot.index(),
+            slot: self.slots.borrow().next_index(),
             held,
             ready,
             scope: self.scope,
             canceled: self.told.get(),
         };
-        // Nothing that this wakes looks at the slots: it is a name, or the waker of another crate's future.
-        let task = core.insert_child(self.row, child, origin);
-        if let Some(slot) = slots.get_mut(slot) {
-            slot.task = task;
-        }
+        let (task, foreign) = core.insert_child(self.row, child, origin);
+        let slot = self.slots.borrow_mut().insert(Slot {
+            state,
+            task,
+            held,
+            echoes: false,
+            cut_off: false,
+        });
+        assert_eq!(slot.index(), child.slot, "T4: where the next row will be");
+        core.wake_foreign(foreign);
         self.alive.set(self.alive.get() + 1);
         (slot, task)
     }
@@ -416,11 +420,14 @@ impl Brood {
             self.put_back(slot, state);
             return None;
         }
-        core.leave_ended(task, before);
+        let leaf = core.leave_ended(before);
         match polled {
-            Ok(Poll::Pending) => Some(self.ended(core, slot, state, How::Dropped)),
-            Ok(Poll::Ready(())) => Some(self.ended(core, slot, state, How::Ready)),
-            Err(payload) => Some(self.ended(core, slot, state, How::Panicked(payload))),
+            Ok(Poll::Pending) => Some(self.ended(core, slot, state, How::Dropped, leaf)),
+            Ok(Poll::Ready(())) => Some(self.ended(core, slot, state, How::Ready, leaf)),
+            Err(payload) => {
+                let how = How::Panicked(payload);
+                Some(self.ended(core, slot, state, how, leaf))
+            }
         }
     }
 
@@ -449,21 +456,14 @@ impl Brood {
         }
     }
 
-    /// A child has ended. Its future or its output is here, and stays if a handle may take it.
-    fn ended(&self, core: &Core, key: Key, state: State, how: How) -> Ended {
+    /// A child has ended. Its future or its output is here, and stays if a handle may take it. `leaf` is what it waited for
+    /// last.
+    fn ended(&self, core: &Core, key: Key, state: State, how: How, leaf: Option<Leaf>) -> Ended {
         let is_body = matches!(state, State::Body);
         let was_running = !matches!(state, State::Body | State::Waiting(_));
-        let (task, held, echoes, cut_off) = match self.slots.borrow().get(key) {
-            Some(slot) => (slot.task, slot.held, slot.echoes, slot.cut_off),
-            None => unreachable!("G4: a slot is there until its child has ended"),
-        };
         let (kept, how) = match (state, how) {
-            (State::Running(child), How::Ready) if held => (State::Output(child), How::Ready),
-            (State::Running(child), How::Ready) => {
-                self.discard(core, task, child);
-                (State::Dropped, How::Ready)
-            }
-            (state, How::Panicked(payload)) if held && self.keeps_panics && !is_body => {
+            (State::Running(child), How::Ready) => (State::Output(child), How::Ready),
+            (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
                 core.guard("a child that had panicked", || drop(state));
                 (State::Panicked(payload), How::PanicKept)
             }
@@ -472,45 +472,48 @@ impl Brood {
                 (State::Dropped, how)
             }
         };
-        self.settle(core, key, task, kept, was_running);
-        Ended {
-            is_body,
-            echoes,
-            cut_off,
-            how,
-        }
-    }
-
-    fn settle(&self, core: &Core, key: Key, task: Key, kept: State, was_running: bool) {
-        // The handle may have gone meanwhile: a child can own its own.
-        let left = {
-            let mut slots = self.slots.borrow_mut();
-            match slots.get_mut(key) {
-                Some(slot) if slot.held => {
-                    // What is there is `Out`, which has nothing to drop.
-                    slot.state = kept;
-                    self.keep_ended(&slots, key);
-                    None
-                }
-                _ => {
-                    slots.remove(key);
-                    Some(kept)
-                }
-            }
-        };
+        let (slot, left) = self.keep(key, kept);
         if let Some(left) = left {
-            self.drop_end(core, task, left);
+            self.drop_end(core, slot.task, left);
         }
         self.alive.set(self.alive.get() - 1);
         if was_running {
             self.running.set(self.running.get() - 1);
         }
-        core.end_child(task, self.scope);
+        core.end_child(slot.task, leaf, self.scope);
         let mut watchers = self.watchers.take();
         core.wake_all(&mut watchers);
         if was_running && !self.closed.get() {
             self.start_waiting();
         }
+        Ended {
+            is_body,
+            echoes: slot.echoes,
+            cut_off: slot.cut_off,
+            how,
+        }
+    }
+
+    /// Keeps the end of a child if there is a handle for it, and else gives it back. The handle may have gone only just
+    /// now: a child can own its own.
+    fn keep(&self, key: Key, kept: State) -> (Seen, Option<State>) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(key) else {
+            unreachable!("G4: a slot is there until its child has ended")
+        };
+        let seen = Seen {
+            task: slot.task,
+            echoes: slot.echoes,
+            cut_off: slot.cut_off,
+        };
+        if !slot.held {
+            slots.remove(key);
+            return (seen, Some(kept));
+        }
+        // What is there is `Out`, which has nothing to drop.
+        slot.state = kept;
+        self.keep_ended(&slots, key);
+        (seen, None)
     }
 
     /// A child has ended that has a handle. Those whose handles have looked are forgotten when there are many.
@@ -581,7 +584,7 @@ impl Brood {
                 _ => return None,
             }
         };
-        Some(self.ended(core, key, state, How::Dropped))
+        Some(self.ended(core, key, state, How::Dropped, None))
     }
 
     /// Drops every child that has not ended, the hard way. True if the body is among them: it is the group's to drop.

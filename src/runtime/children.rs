@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
-use crate::table::Key;
+use crate::table::{Key, Leaf};
 use crate::tasks::{Name, NewChild, Origin, copy_waker, waker};
 use std::any::Any;
 use std::mem::ManuallyDrop;
@@ -19,10 +19,14 @@ impl Core {
         drop_waker(waker);
     }
 
-    pub(crate) fn insert_child(&self, brood: Key, child: NewChild, origin: Origin) -> Key {
-        let (key, foreign) = self.tasks.borrow_mut().insert_child(brood, child, origin);
-        self.wake_foreign(foreign);
-        key
+    /// A row for a new child. The waker is to be woken.
+    pub(crate) fn insert_child(
+        &self,
+        brood: Key,
+        child: NewChild,
+        origin: Origin,
+    ) -> (Key, Option<Waker>) {
+        self.tasks.borrow_mut().insert_child(brood, child, origin)
     }
 
     /// Has a child polled.
@@ -68,8 +72,8 @@ impl Core {
     }
 
     /// A child has ended, and its future is gone. What it left pending belongs to the group.
-    pub(crate) fn end_child(&self, child: Key, group: Key) {
-        let ended = self.tasks.borrow_mut().end_child(child);
+    pub(crate) fn end_child(&self, child: Key, leaf: Option<Leaf>, group: Key) {
+        let ended = self.tasks.borrow_mut().end_child(child, leaf);
         self.wake_foreign(ended.joiner);
         if let Some(leaf) = ended.leaf {
             self.inherit(child, leaf, group);

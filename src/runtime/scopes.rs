@@ -122,10 +122,11 @@ impl Core {
         Some(before)
     }
 
-    /// A child was polled and has ended: what was current before is so again.
-    pub(crate) fn leave_ended(&self, child: Key, before: Before) {
-        self.tasks.borrow_mut().keep_leaf(child, self.leaf.get());
+    /// A child was polled and has ended: what was current before is so again. Gives what it waited for.
+    pub(crate) fn leave_ended(&self, before: Before) -> Option<Leaf> {
+        let leaf = self.leaf.get();
         self.leave(before);
+        leaf
     }
 
     /// A child was polled and is not ready: what was current before is so again.
@@ -211,7 +212,7 @@ impl Core {
         let mut told = Told::default();
         let key = {
             let mut scopes = self.scopes.borrow_mut();
-            let key = scopes.open(standing.scope, Rank::Plain);
+            let key = scopes.open(standing.scope, Rank::Task);
             if standing.asked {
                 scopes.cancel(key, None, &mut told);
             }

@@ -22,7 +22,7 @@ pub struct Stats {
     pub operation_rows: usize,
     /// Rows of the table of timers: those that fired and whose future has not looked yet included.
     pub timers: usize,
-    /// Open scopes: those of timeouts, groups and shields, and those of tasks that await several things at once.
+    /// Open scopes: those of timeouts, groups, shields, and of [`Scope`](crate::cancel::Scope)s that are entered.
     pub scopes: usize,
     /// Waits for what is in none of the other tables: for a closure on the pool, for room in a group.
     pub waits: usize,

@@ -387,7 +387,7 @@ impl Core {
 
     /// Wakers whose code is a user's: nothing is borrowed here.
     #[inline]
-    pub(super) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
+    pub(crate) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
         for waker in wakers {
             self.hook.guard("a waker", || waker.wake());
         }

@@ -10,7 +10,9 @@ const NONE: Key = Key::new(0, 0);
 /// What kind of scope it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
-    /// That of a task, a timeout, or one that a user opened.
+    /// That of a task which awaits several things at once.
+    Task,
+    /// That of a timeout, or one that a user opened.
     Plain,
     /// Cancellation does not come in from outside.
     Shield,
@@ -63,6 +65,8 @@ impl<W> Default for Told<W> {
 pub(crate) struct Scopes<W> {
     rows: Table<Row<W>>,
     root: Key,
+    /// Those of tasks, the root among them.
+    of_tasks: usize,
 }
 
 const OWNED: &str = "S3: whoever opened a scope owns its row until it closes it";
@@ -70,17 +74,21 @@ const OWNED: &str = "S3: whoever opened a scope owns its row until it closes it"
 impl<W> Scopes<W> {
     pub(crate) fn new() -> Scopes<W> {
         let mut rows = Table::new();
-        let root = rows.insert(Row::new(NONE, Rank::Plain));
-        Scopes { rows, root }
+        let root = rows.insert(Row::new(NONE, Rank::Task));
+        Scopes {
+            rows,
+            root,
+            of_tasks: 1,
+        }
     }
 
     pub(crate) fn root(&self) -> Key {
         self.root
     }
 
-    /// Open scopes, the root not counted.
+    /// Open scopes, those of tasks not counted.
     pub(crate) fn len(&self) -> usize {
-        self.rows.len() - 1
+        self.rows.len() - self.of_tasks
     }
 
     #[inline]
@@ -96,6 +104,7 @@ impl<W> Scopes<W> {
     /// A new scope below this one.
     pub(crate) fn open(&mut self, parent: Key, rank: Rank) -> Key {
         let key = self.rows.insert(Row::new(NONE, rank));
+        self.of_tasks += usize::from(rank == Rank::Task);
         self.link(key, parent);
         let canceled = self.inherits(key);
         self.row_mut(key).canceled = canceled;
@@ -146,6 +155,7 @@ impl<W> Scopes<W> {
             self.hang_below(child, parent, told);
         }
         self.unlink(key);
+        self.of_tasks -= usize::from(self.row(key).rank == Rank::Task);
         match self.rows.remove(key) {
             Some(row) => Closed {
                 parent,
@@ -357,7 +367,7 @@ impl<W> Scopes<W> {
         let mut at = Some(top);
         while let Some(key) = at {
             let row = self.row_mut(key);
-            if key != top && row.rank != Rank::Plain
+            if key != top && matches!(row.rank, Rank::Shield | Rank::Group)
                 || row.leaves.has_pending(|leaf| pulse(leaf, key))
             {
                 return true;

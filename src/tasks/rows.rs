@@ -361,7 +361,9 @@ impl Tasks {
         }
         row.queued = false;
         row.stage = Stage::Running;
-        Some(row.entry())
+        let entry = row.entry();
+        row.leaf = None;
+        Some(entry)
     }
 
     /// A child was polled and is not ready.
@@ -383,14 +385,14 @@ impl Tasks {
     /// A child has ended, or is dropped: its output is with the one that has the children. Without a handle its row is
     /// free. What is left of it: whom to wake outside of the borrow, its own scope, and what it waited for without one.
     #[inline]
-    pub(crate) fn end_child(&mut self, key: Key) -> EndedChild {
+    pub(crate) fn end_child(&mut self, key: Key, leaf: Option<Leaf>) -> EndedChild {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("K5: a child's row is there until it has ended")
         };
         row.stage = Stage::Output;
         let joiner = row.joiner.take();
         let scope = row.has_scope.then_some(row.scope);
-        let leaf = row.leaf.take();
+        let leaf = row.leaf.take().or(leaf);
         row.has_scope = false;
         if !row.held {
             self.rows.remove(key);
