@@ -176,6 +176,12 @@ impl<P: Port> Driver<P> {
         self.ring.now()
     }
 
+    /// Whether it is known, without looking at the clock, that this moment has not come.
+    #[inline]
+    pub(crate) fn is_before(&self, moment: Instant) -> bool {
+        self.ring.is_before(moment)
+    }
+
     pub(crate) fn supports(&self, opcode: Opcode) -> bool {
         self.ring.supports(opcode)
     }

@@ -171,6 +171,10 @@ impl Port for FakeRing {
         Instant::from_ns(self.0.borrow().now)
     }
 
+    fn is_before(&self, _: Instant) -> bool {
+        false
+    }
+
     fn supports(&self, _: Opcode) -> bool {
         true
     }

@@ -253,7 +253,10 @@ impl Core {
     fn fire_timers(&self, scratch: &mut Scratch) {
         {
             let mut timers = self.timers.borrow_mut();
-            if timers.armed() == 0 {
+            let Some(due) = timers.next_deadline() else {
+                return;
+            };
+            if self.driver.borrow().is_before(Instant::from_ns(due)) {
                 return;
             }
             let now = self.now();
