@@ -220,7 +220,12 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
             self.waiting.hold(context);
             false
         };
-        self.poll_job(give_up, copy_waker(context.waker()))
+        let polled = self.poll_job(give_up, copy_waker(context.waker()));
+        if give_up && polled.is_pending() {
+            // A thread has begun with it in this moment.
+            self.waiting.hold(context);
+        }
+        polled
     }
 }
 

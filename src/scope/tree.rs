@@ -32,8 +32,10 @@ struct Row<W> {
     charged: bool,
     /// Its future is woken when the last orphan of an operation below it is gone.
     watched: bool,
-    /// Leaves that were refused in it.
+    /// Polls in which a leaf was refused in it.
     refusals: u32,
+    /// The last of those polls.
+    refused_in: u64,
     /// Whom to wake when it is cancelled.
     wake: Option<W>,
     leaves: Leaves,
@@ -249,6 +251,12 @@ impl<W> Scopes<W> {
         self.row(key).wake.as_ref()
     }
 
+    /// Whom to wake, if that scope is still there and cancelled.
+    pub(crate) fn wake_of_canceled(&self, key: Key) -> Option<&W> {
+        let row = self.rows.get(key).filter(|row| row.canceled)?;
+        row.wake.as_ref()
+    }
+
     /// The outermost cancelled scope that is seen from this one: it answers for a leaf that ends here.
     pub(crate) fn outermost(&self, key: Key) -> Option<Key> {
         let mut found = None;
@@ -270,16 +278,20 @@ impl<W> Scopes<W> {
         self.row_mut(key).charged = true;
     }
 
-    /// A leaf was refused in this scope. Says how many were.
-    pub(crate) fn refuse(&mut self, key: Key) -> u32 {
-        self.add_refusals(key, 1)
+    /// A leaf was refused in this scope, in the poll of that number. A poll counts once, however many leaves are refused in
+    /// it: a hundred that begin together are no loop.
+    pub(crate) fn refuse(&mut self, key: Key, poll: u64) {
+        let row = self.row_mut(key);
+        if row.refused_in != poll {
+            row.refused_in = poll;
+            row.refusals = row.refusals.saturating_add(1);
+        }
     }
 
-    /// A scope inside was left in which so many were refused.
-    pub(crate) fn add_refusals(&mut self, key: Key, refusals: u32) -> u32 {
+    /// So many polls more.
+    pub(crate) fn add_refusals(&mut self, key: Key, refusals: u32) {
         let row = self.row_mut(key);
         row.refusals = row.refusals.saturating_add(refusals);
-        row.refusals
     }
 
     pub(crate) fn refusals(&self, key: Key) -> u32 {
@@ -372,6 +384,7 @@ impl<W> Row<W> {
             charged: false,
             watched: false,
             refusals: 0,
+            refused_in: 0,
             wake: None,
             leaves: Leaves::default(),
         }

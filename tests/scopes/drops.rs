@@ -10,7 +10,6 @@ use gimmal::prelude::*;
 use gimmal::task::spawn_blocking;
 use gimmal::time::{Instant, timeout};
 use gimmal::{sleep, spawn, yield_now};
-use std::future::pending;
 use std::io;
 
 const MOMENTS: [Moment; 3] = [Moment::AtOnce, Moment::Turns(1), Moment::Turns(3)];
@@ -80,7 +79,9 @@ fn what_is_parked_in_scopes_leaves_nothing_behind() {
                             next_turn().await;
                         }
                         scope.cancel();
-                        pending::<()>().await;
+                        loop {
+                            yield_now().await;
+                        }
                     };
                     let parked = scope.run_any(timeout(LONG, async {
                         let _ = join(
@@ -90,7 +91,8 @@ fn what_is_parked_in_scopes_leaves_nothing_behind() {
                         .await;
                         Ok::<_, Canceled>(())
                     }));
-                    let ended = dropped_after(join(parked, cancels), polls, moment).await;
+                    let both = join(parked, cancels);
+                    let ended: Option<(_, ())> = dropped_after(both, polls, moment).await;
                     assert!(ended.is_none());
                     drop((file, writer));
                     let after = format!("{polls} polls, cancelled at {cancel_at}, {moment:?}");

@@ -191,7 +191,6 @@ fn a_sleep_that_was_cut_short_sleeps_on_when_it_is_awaited_again() {
         let mut asleep = sleep(LONG);
         assert!(timeout(SHORT, &mut asleep).await.is_err());
         assert!(timeout(SHORT, &mut asleep).await.is_err(), "an hour is over");
-        assert_eq!(Handle::current().stats().timers, 1);
         drop(asleep);
         assert_eq!(Handle::current().stats().timers, 0);
     });

@@ -133,6 +133,8 @@ fn a_task_that_is_cancelled_before_its_first_poll_begins_in_a_cancelled_scope() 
     run(async {
         let begun = Rc::new(Cell::new(false));
         let theirs = begun.clone();
+        // What the runtime submits for itself.
+        sleep(SHORT).await.unwrap();
         let submitted = Handle::current().stats().submitted;
         let task = spawn(async move {
             theirs.set(true);
