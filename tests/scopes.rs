@@ -29,6 +29,7 @@ mod support;
 #[path = "scopes/tasks.rs"]
 mod tasks;
 
+use baseline::alone;
 use gimmal::fs::File;
 use gimmal::{Canceled, Handle, Runtime, yield_now};
 use std::io::{self, PipeWriter};
@@ -38,7 +39,9 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(2);
 
+/// Descriptors are counted, so one test runs at a time.
 fn run<T>(main: impl Future<Output = T>) -> T {
+    let _alone = alone();
     Runtime::new().unwrap().block_on(main)
 }
 

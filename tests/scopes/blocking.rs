@@ -1,6 +1,6 @@
 //! Closures of the pool under the cancel of a scope: withdrawn, waited for, or left behind (C10).
 
-use crate::{LONG, Nothing, settle, until};
+use crate::{LONG, settle, until};
 use gimmal::cancel::{Canceled, Scope};
 use gimmal::task::{spawn_abandonable, spawn_blocking};
 use gimmal::{Handle, Runtime, is_canceled, sleep, spawn};
@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-fn one_thread() -> Runtime {
-    Runtime::builder().blocking_threads(1).build().unwrap()
+fn run(main: impl Future<Output = ()>) {
+    let _alone = crate::baseline::alone();
+    let mut runtime = Runtime::builder().blocking_threads(1).build().unwrap();
+    runtime.block_on(main);
 }
 
 async fn runs() {
@@ -20,7 +22,7 @@ async fn runs() {
 
 #[test]
 fn one_that_waits_is_withdrawn_and_did_not_happen() {
-    one_thread().block_on(async {
+    run(async {
         let (release, held) = mpsc::channel::<()>();
         let busy = spawn_blocking(move || held.recv().is_err());
         runs().await;
@@ -55,7 +57,7 @@ fn one_that_waits_is_withdrawn_and_did_not_happen() {
 
 #[test]
 fn one_that_has_started_is_waited_for_and_gives_its_value() {
-    one_thread().block_on(async {
+    run(async {
         for canceled_before in [false, true] {
             let (release, held) = mpsc::channel::<()>();
             let scope = Rc::new(Scope::new());
@@ -79,7 +81,7 @@ fn one_that_has_started_is_waited_for_and_gives_its_value() {
 
 #[test]
 fn one_that_has_started_is_waited_for_by_a_task_that_is_cancelled() {
-    one_thread().block_on(async {
+    run(async {
         let (release, held) = mpsc::channel::<()>();
         let closure = spawn_blocking(move || held.recv().is_err());
         runs().await;
@@ -98,7 +100,7 @@ fn one_that_has_started_is_waited_for_by_a_task_that_is_cancelled() {
 
 #[test]
 fn one_that_may_be_abandoned_is_left_and_its_late_result_is_disposed_of() {
-    one_thread().block_on(async {
+    run(async {
         for canceled_before in [false, true] {
             let (release, held) = mpsc::channel::<()>();
             let (late, disposed) = mpsc::channel();
@@ -130,7 +132,7 @@ fn one_that_may_be_abandoned_is_left_and_its_late_result_is_disposed_of() {
 /// Whichever comes first, the thread or the cancel, a closure that was begun is waited for, and one that was not is not.
 #[test]
 fn the_thread_and_the_cancel_may_come_at_the_same_time() {
-    one_thread().block_on(async {
+    run(async {
         for round in 0..300 {
             let ran = Arc::new(AtomicUsize::new(0));
             let counter = ran.clone();
@@ -156,6 +158,5 @@ fn the_thread_and_the_cancel_may_come_at_the_same_time() {
                 Err(Canceled) => panic!("round {round}: it was not waited for"),
             }
         }
-        let _: Nothing = Ok(());
     });
 }

@@ -523,6 +523,7 @@ fn a_checkpoint_lets_others_go_first_and_ends_when_cancelled() {
 /// Many leaves that begin at once are not a loop that ignores its errors.
 #[test]
 fn a_hundred_reads_that_begin_at_once_in_a_cancelled_scope_all_give_their_buffers_back() {
+    let _alone = crate::baseline::alone();
     let faults = crate::support::Faults::default();
     let mut runtime = faults.hear(gimmal::Runtime::builder()).build().unwrap();
     runtime.block_on(async {

@@ -1,6 +1,6 @@
 //! Closing happens in any case, in a cancelled scope too (C13).
 
-use crate::baseline::{Baseline, alone, descriptors};
+use crate::baseline::{Baseline, descriptors};
 use crate::support::poll_once;
 use crate::{SHORT, pipe, run, settle};
 use gimmal::cancel::{Canceled, Scope};
@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 #[test]
 fn a_file_is_closed_in_a_cancelled_scope() {
-    let _alone = alone();
     run(async {
         let (file, writer) = pipe();
         let open = descriptors();
@@ -33,7 +32,6 @@ fn a_file_is_closed_in_a_cancelled_scope() {
 /// The wait for the operations on it is cut short: then the last of them closes it.
 #[test]
 fn a_file_with_an_operation_at_work_is_closed_in_a_cancelled_scope_too() {
-    let _alone = alone();
     run(async {
         for canceled_before in [true, false] {
             let baseline = Baseline::take();

@@ -1,6 +1,6 @@
 //! Futures of scopes dropped at every poll: every count comes back to where it was.
 
-use crate::baseline::{Baseline, Moment, alone, dropped_after, dropped_everywhere, next_turn};
+use crate::baseline::{Baseline, Moment, dropped_after, dropped_everywhere, next_turn};
 use crate::support::poll_once;
 use crate::{LONG, SHORT, pipe, run};
 use futures_util::future::join;
@@ -49,7 +49,6 @@ async fn everything() -> io::Result<()> {
 
 #[test]
 fn a_future_with_everything_in_it_leaves_nothing_behind() {
-    let _alone = alone();
     run(async {
         let polls = dropped_everywhere("everything", &MOMENTS, everything).await;
         assert!(polls > 10, "{polls}");
@@ -66,7 +65,6 @@ fn a_future_with_everything_in_it_leaves_nothing_behind() {
 /// What is parked for ever, in scopes of each kind, cancelled after so many polls or never, and dropped after so many.
 #[test]
 fn what_is_parked_in_scopes_leaves_nothing_behind() {
-    let _alone = alone();
     run(async {
         let baseline = Baseline::take();
         for moment in MOMENTS {
@@ -106,7 +104,6 @@ fn what_is_parked_in_scopes_leaves_nothing_behind() {
 
 #[test]
 fn scopes_that_are_made_and_never_polled_leave_nothing_behind() {
-    let _alone = alone();
     run(async {
         let baseline = Baseline::take();
         let scope = Scope::with_deadline(Instant::now() + LONG);
@@ -123,7 +120,6 @@ fn scopes_that_are_made_and_never_polled_leave_nothing_behind() {
 /// Futures of scopes that leave their task in the middle, and go on in another one.
 #[test]
 fn a_scope_moves_from_task_to_task_and_is_cancelled_where_it_is() {
-    let _alone = alone();
     run(async {
         let baseline = Baseline::take();
         let (file, writer) = pipe();
@@ -153,7 +149,6 @@ fn a_scope_moves_from_task_to_task_and_is_cancelled_where_it_is() {
 
 #[test]
 fn a_closure_of_the_pool_in_a_dropped_scope_leaves_nothing_behind() {
-    let _alone = alone();
     run(async {
         // The thread of the pool has no descriptors; rows are what could be left.
         spawn_blocking(|| ()).await.unwrap();

@@ -2,11 +2,12 @@
 //! everybody else goes on meanwhile (C2).
 
 use crate::support::Faults;
-use crate::{LONG, pipe, settle};
+use crate::baseline::alone;
+use crate::{LONG, pipe, run, settle};
 use gimmal::cancel::{Canceled, Scope, cancellable, checkpoint, shield};
 use gimmal::fs::File;
 use gimmal::op::nop;
-use gimmal::time::{Instant, interval, timeout};
+use gimmal::time::{Instant, interval_at, timeout};
 use gimmal::{Runtime, sleep, spawn, task, yield_now};
 use std::cell::Cell;
 use std::future::pending;
@@ -87,11 +88,8 @@ fn loops() -> Vec<(&'static str, fn(Rc<Cell<usize>>) -> Loop)> {
             round!(rounds, async { Scope::new().run(sleep(LONG)).await })
         }),
         ("tick", |rounds| {
-            let mut ticks = interval(LONG);
-            Box::pin(async move {
-                ticks.tick().await?;
-                round!(rounds, ticks.tick()).await
-            })
+            let mut ticks = interval_at(Instant::now() + LONG, LONG);
+            round!(rounds, ticks.tick())
         }),
         ("shield and sleep", |rounds| {
             round!(rounds, async {
@@ -110,6 +108,7 @@ fn loops() -> Vec<(&'static str, fn(Rc<Cell<usize>>) -> Loop)> {
 
 /// Runs each loop, cancelled when it is parked or before it begins; `how` says in what.
 fn each_loop_ends(how: fn(Loop, Rc<Scope>) -> Pin<Box<dyn Future<Output = ()>>>, in_task: bool) {
+    let _alone = alone();
     let faults = Faults::default();
     let mut runtime: Runtime = faults.hear(Runtime::builder()).build().unwrap();
     for (name, make) in loops() {
@@ -197,6 +196,7 @@ fn loops_in_a_cancelled_task_are_dropped() {
 
 #[test]
 fn loops_in_a_timeout_are_dropped() {
+    let _alone = alone();
     let faults = Faults::default();
     let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
     for (name, make) in loops() {
@@ -237,8 +237,7 @@ fn loops_in_a_timeout_are_dropped() {
 /// A future that wakes itself for ever and awaits nothing of ours is not waited for for ever.
 #[test]
 fn a_loop_that_only_yields_ends_when_its_scope_is_cancelled() {
-    let mut runtime = Runtime::new().unwrap();
-    runtime.block_on(async {
+    run(async {
         let scope = Rc::new(Scope::new());
         let theirs = scope.clone();
         let task = spawn(async move {
@@ -266,8 +265,7 @@ fn a_loop_that_only_yields_ends_when_its_scope_is_cancelled() {
 /// One that yields a while and then ends well is given the time for it.
 #[test]
 fn what_yields_for_a_while_and_ends_well_says_so() {
-    let mut runtime = Runtime::new().unwrap();
-    runtime.block_on(async {
+    run(async {
         let scope = Scope::new();
         let outcome: Result<u8, Canceled> = scope
             .run(async {

@@ -270,6 +270,7 @@ fn orphans_are_waited_for_before_a_cancelled_future_is_dropped() {
 /// What was cut short in healthy times is no sign of a loop that ignores its errors.
 #[test]
 fn a_long_life_of_timeouts_is_not_held_against_a_task_that_is_cancelled() {
+    let _alone = crate::baseline::alone();
     let faults = crate::support::Faults::default();
     let mut runtime = faults.hear(gimmal::Runtime::builder()).build().unwrap();
     runtime.block_on(async {
