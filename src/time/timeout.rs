@@ -1,8 +1,11 @@
 //! A time for a future, after which what it awaits is cancelled.
 
 use super::Instant;
+use crate::buf::BufError;
 use crate::cancel::Region;
+use crate::runtime::join::JoinError;
 use crate::scope::{Canceled, Elapsed, Rank};
+use bytes::{Bytes, BytesMut};
 use pin_project_lite::pin_project;
 use std::any::Any;
 use std::error::Error;
@@ -278,7 +281,8 @@ impl<E: fmt::Debug + fmt::Display + 'static> Error for TimeoutError<E> {
     }
 }
 
-/// The usual errors that a future ends with.
+/// The usual errors that a future ends with. An error of any other type is inside, but what it comes from is not found
+/// through this one.
 fn as_error(inner: &dyn Any) -> Option<&(dyn Error + 'static)> {
     fn is<T: Error + 'static>(inner: &dyn Any) -> Option<&(dyn Error + 'static)> {
         inner.downcast_ref::<T>().map(|error| error as _)
@@ -290,11 +294,25 @@ fn as_error(inner: &dyn Any) -> Option<&(dyn Error + 'static)> {
         let error = inner.downcast_ref::<Box<dyn Error + Send + Sync>>();
         error.map(|error| &**error as _)
     }
+    fn of_time<E: fmt::Debug + fmt::Display + 'static>(
+        inner: &dyn Any,
+    ) -> Option<&(dyn Error + 'static)> {
+        is::<TimeoutError<E>>(inner).or_else(|| is::<TimeoutError<TimeoutError<E>>>(inner))
+    }
     is::<io::Error>(inner)
         .or_else(|| is::<Canceled>(inner))
-        .or_else(|| is::<crate::runtime::join::JoinError>(inner))
-        .or_else(|| is::<TimeoutError<io::Error>>(inner))
-        .or_else(|| is::<TimeoutError<Canceled>>(inner))
+        .or_else(|| is::<JoinError>(inner))
+        .or_else(|| is::<BufError<Vec<u8>>>(inner))
+        .or_else(|| is::<BufError<Box<[u8]>>>(inner))
+        .or_else(|| is::<BufError<BytesMut>>(inner))
+        .or_else(|| is::<BufError<Bytes>>(inner))
+        .or_else(|| is::<BufError<String>>(inner))
+        .or_else(|| is::<BufError<&'static str>>(inner))
+        .or_else(|| is::<BufError<&'static [u8]>>(inner))
+        .or_else(|| of_time::<io::Error>(inner))
+        .or_else(|| of_time::<Canceled>(inner))
+        .or_else(|| of_time::<JoinError>(inner))
+        .or_else(|| of_time::<BufError<Vec<u8>>>(inner))
         .or_else(|| boxed(inner))
 }
 
