@@ -237,7 +237,10 @@ async fn read_all(file: File, how: Cut, mut random: Random) -> usize {
                 assert_cut_short(&error);
                 let buf = error.into_buf();
                 assert_eq!(buf.len(), filled);
-                assert!(buf.iter().all(|byte| *byte == 0x77), "it came back as it was");
+                assert!(
+                    buf.iter().all(|byte| *byte == 0x77),
+                    "it came back as it was"
+                );
                 canaries.keep(buf);
             }
         }

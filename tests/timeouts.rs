@@ -17,7 +17,9 @@ use gimmal::fs::File;
 use gimmal::op::nop;
 use gimmal::prelude::*;
 use gimmal::task::spawn_blocking;
-use gimmal::time::{Elapsed, Instant, TimeoutError, timeout, timeout_any, timeout_any_at, timeout_at};
+use gimmal::time::{
+    Elapsed, Instant, TimeoutError, timeout, timeout_any, timeout_any_at, timeout_at,
+};
 use gimmal::{Canceled, Handle, Runtime, is_canceled, is_timeout, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -139,12 +141,16 @@ impl Error for Own {}
 fn an_error_of_the_futures_own_is_told_from_the_time() {
     run(async {
         // Not cut short: its own failure.
-        let failed = timeout(LONG, async { Err::<(), _>(Own(1)) }).await.unwrap_err();
+        let failed = timeout(LONG, async { Err::<(), _>(Own(1)) })
+            .await
+            .unwrap_err();
         assert!(!failed.is_timeout() && !is_timeout(&failed));
         assert_eq!(failed.inner(), Some(&Own(1)));
         assert_eq!(failed.to_string(), "own error 1");
         // Late, but nothing of it was cut short.
-        let failed = timeout(Duration::ZERO, async { Err::<(), _>(Own(2)) }).await.unwrap_err();
+        let failed = timeout(Duration::ZERO, async { Err::<(), _>(Own(2)) })
+            .await
+            .unwrap_err();
         assert!(!failed.is_timeout());
         assert_eq!(failed.into_inner(), Some(Own(2)));
         // Cut short, it catches that and says something else: that is inside.
@@ -215,7 +221,11 @@ fn nested_timeouts_in_every_order() {
 fn an_outer_timeout_over_a_foreign_future_drops_it_through_the_inner_ones() {
     run(async {
         let journal = Journal::default();
-        for (outer, inner, by_outer) in [(SHORT, LONG, true), (LONG, SHORT, false), (SHORT, SHORT, true)] {
+        for (outer, inner, by_outer) in [
+            (SHORT, LONG, true),
+            (LONG, SHORT, false),
+            (SHORT, SHORT, true),
+        ] {
             let start = Instant::now();
             let held = journal.on_drop("dropped");
             let foreign = async move {
@@ -519,10 +529,19 @@ fn the_time_of_an_operation_that_is_over_before_it_starts_gives_the_buffer_back(
         assert!(is_timeout(&error) && !is_canceled(&error));
         assert_eq!((error.kind(), error.done()), (io::ErrorKind::TimedOut, 0));
         let buf = error.into_buf();
-        assert_eq!((buf.as_ptr(), buf.capacity(), &buf[..]), (at, capacity, &b"mine"[..]));
-        let error = file.write("abc").deadline(Instant::now()).await.unwrap_err();
+        assert_eq!(
+            (buf.as_ptr(), buf.capacity(), &buf[..]),
+            (at, capacity, &b"mine"[..])
+        );
+        let error = file
+            .write("abc")
+            .deadline(Instant::now())
+            .await
+            .unwrap_err();
         assert!(is_timeout(&error) && error.into_buf() == "abc");
-        assert!(is_timeout(&nop().timeout(Duration::ZERO).await.unwrap_err()));
+        assert!(is_timeout(
+            &nop().timeout(Duration::ZERO).await.unwrap_err()
+        ));
         assert_eq!(Handle::current().stats().submitted, submitted);
         assert_eq!(file.read(vec![0; 8]).await.unwrap().1, b"here");
     });
@@ -592,7 +611,11 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
         let ended = scope
             .run_any(async {
                 for _ in 0..3 {
-                    let error = file.read(vec![1; 4]).timeout(Duration::ZERO).await.unwrap_err();
+                    let error = file
+                        .read(vec![1; 4])
+                        .timeout(Duration::ZERO)
+                        .await
+                        .unwrap_err();
                     assert!(is_canceled(&error) && !is_timeout(&error), "{error}");
                     assert_eq!(error.into_buf(), [1; 4]);
                     let error = file.read(vec![1; 4]).timeout(LONG).await.unwrap_err();
@@ -613,7 +636,9 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
             assert_eq!(inner.into_buf(), [2; 4]);
         }
         // Its own time is over first.
-        let error = timeout(LONG, file.read(vec![3; 4]).timeout(SHORT)).await.unwrap_err();
+        let error = timeout(LONG, file.read(vec![3; 4]).timeout(SHORT))
+            .await
+            .unwrap_err();
         assert!(!error.is_timeout());
         let inner = error.into_inner().unwrap();
         assert!(is_timeout(&inner) && !is_canceled(&inner));
@@ -622,7 +647,11 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
         next_turn().await;
         let scope = Scope::new();
         scope.cancel();
-        let error = scope.run_any(read.timeout(Duration::ZERO)).await.unwrap().unwrap_err();
+        let error = scope
+            .run_any(read.timeout(Duration::ZERO))
+            .await
+            .unwrap()
+            .unwrap_err();
         assert!(is_canceled(&error) && !is_timeout(&error));
         assert!(scope.was_caught());
     });
@@ -695,7 +724,10 @@ fn no_errno_is_taken_for_a_timeout() {
     }
     let kind = io::Error::from(io::ErrorKind::TimedOut);
     assert!(!is_timeout(&kind));
-    assert!(!is_timeout(&io::Error::new(io::ErrorKind::TimedOut, "timed out")));
+    assert!(!is_timeout(&io::Error::new(
+        io::ErrorKind::TimedOut,
+        "timed out"
+    )));
     assert!(!is_canceled(&io::Error::other("canceled")));
     run(async {
         let peer = async { Err::<(), _>(io::Error::from_raw_os_error(libc::ETIMEDOUT)) };
@@ -715,12 +747,22 @@ async fn timed_out() -> TimeoutError<Canceled> {
 fn a_timeout_is_found_through_every_usual_error() {
     run(async {
         let (file, _writer) = pipe();
-        let read = async || file.read(vec![0; 4]).timeout(Duration::ZERO).await.unwrap_err();
+        let read = async || {
+            file.read(vec![0; 4])
+                .timeout(Duration::ZERO)
+                .await
+                .unwrap_err()
+        };
         assert!(is_timeout(&timed_out().await));
         assert!(is_timeout(&io::Error::from(timed_out().await)));
-        assert_eq!(io::Error::from(timed_out().await).kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            io::Error::from(timed_out().await).kind(),
+            io::ErrorKind::TimedOut
+        );
         assert!(is_timeout(&io::Error::from(Elapsed)));
-        assert!(is_timeout(&io::Error::other(io::Error::from(timed_out().await))));
+        assert!(is_timeout(&io::Error::other(io::Error::from(
+            timed_out().await
+        ))));
         assert!(is_timeout(&read().await));
         assert!(is_timeout(&io::Error::from(read().await)));
         let boxed: Box<dyn Error> = timed_out().await.into();
@@ -774,7 +816,9 @@ where
     F: Future<Output = Result<(), E>>,
     E: fmt::Debug + fmt::Display + 'static,
 {
-    let error = timeout(LONG, timeout(Duration::ZERO, future)).await.unwrap_err();
+    let error = timeout(LONG, timeout(Duration::ZERO, future))
+        .await
+        .unwrap_err();
     assert!(!error.is_timeout());
     assert!(is_timeout(&error), "{error:?}");
     assert!(error.into_inner().unwrap().is_timeout());
@@ -811,13 +855,22 @@ fn errors_can_be_sent_and_shared() {
 fn whole_files_with_a_time() {
     run(async {
         let path = "Cargo.toml";
-        let text = gimmal::fs::read_to_string(path).timeout(LONG).await.unwrap();
+        let text = gimmal::fs::read_to_string(path)
+            .timeout(LONG)
+            .await
+            .unwrap();
         assert_eq!(text, std::fs::read_to_string(path).unwrap());
-        let error = gimmal::fs::read(path).timeout(Duration::ZERO).await.unwrap_err();
+        let error = gimmal::fs::read(path)
+            .timeout(Duration::ZERO)
+            .await
+            .unwrap_err();
         assert!(error.is_timeout());
         let inner = error.into_inner().unwrap();
         assert!(is_canceled(&inner));
-        let missing = gimmal::fs::read("/there/is/none").timeout(LONG).await.unwrap_err();
+        let missing = gimmal::fs::read("/there/is/none")
+            .timeout(LONG)
+            .await
+            .unwrap_err();
         assert_eq!(io::Error::from(missing).kind(), io::ErrorKind::NotFound);
         let late = gimmal::fs::read(path).deadline(Instant::now() + LONG).await;
         assert_eq!(late.unwrap(), std::fs::read(path).unwrap());

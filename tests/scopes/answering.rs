@@ -146,7 +146,14 @@ fn the_responsible_one_answers_for_what_was_dropped() {
 fn the_order_of_the_cancels_does_not_matter() {
     run(async {
         const DEPTH: usize = 3;
-        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let orders = [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ];
         for order in orders {
             for canceled in 0_usize..1 << DEPTH {
                 for shield_at in 0..=DEPTH {
@@ -187,7 +194,11 @@ fn the_order_of_the_cancels_does_not_matter() {
                     let what = format!("{order:?} {canceled:b} {shield_at}");
                     assert_eq!(outcome.is_err(), expected.is_some(), "{what}");
                     for (depth, scope) in scopes.iter().enumerate() {
-                        assert_eq!(scope.was_caught(), expected == Some(depth), "{what} {depth}");
+                        assert_eq!(
+                            scope.was_caught(),
+                            expected == Some(depth),
+                            "{what} {depth}"
+                        );
                     }
                 }
             }

@@ -351,7 +351,9 @@ fn a_scope_entered_twice_panics() {
         let panics = |what: &str| {
             let entered = catch_unwind(AssertUnwindSafe(|| drop(scope.run(sleep(SHORT)))));
             let payload = entered.unwrap_err();
-            let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned());
             let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
             assert!(text.unwrap().contains("entered once"), "{what}");
         };

@@ -25,7 +25,10 @@ fn a_file_is_closed_in_a_cancelled_scope() {
         assert_eq!(descriptors(), open - 1);
         drop(writer);
         let (file, _writer) = pipe();
-        file.close().timeout(std::time::Duration::ZERO).await.unwrap();
+        file.close()
+            .timeout(std::time::Duration::ZERO)
+            .await
+            .unwrap();
     });
 }
 

@@ -129,7 +129,13 @@ fn a_scope_moves_from_task_to_task_and_is_cancelled_where_it_is() {
         }));
         // First polled in a scope that is left, then in a task that is cancelled.
         let scope = Scope::new();
-        assert!(scope.run_any(poll_once(&mut parked)).await.unwrap().is_pending());
+        assert!(
+            scope
+                .run_any(poll_once(&mut parked))
+                .await
+                .unwrap()
+                .is_pending()
+        );
         scope.cancel();
         next_turn().await;
         assert!(poll_once(&mut parked).await.is_pending());

@@ -1,8 +1,8 @@
 //! Loops that ignore that they are cancelled end all the same, after a bounded number of refusals; the hook names them, and
 //! everybody else goes on meanwhile (C2).
 
-use crate::support::Faults;
 use crate::baseline::alone;
+use crate::support::Faults;
 use crate::{LONG, pipe, run, settle};
 use gimmal::cancel::{Canceled, Scope, cancellable, checkpoint, shield};
 use gimmal::fs::File;
@@ -77,7 +77,9 @@ fn loops() -> Vec<(&'static str, fn(Rc<Cell<usize>>) -> Loop)> {
         ("cancellable", |rounds| {
             round!(rounds, cancellable(pending::<()>()))
         }),
-        ("timeout", |rounds| round!(rounds, timeout(LONG, sleep(LONG)))),
+        ("timeout", |rounds| {
+            round!(rounds, timeout(LONG, sleep(LONG)))
+        }),
         ("timeout over", |rounds| {
             round!(rounds, timeout(Duration::ZERO, sleep(LONG)))
         }),
@@ -164,7 +166,10 @@ fn each_loop_ends(how: fn(Loop, Rc<Scope>) -> Pin<Box<dyn Future<Output = ()>>>,
             neighbour.abort();
             let heard = faults.take();
             let named = heard.len() == 1 && heard[0].contains(name) && heard[0].contains("ignored");
-            assert!(named, "{name}, cancelled before: {canceled_before}: {heard:?}");
+            assert!(
+                named,
+                "{name}, cancelled before: {canceled_before}: {heard:?}"
+            );
         }
     }
 }
@@ -203,10 +208,16 @@ fn loops_in_a_timeout_are_dropped() {
         for limit in [Duration::ZERO, Duration::from_millis(1)] {
             // These are never parked, and fast: their rounds are not bounded before the time is over.
             if !limit.is_zero()
-                && ["nop", "open", "sleep of nothing", "read into nothing", "checkpoint"]
-                    .iter()
-                    .chain(&["read without time", "timeout over", "shield and sleep"])
-                    .any(|fast| *fast == name)
+                && [
+                    "nop",
+                    "open",
+                    "sleep of nothing",
+                    "read into nothing",
+                    "checkpoint",
+                ]
+                .iter()
+                .chain(&["read without time", "timeout over", "shield and sleep"])
+                .any(|fast| *fast == name)
             {
                 continue;
             }

@@ -21,7 +21,10 @@ use std::task::{Context, Poll};
 /// Something to wait for, of each kind. It ends well never, so if it is ready it was cancelled.
 enum Waits {
     Sleep(Sleep),
-    Read(Op<Read<Vec<u8>>>, #[expect(dead_code, reason = "kept open")] (File, PipeWriter)),
+    Read(
+        Op<Read<Vec<u8>>>,
+        #[expect(dead_code, reason = "kept open")] (File, PipeWriter),
+    ),
     Join(JoinHandle<()>),
     Foreign(Pin<Box<Cancellable<Pending<()>>>>),
 }
@@ -87,7 +90,10 @@ fn a_leaf_belongs_to_the_scope_that_polled_it_last() {
             settle().await;
             first.cancel();
             settle().await;
-            assert!(!task.is_finished(), "{kind}: it was cancelled by the wrong one");
+            assert!(
+                !task.is_finished(),
+                "{kind}: it was cancelled by the wrong one"
+            );
             second.cancel();
             let (one, two) = task.await.unwrap();
             assert_eq!((one, two), (Ok(Err(Canceled)), Ok(Canceled)), "{kind}");
@@ -117,16 +123,15 @@ fn a_leaf_that_outlives_its_scope_goes_to_the_one_around() {
     run(async {
         for kind in KINDS {
             let (outer, inner) = (Scope::new(), Scope::new());
-            let ended = outer
-                .run_any(async {
-                    let mut leaf = Waits::new(kind);
-                    let polled = inner.run_any(poll_once(&mut leaf)).await;
-                    assert!(polled.unwrap().is_pending());
-                    inner.cancel();
-                    shield(settle()).await;
-                    assert!(poll_once(&mut leaf).await.is_pending(), "{kind}");
-                    leaf.await
-                });
+            let ended = outer.run_any(async {
+                let mut leaf = Waits::new(kind);
+                let polled = inner.run_any(poll_once(&mut leaf)).await;
+                assert!(polled.unwrap().is_pending());
+                inner.cancel();
+                shield(settle()).await;
+                assert!(poll_once(&mut leaf).await.is_pending(), "{kind}");
+                leaf.await
+            });
             let outside = async {
                 settle().await;
                 outer.cancel();
@@ -145,7 +150,13 @@ fn an_operation_that_outlives_its_scope_is_asked_to_stop_without_being_polled_ag
         let ended = outer
             .run_any(async {
                 let mut read = file.read(vec![3; 8]);
-                assert!(inner.run_any(poll_once(&mut read)).await.unwrap().is_pending());
+                assert!(
+                    inner
+                        .run_any(poll_once(&mut read))
+                        .await
+                        .unwrap()
+                        .is_pending()
+                );
                 let handle = Handle::current();
                 assert_eq!(handle.stats().operations, 1);
                 outer.cancel();
@@ -190,7 +201,10 @@ fn a_sleep_that_was_cut_short_sleeps_on_when_it_is_awaited_again() {
         assert!(Instant::now() >= deadline);
         let mut asleep = sleep(LONG);
         assert!(timeout(SHORT, &mut asleep).await.is_err());
-        assert!(timeout(SHORT, &mut asleep).await.is_err(), "an hour is over");
+        assert!(
+            timeout(SHORT, &mut asleep).await.is_err(),
+            "an hour is over"
+        );
         drop(asleep);
         assert_eq!(Handle::current().stats().timers, 0);
     });
