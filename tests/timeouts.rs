@@ -309,8 +309,14 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
         type Foreign<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
         let futures: Vec<(&str, Foreign<'_>)> = vec![
             ("pending", Box::pin(pending())),
-            ("channel", Box::pin(async { drop(receiver.recv().await) })),
-            ("oneshot", Box::pin(async { drop(oneshot.receive().await) })),
+            (
+                "channel",
+                Box::pin(async { assert!(receiver.recv().await.is_ok()) }),
+            ),
+            (
+                "oneshot",
+                Box::pin(async { assert_eq!(oneshot.receive().await, 0) }),
+            ),
             (
                 "unordered",
                 Box::pin(async {
@@ -324,7 +330,7 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
                 Box::pin(async {
                     let mut all = FuturesUnordered::<Foreign<'_>>::new();
                     all.push(Box::pin(pending()));
-                    all.push(Box::pin(async { drop(oneshot.receive().await) }));
+                    all.push(Box::pin(async { assert_eq!(oneshot.receive().await, 0) }));
                     all.push(Box::pin(async {}));
                     while all.next().await.is_some() {}
                 }),
@@ -377,7 +383,7 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
                     let mut asleep = sleep(LONG);
                     let won = futures_util::future::select(&mut asleep, Box::pin(yield_now()));
                     drop(won.await);
-                    drop(receiver.recv().await);
+                    assert!(receiver.recv().await.is_ok());
                 }),
             ),
         ];
