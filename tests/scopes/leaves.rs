@@ -322,3 +322,142 @@ fn a_leaf_that_somebody_else_takes_over_does_not_hold_a_cancelled_scope_up() {
         assert_eq!(buf, [1; 8]);
     });
 }
+
+/// A scope that is polled in a cancelled one is cancelled there, and is not when it is polled elsewhere.
+#[test]
+fn a_scope_that_leaves_a_cancelled_one_is_cancelled_no_longer() {
+    run(async {
+        let (outer, inner) = (Scope::new(), Scope::new());
+        outer.cancel();
+        let mut wait = Box::pin(inner.run(sleep(SHORT)));
+        // Refused: but first others are let go.
+        let polled = outer.run_any(poll_once(&mut wait)).await;
+        assert!(polled.unwrap().is_pending());
+        assert!(!inner.is_canceled());
+        assert_eq!(wait.await, Ok(()));
+        assert!(!inner.was_caught() && !outer.was_caught());
+        // It goes the other way, too, while it is parked.
+        let (outer, inner) = (Scope::new(), Scope::new());
+        outer.cancel();
+        let mut wait = Box::pin(inner.run(sleep(LONG)));
+        assert!(poll_once(&mut wait).await.is_pending());
+        let ended = outer.run_any(wait).await;
+        assert_eq!(ended, Ok(Err(Canceled)));
+        assert!(outer.was_caught() && !inner.was_caught());
+    });
+}
+
+/// The outer scope's future is dropped, the inner one's goes on.
+#[test]
+fn a_scope_that_outlives_the_one_around_it_goes_to_the_next() {
+    run(async {
+        let scopes = [0, 1, 2].map(|_| Scope::new());
+        let [far, near, inner] = &scopes;
+        let ended = far
+            .run_any(async {
+                let mut wait = Box::pin(inner.run(sleep(LONG)));
+                let polled = near.run_any(poll_once(&mut wait)).await;
+                assert!(polled.unwrap().is_pending());
+                near.cancel();
+                shield(settle()).await;
+                assert!(!inner.is_canceled());
+                far.cancel();
+                assert!(inner.is_canceled());
+                wait.await
+            })
+            .await;
+        assert_eq!(ended, Ok(Err(Canceled)));
+        assert!(far.was_caught() && !near.was_caught() && !inner.was_caught());
+    });
+}
+
+/// Whatever a future does to its scope, what is current afterwards is the scope around.
+#[test]
+fn a_panic_in_a_scope_leaves_it() {
+    run(async {
+        let handle = Handle::current();
+        let (outer, inner) = (Scope::new(), Scope::new());
+        let ended = outer
+            .run_any(async {
+                let panics = inner.run_any(async {
+                    let mut asleep = sleep(LONG);
+                    assert!(poll_once(&mut asleep).await.is_pending());
+                    yield_now().await;
+                    inner.cancel();
+                    panic!("on purpose");
+                });
+                let panics =
+                    futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(panics));
+                let payload: Result<Result<(), Canceled>, _> = panics.await;
+                assert!(payload.is_err());
+                assert_eq!(handle.stats().timers, 0);
+                sleep(SHORT).await
+            })
+            .await;
+        assert_eq!(ended, Ok(Ok(())));
+        assert!(!outer.was_caught() && !inner.was_caught());
+    });
+}
+
+/// Many scopes that begin and end out of order, cancelled at random: who waits is always told by the right one.
+#[test]
+fn leaves_and_scopes_that_move_at_random_end_by_whom_they_are_in() {
+    run(async {
+        let mut random = crate::support::Random::new("moving");
+        for _ in 0..300 {
+            let outer: Vec<Rc<Scope>> = (0..3).map(|_| Rc::default()).collect();
+            let inner = Rc::new(Scope::new());
+            let kind = KINDS[random.below(4) as usize];
+            let leaf = Waits::new(kind);
+            let mut wait = Box::pin(inner.run_any(leaf));
+            let mut last = 0;
+            let futures = outer.clone();
+            // Polled a few times in scopes that are left at once.
+            for _ in 0..random.below(3) {
+                let passing = Scope::new();
+                let polled = passing.run_any(poll_once(&mut wait)).await;
+                assert!(polled.unwrap().is_pending());
+                passing.cancel();
+                last += 1;
+            }
+            let depth = random.below(3) as usize;
+            type Nested = Pin<Box<dyn Future<Output = Result<Canceled, Canceled>>>>;
+            let mut nested: Nested = Box::pin(wait_to_the_end(wait));
+            for scope in futures[..=depth].iter().cloned() {
+                nested = Box::pin(async move { scope.run(nested).await });
+            }
+            let task = spawn(nested);
+            for _ in 0..random.below(3) {
+                yield_now().await;
+            }
+            // The last of them is the outermost. One that nobody runs in does nothing.
+            let canceled = random.below(4) as usize;
+            match outer.get(canceled) {
+                Some(scope) => scope.cancel(),
+                None => inner.cancel(),
+            }
+            let expected = match canceled {
+                3 => None,
+                at if at <= depth => Some(at),
+                _ => {
+                    settle().await;
+                    assert!(!task.is_finished(), "{kind}: {last}");
+                    outer[0].cancel();
+                    Some(0)
+                }
+            };
+            assert_eq!(task.await.unwrap(), Ok(Canceled), "{kind}");
+            for (at, scope) in outer.iter().enumerate() {
+                assert_eq!(scope.was_caught(), expected == Some(at), "{kind} {at}");
+            }
+            assert_eq!(inner.was_caught(), expected.is_none(), "{kind}");
+        }
+    });
+}
+
+async fn wait_to_the_end<F>(wait: F) -> Result<Canceled, Canceled>
+where
+    F: Future<Output = Result<Canceled, Canceled>>,
+{
+    wait.await
+}
