@@ -7,7 +7,7 @@ use gimmal::{Handle, Runtime, is_canceled, sleep, spawn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 
 fn run(main: impl Future<Output = ()>) {
     let _alone = crate::baseline::alone();
@@ -15,17 +15,27 @@ fn run(main: impl Future<Output = ()>) {
     runtime.block_on(main);
 }
 
-async fn runs() {
-    let handle = Handle::current();
-    until("the closure runs", || handle.stats().blocking_running == 1).await;
+/// A closure that says when it has begun, and ends when the sender is dropped.
+fn held() -> (
+    impl FnOnce() -> bool + Send + 'static,
+    Receiver<()>,
+    Sender<()>,
+) {
+    let (release, held) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let closure = move || {
+        begin.send(()).unwrap();
+        held.recv().is_err()
+    };
+    (closure, begun, release)
 }
 
 #[test]
 fn one_that_waits_is_withdrawn_and_did_not_happen() {
     run(async {
-        let (release, held) = mpsc::channel::<()>();
-        let busy = spawn_blocking(move || held.recv().is_err());
-        runs().await;
+        let (closure, begun, release) = held();
+        let busy = spawn_blocking(closure);
+        begun.recv().unwrap();
         let ran = Arc::new(AtomicUsize::new(0));
         let scope = Rc::new(Scope::new());
         let (theirs, counter) = (scope.clone(), ran.clone());
@@ -59,14 +69,14 @@ fn one_that_waits_is_withdrawn_and_did_not_happen() {
 fn one_that_has_started_is_waited_for_and_gives_its_value() {
     run(async {
         for canceled_before in [false, true] {
-            let (release, held) = mpsc::channel::<()>();
+            let (closure, begun, release) = held();
             let scope = Rc::new(Scope::new());
             if canceled_before {
                 scope.cancel();
             }
             let theirs = scope.clone();
-            let closure = spawn_blocking(move || held.recv().is_err());
-            runs().await;
+            let closure = spawn_blocking(closure);
+            begun.recv().unwrap();
             let task = spawn(async move { theirs.run_any(closure).await });
             settle().await;
             scope.cancel();
@@ -82,9 +92,9 @@ fn one_that_has_started_is_waited_for_and_gives_its_value() {
 #[test]
 fn one_that_has_started_is_waited_for_by_a_task_that_is_cancelled() {
     run(async {
-        let (release, held) = mpsc::channel::<()>();
-        let closure = spawn_blocking(move || held.recv().is_err());
-        runs().await;
+        let (closure, begun, release) = held();
+        let closure = spawn_blocking(closure);
+        begun.recv().unwrap();
         let task = spawn(async move {
             let value = closure.await.unwrap();
             (value, sleep(LONG).await)
@@ -102,18 +112,15 @@ fn one_that_has_started_is_waited_for_by_a_task_that_is_cancelled() {
 fn one_that_may_be_abandoned_is_left_and_its_late_result_is_disposed_of() {
     run(async {
         for canceled_before in [false, true] {
-            let (release, held) = mpsc::channel::<()>();
+            let (closure, begun, release) = held();
             let (late, disposed) = mpsc::channel();
             let scope = Rc::new(Scope::new());
             if canceled_before {
                 scope.cancel();
             }
             let theirs = scope.clone();
-            let closure = spawn_abandonable(
-                move || held.recv().is_err(),
-                move |value| late.send(value).unwrap(),
-            );
-            runs().await;
+            let closure = spawn_abandonable(closure, move |value| late.send(value).unwrap());
+            begun.recv().unwrap();
             let task = spawn(async move { theirs.run_any(closure).await });
             settle().await;
             scope.cancel();

@@ -553,17 +553,20 @@ fn a_cancel_wakes_what_waits_behind_a_closure_of_the_pool_when_that_ends() {
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
         let (go, gone) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
         let task = spawn(async move {
             let waits = async {
-                let closure = spawn_blocking(move || gone.recv().is_ok());
+                let closure = spawn_blocking(move || {
+                    begin.send(()).unwrap();
+                    gone.recv().is_ok()
+                });
                 let value = closure.await.unwrap();
                 Ok::<_, Canceled>((value, sleep(LONG).await))
             };
             other.run(waits).await
         });
-        let handle = Handle::current();
-        until("it runs", || handle.stats().blocking_running == 1).await;
         next_turn().await;
+        begun.recv().unwrap();
         scope.cancel();
         settle().await;
         assert!(!task.is_finished(), "what runs is waited for");
