@@ -46,7 +46,9 @@ compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");
 pub mod buf;
 pub mod cancel;
 mod driver;
+mod error;
 pub mod fs;
+pub mod group;
 pub mod op;
 pub mod runtime;
 mod scope;
@@ -58,6 +60,7 @@ pub mod time;
 mod timer;
 
 pub use buf::BufError;
+pub use group::{group, supervise};
 pub use runtime::builder::run;
 pub use runtime::spawn::spawn;
 pub use runtime::yielding::yield_now;
@@ -122,6 +125,15 @@ macro_rules! errors_into {
         impl ::core::convert::From<$crate::task::JoinError> for $error {
             fn from(error: $crate::task::JoinError) -> $error {
                 <$error>::from(::std::io::Error::from(error))
+            }
+        }
+
+        impl<E, T> ::core::convert::From<$crate::group::GroupError<E, T>> for $error
+        where
+            $error: ::core::convert::From<E>,
+        {
+            fn from(error: $crate::group::GroupError<E, T>) -> $error {
+                error.into_error()
             }
         }
 

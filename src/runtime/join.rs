@@ -163,6 +163,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
             match core.tasks.borrow_mut().take_end(key) {
                 Some(end) => {
+                    core.leaf_ended(Leaf::new(table::Kind::Join, key));
                     core.charge();
                     Found::Ended(end)
                 }
@@ -180,22 +181,8 @@ impl<T: 'static> Future for JoinHandle<T> {
             Found::Waiting => {
                 let waker = copy_waker(context.waker());
                 let waits = std::mem::replace(&mut self.waits, true);
-                let replaced = current::with_own(self.serial, |core| {
-                    let leaf = Leaf::new(table::Kind::Join, key);
-                    let mut tasks = core.tasks.borrow_mut();
-                    if waits {
-                        let place = tasks.join_place(key);
-                        let replaced = tasks.wait_for_end(key, waker, place);
-                        drop(tasks);
-                        core.keep_here(leaf, place);
-                        return replaced;
-                    }
-                    drop(tasks);
-                    let place = core.place_of_leaf();
-                    let replaced = core.tasks.borrow_mut().wait_for_end(key, waker, place);
-                    core.enlist(leaf, place);
-                    replaced
-                });
+                let replaced =
+                    current::with_own(self.serial, |core| core.wait_for_end(key, waker, waits));
                 drop_waker(replaced);
                 Poll::Pending
             }
@@ -268,15 +255,15 @@ enum Kind {
 }
 
 impl JoinError {
-    pub(super) fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
+    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
         JoinError(Kind::Panicked(Mutex::new(payload)))
     }
 
-    pub(super) fn canceled() -> JoinError {
+    pub(crate) fn canceled() -> JoinError {
         JoinError(Kind::Canceled)
     }
 
-    pub(super) fn aborted() -> JoinError {
+    pub(crate) fn aborted() -> JoinError {
         JoinError(Kind::Aborted)
     }
 

@@ -9,6 +9,7 @@
 
 pub(crate) mod blocking;
 pub(crate) mod builder;
+mod children;
 mod core;
 mod current;
 mod fault;

@@ -30,13 +30,10 @@ impl<F: Future> Stored<F> {
     pub(crate) fn new(future: F) -> Stored<F> {
         Stored::Future { future }
     }
-}
 
-impl<F: Future> Task for Stored<F>
-where
-    F::Output: 'static,
-{
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    /// Polls the future; when it is ready, drops it and keeps its output in its place.
+    #[inline]
+    pub(crate) fn poll_stored(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let output = match self.as_mut().project() {
             StoredProjection::Future { future } => match future.poll(context) {
                 Poll::Ready(output) => output,
@@ -52,11 +49,30 @@ where
         Poll::Ready(())
     }
 
+    /// The output of a future that is ready, once.
+    pub(crate) fn output(self: Pin<&mut Self>) -> &mut Option<F::Output> {
+        match self.project() {
+            StoredProjection::Output { output } => output,
+            StoredProjection::Future { .. } => {
+                unreachable!("a handle takes the output of a task once it is there")
+            }
+        }
+    }
+}
+
+impl<F: Future> Task for Stored<F>
+where
+    F::Output: 'static,
+{
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_stored(context)
+    }
+
     fn take_output(self: Pin<&mut Self>, slot: &mut dyn Any) {
-        let slot = slot.downcast_mut::<Option<F::Output>>();
-        match (self.project(), slot) {
-            (StoredProjection::Output { output }, Some(slot)) => *slot = output.take(),
-            _ => unreachable!("a handle takes the output of its own task, once it is there"),
+        match slot.downcast_mut::<Option<F::Output>>() {
+            Some(slot) => *slot = self.output().take(),
+            None => unreachable!("a handle takes the output of its own task"),
         }
     }
 }

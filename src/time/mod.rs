@@ -9,14 +9,13 @@ mod interval;
 mod sleep;
 mod timeout;
 
+pub use crate::error::TimeoutError;
 pub use crate::scope::Elapsed;
 pub use crate::sys::Instant;
 pub use in_scope::InScope;
 pub use interval::{Interval, MissedTicks, interval, interval_at};
 pub use sleep::{Sleep, sleep, sleep_until};
-pub use timeout::{
-    Timeout, TimeoutAny, TimeoutError, timeout, timeout_any, timeout_any_at, timeout_at,
-};
+pub use timeout::{Timeout, TimeoutAny, timeout, timeout_any, timeout_any_at, timeout_at};
 
 use crate::runtime;
 use crate::sys::machine_now;

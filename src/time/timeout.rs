@@ -1,16 +1,11 @@
 //! A time for a future, after which what it awaits is cancelled.
 
 use super::Instant;
-use crate::buf::BufError;
 use crate::cancel::Region;
-use crate::runtime::join::JoinError;
-use crate::scope::{Canceled, Elapsed, Rank};
-use bytes::{Bytes, BytesMut};
+use crate::error::TimeoutError;
+use crate::scope::Rank;
 use pin_project_lite::pin_project;
-use std::any::Any;
-use std::error::Error;
 use std::fmt;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -48,7 +43,9 @@ pub fn timeout<F, T, E>(duration: Duration, future: F) -> Timeout<F>
 where
     F: Future<Output = Result<T, E>>,
 {
-    timeout_at(Instant::now() + duration, future)
+    Timeout {
+        inner: timeout_any(duration, future),
+    }
 }
 
 /// Gives a future time until this moment, as [`timeout`] does.
@@ -92,7 +89,7 @@ where
 ///
 /// That of [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
-    timeout_any_at(Instant::now() + duration, future)
+    TimeoutAny::new(future, Instant::now() + duration, duration.is_zero())
 }
 
 /// As [`timeout_any`], until this moment.
@@ -105,10 +102,7 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 ///
 /// That of [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_any_at<F: Future>(deadline: Instant, future: F) -> TimeoutAny<F> {
-    TimeoutAny {
-        future: Some(future),
-        region: Region::new(Rank::Plain, Some(deadline)),
-    }
+    TimeoutAny::new(future, deadline, Instant::now() >= deadline)
 }
 
 pin_project! {
@@ -123,6 +117,15 @@ pin_project! {
 }
 
 impl<F: Future> TimeoutAny<F> {
+    fn new(future: F, deadline: Instant, is_past: bool) -> TimeoutAny<F> {
+        let mut region = Region::new(Rank::Plain);
+        region.set_deadline(Some(deadline), is_past);
+        TimeoutAny {
+            future: Some(future),
+            region,
+        }
+    }
+
     /// What the future said, if it was not dropped, and whether the time cut it short.
     fn poll_both(
         self: Pin<&mut Self>,
@@ -148,8 +151,8 @@ impl<F: Future> Future for TimeoutAny<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_both(context).map(|ended| match ended {
             (Some(output), false) => Ok(output),
-            (output, true) => Err(TimeoutError(Kind::Elapsed(output))),
-            (None, false) => Err(TimeoutError(Kind::Canceled)),
+            (output, true) => Err(TimeoutError::elapsed(output)),
+            (None, false) => Err(TimeoutError::canceled()),
         })
     }
 }
@@ -173,10 +176,10 @@ where
         let ended = self.project().inner.poll_both(context);
         ended.map(|ended| match ended {
             (Some(Ok(value)), _) => Ok(value),
-            (Some(Err(error)), false) => Err(TimeoutError(Kind::Failed(error))),
-            (Some(Err(error)), true) => Err(TimeoutError(Kind::Elapsed(Some(error)))),
-            (None, true) => Err(TimeoutError(Kind::Elapsed(None))),
-            (None, false) => Err(TimeoutError(Kind::Canceled)),
+            (Some(Err(error)), false) => Err(TimeoutError::failed(error)),
+            (Some(Err(error)), true) => Err(TimeoutError::elapsed(Some(error))),
+            (None, true) => Err(TimeoutError::elapsed(None)),
+            (None, false) => Err(TimeoutError::canceled()),
         })
     }
 }
@@ -190,145 +193,5 @@ impl<F> fmt::Debug for TimeoutAny<F> {
 impl<F> fmt::Debug for Timeout<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout").finish_non_exhaustive()
-    }
-}
-
-/// Why there is no value: the time was over, or the future failed by itself.
-///
-/// `?` takes it into whatever `E` goes into; see [`into_inner`](TimeoutError::into_inner) for what the future said.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TimeoutError<E>(Kind<E>);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind<E> {
-    /// What the future said when it was cut short, unless it was dropped.
-    Elapsed(Option<E>),
-    Failed(E),
-    /// It was dropped, because a scope around the timeout was cancelled.
-    Canceled,
-}
-
-impl<E> TimeoutError<E> {
-    /// Whether the time cut the future short.
-    #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(self.0, Kind::Elapsed(_))
-    }
-
-    /// What the future said. `None` if it was dropped while it waited for something of another crate.
-    pub fn inner(&self) -> Option<&E> {
-        match &self.0 {
-            Kind::Elapsed(inner) => inner.as_ref(),
-            Kind::Failed(inner) => Some(inner),
-            Kind::Canceled => None,
-        }
-    }
-
-    /// What the future said. `None` if it was dropped while it waited for something of another crate.
-    pub fn into_inner(self) -> Option<E> {
-        match self.0 {
-            Kind::Elapsed(inner) => inner,
-            Kind::Failed(inner) => Some(inner),
-            Kind::Canceled => None,
-        }
-    }
-
-    /// An error of another type, which what the future said goes into, and which [`Elapsed`] and [`Canceled`] go into as an
-    /// [`io::Error`].
-    #[doc(hidden)]
-    pub fn into_error<O>(self) -> O
-    where
-        O: From<E> + From<io::Error>,
-    {
-        match self.0 {
-            Kind::Elapsed(_) => O::from(io::Error::from(Elapsed)),
-            Kind::Failed(inner) => O::from(inner),
-            Kind::Canceled => O::from(io::Error::from(Canceled)),
-        }
-    }
-}
-
-impl<E: fmt::Display> fmt::Display for TimeoutError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Kind::Elapsed(None) => write!(f, "{Elapsed}"),
-            Kind::Elapsed(Some(inner)) => write!(f, "{Elapsed}: {inner}"),
-            Kind::Failed(inner) => write!(f, "{inner}"),
-            Kind::Canceled => write!(f, "{Canceled}"),
-        }
-    }
-}
-
-impl<E: fmt::Debug> fmt::Debug for TimeoutError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Kind::Elapsed(inner) => f.debug_tuple("Elapsed").field(inner).finish(),
-            Kind::Failed(inner) => f.debug_tuple("Failed").field(inner).finish(),
-            Kind::Canceled => f.write_str("Canceled"),
-        }
-    }
-}
-
-/// It asks for no `Error` of what is inside, so that `anyhow::Error` and `Box<dyn Error>`, which are none, can be inside too.
-/// What is inside is the source where it is an error that can be looked into.
-impl<E: fmt::Debug + fmt::Display + 'static> Error for TimeoutError<E> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0 {
-            Kind::Elapsed(_) => Some(&Elapsed),
-            Kind::Failed(inner) => as_error(inner),
-            Kind::Canceled => Some(&Canceled),
-        }
-    }
-}
-
-/// The usual errors that a future ends with. An error of any other type is inside, but what it comes from is not found
-/// through this one.
-fn as_error(inner: &dyn Any) -> Option<&(dyn Error + 'static)> {
-    fn is<T: Error + 'static>(inner: &dyn Any) -> Option<&(dyn Error + 'static)> {
-        inner.downcast_ref::<T>().map(|error| error as _)
-    }
-    fn boxed(inner: &dyn Any) -> Option<&(dyn Error + 'static)> {
-        if let Some(error) = inner.downcast_ref::<Box<dyn Error>>() {
-            return Some(&**error);
-        }
-        let error = inner.downcast_ref::<Box<dyn Error + Send + Sync>>();
-        error.map(|error| &**error as _)
-    }
-    fn of_time<E: fmt::Debug + fmt::Display + 'static>(
-        inner: &dyn Any,
-    ) -> Option<&(dyn Error + 'static)> {
-        is::<TimeoutError<E>>(inner).or_else(|| is::<TimeoutError<TimeoutError<E>>>(inner))
-    }
-    is::<io::Error>(inner)
-        .or_else(|| is::<Canceled>(inner))
-        .or_else(|| is::<JoinError>(inner))
-        .or_else(|| is::<BufError<Vec<u8>>>(inner))
-        .or_else(|| is::<BufError<Box<[u8]>>>(inner))
-        .or_else(|| is::<BufError<BytesMut>>(inner))
-        .or_else(|| is::<BufError<Bytes>>(inner))
-        .or_else(|| is::<BufError<String>>(inner))
-        .or_else(|| is::<BufError<&'static str>>(inner))
-        .or_else(|| is::<BufError<&'static [u8]>>(inner))
-        .or_else(|| of_time::<io::Error>(inner))
-        .or_else(|| of_time::<Canceled>(inner))
-        .or_else(|| of_time::<JoinError>(inner))
-        .or_else(|| of_time::<BufError<Vec<u8>>>(inner))
-        .or_else(|| boxed(inner))
-}
-
-impl<E: Into<io::Error>> From<TimeoutError<E>> for io::Error {
-    fn from(error: TimeoutError<E>) -> io::Error {
-        match error.0 {
-            Kind::Elapsed(None) => Elapsed.into(),
-            Kind::Elapsed(Some(inner)) => {
-                let inner: io::Error = inner.into();
-                io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    TimeoutError(Kind::Elapsed(Some(inner))),
-                )
-            }
-            Kind::Failed(inner) => inner.into(),
-            Kind::Canceled => Canceled.into(),
-        }
     }
 }

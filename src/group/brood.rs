@@ -1,0 +1,704 @@
+//! The children of one group: their futures, later their outputs, in the group's own memory.
+//!
+//! Children may borrow what outlives the group, and the table of tasks lives longer than that. So the table knows only their
+//! names; the futures are here, and are touched by the poll and by the drop of the group's future, and by nothing else (G4).
+//!
+//! - **G4a** What a slot holds is dropped by [`Brood::clear`], which the group's future calls before it is gone, on every way
+//!   out. If that future is forgotten instead, it is never polled again, and nothing here is touched again.
+//! - **G4b** Whoever takes an output names the type that the child was spawned with: the handle that `spawn` made for it.
+//! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
+
+use crate::runtime::{self, Core};
+use crate::table::{Key, Table};
+use crate::tasks::{NewChild, Origin, Stored};
+use pin_project_lite::pin_project;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// So many names of ended children are kept beyond twice of what there is, before they are looked through.
+const ENDED_SPARE: usize = 16;
+
+/// Says what went wrong in an output that nobody takes.
+pub(super) type Report<T> = fn(&T) -> Option<String>;
+
+pin_project! {
+    /// A child as it lies in its slot.
+    struct Stowed<F: Future> {
+        #[pin]
+        stored: Stored<F>,
+        report: Option<Report<F::Output>>,
+    }
+}
+
+/// A child, whatever its future is.
+trait Stow {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
+
+    /// What went wrong in the output, which nobody will take.
+    fn report(self: Pin<&mut Self>) -> Option<String>;
+
+    /// Moves the output to where `place` points.
+    ///
+    /// # Safety
+    ///
+    /// `place` points to an `Option` of the future's output.
+    unsafe fn take_output(self: Pin<&mut Self>, place: *mut ());
+}
+
+impl<F: Future> Stow for Stowed<F> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.project().stored.poll_stored(context)
+    }
+
+    fn report(self: Pin<&mut Self>) -> Option<String> {
+        let this = self.project();
+        let output = this.stored.output().as_ref()?;
+        (*this.report).and_then(|report| report(output))
+    }
+
+    unsafe fn take_output(self: Pin<&mut Self>, place: *mut ()) {
+        let place: *mut Option<F::Output> = place.cast();
+        // SAFETY: the caller promises that it points to an option of this type.
+        unsafe { *place = self.project().stored.output().take() };
+    }
+}
+
+/// A child, its lifetime forgotten.
+type Erased = Pin<Box<dyn Stow>>;
+
+/// Forgets what a child borrows.
+///
+/// # Safety
+///
+/// The child is neither polled nor dropped after what it borrows is gone.
+unsafe fn erase<'a>(child: Pin<Box<dyn Stow + 'a>>) -> Erased {
+    // SAFETY: the two types differ in a lifetime only; that it is kept is the caller's promise.
+    unsafe { std::mem::transmute::<Pin<Box<dyn Stow + 'a>>, Erased>(child) }
+}
+
+enum State {
+    /// The body of the group, whose future lies elsewhere.
+    Body,
+    /// Being polled, or dropped.
+    Out,
+    /// There is no room for it yet.
+    Waiting(Erased),
+    Running(Erased),
+    Output(Erased),
+    Panicked(Box<dyn Any + Send>),
+    /// Its future was dropped before it was ready.
+    Dropped,
+}
+
+impl State {
+    fn has_ended(&self) -> bool {
+        matches!(self, State::Output(_) | State::Panicked(_) | State::Dropped)
+    }
+}
+
+struct Slot {
+    state: State,
+    /// Its row in the table of tasks.
+    task: Key,
+    /// There is a handle.
+    held: bool,
+    /// A leaf of it was charged to the group's scope, or to one outside of that.
+    echoes: bool,
+    cut_off: bool,
+}
+
+/// How a child ended, for the group.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) is_body: bool,
+    /// A leaf of it ended `Canceled` because the group was cancelled.
+    pub(super) echoes: bool,
+    /// A leaf of it ended `Canceled` because a scope outside of the group was cancelled.
+    pub(super) cut_off: bool,
+    pub(super) how: How,
+}
+
+#[derive(Debug)]
+pub(super) enum How {
+    Ready,
+    /// Cancelled, and it waited for nothing that would come.
+    Dropped,
+    /// There was no handle to give the panic to, or the group keeps it for itself.
+    Panicked(Box<dyn Any + Send>),
+    /// The handle has the panic.
+    PanicKept,
+}
+
+/// What a look at the children brought.
+pub(super) enum Next {
+    Ended(Ended),
+    /// None is ready to be polled.
+    Idle,
+    /// The turn has polled enough: the rest is for the next one.
+    Spent,
+}
+
+/// What a handle finds.
+pub(super) enum Found<T> {
+    Output(T),
+    Panicked(Box<dyn Any + Send>),
+    Dropped,
+    Running,
+}
+
+/// Polls the body of the group.
+pub(super) type PollBody<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> Poll<()>;
+
+pub(super) struct Brood {
+    serial: u64,
+    /// The scope of the group.
+    scope: Key,
+    /// Its row among the broods of the table of tasks.
+    row: Key,
+    slots: RefCell<Table<Slot>>,
+    /// Children that have not ended, the body included.
+    alive: Cell<usize>,
+    /// Children that were started and have not ended, the body not counted.
+    running: Cell<usize>,
+    /// The most of those.
+    limit: Cell<usize>,
+    /// Children that wait until there is room, in order.
+    waiting: RefCell<VecDeque<Key>>,
+    /// Children that have ended and whose handles have not looked, and some more. Not there until somebody asks.
+    ended: RefCell<Option<VecDeque<Key>>>,
+    closed: Cell<bool>,
+    /// The children were told that the group is cancelled.
+    told: Cell<bool>,
+    /// Panics of children are for their handles.
+    keeps_panics: bool,
+    /// Who wants to know when a child ends.
+    watchers: RefCell<Vec<Waker>>,
+}
+
+impl Brood {
+    pub(super) fn new(core: &Core, scope: Key, keeps_panics: bool) -> Brood {
+        Brood {
+            serial: core.serial(),
+            scope,
+            row: core.open_brood(),
+            slots: RefCell::new(Table::new()),
+            alive: Cell::new(0),
+            running: Cell::new(0),
+            limit: Cell::new(usize::MAX),
+            waiting: RefCell::new(VecDeque::new()),
+            ended: RefCell::new(None),
+            closed: Cell::new(false),
+            told: Cell::new(false),
+            keeps_panics,
+            watchers: RefCell::new(Vec::new()),
+        }
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(super) fn scope(&self) -> Key {
+        self.scope
+    }
+
+    pub(super) fn alive(&self) -> usize {
+        self.alive.get()
+    }
+
+    /// Children that have not ended, the body not counted.
+    pub(super) fn children(&self) -> usize {
+        self.running.get() + self.waiting.borrow().len()
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit.get()
+    }
+
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.set(limit.max(1));
+        self.start_waiting();
+    }
+
+    /// A row for the body, so that it is polled only when it is woken.
+    pub(super) fn add_body(&self, core: &Core, location: &'static Location<'static>) {
+        let origin = Origin {
+            name: Some("the body of a group".into()),
+            location,
+        };
+        let _slot = self.insert(core, State::Body, origin, false);
+    }
+
+    /// A new slot, and a row for it, which is ready unless it has to wait for room.
+    fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
+        let ready = !matches!(state, State::Waiting(_));
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.insert(Slot {
+            state,
+            task: Key::new(0, 0),
+            held,
+            echoes: false,
+            cut_off: false,
+        });
+        let child = NewChild {
+            slot: slot.index(),
+            held,
+            ready,
+            scope: self.scope,
+            canceled: self.told.get(),
+        };
+        // Nothing that this wakes looks at the slots: it is a name, or the waker of another crate's future.
+        let task = core.insert_child(self.row, child, origin);
+        if let Some(slot) = slots.get_mut(slot) {
+            slot.task = task;
+        }
+        self.alive.set(self.alive.get() + 1);
+        (slot, task)
+    }
+
+    /// A new child: its slot and its row. `None` if the group is closed: then the future is dropped.
+    ///
+    /// # Safety
+    ///
+    /// Whatever the future borrows outlives the call of [`clear`](Brood::clear), or the group's future is forgotten (G4a).
+    pub(super) unsafe fn spawn<'a, F>(
+        &self,
+        future: F,
+        report: Option<Report<F::Output>>,
+        origin: Origin,
+    ) -> Option<(Key, Key)>
+    where
+        F: Future + 'a,
+        F::Output: 'a,
+    {
+        let core = runtime::hold_own(self.serial);
+        if self.closed.get() {
+            core.guard("a future that came too late", || drop(future));
+            return None;
+        }
+        let child: Pin<Box<dyn Stow + 'a>> = Box::pin(Stowed {
+            stored: Stored::new(future),
+            report,
+        });
+        // SAFETY: the slots are polled by the group's future, and emptied by `clear` before what the child borrows is gone:
+        // the caller's promise.
+        let child = unsafe { erase(child) };
+        if self.running.get() < self.limit.get() {
+            self.running.set(self.running.get() + 1);
+            return Some(self.insert(&core, State::Running(child), origin, true));
+        }
+        let inserted = self.insert(&core, State::Waiting(child), origin, true);
+        self.waiting.borrow_mut().push_back(inserted.0);
+        Some(inserted)
+    }
+
+    /// Starts children that were waiting, as far as there is room.
+    fn start_waiting(&self) {
+        if self.waiting.borrow().is_empty() {
+            return;
+        }
+        let core = runtime::hold_own(self.serial);
+        while self.running.get() < self.limit.get() {
+            let Some(slot) = self.waiting.borrow_mut().pop_front() else {
+                return;
+            };
+            let task = match self.slots.borrow_mut().get_mut(slot) {
+                Some(slot) => {
+                    let state = std::mem::replace(&mut slot.state, State::Out);
+                    slot.state = match state {
+                        State::Waiting(child) => State::Running(child),
+                        other => other,
+                    };
+                    slot.task
+                }
+                None => continue,
+            };
+            self.running.set(self.running.get() + 1);
+            core.wake_child(task);
+        }
+    }
+
+    /// The group's future is polled.
+    pub(super) fn begin(&self, core: &Core, waker: &Waker) {
+        core.renew_scope(self.scope, waker);
+        core.begin_brood(self.row, waker);
+    }
+
+    /// It has been.
+    pub(super) fn end(&self, core: &Core, waker: &Waker) {
+        if core.end_brood(self.row) {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.told.get()
+    }
+
+    /// The scope of the group is cancelled: its children are told, and those that did not begin are dropped. True if there
+    /// are any of these.
+    pub(super) fn tell_canceled(&self, core: &Core) -> bool {
+        self.told.set(true);
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        let any = !waiting.is_empty();
+        for slot in waiting {
+            let _ended = self.drop_child(core, slot);
+        }
+        let tasks: Vec<Key> = self
+            .slots
+            .borrow()
+            .iter()
+            .map(|(_, slot)| slot.task)
+            .collect();
+        for task in tasks {
+            core.cancel_task(task, false);
+        }
+        any
+    }
+
+    /// Polls children that were woken, until one ends.
+    pub(super) fn next(&self, core: &Core, body: PollBody<'_>) -> Next {
+        let mut first = true;
+        loop {
+            if !first && !core.may_poll() {
+                return match core.has_ready_child(self.row) {
+                    true => Next::Spent,
+                    false => Next::Idle,
+                };
+            }
+            let Some(slot) = core.next_child(self.row) else {
+                return Next::Idle;
+            };
+            first = false;
+            core.count_poll();
+            if let Some(ended) = self.poll_child(core, slot, body) {
+                return Next::Ended(ended);
+            }
+        }
+    }
+
+    fn poll_child(&self, core: &Core, index: u32, body: PollBody<'_>) -> Option<Ended> {
+        let (slot, task, mut state) = {
+            let mut slots = self.slots.borrow_mut();
+            let (key, slot) = slots.at_mut(index)?;
+            match slot.state {
+                State::Running(_) | State::Body => {}
+                State::Waiting(_) => {
+                    drop(slots);
+                    return self.look_at_waiting(core, key);
+                }
+                _ => return None,
+            }
+            let state = std::mem::replace(&mut slot.state, State::Out);
+            (key, slot.task, state)
+        };
+        let Some(before) = core.enter_child(task) else {
+            self.put_back(slot, state);
+            return None;
+        };
+        let polled = core.poll_named(task, |context| match &mut state {
+            State::Running(child) => child.as_mut().poll(context),
+            _ => body(context),
+        });
+        let must_end =
+            matches!(polled, Ok(Poll::Pending)) && core.is_canceled() && core.must_end(task);
+        let (echoes, cut_off) = core.take_charges(self.scope);
+        if echoes || cut_off {
+            self.note(slot, echoes, cut_off);
+        }
+        if matches!(polled, Ok(Poll::Pending)) && !must_end {
+            core.leave_pending(task, before);
+            self.put_back(slot, state);
+            return None;
+        }
+        core.leave_ended(task, before);
+        match polled {
+            Ok(Poll::Pending) => Some(self.ended(core, slot, state, How::Dropped)),
+            Ok(Poll::Ready(())) => Some(self.ended(core, slot, state, How::Ready)),
+            Err(payload) => Some(self.ended(core, slot, state, How::Panicked(payload))),
+        }
+    }
+
+    /// A child that has not begun was woken: it may have been cancelled.
+    #[cold]
+    fn look_at_waiting(&self, core: &Core, key: Key) -> Option<Ended> {
+        let task = self.slots.borrow().get(key)?.task;
+        if core.is_child_canceled(task) {
+            self.waiting.borrow_mut().retain(|waiting| *waiting != key);
+            return self.drop_child(core, key);
+        }
+        None
+    }
+
+    fn put_back(&self, slot: Key, state: State) {
+        if let Some(slot) = self.slots.borrow_mut().get_mut(slot) {
+            // What is there is `Out`, which has nothing to drop.
+            slot.state = state;
+        }
+    }
+
+    fn note(&self, slot: Key, echoes: bool, cut_off: bool) {
+        if let Some(slot) = self.slots.borrow_mut().get_mut(slot) {
+            slot.echoes |= echoes;
+            slot.cut_off |= cut_off;
+        }
+    }
+
+    /// A child has ended. Its future or its output is here, and stays if a handle may take it.
+    fn ended(&self, core: &Core, key: Key, state: State, how: How) -> Ended {
+        let is_body = matches!(state, State::Body);
+        let was_running = !matches!(state, State::Body | State::Waiting(_));
+        let (task, held, echoes, cut_off) = match self.slots.borrow().get(key) {
+            Some(slot) => (slot.task, slot.held, slot.echoes, slot.cut_off),
+            None => unreachable!("G4: a slot is there until its child has ended"),
+        };
+        let (kept, how) = match (state, how) {
+            (State::Running(child), How::Ready) if held => (State::Output(child), How::Ready),
+            (State::Running(child), How::Ready) => {
+                self.discard(core, task, child);
+                (State::Dropped, How::Ready)
+            }
+            (state, How::Panicked(payload)) if held && self.keeps_panics && !is_body => {
+                core.guard("a child that had panicked", || drop(state));
+                (State::Panicked(payload), How::PanicKept)
+            }
+            (state, how) => {
+                core.guard("a child that was dropped", || drop(state));
+                (State::Dropped, how)
+            }
+        };
+        self.settle(core, key, task, kept, was_running);
+        Ended {
+            is_body,
+            echoes,
+            cut_off,
+            how,
+        }
+    }
+
+    fn settle(&self, core: &Core, key: Key, task: Key, kept: State, was_running: bool) {
+        // The handle may have gone meanwhile: a child can own its own.
+        let left = {
+            let mut slots = self.slots.borrow_mut();
+            match slots.get_mut(key) {
+                Some(slot) if slot.held => {
+                    // What is there is `Out`, which has nothing to drop.
+                    slot.state = kept;
+                    self.keep_ended(&slots, key);
+                    None
+                }
+                _ => {
+                    slots.remove(key);
+                    Some(kept)
+                }
+            }
+        };
+        if let Some(left) = left {
+            self.drop_end(core, task, left);
+        }
+        self.alive.set(self.alive.get() - 1);
+        if was_running {
+            self.running.set(self.running.get() - 1);
+        }
+        core.end_child(task, self.scope);
+        let mut watchers = self.watchers.take();
+        core.wake_all(&mut watchers);
+        if was_running && !self.closed.get() {
+            self.start_waiting();
+        }
+    }
+
+    /// A child has ended that has a handle. Those whose handles have looked are forgotten when there are many.
+    fn keep_ended(&self, slots: &Table<Slot>, key: Key) {
+        let mut ended = self.ended.borrow_mut();
+        let Some(ended) = &mut *ended else {
+            return;
+        };
+        if ended.len() > 2 * slots.len() + ENDED_SPARE {
+            ended.retain(|key| slots.get(*key).is_some());
+        }
+        ended.push_back(key);
+    }
+
+    /// The child that ended first of those that have not been asked for here and whose handles have not looked.
+    pub(super) fn next_ended(&self) -> Option<Key> {
+        let slots = self.slots.borrow();
+        let mut ended = self.ended.borrow_mut();
+        let ended = ended.get_or_insert_with(|| {
+            let slots = slots.iter();
+            let ended = slots.filter(|(_, slot)| slot.held && slot.state.has_ended());
+            ended.map(|(key, _)| key).collect()
+        });
+        loop {
+            let key = ended.pop_front()?;
+            if slots.get(key).is_some() {
+                return Some(key);
+            }
+        }
+    }
+
+    /// Whether a child has ended, in whichever way.
+    pub(super) fn is_finished(&self, key: Key) -> bool {
+        let slots = self.slots.borrow();
+        slots.get(key).is_none_or(|slot| slot.state.has_ended())
+    }
+
+    /// The end of a child that nobody takes.
+    fn drop_end(&self, core: &Core, task: Key, state: State) {
+        match state {
+            State::Output(child) => self.discard(core, task, child),
+            State::Panicked(payload) => core.report_panic(task, payload),
+            _ => {}
+        }
+    }
+
+    /// An output that nobody takes.
+    fn discard(&self, core: &Core, task: Key, mut child: Erased) {
+        let failure = core.guard("a child's output", || {
+            let failure = child.as_mut().report();
+            drop(child);
+            failure
+        });
+        if let Some(Some(message)) = failure {
+            core.report_child(task, message);
+        }
+    }
+
+    /// Drops a child that has not ended.
+    fn drop_child(&self, core: &Core, key: Key) -> Option<Ended> {
+        let state = {
+            let mut slots = self.slots.borrow_mut();
+            let slot = slots.get_mut(key)?;
+            match slot.state {
+                State::Waiting(_) | State::Running(_) | State::Body => {
+                    std::mem::replace(&mut slot.state, State::Out)
+                }
+                _ => return None,
+            }
+        };
+        Some(self.ended(core, key, state, How::Dropped))
+    }
+
+    /// Drops every child that has not ended, the hard way. True if the body is among them: it is the group's to drop.
+    pub(super) fn drop_children(&self, core: &Core) -> bool {
+        let mut body = false;
+        self.waiting.take();
+        let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
+        for key in keys {
+            body |= self
+                .drop_child(core, key)
+                .is_some_and(|ended| ended.is_body);
+        }
+        body
+    }
+
+    /// No child begins any more.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+    }
+
+    /// The group is gone: drops children, then outputs, until none is left (G4a).
+    pub(super) fn clear(&self) {
+        self.close();
+        let Some(core) = runtime::reach(self.serial) else {
+            // The runtime is gone, or belongs to the parent of this process: nothing of it is touched.
+            self.forget();
+            return;
+        };
+        while self.alive.get() > 0 {
+            self.drop_children(&core);
+        }
+        loop {
+            let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
+                self.release(&core, key);
+            }
+        }
+        core.close_brood(self.row);
+        core.close_scope_of_group(self.scope);
+    }
+
+    /// There is no runtime to speak of: the children are dropped, and no table is told.
+    fn forget(&self) {
+        loop {
+            let slots = self.slots.replace(Table::new());
+            if slots.len() == 0 {
+                return;
+            }
+            drop(slots);
+        }
+    }
+
+    /// The handle of a child lets go of it: what it left is dropped.
+    pub(super) fn release(&self, core: &Core, key: Key) {
+        let (state, task) = {
+            let mut slots = self.slots.borrow_mut();
+            let Some(slot) = slots.get_mut(key) else {
+                return;
+            };
+            slot.held = false;
+            let task = slot.task;
+            match slot.state {
+                // It ends without a handle.
+                State::Waiting(_) | State::Running(_) | State::Body | State::Out => (None, task),
+                _ => (slots.remove(key).map(|slot| slot.state), task),
+            }
+        };
+        if let Some(state) = state {
+            self.drop_end(core, task, state);
+        }
+        core.release_child(task);
+    }
+
+    /// What a handle takes: the end of its child, once.
+    ///
+    /// # Safety
+    ///
+    /// `T` is the output of the future that this child was spawned with (G4b).
+    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Found<T> {
+        let state = {
+            let mut slots = self.slots.borrow_mut();
+            let Some(slot) = slots.get(key) else {
+                return Found::Dropped;
+            };
+            match slot.state {
+                State::Waiting(_) | State::Running(_) | State::Body | State::Out => {
+                    return Found::Running;
+                }
+                _ => slots.remove(key).map(|slot| (slot.state, slot.task)),
+            }
+        };
+        let Some((state, task)) = state else {
+            return Found::Dropped;
+        };
+        core.take_child(task);
+        match state {
+            State::Output(mut child) => {
+                let mut output: Option<T> = None;
+                let place: *mut Option<T> = &mut output;
+                // SAFETY: `T` is the child's output, which the caller promises, so this is an option of that.
+                unsafe { child.as_mut().take_output(place.cast()) };
+                output.map_or(Found::Dropped, Found::Output)
+            }
+            State::Panicked(payload) => Found::Panicked(payload),
+            _ => Found::Dropped,
+        }
+    }
+
+    /// Wakes this when a child ends.
+    pub(super) fn watch(&self, waker: &Waker) {
+        let mut watchers = self.watchers.borrow_mut();
+        if !watchers.iter().any(|kept| kept.will_wake(waker)) {
+            let waker = crate::tasks::copy_waker(waker);
+            watchers.push(waker);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The handle of a child.
+
+use super::brood::{Brood, Found};
+use crate::runtime::join::JoinError;
+use crate::runtime::{self, Refusal, canceled_here, refuse};
+use crate::scope::Canceled;
+use crate::table::Key;
+use crate::tasks::copy_waker;
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Owns the end of a child whose output is an `O`.
+pub(super) struct Handle<'scope, O> {
+    brood: Rc<Brood>,
+    state: State,
+    refusal: Refusal,
+    /// It is enlisted in a scope.
+    waits: bool,
+    /// Neither longer nor shorter, and of the type that the child was spawned with (G4b).
+    _scope: PhantomData<(&'scope mut &'scope (), fn() -> O)>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Owned {
+        slot: Key,
+        task: Key,
+    },
+    /// It was refused, because the group was closed.
+    Refused,
+    Taken,
+}
+
+/// How a wait for a child ends.
+pub(super) enum Joined<O> {
+    Output(O),
+    Panicked(Box<dyn Any + Send>),
+    Dropped,
+    /// It was the wait that was cancelled.
+    Canceled,
+}
+
+enum Look<O> {
+    Found(Found<O>),
+    Canceled,
+    Spent,
+}
+
+impl<O> Handle<'_, O> {
+    /// The handle of what `spawn` gave, for an output of the type that was spawned.
+    pub(super) fn new(brood: &Rc<Brood>, spawned: Option<(Key, Key)>) -> Self {
+        Handle {
+            brood: brood.clone(),
+            state: match spawned {
+                Some((slot, task)) => State::Owned { slot, task },
+                None => State::Refused,
+            },
+            refusal: Refusal::None,
+            waits: false,
+            _scope: PhantomData,
+        }
+    }
+
+    /// A number that no other child of this group has while this handle is there.
+    pub(super) fn id(&self) -> u64 {
+        match self.state {
+            State::Owned { slot, .. } => slot.to_u64(),
+            State::Refused | State::Taken => 0,
+        }
+    }
+
+    pub(super) fn cancel(&self) {
+        if let State::Owned { task, .. } = self.state
+            && let Some(core) = runtime::reach(self.brood.serial())
+        {
+            core.cancel_task(task, true);
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        match self.state {
+            State::Owned { slot, .. } => self.brood.is_finished(slot),
+            State::Refused | State::Taken => true,
+        }
+    }
+
+    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Joined<O>> {
+        let (slot, task) = match self.state {
+            State::Owned { slot, task } => (slot, task),
+            State::Refused => {
+                self.state = State::Taken;
+                return Poll::Ready(Joined::Dropped);
+            }
+            State::Taken => panic!("the handle of a child was polled after it had given its end"),
+        };
+        match self.look(slot) {
+            Look::Found(Found::Running) => {
+                let core = runtime::hold_own(self.brood.serial());
+                let waker = copy_waker(context.waker());
+                let replaced = core.wait_for_end(task, waker, self.waits);
+                self.waits = true;
+                runtime::drop_waker(replaced);
+                Poll::Pending
+            }
+            Look::Found(found) => {
+                self.state = State::Taken;
+                Poll::Ready(match found {
+                    Found::Output(output) => Joined::Output(output),
+                    Found::Panicked(payload) => Joined::Panicked(payload),
+                    Found::Dropped | Found::Running => Joined::Dropped,
+                })
+            }
+            Look::Canceled if self.waits => {
+                self.waits = false;
+                runtime::with(canceled_here);
+                Poll::Ready(Joined::Canceled)
+            }
+            Look::Canceled => refuse(&mut self.refusal, context).map(|_| Joined::Canceled),
+            Look::Spent => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn look(&self, slot: Key) -> Look<O> {
+        runtime::with_own(self.brood.serial(), |core| {
+            if !core.may_pass() {
+                return Look::Spent;
+            }
+            // SAFETY: `O` is what `new` was called with, which is the output of the future that was spawned (G4b).
+            match unsafe { self.brood.take::<O>(core, slot) } {
+                Found::Running if core.is_canceled() => Look::Canceled,
+                Found::Running => Look::Found(Found::Running),
+                found => {
+                    core.charge();
+                    Look::Found(found)
+                }
+            }
+        })
+    }
+}
+
+impl<O> Drop for Handle<'_, O> {
+    fn drop(&mut self) {
+        if let State::Owned { slot, .. } = self.state
+            && let Some(core) = runtime::reach(self.brood.serial())
+        {
+            self.brood.release(&core, slot);
+        }
+    }
+}
+
+/// The handle of a child of a [`Group`](crate::group::Group): await it for the child's value. Dropping it drops the value;
+/// the child runs on, and the group waits for it.
+///
+/// It can be awaited by value and by `&mut`, so that a wait that is given up leaves the child as it was.
+///
+/// # Errors
+///
+/// [`Canceled`], if there is no value, because the child failed (which is in the error of the group), panicked, or was
+/// cancelled and dropped; and if it was the wait that was cancelled.
+///
+/// # Cancel safety
+///
+/// A wait that is dropped or cancelled leaves the child and the handle as they were (`tests/groups.rs`).
+#[must_use = "dropping a handle drops the value of the child; say so with `drop` if that is meant"]
+pub struct Child<'scope, T>(pub(super) Handle<'scope, Option<T>>);
+
+impl<T> Child<'_, T> {
+    /// Cancels this child, and nothing else: what it awaits ends with [`Canceled`]. Its group goes on, unless the child
+    /// fails for that reason.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether the child has ended, in whichever way.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// A number that no other child of the group has while this handle is there:
+    /// [`Group::next`](crate::group::Group::next) tells by it which one has ended.
+    #[must_use]
+    pub fn id(&self) -> ChildId {
+        ChildId(self.0.id())
+    }
+}
+
+impl<T> Unpin for Child<'_, T> {}
+
+impl<T> Future for Child<'_, T> {
+    type Output = Result<T, Canceled>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(context).map(|joined| match joined {
+            Joined::Output(Some(value)) => Ok(value),
+            _ => Err(Canceled),
+        })
+    }
+}
+
+impl<T> fmt::Debug for Child<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child").field("id", &self.id()).finish()
+    }
+}
+
+/// Tells the children of one group apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChildId(pub(super) u64);
+
+/// The handle of a child of a [`Supervisor`](crate::group::Supervisor): await it for the child's output, whatever that is.
+/// Dropping it leaves the child to itself: a failure then goes to the hook.
+///
+/// # Errors
+///
+/// A [`JoinError`]: the child panicked, or it was cancelled and dropped, or the wait for it was cancelled.
+///
+/// # Cancel safety
+///
+/// A wait that is dropped or cancelled leaves the child and the handle as they were (`tests/groups.rs`).
+#[must_use = "dropping a handle leaves the child to itself; say so with `drop` if that is meant"]
+pub struct Supervised<'scope, O>(pub(super) Handle<'scope, O>);
+
+impl<O> Supervised<'_, O> {
+    /// Cancels this child, and nothing else: what it awaits ends with [`Canceled`].
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether the child has ended, in whichever way.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl<O> Unpin for Supervised<'_, O> {}
+
+impl<O> Future for Supervised<'_, O> {
+    type Output = Result<O, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(context).map(|joined| match joined {
+            Joined::Output(output) => Ok(output),
+            Joined::Panicked(payload) => Err(JoinError::panicked(payload)),
+            Joined::Dropped => Err(JoinError::aborted()),
+            Joined::Canceled => Err(JoinError::canceled()),
+        })
+    }
+}
+
+impl<O> fmt::Debug for Supervised<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervised").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,247 @@
+//! What groups and supervisors have in common: the loop that polls body and children until none is left.
+
+use super::brood::{Brood, Ended, How, Next};
+use crate::runtime::{self, Core, Waiting};
+use crate::scope::{Canceled, Rank};
+use crate::table::Key;
+use std::any::Any;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A group as its future, its body and its children see it.
+pub(super) struct Shared {
+    pub(super) brood: Rc<Brood>,
+    drain: Cell<Option<Duration>>,
+    /// The timer of the deadline for draining.
+    alarm: Cell<Option<Key>>,
+    /// A scope outside of the group cut a child short.
+    cut_off: Cell<bool>,
+    panic: Cell<Option<Box<dyn Any + Send>>>,
+}
+
+/// What the group's own kind says to the end of a child or of the body.
+pub(super) trait Judge {
+    /// True if the group is to be cancelled.
+    fn judge(&self, ended: &Ended) -> bool;
+}
+
+/// Empties the group on every way out (G4a).
+pub(super) struct Closing(Rc<Brood>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Shared {
+    /// Opens the group below the current scope.
+    pub(super) fn open(keeps_panics: bool, location: &'static Location<'static>) -> Shared {
+        let core = runtime::with(|core| core.serial());
+        let core = runtime::hold_own(core);
+        let scope = core.open_scope(Rank::Group);
+        let brood = Brood::new(&core, scope, keeps_panics);
+        brood.add_body(&core, location);
+        Shared {
+            brood: Rc::new(brood),
+            drain: Cell::new(None),
+            alarm: Cell::new(None),
+            cut_off: Cell::new(false),
+            panic: Cell::new(None),
+        }
+    }
+
+    pub(super) fn closing(&self) -> Closing {
+        Closing(self.brood.clone())
+    }
+
+    /// A scope outside of the group cut a child short.
+    pub(super) fn was_cut_off(&self) -> bool {
+        self.cut_off.get()
+    }
+
+    pub(super) fn cancel(&self) {
+        if let Some(core) = runtime::reach(self.brood.serial()) {
+            core.cancel_scope(self.brood.scope());
+            // The children are told when the group is polled.
+            core.wake_scope(self.brood.scope());
+        }
+    }
+
+    pub(super) fn is_canceled(&self) -> bool {
+        let core = runtime::reach(self.brood.serial());
+        core.is_none_or(|core| core.is_scope_canceled(self.brood.scope()))
+    }
+
+    pub(super) fn drain_within(&self, time: Duration) {
+        self.drain.set(Some(time));
+    }
+
+    /// Waits until a look finds something; it looks again each time that a child ends.
+    pub(super) async fn wait_until<T>(
+        &self,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<T, Canceled> {
+        let mut waiting = Waiting::default();
+        poll_fn(|context| {
+            if let Some(found) = look() {
+                waiting.end();
+                return Poll::Ready(Ok(found));
+            }
+            self.brood.watch(context.waker());
+            waiting.poll(context).map(Err)
+        })
+        .await
+    }
+
+    /// Waits until another child may begin at once.
+    pub(super) async fn room(&self) -> Result<(), Canceled> {
+        let brood = &self.brood;
+        let has_room = || (brood.children() < brood.limit()).then_some(());
+        self.wait_until(has_room).await
+    }
+
+    /// Polls body and children until all have ended and the kernel has nothing of theirs.
+    pub(super) fn poll<F: Future>(
+        &self,
+        judge: &dyn Judge,
+        body: &mut Pin<&mut Option<F>>,
+        done: &mut dyn FnMut(F::Output),
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let core = runtime::hold_own(self.brood.serial());
+        self.brood.begin(&core, context.waker());
+        let polled = self.poll_begun(&core, judge, body, done, context);
+        self.brood.end(&core, context.waker());
+        polled
+    }
+
+    fn poll_begun<F: Future>(
+        &self,
+        core: &Core,
+        judge: &dyn Judge,
+        body: &mut Pin<&mut Option<F>>,
+        done: &mut dyn FnMut(F::Output),
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            if core.is_scope_canceled(self.brood.scope()) && self.brood.alive() > 0 {
+                self.tell(core);
+                if self.is_drained_out(core, context) && self.brood.drop_children(core) {
+                    body.set(None);
+                }
+            }
+            if self.brood.alive() == 0 {
+                break;
+            }
+            let next = self.brood.next(core, &mut |context| {
+                let Some(body) = body.as_mut().as_pin_mut() else {
+                    return Poll::Ready(());
+                };
+                match body.poll(context) {
+                    Poll::Ready(value) => {
+                        done(value);
+                        Poll::Ready(())
+                    }
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            match next {
+                Next::Ended(ended) => {
+                    if ended.is_body {
+                        body.set(None);
+                    }
+                    if self.ended(core, judge, ended) {
+                        core.cancel_scope(self.brood.scope());
+                    }
+                }
+                Next::Idle => return Poll::Pending,
+                Next::Spent => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.brood.close();
+        self.release_alarm(core);
+        if core.waits_for_orphans(self.brood.scope()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Tells the children that the group is cancelled, once.
+    fn tell(&self, core: &Core) {
+        if self.brood.is_told() {
+            return;
+        }
+        if self.brood.tell_canceled(core) && core.is_canceled_from_outside(self.brood.scope()) {
+            self.cut_off.set(true);
+        }
+    }
+
+    /// True if the group is to be cancelled.
+    fn ended(&self, core: &Core, judge: &dyn Judge, mut ended: Ended) -> bool {
+        if ended.cut_off && !ended.is_body {
+            self.cut_off.set(true);
+        }
+        let cancel = judge.judge(&ended);
+        let How::Panicked(payload) = std::mem::replace(&mut ended.how, How::Ready) else {
+            return cancel;
+        };
+        match self.panic.take() {
+            None => self.panic.set(Some(payload)),
+            Some(first) => {
+                self.panic.set(Some(first));
+                core.report_second_panic(payload);
+            }
+        }
+        true
+    }
+
+    /// Whether the time for draining is over.
+    fn is_drained_out(&self, core: &Core, context: &Context<'_>) -> bool {
+        let Some(time) = self.drain.get() else {
+            return false;
+        };
+        let waker = crate::tasks::copy_waker(context.waker());
+        let Some(alarm) = self.alarm.get() else {
+            self.alarm
+                .set(Some(core.arm_alarm(core.now() + time, waker)));
+            return false;
+        };
+        match core.poll_alarm(alarm, waker) {
+            Ok(()) => true,
+            Err(replaced) => {
+                runtime::drop_waker(Some(replaced));
+                false
+            }
+        }
+    }
+
+    fn release_alarm(&self, core: &Core) {
+        if let Some(alarm) = self.alarm.take() {
+            runtime::drop_waker(core.release_timer(alarm));
+        }
+    }
+
+    /// All is over: a panic goes on from here.
+    pub(super) fn resume_panic(&self) {
+        if let Some(payload) = self.panic.take() {
+            std::panic::resume_unwind(payload);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(core) = runtime::reach(self.brood.serial()) {
+            self.release_alarm(&core);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The group itself.
+
+use super::brood::{Ended, How};
+use super::child::{Child, ChildId, Handle};
+use super::core::{Judge, Shared};
+use super::outcome::Outcome;
+use crate::error::GroupError;
+use crate::scope::Canceled;
+use crate::tasks::Origin;
+use pin_project_lite::pin_project;
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Runs a body that starts children, and returns when the body and every child have ended, and none of their operations is
+/// left, not even in the kernel: asyncio's `TaskGroup`, Trio's nursery.
+///
+/// The first of them that fails cancels the rest, which end in order. Children may borrow what lives outside of the group.
+///
+/// ```
+/// use gimmal::fs;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let (left, right) = ("Cargo.toml".to_owned(), "README.md".to_owned());
+///     let total = gimmal::group(async |g| {
+///         let a = g.spawn(async { fs::read(&left).await });
+///         let b = g.spawn(async { fs::read(&right).await });
+///         Ok(a.await?.len() + b.await?.len())
+///     })
+///     .await?;
+///     assert!(total > 0);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// See the [module](crate::group) for what children can borrow, and for a loop that starts one for each item of a list.
+///
+/// # Errors
+///
+/// [`GroupError`]: the first failure of a child or of the body, with all others; or cancelled, if a scope outside of the
+/// group cut a child short.
+///
+/// # Panics
+///
+/// With the first panic of the body or of a child, after all have ended; outside of a runtime.
+///
+/// # Cancel safety
+///
+/// In a cancelled scope the group is cancelled, and waits until its children have ended. Dropped, it drops them at once, and
+/// their operations are gone after the next turns (`tests/groups.rs`).
+#[track_caller]
+pub fn group<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
+where
+    F: for<'scope> AsyncFnOnce(&'scope Group<'scope, 'env, E>) -> Result<T, E>,
+{
+    run_group(body, Location::caller())
+}
+
+async fn run_group<'env, T, E, F>(
+    body: F,
+    location: &'static Location<'static>,
+) -> Result<T, GroupError<E, T>>
+where
+    F: for<'scope> AsyncFnOnce(&'scope Group<'scope, 'env, E>) -> Result<T, E>,
+{
+    let group = Group {
+        shared: Shared::open(false, location),
+        failures: RefCell::new(Failures {
+            failed: None,
+            body_echo: false,
+            first: None,
+            rest: Vec::new(),
+            echoes: Vec::new(),
+        }),
+        scope: PhantomData,
+        env: PhantomData,
+    };
+    // What is declared later is dropped earlier: the body, then the children, then the group (G4a).
+    let _closing = group.shared.closing();
+    let mut body = pin!(Some(body(&group)));
+    let mut output = None;
+    poll_fn(|context| {
+        let judged = &mut JudgedBody {
+            group: &group,
+            output: &mut output,
+        };
+        judged.poll(&mut body, context)
+    })
+    .await;
+    group.shared.resume_panic();
+    group.verdict(output)
+}
+
+/// The body of a group, whose failure is judged as that of a child is.
+struct JudgedBody<'a, 'scope, 'env, T, E> {
+    group: &'a Group<'scope, 'env, E>,
+    output: &'a mut Option<T>,
+}
+
+impl<T, E> JudgedBody<'_, '_, '_, T, E> {
+    fn poll<F: Future<Output = Result<T, E>>>(
+        &mut self,
+        body: &mut Pin<&mut Option<F>>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let group = self.group;
+        let output = &mut *self.output;
+        group.shared.poll(
+            group,
+            body,
+            &mut |ended| match ended {
+                Ok(value) => *output = Some(value),
+                Err(error) => group.fail(error),
+            },
+            context,
+        )
+    }
+}
+
+/// Where children are started, and what they share.
+///
+/// `'env` is what children may borrow: it outlives the group. `'scope` is the life of the group itself; it neither grows nor
+/// shrinks, so nothing of the group leaves it.
+pub struct Group<'scope, 'env: 'scope, E> {
+    shared: Shared,
+    failures: RefCell<Failures<E>>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+struct Failures<E> {
+    /// What the child that is being polled has failed with.
+    failed: Option<E>,
+    /// The body was cut short by the cancelling of the group.
+    body_echo: bool,
+    first: Option<E>,
+    rest: Vec<E>,
+    echoes: Vec<E>,
+}
+
+impl<E> Judge for Group<'_, '_, E> {
+    fn judge(&self, ended: &Ended) -> bool {
+        let mut failures = self.failures.borrow_mut();
+        let Failures {
+            failed,
+            body_echo,
+            first,
+            rest,
+            echoes,
+        } = &mut *failures;
+        let Some(error) = failed.take() else {
+            *body_echo |= ended.is_body && matches!(ended.how, How::Dropped);
+            return false;
+        };
+        // What it says comes from being cancelled, by the group or from outside of it.
+        if ended.echoes || ended.cut_off {
+            echoes.push(error);
+            *body_echo |= ended.is_body;
+            return ended.is_body;
+        }
+        match first {
+            None => *first = Some(error),
+            Some(_) => rest.push(error),
+        }
+        true
+    }
+}
+
+impl<'scope, E> Group<'scope, '_, E> {
+    /// Starts a child. It runs whether or not its handle is awaited, and the group waits for it.
+    ///
+    /// The future is polled for the first time later, never inside this call, and only while the group itself is polled. It
+    /// may start siblings. In a group that has ended it is dropped, and the handle says [`Canceled`].
+    ///
+    /// A child ends with nothing, or with a `Result` of the group's error type: a failure cancels the group.
+    #[track_caller]
+    pub fn spawn<F>(&'scope self, future: F) -> Child<'scope, <F::Output as Outcome<E>>::Value>
+    where
+        F: Future + 'scope,
+        F::Output: Outcome<E>,
+    {
+        self.spawn_as(None, future, Location::caller())
+    }
+
+    /// Starts a child as [`spawn`](Group::spawn) does, with a name for lists of what is running and for reports of faults.
+    #[track_caller]
+    pub fn spawn_named<F>(
+        &'scope self,
+        name: impl Into<String>,
+        future: F,
+    ) -> Child<'scope, <F::Output as Outcome<E>>::Value>
+    where
+        F: Future + 'scope,
+        F::Output: Outcome<E>,
+    {
+        let name = name.into().into_boxed_str();
+        self.spawn_as(Some(name), future, Location::caller())
+    }
+
+    fn spawn_as<F>(
+        &'scope self,
+        name: Option<Box<str>>,
+        future: F,
+        location: &'static Location<'static>,
+    ) -> Child<'scope, <F::Output as Outcome<E>>::Value>
+    where
+        F: Future + 'scope,
+        F::Output: Outcome<E>,
+    {
+        let judged = Judged {
+            future,
+            group: self,
+        };
+        // SAFETY: the future borrows for 'scope at least, which outlives this borrow of the group; and the group is
+        // dropped after `Closing`, which clears the children (G4a).
+        let spawned = unsafe {
+            self.shared
+                .brood
+                .spawn(judged, None, Origin { name, location })
+        };
+        Child(Handle::new(&self.shared.brood, spawned))
+    }
+
+    fn fail(&self, error: E) {
+        self.failures.borrow_mut().failed = Some(error);
+    }
+
+    /// Cancels the body and all children: what they await ends with [`Canceled`]. What they say because of that is no
+    /// failure of the group.
+    pub fn cancel(&self) {
+        self.shared.cancel();
+    }
+
+    /// Whether the group is cancelled: by [`cancel`](Group::cancel), by a failure, or from outside.
+    #[must_use]
+    pub fn is_canceled(&self) -> bool {
+        self.shared.is_canceled()
+    }
+
+    /// Children that have not ended, those that wait for room included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.brood.children()
+    }
+
+    /// Whether every child has ended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Lets at most so many children run at once, and one at least. Those beyond it begin in order, as others end.
+    pub fn limit(&self, children: usize) {
+        self.shared.brood.set_limit(children);
+    }
+
+    /// Gives the children so much time to clean up once the group is cancelled: what is left then is dropped, the hard way.
+    /// Without this they may take as long as they like.
+    pub fn drain_within(&self, time: Duration) {
+        self.shared.drain_within(time);
+    }
+
+    /// Waits until another child may begin at once, by the [`limit`](Group::limit): a loop that awaits this before each
+    /// `spawn` never has more children than that.
+    ///
+    /// # Errors
+    ///
+    /// [`Canceled`], if the scope is cancelled first.
+    ///
+    /// # Cancel safety
+    ///
+    /// There is nothing to lose (`tests/groups.rs`).
+    pub async fn room(&self) -> Result<(), Canceled> {
+        self.shared.room().await
+    }
+
+    /// Waits for a child to end, and says which one: the first to end of those that were not told here yet and whose handles
+    /// were neither awaited nor dropped. `None` when no child is left that could end.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::collections::HashMap;
+    ///
+    /// gimmal::run(async {
+    ///     let sum = gimmal::group(async |g| {
+    ///         let mut children = HashMap::new();
+    ///         for n in 1..=3 {
+    ///             let child = g.spawn(async move { Ok::<_, std::io::Error>(n) });
+    ///             children.insert(child.id(), child);
+    ///         }
+    ///         let mut sum = 0;
+    ///         while let Some(id) = g.next().await? {
+    ///             if let Some(child) = children.remove(&id) {
+    ///                 sum += child.await?;
+    ///             }
+    ///         }
+    ///         Ok(sum)
+    ///     })
+    ///     .await?;
+    ///     assert_eq!(sum, 6);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Canceled`], if the scope is cancelled first.
+    ///
+    /// # Cancel safety
+    ///
+    /// A wait that is dropped or cancelled has told nothing (`tests/groups.rs`).
+    pub async fn next(&self) -> Result<Option<ChildId>, Canceled> {
+        let brood = &self.shared.brood;
+        let wait = self.shared.wait_until(|| match brood.next_ended() {
+            Some(key) => Some(Some(ChildId(key.to_u64()))),
+            None if brood.children() == 0 => Some(None),
+            None => None,
+        });
+        wait.await
+    }
+
+    fn verdict<T>(&self, output: Option<T>) -> Result<T, GroupError<E, T>> {
+        let mut failures = self.failures.borrow_mut();
+        let first = failures.first.take();
+        let rest = std::mem::take(&mut failures.rest);
+        let echoes = std::mem::take(&mut failures.echoes);
+        match output {
+            Some(output) if first.is_none() && !self.shared.was_cut_off() => Ok(output),
+            output => Err(GroupError::new(first, rest, echoes, output)),
+        }
+    }
+}
+
+pin_project! {
+    /// A child's future, whose failure goes to the group.
+    struct Judged<'scope, 'env, F, E> {
+        #[pin]
+        future: F,
+        group: &'scope Group<'scope, 'env, E>,
+    }
+}
+
+impl<F, E> Future for Judged<'_, '_, F, E>
+where
+    F: Future,
+    F::Output: Outcome<E>,
+{
+    type Output = Option<<F::Output as Outcome<E>>::Value>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let group = *this.group;
+        this.future
+            .poll(context)
+            .map(|outcome| match outcome.into_result() {
+                Ok(value) => Some(value),
+                Err(error) => {
+                    group.fail(error);
+                    None
+                }
+            })
+    }
+}
+
+impl<E> fmt::Debug for Group<'_, '_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("children", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,58 @@
+//! Task groups.
+//!
+//! # What children can borrow
+//!
+//! Everything that lives outside of the group: variables of the function that awaits it, and what those borrow. Not
+//! variables of the body itself, which is gone before the children are; a child gets these by `async move`.
+//!
+//! ```
+//! use gimmal::fs;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! gimmal::run(async {
+//!     let paths = vec!["Cargo.toml", "README.md", "CHANGELOG.md"];
+//!     let total = std::cell::Cell::new(0);
+//!     gimmal::group(async |g| {
+//!         // One child for each item of a list: what the loop declares is moved, the rest is borrowed.
+//!         for path in &paths {
+//!             let total = &total;
+//!             let _ = g.spawn(async move {
+//!                 total.set(total.get() + fs::read(path).await?.len());
+//!                 Ok::<_, std::io::Error>(())
+//!             });
+//!         }
+//!         Ok(())
+//!     })
+//!     .await?;
+//!     assert!(total.get() > 0);
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! Children need not be `Send`, and stand still while the group's future is not polled: they run inside of it. In return
+//! nothing outlives a group: when [`group()`] returns, its body, its children and their operations are gone, whatever
+//! happened. A task that shall live longer is started with [`spawn`](crate::spawn).
+//!
+//! | | Trio | asyncio |
+//! |---|---|---|
+//! | [`group()`] | `open_nursery` | `TaskGroup` |
+//! | [`supervise()`] | | `gather(return_exceptions=True)` |
+
+#[expect(
+    clippy::module_inception,
+    reason = "the noun of the module has a file of its own, as the others have"
+)]
+mod group;
+
+mod brood;
+mod child;
+mod core;
+mod outcome;
+mod supervise;
+
+pub use crate::error::GroupError;
+pub use child::{Child, ChildId, Supervised};
+pub use group::{Group, group};
+pub use outcome::{Outcome, Report};
+pub use supervise::{Supervisor, supervise};

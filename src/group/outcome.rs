@@ -1,0 +1,50 @@
+//! What a child may end with.
+
+use std::fmt::Display;
+
+/// What a child of a group may end with: nothing, or a `Result` with the group's error type.
+pub trait Outcome<E> {
+    /// What its handle gives.
+    type Value;
+
+    /// The value, or the failure.
+    ///
+    /// # Errors
+    ///
+    /// The failure.
+    fn into_result(self) -> Result<Self::Value, E>;
+}
+
+impl<E> Outcome<E> for () {
+    type Value = ();
+
+    fn into_result(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+impl<T, E> Outcome<E> for Result<T, E> {
+    type Value = T;
+
+    fn into_result(self) -> Result<T, E> {
+        self
+    }
+}
+
+/// What a child of a [`Supervisor`](super::Supervisor) may end with: nothing, or a `Result` whose error can be shown.
+pub trait Report {
+    /// The failure, in words, if it is one.
+    fn failure(&self) -> Option<String>;
+}
+
+impl Report for () {
+    fn failure(&self) -> Option<String> {
+        None
+    }
+}
+
+impl<T, E: Display> Report for Result<T, E> {
+    fn failure(&self) -> Option<String> {
+        self.as_ref().err().map(ToString::to_string)
+    }
+}

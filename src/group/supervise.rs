@@ -1,0 +1,244 @@
+//! The group in which failures stay alone.
+
+use super::brood::{Ended, How};
+use super::child::{Handle, Supervised};
+use super::core::{Judge, Shared};
+use super::outcome::Report;
+use crate::error::GroupError;
+use crate::scope::Canceled;
+use crate::tasks::Origin;
+use std::cell::Cell;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::pin;
+use std::time::Duration;
+
+/// Runs a body that starts children, as [`group`](crate::group()) does, but a child that fails or panics does so alone: what
+/// servers use for their connections.
+///
+/// A failure is for whoever awaits the child's handle; one that nobody takes goes to the hook
+/// ([`Fault::ChildFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)). A failure of
+/// the body cancels the children.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let names = ["Cargo.toml", "no/such/file"];
+///     let found = gimmal::supervise(async |s| {
+///         let children = names.map(|name| s.spawn(gimmal::fs::read(name)));
+///         let mut found = 0;
+///         for child in children {
+///             // Each has its own result.
+///             if child.await?.is_ok() {
+///                 found += 1;
+///             }
+///         }
+///         Ok::<_, std::io::Error>(found)
+///     })
+///     .await?;
+///     assert_eq!(found, 1);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`GroupError`]: the failure of the body; or cancelled, if a scope outside of the group cut a child short.
+///
+/// # Panics
+///
+/// With the panic of the body, after all children have ended; outside of a runtime.
+///
+/// # Cancel safety
+///
+/// That of [`group`](crate::group()) (`tests/groups.rs`).
+#[track_caller]
+pub fn supervise<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
+where
+    F: for<'scope> AsyncFnOnce(&'scope Supervisor<'scope, 'env>) -> Result<T, E>,
+{
+    run_supervisor(body, Location::caller())
+}
+
+async fn run_supervisor<'env, T, E, F>(
+    body: F,
+    location: &'static Location<'static>,
+) -> Result<T, GroupError<E, T>>
+where
+    F: for<'scope> AsyncFnOnce(&'scope Supervisor<'scope, 'env>) -> Result<T, E>,
+{
+    let supervisor = Supervisor {
+        shared: Shared::open(true, location),
+        body: Cell::new(Body::Fine),
+        scope: PhantomData,
+        env: PhantomData,
+    };
+    // What is declared later is dropped earlier: the body, then the children, then the supervisor (G4a).
+    let _closing = supervisor.shared.closing();
+    let mut body = pin!(Some(body(&supervisor)));
+    let mut outcome = None;
+    poll_fn(|context| {
+        let outcome = &mut outcome;
+        let mut done = |ended: Result<T, E>| {
+            if ended.is_err() {
+                supervisor.body.set(Body::Failed);
+            }
+            *outcome = Some(ended);
+        };
+        supervisor
+            .shared
+            .poll(&supervisor, &mut body, &mut done, context)
+    })
+    .await;
+    supervisor.shared.resume_panic();
+    let is_echo = supervisor.body.get() == Body::Echoed;
+    match outcome {
+        Some(Ok(output)) if supervisor.shared.was_cut_off() => {
+            Err(GroupError::new(None, Vec::new(), Vec::new(), Some(output)))
+        }
+        Some(Ok(output)) => Ok(output),
+        Some(Err(error)) if is_echo => Err(GroupError::new(None, Vec::new(), vec![error], None)),
+        Some(Err(error)) => Err(GroupError::new(Some(error), Vec::new(), Vec::new(), None)),
+        None => Err(GroupError::new(None, Vec::new(), Vec::new(), None)),
+    }
+}
+
+/// How the body of a supervisor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Fine,
+    Failed,
+    /// It failed because it was cancelled.
+    Echoed,
+}
+
+/// Where supervised children are started, and what they share.
+///
+/// For the lifetimes see [`Group`](crate::group::Group).
+pub struct Supervisor<'scope, 'env: 'scope> {
+    shared: Shared,
+    body: Cell<Body>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+impl Judge for Supervisor<'_, '_> {
+    fn judge(&self, ended: &Ended) -> bool {
+        if !ended.is_body {
+            return false;
+        }
+        let failed = self.body.get() == Body::Failed;
+        if failed && (ended.echoes || ended.cut_off) {
+            self.body.set(Body::Echoed);
+        }
+        failed || matches!(ended.how, How::Dropped)
+    }
+}
+
+impl<'scope> Supervisor<'scope, '_> {
+    /// Starts a child. It runs whether or not its handle is awaited, and the group waits for it.
+    ///
+    /// A child ends with nothing, or with a `Result` whose error can be shown.
+    #[track_caller]
+    pub fn spawn<F>(&'scope self, future: F) -> Supervised<'scope, F::Output>
+    where
+        F: Future + 'scope,
+        F::Output: Report,
+    {
+        self.spawn_as(None, future, Location::caller())
+    }
+
+    /// Starts a child as [`spawn`](Supervisor::spawn) does, with a name for lists of what is running and for reports of
+    /// faults.
+    #[track_caller]
+    pub fn spawn_named<F>(
+        &'scope self,
+        name: impl Into<String>,
+        future: F,
+    ) -> Supervised<'scope, F::Output>
+    where
+        F: Future + 'scope,
+        F::Output: Report,
+    {
+        let name = name.into().into_boxed_str();
+        self.spawn_as(Some(name), future, Location::caller())
+    }
+
+    fn spawn_as<F>(
+        &'scope self,
+        name: Option<Box<str>>,
+        future: F,
+        location: &'static Location<'static>,
+    ) -> Supervised<'scope, F::Output>
+    where
+        F: Future + 'scope,
+        F::Output: Report,
+    {
+        // SAFETY: the future borrows for 'scope at least, which outlives this borrow of the supervisor; and that is dropped
+        // after `Closing`, which clears the children (G4a).
+        let spawned = unsafe {
+            self.shared
+                .brood
+                .spawn(future, Some(F::Output::failure), Origin { name, location })
+        };
+        Supervised(Handle::new(&self.shared.brood, spawned))
+    }
+
+    /// Cancels the body and all children: what they await ends with [`Canceled`].
+    pub fn cancel(&self) {
+        self.shared.cancel();
+    }
+
+    /// Whether the group is cancelled: by [`cancel`](Supervisor::cancel), because the body failed, or from outside.
+    #[must_use]
+    pub fn is_canceled(&self) -> bool {
+        self.shared.is_canceled()
+    }
+
+    /// Children that have not ended, those that wait for room included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.brood.children()
+    }
+
+    /// Whether every child has ended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Lets at most so many children run at once, and one at least. Those beyond it begin in order, as others end.
+    pub fn limit(&self, children: usize) {
+        self.shared.brood.set_limit(children);
+    }
+
+    /// Gives the children so much time to clean up once the group is cancelled: what is left then is dropped, the hard way.
+    /// Without this they may take as long as they like.
+    pub fn drain_within(&self, time: Duration) {
+        self.shared.drain_within(time);
+    }
+
+    /// Waits until another child may begin at once, by the [`limit`](Supervisor::limit).
+    ///
+    /// # Errors
+    ///
+    /// [`Canceled`], if the scope is cancelled first.
+    ///
+    /// # Cancel safety
+    ///
+    /// There is nothing to lose (`tests/groups.rs`).
+    pub async fn room(&self) -> Result<(), Canceled> {
+        self.shared.room().await
+    }
+}
+
+impl fmt::Debug for Supervisor<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("children", &self.len())
+            .finish_non_exhaustive()
+    }
+}

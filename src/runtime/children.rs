@@ -1,0 +1,129 @@
+//! What a group asks of the runtime for its children.
+
+use super::core::Core;
+use super::current::drop_waker;
+use super::fault::{Fault, catch, message_of};
+use crate::table::Key;
+use crate::tasks::{Name, NewChild, Origin, copy_waker, waker};
+use std::any::Any;
+use std::mem::ManuallyDrop;
+use std::task::{Context, Poll, Waker};
+
+impl Core {
+    pub(crate) fn open_brood(&self) -> Key {
+        self.tasks.borrow_mut().open_brood()
+    }
+
+    pub(crate) fn close_brood(&self, brood: Key) {
+        let waker = self.tasks.borrow_mut().close_brood(brood);
+        drop_waker(waker);
+    }
+
+    pub(crate) fn insert_child(&self, brood: Key, child: NewChild, origin: Origin) -> Key {
+        let (key, foreign) = self.tasks.borrow_mut().insert_child(brood, child, origin);
+        self.wake_foreign(foreign);
+        key
+    }
+
+    /// Has a child polled.
+    pub(crate) fn wake_child(&self, child: Key) {
+        let name = Name::new(self.number, child);
+        let foreign = self.tasks.borrow_mut().wake(name);
+        self.wake_foreign(foreign);
+    }
+
+    pub(crate) fn begin_brood(&self, brood: Key, waker: &Waker) {
+        let waker = copy_waker(waker);
+        let replaced = self.tasks.borrow_mut().begin_brood(brood, waker);
+        drop_waker(replaced);
+    }
+
+    pub(crate) fn end_brood(&self, brood: Key) -> bool {
+        self.tasks.borrow_mut().end_brood(brood)
+    }
+
+    pub(crate) fn has_ready_child(&self, brood: Key) -> bool {
+        self.tasks.borrow().has_ready_child(brood)
+    }
+
+    /// A child that has not begun was woken. Whether it is cancelled.
+    pub(crate) fn is_child_canceled(&self, child: Key) -> bool {
+        self.tasks.borrow_mut().unqueue_child(child)
+    }
+
+    pub(crate) fn next_child(&self, brood: Key) -> Option<u32> {
+        self.tasks.borrow_mut().next_child(brood)
+    }
+
+    /// Polls something with the waker of a child, and keeps its panic.
+    pub(crate) fn poll_named(
+        &self,
+        child: Key,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<()>,
+    ) -> Result<Poll<()>, Box<dyn Any + Send>> {
+        // A waker of ours has nothing to drop.
+        let waker = ManuallyDrop::new(waker(Name::new(self.number, child)));
+        let mut context = Context::from_waker(&waker);
+        catch(|| poll(&mut context))
+    }
+
+    /// A child has ended, and its future is gone. What it left pending belongs to the group.
+    pub(crate) fn end_child(&self, child: Key, group: Key) {
+        let ended = self.tasks.borrow_mut().end_child(child);
+        self.wake_foreign(ended.joiner);
+        if let Some(leaf) = ended.leaf {
+            self.inherit(child, leaf, group);
+        }
+        if let Some(scope) = ended.scope {
+            let _left = self.close_scope(scope);
+        }
+    }
+
+    /// The handle of a child that has ended takes what it left.
+    #[inline]
+    pub(crate) fn take_child(&self, child: Key) {
+        let joiner = self.tasks.borrow_mut().take_child(child);
+        drop_waker(joiner);
+    }
+
+    pub(crate) fn release_child(&self, child: Key) {
+        let joiner = self.tasks.borrow_mut().release_child(child);
+        drop_waker(joiner);
+    }
+
+    /// Runs a user's code; if it panics, the hook hears of it.
+    pub(crate) fn guard<T>(&self, what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
+        self.hook.guard(what, run)
+    }
+
+    /// A child failed, and nobody will ask for that.
+    pub(crate) fn report_child(&self, child: Key, message: String) {
+        let child = self.describe_task(Name::new(self.number, child));
+        self.hook.report(&Fault::ChildFailed { child, message });
+    }
+
+    /// A child panicked, and nobody will ask for that.
+    pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
+        let fault = Fault::Panicked {
+            task: self.describe_task(Name::new(self.number, child)),
+            message: message_of(&*payload),
+        };
+        self.hook.report(&fault);
+        self.hook.drop_payload(payload);
+    }
+
+    /// A second panic in a group: only one can be carried on.
+    pub(crate) fn report_second_panic(&self, payload: Box<dyn Any + Send>) {
+        let fault = Fault::Panicked {
+            task: self.running_task(),
+            message: message_of(&*payload),
+        };
+        self.hook.report(&fault);
+        self.hook.drop_payload(payload);
+    }
+
+    /// A group is gone, and its children with it.
+    pub(crate) fn close_scope_of_group(&self, scope: Key) {
+        let _left = self.close_scope(scope);
+    }
+}
