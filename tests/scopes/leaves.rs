@@ -411,7 +411,6 @@ fn leaves_and_scopes_that_move_at_random_end_by_whom_they_are_in() {
             let leaf = Waits::new(kind);
             let mut wait = Box::pin(inner.run_any(leaf));
             let mut last = 0;
-            let futures = outer.clone();
             // Polled a few times in scopes that are left at once.
             for _ in 0..random.below(3) {
                 let passing = Scope::new();
@@ -423,7 +422,7 @@ fn leaves_and_scopes_that_move_at_random_end_by_whom_they_are_in() {
             let depth = random.below(3) as usize;
             type Nested = Pin<Box<dyn Future<Output = Result<Canceled, Canceled>>>>;
             let mut nested: Nested = Box::pin(wait_to_the_end(wait));
-            for scope in futures[..=depth].iter().cloned() {
+            for scope in outer.clone().into_iter().take(depth + 1) {
                 nested = Box::pin(async move { scope.run(nested).await });
             }
             let task = spawn(nested);
