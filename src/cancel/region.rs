@@ -23,7 +23,12 @@ pub(crate) struct Region {
     alarm: Option<Key>,
     /// There once it is cancelled and nothing of this runtime is awaited in it.
     watch: Option<Arc<Watch>>,
+    /// Polls in a row in which it woke itself and waited for nothing of this runtime.
+    self_wakes: u32,
 }
+
+/// So often in a row a cancelled future may wake itself before it is taken for one that does so for ever, and is dropped.
+const SELF_WAKES_MAX: u32 = 1024;
 
 /// The scope is the current one until this is dropped, even if the future panics.
 struct Inside<'a> {
@@ -47,6 +52,7 @@ impl Region {
             is_past: false,
             alarm: None,
             watch: None,
+            self_wakes: 0,
         }
     }
 
@@ -108,10 +114,14 @@ impl Region {
     ) -> Poll<Option<T>> {
         if !core.is_scope_spent(key) {
             if was_refused || core.is_scope_busy(key) {
+                self.self_wakes = 0;
                 return Poll::Pending;
             }
             match &self.watch {
-                Some(watch) if watch.was_woken() => return Poll::Pending,
+                Some(watch) if watch.was_woken() && self.self_wakes < SELF_WAKES_MAX => {
+                    self.self_wakes += 1;
+                    return Poll::Pending;
+                }
                 Some(_) => {}
                 None => {
                     // Whether it wakes itself is seen when it is polled once more.
@@ -123,6 +133,8 @@ impl Region {
         }
         // Nobody can answer for what it would have said.
         core.charge_canceled();
+        // A loop that goes into something foreign again and again is a loop, too.
+        core.count_refusal();
         Poll::Ready(None)
     }
 

@@ -196,6 +196,11 @@ fn is_canceled<O: Operation>() -> bool {
     runtime::with(Core::is_canceled) && !O::ALWAYS
 }
 
+/// The same where there may be no runtime: what was rejected says why even there.
+fn is_canceled_here<O: Operation>() -> bool {
+    runtime::try_with(Core::is_canceled).unwrap_or(false) && !O::ALWAYS
+}
+
 /// Hands the entry to the current runtime.
 #[inline]
 #[track_caller]
@@ -279,6 +284,8 @@ impl<O: Operation> Op<O> {
                     }
                 }
             }
+            // What is refused is counted, so a loop that swallows the error ends (C2).
+            State::Rejected(_) if is_canceled_here::<O>() => this.refuse(context),
             State::Rejected(_) => this.reject(context),
             State::Finished => panic!("an operation was polled after it was ready"),
         }

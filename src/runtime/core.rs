@@ -92,6 +92,8 @@ pub(crate) struct Core {
     pub(super) charges: RefCell<Vec<Key>>,
     /// Leaves that were refused so far.
     pub(super) refusals: Cell<u64>,
+    /// The poll in which one was last refused to a task without a scope of its own.
+    pub(super) refused_in: Cell<u64>,
     pub(super) phase: Cell<Phase>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
@@ -145,6 +147,7 @@ impl Core {
             charged: Cell::new(false),
             charges: RefCell::new(Vec::new()),
             refusals: Cell::new(0),
+            refused_in: Cell::new(0),
             phase: Cell::new(Phase::Open),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),

@@ -18,8 +18,8 @@ use crate::table::{Key, Kind, Leaf, Place};
 use crate::tasks::{Entry, Name, copy_waker, waker};
 use std::task::{Context, Poll, Waker};
 
-/// So often a future in a cancelled scope may begin to wait for something again before it is taken for a loop that ignores
-/// every error, and is dropped (C2).
+/// In so many polls a future in a cancelled scope may begin to wait for something again before it is taken for a loop that
+/// ignores every error, and is dropped (C2).
 pub(crate) const REFUSALS_MAX: u32 = 64;
 
 /// No scope, for a timer that is no leaf.
@@ -264,14 +264,19 @@ impl Core {
         Left { charged }
     }
 
-    /// The refusals of a scope count for the one around it: a loop that opens a scope each time is a loop.
+    /// The refusals of a scope count for the one around it, if that is cancelled, too: a loop that opens a scope each time is
+    /// a loop. What was cut short where nothing around it was cancelled is no sign of one.
     pub(crate) fn pass_refusals_on(&self, key: Key) {
         let mut scopes = self.scopes.borrow_mut();
         let refusals = scopes.refusals(key);
-        if refusals > 0 {
-            let parent = scopes.parent(key);
-            scopes.add_refusals(parent, refusals);
+        let parent = scopes.parent(key);
+        if refusals == 0 || !scopes.is_canceled(parent) {
+            return;
         }
+        match refusals {
+            REFUSALS_MAX.. => scopes.add_refusals(parent, refusals),
+            _ => scopes.refuse(parent, self.polls.get()),
+        };
     }
 
     /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled.
@@ -358,7 +363,8 @@ impl Core {
     }
 
     /// What is pending is told that its scope is cancelled: the kernel is asked to stop an operation, which ends by its own
-    /// completion (C3); anything else is looked at again.
+    /// completion (C3); anything else is looked at again, and belongs nowhere until it is: if nobody polls it any more, then
+    /// nobody waits for it (C6).
     fn tell_leaf(&self, leaf: Leaf, place: Place, woken: &mut Vec<Waker>) {
         if self.pulse(leaf, place) != Pulse::Awaited {
             return;
@@ -370,12 +376,14 @@ impl Core {
                 let mut timers = self.timers.borrow_mut();
                 if let Some(sleeper) = timers.peek_mut(key) {
                     woken.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
+                    sleeper.place = NOWHERE;
                 }
             }
             Kind::Join => woken.extend(self.tasks.borrow_mut().take_joiner(key)),
             Kind::Wait => {
                 if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
                     woken.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
+                    wait.place = NOWHERE;
                 }
             }
         }
@@ -446,19 +454,22 @@ impl Core {
         let place = self.place_of_leaf();
         self.set_place(leaf, place);
         self.enlist(leaf, place);
-        // It may have been all that a cancelled future there was waiting for (C6).
-        match before.find() {
-            Err(scope) => {
-                if self.scopes.borrow().is_open(scope) && self.is_scope_canceled(scope) {
-                    self.wake_scope(scope);
-                }
-            }
+        self.ask_again(before);
+    }
+
+    /// A leaf has left this place. If that is cancelled, whoever runs there may wait for nothing of ours any more, and is
+    /// polled to find out (C6).
+    fn ask_again(&self, place: Place) {
+        let waker = match place.find() {
             Ok(task) => {
                 let standing = self.tasks.borrow().standing(task);
-                if standing.is_some_and(|standing| standing.canceled) {
-                    self.wake_child(task);
-                }
+                let canceled = standing.is_some_and(|standing| standing.canceled);
+                canceled.then(|| waker(Name::new(self.number, task)))
             }
+            Err(scope) => self.scopes.borrow().wake_of_canceled(scope).map(copy_waker),
+        };
+        if let Some(waker) = waker {
+            self.wake_all(&mut vec![waker]);
         }
     }
 
@@ -543,12 +554,19 @@ impl Core {
     }
 
     /// A leaf would begin, and its scope is cancelled.
-    pub(super) fn count_refusal(&self) {
+    pub(crate) fn count_refusal(&self) {
         self.refusals.set(self.refusals.get() + 1);
+        let poll = self.polls.get();
         match self.at.get().find() {
-            Ok(task) => self.tasks.borrow_mut().refuse(task, 1),
-            Err(scope) => self.scopes.borrow_mut().refuse(scope),
-        };
+            Ok(task) => {
+                if self.refused_in.replace(poll) != poll {
+                    self.tasks.borrow_mut().refuse(task, 1);
+                }
+            }
+            Err(scope) => {
+                self.scopes.borrow_mut().refuse(scope, poll);
+            }
+        }
     }
 
     /// How many leaves were refused so far, in whichever scope.
@@ -632,6 +650,7 @@ impl Core {
                 let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
                 let busy = self.scopes.borrow_mut().is_busy(scope, pulse);
                 if busy {
+                    self.keep_wakeable(scope);
                     self.waits_for_orphans(scope);
                 }
                 busy
@@ -643,16 +662,20 @@ impl Core {
     /// when the next of them ends.
     pub(crate) fn waits_for_orphans(&self, scope: Key) -> bool {
         let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
-        let mut scopes = self.scopes.borrow_mut();
-        let has_orphan = scopes.has_orphan(scope, pulse);
+        let has_orphan = self.scopes.borrow().has_orphan(scope, pulse);
         if has_orphan {
-            if scopes.wake_of(scope).is_none() {
-                // The scope of a task: it was woken when it was cancelled.
-                scopes.wake_with(scope, waker(self.name_of_running()));
-            }
-            scopes.watch(scope);
+            self.keep_wakeable(scope);
+            self.scopes.borrow_mut().watch(scope);
         }
         has_orphan
+    }
+
+    /// The scope of a task has nobody to wake any more once it was cancelled, for that woke the task.
+    fn keep_wakeable(&self, scope: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        if scopes.wake_of(scope).is_none() {
+            scopes.wake_with(scope, waker(self.name_of_running()));
+        }
     }
 
     /// The last completion of an operation whose future is gone has come.

@@ -109,6 +109,8 @@ struct World {
     nodes: Vec<Node>,
     leaves: Vec<Pending>,
     wakes: u32,
+    /// Each refusal is in a poll of its own.
+    polls: u64,
     /// Leaves that ended `Canceled` because of a call, and because of a deadline.
     answered: [u32; 2],
 }
@@ -140,6 +142,7 @@ impl World {
             nodes: vec![root],
             leaves: Vec::new(),
             wakes: 0,
+            polls: 0,
             answered: [0; 2],
         }
     }
@@ -261,7 +264,13 @@ impl World {
             Event::Start(scope) => {
                 if self.is_canceled(scope) {
                     self.nodes[scope].refusals += 1;
-                    let refusals = self.tree.refuse(self.nodes[scope].key);
+                    self.polls += 1;
+                    let refusals = self.tree.refuse(self.nodes[scope].key, self.polls);
+                    // Another one in the same poll does not count.
+                    assert_eq!(
+                        refusals,
+                        self.tree.refuse(self.nodes[scope].key, self.polls)
+                    );
                     assert_eq!(refusals, self.nodes[scope].refusals);
                 } else {
                     self.leaves.push(Pending {

@@ -36,8 +36,10 @@ struct Row<W> {
     polled: bool,
     /// Its future is woken when the last orphan of an operation below it is gone.
     watched: bool,
-    /// Leaves that were refused in it.
+    /// Polls in which a leaf was refused in it.
     refusals: u32,
+    /// The last of those polls.
+    refused_in: u64,
     /// Whom to wake when it is cancelled.
     wake: Option<W>,
     leaves: Leaves,
@@ -278,10 +280,6 @@ impl<W> Scopes<W> {
         None
     }
 
-    pub(crate) fn is_open(&self, key: Key) -> bool {
-        self.rows.get(key).is_some()
-    }
-
     #[inline]
     pub(crate) fn is_canceled(&self, key: Key) -> bool {
         self.row(key).canceled
@@ -314,6 +312,12 @@ impl<W> Scopes<W> {
         self.row(key).wake.as_ref()
     }
 
+    /// Whom to wake, if that scope is still there and cancelled.
+    pub(crate) fn wake_of_canceled(&self, key: Key) -> Option<&W> {
+        let row = self.rows.get(key).filter(|row| row.canceled)?;
+        row.wake.as_ref()
+    }
+
     /// The outermost cancelled scope that is seen from this one: it answers for a leaf that ends here.
     pub(crate) fn outermost(&self, key: Key) -> Option<Key> {
         let mut found = None;
@@ -335,12 +339,18 @@ impl<W> Scopes<W> {
         self.row_mut(key).charged = true;
     }
 
-    /// A leaf was refused in this scope. Says how many were.
-    pub(crate) fn refuse(&mut self, key: Key) -> u32 {
-        self.add_refusals(key, 1)
+    /// A leaf was refused in this scope, in the poll of that number. A poll counts once, however many leaves are refused in
+    /// it: a hundred that begin together are no loop. Says how many polls there were.
+    pub(crate) fn refuse(&mut self, key: Key, poll: u64) -> u32 {
+        let row = self.row_mut(key);
+        if row.refused_in != poll {
+            row.refused_in = poll;
+            row.refusals = row.refusals.saturating_add(1);
+        }
+        row.refusals
     }
 
-    /// A scope inside was left in which so many were refused.
+    /// So many polls more.
     pub(crate) fn add_refusals(&mut self, key: Key, refusals: u32) -> u32 {
         let row = self.row_mut(key);
         row.refusals = row.refusals.saturating_add(refusals);
@@ -438,6 +448,7 @@ impl<W> Row<W> {
             polled: false,
             watched: false,
             refusals: 0,
+            refused_in: 0,
             wake: None,
             leaves: Leaves::default(),
         }
