@@ -1,12 +1,13 @@
 //! What a group asks of the runtime for its children.
 
-use super::core::{Core, describe};
+use super::core::{Core, READY_LEAVES_PER_POLL, describe};
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
 use crate::table::Key;
 use crate::tasks::{Name, Origin, copy_waker, waker};
 use std::any::Any;
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
 impl Core {
@@ -30,6 +31,35 @@ impl Core {
         let canceled = self.is_scope_canceled(scope);
         let mut tasks = self.tasks.borrow_mut();
         tasks.insert_child(brood, slot, origin, held, scope, canceled)
+    }
+
+    /// A child that is only a name: a part of the future that has the brood, polled in the same scope as that, and woken
+    /// alone.
+    pub(crate) fn insert_name(
+        &self,
+        brood: Key,
+        slot: u32,
+        location: &'static Location<'static>,
+    ) -> Key {
+        let origin = Origin {
+            name: None,
+            location,
+        };
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.insert_child(brood, slot, origin, false, self.root, false)
+    }
+
+    pub(crate) fn remove_name(&self, name: Key) {
+        self.tasks.borrow_mut().remove_name(name);
+    }
+
+    /// Polls what has a name. It stands where whoever polls it stands, and may pass as many ready leaves as a child.
+    pub(crate) fn poll_name<T>(&self, name: Key, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        self.tasks.borrow_mut().unqueue_child(name);
+        self.allowance.set(READY_LEAVES_PER_POLL);
+        // A waker of ours has nothing to drop.
+        let waker = ManuallyDrop::new(waker(Name::new(self.number, name)));
+        poll(&mut Context::from_waker(&waker))
     }
 
     /// Has a child polled.
