@@ -491,6 +491,55 @@ fn foreign_futures_under_a_timeout_are_left_to_it() {
     });
 }
 
+#[test]
+fn a_cancelled_task_that_waits_for_foreign_futures_is_dropped() {
+    run(async || {
+        let foreign = || pending::<Result<(), Canceled>>();
+        let tasks = [
+            spawn(async move {
+                let _ = join((foreign(), foreign())).await;
+            }),
+            spawn(async move { drop(join_all([foreign(), foreign()]).await) }),
+            spawn(async move {
+                let _ = try_join((foreign(), foreign())).await;
+            }),
+            spawn(async move { drop(try_join_all([foreign(), foreign()]).await) }),
+            spawn(async move {
+                let _ = race((foreign(), foreign())).await;
+            }),
+            spawn(async move {
+                let _ = race([foreign(), foreign()]).await;
+            }),
+            spawn(async move { drop(wait([foreign(), foreign()].map(Box::pin)).all().await) }),
+            spawn(async move { drop(map(0.., 3, async |_| foreign().await).await) }),
+        ];
+        next_turn().await;
+        for task in tasks {
+            task.cancel();
+            let joined = timeout(LONG, task).await;
+            if let Err(error) = joined {
+                assert!(error.into_inner().unwrap().is_aborted());
+            }
+        }
+    });
+}
+
+#[test]
+fn others_may_wake_what_is_joined_from_their_threads() {
+    run(async || {
+        let blocking = (0..20).map(|n| gimmal::task::spawn_blocking(move || n));
+        let outputs = join_all(blocking.collect::<Vec<_>>()).await;
+        assert!(outputs.into_iter().map(Result::unwrap).eq(0..20));
+        let channels = (0..20).map(|n| {
+            let (sender, receiver) = async_channel::bounded(1);
+            std::thread::spawn(move || sender.send_blocking(n).unwrap());
+            async move { receiver.recv().await }
+        });
+        let outputs = try_join_all(channels.collect::<Vec<_>>()).await;
+        assert!(outputs.unwrap().into_iter().eq(0..20));
+    });
+}
+
 // try_join.
 
 #[test]

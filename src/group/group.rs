@@ -40,7 +40,7 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
-/// See the [module](crate::group) for what children can borrow, and for a loop that starts one for each item of a list.
+/// See the [module](mod@crate::group) for what children can borrow, and for a loop that starts one for each item of a list.
 ///
 /// # Errors
 ///
