@@ -460,6 +460,27 @@ fn what_is_polled_in_another_scope_than_before_is_awaited_there() {
 }
 
 #[test]
+fn what_is_polled_in_another_task_than_before_is_woken_there() {
+    run(async || {
+        let doors = [Door::new(), Door::new(), Door::new()];
+        let [first, second, third] = doors.clone();
+        let mut joined = join_all([through(first, 1), through(second, 2)]);
+        let mut raced = race(vec![through(third, 3)]);
+        assert!(futures_util::poll!(&mut joined).is_pending());
+        assert!(futures_util::poll!(&mut raced).is_pending());
+        doors[0].open();
+        let tasks = (spawn(joined), spawn(raced));
+        next_turn().await;
+        next_turn().await;
+        assert_eq!(doors[0].looks.get(), 2);
+        doors[1].open();
+        doors[2].open();
+        assert_eq!(timeout(LONG, tasks.0).await.unwrap(), [1, 2]);
+        assert_eq!(timeout(LONG, tasks.1).await.unwrap().outputs, [Some(3)]);
+    });
+}
+
+#[test]
 fn foreign_futures_under_a_timeout_are_left_to_it() {
     run(async || {
         // What is awaited by reference is as it was.
@@ -793,6 +814,20 @@ fn races_in_cancelled_scopes_and_timeouts() {
                 (0, vec![Some(Err(Canceled)); 3])
             );
         }
+        // Many that had not begun give back what they have.
+        let (reader, _writer) = pipe();
+        let scope = Scope::new();
+        scope.cancel();
+        let reads: Vec<_> = (0..1000).map(|_| reader.read(Watched::new(8, 1))).collect();
+        let raced = scope.run_any(race(reads)).await.unwrap();
+        assert!(
+            raced
+                .outputs
+                .iter()
+                .all(|read| matches!(read, Some(Err(_))))
+        );
+        assert_eq!(Watched::alive(), 1000);
+        drop(raced);
         // All foreign: dropped by the timeout around.
         let error = timeout_any(SHORT, race((pending::<()>(), pending::<()>()))).await;
         assert!(error.unwrap_err().into_inner().is_none());

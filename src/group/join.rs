@@ -148,7 +148,7 @@ join_tuples! {
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped.
+/// With the panic of one of the futures: the others are dropped. Outside of a runtime.
 ///
 /// # Cancel safety
 ///

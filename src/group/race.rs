@@ -40,7 +40,7 @@ use std::task::{Context, Poll};
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped. If the vector or array is empty: nobody would ever win.
+/// With the panic of one of the futures: the others are dropped. Outside of a runtime. If the vector or array is empty: nobody would ever win.
 ///
 /// # Cancel safety
 ///

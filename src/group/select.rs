@@ -39,7 +39,7 @@ use std::task::{Context, Poll};
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures. Futures that were ready before may panic when they are polled again: do not select
+/// With the panic of one of the futures. Outside of a runtime. Futures that were ready before may panic when they are polled again: do not select
 /// over one that has given its output.
 ///
 /// # Cancel safety

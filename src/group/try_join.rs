@@ -40,7 +40,7 @@ use std::task::{Context, Poll};
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped.
+/// With the panic of one of the futures: the others are dropped. Outside of a runtime.
 ///
 /// # Cancel safety
 ///
@@ -291,7 +291,7 @@ try_join_tuples! {
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped.
+/// With the panic of one of the futures: the others are dropped. Outside of a runtime.
 ///
 /// # Cancel safety
 ///

@@ -34,6 +34,11 @@ use std::task::{Context, Poll};
 /// })
 /// # }
 /// ```
+///
+/// # Cancel safety
+///
+/// What was ready stays here until it is asked for, and what is pending stays pending: only dropping the set drops them
+/// (`tests/combinators.rs`).
 #[track_caller]
 pub fn wait<I>(futures: I) -> Wait<I::Item>
 where
@@ -63,6 +68,10 @@ impl<F: Future + Unpin> Wait<F> {
     ///
     /// A loop of it gives each as it comes: `while !wait.is_empty() { for (place, output) in wait.first().await { … } }`.
     ///
+    /// # Panics
+    ///
+    /// With the panic of one of the futures; outside of a runtime.
+    ///
     /// # Cancel safety
     ///
     /// In a cancelled scope each future is told, and the outputs are what they say. A wait that is dropped loses nothing: the
@@ -72,6 +81,10 @@ impl<F: Future + Unpin> Wait<F> {
     }
 
     /// Waits until all are ready.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of one of the futures; outside of a runtime.
     ///
     /// # Cancel safety
     ///
@@ -137,6 +150,10 @@ where
     F: Future<Output = Result<T, E>> + Unpin,
 {
     /// Waits until one has failed, or all are ready, and gives all that are ready.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of one of the futures; outside of a runtime.
     ///
     /// # Cancel safety
     ///
