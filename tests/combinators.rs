@@ -32,11 +32,17 @@ fn pipe() -> (File, PipeWriter) {
     (File::from_std(OwnedFd::from(reader).into()), writer)
 }
 
+/// The task gets a row in the tree of scopes, which it keeps to its end.
+async fn has_scope() {
+    Scope::new().run_any(ready(())).await.unwrap();
+}
+
 /// Runs a test in a runtime, and has everything come back.
 fn run(test: impl AsyncFnOnce()) {
     let _alone = alone();
     let mut runtime = Runtime::builder().build().unwrap();
     runtime.block_on(async {
+        has_scope().await;
         let baseline = Baseline::take();
         test().await;
         baseline.operations_return("the test").await;
@@ -1110,6 +1116,7 @@ fn dropped_at_every_poll_they_leave_nothing_behind() {
     let _alone = alone();
     let mut runtime = Runtime::builder().build().unwrap();
     runtime.block_on(async {
+        has_scope().await;
         let moments = [Moment::AtOnce, Moment::Turns(1), Moment::Turns(3)];
         let (reader, _writer) = pipe();
         let parked = || reader.read(Watched::new(8, 1)).timeout(SHORT);

@@ -17,6 +17,8 @@ pub(crate) struct Region {
     /// The runtime and the row, while it is open.
     open: Option<(u64, Key)>,
     deadline: Option<Instant>,
+    /// The deadline was past when it was set.
+    is_past: bool,
     /// The timer of the deadline, until that is over.
     alarm: Option<Key>,
     /// There once it is cancelled and nothing of this runtime is awaited in it.
@@ -36,11 +38,13 @@ impl Drop for Inside<'_> {
 }
 
 impl Region {
-    pub(crate) const fn new(rank: Rank, deadline: Option<Instant>) -> Region {
+    /// A scope without a deadline.
+    pub(crate) const fn new(rank: Rank) -> Region {
         Region {
             rank,
             open: None,
-            deadline,
+            deadline: None,
+            is_past: false,
             alarm: None,
             watch: None,
         }
@@ -50,10 +54,11 @@ impl Region {
         self.deadline
     }
 
-    /// Moves the deadline. It takes effect when the future is polled next.
-    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+    /// Moves the deadline, which may be past. It takes effect when the future is polled next.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, is_past: bool) {
         self.release_alarm();
         self.deadline = deadline;
+        self.is_past = is_past;
     }
 
     /// Polls a future in its scope. `Ready(None)` says that it was cancelled and waits for nothing that will ever come, or
@@ -65,26 +70,25 @@ impl Region {
     ) -> Poll<Option<F::Output>> {
         let (serial, key) = self.open();
         let core = runtime::hold_own(serial);
-        core.renew_scope(key, context.waker());
-        self.look_at_deadline(&core, key, context.waker());
+        let _inside = Inside {
+            core: &core,
+            before: core.enter_scope(key, context.waker()),
+        };
+        if self.deadline.is_some() {
+            self.look_at_deadline(&core, key, context.waker());
+        }
         let refusals = core.refusals();
-        let polled = {
-            let _inside = Inside {
-                core: &core,
-                before: core.enter_scope(key),
-            };
-            match &self.watch {
-                None => future.poll(context),
-                Some(watch) => {
-                    watch.begin(context.waker());
-                    let waker = Waker::from(watch.clone());
-                    future.poll(&mut Context::from_waker(&waker))
-                }
+        let polled = match &self.watch {
+            None => future.poll(context),
+            Some(watch) => {
+                watch.begin(context.waker());
+                let waker = Waker::from(watch.clone());
+                future.poll(&mut Context::from_waker(&waker))
             }
         };
         match polled {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if !core.is_scope_canceled(key) => Poll::Pending,
+            Poll::Pending if !core.is_canceled() => Poll::Pending,
             Poll::Pending => {
                 // What was refused has woken its task.
                 let was_refused = core.refusals() != refusals;
@@ -103,14 +107,11 @@ impl Region {
         debug_assert!(self.deadline.is_none());
         let (serial, key) = self.open();
         let core = runtime::hold_own(serial);
-        core.renew_scope(key, context.waker());
-        let polled = {
-            let _inside = Inside {
-                core: &core,
-                before: core.enter_scope(key),
-            };
-            future.poll(context)
+        let _inside = Inside {
+            core: &core,
+            before: core.enter_scope(key, context.waker()),
         };
+        let polled = future.poll(context);
         core.lift_refusals(key);
         polled
     }
@@ -123,7 +124,7 @@ impl Region {
         }
     }
 
-    /// The future is pending in a scope that is cancelled.
+    /// The future is pending in a scope that is cancelled, and is the current one.
     #[cold]
     fn poll_canceled<T>(
         &mut self,
@@ -148,10 +149,6 @@ impl Region {
             }
         }
         // Nobody can answer for what it would have said.
-        let _inside = Inside {
-            core,
-            before: core.enter_scope(key),
-        };
         core.charge_canceled();
         Poll::Ready(None)
     }
@@ -171,11 +168,11 @@ impl Region {
             Some(alarm) => match core.poll_alarm(alarm, copy_waker(waker)) {
                 Err(replaced) => runtime::drop_waker(Some(replaced)),
                 Ok(()) => {
-                    self.set_deadline(None);
+                    self.set_deadline(None, false);
                     core.cancel_scope(key);
                 }
             },
-            None if core.now() >= deadline => {
+            None if self.is_past => {
                 self.deadline = None;
                 core.cancel_scope(key);
             }

@@ -327,6 +327,31 @@ fn a_wait_does_not_hold_up_what_found_no_room() {
 }
 
 #[test]
+fn an_operation_that_is_not_given_up_for_a_second_is_reported_once() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    ring.0.borrow_mut().misses.extend([-libc::EALREADY; 30]);
+    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    driver.ask_cancel(key);
+    let asked_at = ring.0.borrow().now;
+    let mut reported = Vec::new();
+    while driver.in_flight() > 0 {
+        let mut reaped = Reaped::default();
+        let wait = driver.next_deadline().map_or(Wait::No, Wait::Until);
+        driver.turn(wait, &mut reaped).unwrap();
+        for (kind, _) in reaped.stuck {
+            assert_eq!(kind, "test");
+            reported.push(ring.0.borrow().now - asked_at);
+        }
+    }
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(
+        (1_000_000_000..1_300_000_000).contains(&reported[0]),
+        "{reported:?}"
+    );
+}
+
+#[test]
 fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();

@@ -10,7 +10,7 @@
 
 use crate::runtime::{self, Core};
 use crate::table::{Key, Table};
-use crate::tasks::{Origin, Stored};
+use crate::tasks::{NewChild, Origin, Stored};
 use pin_project_lite::pin_project;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -95,6 +95,12 @@ enum State {
     Dropped,
 }
 
+impl State {
+    fn has_ended(&self) -> bool {
+        matches!(self, State::Output(_) | State::Panicked(_) | State::Dropped)
+    }
+}
+
 struct Slot {
     state: State,
     /// Its row in the table of tasks.
@@ -163,9 +169,11 @@ pub(super) struct Brood {
     limit: Cell<usize>,
     /// Children that wait until there is room, in order.
     waiting: RefCell<VecDeque<Key>>,
-    /// Children that have ended and whose handles have not looked, and some more.
-    ended: RefCell<VecDeque<Key>>,
+    /// Children that have ended and whose handles have not looked, and some more. Not there until somebody asks.
+    ended: RefCell<Option<VecDeque<Key>>>,
     closed: Cell<bool>,
+    /// The children were told that the group is cancelled.
+    told: Cell<bool>,
     /// Panics of children are for their handles.
     keeps_panics: bool,
     /// Who wants to know when a child ends.
@@ -183,8 +191,9 @@ impl Brood {
             running: Cell::new(0),
             limit: Cell::new(usize::MAX),
             waiting: RefCell::new(VecDeque::new()),
-            ended: RefCell::new(VecDeque::new()),
+            ended: RefCell::new(None),
             closed: Cell::new(false),
+            told: Cell::new(false),
             keeps_panics,
             watchers: RefCell::new(Vec::new()),
         }
@@ -222,12 +231,12 @@ impl Brood {
             name: Some("the body of a group".into()),
             location,
         };
-        let key = self.insert(core, State::Body, origin, false);
-        let task = self.slots.borrow().get(key).map(|slot| slot.task);
-        core.wake_child(task);
+        let _slot = self.insert(core, State::Body, origin, false);
     }
 
-    fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> Key {
+    /// A new slot, and a row for it, which is ready unless it has to wait for room.
+    fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
+        let ready = !matches!(state, State::Waiting(_));
         let mut slots = self.slots.borrow_mut();
         let slot = slots.insert(Slot {
             state,
@@ -236,12 +245,20 @@ impl Brood {
             echoes: false,
             cut_off: false,
         });
-        let task = core.insert_child(self.row, slot.index(), origin, held, self.scope);
+        let child = NewChild {
+            slot: slot.index(),
+            held,
+            ready,
+            scope: self.scope,
+            canceled: self.told.get(),
+        };
+        // Nothing that this wakes looks at the slots: it is a name, or the waker of another crate's future.
+        let task = core.insert_child(self.row, child, origin);
         if let Some(slot) = slots.get_mut(slot) {
             slot.task = task;
         }
         self.alive.set(self.alive.get() + 1);
-        slot
+        (slot, task)
     }
 
     /// A new child: its slot and its row. `None` if the group is closed: then the future is dropped.
@@ -271,15 +288,20 @@ impl Brood {
         // SAFETY: the slots are polled by the group's future, and emptied by `clear` before what the child borrows is gone:
         // the caller's promise.
         let child = unsafe { erase(child) };
-        let slot = self.insert(&core, State::Waiting(child), origin, true);
-        let task = self.slots.borrow().get(slot).map(|slot| slot.task)?;
-        self.waiting.borrow_mut().push_back(slot);
-        self.start_waiting();
-        Some((slot, task))
+        if self.running.get() < self.limit.get() {
+            self.running.set(self.running.get() + 1);
+            return Some(self.insert(&core, State::Running(child), origin, true));
+        }
+        let inserted = self.insert(&core, State::Waiting(child), origin, true);
+        self.waiting.borrow_mut().push_back(inserted.0);
+        Some(inserted)
     }
 
     /// Starts children that were waiting, as far as there is room.
     fn start_waiting(&self) {
+        if self.waiting.borrow().is_empty() {
+            return;
+        }
         let core = runtime::hold_own(self.serial);
         while self.running.get() < self.limit.get() {
             let Some(slot) = self.waiting.borrow_mut().pop_front() else {
@@ -297,7 +319,7 @@ impl Brood {
                 None => continue,
             };
             self.running.set(self.running.get() + 1);
-            core.wake_child(Some(task));
+            core.wake_child(task);
         }
     }
 
@@ -314,9 +336,14 @@ impl Brood {
         }
     }
 
+    pub(super) fn is_told(&self) -> bool {
+        self.told.get()
+    }
+
     /// The scope of the group is cancelled: its children are told, and those that did not begin are dropped. True if there
     /// are any of these.
     pub(super) fn tell_canceled(&self, core: &Core) -> bool {
+        self.told.set(true);
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         let any = !waiting.is_empty();
         for slot in waiting {
@@ -337,18 +364,22 @@ impl Brood {
     /// Polls children that were woken, until one ends.
     pub(super) fn next(&self, core: &Core, body: PollBody<'_>) -> Next {
         let mut first = true;
-        while core.has_ready_child(self.row) {
-            if !core.take_poll() && !first {
-                return Next::Spent;
+        loop {
+            if !first && !core.may_poll() {
+                return match core.has_ready_child(self.row) {
+                    true => Next::Spent,
+                    false => Next::Idle,
+                };
             }
+            let Some(slot) = core.next_child(self.row) else {
+                return Next::Idle;
+            };
             first = false;
-            if let Some(slot) = core.next_child(self.row)
-                && let Some(ended) = self.poll_child(core, slot, body)
-            {
+            core.count_poll();
+            if let Some(ended) = self.poll_child(core, slot, body) {
                 return Next::Ended(ended);
             }
         }
-        Next::Idle
     }
 
     fn poll_child(&self, core: &Core, index: u32, body: PollBody<'_>) -> Option<Ended> {
@@ -377,16 +408,16 @@ impl Brood {
         let must_end =
             matches!(polled, Ok(Poll::Pending)) && core.is_canceled() && core.must_end(task);
         let (echoes, cut_off) = core.take_charges(self.scope);
-        core.leave(before);
         if echoes || cut_off {
             self.note(slot, echoes, cut_off);
         }
+        if matches!(polled, Ok(Poll::Pending)) && !must_end {
+            core.leave_pending(task, before);
+            self.put_back(slot, state);
+            return None;
+        }
+        core.leave_ended(task, before);
         match polled {
-            Ok(Poll::Pending) if !must_end => {
-                core.park_child(task);
-                self.put_back(slot, state);
-                None
-            }
             Ok(Poll::Pending) => Some(self.ended(core, slot, state, How::Dropped)),
             Ok(Poll::Ready(())) => Some(self.ended(core, slot, state, How::Ready)),
             Err(payload) => Some(self.ended(core, slot, state, How::Panicked(payload))),
@@ -475,9 +506,9 @@ impl Brood {
             self.running.set(self.running.get() - 1);
         }
         core.end_child(task, self.scope);
-        let mut watchers = std::mem::take(&mut *self.watchers.borrow_mut());
+        let mut watchers = self.watchers.take();
         core.wake_all(&mut watchers);
-        if !self.closed.get() {
+        if was_running && !self.closed.get() {
             self.start_waiting();
         }
     }
@@ -485,6 +516,9 @@ impl Brood {
     /// A child has ended that has a handle. Those whose handles have looked are forgotten when there are many.
     fn keep_ended(&self, slots: &Table<Slot>, key: Key) {
         let mut ended = self.ended.borrow_mut();
+        let Some(ended) = &mut *ended else {
+            return;
+        };
         if ended.len() > 2 * slots.len() + ENDED_SPARE {
             ended.retain(|key| slots.get(*key).is_some());
         }
@@ -495,6 +529,11 @@ impl Brood {
     pub(super) fn next_ended(&self) -> Option<Key> {
         let slots = self.slots.borrow();
         let mut ended = self.ended.borrow_mut();
+        let ended = ended.get_or_insert_with(|| {
+            let slots = slots.iter();
+            let ended = slots.filter(|(_, slot)| slot.held && slot.state.has_ended());
+            ended.map(|(key, _)| key).collect()
+        });
         loop {
             let key = ended.pop_front()?;
             if slots.get(key).is_some() {
@@ -506,12 +545,7 @@ impl Brood {
     /// Whether a child has ended, in whichever way.
     pub(super) fn is_finished(&self, key: Key) -> bool {
         let slots = self.slots.borrow();
-        slots.get(key).is_none_or(|slot| {
-            matches!(
-                slot.state,
-                State::Output(_) | State::Panicked(_) | State::Dropped
-            )
-        })
+        slots.get(key).is_none_or(|slot| slot.state.has_ended())
     }
 
     /// The end of a child that nobody takes.
@@ -645,7 +679,7 @@ impl Brood {
         let Some((state, task)) = state else {
             return Found::Dropped;
         };
-        core.release_child(task);
+        core.take_child(task);
         match state {
             State::Output(mut child) => {
                 let mut output: Option<T> = None;

@@ -133,19 +133,20 @@ impl<O> Handle<'_, O> {
     }
 
     fn look(&self, slot: Key) -> Look<O> {
-        let core = runtime::hold_own(self.brood.serial());
-        if !core.may_pass() {
-            return Look::Spent;
-        }
-        // SAFETY: `O` is what `new` was called with, which is the output of the future that was spawned (G4b).
-        match unsafe { self.brood.take::<O>(&core, slot) } {
-            Found::Running if core.is_canceled() => Look::Canceled,
-            Found::Running => Look::Found(Found::Running),
-            found => {
-                core.charge();
-                Look::Found(found)
+        runtime::with_own(self.brood.serial(), |core| {
+            if !core.may_pass() {
+                return Look::Spent;
             }
-        }
+            // SAFETY: `O` is what `new` was called with, which is the output of the future that was spawned (G4b).
+            match unsafe { self.brood.take::<O>(core, slot) } {
+                Found::Running if core.is_canceled() => Look::Canceled,
+                Found::Running => Look::Found(Found::Running),
+                found => {
+                    core.charge();
+                    Look::Found(found)
+                }
+            }
+        })
     }
 }
 

@@ -89,9 +89,10 @@ impl Names {
     /// Has one polled, if it has not ended.
     pub(super) fn wake(&self, index: usize) {
         if let Some(open) = &self.open
+            && let Some(name) = open.rows[index].name
             && let Some(core) = runtime::reach(open.serial)
         {
-            core.wake_child(open.rows[index].name);
+            core.wake_child(name);
         }
     }
 }
@@ -127,15 +128,16 @@ impl Open {
         self.look_at_scope(&core);
         let mut any = false;
         while core.has_ready_child(self.brood) {
-            if !core.take_poll() && (any || !self.yielded) {
+            if !core.may_poll() && (any || !self.yielded) {
                 self.yielded = !any;
                 return;
             }
-            any = true;
-            self.yielded = false;
             let Some(index) = core.next_child(self.brood) else {
                 return;
             };
+            core.count_poll();
+            any = true;
+            self.yielded = false;
             if self.poll_one(&core, index as usize, look) == Look::EndedAndStop {
                 return;
             }
@@ -152,7 +154,9 @@ impl Open {
         self.refused_max = 0;
         for row in &mut self.rows {
             row.refused = 0;
-            core.wake_child(row.name);
+            if let Some(name) = row.name {
+                core.wake_child(name);
+            }
         }
     }
 

@@ -103,7 +103,7 @@ impl<F: Future> Racer<F> {
         Racer {
             future: Some(future),
             output: None,
-            region: Region::new(Rank::Plain, None),
+            region: Region::new(Rank::Plain),
             lost: false,
         }
     }

@@ -101,7 +101,7 @@ impl<I> TryJoined<I> {
     fn new(inner: I) -> TryJoined<I> {
         TryJoined {
             inner: Some(inner),
-            region: Region::new(Rank::Plain, None),
+            region: Region::new(Rank::Plain),
             canceled: false,
         }
     }

@@ -125,7 +125,7 @@ impl<O: Operation> Op<O> {
     /// That of the operation (`tests/timeouts.rs`).
     #[inline]
     pub fn timeout(self, duration: Duration) -> Timed<O> {
-        self.deadline(Instant::now() + duration)
+        Timed::new(self, Instant::now() + duration, duration.is_zero())
     }
 
     /// Gives it time until this moment, as [`timeout`](Op::timeout) does.
@@ -135,7 +135,7 @@ impl<O: Operation> Op<O> {
     /// That of the operation (`tests/timeouts.rs`).
     #[inline]
     pub fn deadline(self, deadline: Instant) -> Timed<O> {
-        Timed::new(self, deadline)
+        Timed::new(self, deadline, Instant::now() >= deadline)
     }
 
     /// The runtime and the row, while the kernel has it.

@@ -1,10 +1,10 @@
 //! What a group asks of the runtime for its children.
 
-use super::core::{Core, READY_LEAVES_PER_POLL, describe};
+use super::core::{Core, READY_LEAVES_PER_POLL};
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
 use crate::table::Key;
-use crate::tasks::{Name, Origin, copy_waker, waker};
+use crate::tasks::{Name, NewChild, Origin, copy_waker, waker};
 use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
@@ -20,17 +20,10 @@ impl Core {
         drop_waker(waker);
     }
 
-    pub(crate) fn insert_child(
-        &self,
-        brood: Key,
-        slot: u32,
-        origin: Origin,
-        held: bool,
-        scope: Key,
-    ) -> Key {
-        let canceled = self.is_scope_canceled(scope);
-        let mut tasks = self.tasks.borrow_mut();
-        tasks.insert_child(brood, slot, origin, held, scope, canceled)
+    pub(crate) fn insert_child(&self, brood: Key, child: NewChild, origin: Origin) -> Key {
+        let (key, foreign) = self.tasks.borrow_mut().insert_child(brood, child, origin);
+        self.wake_foreign(foreign);
+        key
     }
 
     /// A child that is only a name: a part of the future that has the brood, polled in the same scope as that, and woken
@@ -45,8 +38,14 @@ impl Core {
             name: None,
             location,
         };
-        let mut tasks = self.tasks.borrow_mut();
-        tasks.insert_child(brood, slot, origin, false, self.root, false)
+        let name = NewChild {
+            slot,
+            held: false,
+            ready: false,
+            scope: self.root,
+            canceled: false,
+        };
+        self.insert_child(brood, name, origin)
     }
 
     pub(crate) fn remove_name(&self, name: Key) {
@@ -63,13 +62,10 @@ impl Core {
     }
 
     /// Has a child polled.
-    pub(crate) fn wake_child(&self, child: Option<Key>) {
-        if let Some(child) = child {
-            let foreign = self.tasks.borrow_mut().wake(Name::new(self.number, child));
-            if let Some(waker) = foreign {
-                self.hook.guard("a waker", || waker.wake());
-            }
-        }
+    pub(crate) fn wake_child(&self, child: Key) {
+        let name = Name::new(self.number, child);
+        let foreign = self.tasks.borrow_mut().wake(name);
+        self.wake_foreign(foreign);
     }
 
     pub(crate) fn begin_brood(&self, brood: Key, waker: &Waker) {
@@ -107,15 +103,23 @@ impl Core {
         catch(|| poll(&mut context))
     }
 
-    pub(crate) fn park_child(&self, child: Key) {
-        self.tasks.borrow_mut().park_child(child);
-    }
-
     /// A child has ended, and its future is gone. What it left pending belongs to the group.
     pub(crate) fn end_child(&self, child: Key, group: Key) {
-        let (finished, leaf) = self.tasks.borrow_mut().end_child(child);
-        self.inherit(child, leaf, group);
-        self.settle(finished);
+        let ended = self.tasks.borrow_mut().end_child(child);
+        self.wake_foreign(ended.joiner);
+        if let Some(leaf) = ended.leaf {
+            self.inherit(child, leaf, group);
+        }
+        if let Some(scope) = ended.scope {
+            let _left = self.close_scope(scope);
+        }
+    }
+
+    /// The handle of a child that has ended takes what it left.
+    #[inline]
+    pub(crate) fn take_child(&self, child: Key) {
+        let joiner = self.tasks.borrow_mut().take_child(child);
+        drop_waker(joiner);
     }
 
     pub(crate) fn release_child(&self, child: Key) {
@@ -128,23 +132,16 @@ impl Core {
         self.hook.guard(what, run)
     }
 
-    /// Who a child is, for a report.
-    fn describe_child(&self, child: Key) -> String {
-        let tasks = self.tasks.borrow();
-        let origin = tasks.origin_of(Name::new(self.number, child));
-        origin.map_or_else(|| "(unknown)".to_owned(), describe)
-    }
-
     /// A child failed, and nobody will ask for that.
     pub(crate) fn report_child(&self, child: Key, message: String) {
-        let child = self.describe_child(child);
+        let child = self.describe_task(Name::new(self.number, child));
         self.hook.report(&Fault::ChildFailed { child, message });
     }
 
     /// A child panicked, and nobody will ask for that.
     pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
-            task: self.describe_child(child),
+            task: self.describe_task(Name::new(self.number, child)),
             message: message_of(&*payload),
         };
         self.hook.report(&fault);

@@ -15,7 +15,7 @@ use super::current::{self, drop_waker};
 use super::fault::Fault;
 use crate::scope::{Canceled, Pulse, Rank, Told};
 use crate::table::{Key, Kind, Leaf, Place};
-use crate::tasks::{Name, Standing, copy_waker, waker};
+use crate::tasks::{Entry, Name, copy_waker, waker};
 use std::task::{Context, Poll, Waker};
 
 /// So often a future in a cancelled scope may begin to wait for something again before it is taken for a loop that ignores
@@ -53,9 +53,11 @@ pub(super) struct Wait {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Before {
-    polling: u64,
     running: Key,
+    leaf: Option<Leaf>,
     at: Place,
+    canceled: bool,
+    changes: u64,
 }
 
 /// What a scope was, now that it is closed.
@@ -71,53 +73,115 @@ impl Core {
 
     /// A task, or a child, is about to be polled.
     #[inline]
-    pub(super) fn stand(&self, key: Key, name: Name, standing: Standing) {
-        self.polling.set(name.bits());
+    pub(super) fn stand(&self, key: Key, entry: Entry) {
         self.running.set(key);
-        if standing.has_scope {
-            self.at.set(Place::scope(standing.scope));
-            self.refresh();
-        } else {
-            self.at.set(Place::task(key));
-            self.canceled.set(standing.canceled);
+        self.leaf.set(entry.leaf);
+        match entry.scope {
+            None => {
+                self.at.set(Place::task(key));
+                self.canceled.set(entry.canceled);
+            }
+            Some(scope) => {
+                self.at.set(Place::scope(scope));
+                self.look_up();
+            }
         }
+    }
+
+    /// A task was polled, and none is now. What was charged meanwhile concerns nobody any more.
+    #[inline]
+    pub(super) fn stand_down(&self) {
+        self.at.set(Place::scope(self.root));
+        if self.charged.replace(false) {
+            self.charges.borrow_mut().clear();
+        }
+    }
+
+    /// The task, or child, that is being polled.
+    #[inline]
+    pub(super) fn name_of_running(&self) -> Name {
+        Name::new(self.number, self.running.get())
     }
 
     fn before(&self) -> Before {
         Before {
-            polling: self.polling.get(),
             running: self.running.get(),
+            leaf: self.leaf.get(),
             at: self.at.get(),
+            canceled: self.canceled.get(),
+            changes: self.changes.get(),
         }
     }
 
     /// A child is about to be polled. `None` if it has ended.
     pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
-        let standing = self.tasks.borrow_mut().begin_child(key)?;
+        let entry = self.tasks.borrow_mut().begin_child(key)?;
         let before = self.before();
         self.allowance.set(READY_LEAVES_PER_POLL);
-        self.stand(key, Name::new(self.number, key), standing);
+        self.stand(key, entry);
         Some(before)
     }
 
-    /// A future that has a scope is about to be polled.
-    pub(crate) fn enter_scope(&self, key: Key) -> Before {
+    /// A child was polled and has ended: what was current before is so again.
+    pub(crate) fn leave_ended(&self, child: Key, before: Before) {
+        self.tasks.borrow_mut().keep_leaf(child, self.leaf.get());
+        self.leave(before);
+    }
+
+    /// A child was polled and is not ready: what was current before is so again.
+    pub(crate) fn leave_pending(&self, child: Key, before: Before) {
+        self.tasks.borrow_mut().park_child(child, self.leaf.get());
+        self.leave(before);
+    }
+
+    /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
+    pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
+        self.renew_scope(key, waker);
         let before = self.before();
         self.at.set(Place::scope(key));
-        self.refresh();
+        self.canceled.set(self.scopes.borrow().is_canceled(key));
         before
     }
 
     /// What was current before is so again.
+    #[inline]
     pub(crate) fn leave(&self, before: Before) {
-        self.polling.set(before.polling);
-        self.running.set(before.running);
+        if self.running.replace(before.running) != before.running {
+            self.leaf.set(before.leaf);
+        }
         self.at.set(before.at);
-        self.refresh();
+        self.canceled.set(before.canceled);
+        if self.changes.get() != before.changes {
+            self.look_up();
+        }
     }
 
-    /// Whether the current scope is cancelled, looked up again.
+    /// What a task without a scope of its own waits for: the row of the one that is being polled does not know.
+    #[inline]
+    fn leaf_of(&self, task: Key) -> Option<Leaf> {
+        if task == self.running.get() {
+            self.leaf.get()
+        } else {
+            self.tasks.borrow().leaf(task)
+        }
+    }
+
+    /// A leaf has ended. If it is that of the running task, the next need not ask what became of it.
+    #[inline]
+    pub(super) fn leaf_ended(&self, leaf: Leaf) {
+        if self.leaf.get() == Some(leaf) {
+            self.leaf.set(None);
+        }
+    }
+
+    /// Scopes may be cancelled that were not, or the other way round.
     pub(super) fn refresh(&self) {
+        self.changes.set(self.changes.get() + 1);
+        self.look_up();
+    }
+
+    /// Whether the current scope is cancelled.
+    fn look_up(&self) {
         let canceled = match self.at.get().find() {
             Ok(task) => {
                 let standing = self.tasks.borrow().standing(task);
@@ -149,12 +213,16 @@ impl Core {
             let mut scopes = self.scopes.borrow_mut();
             let key = scopes.open(standing.scope, Rank::Plain);
             if standing.asked {
-                scopes.cancel(key, &mut told);
+                scopes.cancel(key, None, &mut told);
             }
             scopes.wake_with(key, waker(Name::new(self.number, task)));
             key
         };
-        let (leaf, refusals) = self.tasks.borrow_mut().give_scope(task, key);
+        let leaf = self.leaf_of(task);
+        if task == self.running.get() {
+            self.leaf.set(None);
+        }
+        let refusals = self.tasks.borrow_mut().give_scope(task, key);
         if let Some(leaf) = leaf {
             self.set_place(leaf, Place::scope(key));
             self.enlist(leaf, Place::scope(key));
@@ -188,7 +256,10 @@ impl Core {
         }
         let charged = closed.charged;
         drop_waker(closed.wake);
-        self.tell(told);
+        if closed.had_children {
+            self.tell(told);
+            self.refresh();
+        }
         Left { charged }
     }
 
@@ -224,17 +295,15 @@ impl Core {
     /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled.
     pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) {
         let parent = self.current_scope();
-        let (moved, same) = {
-            let scopes = self.scopes.borrow();
-            let same = scopes
-                .wake_of(key)
-                .is_some_and(|kept| kept.will_wake(waker));
-            (scopes.parent(key) != parent, same)
-        };
+        let (moved, same) = self
+            .scopes
+            .borrow()
+            .is_as_before(key, parent, |kept| kept.will_wake(waker));
         if moved {
             let mut told = Told::default();
             self.scopes.borrow_mut().move_below(key, parent, &mut told);
             self.tell(told);
+            self.refresh();
         }
         if !same {
             let waker = copy_waker(waker);
@@ -258,7 +327,8 @@ impl Core {
     /// Cancels a scope and all below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut told = Told::default();
-        self.scopes.borrow_mut().cancel(key, &mut told);
+        let inside = self.at.get().find().err();
+        self.scopes.borrow_mut().cancel(key, inside, &mut told);
         self.tell(told);
         self.refresh();
     }
@@ -277,7 +347,7 @@ impl Core {
         if !self.tasks.borrow_mut().cancel(key, asked) {
             return;
         }
-        let leaf = self.tasks.borrow().leaf(key);
+        let leaf = self.leaf_of(key);
         let mut woken = Vec::new();
         if let Some(leaf) = leaf {
             self.tell_leaf(leaf, Place::task(key), &mut woken);
@@ -359,8 +429,8 @@ impl Core {
         let Ok(task) = at.find() else {
             return at;
         };
-        let leaf = self.tasks.borrow().leaf(task);
-        match leaf {
+        match self.leaf_of(task) {
+            None => at,
             Some(leaf) if self.pulse(leaf, at) != Pulse::Gone => {
                 Place::scope(self.give_scope(task))
             }
@@ -372,7 +442,8 @@ impl Core {
     #[inline]
     pub(super) fn enlist(&self, leaf: Leaf, place: Place) {
         match place.find() {
-            Ok(task) => self.tasks.borrow_mut().set_leaf(task, leaf),
+            // It is the task that is being polled: nothing else awaits anything.
+            Ok(_) => self.leaf.set(Some(leaf)),
             Err(scope) => {
                 let mut scopes = self.scopes.borrow_mut();
                 scopes.enlist(scope, leaf, |leaf| self.pulse(leaf, place));
@@ -384,15 +455,29 @@ impl Core {
     #[inline]
     pub(super) fn keep_here(&self, leaf: Leaf, before: Place) {
         if before != self.at.get() {
-            self.move_here(leaf);
+            self.move_here(leaf, before);
         }
     }
 
     #[cold]
-    fn move_here(&self, leaf: Leaf) {
+    fn move_here(&self, leaf: Leaf, before: Place) {
         let place = self.place_of_leaf();
         self.set_place(leaf, place);
         self.enlist(leaf, place);
+        // It may have been all that a cancelled future there was waiting for (C6).
+        match before.find() {
+            Err(scope) => {
+                if self.scopes.borrow().is_open(scope) && self.is_scope_canceled(scope) {
+                    self.wake_scope(scope);
+                }
+            }
+            Ok(task) => {
+                let standing = self.tasks.borrow().standing(task);
+                if standing.is_some_and(|standing| standing.canceled) {
+                    self.wake_child(task);
+                }
+            }
+        }
     }
 
     /// A leaf belongs to this scope from now on, and is told if that is cancelled.
@@ -426,10 +511,8 @@ impl Core {
     }
 
     /// A child has ended: what it left pending belongs to the scope of its brood.
-    pub(crate) fn inherit(&self, child: Key, leaf: Option<Leaf>, scope: Key) {
-        if let Some(leaf) = leaf
-            && self.pulse(leaf, Place::task(child)) != Pulse::Gone
-        {
+    pub(super) fn inherit(&self, child: Key, leaf: Leaf, scope: Key) {
+        if self.pulse(leaf, Place::task(child)) != Pulse::Gone {
             self.move_leaf(leaf, scope);
         }
     }
@@ -451,6 +534,7 @@ impl Core {
 
     fn charge_scope(&self, scope: Key) {
         self.scopes.borrow_mut().charge(scope);
+        self.charged.set(true);
         let mut charges = self.charges.borrow_mut();
         if !charges.contains(&scope) {
             charges.push(scope);
@@ -466,10 +550,10 @@ impl Core {
     /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
     /// outside of it. Those outside stay for whoever polls that.
     pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
-        let mut charges = self.charges.borrow_mut();
-        if charges.is_empty() {
+        if !self.charged.get() {
             return (false, false);
         }
+        let mut charges = self.charges.borrow_mut();
         let scopes = self.scopes.borrow();
         let own = charges.contains(&scope);
         charges.retain(|charged| *charged != scope && scopes.is_at_or_below(scope, *charged));
@@ -540,8 +624,13 @@ impl Core {
 
     /// The task that is being polled, for a report.
     pub(crate) fn running_task(&self) -> String {
+        self.describe_task(self.name_of_running())
+    }
+
+    /// A task, or a child, for a report.
+    pub(super) fn describe_task(&self, name: Name) -> String {
         let tasks = self.tasks.borrow();
-        let origin = tasks.origin_of(Name::from_bits(self.polling.get()));
+        let origin = tasks.origin_of(name);
         origin.map_or_else(|| "(unknown)".to_owned(), super::core::describe)
     }
 
@@ -549,17 +638,14 @@ impl Core {
     /// whoever runs here is woken when it ends.
     fn is_busy(&self, at: Place) -> bool {
         match at.find() {
-            Ok(task) => {
-                let leaf = self.tasks.borrow().leaf(task);
-                match leaf.map(|leaf| self.pulse(leaf, at)) {
-                    None | Some(Pulse::Gone) => false,
-                    Some(Pulse::Awaited) => true,
-                    Some(Pulse::Orphan) => {
-                        let scope = self.give_scope(task);
-                        self.is_busy(Place::scope(scope))
-                    }
+            Ok(task) => match self.leaf_of(task).map(|leaf| self.pulse(leaf, at)) {
+                None | Some(Pulse::Gone) => false,
+                Some(Pulse::Awaited) => true,
+                Some(Pulse::Orphan) => {
+                    let scope = self.give_scope(task);
+                    self.is_busy(Place::scope(scope))
                 }
-            }
+            },
             Err(scope) => {
                 let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
                 let busy = self.scopes.borrow_mut().is_busy(scope, pulse);
@@ -580,8 +666,7 @@ impl Core {
         if has_orphan {
             if scopes.wake_of(scope).is_none() {
                 // The scope of a task: it was woken when it was cancelled.
-                let name = Name::from_bits(self.polling.get());
-                scopes.wake_with(scope, waker(name));
+                scopes.wake_with(scope, waker(self.name_of_running()));
             }
             scopes.watch(scope);
         }

@@ -30,6 +30,8 @@ struct Row<W> {
     canceled: bool,
     /// A leaf that ended `Canceled` was charged to it.
     charged: bool,
+    /// Its future is being polled, while a cancel goes through the tree.
+    polled: bool,
     /// Its future is woken when the last orphan of an operation below it is gone.
     watched: bool,
     /// Leaves that were refused in it.
@@ -43,7 +45,7 @@ struct Row<W> {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Told<W> {
-    /// Each is told, if it is still pending there.
+    /// Each is told, if it is still pending there. One that had left and came back may be named twice.
     pub(crate) leaves: Vec<(Leaf, Key)>,
     pub(crate) woken: Vec<W>,
 }
@@ -133,19 +135,21 @@ impl<W> Scopes<W> {
     /// as far as it is still pending.
     pub(crate) fn close(&mut self, key: Key, told: &mut Told<W>) -> Closed<W> {
         assert!(key != self.root, "the root is never closed");
-        let parent = self.row(key).parent;
+        let row = self.row(key);
+        let (parent, had_children) = (row.parent, row.first_child != NONE);
         // Scopes whose futures live elsewhere by now.
         loop {
             let child = self.row(key).first_child;
             if child == NONE {
                 break;
             }
-            self.move_below(child, parent, told);
+            self.hang_below(child, parent, told);
         }
         self.unlink(key);
         match self.rows.remove(key) {
             Some(row) => Closed {
                 parent,
+                had_children,
                 charged: row.charged,
                 wake: row.wake,
                 leaves: row.leaves,
@@ -157,6 +161,24 @@ impl<W> Scopes<W> {
     /// The future of a scope is polled inside of another one than before.
     pub(crate) fn move_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
         debug_assert!(key != self.root && !self.is_at_or_below(parent, key), "S3");
+        // An orphan may move along: whoever waited for it above, and is not above the new parent, looks again.
+        let mut at = self.row(key).parent;
+        while let Some(row) = self.rows.get(at) {
+            let above = row.parent;
+            if row.watched {
+                if self.is_at_or_below(parent, at) {
+                    break;
+                }
+                let row = self.row_mut(at);
+                row.watched = false;
+                told.woken.extend(row.wake.take());
+            }
+            at = above;
+        }
+        self.hang_below(key, parent, told);
+    }
+
+    fn hang_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
         self.unlink(key);
         self.link(key, parent);
         let row = self.row(key);
@@ -173,13 +195,28 @@ impl<W> Scopes<W> {
         self.row(key).parent
     }
 
-    /// Cancels a scope, and with it all below that is not shielded.
-    pub(crate) fn cancel(&mut self, key: Key, told: &mut Told<W>) {
+    /// Cancels a scope, and with it all below that is not shielded. If `inside` is a scope at or below it, the futures from
+    /// there up to this one are being polled: they look themselves, and need not be woken.
+    pub(crate) fn cancel(&mut self, key: Key, inside: Option<Key>, told: &mut Told<W>) {
         let row = self.row_mut(key);
         row.asked = true;
-        if !row.canceled {
-            self.spread(key, told);
+        if row.canceled {
+            return;
         }
+        if let Some(inside) = inside
+            && self.is_at_or_below(inside, key)
+        {
+            let mut at = inside;
+            loop {
+                let row = self.row_mut(at);
+                row.polled = true;
+                if at == key {
+                    break;
+                }
+                at = row.parent;
+            }
+        }
+        self.spread(key, told);
     }
 
     /// Marks a scope and all below it as cancelled, but for shields and for what is so already.
@@ -188,9 +225,12 @@ impl<W> Scopes<W> {
         while let Some(key) = at {
             let row = self.row_mut(key);
             let stops = key != top && (row.rank == Rank::Shield || row.canceled);
+            let polled = std::mem::take(&mut row.polled);
             if !stops {
                 row.canceled = true;
-                told.woken.extend(row.wake.take());
+                if !polled {
+                    told.woken.extend(row.wake.take());
+                }
                 told.leaves
                     .extend(row.leaves.iter().map(|leaf| (leaf, key)));
             }
@@ -228,6 +268,10 @@ impl<W> Scopes<W> {
         None
     }
 
+    pub(crate) fn is_open(&self, key: Key) -> bool {
+        self.rows.get(key).is_some()
+    }
+
     #[inline]
     pub(crate) fn is_canceled(&self, key: Key) -> bool {
         self.row(key).canceled
@@ -242,6 +286,18 @@ impl<W> Scopes<W> {
     /// Whom to wake when it is cancelled. What this replaces is to be dropped.
     pub(crate) fn wake_with(&mut self, key: Key, wake: W) -> Option<W> {
         self.row_mut(key).wake.replace(wake)
+    }
+
+    /// Whether its future has moved out of this parent, and whether it is woken as this says.
+    #[inline]
+    pub(crate) fn is_as_before(
+        &self,
+        key: Key,
+        parent: Key,
+        wakes: impl FnOnce(&W) -> bool,
+    ) -> (bool, bool) {
+        let row = self.row(key);
+        (row.parent != parent, row.wake.as_ref().is_some_and(wakes))
     }
 
     pub(crate) fn wake_of(&self, key: Key) -> Option<&W> {
@@ -340,7 +396,7 @@ impl<W> Scopes<W> {
         false
     }
 
-    /// From now on whoever waits in this scope wants to know when an orphan below it ends.
+    /// From now on whoever waits in this scope wants to know when an orphan below it ends, or moves away.
     pub(crate) fn watch(&mut self, key: Key) {
         self.row_mut(key).watched = true;
     }
@@ -374,6 +430,7 @@ impl<W> Row<W> {
             asked: false,
             canceled: false,
             charged: false,
+            polled: false,
             watched: false,
             refusals: 0,
             wake: None,
@@ -386,6 +443,8 @@ impl<W> Row<W> {
 #[must_use]
 pub(crate) struct Closed<W> {
     pub(crate) parent: Key,
+    /// Scopes outlived it.
+    pub(crate) had_children: bool,
     /// It answered for a leaf that ended `Canceled`.
     pub(crate) charged: bool,
     pub(crate) wake: Option<W>,
