@@ -1,6 +1,7 @@
 //! Code as README writes it compiles without annotations, whatever the function's error type is, and one `?` is enough.
 
 use gimmal::cancel::{Scope, cancellable, checkpoint, shield};
+use gimmal::group::Select2;
 use gimmal::prelude::*;
 use gimmal::time::timeout;
 use std::error::Error;
@@ -36,8 +37,41 @@ macro_rules! everything {
         cancellable(async {}).await?;
         shield(gimmal::op::nop()).await?;
         gimmal::op::nop().await?;
+        let paths = ["Cargo.toml", "README.md"];
+        let grouped = gimmal::group(async |g| {
+            let child = g.spawn(gimmal::fs::read("Cargo.toml"));
+            Ok(child.await?.len())
+        })
+        .await?;
+        let short = || gimmal::sleep(Duration::from_micros(10));
+        let (left, right) = gimmal::join((gimmal::fs::read(paths[0]), short())).await;
+        right?;
+        let grouped = grouped + left?.len();
+        for text in gimmal::join_all(paths.map(gimmal::fs::read)).await {
+            text?;
+        }
+        let (left, right) =
+            gimmal::try_join((gimmal::fs::read(paths[0]), gimmal::fs::read(paths[1]))).await?;
+        let tried = gimmal::try_join_all(paths.map(gimmal::fs::read)).await?;
+        let mapped = gimmal::map(paths, 2, async |path| gimmal::fs::read(path).await).await?;
+        assert_eq!((&left, &right), (&tried[0], &tried[1]));
+        assert_eq!(tried, mapped);
+        let raced = gimmal::race((gimmal::fs::read(paths[0]), short().timeout(LONG))).await;
+        if let (Some(text), _) = raced.outputs
+            && raced.first == 0
+        {
+            text?;
+        }
+        let (mut first, mut second) = (short(), gimmal::spawn(async { 1 }));
+        match gimmal::select((&mut first, &mut second)).await {
+            Select2::First(slept) => slept?,
+            Select2::Second(one) => assert_eq!(one?, 1),
+        }
+        for (_, slept) in gimmal::wait([short(), short()]).all().await {
+            slept?;
+        }
         file.close().await?;
-        Ok(sum + buffer.len() + read.len() + blocking)
+        Ok(sum + grouped + buffer.len() + read.len() + blocking)
     }};
 }
 

@@ -103,6 +103,33 @@ impl Region {
         }
     }
 
+    /// Polls a future in its scope, and leaves it to the scopes around to say when it is to be dropped: nobody has cancelled
+    /// this one itself as yet.
+    pub(crate) fn poll_through<F: Future>(
+        &mut self,
+        future: Pin<&mut F>,
+        context: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        debug_assert!(self.deadline.is_none());
+        let (serial, key) = self.open();
+        let core = runtime::hold_own(serial);
+        let _inside = Inside {
+            core: &core,
+            before: core.enter_scope(key, context.waker()),
+        };
+        let polled = future.poll(context);
+        core.lift_refusals(key);
+        polled
+    }
+
+    /// Cancels the scope. The future is to be polled after that.
+    pub(crate) fn cancel(&mut self) {
+        let (serial, key) = self.open();
+        if let Some(core) = runtime::reach(serial) {
+            core.cancel_scope(key);
+        }
+    }
+
     /// The future is pending in a scope that is cancelled, and is the current one.
     #[cold]
     fn poll_canceled<T>(

@@ -13,6 +13,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+/// Neither longer nor shorter.
+type Invariant<'scope> = &'scope mut &'scope ();
+
 /// Owns the end of a child whose output is an `O`.
 pub(super) struct Handle<'scope, O> {
     brood: Rc<Brood>,
@@ -20,8 +23,9 @@ pub(super) struct Handle<'scope, O> {
     refusal: Refusal,
     /// It is enlisted in a scope.
     waits: bool,
-    /// Neither longer nor shorter, and of the type that the child was spawned with (G4b).
-    _scope: PhantomData<(&'scope mut &'scope (), fn() -> O)>,
+    _scope: PhantomData<Invariant<'scope>>,
+    /// Of the type that the child was spawned with (G4b).
+    _output: PhantomData<fn() -> O>,
 }
 
 #[derive(Clone, Copy)]
@@ -62,6 +66,7 @@ impl<O> Handle<'_, O> {
             refusal: Refusal::None,
             waits: false,
             _scope: PhantomData,
+            _output: PhantomData,
         }
     }
 

@@ -102,7 +102,10 @@ impl Shared {
     /// Waits until another child may begin at once.
     pub(super) async fn room(&self) -> Result<(), Canceled> {
         let brood = &self.brood;
-        let has_room = || (brood.children() < brood.limit()).then_some(());
+        // In a cancelled scope nothing is to begin, whether there is room or not (C2).
+        let has_room = || {
+            (!runtime::with(Core::is_canceled) && brood.children() < brood.limit()).then_some(())
+        };
         self.wait_until(has_room).await
     }
 

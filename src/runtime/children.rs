@@ -1,12 +1,13 @@
 //! What a group asks of the runtime for its children.
 
-use super::core::Core;
+use super::core::{Core, READY_LEAVES_PER_POLL};
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
 use crate::table::{Key, Leaf};
 use crate::tasks::{Name, NewChild, Origin, copy_waker, waker};
 use std::any::Any;
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
 impl Core {
@@ -27,6 +28,42 @@ impl Core {
         origin: Origin,
     ) -> (Key, Option<Waker>) {
         self.tasks.borrow_mut().insert_child(brood, child, origin)
+    }
+
+    /// A child that is only a name: a part of the future that has the brood, polled in the same scope as that, and woken
+    /// alone.
+    pub(crate) fn insert_name(
+        &self,
+        brood: Key,
+        slot: u32,
+        location: &'static Location<'static>,
+    ) -> Key {
+        let origin = Origin {
+            name: None,
+            location,
+        };
+        let name = NewChild {
+            slot,
+            held: false,
+            ready: false,
+            scope: self.root,
+            canceled: false,
+        };
+        // It is not ready: there is nobody to wake.
+        self.insert_child(brood, name, origin).0
+    }
+
+    pub(crate) fn remove_name(&self, name: Key) {
+        self.tasks.borrow_mut().remove_name(name);
+    }
+
+    /// Polls what has a name. It stands where whoever polls it stands, and may pass as many ready leaves as a child.
+    pub(crate) fn poll_name<T>(&self, name: Key, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        self.tasks.borrow_mut().unqueue_child(name);
+        self.allowance.set(READY_LEAVES_PER_POLL);
+        // A waker of ours has nothing to drop.
+        let waker = ManuallyDrop::new(waker(Name::new(self.number, name)));
+        poll(&mut Context::from_waker(&waker))
     }
 
     /// Has a child polled.

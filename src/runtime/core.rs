@@ -94,6 +94,8 @@ pub(crate) struct Core {
     pub(super) refusals: Cell<u64>,
     /// The poll in which one was last refused to a task without a scope of its own.
     pub(super) refused_in: Cell<u64>,
+    /// Where the next choice among equals falls.
+    choice: Cell<u64>,
     pub(super) phase: Cell<Phase>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
@@ -148,6 +150,7 @@ impl Core {
             charges: RefCell::new(Vec::new()),
             refusals: Cell::new(0),
             refused_in: Cell::new(0),
+            choice: Cell::new(0),
             phase: Cell::new(Phase::Open),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),
@@ -389,6 +392,16 @@ impl Core {
     #[inline]
     pub(crate) fn charge(&self) {
         self.allowance.set(self.allowance.get().saturating_sub(1));
+    }
+
+    /// One of so many, each as often as the others, also if several callers take turns: the steps are as even as can be, and
+    /// so is every second or third of them.
+    pub(crate) fn choose(&self, among: u32) -> u32 {
+        /// The golden section of 2⁶⁴.
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let choice = self.choice.get().wrapping_add(STEP);
+        self.choice.set(choice);
+        (((choice >> 32) * u64::from(among)) >> 32) as u32
     }
 
     // What tasks leave behind.

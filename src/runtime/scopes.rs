@@ -279,6 +279,25 @@ impl Core {
         };
     }
 
+    /// The refusals of a scope that stays open, and of which the one around it judges, count there from now on.
+    pub(crate) fn lift_refusals(&self, key: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        let refusals = scopes.refusals(key);
+        if refusals > 0 {
+            scopes.set_refusals(key, 0);
+            let parent = scopes.parent(key);
+            scopes.add_refusals(parent, refusals);
+        }
+    }
+
+    pub(crate) fn refusals_in(&self, key: Key) -> u32 {
+        self.scopes.borrow().refusals(key)
+    }
+
+    pub(crate) fn set_refusals_in(&self, key: Key, refusals: u32) {
+        self.scopes.borrow_mut().set_refusals(key, refusals);
+    }
+
     /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled.
     pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) {
         let parent = self.current_scope();

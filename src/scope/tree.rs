@@ -361,6 +361,11 @@ impl<W> Scopes<W> {
         self.row(key).refusals
     }
 
+    /// Whoever polls in this scope counts for itself.
+    pub(crate) fn set_refusals(&mut self, key: Key, refusals: u32) {
+        self.row_mut(key).refusals = refusals;
+    }
+
     pub(crate) fn is_at_or_below(&self, key: Key, above: Key) -> bool {
         let mut at = key;
         while let Some(row) = self.rows.get(at) {

@@ -352,6 +352,12 @@ impl Tasks {
         self.broods.get_mut(brood)?.ready.pop_front()
     }
 
+    /// A child that was only a name is gone. Nobody waits for its end, and it had no scope.
+    pub(crate) fn remove_name(&mut self, key: Key) {
+        let row = self.rows.remove(key);
+        debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.has_scope));
+    }
+
     /// A child is about to be polled. `None` if it has ended.
     #[inline]
     pub(crate) fn begin_child(&mut self, key: Key) -> Option<Entry> {
