@@ -81,7 +81,7 @@ pub mod task {
 }
 
 /// Writes the conversions that `?` needs to turn the errors of this crate into one of yours, which can be made from an
-/// [`std::io::Error`]: from [`BufError`], [`Canceled`], [`task::JoinError`] and [`time::TimeoutError`].
+/// [`std::io::Error`]: from [`BufError`], [`Canceled`], [`task::JoinError`], [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
 ///
 /// ```
 /// use std::io;
@@ -126,6 +126,12 @@ macro_rules! errors_into {
 
         impl ::core::convert::From<$crate::task::JoinError> for $error {
             fn from(error: $crate::task::JoinError) -> $error {
+                <$error>::from(::std::io::Error::from(error))
+            }
+        }
+
+        impl<O> ::core::convert::From<$crate::time::CutShort<O>> for $error {
+            fn from(error: $crate::time::CutShort<O>) -> $error {
                 <$error>::from(::std::io::Error::from(error))
             }
         }

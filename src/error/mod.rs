@@ -1,8 +1,10 @@
 //! Errors that hold what others said: those of timeouts and of groups.
 
+mod cut_short;
 mod group;
 mod timeout;
 
+pub use cut_short::CutShort;
 pub use group::GroupError;
 pub use timeout::TimeoutError;
 

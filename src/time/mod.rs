@@ -9,7 +9,7 @@ mod interval;
 mod sleep;
 mod timeout;
 
-pub use crate::error::TimeoutError;
+pub use crate::error::{CutShort, TimeoutError};
 pub use crate::scope::Elapsed;
 pub use crate::sys::Instant;
 pub use in_scope::InScope;

@@ -2,7 +2,7 @@
 
 use super::Instant;
 use crate::cancel::Region;
-use crate::error::TimeoutError;
+use crate::error::{CutShort, TimeoutError};
 use crate::scope::Rank;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -83,7 +83,7 @@ where
 ///
 /// # Errors
 ///
-/// [`TimeoutError`].
+/// [`CutShort`], also if a scope around it was cancelled and the future had to be dropped.
 ///
 /// # Cancel safety
 ///
@@ -96,7 +96,7 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 ///
 /// # Errors
 ///
-/// [`TimeoutError`].
+/// [`CutShort`], also if a scope around it was cancelled and the future had to be dropped.
 ///
 /// # Cancel safety
 ///
@@ -146,13 +146,13 @@ impl<F: Future> TimeoutAny<F> {
 }
 
 impl<F: Future> Future for TimeoutAny<F> {
-    type Output = Result<F::Output, TimeoutError<F::Output>>;
+    type Output = Result<F::Output, CutShort<F::Output>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_both(context).map(|ended| match ended {
             (Some(output), false) => Ok(output),
-            (output, true) => Err(TimeoutError::elapsed(output)),
-            (None, false) => Err(TimeoutError::canceled()),
+            (output, true) => Err(CutShort::by_time(output)),
+            (None, false) => Err(CutShort::from_outside()),
         })
     }
 }

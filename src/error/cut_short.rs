@@ -1,0 +1,83 @@
+//! The error of a timeout over what is no `Result`.
+
+use crate::scope::{Canceled, Elapsed};
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// A future was cut short by its time, or by a scope around that. What it gave all the same is inside, if it did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CutShort<O> {
+    output: Option<O>,
+    is_timeout: bool,
+}
+
+impl<O> CutShort<O> {
+    pub(crate) fn by_time(output: Option<O>) -> CutShort<O> {
+        CutShort {
+            output,
+            is_timeout: true,
+        }
+    }
+
+    /// It was dropped, because a scope around the timeout was cancelled.
+    pub(crate) fn from_outside() -> CutShort<O> {
+        CutShort {
+            output: None,
+            is_timeout: false,
+        }
+    }
+
+    /// Whether it was the time. If not, a scope around it was cancelled.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.is_timeout
+    }
+
+    /// What the future gave. `None` if it was dropped while it waited for something of another crate.
+    pub fn inner(&self) -> Option<&O> {
+        self.output.as_ref()
+    }
+
+    /// What the future gave. `None` if it was dropped while it waited for something of another crate.
+    pub fn into_inner(self) -> Option<O> {
+        self.output
+    }
+}
+
+impl<O> fmt::Display for CutShort<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_timeout {
+            true => write!(f, "{Elapsed}"),
+            false => write!(f, "{Canceled}"),
+        }
+    }
+}
+
+// What the future gave is not shown: it needs no Debug.
+impl<O> fmt::Debug for CutShort<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CutShort")
+            .field("is_timeout", &self.is_timeout)
+            .field("has_output", &self.output.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O> Error for CutShort<O> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self.is_timeout {
+            true => Some(&Elapsed),
+            false => Some(&Canceled),
+        }
+    }
+}
+
+impl<O> From<CutShort<O>> for io::Error {
+    fn from(error: CutShort<O>) -> io::Error {
+        match error.is_timeout {
+            true => Elapsed.into(),
+            false => Canceled.into(),
+        }
+    }
+}
