@@ -51,6 +51,8 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Arc<dyn Run>>,
     running: Vec<Arc<dyn Run>>,
+    /// Closures that have run, and whose remains are being dropped, which may panic and tell the hook.
+    leaving: usize,
     threads: usize,
     idle: usize,
     closed: bool,
@@ -60,7 +62,7 @@ impl Queue {
     /// Closures that run and that a shutdown waits for (C10).
     fn awaited(&self) -> usize {
         let awaited = self.running.iter().filter(|job| !job.is_abandonable());
-        awaited.count()
+        awaited.count() + self.leaving
     }
 }
 
@@ -170,11 +172,13 @@ impl Shared {
                 job.run();
                 queue = lock(&self.queue);
                 queue.running.retain(|other| !Arc::ptr_eq(other, &job));
-                let is_quiet = queue.awaited() == 0;
+                let leaves = usize::from(!job.is_abandonable());
+                queue.leaving += leaves;
                 drop(queue);
                 hook.guard("a closure's remains", || drop(job));
                 queue = lock(&self.queue);
-                if is_quiet {
+                queue.leaving -= leaves;
+                if queue.awaited() == 0 {
                     self.quiet.notify_all();
                 }
                 continue;
