@@ -122,9 +122,9 @@ pub(super) enum How {
     Ready,
     /// Cancelled, and it waited for nothing that would come.
     Dropped,
-    /// There was no handle to give the panic to, or the group keeps it for itself.
+    /// The panic is the group's.
     Panicked(Box<dyn Any + Send>),
-    /// The handle has the panic.
+    /// The handle has the panic, or the hook, if there was no handle.
     PanicKept,
 }
 
@@ -168,6 +168,8 @@ pub(super) struct Brood {
     closed: Cell<bool>,
     /// Panics of children are for their handles.
     keeps_panics: bool,
+    /// Something was refused in it, because it was cancelled.
+    refused: Cell<bool>,
     /// Who wants to know when a child ends.
     watchers: RefCell<Vec<Waker>>,
 }
@@ -186,6 +188,7 @@ impl Brood {
             ended: RefCell::new(VecDeque::new()),
             closed: Cell::new(false),
             keeps_panics,
+            refused: Cell::new(false),
             watchers: RefCell::new(Vec::new()),
         }
     }
@@ -213,7 +216,9 @@ impl Brood {
 
     pub(super) fn set_limit(&self, limit: usize) {
         self.limit.set(limit.max(1));
-        self.start_waiting();
+        if let Some(core) = runtime::reach(self.serial) {
+            self.start_waiting(&core);
+        }
     }
 
     /// A row for the body, so that it is polled only when it is woken.
@@ -244,7 +249,8 @@ impl Brood {
         slot
     }
 
-    /// A new child: its slot and its row. `None` if the group is closed: then the future is dropped.
+    /// A new child: its slot and its row. `None` if the group is closed, or its runtime gone: then the future is dropped. That
+    /// may happen anywhere, for what spawns may be a destructor.
     ///
     /// # Safety
     ///
@@ -259,11 +265,13 @@ impl Brood {
         F: Future + 'a,
         F::Output: 'a,
     {
-        let core = runtime::hold_own(self.serial);
-        if self.closed.get() {
-            core.guard("a future that came too late", || drop(future));
-            return None;
-        }
+        let core = match runtime::reach(self.serial) {
+            Some(core) if !self.closed.get() => core,
+            _ => {
+                runtime::guard("a future that came too late", || drop(future));
+                return None;
+            }
+        };
         let child: Pin<Box<dyn Stow + 'a>> = Box::pin(Stowed {
             stored: Stored::new(future),
             report,
@@ -274,13 +282,12 @@ impl Brood {
         let slot = self.insert(&core, State::Waiting(child), origin, true);
         let task = self.slots.borrow().get(slot).map(|slot| slot.task)?;
         self.waiting.borrow_mut().push_back(slot);
-        self.start_waiting();
+        self.start_waiting(&core);
         Some((slot, task))
     }
 
     /// Starts children that were waiting, as far as there is room.
-    fn start_waiting(&self) {
-        let core = runtime::hold_own(self.serial);
+    fn start_waiting(&self, core: &Core) {
         while self.running.get() < self.limit.get() {
             let Some(slot) = self.waiting.borrow_mut().pop_front() else {
                 return;
@@ -334,14 +341,14 @@ impl Brood {
         any
     }
 
-    /// Polls children that were woken, until one ends.
-    pub(super) fn next(&self, core: &Core, body: PollBody<'_>) -> Next {
-        let mut first = true;
+    /// Polls children that were woken, until one ends. The first one in a poll of the group may be polled even if the turn has
+    /// polled enough, so that the smallest budget comes to an end.
+    pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
         while core.has_ready_child(self.row) {
-            if !core.take_poll() && !first {
+            if !core.take_poll() && !*first {
                 return Next::Spent;
             }
-            first = false;
+            *first = false;
             if let Some(slot) = core.next_child(self.row)
                 && let Some(ended) = self.poll_child(core, slot, body)
             {
@@ -432,8 +439,9 @@ impl Brood {
                 self.discard(core, task, child);
                 (State::Dropped, How::Ready)
             }
-            (state, How::Panicked(payload)) if held && self.keeps_panics && !is_body => {
+            (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
                 core.guard("a child that had panicked", || drop(state));
+                // Without a handle it goes to the hook, below.
                 (State::Panicked(payload), How::PanicKept)
             }
             (state, how) => {
@@ -478,7 +486,7 @@ impl Brood {
         let mut watchers = std::mem::take(&mut *self.watchers.borrow_mut());
         core.wake_all(&mut watchers);
         if !self.closed.get() {
-            self.start_waiting();
+            self.start_waiting(core);
         }
     }
 
@@ -525,11 +533,8 @@ impl Brood {
 
     /// An output that nobody takes.
     fn discard(&self, core: &Core, task: Key, mut child: Erased) {
-        let failure = core.guard("a child's output", || {
-            let failure = child.as_mut().report();
-            drop(child);
-            failure
-        });
+        let failure = core.guard("a child's output", || child.as_mut().report());
+        core.guard("a child's output", || drop(child));
         if let Some(Some(message)) = failure {
             core.report_child(task, message);
         }
@@ -563,6 +568,11 @@ impl Brood {
         body
     }
 
+    /// Something was refused in the group, because it was cancelled.
+    pub(super) fn note_refusal(&self) {
+        self.refused.set(true);
+    }
+
     /// No child begins any more.
     pub(super) fn close(&self) {
         self.closed.set(true);
@@ -589,17 +599,16 @@ impl Brood {
             }
         }
         core.close_brood(self.row);
-        core.close_scope_of_group(self.scope);
+        core.close_scope_of_group(self.scope, self.refused.get());
     }
 
     /// There is no runtime to speak of: the children are dropped, and no table is told.
     fn forget(&self) {
-        loop {
-            let slots = self.slots.replace(Table::new());
-            if slots.len() == 0 {
-                return;
-            }
-            drop(slots);
+        let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
+        // None comes after these: the group is closed.
+        for key in keys {
+            let slot = self.slots.borrow_mut().remove(key);
+            runtime::guard("a child that was dropped", || drop(slot));
         }
     }
 
@@ -661,10 +670,11 @@ impl Brood {
 
     /// Wakes this when a child ends.
     pub(super) fn watch(&self, waker: &Waker) {
-        let mut watchers = self.watchers.borrow_mut();
+        let watchers = self.watchers.borrow();
         if !watchers.iter().any(|kept| kept.will_wake(waker)) {
+            drop(watchers);
             let waker = crate::tasks::copy_waker(waker);
-            watchers.push(waker);
+            self.watchers.borrow_mut().push(waker);
         }
     }
 }

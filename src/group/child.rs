@@ -20,8 +20,10 @@ pub(super) struct Handle<'scope, O> {
     refusal: Refusal,
     /// It is enlisted in a scope.
     waits: bool,
-    /// Neither longer nor shorter, and of the type that the child was spawned with (G4b).
-    _scope: PhantomData<(&'scope mut &'scope (), fn() -> O)>,
+    /// Neither longer nor shorter.
+    _scope: PhantomData<&'scope mut &'scope ()>,
+    /// Of the type that the child was spawned with (G4b).
+    _output: PhantomData<fn() -> O>,
 }
 
 #[derive(Clone, Copy)]
@@ -62,6 +64,7 @@ impl<O> Handle<'_, O> {
             refusal: Refusal::None,
             waits: false,
             _scope: PhantomData,
+            _output: PhantomData,
         }
     }
 
@@ -124,6 +127,14 @@ impl<O> Handle<'_, O> {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
+        }
+    }
+
+    /// There is no value. If the group is cancelled that is why, and what is said because of it is an echo (G2).
+    fn charge(&self) {
+        let core = runtime::hold_own(self.brood.serial());
+        if core.is_scope_canceled(self.brood.scope()) {
+            core.charge_canceled_group(self.brood.scope());
         }
     }
 
@@ -199,7 +210,11 @@ impl<T> Future for Child<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.poll(context).map(|joined| match joined {
             Joined::Output(Some(value)) => Ok(value),
-            _ => Err(Canceled),
+            Joined::Canceled => Err(Canceled),
+            Joined::Output(None) | Joined::Panicked(_) | Joined::Dropped => {
+                self.0.charge();
+                Err(Canceled)
+            }
         })
     }
 }
@@ -249,7 +264,10 @@ impl<O> Future for Supervised<'_, O> {
         self.0.poll(context).map(|joined| match joined {
             Joined::Output(output) => Ok(output),
             Joined::Panicked(payload) => Err(JoinError::panicked(payload)),
-            Joined::Dropped => Err(JoinError::aborted()),
+            Joined::Dropped => {
+                self.0.charge();
+                Err(JoinError::aborted())
+            }
             Joined::Canceled => Err(JoinError::canceled()),
         })
     }

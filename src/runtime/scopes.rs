@@ -430,6 +430,14 @@ impl Core {
         }
     }
 
+    /// What was cut short below this scope is charged to the outermost cancelled one that it sees.
+    pub(super) fn charge_outermost(&self, scope: Key) {
+        let found = self.scopes.borrow().outermost(scope);
+        if let Some(scope) = found {
+            self.charge_scope(scope);
+        }
+    }
+
     fn charge_scope(&self, scope: Key) {
         self.scopes.borrow_mut().charge(scope);
         let mut charges = self.charges.borrow_mut();
@@ -464,6 +472,13 @@ impl Core {
             Ok(task) => self.tasks.borrow_mut().refuse(task, 1),
             Err(scope) => self.scopes.borrow_mut().refuse(scope),
         };
+    }
+
+    /// What was refused in this scope counts once in the one around it.
+    pub(super) fn count_refusal_above(&self, scope: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        let parent = scopes.parent(scope);
+        scopes.add_refusals(parent, 1);
     }
 
     /// How many leaves were refused so far, in whichever scope.
