@@ -39,6 +39,9 @@
 //! | [`group()`] | `open_nursery` | `TaskGroup` |
 //! | [`supervise()`] | | `gather(return_exceptions=True)` |
 
+#[cfg(doctest)]
+mod borrowing;
+
 #[expect(
     clippy::module_inception,
     reason = "the noun of the module has a file of its own, as the others have"

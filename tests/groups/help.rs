@@ -1,6 +1,6 @@
 //! What the tests of groups share.
 
-use crate::baseline::{Counts, alone};
+use crate::baseline::{Counts, alone, is_child, passes_in_child, passes_in_child_that_leaks};
 use crate::support::Faults;
 use gimmal::fs::File;
 use gimmal::{Handle, Runtime};
@@ -17,6 +17,28 @@ use std::time::Duration;
 
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
 pub(crate) const SHORT: Duration = Duration::from_millis(2);
+
+/// For a test that leaks on purpose: has it run in a process of its own, unless this is that one. The leak checker is told.
+#[track_caller]
+pub(crate) fn leaks_on_purpose(name: &str) -> bool {
+    if is_child() {
+        return false;
+    }
+    let _alone = alone();
+    passes_in_child_that_leaks(name);
+    true
+}
+
+/// For a test whose failure would end the process.
+#[track_caller]
+pub(crate) fn may_abort(name: &str) -> bool {
+    if is_child() {
+        return false;
+    }
+    let _alone = alone();
+    passes_in_child(name);
+    true
+}
 
 /// Runs a test in a runtime of its own. No fault may be reported.
 pub(crate) fn run(test: impl AsyncFnOnce()) {

@@ -1,7 +1,7 @@
 //! G4: children borrow, start siblings, and may do so at any time.
 
 use crate::baseline::{Baseline, next_turn};
-use crate::help::{Census, LONG, SHORT, counts, failure, run};
+use crate::help::{Census, LONG, SHORT, counts, failure, leaks_on_purpose, run};
 use crate::support::{Finally, Journal, poll_once};
 use gimmal::group::Group;
 use gimmal::{Canceled, Handle, group, sleep, yield_now};
@@ -193,6 +193,9 @@ fn what_destructors_start_while_the_group_is_dropped_is_dropped() {
 /// The handle of a sibling, its value and the group in one knot: values drop handles, start children, and cancel.
 #[test]
 fn values_with_destructors_that_do_everything() {
+    if leaks_on_purpose("siblings::values_with_destructors_that_do_everything") {
+        return;
+    }
     run(async || {
         let census = Census::default();
         for cancels in [false, true] {

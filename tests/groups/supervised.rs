@@ -1,7 +1,9 @@
 //! G3: groups in which failures stay alone.
 
 use crate::baseline::{Baseline, next_turn};
-use crate::help::{Census, LONG, SHORT, caught, explode, failure, run, run_with_faults, said};
+use crate::help::{
+    Census, LONG, SHORT, caught, explode, failure, leaks_on_purpose, run, run_with_faults, said,
+};
 use crate::support::{DropBomb, Journal};
 use gimmal::cancel::Scope;
 use gimmal::{Canceled, sleep, supervise, yield_now};
@@ -37,6 +39,11 @@ fn failures_stay_alone_and_go_to_whoever_asks() {
 
 #[test]
 fn failures_that_nobody_takes_go_to_the_hook_with_the_name_of_the_child() {
+    if leaks_on_purpose(
+        "supervised::failures_that_nobody_takes_go_to_the_hook_with_the_name_of_the_child",
+    ) {
+        return;
+    }
     run_with_faults(async |faults| {
         supervise(async |s| {
             drop(s.spawn_named("early", async { Err::<(), _>(failure("one")) }));
@@ -89,6 +96,9 @@ fn a_panic_is_for_the_handle() {
 /// A server drops its handles: one connection that panics must not end the others.
 #[test]
 fn a_panic_that_nobody_takes_goes_to_the_hook_and_stays_alone() {
+    if leaks_on_purpose("supervised::a_panic_that_nobody_takes_goes_to_the_hook_and_stays_alone") {
+        return;
+    }
     run_with_faults(async |faults| {
         let done = Cell::new(0);
         let outcome = caught(supervise(async |s| {

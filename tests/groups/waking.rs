@@ -1,6 +1,6 @@
 //! G5: only those that were woken are polled, and the others have their turn.
 
-use crate::baseline::next_turn;
+use crate::baseline::{alone, next_turn};
 use crate::help::{LONG, SHORT, run};
 use crate::support::{Done, counted, foreign_waker, poll_once, poll_with};
 use futures_util::StreamExt;
@@ -184,6 +184,7 @@ fn the_storm_of_one_group_leaves_turns_to_another() {
 /// One turn polls no more children than its budget allows.
 #[test]
 fn a_turn_has_a_budget_for_children() {
+    let _alone = alone();
     let mut runtime = gimmal::Runtime::builder()
         .budget(10, std::time::Duration::from_secs(1))
         .build()
