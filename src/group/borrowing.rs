@@ -381,3 +381,36 @@ struct Stored;
 /// # }
 /// ```
 struct Mutable;
+
+/// A group, and the handles of its children, stay on their thread.
+///
+/// ```
+/// # use gimmal::group;
+/// # fn main() -> std::io::Result<()> {
+/// # gimmal::run(async {
+/// group(async |g| {
+///     let cancel = || g.cancel();
+///     cancel();
+///     Ok::<_, std::io::Error>(())
+/// })
+/// .await?;
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use gimmal::group;
+/// # fn main() -> std::io::Result<()> {
+/// # gimmal::run(async {
+/// group(async |g| {
+///     let cancel = || g.cancel();
+///     std::thread::scope(|threads| drop(threads.spawn(cancel)));
+///     Ok::<_, std::io::Error>(())
+/// })
+/// .await?;
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+struct OnItsThread;

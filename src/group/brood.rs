@@ -341,8 +341,7 @@ impl Brood {
         any
     }
 
-    /// Polls children that were woken, until one ends. The first one in a poll of the group may be polled even if the turn has
-    /// polled enough, so that the smallest budget comes to an end.
+    /// Polls children that were woken, until one ends. The `first` may be polled even if the turn has polled enough.
     pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
         while core.has_ready_child(self.row) {
             if !core.take_poll() && !*first {
@@ -383,8 +382,7 @@ impl Brood {
         });
         let must_end =
             matches!(polled, Ok(Poll::Pending)) && core.is_canceled() && core.must_end(task);
-        let (echoes, cut_off) = core.take_charges(self.scope);
-        core.leave(before);
+        let (echoes, cut_off) = core.leave_child(before, self.scope);
         if echoes || cut_off {
             self.note(slot, echoes, cut_off);
         }

@@ -142,7 +142,10 @@ impl Shared {
         done: &mut dyn FnMut(F::Output),
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        let mut first = true;
+        // So that the smallest budget comes to an end. But a group is a leaf that may be ready at its first poll: a loop over
+        // groups has to let others go first.
+        let mut first = core.may_pass();
+        core.charge();
         loop {
             if core.is_scope_canceled(self.brood.scope()) && self.brood.alive() > 0 {
                 self.tell(core);

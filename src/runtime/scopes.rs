@@ -58,6 +58,17 @@ pub(crate) struct Before {
     at: Place,
 }
 
+/// What was current before a child was entered, and what is kept apart from it.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct BeforeChild {
+    before: Before,
+    /// Ready leaves that whoever polls the children may still pass.
+    allowance: u32,
+    /// What was charged before: to no leaf of this child.
+    charges: Vec<Key>,
+}
+
 /// What a scope was, now that it is closed.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
@@ -92,12 +103,27 @@ impl Core {
     }
 
     /// A child is about to be polled. `None` if it has ended.
-    pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
+    pub(crate) fn enter_child(&self, key: Key) -> Option<BeforeChild> {
         let standing = self.tasks.borrow_mut().begin_child(key)?;
-        let before = self.before();
-        self.allowance.set(READY_LEAVES_PER_POLL);
+        let before = BeforeChild {
+            before: self.before(),
+            allowance: self.allowance.replace(READY_LEAVES_PER_POLL),
+            charges: std::mem::take(&mut *self.charges.borrow_mut()),
+        };
         self.stand(key, Name::new(self.number, key), standing);
         Some(before)
+    }
+
+    /// It was polled, in a group with this scope. Whether a leaf of it was charged to that, and whether one was charged to a
+    /// scope outside.
+    pub(crate) fn leave_child(&self, before: BeforeChild, scope: Key) -> (bool, bool) {
+        let found = self.take_charges(scope);
+        for charged in before.charges {
+            self.note_charge(charged);
+        }
+        self.leave(before.before);
+        self.allowance.set(before.allowance);
+        found
     }
 
     /// A future that has a scope is about to be polled.
@@ -440,6 +466,10 @@ impl Core {
 
     fn charge_scope(&self, scope: Key) {
         self.scopes.borrow_mut().charge(scope);
+        self.note_charge(scope);
+    }
+
+    fn note_charge(&self, scope: Key) {
         let mut charges = self.charges.borrow_mut();
         if !charges.contains(&scope) {
             charges.push(scope);
@@ -454,7 +484,7 @@ impl Core {
 
     /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
     /// outside of it. Those outside stay for whoever polls that.
-    pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
+    fn take_charges(&self, scope: Key) -> (bool, bool) {
         let mut charges = self.charges.borrow_mut();
         if charges.is_empty() {
             return (false, false);

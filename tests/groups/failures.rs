@@ -309,6 +309,47 @@ fn a_failure_from_before_an_outer_cancel_stays_the_first() {
     });
 }
 
+/// It was polled right after a sibling that was cut short, and was not touched by that itself.
+#[test]
+fn a_failure_beside_a_sibling_that_was_cut_short_from_outside_is_a_failure() {
+    run(async || {
+        for body_fails in [false, true] {
+            let (scope, cut) = (Scope::new(), Cell::new(false));
+            let after_that = async || {
+                while !cut.get() {
+                    yield_now().await;
+                }
+                Err::<(), _>(failure("real"))
+            };
+            let outcome: Result<_, Canceled> = scope
+                .run(async {
+                    Ok(group(async |g| {
+                        drop(g.spawn(async {
+                            let slept = doze(LONG).await;
+                            cut.set(true);
+                            slept
+                        }));
+                        if !body_fails {
+                            drop(g.spawn(after_that()));
+                        }
+                        yield_now().await;
+                        scope.cancel();
+                        if body_fails {
+                            return after_that().await;
+                        }
+                        Ok(())
+                    })
+                    .await)
+                })
+                .await;
+            let error = outcome.unwrap().unwrap_err();
+            let first = error.first().map(ToString::to_string);
+            assert_eq!(first.as_deref(), Some("real"), "{body_fails}: {error:?}");
+            assert_eq!(error.echoes().len(), 1);
+        }
+    });
+}
+
 /// Children that were not touched by it, and a body that ended well: nothing was cut short.
 #[test]
 fn a_group_that_an_outer_cancel_found_done_is_ok() {

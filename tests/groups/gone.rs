@@ -1,18 +1,19 @@
 //! G1: what is left of a group when it returns, when it is dropped, and when it is forgotten.
 
 use crate::baseline::{
-    Baseline, MOMENTS, Moment, Watched, dropped_after, dropped_everywhere, next_turn,
+    Baseline, MOMENTS, Moment, Watched, alone, descriptors, dropped_after, dropped_everywhere,
+    next_turn,
 };
 use crate::help::{
     Census, LONG, SHORT, caught, counts, doze, explode, failure, leaks_on_purpose, pipe, run,
-    run_with_faults,
+    run_with_faults, said,
 };
-use crate::support::poll_once;
+use crate::support::{Finally, poll_once};
 use gimmal::cancel::{Scope, shield};
 use gimmal::fs::File;
 use gimmal::group::{Child, Group};
 use gimmal::time::timeout;
-use gimmal::{Handle, group, sleep, yield_now};
+use gimmal::{Handle, Runtime, group, sleep, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io::{self, Write as _};
@@ -493,17 +494,15 @@ fn forgotten_in_run() {
 /// Its children are in the kernel, and nobody turns the runtime any more.
 #[test]
 fn dropped_outside_of_its_runtime_or_after_it() {
-    use crate::baseline::{alone, descriptors};
-    use crate::support::Finally;
     let _alone = alone();
-    let warm = gimmal::Runtime::new().unwrap();
+    let warm = Runtime::new().unwrap();
     drop(warm);
     for after_its_end in [false, true] {
         let before = (descriptors(), Watched::alive());
         let census = Census::default();
         let refused = Cell::new(0);
         let (reader, writer) = pipe();
-        let mut runtime = gimmal::Runtime::new().unwrap();
+        let mut runtime = Runtime::new().unwrap();
         let mut future = Box::pin(group(async |g| {
             for _ in 0..3 {
                 drop(g.spawn(async {
@@ -553,11 +552,10 @@ fn dropped_outside_of_its_runtime_or_after_it() {
 
 #[test]
 fn what_is_dropped_with_a_task_or_with_the_runtime_is_gone() {
-    use crate::baseline::alone;
     let _alone = alone();
     let census = Census::default();
     let members = (census.clone(), census.clone());
-    let mut runtime = gimmal::Runtime::new().unwrap();
+    let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let census = members.0;
         let aborted = gimmal::spawn(async move {
@@ -590,6 +588,56 @@ fn what_is_dropped_with_a_task_or_with_the_runtime_is_gone() {
     });
     drop(runtime);
     assert_eq!(census.alive(), 0);
+}
+
+/// Polled, or dropped, where another runtime is current.
+#[test]
+fn in_another_runtime_it_says_so_and_reaches_its_own() {
+    let _alone = alone();
+    let (mut own, mut other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let census = Census::default();
+    let (reader, _writer) = pipe();
+    for polled in [false, true] {
+        let mut future = Box::pin(group(async |g| {
+            for _ in 0..3 {
+                drop(g.spawn(async {
+                    let _member = census.member();
+                    let _late = Finally(|| drop(g.spawn(async {})));
+                    let read = reader.read(Watched::new(64, 1));
+                    timeout(LONG, async {
+                        read.await.map(drop).map_err(io::Error::from)
+                    })
+                    .await?;
+                    Ok(())
+                }));
+            }
+            doze(LONG).await
+        }));
+        let before = own.block_on(async {
+            let before = counts();
+            assert!(poll_once(&mut future).await.is_pending());
+            next_turn().await;
+            before
+        });
+        other.block_on(async {
+            let before = counts();
+            if polled {
+                let said = said(caught(&mut future).await);
+                assert!(said.contains("another gimmal runtime"), "{said}");
+                assert_eq!(census.alive(), 0, "a future that panicked holds nothing");
+            }
+            drop(future);
+            assert_eq!(counts(), before);
+        });
+        assert_eq!(census.alive(), 0);
+        own.block_on(async {
+            while counts() != before {
+                next_turn().await;
+            }
+        });
+    }
+    drop((own, other));
+    Watched::check_and_forget("two runtimes");
 }
 
 #[test]

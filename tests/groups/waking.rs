@@ -132,14 +132,18 @@ fn timers_go_on_while_children_are_started_and_awaited_for_ever() {
         })
         .await
         .unwrap();
-        let flag = raised_after_some_turns();
-        while goes_on(&flag, &polls) {
-            group(async |g| {
-                drop(g.spawn(async {}));
-                Ok::<_, io::Error>(())
-            })
-            .await
-            .unwrap();
+        for children in [1, 0] {
+            let flag = raised_after_some_turns();
+            while goes_on(&flag, &polls) {
+                group(async |g| {
+                    for _ in 0..children {
+                        drop(g.spawn(async {}));
+                    }
+                    Ok::<_, io::Error>(())
+                })
+                .await
+                .unwrap();
+            }
         }
     });
 }
