@@ -60,7 +60,9 @@ pub mod time;
 mod timer;
 
 pub use buf::BufError;
-pub use group::{group, supervise};
+pub use group::{
+    group, join, join_all, map, race, select, supervise, try_join, try_join_all, wait,
+};
 pub use runtime::builder::run;
 pub use runtime::spawn::spawn;
 pub use runtime::yielding::yield_now;

@@ -1,8 +1,15 @@
 //! Code as README writes it compiles without annotations, whatever the function's error type is, and one `?` is enough.
 
+use gimmal::cancel::{Scope, cancellable, checkpoint, shield};
+use gimmal::group::Select2;
+use gimmal::prelude::*;
+use gimmal::time::timeout;
 use std::error::Error;
 use std::io;
 use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(3600);
+const SHORT: Duration = Duration::from_micros(100);
 
 /// What every one of the functions below does.
 macro_rules! everything {
@@ -11,15 +18,60 @@ macro_rules! everything {
         let (n, buffer) = file.read_at(Vec::with_capacity(64), 0).await?;
         let buffer = file.read_exact_at(buffer, 9, 0).await?;
         let text = gimmal::fs::read_to_string("Cargo.toml").await?;
+        let text_len = text.len();
         gimmal::sleep(Duration::from_micros(10)).await?;
         let mut ticks = gimmal::time::interval(Duration::from_micros(10));
         ticks.tick().await?;
-        let sum = gimmal::spawn(async move { n + text.len() }).await?;
+        let sum = gimmal::spawn(async move { n + text_len }).await?;
         let read = gimmal::spawn(gimmal::fs::read("Cargo.toml")).await??;
         let blocking = gimmal::task::spawn_blocking(|| 1).await?;
+        let again = gimmal::fs::read_to_string("Cargo.toml")
+            .timeout(LONG)
+            .await?;
+        assert_eq!(again, text);
+        let (_, buffer) = file.read_at(buffer, 0).timeout(LONG).await?;
+        let buffer = timeout(LONG, file.read_exact_at(buffer, 9, 0)).await?;
+        timeout(LONG, timeout(LONG, gimmal::sleep(Duration::ZERO))).await?;
+        timeout(LONG, gimmal::spawn(async {})).await?;
+        checkpoint().await?;
+        cancellable(async {}).await?;
+        shield(gimmal::op::nop()).await?;
         gimmal::op::nop().await?;
+        let paths = ["Cargo.toml", "README.md"];
+        let grouped = gimmal::group(async |g| {
+            let child = g.spawn(gimmal::fs::read("Cargo.toml"));
+            Ok(child.await?.len())
+        })
+        .await?;
+        let short = || gimmal::sleep(Duration::from_micros(10));
+        let (left, right) = gimmal::join((gimmal::fs::read(paths[0]), short())).await;
+        right?;
+        let grouped = grouped + left?.len();
+        for text in gimmal::join_all(paths.map(gimmal::fs::read)).await {
+            text?;
+        }
+        let (left, right) =
+            gimmal::try_join((gimmal::fs::read(paths[0]), gimmal::fs::read(paths[1]))).await?;
+        let tried = gimmal::try_join_all(paths.map(gimmal::fs::read)).await?;
+        let mapped = gimmal::map(paths, 2, async |path| gimmal::fs::read(path).await).await?;
+        assert_eq!((&left, &right), (&tried[0], &tried[1]));
+        assert_eq!(tried, mapped);
+        let raced = gimmal::race((gimmal::fs::read(paths[0]), short().timeout(LONG))).await;
+        if let (Some(text), _) = raced.outputs
+            && raced.first == 0
+        {
+            text?;
+        }
+        let (mut first, mut second) = (short(), gimmal::spawn(async { 1 }));
+        match gimmal::select((&mut first, &mut second)).await {
+            Select2::First(slept) => slept?,
+            Select2::Second(one) => assert_eq!(one?, 1),
+        }
+        for (_, slept) in gimmal::wait([short(), short()]).all().await {
+            slept?;
+        }
         file.close().await?;
-        Ok(sum + buffer.len() + read.len() + blocking)
+        Ok(sum + grouped + buffer.len() + read.len() + blocking)
     }};
 }
 
@@ -77,4 +129,172 @@ fn an_error_keeps_its_kind_on_the_way() {
     let MyError::Io(error) = missing().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert!(error.to_string().contains("/there/is/no/such/file"));
+}
+
+/// Each way in which a time is over or a scope is cancelled comes out of functions of each error type as what it is.
+macro_rules! cut_short {
+    ($name:ident, $error:ty, $as_error:expr) => {
+        #[test]
+        fn $name() {
+            async fn sleeps() -> Result<(), $error> {
+                timeout(SHORT, gimmal::sleep(LONG)).await?;
+                Ok(())
+            }
+            async fn foreign() -> Result<(), $error> {
+                timeout(SHORT, std::future::pending::<io::Result<()>>()).await?;
+                Ok(())
+            }
+            async fn reads(file: &gimmal::fs::File) -> Result<(), $error> {
+                file.read(vec![0; 8]).timeout(SHORT).await?;
+                Ok(())
+            }
+            async fn reads_in_time(file: &gimmal::fs::File) -> Result<(), $error> {
+                timeout(SHORT, file.read(vec![0; 8])).await?;
+                Ok(())
+            }
+            async fn joins() -> Result<(), $error> {
+                timeout(SHORT, gimmal::spawn(std::future::pending::<()>())).await?;
+                Ok(())
+            }
+            // A function of this error type, in a timeout.
+            async fn calls() -> Result<(), $error> {
+                timeout(SHORT, asleep()).await?;
+                Ok(())
+            }
+            async fn asleep() -> Result<(), $error> {
+                gimmal::sleep(LONG).await?;
+                Ok(())
+            }
+            async fn canceled(file: &gimmal::fs::File) -> Result<(), $error> {
+                file.read(vec![0; 8]).await?;
+                Ok(())
+            }
+            async fn canceled_in_time() -> Result<(), $error> {
+                timeout(LONG, gimmal::sleep(LONG)).await?;
+                Ok(())
+            }
+            let as_error: fn(&$error) -> &(dyn Error + 'static) = $as_error;
+            let is_timeout = |ended: Result<(), $error>| {
+                let error = ended.unwrap_err();
+                let error = as_error(&error);
+                assert!(gimmal::is_timeout(error), "{error}");
+                assert!(!gimmal::is_canceled(error), "{error}");
+            };
+            let is_canceled = |ended: Result<(), $error>| {
+                let error = ended.unwrap_err();
+                let error = as_error(&error);
+                assert!(gimmal::is_canceled(error), "{error}");
+                assert!(!gimmal::is_timeout(error), "{error}");
+            };
+            let main = async {
+                let (reader, _writer) = io::pipe()?;
+                let file = gimmal::fs::File::from(std::os::fd::OwnedFd::from(reader));
+                is_timeout(sleeps().await);
+                is_timeout(foreign().await);
+                is_timeout(reads(&file).await);
+                is_timeout(reads_in_time(&file).await);
+                is_timeout(joins().await);
+                is_timeout(calls().await);
+                let scope = Scope::new();
+                scope.cancel();
+                scope
+                    .run_any(async {
+                        is_canceled(sleeps().await);
+                        is_canceled(foreign().await);
+                        is_canceled(reads(&file).await);
+                        is_canceled(joins().await);
+                        is_canceled(asleep().await);
+                        is_canceled(canceled(&file).await);
+                        is_canceled(canceled_in_time().await);
+                    })
+                    .await?;
+                Ok::<_, $error>(())
+            };
+            gimmal::run(main).unwrap();
+        }
+    };
+}
+
+cut_short!(
+    what_is_cut_short_comes_out_of_io_results,
+    io::Error,
+    |error| error
+);
+cut_short!(
+    what_is_cut_short_comes_out_of_boxes,
+    Box<dyn Error>,
+    |error| &**error
+);
+cut_short!(
+    what_is_cut_short_comes_out_of_boxes_that_can_be_sent,
+    Box<dyn Error + Send + Sync>,
+    |error| &**error
+);
+cut_short!(
+    what_is_cut_short_comes_out_of_anyhow,
+    anyhow::Error,
+    |error| error.as_ref()
+);
+cut_short!(
+    what_is_cut_short_comes_out_of_my_own_error,
+    MyError,
+    |error| match error {
+        MyError::Io(error) => error,
+    }
+);
+
+/// A function with an error of each type, in a timeout, in a scope that is cancelled.
+macro_rules! call_cut_short {
+    ($error:ty, $as_error:expr) => {{
+        async fn calls() -> Result<(), $error> {
+            timeout(LONG, asleep()).await?;
+            Ok(())
+        }
+        async fn asleep() -> Result<(), $error> {
+            gimmal::sleep(LONG).await?;
+            Ok(())
+        }
+        let as_error: fn(&$error) -> &(dyn Error + 'static) = $as_error;
+        let called = async {
+            let scope = Scope::new();
+            scope.cancel();
+            let error = scope.run_any(calls()).await?.unwrap_err();
+            assert!(gimmal::is_canceled(as_error(&error)), "{error:?}");
+            Ok::<_, $error>(())
+        };
+        gimmal::run(called).unwrap();
+    }};
+}
+
+#[test]
+fn a_call_that_is_cancelled_in_a_timeout_says_so() {
+    call_cut_short!(io::Error, |error| error);
+    call_cut_short!(Box<dyn Error>, |error| &**error);
+    call_cut_short!(Box<dyn Error + Send + Sync>, |error| &**error);
+    call_cut_short!(MyError, |error| match error {
+        MyError::Io(error) => error,
+    });
+}
+
+#[test]
+#[ignore = "a TimeoutError around an anyhow::Error cannot look into it, so what it comes from is hidden"]
+fn a_call_with_an_anyhow_error_that_is_cancelled_in_a_timeout_says_so() {
+    call_cut_short!(anyhow::Error, |error| error.as_ref());
+}
+
+/// Scopes give whatever can be made from [`gimmal::Canceled`].
+#[test]
+fn a_scope_runs_functions_of_each_error_type() {
+    async fn scoped<E: From<gimmal::Canceled>>() -> Result<u8, E> {
+        Scope::new().run(async { Ok(4) }).await
+    }
+    gimmal::run(async {
+        assert_eq!(scoped::<io::Error>().await?, 4);
+        assert_eq!(scoped::<gimmal::Canceled>().await?, 4);
+        assert_eq!(scoped::<MyError>().await.unwrap(), 4);
+        assert_eq!(scoped::<anyhow::Error>().await.unwrap(), 4);
+        assert_eq!(scoped::<Box<dyn Error>>().await.unwrap(), 4);
+        Ok::<_, io::Error>(())
+    })
+    .unwrap();
 }

@@ -181,3 +181,28 @@ fn a_disposal_that_panics_frees_nothing_that_is_in_flight() -> io::Result<()> {
     assert_eq!(drops.load(Ordering::Relaxed), 1);
     Ok(())
 }
+
+/// A group that had failed still said that there was room: a loop that starts a child whenever there is went on to start as
+/// many as the limit allows.
+#[test]
+fn a_cancelled_group_has_no_room() {
+    gimmal::run(async {
+        let started = std::cell::Cell::new(0);
+        let error = gimmal::group(async |g| {
+            g.limit(10);
+            drop(g.spawn(async { Err::<(), _>(io::Error::other("first")) }));
+            gimmal::yield_now().await;
+            assert!(g.is_canceled());
+            while started.get() < 100 {
+                g.room().await?;
+                started.set(started.get() + 1);
+                drop(g.spawn(async { gimmal::sleep(Duration::ZERO).await.map_err(Into::into) }));
+            }
+            Ok(())
+        });
+        assert_eq!(error.await.unwrap_err().to_string(), "first");
+        assert_eq!(started.get(), 0);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}

@@ -1,14 +1,57 @@
-//! Timeouts.
+//! Timeouts: what ended well is given, late or not; what is foreign is dropped on time; what is ours loses nothing.
+//!
+//! Times are never measured but to see that they are not early, and against bounds of many seconds.
 
 #![expect(clippy::unwrap_used, reason = "a test fails there")]
 
+mod baseline;
+#[path = "tasks/support.rs"]
+mod support;
+
+use baseline::{Baseline, alone, next_turn};
+use futures_util::future::{join, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use gimmal::buf::BufError;
+use gimmal::cancel::{Scope, shield};
+use gimmal::fs::File;
+use gimmal::op::nop;
 use gimmal::prelude::*;
-use gimmal::time::timeout;
-use std::io;
+use gimmal::task::spawn_blocking;
+use gimmal::time::{
+    Elapsed, Instant, TimeoutError, timeout, timeout_any, timeout_any_at, timeout_at,
+};
+use gimmal::{Canceled, Handle, Runtime, is_canceled, is_timeout, sleep, spawn, yield_now};
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::future::{pending, poll_fn};
+use std::io::{self, PipeWriter, Write as _};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
+use support::{Journal, poll_once};
 
 const SHORT: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_secs(3600);
+/// What nothing here may take.
+const AMPLE: Duration = Duration::from_secs(10);
+
+fn run<T>(main: impl Future<Output = T>) -> T {
+    let _alone = alone();
+    let start = std::time::Instant::now();
+    let output = Runtime::new().unwrap().block_on(main);
+    assert!(start.elapsed() < AMPLE, "it did not return on time");
+    output
+}
+
+fn pipe() -> (File, PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    (File::from(OwnedFd::from(reader)), writer)
+}
+
+type Never = io::Result<()>;
 
 #[test]
 fn a_sleep_that_is_too_long_times_out() {
@@ -28,4 +71,836 @@ fn a_sleep_that_is_too_long_times_out() {
         Ok::<_, io::Error>(())
     })
     .unwrap();
+}
+
+#[test]
+fn it_is_never_early() {
+    run(async {
+        for _ in 0..5 {
+            let until = Instant::now() + SHORT;
+            assert!(timeout_at(until, sleep(LONG)).await.is_err());
+            assert!(Instant::now() >= until);
+            let until = Instant::now() + SHORT;
+            assert!(timeout_any_at(until, pending::<()>()).await.is_err());
+            assert!(Instant::now() >= until);
+        }
+        assert_eq!(Handle::current().stats().timers, 0);
+    });
+}
+
+#[test]
+fn what_ends_well_is_given_late_or_not() {
+    run(async {
+        // In time.
+        assert_eq!(timeout(LONG, async { Ok::<_, Canceled>(1) }).await, Ok(1));
+        // Its time is over before it begins, and it does not care.
+        let late = timeout(Duration::ZERO, async { Ok::<_, Canceled>(2) }).await;
+        assert_eq!(late, Ok(2));
+        // It is cut short, and comes to a good end.
+        let late = timeout(SHORT, async {
+            assert_eq!(sleep(LONG).await, Err(Canceled));
+            shield(sleep(SHORT)).await.unwrap();
+            Ok::<_, Canceled>(3)
+        });
+        assert_eq!(late.await, Ok(3));
+        // It is shielded, and late.
+        let late = timeout(SHORT, shield(sleep(4 * SHORT))).await;
+        assert_eq!(late, Ok(()));
+        // A closure that runs is waited for.
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let closure = spawn_blocking(move || gone.recv().is_err());
+        while Handle::current().stats().blocking_running == 0 {
+            yield_now().await;
+        }
+        let asked = Instant::now() + SHORT;
+        drop(spawn(async move {
+            gimmal::time::sleep_until(asked + SHORT).await.unwrap();
+            drop(go);
+        }));
+        assert!(timeout_at(asked, closure).await.unwrap());
+        // Another output than a result is in the error if it was cut short.
+        let cut = timeout_any(SHORT, async { sleep(LONG).await.is_err() }).await;
+        assert_eq!(cut.unwrap_err().into_inner(), Some(true));
+        assert_eq!(timeout_any(Duration::ZERO, async { 5 }).await, Ok(5));
+        assert_eq!(Handle::current().stats().timers, 0);
+    });
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Own(u8);
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "own error {}", self.0)
+    }
+}
+
+impl Error for Own {}
+
+#[test]
+fn an_error_of_the_futures_own_is_told_from_the_time() {
+    run(async {
+        // Not cut short: its own failure.
+        let failed = timeout(LONG, async { Err::<(), _>(Own(1)) })
+            .await
+            .unwrap_err();
+        assert!(!failed.is_timeout() && !is_timeout(&failed));
+        assert_eq!(failed.inner(), Some(&Own(1)));
+        assert_eq!(failed.to_string(), "own error 1");
+        // Late, but nothing of it was cut short.
+        let failed = timeout(Duration::ZERO, async { Err::<(), _>(Own(2)) })
+            .await
+            .unwrap_err();
+        assert!(!failed.is_timeout());
+        assert_eq!(failed.into_inner(), Some(Own(2)));
+        // Cut short, it catches that and says something else: that is inside.
+        let cut = timeout(SHORT, async {
+            match sleep(LONG).await {
+                Ok(()) => Ok(()),
+                Err(Canceled) => Err(Own(3)),
+            }
+        });
+        let cut = cut.await.unwrap_err();
+        assert!(cut.is_timeout() && is_timeout(&cut) && !is_canceled(&cut));
+        assert_eq!(cut.inner(), Some(&Own(3)));
+        assert!(cut.to_string().contains("timed out") && cut.to_string().contains("own error 3"));
+        assert_eq!(cut.into_inner(), Some(Own(3)));
+    });
+}
+
+/// Every order of three deadlines: the outermost one that is over when the leaf ends is it.
+#[test]
+fn nested_timeouts_in_every_order() {
+    run(async {
+        let times = [Duration::ZERO, SHORT, LONG];
+        for outer in times {
+            for middle in times {
+                for inner in times {
+                    let what = format!("{outer:?} {middle:?} {inner:?}");
+                    let least = outer.min(middle).min(inner);
+                    if least == LONG {
+                        continue;
+                    }
+                    let start = Instant::now();
+                    let leaf = sleep(2 * LONG);
+                    let in_inner = RefCell::new(None);
+                    let in_middle = RefCell::new(None);
+                    let ended = timeout_at(start + outer, async {
+                        let ended = timeout_at(start + middle, async {
+                            let ended = timeout_at(start + inner, leaf).await;
+                            in_inner.replace(Some(ended.as_ref().unwrap_err().is_timeout()));
+                            ended
+                        })
+                        .await;
+                        in_middle.replace(Some(ended.as_ref().unwrap_err().is_timeout()));
+                        ended
+                    })
+                    .await;
+                    let error = ended.unwrap_err();
+                    let answers = [
+                        error.is_timeout(),
+                        in_middle.take().unwrap(),
+                        in_inner.take().unwrap(),
+                    ];
+                    let expected = [
+                        outer == least,
+                        middle == least && outer != least,
+                        inner == least && middle != least && outer != least,
+                    ];
+                    assert_eq!(answers, expected, "{what}");
+                    // Whoever it was, in the end it is a timeout.
+                    assert!(is_timeout(&error), "{what}: {error:?}");
+                    assert!(is_timeout(&io::Error::from(error)), "{what}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn an_outer_timeout_over_a_foreign_future_drops_it_through_the_inner_ones() {
+    run(async {
+        let journal = Journal::default();
+        for (outer, inner, by_outer) in [
+            (SHORT, LONG, true),
+            (LONG, SHORT, false),
+            (SHORT, SHORT, true),
+        ] {
+            let start = Instant::now();
+            let held = journal.on_drop("dropped");
+            let foreign = async move {
+                let _held = held;
+                pending::<Never>().await
+            };
+            let ended = timeout_at(start + outer, timeout_at(start + inner, foreign)).await;
+            let error = ended.unwrap_err();
+            assert_eq!(error.is_timeout(), by_outer);
+            assert!(is_timeout(&error));
+            assert_eq!(error.into_inner().unwrap().is_timeout(), !by_outer);
+            assert_eq!(journal.take(), ["dropped"]);
+        }
+    });
+}
+
+#[test]
+fn a_timeout_in_a_cancelled_scope_is_no_timeout() {
+    run(async {
+        let scope = Scope::new();
+        scope.cancel();
+        let ended = scope
+            .run_any(async {
+                let ours = timeout(LONG, sleep(LONG)).await.unwrap_err();
+                assert!(!ours.is_timeout() && is_canceled(&ours) && !is_timeout(&ours));
+                let foreign = timeout(LONG, pending::<Never>()).await.unwrap_err();
+                assert!(!foreign.is_timeout() && is_canceled(&foreign));
+                assert!(foreign.inner().is_none());
+                assert!(is_canceled(&io::Error::from(foreign)));
+                // Both are due: the scope's wins.
+                let both = timeout(Duration::ZERO, sleep(LONG)).await.unwrap_err();
+                assert!(!both.is_timeout() && is_canceled(&both));
+            })
+            .await;
+        assert_eq!(ended, Ok(()));
+        assert!(scope.was_caught());
+    });
+}
+
+/// A oneshot channel as any crate has it.
+#[derive(Clone)]
+struct Oneshot<T>(Rc<RefCell<(Option<T>, Option<Waker>)>>);
+
+impl<T> Oneshot<T> {
+    fn new() -> Oneshot<T> {
+        Oneshot(Rc::new(RefCell::new((None, None))))
+    }
+
+    fn send(&self, value: T) {
+        let waker = {
+            let mut inner = self.0.borrow_mut();
+            inner.0 = Some(value);
+            inner.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    async fn receive(&self) -> T {
+        poll_fn(|context| {
+            let mut inner = self.0.borrow_mut();
+            match inner.0.take() {
+                Some(value) => Poll::Ready(value),
+                None => {
+                    inner.1 = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Futures of other crates that never end, each dropped on time.
+#[test]
+fn foreign_futures_that_never_end_are_dropped_on_time() {
+    run(async {
+        let (_sender, receiver) = async_channel::bounded::<u8>(1);
+        let oneshot = Oneshot::<u8>::new();
+        type Foreign<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+        let futures: Vec<(&str, Foreign<'_>)> = vec![
+            ("pending", Box::pin(pending())),
+            (
+                "channel",
+                Box::pin(async { assert!(receiver.recv().await.is_ok()) }),
+            ),
+            (
+                "oneshot",
+                Box::pin(async { assert_eq!(oneshot.receive().await, 0) }),
+            ),
+            (
+                "unordered",
+                Box::pin(async {
+                    let waits = [1, 2, 3].map(|_| receiver.recv());
+                    let mut all: FuturesUnordered<_> = waits.into_iter().collect();
+                    while all.next().await.is_some() {}
+                }),
+            ),
+            (
+                "unordered of boxes",
+                Box::pin(async {
+                    let mut all = FuturesUnordered::<Foreign<'_>>::new();
+                    all.push(Box::pin(pending()));
+                    all.push(Box::pin(async { assert_eq!(oneshot.receive().await, 0) }));
+                    all.push(Box::pin(async {}));
+                    while all.next().await.is_some() {}
+                }),
+            ),
+            (
+                "it wakes itself for ever",
+                Box::pin(poll_fn(|context| {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                })),
+            ),
+            (
+                "it yields for ever",
+                Box::pin(async {
+                    loop {
+                        yield_now().await;
+                    }
+                }),
+            ),
+            (
+                "it takes turns with itself",
+                Box::pin(async {
+                    let (a, b) = (Oneshot::new(), Oneshot::new());
+                    let ping = async {
+                        loop {
+                            a.send(1);
+                            b.receive().await;
+                        }
+                    };
+                    let pong = async {
+                        loop {
+                            a.receive().await;
+                            b.send(2);
+                        }
+                    };
+                    let _: ((), ()) = join(ping, pong).await;
+                }),
+            ),
+            (
+                "its wait of ours was left",
+                Box::pin(async {
+                    let mut asleep = sleep(LONG);
+                    assert!(poll_once(&mut asleep).await.is_pending());
+                    pending().await
+                }),
+            ),
+            (
+                "it lost a race",
+                Box::pin(async {
+                    let mut asleep = sleep(LONG);
+                    let won = futures_util::future::select(&mut asleep, Box::pin(yield_now()));
+                    drop(won.await);
+                    assert!(receiver.recv().await.is_ok());
+                }),
+            ),
+        ];
+        for (name, future) in futures {
+            let journal = Journal::default();
+            let held = journal.on_drop("dropped");
+            let future = async move {
+                let _held = held;
+                future.await;
+            };
+            let error = timeout_any(SHORT, future).await.unwrap_err();
+            assert!(error.is_timeout() && error.inner().is_none(), "{name}");
+            assert_eq!(journal.take(), ["dropped"], "{name}");
+        }
+        assert_eq!(Handle::current().stats().timers, 0);
+    });
+}
+
+/// It is woken by another task before the time is over, each time, and goes on.
+#[test]
+fn a_foreign_future_that_is_woken_in_time_gives_its_output() {
+    run(async {
+        let oneshot = Oneshot::new();
+        let other = oneshot.clone();
+        drop(spawn(async move {
+            next_turn().await;
+            other.send(7);
+        }));
+        assert_eq!(timeout_any(LONG, oneshot.receive()).await, Ok(7));
+        // Sent, and its time is over: what has happened is given.
+        oneshot.send(8);
+        assert_eq!(timeout_any(Duration::ZERO, oneshot.receive()).await, Ok(8));
+    });
+}
+
+/// Parked reads beside something foreign: the time asks the reads to stop and waits for them; then the rest is dropped.
+#[test]
+fn operations_in_a_foreign_future_are_waited_for_and_lose_nothing() {
+    run(async {
+        let baseline = Baseline::take();
+        let (file, mut writer) = pipe();
+        let back = Rc::new(RefCell::new(Vec::new()));
+        let journal = Journal::default();
+        let held = journal.on_drop("dropped");
+        let ended = timeout_any(SHORT, async {
+            let _held = held;
+            let mut all = FuturesUnordered::<Pin<Box<dyn Future<Output = ()> + '_>>>::new();
+            for n in 0..50 {
+                let (back, read) = (back.clone(), file.read(vec![n; 8]));
+                all.push(Box::pin(async move {
+                    let error = read.await.unwrap_err();
+                    assert!(is_canceled(&error));
+                    back.borrow_mut().push(error.into_buf());
+                }));
+            }
+            all.push(Box::pin(pending()));
+            while all.next().await.is_some() {}
+        })
+        .await;
+        let error = ended.unwrap_err();
+        assert!(error.is_timeout() && error.inner().is_none());
+        assert_eq!(journal.take(), ["dropped"]);
+        let mut back = back.take();
+        back.sort_unstable();
+        let expected: Vec<_> = (0..50).map(|n| vec![n; 8]).collect();
+        assert_eq!(back, expected, "each buffer came back as it was");
+        assert_eq!(Handle::current().stats().operations, 0);
+        // No read took anything.
+        writer.write_all(b"all of it").unwrap();
+        assert_eq!(file.read(vec![0; 64]).await.unwrap().1, b"all of it");
+        drop((file, writer));
+        baseline.returns("reads beside something foreign").await;
+    });
+}
+
+/// What is dropped in a timeout is waited for, too: after it nothing of it is at work.
+#[test]
+fn an_operation_that_a_foreign_future_drops_is_gone_when_the_timeout_returns() {
+    run(async {
+        for _ in 0..20 {
+            let (file, _writer) = pipe();
+            let ended = timeout_any(SHORT, async {
+                let reads = [0, 1, 2].map(|_| file.read(vec![0; 4]));
+                let mut all: FuturesUnordered<_> = reads.into_iter().collect();
+                let waits = all.next();
+                drop(futures_util::future::select(waits, Box::pin(sleep(SHORT / 2))).await);
+                drop(all);
+                pending::<()>().await
+            })
+            .await;
+            assert!(ended.unwrap_err().is_timeout());
+            let stats = Handle::current().stats();
+            assert_eq!((stats.operations, stats.orphans), (0, 0));
+            assert!(file.into_std().is_ok());
+        }
+    });
+}
+
+#[test]
+fn a_shielded_foreign_future_is_waited_for() {
+    run(async {
+        let oneshot = Oneshot::new();
+        let other = oneshot.clone();
+        let at = Instant::now() + SHORT;
+        drop(spawn(async move {
+            gimmal::time::sleep_until(at + 2 * SHORT).await.unwrap();
+            other.send(5);
+        }));
+        assert_eq!(timeout_any_at(at, shield(oneshot.receive())).await, Ok(5));
+        // Beside something foreign that is not shielded: first the shield, then the drop.
+        let other = oneshot.clone();
+        let journal = Journal::default();
+        let at = Instant::now() + SHORT;
+        let note = journal.clone();
+        drop(spawn(async move {
+            gimmal::time::sleep_until(at + 2 * SHORT).await.unwrap();
+            note.note("sent");
+            other.send(6);
+        }));
+        let held = journal.on_drop("dropped");
+        let ended = timeout_any_at(at, async {
+            let _held = held;
+            join(
+                async {
+                    assert_eq!(shield(oneshot.receive()).await, 6);
+                    journal.note("received");
+                },
+                pending::<()>(),
+            )
+            .await
+        });
+        assert!(ended.await.unwrap_err().is_timeout());
+        assert_eq!(journal.take(), ["sent", "received", "dropped"]);
+    });
+}
+
+// The timeout of an operation.
+
+#[test]
+fn the_time_of_an_operation_that_is_over_before_it_starts_gives_the_buffer_back() {
+    run(async {
+        let (file, mut writer) = pipe();
+        writer.write_all(b"here").unwrap();
+        let submitted = Handle::current().stats().submitted;
+        let mut buf = Vec::with_capacity(32);
+        buf.extend_from_slice(b"mine");
+        let (at, capacity) = (buf.as_ptr(), buf.capacity());
+        let error = file.read(buf).timeout(Duration::ZERO).await.unwrap_err();
+        assert!(is_timeout(&error) && !is_canceled(&error));
+        assert_eq!((error.kind(), error.done()), (io::ErrorKind::TimedOut, 0));
+        let buf = error.into_buf();
+        assert_eq!(
+            (buf.as_ptr(), buf.capacity(), &buf[..]),
+            (at, capacity, &b"mine"[..])
+        );
+        let error = file
+            .write("abc")
+            .deadline(Instant::now())
+            .await
+            .unwrap_err();
+        assert!(is_timeout(&error) && error.into_buf() == "abc");
+        assert!(is_timeout(
+            &nop().timeout(Duration::ZERO).await.unwrap_err()
+        ));
+        assert_eq!(Handle::current().stats().submitted, submitted);
+        assert_eq!(file.read(vec![0; 8]).await.unwrap().1, b"here");
+    });
+}
+
+#[test]
+fn the_time_of_a_parked_operation_gives_the_buffer_back() {
+    run(async {
+        let (file, mut writer) = pipe();
+        for submitted in [false, true] {
+            let mut buf = Vec::with_capacity(32);
+            buf.extend_from_slice(b"mine");
+            let at = buf.as_ptr();
+            let read = file.read(buf);
+            let read = if submitted { read.submit() } else { read };
+            let until = Instant::now() + SHORT;
+            let timed = read.deadline(until);
+            assert_eq!(timed.at(), until);
+            let error: BufError<Vec<u8>> = timed.await.unwrap_err();
+            assert!(Instant::now() >= until);
+            assert!(is_timeout(&error) && is_timeout(error.error()));
+            let buf = error.into_buf();
+            assert_eq!((buf.as_ptr(), &buf[..]), (at, &b"mine"[..]));
+        }
+        // Vectored, and of another kind.
+        let bufs = (vec![1; 3], vec![2; 4]);
+        let error = file.read_vectored(bufs).timeout(SHORT).await.unwrap_err();
+        assert!(is_timeout(&error));
+        assert_eq!(error.into_buf(), (vec![1; 3], vec![2; 4]));
+        writer.write_all(b"later").unwrap();
+        assert_eq!(file.read(vec![0; 8]).await.unwrap().1, b"later");
+        let stats = Handle::current().stats();
+        assert_eq!((stats.timers, stats.operation_rows), (0, 0));
+    });
+}
+
+#[test]
+fn an_operation_that_has_won_gives_its_result_late_or_not() {
+    run(async {
+        let (file, mut writer) = pipe();
+        writer.write_all(b"abc").unwrap();
+        assert_eq!(file.read(vec![0; 8]).timeout(LONG).await.unwrap().1, b"abc");
+        // In the kernel, and done, before its time is looked at.
+        let read = file.read(vec![0; 8]).submit();
+        writer.write_all(b"def").unwrap();
+        let handle = Handle::current();
+        let completed = handle.stats().completed;
+        while handle.stats().completed == completed {
+            yield_now().await;
+        }
+        assert_eq!(read.timeout(Duration::ZERO).await.unwrap().1, b"def");
+        let done = nop().submit();
+        next_turn().await;
+        next_turn().await;
+        done.timeout(Duration::ZERO).await.unwrap();
+        assert_eq!(handle.stats().timers, 0);
+    });
+}
+
+#[test]
+fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
+    run(async {
+        let (file, _writer) = pipe();
+        // Before it starts.
+        let scope = Scope::new();
+        scope.cancel();
+        let ended = scope
+            .run_any(async {
+                for _ in 0..3 {
+                    let error = file
+                        .read(vec![1; 4])
+                        .timeout(Duration::ZERO)
+                        .await
+                        .unwrap_err();
+                    assert!(is_canceled(&error) && !is_timeout(&error), "{error}");
+                    assert_eq!(error.into_buf(), [1; 4]);
+                    let error = file.read(vec![1; 4]).timeout(LONG).await.unwrap_err();
+                    assert!(is_canceled(&error));
+                }
+            })
+            .await;
+        assert_eq!(ended, Ok(()));
+        assert!(scope.was_caught());
+        // While it is parked, at one moment.
+        for _ in 0..10 {
+            let at = Instant::now() + SHORT;
+            let read = file.read(vec![2; 4]).deadline(at);
+            let error = timeout_at(at, read).await.unwrap_err();
+            assert!(error.is_timeout());
+            let inner = error.into_inner().unwrap();
+            assert!(is_canceled(&inner) && !is_timeout(&inner), "{inner}");
+            assert_eq!(inner.into_buf(), [2; 4]);
+        }
+        // Its own time is over first.
+        let error = timeout(LONG, file.read(vec![3; 4]).timeout(SHORT))
+            .await
+            .unwrap_err();
+        assert!(!error.is_timeout());
+        let inner = error.into_inner().unwrap();
+        assert!(is_timeout(&inner) && !is_canceled(&inner));
+        // It has started, and is moved into a scope that is cancelled.
+        let read = file.read(vec![4; 4]).submit();
+        next_turn().await;
+        let scope = Scope::new();
+        scope.cancel();
+        let error = scope
+            .run_any(read.timeout(Duration::ZERO))
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert!(is_canceled(&error) && !is_timeout(&error));
+        assert!(scope.was_caught());
+    });
+}
+
+/// Whoever closes the file stops what is at work on it: that is neither a time nor a scope.
+#[test]
+fn what_closing_stops_is_cancelled_and_not_timed_out() {
+    run(async {
+        let (file, _writer) = pipe();
+        let read = file.read(vec![5; 4]).timeout(LONG);
+        let task = spawn(async move { read.await.unwrap_err() });
+        next_turn().await;
+        next_turn().await;
+        file.close().await.unwrap();
+        let error = task.await.unwrap();
+        assert!(is_canceled(&error) && !is_timeout(&error));
+        assert_eq!(error.into_buf(), [5; 4]);
+    });
+}
+
+#[test]
+fn a_timed_operation_that_is_dropped_leaves_nothing_behind() {
+    run(async {
+        let (file, _writer) = pipe();
+        let baseline = Baseline::take();
+        for turns in 0..4 {
+            let mut read = file.read(vec![0; 4]).timeout(LONG);
+            assert!(poll_once(&mut read).await.is_pending());
+            for _ in 0..turns {
+                next_turn().await;
+            }
+            drop(read);
+            baseline.returns("a dropped timed read").await;
+            drop(timeout_any(SHORT, file.read(vec![0; 4])));
+            let mut cut = Box::pin(timeout_any(SHORT, file.read(vec![0; 4])));
+            assert!(poll_once(&mut cut).await.is_pending());
+            drop(cut);
+            baseline.returns("a dropped timeout").await;
+        }
+    });
+}
+
+#[test]
+fn a_thousand_timed_reads_at_once_each_time_out() {
+    run(async {
+        let (file, _writer) = pipe();
+        let reads = (0..1000_u32).map(|n| {
+            let time = Duration::from_micros(u64::from(n) * 5);
+            let read = file.read(n.to_le_bytes().to_vec()).timeout(time);
+            async move { (n, read.await.unwrap_err()) }
+        });
+        for (n, error) in join_all(reads).await {
+            assert!(is_timeout(&error));
+            assert_eq!(error.into_buf(), n.to_le_bytes());
+        }
+        assert_eq!(Handle::current().stats().timers, 0);
+    });
+}
+
+// What it is found through.
+
+#[test]
+fn no_errno_is_taken_for_a_timeout() {
+    for errno in 1..200 {
+        let error = io::Error::from_raw_os_error(errno);
+        assert!(!is_timeout(&error) && !is_canceled(&error), "{errno}");
+        let error = BufError::new(io::Error::from_raw_os_error(errno), ());
+        assert!(!is_timeout(&error) && !is_canceled(&error), "{errno}");
+    }
+    let kind = io::Error::from(io::ErrorKind::TimedOut);
+    assert!(!is_timeout(&kind));
+    assert!(!is_timeout(&io::Error::new(
+        io::ErrorKind::TimedOut,
+        "timed out"
+    )));
+    assert!(!is_canceled(&io::Error::other("canceled")));
+    run(async {
+        let peer = async { Err::<(), _>(io::Error::from_raw_os_error(libc::ETIMEDOUT)) };
+        let error = timeout(LONG, peer).await.unwrap_err();
+        assert!(!error.is_timeout() && !is_timeout(&error));
+        let error = io::Error::from(error);
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!is_timeout(&error));
+    });
+}
+
+async fn timed_out() -> TimeoutError<Canceled> {
+    timeout(Duration::ZERO, sleep(LONG)).await.unwrap_err()
+}
+
+#[test]
+fn a_timeout_is_found_through_every_usual_error() {
+    run(async {
+        let (file, _writer) = pipe();
+        let read = async || {
+            file.read(vec![0; 4])
+                .timeout(Duration::ZERO)
+                .await
+                .unwrap_err()
+        };
+        assert!(is_timeout(&timed_out().await));
+        assert!(is_timeout(&io::Error::from(timed_out().await)));
+        assert_eq!(
+            io::Error::from(timed_out().await).kind(),
+            io::ErrorKind::TimedOut
+        );
+        assert!(is_timeout(&io::Error::from(Elapsed)));
+        assert!(is_timeout(&io::Error::other(io::Error::from(
+            timed_out().await
+        ))));
+        assert!(is_timeout(&read().await));
+        assert!(is_timeout(&io::Error::from(read().await)));
+        let boxed: Box<dyn Error> = timed_out().await.into();
+        assert!(is_timeout(&*boxed));
+        let boxed: Box<dyn Error + Send + Sync> = timed_out().await.into();
+        assert!(is_timeout(&*boxed));
+        let boxed: Box<dyn Error> = read().await.into();
+        assert!(is_timeout(&*boxed));
+        let any = anyhow::Error::from(timed_out().await).context("while testing");
+        assert!(is_timeout(any.as_ref()));
+        let any = anyhow::Error::from(read().await).context("while reading");
+        assert!(is_timeout(any.as_ref()));
+        let any = anyhow::Error::from(io::Error::from(read().await)).context("once more");
+        assert!(is_timeout(any.as_ref()));
+        // An inner timeout, through the outer one that had time left.
+        for_each_inner(async { sleep(LONG).await.map_err(io::Error::from) }).await;
+        for_each_inner(sleep(LONG)).await;
+        // As it comes out of a function that uses `?`.
+        let boxed = async {
+            timeout(Duration::ZERO, sleep(LONG)).await?;
+            Ok::<_, Box<dyn Error>>(())
+        };
+        assert!(is_timeout(&timeout(LONG, boxed).await.unwrap_err()));
+        let boxed = async {
+            timeout(Duration::ZERO, sleep(LONG)).await?;
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        };
+        assert!(is_timeout(&timeout(LONG, boxed).await.unwrap_err()));
+    });
+}
+
+/// What the error of another crate comes from is not known to whoever wraps it, for it is no `Error` itself.
+#[test]
+#[ignore = "TimeoutError<E> has a source only for the types of E that it knows; an E of another crate, or a user's own, \
+            hides what it comes from until it is taken out or converted"]
+fn a_timeout_is_found_through_a_timeout_around_an_error_of_another_crate() {
+    run(async {
+        let any = async {
+            timeout(Duration::ZERO, sleep(LONG)).await?;
+            anyhow::Ok(())
+        };
+        let error = timeout(LONG, any).await.unwrap_err();
+        assert!(!error.is_timeout());
+        assert!(is_timeout(error.inner().unwrap().as_ref()));
+        assert!(is_timeout(&error), "{error:?}");
+    });
+}
+
+async fn for_each_inner<F, E>(future: F)
+where
+    F: Future<Output = Result<(), E>>,
+    E: fmt::Debug + fmt::Display + 'static,
+{
+    let error = timeout(LONG, timeout(Duration::ZERO, future))
+        .await
+        .unwrap_err();
+    assert!(!error.is_timeout());
+    assert!(is_timeout(&error), "{error:?}");
+    assert!(error.into_inner().unwrap().is_timeout());
+}
+
+/// The flat timeout of an operation, inside of the timeout of a future.
+#[test]
+fn a_timeout_with_a_buffer_is_found_through_another_timeout() {
+    run(async {
+        let (file, _writer) = pipe();
+        let read = || timeout(LONG, file.read(vec![0; 4]).timeout(Duration::ZERO));
+        let error = read().await.unwrap_err();
+        assert!(!error.is_timeout());
+        assert!(is_timeout(&error), "{error:?}");
+        assert!(is_timeout(&io::Error::from(error)));
+        let any = anyhow::Error::from(read().await.unwrap_err());
+        assert!(is_timeout(any.as_ref()));
+        let write = timeout(LONG, file.write("text").timeout(Duration::ZERO));
+        assert!(is_timeout(&write.await.unwrap_err()));
+    });
+}
+
+#[test]
+fn errors_can_be_sent_and_shared() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<TimeoutError<io::Error>>();
+    check::<TimeoutError<Canceled>>();
+    check::<TimeoutError<BufError<Vec<u8>>>>();
+    check::<TimeoutError<TimeoutError<io::Error>>>();
+    check::<Elapsed>();
+}
+
+#[test]
+fn whole_files_with_a_time() {
+    run(async {
+        let path = "Cargo.toml";
+        let text = gimmal::fs::read_to_string(path)
+            .timeout(LONG)
+            .await
+            .unwrap();
+        assert_eq!(text, std::fs::read_to_string(path).unwrap());
+        let error = gimmal::fs::read(path)
+            .timeout(Duration::ZERO)
+            .await
+            .unwrap_err();
+        assert!(error.is_timeout());
+        let inner = error.into_inner().unwrap();
+        assert!(is_canceled(&inner));
+        let missing = gimmal::fs::read("/there/is/none")
+            .timeout(LONG)
+            .await
+            .unwrap_err();
+        assert_eq!(io::Error::from(missing).kind(), io::ErrorKind::NotFound);
+        let late = gimmal::fs::read(path).deadline(Instant::now() + LONG).await;
+        assert_eq!(late.unwrap(), std::fs::read(path).unwrap());
+    });
+}
+
+/// Timeouts that are armed and disarmed at every moment of a task's life.
+#[test]
+fn ten_thousand_timeouts_leave_nothing_behind() {
+    run(async {
+        let baseline = Baseline::take();
+        let ended = Cell::new(0);
+        for n in 0..10_000_u64 {
+            let time = Duration::from_nanos(n * 10);
+            let cut = timeout(time, async {
+                yield_now().await;
+                nop().await
+            });
+            match cut.await {
+                Ok(()) => ended.set(ended.get() + 1),
+                Err(error) => assert!(error.is_timeout()),
+            }
+        }
+        assert!(ended.get() > 0);
+        baseline.returns("ten thousand timeouts").await;
+    });
 }

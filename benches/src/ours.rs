@@ -2,12 +2,16 @@
 
 use crate::{Block, Sequence, share};
 use gimmal::buf::AlignedBuf;
+use gimmal::cancel::Scope;
 use gimmal::fs::File;
 use gimmal::task::JoinHandle;
 use gimmal::{Runtime, op, sleep, spawn, yield_now};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Longer than any bench.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A runtime as it comes.
 pub fn runtime() -> Runtime {
@@ -136,4 +140,140 @@ pub fn fall_asleep(runtime: &mut Runtime, tasks: u64) -> usize {
         spawn(async {}).await.expect("an empty task");
     });
     size_of_val(&nap(duration))
+}
+
+/// No-ops with a timeout of their own that never fires, `depth` at once.
+pub fn nop_in_time(runtime: &mut Runtime, depth: u64, ops: u64) {
+    runtime.block_on(async {
+        let tasks = (0..depth).map(|n| {
+            spawn(async move {
+                for _ in 0..share(ops, depth, n) {
+                    op::nop().timeout(LONG).await.expect("a no-op");
+                }
+            })
+        });
+        join_all(tasks.collect()).await;
+    });
+}
+
+/// No-ops inside of a scope of their task's, `depth` at once.
+pub fn nop_in_scope(runtime: &mut Runtime, depth: u64, ops: u64) {
+    runtime.block_on(async {
+        let tasks = (0..depth).map(|n| {
+            spawn(async move {
+                let all = Scope::new().run_any(async {
+                    for _ in 0..share(ops, depth, n) {
+                        op::nop().await.expect("a no-op");
+                    }
+                });
+                all.await.expect("nobody cancels it");
+            })
+        });
+        join_all(tasks.collect()).await;
+    });
+}
+
+/// No-ops, each in a `time::timeout` that never fires, `depth` at once.
+pub fn nop_in_timeout(runtime: &mut Runtime, depth: u64, ops: u64) {
+    runtime.block_on(async {
+        let tasks = (0..depth).map(|n| {
+            spawn(async move {
+                for _ in 0..share(ops, depth, n) {
+                    gimmal::timeout(LONG, op::nop()).await.expect("a no-op");
+                }
+            })
+        });
+        join_all(tasks.collect()).await;
+    });
+}
+
+/// Reads of a pipe in which nothing is, each cancelled by its scope as soon as it is parked, one after the other; the buffer
+/// comes back and is used again.
+pub fn cancel_parked(runtime: &mut Runtime, pipe: &File, ops: u64) {
+    runtime.block_on(async {
+        let mut buf = vec![0u8; 64];
+        for _ in 0..ops {
+            let scope = Scope::new();
+            let read = scope.run_any(async {
+                let read = pipe.read(buf).submit();
+                scope.cancel();
+                read.await
+            });
+            let error = read
+                .await
+                .expect("it is waited for")
+                .expect_err("nothing is there");
+            assert!(gimmal::is_canceled(&error));
+            buf = error.into_buf();
+        }
+    });
+}
+
+/// Children of one group that each yield once, all joined; `times` times, so that the tables of the group have grown.
+pub fn children(runtime: &mut Runtime, times: u64, ops: u64) {
+    runtime.block_on(async {
+        let group = gimmal::group(async |g| {
+            for _ in 0..times {
+                let children: Vec<_> = (0..ops / times).map(|_| g.spawn(yield_now())).collect();
+                for child in children {
+                    child.await?;
+                }
+            }
+            Ok::<_, gimmal::Canceled>(())
+        });
+        group.await.expect("no child fails");
+    });
+}
+
+/// Tasks that each yield once, all joined; `times` times.
+pub fn tasks(runtime: &mut Runtime, times: u64, ops: u64) {
+    runtime.block_on(async {
+        for _ in 0..times {
+            join_all((0..ops / times).map(|_| spawn(yield_now())).collect()).await;
+        }
+    });
+}
+
+/// One child of many, or task, that yields, while the others sleep: the time of one yield.
+pub fn yields_of_one(runtime: &mut Runtime, sleeping: u64, yields: u32) -> Duration {
+    runtime.block_on(async {
+        let group = gimmal::group(async |g| {
+            for _ in 0..sleeping {
+                drop(g.spawn(nap_or_not()));
+            }
+            let one = g.spawn(async move {
+                // All have been polled once.
+                yield_now().await;
+                let before = Instant::now();
+                for _ in 0..yields {
+                    yield_now().await;
+                }
+                Ok(before.elapsed() / yields)
+            });
+            let time = one.await?;
+            g.cancel();
+            Ok::<_, gimmal::Canceled>(time)
+        });
+        group.await.expect("no child fails")
+    })
+}
+
+async fn nap_or_not() {
+    let canceled = sleep(LONG).await;
+    assert!(canceled.is_err());
+}
+
+/// So many short children through one group, whose handles are dropped, a thousand at once.
+pub fn short_children(runtime: &mut Runtime, ops: u64) {
+    runtime.block_on(async {
+        let group = gimmal::group(async |g| {
+            g.limit(1000);
+            for _ in 0..ops {
+                g.room().await?;
+                drop(g.spawn(yield_now()));
+            }
+            Ok::<_, gimmal::Canceled>(())
+        });
+        group.await.expect("no child fails");
+    });
 }

@@ -5,7 +5,7 @@
 //! registered descriptor that gimmal's has on a kernel that knows them all. It knows no tasks, no wakers and no cancelling.
 
 use crate::{Block, Sequence};
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::types::Fd;
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode};
 use std::ffi::CString;
@@ -81,6 +81,39 @@ impl Ring {
                 let read = opcode::Read::new(Fd(fd), block.0.as_mut_ptr(), Block::SIZE as u32);
                 Some(read.offset(sequence.offset(blocks)).build())
             });
+        }
+    }
+
+    /// Reads of a pipe in which nothing is, each asked to stop as soon as it is parked, one after the other.
+    pub fn cancel_parked(&mut self, fd: RawFd, ops: u64) {
+        const READ: u64 = 1;
+        let Ring {
+            submitter,
+            submission,
+            completion,
+        } = self;
+        let mut buf = vec![0u8; 64];
+        for _ in 0..ops {
+            let read = opcode::Read::new(Fd(fd), buf.as_mut_ptr(), 64).build();
+            let cancel = opcode::AsyncCancel::new(READ).build();
+            // SAFETY: the buffer stays, and is not looked at, until the completion of the read has come, below; a failure ends
+            // the process. The cancel has no address.
+            unsafe {
+                push(submission, read.user_data(READ));
+                push(submission, cancel.flags(Flags::SKIP_SUCCESS));
+            }
+            submission.sync();
+            if let Err(error) = submitter.submit_and_wait(1) {
+                fail("io_uring_enter", &error);
+            }
+            submission.sync();
+            completion.sync();
+            for cqe in &mut *completion {
+                if cqe.result() != -libc::ECANCELED {
+                    fail("a read that was cancelled", &io::Error::other("it was not"));
+                }
+            }
+            completion.sync();
         }
     }
 

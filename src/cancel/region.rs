@@ -17,11 +17,18 @@ pub(crate) struct Region {
     /// The runtime and the row, while it is open.
     open: Option<(u64, Key)>,
     deadline: Option<Instant>,
+    /// The deadline was past when it was set.
+    is_past: bool,
     /// The timer of the deadline, until that is over.
     alarm: Option<Key>,
     /// There once it is cancelled and nothing of this runtime is awaited in it.
     watch: Option<Arc<Watch>>,
+    /// Polls in a row in which it woke itself and waited for nothing of this runtime.
+    self_wakes: u32,
 }
+
+/// So often in a row a cancelled future may wake itself before it is taken for one that does so for ever, and is dropped.
+const SELF_WAKES_MAX: u32 = 1024;
 
 /// The scope is the current one until this is dropped, even if the future panics.
 struct Inside<'a> {
@@ -36,13 +43,16 @@ impl Drop for Inside<'_> {
 }
 
 impl Region {
-    pub(crate) const fn new(rank: Rank, deadline: Option<Instant>) -> Region {
+    /// A scope without a deadline.
+    pub(crate) const fn new(rank: Rank) -> Region {
         Region {
             rank,
             open: None,
-            deadline,
+            deadline: None,
+            is_past: false,
             alarm: None,
             watch: None,
+            self_wakes: 0,
         }
     }
 
@@ -50,10 +60,11 @@ impl Region {
         self.deadline
     }
 
-    /// Moves the deadline. It takes effect when the future is polled next.
-    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+    /// Moves the deadline, which may be past. It takes effect when the future is polled next.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, is_past: bool) {
         self.release_alarm();
         self.deadline = deadline;
+        self.is_past = is_past;
     }
 
     /// Polls a future in its scope. `Ready(None)` says that it was cancelled and waits for nothing that will ever come, or
@@ -65,26 +76,25 @@ impl Region {
     ) -> Poll<Option<F::Output>> {
         let (serial, key) = self.open();
         let core = runtime::hold_own(serial);
-        core.renew_scope(key, context.waker());
-        self.look_at_deadline(&core, key, context.waker());
+        let _inside = Inside {
+            core: &core,
+            before: core.enter_scope(key, context.waker()),
+        };
+        if self.deadline.is_some() {
+            self.look_at_deadline(&core, key, context.waker());
+        }
         let refusals = core.refusals();
-        let polled = {
-            let _inside = Inside {
-                core: &core,
-                before: core.enter_scope(key),
-            };
-            match &self.watch {
-                None => future.poll(context),
-                Some(watch) => {
-                    watch.begin(context.waker());
-                    let waker = Waker::from(watch.clone());
-                    future.poll(&mut Context::from_waker(&waker))
-                }
+        let polled = match &self.watch {
+            None => future.poll(context),
+            Some(watch) => {
+                watch.begin(context.waker());
+                let waker = Waker::from(watch.clone());
+                future.poll(&mut Context::from_waker(&waker))
             }
         };
         match polled {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if !core.is_scope_canceled(key) => Poll::Pending,
+            Poll::Pending if !core.is_canceled() => Poll::Pending,
             Poll::Pending => {
                 // What was refused has woken its task.
                 let was_refused = core.refusals() != refusals;
@@ -93,7 +103,34 @@ impl Region {
         }
     }
 
-    /// The future is pending in a scope that is cancelled.
+    /// Polls a future in its scope, and leaves it to the scopes around to say when it is to be dropped: nobody has cancelled
+    /// this one itself as yet.
+    pub(crate) fn poll_through<F: Future>(
+        &mut self,
+        future: Pin<&mut F>,
+        context: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        debug_assert!(self.deadline.is_none());
+        let (serial, key) = self.open();
+        let core = runtime::hold_own(serial);
+        let _inside = Inside {
+            core: &core,
+            before: core.enter_scope(key, context.waker()),
+        };
+        let polled = future.poll(context);
+        core.lift_refusals(key);
+        polled
+    }
+
+    /// Cancels the scope. The future is to be polled after that.
+    pub(crate) fn cancel(&mut self) {
+        let (serial, key) = self.open();
+        if let Some(core) = runtime::reach(serial) {
+            core.cancel_scope(key);
+        }
+    }
+
+    /// The future is pending in a scope that is cancelled, and is the current one.
     #[cold]
     fn poll_canceled<T>(
         &mut self,
@@ -104,10 +141,14 @@ impl Region {
     ) -> Poll<Option<T>> {
         if !core.is_scope_spent(key) {
             if was_refused || core.is_scope_busy(key) {
+                self.self_wakes = 0;
                 return Poll::Pending;
             }
             match &self.watch {
-                Some(watch) if watch.was_woken() => return Poll::Pending,
+                Some(watch) if watch.was_woken() && self.self_wakes < SELF_WAKES_MAX => {
+                    self.self_wakes += 1;
+                    return Poll::Pending;
+                }
                 Some(_) => {}
                 None => {
                     // Whether it wakes itself is seen when it is polled once more.
@@ -118,11 +159,9 @@ impl Region {
             }
         }
         // Nobody can answer for what it would have said.
-        let _inside = Inside {
-            core,
-            before: core.enter_scope(key),
-        };
         core.charge_canceled();
+        // A loop that goes into something foreign again and again is a loop, too.
+        core.count_refusal();
         Poll::Ready(None)
     }
 
@@ -141,11 +180,11 @@ impl Region {
             Some(alarm) => match core.poll_alarm(alarm, copy_waker(waker)) {
                 Err(replaced) => runtime::drop_waker(Some(replaced)),
                 Ok(()) => {
-                    self.set_deadline(None);
+                    self.set_deadline(None, false);
                     core.cancel_scope(key);
                 }
             },
-            None if core.now() >= deadline => {
+            None if self.is_past => {
                 self.deadline = None;
                 core.cancel_scope(key);
             }

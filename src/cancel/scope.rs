@@ -1,7 +1,7 @@
 //! Scopes that a user opens.
 
 use super::Region;
-use crate::runtime;
+use crate::runtime::{self, Core};
 use crate::scope::{Canceled, Rank};
 use crate::sys::Instant;
 use crate::table::Key;
@@ -158,8 +158,9 @@ impl Scope {
         RunAny {
             future: Some(future),
             entry: Entry {
-                region: Region::new(Rank::Plain, None),
+                region: Region::new(Rank::Plain),
                 shared: self.shared.clone(),
+                known: None,
             },
         }
     }
@@ -287,6 +288,8 @@ pin_project! {
 struct Entry {
     region: Region,
     shared: Rc<Shared>,
+    /// The waker that other threads have.
+    known: Option<Waker>,
 }
 
 impl Entry {
@@ -294,14 +297,19 @@ impl Entry {
     fn look(&mut self, waker: &Waker) {
         let shared = &self.shared;
         if self.region.deadline() != shared.deadline.get() {
-            self.region.set_deadline(shared.deadline.get());
+            let deadline = shared.deadline.get();
+            let is_past = deadline.is_some_and(|deadline| runtime::with(Core::now) >= deadline);
+            self.region.set_deadline(deadline, is_past);
         }
-        let mut replaced = None;
-        if !shared.remote.canceled.load(Ordering::Acquire) {
-            let new = copy_waker(waker);
-            replaced = shared.remote.lock().waker.replace(new);
+        if !self
+            .known
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            let replaced = shared.remote.lock().waker.replace(copy_waker(waker));
+            runtime::drop_waker(replaced);
+            runtime::drop_waker(self.known.replace(copy_waker(waker)));
         }
-        runtime::drop_waker(replaced);
     }
 
     fn leave(&mut self) {

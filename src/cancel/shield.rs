@@ -39,7 +39,7 @@ use std::task::{Context, Poll};
 pub fn shield<F: Future>(future: F) -> Shield<F> {
     Shield {
         future: Some(future),
-        region: Region::new(Rank::Shield, None),
+        region: Region::new(Rank::Shield),
     }
 }
 

@@ -261,6 +261,14 @@ impl<W, D> Life<W, D> {
         }
     }
 
+    /// How often the kernel was asked to stop it, as long as it has it.
+    pub(crate) fn asks(&self) -> u8 {
+        match self {
+            Life::InFlight { asks, .. } | Life::Orphan { asks, .. } => asks.0,
+            Life::Done { .. } => 0,
+        }
+    }
+
     /// The kernel has it.
     #[inline]
     pub(crate) fn is_in_flight(&self) -> bool {

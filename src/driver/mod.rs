@@ -39,6 +39,9 @@ const ASK_AGAIN_FIRST: Duration = Duration::from_millis(1);
 /// The longest wait between two asks, in doublings of the first: about a quarter of a second.
 const ASK_AGAIN_DOUBLINGS_MAX: u8 = 8;
 
+/// With this ask a second has passed since the first: 0 + 1 + 2 + … + 256 + 256 + 256 ms. Then it is reported (C3).
+const ASKS_UNTIL_STUCK: u8 = 13;
+
 /// How soon the kernel is offered again what it would not take.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
@@ -98,6 +101,8 @@ pub(crate) struct Late {
 pub(crate) struct Reaped {
     pub(crate) woken: Vec<Waker>,
     pub(crate) late: Vec<Late>,
+    /// Operations that the kernel would not stop for a second: kinds, and the tasks that polled them.
+    pub(crate) stuck: Vec<(&'static str, u64)>,
 }
 
 /// Figures that only grow.
@@ -169,6 +174,12 @@ impl<P: Port> Driver<P> {
 
     pub(crate) fn now(&self) -> Instant {
         self.ring.now()
+    }
+
+    /// Whether it is known, without looking at the clock, that this moment has not come.
+    #[inline]
+    pub(crate) fn is_before(&self, moment: Instant) -> bool {
+        self.ring.is_before(moment)
     }
 
     pub(crate) fn supports(&self, opcode: Opcode) -> bool {
@@ -397,7 +408,7 @@ impl<P: Port> Driver<P> {
     /// Submits what is queued, waits as told, and brings the completions in. An error means that the ring is lost.
     pub(crate) fn turn(&mut self, wait: Wait, reaped: &mut Reaped) -> io::Result<()> {
         if !self.again.is_empty() {
-            self.ask_again();
+            self.ask_again(&mut reaped.stuck);
         }
         match self.wake_fd >= 0 {
             true if !self.wake_armed => self.arm_wake(),
@@ -522,7 +533,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    fn ask_again(&mut self) {
+    fn ask_again(&mut self, stuck: &mut Vec<(&'static str, u64)>) {
         let now = self.ring.now();
         while let Some(Reverse((due, bits))) = self.again.peek().copied() {
             if due > now {
@@ -530,11 +541,12 @@ impl<P: Port> Driver<P> {
             }
             self.again.pop();
             let key = Key::from_u64(bits);
-            if self
-                .rows
-                .get(key)
-                .is_some_and(|row| row.life.is_in_flight())
+            if let Some(row) = self.rows.get(key)
+                && row.life.is_in_flight()
             {
+                if row.life.asks() == ASKS_UNTIL_STUCK {
+                    stuck.push((row.kind, row.task));
+                }
                 self.push_cancel(key);
             }
         }

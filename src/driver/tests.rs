@@ -171,6 +171,10 @@ impl Port for FakeRing {
         Instant::from_ns(self.0.borrow().now)
     }
 
+    fn is_before(&self, _: Instant) -> bool {
+        false
+    }
+
     fn supports(&self, _: Opcode) -> bool {
         true
     }
@@ -324,6 +328,31 @@ fn a_wait_does_not_hold_up_what_found_no_room() {
         assert_eq!(*fate.disposed.borrow(), [-libc::ECANCELED; 4]);
         assert_eq!(driver.len(), 0);
     }
+}
+
+#[test]
+fn an_operation_that_is_not_given_up_for_a_second_is_reported_once() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    ring.0.borrow_mut().misses.extend([-libc::EALREADY; 30]);
+    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    driver.ask_cancel(key);
+    let asked_at = ring.0.borrow().now;
+    let mut reported = Vec::new();
+    while driver.in_flight() > 0 {
+        let mut reaped = Reaped::default();
+        let wait = driver.next_deadline().map_or(Wait::No, Wait::Until);
+        driver.turn(wait, &mut reaped).unwrap();
+        for (kind, _) in reaped.stuck {
+            assert_eq!(kind, "test");
+            reported.push(ring.0.borrow().now - asked_at);
+        }
+    }
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(
+        (1_000_000_000..1_300_000_000).contains(&reported[0]),
+        "{reported:?}"
+    );
 }
 
 #[test]

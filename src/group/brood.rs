@@ -9,8 +9,8 @@
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
 use crate::runtime::{self, Core};
-use crate::table::{Key, Table};
-use crate::tasks::{Origin, Stored};
+use crate::table::{Key, Leaf, Table};
+use crate::tasks::{NewChild, Origin, Stored};
 use pin_project_lite::pin_project;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -95,6 +95,12 @@ enum State {
     Dropped,
 }
 
+impl State {
+    fn has_ended(&self) -> bool {
+        matches!(self, State::Output(_) | State::Panicked(_) | State::Dropped)
+    }
+}
+
 struct Slot {
     state: State,
     /// Its row in the table of tasks.
@@ -102,6 +108,13 @@ struct Slot {
     /// There is a handle.
     held: bool,
     /// A leaf of it was charged to the group's scope, or to one outside of that.
+    echoes: bool,
+    cut_off: bool,
+}
+
+/// What is known of a child beside its state.
+struct Seen {
+    task: Key,
     echoes: bool,
     cut_off: bool,
 }
@@ -163,9 +176,11 @@ pub(super) struct Brood {
     limit: Cell<usize>,
     /// Children that wait until there is room, in order.
     waiting: RefCell<VecDeque<Key>>,
-    /// Children that have ended and whose handles have not looked, and some more.
-    ended: RefCell<VecDeque<Key>>,
+    /// Children that have ended and whose handles have not looked, and some more. Not there until somebody asks.
+    ended: RefCell<Option<VecDeque<Key>>>,
     closed: Cell<bool>,
+    /// The children were told that the group is cancelled.
+    told: Cell<bool>,
     /// Panics of children are for their handles.
     keeps_panics: bool,
     /// Something was refused in it, because it was cancelled.
@@ -185,8 +200,9 @@ impl Brood {
             running: Cell::new(0),
             limit: Cell::new(usize::MAX),
             waiting: RefCell::new(VecDeque::new()),
-            ended: RefCell::new(VecDeque::new()),
+            ended: RefCell::new(None),
             closed: Cell::new(false),
+            told: Cell::new(false),
             keeps_panics,
             refused: Cell::new(false),
             watchers: RefCell::new(Vec::new()),
@@ -227,26 +243,31 @@ impl Brood {
             name: Some("the body of a group".into()),
             location,
         };
-        let key = self.insert(core, State::Body, origin, false);
-        let task = self.slots.borrow().get(key).map(|slot| slot.task);
-        core.wake_child(task);
+        let _slot = self.insert(core, State::Body, origin, false);
     }
 
-    fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> Key {
-        let mut slots = self.slots.borrow_mut();
-        let slot = slots.insert(Slot {
+    /// A new slot, and a row for it, which is ready unless it has to wait for room.
+    fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
+        let ready = !matches!(state, State::Waiting(_));
+        let child = NewChild {
+            slot: self.slots.borrow().next_index(),
+            held,
+            ready,
+            scope: self.scope,
+            canceled: self.told.get(),
+        };
+        let (task, foreign) = core.insert_child(self.row, child, origin);
+        let slot = self.slots.borrow_mut().insert(Slot {
             state,
-            task: Key::new(0, 0),
+            task,
             held,
             echoes: false,
             cut_off: false,
         });
-        let task = core.insert_child(self.row, slot.index(), origin, held, self.scope);
-        if let Some(slot) = slots.get_mut(slot) {
-            slot.task = task;
-        }
+        assert_eq!(slot.index(), child.slot, "T4: where the next row will be");
+        core.wake_foreign(foreign);
         self.alive.set(self.alive.get() + 1);
-        slot
+        (slot, task)
     }
 
     /// A new child: its slot and its row. `None` if the group is closed, or its runtime gone: then the future is dropped. That
@@ -279,15 +300,20 @@ impl Brood {
         // SAFETY: the slots are polled by the group's future, and emptied by `clear` before what the child borrows is gone:
         // the caller's promise.
         let child = unsafe { erase(child) };
-        let slot = self.insert(&core, State::Waiting(child), origin, true);
-        let task = self.slots.borrow().get(slot).map(|slot| slot.task)?;
-        self.waiting.borrow_mut().push_back(slot);
-        self.start_waiting(&core);
-        Some((slot, task))
+        if self.running.get() < self.limit.get() {
+            self.running.set(self.running.get() + 1);
+            return Some(self.insert(&core, State::Running(child), origin, true));
+        }
+        let inserted = self.insert(&core, State::Waiting(child), origin, true);
+        self.waiting.borrow_mut().push_back(inserted.0);
+        Some(inserted)
     }
 
     /// Starts children that were waiting, as far as there is room.
     fn start_waiting(&self, core: &Core) {
+        if self.waiting.borrow().is_empty() {
+            return;
+        }
         while self.running.get() < self.limit.get() {
             let Some(slot) = self.waiting.borrow_mut().pop_front() else {
                 return;
@@ -304,7 +330,7 @@ impl Brood {
                 None => continue,
             };
             self.running.set(self.running.get() + 1);
-            core.wake_child(Some(task));
+            core.wake_child(task);
         }
     }
 
@@ -321,9 +347,14 @@ impl Brood {
         }
     }
 
+    pub(super) fn is_told(&self) -> bool {
+        self.told.get()
+    }
+
     /// The scope of the group is cancelled: its children are told, and those that did not begin are dropped. True if there
     /// are any of these.
     pub(super) fn tell_canceled(&self, core: &Core) -> bool {
+        self.told.set(true);
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         let any = !waiting.is_empty();
         for slot in waiting {
@@ -343,18 +374,22 @@ impl Brood {
 
     /// Polls children that were woken, until one ends. The `first` may be polled even if the turn has polled enough.
     pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
-        while core.has_ready_child(self.row) {
-            if !core.take_poll() && !*first {
-                return Next::Spent;
+        loop {
+            if !*first && !core.may_poll() {
+                return match core.has_ready_child(self.row) {
+                    true => Next::Spent,
+                    false => Next::Idle,
+                };
             }
+            let Some(slot) = core.next_child(self.row) else {
+                return Next::Idle;
+            };
             *first = false;
-            if let Some(slot) = core.next_child(self.row)
-                && let Some(ended) = self.poll_child(core, slot, body)
-            {
+            core.count_poll();
+            if let Some(ended) = self.poll_child(core, slot, body) {
                 return Next::Ended(ended);
             }
         }
-        Next::Idle
     }
 
     fn poll_child(&self, core: &Core, index: u32, body: PollBody<'_>) -> Option<Ended> {
@@ -376,25 +411,31 @@ impl Brood {
             self.put_back(slot, state);
             return None;
         };
+        let aside = core.set_aside();
         let polled = core.poll_named(task, |context| match &mut state {
             State::Running(child) => child.as_mut().poll(context),
             _ => body(context),
         });
         let must_end =
             matches!(polled, Ok(Poll::Pending)) && core.is_canceled() && core.must_end(task);
-        let (echoes, cut_off) = core.leave_child(before, self.scope);
+        let (echoes, cut_off) = core.take_charges(self.scope);
+        core.put_back(aside);
         if echoes || cut_off {
             self.note(slot, echoes, cut_off);
         }
+        if matches!(polled, Ok(Poll::Pending)) && !must_end {
+            core.leave_pending(task, before);
+            self.put_back(slot, state);
+            return None;
+        }
+        let leaf = core.leave_ended(before);
         match polled {
-            Ok(Poll::Pending) if !must_end => {
-                core.park_child(task);
-                self.put_back(slot, state);
-                None
+            Ok(Poll::Pending) => Some(self.ended(core, slot, state, How::Dropped, leaf)),
+            Ok(Poll::Ready(())) => Some(self.ended(core, slot, state, How::Ready, leaf)),
+            Err(payload) => {
+                let how = How::Panicked(payload);
+                Some(self.ended(core, slot, state, how, leaf))
             }
-            Ok(Poll::Pending) => Some(self.ended(core, slot, state, How::Dropped)),
-            Ok(Poll::Ready(())) => Some(self.ended(core, slot, state, How::Ready)),
-            Err(payload) => Some(self.ended(core, slot, state, How::Panicked(payload))),
         }
     }
 
@@ -423,20 +464,13 @@ impl Brood {
         }
     }
 
-    /// A child has ended. Its future or its output is here, and stays if a handle may take it.
-    fn ended(&self, core: &Core, key: Key, state: State, how: How) -> Ended {
+    /// A child has ended. Its future or its output is here, and stays if a handle may take it. `leaf` is what it waited for
+    /// last.
+    fn ended(&self, core: &Core, key: Key, state: State, how: How, leaf: Option<Leaf>) -> Ended {
         let is_body = matches!(state, State::Body);
         let was_running = !matches!(state, State::Body | State::Waiting(_));
-        let (task, held, echoes, cut_off) = match self.slots.borrow().get(key) {
-            Some(slot) => (slot.task, slot.held, slot.echoes, slot.cut_off),
-            None => unreachable!("G4: a slot is there until its child has ended"),
-        };
         let (kept, how) = match (state, how) {
-            (State::Running(child), How::Ready) if held => (State::Output(child), How::Ready),
-            (State::Running(child), How::Ready) => {
-                self.discard(core, task, child);
-                (State::Dropped, How::Ready)
-            }
+            (State::Running(child), How::Ready) => (State::Output(child), How::Ready),
             (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
                 core.guard("a child that had panicked", || drop(state));
                 // Without a handle it goes to the hook, below.
@@ -447,50 +481,56 @@ impl Brood {
                 (State::Dropped, how)
             }
         };
-        self.settle(core, key, task, kept, was_running);
-        Ended {
-            is_body,
-            echoes,
-            cut_off,
-            how,
-        }
-    }
-
-    fn settle(&self, core: &Core, key: Key, task: Key, kept: State, was_running: bool) {
-        // The handle may have gone meanwhile: a child can own its own.
-        let left = {
-            let mut slots = self.slots.borrow_mut();
-            match slots.get_mut(key) {
-                Some(slot) if slot.held => {
-                    // What is there is `Out`, which has nothing to drop.
-                    slot.state = kept;
-                    self.keep_ended(&slots, key);
-                    None
-                }
-                _ => {
-                    slots.remove(key);
-                    Some(kept)
-                }
-            }
-        };
+        let (slot, left) = self.keep(key, kept);
         if let Some(left) = left {
-            self.drop_end(core, task, left);
+            self.drop_end(core, slot.task, left);
         }
         self.alive.set(self.alive.get() - 1);
         if was_running {
             self.running.set(self.running.get() - 1);
         }
-        core.end_child(task, self.scope);
-        let mut watchers = std::mem::take(&mut *self.watchers.borrow_mut());
+        core.end_child(slot.task, leaf, self.scope);
+        let mut watchers = self.watchers.take();
         core.wake_all(&mut watchers);
-        if !self.closed.get() {
+        if was_running && !self.closed.get() {
             self.start_waiting(core);
         }
+        Ended {
+            is_body,
+            echoes: slot.echoes,
+            cut_off: slot.cut_off,
+            how,
+        }
+    }
+
+    /// Keeps the end of a child if there is a handle for it, and else gives it back. The handle may have gone only just
+    /// now: a child can own its own.
+    fn keep(&self, key: Key, kept: State) -> (Seen, Option<State>) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(key) else {
+            unreachable!("G4: a slot is there until its child has ended")
+        };
+        let seen = Seen {
+            task: slot.task,
+            echoes: slot.echoes,
+            cut_off: slot.cut_off,
+        };
+        if !slot.held {
+            slots.remove(key);
+            return (seen, Some(kept));
+        }
+        // What is there is `Out`, which has nothing to drop.
+        slot.state = kept;
+        self.keep_ended(&slots, key);
+        (seen, None)
     }
 
     /// A child has ended that has a handle. Those whose handles have looked are forgotten when there are many.
     fn keep_ended(&self, slots: &Table<Slot>, key: Key) {
         let mut ended = self.ended.borrow_mut();
+        let Some(ended) = &mut *ended else {
+            return;
+        };
         if ended.len() > 2 * slots.len() + ENDED_SPARE {
             ended.retain(|key| slots.get(*key).is_some());
         }
@@ -501,6 +541,11 @@ impl Brood {
     pub(super) fn next_ended(&self) -> Option<Key> {
         let slots = self.slots.borrow();
         let mut ended = self.ended.borrow_mut();
+        let ended = ended.get_or_insert_with(|| {
+            let slots = slots.iter();
+            let ended = slots.filter(|(_, slot)| slot.held && slot.state.has_ended());
+            ended.map(|(key, _)| key).collect()
+        });
         loop {
             let key = ended.pop_front()?;
             if slots.get(key).is_some() {
@@ -512,12 +557,7 @@ impl Brood {
     /// Whether a child has ended, in whichever way.
     pub(super) fn is_finished(&self, key: Key) -> bool {
         let slots = self.slots.borrow();
-        slots.get(key).is_none_or(|slot| {
-            matches!(
-                slot.state,
-                State::Output(_) | State::Panicked(_) | State::Dropped
-            )
-        })
+        slots.get(key).is_none_or(|slot| slot.state.has_ended())
     }
 
     /// The end of a child that nobody takes.
@@ -550,7 +590,7 @@ impl Brood {
                 _ => return None,
             }
         };
-        Some(self.ended(core, key, state, How::Dropped))
+        Some(self.ended(core, key, state, How::Dropped, None))
     }
 
     /// Drops every child that has not ended, the hard way. True if the body is among them: it is the group's to drop.
@@ -652,7 +692,7 @@ impl Brood {
         let Some((state, task)) = state else {
             return Found::Dropped;
         };
-        core.release_child(task);
+        core.take_child(task);
         match state {
             State::Output(mut child) => {
                 let mut output: Option<T> = None;

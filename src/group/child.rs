@@ -13,6 +13,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+/// Neither longer nor shorter.
+type Invariant<'scope> = &'scope mut &'scope ();
+
 /// Owns the end of a child whose output is an `O`.
 pub(super) struct Handle<'scope, O> {
     brood: Rc<Brood>,
@@ -20,8 +23,7 @@ pub(super) struct Handle<'scope, O> {
     refusal: Refusal,
     /// It is enlisted in a scope.
     waits: bool,
-    /// Neither longer nor shorter.
-    _scope: PhantomData<&'scope mut &'scope ()>,
+    _scope: PhantomData<Invariant<'scope>>,
     /// Of the type that the child was spawned with (G4b).
     _output: PhantomData<fn() -> O>,
 }
@@ -139,19 +141,20 @@ impl<O> Handle<'_, O> {
     }
 
     fn look(&self, slot: Key) -> Look<O> {
-        let core = runtime::hold_own(self.brood.serial());
-        if !core.may_pass() {
-            return Look::Spent;
-        }
-        // SAFETY: `O` is what `new` was called with, which is the output of the future that was spawned (G4b).
-        match unsafe { self.brood.take::<O>(&core, slot) } {
-            Found::Running if core.is_canceled() => Look::Canceled,
-            Found::Running => Look::Found(Found::Running),
-            found => {
-                core.charge();
-                Look::Found(found)
+        runtime::with_own(self.brood.serial(), |core| {
+            if !core.may_pass() {
+                return Look::Spent;
             }
-        }
+            // SAFETY: `O` is what `new` was called with, which is the output of the future that was spawned (G4b).
+            match unsafe { self.brood.take::<O>(core, slot) } {
+                Found::Running if core.is_canceled() => Look::Canceled,
+                Found::Running => Look::Found(Found::Running),
+                found => {
+                    core.charge();
+                    Look::Found(found)
+                }
+            }
+        })
     }
 }
 

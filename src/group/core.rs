@@ -16,8 +16,6 @@ use std::time::Duration;
 /// A group as its future, its body and its children see it.
 pub(super) struct Shared {
     pub(super) brood: Rc<Brood>,
-    /// The children were told that the group is cancelled.
-    told: Cell<bool>,
     drain: Cell<Option<Duration>>,
     /// The timer of the deadline for draining.
     alarm: Cell<Option<Key>>,
@@ -51,7 +49,6 @@ impl Shared {
         brood.add_body(&core, location);
         Shared {
             brood: Rc::new(brood),
-            told: Cell::new(false),
             drain: Cell::new(None),
             alarm: Cell::new(None),
             cut_off: Cell::new(false),
@@ -111,7 +108,10 @@ impl Shared {
     /// Waits until another child may begin at once.
     pub(super) async fn room(&self) -> Result<(), Canceled> {
         let brood = &self.brood;
-        let has_room = || (brood.children() < brood.limit()).then_some(());
+        // In a cancelled scope nothing is to begin, whether there is room or not (C2).
+        let has_room = || {
+            (!runtime::with(Core::is_canceled) && brood.children() < brood.limit()).then_some(())
+        };
         self.wait_until(has_room).await
     }
 
@@ -202,7 +202,7 @@ impl Shared {
 
     /// Tells the children that the group is cancelled, once.
     fn tell(&self, core: &Core) {
-        if self.told.replace(true) {
+        if self.brood.is_told() {
             return;
         }
         if self.brood.tell_canceled(core) {

@@ -41,7 +41,7 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
-/// See the [module](crate::group) for what children can borrow, and for a loop that starts one for each item of a list.
+/// See the [module](mod@crate::group) for what children can borrow, and for a loop that starts one for each item of a list.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ where
     run_group(body, Location::caller())
 }
 
-async fn run_group<'env, T, E, F>(
+pub(super) async fn run_group<'env, T, E, F>(
     body: F,
     location: &'static Location<'static>,
 ) -> Result<T, GroupError<E, T>>
@@ -202,7 +202,7 @@ impl<'scope, E> Group<'scope, '_, E> {
         self.spawn_as(Some(name), future, Location::caller())
     }
 
-    fn spawn_as<F>(
+    pub(super) fn spawn_as<F>(
         &'scope self,
         name: Option<Box<str>>,
         future: F,

@@ -38,6 +38,13 @@
 //! |---|---|---|
 //! | [`group()`] | `open_nursery` | `TaskGroup` |
 //! | [`supervise()`] | | `gather(return_exceptions=True)` |
+//! | [`map`] | | |
+//! | [`join`], [`join_all`] | | `gather` |
+//! | [`try_join`], [`try_join_all`] | | |
+//! | [`race`] | | `wait(FIRST_COMPLETED)`, then `cancel` |
+//! | [`select`], [`wait`] | | `wait` |
+//!
+//! The last five start nothing: their futures are parts of the task that awaits them, and run in its scope.
 
 #[cfg(doctest)]
 mod borrowing;
@@ -51,11 +58,24 @@ mod group;
 mod brood;
 mod child;
 mod core;
+mod join;
+mod map;
+mod names;
 mod outcome;
+mod race;
+mod select;
 mod supervise;
+mod try_join;
+mod wait;
 
 pub use crate::error::GroupError;
 pub use child::{Child, ChildId, Supervised};
 pub use group::{Group, group};
+pub use join::{Join, JoinAll, join, join_all};
+pub use map::map;
 pub use outcome::{Outcome, Report};
+pub use race::{Race, RaceAll, RaceArray, Raced, race};
+pub use select::{Select, Select2, Select3, Select4, Selecting, select};
 pub use supervise::{Supervisor, supervise};
+pub use try_join::{TryJoin, TryJoined, try_join, try_join_all};
+pub use wait::{Wait, wait};

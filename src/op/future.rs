@@ -125,7 +125,7 @@ impl<O: Operation> Op<O> {
     /// That of the operation (`tests/timeouts.rs`).
     #[inline]
     pub fn timeout(self, duration: Duration) -> Timed<O> {
-        self.deadline(Instant::now() + duration)
+        Timed::new(self, Instant::now() + duration, duration.is_zero())
     }
 
     /// Gives it time until this moment, as [`timeout`](Op::timeout) does.
@@ -135,7 +135,7 @@ impl<O: Operation> Op<O> {
     /// That of the operation (`tests/timeouts.rs`).
     #[inline]
     pub fn deadline(self, deadline: Instant) -> Timed<O> {
-        Timed::new(self, deadline)
+        Timed::new(self, deadline, Instant::now() >= deadline)
     }
 
     /// The runtime and the row, while the kernel has it.
@@ -194,6 +194,11 @@ impl<O: Operation> Op<O> {
 #[track_caller]
 fn is_canceled<O: Operation>() -> bool {
     runtime::with(Core::is_canceled) && !O::ALWAYS
+}
+
+/// The same where there may be no runtime: what was rejected says why even there.
+fn is_canceled_here<O: Operation>() -> bool {
+    runtime::try_with(Core::is_canceled).unwrap_or(false) && !O::ALWAYS
 }
 
 /// Hands the entry to the current runtime.
@@ -279,6 +284,8 @@ impl<O: Operation> Op<O> {
                     }
                 }
             }
+            // What is refused is counted, so a loop that swallows the error ends (C2).
+            State::Rejected(_) if is_canceled_here::<O>() => this.refuse(context),
             State::Rejected(_) => this.reject(context),
             State::Finished => panic!("an operation was polled after it was ready"),
         }

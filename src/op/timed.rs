@@ -20,6 +20,8 @@ pub struct Timed<O: Operation> {
 
 #[derive(Clone, Copy, Debug)]
 enum Alarm {
+    /// The deadline was past when it was set: no timer is needed.
+    Past,
     Idle,
     /// The runtime's serial and the row of the timer, which this owns.
     Armed(u64, Key),
@@ -28,11 +30,11 @@ enum Alarm {
 
 impl<O: Operation> Timed<O> {
     #[inline]
-    pub(super) fn new(op: Op<O>, deadline: Instant) -> Timed<O> {
+    pub(super) fn new(op: Op<O>, deadline: Instant, is_past: bool) -> Timed<O> {
         Timed {
             op,
             deadline,
-            alarm: Alarm::Idle,
+            alarm: if is_past { Alarm::Past } else { Alarm::Idle },
         }
     }
 
@@ -61,7 +63,7 @@ impl<O: Operation> Timed<O> {
                     }
                 }
             }
-            Alarm::Idle if Instant::now() >= self.deadline => {
+            Alarm::Past => {
                 self.expire();
                 true
             }

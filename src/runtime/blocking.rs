@@ -220,7 +220,12 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
             self.waiting.hold(context);
             false
         };
-        self.poll_job(give_up, copy_waker(context.waker()))
+        let outcome = self.poll_job(give_up, copy_waker(context.waker()));
+        if give_up && outcome.is_pending() {
+            // A thread has begun with it in between.
+            self.waiting.hold(context);
+        }
+        outcome
     }
 }
 

@@ -9,13 +9,16 @@ use super::join::JoinHandle;
 use super::pool::{Pool, THREADS_MAX};
 use super::turn::Scratch;
 use crate::driver::Driver;
-use crate::sys::{KernelRing, Mask, Sizes};
+use crate::scope::Canceled;
+use crate::sys::{Caught, KernelRing, Mask, Sizes};
 use crate::tasks::{Origin, Seat, Tasks};
 use std::cell::RefCell;
 use std::io;
 use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -52,6 +55,7 @@ pub struct Builder {
     blocking_threads: usize,
     grace: Duration,
     shutdown: Duration,
+    cancel_on_ctrl_c: bool,
     mask: Mask,
     hook: Hook,
 }
@@ -67,6 +71,7 @@ impl Builder {
             blocking_threads: THREADS_MAX,
             grace: GRACE,
             shutdown: SHUTDOWN,
+            cancel_on_ctrl_c: false,
             mask: Mask::none(),
             hook: Hook::default(),
         }
@@ -130,6 +135,30 @@ impl Builder {
         self
     }
 
+    /// Has [`Builder::run`] cancel its main future on Ctrl-C (SIGINT), as `asyncio.run` does: what it awaits ends with
+    /// [`Canceled`](crate::Canceled), and `run` ends as ever. On a second Ctrl-C what is left is dropped. The
+    /// [module `signal`](crate::signal) says what becomes of other handlers, and of SIGINT after `run`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let outcome: std::io::Result<()> = gimmal::Runtime::builder().cancel_on_ctrl_c(true).run(async {
+    ///     // As if somebody pressed Ctrl-C.
+    ///     let own = std::process::id().to_string();
+    ///     std::process::Command::new("kill").args(["-INT", &own]).status()?;
+    ///     gimmal::sleep(Duration::from_secs(3600)).await?;
+    ///     Ok(())
+    /// });
+    /// assert!(gimmal::is_canceled(&outcome.unwrap_err()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cancel_on_ctrl_c(mut self, cancel: bool) -> Builder {
+        self.cancel_on_ctrl_c = cancel;
+        self
+    }
+
     /// Leaves features of the kernel unused, for tests.
     pub fn mask(mut self, mask: Mask) -> Builder {
         self.mask = mask;
@@ -185,7 +214,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Those of [`build`](Builder::build), and what `main` returns.
+    /// Those of [`build`](Builder::build), and what `main` returns; [`Canceled`](crate::Canceled), if `main` was cancelled
+    /// by Ctrl-C (see [`cancel_on_ctrl_c`](Builder::cancel_on_ctrl_c)) and waited only for something of another crate.
     ///
     /// # Panics
     ///
@@ -195,10 +225,21 @@ impl Builder {
     where
         E: From<io::Error>,
     {
+        let watches = self.cancel_on_ctrl_c;
         let mut runtime = self.build()?;
-        let outcome = runtime.block_on(main);
+        let caught = if watches {
+            Some(runtime.catch_interrupts()?)
+        } else {
+            None
+        };
+        runtime.core.may_drop_main.set(true);
+        let outcome = runtime.block_until(main);
         runtime.cancel_what_is_left();
-        outcome
+        drop(caught);
+        match outcome {
+            Some(outcome) => outcome,
+            None => Err(io::Error::from(Canceled).into()),
+        }
     }
 }
 
@@ -291,6 +332,25 @@ impl Runtime {
     /// (see [`Fault::RingLost`]); and with the panic of the future itself.
     #[track_caller]
     pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        match self.block_until(future) {
+            Some(output) => output,
+            None => unreachable!("only `run` lets the main future be dropped"),
+        }
+    }
+
+    /// From now on Ctrl-C cancels the main future.
+    fn catch_interrupts(&self) -> io::Result<Caught> {
+        let count = Arc::new(AtomicU32::new(0));
+        let wake = self.core.inbox().descriptor();
+        let caught = Caught::counted(libc::SIGINT, count.clone(), wake)?;
+        self.core.interrupts.replace(Some(count));
+        self.core.watches_interrupts.set(true);
+        Ok(caught)
+    }
+
+    /// Runs a future until it is ready, or is cancelled and over.
+    #[track_caller]
+    fn block_until<F: Future>(&mut self, future: F) -> Option<F::Output> {
         assert!(
             current::current().is_none(),
             "block_on was called inside of a gimmal runtime: await the future instead"
@@ -312,10 +372,7 @@ impl Runtime {
             &mut scratch,
         ) {}
         drop(row);
-        match output {
-            Some(output) => output,
-            None => unreachable!("the loop ends when the output is there"),
-        }
+        output
     }
 }
 
@@ -335,12 +392,14 @@ impl<'a> MainRow<'a> {
         let mut tasks = core.tasks.borrow_mut();
         let key = tasks.insert(None, origin, false, core.root, canceled);
         drop(tasks);
+        core.main.set(Some(key));
         MainRow { core, key }
     }
 }
 
 impl Drop for MainRow<'_> {
     fn drop(&mut self) {
+        self.core.main.set(None);
         let scope = self.core.tasks.borrow_mut().remove_main(self.key);
         if let Some(scope) = scope {
             let _left = self.core.close_scope(scope);

@@ -1,12 +1,13 @@
 //! What a group asks of the runtime for its children.
 
-use super::core::{Core, describe};
+use super::core::{Core, READY_LEAVES_PER_POLL};
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
-use crate::table::Key;
-use crate::tasks::{Name, Origin, copy_waker, waker};
+use crate::table::{Key, Leaf};
+use crate::tasks::{Name, NewChild, Origin, copy_waker, waker};
 use std::any::Any;
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
 impl Core {
@@ -19,27 +20,57 @@ impl Core {
         drop_waker(waker);
     }
 
+    /// A row for a new child. The waker is to be woken.
     pub(crate) fn insert_child(
         &self,
         brood: Key,
-        slot: u32,
+        child: NewChild,
         origin: Origin,
-        held: bool,
-        scope: Key,
+    ) -> (Key, Option<Waker>) {
+        self.tasks.borrow_mut().insert_child(brood, child, origin)
+    }
+
+    /// A child that is only a name: a part of the future that has the brood, polled in the same scope as that, and woken
+    /// alone.
+    pub(crate) fn insert_name(
+        &self,
+        brood: Key,
+        slot: u32,
+        location: &'static Location<'static>,
     ) -> Key {
-        let canceled = self.is_scope_canceled(scope);
-        let mut tasks = self.tasks.borrow_mut();
-        tasks.insert_child(brood, slot, origin, held, scope, canceled)
+        let origin = Origin {
+            name: None,
+            location,
+        };
+        let name = NewChild {
+            slot,
+            held: false,
+            ready: false,
+            scope: self.root,
+            canceled: false,
+        };
+        // It is not ready: there is nobody to wake.
+        self.insert_child(brood, name, origin).0
+    }
+
+    pub(crate) fn remove_name(&self, name: Key) {
+        self.tasks.borrow_mut().remove_name(name);
+    }
+
+    /// Polls what has a name. It stands where whoever polls it stands, and may pass as many ready leaves as a child.
+    pub(crate) fn poll_name<T>(&self, name: Key, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        self.tasks.borrow_mut().unqueue_child(name);
+        self.allowance.set(READY_LEAVES_PER_POLL);
+        // A waker of ours has nothing to drop.
+        let waker = ManuallyDrop::new(waker(Name::new(self.number, name)));
+        poll(&mut Context::from_waker(&waker))
     }
 
     /// Has a child polled.
-    pub(crate) fn wake_child(&self, child: Option<Key>) {
-        if let Some(child) = child {
-            let foreign = self.tasks.borrow_mut().wake(Name::new(self.number, child));
-            if let Some(waker) = foreign {
-                self.hook.guard("a waker", || waker.wake());
-            }
-        }
+    pub(crate) fn wake_child(&self, child: Key) {
+        let name = Name::new(self.number, child);
+        let foreign = self.tasks.borrow_mut().wake(name);
+        self.wake_foreign(foreign);
     }
 
     pub(crate) fn begin_brood(&self, brood: Key, waker: &Waker) {
@@ -77,15 +108,23 @@ impl Core {
         catch(|| poll(&mut context))
     }
 
-    pub(crate) fn park_child(&self, child: Key) {
-        self.tasks.borrow_mut().park_child(child);
+    /// A child has ended, and its future is gone. What it left pending belongs to the group.
+    pub(crate) fn end_child(&self, child: Key, leaf: Option<Leaf>, group: Key) {
+        let ended = self.tasks.borrow_mut().end_child(child, leaf);
+        self.wake_foreign(ended.joiner);
+        if let Some(leaf) = ended.leaf {
+            self.inherit(child, leaf, group);
+        }
+        if let Some(scope) = ended.scope {
+            let _left = self.close_scope(scope);
+        }
     }
 
-    /// A child has ended, and its future is gone. What it left pending belongs to the group.
-    pub(crate) fn end_child(&self, child: Key, group: Key) {
-        let (finished, leaf) = self.tasks.borrow_mut().end_child(child);
-        self.inherit(child, leaf, group);
-        self.settle(finished);
+    /// The handle of a child that has ended takes what it left.
+    #[inline]
+    pub(crate) fn take_child(&self, child: Key) {
+        let joiner = self.tasks.borrow_mut().take_child(child);
+        drop_waker(joiner);
     }
 
     pub(crate) fn release_child(&self, child: Key) {
@@ -103,23 +142,16 @@ impl Core {
         catch(run)
     }
 
-    /// Who a child is, for a report.
-    fn describe_child(&self, child: Key) -> String {
-        let tasks = self.tasks.borrow();
-        let origin = tasks.origin_of(Name::new(self.number, child));
-        origin.map_or_else(|| "(unknown)".to_owned(), describe)
-    }
-
     /// A child failed, and nobody will ask for that.
     pub(crate) fn report_child(&self, child: Key, message: String) {
-        let child = self.describe_child(child);
+        let child = self.describe_task(Name::new(self.number, child));
         self.hook.report(&Fault::ChildFailed { child, message });
     }
 
     /// A child panicked, and nobody will ask for that.
     pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
-            task: self.describe_child(child),
+            task: self.describe_task(Name::new(self.number, child)),
             message: message_of(&*payload),
         };
         self.hook.report(&fault);

@@ -13,7 +13,8 @@ use crate::timer::Timers;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -59,10 +60,10 @@ pub(crate) struct Core {
     pub(super) settings: Settings,
     pub(super) turns: Cell<u64>,
     pub(super) polls: Cell<u64>,
-    /// The bits of the name of the task that is being polled.
-    pub(super) polling: Cell<u64>,
-    /// The key of that task, or child.
+    /// The task, or child, that is being polled, or was last.
     pub(super) running: Cell<Key>,
+    /// What that waits for, while it has no scope of its own and is being polled.
+    pub(super) leaf: Cell<Option<Leaf>>,
     pub(super) budget: Budget,
     /// Ready leaves that the task may still pass in this poll.
     pub(super) allowance: Cell<u32>,
@@ -71,11 +72,30 @@ pub(crate) struct Core {
     /// Whether that is cancelled.
     pub(super) canceled: Cell<bool>,
     pub(super) root_canceled: Cell<bool>,
+    /// Counts what may have changed whether a scope is cancelled.
+    pub(super) changes: Cell<u64>,
     pub(super) root: Key,
+    /// How often Ctrl-C was pressed, if that is to be known.
+    pub(super) interrupts: RefCell<Option<Arc<AtomicU32>>>,
+    pub(super) watches_interrupts: Cell<bool>,
+    /// It was pressed once.
+    pub(super) interrupted: Cell<bool>,
+    /// The row of the future that `block_on` holds.
+    pub(super) main: Cell<Option<Key>>,
+    /// That future may be dropped before it is ready.
+    pub(super) may_drop_main: Cell<bool>,
+    /// What is left is not waited for any longer.
+    pub(super) hurry: Cell<bool>,
+    /// There are some in `charges`.
+    pub(super) charged: Cell<bool>,
     /// Scopes that were charged with a leaf that ended `Canceled`, until whoever polls in them has looked.
     pub(super) charges: RefCell<Vec<Key>>,
     /// Leaves that were refused so far.
     pub(super) refusals: Cell<u64>,
+    /// The poll in which one was last refused to a task without a scope of its own.
+    pub(super) refused_in: Cell<u64>,
+    /// Where the next choice among equals falls.
+    choice: Cell<u64>,
     pub(super) phase: Cell<Phase>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
@@ -113,14 +133,24 @@ impl Core {
             settings,
             turns: Cell::new(0),
             polls: Cell::new(0),
-            polling: Cell::new(0),
             running: Cell::new(Key::new(0, 0)),
+            leaf: Cell::new(None),
             budget: Budget::default(),
             allowance: Cell::new(0),
             canceled: Cell::new(false),
             root_canceled: Cell::new(false),
+            changes: Cell::new(0),
+            interrupts: RefCell::new(None),
+            watches_interrupts: Cell::new(false),
+            interrupted: Cell::new(false),
+            main: Cell::new(None),
+            may_drop_main: Cell::new(false),
+            hurry: Cell::new(false),
+            charged: Cell::new(false),
             charges: RefCell::new(Vec::new()),
             refusals: Cell::new(0),
+            refused_in: Cell::new(0),
+            choice: Cell::new(0),
             phase: Cell::new(Phase::Open),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),
@@ -185,7 +215,7 @@ impl Core {
         let request = Request {
             kind,
             stoppable,
-            task: self.polling.get(),
+            task: self.name_of_running().bits(),
             place,
             since_ns: self.turn_time(),
         };
@@ -226,12 +256,16 @@ impl Core {
 
     #[inline]
     pub(crate) fn poll_operation(&self, key: Key) -> Polled {
-        self.driver.borrow_mut().poll(key)
+        let polled = self.driver.borrow_mut().poll(key);
+        if let Polled::Last { .. } = polled {
+            self.leaf_ended(Leaf::new(Kind::Operation, key));
+        }
+        polled
     }
 
     /// The task that polls it waits for an operation. The waker that this replaces is to be dropped.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
-        let task = self.polling.get();
+        let task = self.name_of_running().bits();
         let (replaced, place) = self.driver.borrow_mut().renew(key, waker, task);
         self.keep_here(Leaf::new(Kind::Operation, key), place);
         if self.is_canceled() {
@@ -335,6 +369,7 @@ impl Core {
 
     /// Gives the row of a timer up. The waker is to be dropped.
     pub(crate) fn release_timer(&self, key: Key) -> Option<Waker> {
+        self.leaf_ended(Leaf::new(Kind::Timer, key));
         let released = self.timers.borrow_mut().release(key);
         released.map(|sleeper| sleeper.waker)
     }
@@ -359,6 +394,16 @@ impl Core {
         self.allowance.set(self.allowance.get().saturating_sub(1));
     }
 
+    /// One of so many, each as often as the others, also if several callers take turns: the steps are as even as can be, and
+    /// so is every second or third of them.
+    pub(crate) fn choose(&self, among: u32) -> u32 {
+        /// The golden section of 2⁶⁴.
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let choice = self.choice.get().wrapping_add(STEP);
+        self.choice.set(choice);
+        (((choice >> 32) * u64::from(among)) >> 32) as u32
+    }
+
     // What tasks leave behind.
 
     /// Wakes who joins a task, and looks after an end that nobody will ask for.
@@ -366,13 +411,13 @@ impl Core {
         if let Some(scope) = finished.scope {
             let _left = self.close_scope(scope);
         }
-        match finished.joiner {
-            // Ours runs no code of a user.
-            Some(joiner) if name_of(&joiner).is_some() => joiner.wake(),
-            Some(joiner) => {
-                self.hook.guard("a waker", || joiner.wake());
-            }
-            None => {}
+        if let Some(joiner) = finished.joiner {
+            // One of ours runs no code of a user, and is woken by name.
+            let foreign = match name_of(&joiner) {
+                Some(name) if name.runtime() == self.number => self.tasks.borrow_mut().wake(name),
+                _ => Some(joiner),
+            };
+            self.wake_foreign(foreign);
         }
         if let Some((end, origin)) = finished.unclaimed {
             self.dispose_of_end(end, &origin);

@@ -4,7 +4,7 @@ use super::core::Refusal;
 use super::current::{self, drop_waker};
 use super::scopes::{canceled_here, refuse};
 use crate::scope::Canceled;
-use crate::table::Key;
+use crate::table::{self, Key, Leaf};
 use crate::tasks::{End, copy_waker};
 use std::any::Any;
 use std::error::Error;
@@ -163,6 +163,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
             match core.tasks.borrow_mut().take_end(key) {
                 Some(end) => {
+                    core.leaf_ended(Leaf::new(table::Kind::Join, key));
                     core.charge();
                     Found::Ended(end)
                 }

@@ -15,11 +15,11 @@ use super::current::{self, drop_waker};
 use super::fault::Fault;
 use crate::scope::{Canceled, Pulse, Rank, Told};
 use crate::table::{Key, Kind, Leaf, Place};
-use crate::tasks::{Name, Standing, copy_waker, waker};
+use crate::tasks::{Entry, Name, copy_waker, waker};
 use std::task::{Context, Poll, Waker};
 
-/// So often a future in a cancelled scope may begin to wait for something again before it is taken for a loop that ignores
-/// every error, and is dropped (C2).
+/// In so many polls a future in a cancelled scope may begin to wait for something again before it is taken for a loop that
+/// ignores every error, and is dropped (C2).
 pub(crate) const REFUSALS_MAX: u32 = 64;
 
 /// No scope, for a timer that is no leaf.
@@ -53,19 +53,20 @@ pub(super) struct Wait {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Before {
-    polling: u64,
     running: Key,
+    leaf: Option<Leaf>,
     at: Place,
+    canceled: bool,
+    changes: u64,
 }
 
-/// What was current before a child was entered, and what is kept apart from it.
+/// What concerns whoever polls a child, and not the child.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct BeforeChild {
-    before: Before,
-    /// Ready leaves that whoever polls the children may still pass.
+pub(crate) struct Aside {
+    /// Ready leaves that it may still pass.
     allowance: u32,
-    /// What was charged before: to no leaf of this child.
+    /// What was charged before.
     charges: Vec<Key>,
 }
 
@@ -82,68 +83,134 @@ impl Core {
 
     /// A task, or a child, is about to be polled.
     #[inline]
-    pub(super) fn stand(&self, key: Key, name: Name, standing: Standing) {
-        self.polling.set(name.bits());
+    pub(super) fn stand(&self, key: Key, entry: Entry) {
         self.running.set(key);
-        if standing.has_scope {
-            self.at.set(Place::scope(standing.scope));
-            self.refresh();
-        } else {
-            self.at.set(Place::task(key));
-            self.canceled.set(standing.canceled);
+        self.leaf.set(entry.leaf);
+        match entry.scope {
+            None => {
+                self.at.set(Place::task(key));
+                self.canceled.set(entry.canceled);
+            }
+            Some(scope) => {
+                self.at.set(Place::scope(scope));
+                self.look_up();
+            }
         }
+    }
+
+    /// A task was polled, and none is now. What was charged meanwhile concerns nobody any more.
+    #[inline]
+    pub(super) fn stand_down(&self) {
+        self.at.set(Place::scope(self.root));
+        if self.charged.replace(false) {
+            self.charges.borrow_mut().clear();
+        }
+    }
+
+    /// The task, or child, that is being polled.
+    #[inline]
+    pub(super) fn name_of_running(&self) -> Name {
+        Name::new(self.number, self.running.get())
     }
 
     fn before(&self) -> Before {
         Before {
-            polling: self.polling.get(),
             running: self.running.get(),
+            leaf: self.leaf.get(),
             at: self.at.get(),
+            canceled: self.canceled.get(),
+            changes: self.changes.get(),
         }
     }
 
     /// A child is about to be polled. `None` if it has ended.
-    pub(crate) fn enter_child(&self, key: Key) -> Option<BeforeChild> {
-        let standing = self.tasks.borrow_mut().begin_child(key)?;
-        let before = BeforeChild {
-            before: self.before(),
-            allowance: self.allowance.replace(READY_LEAVES_PER_POLL),
-            charges: std::mem::take(&mut *self.charges.borrow_mut()),
-        };
-        self.stand(key, Name::new(self.number, key), standing);
+    /// A child is about to be polled. `None` if it has ended.
+    pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
+        let entry = self.tasks.borrow_mut().begin_child(key)?;
+        let before = self.before();
+        self.stand(key, entry);
         Some(before)
     }
 
-    /// It was polled, in a group with this scope. Whether a leaf of it was charged to that, and whether one was charged to a
-    /// scope outside.
-    pub(crate) fn leave_child(&self, before: BeforeChild, scope: Key) -> (bool, bool) {
-        let found = self.take_charges(scope);
-        for charged in before.charges {
-            self.note_charge(charged);
+    /// Keeps apart, while a child is polled, what concerns whoever polls it.
+    pub(crate) fn set_aside(&self) -> Aside {
+        Aside {
+            allowance: self.allowance.replace(READY_LEAVES_PER_POLL),
+            charges: match self.charged.get() {
+                true => self.charges.take(),
+                false => Vec::new(),
+            },
         }
-        self.leave(before.before);
-        self.allowance.set(before.allowance);
-        found
     }
 
-    /// A future that has a scope is about to be polled.
-    pub(crate) fn enter_scope(&self, key: Key) -> Before {
+    pub(crate) fn put_back(&self, aside: Aside) {
+        self.allowance.set(aside.allowance);
+        for charged in aside.charges {
+            self.note_charge(charged);
+        }
+    }
+
+    /// A child was polled and has ended: what was current before is so again. Gives what it waited for.
+    pub(crate) fn leave_ended(&self, before: Before) -> Option<Leaf> {
+        let leaf = self.leaf.get();
+        self.leave(before);
+        leaf
+    }
+
+    /// A child was polled and is not ready: what was current before is so again.
+    pub(crate) fn leave_pending(&self, child: Key, before: Before) {
+        self.tasks.borrow_mut().park_child(child, self.leaf.get());
+        self.leave(before);
+    }
+
+    /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
+    pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
+        self.renew_scope(key, waker);
         let before = self.before();
         self.at.set(Place::scope(key));
-        self.refresh();
+        self.canceled.set(self.scopes.borrow().is_canceled(key));
         before
     }
 
     /// What was current before is so again.
+    #[inline]
     pub(crate) fn leave(&self, before: Before) {
-        self.polling.set(before.polling);
-        self.running.set(before.running);
+        if self.running.replace(before.running) != before.running {
+            self.leaf.set(before.leaf);
+        }
         self.at.set(before.at);
-        self.refresh();
+        self.canceled.set(before.canceled);
+        if self.changes.get() != before.changes {
+            self.look_up();
+        }
     }
 
-    /// Whether the current scope is cancelled, looked up again.
+    /// What a task without a scope of its own waits for: the row of the one that is being polled does not know.
+    #[inline]
+    fn leaf_of(&self, task: Key) -> Option<Leaf> {
+        if task == self.running.get() {
+            self.leaf.get()
+        } else {
+            self.tasks.borrow().leaf(task)
+        }
+    }
+
+    /// A leaf has ended. If it is that of the running task, the next need not ask what became of it.
+    #[inline]
+    pub(super) fn leaf_ended(&self, leaf: Leaf) {
+        if self.leaf.get() == Some(leaf) {
+            self.leaf.set(None);
+        }
+    }
+
+    /// Scopes may be cancelled that were not, or the other way round.
     pub(super) fn refresh(&self) {
+        self.changes.set(self.changes.get() + 1);
+        self.look_up();
+    }
+
+    /// Whether the current scope is cancelled.
+    fn look_up(&self) {
         let canceled = match self.at.get().find() {
             Ok(task) => {
                 let standing = self.tasks.borrow().standing(task);
@@ -173,14 +240,18 @@ impl Core {
         let mut told = Told::default();
         let key = {
             let mut scopes = self.scopes.borrow_mut();
-            let key = scopes.open(standing.scope, Rank::Plain);
+            let key = scopes.open(standing.scope, Rank::Task);
             if standing.asked {
-                scopes.cancel(key, &mut told);
+                scopes.cancel(key, None, &mut told);
             }
             scopes.wake_with(key, waker(Name::new(self.number, task)));
             key
         };
-        let (leaf, refusals) = self.tasks.borrow_mut().give_scope(task, key);
+        let leaf = self.leaf_of(task);
+        if task == self.running.get() {
+            self.leaf.set(None);
+        }
+        let refusals = self.tasks.borrow_mut().give_scope(task, key);
         if let Some(leaf) = leaf {
             self.set_place(leaf, Place::scope(key));
             self.enlist(leaf, Place::scope(key));
@@ -214,34 +285,59 @@ impl Core {
         }
         let charged = closed.charged;
         drop_waker(closed.wake);
-        self.tell(told);
+        if closed.had_children {
+            self.tell(told);
+            self.refresh();
+        }
         Left { charged }
     }
 
-    /// The refusals of a scope count for the one around it: a loop that opens a scope each time is a loop.
+    /// The refusals of a scope count for the one around it, if that is cancelled, too: a loop that opens a scope each time is
+    /// a loop. What was cut short where nothing around it was cancelled is no sign of one.
     pub(crate) fn pass_refusals_on(&self, key: Key) {
         let mut scopes = self.scopes.borrow_mut();
         let refusals = scopes.refusals(key);
+        let parent = scopes.parent(key);
+        if refusals == 0 || !scopes.is_canceled(parent) {
+            return;
+        }
+        match refusals {
+            REFUSALS_MAX.. => scopes.add_refusals(parent, refusals),
+            _ => scopes.refuse(parent, self.polls.get()),
+        };
+    }
+
+    /// The refusals of a scope that stays open, and of which the one around it judges, count there from now on.
+    pub(crate) fn lift_refusals(&self, key: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        let refusals = scopes.refusals(key);
         if refusals > 0 {
+            scopes.set_refusals(key, 0);
             let parent = scopes.parent(key);
             scopes.add_refusals(parent, refusals);
         }
     }
 
+    pub(crate) fn refusals_in(&self, key: Key) -> u32 {
+        self.scopes.borrow().refusals(key)
+    }
+
+    pub(crate) fn set_refusals_in(&self, key: Key, refusals: u32) {
+        self.scopes.borrow_mut().set_refusals(key, refusals);
+    }
+
     /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled.
     pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) {
         let parent = self.current_scope();
-        let (moved, same) = {
-            let scopes = self.scopes.borrow();
-            let same = scopes
-                .wake_of(key)
-                .is_some_and(|kept| kept.will_wake(waker));
-            (scopes.parent(key) != parent, same)
-        };
+        let (moved, same) = self
+            .scopes
+            .borrow()
+            .is_as_before(key, parent, |kept| kept.will_wake(waker));
         if moved {
             let mut told = Told::default();
             self.scopes.borrow_mut().move_below(key, parent, &mut told);
             self.tell(told);
+            self.refresh();
         }
         if !same {
             let waker = copy_waker(waker);
@@ -265,7 +361,8 @@ impl Core {
     /// Cancels a scope and all below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut told = Told::default();
-        self.scopes.borrow_mut().cancel(key, &mut told);
+        let inside = self.at.get().find().err();
+        self.scopes.borrow_mut().cancel(key, inside, &mut told);
         self.tell(told);
         self.refresh();
     }
@@ -284,7 +381,7 @@ impl Core {
         if !self.tasks.borrow_mut().cancel(key, asked) {
             return;
         }
-        let leaf = self.tasks.borrow().leaf(key);
+        let leaf = self.leaf_of(key);
         let mut woken = Vec::new();
         if let Some(leaf) = leaf {
             self.tell_leaf(leaf, Place::task(key), &mut woken);
@@ -313,7 +410,8 @@ impl Core {
     }
 
     /// What is pending is told that its scope is cancelled: the kernel is asked to stop an operation, which ends by its own
-    /// completion (C3); anything else is looked at again.
+    /// completion (C3); anything else is looked at again, and belongs nowhere until it is: if nobody polls it any more, then
+    /// nobody waits for it (C6).
     fn tell_leaf(&self, leaf: Leaf, place: Place, woken: &mut Vec<Waker>) {
         if self.pulse(leaf, place) != Pulse::Awaited {
             return;
@@ -325,12 +423,14 @@ impl Core {
                 let mut timers = self.timers.borrow_mut();
                 if let Some(sleeper) = timers.peek_mut(key) {
                     woken.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
+                    sleeper.place = NOWHERE;
                 }
             }
             Kind::Join => woken.extend(self.tasks.borrow_mut().take_joiner(key)),
             Kind::Wait => {
                 if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
                     woken.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
+                    wait.place = NOWHERE;
                 }
             }
         }
@@ -366,8 +466,8 @@ impl Core {
         let Ok(task) = at.find() else {
             return at;
         };
-        let leaf = self.tasks.borrow().leaf(task);
-        match leaf {
+        match self.leaf_of(task) {
+            None => at,
             Some(leaf) if self.pulse(leaf, at) != Pulse::Gone => {
                 Place::scope(self.give_scope(task))
             }
@@ -379,7 +479,8 @@ impl Core {
     #[inline]
     pub(super) fn enlist(&self, leaf: Leaf, place: Place) {
         match place.find() {
-            Ok(task) => self.tasks.borrow_mut().set_leaf(task, leaf),
+            // It is the task that is being polled: nothing else awaits anything.
+            Ok(_) => self.leaf.set(Some(leaf)),
             Err(scope) => {
                 let mut scopes = self.scopes.borrow_mut();
                 scopes.enlist(scope, leaf, |leaf| self.pulse(leaf, place));
@@ -391,15 +492,32 @@ impl Core {
     #[inline]
     pub(super) fn keep_here(&self, leaf: Leaf, before: Place) {
         if before != self.at.get() {
-            self.move_here(leaf);
+            self.move_here(leaf, before);
         }
     }
 
     #[cold]
-    fn move_here(&self, leaf: Leaf) {
+    fn move_here(&self, leaf: Leaf, before: Place) {
         let place = self.place_of_leaf();
         self.set_place(leaf, place);
         self.enlist(leaf, place);
+        self.ask_again(before);
+    }
+
+    /// A leaf has left this place. If that is cancelled, whoever runs there may wait for nothing of ours any more, and is
+    /// polled to find out (C6).
+    fn ask_again(&self, place: Place) {
+        let waker = match place.find() {
+            Ok(task) => {
+                let standing = self.tasks.borrow().standing(task);
+                let canceled = standing.is_some_and(|standing| standing.canceled);
+                canceled.then(|| waker(Name::new(self.number, task)))
+            }
+            Err(scope) => self.scopes.borrow().wake_of_canceled(scope).map(copy_waker),
+        };
+        if let Some(waker) = waker {
+            self.wake_all(&mut vec![waker]);
+        }
     }
 
     /// A leaf belongs to this scope from now on, and is told if that is cancelled.
@@ -433,10 +551,8 @@ impl Core {
     }
 
     /// A child has ended: what it left pending belongs to the scope of its brood.
-    pub(crate) fn inherit(&self, child: Key, leaf: Option<Leaf>, scope: Key) {
-        if let Some(leaf) = leaf
-            && self.pulse(leaf, Place::task(child)) != Pulse::Gone
-        {
+    pub(super) fn inherit(&self, child: Key, leaf: Leaf, scope: Key) {
+        if self.pulse(leaf, Place::task(child)) != Pulse::Gone {
             self.move_leaf(leaf, scope);
         }
     }
@@ -470,6 +586,7 @@ impl Core {
     }
 
     fn note_charge(&self, scope: Key) {
+        self.charged.set(true);
         let mut charges = self.charges.borrow_mut();
         if !charges.contains(&scope) {
             charges.push(scope);
@@ -484,11 +601,11 @@ impl Core {
 
     /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
     /// outside of it. Those outside stay for whoever polls that.
-    fn take_charges(&self, scope: Key) -> (bool, bool) {
-        let mut charges = self.charges.borrow_mut();
-        if charges.is_empty() {
+    pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
+        if !self.charged.get() {
             return (false, false);
         }
+        let mut charges = self.charges.borrow_mut();
         let scopes = self.scopes.borrow();
         let own = charges.contains(&scope);
         charges.retain(|charged| *charged != scope && scopes.is_at_or_below(scope, *charged));
@@ -496,12 +613,19 @@ impl Core {
     }
 
     /// A leaf would begin, and its scope is cancelled.
-    pub(super) fn count_refusal(&self) {
+    pub(crate) fn count_refusal(&self) {
         self.refusals.set(self.refusals.get() + 1);
+        let poll = self.polls.get();
         match self.at.get().find() {
-            Ok(task) => self.tasks.borrow_mut().refuse(task, 1),
-            Err(scope) => self.scopes.borrow_mut().refuse(scope),
-        };
+            Ok(task) => {
+                if self.refused_in.replace(poll) != poll {
+                    self.tasks.borrow_mut().refuse(task, 1);
+                }
+            }
+            Err(scope) => {
+                self.scopes.borrow_mut().refuse(scope, poll);
+            }
+        }
     }
 
     /// What was refused in this scope counts once in the one around it.
@@ -566,8 +690,13 @@ impl Core {
 
     /// The task that is being polled, for a report.
     pub(crate) fn running_task(&self) -> String {
+        self.describe_task(self.name_of_running())
+    }
+
+    /// A task, or a child, for a report.
+    pub(super) fn describe_task(&self, name: Name) -> String {
         let tasks = self.tasks.borrow();
-        let origin = tasks.origin_of(Name::from_bits(self.polling.get()));
+        let origin = tasks.origin_of(name);
         origin.map_or_else(|| "(unknown)".to_owned(), super::core::describe)
     }
 
@@ -575,21 +704,19 @@ impl Core {
     /// whoever runs here is woken when it ends.
     fn is_busy(&self, at: Place) -> bool {
         match at.find() {
-            Ok(task) => {
-                let leaf = self.tasks.borrow().leaf(task);
-                match leaf.map(|leaf| self.pulse(leaf, at)) {
-                    None | Some(Pulse::Gone) => false,
-                    Some(Pulse::Awaited) => true,
-                    Some(Pulse::Orphan) => {
-                        let scope = self.give_scope(task);
-                        self.is_busy(Place::scope(scope))
-                    }
+            Ok(task) => match self.leaf_of(task).map(|leaf| self.pulse(leaf, at)) {
+                None | Some(Pulse::Gone) => false,
+                Some(Pulse::Awaited) => true,
+                Some(Pulse::Orphan) => {
+                    let scope = self.give_scope(task);
+                    self.is_busy(Place::scope(scope))
                 }
-            }
+            },
             Err(scope) => {
                 let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
                 let busy = self.scopes.borrow_mut().is_busy(scope, pulse);
                 if busy {
+                    self.keep_wakeable(scope);
                     self.waits_for_orphans(scope);
                 }
                 busy
@@ -601,17 +728,20 @@ impl Core {
     /// when the next of them ends.
     pub(crate) fn waits_for_orphans(&self, scope: Key) -> bool {
         let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
-        let mut scopes = self.scopes.borrow_mut();
-        let has_orphan = scopes.has_orphan(scope, pulse);
+        let has_orphan = self.scopes.borrow().has_orphan(scope, pulse);
         if has_orphan {
-            if scopes.wake_of(scope).is_none() {
-                // The scope of a task: it was woken when it was cancelled.
-                let name = Name::from_bits(self.polling.get());
-                scopes.wake_with(scope, waker(name));
-            }
-            scopes.watch(scope);
+            self.keep_wakeable(scope);
+            self.scopes.borrow_mut().watch(scope);
         }
         has_orphan
+    }
+
+    /// The scope of a task has nobody to wake any more once it was cancelled, for that woke the task.
+    fn keep_wakeable(&self, scope: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        if scopes.wake_of(scope).is_none() {
+            scopes.wake_with(scope, waker(self.name_of_running()));
+        }
     }
 
     /// The last completion of an operation whose future is gone has come.

@@ -60,7 +60,9 @@ impl Runtime {
         let _entered = Entered::new(core);
         core.cancel_root();
         let deadline = core.now() + core.settings.grace;
-        core.turn_until(deadline, || core.tasks.borrow().alive() == 0);
+        core.turn_until(deadline, || {
+            core.tasks.borrow().alive() == 0 || core.hurry.get()
+        });
     }
 }
 

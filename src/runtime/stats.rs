@@ -22,6 +22,10 @@ pub struct Stats {
     pub operation_rows: usize,
     /// Rows of the table of timers: those that fired and whose future has not looked yet included.
     pub timers: usize,
+    /// Open scopes: those of timeouts, groups, shields, and of [`Scope`](crate::cancel::Scope)s that are entered.
+    pub scopes: usize,
+    /// Waits for what is in none of the other tables: for a closure on the pool, for room in a group.
+    pub waits: usize,
     /// Threads of the pool.
     pub blocking_threads: usize,
     /// Closures that run on the pool.
@@ -82,6 +86,8 @@ impl Core {
             orphans: driver.orphans(),
             operation_rows: driver.len(),
             timers: self.timers.borrow().len(),
+            scopes: self.scopes.borrow().len(),
+            waits: self.waits.borrow().len(),
             blocking_threads,
             blocking_running,
             blocking_waiting,

@@ -15,6 +15,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -69,16 +70,19 @@ impl Core {
         self.budget.started.set(None);
     }
 
-    /// Whether another task, or child, may be polled in this turn. If so, it counts as polled.
+    /// Whether another task, or child, may be polled in this turn.
     #[inline]
-    pub(crate) fn take_poll(&self) -> bool {
+    pub(crate) fn may_poll(&self) -> bool {
         let left = self.budget.polls_left.get();
-        if left == 0 || left <= self.budget.look_at.get() && self.is_time_over(left) {
-            return false;
-        }
-        self.budget.polls_left.set(left - 1);
+        left > 0 && (left > self.budget.look_at.get() || !self.is_time_over(left))
+    }
+
+    /// It is about to be.
+    #[inline]
+    pub(crate) fn count_poll(&self) {
+        let left = self.budget.polls_left.get();
+        self.budget.polls_left.set(left.saturating_sub(1));
         self.polls.set(self.polls.get() + 1);
-        true
     }
 
     fn is_time_over(&self, left: u32) -> bool {
@@ -150,10 +154,11 @@ impl Core {
     }
 
     fn poll_tasks(&self, polled: &mut Polled, main: PollMain<'_>) -> bool {
-        while self.tasks.borrow().has_ready() && self.take_poll() {
+        while self.may_poll() {
             let Some(turn) = self.tasks.borrow_mut().next() else {
                 return false;
             };
+            self.count_poll();
             if self.poll_task(turn, polled, main) {
                 return true;
             }
@@ -161,28 +166,32 @@ impl Core {
         false
     }
 
-    /// Polls one task, or drops it if it was aborted. True if it is the main future, and that is ready.
+    /// Polls one task, or drops it if it was aborted. True if it is the main future, and that is ready or over.
     #[inline]
     pub(super) fn poll_task(&self, turn: Turn, polled: &mut Polled, main: PollMain<'_>) -> bool {
         let Turn {
             key,
             task,
             aborted,
-            standing,
+            entry,
         } = turn;
         let name = Name::new(self.number, key);
-        self.stand(key, name, standing);
+        self.stand(key, entry);
         self.allowance.set(READY_LEAVES_PER_POLL);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(name));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             // Back in its row first: its panic goes through to whoever called `block_on`.
-            self.tasks.borrow_mut().park(key, None);
-            return main(&mut context);
+            self.tasks.borrow_mut().park(key, None, None);
+            let ready = main(&mut context) || self.canceled.get() && self.drops_main(key);
+            self.tasks.borrow_mut().keep_leaf(key, self.leaf.get());
+            self.stand_down();
+            return ready;
         };
         if aborted {
             self.drop_aborted(key, task);
+            self.stand_down();
             return false;
         }
         polled.key = Some(key);
@@ -200,12 +209,16 @@ impl Core {
                 self.drop_aborted(key, task);
             }
         } else {
-            self.tasks.borrow_mut().park(key, task);
+            self.tasks.borrow_mut().park(key, task, self.leaf.get());
         }
-        if !self.charges.borrow().is_empty() {
-            self.charges.borrow_mut().clear();
-        }
+        self.stand_down();
         false
+    }
+
+    /// Whether the main future, which is cancelled, is over, although it is not ready.
+    #[cold]
+    fn drops_main(&self, key: Key) -> bool {
+        self.may_drop_main.get() && (self.hurry.get() || self.must_end(key))
     }
 
     #[inline(never)]
@@ -230,6 +243,7 @@ impl Core {
         let (Some(task), Some(key)) = (polled.task.take(), polled.key) else {
             std::panic::resume_unwind(payload)
         };
+        self.stand_down();
         self.hook.guard("a task that had panicked", || drop(task));
         let finished = self.tasks.borrow_mut().finish(key, End::Panicked(payload));
         self.settle(finished);
@@ -239,7 +253,10 @@ impl Core {
     fn fire_timers(&self, scratch: &mut Scratch) {
         {
             let mut timers = self.timers.borrow_mut();
-            if timers.armed() == 0 {
+            let Some(due) = timers.next_deadline() else {
+                return;
+            };
+            if self.driver.borrow().is_before(Instant::from_ns(due)) {
                 return;
             }
             let now = self.now();
@@ -258,6 +275,9 @@ impl Core {
 
     /// Step 2.
     fn take_mail(&self, scratch: &mut Scratch) {
+        if self.watches_interrupts.get() {
+            self.look_at_interrupts();
+        }
         if !self.inbox().has_mail() {
             return;
         }
@@ -299,8 +319,31 @@ impl Core {
         };
         self.wake_all(&mut scratch.reaped.woken);
         self.dispose_late(&mut scratch.reaped);
+        for (kind, task) in scratch.reaped.stuck.drain(..) {
+            let task = self.describe_task(Name::from_bits(task));
+            self.hook.report(&Fault::OperationStuck { kind, task });
+        }
         if let Err(error) = outcome {
             self.ring_lost(&error);
+        }
+    }
+
+    /// The first Ctrl-C cancels the main future; the next ends the waiting for what is cancelled.
+    #[cold]
+    fn look_at_interrupts(&self) {
+        let count = match &*self.interrupts.borrow() {
+            Some(count) => count.swap(0, Ordering::SeqCst),
+            None => 0,
+        };
+        for _ in 0..count {
+            if !self.interrupted.replace(true) {
+                if let Some(main) = self.main.get() {
+                    self.cancel_task(main, true);
+                }
+            } else {
+                self.hurry.set(true);
+                self.tasks.borrow_mut().wake_everyone();
+            }
         }
     }
 
@@ -345,7 +388,9 @@ impl Core {
         self.wake_foreign(foreign);
     }
 
-    fn wake_foreign(&self, wakers: Vec<Waker>) {
+    /// Wakers whose code is a user's: nothing is borrowed here.
+    #[inline]
+    pub(crate) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
         for waker in wakers {
             self.hook.guard("a waker", || waker.wake());
         }

@@ -35,6 +35,12 @@ impl Leaves {
         if self.more.len() == self.more.capacity() {
             self.more.retain(|leaf| !is_gone(*leaf));
             if self.more.len() * 2 > self.more.capacity() {
+                // One that left and came back is here again for each time.
+                self.more
+                    .sort_by_key(|leaf| (leaf.key().to_u64(), leaf.kind() as u8));
+                self.more.dedup();
+            }
+            if self.more.len() * 2 > self.more.capacity() {
                 self.more.reserve(self.more.len());
             }
         }
@@ -87,5 +93,28 @@ mod tests {
         assert!(leaves.more.capacity() <= 64, "{}", leaves.more.capacity());
         assert!(!leaves.has_pending(|_| Pulse::Gone));
         assert_eq!(leaves.iter().count(), 0);
+    }
+
+    #[test]
+    fn leaves_that_leave_and_come_back_do_not_make_the_list_grow() {
+        let mut leaves = Leaves::default();
+        let leaf = |n| Leaf::new(Kind::Wait, Key::new(n, 1));
+        // The first stays. Of the others, those below a line are here, and the others have not come back yet.
+        leaves.add(leaf(0), |_| Pulse::Awaited);
+        for _ in 0..10_000 {
+            for here in 1..8 {
+                leaves.add(leaf(here), |leaf| {
+                    if leaf.key().index() <= here {
+                        Pulse::Awaited
+                    } else {
+                        Pulse::Gone
+                    }
+                });
+            }
+        }
+        assert!(leaves.more.capacity() <= 64, "{}", leaves.more.capacity());
+        for n in 0..8 {
+            assert!(leaves.iter().any(|kept| kept == leaf(n)));
+        }
     }
 }

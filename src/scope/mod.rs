@@ -10,7 +10,7 @@
 //! | cancelled | it and all below it, but not into shields; each pending leaf is told, each scope's future woken, once |
 //! | a leaf starts or is polled in it | it is enlisted; what is not pending any more is forgotten when room is needed |
 //! | a leaf ends `Canceled` in it | the outermost cancelled scope that it sees is charged; the walk stops at a shield |
-//! | its future polled elsewhere | it moves there with all below it, and is cancelled if that is |
+//! | its future polled elsewhere | it moves there with all below it, cancelled if that is; a wait above for orphans looks again |
 //! | closed, or its future dropped | what is still pending in it, and scopes that outlive it, move to its parent |
 //!
 //! - **S1** A scope is cancelled if and only if it was asked for, or its parent is cancelled and it is no shield.
@@ -27,3 +27,6 @@ mod tree;
 pub use canceled::{Canceled, Elapsed, is_canceled, is_timeout};
 pub(crate) use leaves::Pulse;
 pub(crate) use tree::{Rank, Scopes, Told};
+
+#[cfg(test)]
+mod tests;

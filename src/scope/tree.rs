@@ -10,7 +10,9 @@ const NONE: Key = Key::new(0, 0);
 /// What kind of scope it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
-    /// That of a task, a timeout, or one that a user opened.
+    /// That of a task which awaits several things at once.
+    Task,
+    /// That of a timeout, or one that a user opened.
     Plain,
     /// Cancellation does not come in from outside.
     Shield,
@@ -30,10 +32,14 @@ struct Row<W> {
     canceled: bool,
     /// A leaf that ended `Canceled` was charged to it.
     charged: bool,
+    /// Its future is being polled, while a cancel goes through the tree.
+    polled: bool,
     /// Its future is woken when the last orphan of an operation below it is gone.
     watched: bool,
-    /// Leaves that were refused in it.
+    /// Polls in which a leaf was refused in it.
     refusals: u32,
+    /// The last of those polls.
+    refused_in: u64,
     /// Whom to wake when it is cancelled.
     wake: Option<W>,
     leaves: Leaves,
@@ -43,7 +49,7 @@ struct Row<W> {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Told<W> {
-    /// Each is told, if it is still pending there.
+    /// Each is told, if it is still pending there. One that had left and came back may be named twice.
     pub(crate) leaves: Vec<(Leaf, Key)>,
     pub(crate) woken: Vec<W>,
 }
@@ -61,6 +67,8 @@ impl<W> Default for Told<W> {
 pub(crate) struct Scopes<W> {
     rows: Table<Row<W>>,
     root: Key,
+    /// Those of tasks, the root among them.
+    of_tasks: usize,
 }
 
 const OWNED: &str = "S3: whoever opened a scope owns its row until it closes it";
@@ -68,17 +76,21 @@ const OWNED: &str = "S3: whoever opened a scope owns its row until it closes it"
 impl<W> Scopes<W> {
     pub(crate) fn new() -> Scopes<W> {
         let mut rows = Table::new();
-        let root = rows.insert(Row::new(NONE, Rank::Plain));
-        Scopes { rows, root }
+        let root = rows.insert(Row::new(NONE, Rank::Task));
+        Scopes {
+            rows,
+            root,
+            of_tasks: 1,
+        }
     }
 
     pub(crate) fn root(&self) -> Key {
         self.root
     }
 
-    /// Open scopes, the root not counted.
+    /// Open scopes, those of tasks not counted.
     pub(crate) fn len(&self) -> usize {
-        self.rows.len() - 1
+        self.rows.len() - self.of_tasks
     }
 
     #[inline]
@@ -94,6 +106,7 @@ impl<W> Scopes<W> {
     /// A new scope below this one.
     pub(crate) fn open(&mut self, parent: Key, rank: Rank) -> Key {
         let key = self.rows.insert(Row::new(NONE, rank));
+        self.of_tasks += usize::from(rank == Rank::Task);
         self.link(key, parent);
         let canceled = self.inherits(key);
         self.row_mut(key).canceled = canceled;
@@ -133,19 +146,22 @@ impl<W> Scopes<W> {
     /// as far as it is still pending.
     pub(crate) fn close(&mut self, key: Key, told: &mut Told<W>) -> Closed<W> {
         assert!(key != self.root, "the root is never closed");
-        let parent = self.row(key).parent;
+        let row = self.row(key);
+        let (parent, had_children) = (row.parent, row.first_child != NONE);
         // Scopes whose futures live elsewhere by now.
         loop {
             let child = self.row(key).first_child;
             if child == NONE {
                 break;
             }
-            self.move_below(child, parent, told);
+            self.hang_below(child, parent, told);
         }
         self.unlink(key);
+        self.of_tasks -= usize::from(self.row(key).rank == Rank::Task);
         match self.rows.remove(key) {
             Some(row) => Closed {
                 parent,
+                had_children,
                 charged: row.charged,
                 wake: row.wake,
                 leaves: row.leaves,
@@ -157,6 +173,24 @@ impl<W> Scopes<W> {
     /// The future of a scope is polled inside of another one than before.
     pub(crate) fn move_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
         debug_assert!(key != self.root && !self.is_at_or_below(parent, key), "S3");
+        // An orphan may move along: whoever waited for it above, and is not above the new parent, looks again.
+        let mut at = self.row(key).parent;
+        while let Some(row) = self.rows.get(at) {
+            let above = row.parent;
+            if row.watched {
+                if self.is_at_or_below(parent, at) {
+                    break;
+                }
+                let row = self.row_mut(at);
+                row.watched = false;
+                told.woken.extend(row.wake.take());
+            }
+            at = above;
+        }
+        self.hang_below(key, parent, told);
+    }
+
+    fn hang_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
         self.unlink(key);
         self.link(key, parent);
         let row = self.row(key);
@@ -173,13 +207,28 @@ impl<W> Scopes<W> {
         self.row(key).parent
     }
 
-    /// Cancels a scope, and with it all below that is not shielded.
-    pub(crate) fn cancel(&mut self, key: Key, told: &mut Told<W>) {
+    /// Cancels a scope, and with it all below that is not shielded. If `inside` is a scope at or below it, the futures from
+    /// there up to this one are being polled: they look themselves, and need not be woken.
+    pub(crate) fn cancel(&mut self, key: Key, inside: Option<Key>, told: &mut Told<W>) {
         let row = self.row_mut(key);
         row.asked = true;
-        if !row.canceled {
-            self.spread(key, told);
+        if row.canceled {
+            return;
         }
+        if let Some(inside) = inside
+            && self.is_at_or_below(inside, key)
+        {
+            let mut at = inside;
+            loop {
+                let row = self.row_mut(at);
+                row.polled = true;
+                if at == key {
+                    break;
+                }
+                at = row.parent;
+            }
+        }
+        self.spread(key, told);
     }
 
     /// Marks a scope and all below it as cancelled, but for shields and for what is so already.
@@ -188,9 +237,12 @@ impl<W> Scopes<W> {
         while let Some(key) = at {
             let row = self.row_mut(key);
             let stops = key != top && (row.rank == Rank::Shield || row.canceled);
+            let polled = std::mem::take(&mut row.polled);
             if !stops {
                 row.canceled = true;
-                told.woken.extend(row.wake.take());
+                if !polled {
+                    told.woken.extend(row.wake.take());
+                }
                 told.leaves
                     .extend(row.leaves.iter().map(|leaf| (leaf, key)));
             }
@@ -244,8 +296,26 @@ impl<W> Scopes<W> {
         self.row_mut(key).wake.replace(wake)
     }
 
+    /// Whether its future has moved out of this parent, and whether it is woken as this says.
+    #[inline]
+    pub(crate) fn is_as_before(
+        &self,
+        key: Key,
+        parent: Key,
+        wakes: impl FnOnce(&W) -> bool,
+    ) -> (bool, bool) {
+        let row = self.row(key);
+        (row.parent != parent, row.wake.as_ref().is_some_and(wakes))
+    }
+
     pub(crate) fn wake_of(&self, key: Key) -> Option<&W> {
         self.row(key).wake.as_ref()
+    }
+
+    /// Whom to wake, if that scope is still there and cancelled.
+    pub(crate) fn wake_of_canceled(&self, key: Key) -> Option<&W> {
+        let row = self.rows.get(key).filter(|row| row.canceled)?;
+        row.wake.as_ref()
     }
 
     /// The outermost cancelled scope that is seen from this one: it answers for a leaf that ends here.
@@ -269,12 +339,18 @@ impl<W> Scopes<W> {
         self.row_mut(key).charged = true;
     }
 
-    /// A leaf was refused in this scope. Says how many were.
-    pub(crate) fn refuse(&mut self, key: Key) -> u32 {
-        self.add_refusals(key, 1)
+    /// A leaf was refused in this scope, in the poll of that number. A poll counts once, however many leaves are refused in
+    /// it: a hundred that begin together are no loop. Says how many polls there were.
+    pub(crate) fn refuse(&mut self, key: Key, poll: u64) -> u32 {
+        let row = self.row_mut(key);
+        if row.refused_in != poll {
+            row.refused_in = poll;
+            row.refusals = row.refusals.saturating_add(1);
+        }
+        row.refusals
     }
 
-    /// A scope inside was left in which so many were refused.
+    /// So many polls more.
     pub(crate) fn add_refusals(&mut self, key: Key, refusals: u32) -> u32 {
         let row = self.row_mut(key);
         row.refusals = row.refusals.saturating_add(refusals);
@@ -283,6 +359,11 @@ impl<W> Scopes<W> {
 
     pub(crate) fn refusals(&self, key: Key) -> u32 {
         self.row(key).refusals
+    }
+
+    /// Whoever polls in this scope counts for itself.
+    pub(crate) fn set_refusals(&mut self, key: Key, refusals: u32) {
+        self.row_mut(key).refusals = refusals;
     }
 
     pub(crate) fn is_at_or_below(&self, key: Key, above: Key) -> bool {
@@ -301,7 +382,7 @@ impl<W> Scopes<W> {
         let mut at = Some(top);
         while let Some(key) = at {
             let row = self.row_mut(key);
-            if key != top && row.rank != Rank::Plain
+            if key != top && matches!(row.rank, Rank::Shield | Rank::Group)
                 || row.leaves.has_pending(|leaf| pulse(leaf, key))
             {
                 return true;
@@ -335,7 +416,7 @@ impl<W> Scopes<W> {
         false
     }
 
-    /// From now on whoever waits in this scope wants to know when an orphan below it ends.
+    /// From now on whoever waits in this scope wants to know when an orphan below it ends, or moves away.
     pub(crate) fn watch(&mut self, key: Key) {
         self.row_mut(key).watched = true;
     }
@@ -369,8 +450,10 @@ impl<W> Row<W> {
             asked: false,
             canceled: false,
             charged: false,
+            polled: false,
             watched: false,
             refusals: 0,
+            refused_in: 0,
             wake: None,
             leaves: Leaves::default(),
         }
@@ -381,6 +464,8 @@ impl<W> Row<W> {
 #[must_use]
 pub(crate) struct Closed<W> {
     pub(crate) parent: Key,
+    /// Scopes outlived it.
+    pub(crate) had_children: bool,
     /// It answered for a leaf that ended `Canceled`.
     pub(crate) charged: bool,
     pub(crate) wake: Option<W>,

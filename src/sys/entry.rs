@@ -38,6 +38,7 @@ impl Opcode {
     pub const FSYNC: Opcode = Opcode(3);
     /// Waits until a descriptor is ready (5.1).
     pub const POLL_ADD: Opcode = Opcode(6);
+    pub(crate) const TIMEOUT: Opcode = Opcode(11);
     /// Asks another request to stop (5.5).
     pub const ASYNC_CANCEL: Opcode = Opcode(14);
     /// `openat` (5.6).
@@ -70,6 +71,7 @@ impl fmt::Debug for Opcode {
             Opcode::WRITEV => "WRITEV",
             Opcode::FSYNC => "FSYNC",
             Opcode::POLL_ADD => "POLL_ADD",
+            Opcode::TIMEOUT => "TIMEOUT",
             Opcode::ASYNC_CANCEL => "ASYNC_CANCEL",
             Opcode::OPENAT => "OPENAT",
             Opcode::CLOSE => "CLOSE",

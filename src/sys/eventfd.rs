@@ -41,9 +41,14 @@ impl EventFd {
     /// Wakes whoever polls it. At 2⁶⁴ − 1 writes the counter is full and the write fails; that is thousands of years of
     /// waking every 10 ns, so there is nothing to handle. It may be called in a signal handler.
     pub(crate) fn signal(&self) {
+        EventFd::signal_raw(self.fd.as_raw_fd());
+    }
+
+    /// The same by number. It is async-signal-safe.
+    pub(super) fn signal_raw(fd: RawFd) {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the eight bytes are valid for reading for the length of the call.
-        unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
     }
 
     /// Takes one off the counter of an eventfd that counts, and says whether there was one. It never waits.

@@ -3,6 +3,7 @@
 //! It owns the two queues and the ring's descriptor. One thread makes it, uses it and drops it: with `SINGLE_ISSUER` the
 //! kernel refuses every other, and the registered descriptor is of this thread.
 
+use super::alarm::{Alarms, FAR};
 use super::clock::{Instant, machine_now};
 use super::entry::{Completion, Entry, Fd, Opcode};
 use super::error::explain;
@@ -26,6 +27,7 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: libc::c_long = 20;
 const UNREGISTER_RING_FDS: libc::c_long = 21;
+const TIMEOUT_ABS: u32 = 1;
 const SQE_ASYNC: u8 = 1 << 4;
 const SQE_CQE_SKIP_SUCCESS: u8 = 1 << 6;
 
@@ -80,6 +82,7 @@ pub(crate) struct KernelRing {
     setup_flags: u32,
     skips_completions: bool,
     opcodes: [u128; 2],
+    alarms: Alarms,
 }
 
 impl KernelRing {
@@ -120,7 +123,9 @@ impl KernelRing {
             setup_flags,
             skips_completions,
             opcodes,
+            alarms: Alarms::new(false),
         };
+        ring.alarms = Alarms::new(ring.supports(Opcode::TIMEOUT));
         if !mask.hides_registered_ring() {
             ring.register();
         }
@@ -165,6 +170,36 @@ impl KernelRing {
             )
         };
         done == 1
+    }
+
+    /// Leaves a timeout in the ring. False if there is no room for it.
+    fn arm_alarm(&mut self, deadline: Instant) -> bool {
+        let Some((user_data, time)) = self.alarms.arm(deadline) else {
+            return false;
+        };
+        let entry = Entry::new(Opcode::TIMEOUT)
+            .addr(ptr::from_ref(time))
+            .len(1)
+            .op_flags(TIMEOUT_ABS);
+        if self.push(&entry, user_data, Answer::Always).is_ok() {
+            return true;
+        }
+        self.alarms.over(user_data, -libc::ECANCELED);
+        false
+    }
+
+    /// Takes the timeouts out of the ring, without which the kernel takes its time to free it.
+    fn disarm_alarms(&mut self) {
+        let armed: Vec<u64> = self.alarms.armed().collect();
+        for user_data in &armed {
+            let target = ptr::without_provenance::<u8>(*user_data as usize);
+            let cancel = Entry::new(Opcode::ASYNC_CANCEL).addr(target);
+            // There is room: whatever was queued has been submitted.
+            let _pushed = self.push(&cancel, 0, Answer::OnFailure);
+        }
+        if !armed.is_empty() {
+            let _left = self.enter(Wait::No);
+        }
     }
 
     /// One `io_uring_enter`. The argument, if there is one, is the deadline's.
@@ -262,19 +297,23 @@ impl Port for KernelRing {
     }
 
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
-        let queued = self.ring.submission().len() as u32;
         let (complete, flags, timeout) = match wait {
             Wait::Submit => (0, 0, None),
             Wait::No => (0, ENTER_GETEVENTS, None),
             Wait::Forever => (1, ENTER_GETEVENTS, None),
+            Wait::Until(deadline) if self.alarms.covers(deadline) => (1, ENTER_GETEVENTS, None),
             Wait::Until(deadline) => {
                 match deadline.checked_duration_since(machine_now()) {
                     // A timeout of nothing would still arm a timer in the kernel.
                     None | Some(Duration::ZERO) => (0, ENTER_GETEVENTS, None),
+                    Some(left) if left >= FAR && self.arm_alarm(deadline) => {
+                        (1, ENTER_GETEVENTS, None)
+                    }
                     left => (1, ENTER_GETEVENTS, left),
                 }
             }
         };
+        let queued = self.ring.submission().len() as u32;
         match self.enter_once(queued, complete, flags, timeout) {
             Ok(_) => Ok(()),
             // A signal came, or the deadline: the caller looks at its own clock and queue.
@@ -303,12 +342,23 @@ impl Port for KernelRing {
 
     #[inline]
     fn reap(&mut self, mut each: impl FnMut(Cqe)) {
-        for cqe in self.ring.completion() {
+        let KernelRing { ring, alarms, .. } = self;
+        for cqe in ring.completion() {
+            let user_data = cqe.user_data();
+            if Alarms::is_alarm(user_data) {
+                alarms.over(user_data, cqe.result());
+                continue;
+            }
             each(Cqe {
-                user_data: cqe.user_data(),
+                user_data,
                 completion: Completion::new(cqe.result(), cqe.flags()),
             });
         }
+    }
+
+    #[inline]
+    fn is_before(&self, moment: Instant) -> bool {
+        self.alarms.covers(moment)
     }
 
     #[inline]
@@ -353,6 +403,7 @@ fn lost(errno: i32) -> io::Error {
 
 impl Drop for KernelRing {
     fn drop(&mut self) {
+        self.disarm_alarms();
         self.unregister();
     }
 }

@@ -14,6 +14,7 @@
 //!
 //! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
 
+mod alarm;
 mod clock;
 mod entry;
 mod error;
@@ -88,6 +89,9 @@ pub(crate) trait Port {
 
     /// Entries that the kernel has not taken yet.
     fn queued(&mut self) -> usize;
+
+    /// Whether it is known, without looking at the clock, that this moment has not come.
+    fn is_before(&self, moment: Instant) -> bool;
 
     fn now(&self) -> Instant;
 

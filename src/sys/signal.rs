@@ -9,6 +9,9 @@ use super::fd::Descriptor;
 use super::fork::ForkMark;
 use signal_hook_registry::SigId;
 use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// While it is there, each signal adds one to its counter.
 #[derive(Debug)]
@@ -32,6 +35,21 @@ impl Caught {
         // `unregister`, outside of the handler, when no handler runs it any more. The registry puts errno back.
         let action = unsafe { signal_hook_registry::register(signal, count) }?;
         Ok((Caught { action }, read))
+    }
+
+    /// Catches `signal` from now on: counts it in `count`, and writes to `wake`, which is polled by the one who looks there.
+    /// That is an eventfd which is never closed while the process lives.
+    pub(crate) fn counted(signal: i32, count: Arc<AtomicU32>, wake: RawFd) -> io::Result<Caught> {
+        let mark = ForkMark::new()?;
+        let count = move || {
+            if !mark.is_child() {
+                count.fetch_add(1, Ordering::SeqCst);
+                EventFd::signal_raw(wake);
+            }
+        };
+        // SAFETY: as in `new`: atomic numbers and write(2), to an eventfd that is never closed.
+        let action = unsafe { signal_hook_registry::register(signal, count) }?;
+        Ok(Caught { action })
     }
 }
 

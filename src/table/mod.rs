@@ -5,6 +5,7 @@
 //!
 //! - **T1** A key names one row or none. It is compared in full on every look-up by key.
 //! - **T2** A row stays at its index until it is removed.
+//! - **T4** `next_index` says where the next row will be.
 //! - **T3** Growing copies at most one chunk of rows, however many there are: a table that grows does not stall a turn.
 
 #![forbid(unsafe_code)]

@@ -64,6 +64,17 @@ impl<T> Table<T> {
         }
     }
 
+    /// The index of the row that the next insertion will take.
+    #[inline]
+    pub(crate) fn next_index(&self) -> u32 {
+        if self.free != NONE {
+            return self.free;
+        }
+        let full = self.chunks.len().saturating_sub(1) << CHUNK_BITS;
+        let index = full + self.chunks.last().map_or(0, Vec::len);
+        index as u32
+    }
+
     /// There is no free row: a new one, in a new chunk if the last is full.
     #[cold]
     fn insert_new(&mut self, value: T) -> Key {
@@ -210,7 +221,8 @@ mod tests {
         let mut table = Table::new();
         let key = table.insert(0);
         for n in 1..2 * CHUNK_ROWS {
-            table.insert(n);
+            let next = table.next_index();
+            assert_eq!(table.insert(n).index(), next, "T4");
         }
         assert_eq!(table.at(key.index()), Some((key, &0)));
     }

@@ -95,6 +95,13 @@ impl Inbox {
         }
     }
 
+    /// What the runtime polls to notice that it is interrupted. It is never closed.
+    pub(crate) fn descriptor(&self) -> i32 {
+        self.interrupt
+            .get()
+            .map_or(-1, |interrupt| interrupt.descriptor())
+    }
+
     /// The runtime: whether there is something to take.
     #[inline]
     pub(crate) fn has_mail(&self) -> bool {
@@ -185,10 +192,7 @@ impl Seat {
 
     /// What the runtime polls to notice that it is interrupted.
     pub(crate) fn descriptor(&self) -> i32 {
-        self.inbox()
-            .interrupt
-            .get()
-            .map_or(-1, |interrupt| interrupt.descriptor())
+        self.inbox().descriptor()
     }
 }
 

@@ -13,7 +13,8 @@
 //!
 //! A child is a row too, but its future is elsewhere: with the one future that polls it and all its siblings, its brood.
 //! Waking it puts it into the ready queue of the brood and wakes that future, so of many children only those are polled that
-//! were woken.
+//! were woken. A child may be a name and nothing else: then its future is polled where its parent stands, and the row is for
+//! wakes only.
 //!
 //! - **K1** No code of a user runs in this module but in [`Stored`], which is called while no table is borrowed. What a
 //!   transition gives back (a waker, a future, an ended task) is the caller's to use or drop outside of the borrow (R1).
@@ -32,6 +33,6 @@ mod waker;
 pub(crate) use inbox::{Inbox, Interrupt, Seat};
 pub(crate) use local::{LocalGuard, SharedTasks};
 pub(crate) use name::Name;
-pub(crate) use rows::{End, Finished, Origin, Standing, Tasks, Turn};
+pub(crate) use rows::{End, Entry, Finished, NewChild, Origin, Tasks, Turn};
 pub(crate) use stored::{Stored, Task};
 pub(crate) use waker::{copy_waker, name_of, waker};

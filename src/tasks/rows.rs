@@ -106,7 +106,31 @@ struct Brood {
     polled: bool,
 }
 
+/// What a new child is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewChild {
+    /// Where it is in its brood.
+    pub(crate) slot: u32,
+    /// There is a handle.
+    pub(crate) held: bool,
+    pub(crate) ready: bool,
+    /// The scope of its group, and whether that is cancelled.
+    pub(crate) scope: Key,
+    pub(crate) canceled: bool,
+}
+
 /// What a task says of its scope when it is about to be polled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Its own scope, if it has one.
+    pub(crate) scope: Option<Key>,
+    /// Whether it is cancelled, if it has none.
+    pub(crate) canceled: bool,
+    /// What it waits for, if it has none.
+    pub(crate) leaf: Option<Leaf>,
+}
+
+/// Where a task stands among the scopes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     /// Its own scope, if it has one, else the one that it belongs to.
@@ -123,6 +147,14 @@ impl Row {
     }
 
     #[inline]
+    fn entry(&self) -> Entry {
+        Entry {
+            scope: self.has_scope.then_some(self.scope),
+            canceled: self.canceled,
+            leaf: self.leaf,
+        }
+    }
+
     fn standing(&self) -> Standing {
         Standing {
             scope: self.scope,
@@ -142,7 +174,7 @@ pub(crate) struct Turn {
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
     /// Drop it instead of polling it.
     pub(crate) aborted: bool,
-    pub(crate) standing: Standing,
+    pub(crate) entry: Entry,
 }
 
 /// What the end of a task leaves to do, outside of the borrow.
@@ -153,6 +185,17 @@ pub(crate) struct Finished {
     pub(crate) unclaimed: Option<(End, Origin)>,
     /// Its own scope, to be closed.
     pub(crate) scope: Option<Key>,
+}
+
+/// What a child leaves.
+#[must_use]
+pub(crate) struct EndedChild {
+    /// To be woken.
+    pub(crate) joiner: Option<Waker>,
+    /// Its own scope, to be closed.
+    pub(crate) scope: Option<Key>,
+    /// What it waited for, if it had none.
+    pub(crate) leaf: Option<Leaf>,
 }
 
 /// The tasks of one runtime.
@@ -229,36 +272,41 @@ impl Tasks {
         self.broods.remove(brood)?.waker
     }
 
-    /// A child for this place of a brood. It is polled when it is woken for the first time.
+    /// A child for this place of a brood. It is polled when it is woken for the first time: at once, if it is `ready`. The
+    /// waker is to be woken outside of the borrow.
     pub(crate) fn insert_child(
         &mut self,
         brood: Key,
-        slot: u32,
+        child: NewChild,
         origin: Origin,
-        held: bool,
-        scope: Key,
-        canceled: bool,
-    ) -> Key {
-        self.rows.insert(Row {
+    ) -> (Key, Option<Waker>) {
+        let child_of = Child {
+            brood: brood.index(),
+            slot: child.slot,
+        };
+        let key = self.rows.insert(Row {
             task: None,
             stage: Stage::Parked,
-            queued: false,
+            queued: child.ready,
             aborted: false,
-            held,
-            canceled,
+            held: child.held,
+            canceled: child.canceled,
             asked: false,
             has_scope: false,
             refusals: 0,
-            child_of: Child {
-                brood: brood.index(),
-                slot,
-            },
+            child_of,
             joiner: None,
-            join_place: Place::scope(scope),
-            scope,
+            join_place: Place::scope(child.scope),
+            scope: child.scope,
             leaf: None,
             origin,
-        })
+        });
+        let foreign = if child.ready {
+            self.wake_parent(child_of)
+        } else {
+            None
+        };
+        (key, foreign)
     }
 
     /// The future that has these children is polled, and wants to be woken by this for them. The waker that this replaces
@@ -304,43 +352,72 @@ impl Tasks {
         self.broods.get_mut(brood)?.ready.pop_front()
     }
 
+    /// A child that was only a name is gone. Nobody waits for its end, and it had no scope.
+    pub(crate) fn remove_name(&mut self, key: Key) {
+        let row = self.rows.remove(key);
+        debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.has_scope));
+    }
+
     /// A child is about to be polled. `None` if it has ended.
     #[inline]
-    pub(crate) fn begin_child(&mut self, key: Key) -> Option<Standing> {
+    pub(crate) fn begin_child(&mut self, key: Key) -> Option<Entry> {
         let row = self.rows.get_mut(key)?;
         if row.stage != Stage::Parked {
             return None;
         }
         row.queued = false;
         row.stage = Stage::Running;
-        Some(row.standing())
+        let entry = row.entry();
+        row.leaf = None;
+        Some(entry)
     }
 
     /// A child was polled and is not ready.
     #[inline]
-    pub(crate) fn park_child(&mut self, key: Key) {
-        self.running(key).stage = Stage::Parked;
+    pub(crate) fn park_child(&mut self, key: Key, leaf: Option<Leaf>) {
+        let row = self.running(key);
+        row.stage = Stage::Parked;
+        row.leaf = leaf;
+    }
+
+    /// What a task waits for that is not polled any more, and has no scope of its own.
+    #[inline]
+    pub(crate) fn keep_leaf(&mut self, key: Key, leaf: Option<Leaf>) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.leaf = leaf;
+        }
     }
 
     /// A child has ended, or is dropped: its output is with the one that has the children. Without a handle its row is
-    /// free. What is left of it: who waits for it, its own scope, and what it waited for without one.
+    /// free. What is left of it: whom to wake outside of the borrow, its own scope, and what it waited for without one.
     #[inline]
-    pub(crate) fn end_child(&mut self, key: Key) -> (Finished, Option<Leaf>) {
+    pub(crate) fn end_child(&mut self, key: Key, leaf: Option<Leaf>) -> EndedChild {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("K5: a child's row is there until it has ended")
         };
         row.stage = Stage::Output;
-        let finished = Finished {
-            joiner: row.joiner.take(),
-            unclaimed: None,
-            scope: row.has_scope.then_some(row.scope),
-        };
-        let leaf = row.leaf.take();
+        let joiner = row.joiner.take();
+        let scope = row.has_scope.then_some(row.scope);
+        let leaf = row.leaf.take().or(leaf);
         row.has_scope = false;
         if !row.held {
             self.rows.remove(key);
         }
-        (finished, leaf)
+        let joiner = match joiner.as_ref().and_then(name_of) {
+            Some(name) if self.is_ours(name) => self.wake(name),
+            _ => joiner,
+        };
+        EndedChild {
+            joiner,
+            scope,
+            leaf,
+        }
+    }
+
+    /// The handle of a child that has ended takes what it left.
+    #[inline]
+    pub(crate) fn take_child(&mut self, key: Key) -> Option<Waker> {
+        self.rows.remove(key)?.joiner
     }
 
     /// The handle of a child lets go, or has taken its end. The waker is to be dropped outside of the borrow.
@@ -367,22 +444,16 @@ impl Tasks {
         self.rows.get(key)?.leaf
     }
 
-    #[inline]
-    pub(crate) fn set_leaf(&mut self, key: Key, leaf: Leaf) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.leaf = Some(leaf);
-        }
-    }
-
-    /// The task gets a scope of its own, which takes over what it waited for and how often it was refused.
-    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> (Option<Leaf>, u32) {
+    /// The task gets a scope of its own, which takes over what it waited for. Says how often it was refused.
+    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> u32 {
         match self.rows.get_mut(key) {
             Some(row) => {
                 row.scope = scope;
                 row.has_scope = true;
-                (row.leaf.take(), u32::from(row.refusals))
+                row.leaf = None;
+                u32::from(row.refusals)
             }
-            None => (None, 0),
+            None => 0,
         }
     }
 
@@ -531,7 +602,7 @@ impl Tasks {
                     key,
                     task: row.task.take(),
                     aborted: row.aborted,
-                    standing: row.standing(),
+                    entry: row.entry(),
                 });
             }
         }
@@ -539,9 +610,10 @@ impl Tasks {
 
     /// The task was polled and is not ready.
     #[inline]
-    pub(crate) fn park(&mut self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
+    pub(crate) fn park(&mut self, key: Key, task: Option<Pin<Box<dyn Task>>>, leaf: Option<Leaf>) {
         let row = self.running(key);
         row.stage = Stage::Parked;
+        row.leaf = leaf;
         // It was taken out by `next`, so there is nothing to drop.
         let before = std::mem::replace(&mut row.task, task);
         debug_assert!(before.is_none());

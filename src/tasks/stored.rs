@@ -31,6 +31,10 @@ impl<F: Future> Stored<F> {
         Stored::Future { future }
     }
 
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self, Stored::Output { .. })
+    }
+
     /// Polls the future; when it is ready, drops it and keeps its output in its place.
     #[inline]
     pub(crate) fn poll_stored(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {

@@ -180,6 +180,8 @@ impl Future for Sleep {
             Found::Waiting => Poll::Pending,
             Found::Canceled if matches!(self.timer, Timer::Armed(..)) => {
                 self.release();
+                // Awaited again, it sleeps on.
+                self.timer = Timer::Idle;
                 Poll::Ready(Err(runtime::with(runtime::canceled_here)))
             }
             Found::Canceled => runtime::refuse(&mut self.refusal, context).map(Err),

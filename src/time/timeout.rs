@@ -43,7 +43,9 @@ pub fn timeout<F, T, E>(duration: Duration, future: F) -> Timeout<F>
 where
     F: Future<Output = Result<T, E>>,
 {
-    timeout_at(Instant::now() + duration, future)
+    Timeout {
+        inner: timeout_any(duration, future),
+    }
 }
 
 /// Gives a future time until this moment, as [`timeout`] does.
@@ -87,7 +89,7 @@ where
 ///
 /// That of [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
-    timeout_any_at(Instant::now() + duration, future)
+    TimeoutAny::new(future, Instant::now() + duration, duration.is_zero())
 }
 
 /// As [`timeout_any`], until this moment.
@@ -100,10 +102,7 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 ///
 /// That of [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_any_at<F: Future>(deadline: Instant, future: F) -> TimeoutAny<F> {
-    TimeoutAny {
-        future: Some(future),
-        region: Region::new(Rank::Plain, Some(deadline)),
-    }
+    TimeoutAny::new(future, deadline, Instant::now() >= deadline)
 }
 
 pin_project! {
@@ -118,6 +117,15 @@ pin_project! {
 }
 
 impl<F: Future> TimeoutAny<F> {
+    fn new(future: F, deadline: Instant, is_past: bool) -> TimeoutAny<F> {
+        let mut region = Region::new(Rank::Plain);
+        region.set_deadline(Some(deadline), is_past);
+        TimeoutAny {
+            future: Some(future),
+            region,
+        }
+    }
+
     /// What the future said, if it was not dropped, and whether the time cut it short.
     fn poll_both(
         self: Pin<&mut Self>,

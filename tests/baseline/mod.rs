@@ -59,6 +59,8 @@ pub(crate) fn descriptors() -> usize {
 pub(crate) struct Counts {
     tasks: usize,
     task_rows: usize,
+    scopes: usize,
+    waits: usize,
     operations: usize,
     orphans: usize,
     operation_rows: usize,
@@ -70,6 +72,8 @@ impl From<Stats> for Counts {
         Counts {
             tasks: stats.tasks,
             task_rows: stats.task_rows,
+            scopes: stats.scopes,
+            waits: stats.waits,
             operations: stats.operations,
             orphans: stats.orphans,
             operation_rows: stats.operation_rows,

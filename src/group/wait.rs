@@ -1,0 +1,174 @@
+//! Awaiting any of many futures, again and again.
+
+use super::join::poll_one;
+use super::names::{Look, Names};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::Location;
+use std::task::{Context, Poll};
+
+/// Takes futures to be awaited as they become ready: asyncio's `wait`, in its three ways, and `as_completed`.
+///
+/// [`first`](Wait::first), [`first_error`](Wait::first_error) and [`all`](Wait::all) of what this gives say what is waited
+/// for. They give the outputs that there are since the last time, each with the place of its future, in the order in which
+/// they came. The other futures stay as they are, neither cancelled nor dropped, and can be waited for again;
+/// [`into_pending`](Wait::into_pending) gives them back.
+///
+/// The futures are such as can be moved, as those of this crate are, or `&mut` to such; put others into a `Box::pin`. Of many
+/// futures only those are polled that were woken.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let sleeps = [30, 1, 3600].map(|seconds| gimmal::sleep(Duration::from_millis(seconds)));
+///     let mut wait = gimmal::wait(sleeps);
+///     assert_eq!(wait.first().await, [(1, Ok(()))]);
+///     assert_eq!(wait.first().await, [(0, Ok(()))]);
+///     let pending = wait.into_pending();
+///     assert_eq!(pending.len(), 1);
+///     assert_eq!(pending[0].0, 2);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// What was ready stays here until it is asked for, and what is pending stays pending: only dropping the set drops them
+/// (`tests/combinators.rs`).
+#[track_caller]
+pub fn wait<I>(futures: I) -> Wait<I::Item>
+where
+    I: IntoIterator<Item: Future + Unpin>,
+{
+    let futures: Vec<_> = futures.into_iter().map(Some).collect();
+    Wait {
+        left: futures.len(),
+        names: Names::new(futures.len(), Location::caller()),
+        done: VecDeque::new(),
+        futures,
+    }
+}
+
+/// Futures that are awaited as they become ready, and the outputs that nobody has asked for yet: see [`wait`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Wait<F: Future> {
+    futures: Vec<Option<F>>,
+    /// Futures that are pending.
+    left: usize,
+    done: VecDeque<(usize, F::Output)>,
+    names: Names,
+}
+
+impl<F: Future + Unpin> Wait<F> {
+    /// Waits until one is ready, and gives all that are. Nothing, if none is left.
+    ///
+    /// A loop of it gives each as it comes: `while !wait.is_empty() { for (place, output) in wait.first().await { … } }`.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of one of the futures; outside of a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// In a cancelled scope each future is told, and the outputs are what they say. A wait that is dropped loses nothing: the
+    /// futures and the outputs stay here for the next one (`tests/combinators.rs`).
+    pub async fn first(&mut self) -> Vec<(usize, F::Output)> {
+        self.until(|wait| !wait.done.is_empty()).await
+    }
+
+    /// Waits until all are ready.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of one of the futures; outside of a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`first`](Wait::first) (`tests/combinators.rs`).
+    pub async fn all(&mut self) -> Vec<(usize, F::Output)> {
+        self.until(|_| false).await
+    }
+
+    /// What is ready by now, or was before and has not been given. It does not wait, and polls nothing.
+    pub fn take_done(&mut self) -> Vec<(usize, F::Output)> {
+        self.done.drain(..).collect()
+    }
+
+    /// The futures that are not ready, with their places, to be awaited elsewhere. Outputs that were not asked for are
+    /// dropped: [`take_done`](Wait::take_done) gives them.
+    #[must_use]
+    pub fn into_pending(self) -> Vec<(usize, F)> {
+        let futures = self.futures.into_iter().enumerate();
+        let pending = futures.filter_map(|(index, future)| Some((index, future?)));
+        pending.collect()
+    }
+
+    /// Futures that are pending.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.left
+    }
+
+    /// Whether no future is pending, and every output was given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.left == 0 && self.done.is_empty()
+    }
+
+    async fn until(&mut self, enough: impl Fn(&Wait<F>) -> bool) -> Vec<(usize, F::Output)> {
+        poll_fn(|context| {
+            if self.left > 0 && !enough(self) {
+                self.poll_woken(context);
+            }
+            if self.left == 0 || enough(self) {
+                Poll::Ready(self.take_done())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn poll_woken(&mut self, context: &mut Context<'_>) {
+        self.names.poll(context, &mut |index, context| {
+            let Some(output) = poll_one(&mut self.futures[index], context) else {
+                return Look::Pending;
+            };
+            self.done.push_back((index, output));
+            self.left -= 1;
+            Look::Ended
+        });
+    }
+}
+
+impl<F, T, E> Wait<F>
+where
+    F: Future<Output = Result<T, E>> + Unpin,
+{
+    /// Waits until one has failed, or all are ready, and gives all that are ready.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of one of the futures; outside of a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`first`](Wait::first) (`tests/combinators.rs`).
+    pub async fn first_error(&mut self) -> Vec<(usize, Result<T, E>)> {
+        self.until(|wait| wait.done.iter().any(|(_, result)| result.is_err()))
+            .await
+    }
+}
+
+impl<F: Future> fmt::Debug for Wait<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait")
+            .field("pending", &self.left)
+            .field("done", &self.done.len())
+            .finish_non_exhaustive()
+    }
+}

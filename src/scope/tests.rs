@@ -1,0 +1,961 @@
+//! The tree against a model that is written straight from the rules: every short sequence of events, then long random ones.
+//!
+//! The model keeps no flags that have to be spread. It knows who is below whom, which scopes were asked to cancel, and where
+//! each leaf is; whatever else there is to know of a scope, it works out anew each time.
+
+use super::*;
+use crate::table::{Key, Kind, Leaf};
+use std::cell::RefCell;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
+
+const RANKS: [Rank; 3] = [Rank::Plain, Rank::Shield, Rank::Group];
+
+/// Scopes that a short sequence opens, each below the one before, and leaves that are pending in it at once.
+const NESTED: usize = 3;
+const LEAVES_AT_ONCE: usize = 2;
+
+/// So many sequences there are at least: fewer, and something that happens was not tried.
+const SEQUENCES_MIN: u32 = 740_000;
+const SEQUENCES_ASKING_MIN: u32 = 100_000;
+
+/// Open scopes in a random tree, and events in its life.
+const SCOPES_MAX: usize = 30;
+const RANDOM_EVENTS: usize = 200;
+
+/// Who cancels a scope: to the tree it is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Hand,
+    Deadline,
+}
+
+/// Scopes and leaves are numbered as they come; scope 0 is the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// A scope is opened below this one.
+    Open(usize, Rank),
+    Cancel(usize, By),
+    /// The future of a scope is polled where the second scope is current.
+    Poll(usize, usize),
+    Close(usize),
+    /// Whoever runs in this scope waits for the orphans below it.
+    Watch(usize),
+    /// A leaf starts in this scope.
+    Start(usize),
+    /// A leaf is polled in another scope than before.
+    Repoll(usize, usize),
+    Complete(usize),
+    /// A leaf's future is dropped, and the kernel still has its operation.
+    Drop(usize),
+    OrphanEnds(usize),
+    /// A leaf ends `Canceled`, and that is charged.
+    EndCanceled(usize),
+}
+
+#[derive(Debug)]
+struct Node {
+    key: Key,
+    parent: Option<usize>,
+    rank: Rank,
+    is_open: bool,
+    asked: u32,
+    /// Who cancelled it first.
+    by: Option<By>,
+    has_deadline: bool,
+    charged: bool,
+    refusals: u32,
+    wake: Option<u32>,
+    watched: bool,
+}
+
+impl Node {
+    fn new(key: Key, parent: Option<usize>, rank: Rank, wake: Option<u32>) -> Node {
+        Node {
+            key,
+            parent,
+            rank,
+            is_open: true,
+            asked: 0,
+            by: None,
+            has_deadline: parent.is_some(),
+            charged: false,
+            refusals: 0,
+            wake,
+            watched: false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pending {
+    pulse: Pulse,
+    at: usize,
+    /// Every scope that it was in, as often as it came there.
+    places: Vec<usize>,
+    told: bool,
+}
+
+/// What was in force before an event, to know what changed by it.
+struct Before {
+    canceled: Vec<bool>,
+    wakes: Vec<Option<u32>>,
+}
+
+/// The tree and its model, side by side.
+struct World {
+    tree: Scopes<u32>,
+    nodes: Vec<Node>,
+    leaves: Vec<Pending>,
+    wakes: u32,
+    /// Each refusal is in a poll of its own.
+    polls: u64,
+    /// Leaves that ended `Canceled` because of a call, and because of a deadline.
+    answered: [u32; 2],
+}
+
+fn leaf(n: usize) -> Leaf {
+    Leaf::new(Kind::Operation, Key::new(n as u32, 1))
+}
+
+fn number(leaf: Leaf) -> usize {
+    leaf.key().index() as usize
+}
+
+/// What the table of operations would say.
+fn pulse(nodes: &[Node], leaves: &[Pending], leaf: Leaf, scope: Key) -> Pulse {
+    let pending = &leaves[number(leaf)];
+    if nodes[pending.at].key == scope {
+        pending.pulse
+    } else {
+        Pulse::Gone
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let tree = Scopes::new();
+        let root = Node::new(tree.root(), None, Rank::Plain, None);
+        World {
+            tree,
+            nodes: vec![root],
+            leaves: Vec::new(),
+            wakes: 0,
+            polls: 0,
+            answered: [0; 2],
+        }
+    }
+
+    // The model: the rules, each worked out from the beginning.
+
+    fn open_scopes(&self) -> impl Iterator<Item = usize> {
+        (0..self.nodes.len()).filter(|i| self.nodes[*i].is_open)
+    }
+
+    fn is_at_or_below(&self, scope: usize, above: usize) -> bool {
+        let parent = self.nodes[scope].parent;
+        scope == above || parent.is_some_and(|parent| self.is_at_or_below(parent, above))
+    }
+
+    /// What cancellation comes in from.
+    fn outside(&self, scope: usize) -> Option<usize> {
+        let node = &self.nodes[scope];
+        node.parent.filter(|_| node.rank != Rank::Shield)
+    }
+
+    /// S1.
+    fn is_canceled(&self, scope: usize) -> bool {
+        let outside = self.outside(scope);
+        self.nodes[scope].asked > 0 || outside.is_some_and(|outside| self.is_canceled(outside))
+    }
+
+    /// C7: whoever answers outside goes before.
+    fn outermost(&self, scope: usize) -> Option<usize> {
+        let outside = self.outside(scope);
+        let found = outside.and_then(|outside| self.outermost(outside));
+        found.or((self.nodes[scope].asked > 0).then_some(scope))
+    }
+
+    fn has_leaf(&self, scope: usize, is: impl Fn(Pulse) -> bool) -> bool {
+        let mut leaves = self.leaves.iter();
+        leaves.any(|leaf| is(leaf.pulse) && self.is_at_or_below(leaf.at, scope))
+    }
+
+    fn has_orphan(&self, scope: usize) -> bool {
+        self.has_leaf(scope, |pulse| pulse == Pulse::Orphan)
+    }
+
+    fn has_below(&self, scope: usize, is: impl Fn(Rank) -> bool) -> bool {
+        self.open_scopes()
+            .any(|at| at != scope && is(self.nodes[at].rank) && self.is_at_or_below(at, scope))
+    }
+
+    /// C6.
+    fn is_busy(&self, scope: usize) -> bool {
+        self.has_leaf(scope, |pulse| pulse != Pulse::Gone)
+            || self.has_below(scope, |rank| rank != Rank::Plain)
+    }
+
+    // What can happen, and what it does.
+
+    fn is_possible(&self, event: Event) -> bool {
+        let is_open = |scope: usize| self.nodes[scope].is_open;
+        let is = |n: usize, pulse| self.leaves[n].pulse == pulse;
+        match event {
+            Event::Open(scope, _) | Event::Cancel(scope, By::Hand) | Event::Start(scope) => {
+                is_open(scope)
+            }
+            Event::Cancel(scope, By::Deadline) => is_open(scope) && self.nodes[scope].has_deadline,
+            Event::Poll(scope, parent) => {
+                scope != 0
+                    && is_open(scope)
+                    && is_open(parent)
+                    && !self.is_at_or_below(parent, scope)
+            }
+            Event::Close(scope) => scope != 0 && is_open(scope),
+            Event::Watch(scope) => is_open(scope) && self.has_orphan(scope),
+            Event::Repoll(n, scope) => {
+                is(n, Pulse::Awaited) && is_open(scope) && self.leaves[n].at != scope
+            }
+            Event::Complete(n) | Event::Drop(n) => is(n, Pulse::Awaited),
+            Event::OrphanEnds(n) => is(n, Pulse::Orphan),
+            Event::EndCanceled(n) => is(n, Pulse::Awaited) && self.is_canceled(self.leaves[n].at),
+        }
+    }
+
+    fn new_wake(&mut self) -> Option<u32> {
+        self.wakes += 1;
+        Some(self.wakes)
+    }
+
+    /// The world goes on; what follows is checked if `checked`.
+    fn happens(&mut self, event: Event, checked: bool) {
+        let before = checked.then(|| Before {
+            canceled: (0..self.nodes.len()).map(|i| self.is_canceled(i)).collect(),
+            wakes: self.nodes.iter().map(|node| node.wake).collect(),
+        });
+        let mut told = Told::default();
+        match event {
+            Event::Open(parent, rank) => {
+                let key = self.tree.open(self.nodes[parent].key, rank);
+                let wake = self.new_wake();
+                self.nodes.push(Node::new(key, Some(parent), rank, wake));
+                let replaced = self.tree.wake_with(key, self.wakes);
+                assert_eq!(replaced, None, "a new scope wakes nobody");
+            }
+            Event::Cancel(scope, by) => {
+                let node = &mut self.nodes[scope];
+                node.asked += 1;
+                node.by.get_or_insert(by);
+                node.has_deadline &= by == By::Hand;
+                self.tree.cancel(node.key, None, &mut told);
+                self.deliver(told, before, &[]);
+            }
+            Event::Poll(scope, parent) => self.poll(scope, parent, before),
+            Event::Close(scope) => self.close(scope, before),
+            Event::Watch(scope) => {
+                if self.nodes[scope].wake.is_none() {
+                    self.renew_wake(scope);
+                }
+                self.nodes[scope].watched = true;
+                self.tree.watch(self.nodes[scope].key);
+            }
+            Event::Start(scope) => {
+                if self.is_canceled(scope) {
+                    self.nodes[scope].refusals += 1;
+                    self.polls += 1;
+                    let refusals = self.tree.refuse(self.nodes[scope].key, self.polls);
+                    // Another one in the same poll does not count.
+                    assert_eq!(
+                        refusals,
+                        self.tree.refuse(self.nodes[scope].key, self.polls)
+                    );
+                    assert_eq!(refusals, self.nodes[scope].refusals);
+                } else {
+                    self.leaves.push(Pending {
+                        pulse: Pulse::Awaited,
+                        at: scope,
+                        places: Vec::new(),
+                        told: false,
+                    });
+                    self.put(self.leaves.len() - 1, scope);
+                }
+            }
+            Event::Repoll(n, scope) => self.put(n, scope),
+            Event::Complete(n) => self.leaves[n].pulse = Pulse::Gone,
+            Event::Drop(n) => self.leaves[n].pulse = Pulse::Orphan,
+            Event::OrphanEnds(n) => {
+                let leaf = &mut self.leaves[n];
+                leaf.pulse = Pulse::Gone;
+                let at = leaf.at;
+                let watchers = self.take_watchers(at, None);
+                let key = self.nodes[at].key;
+                self.tree.orphan_ended(key, &mut told.woken);
+                self.deliver(told, before, &watchers);
+            }
+            Event::EndCanceled(n) => {
+                let leaf = &mut self.leaves[n];
+                leaf.pulse = Pulse::Gone;
+                let at = leaf.at;
+                let scope = self.outermost(at).expect("S1: somebody was asked");
+                let key = self.nodes[scope].key;
+                assert_eq!(self.tree.outermost(self.nodes[at].key), Some(key), "C7");
+                self.tree.charge(key);
+                self.nodes[scope].charged = true;
+                let by = self.nodes[scope].by.expect("it was asked");
+                self.answered[by as usize] += 1;
+            }
+        }
+    }
+
+    /// The future of a scope is polled: where it is, and whom to wake.
+    fn poll(&mut self, scope: usize, parent: usize, before: Option<Before>) {
+        let key = self.nodes[scope].key;
+        let mut told = Told::default();
+        if let Some(left) = self.nodes[scope].parent
+            && left != parent
+        {
+            // These may have waited for an orphan that is no longer below them.
+            let watchers = self.take_watchers(left, Some(parent));
+            self.nodes[scope].parent = Some(parent);
+            self.tree.move_below(key, self.nodes[parent].key, &mut told);
+            self.deliver(told, before, &watchers);
+        }
+        self.renew_wake(scope);
+    }
+
+    fn renew_wake(&mut self, scope: usize) {
+        let wake = self.new_wake();
+        let replaced = self.tree.wake_with(self.nodes[scope].key, self.wakes);
+        assert_eq!(
+            replaced,
+            std::mem::replace(&mut self.nodes[scope].wake, wake)
+        );
+    }
+
+    fn close(&mut self, scope: usize, before: Option<Before>) {
+        let node = &mut self.nodes[scope];
+        let (key, refusals) = (node.key, node.refusals);
+        let parent = node.parent.expect("the root is not closed");
+        node.is_open = false;
+        let wake = node.wake.take();
+        assert_eq!(self.tree.refusals(key), refusals);
+        let above = self.tree.add_refusals(self.nodes[parent].key, refusals);
+        self.nodes[parent].refusals += refusals;
+        assert_eq!(above, self.nodes[parent].refusals, "refusals add up");
+        let mut told = Told::default();
+        let closed = self.tree.close(key, &mut told);
+        for node in &mut self.nodes {
+            if node.parent == Some(scope) {
+                node.parent = Some(parent);
+            }
+        }
+        assert_eq!(closed.parent, self.nodes[parent].key);
+        assert_eq!(closed.charged, self.nodes[scope].charged, "C7");
+        assert_eq!(closed.wake, wake);
+        for leaf in closed.leaves() {
+            if pulse(&self.nodes, &self.leaves, leaf, key) != Pulse::Gone {
+                self.put(number(leaf), parent);
+            }
+        }
+        let left = |leaf: &Pending| leaf.at == scope && leaf.pulse != Pulse::Gone;
+        assert!(
+            !self.leaves.iter().any(left),
+            "C12: lost when it was closed"
+        );
+        self.deliver(told, before, &[]);
+    }
+
+    /// A leaf belongs to this scope from now on, and is told if that is cancelled.
+    fn put(&mut self, n: usize, scope: usize) {
+        let (canceled, key) = (self.is_canceled(scope), self.nodes[scope].key);
+        let pending = &mut self.leaves[n];
+        pending.at = scope;
+        pending.places.push(scope);
+        pending.told |= canceled;
+        let (nodes, leaves) = (&self.nodes, &self.leaves);
+        self.tree
+            .enlist(key, leaf(n), |leaf| pulse(nodes, leaves, leaf, key));
+    }
+
+    /// Who is to be woken when an orphan of this scope is no longer below: it ended, or now is below the second scope. A
+    /// watch is good for once.
+    fn take_watchers(&mut self, scope: usize, now: Option<usize>) -> Vec<u32> {
+        let mut watchers = Vec::new();
+        for at in 0..self.nodes.len() {
+            let watches = self.nodes[at].watched && self.is_at_or_below(scope, at);
+            if watches && !now.is_some_and(|now| self.is_at_or_below(now, at)) {
+                self.nodes[at].watched = false;
+                watchers.extend(self.nodes[at].wake);
+            }
+        }
+        watchers
+    }
+
+    /// Whom the tree named is told and woken: those in what is newly cancelled, the watchers, and nobody else.
+    fn deliver(&mut self, mut told: Told<u32>, before: Option<Before>, watchers: &[u32]) {
+        // As the runtime does: what is not awaited there any more is passed over.
+        told.leaves.retain(|(leaf, scope)| {
+            pulse(&self.nodes, &self.leaves, *leaf, *scope) == Pulse::Awaited
+        });
+        if let Some(before) = before {
+            self.check_told(&told, &before, watchers);
+        }
+        for (leaf, _) in told.leaves {
+            self.leaves[number(leaf)].told = true;
+        }
+        for node in &mut self.nodes {
+            node.wake.take_if(|wake| told.woken.contains(wake));
+        }
+    }
+
+    fn check_told(&self, told: &Told<u32>, before: &Before, watchers: &[u32]) {
+        let is_new = |scope: usize| {
+            self.nodes[scope].is_open && !before.canceled[scope] && self.is_canceled(scope)
+        };
+        for (n, pending) in self.leaves.iter().enumerate() {
+            let named = told.leaves.iter().filter(|(named, _)| *named == leaf(n));
+            let named = named.count();
+            if pending.pulse == Pulse::Awaited && is_new(pending.at) {
+                // One that left a scope and came back may be in its list twice.
+                let came = pending.places.iter().filter(|at| **at == pending.at);
+                assert!(
+                    (1..=came.count()).contains(&named),
+                    "leaf {n} told {named}×"
+                );
+            } else {
+                assert_eq!(named, 0, "leaf {n} is not concerned");
+            }
+        }
+        let concerned = self.open_scopes().filter(|i| is_new(*i));
+        let mut expected: Vec<u32> = concerned.filter_map(|i| before.wakes[i]).collect();
+        expected.extend(watchers);
+        expected.sort_unstable();
+        let mut woken = told.woken.clone();
+        woken.sort_unstable();
+        assert_eq!(woken, expected, "each is woken once");
+    }
+
+    /// What a future asks when it was polled. The tree may forget what is gone.
+    fn ask_whether_busy(&mut self) {
+        for scope in 0..self.nodes.len() {
+            if !self.nodes[scope].is_open {
+                continue;
+            }
+            let (nodes, leaves) = (&self.nodes, &self.leaves);
+            let busy = self.tree.is_busy(nodes[scope].key, |leaf, scope| {
+                pulse(nodes, leaves, leaf, scope)
+            });
+            assert_eq!(busy, self.is_busy(scope), "C6: scope {scope}");
+        }
+    }
+
+    /// Everything that the tree can be asked.
+    fn audit(&mut self) {
+        self.ask_whether_busy();
+        let key = |scope: usize| self.nodes[scope].key;
+        let pulse = |leaf, scope| pulse(&self.nodes, &self.leaves, leaf, scope);
+        for scope in self.open_scopes() {
+            let (at, node) = (key(scope), &self.nodes[scope]);
+            let canceled = self.is_canceled(scope);
+            assert_eq!(self.tree.is_canceled(at), canceled, "S1: scope {scope}");
+            let outermost = self.outermost(scope);
+            assert_eq!(
+                outermost.is_some(),
+                canceled,
+                "what is cancelled has a cause"
+            );
+            assert_eq!(self.tree.outermost(at), outermost.map(key), "C7");
+            let shield = self.has_below(scope, |rank| rank == Rank::Shield);
+            assert_eq!(self.tree.has_shield(at), shield, "scope {scope}");
+            let orphan = self.has_orphan(scope);
+            assert_eq!(self.tree.has_orphan(at, pulse), orphan, "scope {scope}");
+            assert_eq!(self.tree.refusals(at), node.refusals);
+            assert_eq!(self.tree.wake_of(at), node.wake.as_ref());
+            if let Some(parent) = node.parent {
+                assert_eq!(self.tree.parent(at), key(parent), "S3");
+            }
+        }
+        // All parents are right: then one way up shows it.
+        let last = self.open_scopes().last().expect("the root is open");
+        for above in self.open_scopes() {
+            let below = self.tree.is_at_or_below(key(last), key(above));
+            assert_eq!(below, self.is_at_or_below(last, above));
+        }
+        assert_eq!(self.tree.len() + 1, self.open_scopes().count());
+        // A walk that finds nothing comes to every scope.
+        let listed = RefCell::new(Vec::new());
+        self.tree.has_orphan(self.tree.root(), |leaf, scope| {
+            listed.borrow_mut().push((leaf, scope));
+            Pulse::Gone
+        });
+        let listed = listed.into_inner();
+        for (n, pending) in self.leaves.iter().enumerate() {
+            if pending.pulse == Pulse::Gone {
+                continue;
+            }
+            let here = (leaf(n), key(pending.at));
+            let times = listed.iter().filter(|listed| **listed == here).count();
+            let came = pending.places.iter().filter(|at| **at == pending.at);
+            assert!((1..=came.count()).contains(&times), "S2, S3: {times}×");
+            assert!(
+                pending.told || pending.pulse == Pulse::Orphan || !self.is_canceled(pending.at),
+                "C2: leaf {n} waits on in a cancelled scope"
+            );
+        }
+    }
+
+    /// What can happen next in a short sequence, but not what is the same under another name: of two leaves that are alike
+    /// only the first does anything; a scope is cancelled at most twice, once in each way, and the first of all by a deadline
+    /// (the root has none); what is polled where it was has a new waker to leave; nobody watches the root, or twice.
+    fn next_events(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let open: Vec<usize> = self.open_scopes().collect();
+        let any_asked = self.nodes[1..].iter().any(|node| node.by.is_some());
+        let mut live = 0;
+        for (n, pending) in self.leaves.iter().enumerate() {
+            if pending.pulse == Pulse::Gone {
+                continue;
+            }
+            live += 1;
+            if self.leaves[..n].contains(pending) {
+                continue;
+            }
+            events.extend([
+                Event::Complete(n),
+                Event::Drop(n),
+                Event::OrphanEnds(n),
+                Event::EndCanceled(n),
+            ]);
+            events.extend(open.iter().map(|scope| Event::Repoll(n, *scope)));
+        }
+        if self.nodes.len() <= NESTED
+            && let Some(innermost) = open.last()
+        {
+            events.extend(RANKS.map(|rank| Event::Open(*innermost, rank)));
+        }
+        for scope in open.iter().copied() {
+            let node = &self.nodes[scope];
+            if node.asked < 2 {
+                let first = !any_asked && scope != 0;
+                let bys = [By::Hand, By::Deadline].into_iter();
+                let bys = bys.filter(|by| node.by != Some(*by) || scope == 0);
+                let bys = bys.filter(|by| !first || *by == By::Deadline);
+                events.extend(bys.map(|by| Event::Cancel(scope, by)));
+            }
+            events.push(Event::Close(scope));
+            if live < LEAVES_AT_ONCE {
+                events.push(Event::Start(scope));
+            }
+            if !node.watched && scope != 0 {
+                events.push(Event::Watch(scope));
+            }
+            for parent in open.iter().copied() {
+                if node.parent != Some(parent) || node.wake.is_none() {
+                    events.push(Event::Poll(scope, parent));
+                }
+            }
+        }
+        events.retain(|event| self.is_possible(*event));
+        events
+    }
+}
+
+/// What was tried.
+#[derive(Debug, Default)]
+struct Tally {
+    sequences: u32,
+    answered: [u32; 2],
+}
+
+impl Tally {
+    fn add(&mut self, sequences: u32, answered: [u32; 2]) {
+        self.sequences += sequences;
+        self.answered[0] += answered[0];
+        self.answered[1] += answered[1];
+    }
+}
+
+/// Whether the futures ask if their scopes are busy only at the end, or after each event: the tree forgets by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    AtTheEnd,
+    AllTheTime,
+}
+
+/// Tries every sequence that begins like this, up to `events_max` events. What is checked is what follows from the last
+/// event: the ones before were last in their turn.
+fn try_all(events: &mut Vec<Event>, events_max: usize, asking: Asking, tally: &mut Tally) {
+    let mut world = World::new();
+    if let Some((last, before)) = events.split_last() {
+        for event in before {
+            world.happens(*event, false);
+            if asking == Asking::AllTheTime {
+                world.ask_whether_busy();
+            }
+        }
+        world.answered = [0; 2];
+        world.happens(*last, true);
+        world.audit();
+        tally.add(1, world.answered);
+    }
+    if events.len() == events_max {
+        return;
+    }
+    for event in world.next_events() {
+        events.push(event);
+        try_all(events, events_max, asking, tally);
+        events.pop();
+    }
+}
+
+/// Tries all that begins in one of these ways, on as many threads as there are processors. Says which sequence it was if
+/// one fails.
+fn try_all_from(starts: Vec<Vec<Event>>, events_max: usize, asking: Asking) -> Tally {
+    let (starts, total) = (Mutex::new(starts), Mutex::new(Tally::default()));
+    let work = || {
+        loop {
+            let next = starts.lock().expect("nothing fails in here").pop();
+            let Some(mut events) = next else {
+                return;
+            };
+            let mut tally = Tally::default();
+            let tried = AssertUnwindSafe(|| try_all(&mut events, events_max, asking, &mut tally));
+            if let Err(payload) = catch_unwind(tried) {
+                eprintln!("it failed at {events:?}");
+                resume_unwind(payload);
+            }
+            let mut total = total.lock().expect("nothing fails in here");
+            total.add(tally.sequences, tally.answered);
+        }
+    };
+    std::thread::scope(|threads| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            threads.spawn(work);
+        }
+    });
+    total.into_inner().expect("nothing fails in here")
+}
+
+fn report(tally: &Tally, sequences_min: u32) {
+    let [by_hand, by_deadline] = tally.answered;
+    println!(
+        "{} sequences; leaves ended canceled by a call {by_hand} times, by a deadline {by_deadline} times",
+        tally.sequences
+    );
+    assert!(
+        tally.sequences >= sequences_min,
+        "only {} sequences were tried",
+        tally.sequences
+    );
+    assert!(by_hand > 0 && by_deadline > 0);
+}
+
+#[test]
+fn every_sequence_of_six_events_keeps_to_the_rules() {
+    let mut starts = Vec::new();
+    for first in World::new().next_events() {
+        starts.push(vec![first]);
+    }
+    let tally = try_all_from(starts, 6, Asking::AtTheEnd);
+    report(&tally, SEQUENCES_MIN);
+}
+
+#[test]
+fn three_scopes_of_any_ranks_keep_to_the_rules_while_all_ask_whether_they_are_busy() {
+    let mut starts = Vec::new();
+    for first in RANKS {
+        for second in RANKS {
+            for third in RANKS {
+                starts.push(vec![
+                    Event::Open(0, first),
+                    Event::Open(1, second),
+                    Event::Open(2, third),
+                ]);
+            }
+        }
+    }
+    let tally = try_all_from(starts, NESTED + 3, Asking::AllTheTime);
+    report(&tally, SEQUENCES_ASKING_MIN);
+}
+
+/// A source of numbers by its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+
+    fn one_of(&mut self, numbers: &[usize]) -> usize {
+        numbers[self.below(numbers.len())]
+    }
+}
+
+/// Something that may be possible. The root is cancelled late, if at all: after that little is left to happen.
+fn random_event(world: &World, random: &mut Random, late: bool) -> Event {
+    let open: Vec<usize> = world.open_scopes().collect();
+    let live = (0..world.leaves.len()).filter(|n| world.leaves[*n].pulse != Pulse::Gone);
+    let live: Vec<usize> = live.collect();
+    let (scope, other) = (random.one_of(&open), random.one_of(&open));
+    let kind = random.below(if live.is_empty() { 14 } else { 28 });
+    if kind < 14 {
+        return match kind {
+            0..=3 if open.len() <= SCOPES_MAX => Event::Open(scope, RANKS[random.below(3)]),
+            4 if scope != 0 || late => Event::Cancel(scope, By::Hand),
+            5 if scope != 0 => Event::Cancel(scope, By::Deadline),
+            6..=8 => Event::Poll(scope, other),
+            9 => Event::Close(scope),
+            _ => Event::Start(scope),
+        };
+    }
+    let n = random.one_of(&live);
+    match kind {
+        14..=17 => Event::Repoll(n, scope),
+        18..=19 => Event::Complete(n),
+        20..=21 => Event::Drop(n),
+        22 => Event::OrphanEnds(n),
+        23..=24 => Event::EndCanceled(n),
+        _ => Event::Watch(scope),
+    }
+}
+
+fn random_life(seed: u64) {
+    let random = &mut Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut world = World::new();
+    let mut events = 0;
+    while events < RANDOM_EVENTS {
+        let late = events > RANDOM_EVENTS * 3 / 4;
+        let event = random_event(&world, random, late);
+        if world.is_possible(event) {
+            world.happens(event, true);
+            world.audit();
+            events += 1;
+        }
+    }
+    // Whatever is open is closed, in any order: then all that is left is the root's.
+    loop {
+        let open: Vec<usize> = world.open_scopes().skip(1).collect();
+        if open.is_empty() {
+            break;
+        }
+        world.happens(Event::Close(random.one_of(&open)), true);
+        world.audit();
+    }
+    let mut left = world.leaves.iter().filter(|leaf| leaf.pulse != Pulse::Gone);
+    assert!(left.all(|leaf| leaf.at == 0));
+}
+
+#[test]
+fn a_random_life_of_many_scopes_keeps_to_the_rules() {
+    let one = std::env::var("GIMMAL_SEED").ok();
+    let seeds = match one.as_deref().map(str::parse) {
+        Some(Ok(seed)) => seed..seed + 1,
+        _ => 0..60,
+    };
+    for seed in seeds {
+        if let Err(payload) = catch_unwind(|| random_life(seed)) {
+            eprintln!("run again with GIMMAL_SEED={seed}");
+            resume_unwind(payload);
+        }
+    }
+}
+
+// What is subtle, one situation at a time.
+
+/// A leaf that is awaited wherever it was enlisted.
+fn enlist(tree: &mut Scopes<u32>, scope: Key, n: usize) {
+    tree.enlist(scope, leaf(n), |_| Pulse::Awaited);
+}
+
+fn cancel(tree: &mut Scopes<u32>, scope: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
+    let mut told = Told::default();
+    tree.cancel(scope, None, &mut told);
+    (told.leaves, told.woken)
+}
+
+fn move_below(tree: &mut Scopes<u32>, scope: Key, parent: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
+    let mut told = Told::default();
+    tree.move_below(scope, parent, &mut told);
+    (told.leaves, told.woken)
+}
+
+fn nothing() -> (Vec<(Leaf, Key)>, Vec<u32>) {
+    (Vec::new(), Vec::new())
+}
+
+#[test]
+fn what_moves_out_of_a_cancelled_scope_is_cancelled_no_more_unless_it_was_asked_itself() {
+    let mut tree = Scopes::new();
+    let canceled = tree.open(tree.root(), Rank::Plain);
+    let moved = tree.open(canceled, Rank::Plain);
+    let innocent = tree.open(moved, Rank::Plain);
+    let asked = tree.open(moved, Rank::Plain);
+    let below_asked = tree.open(asked, Rank::Plain);
+    let _ = cancel(&mut tree, asked);
+    let _ = cancel(&mut tree, canceled);
+    assert!(tree.is_canceled(innocent));
+    assert_eq!(tree.outermost(below_asked), Some(canceled));
+
+    let root = tree.root();
+    assert_eq!(move_below(&mut tree, moved, root), nothing());
+    assert!(!tree.is_canceled(moved) && !tree.is_canceled(innocent));
+    assert!(tree.is_canceled(asked) && tree.is_canceled(below_asked));
+    assert_eq!(tree.outermost(below_asked), Some(asked));
+    assert_eq!(tree.outermost(innocent), None);
+
+    // And back again: whoever waits there by now is told, and what was cancelled all the time is not.
+    enlist(&mut tree, innocent, 0);
+    enlist(&mut tree, below_asked, 1);
+    tree.wake_with(innocent, 7);
+    tree.wake_with(below_asked, 8);
+    let told = move_below(&mut tree, moved, canceled);
+    assert_eq!(told, (vec![(leaf(0), innocent)], vec![7]));
+}
+
+#[test]
+fn what_closes_takes_its_own_cancelling_with_it() {
+    let mut tree: Scopes<u32> = Scopes::new();
+    let closing = tree.open(tree.root(), Rank::Plain);
+    let outlives = tree.open(closing, Rank::Plain);
+    let _ = cancel(&mut tree, closing);
+    let closed = tree.close(closing, &mut Told::default());
+    assert_eq!(closed.parent, tree.root());
+    assert_eq!(tree.parent(outlives), tree.root());
+    assert!(!tree.is_canceled(outlives));
+}
+
+#[test]
+fn a_shield_keeps_out_what_is_outside_and_nothing_else() {
+    let mut tree = Scopes::new();
+    let outer = tree.open(tree.root(), Rank::Plain);
+    let shield = tree.open(outer, Rank::Shield);
+    let inner = tree.open(shield, Rank::Plain);
+    enlist(&mut tree, inner, 0);
+    assert_eq!(cancel(&mut tree, outer), nothing());
+    assert!(!tree.is_canceled(shield) && !tree.is_canceled(inner));
+    let late = tree.open(outer, Rank::Shield);
+    assert!(!tree.is_canceled(late), "opened in a cancelled scope");
+    assert!(tree.has_shield(outer) && !tree.has_shield(shield));
+
+    // Its own deadline is inside: it answers, and not the scope outside that was cancelled before.
+    assert_eq!(cancel(&mut tree, shield).0, [(leaf(0), inner)]);
+    assert_eq!(tree.outermost(inner), Some(shield));
+    assert_eq!(tree.outermost(outer), Some(outer));
+
+    // When a shield is closed, what outlives it is outside.
+    let open = tree.open(late, Rank::Plain);
+    enlist(&mut tree, open, 1);
+    let mut told = Told::default();
+    let _ = tree.close(late, &mut told);
+    assert_eq!(told.leaves, [(leaf(1), open)]);
+    assert!(tree.is_canceled(open));
+}
+
+#[test]
+fn cancelling_twice_tells_nobody_twice() {
+    let mut tree = Scopes::new();
+    let outer = tree.open(tree.root(), Rank::Plain);
+    let inner = tree.open(outer, Rank::Plain);
+    enlist(&mut tree, inner, 0);
+    tree.wake_with(inner, 7);
+    assert_eq!(cancel(&mut tree, inner), (vec![(leaf(0), inner)], vec![7]));
+    // Its future was polled, and waits on.
+    tree.wake_with(inner, 8);
+    assert_eq!(cancel(&mut tree, inner), nothing());
+    assert_eq!(cancel(&mut tree, outer), nothing());
+    assert_eq!(tree.outermost(inner), Some(outer), "but who answers is new");
+    assert_eq!(tree.take_wakes(), [8]);
+}
+
+#[test]
+fn who_waits_for_an_orphan_looks_again_when_it_moves_away() {
+    let mut tree = Scopes::new();
+    let root = tree.root();
+    let around = tree.open(root, Rank::Plain);
+    let waiting = tree.open(around, Rank::Group);
+    let moved = tree.open(waiting, Rank::Plain);
+    enlist(&mut tree, moved, 0);
+    for (scope, wake) in [(around, 6), (waiting, 7), (moved, 8)] {
+        tree.wake_with(scope, wake);
+        tree.watch(scope);
+    }
+    // The orphan is still below the two others.
+    assert_eq!(move_below(&mut tree, moved, around).1, [7]);
+    assert!(!tree.has_orphan(waiting, |_, _| Pulse::Orphan));
+    let mut woken = Vec::new();
+    tree.orphan_ended(moved, &mut woken);
+    assert_eq!(woken, [8, 6]);
+}
+
+#[test]
+fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
+    const DEEP: usize = 100_000;
+    const STACK_BYTES: usize = 64 << 10;
+    let walk = || {
+        let mut tree = Scopes::new();
+        let root = tree.root();
+        let top = tree.open(root, Rank::Plain);
+        let mut chain = vec![top];
+        for n in 1..DEEP {
+            chain.push(tree.open(chain[n - 1], Rank::Plain));
+        }
+        let last = chain[DEEP - 1];
+        enlist(&mut tree, last, 0);
+        tree.wake_with(last, 7);
+        assert!(!tree.has_shield(root));
+        assert!(tree.is_busy(root, |_, _| Pulse::Awaited));
+        assert!(tree.has_orphan(root, |_, _| Pulse::Orphan));
+        assert!(tree.is_at_or_below(last, root));
+        assert_eq!(cancel(&mut tree, root), (vec![(leaf(0), last)], vec![7]));
+        assert_eq!(tree.outermost(last), Some(root));
+        // Out of what is cancelled, and back into it.
+        let shield = tree.open(root, Rank::Shield);
+        assert_eq!(move_below(&mut tree, top, shield), nothing());
+        assert!(!tree.is_canceled(last));
+        assert_eq!(move_below(&mut tree, top, root).0, [(leaf(0), last)]);
+        tree.orphan_ended(last, &mut Vec::new());
+        // From the top: each hands the chain below it to the root.
+        for scope in &chain[..DEEP / 2] {
+            let _ = tree.close(*scope, &mut Told::default());
+        }
+        for scope in chain[DEEP / 2..].iter().rev() {
+            let _ = tree.close(*scope, &mut Told::default());
+        }
+        assert_eq!(tree.len(), 1);
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let walked = thread.spawn(walk).expect("a thread starts").join();
+    walked.unwrap_or_else(|payload| resume_unwind(payload));
+}
+
+#[test]
+fn a_cancel_from_inside_wakes_nobody_that_is_being_polled() {
+    let mut tree: Scopes<u32> = Scopes::new();
+    let outer = tree.open(tree.root(), Rank::Plain);
+    let shield = tree.open(outer, Rank::Shield);
+    let inner = tree.open(outer, Rank::Plain);
+    let beside = tree.open(outer, Rank::Plain);
+    let hidden = tree.open(shield, Rank::Plain);
+    for (wake, scope) in [outer, shield, inner, beside, hidden]
+        .into_iter()
+        .enumerate()
+    {
+        tree.wake_with(scope, wake as u32);
+    }
+    let mut told = Told::default();
+    tree.cancel(outer, Some(inner), &mut told);
+    assert_eq!(told.woken, [3], "the one beside it");
+    // Behind a shield that is open, a scope is cancelled from inside of another one.
+    let mut told = Told::default();
+    tree.cancel(hidden, Some(inner), &mut told);
+    assert_eq!(told.woken, [4]);
+    let mut told = Told::default();
+    tree.cancel(shield, Some(hidden), &mut told);
+    assert_eq!(told.woken, []);
+    assert!(tree.is_canceled(shield));
+}

@@ -1,0 +1,122 @@
+//! Deadlines that the kernel keeps for a ring, so that a wait need not name one.
+//!
+//! To wait until a deadline costs: the clock is read, and the kernel takes an argument and starts a timer (40 ns more an enter
+//! on 6.18). Most deadlines are far away and are taken back long before they come: those of timeouts. So for one that is far
+//! a timeout request is left in the ring (`IORING_OP_TIMEOUT`); until it has fired, no later deadline has come either, and
+//! waits just wait. It is not taken back with its deadline: it fires once, for nothing, and makes room.
+
+#![forbid(unsafe_code)]
+
+use super::clock::Instant;
+use io_uring::types::Timespec;
+use std::time::Duration;
+
+/// A deadline that is nearer than this is waited for by the wait itself.
+pub(super) const FAR: Duration = Duration::from_millis(50);
+
+/// How many of them a ring has at most: each is nearer than those before it.
+const ALARMS_MAX: usize = 8;
+
+/// The user data of the first; no request of the driver has these.
+const FIRST: u64 = u64::MAX - ALARMS_MAX as u64;
+
+/// The timeouts that are in the ring.
+#[derive(Debug)]
+pub(super) struct Alarms {
+    armed: [Option<Instant>; ALARMS_MAX],
+    /// The nearest of them.
+    next: Option<Instant>,
+    /// What the kernel reads when it takes the requests. A place is written only while its alarm is not armed.
+    times: Box<[Timespec; ALARMS_MAX]>,
+    /// The kernel will not have them.
+    broken: bool,
+}
+
+impl Alarms {
+    pub(super) fn new(works: bool) -> Alarms {
+        Alarms {
+            armed: [None; ALARMS_MAX],
+            next: None,
+            times: Box::new([Timespec::new(); ALARMS_MAX]),
+            broken: !works,
+        }
+    }
+
+    /// Whether one that has not fired is no later than this: then this moment has not come.
+    #[inline]
+    pub(super) fn covers(&self, deadline: Instant) -> bool {
+        self.next.is_some_and(|next| next <= deadline)
+    }
+
+    /// Room for one more: its user data and its time, which stays where it is.
+    pub(super) fn arm(&mut self, deadline: Instant) -> Option<(u64, &Timespec)> {
+        if self.broken {
+            return None;
+        }
+        let place = self.armed.iter().position(Option::is_none)?;
+        self.armed[place] = Some(deadline);
+        self.next = Some(self.next.map_or(deadline, |next| next.min(deadline)));
+        self.times[place] = Duration::from_nanos(deadline.as_ns()).into();
+        Some((FIRST + place as u64, &self.times[place]))
+    }
+
+    /// The request found no room, or is over with this result.
+    pub(super) fn over(&mut self, user_data: u64, result: i32) {
+        let place = (user_data - FIRST) as usize;
+        self.armed[place] = None;
+        self.next = self.armed.iter().flatten().min().copied();
+        self.broken |= !matches!(-result, libc::ETIME | libc::ECANCELED);
+    }
+
+    /// Whether a completion is that of an alarm.
+    #[inline]
+    pub(super) fn is_alarm(user_data: u64) -> bool {
+        (FIRST..u64::MAX).contains(&user_data)
+    }
+
+    /// The user data of those that are in the ring.
+    pub(super) fn armed(&self) -> impl Iterator<Item = u64> {
+        let places = (FIRST..u64::MAX).zip(&self.armed);
+        places.filter_map(|(user_data, armed)| armed.map(|_| user_data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ns: u64) -> Instant {
+        Instant::from_ns(ns)
+    }
+
+    #[test]
+    fn what_is_not_before_the_nearest_is_covered_until_that_is_over() {
+        let mut alarms = Alarms::new(true);
+        assert!(!alarms.covers(at(u64::MAX)));
+        let (late, _) = alarms.arm(at(500)).unwrap();
+        let (early, time) = alarms.arm(at(300)).unwrap();
+        assert_eq!(
+            format!("{time:?}"),
+            format!("{:?}", Timespec::new().nsec(300))
+        );
+        assert!(Alarms::is_alarm(late) && Alarms::is_alarm(early) && late != early);
+        assert!(alarms.covers(at(300)) && !alarms.covers(at(299)));
+        alarms.over(early, -libc::ETIME);
+        assert!(alarms.covers(at(500)) && !alarms.covers(at(499)));
+        assert_eq!(alarms.armed().collect::<Vec<_>>(), [late]);
+        alarms.over(late, -libc::ECANCELED);
+        assert!(!alarms.covers(at(u64::MAX)));
+    }
+
+    #[test]
+    fn there_is_an_end_of_them_and_a_kernel_without_them_gets_none() {
+        let mut alarms = Alarms::new(true);
+        let armed = (0..100).filter_map(|ns| Some(alarms.arm(at(ns))?.0));
+        let armed: Vec<u64> = armed.collect();
+        assert_eq!(armed.len(), ALARMS_MAX);
+        alarms.over(armed[3], -libc::EINVAL);
+        assert!(alarms.arm(at(1)).is_none());
+        assert!(Alarms::new(false).arm(at(1)).is_none());
+        assert!(!Alarms::is_alarm(u64::MAX), "that is the poll for wakes");
+    }
+}

@@ -1,0 +1,459 @@
+//! Cancelled means that it did not happen: a million numbered bytes through pipes, under timeouts and cancels at random
+//! moments, and none is lost, none comes twice. Every buffer that came back is refilled, and nobody writes into it later.
+//!
+//! Dropped waits are not tested here: a dropped read at the cursor may lose what it read, and says so.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
+mod baseline;
+
+use baseline::{Random, alone, next_turn};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use gimmal::buf::{BufError, BufResult};
+use gimmal::cancel::Scope;
+use gimmal::fs::File;
+use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
+use gimmal::time::timeout;
+use gimmal::{Handle, Runtime, is_canceled, is_timeout, sleep, spawn, yield_now};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Bytes in each stream.
+const BYTES: usize = 1_000_000;
+/// What a buffer is filled with after it came back.
+const CANARY: u8 = 0xA5;
+/// Buffers that are watched at a time.
+const WATCHED_MAX: usize = 64;
+
+/// The byte at a place: no two places within a pipe's reach look alike.
+fn byte(at: usize) -> u8 {
+    (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ (at >> 16)) as u8
+}
+
+fn bytes(from: usize, len: usize) -> Vec<u8> {
+    (from..from + len).map(byte).collect()
+}
+
+fn pipe() -> (File, File) {
+    let (reader, writer) = io::pipe().unwrap();
+    (OwnedFd::from(reader).into(), OwnedFd::from(writer).into())
+}
+
+/// Buffers that came back from a cancelled operation, refilled: whoever still had one would be seen.
+#[derive(Default)]
+struct Canaries {
+    kept: Vec<Vec<u8>>,
+    seen: usize,
+}
+
+impl Canaries {
+    fn keep(&mut self, mut buf: Vec<u8>) {
+        buf.resize(buf.capacity(), 0);
+        buf.fill(CANARY);
+        self.kept.push(buf);
+        self.seen += 1;
+        if self.kept.len() > WATCHED_MAX {
+            self.check();
+            self.kept.drain(..WATCHED_MAX / 2);
+        }
+    }
+
+    fn check(&self) {
+        let untouched = |buf: &Vec<u8>| buf.iter().all(|byte| *byte == CANARY);
+        assert!(self.kept.iter().all(untouched), "a buffer was written to");
+    }
+}
+
+/// How a side of the pipe is cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Never,
+    /// `timeout(d, operation)`.
+    Timeout,
+    /// `operation.timeout(d)`.
+    Flat,
+    /// A scope that another task cancels after so many yields.
+    Scope,
+    /// Any of them.
+    Any,
+}
+
+/// Cancels whichever scope is there, at random moments.
+struct Canceler {
+    current: RefCell<Option<Rc<Scope>>>,
+    ended: Cell<bool>,
+}
+
+impl Canceler {
+    fn start(mut random: Random) -> Rc<Canceler> {
+        let canceler = Rc::new(Canceler {
+            current: RefCell::default(),
+            ended: Cell::new(false),
+        });
+        let its = canceler.clone();
+        drop(spawn(async move {
+            while !its.ended.get() {
+                for _ in 0..random.below(6) {
+                    yield_now().await;
+                }
+                let scope = its.current.borrow_mut().take();
+                if let Some(scope) = scope {
+                    scope.cancel();
+                }
+                yield_now().await;
+            }
+        }));
+        canceler
+    }
+
+    /// Runs an operation in a scope that is cancelled sometime, or before it begins.
+    async fn run<O: Operation>(&self, op: Op<O>, early: bool) -> O::Output {
+        let scope = Rc::new(Scope::new());
+        if early {
+            scope.cancel();
+        }
+        self.current.replace(Some(scope.clone()));
+        let output = scope.run_any(op).await.unwrap();
+        self.current.take();
+        output
+    }
+}
+
+/// A random time, often none at all, seldom enough to wait for the other side.
+fn moment(random: &mut Random) -> Duration {
+    match random.below(4) {
+        0 => Duration::ZERO,
+        1 => Duration::from_micros(random.below(20) as u64),
+        2 => Duration::from_micros(random.below(100) as u64),
+        _ => Duration::from_micros(random.below(400) as u64),
+    }
+}
+
+/// Runs one operation, cut short or not. The buffer is there in any case.
+async fn cut<B: 'static, O>(
+    op: Op<O>,
+    how: Cut,
+    canceler: &Canceler,
+    random: &mut Random,
+) -> BufResult<usize, B>
+where
+    O: Operation<Output = BufResult<usize, B>>,
+{
+    let how = match how {
+        Cut::Any => [Cut::Never, Cut::Timeout, Cut::Flat, Cut::Scope][random.below(4)],
+        how => how,
+    };
+    // In the kernel before it is awaited.
+    let op = if random.one_in(4) { op.submit() } else { op };
+    match how {
+        Cut::Never | Cut::Any => op.await,
+        Cut::Flat => {
+            let ended = op.timeout(moment(random)).await;
+            if let Err(error) = &ended {
+                assert!(is_timeout(error) && !is_canceled(error), "{error}");
+            }
+            ended
+        }
+        Cut::Timeout => {
+            let ended = timeout(moment(random), op).await;
+            ended.map_err(|error| {
+                assert!(error.is_timeout());
+                error.into_inner().unwrap()
+            })
+        }
+        Cut::Scope => canceler.run(op, random.one_in(8)).await,
+    }
+}
+
+/// The side that is not cut short is slow at times, so that the other one is parked.
+async fn pause(how: Cut, random: &mut Random) {
+    if matches!(how, Cut::Never | Cut::Any) && random.one_in(2) {
+        for _ in 0..random.below(12) {
+            yield_now().await;
+        }
+    }
+}
+
+fn assert_cut_short<B>(error: &BufError<B>)
+where
+    BufError<B>: std::error::Error + 'static,
+{
+    assert!(is_canceled(error) || is_timeout(error), "{error}");
+    assert_eq!(error.done(), 0);
+}
+
+async fn write_all(file: File, how: Cut, mut random: Random) -> usize {
+    let canceler = Canceler::start(random.fork());
+    let (mut at, mut cuts) = (0, 0);
+    while at < BYTES {
+        // Often more than what fits into the pipe at once.
+        let len = match random.below(100) {
+            0 => 1 + random.below(100_000),
+            _ => 1 + random.below(900),
+        };
+        pause(how, &mut random).await;
+        let buf = bytes(at, len.min(BYTES - at));
+        match cut(file.write(buf), how, &canceler, &mut random).await {
+            Ok((n, _)) => at += n,
+            Err(error) => {
+                assert_cut_short(&error);
+                cuts += 1;
+                let mut buf = error.into_buf();
+                let same = buf.iter().enumerate().all(|(n, b)| *b == byte(at + n));
+                assert!(same, "the buffer came back as it was");
+                // If the kernel still wrote from it, the reader would see this.
+                buf.fill(!byte(at));
+                drop(buf);
+            }
+        }
+    }
+    canceler.ended.set(true);
+    file.close().await.unwrap();
+    cuts
+}
+
+async fn read_all(file: File, how: Cut, mut random: Random) -> usize {
+    let canceler = Canceler::start(random.fork());
+    let mut canaries = Canaries::default();
+    let mut at = 0;
+    loop {
+        let len = 1 + random.below(700);
+        pause(how, &mut random).await;
+        let filled = random.below(len + 1);
+        let mut buf = Vec::with_capacity(len);
+        buf.resize(filled, 0x77);
+        match cut(file.read(buf), how, &canceler, &mut random).await {
+            Ok((0, _)) => break,
+            Ok((n, buf)) => {
+                assert_eq!(n, buf.len());
+                let wrong = buf.iter().enumerate().find(|(n, b)| **b != byte(at + n));
+                assert!(wrong.is_none(), "lost or twice: at {at} of {BYTES}");
+                at += n;
+            }
+            Err(error) => {
+                assert_cut_short(&error);
+                let buf = error.into_buf();
+                assert_eq!(buf.len(), filled);
+                assert!(
+                    buf.iter().all(|byte| *byte == 0x77),
+                    "it came back as it was"
+                );
+                canaries.keep(buf);
+            }
+        }
+    }
+    canaries.check();
+    canceler.ended.set(true);
+    assert_eq!(at, BYTES, "all of it has come");
+    canaries.seen
+}
+
+/// One stream from end to end. Says how often each side was cut short.
+fn stream(writes: Cut, reads: Cut) {
+    let _alone = alone();
+    let mut random = Random::new();
+    println!("{random:?}");
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (reader, writer) = pipe();
+        let writing = spawn(write_all(writer, writes, random.fork()));
+        let reading = spawn(read_all(reader, reads, random.fork()));
+        let (wrote, read) = (writing.await.unwrap(), reading.await.unwrap());
+        println!("cut short: {wrote} writes, {read} reads");
+        assert_eq!(wrote > 0, writes != Cut::Never);
+        assert_eq!(read > 0, reads != Cut::Never);
+        let baseline = Handle::current();
+        while baseline.stats().operation_rows > 0 {
+            yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn reads_under_timeouts_lose_nothing() {
+    stream(Cut::Never, Cut::Timeout);
+}
+
+#[test]
+fn reads_with_a_time_of_their_own_lose_nothing() {
+    stream(Cut::Never, Cut::Flat);
+}
+
+#[test]
+fn reads_in_scopes_that_are_cancelled_lose_nothing() {
+    stream(Cut::Never, Cut::Scope);
+}
+
+#[test]
+fn writes_under_timeouts_lose_nothing() {
+    stream(Cut::Timeout, Cut::Never);
+}
+
+#[test]
+fn writes_with_a_time_of_their_own_lose_nothing() {
+    stream(Cut::Flat, Cut::Never);
+}
+
+#[test]
+fn writes_in_scopes_that_are_cancelled_lose_nothing() {
+    stream(Cut::Scope, Cut::Never);
+}
+
+#[test]
+fn both_sides_cut_short_in_every_way_lose_nothing() {
+    stream(Cut::Any, Cut::Any);
+}
+
+/// Loops over several operations say how far they came.
+#[test]
+fn exact_reads_and_whole_writes_say_how_far_they_came() {
+    let _alone = alone();
+    let mut random = Random::new();
+    println!("{random:?}");
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (reader, writer) = pipe();
+        let mut dice = random.fork();
+        let writing = spawn(async move {
+            let mut at = 0;
+            while at < BYTES {
+                let buf = bytes(at, (1 + dice.below(150_000)).min(BYTES - at));
+                let len = buf.len();
+                match timeout(moment(&mut dice), writer.write_all(buf)).await {
+                    Ok(_) => at += len,
+                    Err(error) => {
+                        assert!(error.is_timeout());
+                        at += error.into_inner().unwrap().done();
+                    }
+                }
+            }
+        });
+        let mut at = 0;
+        let mut cuts = 0;
+        while at < BYTES {
+            let len = (1 + random.below(100_000)).min(BYTES - at);
+            let read = reader.read_exact(Vec::with_capacity(len), len);
+            let (buf, n) = match timeout(moment(&mut random), read).await {
+                Ok(buf) => (buf, len),
+                Err(error) => {
+                    assert!(error.is_timeout());
+                    cuts += 1;
+                    let error = error.into_inner().unwrap();
+                    let done = error.done();
+                    (error.into_buf(), done)
+                }
+            };
+            assert!(buf.len() >= n);
+            let mut numbered = buf[..n].iter().enumerate();
+            assert!(numbered.all(|(n, b)| *b == byte(at + n)), "at {at}");
+            at += n;
+        }
+        writing.await.unwrap();
+        assert!(cuts > 0);
+        assert_eq!(reader.read(vec![0; 8]).await.unwrap().0, 0);
+    });
+}
+
+/// A read that a worker of the kernel runs, even if it could be polled for.
+struct InWorker {
+    file: Rc<OwnedFd>,
+    buf: Vec<u8>,
+}
+
+// SAFETY: the entry lends the capacity of a vector, whose memory stays where it is while the operation is moved, and whose
+// owner nobody touches; the descriptor is held. One completion comes.
+unsafe impl Operation for InWorker {
+    type Output = BufResult<usize, Vec<u8>>;
+    const NAME: &'static str = "read in a worker";
+
+    fn entry(&mut self) -> Entry {
+        Entry::new(Opcode::READ)
+            .fd(self.file.as_raw_fd())
+            .addr(self.buf.as_mut_ptr())
+            .len(self.buf.capacity() as u32)
+            .offset(u64::MAX)
+            .in_worker()
+    }
+
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        match completion.result() {
+            Ok(n) => {
+                // SAFETY: the kernel has written so many bytes from the start.
+                unsafe { self.buf.set_len(n as usize) };
+                Ok((n as usize, self.buf))
+            }
+            Err(error) => Err(BufError::new(error, self.buf)),
+        }
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, self.buf))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        [libc::ECANCELED, libc::EINTR, 512, 513, 514, 516].contains(&-completion.raw())
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}
+
+/// One in a thousand of these stays parked after the first request to stop it: it is asked again.
+#[test]
+fn reads_parked_in_a_worker_all_end_when_they_are_cancelled() {
+    const READS: usize = 100_000;
+    const AT_ONCE: [usize; 4] = [1, 20, 100, 500];
+    let _alone = alone();
+    let mut random = Random::new();
+    println!("{random:?}");
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (reader, _writer) = io::pipe().unwrap();
+        let file = Rc::new(OwnedFd::from(reader));
+        let mut canaries = Canaries::default();
+        let mut ended = 0;
+        while ended < READS {
+            let scope = Rc::new(Scope::new());
+            let its = scope.clone();
+            let (dice, at_once) = (random.below(4), AT_ONCE[random.below(4)]);
+            drop(spawn(async move {
+                for _ in 0..dice {
+                    next_turn().await;
+                }
+                its.cancel();
+            }));
+            let reads = || InWorker {
+                file: file.clone(),
+                buf: vec![9; 24],
+            };
+            let back = scope
+                .run_any(async {
+                    let mut all: FuturesUnordered<_> =
+                        (0..at_once).map(|_| Op::new(reads()).submit()).collect();
+                    let mut back = Vec::new();
+                    while let Some(read) = all.next().await {
+                        let error = read.unwrap_err();
+                        assert!(is_canceled(&error), "{error}");
+                        back.push(error.into_buf());
+                    }
+                    back
+                })
+                .await
+                .unwrap();
+            assert_eq!(back.len(), at_once);
+            for buf in back {
+                assert_eq!(buf, [9; 24]);
+                canaries.keep(buf);
+            }
+            ended += at_once;
+            canaries.check();
+        }
+        let stats = Handle::current().stats();
+        println!("{} requests to stop {ended} reads", stats.cancels);
+        assert_eq!((stats.operations, stats.operation_rows), (0, 0));
+        sleep(Duration::from_millis(1)).await.unwrap();
+        canaries.check();
+    });
+}

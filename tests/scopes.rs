@@ -1,0 +1,73 @@
+//! Scopes, shields, and polite cancels: who is cancelled, who answers for it, and what is left behind, which is nothing.
+//!
+//! Each file has one subject. Order is forced by yields, channels and counts; nothing here waits by sleeping.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets an error fails where it stands"
+)]
+
+#[path = "scopes/answering.rs"]
+mod answering;
+mod baseline;
+#[path = "scopes/blocking.rs"]
+mod blocking;
+#[path = "scopes/canceling.rs"]
+mod canceling;
+#[path = "scopes/closing.rs"]
+mod closing;
+#[path = "scopes/deadlines.rs"]
+mod deadlines;
+#[path = "scopes/drops.rs"]
+mod drops;
+#[path = "scopes/ignoring.rs"]
+mod ignoring;
+#[path = "scopes/leaves.rs"]
+mod leaves;
+#[path = "tasks/support.rs"]
+mod support;
+#[path = "scopes/tasks.rs"]
+mod tasks;
+
+use baseline::alone;
+use gimmal::fs::File;
+use gimmal::{Canceled, Handle, Runtime, yield_now};
+use std::io::{self, PipeWriter};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(3600);
+const SHORT: Duration = Duration::from_millis(2);
+
+/// Descriptors are counted, so one test runs at a time.
+fn run<T>(main: impl Future<Output = T>) -> T {
+    let _alone = alone();
+    Runtime::new().unwrap().block_on(main)
+}
+
+/// The end of a pipe that is read through the ring, and the other one.
+fn pipe() -> (File, PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    (File::from(OwnedFd::from(reader)), writer)
+}
+
+/// Lets everybody run until nothing is ready but this, so many times.
+async fn settle() {
+    for _ in 0..8 {
+        baseline::next_turn().await;
+    }
+}
+
+/// Turns until it is so.
+async fn until(what: &str, is: impl Fn() -> bool) {
+    for _ in 0..10_000_000 {
+        if is() {
+            return;
+        }
+        yield_now().await;
+    }
+    panic!("{what}: {:?}", Handle::current().stats());
+}
+
+/// What a future says that has nothing to say.
+type Nothing = Result<(), Canceled>;

@@ -1,0 +1,169 @@
+//! Closures of the pool under the cancel of a scope: withdrawn, waited for, or left behind (C10).
+
+use crate::{LONG, settle, until};
+use gimmal::cancel::{Canceled, Scope};
+use gimmal::task::{spawn_abandonable, spawn_blocking};
+use gimmal::{Handle, Runtime, is_canceled, sleep, spawn};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+
+fn run(main: impl Future<Output = ()>) {
+    let _alone = crate::baseline::alone();
+    let mut runtime = Runtime::builder().blocking_threads(1).build().unwrap();
+    runtime.block_on(main);
+}
+
+/// A closure that says when it has begun, and ends when the sender is dropped.
+fn held() -> (
+    impl FnOnce() -> bool + Send + 'static,
+    Receiver<()>,
+    Sender<()>,
+) {
+    let (release, held) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let closure = move || {
+        begin.send(()).unwrap();
+        held.recv().is_err()
+    };
+    (closure, begun, release)
+}
+
+#[test]
+fn one_that_waits_is_withdrawn_and_did_not_happen() {
+    run(async {
+        let (closure, begun, release) = held();
+        let busy = spawn_blocking(closure);
+        begun.recv().unwrap();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let scope = Rc::new(Scope::new());
+        let (theirs, counter) = (scope.clone(), ran.clone());
+        let task = spawn(async move {
+            let waits = spawn_blocking(move || counter.fetch_add(1, Ordering::Relaxed));
+            theirs.run_any(waits).await
+        });
+        settle().await;
+        scope.cancel();
+        let error = task.await.unwrap().unwrap().unwrap_err();
+        assert!(error.is_canceled() && is_canceled(&error) && !error.is_aborted());
+        assert!(scope.was_caught());
+        assert_eq!(Handle::current().stats().blocking_waiting, 0);
+        // In a scope that is cancelled already.
+        let scope = Scope::new();
+        scope.cancel();
+        let counter = ran.clone();
+        let refused = scope
+            .run_any(spawn_blocking(move || {
+                counter.fetch_add(1, Ordering::Relaxed)
+            }))
+            .await;
+        assert!(refused.unwrap().unwrap_err().is_canceled());
+        drop(release);
+        assert!(busy.await.unwrap());
+        assert_eq!(ran.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn one_that_has_started_is_waited_for_and_gives_its_value() {
+    run(async {
+        for canceled_before in [false, true] {
+            let (closure, begun, release) = held();
+            let scope = Rc::new(Scope::new());
+            if canceled_before {
+                scope.cancel();
+            }
+            let theirs = scope.clone();
+            let closure = spawn_blocking(closure);
+            begun.recv().unwrap();
+            let task = spawn(async move { theirs.run_any(closure).await });
+            settle().await;
+            scope.cancel();
+            settle().await;
+            assert!(!task.is_finished());
+            drop(release);
+            assert!(task.await.unwrap().unwrap().unwrap());
+            assert!(!scope.was_caught(), "nothing was cut short");
+        }
+    });
+}
+
+#[test]
+fn one_that_has_started_is_waited_for_by_a_task_that_is_cancelled() {
+    run(async {
+        let (closure, begun, release) = held();
+        let closure = spawn_blocking(closure);
+        begun.recv().unwrap();
+        let task = spawn(async move {
+            let value = closure.await.unwrap();
+            (value, sleep(LONG).await)
+        });
+        settle().await;
+        task.cancel();
+        settle().await;
+        assert!(!task.is_finished());
+        drop(release);
+        assert_eq!(task.await.unwrap(), (true, Err(Canceled)));
+    });
+}
+
+#[test]
+fn one_that_may_be_abandoned_is_left_and_its_late_result_is_disposed_of() {
+    run(async {
+        for canceled_before in [false, true] {
+            let (closure, begun, release) = held();
+            let (late, disposed) = mpsc::channel();
+            let scope = Rc::new(Scope::new());
+            if canceled_before {
+                scope.cancel();
+            }
+            let theirs = scope.clone();
+            let closure = spawn_abandonable(closure, move |value| late.send(value).unwrap());
+            begun.recv().unwrap();
+            let task = spawn(async move { theirs.run_any(closure).await });
+            settle().await;
+            scope.cancel();
+            let error = task.await.unwrap().unwrap().unwrap_err();
+            assert!(error.is_canceled());
+            assert!(scope.was_caught());
+            assert!(disposed.try_recv().is_err(), "the closure still runs");
+            drop(release);
+            assert!(disposed.recv().unwrap());
+            let handle = Handle::current();
+            until("it is over", || handle.stats().blocking_running == 0).await;
+        }
+    });
+}
+
+/// Whichever comes first, the thread or the cancel, a closure that was begun is waited for, and one that was not is not.
+#[test]
+fn the_thread_and_the_cancel_may_come_at_the_same_time() {
+    run(async {
+        for round in 0..300 {
+            let ran = Arc::new(AtomicUsize::new(0));
+            let counter = ran.clone();
+            let scope = Rc::new(Scope::new());
+            let theirs = scope.clone();
+            let task = spawn(async move {
+                let waits = async {
+                    let closure = spawn_blocking(move || counter.fetch_add(1, Ordering::SeqCst));
+                    Ok::<_, Canceled>(closure.await)
+                };
+                theirs.run(waits).await
+            });
+            for _ in 0..round % 4 {
+                gimmal::yield_now().await;
+            }
+            scope.cancel();
+            match task.await.unwrap() {
+                Ok(Ok(before)) => assert_eq!((before, ran.load(Ordering::SeqCst)), (0, 1)),
+                Ok(Err(error)) => {
+                    assert!(error.is_canceled());
+                    assert_eq!(ran.load(Ordering::SeqCst), 0);
+                }
+                Err(Canceled) => panic!("round {round}: it was not waited for"),
+            }
+        }
+    });
+}

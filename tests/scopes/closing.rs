@@ -1,0 +1,84 @@
+//! Closing happens in any case, in a cancelled scope too (C13).
+
+use crate::baseline::{Baseline, descriptors};
+use crate::support::poll_once;
+use crate::{SHORT, pipe, run, settle};
+use gimmal::cancel::{Canceled, Scope};
+use gimmal::prelude::*;
+use gimmal::{is_canceled, spawn};
+use std::rc::Rc;
+
+#[test]
+fn a_file_is_closed_in_a_cancelled_scope() {
+    run(async {
+        let (file, writer) = pipe();
+        let open = descriptors();
+        let scope = Scope::new();
+        let closed = scope
+            .run_any(async {
+                scope.cancel();
+                file.close().await
+            })
+            .await;
+        closed.unwrap().unwrap();
+        assert!(!scope.was_caught());
+        assert_eq!(descriptors(), open - 1);
+        drop(writer);
+        let (file, _writer) = pipe();
+        file.close()
+            .timeout(std::time::Duration::ZERO)
+            .await
+            .unwrap();
+    });
+}
+
+/// The wait for the operations on it is cut short: then the last of them closes it.
+#[test]
+fn a_file_with_an_operation_at_work_is_closed_in_a_cancelled_scope_too() {
+    run(async {
+        for canceled_before in [true, false] {
+            let baseline = Baseline::take();
+            let (file, writer) = pipe();
+            let file = Rc::new(file);
+            let mut read = file.read(vec![9; 4]);
+            assert!(poll_once(&mut read).await.is_pending());
+            settle().await;
+            let file = Rc::into_inner(file).unwrap();
+            let scope = Scope::new();
+            if canceled_before {
+                scope.cancel();
+            }
+            let closed = scope
+                .run_any(async {
+                    let close = file.close();
+                    scope.cancel();
+                    close.await
+                })
+                .await;
+            let error = closed.unwrap().unwrap_err();
+            assert!(is_canceled(&error), "{error}");
+            let read = read.await.unwrap_err();
+            assert!(is_canceled(&read) && read.into_buf() == [9; 4]);
+            drop(writer);
+            baseline.returns("closing in a cancelled scope").await;
+        }
+    });
+}
+
+#[test]
+fn what_is_read_by_another_task_ends_and_the_file_is_closed() {
+    run(async {
+        let (file, _writer) = pipe();
+        let shared = file.shared_fd();
+        let read = file.read(vec![1; 4]);
+        let reader = spawn(async move { read.await.unwrap_err() });
+        drop(shared);
+        settle().await;
+        let scope = Scope::with_deadline(gimmal::time::Instant::now() + 1000 * SHORT);
+        let closed: std::io::Result<()> = scope.run(file.close()).await;
+        closed.unwrap();
+        let error = reader.await.unwrap();
+        assert!(is_canceled(&error) && error.into_buf() == [1; 4]);
+        assert_ne!(Err::<(), _>(Canceled), Ok(()));
+    });
+}

@@ -1,0 +1,294 @@
+//! Loops that ignore that they are cancelled end all the same, after a bounded number of refusals; the hook names them, and
+//! everybody else goes on meanwhile (C2).
+
+use crate::baseline::alone;
+use crate::support::Faults;
+use crate::{LONG, pipe, run, settle};
+use gimmal::cancel::{Canceled, Scope, cancellable, checkpoint, shield};
+use gimmal::fs::File;
+use gimmal::op::nop;
+use gimmal::time::{Instant, interval_at, timeout};
+use gimmal::{Runtime, sleep, spawn, task, yield_now};
+use std::cell::Cell;
+use std::future::pending;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+type Loop = Pin<Box<dyn Future<Output = Result<(), Canceled>>>>;
+
+type Make = fn(Rc<Cell<usize>>) -> Loop;
+/// Runs a loop in something that the scope cancels, or the task.
+type How = fn(Loop, Rc<Scope>) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// More rounds than any loop may go.
+const ROUNDS_MAX: usize = 10_000;
+
+/// Each kind of loop; it counts its rounds.
+fn loops() -> Vec<(&'static str, Make)> {
+    macro_rules! round {
+        ($rounds:ident, $do:expr) => {
+            Box::pin(async move {
+                loop {
+                    let rounds = $rounds.get() + 1;
+                    $rounds.set(rounds);
+                    assert!(rounds < ROUNDS_MAX, "it goes on for ever");
+                    let _ = $do.await;
+                }
+            })
+        };
+    }
+    vec![
+        ("sleep", |rounds| round!(rounds, sleep(LONG))),
+        ("sleep of nothing", |rounds| {
+            round!(rounds, sleep(Duration::ZERO))
+        }),
+        ("read", |rounds| {
+            let (file, writer) = pipe();
+            Box::pin(async move {
+                let _writer = writer;
+                round!(rounds, file.read(vec![0; 4])).await
+            })
+        }),
+        ("read into nothing", |rounds| {
+            let (file, writer) = pipe();
+            Box::pin(async move {
+                let _writer = writer;
+                round!(rounds, file.read(Vec::new())).await
+            })
+        }),
+        ("read with a time", |rounds| {
+            let (file, writer) = pipe();
+            Box::pin(async move {
+                let _writer = writer;
+                round!(rounds, file.read(vec![0; 4]).timeout(LONG)).await
+            })
+        }),
+        ("read without time", |rounds| {
+            let (file, writer) = pipe();
+            Box::pin(async move {
+                let _writer = writer;
+                round!(rounds, file.read(vec![0; 4]).timeout(Duration::ZERO)).await
+            })
+        }),
+        ("nop", |rounds| round!(rounds, nop())),
+        ("open", |rounds| round!(rounds, File::open("Cargo.toml"))),
+        ("join", |rounds| {
+            let mut other = spawn(pending::<()>());
+            round!(rounds, &mut other)
+        }),
+        ("checkpoint", |rounds| round!(rounds, checkpoint())),
+        ("cancellable", |rounds| {
+            round!(rounds, cancellable(pending::<()>()))
+        }),
+        ("timeout", |rounds| {
+            round!(rounds, timeout(LONG, sleep(LONG)))
+        }),
+        ("timeout over", |rounds| {
+            round!(rounds, timeout(Duration::ZERO, sleep(LONG)))
+        }),
+        ("timeout over foreign", |rounds| {
+            round!(rounds, timeout(LONG, pending::<Result<(), Canceled>>()))
+        }),
+        ("scope", |rounds| {
+            round!(rounds, async { Scope::new().run(sleep(LONG)).await })
+        }),
+        ("tick", |rounds| {
+            let mut ticks = interval_at(Instant::now() + LONG, LONG);
+            round!(rounds, ticks.tick())
+        }),
+        ("shield and sleep", |rounds| {
+            round!(rounds, async {
+                shield(nop()).await.unwrap();
+                sleep(LONG).await
+            })
+        }),
+        ("ready things and sleep", |rounds| {
+            round!(rounds, async {
+                yield_now().await;
+                sleep(LONG).await
+            })
+        }),
+    ]
+}
+
+/// Runs each loop, cancelled when it is parked or before it begins; `how` says in what.
+fn each_loop_ends(how: How, in_task: bool) {
+    let _alone = alone();
+    let faults = Faults::default();
+    let mut runtime: Runtime = faults.hear(Runtime::builder()).build().unwrap();
+    for (name, make) in loops() {
+        for canceled_before in [false, true] {
+            // What is cancelled before it begins has nothing to park at.
+            if !canceled_before && (name == "nop" || name == "open") {
+                continue;
+            }
+            runtime.block_on(async {
+                let rounds = Rc::new(Cell::new(0));
+                let scope = Rc::new(Scope::new());
+                if canceled_before && !in_task {
+                    scope.cancel();
+                }
+                let future = how(make(rounds.clone()), scope.clone());
+                let looping = task::Builder::new().name(name).spawn(future);
+                let beats = Rc::new(Cell::new(0));
+                let counts = beats.clone();
+                let neighbour = spawn(async move {
+                    loop {
+                        counts.set(counts.get() + 1);
+                        yield_now().await;
+                    }
+                });
+                if canceled_before && in_task {
+                    looping.cancel();
+                }
+                if !canceled_before {
+                    yield_now().await;
+                    yield_now().await;
+                    scope.cancel();
+                    if in_task {
+                        looping.cancel();
+                    }
+                }
+                let start = Instant::now();
+                while !looping.is_finished() {
+                    let stuck = start.elapsed() > Duration::from_secs(5);
+                    assert!(!stuck, "{name}: after {} rounds", rounds.get());
+                    yield_now().await;
+                }
+                let ended = looping.await;
+                assert_eq!(ended.is_err(), in_task, "{name}: {ended:?}");
+                if let Err(error) = ended {
+                    assert!(error.is_aborted(), "{name}: {error}");
+                }
+                assert!(rounds.get() < 1000, "{name}: {} rounds", rounds.get());
+                beats.set(0);
+                settle().await;
+                assert!(beats.get() > 0);
+                neighbour.abort();
+            });
+            let heard = faults.take();
+            let named = heard.len() == 1 && heard[0].contains(name) && heard[0].contains("ignored");
+            assert!(
+                named,
+                "{name}, cancelled before: {canceled_before}: {heard:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn loops_in_a_cancelled_scope_are_dropped() {
+    each_loop_ends(
+        |future, scope| {
+            Box::pin(async move {
+                assert_eq!(scope.run(future).await, Err(Canceled));
+                assert!(scope.was_caught());
+            })
+        },
+        false,
+    );
+}
+
+#[test]
+fn loops_in_a_cancelled_task_are_dropped() {
+    each_loop_ends(
+        |future, _| {
+            Box::pin(async move {
+                let _ = future.await;
+            })
+        },
+        true,
+    );
+}
+
+#[test]
+fn loops_in_a_timeout_are_dropped() {
+    let _alone = alone();
+    let faults = Faults::default();
+    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
+    for (name, make) in loops() {
+        for limit in [Duration::ZERO, Duration::from_millis(1)] {
+            // These are never parked, and fast: their rounds are not bounded before the time is over.
+            if !limit.is_zero()
+                && [
+                    "nop",
+                    "open",
+                    "sleep of nothing",
+                    "read into nothing",
+                    "checkpoint",
+                ]
+                .iter()
+                .chain(&["read without time", "timeout over", "shield and sleep"])
+                .any(|fast| *fast == name)
+            {
+                continue;
+            }
+            runtime.block_on(async {
+                let rounds = Rc::new(Cell::new(0));
+                let future = make(rounds.clone());
+                let looping = task::Builder::new()
+                    .name(name)
+                    .spawn(async move { timeout(limit, future).await });
+                let start = Instant::now();
+                while !looping.is_finished() {
+                    let stuck = start.elapsed() > Duration::from_secs(5);
+                    assert!(!stuck, "{name}: after {} rounds", rounds.get());
+                    yield_now().await;
+                }
+                let error = looping.await.unwrap().unwrap_err();
+                assert!(error.is_timeout() && error.into_inner().is_none(), "{name}");
+                assert!(rounds.get() < 1000, "{name}: {} rounds", rounds.get());
+            });
+            let heard = faults.take();
+            let named = heard.len() == 1 && heard[0].contains(name);
+            assert!(named, "{name} {limit:?}: {heard:?}");
+        }
+    }
+}
+
+/// A future that wakes itself for ever and awaits nothing of ours is not waited for for ever.
+#[test]
+fn a_loop_that_only_yields_ends_when_its_scope_is_cancelled() {
+    run(async {
+        let scope = Rc::new(Scope::new());
+        let theirs = scope.clone();
+        let task = spawn(async move {
+            let forever = async {
+                while !theirs.was_caught() {
+                    yield_now().await;
+                }
+            };
+            theirs.run_any(forever).await
+        });
+        settle().await;
+        scope.cancel();
+        for _ in 0..100_000 {
+            if task.is_finished() {
+                break;
+            }
+            yield_now().await;
+        }
+        assert!(task.is_finished());
+        assert_eq!(task.await.unwrap(), Err(Canceled));
+        assert!(scope.was_caught());
+    });
+}
+
+/// One that yields a while and then ends well is given the time for it.
+#[test]
+fn what_yields_for_a_while_and_ends_well_says_so() {
+    run(async {
+        let scope = Scope::new();
+        let outcome: Result<u8, Canceled> = scope
+            .run(async {
+                scope.cancel();
+                for _ in 0..500 {
+                    yield_now().await;
+                }
+                Ok(6)
+            })
+            .await;
+        assert_eq!(outcome, Ok(6));
+    });
+}

@@ -1,0 +1,462 @@
+//! Leaves that change their scope: one belongs to where it was polled last, and one that outlives its scope belongs to the
+//! one around (C12).
+
+use crate::baseline::next_turn;
+use crate::support::poll_once;
+use crate::{LONG, SHORT, pipe, run, settle, until};
+use futures_util::future::join;
+use gimmal::cancel::{Canceled, Cancellable, Scope, cancellable, shield};
+use gimmal::fs::File;
+use gimmal::op::{Op, Read};
+use gimmal::task::JoinHandle;
+use gimmal::time::{Instant, Sleep, interval, timeout, timeout_any};
+use gimmal::{Handle, is_canceled, sleep, spawn, yield_now};
+use std::cell::RefCell;
+use std::future::{Pending, pending, poll_fn};
+use std::io::PipeWriter;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Something to wait for, of each kind. It ends well never, so if it is ready it was cancelled.
+enum Waits {
+    Sleep(Sleep),
+    Read(
+        Op<Read<Vec<u8>>>,
+        #[expect(dead_code, reason = "kept open")] (File, PipeWriter),
+    ),
+    Join(JoinHandle<()>),
+    Foreign(Pin<Box<Cancellable<Pending<()>>>>),
+}
+
+const KINDS: [&str; 4] = ["sleep", "read", "join", "foreign"];
+
+impl Waits {
+    fn new(kind: &str) -> Waits {
+        match kind {
+            "sleep" => Waits::Sleep(sleep(LONG)),
+            "read" => {
+                let (file, writer) = pipe();
+                Waits::Read(file.read(vec![0; 8]), (file, writer))
+            }
+            "join" => Waits::Join(spawn(pending())),
+            _ => Waits::Foreign(Box::pin(cancellable(pending()))),
+        }
+    }
+}
+
+impl Future for Waits {
+    type Output = Canceled;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Canceled> {
+        match &mut *self {
+            Waits::Sleep(sleep) => Pin::new(sleep).poll(context).map(Result::unwrap_err),
+            Waits::Read(read, _) => Pin::new(read).poll(context).map(|read| {
+                assert!(is_canceled(&read.unwrap_err()));
+                Canceled
+            }),
+            Waits::Join(join) => Pin::new(join).poll(context).map(|joined| {
+                assert!(joined.unwrap_err().is_canceled());
+                Canceled
+            }),
+            Waits::Foreign(foreign) => foreign.as_mut().poll(context).map(Result::unwrap_err),
+        }
+    }
+}
+
+/// Waits for something that others hold, too.
+async fn wait_for(leaf: &RefCell<Waits>) -> Canceled {
+    poll_fn(|context| Pin::new(&mut *leaf.borrow_mut()).poll(context)).await
+}
+
+async fn poll_shared(leaf: &RefCell<Waits>) -> Poll<Canceled> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *leaf.borrow_mut()).poll(context))).await
+}
+
+#[test]
+fn a_leaf_belongs_to_the_scope_that_polled_it_last() {
+    run(async {
+        for kind in KINDS {
+            let leaf = Rc::new(RefCell::new(Waits::new(kind)));
+            let (first, second) = (Rc::new(Scope::new()), Rc::new(Scope::new()));
+            let (theirs, their_first, their_second) = (leaf.clone(), first.clone(), second.clone());
+            let task = spawn(async move {
+                let one = their_first.run_any(async {
+                    assert!(poll_shared(&theirs).await.is_pending());
+                    sleep(LONG).await
+                });
+                let two = their_second.run_any(async {
+                    yield_now().await;
+                    wait_for(&theirs).await
+                });
+                join(one, two).await
+            });
+            settle().await;
+            first.cancel();
+            settle().await;
+            assert!(
+                !task.is_finished(),
+                "{kind}: it was cancelled by the wrong one"
+            );
+            second.cancel();
+            let (one, two) = task.await.unwrap();
+            assert_eq!((one, two), (Ok(Err(Canceled)), Ok(Canceled)), "{kind}");
+            assert!(first.was_caught() && second.was_caught(), "{kind}");
+        }
+    });
+}
+
+#[test]
+fn a_leaf_that_is_polled_in_a_cancelled_scope_ends_there_wherever_it_began() {
+    run(async {
+        for kind in KINDS {
+            let mut leaf = Waits::new(kind);
+            assert!(poll_once(&mut leaf).await.is_pending());
+            let scope = Scope::new();
+            scope.cancel();
+            let ended = scope.run_any(&mut leaf).await;
+            assert_eq!(ended, Ok(Canceled), "{kind}");
+            assert!(scope.was_caught());
+        }
+    });
+}
+
+/// The scope is left first; then the one around is cancelled, and asks the leaf to stop before anybody polls it.
+#[test]
+fn a_leaf_that_outlives_its_scope_goes_to_the_one_around() {
+    run(async {
+        for kind in KINDS {
+            let (outer, inner) = (Scope::new(), Scope::new());
+            let ended = outer.run_any(async {
+                let mut leaf = Waits::new(kind);
+                let polled = inner.run_any(poll_once(&mut leaf)).await;
+                assert!(polled.unwrap().is_pending());
+                inner.cancel();
+                shield(settle()).await;
+                assert!(poll_once(&mut leaf).await.is_pending(), "{kind}");
+                leaf.await
+            });
+            let outside = async {
+                settle().await;
+                outer.cancel();
+            };
+            assert_eq!(join(ended, outside).await.0, Ok(Canceled), "{kind}");
+            assert!(outer.was_caught() && !inner.was_caught());
+        }
+    });
+}
+
+#[test]
+fn an_operation_that_outlives_its_scope_is_asked_to_stop_without_being_polled_again() {
+    run(async {
+        let (file, _writer) = pipe();
+        let (outer, inner) = (Scope::new(), Scope::new());
+        let ended = outer
+            .run_any(async {
+                let mut read = file.read(vec![3; 8]);
+                assert!(
+                    inner
+                        .run_any(poll_once(&mut read))
+                        .await
+                        .unwrap()
+                        .is_pending()
+                );
+                let handle = Handle::current();
+                assert_eq!(handle.stats().operations, 1);
+                outer.cancel();
+                shield(until("it stops", || handle.stats().operations == 0)).await;
+                read.await.unwrap_err().into_buf()
+            })
+            .await;
+        assert_eq!(ended, Ok(vec![3; 8]));
+    });
+}
+
+/// The scope around was cancelled meanwhile.
+#[test]
+fn a_leaf_that_outlives_a_shield_goes_to_a_cancelled_scope() {
+    run(async {
+        for kind in KINDS {
+            let scope = Scope::new();
+            let ended = scope
+                .run_any(async {
+                    let mut leaf = Waits::new(kind);
+                    scope.cancel();
+                    assert!(shield(poll_once(&mut leaf)).await.is_pending());
+                    leaf.await
+                })
+                .await;
+            assert_eq!(ended, Ok(Canceled), "{kind}");
+        }
+    });
+}
+
+/// A wait that was cancelled leaves a sleep as it was: it is never early.
+#[test]
+fn a_sleep_that_was_cut_short_sleeps_on_when_it_is_awaited_again() {
+    run(async {
+        let deadline = Instant::now() + 8 * SHORT;
+        let mut asleep = gimmal::time::sleep_until(deadline);
+        let error = timeout(SHORT, &mut asleep).await;
+        if let Err(error) = error {
+            assert!(error.is_timeout());
+            assert_eq!((&mut asleep).await, Ok(()));
+        }
+        assert!(Instant::now() >= deadline);
+        let mut asleep = sleep(LONG);
+        assert!(timeout(SHORT, &mut asleep).await.is_err());
+        assert!(
+            timeout(SHORT, &mut asleep).await.is_err(),
+            "an hour is over"
+        );
+        drop(asleep);
+        assert_eq!(Handle::current().stats().timers, 0);
+    });
+}
+
+/// "The tick is not used up."
+#[test]
+fn a_tick_that_was_cut_short_comes_when_it_is_due() {
+    run(async {
+        let mut ticks = interval(LONG);
+        ticks.tick().await.unwrap();
+        assert!(timeout(SHORT, ticks.tick()).await.is_err());
+        assert!(timeout(SHORT, ticks.tick()).await.is_err());
+    });
+}
+
+#[test]
+fn a_join_that_was_cut_short_is_awaited_again() {
+    run(async {
+        let (sender, receiver) = async_channel::bounded::<u8>(1);
+        let mut task = spawn(async move { receiver.recv().await.unwrap() });
+        for _ in 0..3 {
+            let late = timeout(SHORT, &mut task).await.unwrap_err();
+            assert!(late.is_timeout());
+            assert!(late.into_inner().unwrap().is_canceled());
+        }
+        sender.send(4).await.unwrap();
+        assert_eq!(task.await.unwrap(), 4);
+    });
+}
+
+/// What nobody awaits any more holds nothing up: after the cancel, the future waits for something foreign alone (C6).
+#[test]
+fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_timeout_up() {
+    run(async {
+        for kind in KINDS {
+            let mut leaf = Waits::new(kind);
+            let ended = timeout_any(SHORT, async {
+                assert!(poll_once(&mut leaf).await.is_pending());
+                pending::<()>().await
+            })
+            .await;
+            let error = ended.unwrap_err();
+            assert!(error.is_timeout() && error.inner().is_none(), "{kind}");
+        }
+    });
+}
+
+/// The same for a task, which has no scope of its own until it awaits a second thing.
+#[test]
+fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_cancelled_task_up() {
+    run(async {
+        for kind in KINDS {
+            for more in [false, true] {
+                let task = spawn(async move {
+                    let mut leaf = Waits::new(kind);
+                    let mut other = sleep(LONG);
+                    assert!(poll_once(&mut leaf).await.is_pending());
+                    if more {
+                        assert!(poll_once(&mut other).await.is_pending());
+                    }
+                    pending::<()>().await;
+                });
+                settle().await;
+                task.cancel();
+                let handle = Handle::current();
+                // A leaf that stays is one for an hour.
+                for _ in 0..1000 {
+                    next_turn().await;
+                    if task.is_finished() {
+                        break;
+                    }
+                }
+                assert!(task.is_finished(), "{kind} {more}: {:?}", handle.stats());
+                assert!(task.await.unwrap_err().is_aborted());
+            }
+        }
+    });
+}
+
+/// A scope that is cancelled waits for an operation; then somebody else takes that over, and it waits for nothing of ours.
+#[test]
+fn a_leaf_that_somebody_else_takes_over_does_not_hold_a_cancelled_scope_up() {
+    run(async {
+        let (file, _writer) = pipe();
+        let (sender, receiver) = async_channel::bounded(1);
+        let scope = Rc::new(Scope::new());
+        let theirs = scope.clone();
+        let reads = file.read(vec![1; 8]);
+        let giver = spawn(async move {
+            let waits = async {
+                let mut read = reads;
+                assert!(poll_once(&mut read).await.is_pending());
+                sender.try_send(read).unwrap();
+                pending::<()>().await
+            };
+            theirs.run_any(waits).await
+        });
+        settle().await;
+        // In one turn: the scope asks the read to stop and its future is polled, then this polls the read.
+        scope.cancel();
+        yield_now().await;
+        let mut read = receiver.try_recv().unwrap();
+        let taken = poll_once(&mut read).await;
+        until("the scope ends", || giver.is_finished()).await;
+        assert_eq!(giver.await.unwrap(), Err(Canceled));
+        let buf = match taken {
+            Poll::Ready(read) => read.unwrap_err().into_buf(),
+            Poll::Pending => read.await.unwrap_err().into_buf(),
+        };
+        assert_eq!(buf, [1; 8]);
+    });
+}
+
+/// A scope that is polled in a cancelled one is cancelled there, and is not when it is polled elsewhere.
+#[test]
+fn a_scope_that_leaves_a_cancelled_one_is_cancelled_no_longer() {
+    run(async {
+        let (outer, inner) = (Scope::new(), Scope::new());
+        outer.cancel();
+        let mut wait = Box::pin(inner.run(sleep(SHORT)));
+        // Refused: but first others are let go.
+        let polled = outer.run_any(poll_once(&mut wait)).await;
+        assert!(polled.unwrap().is_pending());
+        assert!(!inner.is_canceled());
+        assert_eq!(wait.await, Ok(()));
+        assert!(!inner.was_caught() && !outer.was_caught());
+        // It goes the other way, too, while it is parked.
+        let (outer, inner) = (Scope::new(), Scope::new());
+        outer.cancel();
+        let mut wait = Box::pin(inner.run(sleep(LONG)));
+        assert!(poll_once(&mut wait).await.is_pending());
+        let ended = outer.run_any(wait).await;
+        assert_eq!(ended, Ok(Err(Canceled)));
+        assert!(outer.was_caught() && !inner.was_caught());
+    });
+}
+
+/// The outer scope's future is dropped, the inner one's goes on.
+#[test]
+fn a_scope_that_outlives_the_one_around_it_goes_to_the_next() {
+    run(async {
+        let scopes = [0, 1, 2].map(|_| Scope::new());
+        let [far, near, inner] = &scopes;
+        let ended = far
+            .run_any(async {
+                let mut wait = Box::pin(inner.run(sleep(LONG)));
+                let polled = near.run_any(poll_once(&mut wait)).await;
+                assert!(polled.unwrap().is_pending());
+                near.cancel();
+                shield(settle()).await;
+                assert!(!inner.is_canceled());
+                far.cancel();
+                assert!(inner.is_canceled());
+                wait.await
+            })
+            .await;
+        assert_eq!(ended, Ok(Err(Canceled)));
+        assert!(far.was_caught() && !near.was_caught() && !inner.was_caught());
+    });
+}
+
+/// Whatever a future does to its scope, what is current afterwards is the scope around.
+#[test]
+fn a_panic_in_a_scope_leaves_it() {
+    run(async {
+        let handle = Handle::current();
+        let (outer, inner) = (Scope::new(), Scope::new());
+        let ended = outer
+            .run_any(async {
+                let panics = inner.run_any(async {
+                    let mut asleep = sleep(LONG);
+                    assert!(poll_once(&mut asleep).await.is_pending());
+                    yield_now().await;
+                    inner.cancel();
+                    panic!("on purpose");
+                });
+                let panics =
+                    futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(panics));
+                let payload: Result<Result<(), Canceled>, _> = panics.await;
+                assert!(payload.is_err());
+                assert_eq!(handle.stats().timers, 0);
+                sleep(SHORT).await
+            })
+            .await;
+        assert_eq!(ended, Ok(Ok(())));
+        assert!(!outer.was_caught() && !inner.was_caught());
+    });
+}
+
+/// Many scopes that begin and end out of order, cancelled at random: who waits is always told by the right one.
+#[test]
+fn leaves_and_scopes_that_move_at_random_end_by_whom_they_are_in() {
+    run(async {
+        let mut random = crate::support::Random::new("moving");
+        for _ in 0..300 {
+            let outer: Vec<Rc<Scope>> = (0..3).map(|_| Rc::default()).collect();
+            let inner = Rc::new(Scope::new());
+            let kind = KINDS[random.below(4) as usize];
+            let leaf = Waits::new(kind);
+            let mut wait = Box::pin(inner.run_any(leaf));
+            let mut last = 0;
+            // Polled a few times in scopes that are left at once.
+            for _ in 0..random.below(3) {
+                let passing = Scope::new();
+                let polled = passing.run_any(poll_once(&mut wait)).await;
+                assert!(polled.unwrap().is_pending());
+                passing.cancel();
+                last += 1;
+            }
+            let depth = random.below(3) as usize;
+            type Nested = Pin<Box<dyn Future<Output = Result<Canceled, Canceled>>>>;
+            let mut nested: Nested = Box::pin(wait_to_the_end(wait));
+            for scope in outer.clone().into_iter().take(depth + 1) {
+                nested = Box::pin(async move { scope.run(nested).await });
+            }
+            let task = spawn(nested);
+            for _ in 0..random.below(3) {
+                yield_now().await;
+            }
+            // The last of them is the outermost. One that nobody runs in does nothing.
+            let canceled = random.below(4) as usize;
+            match outer.get(canceled) {
+                Some(scope) => scope.cancel(),
+                None => inner.cancel(),
+            }
+            let expected = match canceled {
+                3 => None,
+                at if at <= depth => Some(at),
+                _ => {
+                    settle().await;
+                    assert!(!task.is_finished(), "{kind}: {last}");
+                    outer[0].cancel();
+                    Some(0)
+                }
+            };
+            assert_eq!(task.await.unwrap(), Ok(Canceled), "{kind}");
+            for (at, scope) in outer.iter().enumerate() {
+                assert_eq!(scope.was_caught(), expected == Some(at), "{kind} {at}");
+            }
+            assert_eq!(inner.was_caught(), expected.is_none(), "{kind}");
+        }
+    });
+}
+
+async fn wait_to_the_end<F>(wait: F) -> Result<Canceled, Canceled>
+where
+    F: Future<Output = Result<Canceled, Canceled>>,
+{
+    wait.await
+}
