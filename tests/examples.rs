@@ -442,3 +442,126 @@ fn sleep_sort_names_the_argument_that_is_no_number() {
         assert_eq!(out(&output), "");
     }
 }
+
+#[test]
+fn task_group_digests_every_file() {
+    let directory = directory();
+    let names: Vec<_> = (0..10)
+        .map(|n| {
+            let name = directory.path().join(n.to_string());
+            fs::write(&name, content(n * 1000)).unwrap();
+            name
+        })
+        .collect();
+    for workers in [1, 3, 10, 50] {
+        let mut arguments: Vec<_> = names
+            .iter()
+            .map(|name| name.as_os_str().to_owned())
+            .collect();
+        arguments.extend(["--workers".into(), workers.to_string().into()]);
+        let output = run("task_group", arguments);
+        ends(&output, 0);
+        let lines: Vec<&str> = out(&output).lines().collect();
+        let (last, lines) = lines.split_last().unwrap();
+        assert_eq!(*last, "all done");
+        assert!(lines.len() <= workers && lines[0].starts_with("worker 0: "));
+        let sum = |words| lines.iter().map(|line| figure(line, words)).sum::<usize>();
+        assert_eq!(sum(" of "), 10);
+        assert_eq!(sum(" files,"), 10);
+        assert_eq!(sum(" bytes,"), 45_000);
+    }
+    // With nothing to do it shows itself.
+    let output = run("task_group", [""; 0]);
+    ends(&output, 0);
+    assert!(out(&output).ends_with("all done\n"));
+}
+
+#[test]
+fn task_group_stops_the_rest_when_a_file_is_not_there() {
+    let directory = directory();
+    let good = directory.path().join("good");
+    fs::write(&good, "good").unwrap();
+    // It never ends by itself: nobody opens the other end.
+    let waits = directory.path().join("fifo");
+    fifo(&waits);
+    let writer = File::options().read(true).write(true).open(&waits).unwrap();
+    let missing = directory.path().join("missing");
+    let output = run(
+        "task_group",
+        [&good, &missing, &good, &waits, &good, &waits, &good, &good],
+    );
+    drop(writer);
+    ends(&output, 1);
+    let lines: Vec<&str> = out(&output).lines().collect();
+    assert_eq!(figure(lines[0], " of 2 files"), 1, "{lines:?}");
+    assert_eq!(figure(lines[1], " of 2 files"), 1, "{lines:?}");
+    assert_eq!(figure(lines[2], " of 2 files"), 1, "{lines:?}");
+    assert!(lines[4].starts_with("stopped by: ") && lines[4].contains("missing"));
+    assert!(figure(lines[5], " workers") >= 2, "{lines:?}");
+}
+
+#[test]
+fn task_group_explains_what_it_does_not_understand() {
+    for number in ["0", "many", "-1"] {
+        let output = run("task_group", ["Cargo.toml", "--workers", number]);
+        ends(&output, 2);
+        assert!(err(&output).contains("--workers needs a number"));
+    }
+    ends(&run("task_group", ["--workers"]), 2);
+}
+
+#[test]
+fn timeout_reads_to_the_last_byte() {
+    for lines in [0, 1, 100, 300] {
+        let output = run("timeout", [lines.to_string()]);
+        ends(&output, 0);
+        assert!(out(&output).contains("every line is there, once and in order"));
+        let bytes: usize = (0..lines).map(|n| format!("line {n}\n").len()).sum();
+        assert_eq!(figure(out(&output), ", bytes read"), bytes);
+        // Each pause is three times as long as its patience.
+        assert!(
+            figure(out(&output), ", the buffer") >= lines / 10,
+            "{}",
+            out(&output)
+        );
+    }
+    ends(&run("timeout", ["some"]), 2);
+}
+
+#[test]
+fn cancel_cleanup_goes_on_from_where_it_was() {
+    let directory = directory();
+    let state = directory.path().join("state");
+    // Long enough for a busy machine to have begun.
+    let arguments = || [state.as_os_str(), "200".as_ref()];
+    let mut before = 0;
+    for _ in 0..3 {
+        let output = run("cancel_cleanup", arguments());
+        ends(&output, 0);
+        let lines: Vec<&str> = out(&output).lines().collect();
+        assert_eq!(lines[0], format!("beginning at step {before}"));
+        let text = fs::read_to_string(&state).unwrap();
+        let steps: u64 = text.trim().parse().unwrap();
+        assert!(steps >= before);
+        assert_eq!(lines[1], format!("cancelled at step {steps}"));
+        assert_eq!(lines[2], "without a shield nothing is written any more");
+        assert!(lines[3].starts_with(&format!("under a shield it is: step {steps} ")));
+        assert_eq!(lines[4], "the task has ended: the time is over");
+        before = steps;
+    }
+    // It cannot go on from this, and says so.
+    fs::write(&state, "words").unwrap();
+    let output = run("cancel_cleanup", arguments());
+    ends(&output, 1);
+    assert!(err(&output).contains("invalid digit"), "{}", err(&output));
+    assert_eq!(fs::read_to_string(&state).unwrap(), "words");
+    // Nor write there.
+    let nowhere = directory.path().join("no directory").join("state");
+    let output = run("cancel_cleanup", [nowhere.as_os_str(), "200".as_ref()]);
+    ends(&output, 1);
+    assert!(out(&output).contains("cancelled at step"));
+    ends(
+        &run("cancel_cleanup", [state.as_os_str(), "soon".as_ref()]),
+        2,
+    );
+}

@@ -135,9 +135,9 @@ pub(super) enum How {
     Ready,
     /// Cancelled, and it waited for nothing that would come.
     Dropped,
-    /// There was no handle to give the panic to, or the group keeps it for itself.
+    /// The panic is the group's.
     Panicked(Box<dyn Any + Send>),
-    /// The handle has the panic.
+    /// The handle has the panic, or the hook, if there was no handle.
     PanicKept,
 }
 
@@ -183,6 +183,8 @@ pub(super) struct Brood {
     told: Cell<bool>,
     /// Panics of children are for their handles.
     keeps_panics: bool,
+    /// Something was refused in it, because it was cancelled.
+    refused: Cell<bool>,
     /// Who wants to know when a child ends.
     watchers: RefCell<Vec<Waker>>,
 }
@@ -202,6 +204,7 @@ impl Brood {
             closed: Cell::new(false),
             told: Cell::new(false),
             keeps_panics,
+            refused: Cell::new(false),
             watchers: RefCell::new(Vec::new()),
         }
     }
@@ -229,7 +232,9 @@ impl Brood {
 
     pub(super) fn set_limit(&self, limit: usize) {
         self.limit.set(limit.max(1));
-        self.start_waiting();
+        if let Some(core) = runtime::reach(self.serial) {
+            self.start_waiting(&core);
+        }
     }
 
     /// A row for the body, so that it is polled only when it is woken.
@@ -265,7 +270,8 @@ impl Brood {
         (slot, task)
     }
 
-    /// A new child: its slot and its row. `None` if the group is closed: then the future is dropped.
+    /// A new child: its slot and its row. `None` if the group is closed, or its runtime gone: then the future is dropped. That
+    /// may happen anywhere, for what spawns may be a destructor.
     ///
     /// # Safety
     ///
@@ -280,11 +286,13 @@ impl Brood {
         F: Future + 'a,
         F::Output: 'a,
     {
-        let core = runtime::hold_own(self.serial);
-        if self.closed.get() {
-            core.guard("a future that came too late", || drop(future));
-            return None;
-        }
+        let core = match runtime::reach(self.serial) {
+            Some(core) if !self.closed.get() => core,
+            _ => {
+                runtime::guard("a future that came too late", || drop(future));
+                return None;
+            }
+        };
         let child: Pin<Box<dyn Stow + 'a>> = Box::pin(Stowed {
             stored: Stored::new(future),
             report,
@@ -302,11 +310,10 @@ impl Brood {
     }
 
     /// Starts children that were waiting, as far as there is room.
-    fn start_waiting(&self) {
+    fn start_waiting(&self, core: &Core) {
         if self.waiting.borrow().is_empty() {
             return;
         }
-        let core = runtime::hold_own(self.serial);
         while self.running.get() < self.limit.get() {
             let Some(slot) = self.waiting.borrow_mut().pop_front() else {
                 return;
@@ -365,11 +372,10 @@ impl Brood {
         any
     }
 
-    /// Polls children that were woken, until one ends.
-    pub(super) fn next(&self, core: &Core, body: PollBody<'_>) -> Next {
-        let mut first = true;
+    /// Polls children that were woken, until one ends. The `first` may be polled even if the turn has polled enough.
+    pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
         loop {
-            if !first && !core.may_poll() {
+            if !*first && !core.may_poll() {
                 return match core.has_ready_child(self.row) {
                     true => Next::Spent,
                     false => Next::Idle,
@@ -378,7 +384,7 @@ impl Brood {
             let Some(slot) = core.next_child(self.row) else {
                 return Next::Idle;
             };
-            first = false;
+            *first = false;
             core.count_poll();
             if let Some(ended) = self.poll_child(core, slot, body) {
                 return Next::Ended(ended);
@@ -405,6 +411,7 @@ impl Brood {
             self.put_back(slot, state);
             return None;
         };
+        let aside = core.set_aside();
         let polled = core.poll_named(task, |context| match &mut state {
             State::Running(child) => child.as_mut().poll(context),
             _ => body(context),
@@ -412,6 +419,7 @@ impl Brood {
         let must_end =
             matches!(polled, Ok(Poll::Pending)) && core.is_canceled() && core.must_end(task);
         let (echoes, cut_off) = core.take_charges(self.scope);
+        core.put_back(aside);
         if echoes || cut_off {
             self.note(slot, echoes, cut_off);
         }
@@ -465,6 +473,7 @@ impl Brood {
             (State::Running(child), How::Ready) => (State::Output(child), How::Ready),
             (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
                 core.guard("a child that had panicked", || drop(state));
+                // Without a handle it goes to the hook, below.
                 (State::Panicked(payload), How::PanicKept)
             }
             (state, how) => {
@@ -484,7 +493,7 @@ impl Brood {
         let mut watchers = self.watchers.take();
         core.wake_all(&mut watchers);
         if was_running && !self.closed.get() {
-            self.start_waiting();
+            self.start_waiting(core);
         }
         Ended {
             is_body,
@@ -562,11 +571,8 @@ impl Brood {
 
     /// An output that nobody takes.
     fn discard(&self, core: &Core, task: Key, mut child: Erased) {
-        let failure = core.guard("a child's output", || {
-            let failure = child.as_mut().report();
-            drop(child);
-            failure
-        });
+        let failure = core.guard("a child's output", || child.as_mut().report());
+        core.guard("a child's output", || drop(child));
         if let Some(Some(message)) = failure {
             core.report_child(task, message);
         }
@@ -600,6 +606,11 @@ impl Brood {
         body
     }
 
+    /// Something was refused in the group, because it was cancelled.
+    pub(super) fn note_refusal(&self) {
+        self.refused.set(true);
+    }
+
     /// No child begins any more.
     pub(super) fn close(&self) {
         self.closed.set(true);
@@ -626,17 +637,16 @@ impl Brood {
             }
         }
         core.close_brood(self.row);
-        core.close_scope_of_group(self.scope);
+        core.close_scope_of_group(self.scope, self.refused.get());
     }
 
     /// There is no runtime to speak of: the children are dropped, and no table is told.
     fn forget(&self) {
-        loop {
-            let slots = self.slots.replace(Table::new());
-            if slots.len() == 0 {
-                return;
-            }
-            drop(slots);
+        let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
+        // None comes after these: the group is closed.
+        for key in keys {
+            let slot = self.slots.borrow_mut().remove(key);
+            runtime::guard("a child that was dropped", || drop(slot));
         }
     }
 
@@ -698,10 +708,11 @@ impl Brood {
 
     /// Wakes this when a child ends.
     pub(super) fn watch(&self, waker: &Waker) {
-        let mut watchers = self.watchers.borrow_mut();
+        let watchers = self.watchers.borrow();
         if !watchers.iter().any(|kept| kept.will_wake(waker)) {
+            drop(watchers);
             let waker = crate::tasks::copy_waker(waker);
-            watchers.push(waker);
+            self.watchers.borrow_mut().push(waker);
         }
     }
 }

@@ -132,6 +132,14 @@ impl<O> Handle<'_, O> {
         }
     }
 
+    /// There is no value. If the group is cancelled that is why, and what is said because of it is an echo (G2).
+    fn charge(&self) {
+        let core = runtime::hold_own(self.brood.serial());
+        if core.is_scope_canceled(self.brood.scope()) {
+            core.charge_canceled_group(self.brood.scope());
+        }
+    }
+
     fn look(&self, slot: Key) -> Look<O> {
         runtime::with_own(self.brood.serial(), |core| {
             if !core.may_pass() {
@@ -205,7 +213,11 @@ impl<T> Future for Child<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.poll(context).map(|joined| match joined {
             Joined::Output(Some(value)) => Ok(value),
-            _ => Err(Canceled),
+            Joined::Canceled => Err(Canceled),
+            Joined::Output(None) | Joined::Panicked(_) | Joined::Dropped => {
+                self.0.charge();
+                Err(Canceled)
+            }
         })
     }
 }
@@ -255,7 +267,10 @@ impl<O> Future for Supervised<'_, O> {
         self.0.poll(context).map(|joined| match joined {
             Joined::Output(output) => Ok(output),
             Joined::Panicked(payload) => Err(JoinError::panicked(payload)),
-            Joined::Dropped => Err(JoinError::aborted()),
+            Joined::Dropped => {
+                self.0.charge();
+                Err(JoinError::aborted())
+            }
             Joined::Canceled => Err(JoinError::canceled()),
         })
     }

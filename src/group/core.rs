@@ -80,6 +80,12 @@ impl Shared {
 
     pub(super) fn drain_within(&self, time: Duration) {
         self.drain.set(Some(time));
+        // Whoever cleans up may ask for it: then the time begins now.
+        if let Some(core) = runtime::reach(self.brood.serial())
+            && core.is_scope_canceled(self.brood.scope())
+        {
+            core.wake_scope(self.brood.scope());
+        }
     }
 
     /// Waits until a look finds something; it looks again each time that a child ends.
@@ -119,7 +125,11 @@ impl Shared {
     ) -> Poll<()> {
         let core = runtime::hold_own(self.brood.serial());
         self.brood.begin(&core, context.waker());
+        let refusals = core.refusals();
         let polled = self.poll_begun(&core, judge, body, done, context);
+        if core.refusals() != refusals {
+            self.brood.note_refusal();
+        }
         self.brood.end(&core, context.waker());
         polled
     }
@@ -132,17 +142,27 @@ impl Shared {
         done: &mut dyn FnMut(F::Output),
         context: &mut Context<'_>,
     ) -> Poll<()> {
+        // So that the smallest budget comes to an end. But a group is a leaf that may be ready at its first poll: a loop over
+        // groups has to let others go first.
+        let mut first = core.may_pass();
+        core.charge();
         loop {
             if core.is_scope_canceled(self.brood.scope()) && self.brood.alive() > 0 {
                 self.tell(core);
-                if self.is_drained_out(core, context) && self.brood.drop_children(core) {
-                    body.set(None);
+                if self.is_drained_out(core, context) {
+                    // What their destructors spawn does not begin: nobody would drop it.
+                    self.brood.close();
+                    let and_body = self.brood.drop_children(core);
+                    self.cut_short(core);
+                    if and_body {
+                        self.drop_body(core, body);
+                    }
                 }
             }
             if self.brood.alive() == 0 {
                 break;
             }
-            let next = self.brood.next(core, &mut |context| {
+            let next = self.brood.next(core, &mut first, &mut |context| {
                 let Some(body) = body.as_mut().as_pin_mut() else {
                     return Poll::Ready(());
                 };
@@ -156,10 +176,12 @@ impl Shared {
             });
             match next {
                 Next::Ended(ended) => {
-                    if ended.is_body {
-                        body.set(None);
+                    let is_body = ended.is_body;
+                    let mut cancel = self.ended(core, judge, ended);
+                    if is_body {
+                        cancel |= self.drop_body(core, body);
                     }
-                    if self.ended(core, judge, ended) {
+                    if cancel {
                         core.cancel_scope(self.brood.scope());
                     }
                 }
@@ -183,8 +205,27 @@ impl Shared {
         if self.brood.is_told() {
             return;
         }
-        if self.brood.tell_canceled(core) && core.is_canceled_from_outside(self.brood.scope()) {
+        if self.brood.tell_canceled(core) {
+            self.cut_short(core);
+        }
+    }
+
+    /// Children were dropped because the group is cancelled.
+    fn cut_short(&self, core: &Core) {
+        if core.is_canceled_from_outside(self.brood.scope()) {
             self.cut_off.set(true);
+            core.charge_canceled_group(self.brood.scope());
+        }
+    }
+
+    /// The body has ended. True if its destructors panic: that is a panic of the body.
+    fn drop_body<F>(&self, core: &Core, body: &mut Pin<&mut Option<F>>) -> bool {
+        match core.catch(|| body.set(None)) {
+            Ok(()) => false,
+            Err(payload) => {
+                self.keep_panic(core, payload);
+                true
+            }
         }
     }
 
@@ -197,14 +238,19 @@ impl Shared {
         let How::Panicked(payload) = std::mem::replace(&mut ended.how, How::Ready) else {
             return cancel;
         };
+        self.keep_panic(core, payload);
+        true
+    }
+
+    /// The first panic is carried on when all is over.
+    fn keep_panic(&self, core: &Core, payload: Box<dyn Any + Send>) {
         match self.panic.take() {
             None => self.panic.set(Some(payload)),
             Some(first) => {
                 self.panic.set(Some(first));
-                core.report_second_panic(payload);
+                core.report_panic_of_group(payload);
             }
         }
-        true
     }
 
     /// Whether the time for draining is over.
@@ -233,9 +279,11 @@ impl Shared {
         }
     }
 
-    /// All is over: a panic goes on from here.
-    pub(super) fn resume_panic(&self) {
+    /// All is over: a panic goes on from here. What the group would have given is dropped before, by `discard`: a second
+    /// panic there would end the process.
+    pub(super) fn resume_panic(&self, discard: impl FnOnce()) {
         if let Some(payload) = self.panic.take() {
+            discard();
             std::panic::resume_unwind(payload);
         }
     }
@@ -243,8 +291,15 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let panic = self.panic.take();
         if let Some(core) = runtime::reach(self.brood.serial()) {
             self.release_alarm(&core);
+            // The group was dropped before it could be carried on.
+            if let Some(payload) = panic {
+                core.report_panic_of_group(payload);
+            }
+        } else {
+            runtime::guard("the payload of a panic", || drop(panic));
         }
     }
 }

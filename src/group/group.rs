@@ -1,10 +1,11 @@
 //! The group itself.
 
-use super::brood::{Ended, How};
+use super::brood::Ended;
 use super::child::{Child, ChildId, Handle};
 use super::core::{Judge, Shared};
 use super::outcome::Outcome;
 use crate::error::GroupError;
+use crate::runtime;
 use crate::scope::Canceled;
 use crate::tasks::Origin;
 use pin_project_lite::pin_project;
@@ -74,7 +75,6 @@ where
         shared: Shared::open(false, location),
         failures: RefCell::new(Failures {
             failed: None,
-            body_echo: false,
             first: None,
             rest: Vec::new(),
             echoes: Vec::new(),
@@ -94,7 +94,10 @@ where
         judged.poll(&mut body, context)
     })
     .await;
-    group.shared.resume_panic();
+    group.shared.resume_panic(|| {
+        runtime::guard("what a group gave", || drop(output.take()));
+        group.discard_failures();
+    });
     group.verdict(output)
 }
 
@@ -138,8 +141,6 @@ pub struct Group<'scope, 'env: 'scope, E> {
 struct Failures<E> {
     /// What the child that is being polled has failed with.
     failed: Option<E>,
-    /// The body was cut short by the cancelling of the group.
-    body_echo: bool,
     first: Option<E>,
     rest: Vec<E>,
     echoes: Vec<E>,
@@ -150,19 +151,16 @@ impl<E> Judge for Group<'_, '_, E> {
         let mut failures = self.failures.borrow_mut();
         let Failures {
             failed,
-            body_echo,
             first,
             rest,
             echoes,
         } = &mut *failures;
         let Some(error) = failed.take() else {
-            *body_echo |= ended.is_body && matches!(ended.how, How::Dropped);
             return false;
         };
         // What it says comes from being cancelled, by the group or from outside of it.
         if ended.echoes || ended.cut_off {
             echoes.push(error);
-            *body_echo |= ended.is_body;
             return ended.is_body;
         }
         match first {
@@ -325,6 +323,22 @@ impl<'scope, E> Group<'scope, '_, E> {
             None => None,
         });
         wait.await
+    }
+
+    fn discard_failures(&self) {
+        let mut failures = self.failures.borrow_mut();
+        let Failures {
+            failed,
+            first,
+            rest,
+            echoes,
+        } = &mut *failures;
+        let all = failed.take().into_iter().chain(first.take());
+        let all: Vec<E> = all.chain(rest.drain(..)).chain(echoes.drain(..)).collect();
+        drop(failures);
+        for error in all {
+            runtime::guard("the failure of a child", || drop(error));
+        }
     }
 
     fn verdict<T>(&self, output: Option<T>) -> Result<T, GroupError<E, T>> {

@@ -46,6 +46,9 @@
 //!
 //! The last five start nothing: their futures are parts of the task that awaits them, and run in its scope.
 
+#[cfg(doctest)]
+mod borrowing;
+
 #[expect(
     clippy::module_inception,
     reason = "the noun of the module has a file of its own, as the others have"

@@ -5,6 +5,7 @@ use super::child::{Handle, Supervised};
 use super::core::{Judge, Shared};
 use super::outcome::Report;
 use crate::error::GroupError;
+use crate::runtime;
 use crate::scope::Canceled;
 use crate::tasks::Origin;
 use std::cell::Cell;
@@ -93,7 +94,9 @@ where
             .poll(&supervisor, &mut body, &mut done, context)
     })
     .await;
-    supervisor.shared.resume_panic();
+    supervisor.shared.resume_panic(|| {
+        runtime::guard("what a group gave", || drop(outcome.take()));
+    });
     let is_echo = supervisor.body.get() == Body::Echoed;
     match outcome {
         Some(Ok(output)) if supervisor.shared.was_cut_off() => {

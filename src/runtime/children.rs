@@ -137,6 +137,11 @@ impl Core {
         self.hook.guard(what, run)
     }
 
+    /// Runs a user's code, and keeps its panic.
+    pub(crate) fn catch(&self, run: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
+        catch(run)
+    }
+
     /// A child failed, and nobody will ask for that.
     pub(crate) fn report_child(&self, child: Key, message: String) {
         let child = self.describe_task(Name::new(self.number, child));
@@ -153,8 +158,8 @@ impl Core {
         self.hook.drop_payload(payload);
     }
 
-    /// A second panic in a group: only one can be carried on.
-    pub(crate) fn report_second_panic(&self, payload: Box<dyn Any + Send>) {
+    /// A panic in a group that is not carried on: the second one, or that of a group that was dropped before its end.
+    pub(crate) fn report_panic_of_group(&self, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
             task: self.running_task(),
             message: message_of(&*payload),
@@ -163,8 +168,17 @@ impl Core {
         self.hook.drop_payload(payload);
     }
 
-    /// A group is gone, and its children with it.
-    pub(crate) fn close_scope_of_group(&self, scope: Key) {
+    /// A child of a cancelled group was dropped, or has no value: whoever cancelled the group answers for it (C7).
+    pub(crate) fn charge_canceled_group(&self, scope: Key) {
+        self.charge_outermost(scope);
+    }
+
+    /// A group is gone, and its children with it. If it was cancelled from outside, and something was `refused` in it, that
+    /// counts once for the scope around it: a loop that opens a group each time is a loop (C2).
+    pub(crate) fn close_scope_of_group(&self, scope: Key, refused: bool) {
+        if refused && self.is_canceled_from_outside(scope) {
+            self.count_refusal_above(scope);
+        }
         let _left = self.close_scope(scope);
     }
 }

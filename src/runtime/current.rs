@@ -110,8 +110,14 @@ pub(crate) fn drop_waker(waker: Option<Waker>) {
 
 #[cold]
 fn drop_foreign(waker: Waker) {
+    guard("a waker", || drop(waker));
+}
+
+/// Runs a user's code where its runtime may be gone; if it panics, the hook of the current runtime hears of it, or that of a
+/// runtime for which none was set.
+pub(crate) fn guard<T>(what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
     let hook = current().map(|core| core.hook.clone()).unwrap_or_default();
-    hook.guard("a waker", || drop(waker));
+    hook.guard(what, run)
 }
 
 /// The current runtime, to be held while a user's code runs.

@@ -60,6 +60,16 @@ pub(crate) struct Before {
     changes: u64,
 }
 
+/// What concerns whoever polls a child, and not the child.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Aside {
+    /// Ready leaves that it may still pass.
+    allowance: u32,
+    /// What was charged before.
+    charges: Vec<Key>,
+}
+
 /// What a scope was, now that it is closed.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
@@ -114,12 +124,30 @@ impl Core {
     }
 
     /// A child is about to be polled. `None` if it has ended.
+    /// A child is about to be polled. `None` if it has ended.
     pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
         let entry = self.tasks.borrow_mut().begin_child(key)?;
         let before = self.before();
-        self.allowance.set(READY_LEAVES_PER_POLL);
         self.stand(key, entry);
         Some(before)
+    }
+
+    /// Keeps apart, while a child is polled, what concerns whoever polls it.
+    pub(crate) fn set_aside(&self) -> Aside {
+        Aside {
+            allowance: self.allowance.replace(READY_LEAVES_PER_POLL),
+            charges: match self.charged.get() {
+                true => self.charges.take(),
+                false => Vec::new(),
+            },
+        }
+    }
+
+    pub(crate) fn put_back(&self, aside: Aside) {
+        self.allowance.set(aside.allowance);
+        for charged in aside.charges {
+            self.note_charge(charged);
+        }
     }
 
     /// A child was polled and has ended: what was current before is so again. Gives what it waited for.
@@ -544,8 +572,20 @@ impl Core {
         }
     }
 
+    /// What was cut short below this scope is charged to the outermost cancelled one that it sees.
+    pub(super) fn charge_outermost(&self, scope: Key) {
+        let found = self.scopes.borrow().outermost(scope);
+        if let Some(scope) = found {
+            self.charge_scope(scope);
+        }
+    }
+
     fn charge_scope(&self, scope: Key) {
         self.scopes.borrow_mut().charge(scope);
+        self.note_charge(scope);
+    }
+
+    fn note_charge(&self, scope: Key) {
         self.charged.set(true);
         let mut charges = self.charges.borrow_mut();
         if !charges.contains(&scope) {
@@ -586,6 +626,13 @@ impl Core {
                 self.scopes.borrow_mut().refuse(scope, poll);
             }
         }
+    }
+
+    /// What was refused in this scope counts once in the one around it.
+    pub(super) fn count_refusal_above(&self, scope: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        let parent = scopes.parent(scope);
+        scopes.add_refusals(parent, 1);
     }
 
     /// How many leaves were refused so far, in whichever scope.

@@ -1,0 +1,437 @@
+//! G2: the first failure, the rest, echoes, and cancelling from outside.
+
+use crate::help::{Census, LONG, SHORT, caught, doze, failure, run, words};
+use crate::support::Journal;
+use gimmal::cancel::{Scope, shield};
+use gimmal::{Canceled, group, sleep, yield_now};
+use std::cell::Cell;
+use std::future::pending;
+use std::io;
+
+#[test]
+fn a_failure_cancels_the_rest_and_is_the_first() {
+    run(async || {
+        let woken = Cell::new(0);
+        let error = group(async |g| {
+            for _ in 0..3 {
+                let woken = &woken;
+                drop(g.spawn(async move {
+                    let slept = sleep(LONG).await;
+                    woken.set(woken.get() + 1);
+                    slept?;
+                    Ok::<_, io::Error>(())
+                }));
+            }
+            let child = g.spawn(async { Err::<(), _>(failure("first")) });
+            assert_eq!(child.await, Err(Canceled));
+            assert!(g.is_canceled());
+            sleep(LONG).await?;
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(woken.get(), 3);
+        assert_eq!(error.first().unwrap().to_string(), "first");
+        assert_eq!(error.echoes().len(), 4);
+        assert!(
+            error
+                .echoes()
+                .iter()
+                .all(|error| gimmal::is_canceled(error))
+        );
+        assert!(error.rest().is_empty());
+        assert!(!error.is_canceled() && error.output().is_none());
+    });
+}
+
+#[test]
+fn failures_that_are_no_echoes_follow_in_their_order() {
+    run(async || {
+        let error = group(async |g| {
+            // All are ready at once: none of them is cancelled at a leaf.
+            for what in ["one", "two", "three"] {
+                drop(g.spawn(async move { Err::<(), _>(failure(what)) }));
+            }
+            Ok(7)
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.first().unwrap().to_string(), "one");
+        assert_eq!(words(error.rest()), ["two", "three"]);
+        assert!(error.echoes().is_empty());
+        assert_eq!(error.output(), Some(&7), "the body ended well");
+        assert_eq!(error.to_string(), "one (and 2 more failed)");
+        let all: Vec<io::Error> = error.into_failures().collect();
+        assert_eq!(words(&all), ["one", "two", "three"]);
+    });
+}
+
+/// The most usual body: it awaits its children, with `?`.
+#[test]
+fn a_body_that_awaits_the_child_that_failed_says_nothing_new() {
+    run(async || {
+        let error = group(async |g| {
+            let a = g.spawn(async { Err::<u8, _>(failure("first")) });
+            let b = g.spawn(async {
+                sleep(LONG).await?;
+                Ok(1)
+            });
+            Ok(a.await? + b.await?)
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.first().unwrap().to_string(), "first");
+        assert!(error.rest().is_empty(), "{error:?}");
+        assert_eq!(error.echoes().len(), 2);
+    });
+}
+
+/// The same from a sibling, and through a timeout.
+#[test]
+fn a_sibling_that_awaits_the_child_that_failed_says_nothing_new() {
+    run(async || {
+        let error = group(async |g| {
+            let a = g.spawn(async {
+                yield_now().await;
+                Err::<(), _>(failure("first"))
+            });
+            drop(g.spawn(async {
+                gimmal::time::timeout(LONG, a).await?;
+                Ok::<_, io::Error>(())
+            }));
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.first().unwrap().to_string(), "first");
+        assert!(error.rest().is_empty(), "{error:?}");
+        assert_eq!(error.echoes().len(), 1);
+    });
+}
+
+/// A child that is cancelled alone and fails for that reason is no echo: nobody else failed.
+#[test]
+fn the_failure_of_a_child_that_was_cancelled_alone_is_a_failure() {
+    run(async || {
+        let error = group(async |g| {
+            let child = g.spawn(doze(LONG));
+            yield_now().await;
+            child.cancel();
+            let error = child.await.unwrap_err();
+            assert_eq!(error, Canceled);
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+        assert!(gimmal::is_canceled(error.first().unwrap()));
+        assert!(error.echoes().is_empty());
+    });
+}
+
+#[test]
+fn a_failure_of_the_body_cancels_the_children() {
+    run(async || {
+        let journal = Journal::default();
+        let error = group(async |g| {
+            let journal = &journal;
+            drop(g.spawn(async move {
+                let slept = sleep(LONG).await;
+                shield(sleep(SHORT / 4)).await.unwrap();
+                journal.note("cleaned up");
+                slept
+            }));
+            yield_now().await;
+            Err::<(), _>(Canceled)
+        })
+        .await
+        .unwrap_err();
+        // It says so itself, and nothing cancelled it.
+        assert_eq!(error.first(), Some(&Canceled));
+        assert_eq!(error.echoes(), [Canceled]);
+        assert_eq!(journal.take(), ["cleaned up"]);
+    });
+}
+
+#[test]
+fn a_cancelled_group_of_which_only_echoes_come_is_ok() {
+    run(async || {
+        for from_child in [false, true] {
+            let value = group(async |g| {
+                for _ in 0..3 {
+                    drop(g.spawn(doze(LONG)));
+                }
+                drop(g.spawn(pending::<io::Result<()>>()));
+                yield_now().await;
+                if from_child {
+                    drop(g.spawn(async {
+                        g.cancel();
+                        g.cancel();
+                    }));
+                } else {
+                    g.cancel();
+                }
+                Ok(5)
+            })
+            .await;
+            assert_eq!(value.unwrap(), 5);
+        }
+        // If it is the body that is cut short there is no value.
+        let error = group(async |g| {
+            g.cancel();
+            sleep(LONG).await?;
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap_err();
+        assert!(error.is_canceled() && error.first().is_none());
+        assert_eq!(error.echoes().len(), 1);
+        assert!(gimmal::is_canceled(&io::Error::from(error)));
+        // And a body that waits for what will never come.
+        let error = group(async |g| {
+            g.cancel();
+            pending::<io::Result<()>>().await
+        })
+        .await
+        .unwrap_err();
+        assert!(error.is_canceled() && error.echoes().is_empty());
+    });
+}
+
+#[test]
+fn a_real_failure_after_the_cancelling_of_the_group_is_one() {
+    run(async || {
+        let error = group(async |g| {
+            drop(g.spawn(async {
+                yield_now().await;
+                Err::<(), _>(failure("its own"))
+            }));
+            g.cancel();
+            Ok(1)
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.first().unwrap().to_string(), "its own");
+        assert_eq!(error.into_output(), Some(1));
+    });
+}
+
+/// How a child takes it that it is cancelled from outside.
+#[derive(Clone, Copy, Debug)]
+enum Taken {
+    Fails,
+    Swallows,
+    IsDropped,
+    HasNotBegun,
+    InAScopeOfItsOwn,
+    InAGroupOfItsOwn,
+}
+
+#[test]
+fn a_group_of_which_an_outer_scope_cut_a_child_short_is_never_ok() {
+    run(async || {
+        for taken in [
+            Taken::Fails,
+            Taken::Swallows,
+            Taken::IsDropped,
+            Taken::HasNotBegun,
+            Taken::InAScopeOfItsOwn,
+            Taken::InAGroupOfItsOwn,
+        ] {
+            let scope = Scope::new();
+            let outcome = scope
+                .run(async {
+                    let grouped = group(async |g| {
+                        drop(g.spawn(async move {
+                            match taken {
+                                Taken::Fails => sleep(LONG).await?,
+                                Taken::Swallows => drop(sleep(LONG).await),
+                                Taken::IsDropped => pending::<()>().await,
+                                Taken::HasNotBegun => drop(shield(sleep(SHORT / 2)).await),
+                                Taken::InAScopeOfItsOwn => {
+                                    let _ = gimmal::time::timeout(LONG, sleep(LONG)).await;
+                                }
+                                Taken::InAGroupOfItsOwn => {
+                                    let inner = group(async |inner| {
+                                        drop(inner.spawn(doze(LONG)));
+                                        Ok::<_, io::Error>(())
+                                    });
+                                    assert!(inner.await.unwrap_err().is_canceled());
+                                }
+                            }
+                            Ok::<_, io::Error>(())
+                        }));
+                        if matches!(taken, Taken::HasNotBegun) {
+                            g.limit(1);
+                            drop(g.spawn(async {}));
+                        }
+                        yield_now().await;
+                        yield_now().await;
+                        scope.cancel();
+                        Ok("the body's")
+                    })
+                    .await;
+                    Ok::<_, Canceled>(grouped)
+                })
+                .await
+                .unwrap();
+            let error = outcome.unwrap_err();
+            assert!(error.is_canceled(), "{taken:?}: {error:?}");
+            assert_eq!(error.output(), Some(&"the body's"), "{taken:?}");
+            assert!(scope.was_caught(), "{taken:?}");
+        }
+    });
+}
+
+#[test]
+fn a_failure_from_before_an_outer_cancel_stays_the_first() {
+    run(async || {
+        let scope = Scope::new();
+        let outcome: Result<_, Canceled> = scope
+            .run(async {
+                Ok(group(async |g| {
+                    drop(g.spawn(doze(LONG)));
+                    drop(g.spawn(async {
+                        yield_now().await;
+                        Err::<(), _>(failure("before"))
+                    }));
+                    drop(g.spawn(async {
+                        let _ = sleep(LONG).await;
+                        scope.cancel();
+                        Ok(())
+                    }));
+                    Ok(())
+                })
+                .await)
+            })
+            .await;
+        let error = outcome.unwrap().unwrap_err();
+        assert_eq!(error.first().unwrap().to_string(), "before");
+    });
+}
+
+/// It was polled right after a sibling that was cut short, and was not touched by that itself.
+#[test]
+fn a_failure_beside_a_sibling_that_was_cut_short_from_outside_is_a_failure() {
+    run(async || {
+        for body_fails in [false, true] {
+            let (scope, cut) = (Scope::new(), Cell::new(false));
+            let after_that = async || {
+                while !cut.get() {
+                    yield_now().await;
+                }
+                Err::<(), _>(failure("real"))
+            };
+            let outcome: Result<_, Canceled> = scope
+                .run(async {
+                    Ok(group(async |g| {
+                        drop(g.spawn(async {
+                            let slept = doze(LONG).await;
+                            cut.set(true);
+                            slept
+                        }));
+                        if !body_fails {
+                            drop(g.spawn(after_that()));
+                        }
+                        yield_now().await;
+                        scope.cancel();
+                        if body_fails {
+                            return after_that().await;
+                        }
+                        Ok(())
+                    })
+                    .await)
+                })
+                .await;
+            let error = outcome.unwrap().unwrap_err();
+            let first = error.first().map(ToString::to_string);
+            assert_eq!(first.as_deref(), Some("real"), "{body_fails}: {error:?}");
+            assert_eq!(error.echoes().len(), 1);
+        }
+    });
+}
+
+/// Children that were not touched by it, and a body that ended well: nothing was cut short.
+#[test]
+fn a_group_that_an_outer_cancel_found_done_is_ok() {
+    run(async || {
+        let scope = Scope::new();
+        let outcome: Result<_, Canceled> = scope
+            .run(async {
+                Ok(group(async |g| {
+                    let child = g.spawn(async { Ok::<_, io::Error>(3) });
+                    let value = child.await?;
+                    drop(g.spawn(async {
+                        let _ = shield(sleep(SHORT / 2)).await;
+                    }));
+                    yield_now().await;
+                    scope.cancel();
+                    Ok(value)
+                })
+                .await)
+            })
+            .await;
+        assert_eq!(outcome.unwrap().unwrap(), 3);
+        assert!(!scope.was_caught());
+    });
+}
+
+#[test]
+fn an_inner_timeout_of_a_child_is_its_own_affair() {
+    run(async || {
+        let value = group(async |g| {
+            let child = g.spawn(async {
+                let error = gimmal::time::timeout(SHORT / 4, sleep(LONG))
+                    .await
+                    .unwrap_err();
+                assert!(error.is_timeout());
+                Ok(1)
+            });
+            Ok::<_, io::Error>(child.await?)
+        })
+        .await;
+        assert_eq!(value.unwrap(), 1);
+        // If that is what it fails with, it is a failure like others.
+        let error = group(async |g| {
+            drop(g.spawn(async {
+                gimmal::time::timeout(SHORT / 4, sleep(LONG)).await?;
+                Ok(())
+            }));
+            sleep(LONG).await?;
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap_err();
+        assert!(gimmal::is_timeout(error.first().unwrap()));
+        assert_eq!(error.echoes().len(), 1);
+    });
+}
+
+#[test]
+fn errors_with_destructors_and_borrows_are_dropped_once() {
+    struct Said<'a>(
+        &'a Cell<u32>,
+        #[allow(dead_code, reason = "it is counted")] crate::help::Member,
+    );
+    impl Drop for Said<'_> {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    run(async || {
+        let census = Census::default();
+        let dropped = Cell::new(0);
+        let error = caught(group(async |g| {
+            for _ in 0..5 {
+                drop(g.spawn(async { Err::<(), _>(Said(&dropped, census.member())) }));
+            }
+            Err::<(), _>(Said(&dropped, census.member()))
+        }))
+        .await
+        .unwrap()
+        .unwrap_err();
+        assert_eq!((dropped.get(), census.alive()), (0, 6));
+        assert_eq!(error.rest().len(), 5);
+        drop(error.into_first());
+        assert_eq!((dropped.get(), census.alive()), (6, 0));
+    });
+}

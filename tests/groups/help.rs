@@ -1,0 +1,146 @@
+//! What the tests of groups share.
+
+use crate::baseline::{Counts, alone, is_child, passes_in_child, passes_in_child_that_leaks};
+use crate::support::Faults;
+use gimmal::fs::File;
+use gimmal::{Handle, Runtime};
+use std::any::Any;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{self, PipeWriter};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
+pub(crate) const SHORT: Duration = Duration::from_millis(2);
+
+/// For a test that leaks on purpose: has it run in a process of its own, unless this is that one. The leak checker is told.
+#[track_caller]
+pub(crate) fn leaks_on_purpose(name: &str) -> bool {
+    if is_child() {
+        return false;
+    }
+    let _alone = alone();
+    passes_in_child_that_leaks(name);
+    true
+}
+
+/// For a test whose failure would end the process.
+#[track_caller]
+pub(crate) fn may_abort(name: &str) -> bool {
+    if is_child() {
+        return false;
+    }
+    let _alone = alone();
+    passes_in_child(name);
+    true
+}
+
+/// Runs a test in a runtime of its own. No fault may be reported.
+pub(crate) fn run(test: impl AsyncFnOnce()) {
+    run_with_faults(async |faults| {
+        test().await;
+        faults.expect(&[]);
+    });
+}
+
+/// The same for a test that looks at the faults itself. None may come after it.
+pub(crate) fn run_with_faults(test: impl AsyncFnOnce(&Faults)) {
+    let _alone = alone();
+    let faults = Faults::default();
+    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
+    runtime.block_on(test(&faults));
+    drop(runtime);
+    faults.expect(&[]);
+}
+
+/// What this runtime has at this moment.
+pub(crate) fn counts() -> Counts {
+    Handle::current().stats().into()
+}
+
+pub(crate) fn pipe() -> (File, PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    (File::from(OwnedFd::from(reader)), writer)
+}
+
+/// A failure that can be told from others.
+pub(crate) fn failure(what: &str) -> io::Error {
+    io::Error::other(what.to_owned())
+}
+
+pub(crate) fn words(errors: &[io::Error]) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+/// A panic in words, where a `!` would not do.
+pub(crate) fn explode(what: &'static str) {
+    std::panic::panic_any(what)
+}
+
+/// A sleep whose error is of the usual kind.
+pub(crate) async fn doze(duration: Duration) -> io::Result<()> {
+    Ok(gimmal::sleep(duration).await?)
+}
+
+/// What a future gives, or what it panics with.
+pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(
+        |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Ok),
+            Err(payload) => Poll::Ready(Err(payload)),
+        },
+    )
+    .await
+}
+
+/// What a panic said.
+#[track_caller]
+pub(crate) fn said<T>(outcome: Result<T, Box<dyn Any + Send>>) -> String {
+    match outcome {
+        Ok(_) => panic!("it should have panicked"),
+        Err(payload) => match payload.downcast::<String>() {
+            Ok(said) => *said,
+            Err(payload) => (*payload.downcast_ref::<&str>().unwrap()).to_owned(),
+        },
+    }
+}
+
+/// Counts the values that were made with it and are still there.
+#[derive(Clone, Default)]
+pub(crate) struct Census {
+    made: Rc<Cell<usize>>,
+    dropped: Rc<Cell<usize>>,
+}
+
+pub(crate) struct Member {
+    dropped: Rc<Cell<usize>>,
+    /// Dropped twice it would be false.
+    alive: Cell<bool>,
+}
+
+impl Census {
+    pub(crate) fn member(&self) -> Member {
+        self.made.set(self.made.get() + 1);
+        Member {
+            dropped: self.dropped.clone(),
+            alive: Cell::new(true),
+        }
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.made.get() - self.dropped.get()
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        assert!(self.alive.replace(false), "a value is dropped once");
+        self.dropped.set(self.dropped.get() + 1);
+    }
+}

@@ -1,0 +1,393 @@
+//! How many children run at once, who has ended, and how long they may clean up.
+
+use crate::help::{Census, LONG, SHORT, failure, run};
+use crate::support::{Journal, poll_once};
+use gimmal::cancel::{Scope, shield};
+use gimmal::group::Child;
+use gimmal::time::{Instant, timeout};
+use gimmal::{Canceled, group, sleep, supervise, yield_now};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+
+#[test]
+fn never_more_run_at_once_and_they_begin_in_order() {
+    run(async || {
+        for limit in [1, 2, 7] {
+            let (running, most) = (Cell::new(0), Cell::new(0));
+            let begun = RefCell::new(Vec::new());
+            group(async |g| {
+                g.limit(limit);
+                for n in 0..50 {
+                    let (running, most, begun) = (&running, &most, &begun);
+                    drop(g.spawn(async move {
+                        begun.borrow_mut().push(n);
+                        running.set(running.get() + 1);
+                        most.set(most.get().max(running.get()));
+                        for _ in 0..n % 4 {
+                            yield_now().await;
+                        }
+                        running.set(running.get() - 1);
+                    }));
+                }
+                assert_eq!(g.len(), 50);
+                Ok::<_, io::Error>(())
+            })
+            .await
+            .unwrap();
+            assert_eq!(most.get(), limit);
+            assert_eq!(begun.into_inner(), (0..50).collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn a_limit_may_be_moved_and_is_one_at_least() {
+    run(async || {
+        let running = Cell::new(0);
+        group(async |g| {
+            g.limit(0);
+            for _ in 0..10 {
+                drop(g.spawn(async {
+                    running.set(running.get() + 1);
+                    pending::<()>().await;
+                }));
+            }
+            while running.get() < 1 {
+                yield_now().await;
+            }
+            yield_now().await;
+            assert_eq!(running.get(), 1);
+            g.limit(4);
+            yield_now().await;
+            yield_now().await;
+            assert_eq!(running.get(), 4);
+            g.limit(1);
+            g.limit(usize::MAX);
+            yield_now().await;
+            yield_now().await;
+            assert_eq!(running.get(), 10);
+            g.cancel();
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn children_that_are_cancelled_before_they_begin_are_dropped_and_say_so() {
+    run(async || {
+        let census = Census::default();
+        let begun = Cell::new(0);
+        group(async |g| {
+            g.limit(1);
+            drop(g.spawn(async {
+                let _ = sleep(LONG).await;
+            }));
+            let mut waiting = Vec::new();
+            for _ in 0..5 {
+                let member = census.member();
+                let begun = &begun;
+                waiting.push(g.spawn(async move {
+                    let _member = member;
+                    begun.set(begun.get() + 1);
+                    Ok(())
+                }));
+            }
+            yield_now().await;
+            assert_eq!(g.len(), 6);
+            // One alone.
+            let one = waiting.remove(1);
+            one.cancel();
+            assert_eq!(one.await, Err(Canceled));
+            assert_eq!((census.alive(), g.len()), (4, 5));
+            assert!(!g.is_canceled());
+            // Then all.
+            g.cancel();
+            for child in waiting {
+                assert_eq!(shield(child).await, Err(Canceled));
+            }
+            assert_eq!(census.alive(), 0);
+            // What comes later waits for its turn, and begins cancelled.
+            let late = g.spawn(async {
+                assert_eq!(sleep(LONG).await, Err(Canceled));
+                Ok(8)
+            });
+            assert_eq!(shield(late).await, Ok(8));
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(begun.get(), 0);
+    });
+}
+
+#[test]
+fn children_dropped_before_they_began_are_cut_short_by_the_timeout_around_them() {
+    run(async || {
+        let error = timeout(
+            SHORT / 4,
+            group(async |g| {
+                g.limit(1);
+                drop(g.spawn(async {
+                    let _ = shield(sleep(SHORT)).await;
+                }));
+                drop(g.spawn(async {}));
+                Ok::<_, io::Error>(3)
+            }),
+        )
+        .await
+        .unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        assert_eq!(error.into_inner().unwrap().into_output(), Some(3));
+    });
+}
+
+#[test]
+fn a_body_that_waits_for_room_never_has_more_children() {
+    run(async || {
+        let (running, most) = (Cell::new(0), Cell::new(0));
+        group(async |g| {
+            g.limit(5);
+            for n in 0..100 {
+                g.room().await?;
+                assert!(g.len() < 5);
+                let (running, most) = (&running, &most);
+                drop(g.spawn(async move {
+                    running.set(running.get() + 1);
+                    most.set(most.get().max(running.get()));
+                    for _ in 0..10 + n % 3 {
+                        yield_now().await;
+                    }
+                    running.set(running.get() - 1);
+                }));
+            }
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(most.get(), 5);
+        // The wait can be cancelled, and leaves nothing.
+        supervise(async |s| {
+            s.limit(1);
+            drop(s.spawn(async {
+                let _ = sleep(LONG).await;
+            }));
+            assert!(timeout(SHORT / 8, s.room()).await.unwrap_err().is_timeout());
+            s.cancel();
+            assert_eq!(s.room().await, Err(Canceled));
+            Ok::<_, Canceled>(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn next_tells_in_the_order_of_ending_and_loses_none() {
+    run(async || {
+        group(async |g| {
+            let mut children = HashMap::new();
+            for n in 0..20u32 {
+                let child = g.spawn(async move {
+                    // Backwards.
+                    for _ in 0..20 - n {
+                        yield_now().await;
+                    }
+                    Ok::<_, io::Error>(n)
+                });
+                children.insert(child.id(), child);
+            }
+            // Neither those that were dropped, nor those that were awaited, are told.
+            drop(g.spawn(async {}));
+            g.spawn(async {}).await?;
+            let mut order = Vec::new();
+            loop {
+                // A wait that is given up has told nothing.
+                if !g.is_empty() && !children.values().any(Child::is_finished) {
+                    let mut given_up = Box::pin(g.next());
+                    assert!(poll_once(&mut given_up).await.is_pending());
+                    drop(given_up);
+                    let scope = Scope::new();
+                    scope.cancel();
+                    if let Ok(told) = scope.run(async { g.next().await }).await {
+                        // It was refused, and let the others go first: then there was one.
+                        order.push(children.remove(&told.unwrap()).unwrap().await?);
+                        continue;
+                    }
+                }
+                let Some(id) = g.next().await? else { break };
+                let child = children.remove(&id).unwrap();
+                assert!(child.is_finished());
+                order.push(child.await?);
+            }
+            assert_eq!(order, (0..20).rev().collect::<Vec<_>>());
+            assert_eq!(g.next().await, Ok(None));
+            // Again, when there are some.
+            let child = g.spawn(async { Ok(1) });
+            assert_eq!(g.next().await, Ok(Some(child.id())));
+            assert_eq!(g.next().await, Ok(None), "told once");
+            assert_eq!(child.await, Ok(1));
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn next_tells_of_children_that_failed_or_were_dropped_too() {
+    run(async || {
+        let error = group(async |g| {
+            let dropped = g.spawn(pending::<()>());
+            let failed = g.spawn(async {
+                yield_now().await;
+                yield_now().await;
+                Err::<(), _>(failure("failed"))
+            });
+            yield_now().await;
+            dropped.cancel();
+            assert_eq!(g.next().await, Ok(Some(dropped.id())));
+            assert_eq!(g.next().await, Ok(Some(failed.id())));
+            assert_eq!(g.next().await, Ok(None));
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.first().unwrap().to_string(), "failed");
+    });
+}
+
+#[test]
+fn a_cancelled_wait_for_the_next_says_so() {
+    run(async || {
+        let value = group(async |g| {
+            let _child = g.spawn(async { Ok(sleep(LONG).await.is_err()) });
+            drop(g.spawn(async { g.cancel() }));
+            assert_eq!(g.next().await, Err(Canceled));
+            Ok::<_, io::Error>(4)
+        })
+        .await;
+        assert_eq!(value.unwrap(), 4);
+    });
+}
+
+/// Whoever asks for the drain, and when.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Before,
+    WithTheCancel,
+    ByAChildThatCleansUp,
+}
+
+#[test]
+fn what_is_left_when_the_time_for_draining_is_over_is_dropped() {
+    run(async || {
+        for asked in [
+            Asked::Before,
+            Asked::WithTheCancel,
+            Asked::ByAChildThatCleansUp,
+        ] {
+            let census = Census::default();
+            let journal = Journal::default();
+            let start = Instant::now();
+            let value = group(async |g| {
+                let (census, journal) = (&census, &journal);
+                if matches!(asked, Asked::Before) {
+                    g.drain_within(SHORT);
+                }
+                let kept = g.spawn(async move {
+                    let _member = census.member();
+                    let _ = shield(sleep(LONG)).await;
+                    Ok(())
+                });
+                drop(g.spawn(async move {
+                    let _member = census.member();
+                    let _ = sleep(LONG).await;
+                    shield(sleep(SHORT / 4)).await.unwrap();
+                    if matches!(asked, Asked::ByAChildThatCleansUp) {
+                        g.drain_within(SHORT);
+                    }
+                    journal.note("cleaned up");
+                }));
+                drop(g.spawn(async move {
+                    // Started while the others are dropped.
+                    let _late = crate::support::Finally(move || {
+                        drop(g.spawn(async move {
+                            let _member = census.member();
+                            let _ = shield(sleep(LONG)).await;
+                        }));
+                    });
+                    let _ = shield(sleep(LONG)).await;
+                }));
+                yield_now().await;
+                g.cancel();
+                if matches!(asked, Asked::WithTheCancel) {
+                    g.drain_within(SHORT);
+                }
+                drop(kept);
+                Ok::<_, io::Error>(1)
+            })
+            .await;
+            assert_eq!(value.unwrap(), 1, "{asked:?}");
+            assert!(start.elapsed() >= SHORT && start.elapsed() < LONG / 100);
+            assert_eq!(census.alive(), 0);
+            assert_eq!(journal.take(), ["cleaned up"]);
+        }
+    });
+}
+
+#[test]
+fn a_group_that_is_not_cancelled_takes_its_time() {
+    run(async || {
+        let value = group(async |g| {
+            g.drain_within(std::time::Duration::ZERO);
+            let child = g.spawn(async {
+                sleep(SHORT / 2).await?;
+                Ok::<_, io::Error>(1)
+            });
+            Ok(child.await?)
+        })
+        .await;
+        assert_eq!(value.unwrap(), 1);
+        let value = group(async |g| {
+            g.drain_within(std::time::Duration::MAX);
+            drop(g.spawn(async {
+                let _ = sleep(LONG).await;
+            }));
+            yield_now().await;
+            g.cancel();
+            Ok::<_, io::Error>(2)
+        })
+        .await;
+        assert_eq!(value.unwrap(), 2);
+    });
+}
+
+/// An outer scope ends the children the hard way: the group is not Ok, and the timeout knows that it was its own doing.
+#[test]
+fn children_that_an_outer_timeout_had_dropped_were_cut_short() {
+    run(async || {
+        for of_the_body in [false, true] {
+            let error = timeout(
+                SHORT / 4,
+                group(async |g| {
+                    g.drain_within(SHORT / 4);
+                    drop(g.spawn(shield(sleep(LONG))));
+                    if of_the_body {
+                        shield(sleep(LONG)).await?;
+                    }
+                    Ok::<_, Canceled>(7)
+                }),
+            )
+            .await
+            .unwrap_err();
+            assert!(error.is_timeout(), "{of_the_body}: {error:?}");
+            let inner = error.into_inner().unwrap();
+            assert!(inner.is_canceled());
+            assert_eq!(inner.into_output(), (!of_the_body).then_some(7));
+        }
+    });
+}

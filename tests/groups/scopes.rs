@@ -1,0 +1,401 @@
+//! Groups, timeouts and shields inside of each other.
+
+use crate::baseline::{Watched, alone};
+use crate::help::{LONG, SHORT, counts, doze, failure, pipe, run, run_with_faults};
+use crate::support::Journal;
+use gimmal::cancel::{Scope, checkpoint, shield};
+use gimmal::time::{Instant, timeout, timeout_any};
+use gimmal::{Canceled, group, sleep, supervise, yield_now};
+use std::cell::Cell;
+use std::future::pending;
+use std::io;
+
+#[test]
+fn a_timeout_around_a_group() {
+    run(async || {
+        let (reader, _writer) = pipe();
+        let before = counts();
+        let error = timeout(
+            SHORT / 2,
+            group(async |g| {
+                drop(g.spawn(async {
+                    reader.read(Watched::new(64, 1)).await?;
+                    Ok(())
+                }));
+                drop(g.spawn(pending::<io::Result<()>>()));
+                sleep(LONG).await?;
+                Ok::<_, io::Error>(())
+            }),
+        )
+        .await
+        .unwrap_err();
+        assert!(error.is_timeout());
+        let inner = error.into_inner().unwrap();
+        assert!(inner.is_canceled());
+        // The read and the sleep; what waited for others could not say anything.
+        assert_eq!(inner.echoes().len(), 2);
+        assert_eq!(counts(), before);
+        // One that fails by itself before that.
+        let error = timeout(
+            LONG,
+            group(async |g| {
+                drop(g.spawn(doze(LONG)));
+                Err::<(), _>(failure("by itself"))
+            }),
+        )
+        .await
+        .unwrap_err();
+        assert!(!error.is_timeout());
+        assert_eq!(io::Error::from(error).to_string(), "by itself");
+        // One that is done.
+        let value = timeout(LONG, group(async |_| Ok::<_, io::Error>(3))).await;
+        assert_eq!(value.unwrap(), 3);
+        assert_eq!(counts(), before);
+    });
+}
+
+#[test]
+fn timeouts_around_the_body_and_around_children() {
+    run(async || {
+        let before = counts();
+        let value = group(async |g| {
+            let children = [0, 1].map(|_| {
+                g.spawn(async {
+                    let error = timeout(SHORT / 2, doze(LONG)).await.unwrap_err();
+                    Ok(error.is_timeout())
+                })
+            });
+            // A timeout in the body does not reach the children.
+            let error = timeout(SHORT / 4, doze(LONG)).await.unwrap_err();
+            assert!(error.is_timeout() && !g.is_canceled());
+            let mut all = true;
+            for child in children {
+                all &= child.await?;
+            }
+            Ok::<_, io::Error>(all)
+        })
+        .await;
+        assert!(value.unwrap());
+        assert_eq!(counts(), before);
+    });
+}
+
+/// A child that is started within a timeout of the body belongs to the group, not to the timeout.
+#[test]
+fn a_child_belongs_to_its_group_wherever_it_was_started() {
+    run(async || {
+        let journal = Journal::default();
+        group(async |g| {
+            let journal = &journal;
+            let child = timeout(SHORT / 8, async {
+                let child = g.spawn(async move {
+                    sleep(SHORT).await?;
+                    journal.note("child");
+                    Ok::<_, io::Error>(())
+                });
+                let _ = sleep(LONG).await;
+                Ok::<_, io::Error>(child)
+            })
+            .await?;
+            journal.note("timeout");
+            child.await?;
+            // In a shield it is not shielded either.
+            let child = shield(async {
+                g.spawn(async move {
+                    assert_eq!(sleep(LONG).await, Err(Canceled));
+                    journal.note("cancelled");
+                })
+            })
+            .await;
+            yield_now().await;
+            g.cancel();
+            shield(child).await?;
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(journal.take(), ["timeout", "child", "cancelled"]);
+    });
+}
+
+#[test]
+fn a_group_in_a_shield_is_not_reached() {
+    run(async || {
+        let scope = Scope::new();
+        let value: Result<_, Canceled> = scope
+            .run(async {
+                scope.cancel();
+                let value = shield(group(async |g| {
+                    let child = g.spawn(async {
+                        sleep(SHORT / 2).await?;
+                        Ok::<_, io::Error>(4)
+                    });
+                    sleep(SHORT / 4).await?;
+                    Ok(child.await?)
+                }))
+                .await;
+                assert_eq!(sleep(LONG).await, Err(Canceled));
+                Ok(value)
+            })
+            .await;
+        assert_eq!(value.unwrap().unwrap(), 4);
+        assert!(scope.was_caught());
+    });
+}
+
+#[test]
+fn a_shield_in_a_child_delays_the_group_and_nothing_else() {
+    run(async || {
+        let journal = Journal::default();
+        let told = Cell::new(false);
+        let error = timeout(
+            SHORT / 4,
+            group(async |g| {
+                let (journal, told) = (&journal, &told);
+                drop(g.spawn(async move {
+                    shield(async {
+                        while !told.get() {
+                            sleep(SHORT / 8).await?;
+                        }
+                        Ok::<_, Canceled>(())
+                    })
+                    .await?;
+                    journal.note("shielded");
+                    Ok::<_, Canceled>(())
+                }));
+                drop(g.spawn(async move {
+                    let slept = sleep(LONG).await;
+                    journal.note("not shielded");
+                    told.set(true);
+                    slept
+                }));
+                Ok(())
+            }),
+        )
+        .await
+        .unwrap_err();
+        assert!(error.is_timeout());
+        assert_eq!(journal.take(), ["not shielded", "shielded"]);
+    });
+}
+
+#[test]
+fn a_deadline_over_children_that_swallow_every_error() {
+    run_with_faults(async |faults| {
+        let start = Instant::now();
+        let others = Cell::new(0);
+        let outcome = timeout_any(
+            SHORT,
+            group(async |g| {
+                for n in 0..4 {
+                    drop(g.spawn_named(format!("child {n}"), async move {
+                        for _ in 0..1_000_000 {
+                            match n {
+                                0 => drop(sleep(LONG).await),
+                                1 => drop(checkpoint().await),
+                                2 => drop(timeout(LONG, sleep(LONG)).await),
+                                _ => drop(
+                                    supervise(async |s| {
+                                        let _ = s.spawn(sleep(LONG)).await;
+                                        Ok::<_, Canceled>(())
+                                    })
+                                    .await,
+                                ),
+                            }
+                        }
+                    }));
+                }
+                loop {
+                    let _ = sleep(SHORT / 4).await;
+                    others.set(others.get() + 1);
+                    assert!(others.get() < 100_000);
+                }
+                #[expect(unreachable_code, reason = "it says what the body would give")]
+                Ok::<(), io::Error>(())
+            }),
+        )
+        .await;
+        let error = outcome.unwrap_err();
+        assert!(error.is_timeout());
+        assert!(start.elapsed() < LONG / 1000);
+        let mut said = faults.take();
+        // Those of the supervisors: a wait for them was refused.
+        said.retain(|fault| !fault.contains("nobody joined it: canceled"));
+        assert_eq!(said.len(), 5, "{said:?}");
+        assert!(
+            said.iter()
+                .all(|fault| fault.contains("ignored it 64 times")),
+            "{said:?}"
+        );
+        assert!(
+            (0..4).all(|n| said
+                .iter()
+                .any(|fault| fault.contains(&format!("child {n}")))),
+            "{said:?}"
+        );
+    });
+}
+
+/// A loop that opens a group each time is a loop.
+#[test]
+fn a_cancelled_loop_over_groups_ends() {
+    run_with_faults(async |faults| {
+        let rounds = Cell::new(0);
+        let error = timeout_any(SHORT / 4, async {
+            loop {
+                rounds.set(rounds.get() + 1);
+                assert!(rounds.get() < 200_000, "it goes on for ever");
+                let _ = group(async |g| {
+                    drop(g.spawn(sleep(SHORT)));
+                    sleep(LONG).await
+                })
+                .await;
+            }
+        })
+        .await
+        .unwrap_err();
+        assert!(error.is_timeout());
+        faults.expect(&["ignored it 64 times"]);
+    });
+}
+
+/// But a hundred children that are each refused something are not one that ignores it.
+#[test]
+fn many_children_that_are_refused_once_ignore_nothing() {
+    run(async || {
+        let ended = Cell::new(0);
+        let error = timeout(
+            SHORT / 4,
+            group(async |g| {
+                let ended = &ended;
+                for _ in 0..200 {
+                    drop(g.spawn(async move {
+                        let _ = sleep(LONG).await;
+                        // Each has something of its own to clean up, and is refused once more.
+                        let inner = group(async |inner| {
+                            drop(inner.spawn(sleep(LONG)));
+                            sleep(LONG).await
+                        });
+                        let error = inner.await.unwrap_err();
+                        ended.set(ended.get() + 1);
+                        error.into_first().map_or(Err::<(), _>(Canceled), Err)
+                    }));
+                }
+                shield(sleep(SHORT)).await?;
+                Ok(())
+            }),
+        )
+        .await
+        .unwrap_err();
+        assert!(error.is_timeout());
+        assert_eq!(ended.get(), 200);
+    });
+}
+
+#[test]
+fn a_group_in_a_cancelled_scope_is_told_at_once() {
+    run(async || {
+        let scope = Scope::new();
+        scope.cancel();
+        let outcome: Result<_, Canceled> = scope
+            .run(async {
+                Ok(group(async |g| {
+                    assert!(g.is_canceled());
+                    let child = g.spawn(async { Ok(sleep(LONG).await) });
+                    let child = shield(child).await?;
+                    Ok::<_, Canceled>(child)
+                })
+                .await)
+            })
+            .await;
+        let error = outcome.unwrap().unwrap_err();
+        assert_eq!(error.output(), Some(&Err(Canceled)));
+        assert!(scope.was_caught());
+    });
+}
+
+/// Nested groups: each is told why, and only the one whose child failed has the failure.
+#[test]
+fn a_failure_inside_cancels_outwards_one_group_at_a_time() {
+    run(async || {
+        let journal = Journal::default();
+        let error = group(async |outer| {
+            let journal = &journal;
+            drop(outer.spawn(async move {
+                let slept = sleep(LONG).await;
+                journal.note("outer sibling");
+                slept.map_err(io::Error::from)
+            }));
+            drop(outer.spawn(async move {
+                let inner = group(async |inner| {
+                    drop(inner.spawn(async move {
+                        let slept = sleep(LONG).await;
+                        journal.note("inner sibling");
+                        slept.map_err(io::Error::from)
+                    }));
+                    yield_now().await;
+                    drop(inner.spawn(async { Err::<(), _>(failure("inside")) }));
+                    Ok::<_, io::Error>(())
+                })
+                .await;
+                journal.note("inner group");
+                inner.map_err(io::Error::from)
+            }));
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.first().unwrap().to_string(), "inside");
+        assert_eq!(error.echoes().len(), 1);
+        assert_eq!(
+            journal.take(),
+            ["inner sibling", "inner group", "outer sibling"]
+        );
+    });
+}
+
+/// The end of `run` cancels tasks that have groups, which clean up within the grace period.
+#[test]
+fn the_end_of_run_lets_groups_clean_up() {
+    let _alone = alone();
+    let journal = Journal::default();
+    let noted = journal.clone();
+    gimmal::run(async move {
+        drop(gimmal::spawn(async move {
+            let journal = &noted;
+            let _ = group(async |g| {
+                drop(g.spawn(async move {
+                    let _ = sleep(LONG).await;
+                    shield(sleep(SHORT)).await.unwrap();
+                    journal.note("child");
+                }));
+                sleep(LONG).await
+            })
+            .await;
+            journal.note("group");
+        }));
+        yield_now().await;
+        Ok::<_, io::Error>(())
+    })
+    .unwrap();
+    assert_eq!(journal.take(), ["child", "group"]);
+}
+
+/// A group whose future is polled in one scope, then in another that is cancelled.
+#[test]
+fn a_group_that_moves_into_a_cancelled_scope_is_cancelled() {
+    run(async || {
+        let mut future = Box::pin(group(async |g| {
+            drop(g.spawn(doze(LONG)));
+            sleep(LONG).await?;
+            Ok::<_, io::Error>(())
+        }));
+        assert!(crate::support::poll_once(&mut future).await.is_pending());
+        let scope = Scope::new();
+        scope.cancel();
+        let outcome: Result<_, Canceled> = scope.run(async { Ok(future.as_mut().await) }).await;
+        let error = outcome.unwrap().unwrap_err();
+        assert!(error.is_canceled());
+        assert_eq!(error.echoes().len(), 2);
+    });
+}

@@ -1,0 +1,380 @@
+//! G4: children borrow, start siblings, and may do so at any time.
+
+use crate::baseline::{Baseline, next_turn};
+use crate::help::{Census, LONG, SHORT, counts, failure, leaks_on_purpose, run};
+use crate::support::{Finally, Journal, poll_once};
+use gimmal::group::Group;
+use gimmal::{Canceled, Handle, group, sleep, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+
+#[test]
+fn children_borrow_what_lives_outside() {
+    run(async || {
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let mut left = Vec::new();
+        let mut right = String::new();
+        let longest = group(async |g| {
+            let (left, right) = (&mut left, &mut right);
+            drop(g.spawn(async {
+                yield_now().await;
+                left.extend(names.iter().map(String::len));
+            }));
+            drop(g.spawn(async {
+                for name in &names {
+                    yield_now().await;
+                    right.push_str(name);
+                }
+            }));
+            // A value that borrows.
+            let first = g.spawn(async { Ok(names.first()) });
+            Ok::<_, io::Error>(first.await?.cloned())
+        })
+        .await
+        .unwrap();
+        assert_eq!(
+            (left.len(), right.as_str(), longest.as_deref()),
+            (2, "ab", Some("a"))
+        );
+    });
+}
+
+fn tree<'scope>(g: &'scope Group<'scope, '_, io::Error>, depth: u32, leaves: &'scope Cell<u32>) {
+    if depth == 0 {
+        leaves.set(leaves.get() + 1);
+        return;
+    }
+    for _ in 0..4 {
+        drop(g.spawn(async move {
+            yield_now().await;
+            tree(g, depth - 1, leaves);
+        }));
+    }
+}
+
+#[test]
+fn children_start_siblings() {
+    run(async || {
+        let leaves = Cell::new(0);
+        let before = counts();
+        group(async |g| {
+            tree(g, 6, &leaves);
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(leaves.get(), 4096);
+        assert_eq!(counts(), before);
+    });
+}
+
+/// The body is long gone; the group is open until its last child has ended.
+#[test]
+fn the_last_child_may_start_another() {
+    run(async || {
+        let journal = Journal::default();
+        group(async |g| {
+            let journal = &journal;
+            drop(g.spawn(async move {
+                sleep(SHORT / 8).await?;
+                journal.note("first");
+                let child = g.spawn(async move {
+                    journal.note("second");
+                    // By its destructor, when it is ready.
+                    let _late = Finally(|| {
+                        drop(g.spawn(async move {
+                            yield_now().await;
+                            journal.note("third");
+                        }));
+                    });
+                    Ok(())
+                });
+                Ok::<_, io::Error>(child.await?)
+            }));
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(journal.take(), ["first", "second", "third"]);
+    });
+}
+
+/// What is spawned in a cancelled group begins in a cancelled scope.
+#[test]
+fn a_child_of_a_cancelled_group_begins_cancelled() {
+    run(async || {
+        let journal = Journal::default();
+        group(async |g| {
+            let journal = &journal;
+            drop(g.spawn(async move {
+                let _ = sleep(LONG).await;
+                let child = g.spawn(async move {
+                    assert_eq!(sleep(LONG).await, Err(Canceled));
+                    journal.note("cancelled");
+                });
+                let waited = gimmal::cancel::shield(child).await;
+                assert_eq!(waited, Ok(()));
+            }));
+            yield_now().await;
+            g.cancel();
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(journal.take(), ["cancelled"]);
+    });
+}
+
+/// In the middle of dropping it, children are started: they are dropped too, and say so.
+#[test]
+fn what_destructors_start_while_the_group_is_dropped_is_dropped() {
+    run(async || {
+        let census = Census::default();
+        let refused = Cell::new(0);
+        let baseline = Baseline::take();
+        for polls in 1..4 {
+            refused.set(0);
+            let mut future = Box::pin(group(async |g| {
+                let spawn = |what: &'static str| {
+                    let member = census.member();
+                    let child = g.spawn(async move {
+                        let _member = member;
+                        let _ = what;
+                        sleep(LONG).await
+                    });
+                    refused.set(refused.get() + usize::from(child.is_finished()));
+                    drop(child);
+                };
+                // The body's own variable: the group is still open while it is dropped.
+                let spawn = &spawn;
+                let spawn_in_child = |what: &'static str| {
+                    let (census, refused) = (&census, &refused);
+                    Finally(move || {
+                        let member = census.member();
+                        let nested = Finally(move || {
+                            let late = g.spawn(async {});
+                            refused.set(refused.get() + usize::from(late.is_finished()));
+                        });
+                        let child = g.spawn(async move {
+                            let (_member, _nested) = (member, nested);
+                            let _ = what;
+                            sleep(LONG).await
+                        });
+                        refused.set(refused.get() + usize::from(child.is_finished()));
+                    })
+                };
+                let _of_the_body = Finally(|| spawn("by the body"));
+                for _ in 0..2 {
+                    let late = spawn_in_child("by a child");
+                    drop(g.spawn(async move {
+                        let _late = late;
+                        sleep(LONG).await
+                    }));
+                }
+                let late = spawn_in_child("by an output");
+                let _kept = g.spawn(async move { Ok(late) });
+                sleep(LONG).await
+            }));
+            for _ in 0..polls {
+                assert!(poll_once(&mut future).await.is_pending());
+            }
+            drop(future);
+            assert_eq!(census.alive(), 0, "{polls}");
+            // Two children: the child of each, and what the future of that would start. The output goes with the body, which
+            // has its handle: the group is still open, its child begins, and only what that starts is refused.
+            assert_eq!(refused.get(), 5, "{polls}");
+            baseline.returns("late children").await;
+        }
+    });
+}
+
+/// The handle of a sibling, its value and the group in one knot: values drop handles, start children, and cancel.
+#[test]
+fn values_with_destructors_that_do_everything() {
+    if leaks_on_purpose("siblings::values_with_destructors_that_do_everything") {
+        return;
+    }
+    run(async || {
+        let census = Census::default();
+        for cancels in [false, true] {
+            let before = counts();
+            let _ = group(async |g| {
+                let census = &census;
+                for n in 0..5 {
+                    let sibling = g.spawn(async move {
+                        for _ in 0..n {
+                            yield_now().await;
+                        }
+                        Ok(census.member())
+                    });
+                    let member = census.member();
+                    let value = Finally(move || {
+                        let _ = &member;
+                        if cancels {
+                            g.cancel();
+                        }
+                        drop(g.spawn(async move { Ok(census.member()) }));
+                        assert!(g.len() <= 20);
+                    });
+                    let child = g.spawn(async move {
+                        yield_now().await;
+                        Ok((value, sibling))
+                    });
+                    match n {
+                        0 => drop(child),
+                        1 => {
+                            let (value, sibling) = child.await?;
+                            drop(value);
+                            drop(sibling);
+                        }
+                        2 => std::mem::forget(child),
+                        _ => drop(
+                            g.spawn(async move { child.await.map(drop).map_err(io::Error::from) }),
+                        ),
+                    }
+                }
+                Ok::<_, io::Error>(())
+            })
+            .await;
+            assert_eq!(census.alive(), 0, "{cancels}");
+            assert_eq!(counts(), before, "{cancels}");
+        }
+    });
+}
+
+#[test]
+fn a_child_that_is_spawned_into_a_group_that_has_ended_is_dropped() {
+    run(async || {
+        let census = Census::default();
+        let said = RefCell::new(None);
+        let mut future = Box::pin(group(async |g| {
+            let (census, said) = (&census, &said);
+            let late = Finally(move || {
+                let member = census.member();
+                let mut child = g.spawn(async move {
+                    let _member = member;
+                });
+                assert_eq!(census.alive(), 0, "at once");
+                assert!(child.is_finished());
+                child.cancel();
+                let waker = std::task::Waker::noop();
+                *said.borrow_mut() = Some(crate::support::poll_with(waker, &mut child));
+            });
+            drop(g.spawn(async move {
+                let _late = late;
+                pending::<()>().await;
+            }));
+            pending::<io::Result<()>>().await
+        }));
+        assert!(poll_once(&mut future).await.is_pending());
+        drop(future);
+        assert_eq!(said.take(), Some(std::task::Poll::Ready(Err(Canceled))));
+    });
+}
+
+/// A reference to a group may be kept as long as its children: two groups, each of which starts children in the other.
+#[test]
+fn groups_start_children_in_each_other() {
+    run(async || {
+        let sum = Cell::new(0);
+        group(async |outer| {
+            let sum = &sum;
+            group(async |inner| {
+                drop(inner.spawn(async {
+                    yield_now().await;
+                    drop(outer.spawn(async {
+                        yield_now().await;
+                        sum.set(sum.get() + 1);
+                    }));
+                }));
+                drop(outer.spawn(async { sum.set(sum.get() + 10) }));
+                Ok::<_, io::Error>(())
+            })
+            .await?;
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(sum.get(), 11);
+    });
+}
+
+#[test]
+fn names_and_places_are_listed() {
+    run(async || {
+        group(async |g| {
+            drop(g.spawn_named("the named one", pending::<()>()));
+            drop(g.spawn(pending::<()>()));
+            yield_now().await;
+            let tasks = Handle::current().tasks();
+            assert!(
+                tasks
+                    .iter()
+                    .any(|task| task.name.as_deref() == Some("the named one"))
+            );
+            assert_eq!(
+                tasks
+                    .iter()
+                    .filter(|task| task.spawned_at.file().ends_with("siblings.rs"))
+                    .count(),
+                3,
+                "two children and the body: {tasks:?}"
+            );
+            g.cancel();
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+/// A group in a variable, a queue of futures, a recursion: its future may be moved until it is polled, and boxed.
+#[test]
+fn a_recursion_of_groups() {
+    fn count(depth: u32) -> std::pin::Pin<Box<dyn Future<Output = io::Result<u32>>>> {
+        Box::pin(async move {
+            if depth == 0 {
+                next_turn().await;
+                return Ok(1);
+            }
+            let sum = group(async |g| {
+                let a = g.spawn(count(depth - 1));
+                let b = g.spawn(count(depth - 1));
+                Ok::<_, io::Error>(a.await? + b.await?)
+            })
+            .await?;
+            Ok(sum)
+        })
+    }
+    run(async || {
+        let before = counts();
+        assert_eq!(count(7).await.unwrap(), 128);
+        assert_eq!(counts(), before);
+        // Dropped from the top.
+        let mut deep = count(5);
+        assert!(poll_once(&mut deep).await.is_pending());
+        drop(deep);
+        assert_eq!(counts(), before);
+    });
+}
+
+/// Values and failures of a kind of their own: nothing of them has to be `Send`, `'static` or printable.
+#[test]
+fn what_children_say_may_be_anything() {
+    struct Mute<'a>(&'a Rc<u8>);
+    run(async || {
+        let number = Rc::new(5);
+        let error = group(async |g| {
+            drop(g.spawn(async { Err::<Mute<'_>, _>(Mute(&number)) }));
+            Ok(Mute(&number))
+        })
+        .await
+        .err()
+        .unwrap();
+        assert_eq!(error.first().map(|mute| **mute.0), Some(5));
+        assert!(error.output().is_some());
+        let _unused = failure("of help");
+    });
+}

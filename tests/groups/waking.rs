@@ -1,0 +1,414 @@
+//! G5: only those that were woken are polled, and the others have their turn.
+
+use crate::baseline::{alone, next_turn};
+use crate::help::{LONG, SHORT, run};
+use crate::support::{Done, counted, foreign_waker, poll_once, poll_with};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use gimmal::group::Group;
+use gimmal::{Canceled, Handle, group, sleep, spawn, yield_now};
+use std::cell::Cell;
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// More polls than any fair runtime needs for these tests.
+const POLLS_MAX: u32 = 20_000_000;
+
+#[test]
+fn of_a_hundred_thousand_children_only_the_woken_are_polled() {
+    const CHILDREN: usize = 100_000;
+    run(async || {
+        let polls = Rc::new(Cell::new(0));
+        group(async |g| {
+            let (sender, receiver) = async_channel::unbounded::<u8>();
+            for _ in 0..CHILDREN - 1 {
+                drop(g.spawn(counted(&polls, pending::<()>())));
+            }
+            let woken = Rc::new(Cell::new(0));
+            let child = g.spawn(counted(&woken, async move {
+                while receiver.recv().await.is_ok() {}
+            }));
+            while polls.get() < CHILDREN as u32 - 1 || woken.get() < 1 {
+                yield_now().await;
+            }
+            assert_eq!((polls.get(), woken.get()), (CHILDREN as u32 - 1, 1));
+            for n in 0..1000 {
+                sender.send(1).await.unwrap();
+                yield_now().await;
+                assert_eq!(woken.get(), n + 2);
+            }
+            drop(sender);
+            child.await?;
+            assert_eq!(polls.get(), CHILDREN as u32 - 1);
+            g.cancel();
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        // Told once that they are cancelled, they are dropped.
+        assert!(polls.get() < 2 * CHILDREN as u32);
+    });
+}
+
+/// Raised by a timer in another task.
+fn raised_after_some_turns() -> Rc<Cell<bool>> {
+    let flag = Rc::new(Cell::new(false));
+    let raised = flag.clone();
+    drop(spawn(async move {
+        for _ in 0..5 {
+            next_turn().await;
+            sleep(SHORT / 16).await.unwrap();
+        }
+        raised.set(true);
+    }));
+    flag
+}
+
+fn goes_on(flag: &Cell<bool>, polls: &Cell<u32>) -> bool {
+    polls.set(polls.get() + 1);
+    assert!(
+        polls.get() < POLLS_MAX,
+        "timers and other tasks have starved"
+    );
+    !flag.get()
+}
+
+#[test]
+fn timers_go_on_during_a_storm_of_children_that_wake_themselves() {
+    run(async || {
+        let (flag, polls) = (raised_after_some_turns(), Cell::new(0));
+        group(async |g| {
+            let (flag, polls) = (&flag, &polls);
+            for _ in 0..50 {
+                drop(g.spawn(async move {
+                    while goes_on(flag, polls) {
+                        yield_now().await;
+                    }
+                }));
+            }
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+fn chain<'scope>(
+    g: &'scope Group<'scope, '_, io::Error>,
+    flag: &'scope Cell<bool>,
+    polls: &'scope Cell<u32>,
+) {
+    if goes_on(flag, polls) {
+        drop(g.spawn(async move { chain(g, flag, polls) }));
+    }
+}
+
+/// None of them is polled twice, and still they are a storm.
+#[test]
+fn timers_go_on_during_a_storm_of_children_that_start_each_other() {
+    run(async || {
+        let (flag, polls) = (raised_after_some_turns(), Cell::new(0));
+        group(async |g| {
+            chain(g, &flag, &polls);
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn timers_go_on_while_children_are_started_and_awaited_for_ever() {
+    run(async || {
+        let (flag, polls) = (raised_after_some_turns(), Cell::new(0));
+        group(async |g| {
+            while goes_on(&flag, &polls) {
+                g.spawn(async {}).await?;
+            }
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        for children in [1, 0] {
+            let flag = raised_after_some_turns();
+            while goes_on(&flag, &polls) {
+                group(async |g| {
+                    for _ in 0..children {
+                        drop(g.spawn(async {}));
+                    }
+                    Ok::<_, io::Error>(())
+                })
+                .await
+                .unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn the_storm_of_one_group_leaves_turns_to_another() {
+    run(async || {
+        let stop = Rc::new(Cell::new(false));
+        let storm = |stop: Rc<Cell<bool>>, count: Rc<Cell<u32>>| async move {
+            let (stop, count) = (&stop, &count);
+            group(async |g| {
+                for _ in 0..1000 {
+                    drop(g.spawn(async move {
+                        while !stop.get() {
+                            count.set(count.get() + 1);
+                            assert!(count.get() < POLLS_MAX);
+                            yield_now().await;
+                        }
+                    }));
+                }
+                Ok::<_, io::Error>(())
+            })
+            .await
+            .unwrap();
+        };
+        let counts = [Rc::new(Cell::new(0)), Rc::new(Cell::new(0))];
+        let tasks = counts
+            .clone()
+            .map(|count| spawn(storm(stop.clone(), count)));
+        for _ in 0..200 {
+            next_turn().await;
+        }
+        stop.set(true);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let [a, b] = counts.map(|count| count.get());
+        assert!(a > 0 && b > 0 && a < 4 * b && b < 4 * a, "{a} and {b}");
+    });
+}
+
+/// One turn polls no more children than its budget allows.
+#[test]
+fn a_turn_has_a_budget_for_children() {
+    let _alone = alone();
+    let mut runtime = gimmal::Runtime::builder()
+        .budget(10, std::time::Duration::from_secs(1))
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let seen = Cell::new((0u64, 0u32));
+        let most = Cell::new(0);
+        group(async |g| {
+            for n in 0..1000 {
+                let (seen, most) = (&seen, &most);
+                drop(g.spawn(async move {
+                    for _ in 0..n % 3 {
+                        let turn = Handle::current().stats().turns;
+                        let (before, count) = seen.get();
+                        let count = if before == turn { count + 1 } else { 1 };
+                        seen.set((turn, count));
+                        most.set(most.get().max(count));
+                        yield_now().await;
+                    }
+                }));
+            }
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert!(most.get() <= 11, "{}", most.get());
+    });
+    // A budget of one poll is enough to come to an end.
+    let mut runtime = gimmal::Runtime::builder()
+        .budget(1, std::time::Duration::ZERO)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        group(async |g| {
+            let a = g.spawn(async {
+                yield_now().await;
+                Ok::<_, io::Error>(1)
+            });
+            Ok(a.await?)
+        })
+        .await
+        .unwrap();
+    });
+}
+
+/// Groups in a set of another crate, whose wakers are not ours.
+#[test]
+fn groups_in_a_foreign_set() {
+    run(async || {
+        let mut set = FuturesUnordered::new();
+        for n in 0..20u32 {
+            set.push(async move {
+                group(async |g| {
+                    let children = [0, 1, 2].map(|m| {
+                        g.spawn(async move {
+                            if m == 1 {
+                                sleep(SHORT / 8 * (n % 4)).await?;
+                            }
+                            yield_now().await;
+                            group(async |inner| {
+                                let child = inner.spawn(async {
+                                    sleep(SHORT / 16).await?;
+                                    Ok(1)
+                                });
+                                Ok::<_, io::Error>(child.await?)
+                            })
+                            .await
+                            .map_err(io::Error::from)
+                        })
+                    });
+                    let mut sum = 0;
+                    for child in children {
+                        sum += child.await?;
+                    }
+                    Ok::<_, io::Error>(sum)
+                })
+                .await
+            });
+        }
+        let mut sum = 0;
+        while let Some(value) = set.next().await {
+            sum += value.unwrap();
+        }
+        assert_eq!(sum, 60);
+    });
+}
+
+#[test]
+fn a_group_that_loses_a_foreign_select_is_dropped() {
+    use futures_util::FutureExt;
+    run(async || {
+        let baseline = crate::baseline::Baseline::take();
+        for _ in 0..20 {
+            let mut grouped = pin!(
+                group(async |g| {
+                    for _ in 0..5 {
+                        drop(g.spawn(sleep(LONG)));
+                    }
+                    sleep(LONG).await
+                })
+                .fuse()
+            );
+            let mut short = pin!(sleep(SHORT / 16).fuse());
+            futures_util::select! {
+                _ = grouped => panic!("it sleeps for an hour"),
+                slept = short => slept.unwrap(),
+            }
+        }
+        baseline.returns("selects").await;
+    });
+}
+
+/// Children in a group whose future is polled by wakers of another kind each time.
+#[test]
+fn wakers_change_with_every_poll() {
+    run(async || {
+        let wakes = Rc::new(Cell::new((0, 0)));
+        let (sender, receiver) = async_channel::unbounded::<u8>();
+        let got = Cell::new(0);
+        let mut future = Box::pin(group(async |g| {
+            let child = g.spawn(async {
+                while receiver.recv().await.is_ok() {
+                    got.set(got.get() + 1);
+                }
+                Ok::<_, io::Error>(())
+            });
+            Ok(child.await?)
+        }));
+        let seen = wakes.clone();
+        let (foreign, guard) = foreign_waker(move |done| {
+            let (clones, wakes) = seen.get();
+            match done {
+                Done::Clone => seen.set((clones + 1, wakes)),
+                Done::Wake => seen.set((clones, wakes + 1)),
+                Done::Drop => seen.set((clones - 1, wakes)),
+            }
+        });
+        for n in 1..10 {
+            assert!(poll_with(&foreign, &mut future).is_pending());
+            let (_, before) = wakes.get();
+            sender.try_send(1).unwrap();
+            assert!(wakes.get().1 > before, "whoever polled it last is woken");
+            // And then by the task's own.
+            assert!(poll_once(&mut future).await.is_pending());
+            assert_eq!(got.get(), n);
+            assert_eq!(wakes.get().0, 0, "no foreign waker is kept");
+        }
+        drop(sender);
+        let before = wakes.get().1;
+        poll_fn(|context| future.as_mut().poll(context))
+            .await
+            .unwrap();
+        assert_eq!(wakes.get(), (0, before));
+        drop(foreign);
+        drop(guard);
+    });
+}
+
+/// Foreign wakers whose clones and drops do things: none of it happens while a table is borrowed.
+#[test]
+fn foreign_wakers_that_look_into_the_runtime() {
+    run(async || {
+        let handle = Handle::current();
+        let (foreign, guard) = foreign_waker(move |_| {
+            let _ = handle.stats();
+            let _ = handle.tasks();
+            drop(spawn(async {}));
+        });
+        let (sender, receiver) = async_channel::unbounded::<u8>();
+        let mut future = Box::pin(group(async |g| {
+            g.drain_within(SHORT);
+            for _ in 0..3 {
+                drop(g.spawn(async {
+                    let _ = receiver.recv().await;
+                    Ok::<_, Canceled>(())
+                }));
+            }
+            let mut told = pin!(g.next());
+            poll_fn(|context| Poll::Ready(told.as_mut().poll(context).is_pending())).await;
+            let mut room = pin!(g.room());
+            poll_fn(|context| Poll::Ready(room.as_mut().poll(context).is_pending())).await;
+            while !g.is_empty() {
+                yield_now().await;
+            }
+            Ok(())
+        }));
+        for _ in 0..3 {
+            assert!(poll_with(&foreign, &mut future).is_pending());
+            sender.try_send(1).unwrap();
+        }
+        // Inside, too: a child that polls with a waker of its own.
+        for _ in 0..10 {
+            if poll_with(&foreign, &mut future).is_ready() {
+                break;
+            }
+            next_turn().await;
+        }
+        drop(future);
+        let mut future = Box::pin(group(async |g| {
+            let waker = foreign.clone();
+            let mut child = g.spawn(async {
+                yield_now().await;
+                Ok::<_, Canceled>(())
+            });
+            assert!(poll_with(&waker, &mut child).is_pending());
+            let mut told = Box::pin(g.next());
+            assert!(poll_with(&waker, &mut told).is_pending());
+            drop(g.spawn(async move {
+                let mut sleeping = Box::pin(sleep(LONG));
+                assert!(poll_with(&waker, &mut sleeping).is_pending());
+                g.cancel();
+                let _ = sleeping.await;
+                Ok::<_, Canceled>(())
+            }));
+            let _ = child.await;
+            Ok(())
+        }));
+        let _ = poll_fn(|context| future.as_mut().poll(context)).await;
+        drop(future);
+        next_turn().await;
+        drop((foreign, guard));
+    });
+}
