@@ -15,7 +15,7 @@ use super::current::{self, drop_waker};
 use super::fault::Fault;
 use crate::scope::{Canceled, Pulse, Rank, Told};
 use crate::table::{Key, Kind, Leaf, Place};
-use crate::tasks::{Entry, Name, copy_waker, waker};
+use crate::tasks::{Name, copy_waker, waker};
 use std::task::{Context, Poll, Waker};
 
 /// In so many polls a future in a cancelled scope may begin to wait for something again before it is taken for a loop that
@@ -83,18 +83,22 @@ impl Core {
 
     /// A task, or a child, is about to be polled.
     #[inline]
-    pub(super) fn stand(&self, key: Key, entry: Entry) {
+    pub(super) fn stand(&self, key: Key, leaf: Option<Leaf>, canceled: bool, has_scope: bool) {
         self.running.set(key);
-        self.leaf.set(entry.leaf);
-        match entry.scope {
-            None => {
-                self.at.set(Place::task(key));
-                self.canceled.set(entry.canceled);
-            }
-            Some(scope) => {
-                self.at.set(Place::scope(scope));
-                self.look_up();
-            }
+        self.leaf.set(leaf);
+        self.at.set(Place::task(key));
+        self.canceled.set(canceled);
+        if has_scope {
+            self.stand_in_scope(key);
+        }
+    }
+
+    /// The task has a scope of its own.
+    fn stand_in_scope(&self, task: Key) {
+        let standing = self.tasks.borrow().standing(task);
+        if let Some(standing) = standing {
+            self.at.set(Place::scope(standing.scope));
+            self.look_up();
         }
     }
 
@@ -126,9 +130,9 @@ impl Core {
     /// A child is about to be polled. `None` if it has ended.
     /// A child is about to be polled. `None` if it has ended.
     pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
-        let entry = self.tasks.borrow_mut().begin_child(key)?;
+        let turn = self.tasks.borrow_mut().begin_child(key)?;
         let before = self.before();
-        self.stand(key, entry);
+        self.stand(key, turn.leaf, turn.canceled, turn.has_scope);
         Some(before)
     }
 
@@ -303,7 +307,7 @@ impl Core {
         }
         match refusals {
             REFUSALS_MAX.. => scopes.add_refusals(parent, refusals),
-            _ => scopes.refuse(parent, self.polls.get()),
+            _ => scopes.refuse(parent, self.polls_so_far()),
         };
     }
 
@@ -615,7 +619,7 @@ impl Core {
     /// A leaf would begin, and its scope is cancelled.
     pub(crate) fn count_refusal(&self) {
         self.refusals.set(self.refusals.get() + 1);
-        let poll = self.polls.get();
+        let poll = self.polls_so_far();
         match self.at.get().find() {
             Ok(task) => {
                 if self.refused_in.replace(poll) != poll {

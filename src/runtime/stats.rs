@@ -92,7 +92,7 @@ impl Core {
             blocking_running,
             blocking_waiting,
             turns: self.turns.get(),
-            polls: self.polls.get(),
+            polls: self.polls_so_far(),
             enters: counts.enters,
             submitted: counts.submitted,
             completed: counts.completed,

@@ -47,14 +47,15 @@ pub(super) struct Polled {
     task: Option<Pin<Box<dyn Task>>>,
 }
 
-/// What one turn may spend on polling. Children are counted, too.
+/// What one turn spends on polling. Children are counted, too.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
-    polls_left: Cell<u32>,
-    /// With so many polls left the clock is looked at.
+    polls: Cell<u32>,
+    /// With so many polls there is something to look at: the clock, or that they were enough.
     look_at: Cell<u32>,
-    /// When it was looked at for the first time in this turn.
+    /// When the clock was looked at for the first time in this turn.
     started: Cell<Option<Instant>>,
+    is_over: Cell<bool>,
 }
 
 /// Polls the future that `block_on` holds: true when it is ready.
@@ -62,43 +63,48 @@ pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 
 impl Core {
     fn begin_budget(&self) {
-        let polls = self.settings.polls_per_turn;
-        self.budget.polls_left.set(polls);
-        self.budget
-            .look_at
-            .set(polls.saturating_sub(POLLS_PER_CLOCK - 1));
-        self.budget.started.set(None);
+        let budget = &self.budget;
+        budget.polls.set(0);
+        let first = POLLS_PER_CLOCK - 1;
+        budget.look_at.set(first.min(self.settings.polls_per_turn));
+        budget.started.set(None);
+        budget.is_over.set(false);
     }
 
     /// Whether another task, or child, may be polled in this turn.
     #[inline]
     pub(crate) fn may_poll(&self) -> bool {
-        let left = self.budget.polls_left.get();
-        left > 0 && (left > self.budget.look_at.get() || !self.is_time_over(left))
+        self.budget.polls.get() < self.budget.look_at.get() || self.look_at_budget()
     }
 
     /// It is about to be.
     #[inline]
     pub(crate) fn count_poll(&self) {
-        let left = self.budget.polls_left.get();
-        self.budget.polls_left.set(left.saturating_sub(1));
-        self.polls.set(self.polls.get() + 1);
+        self.budget.polls.set(self.budget.polls.get() + 1);
     }
 
-    fn is_time_over(&self, left: u32) -> bool {
-        self.budget
-            .look_at
-            .set(left.saturating_sub(POLLS_PER_CLOCK));
-        let now = self.now();
-        let Some(started) = self.budget.started.get() else {
-            self.budget.started.set(Some(now));
+    /// Polls of this turn and of those before it.
+    pub(super) fn polls_so_far(&self) -> u64 {
+        self.polls.get() + u64::from(self.budget.polls.get())
+    }
+
+    #[cold]
+    fn look_at_budget(&self) -> bool {
+        let budget = &self.budget;
+        let polls = budget.polls.get();
+        if polls >= self.settings.polls_per_turn || budget.is_over.get() {
             return false;
-        };
-        let over = now.saturating_duration_since(started) >= self.settings.time_per_turn;
-        if over {
-            self.budget.polls_left.set(0);
         }
-        over
+        let now = self.now();
+        let started = budget.started.get().unwrap_or(now);
+        budget.started.set(Some(started));
+        let spent = now.saturating_duration_since(started);
+        budget
+            .is_over
+            .set(!spent.is_zero() && spent >= self.settings.time_per_turn);
+        let next = polls + POLLS_PER_CLOCK;
+        budget.look_at.set(next.min(self.settings.polls_per_turn));
+        !budget.is_over.get()
     }
 
     /// One pass. It waits at most until `limit`. True when the main future is ready; the pass ends there.
@@ -147,7 +153,11 @@ impl Core {
         let mut polled = Polled::default();
         loop {
             match catch(|| self.poll_tasks(&mut polled, main)) {
-                Ok(main_is_ready) => return main_is_ready,
+                Ok(main_is_ready) => {
+                    self.polls.set(self.polls_so_far());
+                    self.budget.polls.set(0);
+                    return main_is_ready;
+                }
                 Err(payload) => self.task_panicked(&mut polled, payload),
             }
         }
@@ -173,10 +183,12 @@ impl Core {
             key,
             task,
             aborted,
-            entry,
+            leaf,
+            canceled,
+            has_scope,
         } = turn;
         let name = Name::new(self.number, key);
-        self.stand(key, entry);
+        self.stand(key, leaf, canceled, has_scope);
         self.allowance.set(READY_LEAVES_PER_POLL);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(name));

@@ -119,17 +119,6 @@ pub(crate) struct NewChild {
     pub(crate) canceled: bool,
 }
 
-/// What a task says of its scope when it is about to be polled.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    /// Its own scope, if it has one.
-    pub(crate) scope: Option<Key>,
-    /// Whether it is cancelled, if it has none.
-    pub(crate) canceled: bool,
-    /// What it waits for, if it has none.
-    pub(crate) leaf: Option<Leaf>,
-}
-
 /// Where a task stands among the scopes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
@@ -144,15 +133,6 @@ impl Row {
     #[inline]
     fn has_ended(&self) -> bool {
         !matches!(self.stage, Stage::Parked | Stage::Running)
-    }
-
-    #[inline]
-    fn entry(&self) -> Entry {
-        Entry {
-            scope: self.has_scope.then_some(self.scope),
-            canceled: self.canceled,
-            leaf: self.leaf,
-        }
     }
 
     fn standing(&self) -> Standing {
@@ -174,7 +154,10 @@ pub(crate) struct Turn {
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
     /// Drop it instead of polling it.
     pub(crate) aborted: bool,
-    pub(crate) entry: Entry,
+    /// What it waits for, if it has no scope of its own, and whether it is cancelled then.
+    pub(crate) leaf: Option<Leaf>,
+    pub(crate) canceled: bool,
+    pub(crate) has_scope: bool,
 }
 
 /// What the end of a task leaves to do, outside of the borrow.
@@ -360,16 +343,21 @@ impl Tasks {
 
     /// A child is about to be polled. `None` if it has ended.
     #[inline]
-    pub(crate) fn begin_child(&mut self, key: Key) -> Option<Entry> {
+    pub(crate) fn begin_child(&mut self, key: Key) -> Option<Turn> {
         let row = self.rows.get_mut(key)?;
         if row.stage != Stage::Parked {
             return None;
         }
         row.queued = false;
         row.stage = Stage::Running;
-        let entry = row.entry();
-        row.leaf = None;
-        Some(entry)
+        Some(Turn {
+            key,
+            task: None,
+            aborted: false,
+            leaf: row.leaf.take(),
+            canceled: row.canceled,
+            has_scope: row.has_scope,
+        })
     }
 
     /// A child was polled and is not ready.
@@ -602,7 +590,9 @@ impl Tasks {
                     key,
                     task: row.task.take(),
                     aborted: row.aborted,
-                    entry: row.entry(),
+                    leaf: row.leaf,
+                    canceled: row.canceled,
+                    has_scope: row.has_scope,
                 });
             }
         }

@@ -3,6 +3,7 @@
 use super::inbox::Inbox;
 use super::local;
 use super::name::Name;
+use std::cell::RefCell;
 use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -26,17 +27,19 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 unsafe fn wake(data: *const ()) {
     let name = name(data);
     // SAFETY: the pointer is null, or that of tasks which a guard on this thread's stack keeps alive (K4). No guard is
-    // dropped while this reference lives: it ends with the closure below, in which no code of a user runs (K1).
+    // dropped while this reference lives: it ends with the borrow below, until which no code of a user runs (K1).
     let tasks = unsafe { local::current().as_ref() };
-    let woken = tasks.and_then(|tasks| {
-        let mut tasks = tasks.borrow_mut();
-        tasks.is_ours(name).then(|| tasks.wake(name))
-    });
-    match woken {
-        Some(None) => {}
+    let Some(mut tasks) = tasks
+        .map(RefCell::borrow_mut)
+        .filter(|tasks| tasks.is_ours(name))
+    else {
+        return Inbox::of(name.runtime()).post(name);
+    };
+    let foreign = tasks.wake(name);
+    std::mem::drop(tasks);
+    if let Some(parent) = foreign {
         // A child in a future of another crate, whose waker is a user's code.
-        Some(Some(parent)) => parent.wake(),
-        None => Inbox::of(name.runtime()).post(name),
+        parent.wake();
     }
 }
 
