@@ -7,7 +7,7 @@ use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use pin_project_lite::pin_project;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -40,7 +40,11 @@ pub struct Scope {
 }
 
 struct Shared {
-    remote: Arc<Remote>,
+    /// It was cancelled from this thread, and why.
+    canceled: Cell<bool>,
+    reason: RefCell<Option<String>>,
+    /// There once a handle for other threads was asked for.
+    remote: OnceCell<Arc<Remote>>,
     deadline: Cell<Option<Instant>>,
     /// The runtime and the row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
@@ -77,6 +81,14 @@ impl Remote {
     }
 }
 
+impl Shared {
+    /// By a call, here or on another thread.
+    fn was_canceled(&self) -> bool {
+        let elsewhere = |remote: &Arc<Remote>| remote.canceled.load(Ordering::Acquire);
+        self.canceled.get() || self.remote.get().is_some_and(elsewhere)
+    }
+}
+
 impl Default for Scope {
     fn default() -> Scope {
         Scope::new()
@@ -89,10 +101,9 @@ impl Scope {
     pub fn new() -> Scope {
         Scope {
             shared: Rc::new(Shared {
-                remote: Arc::new(Remote {
-                    canceled: AtomicBool::new(false),
-                    inner: Mutex::default(),
-                }),
+                canceled: Cell::new(false),
+                reason: RefCell::new(None),
+                remote: OnceCell::new(),
                 deadline: Cell::new(None),
                 row: Cell::new(None),
                 entered: Cell::new(false),
@@ -177,8 +188,16 @@ impl Scope {
     }
 
     fn cancel_now(&self, reason: Option<String>) {
-        if self.shared.remote.cancel(reason)
-            && let Some((serial, key)) = self.shared.row.get()
+        let shared = &self.shared;
+        if shared.was_canceled() {
+            return;
+        }
+        shared.canceled.set(true);
+        if let Some(remote) = shared.remote.get() {
+            remote.cancel(None);
+        }
+        shared.reason.replace(reason);
+        if let Some((serial, key)) = shared.row.get()
             && let Some(core) = runtime::reach(serial)
         {
             core.cancel_scope(key);
@@ -188,7 +207,7 @@ impl Scope {
     /// Whether it is cancelled: by a call, by its deadline, or from outside while its future runs.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
-        self.shared.remote.canceled.load(Ordering::Acquire)
+        self.shared.was_canceled()
             || self.shared.row.get().is_some_and(|(serial, key)| {
                 runtime::reach(serial).is_some_and(|core| core.is_scope_canceled(key))
             })
@@ -204,7 +223,8 @@ impl Scope {
     /// Why it was cancelled, if whoever did it said so.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        self.shared.remote.lock().reason.clone()
+        let reason = self.shared.reason.borrow().clone();
+        reason.or_else(|| self.shared.remote.get()?.lock().reason.clone())
     }
 
     /// When it is cancelled by itself. `None` when it has no deadline, or that is past.
@@ -226,8 +246,23 @@ impl Scope {
     /// Something that cancels it from any thread.
     #[must_use]
     pub fn handle(&self) -> ScopeHandle {
+        let shared = &self.shared;
+        let remote = shared.remote.get_or_init(|| {
+            // The future may be running: it is woken as its scope is.
+            let waker = shared.row.get().and_then(|(serial, key)| {
+                let core = runtime::reach(serial)?;
+                core.waker_of_scope(key)
+            });
+            Arc::new(Remote {
+                canceled: AtomicBool::new(shared.canceled.get()),
+                inner: Mutex::new(RemoteInner {
+                    reason: None,
+                    waker,
+                }),
+            })
+        });
         ScopeHandle {
-            remote: self.shared.remote.clone(),
+            remote: remote.clone(),
         }
     }
 }
@@ -301,12 +336,13 @@ impl Entry {
             let is_past = deadline.is_some_and(|deadline| runtime::with(Core::now) >= deadline);
             self.region.set_deadline(deadline, is_past);
         }
-        if !self
-            .known
-            .as_ref()
-            .is_some_and(|known| known.will_wake(waker))
+        if let Some(remote) = shared.remote.get()
+            && !self
+                .known
+                .as_ref()
+                .is_some_and(|known| known.will_wake(waker))
         {
-            let replaced = shared.remote.lock().waker.replace(copy_waker(waker));
+            let replaced = remote.lock().waker.replace(copy_waker(waker));
             runtime::drop_waker(replaced);
             runtime::drop_waker(self.known.replace(copy_waker(waker)));
         }
@@ -316,8 +352,10 @@ impl Entry {
         self.shared.row.set(None);
         let caught = self.region.close();
         self.shared.caught.set(self.shared.caught.get() | caught);
-        let waker = self.shared.remote.lock().waker.take();
-        runtime::drop_waker(waker);
+        if let Some(remote) = self.shared.remote.get() {
+            let waker = remote.lock().waker.take();
+            runtime::drop_waker(waker);
+        }
     }
 }
 
@@ -341,7 +379,7 @@ impl<F: Future> Future for RunAny<F> {
         // The scope is open from its first poll on: what was asked of it before that is done now.
         let (serial, key) = entry.region.open();
         entry.shared.row.set(Some((serial, key)));
-        if entry.shared.remote.canceled.load(Ordering::Acquire) {
+        if entry.shared.was_canceled() {
             runtime::hold_own(serial).cancel_scope(key);
         }
         let polled = entry.region.poll(future, context);

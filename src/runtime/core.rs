@@ -5,7 +5,7 @@ use super::pool::Pool;
 use super::scopes::{Sleeper, Wait};
 use super::turn::Budget;
 use crate::driver::{Driver, DroppedDuty, Owners, Request, life::Polled};
-use crate::scope::Scopes;
+use crate::scope::{Scopes, Told};
 use crate::sys::{Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
 use crate::table::{Key, Kind, Leaf, Place, Table};
 use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
@@ -86,6 +86,8 @@ pub(crate) struct Core {
     pub(super) may_drop_main: Cell<bool>,
     /// What is left is not waited for any longer.
     pub(super) hurry: Cell<bool>,
+    /// Memory that is used again from cancel to cancel.
+    pub(super) told: Cell<Told<Waker>>,
     /// There are some in `charges`.
     pub(super) charged: Cell<bool>,
     /// Scopes that were charged with a leaf that ended `Canceled`, until whoever polls in them has looked.
@@ -146,6 +148,7 @@ impl Core {
             main: Cell::new(None),
             may_drop_main: Cell::new(false),
             hurry: Cell::new(false),
+            told: Cell::default(),
             charged: Cell::new(false),
             charges: RefCell::new(Vec::new()),
             refusals: Cell::new(0),

@@ -290,7 +290,7 @@ impl Core {
         let charged = closed.charged;
         drop_waker(closed.wake);
         if closed.had_children {
-            self.tell(told);
+            self.tell(&mut told);
             self.refresh();
         }
         Left { charged }
@@ -340,7 +340,7 @@ impl Core {
         if moved {
             let mut told = Told::default();
             self.scopes.borrow_mut().move_below(key, parent, &mut told);
-            self.tell(told);
+            self.tell(&mut told);
             self.refresh();
         }
         if !same {
@@ -354,20 +354,29 @@ impl Core {
         self.scopes.borrow().is_canceled(key)
     }
 
+    /// What wakes the future that has a scope. It is taken out to be copied: that may be a user's code (R1).
+    pub(crate) fn waker_of_scope(&self, key: Key) -> Option<Waker> {
+        let waker = self.scopes.borrow_mut().take_wake(key)?;
+        let copy = copy_waker(&waker);
+        let replaced = self.scopes.borrow_mut().wake_with(key, waker);
+        drop_waker(replaced);
+        Some(copy)
+    }
+
     /// Has the future that has a scope polled.
     pub(crate) fn wake_scope(&self, key: Key) {
-        let waker = self.scopes.borrow().wake_of(key).map(copy_waker);
-        if let Some(waker) = waker {
+        if let Some(waker) = self.waker_of_scope(key) {
             self.wake_all(&mut vec![waker]);
         }
     }
 
     /// Cancels a scope and all below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
-        let mut told = Told::default();
+        let mut told = self.told.take();
         let inside = self.at.get().find().err();
         self.scopes.borrow_mut().cancel(key, inside, &mut told);
-        self.tell(told);
+        self.tell(&mut told);
+        self.told.set(told);
         self.refresh();
     }
 
@@ -405,12 +414,12 @@ impl Core {
         }
     }
 
-    fn tell(&self, told: Told<Waker>) {
-        let Told { leaves, mut woken } = told;
-        for (leaf, scope) in leaves {
-            self.tell_leaf(leaf, Place::scope(scope), &mut woken);
+    fn tell(&self, told: &mut Told<Waker>) {
+        let Told { leaves, woken } = told;
+        for (leaf, scope) in leaves.drain(..) {
+            self.tell_leaf(leaf, Place::scope(scope), woken);
         }
-        self.wake_all(&mut woken);
+        self.wake_all(woken);
     }
 
     /// What is pending is told that its scope is cancelled: the kernel is asked to stop an operation, which ends by its own
@@ -517,7 +526,10 @@ impl Core {
                 let canceled = standing.is_some_and(|standing| standing.canceled);
                 canceled.then(|| waker(Name::new(self.number, task)))
             }
-            Err(scope) => self.scopes.borrow().wake_of_canceled(scope).map(copy_waker),
+            Err(scope) => {
+                let canceled = self.scopes.borrow().is_open_and_canceled(scope);
+                canceled.then(|| self.waker_of_scope(scope)).flatten()
+            }
         };
         if let Some(waker) = waker {
             self.wake_all(&mut vec![waker]);
@@ -718,12 +730,11 @@ impl Core {
             },
             Err(scope) => {
                 let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
-                let busy = self.scopes.borrow_mut().is_busy(scope, pulse);
-                if busy {
-                    self.keep_wakeable(scope);
+                let found = self.scopes.borrow_mut().pending(scope, pulse);
+                if found == Pulse::Orphan {
                     self.waits_for_orphans(scope);
                 }
-                busy
+                found != Pulse::Gone
             }
         }
     }

@@ -51,20 +51,24 @@ impl Leaves {
         self.one.into_iter().chain(self.more.iter().copied())
     }
 
-    /// Whether anything is pending. What is gone and stands in the way of the answer is forgotten, so that asking again is
-    /// cheap.
-    pub(super) fn has_pending(&mut self, pulse: impl Fn(Leaf) -> Pulse) -> bool {
-        if self.one.is_some_and(|one| pulse(one) != Pulse::Gone) {
-            return true;
+    /// What the first thing is that is pending, if there is any. What is gone and stands in the way of the answer is
+    /// forgotten, so that asking again is cheap.
+    pub(super) fn pending(&mut self, pulse: impl Fn(Leaf) -> Pulse) -> Pulse {
+        if let Some(one) = self.one {
+            let found = pulse(one);
+            if found != Pulse::Gone {
+                return found;
+            }
         }
         self.one = None;
         while let Some(last) = self.more.last() {
-            if pulse(*last) != Pulse::Gone {
-                return true;
+            let found = pulse(*last);
+            if found != Pulse::Gone {
+                return found;
             }
             self.more.pop();
         }
-        false
+        Pulse::Gone
     }
 }
 
@@ -91,7 +95,7 @@ mod tests {
             }
         }
         assert!(leaves.more.capacity() <= 64, "{}", leaves.more.capacity());
-        assert!(!leaves.has_pending(|_| Pulse::Gone));
+        assert_eq!(leaves.pending(|_| Pulse::Gone), Pulse::Gone);
         assert_eq!(leaves.iter().count(), 0);
     }
 

@@ -444,9 +444,10 @@ impl World {
                 continue;
             }
             let (nodes, leaves) = (&self.nodes, &self.leaves);
-            let busy = self.tree.is_busy(nodes[scope].key, |leaf, scope| {
+            let pending = self.tree.pending(nodes[scope].key, |leaf, scope| {
                 pulse(nodes, leaves, leaf, scope)
             });
+            let busy = pending != Pulse::Gone;
             assert_eq!(busy, self.is_busy(scope), "C6: scope {scope}");
         }
     }
@@ -908,7 +909,7 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
         enlist(&mut tree, last, 0);
         tree.wake_with(last, 7);
         assert!(!tree.has_shield(root));
-        assert!(tree.is_busy(root, |_, _| Pulse::Awaited));
+        assert_eq!(tree.pending(root, |_, _| Pulse::Awaited), Pulse::Awaited);
         assert!(tree.has_orphan(root, |_, _| Pulse::Orphan));
         assert!(tree.is_at_or_below(last, root));
         assert_eq!(cancel(&mut tree, root), (vec![(leaf(0), last)], vec![7]));

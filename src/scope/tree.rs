@@ -312,10 +312,13 @@ impl<W> Scopes<W> {
         self.row(key).wake.as_ref()
     }
 
-    /// Whom to wake, if that scope is still there and cancelled.
-    pub(crate) fn wake_of_canceled(&self, key: Key) -> Option<&W> {
-        let row = self.rows.get(key).filter(|row| row.canceled)?;
-        row.wake.as_ref()
+    /// Whether it is there, and cancelled.
+    pub(crate) fn is_open_and_canceled(&self, key: Key) -> bool {
+        self.rows.get(key).is_some_and(|row| row.canceled)
+    }
+
+    pub(crate) fn take_wake(&mut self, key: Key) -> Option<W> {
+        self.row_mut(key).wake.take()
     }
 
     /// The outermost cancelled scope that is seen from this one: it answers for a leaf that ends here.
@@ -377,19 +380,22 @@ impl<W> Scopes<W> {
         false
     }
 
-    /// Whether anything in this scope or below it will still be completed by the runtime.
-    pub(crate) fn is_busy(&mut self, top: Key, pulse: impl Fn(Leaf, Key) -> Pulse) -> bool {
+    /// What the first thing is, in this scope or below it, that the runtime will still complete: a scope below that ends by
+    /// itself is like something awaited.
+    pub(crate) fn pending(&mut self, top: Key, pulse: impl Fn(Leaf, Key) -> Pulse) -> Pulse {
         let mut at = Some(top);
         while let Some(key) = at {
             let row = self.row_mut(key);
-            if key != top && matches!(row.rank, Rank::Shield | Rank::Group)
-                || row.leaves.has_pending(|leaf| pulse(leaf, key))
-            {
-                return true;
+            if key != top && matches!(row.rank, Rank::Shield | Rank::Group) {
+                return Pulse::Awaited;
+            }
+            let found = row.leaves.pending(|leaf| pulse(leaf, key));
+            if found != Pulse::Gone {
+                return found;
             }
             at = self.after(key, top, true);
         }
-        false
+        Pulse::Gone
     }
 
     /// Whether a shield is open below this scope.
