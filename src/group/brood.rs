@@ -8,10 +8,10 @@
 //! - **G4b** Whoever takes an output names the type that the child was spawned with: the handle that `spawn` made for it.
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
+use super::stow::{Erased, Report, Stow, Stowed, erase};
 use crate::runtime::{self, Core};
 use crate::table::{Key, Leaf, Table};
-use crate::tasks::{NewChild, Origin, Stored};
-use pin_project_lite::pin_project;
+use crate::tasks::{NewChild, Origin};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,65 +21,6 @@ use std::task::{Context, Poll, Waker};
 
 /// So many names of ended children are kept beyond twice of what there is, before they are looked through.
 const ENDED_SPARE: usize = 16;
-
-/// Says what went wrong in an output that nobody takes.
-pub(super) type Report<T> = fn(&T) -> Option<String>;
-
-pin_project! {
-    /// A child as it lies in its slot.
-    struct Stowed<F: Future> {
-        #[pin]
-        stored: Stored<F>,
-        report: Option<Report<F::Output>>,
-    }
-}
-
-/// A child, whatever its future is.
-trait Stow {
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
-
-    /// What went wrong in the output, which nobody will take.
-    fn report(self: Pin<&mut Self>) -> Option<String>;
-
-    /// Moves the output to where `place` points.
-    ///
-    /// # Safety
-    ///
-    /// `place` points to an `Option` of the future's output.
-    unsafe fn take_output(self: Pin<&mut Self>, place: *mut ());
-}
-
-impl<F: Future> Stow for Stowed<F> {
-    #[inline]
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.project().stored.poll_stored(context)
-    }
-
-    fn report(self: Pin<&mut Self>) -> Option<String> {
-        let this = self.project();
-        let output = this.stored.output().as_ref()?;
-        (*this.report).and_then(|report| report(output))
-    }
-
-    unsafe fn take_output(self: Pin<&mut Self>, place: *mut ()) {
-        let place: *mut Option<F::Output> = place.cast();
-        // SAFETY: the caller promises that it points to an option of this type.
-        unsafe { *place = self.project().stored.output().take() };
-    }
-}
-
-/// A child, its lifetime forgotten.
-type Erased = Pin<Box<dyn Stow>>;
-
-/// Forgets what a child borrows.
-///
-/// # Safety
-///
-/// The child is neither polled nor dropped after what it borrows is gone.
-unsafe fn erase<'a>(child: Pin<Box<dyn Stow + 'a>>) -> Erased {
-    // SAFETY: the two types differ in a lifetime only; that it is kept is the caller's promise.
-    unsafe { std::mem::transmute::<Pin<Box<dyn Stow + 'a>>, Erased>(child) }
-}
 
 enum State {
     /// The body of the group, whose future lies elsewhere.
@@ -293,10 +234,7 @@ impl Brood {
                 return None;
             }
         };
-        let child: Pin<Box<dyn Stow + 'a>> = Box::pin(Stowed {
-            stored: Stored::new(future),
-            report,
-        });
+        let child: Pin<Box<dyn Stow + 'a>> = Box::pin(Stowed::new(future, report));
         // SAFETY: the slots are polled by the group's future, and emptied by `clear` before what the child borrows is gone:
         // the caller's promise.
         let child = unsafe { erase(child) };

@@ -64,6 +64,7 @@ mod names;
 mod outcome;
 mod race;
 mod select;
+mod stow;
 mod supervise;
 mod try_join;
 mod wait;

@@ -1,0 +1,74 @@
+//! A child as it lies in its slot: its future, later its output, of any type and with its lifetime forgotten.
+
+use crate::tasks::Stored;
+use pin_project_lite::pin_project;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Says what went wrong in an output that nobody takes.
+pub(super) type Report<T> = fn(&T) -> Option<String>;
+
+pin_project! {
+    /// A child as it lies in its slot.
+    pub(super) struct Stowed<F: Future> {
+        #[pin]
+        stored: Stored<F>,
+        report: Option<Report<F::Output>>,
+    }
+}
+
+impl<F: Future> Stowed<F> {
+    pub(super) fn new(future: F, report: Option<Report<F::Output>>) -> Stowed<F> {
+        Stowed {
+            stored: Stored::new(future),
+            report,
+        }
+    }
+}
+
+/// A child, whatever its future is.
+pub(super) trait Stow {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
+
+    /// What went wrong in the output, which nobody will take.
+    fn report(self: Pin<&mut Self>) -> Option<String>;
+
+    /// Moves the output to where `place` points.
+    ///
+    /// # Safety
+    ///
+    /// `place` points to an `Option` of the future's output.
+    unsafe fn take_output(self: Pin<&mut Self>, place: *mut ());
+}
+
+impl<F: Future> Stow for Stowed<F> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.project().stored.poll_stored(context)
+    }
+
+    fn report(self: Pin<&mut Self>) -> Option<String> {
+        let this = self.project();
+        let output = this.stored.output().as_ref()?;
+        (*this.report).and_then(|report| report(output))
+    }
+
+    unsafe fn take_output(self: Pin<&mut Self>, place: *mut ()) {
+        let place: *mut Option<F::Output> = place.cast();
+        // SAFETY: the caller promises that it points to an option of this type.
+        unsafe { *place = self.project().stored.output().take() };
+    }
+}
+
+/// A child, its lifetime forgotten.
+pub(super) type Erased = Pin<Box<dyn Stow>>;
+
+/// Forgets what a child borrows.
+///
+/// # Safety
+///
+/// The child is neither polled nor dropped after what it borrows is gone.
+pub(super) unsafe fn erase<'a>(child: Pin<Box<dyn Stow + 'a>>) -> Erased {
+    // SAFETY: the two types differ in a lifetime only; that it is kept is the caller's promise.
+    unsafe { std::mem::transmute::<Pin<Box<dyn Stow + 'a>>, Erased>(child) }
+}

@@ -1,0 +1,89 @@
+//! Who answers for a leaf that ended `Canceled` (C7), and how many were refused (C2).
+
+use crate::runtime::core::Core;
+use crate::table::Key;
+
+impl Core {
+    /// A leaf ends `Canceled`: the outermost cancelled scope that it sees answers for it, and whoever polls the task, or the
+    /// child, is told which one that is (C7).
+    pub(crate) fn charge_canceled(&self) {
+        let found = match self.at.get().find() {
+            Ok(task) => {
+                let standing = self.tasks.borrow().standing(task);
+                standing.and_then(|standing| self.scopes.borrow().outermost(standing.scope))
+            }
+            Err(scope) => self.scopes.borrow().outermost(scope),
+        };
+        if let Some(scope) = found {
+            self.charge_scope(scope);
+        }
+    }
+
+    /// What was cut short below this scope is charged to the outermost cancelled one that it sees.
+    pub(in crate::runtime) fn charge_outermost(&self, scope: Key) {
+        let found = self.scopes.borrow().outermost(scope);
+        if let Some(scope) = found {
+            self.charge_scope(scope);
+        }
+    }
+
+    pub(super) fn charge_scope(&self, scope: Key) {
+        self.scopes.borrow_mut().charge(scope);
+        self.note_charge(scope);
+    }
+
+    pub(super) fn note_charge(&self, scope: Key) {
+        self.charged.set(true);
+        let mut charges = self.charges.borrow_mut();
+        if !charges.contains(&scope) {
+            charges.push(scope);
+        }
+    }
+
+    /// Whether it is a scope outside of this one that cancelled it.
+    pub(crate) fn is_canceled_from_outside(&self, scope: Key) -> bool {
+        let outermost = self.scopes.borrow().outermost(scope);
+        outermost.is_some_and(|outermost| outermost != scope)
+    }
+
+    /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
+    /// outside of it. Those outside stay for whoever polls that.
+    pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
+        if !self.charged.get() {
+            return (false, false);
+        }
+        let mut charges = self.charges.borrow_mut();
+        let scopes = self.scopes.borrow();
+        let own = charges.contains(&scope);
+        charges.retain(|charged| *charged != scope && scopes.is_at_or_below(scope, *charged));
+        (own, !charges.is_empty())
+    }
+
+    /// A leaf would begin, and its scope is cancelled.
+    pub(crate) fn count_refusal(&self) {
+        self.refusals.set(self.refusals.get() + 1);
+        let poll = self.polls_so_far();
+        match self.at.get().find() {
+            Ok(task) => {
+                if self.refused_in.replace(poll) != poll {
+                    self.tasks.borrow_mut().refuse(task, 1);
+                }
+            }
+            Err(scope) => {
+                self.scopes.borrow_mut().refuse(scope, poll);
+            }
+        }
+    }
+
+    /// What was refused in this scope counts once in the one around it.
+    pub(in crate::runtime) fn count_refusal_above(&self, scope: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        let parent = scopes.parent(scope);
+        scopes.add_refusals(parent, 1);
+    }
+
+    /// How many leaves were refused so far, in whichever scope.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.get()
+    }
+}

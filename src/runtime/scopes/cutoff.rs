@@ -1,0 +1,123 @@
+//! What a cancelled future waits for: if it is nothing of ours, the future is dropped (C6).
+
+use crate::runtime::core::{Core, describe};
+use crate::runtime::fault::Fault;
+use crate::scope::Pulse;
+use crate::table::{Key, Place};
+use crate::tasks::{Name, waker};
+
+/// In so many polls a future in a cancelled scope may begin to wait for something again before it is taken for a loop that
+/// ignores every error, and is dropped (C2).
+pub(super) const REFUSALS_MAX: u32 = 64;
+
+impl Core {
+    /// A task, or a child, whose scope is cancelled was polled and is pending. True if nothing will ever wake it that the
+    /// runtime knows of, or if it ignores that it is cancelled: then it is to be dropped.
+    #[cold]
+    pub(crate) fn must_end(&self, key: Key) -> bool {
+        let at = self.at.get();
+        let refusals = match at.find() {
+            Ok(task) => self.tasks.borrow().refusals(task),
+            Err(scope) => self.scopes.borrow().refusals(scope),
+        };
+        if self.is_spent(at, refusals) {
+            return true;
+        }
+        if self.tasks.borrow().is_queued(key) || self.is_busy(at) {
+            return false;
+        }
+        // Nobody can answer for what it would have said.
+        self.charge_canceled();
+        true
+    }
+
+    /// The same for a future that has a scope inside of a task. Whether it was woken is not known here.
+    pub(crate) fn is_scope_spent(&self, key: Key) -> bool {
+        let refusals = self.scopes.borrow().refusals(key);
+        self.is_spent(Place::scope(key), refusals)
+    }
+
+    pub(crate) fn is_scope_busy(&self, key: Key) -> bool {
+        self.is_busy(Place::scope(key))
+    }
+
+    /// It swallowed every error.
+    pub(super) fn is_spent(&self, at: Place, refusals: u32) -> bool {
+        if refusals < REFUSALS_MAX {
+            return false;
+        }
+        if let Err(scope) = at.find()
+            && self.scopes.borrow().has_shield(scope)
+        {
+            return false;
+        }
+        self.hook.report(&Fault::CancelIgnored {
+            task: self.running_task(),
+        });
+        true
+    }
+
+    /// The task that is being polled, for a report.
+    pub(crate) fn running_task(&self) -> String {
+        self.describe_task(self.name_of_running())
+    }
+
+    /// A task, or a child, for a report.
+    pub(in crate::runtime) fn describe_task(&self, name: Name) -> String {
+        let tasks = self.tasks.borrow();
+        let origin = tasks.origin_of(name);
+        origin.map_or_else(|| "(unknown)".to_owned(), describe)
+    }
+
+    /// Whether the runtime will still complete something in this place. If that is an operation whose future is gone,
+    /// whoever runs here is woken when it ends.
+    pub(super) fn is_busy(&self, at: Place) -> bool {
+        match at.find() {
+            Ok(task) => match self.leaf_of(task).map(|leaf| self.pulse(leaf, at)) {
+                None | Some(Pulse::Gone) => false,
+                Some(Pulse::Awaited) => true,
+                Some(Pulse::Orphan) => {
+                    let scope = self.give_scope(task);
+                    self.is_busy(Place::scope(scope))
+                }
+            },
+            Err(scope) => {
+                let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
+                let found = self.scopes.borrow_mut().pending(scope, pulse);
+                if found == Pulse::Orphan {
+                    self.waits_for_orphans(scope);
+                }
+                found != Pulse::Gone
+            }
+        }
+    }
+
+    /// Whether the kernel has an operation of this scope whose future is gone. If so, the future that has the scope is woken
+    /// when the next of them ends.
+    pub(crate) fn waits_for_orphans(&self, scope: Key) -> bool {
+        let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
+        let has_orphan = self.scopes.borrow().has_orphan(scope, pulse);
+        if has_orphan {
+            self.keep_wakeable(scope);
+            self.scopes.borrow_mut().watch(scope);
+        }
+        has_orphan
+    }
+
+    /// The scope of a task has nobody to wake any more once it was cancelled, for that woke the task.
+    pub(super) fn keep_wakeable(&self, scope: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        if scopes.wake_of(scope).is_none() {
+            scopes.wake_with(scope, waker(self.name_of_running()));
+        }
+    }
+
+    /// The last completion of an operation whose future is gone has come.
+    pub(in crate::runtime) fn orphan_ended(&self, place: Place) {
+        if let Err(scope) = place.find() {
+            let mut woken = Vec::new();
+            self.scopes.borrow_mut().orphan_ended(scope, &mut woken);
+            self.wake_all(&mut woken);
+        }
+    }
+}

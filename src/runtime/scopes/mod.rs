@@ -1,0 +1,238 @@
+//! Scopes, and what is awaited in them: the tree of scopes put together with the tables that leaves are rows of.
+//!
+//! - **C1** Each poll of a task happens in a scope, the current one: the task's own, or one that its future has entered.
+//! - **C2** Every leaf asks whether that is cancelled. One that would begin is refused; one that is pending is told.
+//! - **C6** What waits for nothing that the runtime will complete, and is cancelled, waits for something foreign: it is
+//!   dropped.
+//! - **C7** Who answers for a leaf that ended `Canceled` is written down where it ended: see [`Core::charge_canceled`].
+//! - **C12** A leaf belongs to the scope that is current at its latest poll.
+//!
+//! A task that never awaits two things at once, and opens no scope, has no row in the tree: it is its own scope, and its row
+//! in the table of tasks holds its one leaf. So a task that only sleeps pays eight bytes for all of this.
+
+mod charges;
+mod cutoff;
+mod leaves;
+mod standing;
+mod waiting;
+
+use self::cutoff::REFUSALS_MAX;
+pub(crate) use self::standing::Before;
+pub(in crate::runtime) use self::waiting::Wait;
+pub(crate) use self::waiting::{Waiting, canceled_here, refuse};
+
+use super::core::Core;
+use super::current::drop_waker;
+use crate::scope::{Pulse, Rank, Told};
+use crate::table::{Key, Kind, Leaf, Place};
+use crate::tasks::{Name, copy_waker, waker};
+use std::task::Waker;
+
+/// No scope, for a timer that is no leaf.
+const NOWHERE: Place = Place::scope(Key::new(0, 0));
+
+/// What a timer wakes.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    pub(in crate::runtime) waker: Waker,
+    pub(in crate::runtime) place: Place,
+}
+
+impl Sleeper {
+    /// A timer that wakes, and is not awaited itself.
+    pub(in crate::runtime) fn alarm(waker: Waker) -> Sleeper {
+        Sleeper {
+            waker,
+            place: NOWHERE,
+        }
+    }
+}
+
+/// What a scope was, now that it is closed.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct Left {
+    /// A leaf that ended `Canceled` was charged to it.
+    pub(crate) charged: bool,
+}
+
+impl Core {
+    pub(crate) fn open_scope(&self, rank: Rank) -> Key {
+        let parent = self.current_scope();
+        self.scopes.borrow_mut().open(parent, rank)
+    }
+
+    /// A scope is left: what is still pending in it belongs to its parent (C12).
+    pub(crate) fn close_scope(&self, key: Key) -> Left {
+        let mut told = Told::default();
+        let closed = self.scopes.borrow_mut().close(key, &mut told);
+        for leaf in closed.leaves() {
+            if self.pulse(leaf, Place::scope(key)) != Pulse::Gone {
+                self.move_leaf(leaf, closed.parent);
+            }
+        }
+        if self.at.get() == Place::scope(key) {
+            self.at.set(Place::scope(closed.parent));
+        }
+        let charged = closed.charged;
+        drop_waker(closed.wake);
+        if closed.had_children {
+            self.tell(&mut told);
+            self.refresh();
+        }
+        Left { charged }
+    }
+
+    /// The refusals of a scope count for the one around it, if that is cancelled, too: a loop that opens a scope each time is
+    /// a loop. What was cut short where nothing around it was cancelled is no sign of one.
+    pub(crate) fn pass_refusals_on(&self, key: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        let refusals = scopes.refusals(key);
+        let parent = scopes.parent(key);
+        if refusals == 0 || !scopes.is_canceled(parent) {
+            return;
+        }
+        match refusals {
+            REFUSALS_MAX.. => scopes.add_refusals(parent, refusals),
+            _ => scopes.refuse(parent, self.polls_so_far()),
+        };
+    }
+
+    /// The refusals of a scope that stays open, and of which the one around it judges, count there from now on.
+    pub(crate) fn lift_refusals(&self, key: Key) {
+        let mut scopes = self.scopes.borrow_mut();
+        let refusals = scopes.refusals(key);
+        if refusals > 0 {
+            scopes.set_refusals(key, 0);
+            let parent = scopes.parent(key);
+            scopes.add_refusals(parent, refusals);
+        }
+    }
+
+    pub(crate) fn refusals_in(&self, key: Key) -> u32 {
+        self.scopes.borrow().refusals(key)
+    }
+
+    pub(crate) fn set_refusals_in(&self, key: Key, refusals: u32) {
+        self.scopes.borrow_mut().set_refusals(key, refusals);
+    }
+
+    /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled.
+    pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) {
+        let parent = self.current_scope();
+        let (moved, same) = self
+            .scopes
+            .borrow()
+            .is_as_before(key, parent, |kept| kept.will_wake(waker));
+        if moved {
+            let mut told = Told::default();
+            self.scopes.borrow_mut().move_below(key, parent, &mut told);
+            self.tell(&mut told);
+            self.refresh();
+        }
+        if !same {
+            let waker = copy_waker(waker);
+            let replaced = self.scopes.borrow_mut().wake_with(key, waker);
+            drop_waker(replaced);
+        }
+    }
+
+    pub(crate) fn is_scope_canceled(&self, key: Key) -> bool {
+        self.scopes.borrow().is_canceled(key)
+    }
+
+    /// What wakes the future that has a scope. It is taken out to be copied: that may be a user's code (R1).
+    pub(crate) fn waker_of_scope(&self, key: Key) -> Option<Waker> {
+        let waker = self.scopes.borrow_mut().take_wake(key)?;
+        let copy = copy_waker(&waker);
+        let replaced = self.scopes.borrow_mut().wake_with(key, waker);
+        drop_waker(replaced);
+        Some(copy)
+    }
+
+    /// Has the future that has a scope polled.
+    pub(crate) fn wake_scope(&self, key: Key) {
+        if let Some(waker) = self.waker_of_scope(key) {
+            self.wake_all(&mut vec![waker]);
+        }
+    }
+
+    /// Cancels a scope and all below it.
+    pub(crate) fn cancel_scope(&self, key: Key) {
+        let mut told = self.told.take();
+        let inside = self.at.get().find().err();
+        self.scopes.borrow_mut().cancel(key, inside, &mut told);
+        self.tell(&mut told);
+        self.told.set(told);
+        self.refresh();
+    }
+
+    /// Cancels a task or a child: itself if `asked`, else because what it belongs to is cancelled.
+    pub(crate) fn cancel_task(&self, key: Key, asked: bool) {
+        let Some(standing) = self.tasks.borrow().standing(key) else {
+            return;
+        };
+        if standing.has_scope {
+            if asked {
+                self.cancel_scope(standing.scope);
+            }
+            return;
+        }
+        if !self.tasks.borrow_mut().cancel(key, asked) {
+            return;
+        }
+        let leaf = self.leaf_of(key);
+        let mut woken = Vec::new();
+        if let Some(leaf) = leaf {
+            self.tell_leaf(leaf, Place::task(key), &mut woken);
+        }
+        woken.push(waker(Name::new(self.number, key)));
+        self.wake_all(&mut woken);
+        self.refresh();
+    }
+
+    /// Cancels the root: every scope and every task but what is shielded.
+    pub(in crate::runtime) fn cancel_root(&self) {
+        self.root_canceled.set(true);
+        self.cancel_scope(self.root);
+        let tasks = self.tasks.borrow().without_scope();
+        for task in tasks {
+            self.cancel_task(task, false);
+        }
+    }
+
+    pub(super) fn tell(&self, told: &mut Told<Waker>) {
+        let Told { leaves, woken } = told;
+        for (leaf, scope) in leaves.drain(..) {
+            self.tell_leaf(leaf, Place::scope(scope), woken);
+        }
+        self.wake_all(woken);
+    }
+
+    /// What is pending is told that its scope is cancelled: the kernel is asked to stop an operation, which ends by its own
+    /// completion (C3); anything else is looked at again, and belongs nowhere until it is: if nobody polls it any more, then
+    /// nobody waits for it (C6).
+    pub(super) fn tell_leaf(&self, leaf: Leaf, place: Place, woken: &mut Vec<Waker>) {
+        if self.pulse(leaf, place) != Pulse::Awaited {
+            return;
+        }
+        let key = leaf.key();
+        match leaf.kind() {
+            Kind::Operation => self.ask_cancel(key),
+            Kind::Timer => {
+                let mut timers = self.timers.borrow_mut();
+                if let Some(sleeper) = timers.peek_mut(key) {
+                    woken.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
+                    sleeper.place = NOWHERE;
+                }
+            }
+            Kind::Join => woken.extend(self.tasks.borrow_mut().take_joiner(key)),
+            Kind::Wait => {
+                if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
+                    woken.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
+                    wait.place = NOWHERE;
+                }
+            }
+        }
+    }
+}

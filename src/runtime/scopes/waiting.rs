@@ -1,0 +1,117 @@
+//! Waits that are rows of no other table, as leaves.
+
+use crate::runtime::core::{Core, Refusal};
+use crate::runtime::current::{self, drop_waker};
+use crate::scope::Canceled;
+use crate::table::{Key, Kind, Leaf, Place};
+use crate::tasks::copy_waker;
+use std::task::{Context, Poll, Waker};
+
+/// A wait that has no other row.
+#[derive(Debug)]
+pub(in crate::runtime) struct Wait {
+    pub(in crate::runtime) waker: Waker,
+    pub(super) place: Place,
+}
+
+impl Core {
+    pub(super) fn begin_wait(&self, waker: Waker) -> Key {
+        let place = self.place_of_leaf();
+        let key = self.waits.borrow_mut().insert(Wait { waker, place });
+        self.enlist(Leaf::new(Kind::Wait, key), place);
+        key
+    }
+
+    pub(super) fn renew_wait(&self, key: Key, waker: Waker) -> Option<Waker> {
+        let (replaced, before) = {
+            let mut waits = self.waits.borrow_mut();
+            let Some(wait) = waits.get_mut(key) else {
+                return Some(waker);
+            };
+            (std::mem::replace(&mut wait.waker, waker), wait.place)
+        };
+        self.keep_here(Leaf::new(Kind::Wait, key), before);
+        Some(replaced)
+    }
+
+    pub(super) fn end_wait(&self, key: Key) -> Option<Waker> {
+        let wait = self.waits.borrow_mut().remove(key);
+        wait.map(|wait| wait.waker)
+    }
+}
+
+/// The wait for something that is no row of any table, as a leaf: it is told when its scope is cancelled.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    row: Option<(u64, Key)>,
+    refusal: Refusal,
+}
+
+impl Waiting {
+    /// What is waited for is not there: waits on, or ends with [`Canceled`].
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
+        let canceled = current::with(Core::is_canceled);
+        match self.row {
+            Some((serial, _)) if canceled => {
+                self.end();
+                Poll::Ready(current::with_own(serial, canceled_here))
+            }
+            None if canceled => refuse(&mut self.refusal, context),
+            _ => {
+                self.hold(context);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// What is waited for is not there, and will be waited for whatever happens.
+    pub(crate) fn hold(&mut self, context: &Context<'_>) {
+        let waker = copy_waker(context.waker());
+        if let Some((serial, key)) = self.row {
+            let replaced = current::with_own(serial, |core| core.renew_wait(key, waker));
+            drop_waker(replaced);
+        } else {
+            self.row = Some(current::with(|core| {
+                (core.serial(), core.begin_wait(waker))
+            }));
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn end(&mut self) {
+        if let Some((serial, key)) = self.row.take()
+            && let Some(core) = current::reach(serial)
+        {
+            drop_waker(core.end_wait(key));
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A leaf that was pending ends, because its scope was cancelled.
+pub(crate) fn canceled_here(core: &Core) -> Canceled {
+    core.charge_canceled();
+    Canceled
+}
+
+/// A leaf that would begin in a cancelled scope ends with [`Canceled`], but lets the others go first, once: so a loop that
+/// swallows the error cannot freeze the thread (C2).
+pub(crate) fn refuse(refusal: &mut Refusal, context: &Context<'_>) -> Poll<Canceled> {
+    match refusal {
+        Refusal::None => {
+            *refusal = Refusal::Yielded;
+            current::with(Core::count_refusal);
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Refusal::Yielded => {
+            *refusal = Refusal::None;
+            Poll::Ready(current::with(canceled_here))
+        }
+    }
+}
