@@ -402,6 +402,40 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
     });
 }
 
+/// The channels of `futures`: what waits at one is dropped when its time is over, what is sent in time is received, and what
+/// was sent before the time was over is not lost.
+#[test]
+fn what_waits_at_a_futures_channel_is_dropped_in_time_and_loses_no_message() {
+    run(async {
+        let (sender, receiver) = futures_channel::oneshot::channel::<u8>();
+        let error = timeout_any(SHORT, receiver).await.unwrap_err();
+        assert!(error.is_timeout() && error.inner().is_none());
+        assert!(sender.is_canceled(), "the receiver was dropped");
+
+        let (mut sender, mut receiver) = futures_channel::mpsc::channel::<u32>(1);
+        let sends = spawn(async move {
+            for n in 0..200u32 {
+                if n % 10 == 0 {
+                    sleep(SHORT / 2).await.unwrap();
+                }
+                while sender.try_send(n).is_err() {
+                    yield_now().await;
+                }
+            }
+        });
+        let mut received = Vec::new();
+        loop {
+            match timeout_any(SHORT / 4, receiver.next()).await {
+                Ok(Some(n)) => received.push(n),
+                Ok(None) => break,
+                Err(late) => assert!(late.is_timeout() && late.into_inner().is_none()),
+            }
+        }
+        sends.await.unwrap();
+        assert_eq!(received, (0..200).collect::<Vec<_>>());
+    });
+}
+
 /// It is woken by another task before the time is over, each time, and goes on.
 #[test]
 fn a_foreign_future_that_is_woken_in_time_gives_its_output() {
