@@ -205,6 +205,7 @@ impl Scope {
     }
 
     /// Whether it is cancelled: by a call, by its deadline, or from outside while its future runs.
+    #[doc(alias = "is_cancelled")]
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         self.shared.was_canceled()

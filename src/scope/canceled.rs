@@ -37,6 +37,7 @@ impl From<Canceled> for io::Error {
 /// let error: Box<dyn std::error::Error> = Box::new(std::io::Error::other("disk on fire"));
 /// assert!(!gimmal::is_canceled(&*error));
 /// ```
+#[doc(alias = "is_cancelled")]
 #[must_use]
 pub fn is_canceled(error: &(dyn Error + 'static)) -> bool {
     has::<Canceled>(error)
