@@ -2,7 +2,21 @@
 
 use std::fmt::Display;
 
-/// What a child of a group may end with: nothing, or a `Result` with the group's error type.
+/// The output of a loop without an end: `!`, which has no name of its own on stable Rust, but is the output of a function.
+type Never = <fn() -> ! as Returns>::Output;
+
+/// What a function pointer returns.
+#[doc(hidden)]
+pub trait Returns {
+    /// Its output.
+    type Output;
+}
+
+impl<O> Returns for fn() -> O {
+    type Output = O;
+}
+
+/// What a child of a group may end with: nothing (or it never ends), or a `Result` with the group's error type.
 pub trait Outcome<E> {
     /// What its handle gives.
     type Value;
@@ -23,6 +37,14 @@ impl<E> Outcome<E> for () {
     }
 }
 
+impl<E> Outcome<E> for Never {
+    type Value = Never;
+
+    fn into_result(self) -> Result<Never, E> {
+        self
+    }
+}
+
 impl<T, E> Outcome<E> for Result<T, E> {
     type Value = T;
 
@@ -31,7 +53,7 @@ impl<T, E> Outcome<E> for Result<T, E> {
     }
 }
 
-/// What a child of a [`Supervisor`](super::Supervisor) may end with: nothing, or a `Result` whose error can be shown.
+/// What a child of a [`Supervisor`](super::Supervisor) may end with: nothing (or it never ends), or a `Result` whose error can be shown.
 pub trait Report {
     /// The failure, in words, if it is one.
     fn failure(&self) -> Option<String>;
@@ -40,6 +62,12 @@ pub trait Report {
 impl Report for () {
     fn failure(&self) -> Option<String> {
         None
+    }
+}
+
+impl Report for Never {
+    fn failure(&self) -> Option<String> {
+        *self
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct Core {
     pub(super) may_drop_main: Cell<bool>,
     /// What is left is not waited for any longer.
     pub(super) hurry: Cell<bool>,
+    /// How often cancelled tasks have woken themselves.
+    pub(super) self_wakes: Cell<u64>,
     /// Memory that is used again from cancel to cancel.
     pub(super) told: Cell<Told<Waker>>,
     /// There are some in `charges`.
@@ -148,6 +150,7 @@ impl Core {
             main: Cell::new(None),
             may_drop_main: Cell::new(false),
             hurry: Cell::new(false),
+            self_wakes: Cell::new(0),
             told: Cell::default(),
             charged: Cell::new(false),
             charges: RefCell::new(Vec::new()),

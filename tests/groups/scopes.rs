@@ -399,3 +399,30 @@ fn a_group_that_moves_into_a_cancelled_scope_is_cancelled() {
         assert_eq!(error.echoes().len(), 2);
     });
 }
+
+/// A child that wakes itself for ever, as a future of another crate may, does not keep its group, nor a timeout around it.
+#[test]
+fn a_child_that_only_yields_ends_when_its_group_is_cancelled() {
+    run_with_faults(async |faults| {
+        let forever = || async {
+            loop {
+                yield_now().await;
+            }
+        };
+        let ended: Result<(), _> = timeout(
+            SHORT,
+            group(async |g| {
+                drop(g.spawn_named("spins", forever()));
+                pending::<io::Result<()>>().await
+            }),
+        )
+        .await;
+        assert!(ended.unwrap_err().is_timeout());
+        faults.expect(&["spins"]);
+        let task = gimmal::spawn(forever());
+        yield_now().await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_aborted());
+        faults.expect(&["ignored it"]);
+    });
+}

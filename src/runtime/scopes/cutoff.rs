@@ -10,6 +10,10 @@ use crate::tasks::{Name, waker};
 /// ignores every error, and is dropped (C2).
 pub(super) const REFUSALS_MAX: u32 = 64;
 
+/// So many of its own wakes count like one refusal: 64 times as many, without anything of the runtime in between, and a
+/// cancelled task is taken for one that never ends.
+const SELF_WAKES_PER_REFUSAL: u64 = 64;
+
 impl Core {
     /// A task, or a child, whose scope is cancelled was polled and is pending. True if nothing will ever wake it that the
     /// runtime knows of, or if it ignores that it is cancelled: then it is to be dropped.
@@ -20,15 +24,28 @@ impl Core {
             Ok(task) => self.tasks.borrow().refusals(task),
             Err(scope) => self.scopes.borrow().refusals(scope),
         };
-        if self.is_spent(at, refusals) {
-            return true;
-        }
-        if self.tasks.borrow().is_queued(key) || self.is_busy(at) {
-            return false;
+        if !self.is_spent(at, refusals) {
+            if self.is_busy(at) {
+                return false;
+            }
+            if self.tasks.borrow().is_queued(key) {
+                self.count_self_wake();
+                return false;
+            }
         }
         // Nobody can answer for what it would have said.
         self.charge_canceled();
         true
+    }
+
+    /// A cancelled task, or child, was woken in its own poll and waits for nothing of the runtime. It may have something left
+    /// to do; if it does so for ever, it ignores that it is cancelled.
+    fn count_self_wake(&self) {
+        let self_wakes = self.self_wakes.get() + 1;
+        self.self_wakes.set(self_wakes);
+        if self_wakes.is_multiple_of(SELF_WAKES_PER_REFUSAL) {
+            self.count_refusal();
+        }
     }
 
     /// The same for a future that has a scope inside of a task. Whether it was woken is not known here.
