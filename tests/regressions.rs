@@ -232,3 +232,27 @@ fn a_group_tells_its_children_when_one_of_them_cancels_a_scope_around_it() {
     })
     .unwrap();
 }
+
+/// Scopes from the one that is current up to the one that is cancelled were marked as being polled. Those behind a shield
+/// stayed marked, and when they were cancelled later, on their own, nobody was woken.
+#[test]
+fn a_scope_behind_a_shield_is_woken_when_it_is_cancelled_after_one_around_it() {
+    use gimmal::cancel::{Scope, shield};
+    gimmal::run(async {
+        let (outer, inner) = (Scope::new(), std::rc::Rc::new(Scope::new()));
+        let theirs = inner.clone();
+        let task = gimmal::spawn(async move {
+            let waits = inner.run_any(async {
+                outer.cancel();
+                pending::<()>().await;
+            });
+            outer.run_any(shield(waits)).await
+        });
+        gimmal::yield_now().await;
+        theirs.cancel();
+        let limit = gimmal::time::timeout(Duration::from_secs(5), task);
+        assert_eq!(limit.await.unwrap(), Ok(Err(gimmal::Canceled)));
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
