@@ -206,3 +206,53 @@ fn a_cancelled_group_has_no_room() {
     })
     .unwrap();
 }
+
+/// Who cancels a scope from inside wakes nobody who is being polled; a group that was one of them had polled its children by
+/// then, did not look again, and never told those that slept.
+#[test]
+fn a_group_tells_its_children_when_one_of_them_cancels_a_scope_around_it() {
+    use gimmal::cancel::{Scope, shield};
+    gimmal::run(async {
+        let scope = Scope::new();
+        let start = Instant::now();
+        let ended = scope.run_any(gimmal::group(async |g| {
+            let asleep = g.spawn(async { Ok(gimmal::sleep(Duration::from_secs(5)).await?) });
+            // The sleeper has begun by now, and the one that cancels waits for nothing that is told.
+            gimmal::yield_now().await;
+            let scope = &scope;
+            drop(g.spawn(shield(async move {
+                scope.cancel();
+                assert!(asleep.await.is_err());
+            })));
+            io::Result::Ok(())
+        }));
+        assert!(ended.await.unwrap().is_err());
+        assert!(start.elapsed() < Duration::from_secs(4));
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Scopes from the one that is current up to the one that is cancelled were marked as being polled. Those behind a shield
+/// stayed marked, and when they were cancelled later, on their own, nobody was woken.
+#[test]
+fn a_scope_behind_a_shield_is_woken_when_it_is_cancelled_after_one_around_it() {
+    use gimmal::cancel::{Scope, shield};
+    gimmal::run(async {
+        let (outer, inner) = (Scope::new(), std::rc::Rc::new(Scope::new()));
+        let theirs = inner.clone();
+        let task = gimmal::spawn(async move {
+            let waits = inner.run_any(async {
+                outer.cancel();
+                pending::<()>().await;
+            });
+            outer.run_any(shield(waits)).await
+        });
+        gimmal::yield_now().await;
+        theirs.cancel();
+        let limit = gimmal::time::timeout(Duration::from_secs(5), task);
+        assert_eq!(limit.await.unwrap(), Ok(Err(gimmal::Canceled)));
+        io::Result::Ok(())
+    })
+    .unwrap();
+}

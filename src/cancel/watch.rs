@@ -9,14 +9,15 @@ use std::task::{Wake, Waker};
 #[derive(Debug)]
 pub(super) struct Watch {
     woken: AtomicBool,
-    waker: Mutex<Waker>,
+    /// Shared, so that under the lock it is counted and not cloned, which may be a user's code.
+    waker: Mutex<Arc<Waker>>,
 }
 
 impl Watch {
     pub(super) fn new(waker: &Waker) -> Arc<Watch> {
         Arc::new(Watch {
             woken: AtomicBool::new(false),
-            waker: Mutex::new(waker.clone()),
+            waker: Mutex::new(Arc::new(waker.clone())),
         })
     }
 
@@ -26,7 +27,7 @@ impl Watch {
         let same = lock(&self.waker).will_wake(waker);
         if !same {
             // Neither the clone nor the drop, which may be a user's code, under the lock.
-            let new = waker.clone();
+            let new = Arc::new(waker.clone());
             let old = std::mem::replace(&mut *lock(&self.waker), new);
             drop(old);
         }
@@ -44,8 +45,8 @@ impl Wake for Watch {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        let waker = lock(&self.waker).clone();
-        waker.wake();
+        let waker = Arc::clone(&lock(&self.waker));
+        waker.wake_by_ref();
     }
 }
 

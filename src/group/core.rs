@@ -185,6 +185,8 @@ impl Shared {
                         core.cancel_scope(self.brood.scope());
                     }
                 }
+                // A child may have cancelled a scope around the group, which does not wake what is being polled.
+                Next::Idle if !self.brood.is_told() && self.is_canceled() => {}
                 Next::Idle => return Poll::Pending,
                 Next::Spent => {
                     context.waker().wake_by_ref();

@@ -215,20 +215,26 @@ impl<W> Scopes<W> {
         if row.canceled {
             return;
         }
-        if let Some(inside) = inside
-            && self.is_at_or_below(inside, key)
-        {
-            let mut at = inside;
-            loop {
-                let row = self.row_mut(at);
-                row.polled = true;
-                if at == key {
-                    break;
-                }
-                at = row.parent;
-            }
-        }
+        let inside = inside.filter(|inside| self.is_at_or_below(*inside, key));
+        self.mark_polled(inside, key, true);
         self.spread(key, told);
+        // What is shielded was not come by.
+        self.mark_polled(inside, key, false);
+    }
+
+    /// Says of the scopes from `inside` up to `top` whether their futures are being polled.
+    fn mark_polled(&mut self, inside: Option<Key>, top: Key, polled: bool) {
+        let Some(mut at) = inside else {
+            return;
+        };
+        loop {
+            let row = self.row_mut(at);
+            row.polled = polled;
+            if at == top {
+                return;
+            }
+            at = row.parent;
+        }
     }
 
     /// Marks a scope and all below it as cancelled, but for shields and for what is so already.
@@ -237,10 +243,9 @@ impl<W> Scopes<W> {
         while let Some(key) = at {
             let row = self.row_mut(key);
             let stops = key != top && (row.rank == Rank::Shield || row.canceled);
-            let polled = std::mem::take(&mut row.polled);
             if !stops {
                 row.canceled = true;
-                if !polled {
+                if !row.polled {
                     told.woken.extend(row.wake.take());
                 }
                 told.leaves
