@@ -256,3 +256,38 @@ fn a_scope_behind_a_shield_is_woken_when_it_is_cancelled_after_one_around_it() {
     })
     .unwrap();
 }
+
+/// A wait for a closure that runs counts as pending even in a cancelled scope. It did so after the closure had returned, if
+/// nobody looked at its handle any more: the timeout waited for ever for the future of another crate behind that.
+#[test]
+fn a_closure_that_has_returned_holds_up_no_timeout() {
+    use std::sync::mpsc;
+    let (end, ended) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let runs = std::thread::spawn(move || {
+        gimmal::run(async {
+            let future = async {
+                let mut closure = gimmal::task::spawn_blocking(move || {
+                    let _gone = may_go_on.recv();
+                });
+                let mut asleep = gimmal::sleep(Duration::from_secs(60));
+                std::future::poll_fn(|context| {
+                    assert!(Pin::new(&mut closure).poll(context).is_pending());
+                    Pin::new(&mut asleep).poll(context).map(|_| ())
+                })
+                .await;
+                drop(go_on);
+                pending::<()>().await;
+            };
+            let limit = gimmal::time::timeout_any(Duration::from_millis(20), future);
+            assert!(limit.await.unwrap_err().is_timeout());
+            io::Result::Ok(())
+        })
+        .unwrap();
+        end.send(()).unwrap();
+    });
+    ended
+        .recv_timeout(Duration::from_secs(10))
+        .expect("the timeout ends");
+    runs.join().unwrap();
+}

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -42,6 +43,8 @@ enum State<T> {
 struct Job<T> {
     state: Mutex<State<T>>,
     dispose: Mutex<Option<Disposal<T>>>,
+    /// It has run, and whoever waits for it is woken.
+    over: Arc<AtomicBool>,
     abandonable: bool,
     hook: Hook,
     location: &'static Location<'static>,
@@ -75,6 +78,7 @@ impl<T: Send> Run for Job<T> {
         match std::mem::replace(&mut *state, State::Taken) {
             State::Running { waker } => {
                 *state = State::Done(outcome);
+                self.over.store(true, Ordering::Release);
                 drop(state);
                 if let Some(waker) = waker {
                     self.hook.guard("a waker", || waker.wake());
@@ -163,6 +167,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
                     detached: false,
                 }),
                 dispose: Mutex::new(dispose),
+                over: Arc::new(AtomicBool::new(false)),
                 hook,
                 location,
             }),
@@ -217,13 +222,15 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
         let give_up = if self.job.abandonable || self.job.is_waiting() {
             self.waiting.poll(context).is_ready()
         } else {
-            self.waiting.hold(context);
+            let over = self.job.over.clone();
+            self.waiting.hold(context, &over);
             false
         };
         let outcome = self.poll_job(give_up, copy_waker(context.waker()));
         if give_up && outcome.is_pending() {
             // A thread has begun with it in between.
-            self.waiting.hold(context);
+            let over = self.job.over.clone();
+            self.waiting.hold(context, &over);
         }
         outcome
     }

@@ -1,10 +1,13 @@
 //! What a cancelled future waits for: if it is nothing of ours, the future is dropped (C6).
 
+use super::waiting::Wait;
 use crate::runtime::core::{Core, describe};
 use crate::runtime::fault::Fault;
 use crate::scope::Pulse;
-use crate::table::{Key, Place};
+use crate::table::{Key, Kind, Leaf, Place};
+
 use crate::tasks::{Name, waker};
+use std::cell::RefCell;
 
 /// In so many polls a future in a cancelled scope may begin to wait for something again before it is taken for a loop that
 /// ignores every error, and is dropped (C2).
@@ -88,25 +91,39 @@ impl Core {
 
     /// Whether the runtime will still complete something in this place. If that is an operation whose future is gone,
     /// whoever runs here is woken when it ends.
-    pub(super) fn is_busy(&self, at: Place) -> bool {
-        match at.find() {
-            Ok(task) => match self.leaf_of(task).map(|leaf| self.pulse(leaf, at)) {
-                None | Some(Pulse::Gone) => false,
-                Some(Pulse::Awaited) => true,
+    fn is_busy(&self, at: Place) -> bool {
+        let overdue = RefCell::new(Vec::new());
+        let pulse = |leaf: Leaf, place| {
+            let found = self.pulse(leaf, place);
+            if found == Pulse::Awaited && leaf.kind() == Kind::Wait {
+                let waits = self.waits.borrow();
+                if waits.get(leaf.key()).is_some_and(Wait::is_overdue) {
+                    overdue.borrow_mut().push(leaf.key());
+                }
+            }
+            found
+        };
+        let found = match at.find() {
+            Ok(task) => match self.leaf_of(task).map(|leaf| pulse(leaf, at)) {
                 Some(Pulse::Orphan) => {
                     let scope = self.give_scope(task);
-                    self.is_busy(Place::scope(scope))
+                    return self.is_busy(Place::scope(scope));
                 }
+                found => found.unwrap_or(Pulse::Gone),
             },
             Err(scope) => {
-                let pulse = |leaf, scope| self.pulse(leaf, Place::scope(scope));
+                let pulse = |leaf, scope| pulse(leaf, Place::scope(scope));
                 let found = self.scopes.borrow_mut().pending(scope, pulse);
                 if found == Pulse::Orphan {
                     self.waits_for_orphans(scope);
                 }
-                found != Pulse::Gone
+                found
             }
+        };
+        for key in overdue.into_inner() {
+            self.tell_overdue(key);
         }
+        found != Pulse::Gone
     }
 
     /// Whether the kernel has an operation of this scope whose future is gone. If so, the future that has the scope is woken

@@ -22,7 +22,8 @@ impl Core {
             Kind::Join => self.tasks.borrow().is_joined(key, place),
             Kind::Wait => {
                 let waits = self.waits.borrow();
-                waits.get(key).is_some_and(|kept| kept.place == place)
+                let wait = waits.get(key);
+                wait.is_some_and(|kept| kept.place == place && kept.is_pending())
             }
         };
         if awaited { Pulse::Awaited } else { Pulse::Gone }

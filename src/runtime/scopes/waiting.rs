@@ -5,6 +5,8 @@ use crate::runtime::current::{self, drop_waker};
 use crate::scope::Canceled;
 use crate::table::{Key, Kind, Leaf, Place};
 use crate::tasks::copy_waker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 /// A wait that has no other row.
@@ -12,12 +14,34 @@ use std::task::{Context, Poll, Waker};
 pub(in crate::runtime) struct Wait {
     pub(in crate::runtime) waker: Waker,
     pub(super) place: Place,
+    /// Of one that a cancel does not end: what is waited for is there.
+    over: Option<Arc<AtomicBool>>,
+    /// It was found to be over, and whoever waits was woken once more for it.
+    told: bool,
+}
+
+impl Wait {
+    /// Whether somebody is still to be woken for it.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.told
+    }
+
+    /// What is waited for is there, and nobody has looked at it as yet. The wake for it may still be on its way.
+    pub(super) fn is_overdue(&self) -> bool {
+        let over = |over: &Arc<AtomicBool>| over.load(Ordering::Acquire);
+        !self.told && self.over.as_ref().is_some_and(over)
+    }
 }
 
 impl Core {
     pub(super) fn begin_wait(&self, waker: Waker) -> Key {
         let place = self.place_of_leaf();
-        let key = self.waits.borrow_mut().insert(Wait { waker, place });
+        let key = self.waits.borrow_mut().insert(Wait {
+            waker,
+            place,
+            over: None,
+            told: false,
+        });
         self.enlist(Leaf::new(Kind::Wait, key), place);
         key
     }
@@ -32,6 +56,21 @@ impl Core {
         };
         self.keep_here(Leaf::new(Kind::Wait, key), before);
         Some(replaced)
+    }
+
+    /// Whoever waits for this is woken once more. If it does not look then, it is not waited for any longer.
+    pub(super) fn tell_overdue(&self, key: Key) {
+        let woken = self.waits.borrow_mut().get_mut(key).map(|wait| {
+            wait.told = true;
+            std::mem::replace(&mut wait.waker, Waker::noop().clone())
+        });
+        self.wake_all(&mut woken.into_iter().collect());
+    }
+
+    pub(super) fn hold_wait(&self, key: Key, over: &Arc<AtomicBool>) {
+        if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
+            wait.over.get_or_insert_with(|| over.clone());
+        }
     }
 
     pub(super) fn end_wait(&self, key: Key) -> Option<Waker> {
@@ -58,14 +97,21 @@ impl Waiting {
             }
             None if canceled => refuse(&mut self.refusal, context),
             _ => {
-                self.hold(context);
+                self.wait(context);
                 Poll::Pending
             }
         }
     }
 
-    /// What is waited for is not there, and will be waited for whatever happens.
-    pub(crate) fn hold(&mut self, context: &Context<'_>) {
+    /// What is waited for is not there, and will be waited for whatever happens, until it is `over`.
+    pub(crate) fn hold(&mut self, context: &Context<'_>, over: &Arc<AtomicBool>) {
+        self.wait(context);
+        if let Some((serial, key)) = self.row {
+            current::with_own(serial, |core| core.hold_wait(key, over));
+        }
+    }
+
+    fn wait(&mut self, context: &Context<'_>) {
         let waker = copy_waker(context.waker());
         if let Some((serial, key)) = self.row {
             let replaced = current::with_own(serial, |core| core.renew_wait(key, waker));
