@@ -30,6 +30,27 @@
 //! # }
 //! ```
 //!
+//! # Cancellation and groups
+//!
+//! Whatever is awaited can be cancelled, and then it did not happen: see [`cancel`]. [`timeout()`] gives a future a time;
+//! [`group()`] runs children that may borrow, and returns when all of them are gone, also in the kernel.
+//!
+//! ```
+//! # fn main() -> std::io::Result<()> {
+//! # gimmal::run(async {
+//! use gimmal::prelude::*;
+//! use std::time::Duration;
+//!
+//! let names = ["Cargo.toml", "README.md"];
+//! let files = gimmal::map(names, 8, async |name| gimmal::fs::read(name).await)
+//!     .timeout(Duration::from_secs(5))
+//!     .await?;
+//! assert_eq!(files.len(), 2);
+//! # Ok::<_, std::io::Error>(())
+//! # })
+//! # }
+//! ```
+//!
 //! # Threads and processes
 //!
 //! A runtime belongs to the thread that made it. Its wakers may go anywhere. A child made by `fork` must not use its
