@@ -310,6 +310,14 @@ impl Brood {
         any
     }
 
+    /// The scope of the group has left the cancelled one that it was in.
+    pub(super) fn tell_free(&self, core: &Core) {
+        self.told.set(false);
+        for (_, slot) in self.slots.borrow().iter() {
+            core.free_child(slot.task);
+        }
+    }
+
     /// Polls children that were woken, until one ends. The `first` may be polled even if the turn has polled enough.
     pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
         loop {

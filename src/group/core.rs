@@ -147,7 +147,12 @@ impl Shared {
         let mut first = core.may_pass();
         core.charge();
         loop {
-            if core.is_scope_canceled(self.brood.scope()) && self.brood.alive() > 0 {
+            let is_canceled = core.is_scope_canceled(self.brood.scope());
+            if !is_canceled && self.brood.is_told() {
+                // Polled inside of another scope than before.
+                self.brood.tell_free(core);
+            }
+            if is_canceled && self.brood.alive() > 0 {
                 self.tell(core);
                 if self.is_drained_out(core, context) {
                     // What their destructors spawn does not begin: nobody would drop it.

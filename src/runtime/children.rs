@@ -87,6 +87,11 @@ impl Core {
         self.tasks.borrow().has_ready_child(brood)
     }
 
+    /// What a child belongs to is not cancelled any more.
+    pub(crate) fn free_child(&self, child: Key) {
+        self.tasks.borrow_mut().free(child);
+    }
+
     /// A child that has not begun was woken. Whether it is cancelled.
     pub(crate) fn is_child_canceled(&self, child: Key) -> bool {
         self.tasks.borrow_mut().unqueue_child(child)

@@ -454,6 +454,13 @@ impl Tasks {
         !std::mem::replace(&mut row.canceled, true)
     }
 
+    /// What a task belongs to is not cancelled any more.
+    pub(crate) fn free(&mut self, key: Key) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.canceled = row.asked;
+        }
+    }
+
     /// A leaf was refused in a task without a scope of its own. Says how many were.
     pub(crate) fn refuse(&mut self, key: Key, refusals: u32) -> u32 {
         let Some(row) = self.rows.get_mut(key) else {

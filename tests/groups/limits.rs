@@ -306,7 +306,7 @@ fn what_is_left_when_the_time_for_draining_is_over_is_dropped() {
                 drop(g.spawn(async move {
                     let _member = census.member();
                     let _ = sleep(LONG).await;
-                    shield(sleep(SHORT / 4)).await.unwrap();
+                    shield(yield_now()).await;
                     if matches!(asked, Asked::ByAChildThatCleansUp) {
                         g.drain_within(SHORT);
                     }

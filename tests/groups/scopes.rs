@@ -426,3 +426,30 @@ fn a_child_that_only_yields_ends_when_its_group_is_cancelled() {
         faults.expect(&["ignored it"]);
     });
 }
+
+/// A group whose future is polled in a cancelled scope, and then in one that is not: its children are free again.
+#[test]
+fn a_group_that_moves_out_of_a_cancelled_scope_is_free() {
+    run(async || {
+        let mut future = Box::pin(group(async |g| {
+            let child = g.spawn(async {
+                // It has begun, and is waited for in a cancelled scope, too.
+                let closure = gimmal::task::spawn_blocking(|| std::thread::sleep(SHORT));
+                while gimmal::Handle::current().stats().blocking_running == 0 {
+                    std::thread::yield_now();
+                }
+                let _ = closure.await;
+                sleep(SHORT).await
+            });
+            shield(sleep(SHORT)).await?;
+            child.await?;
+            sleep(SHORT).await?;
+            Ok::<_, Canceled>(4)
+        }));
+        let scope = Scope::new();
+        scope.cancel();
+        let polled = scope.run_any(crate::support::poll_once(&mut future)).await;
+        assert!(polled.unwrap().is_pending());
+        assert_eq!(future.await.unwrap(), 4);
+    });
+}
