@@ -188,6 +188,7 @@ impl Brood {
     }
 
     /// A new slot, and a row for it, which is ready unless it has to wait for room.
+    #[inline]
     fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
         let ready = !matches!(state, State::Waiting(_));
         let child = NewChild {
@@ -396,10 +397,12 @@ impl Brood {
         None
     }
 
+    #[inline]
     fn put_back(&self, slot: Key, state: State) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(slot) {
-            // What is there is `Out`, which has nothing to drop.
-            slot.state = state;
+            debug_assert!(matches!(slot.state, State::Out));
+            // That has nothing to drop.
+            std::mem::forget(std::mem::replace(&mut slot.state, state));
         }
     }
 
@@ -412,6 +415,7 @@ impl Brood {
 
     /// A child has ended. Its future or its output is here, and stays if a handle may take it. `leaf` is what it waited for
     /// last.
+    #[inline]
     fn ended(&self, core: &Core, key: Key, state: State, how: How, leaf: Option<Leaf>) -> Ended {
         let is_body = matches!(state, State::Body);
         let was_running = !matches!(state, State::Body | State::Waiting(_));
@@ -451,6 +455,7 @@ impl Brood {
 
     /// Keeps the end of a child if there is a handle for it, and else gives it back. The handle may have gone only just
     /// now: a child can own its own.
+    #[inline]
     fn keep(&self, key: Key, kept: State) -> (Seen, Option<State>) {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(key) else {
@@ -465,8 +470,9 @@ impl Brood {
             slots.remove(key);
             return (seen, Some(kept));
         }
-        // What is there is `Out`, which has nothing to drop.
-        slot.state = kept;
+        debug_assert!(matches!(slot.state, State::Out));
+        // That has nothing to drop.
+        std::mem::forget(std::mem::replace(&mut slot.state, kept));
         self.keep_ended(&slots, key);
         (seen, None)
     }
@@ -622,6 +628,7 @@ impl Brood {
     /// # Safety
     ///
     /// `T` is the output of the future that this child was spawned with (G4b).
+    #[inline]
     pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Found<T> {
         let state = {
             let mut slots = self.slots.borrow_mut();

@@ -21,6 +21,7 @@ impl Core {
     }
 
     /// A row for a new child. The waker is to be woken.
+    #[inline]
     pub(crate) fn insert_child(
         &self,
         brood: Key,
@@ -73,16 +74,19 @@ impl Core {
         self.wake_foreign(foreign);
     }
 
+    #[inline]
     pub(crate) fn begin_brood(&self, brood: Key, waker: &Waker) {
         let waker = copy_waker(waker);
         let replaced = self.tasks.borrow_mut().begin_brood(brood, waker);
         drop_waker(replaced);
     }
 
+    #[inline]
     pub(crate) fn end_brood(&self, brood: Key) -> bool {
         self.tasks.borrow_mut().end_brood(brood)
     }
 
+    #[inline]
     pub(crate) fn has_ready_child(&self, brood: Key) -> bool {
         self.tasks.borrow().has_ready_child(brood)
     }
@@ -97,11 +101,13 @@ impl Core {
         self.tasks.borrow_mut().unqueue_child(child)
     }
 
+    #[inline]
     pub(crate) fn next_child(&self, brood: Key) -> Option<u32> {
         self.tasks.borrow_mut().next_child(brood)
     }
 
     /// Polls something with the waker of a child, and keeps its panic.
+    #[inline]
     pub(crate) fn poll_named(
         &self,
         child: Key,
@@ -114,6 +120,7 @@ impl Core {
     }
 
     /// A child has ended, and its future is gone. What it left pending belongs to the group.
+    #[inline]
     pub(crate) fn end_child(&self, child: Key, leaf: Option<Leaf>, group: Key) {
         let ended = self.tasks.borrow_mut().end_child(child, leaf);
         self.wake_foreign(ended.joiner);

@@ -257,6 +257,7 @@ impl Tasks {
 
     /// A child for this place of a brood. It is polled when it is woken for the first time: at once, if it is `ready`. The
     /// waker is to be woken outside of the borrow.
+    #[inline]
     pub(crate) fn insert_child(
         &mut self,
         brood: Key,

@@ -48,6 +48,7 @@ impl Core {
 
     /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
     /// outside of it. Those outside stay for whoever polls that.
+    #[inline]
     pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
         if !self.charged.get() {
             return (false, false);

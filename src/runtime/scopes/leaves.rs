@@ -131,6 +131,7 @@ impl Core {
     }
     /// A handle waits for the end of its task, or child; `waits` says whether it did before. The waker that this replaces is
     /// to be dropped.
+    #[inline]
     pub(crate) fn wait_for_end(&self, task: Key, waker: Waker, waits: bool) -> Option<Waker> {
         let leaf = Leaf::new(Kind::Join, task);
         if waits {

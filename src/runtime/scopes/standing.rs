@@ -70,6 +70,7 @@ impl Core {
         Name::new(self.number, self.running.get())
     }
 
+    #[inline]
     pub(super) fn before(&self) -> Before {
         Before {
             running: self.running.get(),
@@ -82,6 +83,7 @@ impl Core {
 
     /// A child is about to be polled. `None` if it has ended.
     /// A child is about to be polled. `None` if it has ended.
+    #[inline]
     pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
         let turn = self.tasks.borrow_mut().begin_child(key)?;
         let before = self.before();
@@ -90,6 +92,7 @@ impl Core {
     }
 
     /// Keeps apart, while a child is polled, what concerns whoever polls it.
+    #[inline]
     pub(crate) fn set_aside(&self) -> Aside {
         Aside {
             allowance: self.allowance.replace(READY_LEAVES_PER_POLL),
@@ -100,6 +103,7 @@ impl Core {
         }
     }
 
+    #[inline]
     pub(crate) fn put_back(&self, aside: Aside) {
         self.allowance.set(aside.allowance);
         for charged in aside.charges {
@@ -108,6 +112,7 @@ impl Core {
     }
 
     /// A child was polled and has ended: what was current before is so again. Gives what it waited for.
+    #[inline]
     pub(crate) fn leave_ended(&self, before: Before) -> Option<Leaf> {
         let leaf = self.leaf.get();
         self.leave(before);
@@ -115,6 +120,7 @@ impl Core {
     }
 
     /// A child was polled and is not ready: what was current before is so again.
+    #[inline]
     pub(crate) fn leave_pending(&self, child: Key, before: Before) {
         self.tasks.borrow_mut().park_child(child, self.leaf.get());
         self.leave(before);
