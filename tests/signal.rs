@@ -15,7 +15,9 @@ use baseline::{
     Baseline, MOMENTS, alone, descriptors, dropped_after, dropped_everywhere, is_child, next_turn,
     passes_in_child, rings,
 };
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, select_biased};
+use gimmal::cancel::shield;
 use gimmal::signal::{CtrlC, ctrl_c};
 use gimmal::{Runtime, is_canceled, spawn};
 use std::cell::Cell;
@@ -26,6 +28,10 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// Turns after which a poll of the ring that can complete has done so: one to submit it, one to reap it, one to be polled.
 const TURNS: usize = 4;
@@ -453,4 +459,60 @@ fn a_forked_child_does_not_tell_its_parent() {
         raise();
         assert!(hears(&mut listener).await);
     });
+}
+
+/// As `asyncio.run` does: what the main future awaits ends, and it may clean up.
+#[test]
+fn a_run_that_is_to_end_on_ctrl_c_cancels_its_main_future_and_lets_it_clean_up() {
+    let _alone = alone();
+    for (name, builder) in rings() {
+        let cleaned = Cell::new(false);
+        let outcome: io::Result<()> = builder.cancel_on_ctrl_c(true).run(async {
+            raise();
+            let asleep = gimmal::sleep(LONG).await;
+            shield(gimmal::yield_now()).await;
+            cleaned.set(true);
+            asleep?;
+            Ok(())
+        });
+        assert!(is_canceled(&outcome.unwrap_err()), "{name}");
+        assert!(cleaned.get(), "{name}");
+    }
+}
+
+/// Whoever does not end is dropped on the second one: the main future, and tasks that have the grace period still before
+/// them, also where they wait for something of another crate.
+#[test]
+fn on_a_second_ctrl_c_what_is_left_is_dropped() {
+    let _alone = alone();
+    for (name, builder) in rings() {
+        let dropped = Rc::new(Cell::new(0));
+        let outcome: io::Result<()> = builder.cancel_on_ctrl_c(true).grace(LONG).run(async {
+            for _ in 0..2 {
+                let dropped = dropped.clone();
+                drop(spawn(async move {
+                    let _held = OnDrop(dropped);
+                    let mut stubborn = FuturesUnordered::new();
+                    stubborn.push(shield(gimmal::sleep(LONG)));
+                    let _ = stubborn.next().await;
+                }));
+            }
+            let _held = OnDrop(dropped.clone());
+            next_turn().await;
+            raise();
+            let _ = gimmal::sleep(LONG).await;
+            raise();
+            shield(std::future::pending()).await
+        });
+        assert!(is_canceled(&outcome.unwrap_err()), "{name}");
+        assert_eq!(dropped.get(), 3, "{name}");
+    }
+}
+
+struct OnDrop(Rc<Cell<u32>>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
 }

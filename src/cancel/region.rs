@@ -209,7 +209,7 @@ impl Region {
         };
         runtime::reach(serial).is_some_and(|core| {
             core.pass_refusals_on(key);
-            core.close_scope(key).charged
+            core.close_scope(key)
         })
     }
 }

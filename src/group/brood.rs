@@ -15,6 +15,7 @@ use crate::tasks::{NewChild, Origin};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -97,6 +98,21 @@ pub(super) enum Found<T> {
     Panicked(Box<dyn Any + Send>),
     Dropped,
     Running,
+}
+
+/// A child that was spawned: its slot and its row, and as a type what it ends with (G4b). Not there if the group was closed.
+pub(super) struct Spawned<O> {
+    pub(super) keys: Option<(Key, Key)>,
+    output: PhantomData<fn() -> O>,
+}
+
+impl<O> Spawned<O> {
+    fn new(keys: Option<(Key, Key)>) -> Spawned<O> {
+        Spawned {
+            keys,
+            output: PhantomData,
+        }
+    }
 }
 
 /// Polls the body of the group.
@@ -212,8 +228,8 @@ impl Brood {
         (slot, task)
     }
 
-    /// A new child: its slot and its row. `None` if the group is closed, or its runtime gone: then the future is dropped. That
-    /// may happen anywhere, for what spawns may be a destructor.
+    /// A new child. If the group is closed, or its runtime gone, the future is dropped. That may happen anywhere, for what
+    /// spawns may be a destructor.
     ///
     /// # Safety
     ///
@@ -223,7 +239,7 @@ impl Brood {
         future: F,
         report: Option<Report<F::Output>>,
         origin: Origin,
-    ) -> Option<(Key, Key)>
+    ) -> Spawned<F::Output>
     where
         F: Future + 'a,
         F::Output: 'a,
@@ -232,7 +248,7 @@ impl Brood {
             Some(core) if !self.closed.get() => core,
             _ => {
                 runtime::guard("a future that came too late", || drop(future));
-                return None;
+                return Spawned::new(None);
             }
         };
         let child: Pin<Box<dyn Stow + 'a>> = Box::pin(Stowed::new(future, report));
@@ -241,11 +257,12 @@ impl Brood {
         let child = unsafe { erase(child) };
         if self.running.get() < self.limit.get() {
             self.running.set(self.running.get() + 1);
-            return Some(self.insert(&core, State::Running(child), origin, true));
+            let keys = self.insert(&core, State::Running(child), origin, true);
+            return Spawned::new(Some(keys));
         }
-        let inserted = self.insert(&core, State::Waiting(child), origin, true);
-        self.waiting.borrow_mut().push_back(inserted.0);
-        Some(inserted)
+        let keys = self.insert(&core, State::Waiting(child), origin, true);
+        self.waiting.borrow_mut().push_back(keys.0);
+        Spawned::new(Some(keys))
     }
 
     /// Starts children that were waiting, as far as there is room.
@@ -390,7 +407,7 @@ impl Brood {
     #[cold]
     fn look_at_waiting(&self, core: &Core, key: Key) -> Option<Ended> {
         let task = self.slots.borrow().get(key)?.task;
-        if core.is_child_canceled(task) {
+        if core.unqueue_child(task) {
             self.waiting.borrow_mut().retain(|waiting| *waiting != key);
             return self.drop_child(core, key);
         }

@@ -1,6 +1,6 @@
 //! The handle of a child.
 
-use super::brood::{Brood, Found};
+use super::brood::{Brood, Found, Spawned};
 use crate::runtime::join::JoinError;
 use crate::runtime::{self, Refusal, canceled_here, refuse};
 use crate::scope::Canceled;
@@ -55,11 +55,11 @@ enum Look<O> {
 }
 
 impl<O> Handle<'_, O> {
-    /// The handle of what `spawn` gave, for an output of the type that was spawned.
-    pub(super) fn new(brood: &Rc<Brood>, spawned: Option<(Key, Key)>) -> Self {
+    /// The handle of what `spawn` gave, which says what it ends with.
+    pub(super) fn new(brood: &Rc<Brood>, spawned: Spawned<O>) -> Self {
         Handle {
             brood: brood.clone(),
-            state: match spawned {
+            state: match spawned.keys {
                 Some((slot, task)) => State::Owned { slot, task },
                 None => State::Refused,
             },
@@ -136,7 +136,7 @@ impl<O> Handle<'_, O> {
     fn charge(&self) {
         let core = runtime::hold_own(self.brood.serial());
         if core.is_scope_canceled(self.brood.scope()) {
-            core.charge_canceled_group(self.brood.scope());
+            core.charge_outermost(self.brood.scope());
         }
     }
 

@@ -42,8 +42,7 @@ impl Drop for Closing {
 impl Shared {
     /// Opens the group below the current scope.
     pub(super) fn open(keeps_panics: bool, location: &'static Location<'static>) -> Shared {
-        let core = runtime::with(|core| core.serial());
-        let core = runtime::hold_own(core);
+        let core = runtime::required();
         let scope = core.open_scope(Rank::Group);
         let brood = Brood::new(&core, scope, keeps_panics);
         brood.add_body(&core, location);
@@ -221,7 +220,7 @@ impl Shared {
     fn cut_short(&self, core: &Core) {
         if core.is_canceled_from_outside(self.brood.scope()) {
             self.cut_off.set(true);
-            core.charge_canceled_group(self.brood.scope());
+            core.charge_outermost(self.brood.scope());
         }
     }
 

@@ -344,7 +344,6 @@ impl Runtime {
         let wake = self.core.inbox().descriptor();
         let caught = Caught::counted(libc::SIGINT, count.clone(), wake)?;
         self.core.interrupts.replace(Some(count));
-        self.core.watches_interrupts.set(true);
         Ok(caught)
     }
 
@@ -402,7 +401,7 @@ impl Drop for MainRow<'_> {
         self.core.main.set(None);
         let scope = self.core.tasks.borrow_mut().remove_main(self.key);
         if let Some(scope) = scope {
-            let _left = self.core.close_scope(scope);
+            self.core.close_scope(scope);
         }
     }
 }

@@ -96,8 +96,8 @@ impl Core {
         self.tasks.borrow_mut().free(child);
     }
 
-    /// A child that has not begun was woken. Whether it is cancelled.
-    pub(crate) fn is_child_canceled(&self, child: Key) -> bool {
+    /// A child that has not begun was woken, and is not polled for that. Whether it is cancelled.
+    pub(crate) fn unqueue_child(&self, child: Key) -> bool {
         self.tasks.borrow_mut().unqueue_child(child)
     }
 
@@ -128,7 +128,7 @@ impl Core {
             self.inherit(child, leaf, group);
         }
         if let Some(scope) = ended.scope {
-            let _left = self.close_scope(scope);
+            self.close_scope(scope);
         }
     }
 
@@ -180,17 +180,12 @@ impl Core {
         self.hook.drop_payload(payload);
     }
 
-    /// A child of a cancelled group was dropped, or has no value: whoever cancelled the group answers for it (C7).
-    pub(crate) fn charge_canceled_group(&self, scope: Key) {
-        self.charge_outermost(scope);
-    }
-
     /// A group is gone, and its children with it. If it was cancelled from outside, and something was `refused` in it, that
     /// counts once for the scope around it: a loop that opens a group each time is a loop (C2).
     pub(crate) fn close_scope_of_group(&self, scope: Key, refused: bool) {
         if refused && self.is_canceled_from_outside(scope) {
             self.count_refusal_above(scope);
         }
-        let _left = self.close_scope(scope);
+        self.close_scope(scope);
     }
 }

@@ -77,7 +77,6 @@ pub(crate) struct Core {
     pub(super) root: Key,
     /// How often Ctrl-C was pressed, if that is to be known.
     pub(super) interrupts: RefCell<Option<Arc<AtomicU32>>>,
-    pub(super) watches_interrupts: Cell<bool>,
     /// It was pressed once.
     pub(super) interrupted: Cell<bool>,
     /// The row of the future that `block_on` holds.
@@ -145,7 +144,6 @@ impl Core {
             root_canceled: Cell::new(false),
             changes: Cell::new(0),
             interrupts: RefCell::new(None),
-            watches_interrupts: Cell::new(false),
             interrupted: Cell::new(false),
             main: Cell::new(None),
             may_drop_main: Cell::new(false),
@@ -415,7 +413,7 @@ impl Core {
     /// Wakes who joins a task, and looks after an end that nobody will ask for.
     pub(super) fn settle(&self, finished: Finished) {
         if let Some(scope) = finished.scope {
-            let _left = self.close_scope(scope);
+            self.close_scope(scope);
         }
         if let Some(joiner) = finished.joiner {
             // One of ours runs no code of a user, and is woken by name.

@@ -126,7 +126,7 @@ pub(crate) fn guard<T>(what: &'static str, run: impl FnOnce() -> T) -> Option<T>
 ///
 /// If there is none.
 #[track_caller]
-pub(super) fn required() -> Rc<Core> {
+pub(crate) fn required() -> Rc<Core> {
     match current() {
         Some(core) => core,
         None => panic!("{NONE_CURRENT}"),

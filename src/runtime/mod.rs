@@ -31,5 +31,7 @@ pub use self::stats::{OperationInfo, Stats, TaskInfo};
 pub use crate::sys::Mask;
 
 pub(crate) use self::core::{Core, Refusal};
-pub(crate) use self::current::{drop_waker, guard, hold_own, reach, try_with, with, with_own};
+pub(crate) use self::current::{
+    drop_waker, guard, hold_own, reach, required, try_with, with, with_own,
+};
 pub(crate) use self::scopes::{Before, Waiting, canceled_here, refuse};

@@ -287,9 +287,7 @@ impl Core {
 
     /// Step 2.
     fn take_mail(&self, scratch: &mut Scratch) {
-        if self.watches_interrupts.get() {
-            self.look_at_interrupts();
-        }
+        self.look_at_interrupts();
         if !self.inbox().has_mail() {
             return;
         }
@@ -341,11 +339,10 @@ impl Core {
     }
 
     /// The first Ctrl-C cancels the main future; the next ends the waiting for what is cancelled.
-    #[cold]
     fn look_at_interrupts(&self) {
         let count = match &*self.interrupts.borrow() {
             Some(count) => count.swap(0, Ordering::SeqCst),
-            None => 0,
+            None => return,
         };
         for _ in 0..count {
             if !self.interrupted.replace(true) {
@@ -354,7 +351,8 @@ impl Core {
                 }
             } else {
                 self.hurry.set(true);
-                self.tasks.borrow_mut().wake_everyone();
+                let foreign = self.tasks.borrow_mut().wake_everyone();
+                self.wake_foreign(foreign);
             }
         }
     }

@@ -462,14 +462,11 @@ impl Tasks {
         }
     }
 
-    /// A leaf was refused in a task without a scope of its own. Says how many were.
-    pub(crate) fn refuse(&mut self, key: Key, refusals: u32) -> u32 {
-        let Some(row) = self.rows.get_mut(key) else {
-            return 0;
-        };
-        let refusals = u32::from(row.refusals).saturating_add(refusals);
-        row.refusals = u8::try_from(refusals).unwrap_or(u8::MAX);
-        refusals
+    /// A leaf was refused in a task without a scope of its own.
+    pub(crate) fn refuse(&mut self, key: Key) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.refusals = row.refusals.saturating_add(1);
+        }
     }
 
     pub(crate) fn refusals(&self, key: Key) -> u32 {

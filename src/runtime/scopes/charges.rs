@@ -20,7 +20,7 @@ impl Core {
     }
 
     /// What was cut short below this scope is charged to the outermost cancelled one that it sees.
-    pub(in crate::runtime) fn charge_outermost(&self, scope: Key) {
+    pub(crate) fn charge_outermost(&self, scope: Key) {
         let found = self.scopes.borrow().outermost(scope);
         if let Some(scope) = found {
             self.charge_scope(scope);
@@ -67,7 +67,7 @@ impl Core {
         match self.at.get().find() {
             Ok(task) => {
                 if self.refused_in.replace(poll) != poll {
-                    self.tasks.borrow_mut().refuse(task, 1);
+                    self.tasks.borrow_mut().refuse(task);
                 }
             }
             Err(scope) => {

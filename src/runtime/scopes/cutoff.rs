@@ -5,7 +5,6 @@ use crate::runtime::core::{Core, describe};
 use crate::runtime::fault::Fault;
 use crate::scope::Pulse;
 use crate::table::{Key, Kind, Leaf, Place};
-
 use crate::tasks::{Name, waker};
 use std::cell::RefCell;
 

@@ -82,7 +82,6 @@ impl Core {
     }
 
     /// A child is about to be polled. `None` if it has ended.
-    /// A child is about to be polled. `None` if it has ended.
     #[inline]
     pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
         let turn = self.tasks.borrow_mut().begin_child(key)?;
