@@ -1,6 +1,6 @@
 //! What scopes, timeouts, cancelling and groups cost, in interleaved chunks: ratios, differences, and memory.
 //!
-//! `scopes [--pairs N]`
+//! `scopes [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them.
 
 use gimmal_benches::meter::{Counting, wall};
 use gimmal_benches::ours;
@@ -20,11 +20,19 @@ const CHILDREN: u64 = 100_000;
 const SHORT_CHILDREN: u64 = 10_000_000;
 
 struct Stand {
+    /// Which lines are wanted: all, if there are none.
+    words: Vec<String>,
     ours: gimmal::Runtime,
     ring: Ring,
     /// Nothing is ever written to it.
     pipe: gimmal::fs::File,
     _writer: OwnedFd,
+}
+
+impl Stand {
+    fn wants(&self, name: &str) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
+    }
 }
 
 /// Two kinds of work, side by side: the median ratio, and the median difference in nanoseconds.
@@ -37,6 +45,9 @@ fn compare(
     a: impl FnMut(&mut Stand, u64) + 'static,
     b: impl FnMut(&mut Stand, u64) + 'static,
 ) {
+    if !stand.wants(name) {
+        return;
+    }
     let mut works: [Work<Stand>; 2] = [Box::new(a), Box::new(b)];
     let samples = match ops {
         None => {
@@ -63,18 +74,25 @@ fn compare(
 }
 
 fn main() -> io::Result<ExitCode> {
+    let mut rounds = PAIRS;
+    let mut words = Vec::new();
     let mut arguments = std::env::args().skip(1);
-    let rounds = match (arguments.next().as_deref(), arguments.next()) {
-        (None, None) => Some(PAIRS),
-        (Some("--pairs"), Some(n)) => n.parse().ok().filter(|n| *n > 0),
-        _ => None,
-    };
-    let Some(rounds) = rounds else {
-        eprintln!("usage: scopes [--pairs N]");
-        return Ok(ExitCode::FAILURE);
-    };
+    while let Some(argument) = arguments.next() {
+        if argument != "--pairs" {
+            words.push(argument);
+            continue;
+        }
+        rounds = match arguments.next().and_then(|n| n.parse().ok()) {
+            Some(n) if n > 0 => n,
+            _ => {
+                eprintln!("usage: scopes [--pairs N] [WORD…]");
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+    }
     let (reader, writer) = io::pipe()?;
     let mut stand = Stand {
+        words,
         ours: ours::runtime(),
         ring: Ring::new()?,
         pipe: gimmal::fs::File::from(OwnedFd::from(reader)),
@@ -149,6 +167,10 @@ fn main() -> io::Result<ExitCode> {
 /// One child yields, of many that sleep, and of few.
 fn wake_one(stand: &mut Stand, rounds: usize) {
     const YIELDS: u32 = 100_000;
+    const NAME: &str = "a yield of one child of 10^5 / of one of 10";
+    if !stand.wants(NAME) {
+        return;
+    }
     let mut one = |of| ours::yields_of_one(&mut stand.ours, of, YIELDS).as_nanos() as f64;
     let (mut many, mut few) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -158,7 +180,7 @@ fn wake_one(stand: &mut Stand, rounds: usize) {
     let ratio = Quartiles::of_ratios(&many, &few);
     println!(
         "{:<58} {:>6.3} [{:.3} {:.3}]  {:>10}  {:>8.1} {:>8.1}  the same",
-        "a yield of one child of 10^5 / of one of 10",
+        NAME,
         ratio.median,
         ratio.low,
         ratio.high,
@@ -170,6 +192,9 @@ fn wake_one(stand: &mut Stand, rounds: usize) {
 
 /// What many short children take at most, of which a thousand live at once.
 fn short_children(stand: &mut Stand) {
+    if !stand.wants("short children") {
+        return;
+    }
     for children in [SHORT_CHILDREN / 100, SHORT_CHILDREN] {
         Counting::start();
         ours::short_children(&mut stand.ours, children);
