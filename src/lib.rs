@@ -70,6 +70,8 @@ mod driver;
 mod error;
 pub mod fs;
 pub mod group;
+pub mod io;
+pub mod net;
 pub mod op;
 pub mod runtime;
 mod scope;
@@ -180,6 +182,7 @@ macro_rules! errors_into {
 /// Traits, and nothing else.
 pub mod prelude {
     pub use crate::buf::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
+    pub use crate::io::{AsyncRead, AsyncWrite};
     pub use crate::op::Operation;
     pub use crate::time::InScope;
 }

@@ -21,9 +21,9 @@
 use crate::sys::Completion;
 use std::collections::VecDeque;
 
-/// Completions of one operation that are kept until somebody takes them. Past it the operation is asked to stop. No
-/// operation of this crate has so many; one that does would be started again by whoever takes the last of them.
-pub(crate) const COLLECTED_MAX: usize = 1024;
+/// Completions of one operation that are kept until somebody takes them, where the operation says nothing else. Past its
+/// limit it is asked to stop; whoever takes the last of them may start it again.
+pub(crate) const COLLECT_MAX: u32 = 1024;
 
 /// Completions that came before the last one. Most operations have none, and pay a null pointer for it.
 type Collected = Option<Box<VecDeque<Completion>>>;
@@ -119,7 +119,7 @@ impl<W, D> Life<W, D> {
 
     /// The kernel posted a completion.
     #[inline]
-    pub(crate) fn complete(&mut self, completion: Completion) -> Landed<W> {
+    pub(crate) fn complete(&mut self, completion: Completion, collect_max: u32) -> Landed<W> {
         match self {
             Life::InFlight {
                 wake,
@@ -142,7 +142,7 @@ impl<W, D> Life<W, D> {
                 }
                 let items = collected.get_or_insert_default();
                 items.push_back(completion);
-                let ask_cancel = items.len() >= COLLECTED_MAX && asks.0 == 0;
+                let ask_cancel = items.len() >= collect_max as usize && asks.0 == 0;
                 if ask_cancel {
                     asks.add();
                 }

@@ -74,7 +74,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 world.posted += 1;
                 world.kernel_done = !more;
                 let completion = Completion::new(world.posted, if more { MORE } else { 0 });
-                match life.complete(completion) {
+                match life.complete(completion, COLLECT_MAX) {
                     Landed::Wake { wake, ask_cancel } => {
                         assert!(!world.future_gone, "only a future is woken");
                         assert_eq!(wake.is_some(), world.waker_kept, "a waker is used once");
@@ -219,14 +219,14 @@ fn every_sequence_of_eight_events_keeps_to_the_table() {
 fn what_is_collected_is_bounded() {
     let mut life: Life<(), ()> = Life::new(Some(()));
     let mut asked = 0;
-    for n in 0..COLLECTED_MAX + 10 {
-        match life.complete(Completion::new(n as i32, MORE)) {
+    for n in 0..COLLECT_MAX as usize + 10 {
+        match life.complete(Completion::new(n as i32, MORE), COLLECT_MAX) {
             Landed::Wake { ask_cancel, .. } => asked += usize::from(ask_cancel),
             Landed::Dispose { .. } => panic!("its future is there"),
         }
     }
     assert_eq!(asked, 1);
-    for n in 0..COLLECTED_MAX + 10 {
+    for n in 0..COLLECT_MAX as usize + 10 {
         assert_eq!(life.poll(), Polled::Item(Completion::new(n as i32, MORE)));
     }
 }

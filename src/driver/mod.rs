@@ -65,6 +65,8 @@ struct Row {
     /// The scope that it was polled in last.
     place: Place,
     since_ns: u64,
+    /// With so many completions collected it is asked to stop.
+    collect_max: u32,
 }
 
 /// What the table keeps of an operation beside its life.
@@ -75,6 +77,7 @@ pub(crate) struct Request {
     pub(crate) task: u64,
     pub(crate) place: Place,
     pub(crate) since_ns: u64,
+    pub(crate) collect_max: u32,
 }
 
 /// A row as a list of what is running shows it.
@@ -197,6 +200,7 @@ impl<P: Port> Driver<P> {
             task: request.task,
             place: request.place,
             since_ns: request.since_ns,
+            collect_max: request.collect_max,
         });
         self.in_flight += 1;
         self.push(entry, key.to_u64(), Answer::Always);
@@ -486,7 +490,7 @@ impl<P: Port> Driver<P> {
                     counts.completed += 1;
                     *in_flight -= 1;
                 }
-                match row.life.complete(completion) {
+                match row.life.complete(completion, row.collect_max) {
                     Landed::Wake { wake, ask_cancel } => {
                         reaped.woken.extend(wake);
                         if ask_cancel {

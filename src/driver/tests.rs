@@ -218,6 +218,7 @@ fn request() -> Request {
         stoppable: true,
         task: 0,
         since_ns: 0,
+        collect_max: life::COLLECT_MAX,
     }
 }
 

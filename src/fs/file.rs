@@ -2,10 +2,7 @@
 
 use super::OpenOptions;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::op::{
-    Close, Fsync, Idle, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored,
-};
-use crate::runtime;
+use crate::op::{Fsync, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
 use crate::sys::Descriptor;
 use std::io;
 use std::ops::Range;
@@ -470,20 +467,7 @@ impl File {
     /// The file closes in any case: when the wait is dropped, the last operation at work on it closes it
     /// (`tests/operations.rs`).
     pub async fn close(self) -> io::Result<()> {
-        // What nobody else holds has no operation at work on it (O5).
-        let fd = match self.fd.try_unwrap() {
-            Ok(descriptor) => return Close::new(descriptor).await,
-            Err(fd) => fd,
-        };
-        Idle::new(&fd).await?;
-        // Tasks that were woken with the results of their operations let go of the file first.
-        runtime::yielding::yield_now().await;
-        match fd.try_unwrap() {
-            Ok(descriptor) => Close::new(descriptor).await,
-            Err(_) => Err(busy(
-                "close: the descriptor closes when its last holder lets go",
-            )),
-        }
+        self.fd.close().await
     }
 
     /// A second file over the same open file description: `dup(2)`. The two share the cursor.
@@ -540,10 +524,6 @@ impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.descriptor().borrowed()
     }
-}
-
-fn busy(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::ResourceBusy, what)
 }
 
 /// Where the next part of a loop goes.

@@ -8,6 +8,7 @@
 //! may block (NFS, FUSE) use [`File::close`].
 
 mod file;
+mod generic;
 mod open_options;
 mod whole;
 

@@ -36,6 +36,11 @@ impl SharedFd {
         &self.descriptor
     }
 
+    /// Whether nobody else holds it.
+    pub(crate) fn is_sole(&self) -> bool {
+        Rc::strong_count(&self.descriptor) == 1
+    }
+
     /// The descriptor itself, if nobody else holds it.
     pub(crate) fn try_unwrap(self) -> Result<Descriptor, SharedFd> {
         Rc::try_unwrap(self.descriptor).map_err(|descriptor| SharedFd { descriptor })

@@ -1,8 +1,8 @@
 //! The one future that awaits an operation.
 
-use super::{Completion, Entry, Operation, Timed};
+use super::{Collect, Completion, Entry, Operation, Prepared, Timed};
 use crate::driver::{Owners, life::Polled};
-use crate::runtime::{self, Core, Refusal, canceled_here};
+use crate::runtime::{self, Core, Refusal, Waiting, canceled_here};
 use crate::scope::{Canceled, Elapsed};
 use crate::sys::Instant;
 use crate::table::Key;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit).
 ///
-/// Where it is: Idle → InFlight → Finished. Dropped while it is in flight, it leaves its operation with the runtime, which
+/// Where it is: Idle → InFlight → Finished; before InFlight it is Queued while another has to go first. Dropped while it is in flight, it leaves its operation with the runtime, which
 /// cancels it and has it dispose of what still comes (C8).
 ///
 /// # Panics
@@ -37,6 +37,10 @@ enum State {
     Idle,
     /// It cannot be submitted: its input is bad.
     Rejected(io::Error),
+    /// Another operation goes first.
+    Queued(Waiting),
+    /// It needed no kernel, and nobody has looked as yet.
+    Ready(Completion),
     InFlight {
         serial: u64,
         key: Key,
@@ -90,9 +94,15 @@ impl<O: Operation> Op<O> {
         if !is_canceled::<O>()
             && let (State::Idle, Some(operation)) = (&self.state, &mut self.operation)
         {
-            match start::<O>(&operation.entry(), None) {
-                Ok((serial, key)) => self.fly(serial, key),
-                Err(error) => self.state = State::Rejected(error),
+            match operation.prepare(Waker::noop()) {
+                Prepared::Start => match start::<O>(&operation.entry(), None) {
+                    Ok((serial, key)) => self.fly(serial, key),
+                    Err(error) => self.state = State::Rejected(error),
+                },
+                // It asks again when it is polled.
+                Prepared::Wait => {}
+                Prepared::Done(completion) => self.state = State::Ready(completion),
+                Prepared::Failed(error) => self.state = State::Rejected(error),
             }
         }
         self
@@ -146,9 +156,17 @@ impl<O: Operation> Op<O> {
         }
     }
 
+    /// The operation, while the kernel does not have it.
+    pub(super) fn at_rest(&mut self) -> Option<&mut O> {
+        match &self.state {
+            State::Idle | State::Queued(_) | State::Rejected(_) => self.operation.as_mut(),
+            State::InFlight { .. } | State::Ready(_) | State::Finished => None,
+        }
+    }
+
     /// It was not started in time.
     pub(super) fn reject_if_idle(&mut self) {
-        if let State::Idle = self.state {
+        if let State::Idle | State::Queued(_) = self.state {
             self.state = State::Rejected(Elapsed.into());
         }
     }
@@ -183,6 +201,54 @@ impl<O: Operation> Op<O> {
         }
     }
 
+    /// Starts it, if it can be.
+    #[inline]
+    fn begin(&mut self, context: &mut Context<'_>) -> Poll<O::Output> {
+        let Some(operation) = &mut self.operation else {
+            unreachable!("an operation that is still to begin is there")
+        };
+        match operation.prepare(context.waker()) {
+            Prepared::Start => {}
+            prepared => return self.do_not_begin(prepared, context),
+        }
+        let entry = operation.entry();
+        match start::<O>(&entry, Some(copy_waker(context.waker()))) {
+            Ok((serial, key)) => {
+                self.fly(serial, key);
+                Poll::Pending
+            }
+            Err(error) => {
+                self.state = State::Rejected(error);
+                self.reject(context)
+            }
+        }
+    }
+
+    #[cold]
+    fn do_not_begin(&mut self, prepared: Prepared, context: &Context<'_>) -> Poll<O::Output> {
+        match prepared {
+            Prepared::Start | Prepared::Wait => {
+                if !matches!(self.state, State::Queued(_)) {
+                    self.state = State::Queued(Waiting::default());
+                }
+                let State::Queued(waiting) = &mut self.state else {
+                    unreachable!("it was put there above")
+                };
+                let canceled = waiting.poll(context);
+                canceled.map(|canceled| self.finish().fail(canceled.into()))
+            }
+            // What is ready without the kernel is charged.
+            Prepared::Done(completion) => {
+                runtime::with(Core::charge);
+                Poll::Ready(self.finish().complete(completion))
+            }
+            Prepared::Failed(error) => {
+                runtime::with(Core::charge);
+                Poll::Ready(self.finish().fail(error))
+            }
+        }
+    }
+
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
         let refusal = &mut self.refusal;
         runtime::refuse(refusal, context).map(|canceled| self.finish().fail(canceled.into()))
@@ -212,6 +278,14 @@ fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> io::Result<(u64, 
     submitted.map_err(|(error, waker): (io::Error, Option<Waker>)| {
         runtime::drop_waker(waker);
         error
+    })
+}
+
+/// Hands the entry of a standing operation to the current runtime.
+pub(super) fn start_standing<O: Collect>(entry: &Entry) -> io::Result<(u64, Key)> {
+    runtime::with(|core| {
+        let key = core.submit_standing(entry, O::NAME, O::MAX)?;
+        Ok((core.serial(), key))
     })
 }
 
@@ -265,24 +339,19 @@ impl<O: Operation> Op<O> {
                     }
                 }
             }
-            State::Idle => {
-                if is_canceled::<O>() {
-                    return this.refuse(context);
+            State::Idle if is_canceled::<O>() => this.refuse(context),
+            State::Idle => this.begin(context),
+            State::Queued(waiting) => {
+                if runtime::with(Core::is_canceled)
+                    && let Poll::Ready(canceled) = waiting.poll(context)
+                {
+                    return Poll::Ready(this.finish().fail(canceled.into()));
                 }
-                let Some(operation) = &mut this.operation else {
-                    unreachable!("an idle operation is there")
-                };
-                let entry = operation.entry();
-                match start::<O>(&entry, Some(copy_waker(context.waker()))) {
-                    Ok((serial, key)) => {
-                        this.fly(serial, key);
-                        Poll::Pending
-                    }
-                    Err(error) => {
-                        this.state = State::Rejected(error);
-                        this.reject(context)
-                    }
-                }
+                this.begin(context)
+            }
+            State::Ready(completion) => {
+                let completion = *completion;
+                Poll::Ready(this.finish().complete(completion))
             }
             // What is refused is counted, so a loop that swallows the error ends (C2).
             State::Rejected(_) if is_canceled_here::<O>() => this.refuse(context),
@@ -318,7 +387,7 @@ fn wait(serial: u64, key: Key, context: &Context<'_>) {
 }
 
 /// An operation that its future has left behind.
-struct Left<O: Operation>(O);
+pub(super) struct Left<O: Operation>(pub(super) O);
 
 impl<O: Operation> Owners for Left<O> {
     fn dispose(&mut self, completion: Completion) {
@@ -333,6 +402,10 @@ impl<O: Operation> Drop for Op<O> {
             && let Some(operation) = self.operation.take()
         {
             abandon(*serial, *key, first.take(), operation);
+        } else if let State::Ready(completion) = self.state
+            && let Some(operation) = &mut self.operation
+        {
+            operation.dispose(completion);
         }
     }
 }
@@ -352,6 +425,8 @@ impl<O: Operation> fmt::Debug for Op<O> {
         let state = match self.state {
             State::Idle => "idle",
             State::Rejected(_) => "rejected",
+            State::Queued(_) => "queued",
+            State::Ready(_) => "ready",
             State::InFlight { .. } => "in flight",
             State::Finished => "finished",
         };

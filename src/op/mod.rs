@@ -54,31 +54,50 @@
 //! # }
 //! ```
 
+mod accept;
+mod connect;
 mod fd;
 mod fsync;
 mod future;
+mod gate;
 mod idle;
 mod nop;
 mod open;
 mod poll;
+mod recv;
 mod rw;
+mod send;
+mod standing;
+mod stream;
+mod stream_vectored;
 mod timed;
 mod vectored;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
+pub(crate) use accept::{Accept, Accepted};
+pub(crate) use connect::Connect;
 pub use fd::SharedFd;
 pub use fsync::Fsync;
 pub use future::Op;
+use gate::Gate;
 pub(crate) use idle::Idle;
 pub use nop::{Nop, nop};
+pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
 pub(crate) use poll::PollAdd;
+pub use recv::Recv;
+pub(crate) use recv::RecvExact;
 pub(crate) use rw::Place;
 pub use rw::{Read, Write};
+pub use send::{Send, SendZeroCopy};
+pub(crate) use standing::{Collect, Standing};
+pub(crate) use stream::{Kind as StreamKind, Stream};
+pub use stream_vectored::{RecvVectored, SendVectored};
 pub use timed::Timed;
 pub use vectored::{ReadVectored, WriteVectored};
 
 use std::io;
+use std::task::Waker;
 
 /// A request to the kernel that owns all that it lends.
 ///
@@ -105,6 +124,15 @@ pub unsafe trait Operation: Sized + 'static {
     /// Whether it is never refused and never asked to stop: for closing, and for nothing else.
     const ALWAYS: bool = false;
 
+    /// Whether it can be started now. Asked before `entry`, and again each time that `waker` was woken.
+    ///
+    /// Operations that follow one another wait here: those of one stream. Most can always be started.
+    #[inline]
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        let _ = waker;
+        Prepared::Start
+    }
+
     /// The request. It is asked for once, when the operation is started.
     fn entry(&mut self) -> Entry;
 
@@ -122,6 +150,29 @@ pub unsafe trait Operation: Sized + 'static {
     /// What to do with a completion that nobody waits for any more: close the descriptor that it brought, give back what
     /// it used up. The operation itself is dropped after its last one. There is no default: to forget this is to leak.
     fn dispose(&mut self, completion: Completion);
+}
+
+/// Whether an operation can be started: what [`Operation::prepare`] says.
+#[derive(Debug)]
+pub enum Prepared {
+    /// It is handed to the kernel.
+    Start,
+    /// Not yet. It has kept the waker, and wakes it when it is to be asked again.
+    Wait,
+    /// It needs no kernel: this is what it completes with.
+    Done(Completion),
+    /// It failed before it began.
+    Failed(io::Error),
+}
+
+/// What is ready without the kernel lets others go first, when the task has passed enough such leaves in this turn: then
+/// `waker` is woken, and the operation asks again.
+fn yields_first(waker: &Waker) -> bool {
+    let yields = !crate::runtime::with(crate::runtime::Core::may_pass);
+    if yields {
+        waker.wake_by_ref();
+    }
+    yields
 }
 
 /// Whether a completion says that the request was stopped before it did anything: cancelled (ECANCELED), or interrupted in

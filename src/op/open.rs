@@ -1,6 +1,7 @@
 //! Opening and closing.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use super::{Completion, Entry, Idle, Op, Opcode, Operation, SharedFd, was_interrupted};
+use crate::runtime;
 use crate::sys::Descriptor;
 use std::ffi::CString;
 use std::io;
@@ -123,7 +124,30 @@ unsafe impl Operation for Close {
     }
 }
 
+/// Something still holds a descriptor.
+pub(crate) fn busy(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, what)
+}
+
 impl SharedFd {
+    /// Closes it. Operations that are still at work on it are asked to stop and waited for.
+    pub(crate) async fn close(self) -> io::Result<()> {
+        // What nobody else holds has no operation at work on it (O5).
+        let fd = match self.try_unwrap() {
+            Ok(descriptor) => return Close::new(descriptor).await,
+            Err(fd) => fd,
+        };
+        Idle::new(&fd).await?;
+        // Tasks that were woken with the results of their operations let go of it first.
+        runtime::yielding::yield_now().await;
+        match fd.try_unwrap() {
+            Ok(descriptor) => Close::new(descriptor).await,
+            Err(_) => Err(busy(
+                "close: the descriptor closes when its last holder lets go",
+            )),
+        }
+    }
+
     /// The entry for this descriptor.
     pub(super) fn entry(&self, opcode: Opcode) -> Entry {
         Entry::new(opcode).fd(self.as_raw_fd())

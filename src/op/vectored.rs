@@ -10,11 +10,45 @@ use std::io;
 const BUFFERS_MAX: usize = 1024;
 
 /// The array that tells the kernel where the buffers are: an allocation of its own (O2).
-struct Vectors(Box<[libc::iovec]>);
+pub(super) struct Vectors(Box<[libc::iovec]>);
 
 impl Vectors {
-    fn check(count: usize, place: Place) -> io::Result<()> {
-        place.check()?;
+    /// Where several buffers are, to be filled.
+    pub(super) fn of_mut(bufs: &mut impl IoBufsMut) -> Vectors {
+        let mut vectors = Vec::new();
+        bufs.for_each_buf_mut(&mut |buf| {
+            vectors.push(libc::iovec {
+                iov_base: buf.io_mut_ptr().cast(),
+                iov_len: buf.io_capacity(),
+            });
+        });
+        Vectors(vectors.into())
+    }
+
+    /// Where several buffers are, to be read.
+    pub(super) fn of(bufs: &impl IoBufs) -> Vectors {
+        let mut vectors = Vec::new();
+        bufs.for_each_buf(&mut |buf| {
+            vectors.push(libc::iovec {
+                iov_base: buf.io_ptr().cast_mut().cast(),
+                iov_len: buf.io_len(),
+            });
+        });
+        Vectors(vectors.into())
+    }
+
+    pub(super) fn as_slice(&self) -> &[libc::iovec] {
+        &self.0
+    }
+
+    /// Whether there is room for a byte.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.iter().any(|vector| vector.iov_len > 0)
+    }
+
+    /// Whether one call takes so many.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let count = self.0.len();
         if count > BUFFERS_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -42,19 +76,13 @@ pub struct ReadVectored<B: IoBufsMut> {
 
 impl<B: IoBufsMut> ReadVectored<B> {
     pub(crate) fn new(fd: SharedFd, mut bufs: B, place: Place) -> Op<ReadVectored<B>> {
-        let mut vectors = Vec::new();
-        bufs.for_each_buf_mut(&mut |buf| {
-            vectors.push(libc::iovec {
-                iov_base: buf.io_mut_ptr().cast(),
-                iov_len: buf.io_capacity(),
-            });
-        });
-        let check = Vectors::check(vectors.len(), place);
-        let has_room = vectors.iter().any(|vector| vector.iov_len > 0);
+        let vectors = Vectors::of_mut(&mut bufs);
+        let check = place.check().and_then(|()| vectors.check());
+        let has_room = vectors.has_room();
         let read = ReadVectored {
             fd,
             bufs,
-            vectors: Vectors(vectors.into()),
+            vectors,
             place,
         };
         match check {
@@ -107,18 +135,12 @@ pub struct WriteVectored<B: IoBufs> {
 
 impl<B: IoBufs> WriteVectored<B> {
     pub(crate) fn new(fd: SharedFd, bufs: B, place: Place) -> Op<WriteVectored<B>> {
-        let mut vectors = Vec::new();
-        bufs.for_each_buf(&mut |buf| {
-            vectors.push(libc::iovec {
-                iov_base: buf.io_ptr().cast_mut().cast(),
-                iov_len: buf.io_len(),
-            });
-        });
-        let check = Vectors::check(vectors.len(), place);
+        let vectors = Vectors::of(&bufs);
+        let check = place.check().and_then(|()| vectors.check());
         let write = WriteVectored {
             fd,
             bufs,
-            vectors: Vectors(vectors.into()),
+            vectors,
             place,
         };
         match check {

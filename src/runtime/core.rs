@@ -4,7 +4,8 @@ use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
 use super::scopes::{Sleeper, Wait};
 use super::turn::Budget;
-use crate::driver::{Driver, DroppedDuty, Owners, Request, life::Polled};
+use crate::driver::life::{COLLECT_MAX, Polled};
+use crate::driver::{Driver, DroppedDuty, Owners, Request};
 use crate::scope::{Scopes, Told};
 use crate::sys::{Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
 use crate::table::{Key, Kind, Leaf, Place, Table};
@@ -191,6 +192,12 @@ impl Core {
         self.driver.borrow().len() > 0
     }
 
+    /// Whether the kernel has this opcode.
+    #[inline]
+    pub(crate) fn supports(&self, opcode: Opcode) -> bool {
+        self.driver.borrow().supports(opcode)
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.driver.borrow().now()
     }
@@ -206,9 +213,7 @@ impl Core {
         stoppable: bool,
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
-        if (self.phase.get() != Phase::Open || self.is_child())
-            && let Some(error) = self.refuses(stoppable)
-        {
+        if let Some(error) = self.may_submit(stoppable) {
             return Err((error, waker));
         }
         let place = self.place_of_leaf();
@@ -222,6 +227,7 @@ impl Core {
             task: self.name_of_running().bits(),
             place,
             since_ns: self.turn_time(),
+            collect_max: COLLECT_MAX,
         };
         let key = driver.submit(entry, request, waker);
         drop(driver);
@@ -229,7 +235,56 @@ impl Core {
         Ok(key)
     }
 
+    /// Hands an operation to the ring that belongs to no scope: whoever polls it may go, and it goes on.
+    pub(crate) fn submit_standing(
+        &self,
+        entry: &Entry,
+        kind: &'static str,
+        collect_max: u32,
+    ) -> io::Result<Key> {
+        if let Some(error) = self.may_submit(true) {
+            return Err(error);
+        }
+        let mut driver = self.driver.borrow_mut();
+        if !driver.supports(entry.opcode()) {
+            return Err(lacks(entry.opcode()));
+        }
+        let request = Request {
+            kind,
+            stoppable: true,
+            task: self.name_of_running().bits(),
+            place: Place::scope(self.root),
+            since_ns: self.turn_time(),
+            collect_max,
+        };
+        Ok(driver.submit(entry, request, None))
+    }
+
+    /// Has a standing operation wake this, in the task that is being polled. The waker that this replaces is to be dropped.
+    pub(crate) fn watch_standing(&self, key: Key, waker: Waker) -> Option<Waker> {
+        let task = self.name_of_running().bits();
+        self.driver.borrow_mut().renew(key, waker, task).0
+    }
+
+    /// A standing operation is given up. Whoever gives it up has its orphan in his scope (G1).
+    pub(crate) fn abandon_standing(&self, key: Key, owners: Box<dyn Owners>) {
+        if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
+            let place = self.place_of_leaf();
+            self.driver.borrow_mut().set_place(key, place);
+            self.enlist(Leaf::new(Kind::Operation, key), place);
+        }
+        self.abandon(key, None, owners);
+    }
+
     /// Why nothing may be submitted any more, if that is so. Closing always may, but in a child of the process.
+    #[inline]
+    fn may_submit(&self, stoppable: bool) -> Option<io::Error> {
+        if self.is_open() && !self.is_child() {
+            return None;
+        }
+        self.refuses(stoppable)
+    }
+
     #[cold]
     fn refuses(&self, stoppable: bool) -> Option<io::Error> {
         if self.is_child() {
@@ -406,6 +461,11 @@ impl Core {
         let choice = self.choice.get().wrapping_add(STEP);
         self.choice.set(choice);
         (((choice >> 32) * u64::from(among)) >> 32) as u32
+    }
+
+    /// Tells the hook. It is a user's code: nothing is borrowed.
+    pub(crate) fn report(&self, fault: &Fault) {
+        self.hook.report(fault);
     }
 
     // What tasks leave behind.

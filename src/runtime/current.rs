@@ -113,6 +113,13 @@ fn drop_foreign(waker: Waker) {
     guard("a waker", || drop(waker));
 }
 
+/// Wakes them where nothing is borrowed, whether a runtime is current or not.
+pub(crate) fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        guard("a waker", || waker.wake());
+    }
+}
+
 /// Runs a user's code where its runtime may be gone; if it panics, the hook of the current runtime hears of it, or that of a
 /// runtime for which none was set.
 pub(crate) fn guard<T>(what: &'static str, run: impl FnOnce() -> T) -> Option<T> {

@@ -54,6 +54,14 @@ pub enum Fault {
         /// What it said.
         message: String,
     },
+    /// A listener has no descriptor, or no memory, to make another connection of. It tries again, and the connections wait
+    /// in the kernel's queue. It is said once, until a connection is accepted again.
+    AcceptPaused {
+        /// Where it listens.
+        listener: String,
+        /// What the kernel said.
+        message: String,
+    },
     /// The kernel does not serve the ring any more.
     RingLost {
         /// What it said.
@@ -91,6 +99,10 @@ impl fmt::Display for Fault {
             Fault::ChildFailed { child, message } => {
                 write!(f, "child {child} failed, and nobody joined it: {message}")
             }
+            Fault::AcceptPaused { listener, message } => write!(
+                f,
+                "no connection can be accepted on {listener} for the moment, and it is tried again: {message}"
+            ),
             Fault::RingLost { message } => write!(f, "the ring is lost: {message}"),
         }
     }

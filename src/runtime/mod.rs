@@ -32,6 +32,6 @@ pub use crate::sys::Mask;
 
 pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
-    drop_waker, guard, hold_own, reach, required, try_with, with, with_own,
+    drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
 pub(crate) use self::scopes::{Before, Waiting, canceled_here, refuse};

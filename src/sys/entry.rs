@@ -38,9 +38,17 @@ impl Opcode {
     pub const FSYNC: Opcode = Opcode(3);
     /// Waits until a descriptor is ready (5.1).
     pub const POLL_ADD: Opcode = Opcode(6);
+    /// `sendmsg` (5.3).
+    pub const SENDMSG: Opcode = Opcode(9);
+    /// `recvmsg` (5.3).
+    pub const RECVMSG: Opcode = Opcode(10);
     pub(crate) const TIMEOUT: Opcode = Opcode(11);
+    /// `accept4` (5.5).
+    pub const ACCEPT: Opcode = Opcode(13);
     /// Asks another request to stop (5.5).
     pub const ASYNC_CANCEL: Opcode = Opcode(14);
+    /// `connect` (5.5).
+    pub const CONNECT: Opcode = Opcode(16);
     /// `openat` (5.6).
     pub const OPENAT: Opcode = Opcode(18);
     /// `close` (5.6).
@@ -49,6 +57,14 @@ impl Opcode {
     pub const READ: Opcode = Opcode(22);
     /// `pwrite` (5.6).
     pub const WRITE: Opcode = Opcode(23);
+    /// `send` (5.6).
+    pub const SEND: Opcode = Opcode(26);
+    /// `recv` (5.6).
+    pub const RECV: Opcode = Opcode(27);
+    /// `splice` (5.7).
+    pub const SPLICE: Opcode = Opcode(30);
+    /// `send` that lends the bytes to the network card (6.0).
+    pub const SEND_ZC: Opcode = Opcode(47);
 
     /// Any other opcode by its number, for operations of your own.
     #[must_use]
@@ -71,12 +87,20 @@ impl fmt::Debug for Opcode {
             Opcode::WRITEV => "WRITEV",
             Opcode::FSYNC => "FSYNC",
             Opcode::POLL_ADD => "POLL_ADD",
+            Opcode::SENDMSG => "SENDMSG",
+            Opcode::RECVMSG => "RECVMSG",
             Opcode::TIMEOUT => "TIMEOUT",
+            Opcode::ACCEPT => "ACCEPT",
             Opcode::ASYNC_CANCEL => "ASYNC_CANCEL",
+            Opcode::CONNECT => "CONNECT",
             Opcode::OPENAT => "OPENAT",
             Opcode::CLOSE => "CLOSE",
             Opcode::READ => "READ",
             Opcode::WRITE => "WRITE",
+            Opcode::SEND => "SEND",
+            Opcode::RECV => "RECV",
+            Opcode::SPLICE => "SPLICE",
+            Opcode::SEND_ZC => "SEND_ZC",
             Opcode(number) => return write!(f, "Opcode({number})"),
         };
         f.write_str(name)
@@ -101,7 +125,12 @@ impl fmt::Debug for Opcode {
 pub struct Entry {
     pub(super) opcode: Opcode,
     pub(super) in_worker: bool,
+    pub(super) ioprio: u16,
+    /// The group of provided buffers that it takes one of.
+    pub(super) buf_group: Option<u16>,
     pub(super) fd: Fd,
+    /// The second descriptor of those that have two, and what shares its place.
+    pub(super) second: u32,
     pub(super) len: u32,
     pub(super) op_flags: u32,
     pub(super) offset: u64,
@@ -114,7 +143,10 @@ impl Entry {
         Entry {
             opcode,
             in_worker: false,
+            ioprio: 0,
+            buf_group: None,
             fd: Fd::Plain(-1),
+            second: 0,
             len: 0,
             op_flags: 0,
             offset: 0,
@@ -158,6 +190,26 @@ impl Entry {
         self
     }
 
+    /// The second word of flags that receives, sends and accepts have (`IORING_RECV_MULTISHOT`,
+    /// `IORING_RECVSEND_POLL_FIRST` and so on), where files have a priority: `ioprio`.
+    pub const fn ioprio(mut self, flags: u16) -> Entry {
+        self.ioprio = flags;
+        self
+    }
+
+    /// The descriptor that a splice takes from: `splice_fd_in`.
+    pub const fn splice_from(mut self, fd: RawFd) -> Entry {
+        self.second = fd as u32;
+        self
+    }
+
+    /// The kernel takes a buffer of this group of provided ones when there is something to put into it
+    /// (`IOSQE_BUFFER_SELECT`).
+    pub(crate) const fn buffer_of(mut self, group: u16) -> Entry {
+        self.buf_group = Some(group);
+        self
+    }
+
     /// The events that a poll waits for (`POLLIN` and so on). The kernel reads them as two 16-bit words, the lower first,
     /// on every machine.
     pub(crate) const fn poll_events(self, events: u32) -> Entry {
@@ -197,8 +249,12 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// The upper half of the flags is the number of a provided buffer (`IORING_CQE_F_BUFFER`).
+    const BUFFER: u32 = 1 << 0;
     /// More completions of the same request follow (`IORING_CQE_F_MORE`).
     const MORE: u32 = 1 << 1;
+    /// The socket has more than was received (`IORING_CQE_F_SOCK_NONEMPTY`).
+    const SOCK_NONEMPTY: u32 = 1 << 2;
 
     pub(crate) const fn new(result: i32, flags: u32) -> Completion {
         Completion { result, flags }
@@ -231,6 +287,19 @@ impl Completion {
 
     pub(crate) const fn has_more(&self) -> bool {
         self.flags & Completion::MORE != 0
+    }
+
+    /// Whether the socket had more when this was received. Kernels before 5.19 never say so.
+    pub(crate) const fn socket_has_more(&self) -> bool {
+        self.flags & Completion::SOCK_NONEMPTY != 0
+    }
+
+    /// The provided buffer that the kernel has taken. It is taken also where the result is an error (O4).
+    pub(crate) const fn buffer(&self) -> Option<u16> {
+        if self.flags & Completion::BUFFER == 0 {
+            return None;
+        }
+        Some((self.flags >> 16) as u16)
     }
 }
 

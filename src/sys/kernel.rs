@@ -29,6 +29,7 @@ const REGISTER_RING_FDS: libc::c_long = 20;
 const UNREGISTER_RING_FDS: libc::c_long = 21;
 const TIMEOUT_ABS: u32 = 1;
 const SQE_ASYNC: u8 = 1 << 4;
+const SQE_BUFFER_SELECT: u8 = 1 << 5;
 const SQE_CQE_SKIP_SUCCESS: u8 = 1 << 6;
 
 /// A submission as the kernel reads it: `struct io_uring_sqe` in its 64-byte form (`linux/io_uring.h`).
@@ -45,7 +46,8 @@ struct Sqe {
     user_data: u64,
     buf_index: u16,
     personality: u16,
-    file_index: u32,
+    /// A direct descriptor's place, or the descriptor that a splice takes from.
+    second: u32,
     addr3: u64,
     pad: u64,
 }
@@ -260,20 +262,23 @@ impl KernelRing {
         if answer == Answer::OnFailure && self.skips_completions {
             flags |= SQE_CQE_SKIP_SUCCESS;
         }
+        if entry.buf_group.is_some() {
+            flags |= SQE_BUFFER_SELECT;
+        }
         let Fd::Plain(fd) = entry.fd;
         let sqe = Sqe {
             opcode: entry.opcode.number(),
             flags,
-            ioprio: 0,
+            ioprio: entry.ioprio,
             fd,
             offset: entry.offset,
             addr: entry.addr,
             len: entry.len,
             op_flags: entry.op_flags,
             user_data,
-            buf_index: 0,
+            buf_index: entry.buf_group.unwrap_or(0),
             personality: 0,
-            file_index: 0,
+            second: entry.second,
             addr3: 0,
             pad: 0,
         };
@@ -464,6 +469,36 @@ mod tests {
             .addr(c"x".as_ptr())
             .len(0o600)
             .op_flags(libc::O_CREAT as u32);
+        assert_eq!(bytes(ring.sqe(&ours, 0, Answer::Always)), bytes(theirs));
+
+        let theirs = opcode::Recv::new(fd, ptr::null_mut(), 9)
+            .buf_group(7)
+            .flags(libc::MSG_PEEK)
+            .build();
+        let ours = Entry::new(Opcode::RECV)
+            .fd(3)
+            .len(9)
+            .op_flags(libc::MSG_PEEK as u32)
+            .buffer_of(7);
+        let select = 1 << 5;
+        let mut expected = bytes(theirs);
+        expected[1] |= select;
+        assert_eq!(bytes(ring.sqe(&ours, 0, Answer::Always)), expected);
+
+        let theirs = opcode::RecvMulti::new(fd, 7).build();
+        let ours = Entry::new(Opcode::RECV).fd(3).ioprio(2).buffer_of(7);
+        assert_eq!(bytes(ring.sqe(&ours, 0, Answer::Always)), bytes(theirs));
+
+        let theirs = opcode::Splice::new(types::Fd(4), 5, fd, -1, 77)
+            .flags(1)
+            .build();
+        let ours = Entry::new(Opcode::SPLICE)
+            .fd(3)
+            .splice_from(4)
+            .addr(ptr::without_provenance::<u8>(5))
+            .offset(u64::MAX)
+            .len(77)
+            .op_flags(1);
         assert_eq!(bytes(ring.sqe(&ours, 0, Answer::Always)), bytes(theirs));
 
         let theirs = opcode::AsyncCancel::new(0x1234_5678_9abc).build();

@@ -1,0 +1,42 @@
+//! A file as anything else that is read and written: at its cursor.
+
+use super::File;
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::io::{AsyncRead, AsyncWrite};
+use std::io;
+
+macro_rules! generic {
+    ($($type:ty)+) => {$(
+        impl AsyncRead for $type {
+            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                File::read(self, buf)
+            }
+
+            fn read_to_end(
+                &mut self,
+                buf: Vec<u8>,
+            ) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+                File::read_to_end(self, buf)
+            }
+        }
+
+        impl AsyncWrite for $type {
+            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                File::write(self, buf)
+            }
+
+            fn write_all<B: IoBuf>(
+                &mut self,
+                buf: B,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                File::write_all(self, buf)
+            }
+
+            async fn shutdown(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+    )+};
+}
+
+generic! { File &File }

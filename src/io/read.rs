@@ -1,0 +1,157 @@
+//! What can be read.
+
+use crate::buf::{BufError, BufResult, IoBufMut};
+use std::io;
+
+/// The least that `read_to_end` makes room for.
+const GROWTH_MIN: usize = 32;
+/// The most that it makes room for at once.
+const GROWTH_MAX: usize = 4 << 20;
+
+/// What bytes can be read from, one after the other: a file at its cursor, a socket, a pipe.
+///
+/// The types that have methods of these names themselves need no import of the trait; it is for functions that take any
+/// of them.
+///
+/// ```
+/// use gimmal::io::AsyncRead;
+/// use std::io;
+///
+/// /// The first line, without its end.
+/// async fn first_line(mut from: impl AsyncRead) -> io::Result<Vec<u8>> {
+///     let (_, mut text) = from.read_to_end(Vec::new()).await?;
+///     let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+///     text.truncate(end);
+///     Ok(text)
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// gimmal::run(async {
+///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+///     assert_eq!(first_line(file).await?, b"[package]");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub trait AsyncRead {
+    /// Reads what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
+    /// bytes, which is zero at the end, and the buffer.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a buffer of capacity zero; what the kernel says; [`Canceled`](crate::Canceled). The buffer is in
+    /// the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// A wait that was cancelled has read nothing. What becomes of one that is dropped, the type says (`tests/streams.rs`).
+    fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
+
+    /// Reads `len` bytes into the start of the buffer, and sets its length to that.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if it ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
+    /// [`read`](AsyncRead::read). The error holds the buffer, and how many bytes were read: they are at its start.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it loses what it has read, unless the type says otherwise (`tests/streams.rs`).
+    fn read_exact<B: IoBufMut>(
+        &mut self,
+        buf: B,
+        len: usize,
+    ) -> impl Future<Output = Result<B, BufError<B>>> {
+        async move {
+            let mut buf = check_room(buf, len)?;
+            let mut done = 0;
+            while done < len {
+                let part = buf.slice(done..len);
+                match self.read(part).await {
+                    Ok((0, part)) => {
+                        let error = ended_early(len - done);
+                        return Err(BufError::new(error, part.into_inner()).with_done(done));
+                    }
+                    Ok((n, part)) => {
+                        done += n;
+                        buf = part.into_inner();
+                    }
+                    Err(error) => buf = retry(error.map_buf(crate::buf::Slice::into_inner), done)?,
+                }
+            }
+            Ok(buf)
+        }
+    }
+
+    /// Reads to the end, appends it to the buffer, and gives the number of bytes read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](AsyncRead::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all that
+    /// was read until then, and how many bytes that were.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it loses the buffer, and with it what it has read (`tests/streams.rs`).
+    fn read_to_end(&mut self, mut buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+        async move {
+            let start = buf.len();
+            loop {
+                let done = buf.len() - start;
+                if buf.len() == buf.capacity()
+                    && let Err(error) =
+                        buf.try_reserve(buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX))
+                {
+                    let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
+                    return Err(BufError::new(error, buf).with_done(done));
+                }
+                let len = buf.len();
+                match self.read(buf.slice(len..)).await {
+                    Ok((0, part)) => return Ok((done, part.into_inner())),
+                    Ok((_, part)) => buf = part.into_inner(),
+                    Err(error) => buf = retry(error.map_buf(crate::buf::Slice::into_inner), done)?,
+                }
+            }
+        }
+    }
+}
+
+/// The buffer, if it has room for so many bytes.
+pub(crate) fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
+    if len <= buf.io_capacity() {
+        return Ok(buf);
+    }
+    let what = format!(
+        "read of {len} bytes into a buffer of capacity {}",
+        buf.io_capacity()
+    );
+    let error = io::Error::new(io::ErrorKind::InvalidInput, what);
+    Err(BufError::new(error, buf))
+}
+
+fn ended_early(missing: usize) -> io::Error {
+    let what = format!("the stream ended {missing} bytes early");
+    io::Error::new(io::ErrorKind::UnexpectedEof, what)
+}
+
+/// A signal that interrupted one part of a loop is no reason to end it, as in std.
+pub(super) fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>> {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return Ok(error.into_buf());
+    }
+    Err(error.with_done(done))
+}
+
+impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {
+    fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+        (**self).read(buf)
+    }
+
+    fn read_exact<B: IoBufMut>(
+        &mut self,
+        buf: B,
+        len: usize,
+    ) -> impl Future<Output = Result<B, BufError<B>>> {
+        (**self).read_exact(buf, len)
+    }
+}

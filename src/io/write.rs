@@ -1,0 +1,104 @@
+//! What can be written.
+
+use super::read::retry;
+use crate::buf::{BufError, BufResult, IoBuf, Slice};
+use std::io;
+
+/// What bytes can be written to, one after the other: a file at its cursor, a socket, a pipe.
+///
+/// ```
+/// use gimmal::io::AsyncWrite;
+/// use std::io;
+///
+/// async fn greet(mut to: impl AsyncWrite) -> io::Result<()> {
+///     to.write_all("hello\n").await?;
+///     Ok(())
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("file");
+/// gimmal::run(async {
+///     greet(gimmal::fs::File::create(&path).await?).await?;
+///     assert_eq!(gimmal::fs::read(&path).await?, b"hello\n");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub trait AsyncWrite {
+    /// Writes what the buffer holds, as far as one call goes. Gives the number of bytes, and the buffer.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; [`Canceled`](crate::Canceled). The buffer is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// A wait that was cancelled has written nothing. How much one has written that is dropped is unknown
+    /// (`tests/streams.rs`).
+    fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
+
+    /// Writes all that the buffer holds.
+    ///
+    /// # Errors
+    ///
+    /// `WriteZero` if nothing more is taken; those of [`write`](AsyncWrite::write). The error holds the buffer, and how many
+    /// bytes were written.
+    ///
+    /// # Cancel safety
+    ///
+    /// How much was written when it is dropped is unknown (`tests/streams.rs`).
+    fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
+        async move {
+            let mut buf = buf;
+            let len = buf.io_len();
+            let mut done = 0;
+            while done < len {
+                match self.write(Slice::new(buf, done..len)).await {
+                    Ok((0, part)) => {
+                        let error = nothing_taken();
+                        return Err(BufError::new(error, part.into_inner()).with_done(done));
+                    }
+                    Ok((n, part)) => {
+                        done += n;
+                        buf = part.into_inner();
+                    }
+                    Err(error) => buf = retry(error.map_buf(Slice::into_inner), done)?,
+                }
+            }
+            Ok(buf)
+        }
+    }
+
+    /// Says that nothing more will be written: a socket sends what it has, and then its end. A file has nothing to say.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    ///
+    /// # Cancel safety
+    ///
+    /// It does not wait (`tests/streams.rs`).
+    fn shutdown(&mut self) -> impl Future<Output = io::Result<()>>;
+}
+
+pub(crate) fn nothing_taken() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::WriteZero,
+        "the kernel took none of the bytes",
+    )
+}
+
+impl<W: AsyncWrite + ?Sized> AsyncWrite for &mut W {
+    fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+        (**self).write(buf)
+    }
+
+    fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
+        (**self).write_all(buf)
+    }
+
+    fn shutdown(&mut self) -> impl Future<Output = io::Result<()>> {
+        (**self).shutdown()
+    }
+}

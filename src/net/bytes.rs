@@ -1,0 +1,277 @@
+//! What sockets that carry a stream of bytes have in common, TCP's and those of Unix.
+
+/// Writes the methods of a stream of bytes, for a type that has a `stream: Rc<Stream>`.
+macro_rules! byte_stream {
+    ($type:ident) => {
+        impl $type {
+            /// Receives what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the
+            /// number of bytes, which is zero when the peer has ended its side, and the buffer: `recv(2)`.
+            ///
+            /// Reads of one stream follow one another: a second one waits until the first has ended.
+            ///
+            /// # Errors
+            ///
+            /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer's address;
+            /// [`Canceled`](crate::Canceled). The buffer is in the error.
+            ///
+            /// # Cancel safety
+            ///
+            /// No byte is lost. A read that was cancelled has taken nothing; what one brings that is dropped, the next one
+            /// gives first (`tests/streams.rs`).
+            #[inline]
+            pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
+                Recv::new(self.stream.clone(), buf)
+            }
+
+            /// Receives `len` bytes into the start of the buffer, and sets its length to that.
+            ///
+            /// # Errors
+            ///
+            /// `UnexpectedEof` if the peer ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
+            /// [`read`](Self::read). The error holds the buffer, and how many bytes were received: they are at its start.
+            ///
+            /// # Cancel safety
+            ///
+            /// No byte is lost. If it was cancelled, what it has received is in the error; if it is dropped, the next read
+            /// gives that first (`tests/streams.rs`).
+            pub async fn read_exact<B: IoBufMut>(
+                &self,
+                buf: B,
+                len: usize,
+            ) -> Result<B, BufError<B>> {
+                let buf = check_room(buf, len)?;
+                RecvExact::new(self.stream.clone(), buf, len).await
+            }
+
+            /// Receives until the peer ends its side, appends it to the buffer, and gives the number of bytes received.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`read`](Self::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all
+            /// that was received until then, and how many bytes that were.
+            ///
+            /// # Cancel safety
+            ///
+            /// If it was cancelled, what it has received is in the error; if it is dropped, that is lost
+            /// (`tests/streams.rs`).
+            pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
+                AsyncRead::read_to_end(&mut &*self, buf).await
+            }
+
+            /// Receives into several buffers, one after the other: `readv(2)`.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`read`](Self::read), and `InvalidInput` for more than 1024 buffers.
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`read`](Self::read) (`tests/streams.rs`).
+            pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
+                RecvVectored::new(self.stream.clone(), bufs)
+            }
+
+            /// Looks at what is there without taking it: the next read gives it again. `recv(2)` with `MSG_PEEK`.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`read`](Self::read).
+            ///
+            /// # Cancel safety
+            ///
+            /// There is nothing to lose (`tests/streams.rs`).
+            pub fn peek<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
+                Recv::peek(self.stream.clone(), buf)
+            }
+
+            /// Sends what the buffer holds, as far as one call goes. Gives the number of bytes, and the buffer: `send(2)`.
+            ///
+            /// Writes on one stream follow one another: a second one waits until the first has ended.
+            ///
+            /// # Errors
+            ///
+            /// What the kernel says, with the peer's address (`BrokenPipe` if the peer is gone: there is no SIGPIPE);
+            /// [`Canceled`](crate::Canceled). The buffer is in the error.
+            ///
+            /// # Cancel safety
+            ///
+            /// A write that was cancelled has sent nothing. How much one has sent that is dropped is unknown
+            /// (`tests/streams.rs`).
+            #[inline]
+            pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
+                Send::new(self.stream.clone(), buf)
+            }
+
+            /// Sends all that the buffer holds.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`write`](Self::write). The error holds the buffer, and how many bytes were sent.
+            ///
+            /// # Cancel safety
+            ///
+            /// If it was cancelled, the error says how much was sent. How much was when it is dropped is unknown
+            /// (`tests/streams.rs`).
+            pub async fn write_all<B: IoBuf>(&self, mut buf: B) -> Result<B, BufError<B>> {
+                let len = buf.io_len();
+                let mut done = 0;
+                while done < len {
+                    match Send::part(self.stream.clone(), buf, done..len).await {
+                        Ok((0, back)) => {
+                            return Err(BufError::new(nothing_taken(), back).with_done(done));
+                        }
+                        Ok((n, back)) => {
+                            done += n;
+                            buf = back;
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                            buf = error.into_buf();
+                        }
+                        Err(error) => return Err(error.with_done(done)),
+                    }
+                }
+                Ok(buf)
+            }
+
+            /// Sends from several buffers, one after the other: `sendmsg(2)`.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`write`](Self::write), and `InvalidInput` for more than 1024 buffers.
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`write`](Self::write) (`tests/streams.rs`).
+            pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
+                SendVectored::new(self.stream.clone(), bufs)
+            }
+
+            /// Sends what the buffer holds without copying it first, as far as one call goes, where the device can do that:
+            /// `IORING_OP_SEND_ZC` (6.0). It is ready when the kernel is done with the buffer, which on TCP is when the peer
+            /// has acknowledged the bytes.
+            ///
+            /// It pays for large buffers on real network cards. On loopback the kernel copies all the same, and it is
+            /// dearer than [`write`](Self::write) at every size.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`write`](Self::write); `Unsupported` before Linux 6.0, and on sockets that cannot do it.
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`write`](Self::write) (`tests/streams.rs`).
+            pub fn write_zero_copy<B: IoBuf>(&self, buf: B) -> Op<SendZeroCopy<B>> {
+                SendZeroCopy::new(self.stream.clone(), buf)
+            }
+
+            /// Ends one direction, or both: `shutdown(2)`. The peer reads what was sent, and then the end.
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` if the peer is gone.
+            pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+                // The plain call: it looks at memory only, and in the ring it would go to a worker thread.
+                SockRef::from(self).shutdown(how)
+            }
+
+            /// Two views, one to read and one to write, which can be used at once and borrow the stream.
+            #[must_use]
+            pub fn split(&self) -> (ReadHalf<'_, Self>, WriteHalf<'_, Self>) {
+                halves(self)
+            }
+
+            /// Two halves, one to read and one to write, for tasks that share the stream. Dropping the one that writes
+            /// ends that direction, as [`shutdown`](Self::shutdown) does.
+            #[must_use]
+            pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
+                owned_halves(self)
+            }
+
+            /// The descriptor, to be held by operations of your own.
+            #[must_use]
+            pub fn shared_fd(&self) -> SharedFd {
+                self.stream.fd().clone()
+            }
+
+            /// Closes the stream, and says whether that went well. Operations that are still at work on it are asked to
+            /// stop and waited for.
+            ///
+            /// # Errors
+            ///
+            /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started
+            /// and not awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while
+            /// operations are waited for.
+            ///
+            /// # Cancel safety
+            ///
+            /// The stream closes in any case (`tests/streams.rs`).
+            pub async fn close(self) -> io::Result<()> {
+                self.stream.close().await
+            }
+        }
+
+        impl AsyncRead for &$type {
+            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                $type::read(self, buf)
+            }
+
+            fn read_exact<B: IoBufMut>(
+                &mut self,
+                buf: B,
+                len: usize,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                $type::read_exact(self, buf, len)
+            }
+        }
+
+        impl AsyncRead for $type {
+            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                $type::read(self, buf)
+            }
+
+            fn read_exact<B: IoBufMut>(
+                &mut self,
+                buf: B,
+                len: usize,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                $type::read_exact(self, buf, len)
+            }
+        }
+
+        impl AsyncWrite for &$type {
+            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                $type::write(self, buf)
+            }
+
+            fn write_all<B: IoBuf>(
+                &mut self,
+                buf: B,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                $type::write_all(self, buf)
+            }
+
+            async fn shutdown(&mut self) -> io::Result<()> {
+                $type::shutdown(self, Shutdown::Write)
+            }
+        }
+
+        impl AsyncWrite for $type {
+            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                $type::write(self, buf)
+            }
+
+            fn write_all<B: IoBuf>(
+                &mut self,
+                buf: B,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                $type::write_all(self, buf)
+            }
+
+            async fn shutdown(&mut self) -> io::Result<()> {
+                $type::shutdown(self, Shutdown::Write)
+            }
+        }
+    };
+}
+
+pub(super) use byte_stream;

@@ -1,0 +1,166 @@
+//! The two directions of a stream, apart.
+
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::io::{AsyncRead, AsyncWrite};
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
+
+/// The half of a stream that reads: of [`TcpStream::split`](super::TcpStream::split).
+#[derive(Debug)]
+pub struct ReadHalf<'a, S>(&'a S);
+
+/// The half of a stream that writes: of [`TcpStream::split`](super::TcpStream::split).
+#[derive(Debug)]
+pub struct WriteHalf<'a, S>(&'a S);
+
+pub(super) fn halves<S>(stream: &S) -> (ReadHalf<'_, S>, WriteHalf<'_, S>) {
+    (ReadHalf(stream), WriteHalf(stream))
+}
+
+/// The half of a stream that reads: of [`TcpStream::into_split`](super::TcpStream::into_split).
+pub struct OwnedReadHalf<S>(Rc<S>);
+
+/// The half of a stream that writes: of [`TcpStream::into_split`](super::TcpStream::into_split). Dropping it ends that
+/// direction.
+pub struct OwnedWriteHalf<S: EndOutput> {
+    stream: Rc<S>,
+    forgotten: bool,
+}
+
+/// A stream whose output can be ended.
+pub trait EndOutput {
+    /// Nothing more will be written.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the peer is gone.
+    fn end_output(&self) -> io::Result<()>;
+}
+
+pub(super) fn owned_halves<S: EndOutput>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
+    let stream = Rc::new(stream);
+    let half = OwnedWriteHalf {
+        stream: stream.clone(),
+        forgotten: false,
+    };
+    (OwnedReadHalf(stream), half)
+}
+
+impl<S: EndOutput> OwnedReadHalf<S> {
+    /// The whole stream again.
+    ///
+    /// # Errors
+    ///
+    /// The halves, if they are not of the same stream.
+    pub fn reunite(
+        self,
+        mut other: OwnedWriteHalf<S>,
+    ) -> Result<S, (OwnedReadHalf<S>, OwnedWriteHalf<S>)> {
+        if !Rc::ptr_eq(&self.0, &other.stream) {
+            return Err((self, other));
+        }
+        other.forgotten = true;
+        drop(other);
+        match Rc::try_unwrap(self.0) {
+            Ok(stream) => Ok(stream),
+            Err(_) => unreachable!("a stream has two halves"),
+        }
+    }
+}
+
+impl<S: EndOutput> Drop for OwnedWriteHalf<S> {
+    fn drop(&mut self) {
+        if !self.forgotten {
+            // Of a peer that is gone there is nothing to end.
+            let _ = self.stream.end_output();
+        }
+    }
+}
+
+macro_rules! half {
+    (read: $($type:ty, $stream:ident;)+) => {$(
+        impl<S> AsyncRead for $type
+        where
+            for<'s> &'s S: AsyncRead,
+        {
+            async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
+                (&*self.$stream()).read(buf).await
+            }
+
+            async fn read_exact<B: IoBufMut>(
+                &mut self,
+                buf: B,
+                len: usize,
+            ) -> Result<B, BufError<B>> {
+                (&*self.$stream()).read_exact(buf, len).await
+            }
+        }
+    )+};
+    (write: $($type:ty, $stream:ident;)+) => {$(
+        impl<S: EndOutput> AsyncWrite for $type
+        where
+            for<'s> &'s S: AsyncWrite,
+        {
+            async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+                (&*self.$stream()).write(buf).await
+            }
+
+            async fn write_all<B: IoBuf>(&mut self, buf: B) -> Result<B, BufError<B>> {
+                (&*self.$stream()).write_all(buf).await
+            }
+
+            async fn shutdown(&mut self) -> io::Result<()> {
+                self.$stream().end_output()
+            }
+        }
+    )+};
+}
+
+half! { read: ReadHalf<'_, S>, stream; OwnedReadHalf<S>, stream; }
+half! { write: WriteHalf<'_, S>, stream; OwnedWriteHalf<S>, stream; }
+
+impl<S> ReadHalf<'_, S> {
+    /// The whole stream.
+    #[must_use]
+    pub fn stream(&self) -> &S {
+        self.0
+    }
+}
+
+impl<S> WriteHalf<'_, S> {
+    /// The whole stream.
+    #[must_use]
+    pub fn stream(&self) -> &S {
+        self.0
+    }
+}
+
+impl<S> OwnedReadHalf<S> {
+    /// The whole stream.
+    #[must_use]
+    pub fn stream(&self) -> &S {
+        self.0.deref()
+    }
+}
+
+impl<S: EndOutput> OwnedWriteHalf<S> {
+    /// The whole stream.
+    #[must_use]
+    pub fn stream(&self) -> &S {
+        self.stream.deref()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for OwnedReadHalf<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnedReadHalf").field(&self.0).finish()
+    }
+}
+
+impl<S: EndOutput + fmt::Debug> fmt::Debug for OwnedWriteHalf<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnedWriteHalf").field(&self.stream).finish()
+    }
+}

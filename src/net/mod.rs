@@ -1,0 +1,11 @@
+//! Sockets.
+
+mod accepting;
+mod bytes;
+mod halves;
+mod names;
+mod tcp;
+
+pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use names::{Target, ToAddrs, lookup_host};
+pub use tcp::{Incoming, TcpListener, TcpStream};

@@ -1,0 +1,262 @@
+//! Addresses, and the names that stand for some.
+
+use crate::runtime::spawn::spawn_abandonable;
+use crate::sys::explain;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
+
+/// What can be connected to, or listened on: an address, several, or a name with a port.
+///
+/// | type | example |
+/// |---|---|
+/// | an address | `SocketAddr`, `(IpAddr, u16)`, `([127, 0, 0, 1], 80)` |
+/// | several | `&[SocketAddr]`, `Vec<SocketAddr>` |
+/// | text | `"127.0.0.1:80"`, `"[::1]:80"`, `"localhost:80"`, `("localhost", 80)` |
+///
+/// Text that is no address is a name, which is looked up by a thread of the pool.
+pub trait ToAddrs {
+    /// What this is, before any name is looked up.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`, with the text, if it is neither.
+    fn target(self) -> io::Result<Target>;
+}
+
+/// Addresses, or a name that is still to be looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Addresses, in the order in which they are to be tried.
+    Addrs(Vec<SocketAddr>),
+    /// A name and a port.
+    Name(String, u16),
+}
+
+impl Target {
+    /// The text of errors.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Target::Name(name, port) => format!("{name}:{port}"),
+            Target::Addrs(addrs) => {
+                let addrs: Vec<String> = addrs.iter().map(SocketAddr::to_string).collect();
+                addrs.join(", ")
+            }
+        }
+    }
+
+    /// The addresses, at least one.
+    pub(super) async fn resolve(self) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Target::Addrs(addrs) if addrs.is_empty() => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the list of addresses is empty",
+            )),
+            Target::Addrs(addrs) => Ok(addrs),
+            Target::Name(name, port) => look_up(name, port).await,
+        }
+    }
+}
+
+/// The addresses of a name, by the resolver of the system, in its order: `getaddrinfo(3)`, on a thread of the pool.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let addrs = gimmal::net::lookup_host("localhost:80").await?;
+///     assert!(addrs.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 80));
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// `InvalidInput` for text that is neither an address nor a name with a port; what the resolver says, with the name;
+/// [`Canceled`](crate::Canceled).
+///
+/// # Cancel safety
+///
+/// There is nothing to lose. A lookup that a thread has begun with is left to itself, and the wait for it ends at once
+/// (`tests/names.rs`).
+pub async fn lookup_host(name: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
+    name.target()?.resolve().await
+}
+
+async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let asked = name.clone();
+    // It owns all that it touches, and what it brings needs no disposal: so nobody has to wait for it (C10).
+    let lookup = spawn_abandonable(
+        move || {
+            let addrs = (asked.as_str(), port).to_socket_addrs();
+            addrs.map(Iterator::collect::<Vec<_>>)
+        },
+        drop,
+    );
+    let found = match lookup.await {
+        Ok(found) => found,
+        Err(error) => return Err(error.into()),
+    };
+    let addrs = found.map_err(|error| explain(error, format!("look up {name}")))?;
+    if addrs.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("look up {name}: it has no address"),
+        ));
+    }
+    Ok(addrs)
+}
+
+fn bad(text: &str, why: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{text:?} is no address to connect to or to listen on: {why}"),
+    )
+}
+
+/// An address of IP, or a name.
+fn host(name: &str, port: u16) -> io::Result<Target> {
+    if let Ok(ip) = name.parse::<IpAddr>() {
+        return Ok(Target::Addrs(vec![SocketAddr::new(ip, port)]));
+    }
+    // What a resolver would take for something else, or cut off, without a word.
+    match name {
+        "" => Err(bad(&format!(":{port}"), "the name is empty")),
+        name if name.contains(|c: char| c == '\0' || c.is_whitespace() || "[]/@".contains(c)) => {
+            Err(bad(name, "no name of a host has such characters"))
+        }
+        name => Ok(Target::Name(name.to_owned(), port)),
+    }
+}
+
+impl ToAddrs for &str {
+    fn target(self) -> io::Result<Target> {
+        if let Ok(addr) = self.parse::<SocketAddr>() {
+            return Ok(Target::Addrs(vec![addr]));
+        }
+        let Some((name, port)) = self.rsplit_once(':') else {
+            return Err(bad(self, "it has no port"));
+        };
+        if name.contains(':') {
+            return Err(bad(
+                self,
+                "an IPv6 address stands in brackets, as in [::1]:80",
+            ));
+        }
+        let port = port.parse();
+        let port = port.map_err(|_| bad(self, "its port is no number from 0 to 65535"))?;
+        host(name, port).map_err(|_| bad(self, "it has no valid name"))
+    }
+}
+
+impl ToAddrs for (&str, u16) {
+    fn target(self) -> io::Result<Target> {
+        host(self.0, self.1)
+    }
+}
+
+impl ToAddrs for String {
+    fn target(self) -> io::Result<Target> {
+        self.as_str().target()
+    }
+}
+
+impl ToAddrs for &String {
+    fn target(self) -> io::Result<Target> {
+        self.as_str().target()
+    }
+}
+
+impl ToAddrs for (String, u16) {
+    fn target(self) -> io::Result<Target> {
+        host(&self.0, self.1)
+    }
+}
+
+impl ToAddrs for Target {
+    fn target(self) -> io::Result<Target> {
+        Ok(self)
+    }
+}
+
+impl ToAddrs for &[SocketAddr] {
+    fn target(self) -> io::Result<Target> {
+        Ok(Target::Addrs(self.to_vec()))
+    }
+}
+
+impl ToAddrs for Vec<SocketAddr> {
+    fn target(self) -> io::Result<Target> {
+        Ok(Target::Addrs(self))
+    }
+}
+
+macro_rules! one_address {
+    ($($type:ty,)+) => {$(
+        impl ToAddrs for $type {
+            fn target(self) -> io::Result<Target> {
+                Ok(Target::Addrs(vec![self.into()]))
+            }
+        }
+    )+};
+}
+
+one_address! {
+    SocketAddr,
+    SocketAddrV4,
+    SocketAddrV6,
+    (IpAddr, u16),
+    (Ipv4Addr, u16),
+    (Ipv6Addr, u16),
+    ([u8; 4], u16),
+    ([u16; 8], u16),
+}
+
+impl ToAddrs for &SocketAddr {
+    fn target(self) -> io::Result<Target> {
+        (*self).target()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> io::Result<Target> {
+        text.target()
+    }
+
+    #[test]
+    fn text_is_an_address_or_a_name_with_a_port() {
+        let address = |text: &str| Target::Addrs(vec![text.parse().unwrap()]);
+        assert_eq!(text("127.0.0.1:80").unwrap(), address("127.0.0.1:80"));
+        assert_eq!(text("[::1]:80").unwrap(), address("[::1]:80"));
+        let name = Target::Name("localhost".to_owned(), 8080);
+        assert_eq!(text("localhost:8080").unwrap(), name);
+        assert_eq!(("localhost", 8080).target().unwrap(), name);
+        assert_eq!(("::1", 80).target().unwrap(), address("[::1]:80"));
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_with_its_text() {
+        for bad in [
+            "",
+            ":",
+            ":80",
+            "localhost",
+            "localhost:",
+            "localhost:http",
+            "localhost:65536",
+            "::1:80",
+            "a b:1",
+            "127.0.0.1",
+            "[::1]",
+            "[nobody]:80",
+            "x\0y:1",
+            "http://localhost:80",
+        ] {
+            let error = text(bad).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bad:?}");
+            assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
+        }
+    }
+}

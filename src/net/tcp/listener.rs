@@ -1,0 +1,195 @@
+//! A TCP socket that listens.
+
+use super::TcpStream;
+use super::stream::to_ip;
+use crate::net::ToAddrs;
+use crate::net::accepting::{Accepting, Next, Way};
+use crate::op::{Accepted, SharedFd};
+use crate::sys::explain;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Connections that the kernel keeps until they are accepted: what std asks for.
+const BACKLOG: i32 = 128;
+
+/// A TCP socket that listens for connections.
+///
+/// The accept in the kernel belongs to the listener: a wait for a connection that is cancelled or dropped loses none. What
+/// is still queued when the listener is dropped is closed.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{TcpListener, TcpStream};
+///
+/// gimmal::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let (client, accepted) = gimmal::join((TcpStream::connect(address), listener.accept())).await;
+///     let (_server, peer) = accepted?;
+///     assert_eq!(client?.local_addr()?, peer);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TcpListener {
+    accepting: Accepting,
+}
+
+impl TcpListener {
+    /// Listens on an address, or on the first address of a name that can be had. Port 0 is one that is free, which
+    /// [`local_addr`](TcpListener::local_addr) tells.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for text that is no address; what the resolver says, with the name; what the kernel says, with the
+    /// address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
+    ///
+    /// # Cancel safety
+    ///
+    /// There is nothing to lose: only a name is waited for (`tests/listening.rs`).
+    pub async fn bind(to: impl ToAddrs) -> io::Result<TcpListener> {
+        let mut last = None;
+        for address in to.target()?.resolve().await? {
+            match TcpListener::listen_on(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Err(error),
+            None => unreachable!("a target that was resolved has an address"),
+        }
+    }
+
+    fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        // As std: a port whose connections have only just ended can be bound again.
+        socket.set_reuse_address(true)?;
+        socket
+            .bind(&address.into())
+            .and_then(|()| socket.listen(BACKLOG))
+            .map_err(|error| explain(error, format!("listen on {address}")))?;
+        Ok(TcpListener::new(socket.into()))
+    }
+
+    fn new(fd: OwnedFd) -> TcpListener {
+        let address = SockRef::from(&fd).local_addr().and_then(to_ip);
+        let address = address.map_or_else(|_| "a socket".to_owned(), |address| address.to_string());
+        TcpListener {
+            accepting: Accepting::new(SharedFd::from(fd), address),
+        }
+    }
+
+    /// Waits for the next connection, and says who it is.
+    ///
+    /// When there is no descriptor for it (`EMFILE`, `ENFILE`) or no memory, it waits and tries again; that is said to the
+    /// hook, once ([`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused)).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, with the address; [`Canceled`](crate::Canceled). The listener lives on.
+    ///
+    /// # Cancel safety
+    ///
+    /// No connection is lost: one that arrives for a wait that was cancelled or dropped is for the next (`tests/listening.rs`).
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        connection(self.accepting.next(Way::OneByOne).await?)
+    }
+
+    /// The connections, one after the other, by one request to the kernel for all of them (multishot accept, 5.19). It has
+    /// at most 64 accepted that nobody has asked for.
+    #[must_use]
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming {
+            listener: self,
+            next: None,
+        }
+    }
+
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockname(2)` says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        to_ip(SockRef::from(self).local_addr()?)
+    }
+
+    /// A listener over one of std.
+    #[must_use]
+    pub fn from_std(listener: std::net::TcpListener) -> TcpListener {
+        TcpListener::new(listener.into())
+    }
+}
+
+fn connection(accepted: Accepted) -> io::Result<(TcpStream, SocketAddr)> {
+    let peer = match accepted.peer {
+        Some(peer) => to_ip(peer)?,
+        // One that is gone already has none.
+        None => SockRef::from(&accepted.fd)
+            .peer_addr()
+            .and_then(to_ip)
+            .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
+    };
+    Ok((TcpStream::new(accepted.fd, Some(peer)), peer))
+}
+
+/// The connections of a listener, one after the other: of [`TcpListener::incoming`].
+///
+/// # Cancel safety
+///
+/// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/listening.rs`).
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+    next: Option<Next<'a>>,
+}
+
+impl Incoming<'_> {
+    /// Waits for the next connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TcpListener::accept`].
+    ///
+    /// # Cancel safety
+    ///
+    /// No connection is lost (`tests/listening.rs`).
+    pub async fn next(&mut self) -> io::Result<TcpStream> {
+        std::future::poll_fn(|context| self.poll_connection(context)).await
+    }
+
+    fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        let accepting = &self.listener.accepting;
+        let next = self
+            .next
+            .get_or_insert_with(|| accepting.next(Way::Multishot));
+        let accepted = std::task::ready!(Pin::new(next).poll(context));
+        self.next = None;
+        Poll::Ready(accepted.and_then(connection).map(|(stream, _)| stream))
+    }
+}
+
+impl From<std::net::TcpListener> for TcpListener {
+    fn from(listener: std::net::TcpListener) -> TcpListener {
+        TcpListener::from_std(listener)
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.accepting.fd().as_raw_fd()
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.accepting.fd().as_fd()
+    }
+}

@@ -1,0 +1,190 @@
+//! A TCP connection.
+
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
+use crate::io::{AsyncRead, AsyncWrite, check_room, nothing_taken};
+use crate::net::ToAddrs;
+use crate::net::bytes::byte_stream;
+use crate::net::halves::{
+    EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
+};
+use crate::op::{
+    Connect, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
+    StreamKind, busy,
+};
+use crate::scope::is_canceled;
+use crate::sys::explain;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+/// A TCP connection.
+///
+/// Its methods take `&self`, so one task can read while another writes. It belongs to the thread of its runtime; to hand it
+/// to another, go through [`into_std`](TcpStream::into_std).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{TcpListener, TcpStream};
+///
+/// gimmal::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let client = TcpStream::connect(listener.local_addr()?).await?;
+///     let (server, _peer) = listener.accept().await?;
+///     client.write_all("hello").await?;
+///     let (n, buffer) = server.read(vec![0; 64]).await?;
+///     assert_eq!(&buffer[..n], b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TcpStream {
+    stream: Rc<Stream>,
+}
+
+byte_stream! { TcpStream }
+
+impl TcpStream {
+    /// Over a socket that is connected.
+    pub(super) fn new(fd: SharedFd, peer: Option<SocketAddr>) -> TcpStream {
+        let stream = Stream::new(fd, StreamKind::Socket);
+        if let Some(peer) = peer {
+            stream.set_peer(peer);
+        }
+        TcpStream { stream }
+    }
+
+    /// Connects to an address, or to the first address of a name that answers.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for text that is no address; what the resolver says, with the name; what the kernel says, with the
+    /// address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on; [`Canceled`](crate::Canceled).
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/streams.rs`).
+    pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
+        let mut last = None;
+        for address in to.target()?.resolve().await? {
+            match TcpStream::connect_to(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if is_canceled(&error) => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Err(error),
+            None => unreachable!("a target that was resolved has an address"),
+        }
+    }
+
+    async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+        let explained = |error: io::Error| explain(error, format!("connect to {address}"));
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(explained)?;
+        let fd = SharedFd::from(OwnedFd::from(socket));
+        match Connect::new(fd, address.into()).await {
+            Ok(fd) => Ok(TcpStream::new(fd, Some(address))),
+            Err(error) if error.raw_os_error().is_some() => Err(explained(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The address of the peer.
+    ///
+    /// # Errors
+    ///
+    /// What `getpeername(2)` says: `NotConnected` if the peer is gone and nothing is known of it.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self.stream.peer() {
+            Some(peer) => Ok(peer),
+            None => to_ip(SockRef::from(self).peer_addr()?),
+        }
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockname(2)` says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        to_ip(SockRef::from(self).local_addr()?)
+    }
+
+    /// Whether small writes are sent at once instead of being gathered: `TCP_NODELAY`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        SockRef::from(self).tcp_nodelay()
+    }
+
+    /// Sets whether small writes are sent at once: `TCP_NODELAY`. Other options are set through
+    /// `socket2::SockRef::from(&stream)`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        SockRef::from(self).set_tcp_nodelay(nodelay)
+    }
+
+    /// A stream of std over the same descriptor, which another thread can have. It blocks, whatever it was made of.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a one
+    /// has brought are still to be read. The stream is in the error.
+    pub fn into_std(self) -> Result<std::net::TcpStream, BufError<TcpStream>> {
+        let descriptor = match self.stream.try_into_descriptor() {
+            Ok(descriptor) => descriptor,
+            Err(stream) => {
+                let error = busy("an operation is still at work on the stream, or has left bytes");
+                return Err(BufError::new(error, TcpStream { stream }));
+            }
+        };
+        Ok(descriptor.into_owned().into())
+    }
+
+    /// A stream over one of std.
+    #[must_use]
+    pub fn from_std(stream: std::net::TcpStream) -> TcpStream {
+        let peer = stream.peer_addr().ok();
+        TcpStream::new(SharedFd::from(OwnedFd::from(stream)), peer)
+    }
+}
+
+/// An address of a socket that is one of IP.
+pub(super) fn to_ip(address: socket2::SockAddr) -> io::Result<SocketAddr> {
+    address
+        .as_socket()
+        .ok_or_else(|| io::Error::other("the socket is not one of IP"))
+}
+
+impl EndOutput for TcpStream {
+    fn end_output(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl From<std::net::TcpStream> for TcpStream {
+    fn from(stream: std::net::TcpStream) -> TcpStream {
+        TcpStream::from_std(stream)
+    }
+}
+
+impl AsRawFd for TcpStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.fd().as_raw_fd()
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.fd().as_fd()
+    }
+}

@@ -1,0 +1,63 @@
+//! Connecting a socket.
+
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use socket2::SockAddr;
+use std::fmt;
+use std::io;
+
+/// Connects a socket to an address: `connect(2)`. It owns the socket, which is closed if it does not come to that: a
+/// connection that was cancelled and is made all the same is not handed out (C4).
+pub(crate) struct Connect {
+    socket: SharedFd,
+    /// An allocation of its own (O2).
+    address: Box<SockAddr>,
+}
+
+impl Connect {
+    pub(crate) fn new(socket: SharedFd, address: SockAddr) -> Op<Connect> {
+        Op::new(Connect {
+            socket,
+            address: Box::new(address),
+        })
+    }
+}
+
+// SAFETY: the address is a boxed allocation of its own, which nobody writes. The operation holds the descriptor (O5).
+unsafe impl Operation for Connect {
+    type Output = io::Result<SharedFd>;
+    const NAME: &'static str = "connect";
+
+    fn entry(&mut self) -> Entry {
+        // The length of the address is where others have the offset.
+        self.socket
+            .entry(Opcode::CONNECT)
+            .addr(self.address.as_ptr())
+            .offset(u64::from(self.address.len()))
+    }
+
+    fn complete(self, completion: Completion) -> Self::Output {
+        completion.result().map(|_| self.socket)
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(error)
+    }
+
+    /// Nobody has the socket but this: whatever became of it, nothing is left when it is closed.
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        completion.raw() == 0
+            || was_interrupted(completion)
+            || completion.raw() == -libc::EINPROGRESS
+    }
+
+    /// The socket closes with the operation.
+    fn dispose(&mut self, _: Completion) {}
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}

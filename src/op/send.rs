@@ -1,0 +1,163 @@
+//! Sending bytes on a stream.
+
+use super::rw::BYTES_MAX;
+use super::stream::{Direction, Pass};
+use super::was_interrupted;
+use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
+use crate::buf::{BufError, BufResult, IoBuf};
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// Sends from a buffer on a stream: `send(2)`, or `write(2)` into a pipe. A peer that is gone is an error, and no SIGPIPE.
+pub struct Send<B: IoBuf> {
+    pass: Pass,
+    buf: B,
+    part: Range<usize>,
+    flags: i32,
+}
+
+impl<B: IoBuf> Send<B> {
+    /// Sends what the buffer holds, as far as one call goes.
+    #[inline]
+    pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<Send<B>> {
+        let len = buf.io_len();
+        Send::part_with(stream, buf, 0..len, 0)
+    }
+
+    /// Sends that part of what the buffer holds: all of it, if it is not interrupted.
+    #[inline]
+    pub(crate) fn part(stream: Rc<Stream>, buf: B, part: Range<usize>) -> Op<Send<B>> {
+        Send::part_with(stream, buf, part, libc::MSG_WAITALL)
+    }
+
+    #[inline]
+    fn part_with(stream: Rc<Stream>, buf: B, part: Range<usize>, flags: i32) -> Op<Send<B>> {
+        assert!(part.end <= buf.io_len() && part.start <= part.end);
+        Op::new(Send {
+            pass: Pass::new(stream, Direction::Out),
+            buf,
+            part,
+            flags: flags | libc::MSG_NOSIGNAL,
+        })
+    }
+
+    fn stream(&self) -> &Stream {
+        self.pass.stream()
+    }
+
+    fn entry_of(&self, opcode: Opcode) -> Entry {
+        self.stream()
+            .entry(opcode)
+            .addr(self.buf.io_ptr().wrapping_add(self.part.start))
+            .len(self.part.len().min(BYTES_MAX) as u32)
+    }
+}
+
+// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
+// part is within its length. The operation holds the stream, and that its descriptor (O5).
+unsafe impl<B: IoBuf> Operation for Send<B> {
+    type Output = BufResult<usize, B>;
+    const NAME: &'static str = "send";
+
+    #[inline]
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        match self.pass.enter(waker) {
+            true => Prepared::Start,
+            false => Prepared::Wait,
+        }
+    }
+
+    #[inline]
+    fn entry(&mut self) -> Entry {
+        match self.stream().kind() {
+            StreamKind::Socket => self.entry_of(Opcode::SEND).op_flags(self.flags as u32),
+            StreamKind::Pipe => self.entry_of(Opcode::WRITE).offset(u64::MAX),
+        }
+    }
+
+    #[inline]
+    fn complete(self, completion: Completion) -> Self::Output {
+        match completion.result() {
+            Ok(n) => Ok((n as usize, self.buf)),
+            Err(error) => {
+                let error = self.stream().explain("send to", error);
+                self.fail(error)
+            }
+        }
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, self.buf))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    /// How much of it was sent nobody will know.
+    fn dispose(&mut self, _: Completion) {}
+}
+
+impl<B: IoBuf> fmt::Debug for Send<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Send")
+            .field("stream", &self.stream())
+            .field("len", &self.part.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends from a buffer without copying it first, where the device can do that: `IORING_OP_SEND_ZC` (6.0). It is ready when
+/// the kernel is done with the buffer, which on TCP is when the peer has acknowledged the bytes.
+pub struct SendZeroCopy<B: IoBuf>(Send<B>);
+
+impl<B: IoBuf> SendZeroCopy<B> {
+    pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<SendZeroCopy<B>> {
+        let len = buf.io_len();
+        Op::new(SendZeroCopy(Send {
+            pass: Pass::new(stream, Direction::Out),
+            buf,
+            part: 0..len,
+            flags: libc::MSG_NOSIGNAL,
+        }))
+    }
+}
+
+// SAFETY: as of `Send`. The kernel reads the buffer until the notification, which is the last completion; the first one is
+// the result. Where the first fails before anything was lent it may be the only one.
+unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
+    type Output = BufResult<usize, B>;
+    const NAME: &'static str = "send_zc";
+
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        self.0.prepare(waker)
+    }
+
+    fn entry(&mut self) -> Entry {
+        let flags = self.0.flags as u32;
+        self.0.entry_of(Opcode::SEND_ZC).op_flags(flags)
+    }
+
+    fn complete(self, completion: Completion) -> Self::Output {
+        self.0.complete(completion)
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        self.0.fail(error)
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}
+
+impl<B: IoBuf> fmt::Debug for SendZeroCopy<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SendZeroCopy").field(&self.0).finish()
+    }
+}

@@ -1,0 +1,110 @@
+//! An operation that belongs to a thing, not to a wait.
+//!
+//! A listener's accept is in the kernel whether somebody awaits a connection or not, and what it brings belongs to the
+//! listener: a wait that is dropped or cancelled loses none (C8). So it is no leaf of any scope while its owner is there.
+//! When the owner goes, it is an orphan of the scope in which that happens.
+
+use super::future::{Left, start_standing};
+use super::{Completion, Operation};
+use crate::driver::life::Polled;
+use crate::runtime;
+use crate::table::Key;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::task::{Poll, Waker};
+
+/// An operation that completes once or several times, and what each completion brings.
+///
+/// # Safety
+///
+/// [`collect`](Collect::collect) takes over what the completion hands over, as `complete` does.
+pub(crate) unsafe trait Collect: Operation {
+    type Item;
+
+    /// With so many completions that nobody has taken it is asked to stop; it is started again when they are taken.
+    const MAX: u32;
+
+    /// What one completion brings. It is called once for each that does not go to `dispose`.
+    fn collect(&mut self, completion: Completion) -> Self::Item;
+}
+
+/// A standing operation. It is polled by whoever wants what it brings; one of them is woken for each item.
+pub(crate) struct Standing<O: Collect> {
+    operation: Option<O>,
+    /// The runtime and the row, while there is one.
+    row: Option<(u64, Key)>,
+}
+
+impl<O: Collect> Standing<O> {
+    pub(crate) const fn new() -> Standing<O> {
+        Standing {
+            operation: None,
+            row: None,
+        }
+    }
+
+    /// Whether the kernel has it, or something that it brought is still to be taken.
+    pub(crate) fn is_started(&self) -> bool {
+        self.row.is_some()
+    }
+
+    /// Starts it. The one before has ended.
+    pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
+        assert!(self.row.is_none(), "a standing operation is started once");
+        self.row = Some(start_standing::<O>(&operation.entry())?);
+        self.operation = Some(operation);
+        Ok(())
+    }
+
+    /// The next thing that it brought; `None` if it has ended. If there is nothing it wakes `waker`, and no other: the one
+    /// that this replaces is left there, to be dropped. It runs no code of a user (R1).
+    pub(crate) fn poll(&mut self, waker: &mut Option<Waker>) -> Poll<Option<O::Item>> {
+        let (Some((serial, key)), Some(operation)) = (self.row, &mut self.operation) else {
+            return Poll::Ready(None);
+        };
+        match runtime::with_own(serial, |core| core.poll_operation(key)) {
+            Polled::Pending => {
+                if let Some(new) = waker.take() {
+                    *waker = runtime::with_own(serial, |core| core.watch_standing(key, new));
+                }
+                Poll::Pending
+            }
+            Polled::Item(completion) => Poll::Ready(Some(operation.collect(completion))),
+            Polled::Last { completion, .. } => {
+                self.row = None;
+                Poll::Ready(Some(operation.collect(completion)))
+            }
+        }
+    }
+
+    /// Asks the kernel to stop it.
+    pub(crate) fn ask_cancel(&self) {
+        if let Some((serial, key)) = self.row
+            && let Some(core) = runtime::reach(serial)
+        {
+            core.ask_cancel(key);
+        }
+    }
+}
+
+impl<O: Collect> Drop for Standing<O> {
+    fn drop(&mut self) {
+        if let (Some((serial, key)), Some(operation)) = (self.row.take(), self.operation.take()) {
+            match runtime::reach(serial) {
+                Some(core) => core.abandon_standing(key, Box::new(Left(operation))),
+                // The kernel may still write into what was lent (O9).
+                None => mem::forget(operation),
+            }
+        }
+    }
+}
+
+impl<O: Collect> fmt::Debug for Standing<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Standing")
+            .field("operation", &O::NAME)
+            .field("is_started", &self.is_started())
+            .finish_non_exhaustive()
+    }
+}

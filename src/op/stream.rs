@@ -1,0 +1,244 @@
+//! A stream of bytes as its operations see it: a connected socket, or one end of a pipe.
+
+use super::{Entry, Gate, Opcode, SharedFd};
+use crate::sys::Descriptor;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// What reads and writes ask of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Socket,
+    Pipe,
+}
+
+/// What receives brought that nobody waited for any more: the next one gives it first (C8).
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: VecDeque<u8>,
+    /// The kernel says once why a connection was lost.
+    error: Option<io::Error>,
+}
+
+/// A stream that several hold: its owner, and the operations that work on it (O5).
+pub(crate) struct Stream {
+    fd: SharedFd,
+    kind: Kind,
+    /// Receives go through one by one, and so do sends.
+    inbound: Gate,
+    outbound: Gate,
+    has_kept: Cell<bool>,
+    kept: RefCell<Kept>,
+    /// The last receive left nothing in the socket, so the next one is to wait for data before it tries.
+    is_drained: Cell<bool>,
+    /// Who is at the other end, for the text of errors.
+    peer: OnceCell<SocketAddr>,
+}
+
+impl Stream {
+    pub(crate) fn new(fd: SharedFd, kind: Kind) -> Rc<Stream> {
+        Rc::new(Stream {
+            fd,
+            kind,
+            inbound: Gate::default(),
+            outbound: Gate::default(),
+            has_kept: Cell::new(false),
+            kept: RefCell::default(),
+            is_drained: Cell::new(false),
+            peer: OnceCell::new(),
+        })
+    }
+
+    pub(crate) fn fd(&self) -> &SharedFd {
+        &self.fd
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Says who is at the other end. The first word counts.
+    pub(crate) fn set_peer(&self, peer: SocketAddr) {
+        let _known = self.peer.set(peer);
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.get().copied()
+    }
+
+    /// The same error, with who is at the other end.
+    #[cold]
+    pub(crate) fn explain(&self, what: &str, error: io::Error) -> io::Error {
+        match self.peer.get() {
+            Some(peer) if error.raw_os_error().is_some() => {
+                crate::sys::explain(error, format!("{what} {peer}"))
+            }
+            _ => error,
+        }
+    }
+
+    /// The descriptor itself, if nothing is at work on it and no byte of it is kept here.
+    pub(crate) fn try_into_descriptor(self: Rc<Stream>) -> Result<Descriptor, Rc<Stream>> {
+        if self.has_kept.get() || !self.fd.is_sole() {
+            return Err(self);
+        }
+        let stream = Rc::try_unwrap(self)?;
+        stream
+            .fd
+            .try_unwrap()
+            .map_err(|_| unreachable!("it was its sole holder above"))
+    }
+
+    /// Closes it, as [`SharedFd::close`] does.
+    pub(crate) async fn close(self: Rc<Stream>) -> io::Result<()> {
+        match Rc::try_unwrap(self) {
+            Ok(stream) => stream.fd.close().await,
+            Err(stream) => {
+                let fd = stream.fd.clone();
+                drop(stream);
+                fd.close().await
+            }
+        }
+    }
+
+    pub(super) fn entry(&self, opcode: Opcode) -> Entry {
+        self.fd.entry(opcode)
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_drained.get()
+    }
+
+    pub(super) fn set_drained(&self, is_drained: bool) {
+        self.is_drained.set(is_drained);
+    }
+
+    /// Whether there is something that the next receive is to give first.
+    #[inline]
+    pub(crate) fn has_kept(&self) -> bool {
+        self.has_kept.get()
+    }
+
+    /// Whether bytes are kept, not only an error.
+    pub(super) fn has_kept_bytes(&self) -> bool {
+        !self.kept.borrow().bytes.is_empty()
+    }
+
+    /// Bytes that nobody waited for, behind those that are kept already.
+    pub(super) fn keep(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.kept.borrow_mut().bytes.extend(bytes);
+            self.has_kept.set(true);
+        }
+    }
+
+    /// Why the connection was lost, which nobody was told.
+    pub(super) fn keep_error(&self, error: io::Error) {
+        self.kept.borrow_mut().error.get_or_insert(error);
+        self.has_kept.set(true);
+    }
+
+    /// Copies bytes that are kept to `room`, and says how many: these are initialised then. Unless it only peeks it takes
+    /// them. The error comes after all bytes.
+    pub(super) fn take_kept(&self, room: &mut [MaybeUninit<u8>], peek: bool) -> io::Result<usize> {
+        let mut kept = self.kept.borrow_mut();
+        if kept.bytes.is_empty() {
+            let error = kept.error.take();
+            self.has_kept.set(false);
+            return error.map_or(Ok(0), Err);
+        }
+        let taken = room.len().min(kept.bytes.len());
+        for (place, byte) in room.iter_mut().zip(&kept.bytes) {
+            place.write(*byte);
+        }
+        if !peek {
+            kept.bytes.drain(..taken);
+            if kept.bytes.is_empty() {
+                kept.bytes = VecDeque::new();
+                self.has_kept.set(kept.error.is_some());
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Bytes that were taken and have not been used go back to the front.
+    pub(super) fn give_back(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let mut kept = self.kept.borrow_mut();
+            for byte in bytes.iter().rev() {
+                kept.bytes.push_front(*byte);
+            }
+            self.has_kept.set(true);
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("fd", &self.fd)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    In,
+    Out,
+}
+
+/// The right to receive from a stream, or to send on it, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Pass {
+    stream: Rc<Stream>,
+    direction: Direction,
+    is_inside: bool,
+}
+
+impl Pass {
+    #[inline]
+    pub(super) fn new(stream: Rc<Stream>, direction: Direction) -> Pass {
+        Pass {
+            stream,
+            direction,
+            is_inside: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    #[inline]
+    fn gate(&self) -> &Gate {
+        match self.direction {
+            Direction::In => &self.stream.inbound,
+            Direction::Out => &self.stream.outbound,
+        }
+    }
+
+    /// Whether it is this one's turn. If not, `waker` is woken to ask again.
+    #[inline]
+    pub(super) fn enter(&mut self, waker: &Waker) -> bool {
+        self.is_inside = self.is_inside || self.gate().enter(waker);
+        self.is_inside
+    }
+}
+
+impl Drop for Pass {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_inside {
+            self.gate().leave();
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Receiving into several buffers at once, and sending from several.
+
+use super::rw::no_room;
+use super::stream::{Direction, Pass};
+use super::vectored::Vectors;
+use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
+use super::{was_interrupted, yields_first};
+use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// Receives from a stream into several buffers, one after the other: `readv(2)`.
+///
+/// Dropped while the kernel has it, it hands what still comes to the stream, whose next receive gives that first.
+pub struct RecvVectored<B: IoBufsMut> {
+    pass: Pass,
+    bufs: B,
+    vectors: Vectors,
+}
+
+impl<B: IoBufsMut> RecvVectored<B> {
+    pub(crate) fn new(stream: Rc<Stream>, mut bufs: B) -> Op<RecvVectored<B>> {
+        let vectors = Vectors::of_mut(&mut bufs);
+        let check = vectors.check();
+        let has_room = vectors.has_room();
+        let recv = RecvVectored {
+            pass: Pass::new(stream, Direction::In),
+            bufs,
+            vectors,
+        };
+        match check {
+            Err(error) => Op::rejected(recv, error),
+            Ok(()) if !has_room => Op::rejected(recv, no_room()),
+            Ok(()) => Op::new(recv),
+        }
+    }
+
+    /// Bytes that a receive which nobody waited for has brought: as many as there are, and as there is room for.
+    #[cold]
+    fn take_kept(&self, waker: &Waker) -> Prepared {
+        if yields_first(waker) {
+            return Prepared::Wait;
+        }
+        let mut taken = 0;
+        for vector in self.vectors.as_slice() {
+            // SAFETY: the vector is of a buffer's capacity, which is writable and the operation's alone (L4, L5).
+            let room: &mut [MaybeUninit<u8>] =
+                unsafe { std::slice::from_raw_parts_mut(vector.iov_base.cast(), vector.iov_len) };
+            if room.is_empty() {
+                continue;
+            }
+            // An error comes alone.
+            if taken > 0 && !self.pass.stream().has_kept_bytes() {
+                break;
+            }
+            match self.pass.stream().take_kept(room, false) {
+                Err(error) => return Prepared::Failed(error),
+                Ok(n) => taken += n,
+            }
+        }
+        Prepared::Done(Completion::new(taken as i32, 0))
+    }
+}
+
+// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns them;
+// the array of vectors is a boxed allocation of its own. The operation holds the stream, and that its descriptor (O5).
+unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
+    type Output = BufResult<usize, B>;
+    const NAME: &'static str = "readv";
+
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        if !self.pass.enter(waker) {
+            return Prepared::Wait;
+        }
+        if self.pass.stream().has_kept() {
+            return self.take_kept(waker);
+        }
+        Prepared::Start
+    }
+
+    fn entry(&mut self) -> Entry {
+        let vectors = self.vectors.as_slice();
+        self.pass
+            .stream()
+            .entry(Opcode::READV)
+            .addr(vectors.as_ptr())
+            .len(vectors.len() as u32)
+            .offset(u64::MAX)
+    }
+
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        match completion.result() {
+            Ok(n) => {
+                // SAFETY: the kernel, or `take_kept`, has filled the buffers in order, each to its capacity, with `n` bytes in
+                // all.
+                unsafe { self.bufs.set_lens(n as usize) };
+                Ok((n as usize, self.bufs))
+            }
+            Err(error) => {
+                let error = self.pass.stream().explain("receive from", error);
+                self.fail(error)
+            }
+        }
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, self.bufs))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    /// The next receive gives the bytes.
+    fn dispose(&mut self, completion: Completion) {
+        let stream = self.pass.stream();
+        match completion.result() {
+            Ok(n) => {
+                let mut left = n as usize;
+                for vector in self.vectors.as_slice() {
+                    let len = vector.iov_len.min(left);
+                    if len > 0 {
+                        let start: *const u8 = vector.iov_base.cast();
+                        // SAFETY: the kernel has filled the buffers in order with `n` bytes in all, so it has written these.
+                        stream.keep(unsafe { std::slice::from_raw_parts(start, len) });
+                    }
+                    left -= len;
+                }
+            }
+            Err(_) if was_interrupted(completion) => {}
+            Err(error) => {
+                let error = stream.explain("receive from", error);
+                stream.keep_error(error);
+            }
+        }
+    }
+}
+
+/// What `sendmsg` is told: an allocation of its own (O2).
+struct Message(Box<libc::msghdr>);
+
+/// Sends from several buffers on a stream, one after the other: `sendmsg(2)`, or `writev(2)` into a pipe.
+pub struct SendVectored<B: IoBufs> {
+    pass: Pass,
+    bufs: B,
+    vectors: Vectors,
+    message: Message,
+}
+
+impl<B: IoBufs> SendVectored<B> {
+    pub(crate) fn new(stream: Rc<Stream>, bufs: B) -> Op<SendVectored<B>> {
+        let vectors = Vectors::of(&bufs);
+        let check = vectors.check();
+        let message = Message::new(&vectors);
+        let send = SendVectored {
+            pass: Pass::new(stream, Direction::Out),
+            bufs,
+            vectors,
+            message,
+        };
+        match check {
+            Err(error) => Op::rejected(send, error),
+            Ok(()) => Op::new(send),
+        }
+    }
+}
+
+impl Message {
+    fn new(vectors: &Vectors) -> Message {
+        // SAFETY: a `msghdr` of zeros is one with null pointers and lengths of zero.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        let vectors = vectors.as_slice();
+        header.msg_iov = vectors.as_ptr().cast_mut();
+        header.msg_iovlen = vectors.len();
+        Message(Box::new(header))
+    }
+}
+
+// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them; the
+// array of vectors and the message are boxed allocations of their own. The operation holds the stream, and that its
+// descriptor (O5).
+unsafe impl<B: IoBufs> Operation for SendVectored<B> {
+    type Output = BufResult<usize, B>;
+    const NAME: &'static str = "sendmsg";
+
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        match self.pass.enter(waker) {
+            true => Prepared::Start,
+            false => Prepared::Wait,
+        }
+    }
+
+    fn entry(&mut self) -> Entry {
+        let stream = self.pass.stream();
+        match stream.kind() {
+            StreamKind::Socket => stream
+                .entry(Opcode::SENDMSG)
+                .addr(&raw const *self.message.0)
+                .len(1)
+                .op_flags(libc::MSG_NOSIGNAL as u32),
+            StreamKind::Pipe => {
+                let vectors = self.vectors.as_slice();
+                stream
+                    .entry(Opcode::WRITEV)
+                    .addr(vectors.as_ptr())
+                    .len(vectors.len() as u32)
+                    .offset(u64::MAX)
+            }
+        }
+    }
+
+    fn complete(self, completion: Completion) -> Self::Output {
+        match completion.result() {
+            Ok(n) => Ok((n as usize, self.bufs)),
+            Err(error) => {
+                let error = self.pass.stream().explain("send to", error);
+                self.fail(error)
+            }
+        }
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, self.bufs))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    /// How much of it was sent nobody will know.
+    fn dispose(&mut self, _: Completion) {}
+}
+
+impl<B: IoBufsMut> fmt::Debug for RecvVectored<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvVectored")
+            .field("stream", &self.pass.stream())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: IoBufs> fmt::Debug for SendVectored<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendVectored")
+            .field("stream", &self.pass.stream())
+            .finish_non_exhaustive()
+    }
+}
