@@ -1,0 +1,34 @@
+//! gimmal: a task for each connection.
+
+use gimmal::buf::IoBufMut;
+use gimmal::net::TcpStream as Stream;
+use std::net::TcpStream;
+
+/// Serves until every connection has ended.
+pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
+    let mut runtime = crate::ours::runtime();
+    runtime.block_on(async {
+        let tasks: Vec<_> = connections
+            .into_iter()
+            .map(|connection| {
+                gimmal::spawn(async move {
+                    let stream = Stream::from_std(connection);
+                    let mut room = vec![0; size];
+                    loop {
+                        room = match stream.read(room).await {
+                            Ok((n, back)) if n > 0 => {
+                                let part = stream.write_all(back.slice(..n)).await.expect("send");
+                                part.into_inner()
+                            }
+                            _ => return,
+                        };
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no task panics");
+        }
+    });
+    Some(runtime.handle().stats().enters)
+}
