@@ -296,6 +296,7 @@ impl<W, D> Life<W, D> {
     }
 }
 
+#[inline]
 fn pop(collected: &mut Collected) -> Option<Completion> {
     collected.as_mut()?.pop_front()
 }

@@ -211,7 +211,7 @@ impl<P: Port> Driver<P> {
         };
         let polled = row.life.poll();
         if let Polled::Last { .. } = polled {
-            self.rows.remove(key);
+            self.rows.discard(key);
         }
         polled
     }
