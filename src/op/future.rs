@@ -308,12 +308,7 @@ fn why(is_late: bool) -> io::Error {
 #[cold]
 fn wait(serial: u64, key: Key, context: &Context<'_>) {
     let waker = copy_waker(context.waker());
-    let replaced = runtime::with_own(serial, |core| {
-        if core.is_canceled() {
-            core.ask_cancel(key);
-        }
-        core.wait_for_operation(key, waker)
-    });
+    let replaced = runtime::with_own(serial, |core| core.wait_for_operation(key, waker));
     runtime::drop_waker(replaced);
 }
 
