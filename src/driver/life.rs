@@ -275,6 +275,12 @@ impl<W, D> Life<W, D> {
         !matches!(self, Life::Done { .. })
     }
 
+    /// The kernel has it, and a future waits for it.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(self, Life::InFlight { .. })
+    }
+
     pub(crate) fn is_orphan(&self) -> bool {
         matches!(self, Life::Orphan { .. })
     }

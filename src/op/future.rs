@@ -223,17 +223,17 @@ impl<O: Operation> Future for Op<O> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O::Output> {
-        self.get_mut().poll_until(context, false)
+        self.get_mut().poll_until(context, || None)
     }
 }
 
 impl<O: Operation> Op<O> {
-    /// Polls it. `is_late` says that its own deadline is past, and that the kernel was asked to stop it for that.
+    /// Polls it. When it is submitted by that, it has this deadline.
     #[inline]
     pub(super) fn poll_until(
         &mut self,
         context: &mut Context<'_>,
-        is_late: bool,
+        deadline: impl Fn() -> Option<Instant>,
     ) -> Poll<O::Output> {
         let this = self;
         match &mut this.state {
@@ -258,7 +258,7 @@ impl<O: Operation> Op<O> {
                                 operation.dispose(completion);
                             }
                             if asked && operation.proves_nothing_happened(result) {
-                                return Poll::Ready(operation.fail(why(is_late)));
+                                return Poll::Ready(operation.fail(why(deadline())));
                             }
                             return Poll::Ready(operation.complete(result));
                         }
@@ -276,6 +276,9 @@ impl<O: Operation> Op<O> {
                 match start::<O>(&entry, Some(copy_waker(context.waker()))) {
                     Ok((serial, key)) => {
                         this.fly(serial, key);
+                        if let Some(deadline) = deadline() {
+                            runtime::with(|core| core.limit_operation(key, deadline));
+                        }
                         Poll::Pending
                     }
                     Err(error) => {
@@ -295,12 +298,12 @@ impl<O: Operation> Op<O> {
 /// Why an operation was stopped before anything happened. If its scope was cancelled, and its own deadline is past, too, it
 /// is the scope that answers (C7).
 #[cold]
-fn why(is_late: bool) -> io::Error {
-    runtime::with(|core| match core.is_canceled() {
-        true => canceled_here(core).into(),
-        false if is_late => Elapsed.into(),
+fn why(deadline: Option<Instant>) -> io::Error {
+    runtime::with(|core| match deadline {
+        _ if core.is_canceled() => canceled_here(core).into(),
+        Some(deadline) if deadline <= core.now() => Elapsed.into(),
         // Whoever closes the descriptor stops what is at work on it.
-        false => Canceled.into(),
+        _ => Canceled.into(),
     })
 }
 
