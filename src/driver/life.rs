@@ -275,6 +275,12 @@ impl<W, D> Life<W, D> {
         !matches!(self, Life::Done { .. })
     }
 
+    /// The kernel has it, and a future waits for it.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(self, Life::InFlight { .. })
+    }
+
     pub(crate) fn is_orphan(&self) -> bool {
         matches!(self, Life::Orphan { .. })
     }
@@ -296,6 +302,7 @@ impl<W, D> Life<W, D> {
     }
 }
 
+#[inline]
 fn pop(collected: &mut Collected) -> Option<Completion> {
     collected.as_mut()?.pop_front()
 }

@@ -16,10 +16,12 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod life;
+mod limits;
 
 use crate::sys::{Answer, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
 use crate::table::{Key, Place, Table};
 use life::{Abandoned, Landed, Life, Polled};
+use limits::Limits;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
@@ -144,6 +146,7 @@ pub(crate) struct Driver<P> {
     missed: Vec<Key>,
     /// Operations to ask again, and when.
     again: BinaryHeap<Reverse<(Instant, u64)>>,
+    limits: Limits,
     wake_fd: i32,
     wake_armed: bool,
     /// The kernel was asked to end that poll, and has not said that it missed.
@@ -166,6 +169,7 @@ impl<P: Port> Driver<P> {
             backlog: VecDeque::new(),
             missed: Vec::new(),
             again: BinaryHeap::new(),
+            limits: Limits::new(),
             wake_fd,
             wake_armed: false,
             wake_asked: false,
@@ -207,6 +211,12 @@ impl<P: Port> Driver<P> {
         key
     }
 
+    /// Has an operation that is in flight asked to stop at this moment, unless it is over by then.
+    #[inline]
+    pub(crate) fn limit(&mut self, key: Key, deadline: Instant) {
+        self.limits.set(deadline, key);
+    }
+
     /// Looks at an operation for its future. Its last completion frees the row.
     #[inline]
     pub(crate) fn poll(&mut self, key: Key) -> Polled {
@@ -215,7 +225,7 @@ impl<P: Port> Driver<P> {
         };
         let polled = row.life.poll();
         if let Polled::Last { .. } = polled {
-            self.rows.remove(key);
+            self.rows.discard(key);
         }
         polled
     }
@@ -401,18 +411,25 @@ impl<P: Port> Driver<P> {
             || self.ring.has_work()
             || self
                 .next_deadline()
-                .is_some_and(|due| due <= self.ring.now())
+                .is_some_and(|due| !self.ring.is_before(due) && due <= self.ring.now())
     }
 
     /// The next moment at which this table wants to be looked at.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.again.peek().map(|Reverse((due, _))| *due)
+        let again = self.again.peek().map(|Reverse((due, _))| *due);
+        match (again, self.limits.next()) {
+            (Some(again), Some(limit)) => Some(again.min(limit)),
+            (again, limit) => again.or(limit),
+        }
     }
 
     /// Submits what is queued, waits as told, and brings the completions in. An error means that the ring is lost.
     pub(crate) fn turn(&mut self, wait: Wait, reaped: &mut Reaped) -> io::Result<()> {
         if !self.again.is_empty() {
             self.ask_again(&mut reaped.stuck);
+        }
+        if let Some(next) = self.limits.next() {
+            self.look_at_limits(next);
         }
         match self.wake_fd >= 0 {
             true if !self.wake_armed => self.arm_wake(),
@@ -435,6 +452,30 @@ impl<P: Port> Driver<P> {
                 Err(error)
             }
             None => Ok(()),
+        }
+    }
+
+    /// Asks those to stop whose deadline has come.
+    fn look_at_limits(&mut self, next: Instant) {
+        let Driver { limits, rows, .. } = self;
+        limits.grow_older(|key| is_awaited(rows, key));
+        if !self.ring.is_before(next) && next <= self.ring.now() {
+            self.stop_overdue();
+        }
+    }
+
+    #[cold]
+    fn stop_overdue(&mut self) {
+        let Driver { limits, rows, .. } = self;
+        // Now all of them are in the heap.
+        limits.grow_older(|key| is_awaited(rows, key));
+        let now = self.ring.now();
+        loop {
+            let Driver { limits, rows, .. } = self;
+            match limits.pop(now, |key| is_awaited(rows, key)) {
+                Some(key) => self.ask_cancel(key),
+                None => return,
+            }
         }
     }
 
@@ -655,6 +696,11 @@ fn leak_owners(rows: &mut Table<Row>) -> Vec<&'static str> {
         }
     }
     kinds
+}
+
+/// Whether the kernel has this one, and a future waits for it.
+fn is_awaited(rows: &Table<Row>, key: Key) -> bool {
+    rows.get(key).is_some_and(|row| row.life.is_awaited())
 }
 
 fn cancel_entry(target: u64) -> Entry {

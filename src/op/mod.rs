@@ -64,6 +64,7 @@ mod idle;
 mod nop;
 mod open;
 mod poll;
+mod queue;
 mod recv;
 mod rw;
 mod send;

@@ -276,6 +276,13 @@ impl Core {
         self.abandon(key, None, owners);
     }
 
+    /// Has the kernel asked at this moment to stop an operation, if it still has it then. Whoever awaits it is not woken for
+    /// that, but by its end.
+    #[inline]
+    pub(crate) fn limit_operation(&self, key: Key, deadline: Instant) {
+        self.driver.borrow_mut().limit(key, deadline);
+    }
+
     /// Why nothing may be submitted any more, if that is so. Closing always may, but in a child of the process.
     #[inline]
     fn may_submit(&self, stoppable: bool) -> Option<io::Error> {

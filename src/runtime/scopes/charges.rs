@@ -7,29 +7,22 @@ impl Core {
     /// A leaf ends `Canceled`: the outermost cancelled scope that it sees answers for it, and whoever polls the task, or the
     /// child, is told which one that is (C7).
     pub(crate) fn charge_canceled(&self) {
-        let found = match self.at.get().find() {
-            Ok(task) => {
-                let standing = self.tasks.borrow().standing(task);
-                standing.and_then(|standing| self.scopes.borrow().outermost(standing.scope))
-            }
-            Err(scope) => self.scopes.borrow().outermost(scope),
+        let scope = match self.at.get().find() {
+            Ok(task) => self.tasks.borrow().standing(task).map(|found| found.scope),
+            Err(scope) => Some(scope),
         };
-        if let Some(scope) = found {
-            self.charge_scope(scope);
+        if let Some(scope) = scope {
+            self.charge_outermost(scope);
         }
     }
 
     /// What was cut short below this scope is charged to the outermost cancelled one that it sees.
+    #[inline]
     pub(crate) fn charge_outermost(&self, scope: Key) {
-        let found = self.scopes.borrow().outermost(scope);
-        if let Some(scope) = found {
-            self.charge_scope(scope);
+        let charged = self.scopes.borrow_mut().charge_outermost(scope);
+        if let Some(scope) = charged {
+            self.note_charge(scope);
         }
-    }
-
-    pub(super) fn charge_scope(&self, scope: Key) {
-        self.scopes.borrow_mut().charge(scope);
-        self.note_charge(scope);
     }
 
     pub(super) fn note_charge(&self, scope: Key) {

@@ -184,6 +184,7 @@ impl Core {
     }
 
     /// The scope of the tree that is current, for what is opened below it. A task gets its own for that.
+    #[inline]
     pub(crate) fn current_scope(&self) -> Key {
         match self.at.get().find() {
             Ok(task) => self.give_scope(task),
