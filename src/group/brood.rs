@@ -251,8 +251,8 @@ impl Brood {
             cut_off: false,
         });
         assert_eq!(slot.index(), child.slot, "T4: where the next row will be");
-        core.wake_foreign(foreign);
         self.alive.set(self.alive.get() + 1);
+        core.wake_foreign(foreign);
         (slot, task)
     }
 
@@ -294,10 +294,14 @@ impl Brood {
     }
 
     /// Starts children that were waiting, as far as there is room.
+    #[inline]
     fn start_waiting(&self, core: &Core) {
-        if self.waiting.borrow().is_empty() {
-            return;
+        if !self.waiting.borrow().is_empty() {
+            self.start_some(core);
         }
+    }
+
+    fn start_some(&self, core: &Core) {
         while self.running.get() < self.limit.get() {
             let Some(slot) = self.waiting.borrow_mut().pop_front() else {
                 return;
@@ -574,16 +578,12 @@ impl Brood {
         None
     }
 
-    /// A child has ended that has a handle. Those whose handles have looked are forgotten when there are many.
+    /// A child has ended that has a handle.
+    #[inline]
     fn keep_ended(&self, slots: &Table<Slot>, key: Key) {
-        let mut ended = self.ended.borrow_mut();
-        let Some(ended) = &mut *ended else {
-            return;
-        };
-        if ended.len() > 2 * slots.len() + ENDED_SPARE {
-            ended.retain(|key| slots.get(*key).is_some());
+        if let Some(ended) = &mut *self.ended.borrow_mut() {
+            note_ended(ended, slots, key);
         }
-        ended.push_back(key);
     }
 
     /// The child that ended first of those that have not been asked for here and whose handles have not looked.
@@ -764,4 +764,12 @@ impl Brood {
             self.watchers.borrow_mut().push(waker);
         }
     }
+}
+
+/// Those whose handles have looked are forgotten when there are many.
+fn note_ended(ended: &mut VecDeque<Key>, slots: &Table<Slot>, key: Key) {
+    if ended.len() > 2 * slots.len() + ENDED_SPARE {
+        ended.retain(|key| slots.get(*key).is_some());
+    }
+    ended.push_back(key);
 }
