@@ -34,4 +34,4 @@ pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
-pub(crate) use self::scopes::{Before, Waiting, canceled_here, refuse};
+pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};

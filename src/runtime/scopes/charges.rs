@@ -39,20 +39,6 @@ impl Core {
         outermost.is_some_and(|outermost| outermost != scope)
     }
 
-    /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
-    /// outside of it. Those outside stay for whoever polls that.
-    #[inline]
-    pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
-        if !self.charged.get() {
-            return (false, false);
-        }
-        let mut charges = self.charges.borrow_mut();
-        let scopes = self.scopes.borrow();
-        let own = charges.contains(&scope);
-        charges.retain(|charged| *charged != scope && scopes.is_at_or_below(scope, *charged));
-        (own, !charges.is_empty())
-    }
-
     /// A leaf would begin, and its scope is cancelled.
     pub(crate) fn count_refusal(&self) {
         self.refusals.set(self.refusals.get() + 1);

@@ -17,7 +17,7 @@ mod standing;
 mod waiting;
 
 use self::cutoff::REFUSALS_MAX;
-pub(crate) use self::standing::Before;
+pub(crate) use self::standing::{Aside, Before};
 pub(in crate::runtime) use self::waiting::Wait;
 pub(crate) use self::waiting::{Waiting, canceled_here, refuse};
 
