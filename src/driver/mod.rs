@@ -452,6 +452,7 @@ impl<P: Port> Driver<P> {
     }
 
     /// Asks those to stop whose deadline has come.
+    #[inline(never)]
     fn look_at_limits(&mut self, next: Instant) {
         let Driver { limits, rows, .. } = self;
         limits.grow_older(|key| is_awaited(rows, key));
