@@ -143,7 +143,8 @@ pub(crate) struct Driver<P> {
     missed: Vec<Key>,
     /// Operations to ask again, and when.
     again: BinaryHeap<Reverse<(Instant, u64)>>,
-    limits: Limits,
+    /// Apart, so that what each operation touches lies closer together.
+    limits: Box<Limits>,
     wake_fd: i32,
     wake_armed: bool,
     /// The kernel was asked to end that poll, and has not said that it missed.
@@ -166,7 +167,7 @@ impl<P: Port> Driver<P> {
             backlog: VecDeque::new(),
             missed: Vec::new(),
             again: BinaryHeap::new(),
-            limits: Limits::new(),
+            limits: Box::new(Limits::new()),
             wake_fd,
             wake_armed: false,
             wake_asked: false,
@@ -228,6 +229,7 @@ impl<P: Port> Driver<P> {
 
     /// The future of an operation that is pending waits for it, in the task of that name. The waker that this replaces
     /// comes back to be dropped, and where the operation belongs.
+    #[inline]
     pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> (Option<Waker>, Place) {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it has taken the result")
@@ -306,6 +308,7 @@ impl<P: Port> Driver<P> {
     }
 
     /// Asks the kernel to stop this operation, if it has it and was not asked before.
+    #[inline]
     pub(crate) fn ask_cancel(&mut self, key: Key) {
         let row = self.rows.get_mut(key);
         if row.is_some_and(|row| row.stoppable && row.life.ask_cancel()) {

@@ -352,7 +352,8 @@ impl<W> Scopes<W> {
             if row.asked {
                 found = Some(at);
             }
-            if row.rank == Rank::Shield || at == self.root {
+            // Above what is not cancelled nothing is, as far as it is seen from here (S1).
+            if row.rank == Rank::Shield || !row.canceled {
                 break;
             }
             at = row.parent;
