@@ -139,6 +139,10 @@ impl Region {
         was_refused: bool,
         waker: &Waker,
     ) -> Poll<Option<T>> {
+        if core.is_scope_parked(key) {
+            self.self_wakes = 0;
+            return Poll::Pending;
+        }
         if !core.is_scope_spent(key) {
             if was_refused || core.is_scope_busy(key) {
                 self.self_wakes = 0;

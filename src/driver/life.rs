@@ -179,6 +179,7 @@ impl<W, D> Life<W, D> {
     }
 
     /// The future found nothing, and wants to be woken by this. What it replaces comes back to be dropped.
+    #[inline]
     pub(crate) fn renew(&mut self, new: W) -> Option<W> {
         match self {
             Life::InFlight { wake, .. } => wake.replace(new),

@@ -146,7 +146,8 @@ pub(crate) struct Driver<P> {
     missed: Vec<Key>,
     /// Operations to ask again, and when.
     again: BinaryHeap<Reverse<(Instant, u64)>>,
-    limits: Limits,
+    /// Apart, so that what each operation touches lies closer together.
+    limits: Box<Limits>,
     wake_fd: i32,
     wake_armed: bool,
     /// The kernel was asked to end that poll, and has not said that it missed.
@@ -169,7 +170,7 @@ impl<P: Port> Driver<P> {
             backlog: VecDeque::new(),
             missed: Vec::new(),
             again: BinaryHeap::new(),
-            limits: Limits::new(),
+            limits: Box::new(Limits::new()),
             wake_fd,
             wake_armed: false,
             wake_asked: false,
@@ -232,6 +233,7 @@ impl<P: Port> Driver<P> {
 
     /// The future of an operation that is pending waits for it, in the task of that name. The waker that this replaces
     /// comes back to be dropped, and where the operation belongs.
+    #[inline]
     pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> (Option<Waker>, Place) {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it has taken the result")
@@ -310,6 +312,7 @@ impl<P: Port> Driver<P> {
     }
 
     /// Asks the kernel to stop this operation, if it has it and was not asked before.
+    #[inline]
     pub(crate) fn ask_cancel(&mut self, key: Key) {
         let row = self.rows.get_mut(key);
         if row.is_some_and(|row| row.stoppable && row.life.ask_cancel()) {
@@ -456,6 +459,7 @@ impl<P: Port> Driver<P> {
     }
 
     /// Asks those to stop whose deadline has come.
+    #[inline(never)]
     fn look_at_limits(&mut self, next: Instant) {
         let Driver { limits, rows, .. } = self;
         limits.grow_older(|key| is_awaited(rows, key));

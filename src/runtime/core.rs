@@ -332,11 +332,14 @@ impl Core {
     /// The task that polls it waits for an operation. The waker that this replaces is to be dropped.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
         let task = self.name_of_running().bits();
-        let (replaced, place) = self.driver.borrow_mut().renew(key, waker, task);
+        let (replaced, place) = {
+            let mut driver = self.driver.borrow_mut();
+            if self.is_canceled() && !self.is_child() {
+                driver.ask_cancel(key);
+            }
+            driver.renew(key, waker, task)
+        };
         self.keep_here(Leaf::new(Kind::Operation, key), place);
-        if self.is_canceled() {
-            self.ask_cancel(key);
-        }
         replaced
     }
 

@@ -399,7 +399,9 @@ impl Core {
                 }
             }
         }
-        self.wake_foreign(foreign);
+        if !foreign.is_empty() {
+            self.wake_foreign(foreign);
+        }
     }
 
     /// Wakers whose code is a user's: nothing is borrowed here.

@@ -137,7 +137,12 @@ impl<W> Scopes<W> {
 
     fn unlink(&mut self, key: Key) {
         let row = self.row(key);
-        let (parent, before, next) = (row.parent, row.before, row.next);
+        self.bridge(row.parent, row.before, row.next);
+    }
+
+    /// What was between these two is there no longer.
+    #[inline]
+    fn bridge(&mut self, parent: Key, before: Key, next: Key) {
         match before {
             NONE => self.row_mut(parent).first_child = next,
             before => self.row_mut(before).next = next,
@@ -156,9 +161,9 @@ impl<W> Scopes<W> {
             NONE => None,
             _ => Some(self.hand_children_up(key)),
         };
-        self.unlink(key);
         match self.rows.remove(key) {
             Some(row) => {
+                self.bridge(row.parent, row.before, row.next);
                 self.of_tasks -= usize::from(row.rank == Rank::Task);
                 Closed {
                     parent: row.parent,
@@ -313,16 +318,17 @@ impl<W> Scopes<W> {
         self.row_mut(key).wake.replace(wake)
     }
 
-    /// Whether its future is still in this parent, and whether it is woken as this says.
+    /// Whether its future is still in this parent, whether it is woken as this says, and whether the scope is cancelled.
     #[inline]
     pub(crate) fn is_as_before(
         &self,
         key: Key,
         parent: Key,
         wakes: impl FnOnce(&W) -> bool,
-    ) -> (bool, bool) {
+    ) -> (bool, bool, bool) {
         let row = self.row(key);
-        (row.parent == parent, row.wake.as_ref().is_some_and(wakes))
+        let same = row.wake.as_ref().is_some_and(wakes);
+        (row.parent == parent, same, row.canceled)
     }
 
     pub(crate) fn wake_of(&self, key: Key) -> Option<&W> {
@@ -346,7 +352,8 @@ impl<W> Scopes<W> {
             if row.asked {
                 found = Some(at);
             }
-            if row.rank == Rank::Shield {
+            // Above what is not cancelled nothing is, as far as it is seen from here (S1).
+            if row.rank == Rank::Shield || !row.canceled {
                 break;
             }
             at = row.parent;
@@ -415,6 +422,12 @@ impl<W> Scopes<W> {
             at = self.after(key, top, true);
         }
         Pulse::Gone
+    }
+
+    /// One of the things that are pending in this scope, or were.
+    #[inline]
+    pub(crate) fn any_leaf(&self, key: Key) -> Option<Leaf> {
+        self.row(key).leaves.iter().next()
     }
 
     /// Whether a shield is open below this scope.

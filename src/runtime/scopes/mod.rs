@@ -108,14 +108,17 @@ impl Core {
         self.scopes.borrow_mut().set_refusals(key, refusals);
     }
 
-    /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled.
+    /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled. Says whether it is.
     #[inline]
-    pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) {
+    pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) -> bool {
         let parent = self.current_scope();
-        let (stays, same) = self
+        let (stays, same, canceled) = self
             .scopes
             .borrow()
             .is_as_before(key, parent, |kept| kept.will_wake(waker));
+        if stays && same {
+            return canceled;
+        }
         if !stays {
             self.move_scope(key, parent);
         }
@@ -124,6 +127,7 @@ impl Core {
             let replaced = self.scopes.borrow_mut().wake_with(key, waker);
             drop_waker(replaced);
         }
+        self.is_scope_canceled(key)
     }
 
     #[cold]

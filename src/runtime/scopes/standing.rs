@@ -141,10 +141,10 @@ impl Core {
 
     /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
     pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
-        self.renew_scope(key, waker);
+        let canceled = self.renew_scope(key, waker);
         let before = self.before();
         self.at.set(Place::scope(key));
-        self.canceled.set(self.scopes.borrow().is_canceled(key));
+        self.canceled.set(canceled);
         before
     }
 
