@@ -294,14 +294,10 @@ impl Brood {
     }
 
     /// Starts children that were waiting, as far as there is room.
-    #[inline]
     fn start_waiting(&self, core: &Core) {
-        if !self.waiting.borrow().is_empty() {
-            self.start_some(core);
+        if self.waiting.borrow().is_empty() {
+            return;
         }
-    }
-
-    fn start_some(&self, core: &Core) {
         while self.running.get() < self.limit.get() {
             let Some(slot) = self.waiting.borrow_mut().pop_front() else {
                 return;
@@ -578,12 +574,16 @@ impl Brood {
         None
     }
 
-    /// A child has ended that has a handle.
-    #[inline]
+    /// A child has ended that has a handle. Those whose handles have looked are forgotten when there are many.
     fn keep_ended(&self, slots: &Table<Slot>, key: Key) {
-        if let Some(ended) = &mut *self.ended.borrow_mut() {
-            note_ended(ended, slots, key);
+        let mut ended = self.ended.borrow_mut();
+        let Some(ended) = &mut *ended else {
+            return;
+        };
+        if ended.len() > 2 * slots.len() + ENDED_SPARE {
+            ended.retain(|key| slots.get(*key).is_some());
         }
+        ended.push_back(key);
     }
 
     /// The child that ended first of those that have not been asked for here and whose handles have not looked.
@@ -764,12 +764,4 @@ impl Brood {
             self.watchers.borrow_mut().push(waker);
         }
     }
-}
-
-/// Those whose handles have looked are forgotten when there are many.
-fn note_ended(ended: &mut VecDeque<Key>, slots: &Table<Slot>, key: Key) {
-    if ended.len() > 2 * slots.len() + ENDED_SPARE {
-        ended.retain(|key| slots.get(*key).is_some());
-    }
-    ended.push_back(key);
 }
