@@ -8,4 +8,4 @@ mod tcp;
 
 pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use names::{Target, ToAddrs, lookup_host};
-pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};

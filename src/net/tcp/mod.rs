@@ -1,7 +1,11 @@
 //! TCP.
 
+mod attempts;
+mod connect;
 mod listener;
+mod socket;
 mod stream;
 
 pub use listener::{Incoming, TcpListener};
+pub use socket::TcpSocket;
 pub use stream::TcpStream;
