@@ -88,6 +88,10 @@ impl TcpListener {
         }
     }
 
+    pub(in crate::net) fn accepting(&self) -> &Accepting {
+        &self.accepting
+    }
+
     /// Waits for the next connection, and says who it is.
     ///
     /// When there is no descriptor for it (`EMFILE`, `ENFILE`) or no memory, it waits and tries again; that is said to the
@@ -162,7 +166,7 @@ impl TcpListener {
     }
 }
 
-fn connection(accepted: Accepted) -> io::Result<(TcpStream, SocketAddr)> {
+pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, SocketAddr)> {
     let peer = match accepted.peer {
         Some(peer) => to_ip(peer)?,
         // One that is gone already has none.
