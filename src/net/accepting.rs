@@ -3,16 +3,20 @@
 //! The accept belongs to the listener. It goes on when a wait for a connection is dropped or cancelled, and what it brings is
 //! for the next wait (C8).
 
-use crate::op::{Accept, Accepted, SharedFd, Standing};
+use crate::op::{Accept, Accepted, SharedFd, Standing, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
-use crate::sys::explain;
+use crate::sys::{Descriptor, explain};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 /// How long a listener waits when there is no descriptor, or no memory, for another connection.
@@ -24,8 +28,11 @@ pub(super) struct Accepting {
     /// Where it listens, for the text of errors.
     address: String,
     standing: RefCell<Standing<Accept>>,
-    /// Who waits for a connection. The accept wakes the one that looked last; whoever goes wakes the others.
-    waiting: RefCell<Vec<Waker>>,
+    /// What the accept brought while it was being stopped: the next waits get these first.
+    kept: RefCell<VecDeque<Accepted>>,
+    waiters: Arc<Waiters>,
+    /// Waits so far that were pending: their numbers in the list.
+    waits: Cell<u64>,
     /// It was said that there are no descriptors left.
     is_short: Cell<bool>,
 }
@@ -45,7 +52,9 @@ impl Accepting {
             fd,
             address,
             standing: RefCell::new(Standing::new()),
-            waiting: RefCell::default(),
+            kept: RefCell::default(),
+            waiters: Arc::default(),
+            waits: Cell::new(0),
             is_short: Cell::new(false),
         }
     }
@@ -60,7 +69,6 @@ impl Accepting {
             accepting: self,
             way,
             leaf: Waiting::default(),
-            waits: false,
             listed: None,
             pause: None,
         }
@@ -72,6 +80,63 @@ impl Accepting {
             Way::Multishot => Accept::many(self.fd.clone()),
         };
         self.standing.borrow_mut().start(accept)
+    }
+
+    /// Has the kernel accept no more, and waits until that is so. What it has brought by then is for the next waits, which
+    /// start it again.
+    pub(super) async fn stop(&self) -> io::Result<()> {
+        self.standing.borrow().ask_cancel();
+        let mut leaf = Waiting::default();
+        poll_fn(|context| {
+            loop {
+                match self.poll_standing(copy_waker(context.waker())) {
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Some(Ok(accepted))) => self.kept.borrow_mut().push_back(accepted),
+                    // It says that it was stopped; or what the next accept will say, too.
+                    Poll::Ready(Some(Err(_))) => {}
+                    Poll::Pending => {
+                        return leaf.poll(context).map(|canceled| Err(canceled.into()));
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Looks at what the accept has brought. If there is nothing it wakes `waker`.
+    fn poll_standing(&self, waker: Waker) -> Poll<Option<io::Result<Accepted>>> {
+        let mut waker = Some(waker);
+        let polled = self.standing.borrow_mut().poll(&mut waker);
+        runtime::drop_waker(waker);
+        polled
+    }
+
+    /// The socket, once nothing is at work on it. A connection that waits here belongs to whoever accepts the next one, so
+    /// then it is not given away.
+    pub(super) async fn into_descriptor(self) -> Result<Descriptor, (io::Error, Accepting)> {
+        let stopped = match self.stop().await {
+            Ok(()) if !self.kept.borrow().is_empty() => Err(busy(
+                "a connection was accepted that nobody has asked for: accept it first",
+            )),
+            stopped => stopped,
+        };
+        match stopped {
+            Err(error) => Err((error, self)),
+            Ok(()) if !self.fd.is_sole() => {
+                Err((busy("an operation is still at work on it"), self))
+            }
+            Ok(()) => match self.fd.try_unwrap() {
+                Ok(descriptor) => Ok(descriptor),
+                Err(_) => unreachable!("it was its sole holder above"),
+            },
+        }
+    }
+
+    /// Closes it, and what it has accepted.
+    pub(super) async fn close(self) -> io::Result<()> {
+        let Accepting { fd, standing, .. } = self;
+        drop(standing);
+        fd.close().await
     }
 
     /// There is nothing to make another connection of: said once, until there is again.
@@ -96,6 +161,45 @@ impl fmt::Debug for Accepting {
     }
 }
 
+/// Those that wait for a connection. Whatever the accept brings wakes all of them: one that is woken may be one that nobody
+/// polls any more, or that is dropped before it looks, and then the connection is for another.
+#[derive(Debug, Default)]
+struct Waiters {
+    /// Each with its number. It is locked by the thread of the listener alone, and no code of a user runs meanwhile (R1).
+    list: Mutex<Vec<(u64, Waker)>>,
+}
+
+impl Waiters {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u64, Waker)>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts it into the list, or in place of the one before. What it replaces is to be dropped.
+    fn put(&self, number: u64, waker: Waker) -> Option<Waker> {
+        let mut list = self.lock();
+        match list.iter_mut().find(|(listed, _)| *listed == number) {
+            Some((_, listed)) => Some(mem::replace(listed, waker)),
+            None => {
+                list.push((number, waker));
+                None
+            }
+        }
+    }
+
+    fn take(&self, number: u64) -> Option<Waker> {
+        let mut list = self.lock();
+        let place = list.iter().position(|(listed, _)| *listed == number)?;
+        Some(list.swap_remove(place).1)
+    }
+}
+
+impl Wake for Waiters {
+    fn wake(self: Arc<Self>) {
+        let all = mem::take(&mut *self.lock());
+        runtime::wake_all(all.into_iter().map(|(_, waker)| waker).collect());
+    }
+}
+
 /// The wait for the next connection.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
@@ -103,10 +207,8 @@ pub(super) struct Next<'a> {
     accepting: &'a Accepting,
     way: Way,
     leaf: Waiting,
-    /// It has begun to wait.
-    waits: bool,
-    /// The waker that is in the listener's list.
-    listed: Option<Waker>,
+    /// Its number among the waiters, once it has begun to wait.
+    listed: Option<u64>,
     /// There were no descriptors left.
     pause: Option<Sleep>,
 }
@@ -125,7 +227,7 @@ impl Future for Next<'_> {
                 }
             }
             // What begins in a cancelled scope is refused, whether there is a connection or not (C2).
-            if !this.waits && runtime::with(Core::is_canceled) {
+            if this.listed.is_none() && runtime::with(Core::is_canceled) {
                 return this.leaf.poll(context).map(|canceled| Err(canceled.into()));
             }
             let error = match ready!(this.look(context)) {
@@ -171,20 +273,11 @@ impl Next<'_> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let mut waker = Some(copy_waker(context.waker()));
-        let looked = loop {
-            let looked = self.accepting.standing.borrow_mut().poll(&mut waker);
-            match looked {
-                Poll::Ready(None) => {
-                    if let Err(error) = self.accepting.start(self.way) {
-                        break Poll::Ready(Err(error));
-                    }
-                }
-                Poll::Ready(Some(accepted)) => break Poll::Ready(accepted),
-                Poll::Pending => break Poll::Pending,
-            }
+        let kept = self.accepting.kept.borrow_mut().pop_front();
+        let looked = match kept {
+            Some(accepted) => Poll::Ready(Ok(accepted)),
+            None => self.look_at_standing(),
         };
-        runtime::drop_waker(waker);
         match looked {
             Poll::Ready(item) => {
                 runtime::with(Core::charge);
@@ -193,7 +286,6 @@ impl Next<'_> {
             }
             Poll::Pending => {
                 self.list(context.waker());
-                self.waits = true;
                 let canceled = ready!(self.leaf.poll(context));
                 self.stop_waiting();
                 Poll::Ready(Err(canceled.into()))
@@ -201,49 +293,42 @@ impl Next<'_> {
         }
     }
 
-    /// Puts the waker into the list of those that wait, in place of the one before.
-    fn list(&mut self, waker: &Waker) {
-        if self
-            .listed
-            .as_ref()
-            .is_some_and(|listed| listed.will_wake(waker))
-        {
-            return;
+    fn look_at_standing(&self) -> Poll<io::Result<Accepted>> {
+        loop {
+            let everybody = Waker::from(self.accepting.waiters.clone());
+            match self.accepting.poll_standing(everybody) {
+                Poll::Ready(None) => {
+                    if let Err(error) = self.accepting.start(self.way) {
+                        return Poll::Ready(Err(error));
+                    }
+                }
+                Poll::Ready(Some(accepted)) => return Poll::Ready(accepted),
+                Poll::Pending => return Poll::Pending,
+            }
         }
-        self.unlist();
-        let (listed, kept) = (copy_waker(waker), copy_waker(waker));
-        self.accepting.waiting.borrow_mut().push(kept);
-        self.listed = Some(listed);
     }
 
-    fn unlist(&mut self) {
-        let Some(listed) = self.listed.take() else {
-            return;
-        };
-        let mut waiting = self.accepting.waiting.borrow_mut();
-        let place = waiting.iter().position(|kept| kept.will_wake(&listed));
-        let kept = place.map(|place| waiting.remove(place));
-        drop(waiting);
-        runtime::drop_waker(kept);
-        runtime::drop_waker(Some(listed));
+    fn list(&mut self, waker: &Waker) {
+        let accepting = self.accepting;
+        let number = *self.listed.get_or_insert_with(|| {
+            let number = accepting.waits.get();
+            accepting.waits.set(number + 1);
+            number
+        });
+        let replaced = accepting.waiters.put(number, copy_waker(waker));
+        runtime::drop_waker(replaced);
     }
 
-    /// This one waits no longer. The others look again: the accept may be going to wake nobody but this one.
     fn stop_waiting(&mut self) {
         self.leaf.end();
-        self.waits = false;
-        self.unlist();
-        let others = self.accepting.waiting.take();
-        if !others.is_empty() {
-            runtime::wake_all(others);
+        if let Some(number) = self.listed.take() {
+            runtime::drop_waker(self.accepting.waiters.take(number));
         }
     }
 }
 
 impl Drop for Next<'_> {
     fn drop(&mut self) {
-        if self.listed.is_some() {
-            self.stop_waiting();
-        }
+        self.stop_waiting();
     }
 }

@@ -3,9 +3,13 @@
 mod accepting;
 mod bytes;
 mod halves;
+mod listener;
 mod names;
+mod serve;
 mod tcp;
 
 pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use listener::Listener;
 pub use names::{Target, ToAddrs, lookup_host};
-pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use serve::{Serve, Served, serve};
+pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};

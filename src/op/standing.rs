@@ -72,8 +72,10 @@ impl<O: Collect> Standing<O> {
             }
             Polled::Item(completion) => Poll::Ready(Some(operation.collect(completion))),
             Polled::Last { completion, .. } => {
-                self.row = None;
-                Poll::Ready(Some(operation.collect(completion)))
+                let item = operation.collect(completion);
+                // It holds the descriptor no longer (O5).
+                (self.row, self.operation) = (None, None);
+                Poll::Ready(Some(item))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::TcpStream;
 use super::stream::to_ip;
+use crate::buf::BufError;
 use crate::net::ToAddrs;
 use crate::net::accepting::{Accepting, Next, Way};
 use crate::op::{Accepted, SharedFd};
@@ -78,12 +79,17 @@ impl TcpListener {
         Ok(TcpListener::new(socket.into()))
     }
 
-    fn new(fd: OwnedFd) -> TcpListener {
+    /// Over a socket that listens.
+    pub(super) fn new(fd: OwnedFd) -> TcpListener {
         let address = SockRef::from(&fd).local_addr().and_then(to_ip);
         let address = address.map_or_else(|_| "a socket".to_owned(), |address| address.to_string());
         TcpListener {
             accepting: Accepting::new(SharedFd::from(fd), address),
         }
+    }
+
+    pub(in crate::net) fn accepting(&self) -> &Accepting {
+        &self.accepting
     }
 
     /// Waits for the next connection, and says who it is.
@@ -121,6 +127,38 @@ impl TcpListener {
         to_ip(SockRef::from(self).local_addr()?)
     }
 
+    /// A listener of std over the same socket, which another thread can have, or another process. The accept in the kernel is
+    /// stopped for that, and waited for.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` if that has brought a connection that nobody has asked for: accept it, then ask again;
+    /// [`Canceled`](crate::Canceled). The listener is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it drops the listener (`tests/listening.rs`).
+    pub async fn into_std(self) -> Result<std::net::TcpListener, BufError<TcpListener>> {
+        match self.accepting.into_descriptor().await {
+            Ok(descriptor) => Ok(descriptor.into_owned().into()),
+            Err((error, accepting)) => Err(BufError::new(error, TcpListener { accepting })),
+        }
+    }
+
+    /// Stops listening, and waits until the kernel has nothing of this listener. Connections that were accepted and that
+    /// nobody has asked for are closed. Dropping a listener does the same without waiting.
+    ///
+    /// # Errors
+    ///
+    /// What `close(2)` says; [`Canceled`](crate::Canceled), and then the listener closes without being waited for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it leaves the listener closing (`tests/listening.rs`).
+    pub async fn close(self) -> io::Result<()> {
+        self.accepting.close().await
+    }
+
     /// A listener over one of std.
     #[must_use]
     pub fn from_std(listener: std::net::TcpListener) -> TcpListener {
@@ -128,7 +166,7 @@ impl TcpListener {
     }
 }
 
-fn connection(accepted: Accepted) -> io::Result<(TcpStream, SocketAddr)> {
+pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, SocketAddr)> {
     let peer = match accepted.peer {
         Some(peer) => to_ip(peer)?,
         // One that is gone already has none.

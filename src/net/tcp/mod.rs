@@ -1,7 +1,12 @@
 //! TCP.
 
+mod attempts;
+mod connect;
 mod listener;
+mod socket;
 mod stream;
 
+pub(super) use listener::connection;
 pub use listener::{Incoming, TcpListener};
+pub use socket::TcpSocket;
 pub use stream::TcpStream;

@@ -2,18 +2,15 @@
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::io::{AsyncRead, AsyncWrite, check_room, nothing_taken};
-use crate::net::ToAddrs;
 use crate::net::bytes::byte_stream;
 use crate::net::halves::{
     EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
 };
 use crate::op::{
-    Connect, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
+    Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
     StreamKind, busy,
 };
-use crate::scope::is_canceled;
-use crate::sys::explain;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -54,43 +51,6 @@ impl TcpStream {
             stream.set_peer(peer);
         }
         TcpStream { stream }
-    }
-
-    /// Connects to an address, or to the first address of a name that answers.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for text that is no address; what the resolver says, with the name; what the kernel says, with the
-    /// address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on; [`Canceled`](crate::Canceled).
-    ///
-    /// # Cancel safety
-    ///
-    /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/streams.rs`).
-    pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
-        let mut last = None;
-        for address in to.target()?.resolve().await? {
-            match TcpStream::connect_to(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) if is_canceled(&error) => return Err(error),
-                Err(error) => last = Some(error),
-            }
-        }
-        match last {
-            Some(error) => Err(error),
-            None => unreachable!("a target that was resolved has an address"),
-        }
-    }
-
-    async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-        let explained = |error: io::Error| explain(error, format!("connect to {address}"));
-        let domain = Domain::for_address(address);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(explained)?;
-        let fd = SharedFd::from(OwnedFd::from(socket));
-        match Connect::new(fd, address.into()).await {
-            Ok(fd) => Ok(TcpStream::new(fd, Some(address))),
-            Err(error) if error.raw_os_error().is_some() => Err(explained(error)),
-            Err(error) => Err(error),
-        }
     }
 
     /// The address of the peer.

@@ -1,0 +1,223 @@
+//! Connecting to an address, or to whichever address of a name answers first.
+
+use super::TcpStream;
+use super::attempts::{Attempts, Step};
+use crate::group::{Child, Group, group};
+use crate::net::{Target, ToAddrs};
+use crate::op::{Connect, SharedFd};
+use crate::scope::{Elapsed, is_canceled};
+use crate::sys::explain;
+use crate::time::{Instant, timeout, timeout_at};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::cell::RefCell;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+impl TcpStream {
+    /// Connects to an address, or to the address of a name that answers first.
+    ///
+    /// Several addresses are tried as RFC 8305 says: IPv6 and IPv4 in turns, the next one when one has failed, or has not
+    /// answered for 250 milliseconds; those that go on beside it are not given up. The first that answers is kept, and the
+    /// others are closed before this returns.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for text that is no address; what the resolver says, with the name; what the kernel says, with the
+    /// address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on. If there were several, the error names each
+    /// with its own reason, and its kind is that of the first that was not merely out of reach.
+    /// [`Canceled`](crate::Canceled).
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/connecting.rs`).
+    pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
+        connect_to(to.target()?, &RefCell::default()).await
+    }
+
+    /// Connects as [`connect`](TcpStream::connect) does, within this time, in which the name is looked up, too. Without a
+    /// time of its own it is the kernel that gives up an address that does not answer, after some two minutes.
+    ///
+    /// # Errors
+    ///
+    /// One of which [`is_timeout`](crate::is_timeout) is true, if the time is over first: it names the address and the time,
+    /// and what those addresses said that have failed until then. Those of [`connect`](TcpStream::connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`connect`](TcpStream::connect) (`tests/connecting.rs`).
+    pub async fn connect_timeout(to: impl ToAddrs, duration: Duration) -> io::Result<TcpStream> {
+        let target = to.target()?;
+        let name = target.describe();
+        let failed = RefCell::default();
+        let connected = timeout(duration, connect_to(target, &failed)).await;
+        connected.map_err(|error| match error.is_timeout() {
+            false => error.into(),
+            true => {
+                let mut what = format!("connect to {name} within {duration:?}");
+                for Failed { addr, error } in failed.take() {
+                    what += &format!(" ({addr}: {error})");
+                }
+                explain(Elapsed.into(), what)
+            }
+        })
+    }
+}
+
+/// An address that was tried, and what became of it.
+#[derive(Debug)]
+struct Failed {
+    addr: SocketAddr,
+    error: io::Error,
+}
+
+async fn connect_to(target: Target, failed: &RefCell<Vec<Failed>>) -> io::Result<TcpStream> {
+    let name = match &target {
+        Target::Name(..) => Some(target.describe()),
+        Target::Addrs(_) => None,
+    };
+    let addrs = target.resolve().await?;
+    if let [addr] = addrs[..] {
+        return attempt(addr)
+            .await
+            .map_err(|error| explain_one(error, addr));
+    }
+    let name = name.unwrap_or_else(|| format!("any of {} addresses", addrs.len()));
+    match first_to_answer(addrs, failed).await? {
+        Some(stream) => Ok(stream),
+        None => Err(AllFailed::new(name, failed.take())),
+    }
+}
+
+/// The first connection that is made. `None` if each address has failed.
+async fn first_to_answer(
+    addrs: Vec<SocketAddr>,
+    failed: &RefCell<Vec<Failed>>,
+) -> io::Result<Option<TcpStream>> {
+    let attempts = Attempts::new(addrs);
+    let raced = group(async |g: &Group<'_, '_, io::Error>| race(g, attempts, failed).await).await;
+    match raced {
+        Ok(first) => Ok(first),
+        // It was cancelled while it waited for those that lost.
+        Err(error) if error.output().is_some() => Ok(error.into_output().flatten()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn race<'scope>(
+    g: &'scope Group<'scope, '_, io::Error>,
+    mut attempts: Attempts,
+    failed: &RefCell<Vec<Failed>>,
+) -> io::Result<Option<TcpStream>> {
+    let mut under_way: Vec<(SocketAddr, Child<'scope, io::Result<TcpStream>>)> = Vec::new();
+    loop {
+        let ended = match attempts.step(Instant::now()) {
+            Step::Begin(addr) => {
+                let child = g.spawn(async move { Ok(attempt(addr).await) });
+                under_way.push((addr, child));
+                continue;
+            }
+            Step::WaitUntil(moment) => match timeout_at(moment, g.next()).await {
+                Err(error) if error.is_timeout() => continue,
+                ended => ended?,
+            },
+            Step::Wait => g.next().await?,
+            Step::Over => return Ok(None),
+        };
+        let place = under_way
+            .iter()
+            .position(|(_, child)| Some(child.id()) == ended);
+        let Some(place) = place else {
+            unreachable!("an attempt is under way until it is told here that it has ended")
+        };
+        let (addr, child) = under_way.swap_remove(place);
+        match child.await? {
+            Ok(stream) => {
+                g.cancel();
+                return Ok(Some(stream));
+            }
+            Err(error) if is_canceled(&error) => return Err(error),
+            Err(error) => {
+                failed.borrow_mut().push(Failed { addr, error });
+                attempts.failed();
+            }
+        }
+    }
+}
+
+async fn attempt(addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    connect_socket(socket, addr).await
+}
+
+/// Connects a socket. The error says nothing of where to.
+pub(super) async fn connect_socket(socket: Socket, addr: SocketAddr) -> io::Result<TcpStream> {
+    let fd = SharedFd::from(OwnedFd::from(socket));
+    let fd = Connect::new(fd, addr.into()).await?;
+    Ok(TcpStream::new(fd, Some(addr)))
+}
+
+/// The same error, with the address if the kernel said it.
+pub(super) fn explain_one(error: io::Error, addr: SocketAddr) -> io::Error {
+    match error.raw_os_error() {
+        Some(_) => explain(error, format!("connect to {addr}")),
+        None => error,
+    }
+}
+
+/// Each address of a name was tried, and none answered.
+#[derive(Debug)]
+struct AllFailed {
+    name: String,
+    failed: Vec<Failed>,
+    /// The one that tells most.
+    telling: usize,
+}
+
+impl AllFailed {
+    #[expect(clippy::new_ret_no_self, reason = "it is what an io::Error holds")]
+    fn new(name: String, failed: Vec<Failed>) -> io::Error {
+        // A machine without IPv6 has no way to some address of nearly every name: that says nothing about the name.
+        let is_out_of_reach = |failed: &Failed| {
+            let kind = failed.error.kind();
+            matches!(
+                kind,
+                io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::AddrNotAvailable
+                    | io::ErrorKind::Unsupported
+            )
+        };
+        let telling = failed.iter().position(|failed| !is_out_of_reach(failed));
+        let telling = telling.unwrap_or(failed.len() - 1);
+        let kind = failed[telling].error.kind();
+        io::Error::new(
+            kind,
+            AllFailed {
+                name,
+                failed,
+                telling,
+            },
+        )
+    }
+}
+
+impl fmt::Display for AllFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connect to {}: ", self.name)?;
+        for (n, Failed { addr, error }) in self.failed.iter().enumerate() {
+            let between = if n == 0 { "" } else { "; " };
+            write!(f, "{between}{addr}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for AllFailed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.failed[self.telling].error)
+    }
+}

@@ -1,0 +1,493 @@
+//! Connecting: one address, several, none that answers; and what becomes of connections whose wait goes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect fails there"
+)]
+
+mod baseline;
+
+use baseline::{Baseline, Moment, Random, alone, dropped_after, dropped_everywhere};
+use futures_util::FutureExt;
+use gimmal::cancel::Scope;
+use gimmal::net::{TcpListener, TcpSocket, TcpStream, ToAddrs};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+const LOCAL: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+/// An address where nobody listens, and nobody will while this is kept: the socket has the port.
+fn refusing() -> (OwnedFd, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = LOCAL.into();
+    socket.bind(&any.into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket.into(), addr)
+}
+
+/// An address that does not answer, on loopback: the queue of its listener is full, so the kernel drops each SYN.
+struct Hole {
+    _listener: std::net::TcpListener,
+    _queued: Vec<socket2::Socket>,
+    addr: SocketAddr,
+}
+
+fn hole() -> Hole {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = LOCAL.into();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(0).unwrap();
+    let addr = socket.local_addr().unwrap();
+    let mut queued = Vec::new();
+    loop {
+        let client =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let connected = client.connect_timeout(&addr, Duration::from_millis(50));
+        queued.push(client);
+        if connected.is_err() {
+            break;
+        }
+        assert!(queued.len() < 100, "the queue is never full");
+    }
+    Hole {
+        _listener: socket.into(),
+        _queued: queued,
+        addr: addr.as_socket().unwrap(),
+    }
+}
+
+/// Whether this machine has IPv6 on loopback. Without it a part of a test is left out.
+fn has_v6() -> bool {
+    let has = std::net::TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        println!("skipped: there is no IPv6 on loopback here");
+    }
+    has
+}
+
+fn run(test: impl Future<Output = io::Result<()>>) {
+    let _alone = alone();
+    gimmal::run(test).unwrap();
+}
+
+#[test]
+fn a_refused_connection_names_the_address() {
+    run(async {
+        let (_kept, addr) = refusing();
+        let error = TcpStream::connect(addr).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            error.to_string(),
+            format!("connect to {addr}: Connection refused (os error 111)")
+        );
+        let error = TcpSocket::new_v4()?.connect(addr).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(error.to_string().contains(&addr.to_string()), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_no_address_is_refused_with_its_text() {
+    run(async {
+        for text in ["", "localhost", "127.0.0.1:99999", "::1:80"] {
+            let error = TcpStream::connect(text).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+            let time = Duration::from_secs(5);
+            let error = TcpStream::connect_timeout(text, time).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+        let error = TcpStream::connect(Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let error = TcpStream::connect("nobody.invalid:80").await.unwrap_err();
+        assert!(error.to_string().contains("nobody.invalid"), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_next_address_is_tried_when_the_first_refuses() {
+    run(async {
+        let (_kept, bad) = refusing();
+        let listener = TcpListener::bind(LOCAL).await?;
+        let good = listener.local_addr()?;
+        let baseline = Baseline::take();
+        for addrs in [
+            vec![bad, good],
+            vec![bad, bad, good, bad],
+            vec![good, bad],
+            // Out of reach at once: TCP connects to nobody in a group of many.
+            vec!["224.0.0.1:9".parse().unwrap(), good],
+            vec!["[::1]:1".parse().unwrap(), bad, good],
+        ] {
+            let client = TcpStream::connect(addrs).await?;
+            assert_eq!(client.peer_addr()?, good);
+            let (_server, peer) = listener.accept().await?;
+            assert_eq!(peer, client.local_addr()?);
+        }
+        baseline
+            .returns("connections to the address that answers")
+            .await;
+        Ok(())
+    });
+}
+
+#[test]
+fn when_all_fail_the_error_names_each_with_its_reason() {
+    run(async {
+        let (_a, first) = refusing();
+        let (_b, second) = refusing();
+        let unreachable: SocketAddr = "224.0.0.1:9".parse().unwrap();
+        let baseline = Baseline::take();
+        let error = TcpStream::connect(vec![unreachable, first, second])
+            .await
+            .unwrap_err();
+        // That there is no way to one of them tells less than that another refuses.
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let source = error.get_ref().unwrap().source().unwrap();
+        let source = source.downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.raw_os_error(), Some(libc::ECONNREFUSED));
+        let text = error.to_string();
+        assert_eq!(
+            text,
+            format!(
+                "connect to any of 3 addresses: {unreachable}: Network is unreachable (os error 101); \
+                 {first}: Connection refused (os error 111); {second}: Connection refused (os error 111)"
+            )
+        );
+        let error = TcpStream::connect(vec![unreachable, unreachable])
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable);
+        baseline.returns("attempts that failed").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_name_stands_for_its_addresses() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        // IPv6 comes first in most files of hosts, and nobody listens there.
+        let client = TcpStream::connect(("localhost", port)).await?;
+        assert_eq!(client.peer_addr()?, listener.local_addr()?);
+        drop((listener, client));
+        let error = TcpStream::connect(("localhost", port)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("127.0.0.1:{port}: Connection refused"))
+                || text.contains(&format!("connect to 127.0.0.1:{port}: Connection refused")),
+            "{text}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn an_address_that_does_not_answer_holds_up_the_next_for_a_while_only() {
+    run(async {
+        let hole = hole();
+        let (_kept, bad) = refusing();
+        let listener = TcpListener::bind(if has_v6() { "[::1]:0" } else { "127.0.0.1:0" }).await?;
+        let good = listener.local_addr()?;
+        let baseline = Baseline::take();
+        for addrs in [vec![hole.addr, good], vec![hole.addr, hole.addr, bad, good]] {
+            let client = TcpStream::connect(addrs).await?;
+            assert_eq!(client.peer_addr()?, good);
+            // The attempt that lost is gone when this returns, not later.
+            assert_eq!(gimmal::Handle::current().stats().operations, 0);
+            drop(client);
+            baseline.returns("a race of addresses").await;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connect_that_takes_too_long_says_so_with_the_address_and_the_time() {
+    run(async {
+        let hole = hole();
+        let (_kept, bad) = refusing();
+        let time = Duration::from_millis(30);
+        let baseline = Baseline::take();
+        let error = TcpStream::connect_timeout(hole.addr, time)
+            .await
+            .unwrap_err();
+        assert!(gimmal::is_timeout(&error));
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let text = format!("connect to {} within 30ms: timed out", hole.addr);
+        assert_eq!(error.to_string(), text);
+        // What is known of the others is in it.
+        let error = TcpStream::connect_timeout(vec![bad, hole.addr], time)
+            .await
+            .unwrap_err();
+        assert!(gimmal::is_timeout(&error));
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("({bad}: Connection refused")),
+            "{text}"
+        );
+        assert!(text.contains(&hole.addr.to_string()), "{text}");
+        let error = TcpStream::connect_timeout(hole.addr, Duration::ZERO)
+            .await
+            .unwrap_err();
+        assert!(gimmal::is_timeout(&error));
+        baseline.returns("connects that took too long").await;
+        // One that fails by itself says why.
+        let error = TcpStream::connect_timeout(bad, Duration::from_secs(60))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let listener = TcpListener::bind(LOCAL).await?;
+        TcpStream::connect_timeout(listener.local_addr()?, Duration::from_secs(60)).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_cancelled_connect_is_over_at_once_and_leaves_nothing() {
+    run(async {
+        let hole = hole();
+        let listener = TcpListener::bind(LOCAL).await?;
+        let good = listener.local_addr()?;
+        let baseline = Baseline::take();
+        for addrs in [
+            vec![hole.addr],
+            vec![hole.addr, hole.addr],
+            vec![good, hole.addr],
+        ] {
+            let scope = Scope::new();
+            scope.cancel();
+            let connected = scope.run(TcpStream::connect(addrs)).await;
+            assert!(gimmal::is_canceled(&connected.unwrap_err()));
+            baseline.returns("a connect that never began").await;
+        }
+        for addrs in [vec![hole.addr], vec![hole.addr, hole.addr]] {
+            let scope = Scope::new();
+            let connecting = scope.run(TcpStream::connect(addrs));
+            let cancel = async {
+                baseline::next_turn().await;
+                scope.cancel();
+            };
+            let (connected, ()) = gimmal::join((connecting, cancel)).await;
+            assert!(gimmal::is_canceled(&connected.unwrap_err()));
+            baseline.returns("a connect that was cancelled").await;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connect_that_is_dropped_at_any_poll_leaves_nothing() {
+    run(async {
+        let (_kept, bad) = refusing();
+        let hole = hole();
+        let listener = TcpSocket::new_v4()?;
+        listener.bind(LOCAL.into())?;
+        let listener = listener.listen(4096)?;
+        let good = listener.local_addr()?;
+        let all = [
+            Moment::AtOnce,
+            Moment::Turns(1),
+            Moment::Turns(3),
+            Moment::Woken,
+        ];
+        let polls = dropped_everywhere("connect", &all, || TcpStream::connect(good)).await;
+        assert!(polls > 1);
+        let one = || TcpStream::connect(vec![bad, good]);
+        assert!(dropped_everywhere("connect to the second", &all, one).await > 1);
+        let raced = || TcpStream::connect(vec![hole.addr, good]);
+        let moments = [Moment::AtOnce, Moment::Turns(1)];
+        assert!(dropped_everywhere("a race", &moments, raced).await > 2);
+        let time = Duration::from_secs(60);
+        let timed = || TcpStream::connect_timeout(good, time);
+        dropped_everywhere("connect_timeout", &all, timed).await;
+        let socket = || async { TcpSocket::new_v4()?.connect(good).await };
+        dropped_everywhere("TcpSocket::connect", &all, socket).await;
+        Ok(())
+    });
+}
+
+/// Sockets that are connecting are dropped by a `select` of another crate, cancelled, timed out, and now and then awaited.
+#[test]
+fn a_storm_of_connects_loses_no_descriptor() {
+    const ROUNDS: usize = if cfg!(debug_assertions) {
+        10_000
+    } else {
+        100_000
+    };
+    run(async {
+        let mut random = Random::new();
+        let (_kept, bad) = refusing();
+        // Ports that were used are not free for a while: there are as many for each address.
+        let mut listeners = Vec::new();
+        for last in 1..=20 {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(([127, 0, 0, last], 0).into())?;
+            listeners.push(socket.listen(4096)?);
+        }
+        let good: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
+        let baseline = Baseline::take();
+        let (mut connected, mut refused, mut gone) = (0, 0, 0);
+        for round in 0..ROUNDS {
+            let good = good[round % good.len()];
+            let addrs = match random.below(4) {
+                0 => vec![bad, good],
+                1 => vec![bad],
+                _ => vec![good],
+            };
+            let connect = TcpStream::connect(addrs);
+            let ended = match random.below(4) {
+                0 => {
+                    let polls = random.below(4);
+                    dropped_after(connect, polls, Moment::AtOnce).await
+                }
+                1 => {
+                    let turns = random.below(3);
+                    let mut other = std::pin::pin!(
+                        async {
+                            for _ in 0..turns {
+                                gimmal::yield_now().await;
+                            }
+                        }
+                        .fuse()
+                    );
+                    let mut connect = std::pin::pin!(connect.fuse());
+                    futures_util::select! {
+                        ended = connect => Some(ended),
+                        () = other => None,
+                    }
+                }
+                2 => {
+                    let scope = Scope::new();
+                    let turns = random.below(4);
+                    let cancel = async {
+                        for _ in 0..turns {
+                            gimmal::yield_now().await;
+                        }
+                        scope.cancel();
+                    };
+                    Some(gimmal::join((scope.run(connect), cancel)).await.0)
+                }
+                _ => Some(connect.await),
+            };
+            match ended {
+                Some(Ok(stream)) => {
+                    assert_eq!(stream.peer_addr()?, good);
+                    connected += 1;
+                }
+                Some(Err(error)) if gimmal::is_canceled(&error) => gone += 1,
+                Some(Err(error)) => {
+                    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+                    refused += 1;
+                }
+                None => gone += 1,
+            }
+            // What was connected for a moment is in the queue of the listener.
+            if round % 1000 == 999 {
+                for listener in &listeners {
+                    while listener.accept().now_or_never().is_some() {}
+                    baseline::next_turn().await;
+                    while listener.accept().now_or_never().is_some() {}
+                }
+            }
+        }
+        println!("{connected} connected, {refused} refused, {gone} gone");
+        assert!(connected > ROUNDS / 10 && refused > ROUNDS / 10 && gone > ROUNDS / 10);
+        drop(listeners);
+        let left = gimmal::Handle::current();
+        while left.stats().operations > 0 {
+            gimmal::yield_now().await;
+        }
+        assert_eq!(baseline::descriptors() + good.len(), baseline.descriptors());
+        Ok(())
+    });
+}
+
+#[test]
+fn options_are_set_before_a_socket_listens_or_connects() {
+    run(async {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.set_nodelay(true)?;
+        socket.set_keepalive(true)?;
+        socket.set_ttl(33)?;
+        socket.set_send_buffer_size(50_000)?;
+        socket.set_recv_buffer_size(60_000)?;
+        assert!(socket.reuseaddr()? && socket.reuseport()?);
+        assert!(socket.nodelay()? && socket.keepalive()?);
+        assert_eq!(socket.ttl()?, 33);
+        assert!(socket.send_buffer_size()? >= 50_000);
+        assert!(socket.recv_buffer_size()? >= 60_000);
+        socket.bind(LOCAL.into())?;
+        let addr = socket.local_addr()?;
+        let listener = socket.listen(16)?;
+        assert_eq!(listener.local_addr()?, addr);
+
+        // Two listeners on one port, by leave of both.
+        let second = TcpSocket::new_v4()?;
+        second.set_reuseport(true)?;
+        second.bind(addr)?;
+        let second = second.listen(16)?;
+        assert_eq!(second.local_addr()?, addr);
+        drop(second);
+        let third = TcpSocket::new_v4()?;
+        let error = third.bind(addr).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&addr.to_string()), "{error}");
+
+        // From an address of its own choice.
+        let client = TcpSocket::new_v4()?;
+        client.bind(([127, 0, 0, 77], 0).into())?;
+        let client = client.connect(addr).await?;
+        let (_server, peer) = listener.accept().await?;
+        assert_eq!(peer.ip().to_string(), "127.0.0.77");
+        assert_eq!(client.local_addr()?, peer);
+
+        // IPv6 alone, or IPv4 beside it.
+        for only in [true, false].into_iter().filter(|_| has_v6()) {
+            let socket = TcpSocket::new_v6()?;
+            socket.set_only_v6(only)?;
+            assert_eq!(socket.only_v6()?, only);
+            socket.bind("[::]:0".parse().unwrap())?;
+            let listener = socket.listen(16)?;
+            let port = listener.local_addr()?.port();
+            TcpStream::connect(("::1", port)).await?;
+            let v4 = TcpStream::connect(("127.0.0.1", port)).await;
+            assert_eq!(v4.is_err(), only);
+        }
+        let wrong = TcpSocket::new_v4()?
+            .connect("[::1]:1".parse().unwrap())
+            .await;
+        let error = wrong.unwrap_err();
+        assert!(error.to_string().contains("connect to [::1]:1"), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn whatever_names_an_address_can_be_connected_to() {
+    async fn reaches(listener: &TcpListener, to: impl ToAddrs) {
+        let client = TcpStream::connect(to).await.unwrap();
+        assert_eq!(client.peer_addr().unwrap(), listener.local_addr().unwrap());
+    }
+    run(async {
+        let listener = TcpListener::bind(LOCAL).await?;
+        let addr = listener.local_addr()?;
+        reaches(&listener, addr).await;
+        reaches(&listener, &addr).await;
+        reaches(&listener, addr.to_string()).await;
+        reaches(&listener, addr.to_string().as_str()).await;
+        reaches(&listener, (addr.ip(), addr.port())).await;
+        reaches(&listener, ([127, 0, 0, 1], addr.port())).await;
+        reaches(&listener, ("127.0.0.1", addr.port())).await;
+        reaches(&listener, &[addr, addr][..]).await;
+        Ok(())
+    });
+}

@@ -1,0 +1,521 @@
+//! Serving: connections that stand alone, a stop in order, a time to come to an end, and limits.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect fails there"
+)]
+
+mod baseline;
+
+use baseline::{Baseline, Moment, alone, dropped_everywhere, next_turn};
+use gimmal::cancel::{Scope, shield};
+use gimmal::net::{self, Listener, TcpListener, TcpSocket, TcpStream};
+use gimmal::{Handle, Runtime, is_canceled, join, sleep, timeout, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn run(test: impl Future<Output = io::Result<()>>) {
+    let _alone = alone();
+    gimmal::run(test).unwrap();
+}
+
+/// Runs a test in which faults are expected: these, in this order.
+fn run_with_faults(test: impl Future<Output = io::Result<()>>) -> Vec<String> {
+    let _alone = alone();
+    let faults = Arc::new(Mutex::new(Vec::new()));
+    let seen = faults.clone();
+    let mut runtime = Runtime::builder()
+        .on_fault(move |fault| seen.lock().unwrap().push(fault.to_string()))
+        .build()
+        .unwrap();
+    runtime.block_on(test).unwrap();
+    drop(runtime);
+    let faults = faults.lock().unwrap().clone();
+    faults
+}
+
+/// A flag that can be waited for.
+#[derive(Clone, Default)]
+struct Flag(Rc<Cell<bool>>);
+
+impl Flag {
+    fn set(&self) {
+        self.0.set(true);
+    }
+
+    async fn wait(&self) {
+        while !self.0.get() {
+            sleep(Duration::from_millis(1)).await.unwrap();
+        }
+    }
+}
+
+async fn listener() -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+async fn echo(stream: TcpStream, _: SocketAddr) -> io::Result<()> {
+    let mut buffer = vec![0; 256];
+    loop {
+        let (n, back) = stream.read(buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        let (n, back) = (n, stream.write_all(back).await?);
+        assert_eq!(n, back.len());
+        buffer = back;
+        buffer.resize(256, 0);
+    }
+}
+
+async fn says(client: &TcpStream, text: &'static str) -> io::Result<()> {
+    client.write_all(text).await?;
+    let answer = client.read_exact(vec![0; text.len()], text.len()).await?;
+    assert_eq!(answer, text.as_bytes());
+    Ok(())
+}
+
+#[test]
+fn each_connection_is_served_until_the_stop() {
+    run(async {
+        let baseline = Baseline::take();
+        {
+            let (listener, address) = listener().await?;
+            let clients = async {
+                gimmal::map(0..200, 50, async |_| {
+                    let client = TcpStream::connect(address).await?;
+                    says(&client, "one").await?;
+                    says(&client, "two").await
+                })
+                .await?;
+                io::Result::Ok(())
+            };
+            let served = net::serve(&listener, echo).until(clients).await?;
+            assert_eq!(served.accepted, 200);
+            assert_eq!((served.failed, served.cut_short), (0, 0));
+        }
+        baseline.returns("a server").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
+    run(async {
+        let baseline = Baseline::take();
+        {
+            let (listener, address) = listener().await?;
+            let (stop, late) = (Flag::default(), Flag::default());
+            let server = net::serve(&listener, echo)
+                .until(stop.wait())
+                .drain(LONG)
+                .into_future();
+            let clients = async {
+                let early = TcpStream::connect(address).await?;
+                says(&early, "before the stop").await?;
+                stop.set();
+                // From now on a client waits in the kernel's queue. What came before the stop was seen is served.
+                let waits = loop {
+                    let client = TcpStream::connect(address).await?;
+                    client.write_all("too late").await?;
+                    let answer = client.read(vec![0; 8]).timeout(Duration::from_millis(20));
+                    match answer.await {
+                        Ok(_) => yield_now().await,
+                        Err(error) => {
+                            assert!(gimmal::is_timeout(&error));
+                            break client;
+                        }
+                    }
+                };
+                says(&early, "after the stop").await?;
+                drop(early);
+                late.set();
+                io::Result::Ok(waits)
+            };
+            let (served, waits) = join((server, clients)).await;
+            let (served, waits) = (served?, waits?);
+            assert_eq!((served.failed, served.cut_short), (0, 0));
+            assert!(late.0.get());
+            assert_eq!(Handle::current().stats().operations, 0);
+            // It was not lost: the listener can be served again.
+            let again = net::serve(&listener, echo).until(async move {
+                let (_, answer) = waits.read(vec![0; 8]).await?;
+                assert_eq!(answer, b"too late");
+                io::Result::Ok(())
+            });
+            let served = again.await?;
+            assert!(served.accepted >= 1);
+        }
+        baseline.returns("a server that was stopped").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_takes_too_long_to_end_is_cancelled_and_waited_for() {
+    let faults = run_with_faults(async {
+        let baseline = Baseline::take();
+        {
+            let (listener, address) = listener().await?;
+            let cleaned_up = Cell::new(0);
+            let started = Flag::default();
+            let count = Cell::new(0);
+            let handler = async |stream: TcpStream, _| {
+                count.set(count.get() + 1);
+                if count.get() == 4 {
+                    started.set();
+                }
+                match count.get() {
+                    // What the kernel has is cancelled, and says so.
+                    1 | 2 => {
+                        let error = stream.read(vec![0; 1]).await.unwrap_err();
+                        assert!(is_canceled(&error));
+                        shield(sleep(Duration::from_millis(5))).await?;
+                        cleaned_up.set(cleaned_up.get() + 1);
+                        Err(error.into())
+                    }
+                    // What waits for something of another crate is dropped.
+                    3 => pending().await,
+                    // One that ends well is not cut short.
+                    _ => {
+                        let _ = sleep(LONG).await;
+                        cleaned_up.set(cleaned_up.get() + 1);
+                        io::Result::Ok(())
+                    }
+                }
+            };
+            let server = net::serve(&listener, handler)
+                .until(started.wait())
+                .drain(Duration::from_millis(10));
+            let clients = async {
+                let mut clients = Vec::new();
+                for _ in 0..4 {
+                    clients.push(TcpStream::connect(address).await?);
+                }
+                for client in &clients {
+                    // Closed by the server, one after the other.
+                    let (n, _) = client.read(vec![0; 1]).await?;
+                    assert_eq!(n, 0);
+                }
+                io::Result::Ok(())
+            };
+            let (served, clients) = join((server.into_future(), clients)).await;
+            clients?;
+            let served = served?;
+            assert_eq!(served.accepted, 4);
+            assert_eq!((served.failed, served.cut_short), (0, 3));
+            assert_eq!(cleaned_up.get(), 3);
+        }
+        baseline.returns("connections that were cut short").await;
+        Ok(())
+    });
+    // That is no fault of theirs.
+    assert_eq!(faults, [""; 0]);
+}
+
+#[test]
+fn one_that_fails_or_panics_does_so_alone_and_the_hook_hears_who_it_was() {
+    let names = Rc::new(RefCell::new(Vec::new()));
+    let told = names.clone();
+    let faults = run_with_faults(async move {
+        let (listener, address) = listener().await?;
+        let served = net::serve(&listener, async |stream: TcpStream, peer| {
+            let (_, text) = stream.read(vec![0; 8]).await?;
+            match &text[..] {
+                b"fail" => {
+                    told.borrow_mut().push(peer);
+                    Err(io::Error::other("as it was told"))
+                }
+                b"panic" => {
+                    told.borrow_mut().push(peer);
+                    panic!("as it was told, too");
+                }
+                _ => stream.write_all(text).await.map(drop).map_err(Into::into),
+            }
+        })
+        .until(async {
+            for text in ["fail", "panic"] {
+                let client = TcpStream::connect(address).await?;
+                client.write_all(text).await?;
+                let (n, _) = client.read(vec![0; 1]).await?;
+                assert_eq!(n, 0);
+            }
+            let client = TcpStream::connect(address).await?;
+            says(&client, "fine").await
+        })
+        .await?;
+        assert_eq!(
+            (served.accepted, served.failed, served.cut_short),
+            (3, 2, 0)
+        );
+        Ok(())
+    });
+    let names = names.borrow();
+    assert_eq!(
+        faults,
+        [
+            format!(
+                "child \"connection of {}\" failed, and nobody joined it: as it was told",
+                names[0]
+            ),
+            format!(
+                "task \"connection of {}\" panicked, and nobody joined it: as it was told, too",
+                names[1]
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
+    run(async {
+        let baseline = Baseline::take();
+        for foreign in [true, false] {
+            let (listener, address) = listener().await?;
+            let scope = Scope::new();
+            let until = async {
+                match foreign {
+                    true => pending().await,
+                    false => sleep(LONG).await,
+                }
+            };
+            let server = net::serve(&listener, echo).until(until).drain(LONG);
+            let clients = async {
+                let client = TcpStream::connect(address).await?;
+                says(&client, "before").await?;
+                scope.cancel();
+                next_turn().await;
+                says(&client, "after").await?;
+                io::Result::Ok(())
+            };
+            let (served, clients) = join((scope.run(server.into_future()), clients)).await;
+            clients?;
+            // It ended well, so what it did is said; and whose doing the end was.
+            let served = served?;
+            assert_eq!(
+                (served.accepted, served.failed, served.cut_short),
+                (1, 0, 0)
+            );
+            assert!(scope.was_caught());
+        }
+        baseline.returns("a server in a cancelled scope").await;
+        // In a scope that is cancelled it does not begin.
+        let (listener, _address) = listener().await?;
+        let scope = Scope::new();
+        scope.cancel();
+        let server = net::serve(&listener, echo).into_future();
+        assert!(is_canceled(&scope.run(server).await.unwrap_err()));
+        assert_eq!(Handle::current().stats().operations, 0);
+        // The time of a timeout is one way to say how long to serve.
+        let server = net::serve(&listener, echo).into_future();
+        let served = timeout(Duration::from_millis(5), server).await?;
+        assert_eq!(served.accepted, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_stop_that_fails_is_an_error_after_all_have_ended() {
+    run(async {
+        let (listener, address) = listener().await?;
+        let stop = Flag::default();
+        let server = net::serve(&listener, echo).until(async {
+            stop.wait().await;
+            Err::<(), _>("no signal to be had")
+        });
+        let clients = async {
+            let client = TcpStream::connect(address).await?;
+            says(&client, "before").await?;
+            stop.set();
+            sleep(Duration::from_millis(10)).await?;
+            says(&client, "after").await
+        };
+        let (served, clients) = join((server.into_future(), clients)).await;
+        clients?;
+        assert_eq!(served.unwrap_err().to_string(), "no signal to be had");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_listener_that_fails_is_an_error_after_all_have_ended() {
+    run(async {
+        let (listener, address) = listener().await?;
+        let server = net::serve(&listener, echo).drain(LONG).into_future();
+        let clients = async {
+            let client = TcpStream::connect(address).await?;
+            says(&client, "before").await?;
+            // Nobody can listen any more on a socket that was shut down.
+            socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Read)?;
+            next_turn().await;
+            says(&client, "after").await
+        };
+        let (served, clients) = join((server, clients)).await;
+        clients?;
+        let error = served.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn with_a_limit_no_more_are_served_at_once() {
+    run(async {
+        let baseline = Baseline::take();
+        for limit in [1, 3, 70] {
+            let (listener, address) = {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(([127, 0, 0, 1], 0).into())?;
+                let listener = socket.listen(1024)?;
+                let address = listener.local_addr()?;
+                (listener, address)
+            };
+            let (now, most) = (Cell::new(0), Cell::new(0));
+            let before = baseline::descriptors();
+            let served = net::serve(&listener, async |stream: TcpStream, peer| {
+                now.set(now.get() + 1);
+                most.set(most.get().max(now.get()));
+                let ended = echo(stream, peer).await;
+                now.set(now.get() - 1);
+                ended
+            })
+            .limit(limit)
+            .until(async {
+                let mut clients = Vec::new();
+                for _ in 0..300 {
+                    clients.push(TcpStream::connect(address).await?);
+                }
+                // As many as may are being served, and no more has been accepted.
+                while now.get() < limit {
+                    yield_now().await;
+                }
+                for _ in 0..10 {
+                    next_turn().await;
+                }
+                assert_eq!(baseline::descriptors(), before + 300 + limit);
+                // Whoever waits gets its turn when one before it goes.
+                for client in clients {
+                    says(&client, "my turn").await?;
+                }
+                io::Result::Ok(())
+            })
+            .await?;
+            assert_eq!((served.accepted, served.failed), (300, 0));
+            assert_eq!(most.get(), limit);
+        }
+        baseline.returns("servers with a limit").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
+    run(async {
+        let (listener, address) = listener().await?;
+        let server = || {
+            let client = async {
+                let client = TcpStream::connect(address).await?;
+                says(&client, "hello").await
+            };
+            net::serve(&listener, echo).until(client).into_future()
+        };
+        // The accept belongs to the listener, so it is there from the first time on.
+        server().await?;
+        let mut accept = Box::pin(listener.accept());
+        let first = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(accept.as_mut().poll(context).is_pending())
+        });
+        assert!(first.await);
+        drop(accept);
+        listener.pause().await?;
+        let moments = [Moment::AtOnce, Moment::Turns(1), Moment::Turns(3)];
+        for moment in moments {
+            let mut polls = 0;
+            loop {
+                let baseline = Baseline::take();
+                let ended = baseline::dropped_after(server(), polls, moment).await;
+                listener.pause().await?;
+                while let Some(Ok(_)) = futures_util::FutureExt::now_or_never(listener.accept()) {}
+                listener.pause().await?;
+                let after = format!("a server, dropped after {polls} polls, {moment:?}");
+                baseline.returns(&after).await;
+                if ended.is_some() {
+                    break;
+                }
+                polls += 1;
+            }
+            assert!(polls > 3);
+        }
+        let none = dropped_everywhere("a server of nobody", &moments, || {
+            net::serve(&listener, echo).until(async {}).into_future()
+        });
+        assert!(none.await > 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_zero_time_to_drain_cuts_short_at_once() {
+    run(async {
+        let (listener, address) = listener().await?;
+        let stop = Flag::default();
+        let server = net::serve(&listener, echo)
+            .until(stop.wait())
+            .drain(Duration::ZERO);
+        let client = async {
+            let client = TcpStream::connect(address).await?;
+            says(&client, "hello").await?;
+            stop.set();
+            let (n, _) = client.read(vec![0; 1]).await?;
+            assert_eq!(n, 0);
+            io::Result::Ok(())
+        };
+        let (served, client) = join((server.into_future(), client)).await;
+        client?;
+        assert_eq!(served?.cut_short, 1);
+        Ok(())
+    });
+}
+
+/// A listener of another kind.
+struct Numbers(Cell<u32>);
+
+impl Listener for Numbers {
+    type Stream = u32;
+    type Addr = &'static str;
+
+    async fn accept(&self) -> io::Result<(u32, &'static str)> {
+        self.0.set(self.0.get() + 1);
+        match self.0.get() {
+            n @ 1..=3 => Ok((n, "a number")),
+            _ => pending().await,
+        }
+    }
+}
+
+#[test]
+fn listeners_of_other_kinds_are_served_too() {
+    run(async {
+        let sum = Cell::new(0);
+        let numbers = Numbers(Cell::new(0));
+        let served = net::serve(&numbers, async |n, _| sum.set(sum.get() + n))
+            .until(async {
+                while sum.get() < 6 {
+                    yield_now().await;
+                }
+            })
+            .await?;
+        assert_eq!(served.accepted, 3);
+        Ok(())
+    });
+}
