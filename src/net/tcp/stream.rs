@@ -1,7 +1,7 @@
 //! A TCP connection.
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::{AsyncRead, AsyncWrite, check_room, nothing_taken};
+use crate::io::{AsyncRead, AsyncWrite, check_room};
 use crate::net::ToAddrs;
 use crate::net::bytes::byte_stream;
 use crate::net::halves::{
@@ -9,7 +9,7 @@ use crate::net::halves::{
 };
 use crate::op::{
     Connect, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
-    StreamKind, busy,
+    StreamKind, busy, send_all,
 };
 use crate::scope::is_canceled;
 use crate::sys::explain;
@@ -133,7 +133,8 @@ impl TcpStream {
         SockRef::from(self).set_tcp_nodelay(nodelay)
     }
 
-    /// A stream of std over the same descriptor, which another thread can have. It blocks, whatever it was made of.
+    /// A stream of std over the same descriptor, which another thread can have. It blocks, unless it was made of
+    /// one that does not.
     ///
     /// # Errors
     ///
