@@ -5,7 +5,9 @@ mod bytes;
 mod halves;
 mod names;
 mod tcp;
+mod unix;
 
 pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use names::{Target, ToAddrs, lookup_host};
 pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use unix::{UCred, UnixIncoming, UnixListener, UnixStream};
