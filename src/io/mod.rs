@@ -9,4 +9,3 @@ pub use read::AsyncRead;
 pub use write::AsyncWrite;
 
 pub(crate) use read::check_room;
-pub(crate) use write::nothing_taken;

@@ -102,7 +102,7 @@ macro_rules! byte_stream {
                 Send::new(self.stream.clone(), buf)
             }
 
-            /// Sends all that the buffer holds.
+            /// Sends all that the buffer holds. What others write comes before it or after it, not in between.
             ///
             /// # Errors
             ///
@@ -112,25 +112,8 @@ macro_rules! byte_stream {
             ///
             /// If it was cancelled, the error says how much was sent. How much was when it is dropped is unknown
             /// (`tests/streams.rs`).
-            pub async fn write_all<B: IoBuf>(&self, mut buf: B) -> Result<B, BufError<B>> {
-                let len = buf.io_len();
-                let mut done = 0;
-                while done < len {
-                    match Send::part(self.stream.clone(), buf, done..len).await {
-                        Ok((0, back)) => {
-                            return Err(BufError::new(nothing_taken(), back).with_done(done));
-                        }
-                        Ok((n, back)) => {
-                            done += n;
-                            buf = back;
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                            buf = error.into_buf();
-                        }
-                        Err(error) => return Err(error.with_done(done)),
-                    }
-                }
-                Ok(buf)
+            pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
+                send_all(self.stream.clone(), buf).await
             }
 
             /// Sends from several buffers, one after the other: `sendmsg(2)`.

@@ -7,9 +7,11 @@ mod listener;
 mod names;
 mod serve;
 mod tcp;
+mod unix;
 
 pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use listener::Listener;
 pub use names::{Target, ToAddrs, lookup_host};
 pub use serve::{Serve, Served, serve};
 pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};
+pub use unix::{UCred, UnixIncoming, UnixListener, UnixStream};

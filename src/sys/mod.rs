@@ -23,6 +23,7 @@ mod fd;
 mod fork;
 mod kernel;
 mod mask;
+mod peer_cred;
 mod setup;
 mod signal;
 
@@ -35,6 +36,7 @@ pub(crate) use fd::Descriptor;
 pub(crate) use fork::ForkMark;
 pub(crate) use kernel::KernelRing;
 pub use mask::Mask;
+pub(crate) use peer_cred::peer_cred;
 pub(crate) use setup::Sizes;
 pub(crate) use signal::Caught;
 
