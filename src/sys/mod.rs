@@ -25,6 +25,7 @@ mod kernel;
 mod mask;
 mod setup;
 mod signal;
+mod sockopt;
 
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
@@ -37,6 +38,7 @@ pub(crate) use kernel::KernelRing;
 pub use mask::Mask;
 pub(crate) use setup::Sizes;
 pub(crate) use signal::Caught;
+pub(crate) use sockopt::{option, set_option};
 
 use std::io;
 

@@ -1,0 +1,5 @@
+//! Unix sockets.
+
+mod datagram;
+
+pub use datagram::UnixDatagram;
