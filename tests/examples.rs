@@ -4,7 +4,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -564,4 +565,92 @@ fn cancel_cleanup_goes_on_from_where_it_was() {
         &run("cancel_cleanup", [state.as_os_str(), "soon".as_ref()]),
         2,
     );
+}
+
+/// What a line of a client says: by how many microseconds the clock there is ahead, and how long the way takes.
+fn times(line: &str) -> (f64, f64) {
+    let line = line.strip_prefix("the clock there is ").unwrap();
+    let (ahead, line) = line.split_once(" µs ahead, there and back takes ").unwrap();
+    let way = line.strip_suffix(" µs").unwrap();
+    (ahead.parse().unwrap(), way.parse().unwrap())
+}
+
+#[test]
+fn udp_time_shows_that_one_machine_has_one_clock() {
+    let output = run("udp_time", [""; 0]);
+    ends(&output, 0);
+    let lines: Vec<&str> = out(&output).lines().collect();
+    let [first, middle @ .., last] = &lines[..] else {
+        panic!("{lines:?}")
+    };
+    assert!(first.starts_with("serving on 127.0.0.1:"), "{lines:?}");
+    assert_eq!((middle.len(), *last), (3, "answered 3"));
+    for line in middle {
+        // As far as it can be known: by half of the way.
+        let (ahead, way) = times(line);
+        assert!(way >= 0.0 && ahead.abs() <= way / 2.0 + 0.2, "{line}");
+    }
+}
+
+#[test]
+fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
+    for address in ["127.0.0.1:0", "[::1]:0", "localhost:0"] {
+        let mut server = example("udp_time")
+            .arg(address)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let line = lines.next().unwrap().unwrap();
+        let (_, line) = line.split_once("serving on ").unwrap();
+        let (address, _) = line.split_once(", until Ctrl-C").unwrap();
+        // What it does not understand it leaves alone.
+        let stranger = UdpSocket::bind(if address.starts_with('[') {
+            "[::1]:0"
+        } else {
+            "127.0.0.1:0"
+        })
+        .unwrap();
+        for junk in [&b""[..], b"time?", b"time?123456789", &[b't'; 1000]] {
+            stranger.send_to(junk, address).unwrap();
+        }
+        for _ in 0..3 {
+            let output = run("udp_time", ["--ask", address]);
+            ends(&output, 0);
+            times(out(&output).trim_end());
+        }
+        let kill = Command::new("kill")
+            .args(["-INT", &server.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        assert_eq!(lines.next().unwrap().unwrap(), "answered 3");
+        assert!(server.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn udp_time_says_what_is_wrong_with_an_address() {
+    for bad in ["nonsense", "127.0.0.1:99999", "::1:80", "127.0.0.1"] {
+        for arguments in [&[bad][..], &["--ask", bad]] {
+            let output = run("udp_time", arguments);
+            ends(&output, 2);
+            assert!(
+                err(&output).contains(&format!("{bad:?}")),
+                "{}",
+                err(&output)
+            );
+        }
+    }
+    for arguments in [&["--ask"][..], &["-h"], &["127.0.0.1:0", "127.0.0.1:0"]] {
+        ends(&run("udp_time", arguments), 2);
+    }
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run("udp_time", [&address]);
+    ends(&output, 1);
+    assert!(err(&output).contains(&address) && err(&output).contains("in use"));
+    drop(taken);
+    let output = run("udp_time", ["--ask", &address]);
+    ends(&output, 1);
+    assert!(err(&output).contains(&address) && err(&output).contains("refused"));
 }

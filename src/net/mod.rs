@@ -7,6 +7,7 @@ mod listener;
 mod names;
 mod serve;
 mod tcp;
+mod udp;
 mod unix;
 
 pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
@@ -14,4 +15,5 @@ pub use listener::Listener;
 pub use names::{Target, ToAddrs, lookup_host};
 pub use serve::{Serve, Served, serve};
 pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};
-pub use unix::{UCred, UnixIncoming, UnixListener, UnixStream};
+pub use udp::{RecvMeta, SendMeta, UdpSocket};
+pub use unix::{UCred, UnixDatagram, UnixIncoming, UnixListener, UnixStream};

@@ -262,6 +262,20 @@ impl<O: Operation> Op<O> {
         }
     }
 
+    /// Whether nothing has happened, and it is to be tried once more.
+    #[inline]
+    fn starts_again(&mut self, completion: Completion, asked: bool) -> bool {
+        let Some(operation) = &mut self.operation else {
+            return false;
+        };
+        let is_over = asked && operation.proves_nothing_happened(completion);
+        let again = !is_over && operation.start_again(completion);
+        if again {
+            self.state = State::Idle;
+        }
+        again
+    }
+
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
         let refusal = &mut self.refusal;
         runtime::refuse(refusal, context).map(|canceled| self.finish().fail(canceled.into()))
@@ -339,6 +353,9 @@ impl<O: Operation> Op<O> {
                         },
                         Polled::Last { completion, asked } => {
                             let first = first.take();
+                            if first.is_none() && this.starts_again(completion, asked) {
+                                return this.begin(context);
+                            }
                             let mut operation = this.finish();
                             let result = first.unwrap_or(completion);
                             if first.is_some() {

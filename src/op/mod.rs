@@ -56,12 +56,16 @@
 
 mod accept;
 mod connect;
+mod control;
+mod datagram;
 mod fd;
 mod fds;
 mod fsync;
 mod future;
 mod gate;
+mod header;
 mod idle;
+mod message;
 mod nop;
 mod open;
 mod part;
@@ -80,11 +84,15 @@ mod vectored;
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub(crate) use accept::{Accept, Accepted};
 pub(crate) use connect::Connect;
+pub(crate) use control::{ControlMessages, push_control};
+pub(crate) use datagram::Datagrams;
 pub use fd::SharedFd;
 pub use fds::{RecvFds, SendFds};
 pub use fsync::Fsync;
 pub use future::Op;
 pub(crate) use idle::Idle;
+pub(crate) use message::Message;
+pub use message::{FromMessage, RecvMessage, SendMessage};
 pub use nop::{Nop, nop};
 pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
@@ -139,8 +147,16 @@ pub unsafe trait Operation: Sized + 'static {
         Prepared::Start
     }
 
-    /// The request. It is asked for once, when the operation is started.
+    /// The request. It is asked for when the operation is started, once each time.
     fn entry(&mut self) -> Entry;
+
+    /// Whether this completion, the only one, is none for the caller: nothing has happened, and the operation is to be started
+    /// again when [`prepare`](Operation::prepare) says so. Most have no such completion.
+    #[inline]
+    fn start_again(&mut self, completion: Completion) -> bool {
+        let _ = completion;
+        false
+    }
 
     /// What the completion means to the caller. Of an operation with several completions it is the first one.
     fn complete(self, completion: Completion) -> Self::Output;

@@ -16,6 +16,12 @@ impl PollAdd {
         let events = libc::POLLIN as u32;
         Op::new(PollAdd { fd, events })
     }
+
+    /// Until it can be written without waiting; also if what would come of that is an error.
+    pub(crate) fn writable(fd: SharedFd) -> Op<PollAdd> {
+        let events = libc::POLLOUT as u32;
+        Op::new(PollAdd { fd, events })
+    }
 }
 
 // SAFETY: the entry has no address. The operation holds the descriptor (O5). A poll that is not multishot completes once.

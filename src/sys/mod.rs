@@ -26,6 +26,7 @@ mod mask;
 mod peer_cred;
 mod setup;
 mod signal;
+mod sockopt;
 
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
@@ -39,6 +40,7 @@ pub use mask::Mask;
 pub(crate) use peer_cred::peer_cred;
 pub(crate) use setup::Sizes;
 pub(crate) use signal::Caught;
+pub(crate) use sockopt::{option, set_option};
 
 use std::io;
 
