@@ -2,9 +2,11 @@
 //!
 //! Buffers go in by value and come back, as everywhere in this crate: see [`buf`](crate::buf).
 
+mod pipe;
 mod read;
 mod write;
 
+pub use pipe::{PipeReader, PipeWriter, mkfifo, pipe};
 pub use read::AsyncRead;
 pub use write::AsyncWrite;
 
