@@ -374,6 +374,11 @@ macro_rules! generic {
             ) -> impl Future<Output = Result<B, BufError<B>>> {
                 PipeReader::read_exact(self, buf, len)
             }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.stream.give_back(bytes);
+                true
+            }
         }
 
         impl AsyncWrite for $writer {

@@ -222,6 +222,11 @@ macro_rules! byte_stream {
             ) -> impl Future<Output = Result<B, BufError<B>>> {
                 $type::read_exact(self, buf, len)
             }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.stream.give_back(bytes);
+                true
+            }
         }
 
         impl AsyncRead for $type {
@@ -235,6 +240,11 @@ macro_rules! byte_stream {
                 len: usize,
             ) -> impl Future<Output = Result<B, BufError<B>>> {
                 $type::read_exact(self, buf, len)
+            }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.stream.give_back(bytes);
+                true
             }
         }
 

@@ -84,7 +84,7 @@ pub(crate) use idle::Idle;
 pub use nop::{Nop, nop};
 pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
-pub(crate) use poll::PollAdd;
+pub use poll::PollAdd;
 pub use recv::Recv;
 pub(crate) use recv::RecvExact;
 pub(crate) use rw::Place;

@@ -168,7 +168,7 @@ impl Stream {
     }
 
     /// Bytes that were taken and have not been used go back to the front.
-    pub(super) fn give_back(&self, bytes: &[u8]) {
+    pub(crate) fn give_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let mut kept = self.kept.borrow_mut();
             for byte in bytes.iter().rev() {
