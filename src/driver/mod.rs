@@ -194,6 +194,10 @@ impl<P: Port> Driver<P> {
         self.ring.supports(opcode)
     }
 
+    pub(crate) fn add_workers(&self, by: i32) {
+        self.ring.add_workers(by);
+    }
+
     /// Hands an operation to the ring. What its entry points at is in place (O2), and stays (O1).
     #[inline]
     pub(crate) fn submit(&mut self, entry: &Entry, request: Request, waker: Option<Waker>) -> Key {

@@ -175,6 +175,8 @@ impl Port for FakeRing {
         false
     }
 
+    fn add_workers(&self, _by: i32) {}
+
     fn supports(&self, _: Opcode) -> bool {
         true
     }

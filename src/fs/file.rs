@@ -4,7 +4,7 @@ use super::OpenOptions;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{Fsync, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
 use crate::sys::Descriptor;
-use std::io;
+use std::io::{self, Seek};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -425,6 +425,15 @@ impl File {
         let growth = wanted.max(buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX));
         buf.try_reserve(growth)
             .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
+    }
+
+    /// Moves the cursor back, if it is one that can be moved.
+    pub(super) fn move_back(&self, bytes: usize) -> bool {
+        self.fd.descriptor().with_std(|mut file| {
+            let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            let back = i64::try_from(bytes).map(|bytes| io::SeekFrom::Current(-bytes));
+            is_file && back.is_ok_and(|back| file.seek(back).is_ok())
+        })
     }
 
     /// Brings data and metadata to the disk: `fsync(2)`.

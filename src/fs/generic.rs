@@ -18,6 +18,10 @@ macro_rules! generic {
             ) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
                 File::read_to_end(self, buf)
             }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.move_back(bytes.len())
+            }
         }
 
         impl AsyncWrite for $type {

@@ -205,6 +205,11 @@ macro_rules! byte_stream {
             ) -> impl Future<Output = Result<B, BufError<B>>> {
                 $type::read_exact(self, buf, len)
             }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.stream.give_back(bytes);
+                true
+            }
         }
 
         impl AsyncRead for $type {
@@ -218,6 +223,11 @@ macro_rules! byte_stream {
                 len: usize,
             ) -> impl Future<Output = Result<B, BufError<B>>> {
                 $type::read_exact(self, buf, len)
+            }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.stream.give_back(bytes);
+                true
             }
         }
 

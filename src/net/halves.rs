@@ -96,6 +96,10 @@ macro_rules! half {
             ) -> Result<B, BufError<B>> {
                 (&*self.$stream()).read_exact(buf, len).await
             }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                (&*self.$stream()).unread(bytes)
+            }
         }
     )+};
     (write: $($type:ty, $stream:ident;)+) => {$(

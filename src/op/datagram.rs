@@ -1,7 +1,8 @@
 //! A socket of datagrams as its operations see it, and the one datagram that it may have to keep.
 
+use super::gate::{Gate, Spot};
 use super::header::Header;
-use super::{Entry, Gate, Opcode, SharedFd};
+use super::{Entry, Opcode, SharedFd};
 use crate::sys::{Descriptor, explain};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
@@ -212,7 +213,7 @@ pub(super) enum Way {
 pub(super) struct Pass {
     socket: Rc<Datagrams>,
     way: Way,
-    is_inside: bool,
+    spot: Spot,
     header: Option<Header>,
 }
 
@@ -221,7 +222,7 @@ impl Pass {
         Pass {
             socket,
             way,
-            is_inside: false,
+            spot: Spot::Outside,
             header: None,
         }
     }
@@ -233,8 +234,10 @@ impl Pass {
     /// Whether it is this one's turn. If not, `waker` is woken to ask again.
     #[inline]
     pub(super) fn enter(&mut self, waker: &Waker) -> bool {
-        self.is_inside = self.is_inside || self.socket.gate(self.way).enter(waker);
-        self.is_inside
+        let mut spot = self.spot;
+        let is_inside = self.socket.gate(self.way).enter(&mut spot, waker);
+        self.spot = spot;
+        is_inside
     }
 
     /// A header to fill.
@@ -259,8 +262,6 @@ impl Drop for Pass {
         if let Some(header) = self.header.take() {
             self.socket.spare[self.way as usize].set(Some(header));
         }
-        if self.is_inside {
-            self.socket.gate(self.way).leave();
-        }
+        self.socket.gate(self.way).leave(self.spot);
     }
 }

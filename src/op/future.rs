@@ -354,7 +354,7 @@ impl<O: Operation> Op<O> {
                         Polled::Last { completion, asked } => {
                             let first = first.take();
                             if first.is_none() && this.starts_again(completion, asked) {
-                                return this.begin(context);
+                                return this.begin(context, deadline);
                             }
                             let mut operation = this.finish();
                             let result = first.unwrap_or(completion);

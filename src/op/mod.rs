@@ -97,7 +97,7 @@ pub use nop::{Nop, nop};
 pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
 pub(crate) use peer::describe;
-pub(crate) use poll::PollAdd;
+pub use poll::PollAdd;
 pub use recv::Recv;
 pub(crate) use recv::RecvExact;
 pub(crate) use rw::Place;

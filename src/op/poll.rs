@@ -5,7 +5,7 @@ use std::io;
 
 /// Waits for an event on a descriptor: `poll(2)`, once. It takes nothing from the descriptor, so there is nothing to lose.
 #[derive(Debug)]
-pub(crate) struct PollAdd {
+pub struct PollAdd {
     fd: SharedFd,
     events: u32,
 }

@@ -175,7 +175,7 @@ impl Stream {
     }
 
     /// Bytes that were received, and that nobody has got: they go to the front.
-    pub(super) fn give_back(&self, bytes: &[u8]) {
+    pub(crate) fn give_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let kept = &mut self.kept.borrow_mut().bytes;
             kept.extend(bytes);

@@ -198,6 +198,10 @@ impl Core {
         self.driver.borrow().supports(opcode)
     }
 
+    pub(super) fn add_workers(&self, by: i32) {
+        self.driver.borrow().add_workers(by);
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.driver.borrow().now()
     }

@@ -22,6 +22,7 @@ mod shutdown;
 pub(crate) mod spawn;
 mod stats;
 mod turn;
+mod worker;
 pub(crate) mod yielding;
 
 pub use self::builder::{Builder, Runtime};
@@ -35,3 +36,4 @@ pub(crate) use self::current::{
     drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
 pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
+pub(crate) use self::worker::Worker;

@@ -46,6 +46,21 @@ impl Descriptor {
         look(&file)
     }
 
+    /// How many bytes a pipe holds.
+    pub(crate) fn pipe_capacity(&self) -> io::Result<usize> {
+        // SAFETY: no address is passed.
+        let bytes = unsafe { libc::fcntl(self.raw(), libc::F_GETPIPE_SZ) };
+        usize::try_from(bytes).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Has a pipe hold so many bytes at least, and says how many it holds.
+    pub(crate) fn set_pipe_capacity(&self, bytes: usize) -> io::Result<usize> {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        // SAFETY: no address is passed.
+        let bytes = unsafe { libc::fcntl(self.raw(), libc::F_SETPIPE_SZ, bytes) };
+        usize::try_from(bytes).map_err(|_| io::Error::last_os_error())
+    }
+
     pub(crate) fn try_clone(&self) -> io::Result<Descriptor> {
         self.fd.try_clone().map(Descriptor::from)
     }

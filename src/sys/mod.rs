@@ -11,6 +11,7 @@
 //! | `queued` | how many entries the kernel has not taken yet |
 //! | `now` | the time that deadlines are measured by |
 //! | `supports` | whether an opcode can be served at all |
+//! | `add_workers` | more threads for requests that block, or fewer; none, where there are no such threads |
 //!
 //! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
 
@@ -23,6 +24,7 @@ mod fd;
 mod fork;
 mod kernel;
 mod mask;
+mod path;
 mod peer_cred;
 mod setup;
 mod signal;
@@ -37,6 +39,7 @@ pub(crate) use fd::Descriptor;
 pub(crate) use fork::ForkMark;
 pub(crate) use kernel::KernelRing;
 pub use mask::Mask;
+pub(crate) use path::{at_path, c_path, make_fifo};
 pub(crate) use peer_cred::peer_cred;
 pub(crate) use setup::Sizes;
 pub(crate) use signal::Caught;
@@ -100,4 +103,7 @@ pub(crate) trait Port {
     fn now(&self) -> Instant;
 
     fn supports(&self, opcode: Opcode) -> bool;
+
+    /// So many threads more, or fewer, for requests that block.
+    fn add_workers(&self, by: i32);
 }
