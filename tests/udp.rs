@@ -8,7 +8,7 @@
 
 mod baseline;
 
-use baseline::{Baseline, Random, alone, next_turn};
+use baseline::{Baseline, MOMENTS, Random, Watched, alone, dropped_everywhere, next_turn, rings};
 use futures_util::FutureExt;
 use gimmal::buf::IoBufMut;
 use gimmal::cancel::Scope;
@@ -737,110 +737,117 @@ enum Cut {
 /// Datagrams of numbers: a receive that is cut short in any way loses none of them, and brings none twice.
 #[test]
 fn numbered_datagrams_arrive_once_and_in_order_however_waits_for_them_end() {
-    const DATAGRAMS: u32 = 50_000;
+    let _alone = alone();
+    for (ring, builder) in rings() {
+        let mut runtime = builder.build().unwrap();
+        let ended = runtime.block_on(numbered_datagrams(&ring));
+        ended.unwrap_or_else(|error| panic!("{ring}: {error}"));
+    }
+}
+
+async fn numbered_datagrams(ring: &str) -> io::Result<()> {
+    const DATAGRAMS: u32 = 10_000;
     /// Fewer than the receiver's buffer holds, so that the kernel drops none.
     const AHEAD: u32 = 64;
     let mut random = Random::new();
-    run(async {
-        let receiver = UdpSocket::bind(LOCAL).await?;
-        let sender = UdpSocket::bind(LOCAL).await?;
-        let (here, from) = (receiver.local_addr()?, sender.local_addr()?);
-        let (credits, granted) = async_channel::bounded(AHEAD as usize);
-        for _ in 0..AHEAD {
-            credits.try_send(()).unwrap();
-        }
-        let sending = gimmal::spawn({
-            let mut random = random.fork();
-            async move {
-                for number in 0..DATAGRAMS {
-                    granted.recv().await.unwrap();
-                    // Of different lengths, none of which is that of the number.
-                    let mut bytes = number.to_le_bytes().to_vec();
-                    bytes.resize(4 + number as usize % 60, number as u8);
-                    sender.send_to(bytes, here).await?;
-                    if random.one_in(8) {
-                        for _ in 0..random.below(8) {
-                            gimmal::yield_now().await;
-                        }
+    let receiver = UdpSocket::bind(LOCAL).await?;
+    let sender = UdpSocket::bind(LOCAL).await?;
+    let (here, from) = (receiver.local_addr()?, sender.local_addr()?);
+    let (credits, granted) = async_channel::bounded(AHEAD as usize);
+    for _ in 0..AHEAD {
+        credits.try_send(()).unwrap();
+    }
+    let sending = gimmal::spawn({
+        let mut random = random.fork();
+        async move {
+            for number in 0..DATAGRAMS {
+                granted.recv().await.unwrap();
+                // Of different lengths, none of which is that of the number.
+                let mut bytes = number.to_le_bytes().to_vec();
+                bytes.resize(4 + number as usize % 60, number as u8);
+                sender.send_to(bytes, here).await?;
+                if random.one_in(8) {
+                    for _ in 0..random.below(8) {
+                        gimmal::yield_now().await;
                     }
                 }
-                io::Result::Ok(())
             }
-        });
-        let (mut next, mut cuts) = (0, [0; 6]);
-        while next < DATAGRAMS {
-            let recv = receiver.recv_from(Vec::with_capacity(64));
-            let how = [
-                Cut::Never,
-                Cut::Timeout,
-                Cut::Flat,
-                Cut::Scope,
-                Cut::Select,
-                Cut::Submit,
-            ][random.below(6)];
-            let moment = Duration::from_micros(random.below(30) as u64);
-            let turns = random.below(4);
-            let wait_some = async {
-                for _ in 0..turns {
-                    gimmal::yield_now().await;
-                }
-            };
-            let ended = match how {
-                Cut::Never => Some(recv.await),
-                Cut::Flat => Some(recv.timeout(moment).await),
-                Cut::Timeout => match timeout(moment, recv).await {
-                    Ok(received) => Some(Ok(received)),
-                    Err(error) => error.into_inner().map(Err),
-                },
-                Cut::Scope => {
-                    let scope = Scope::new();
-                    let canceling = async {
-                        wait_some.await;
-                        scope.cancel();
-                    };
-                    let (ended, ()) = gimmal::join((scope.run_any(recv), canceling)).await;
-                    Some(ended.unwrap())
-                }
-                Cut::Select => {
-                    let (mut recv, wait_some) = (recv.fuse(), wait_some.fuse());
-                    let mut wait_some = std::pin::pin!(wait_some);
-                    futures_util::select_biased! {
-                        received = recv => Some(received),
-                        () = wait_some => None,
-                    }
-                }
-                Cut::Submit => {
-                    let recv = recv.submit();
-                    wait_some.await;
-                    drop(recv);
-                    None
-                }
-            };
-            match ended {
-                Some(Ok(((n, sender), buffer))) => {
-                    assert_eq!((n, sender), (4 + next as usize % 60, from));
-                    assert_eq!(buffer[..4], next.to_le_bytes());
-                    assert!(buffer[4..].iter().all(|byte| *byte == next as u8));
-                    next += 1;
-                    // Nobody takes the last ones.
-                    let _taken = credits.try_send(());
-                }
-                Some(Err(error)) => {
-                    assert!(is_canceled(&error) || is_timeout(&error), "{error}");
-                    assert!(error.into_buf().is_empty());
-                    cuts[how as usize] += 1;
-                }
-                None => cuts[how as usize] += 1,
-            }
+            io::Result::Ok(())
         }
-        sending.await??;
-        // Each way has cut some short, and there is nothing more.
-        assert_eq!(cuts[0], 0);
-        assert!(cuts[1..].iter().all(|cuts| *cuts > 100), "{cuts:?}");
-        let more = receiver.recv(vec![0; 1]).timeout(Duration::ZERO).await;
-        assert!(is_timeout(&more.unwrap_err()));
-        Ok(())
     });
+    let (mut next, mut cuts) = (0, [0; 6]);
+    while next < DATAGRAMS {
+        let recv = receiver.recv_from(Vec::with_capacity(64));
+        let how = [
+            Cut::Never,
+            Cut::Timeout,
+            Cut::Flat,
+            Cut::Scope,
+            Cut::Select,
+            Cut::Submit,
+        ][random.below(6)];
+        let moment = Duration::from_micros(random.below(30) as u64);
+        let turns = random.below(4);
+        let wait_some = async {
+            for _ in 0..turns {
+                gimmal::yield_now().await;
+            }
+        };
+        let ended = match how {
+            Cut::Never => Some(recv.await),
+            Cut::Flat => Some(recv.timeout(moment).await),
+            Cut::Timeout => match timeout(moment, recv).await {
+                Ok(received) => Some(Ok(received)),
+                Err(error) => error.into_inner().map(Err),
+            },
+            Cut::Scope => {
+                let scope = Scope::new();
+                let canceling = async {
+                    wait_some.await;
+                    scope.cancel();
+                };
+                let (ended, ()) = gimmal::join((scope.run_any(recv), canceling)).await;
+                Some(ended.unwrap())
+            }
+            Cut::Select => {
+                let (mut recv, wait_some) = (recv.fuse(), wait_some.fuse());
+                let mut wait_some = std::pin::pin!(wait_some);
+                futures_util::select_biased! {
+                    received = recv => Some(received),
+                    () = wait_some => None,
+                }
+            }
+            Cut::Submit => {
+                let recv = recv.submit();
+                wait_some.await;
+                drop(recv);
+                None
+            }
+        };
+        match ended {
+            Some(Ok(((n, sender), buffer))) => {
+                assert_eq!((n, sender), (4 + next as usize % 60, from));
+                assert_eq!(buffer[..4], next.to_le_bytes());
+                assert!(buffer[4..].iter().all(|byte| *byte == next as u8));
+                next += 1;
+                // Nobody takes the last ones.
+                let _taken = credits.try_send(());
+            }
+            Some(Err(error)) => {
+                assert!(is_canceled(&error) || is_timeout(&error), "{error}");
+                assert!(error.into_buf().is_empty());
+                cuts[how as usize] += 1;
+            }
+            None => cuts[how as usize] += 1,
+        }
+    }
+    sending.await??;
+    // Each way has cut some short, and there is nothing more.
+    assert_eq!(cuts[0], 0);
+    assert!(cuts[1..].iter().all(|cuts| *cuts > 100), "{ring}: {cuts:?}");
+    let more = receiver.recv(vec![0; 1]).timeout(Duration::ZERO).await;
+    assert!(is_timeout(&more.unwrap_err()));
+    Ok(())
 }
 
 /// A send that is cancelled has sent nothing, also where the socket is what keeps it waiting.
@@ -862,6 +869,50 @@ fn dropped_sends_leave_nothing_behind() {
         baseline.returns("three hundred sends were dropped").await;
         Ok(())
     });
+}
+
+#[test]
+fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
+    let _alone = alone();
+    for (ring, builder) in rings() {
+        let mut runtime = builder.build().unwrap();
+        let ended: io::Result<()> = runtime.block_on(async {
+            let (a, b) = pair().await?;
+            ask_for_all(&b)?;
+            let (a, b) = (&a, &b);
+            let there = b.local_addr()?;
+            let meta = &SendMeta::new().ttl(7);
+            let full = || Watched::full(7, 512, 1);
+            let empty = || Watched::new(256, 1).expecting(7);
+            let name = |what: &str| format!("{what}, {ring}");
+            dropped_everywhere(&name("send"), &MOMENTS, || a.send(full())).await;
+            dropped_everywhere(&name("send_to"), &MOMENTS, || a.send_to(full(), there)).await;
+            dropped_everywhere(&name("send_msg"), &MOMENTS, || a.send_msg(full(), meta)).await;
+            // There is something to receive, and sometimes it is kept.
+            dropped_everywhere(&name("recv"), &MOMENTS, || async move {
+                a.send(full()).await.unwrap();
+                b.recv(empty()).await.unwrap()
+            })
+            .await;
+            dropped_everywhere(&name("recv_msg"), &MOMENTS, || async move {
+                a.send(full()).await.unwrap();
+                b.peek_from(empty()).await.unwrap();
+                b.recv_msg(empty()).await.unwrap()
+            })
+            .await;
+            // One that waits for another.
+            dropped_everywhere(&name("two"), &MOMENTS, || async move {
+                let receives = gimmal::join((b.recv_from(empty()), b.recv_from(empty())));
+                let sends = gimmal::join((a.send(full()), a.send(full())));
+                gimmal::join((receives, sends)).await
+            })
+            .await;
+            Watched::check_and_forget(&name("all"));
+            Ok(())
+        });
+        ended.unwrap_or_else(|error| panic!("{ring}: {error}"));
+        assert_eq!(Watched::alive(), 0, "{ring}");
+    }
 }
 
 /// A wait for a name can be dropped.

@@ -8,7 +8,9 @@
 
 mod baseline;
 
-use baseline::{Baseline, Random, alone, directory, next_turn};
+use baseline::{
+    Baseline, MOMENTS, Random, Watched, alone, directory, dropped_everywhere, next_turn, rings,
+};
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
 use gimmal::net::UnixDatagram;
@@ -437,81 +439,135 @@ fn sends_to_a_full_receiver_that_are_cut_short_have_sent_or_not() {
 /// Datagrams of numbers: a receive that is cut short in any way loses none of them, and brings none twice.
 #[test]
 fn numbered_datagrams_arrive_once_and_in_order_however_waits_for_them_end() {
-    const DATAGRAMS: u32 = 20_000;
+    let _alone = alone();
+    for (ring, builder) in rings() {
+        let mut runtime = builder.build().unwrap();
+        let ended = runtime.block_on(numbered_datagrams(&ring));
+        ended.unwrap_or_else(|error| panic!("{ring}: {error}"));
+    }
+}
+
+async fn numbered_datagrams(ring: &str) -> io::Result<()> {
+    const DATAGRAMS: u32 = 5000;
     let mut random = Random::new();
-    run(async {
-        let (left, right) = UnixDatagram::pair()?;
-        let sending = gimmal::spawn({
-            let mut random = random.fork();
-            async move {
-                for number in 0..DATAGRAMS {
-                    let mut bytes = number.to_le_bytes().to_vec();
-                    bytes.resize(4 + number as usize % 60, number as u8);
-                    left.send(bytes).await?;
-                    if random.one_in(8) {
-                        for _ in 0..random.below(8) {
-                            gimmal::yield_now().await;
-                        }
+    let (left, right) = UnixDatagram::pair()?;
+    let sending = gimmal::spawn({
+        let mut random = random.fork();
+        async move {
+            for number in 0..DATAGRAMS {
+                let mut bytes = number.to_le_bytes().to_vec();
+                bytes.resize(4 + number as usize % 60, number as u8);
+                left.send(bytes).await?;
+                if random.one_in(8) {
+                    for _ in 0..random.below(8) {
+                        gimmal::yield_now().await;
                     }
                 }
-                io::Result::Ok(left)
             }
-        });
-        let (mut next, mut cuts) = (0, [0; 4]);
-        while next < DATAGRAMS {
-            let recv = right.recv_from(Vec::with_capacity(64));
-            let turns = random.below(4);
-            let wait_some = async {
-                for _ in 0..turns {
-                    gimmal::yield_now().await;
-                }
-            };
-            let way = random.below(4);
-            let ended = match way {
-                0 => Some(recv.await),
-                1 => {
-                    let moment = Duration::from_micros(random.below(30) as u64);
-                    Some(recv.timeout(moment).await)
-                }
-                2 => {
-                    let scope = Scope::new();
-                    let canceling = async {
-                        wait_some.await;
-                        scope.cancel();
-                    };
-                    let (ended, ()) = gimmal::join((scope.run_any(recv), canceling)).await;
-                    Some(ended.unwrap())
-                }
-                _ => {
-                    let (mut recv, wait_some) = (recv.fuse(), wait_some.fuse());
-                    let mut wait_some = std::pin::pin!(wait_some);
-                    futures_util::select_biased! {
-                        received = recv => Some(received),
-                        () = wait_some => None,
-                    }
-                }
-            };
-            match ended {
-                Some(Ok(((n, from), buffer))) => {
-                    assert_eq!(n, 4 + next as usize % 60);
-                    assert!(from.is_unnamed());
-                    assert_eq!(buffer[..4], next.to_le_bytes());
-                    assert!(buffer[4..].iter().all(|byte| *byte == next as u8));
-                    next += 1;
-                }
-                Some(Err(error)) => {
-                    assert!(is_canceled(&error) || is_timeout(&error), "{error}");
-                    assert!(error.into_buf().is_empty());
-                    cuts[way] += 1;
-                }
-                None => cuts[way] += 1,
-            }
+            io::Result::Ok(left)
         }
-        let _left = sending.await??;
-        assert_eq!(cuts[0], 0);
-        assert!(cuts[1..].iter().all(|cuts| *cuts > 100), "{cuts:?}");
-        let more = right.recv(vec![0; 1]).timeout(Duration::ZERO).await;
-        assert!(is_timeout(&more.unwrap_err()));
-        Ok(())
     });
+    let (mut next, mut cuts) = (0, [0; 4]);
+    while next < DATAGRAMS {
+        let recv = right.recv_from(Vec::with_capacity(64));
+        let turns = random.below(4);
+        let wait_some = async {
+            for _ in 0..turns {
+                gimmal::yield_now().await;
+            }
+        };
+        let way = random.below(4);
+        let ended = match way {
+            0 => Some(recv.await),
+            1 => {
+                let moment = Duration::from_micros(random.below(30) as u64);
+                Some(recv.timeout(moment).await)
+            }
+            2 => {
+                let scope = Scope::new();
+                let canceling = async {
+                    wait_some.await;
+                    scope.cancel();
+                };
+                let (ended, ()) = gimmal::join((scope.run_any(recv), canceling)).await;
+                Some(ended.unwrap())
+            }
+            _ => {
+                let (mut recv, wait_some) = (recv.fuse(), wait_some.fuse());
+                let mut wait_some = std::pin::pin!(wait_some);
+                futures_util::select_biased! {
+                    received = recv => Some(received),
+                    () = wait_some => None,
+                }
+            }
+        };
+        match ended {
+            Some(Ok(((n, from), buffer))) => {
+                assert_eq!(n, 4 + next as usize % 60);
+                assert!(from.is_unnamed());
+                assert_eq!(buffer[..4], next.to_le_bytes());
+                assert!(buffer[4..].iter().all(|byte| *byte == next as u8));
+                next += 1;
+            }
+            Some(Err(error)) => {
+                assert!(is_canceled(&error) || is_timeout(&error), "{error}");
+                assert!(error.into_buf().is_empty());
+                cuts[way] += 1;
+            }
+            None => cuts[way] += 1,
+        }
+    }
+    let _left = sending.await??;
+    assert_eq!(cuts[0], 0);
+    assert!(cuts[1..].iter().all(|cuts| *cuts > 20), "{ring}: {cuts:?}");
+    let more = right.recv(vec![0; 1]).timeout(Duration::ZERO).await;
+    assert!(is_timeout(&more.unwrap_err()));
+    Ok(())
+}
+
+#[test]
+fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
+    let _alone = alone();
+    for (ring, builder) in rings() {
+        let mut runtime = builder.build().unwrap();
+        let ended: io::Result<()> = runtime.block_on(async {
+            let (left, right) = UnixDatagram::pair()?;
+            let receiver = UnixDatagram::bind_addr(&name("full"))?;
+            let to = receiver.local_addr()?;
+            let connected = UnixDatagram::unbound()?;
+            connected.connect_addr(&to)?;
+            let free = UnixDatagram::unbound()?;
+            let (left, right, to) = (&left, &right, &to);
+            let full = || Watched::full(7, 512, 1);
+            let empty = || Watched::new(256, 1).expecting(7);
+            let name = |what: &str| format!("{what}, {ring}");
+            dropped_everywhere(&name("send and recv"), &MOMENTS, || async move {
+                left.send(full()).await.unwrap();
+                right.recv(empty()).await.unwrap();
+                right.recv_from(empty()).timeout(Duration::ZERO).await
+            })
+            .await;
+            // Where there is no room, and the wait for some is dropped.
+            let baseline = Baseline::take();
+            fill(async |text| Ok(connected.send(text).await?.0)).await;
+            baseline.returns("a receiver was filled").await;
+            let brief = Duration::from_micros(200);
+            dropped_everywhere(&name("send"), &MOMENTS, || {
+                connected.send(full()).timeout(brief)
+            })
+            .await;
+            dropped_everywhere(&name("send_to"), &MOMENTS, || {
+                free.send_to_addr(full(), to).timeout(brief)
+            })
+            .await;
+            // Nothing of that has been sent.
+            while let Ok((n, _)) = receiver.recv(vec![0; 600]).timeout(brief).await {
+                assert!(n < 512, "{ring}");
+            }
+            Watched::check_and_forget(&name("all"));
+            Ok(())
+        });
+        ended.unwrap_or_else(|error| panic!("{ring}: {error}"));
+        assert_eq!(Watched::alive(), 0, "{ring}");
+    }
 }
