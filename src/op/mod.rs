@@ -55,6 +55,8 @@
 //! ```
 
 mod accept;
+mod chunk;
+mod chunks;
 mod connect;
 mod fd;
 mod fsync;
@@ -65,6 +67,7 @@ mod nop;
 mod open;
 mod poll;
 mod recv;
+mod recv_many;
 mod rw;
 mod send;
 mod standing;
@@ -75,6 +78,8 @@ mod vectored;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub(crate) use accept::{Accept, Accepted};
+pub use chunk::Chunk;
+pub use chunks::Chunks;
 pub(crate) use connect::Connect;
 pub use fd::SharedFd;
 pub use fsync::Fsync;

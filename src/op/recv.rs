@@ -200,7 +200,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
 /// something. The kernels that say whether a socket has more are those that know the flag (5.19); one that has SEND_ZC (6.0)
 /// is among them.
 #[inline]
-fn poll_first(stream: &Stream) -> u16 {
+pub(super) fn poll_first(stream: &Stream) -> u16 {
     let knows = |core: &Core| core.supports(Opcode::SEND_ZC);
     match stream.is_drained() && runtime::with(knows) {
         true => POLL_FIRST,

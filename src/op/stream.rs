@@ -167,6 +167,18 @@ impl Stream {
         Ok(taken)
     }
 
+    /// All bytes that are kept. The error comes after them.
+    pub(super) fn take_all_kept(&self) -> io::Result<Vec<u8>> {
+        let mut kept = self.kept.borrow_mut();
+        let bytes = Vec::from(std::mem::take(&mut kept.bytes));
+        let error = match bytes.is_empty() {
+            true => kept.error.take(),
+            false => None,
+        };
+        self.has_kept.set(kept.error.is_some());
+        error.map_or(Ok(bytes), Err)
+    }
+
     /// Bytes that were taken and have not been used go back to the front.
     pub(super) fn give_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {

@@ -17,6 +17,7 @@ mod handle;
 mod interrupt;
 pub(crate) mod join;
 mod pool;
+mod receiving;
 mod scopes;
 mod shutdown;
 pub(crate) mod spawn;
@@ -34,4 +35,5 @@ pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
+pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
 pub(crate) use self::scopes::{Before, Waiting, canceled_here, refuse};

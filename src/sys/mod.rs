@@ -15,6 +15,7 @@
 //! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
 
 mod alarm;
+mod buf_ring;
 mod clock;
 mod entry;
 mod error;
@@ -26,6 +27,7 @@ mod mask;
 mod setup;
 mod signal;
 
+pub(crate) use buf_ring::{BufRing, BufSizes, Lent};
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
 pub use entry::{Completion, Entry, Fd, Opcode};

@@ -8,8 +8,8 @@ use crate::net::halves::{
     EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
 };
 use crate::op::{
-    Connect, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
-    StreamKind, busy,
+    Chunks, Connect, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
+    Stream, StreamKind, busy,
 };
 use crate::scope::is_canceled;
 use crate::sys::explain;
