@@ -23,8 +23,8 @@ use std::ops::Deref;
 ///     let client = TcpStream::connect(listener.local_addr()?).await?;
 ///     let (server, _peer) = listener.accept().await?;
 ///     client.write_all("echo").await?;
-///     if let Some(chunk) = server.chunks().next().await {
-///         server.write_all(chunk?).await?;
+///     if let Some(chunk) = server.chunks().next().await? {
+///         server.write_all(chunk).await?;
 ///     }
 ///     assert_eq!(client.read_exact(vec![0; 4], 4).await?, b"echo");
 ///     Ok(())

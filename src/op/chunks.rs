@@ -50,8 +50,8 @@ use std::task::{Context, Poll, Waker, ready};
 ///     drop(client);
 ///     let mut chunks = server.chunks();
 ///     let mut length = 0;
-///     while let Some(chunk) = chunks.next().await {
-///         length += chunk?.len();
+///     while let Some(chunk) = chunks.next().await? {
+///         length += chunk.len();
 ///     }
 ///     assert_eq!(length, 12);
 ///     Ok(())
@@ -253,8 +253,8 @@ impl Chunks<'_> {
     /// # Cancel safety
     ///
     /// No byte is lost: what arrives for a wait that was cancelled or dropped is for the next (`tests/chunks.rs`).
-    pub async fn next(&mut self) -> Option<io::Result<Chunk>> {
-        Next(self).await
+    pub async fn next(&mut self) -> io::Result<Option<Chunk>> {
+        Next(self).await.transpose()
     }
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
