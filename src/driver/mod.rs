@@ -184,6 +184,11 @@ impl<P: Port> Driver<P> {
         self.ring.now()
     }
 
+    /// The ring itself, for what is no request.
+    pub(crate) fn ring(&self) -> &P {
+        &self.ring
+    }
+
     /// Whether it is known, without looking at the clock, that this moment has not come.
     #[inline]
     pub(crate) fn is_before(&self, moment: Instant) -> bool {

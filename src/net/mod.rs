@@ -10,6 +10,7 @@ mod tcp;
 mod udp;
 mod unix;
 
+pub use crate::op::{Chunk, Chunks};
 pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use listener::Listener;
 pub use names::{Target, ToAddrs, lookup_host};

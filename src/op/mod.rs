@@ -55,6 +55,8 @@
 //! ```
 
 mod accept;
+mod chunk;
+mod chunks;
 mod connect;
 mod control;
 mod datagram;
@@ -73,6 +75,7 @@ mod peer;
 mod poll;
 mod queue;
 mod recv;
+mod recv_many;
 mod rw;
 mod send;
 mod standing;
@@ -83,6 +86,8 @@ mod vectored;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub(crate) use accept::{Accept, Accepted};
+pub use chunk::Chunk;
+pub use chunks::Chunks;
 pub(crate) use connect::Connect;
 pub(crate) use control::{ControlMessages, push_control};
 pub(crate) use datagram::Datagrams;

@@ -97,6 +97,13 @@ impl Stream {
         }
     }
 
+    /// Why a receive failed, by its errno, negative.
+    #[cold]
+    pub(super) fn failed(&self, error: i32) -> io::Error {
+        let error = io::Error::from_raw_os_error(error.wrapping_neg());
+        self.explain("receive from", error)
+    }
+
     /// The descriptor itself, if nothing is at work on it and no byte of it is kept here.
     pub(crate) fn try_into_descriptor(self: Rc<Stream>) -> Result<Descriptor, Rc<Stream>> {
         if self.has_kept.get() || !self.fd.is_sole() {
@@ -144,6 +151,14 @@ impl Stream {
         !self.kept.borrow().bytes.is_empty()
     }
 
+    /// Bytes that were received, and that nobody has asked for: they go behind those that are kept.
+    pub(super) fn keep(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.kept.borrow_mut().bytes.extend(bytes);
+            self.has_kept.set(true);
+        }
+    }
+
     /// Why the connection was lost, which nobody was told: the errno, negative.
     pub(super) fn keep_error(&self, error: i32) {
         self.kept.borrow_mut().error.get_or_insert(error);
@@ -172,6 +187,19 @@ impl Stream {
             }
         }
         Completion::new(taken as i32, 0)
+    }
+
+    /// All bytes that are kept. The error comes after them.
+    pub(super) fn take_all_kept(&self) -> io::Result<Vec<u8>> {
+        let mut kept = self.kept.borrow_mut();
+        let bytes = Vec::from(mem::take(&mut kept.bytes));
+        kept.passed = Passed::default();
+        let error = match bytes.is_empty() {
+            true => kept.error.take(),
+            false => None,
+        };
+        self.has_kept.set(kept.error.is_some());
+        error.map_or(Ok(bytes), |error| Err(self.failed(error)))
     }
 
     /// Bytes that were received, and that nobody has got: they go to the front.

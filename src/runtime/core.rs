@@ -2,12 +2,13 @@
 
 use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
+use super::receiving::Receiving;
 use super::scopes::{Sleeper, Wait};
 use super::turn::Budget;
 use crate::driver::life::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Owners, Request};
 use crate::scope::{Scopes, Told};
-use crate::sys::{Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
+use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
 use crate::table::{Key, Kind, Leaf, Place, Table};
 use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
 use crate::timer::Timers;
@@ -29,6 +30,7 @@ pub(crate) struct Settings {
     pub(super) time_per_turn: Duration,
     pub(super) grace: Duration,
     pub(super) shutdown: Duration,
+    pub(super) receive_buffers: BufSizes,
 }
 
 /// How far the end of a runtime is.
@@ -57,6 +59,7 @@ pub(crate) struct Core {
     pub(super) scopes: RefCell<Scopes<Waker>>,
     pub(super) waits: RefCell<Table<Wait>>,
     pub(super) pool: Pool,
+    pub(super) receiving: Receiving,
     pub(super) hook: Hook,
     pub(super) settings: Settings,
     pub(super) turns: Cell<u64>,
@@ -133,6 +136,7 @@ impl Core {
             scopes: RefCell::new(scopes),
             waits: RefCell::new(Table::new()),
             pool,
+            receiving: Receiving::new(),
             hook,
             settings,
             turns: Cell::new(0),

@@ -17,6 +17,7 @@ mod handle;
 mod interrupt;
 pub(crate) mod join;
 mod pool;
+mod receiving;
 mod scopes;
 mod shutdown;
 pub(crate) mod spawn;
@@ -35,5 +36,6 @@ pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
+pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
 pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
 pub(crate) use self::worker::Worker;

@@ -16,6 +16,7 @@
 //! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
 
 mod alarm;
+mod buf_ring;
 mod clock;
 mod entry;
 mod error;
@@ -30,6 +31,7 @@ mod setup;
 mod signal;
 mod sockopt;
 
+pub(crate) use buf_ring::{BufRing, BufSizes, Lent};
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
 pub use entry::{Completion, Entry, Fd, Opcode};

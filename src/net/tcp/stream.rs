@@ -7,7 +7,7 @@ use crate::net::halves::{
     EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
 };
 use crate::op::{
-    Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
+    Chunks, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
     StreamKind, busy, send_all,
 };
 use socket2::SockRef;

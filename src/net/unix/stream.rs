@@ -8,8 +8,8 @@ use crate::net::halves::{
     EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
 };
 use crate::op::{
-    Connect, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds, SendVectored, SendZeroCopy,
-    SharedFd, Stream, StreamKind, busy, describe, send_all,
+    Chunks, Connect, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds, SendVectored,
+    SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
 };
 use crate::sys::{explain, peer_cred};
 use socket2::{Domain, SockRef, Socket, Type};
