@@ -152,14 +152,7 @@ impl Ring {
         let mut in_flight = 0;
         for slot in 0..depth {
             if let Some(entry) = next(slot as usize, None) {
-                if submission.is_full() {
-                    submission.sync();
-                    *enters += 1;
-                    if let Err(error) = submitter.submit() {
-                        fail("io_uring_enter", &error);
-                    }
-                    submission.sync();
-                }
+                make_room(submitter, submission, enters);
                 // SAFETY: the caller's promise.
                 unsafe { push(submission, entry.user_data(slot)) };
                 in_flight += 1;
@@ -178,8 +171,11 @@ impl Ring {
             for cqe in &mut *completion {
                 let slot = cqe.user_data();
                 match next(slot as usize, Some(cqe.result())) {
-                    // SAFETY: the caller's promise. One enter brings about twenty completions, fewer than there are entries.
-                    Some(entry) => unsafe { push(submission, entry.user_data(slot)) },
+                    Some(entry) => {
+                        make_room(submitter, submission, enters);
+                        // SAFETY: the caller's promise.
+                        unsafe { push(submission, entry.user_data(slot)) };
+                    }
                     None => in_flight -= 1,
                 }
             }
@@ -254,6 +250,19 @@ impl Reading {
         opcode::Read::new(Fd(self.fd), room.as_mut_ptr(), room.len() as u32)
             .offset(at as u64)
             .build()
+    }
+}
+
+/// Flushes a queue that is full.
+#[inline]
+fn make_room(submitter: &Submitter<'_>, submission: &mut SubmissionQueue<'_>, enters: &mut u64) {
+    if submission.is_full() {
+        submission.sync();
+        *enters += 1;
+        if let Err(error) = submitter.submit() {
+            fail("io_uring_enter", &error);
+        }
+        submission.sync();
     }
 }
 

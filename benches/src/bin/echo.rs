@@ -12,8 +12,9 @@ const ROUNDS: usize = 41;
 /// What one server is driven for in a round.
 const CHUNK: Duration = Duration::from_millis(20);
 
-const SERVERS: [(&str, Serve); 4] = [
+const SERVERS: [(&str, Serve); 5] = [
     ("gimmal", echo::ours::serve),
+    ("chunks", echo::ours::serve_chunks),
     ("tokio", echo::peer::serve),
     ("ring", echo::ring::serve),
     ("epoll", echo::epoll::serve),
