@@ -6,12 +6,13 @@
 
 use crate::{Block, Sequence};
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::Fd;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode};
 use std::ffi::CString;
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::process;
 
 /// Room for one small file, and for a byte more: as much as `gimmal::fs::read` begins with.
@@ -81,6 +82,46 @@ impl Ring {
                 let read = opcode::Read::new(Fd(fd), block.0.as_mut_ptr(), Block::SIZE as u32);
                 Some(read.offset(sequence.offset(blocks)).build())
             });
+        }
+    }
+
+    /// A message of 64 bytes over a socket pair, written and then read, each by an enter that waits for it; the second waits
+    /// with a timeout.
+    pub fn talk(&mut self, ops: u64) {
+        let (near, far) = UnixStream::pair().unwrap_or_else(|error| fail("a socket pair", &error));
+        let hour = Timespec::new().sec(3600);
+        let (message, mut room) = (vec![7u8; 64], vec![0u8; 64]);
+        let Ring {
+            submitter,
+            submission,
+            completion,
+        } = self;
+        for _ in 0..ops {
+            let (near, far) = (Fd(near.as_raw_fd()), Fd(far.as_raw_fd()));
+            let send = opcode::Send::new(near, message.as_ptr(), 64).build();
+            let receive = opcode::Recv::new(far, room.as_mut_ptr(), 64).build();
+            for (entry, timed) in [(send, false), (receive, true)] {
+                // SAFETY: both buffers stay, and are not looked at, until the completion has come, below; a failure ends the
+                // process.
+                unsafe { push(submission, entry) };
+                submission.sync();
+                let arguments = SubmitArgs::new().timespec(&hour);
+                let entered = match timed {
+                    true => submitter.submit_with_args(1, &arguments),
+                    false => submitter.submit_and_wait(1),
+                };
+                if let Err(error) = entered {
+                    fail("io_uring_enter", &error);
+                }
+                submission.sync();
+                completion.sync();
+                for cqe in &mut *completion {
+                    if cqe.result() != 64 {
+                        fail("a message", &io::Error::other("it was cut"));
+                    }
+                }
+                completion.sync();
+            }
         }
     }
 
