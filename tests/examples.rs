@@ -654,3 +654,80 @@ fn udp_time_says_what_is_wrong_with_an_address() {
     ends(&output, 1);
     assert!(err(&output).contains(&address) && err(&output).contains("refused"));
 }
+
+#[test]
+fn echo_shows_itself() {
+    let output = run("echo", [""; 0]);
+    ends(&output, 0);
+    let lines: Vec<&str> = out(&output).lines().collect();
+    assert!(lines[0].starts_with("listening on 127.0.0.1:"));
+    assert_eq!(lines.len(), 6);
+    for (n, line) in lines[1..5].iter().enumerate() {
+        assert!(line.starts_with(&format!("client {n}: ")) && line.ends_with("as they were sent"));
+    }
+    assert_eq!(lines[5], "served 4 connections: 0 failed, 0 were cut short");
+}
+
+#[test]
+fn echo_serves_until_it_is_interrupted_and_ends_in_order() {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpStream;
+
+    let mut echo = example("echo")
+        .arg("127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(echo.stdout.take().unwrap()).lines();
+    let mut says = || said.next().unwrap().unwrap();
+    let address = says().split_off("listening on ".len());
+    let talk = |client: &mut TcpStream, text: &str| {
+        client.write_all(text.as_bytes()).unwrap();
+        let mut answer = vec![0; text.len()];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, text.as_bytes());
+    };
+    let mut first = TcpStream::connect(&address).unwrap();
+    let mut idle = TcpStream::connect(&address).unwrap();
+    talk(&mut first, "one");
+    talk(&mut idle, "two");
+    let interrupt = Command::new("kill")
+        .args(["-INT", &echo.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupt.success());
+    assert_eq!(says(), "stopping");
+    // A connection goes on until it ends, or the time is over.
+    talk(&mut first, "three");
+    drop(first);
+    assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(says(), "served 2 connections: 0 failed, 1 were cut short");
+    assert!(echo.wait().unwrap().success());
+    // Its port is free at once.
+    std::net::TcpListener::bind(&address).unwrap();
+}
+
+#[test]
+fn echo_explains_what_it_cannot_listen_on() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().map(|addr| (taken, addr)).unwrap();
+    for (address, why) in [
+        (taken.1.to_string(), "Address already in use"),
+        ("127.0.0.1".to_owned(), "it has no port"),
+        ("127.0.0.1:port".to_owned(), "its port is no number"),
+        (
+            "192.0.2.1:7777".to_owned(),
+            "Cannot assign requested address",
+        ),
+    ] {
+        let output = run("echo", [&address]);
+        ends(&output, 1);
+        assert!(err(&output).starts_with("echo: "), "{}", err(&output));
+        assert!(
+            err(&output).contains(&address) && err(&output).contains(why),
+            "{}",
+            err(&output)
+        );
+        assert_eq!(out(&output), "");
+    }
+}

@@ -1,4 +1,4 @@
-//! Listeners: connections are accepted, and none is lost.
+//! Listeners: connections are accepted, and none is lost, whoever waits for them and however that ends.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,58 +7,177 @@
 
 mod baseline;
 
-use baseline::next_turn;
-use gimmal::net::{TcpListener, TcpStream};
-use std::io;
+use baseline::{
+    Baseline, MOMENTS, Moment, Random, alone, descriptors, dropped_after, is_child, next_turn,
+    passes_in_child, rings,
+};
+use futures_util::FutureExt;
+use gimmal::cancel::Scope;
+use gimmal::net::{self, Incoming, TcpListener, TcpSocket, TcpStream};
+use gimmal::{Handle, Runtime, group, is_canceled, is_timeout, sleep, spawn, timeout, yield_now};
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+const MANY: usize = if cfg!(debug_assertions) {
+    10_000
+} else {
+    100_000
+};
+
+fn run(test: impl Future<Output = io::Result<()>>) {
+    let _alone = alone();
+    gimmal::run(test).unwrap();
+}
+
+/// On a loopback address of one's own there are as many ports as one needs.
+async fn listener_on(last: u8) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, last], 0).into())?;
+    let listener = socket.listen(4096)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Polls it once, which puts the accept into the kernel in the next turn.
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::future::poll_fn(|context| Poll::Ready(future.poll_unpin(context))).await
+}
+
+/// Puts an accept for all connections into the kernel.
+async fn begin_incoming(listener: &TcpListener) {
+    let mut incoming = listener.incoming();
+    let mut next = Box::pin(incoming.next());
+    assert!(poll_once(&mut next).await.is_pending());
+    next_turn().await;
+}
+
+/// Takes the connections that nobody asked for, those that the kernel has kept included.
+async fn empty_queue(listener: &TcpListener) -> io::Result<()> {
+    while let Ok(accepted) = timeout(Duration::from_millis(5), listener.accept()).await {
+        drop(accepted);
+    }
+    net::Listener::pause(listener).await
+}
+
+async fn turns(count: usize) {
+    for _ in 0..count {
+        next_turn().await;
+    }
+}
+
+/// The kinds of the operations that the kernel has.
+fn in_kernel() -> Vec<&'static str> {
+    let operations = Handle::current().operations();
+    operations.iter().map(|operation| operation.kind).collect()
+}
+
 #[test]
 fn a_wait_that_is_dropped_or_timed_out_loses_no_connection() {
-    gimmal::run(async {
+    run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         for round in 0..50 {
             if round % 2 == 0 {
                 let mut accept = Box::pin(listener.accept());
-                std::future::poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_pending())).await;
+                assert!(poll_once(&mut accept).await.is_pending());
                 drop(accept);
             } else {
-                let accept = gimmal::timeout(Duration::from_millis(1), listener.accept());
-                assert!(gimmal::is_timeout(&accept.await.unwrap_err()));
+                let accept = timeout(Duration::from_millis(1), listener.accept());
+                assert!(is_timeout(&accept.await.unwrap_err()));
             }
             let client = TcpStream::connect(address).await?;
             let (_server, peer) = listener.accept().await?;
             assert_eq!(peer, client.local_addr()?);
         }
-        io::Result::Ok(())
-    })
-    .unwrap();
+        Ok(())
+    });
 }
 
 #[test]
 fn incoming_gives_them_one_after_the_other() {
-    gimmal::run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let mut incoming = listener.incoming();
-        let mut clients = Vec::new();
-        for _ in 0..100 {
-            clients.push(TcpStream::connect(address).await?);
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let mut runtime = ring.build().unwrap();
+        let test = async {
+            let baseline = Baseline::take();
+            let (listener, address) = listener_on(1).await?;
+            let mut incoming = listener.incoming();
+            let mut clients = Vec::new();
+            for _ in 0..100 {
+                clients.push(TcpStream::connect(address).await?);
+            }
+            for client in &clients {
+                let server = incoming.next().await?;
+                assert_eq!(server.peer_addr()?, client.local_addr()?);
+            }
+            drop((incoming, clients));
+            listener.close().await?;
+            baseline.returns("connections that came in").await;
+            io::Result::Ok(())
+        };
+        runtime.block_on(test).unwrap();
+    }
+}
+
+#[test]
+fn incoming_that_is_dropped_in_the_middle_leaves_the_rest_to_the_next() {
+    run(async {
+        let baseline = Baseline::take();
+        {
+            let (listener, address) = listener_on(1).await?;
+            let mut clients = Vec::new();
+            let mut accepted = 0;
+            while accepted < 300 {
+                for _ in 0..20 {
+                    clients.push(TcpStream::connect(address).await?.local_addr()?);
+                }
+                let mut incoming = listener.incoming();
+                for _ in 0..7 {
+                    let server = incoming.next().await?;
+                    assert_eq!(
+                        server.peer_addr().unwrap_or(clients[accepted]),
+                        clients[accepted]
+                    );
+                    accepted += 1;
+                }
+                if accepted % 2 == 0 {
+                    drop(
+                        dropped_after(incoming.next(), 1, Moment::Turns(1))
+                            .await
+                            .map(|_| accepted += 1),
+                    );
+                }
+                drop(incoming);
+                for _ in 0..7 {
+                    listener.accept().await?;
+                    accepted += 1;
+                }
+            }
+            while accepted < clients.len() {
+                listener.accept().await?;
+                accepted += 1;
+            }
+            assert!(
+                poll_once(&mut Box::pin(listener.accept()))
+                    .await
+                    .is_pending()
+            );
         }
-        for client in &clients {
-            let server = incoming.next().await?;
-            assert_eq!(server.peer_addr()?, client.local_addr()?);
-        }
-        io::Result::Ok(())
-    })
-    .unwrap();
+        baseline.returns("an incoming that was dropped").await;
+        Ok(())
+    });
 }
 
 #[test]
 fn a_port_in_use_is_an_error_with_the_address() {
-    gimmal::run(async {
+    run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let error = TcpListener::bind(address).await.unwrap_err();
@@ -68,49 +187,670 @@ fn a_port_in_use_is_an_error_with_the_address() {
         let error = TcpStream::connect(address).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert!(error.to_string().contains(&address.to_string()), "{error}");
-        io::Result::Ok(())
-    })
-    .unwrap();
+        for bad in ["localhost", "127.0.0.1:x", ""] {
+            let error = TcpListener::bind(bad).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
+        }
+        Ok(())
+    });
 }
 
 /// The accept wakes somebody who waits; if that one goes instead of looking, the connection is for the others.
 #[test]
 fn those_that_wait_at_one_listener_do_not_depend_on_one_another() {
-    gimmal::run(async {
+    run(async {
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await?);
         let address = listener.local_addr()?;
         for way in 0..3 {
             let waits: Vec<_> = (0..4)
                 .map(|_| {
                     let listener = listener.clone();
-                    gimmal::spawn(async move { listener.accept().await.map(drop) })
+                    spawn(async move { listener.accept().await.map(drop) })
                 })
                 .collect();
             next_turn().await;
             let mut left = 4;
+            let waiting = || waits.iter().filter(|wait| !wait.is_finished());
             let mut clients = Vec::new();
             while left > 0 {
                 clients.push(TcpStream::connect(address).await?);
                 left -= 1;
-                while waits.iter().filter(|wait| !wait.is_finished()).count() > left {
-                    gimmal::yield_now().await;
+                while waiting().count() > left {
+                    yield_now().await;
                 }
-                let mut waiting = waits.iter().filter(|wait| !wait.is_finished());
                 let gone = match way {
                     0 => None,
-                    1 => waiting.next_back(),
-                    _ => waiting.next(),
+                    1 => waiting().next_back(),
+                    _ => waiting().next(),
                 };
                 if let Some(gone) = gone {
                     gone.abort();
                     left -= 1;
-                    while waits.iter().filter(|wait| !wait.is_finished()).count() > left {
-                        gimmal::yield_now().await;
+                    while waiting().count() > left {
+                        yield_now().await;
                     }
                 }
             }
         }
+        Ok(())
+    });
+}
+
+/// A task that holds a wait which it does not poll keeps no connection from the others.
+#[test]
+fn a_wait_that_nobody_polls_any_more_holds_up_nobody() {
+    run(async {
+        let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await?);
+        let address = listener.local_addr()?;
+        let waits = {
+            let listener = listener.clone();
+            spawn(async move { listener.accept().await.map(drop) })
+        };
+        next_turn().await;
+        let mut idle = Box::pin(listener.accept());
+        assert!(poll_once(&mut idle).await.is_pending());
+        let _client = TcpStream::connect(address).await?;
+        waits.await??;
+        assert!(poll_once(&mut idle).await.is_pending());
+        let client = TcpStream::connect(address).await?;
+        assert_eq!(idle.await?.1, client.local_addr()?);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_accept_in_a_cancelled_group_ends_at_once_and_the_listener_goes_on() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        for _ in 0..20 {
+            let accepted = group(async |g| {
+                let accepting = g.spawn(async { listener.accept().await.map(drop) });
+                turns(2).await;
+                g.cancel();
+                assert!(accepting.await.is_err());
+                // Nor does one begin.
+                let again = listener.accept().await;
+                assert!(is_canceled(&again.unwrap_err()));
+                io::Result::Ok(())
+            });
+            accepted.await?;
+            assert_eq!(in_kernel(), ["accept"]);
+        }
+        let client = TcpStream::connect(address).await?;
+        assert_eq!(listener.accept().await?.1, client.local_addr()?);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_that_returns() {
+    run(async {
+        let baseline = Baseline::take();
+        for multishot in [false, true] {
+            for connected in [0, 1, 5] {
+                group(async |g| {
+                    let _ = g.spawn(async move {
+                        let listener = TcpListener::bind("127.0.0.1:0").await?;
+                        let address = listener.local_addr()?;
+                        let waits = async {
+                            match multishot {
+                                true => listener.incoming().next().await.map(drop),
+                                false => listener.accept().await.map(drop),
+                            }
+                        };
+                        let waited = timeout(Duration::from_millis(1), waits).await;
+                        assert!(waited.unwrap_err().is_timeout());
+                        for _ in 0..connected {
+                            TcpStream::connect(address).await?;
+                        }
+                        io::Result::Ok(())
+                    });
+                    Ok(())
+                })
+                .await?;
+                let stats = Handle::current().stats();
+                assert_eq!((stats.operations, stats.operation_rows), (0, 0));
+                assert_eq!(descriptors(), baseline.descriptors());
+            }
+        }
+        baseline.returns("listeners of groups").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn connections_that_nobody_asked_for_are_closed_with_the_listener() {
+    run(async {
+        let baseline = Baseline::take();
+        for way in 0..3 {
+            let (listener, address) = listener_on(1).await?;
+            begin_incoming(&listener).await;
+            let mut clients = Vec::new();
+            for _ in 0..150 {
+                clients.push(TcpStream::connect(address).await?);
+            }
+            turns(5).await;
+            // It has accepted some of them, and not all: what is collected is bounded.
+            let collected = descriptors() - baseline.descriptors() - 1 - clients.len();
+            assert!((64..150).contains(&collected), "{collected} were collected");
+            match way {
+                0 => drop(listener),
+                1 => listener.close().await?,
+                _ => {
+                    net::Listener::pause(&listener).await?;
+                    assert_eq!(in_kernel(), [""; 0]);
+                    drop(listener);
+                }
+            }
+            for client in clients {
+                // What was only in the kernel's queue is reset, perhaps.
+                let ended = client.read(vec![0; 1]).await.map_or(0, |(n, _)| n);
+                assert_eq!(ended, 0);
+            }
+            baseline.returns("a listener with connections").await;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_listener_is_handed_out_when_its_accept_has_stopped() {
+    run(async {
+        let baseline = Baseline::take();
+        for waited in [false, true] {
+            let (listener, address) = listener_on(1).await?;
+            if waited {
+                begin_incoming(&listener).await;
+            }
+            let listener = listener.into_std().await?;
+            assert_eq!(in_kernel(), [""; 0]);
+            // It blocks, and it is the same.
+            let client = std::net::TcpStream::connect(address)?;
+            assert_eq!(listener.accept()?.1, client.local_addr()?);
+            let listener = TcpListener::from(listener);
+
+            // One that has brought a connection keeps it until somebody asks.
+            if waited {
+                begin_incoming(&listener).await;
+                let first = TcpStream::connect(address).await?;
+                turns(2).await;
+                let error = listener.into_std().await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+                let listener = error.into_buf();
+                let second = TcpStream::connect(address).await?;
+                assert_eq!(listener.accept().await?.1, first.local_addr()?);
+                let listener = listener.into_std().await?;
+                assert_eq!(listener.accept()?.1, second.local_addr()?);
+            }
+        }
+        let (listener, _) = listener_on(1).await?;
+        assert!(
+            poll_once(&mut Box::pin(listener.accept()))
+                .await
+                .is_pending()
+        );
+        next_turn().await;
+        let scope = Scope::new();
+        scope.cancel();
+        let handed_out = scope.run_any(listener.into_std()).await.unwrap();
+        let error = handed_out.unwrap_err();
+        assert!(is_canceled(&error));
+        drop(error);
+        baseline.returns("listeners that were handed out").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn handing_out_and_closing_can_be_dropped_at_any_poll() {
+    run(async {
+        for moment in MOMENTS {
+            for closes in [false, true] {
+                let mut polls = 0;
+                loop {
+                    let baseline = Baseline::take();
+                    let (listener, _) = listener_on(1).await?;
+                    begin_incoming(&listener).await;
+                    let ended = match closes {
+                        true => dropped_after(listener.close(), polls, moment)
+                            .await
+                            .is_some(),
+                        false => dropped_after(listener.into_std(), polls, moment)
+                            .await
+                            .is_some(),
+                    };
+                    baseline.returns("a listener that was going").await;
+                    if ended {
+                        break;
+                    }
+                    polls += 1;
+                }
+                assert!(polls > 1);
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_listener_may_be_used_again_by_its_runtime_and_may_outlive_it() {
+    let _alone = alone();
+    let before = descriptors();
+    for multishot in [true, false] {
+        let mut runtime = Runtime::builder().build().unwrap();
+        let test = async {
+            let (listener, address) = listener_on(1).await?;
+            match multishot {
+                true => begin_incoming(&listener).await,
+                false => drop(dropped_after(listener.accept(), 1, Moment::Turns(1)).await),
+            }
+            io::Result::Ok((listener, address))
+        };
+        let (listener, address) = runtime.block_on(test).unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let accepted = runtime.block_on(listener.accept()).unwrap();
+        assert_eq!(accepted.1, client.local_addr().unwrap());
+        let _queued = std::net::TcpStream::connect(address).unwrap();
+        drop((accepted, runtime));
+        drop((listener, client, _queued));
+        assert_eq!(descriptors(), before);
+    }
+}
+
+/// Several tasks accept at one listener while their waits are dropped by a `select` of another crate, cancelled and timed
+/// out at random. Each client is answered.
+#[test]
+fn a_storm_of_dropped_waits_loses_no_connection() {
+    const TASKS: usize = 5;
+    run(async {
+        let mut random = Random::new();
+        let baseline = Baseline::take();
+        {
+            let (listener, address) = listener_on(2).await?;
+            let (accepted, given_up) = (Cell::new(0), Cell::new(0));
+            let clients = async {
+                gimmal::map(0..MANY, 16, async |n| {
+                    // Ports that were used are not free for a while: there are as many for each address.
+                    let socket = TcpSocket::new_v4()?;
+                    socket.bind(([127, 0, 1, (n % 250) as u8 + 1], 0).into())?;
+                    let client = socket.connect(address).await?;
+                    client.write_all(n.to_le_bytes().to_vec()).await?;
+                    let answer = client.read_exact(vec![0; 8], 8).await?;
+                    assert_eq!(answer, n.to_le_bytes());
+                    // The server closes first, and has its port for ever.
+                    let (end, _) = client.read(vec![0; 1]).await?;
+                    assert_eq!(end, 0);
+                    io::Result::Ok(())
+                })
+                .await
+            };
+            let ended = group(async |g| {
+                for _ in 0..TASKS {
+                    let mut random = random.fork();
+                    let (listener, accepted, given_up) = (&listener, &accepted, &given_up);
+                    let _ = g.spawn(async move {
+                        let mut incoming = listener.incoming();
+                        loop {
+                            let waited = wait_somehow(listener, &mut incoming, &mut random).await;
+                            let server = match waited {
+                                Ok(server) => server,
+                                Err(error) => return Err::<(), _>(error),
+                            };
+                            let Some(server) = server else {
+                                given_up.set(given_up.get() + 1);
+                                continue;
+                            };
+                            accepted.set(accepted.get() + 1);
+                            let _ = g.spawn(async move {
+                                let number = server.read_exact(vec![0; 8], 8).await?;
+                                server.write_all(number).await?;
+                                io::Result::Ok(())
+                            });
+                        }
+                    });
+                }
+                clients.await?;
+                g.cancel();
+                io::Result::Ok(())
+            });
+            ended.await?;
+            println!(
+                "{} accepted, {} waits given up",
+                accepted.get(),
+                given_up.get()
+            );
+            assert_eq!(accepted.get(), MANY);
+            assert!(given_up.get() > MANY / 10);
+        }
+        baseline.returns("a storm of dropped waits").await;
+        Ok(())
+    });
+}
+
+/// Waits for a connection, in one way or another, or gives up.
+async fn wait_somehow(
+    listener: &TcpListener,
+    incoming: &mut Incoming<'_>,
+    random: &mut Random,
+) -> io::Result<Option<TcpStream>> {
+    let multishot = random.one_in(2);
+    let wait = async {
+        match multishot {
+            true => incoming.next().await,
+            false => listener.accept().await.map(|(stream, _)| stream),
+        }
+    };
+    let given_up = match random.below(5) {
+        0 => {
+            let turns = random.below(4);
+            let mut other = Box::pin(self::turns(turns)).fuse();
+            let mut wait = Box::pin(wait).fuse();
+            futures_util::select! {
+                () = other => return Ok(None),
+                server = wait => server,
+            }
+        }
+        1 => {
+            let (polls, turns) = (random.below(3), random.below(3));
+            match dropped_after(wait, polls, Moment::Turns(turns)).await {
+                Some(server) => server,
+                None => return Ok(None),
+            }
+        }
+        2 => {
+            let scope = Scope::new();
+            let turns = random.below(4);
+            let cancel = async {
+                self::turns(turns).await;
+                scope.cancel();
+            };
+            gimmal::join((scope.run(wait), cancel)).await.0
+        }
+        3 => {
+            let time = Duration::from_micros(random.below(200) as u64);
+            timeout(time, wait).await.map_err(Into::into)
+        }
+        _ => wait.await,
+    };
+    match given_up {
+        Ok(server) => Ok(Some(server)),
+        // The group around it is at its end, or it was this one.
+        Err(error) if is_canceled(&error) || is_timeout(&error) => {
+            gimmal::cancel::checkpoint().await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Descriptors that this process may open. Its own child alone may say so.
+fn limit_descriptors(count: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: count,
+        rlim_max: count,
+    };
+    // SAFETY: the structure is initialised, and the call only reads it.
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
+        0
+    );
+}
+
+fn runtime_that_reports() -> (Runtime, Arc<Mutex<Vec<String>>>) {
+    let faults = Arc::new(Mutex::new(Vec::new()));
+    let seen = faults.clone();
+    let runtime = Runtime::builder()
+        .on_fault(move |fault| seen.lock().unwrap().push(fault.to_string()))
+        .build()
+        .unwrap();
+    (runtime, faults)
+}
+
+/// Takes every descriptor that is left.
+fn take_all(of: &TcpListener) -> Vec<std::os::fd::OwnedFd> {
+    let mut taken = Vec::new();
+    while let Ok(fd) = of.as_fd().try_clone_to_owned() {
+        taken.push(fd);
+    }
+    taken
+}
+
+#[test]
+fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
+    if !is_child() {
+        return passes_in_child("without_descriptors_accept_waits_says_so_once_and_goes_on");
+    }
+    limit_descriptors(64);
+    let (mut runtime, faults) = runtime_that_reports();
+    let test = async {
+        let (listener, address) = listener_on(1).await?;
+        let said = || std::mem::take(&mut *faults.lock().unwrap());
+        for multishot in [false, true, false] {
+            let accept = async || match multishot {
+                true => listener.incoming().next().await,
+                false => listener.accept().await.map(|(stream, _)| stream),
+            };
+            let client = TcpStream::connect(address).await?;
+            let taken = take_all(&listener);
+            // It tries some times, and a wait that is given up, or another that begins, is told nothing new.
+            for _ in 0..3 {
+                let waited = timeout(Duration::from_millis(120), accept()).await;
+                assert!(waited.unwrap_err().is_timeout());
+            }
+            let [fault] = &said()[..] else {
+                panic!("it is to be said once");
+            };
+            let expected = format!("no connection can be accepted on {address} for the moment");
+            assert!(fault.starts_with(&expected), "{fault}");
+            assert!(fault.contains("Too many open files"), "{fault}");
+            // Other waits are as they were.
+            sleep(Duration::from_millis(1)).await?;
+            drop(taken);
+            let server = accept().await?;
+            assert_eq!(server.peer_addr()?, client.local_addr()?);
+            net::Listener::pause(&listener).await?;
+        }
+        // A server waits in the same way, and serves who had to wait.
+        let taken = RefCell::new(take_all(&listener));
+        taken.borrow_mut().pop();
+        let served = net::serve(&listener, async |stream: TcpStream, _| {
+            stream.write_all("welcome").await.map(drop)
+        })
+        .until(async {
+            let client = TcpStream::connect(address).await?;
+            sleep(Duration::from_millis(70)).await?;
+            taken.borrow_mut().clear();
+            assert_eq!(client.read_exact(vec![0; 7], 7).await?, b"welcome");
+            io::Result::Ok(())
+        })
+        .await?;
+        assert_eq!((served.accepted, served.failed), (1, 0));
+        assert_eq!(said().len(), 1);
         io::Result::Ok(())
-    })
-    .unwrap();
+    };
+    runtime.block_on(test).unwrap();
+}
+
+/// Sockets, connections and listeners that are made and dropped in every way never run out of descriptors by themselves.
+#[test]
+fn closing_always_ends_under_a_limit_of_64_descriptors() {
+    if !is_child() {
+        return passes_in_child("closing_always_ends_under_a_limit_of_64_descriptors");
+    }
+    limit_descriptors(64);
+    let (mut runtime, faults) = runtime_that_reports();
+    let test = async {
+        let mut random = Random::new();
+        let (listener, address) = listener_on(3).await?;
+        let baseline = Baseline::take();
+        for n in 0..MANY {
+            let connect = async {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(([127, 0, 2, (n % 250) as u8 + 1], 0).into())?;
+                socket.connect(address).await
+            };
+            match random.below(5) {
+                0 => drop(
+                    dropped_after(connect, random.below(3), Moment::AtOnce)
+                        .await
+                        .transpose()?,
+                ),
+                1 => drop(
+                    dropped_after(listener.accept(), random.below(2), Moment::AtOnce)
+                        .await
+                        .transpose()?,
+                ),
+                2 => {
+                    // A listener with an accept in the kernel, and perhaps with connections.
+                    let (listener, address) = listener_on(4).await?;
+                    let polls = random.below(2);
+                    let moment = Moment::Turns(random.below(2));
+                    drop(
+                        dropped_after(listener.incoming().next(), polls, moment)
+                            .await
+                            .transpose()?,
+                    );
+                    if random.one_in(2) {
+                        let _client = std::net::TcpStream::connect(address)?;
+                    }
+                    drop(listener);
+                }
+                _ => {
+                    let client = connect.await?;
+                    // Those that gave up are in the queue, too: it is made empty.
+                    let own = client.local_addr()?;
+                    let server = loop {
+                        let (server, peer) = listener.accept().await?;
+                        if peer == own {
+                            break server;
+                        }
+                    };
+                    let polls = random.below(2);
+                    drop(dropped_after(server.read(vec![0; 16]), polls, Moment::AtOnce).await);
+                    if random.one_in(2) {
+                        drop(client.write(vec![0; 16]).submit());
+                    }
+                }
+            }
+        }
+        empty_queue(&listener).await?;
+        baseline.returns("a storm under a limit").await;
+        io::Result::Ok(())
+    };
+    runtime.block_on(test).unwrap();
+    assert_eq!(*faults.lock().unwrap(), [""; 0]);
+}
+
+/// The limit of this process, raised as far as it may be.
+fn raise_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the calls write and read the structure, which is initialised.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+    limit.rlim_cur
+}
+
+/// One process serves, another connects: idle at first, then all speak at once.
+#[test]
+fn ten_thousand_connections_at_once() {
+    const CONNECTIONS: usize = 10_000;
+    const ADDRESS: &str = "GIMMAL_TEST_ADDRESS";
+    let _alone = alone();
+    if raise_limit() < CONNECTIONS as u64 + 200 {
+        println!("skipped: RLIMIT_NOFILE does not allow so many descriptors");
+        return;
+    }
+    if is_child() {
+        let address: SocketAddr = std::env::var(ADDRESS).unwrap().parse().unwrap();
+        let clients = async {
+            let clients = gimmal::map(0..CONNECTIONS, 100, async |n| {
+                let client = TcpStream::connect(address).await?;
+                client.write_all(n.to_le_bytes().to_vec()).await?;
+                client.read_exact(vec![0; 8], 8).await?;
+                io::Result::Ok(client)
+            });
+            let clients = clients.await?;
+            assert_eq!(clients.len(), CONNECTIONS);
+            gimmal::map(clients, CONNECTIONS, async |client| {
+                for n in 0..3usize {
+                    client.write_all(n.to_le_bytes().to_vec()).await?;
+                    assert_eq!(client.read_exact(vec![0; 8], 8).await?, n.to_le_bytes());
+                }
+                io::Result::Ok(())
+            })
+            .await?;
+            io::Result::Ok(())
+        };
+        return gimmal::run(clients).unwrap();
+    }
+    let test = async {
+        let (listener, address) = listener_on(5).await?;
+        let (now, most) = (Cell::new(0), Cell::new(0));
+        let child = async {
+            let child = gimmal::task::spawn_blocking(move || {
+                let mut child = baseline::child("ten_thousand_connections_at_once", &[]);
+                child.env(ADDRESS, address.to_string()).output()
+            });
+            let output = child.await??;
+            baseline::assert_passed("ten_thousand_connections_at_once", &output);
+            io::Result::Ok(())
+        };
+        let served = net::serve(&listener, async |stream: TcpStream, _| {
+            now.set(now.get() + 1);
+            most.set(most.get().max(now.get()));
+            let mut buffer = Vec::with_capacity(64);
+            let ended = loop {
+                let (n, back) = stream.read(buffer).await?;
+                if n == 0 {
+                    break io::Result::Ok(());
+                }
+                buffer = stream.write_all(back).await?;
+            };
+            now.set(now.get() - 1);
+            ended
+        })
+        .until(child)
+        .await?;
+        assert_eq!(served.accepted, CONNECTIONS as u64);
+        assert_eq!((served.failed, served.cut_short), (0, 0));
+        assert_eq!(most.get(), CONNECTIONS);
+        io::Result::Ok(())
+    };
+    gimmal::run(test).unwrap();
+}
+
+/// Plain clients on another thread, and a server that accepts in bursts.
+#[test]
+fn more_connections_than_are_collected_come_in_order() {
+    run(async {
+        let (listener, address) = listener_on(6).await?;
+        let mut incoming = listener.incoming();
+        assert!(poll_once(&mut Box::pin(incoming.next())).await.is_pending());
+        for _ in 0..5 {
+            let clients = std::thread::spawn(move || {
+                let connect = |_| std::net::TcpStream::connect(address);
+                (0..200).map(connect).collect::<io::Result<Vec<_>>>()
+            });
+            let mut clients =
+                gimmal::task::spawn_blocking(move || clients.join().unwrap()).await??;
+            for client in &mut clients {
+                client.write_all(b"x")?;
+                let server = incoming.next().await?;
+                assert_eq!(server.peer_addr()?, client.local_addr()?);
+                let (n, _) = server.read(vec![0; 1]).await?;
+                assert_eq!(n, 1);
+                drop(server);
+                assert_eq!(client.read(&mut [0; 1])?, 0);
+            }
+        }
+        Ok(())
+    });
 }

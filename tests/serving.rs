@@ -26,7 +26,7 @@ fn run(test: impl Future<Output = io::Result<()>>) {
     gimmal::run(test).unwrap();
 }
 
-/// Runs a test in which faults are expected: these, in this order.
+/// Runs a test, and says which faults the hook heard of.
 fn run_with_faults(test: impl Future<Output = io::Result<()>>) -> Vec<String> {
     let _alone = alone();
     let faults = Arc::new(Mutex::new(Vec::new()));
@@ -37,8 +37,7 @@ fn run_with_faults(test: impl Future<Output = io::Result<()>>) -> Vec<String> {
         .unwrap();
     runtime.block_on(test).unwrap();
     drop(runtime);
-    let faults = faults.lock().unwrap().clone();
-    faults
+    std::mem::take(&mut *faults.lock().unwrap())
 }
 
 /// A flag that can be waited for.

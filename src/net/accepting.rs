@@ -3,7 +3,7 @@
 //! The accept belongs to the listener. It goes on when a wait for a connection is dropped or cancelled, and what it brings is
 //! for the next wait (C8).
 
-use crate::op::{Accept, Accepted, SharedFd, Standing, busy};
+use crate::op::{Accept, Accepted, Opcode, SharedFd, Standing, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
 use crate::sys::{Descriptor, explain};
 use crate::tasks::copy_waker;
@@ -42,7 +42,7 @@ pub(super) struct Accepting {
 pub(super) enum Way {
     /// One request for each: the kernel tells who it is.
     OneByOne,
-    /// One request for all of them.
+    /// One request for all of them, where the kernel can do that.
     Multishot,
 }
 
@@ -75,9 +75,11 @@ impl Accepting {
     }
 
     fn start(&self, way: Way) -> io::Result<()> {
+        // No opcode tells a kernel that has it (5.19); one that has SEND_ZC (6.0) does.
+        let knows_multishot = || runtime::with(|core| core.supports(Opcode::SEND_ZC));
         let accept = match way {
-            Way::OneByOne => Accept::one(self.fd.clone()),
-            Way::Multishot => Accept::many(self.fd.clone()),
+            Way::Multishot if knows_multishot() => Accept::many(self.fd.clone()),
+            Way::Multishot | Way::OneByOne => Accept::one(self.fd.clone()),
         };
         self.standing.borrow_mut().start(accept)
     }

@@ -108,8 +108,8 @@ impl TcpListener {
         connection(self.accepting.next(Way::OneByOne).await?)
     }
 
-    /// The connections, one after the other, by one request to the kernel for all of them (multishot accept, 5.19). It has
-    /// at most 64 accepted that nobody has asked for.
+    /// The connections, one after the other, by one request to the kernel for all of them (multishot accept, 5.19; before
+    /// that by one for each). It has at most 64 accepted that nobody has asked for.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming {

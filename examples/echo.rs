@@ -1,0 +1,115 @@
+//! An echo server: what a client sends comes back, until the client ends its side; Ctrl-C ends the server in order.
+//!
+//! ```text
+//! cargo run --release --example echo -- [ADDRESS]
+//! ```
+//!
+//! Try it with `nc 127.0.0.1 7777`. After Ctrl-C nothing more is accepted, and the connections have two seconds to come to
+//! their end; then they are cancelled. Without an address it shows itself: server and clients in one process, on loopback.
+
+use gimmal::net::{self, Served, TcpListener, TcpStream};
+use std::io;
+use std::net::Shutdown;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What connections get to come to their end.
+const DRAIN: Duration = Duration::from_secs(2);
+
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// Bytes that one read takes at most.
+const BUFFER: usize = 16 << 10;
+
+const CLIENTS: usize = 4;
+
+/// Far more than the sockets hold: who only writes and never reads would wait for ever.
+const MESSAGE: usize = 20 << 20;
+
+async fn echo(stream: TcpStream) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(BUFFER);
+    loop {
+        let (n, full) = stream.read(buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        buffer = stream.write_all(full).await?;
+    }
+}
+
+/// Serves until `stop` is ready.
+async fn serve(
+    listener: TcpListener,
+    stop: impl Future<Output = io::Result<()>>,
+) -> io::Result<Served> {
+    println!("listening on {}", listener.local_addr()?);
+    net::serve(&listener, async |stream, _peer| echo(stream).await)
+        .until(stop)
+        .drain(DRAIN)
+        .limit(CONNECTIONS_MAX)
+        .await
+}
+
+async fn until_interrupted() -> io::Result<()> {
+    gimmal::signal::ctrl_c().await?;
+    println!("stopping");
+    Ok(())
+}
+
+/// Sends a long message, and reads at the same time: it comes back as it was.
+async fn client(number: usize, listener: std::net::SocketAddr) -> io::Result<usize> {
+    let stream = TcpStream::connect(listener).await?;
+    let message: Vec<u8> = (0..MESSAGE).map(|at| (at * 7 + number) as u8).collect();
+    let send = async {
+        let sent = stream.write_all(message).await?;
+        stream.shutdown(Shutdown::Write)?;
+        io::Result::Ok(sent)
+    };
+    let receive = async {
+        let (_, received) = stream.read_to_end(Vec::new()).await?;
+        io::Result::Ok(received)
+    };
+    let (sent, received) = gimmal::try_join((send, receive)).await?;
+    if sent != received {
+        return Err(io::Error::other("what came back is not what was sent"));
+    }
+    Ok(received.len())
+}
+
+/// A few clients at once.
+async fn clients(listener: std::net::SocketAddr) -> io::Result<()> {
+    let echoed = gimmal::map(0..CLIENTS, CLIENTS, async |number| {
+        client(number, listener).await
+    })
+    .await?;
+    for (number, bytes) in echoed.into_iter().enumerate() {
+        println!("client {number}: {bytes} bytes came back as they were sent");
+    }
+    Ok(())
+}
+
+async fn run(address: Option<String>) -> io::Result<()> {
+    let served = match address {
+        Some(address) => serve(TcpListener::bind(address).await?, until_interrupted()).await?,
+        None => {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let stop = clients(listener.local_addr()?);
+            serve(listener, stop).await?
+        }
+    };
+    println!(
+        "served {} connections: {} failed, {} were cut short",
+        served.accepted, served.failed, served.cut_short
+    );
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match gimmal::run(run(std::env::args().nth(1))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
