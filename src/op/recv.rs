@@ -58,15 +58,18 @@ impl<B: IoBufMut> Recv<B> {
         }
     }
 
-    /// Receives into that part of the capacity; all of it, if it is not interrupted. What is before it belongs to the same
-    /// loop.
+    /// Receives into that part of the capacity. What is before it belongs to the same loop.
+    ///
+    /// Not with MSG_WAITALL: after some bytes the kernel would answer with their number when the connection is lost, and
+    /// never say that it was: what was cut off would look like an end (measured on 6.18). Receives of 64 KiB to 16 MiB cost
+    /// the same without it.
     fn part(pass: Pass, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
         assert!(part.end <= buf.io_capacity() && !part.is_empty());
         Part::new(Recv {
             pass,
             buf,
             part,
-            flags: libc::MSG_WAITALL,
+            flags: 0,
         })
     }
 
@@ -85,17 +88,7 @@ impl<B: IoBufMut> Recv<B> {
         let room: &mut [MaybeUninit<u8>] =
             unsafe { std::slice::from_raw_parts_mut(start, self.part.len()) };
         let is_peek = self.flags & libc::MSG_PEEK != 0;
-        let taken = self.pass.stream().take_kept(room, is_peek);
-        let n = taken.raw().max(0) as usize;
-        if self.flags & libc::MSG_WAITALL == 0 || n == 0 || n == self.part.len() {
-            return Prepared::Done(taken);
-        }
-        self.part.start += n;
-        match self.stream().has_kept() {
-            // The connection was lost after them.
-            true => Prepared::Done(Completion::new(0, 0)),
-            false => Prepared::Start,
-        }
+        Prepared::Done(self.pass.stream().take_kept(room, is_peek))
     }
 
     /// The bytes of its loop, and `n` more.

@@ -145,7 +145,7 @@ fn errors_name_the_path_and_the_limit() {
         // A directory that may not be entered, unless one is root.
         let closed = directory.path().join("closed");
         std::fs::create_dir(&closed).unwrap();
-        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
         match UnixListener::bind(closed.join("socket")) {
             Ok(_) => println!("skipped: root may enter every directory"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}"),

@@ -308,7 +308,8 @@ fn dropped_at_every_poll_they_leave_nothing() {
                 assert_eq!((received.0, received.1.len(), buf.len()), (1, 2, 1));
             };
             let fds = vec![marked(1), marked(2)];
-            gimmal::join((receive, left.send_with_fds("x", fds))).await;
+            let ((), sent) = gimmal::join((receive, left.send_with_fds("x", fds))).await;
+            sent.unwrap();
         })
         .await;
         assert!(polls > 1);
