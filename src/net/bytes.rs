@@ -263,6 +263,10 @@ macro_rules! byte_stream {
             async fn shutdown(&mut self) -> io::Result<()> {
                 $type::shutdown(self, Shutdown::Write)
             }
+
+            fn outlet(&self) -> Option<crate::op::Outlet> {
+                Some(crate::op::Outlet::of_stream(&self.stream))
+            }
         }
 
         impl AsyncWrite for $type {
@@ -279,6 +283,10 @@ macro_rules! byte_stream {
 
             async fn shutdown(&mut self) -> io::Result<()> {
                 $type::shutdown(self, Shutdown::Write)
+            }
+
+            fn outlet(&self) -> Option<crate::op::Outlet> {
+                Some(crate::op::Outlet::of_stream(&self.stream))
             }
         }
     };

@@ -67,6 +67,7 @@ mod poll;
 mod recv;
 mod rw;
 mod send;
+mod splice;
 mod standing;
 mod stream;
 mod stream_vectored;
@@ -90,6 +91,9 @@ pub(crate) use recv::RecvExact;
 pub(crate) use rw::Place;
 pub use rw::{Read, Write};
 pub use send::{Send, SendZeroCopy};
+#[doc(hidden)]
+pub use splice::Outlet;
+pub(crate) use splice::Splice;
 pub(crate) use standing::{Collect, Standing};
 pub(crate) use stream::{Kind as StreamKind, Stream};
 pub use stream_vectored::{RecvVectored, SendVectored};

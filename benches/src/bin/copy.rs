@@ -20,7 +20,15 @@ use std::time::Duration;
 
 const PAIRS: usize = 15;
 const CHUNK: Duration = Duration::from_millis(10);
-const CHUNKS: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
+const CHUNKS: [usize; 7] = [
+    4 << 10,
+    16 << 10,
+    64 << 10,
+    128 << 10,
+    256 << 10,
+    512 << 10,
+    1 << 20,
+];
 /// In the page cache.
 const FILE: usize = 32 << 20;
 
