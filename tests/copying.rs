@@ -2,15 +2,20 @@
 
 mod baseline;
 
-use baseline::{Baseline, Random, alone, directory};
+use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after, next_turn};
 use gimmal::buf::{BufError, BufResult, IoBuf};
-use gimmal::fs::File;
+use gimmal::cancel::Scope;
+use gimmal::fs::{File, OpenOptions};
 use gimmal::io::{BufReader, CopyError, copy, pipe};
 use gimmal::net::{TcpListener, TcpStream};
+use gimmal::op::Opcode;
 use gimmal::prelude::*;
+use gimmal::runtime::Mask;
+use gimmal::{Handle, Runtime};
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 const LEN: usize = 1_500_000;
@@ -269,4 +274,99 @@ fn a_peer_that_is_gone_ends_a_copy_and_says_who() {
         io::Result::Ok(())
     })
     .unwrap();
+}
+
+/// A large file is spliced. Cancelled while the pipe is full, the file can be read on from where it was.
+#[test]
+fn a_large_file_does_not_pass_through_the_memory_of_the_program() {
+    let _alone = alone();
+    let directory = directory();
+    let from = directory.path().join("from");
+    gimmal::run(async {
+        let file = Rc::new(source(&from).await?);
+        let (reader, writer) = pipe()?;
+        let baseline = Baseline::take();
+        let scope = Rc::new(Scope::new());
+        let copying = gimmal::spawn({
+            let (file, scope) = (file.clone(), scope.clone());
+            async move {
+                let copy = async { io::Result::Ok(copy(&mut &*file, &mut &writer).await) };
+                let stopped = scope.run(copy).await.unwrap().unwrap_err();
+                (stopped, writer)
+            }
+        });
+        // Until the pipe is full, and has been for a while: there it waits in the kernel.
+        let mut waiting = 0;
+        while waiting < 50 {
+            next_turn().await;
+            let operations = Handle::current().operations();
+            let kinds: Vec<_> = operations.iter().map(|operation| operation.kind).collect();
+            match kinds[..] {
+                ["splice"] => waiting += 1,
+                [] => waiting = 0,
+                _ => panic!("{kinds:?}"),
+            }
+        }
+        scope.cancel();
+        let (error, writer) = copying.await?;
+        assert!(gimmal::is_canceled(&error), "{error}");
+        assert!(error.copied() > 0 && error.copied() < LEN as u64, "{error}");
+        assert!(error.unwritten().is_empty());
+        let copied = error.copied() as usize;
+        let arrived = reader.read_exact(vec![0; copied], copied).await?;
+        let (_, rest) = file.read_to_end(Vec::new()).await?;
+        assert!([arrived, rest].concat() == content(LEN));
+        baseline.returns("a splice").await;
+        drop(writer);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Dropped while a splice takes from a file, it has taken nothing.
+#[test]
+fn a_dropped_splice_puts_the_cursor_back() {
+    let _alone = alone();
+    let directory = directory();
+    let from = directory.path().join("from");
+    gimmal::run(async {
+        let file = source(&from).await?;
+        let (_reader, writer) = pipe()?;
+        let baseline = Baseline::take();
+        for moment in &MOMENTS {
+            let dropped = dropped_after(copy(&mut &file, &mut &writer), 1, *moment).await;
+            assert!(dropped.is_none());
+            baseline.returns("a dropped splice").await;
+        }
+        let (_, all) = file.read_to_end(Vec::new()).await?;
+        assert!(all == content(LEN));
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// What cannot be spliced is copied all the same: to a file that is appended to, and where the opcode is missing.
+#[test]
+fn where_nothing_can_be_spliced_buffers_do() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    for (name, mask) in [
+        ("all", Mask::none()),
+        ("no splice", Mask::none().without_opcode(Opcode::SPLICE)),
+    ] {
+        std::fs::write(&to, "before").unwrap();
+        let mut runtime = Runtime::builder().mask(mask).build().unwrap();
+        runtime.block_on(async {
+            let mut file = source(&from).await.unwrap();
+            let appended = OpenOptions::new().append(true).open(&to).await.unwrap();
+            let copied = copy(&mut file, &mut &appended).await.unwrap();
+            assert_eq!(copied, LEN as u64, "{name}");
+        });
+        let text = std::fs::read(&to).unwrap();
+        assert!(
+            text[..6] == *b"before" && text[6..] == content(LEN),
+            "{name}"
+        );
+    }
 }

@@ -731,3 +731,50 @@ fn echo_explains_what_it_cannot_listen_on() {
         assert_eq!(out(&output), "");
     }
 }
+
+#[test]
+fn pipe_counts_lines_and_bytes() {
+    let directory = directory();
+    let (text, binary) = (directory.path().join("text"), directory.path().join("bin"));
+    fs::write(&text, "one\ntwo\r\n\nno end").unwrap();
+    let bytes = content(3_000_000);
+    fs::write(&binary, &bytes).unwrap();
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    let output = run("pipe", [&text, &binary]);
+    ends(&output, 0);
+    let expected = format!(
+        "3 16 {}\n{lines} 3000000 {}\n{} 3000016 total\n",
+        text.display(),
+        binary.display(),
+        lines + 3
+    );
+    assert_eq!(out(&output), expected);
+    let output = example("pipe")
+        .stdin(File::open(&text).unwrap())
+        .output()
+        .unwrap();
+    ends(&output, 0);
+    assert_eq!(out(&output), "3 16 -\n");
+    // Its size is said to be zero.
+    let output = run("pipe", ["/proc/filesystems"]);
+    ends(&output, 0);
+    let expected = fs::read("/proc/filesystems").unwrap().len();
+    assert!(out(&output).contains(&format!(" {expected} /proc")));
+}
+
+#[test]
+fn pipe_names_what_it_cannot_read_and_counts_the_rest() {
+    let directory = directory();
+    let good = directory.path().join("good");
+    fs::write(&good, "good\n").unwrap();
+    let missing = directory.path().join("missing");
+    let output = run("pipe", [&missing, directory.path(), &good]);
+    ends(&output, 1);
+    let expected = format!("1 5 {}\n1 5 total\n", good.display());
+    assert_eq!(out(&output), expected);
+    let complaints: Vec<&str> = err(&output).lines().collect();
+    assert_eq!(complaints.len(), 2, "{complaints:?}");
+    assert!(complaints[0].contains("missing: No such file"));
+    assert!(complaints[1].contains("Is a directory"), "{complaints:?}");
+    assert!(complaints[1].contains(&*directory.path().to_string_lossy()));
+}

@@ -68,6 +68,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/op/recv_many.rs",
     "src/op/rw.rs",
     "src/op/send.rs",
+    "src/op/splice.rs",
     "src/op/standing.rs",
     "src/op/stream_vectored.rs",
     "src/op/vectored.rs",

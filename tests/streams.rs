@@ -225,23 +225,3 @@ async fn keep<S: Socket>(from: &S, to: &S, text: &[u8]) {
     // It has them, and has not looked.
     drop(read);
 }
-
-#[test]
-fn a_read_that_waits_for_another_has_its_own_deadline_and_scope() {
-    gimmal::run(async {
-        let (client, server) = pair().await?;
-        let mut first = std::pin::pin!(server.read(vec![0; 4]));
-        let pending = std::future::poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending()));
-        assert!(pending.await);
-        let second = server.read(vec![7; 4]).timeout(Duration::from_millis(2));
-        let error = second.await.unwrap_err();
-        assert!(gimmal::is_timeout(&error));
-        assert_eq!(error.into_buf(), [7; 4]);
-        let third = gimmal::timeout(Duration::from_millis(2), server.read(vec![8; 4]));
-        assert!(gimmal::is_timeout(&third.await.unwrap_err()));
-        client.write_all("data").await?;
-        assert_eq!(first.await?.1, b"data");
-        io::Result::Ok(())
-    })
-    .unwrap();
-}

@@ -61,7 +61,11 @@ impl From<CopyError> for io::Error {
 
 impl fmt::Display for CopyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (after {} bytes)", self.error, self.copied)
+        match self.copied {
+            0 => write!(f, "{}", self.error),
+            1 => write!(f, "{} (after 1 byte)", self.error),
+            copied => write!(f, "{} (after {copied} bytes)", self.error),
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use std::path::Path;
 const GROWTH_MIN: usize = 32;
 /// The most that one read of `read_to_end` asks for, where nothing says how much there is.
 const GROWTH_MAX: usize = 4 << 20;
+/// Of a file that has less to read no splice is made: it would bring one chunk of what a splice brings, or less.
+const SPLICE_MIN: u64 = 256 << 10;
 
 /// An open file, or anything else that is read and written like one: a pipe, a terminal, a device.
 ///
@@ -427,13 +429,14 @@ impl File {
             .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
     }
 
-    /// Moves the cursor back, if it is one that can be moved.
-    pub(super) fn move_back(&self, bytes: usize) -> bool {
-        self.fd.descriptor().with_std(|mut file| {
-            let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-            let back = i64::try_from(bytes).map(|bytes| io::SeekFrom::Current(-bytes));
-            is_file && back.is_ok_and(|back| file.seek(back).is_ok())
-        })
+    /// The descriptor, if there is much to read in it from its cursor on.
+    pub(super) fn inlet_if_large(&self) -> Option<SharedFd> {
+        let left = self.fd.descriptor().with_std(|mut file| {
+            let metadata = file.metadata().ok()?;
+            let is_file = metadata.is_file();
+            is_file.then(|| Some(metadata.len().saturating_sub(file.stream_position().ok()?)))?
+        });
+        (left? >= SPLICE_MIN).then(|| self.fd.clone())
     }
 
     /// Brings data and metadata to the disk: `fsync(2)`.

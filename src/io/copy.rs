@@ -1,14 +1,18 @@
 //! Copying from a reader to a writer, to the end.
 
+use super::splice::splice;
 use super::{AsyncRead, AsyncWrite};
 pub use crate::error::CopyError;
 use std::io;
 
-/// What is read at once.
+/// What is read at once. With more the time for a byte stays what it is (`benches/src/bin/copy.rs`).
 const CHUNK: usize = 64 << 10;
 
 /// Copies all that there is to read, and gives the number of bytes: from a file, a socket, a pipe or anything else, to any
 /// of them. It does not [shut the writer down](AsyncWrite::shutdown).
+///
+/// A large file goes to a file, a socket or a pipe without passing through the memory of the program: `splice(2)`. (As with
+/// `sendfile(2)`, bytes of the file that change meanwhile arrive as they were or as they are.)
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -41,33 +45,50 @@ where
     W: AsyncWrite + ?Sized,
 {
     let mut copied = 0;
-    let mut buf = Vec::with_capacity(CHUNK);
+    // Read and not written.
+    let mut full = Vec::new();
+    if let (Some(file), Some(to)) = (reader.inlet(), writer.outlet()) {
+        match splice(&file, &to, &mut copied).await {
+            Ok(()) => return Ok(copied),
+            Err(stopped) if stopped.is_unable() => full = stopped.rest,
+            Err(stopped) => return Err(stop(reader, stopped.error, copied, stopped.rest)),
+        }
+    }
+    full.reserve(CHUNK);
     loop {
-        let full = match reader.read(buf).await {
-            Ok((0, _)) => return Ok(copied),
-            Ok((n, mut full)) => {
-                full.truncate(n);
-                full
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                buf = error.into_buf();
-                continue;
-            }
-            Err(error) => return Err(CopyError::new(error.into_error(), copied, Vec::new())),
-        };
-        let len = full.len() as u64;
-        buf = match writer.write_all(full).await {
+        let len = full.len();
+        let mut buf = match writer.write_all(full).await {
             Ok(buf) => buf,
             Err(error) => {
                 let done = error.done();
                 let (error, mut rest) = error.into_parts();
                 rest.drain(..done);
-                if reader.unread(&rest) {
-                    rest = Vec::new();
-                }
-                return Err(CopyError::new(error, copied + done as u64, rest));
+                return Err(stop(reader, error, copied + done as u64, rest));
             }
         };
-        copied += len;
+        copied += len as u64;
+        full = loop {
+            match reader.read(buf).await {
+                Ok((0, _)) => return Ok(copied),
+                Ok((n, mut full)) => {
+                    full.truncate(n);
+                    break full;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => buf = error.into_buf(),
+                Err(error) => return Err(CopyError::new(error.into_error(), copied, Vec::new())),
+            }
+        };
     }
+}
+
+/// What was read and is not written goes back, if the reader takes it back.
+#[cold]
+fn stop<R>(reader: &mut R, error: io::Error, copied: u64, mut rest: Vec<u8>) -> CopyError
+where
+    R: AsyncRead + ?Sized,
+{
+    if reader.unread(&rest) {
+        rest = Vec::new();
+    }
+    CopyError::new(error, copied, rest)
 }

@@ -10,6 +10,7 @@ mod lines;
 mod passing;
 mod pipe;
 mod read;
+mod splice;
 mod write;
 
 pub use async_fd::AsyncFd;

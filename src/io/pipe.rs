@@ -3,8 +3,8 @@
 use super::{AsyncRead, AsyncWrite, check_room};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
-    Op, OpenAt, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream, StreamKind,
-    busy,
+    Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
+    StreamKind, busy,
 };
 use crate::runtime::spawn::spawn_blocking;
 use crate::sys::{Descriptor, at_path, c_path, explain, make_fifo};
@@ -88,11 +88,11 @@ async fn open(path: &Path, access: i32) -> io::Result<Rc<Stream>> {
 }
 
 fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
-    let metadata = fd.descriptor().with_std(|file| file.metadata());
-    if metadata?.file_type().is_fifo() {
-        return Ok(());
-    }
-    let error = io::Error::new(io::ErrorKind::InvalidInput, "it is no FIFO");
+    let error = match fd.descriptor().with_std(|file| file.metadata()) {
+        Ok(metadata) if metadata.file_type().is_fifo() => return Ok(()),
+        Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, "it is no FIFO"),
+        Err(error) => error,
+    };
     Err(at_path(error, "open", path))
 }
 
@@ -389,6 +389,10 @@ macro_rules! generic {
             /// The reader meets the end when the pipe is closed, and not before.
             async fn shutdown(&mut self) -> io::Result<()> {
                 Ok(())
+            }
+
+            fn outlet(&self) -> Option<Outlet> {
+                Some(Outlet::of_stream(&self.stream))
             }
         }
     )+};

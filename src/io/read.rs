@@ -1,6 +1,7 @@
 //! What can be read.
 
 use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::op::SharedFd;
 use std::io;
 
 /// The least that `read_to_end` makes room for.
@@ -121,6 +122,12 @@ pub trait AsyncRead {
         let _ = bytes;
         false
     }
+
+    /// The file that [`copy`](super::copy) can splice from, if it is one, and large enough.
+    #[doc(hidden)]
+    fn inlet(&self) -> Option<SharedFd> {
+        None
+    }
 }
 
 /// The buffer, if it has room for so many bytes.
@@ -167,5 +174,9 @@ impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {
 
     fn unread(&mut self, bytes: &[u8]) -> bool {
         (**self).unread(bytes)
+    }
+
+    fn inlet(&self) -> Option<SharedFd> {
+        (**self).inlet()
     }
 }

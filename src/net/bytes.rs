@@ -256,6 +256,10 @@ macro_rules! byte_stream {
             async fn shutdown(&mut self) -> io::Result<()> {
                 $type::shutdown(self, Shutdown::Write)
             }
+
+            fn outlet(&self) -> Option<crate::op::Outlet> {
+                Some(crate::op::Outlet::of_stream(&self.stream))
+            }
         }
 
         impl AsyncWrite for $type {
@@ -272,6 +276,10 @@ macro_rules! byte_stream {
 
             async fn shutdown(&mut self) -> io::Result<()> {
                 $type::shutdown(self, Shutdown::Write)
+            }
+
+            fn outlet(&self) -> Option<crate::op::Outlet> {
+                Some(crate::op::Outlet::of_stream(&self.stream))
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use crate::io::{AsyncRead, AsyncWrite};
+use crate::op::Outlet;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -117,6 +118,10 @@ macro_rules! half {
 
             async fn shutdown(&mut self) -> io::Result<()> {
                 self.$stream().end_output()
+            }
+
+            fn outlet(&self) -> Option<Outlet> {
+                (&self.$stream()).outlet()
             }
         }
     )+};

@@ -78,6 +78,7 @@ mod recv;
 mod recv_many;
 mod rw;
 mod send;
+mod splice;
 mod standing;
 mod stream;
 mod stream_vectored;
@@ -109,6 +110,9 @@ pub(crate) use rw::Place;
 pub use rw::{Read, Write};
 pub use send::{Send, SendZeroCopy};
 pub(crate) use send::{nothing_taken, send_all};
+#[doc(hidden)]
+pub use splice::Outlet;
+pub(crate) use splice::Splice;
 pub(crate) use standing::{Collect, Standing};
 pub(crate) use stream::{Kind as StreamKind, Stream};
 pub use stream_vectored::{RecvVectored, SendVectored};

@@ -3,9 +3,10 @@
 use crate::support::poll_once;
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams, write_plain};
 use gimmal::cancel::Scope;
-use gimmal::{is_canceled, spawn};
+use gimmal::{is_canceled, is_timeout, spawn, timeout};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 on_each! {
     reads_of_two_tasks_follow_one_another: two_reads;
@@ -18,6 +19,7 @@ on_each! {
     /// One whose turn has come, and that is gone, stands in nobody's way.
     whoever_goes_lets_the_next_one_in: leaving;
     reads_and_writes_go_both_ways_at_once: both_ways;
+    a_read_that_waits_for_another_has_its_own_deadline_and_scope: own_deadline;
 }
 
 async fn two_reads<S: Socket>(ends: Ends) {
@@ -180,4 +182,18 @@ async fn both_ways<S: Socket>(ends: Ends) {
     let (_, wrote, read) = gimmal::join((echo, write, read)).await;
     wrote.unwrap();
     assert_numbered(&read.unwrap(), 0);
+}
+
+async fn own_deadline<S: Socket>(ends: Ends) {
+    let (client, server) = streams::<S>(ends);
+    let mut first = std::pin::pin!(server.read(vec![0; 4]));
+    assert!(poll_once(&mut first).await.is_pending());
+    let limit = Duration::from_millis(2);
+    let error = server.read(vec![7; 4]).timeout(limit).await.unwrap_err();
+    assert!(is_timeout(&error));
+    assert_eq!(error.into_buf(), [7; 4]);
+    let error = timeout(limit, server.read(vec![8; 4])).await.unwrap_err();
+    assert!(is_timeout(&error));
+    client.write_all("data").await.unwrap();
+    assert_eq!(first.await.unwrap().1, b"data");
 }
