@@ -10,7 +10,7 @@ mod baseline;
 
 use baseline::{Baseline, MOMENTS, Random, Watched, alone, dropped_everywhere, next_turn, rings};
 use futures_util::FutureExt;
-use gimmal::buf::IoBufMut;
+use gimmal::buf::{IoBuf, IoBufMut};
 use gimmal::cancel::Scope;
 use gimmal::net::{SendMeta, UdpSocket};
 use gimmal::{is_canceled, is_timeout, timeout};
@@ -723,6 +723,42 @@ fn close_stops_what_is_at_work() {
     });
 }
 
+/// A descriptor is closed when the last operation on it has ended, and its number is used again by then, not before.
+#[test]
+fn sockets_that_are_dropped_with_receives_at_work_close() {
+    run(async {
+        let baseline = Baseline::take();
+        let other = std_socket();
+        for round in 0..2000 {
+            let socket = UdpSocket::bind(LOCAL).await?;
+            let recv = socket
+                .recv(Watched::new(64, 1).expecting(round as u8))
+                .submit();
+            let here = socket.local_addr()?;
+            if round % 2 == 0 {
+                drop(socket);
+                drop(recv);
+            } else {
+                next_turn().await;
+                other.send_to(&[round as u8; 16], here)?;
+                drop((recv, socket));
+            }
+            // Whoever has the number now receives what is for it, and nothing else.
+            let next = UdpSocket::bind(LOCAL).await?;
+            other.send_to(&[round as u8; 8], next.local_addr()?)?;
+            let (n, buffer) = next
+                .recv(Watched::new(64, 1).expecting(round as u8))
+                .await?;
+            assert_eq!((n, buffer.io_bytes()), (8, &[round as u8; 8][..]));
+        }
+        drop(other);
+        baseline.returns("sockets were dropped").await;
+        Watched::check_and_forget("sockets were dropped");
+        assert_eq!(Watched::alive(), 0);
+        Ok(())
+    });
+}
+
 /// How a wait for a datagram is cut short.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
@@ -794,7 +830,8 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
             }
         };
         let ended = match how {
-            Cut::Never => Some(recv.await),
+            // Longer than anything here takes: a datagram that was lost is not waited for for ever.
+            Cut::Never => Some(recv.timeout(Duration::from_secs(30)).await),
             Cut::Flat => Some(recv.timeout(moment).await),
             Cut::Timeout => match timeout(moment, recv).await {
                 Ok(received) => Some(Ok(received)),

@@ -15,9 +15,11 @@ use futures_util::FutureExt;
 use gimmal::cancel::Scope;
 use gimmal::net::UnixDatagram;
 use gimmal::{is_canceled, is_timeout, timeout};
+use std::fs::File;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Seek, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram as StdDatagram};
 use std::task::Poll;
@@ -381,6 +383,113 @@ fn close_stops_what_is_at_work() {
         closed?;
         drop(right);
         baseline.returns("a pair was closed").await;
+        Ok(())
+    });
+}
+
+/// A file that holds a text.
+fn file(text: &str) -> File {
+    let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn text(fd: OwnedFd) -> String {
+    let mut file = File::from(fd);
+    file.rewind().unwrap();
+    io::read_to_string(file).unwrap()
+}
+
+#[test]
+fn descriptors_go_with_a_datagram() {
+    run(async {
+        let baseline = Baseline::take();
+        let (left, right) = UnixDatagram::pair()?;
+        for count in [0, 1, 2, 3, 16, 253] {
+            let files: Vec<File> = (0..count).map(|number| file(&number.to_string())).collect();
+            let (n, (sent, files)) = left.send_with_fds("with", files).await?;
+            assert_eq!((n, sent, files.len()), (4, "with", count));
+            drop(files);
+            let ((n, fds), buffer) = right.recv_with_fds(vec![0; 8], count).await?;
+            assert_eq!((&buffer[..n], fds.len()), (&b"with"[..], count));
+            for (number, fd) in fds.into_iter().enumerate() {
+                let flags = flags_of(&fd);
+                assert!(flags & libc::FD_CLOEXEC != 0);
+                assert_eq!(text(fd), number.to_string());
+            }
+        }
+        // None, or more than were asked for, or in another way: they are closed.
+        left.send_with_fds("many", (0..40).map(|_| file("")).collect::<Vec<_>>())
+            .await?;
+        let error = right.recv_with_fds(vec![0; 8], 3).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.done()),
+            (io::ErrorKind::InvalidData, 4)
+        );
+        assert!(error.to_string().contains("than the 3 that"), "{error}");
+        assert_eq!(error.into_buf()[..4], *b"many");
+        left.send_with_fds("some", vec![file(""), file("")]).await?;
+        assert_eq!(right.recv(vec![0; 4]).await?, (4, b"some".to_vec()));
+        // Nobody receives this one.
+        left.send_with_fds("lost", vec![file("")]).await?;
+        let files: Vec<File> = (0..254).map(|_| file("")).collect();
+        let error = left.send_with_fds("too many", files).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("254 descriptors"), "{error}");
+        let (buffer, files) = error.into_buf();
+        assert_eq!((buffer, files.len()), ("too many", 254));
+        drop((left, right, files));
+        baseline.returns("descriptors were sent").await;
+        Ok(())
+    });
+}
+
+/// The flags of a descriptor.
+fn flags_of(fd: &OwnedFd) -> i32 {
+    // SAFETY: the descriptor is open, and no address is passed.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) }
+}
+
+#[test]
+fn descriptors_of_a_receive_that_is_dropped_are_kept_with_the_datagram() {
+    run(async {
+        let baseline = Baseline::take();
+        let (left, right) = UnixDatagram::pair()?;
+        for round in 0..30 {
+            let dropped = match round % 3 {
+                0 => poll_and_drop(right.recv_with_fds(vec![0; 8], 2))
+                    .await
+                    .is_none(),
+                // One that asks for none brings them all the same, once some have been asked for.
+                1 => poll_and_drop(right.recv(vec![0; 8])).await.is_none(),
+                _ => {
+                    let mut recv = Box::pin(right.recv_with_fds(vec![0; 8], 2));
+                    assert!((&mut recv).now_or_never().is_none());
+                    left.send_with_fds("kept", vec![file("a"), file("b")])
+                        .await?;
+                    next_turn().await;
+                    drop(recv);
+                    drop(right.recv_with_fds(vec![0; 8], 2).submit());
+                    true
+                }
+            };
+            assert!(dropped);
+            if round % 3 != 2 {
+                left.send_with_fds("kept", vec![file("a"), file("b")])
+                    .await?;
+            }
+            let ((n, fds), buffer) = right.recv_with_fds(vec![0; 8], 2).await?;
+            assert_eq!(&buffer[..n], b"kept");
+            let texts: Vec<String> = fds.into_iter().map(text).collect();
+            assert_eq!(texts, ["a", "b"]);
+        }
+        // What is kept when the socket goes is closed with it.
+        let mut recv = Box::pin(right.recv_with_fds(vec![0; 8], 2));
+        assert!((&mut recv).now_or_never().is_none());
+        left.send_with_fds("kept", vec![file("a")]).await?;
+        next_turn().await;
+        drop((recv, left, right));
+        baseline.returns("receives were dropped").await;
         Ok(())
     });
 }

@@ -22,7 +22,7 @@ pub(super) struct Datagram {
     pub(super) address: SockAddr,
     pub(super) control: Vec<u8>,
     pub(super) flags: i32,
-    pub(super) descriptors: Vec<OwnedFd>,
+    pub(super) fds: Vec<OwnedFd>,
 }
 
 /// What operations brought that nobody waited for any more: the next receive gives it (C8). Receives go one by one, and one
@@ -168,7 +168,7 @@ impl Datagrams {
             address: datagram.address.clone(),
             control: datagram.control.clone(),
             flags: datagram.flags,
-            descriptors: Vec::new(),
+            fds: Vec::new(),
         })
     }
 

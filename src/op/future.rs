@@ -268,8 +268,8 @@ impl<O: Operation> Op<O> {
         let Some(operation) = &mut self.operation else {
             return false;
         };
-        let is_over = asked && operation.proves_nothing_happened(completion);
-        let again = !is_over && operation.start_again(completion);
+        let again = operation.start_again(completion)
+            && !(asked && operation.proves_nothing_happened(completion));
         if again {
             self.state = State::Idle;
         }

@@ -8,6 +8,9 @@ use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
+/// A message brings a descriptor of the process that sent it, if the socket was told so (6.5).
+const SCM_PIDFD: i32 = 4;
+
 /// Header, vector and address: one allocation (O2), and one more for the ancillary data, if there is any. The kernel reads
 /// the header when it receives for the first time, and writes it until the last completion.
 pub(super) struct Header(Box<Parts>);
@@ -117,18 +120,23 @@ impl Header {
     /// # Safety
     ///
     /// The kernel has written the ancillary data, and it was not asked for its descriptors before.
-    pub(super) unsafe fn descriptors(&self) -> Vec<OwnedFd> {
-        let mut descriptors = Vec::new();
+    pub(super) unsafe fn fds(&self) -> Vec<OwnedFd> {
+        let mut fds = Vec::new();
         for (level, kind, data) in ControlMessages(self.control()) {
-            if (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-                let (numbers, _) = data.as_chunks::<4>();
-                descriptors.extend(numbers.iter().map(|number| {
-                    // SAFETY: the kernel has made this descriptor for who receives, and the caller asks once.
-                    unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(*number)) }
-                }));
+            if level != libc::SOL_SOCKET || ![libc::SCM_RIGHTS, SCM_PIDFD].contains(&kind) {
+                continue;
+            }
+            let (numbers, _) = data.as_chunks::<4>();
+            for number in numbers {
+                // SAFETY: the kernel has made this descriptor for who receives, and the caller asks once.
+                let fd = unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(*number)) };
+                // That of the sender nobody has asked for here: it closes.
+                if kind == libc::SCM_RIGHTS {
+                    fds.push(fd);
+                }
             }
         }
-        descriptors
+        fds
     }
 }
 

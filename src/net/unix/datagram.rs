@@ -1,7 +1,9 @@
 //! A Unix socket of datagrams.
 
 use crate::buf::{BufError, IoBuf, IoBufMut};
-use crate::op::{Datagrams, FromMessage, Message, Op, RecvMessage, SendMessage, SharedFd, busy};
+use crate::op::{
+    Datagrams, FromMessage, Message, Op, RecvMessage, SendMessage, SendMessageFds, SharedFd, busy,
+};
 use crate::sys::explain;
 use socket2::{SockAddr, SockRef};
 use std::ffi::OsStr;
@@ -203,6 +205,65 @@ impl UnixDatagram {
     /// As [`recv_from`](UnixDatagram::recv_from) (`tests/unix_datagrams.rs`).
     pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::new(self.socket.clone(), buf)
+    }
+
+    /// Sends a datagram to the peer, and descriptors with it. Gives its length, the buffer, and the descriptors, which stay open
+    /// here until they are dropped: `sendmsg(2)`, SCM_RIGHTS.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::io::Read;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     left.send_with_fds("here", vec![std::fs::File::open("Cargo.toml")?]).await?;
+    ///     let ((n, fds), buf) = right.recv_with_fds(vec![0; 64], 1).await?;
+    ///     assert_eq!(&buf[..n], b"here");
+    ///     for fd in fds {
+    ///         let mut text = String::new();
+    ///         std::fs::File::from(fd).read_to_string(&mut text)?;
+    ///         assert!(text.starts_with("[package]"));
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for more than 253 descriptors; those of [`send`](UnixDatagram::send). Buffer and descriptors are in the
+    /// error.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendMessageFds<B, F>>
+    where
+        B: IoBuf,
+        F: AsFd + 'static,
+    {
+        SendMessageFds::new(self.socket.clone(), buf, fds, None)
+    }
+
+    /// Receives a datagram, and the descriptors that came with it, `max` at most. They are closed by `exec`, and belong to the
+    /// caller: `recvmsg(2)`, SCM_RIGHTS. Where a datagram is received in another way, its descriptors are closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_from`](UnixDatagram::recv_from). `InvalidData` if more than `max` descriptors came, or more than this
+    /// process may have open: then all of them are closed. The datagram is received all the same: the buffer in the error has
+    /// it, and [`done`](BufError::done) says how many bytes.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram (`tests/unix_datagrams.rs`).
+    pub fn recv_with_fds<B: IoBufMut>(
+        &self,
+        buf: B,
+        max: usize,
+    ) -> Op<RecvMessage<B, (usize, Vec<OwnedFd>)>> {
+        RecvMessage::with_fds(self.socket.clone(), buf, max)
     }
 
     /// The address of the socket.
