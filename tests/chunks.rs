@@ -341,7 +341,7 @@ fn chunks_that_hold_every_buffer_hold_others_up_until_they_are_dropped() {
         gimmal::group(async |g| {
             for _ in 0..CONNECTIONS {
                 let done = done.clone();
-                g.spawn(async move {
+                let _child = g.spawn(async move {
                     let (client, server) = pair().await?;
                     client.write_all(bytes(0, 1000)).await?;
                     drop(client);
@@ -570,7 +570,7 @@ fn failures_panics_cancels_and_drops_leave_no_buffer_out() {
                 for _ in 0..6 {
                     let way = random.below(4);
                     let polls = random.below(4);
-                    g.spawn(async move {
+                    let _child = g.spawn(async move {
                         let (client, server) = pair().await?;
                         client.write_all(bytes(0, 100)).await?;
                         let mut chunks = server.chunks();
@@ -713,6 +713,47 @@ fn sizes_that_cannot_be_are_refused_with_the_number() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains(word), "{error}");
     }
+}
+
+#[test]
+fn without_locked_memory_for_it_chunks_have_memory_of_their_own() {
+    const TEST: &str = "without_locked_memory_for_it_chunks_have_memory_of_their_own";
+    if !baseline::is_child() {
+        return baseline::passes_in_child(TEST);
+    }
+    // SAFETY: no address is passed.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can become a user whose locked memory nobody else uses");
+        return;
+    }
+    // SAFETY: no address is passed.
+    assert_eq!(unsafe { libc::setuid(1_000_000 + std::process::id()) }, 0);
+    let limit = libc::rlimit {
+        rlim_cur: 64 << 10,
+        rlim_max: 64 << 10,
+    };
+    // SAFETY: the limit is a valid one, and read only.
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) },
+        0
+    );
+    let builder = Runtime::builder().entries(8).completion_entries(16);
+    // Their queue alone is half a megabyte.
+    let ran: io::Result<()> = builder.receive_buffers(1 << 15, 16).run(async {
+        let (client, server) = pair().await?;
+        client.write_all(bytes(0, 1000)).await?;
+        let mut chunks = server.chunks();
+        let first = chunks.next().await?.unwrap();
+        if out() > 0 {
+            eprintln!("skipped: this kernel does not count buffers against RLIMIT_MEMLOCK");
+            return Ok(());
+        }
+        assert_eq!(first[..], bytes(0, first.len()));
+        drop(chunks);
+        expect(&server, first.len(), 1000 - first.len()).await;
+        Ok(())
+    });
+    ran.unwrap();
 }
 
 #[test]
