@@ -76,7 +76,6 @@ macro_rules! byte_stream {
             ///
             /// From its first chunk until it is dropped the stream is its own: other reads wait. It has at most 64 chunks
             /// received that nobody has asked for; when it is dropped, the next read gives those first.
-            #[must_use]
             pub fn chunks(&self) -> Chunks<'_> {
                 Chunks::new(self.stream.clone())
             }

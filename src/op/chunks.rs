@@ -394,3 +394,38 @@ impl Drop for Next<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::{RecvExact, SharedFd};
+    use crate::runtime::{Mask, Runtime};
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+
+    /// With and without READ_MULTISHOT, and without provided buffers.
+    #[test]
+    fn a_pipe_comes_in_chunks_too_and_loses_nothing() {
+        for mask in [Mask::none(), Mask::linux_6_1(), Mask::linux_5_15()] {
+            let builder = Runtime::builder().mask(mask).receive_buffers(4, 16);
+            let ran: io::Result<()> = builder.run(async {
+                let (reader, mut writer) = io::pipe()?;
+                let stream = Stream::new(SharedFd::from(OwnedFd::from(reader)), StreamKind::Pipe);
+                writer.write_all(&[1; 100])?;
+                let mut chunks = Chunks::new(stream.clone());
+                let first = chunks.next().await?.unwrap();
+                assert_eq!(first[..], [1; 16]);
+                let second = chunks.next().await?.unwrap();
+                let out = crate::Handle::current().stats().receive_buffers_out;
+                assert_eq!(out, 2 * usize::from(mask == Mask::none()));
+                drop((first, second, chunks));
+                let rest = RecvExact::new(stream.clone(), vec![0; 68], 68).await?;
+                assert_eq!(rest, [1; 68]);
+                drop(writer);
+                assert!(Chunks::new(stream).next().await?.is_none());
+                Ok(())
+            });
+            ran.unwrap();
+        }
+    }
+}

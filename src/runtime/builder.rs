@@ -35,8 +35,11 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the kernel and for the pool.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// How many buffers receives share that lend none, and their size: 1 MiB, of which the machine has to give what is used.
-const RECEIVE_BUFFERS: (usize, usize) = (256, 4096);
+/// How many buffers receives share that lend none, and their size. What is never filled takes no memory, so large ones cost
+/// short messages nothing (64 B: 1.18 of a bare ring with 4 KiB as with 16), and one of 16 KiB needs one completion, not four:
+/// 4.2 µs instead of 5.4, both with 64 socket pairs. Bundles in buffers of 4 KiB came to 4.1 in a bare ring, beside 3.7 with
+/// plain ones of 16 KiB (measured on 6.18).
+const RECEIVE_BUFFERS: (usize, usize) = (256, 16 << 10);
 
 /// Settings of a runtime before it is built.
 ///
@@ -141,8 +144,9 @@ impl Builder {
     }
 
     /// The buffers that [`chunks`](crate::net::TcpStream::chunks) of all streams share: how many, a power of two up to
-    /// 32768, and the size of each in bytes. 256 of 4096 bytes by default. They are made for the first chunk, and a received
-    /// chunk holds one until it is dropped. When all are held, those who receive wait.
+    /// 32768, and the size of each in bytes. 256 of 16 KiB by default, of which the machine has to give what is filled. They
+    /// are made for the first chunk, and a received chunk holds one until it is dropped. When all are held, those who
+    /// receive wait.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {

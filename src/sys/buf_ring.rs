@@ -177,7 +177,8 @@ impl BufRing {
             (&raw mut (*place).addr).write(addr);
             (&raw mut (*place).len).write(self.sizes.size as u32);
             (&raw mut (*place).id).write(id);
-            (*(&raw const (*queue).tail)).store(returns.filled, Ordering::Release);
+            let tail = &(*queue).tail;
+            tail.store(returns.filled, Ordering::Release);
         }
     }
 

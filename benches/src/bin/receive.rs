@@ -133,7 +133,7 @@ struct Bare {
 
 #[repr(align(4096))]
 #[derive(Clone)]
-struct Page([u8; 4096]);
+struct Page(#[expect(dead_code, reason = "only its size and its place count")] [u8; 4096]);
 
 impl Bare {
     fn new(ends: Vec<Ends>, size: usize) -> io::Result<Bare> {
@@ -261,7 +261,12 @@ fn main() -> io::Result<ExitCode> {
     );
     for (kind, tcp) in [("socket pair", false), ("tcp", true)] {
         for connections in [1, 64] {
-            for (size, buffer) in [(64, 4096), (16 << 10, 4096), (16 << 10, 16 << 10)] {
+            for (size, buffer) in [
+                (64, 4096),
+                (64, 16 << 10),
+                (16 << 10, 4096),
+                (16 << 10, 16 << 10),
+            ] {
                 let name =
                     format!("{kind}, {connections} connections, {size} B, buffers of {buffer}");
                 if !words.iter().all(|word| name.contains(word.as_str())) {
