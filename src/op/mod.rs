@@ -55,6 +55,7 @@
 //! ```
 
 mod accept;
+mod arrival;
 mod chunk;
 mod chunks;
 mod connect;
