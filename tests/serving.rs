@@ -7,7 +7,7 @@
 
 mod baseline;
 
-use baseline::{Baseline, Moment, alone, dropped_everywhere, next_turn};
+use baseline::{Baseline, Moment, alone, dropped_everywhere, next_turn, rings};
 use gimmal::cancel::{Scope, shield};
 use gimmal::net::{self, Listener, TcpListener, TcpSocket, TcpStream};
 use gimmal::{Handle, Runtime, is_canceled, join, sleep, timeout, yield_now};
@@ -21,9 +21,13 @@ use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-fn run(test: impl Future<Output = io::Result<()>>) {
+/// Runs a test on each ring.
+fn run(test: impl AsyncFn() -> io::Result<()>) {
     let _alone = alone();
-    gimmal::run(test).unwrap();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        ring.build().unwrap().block_on(test()).unwrap();
+    }
 }
 
 /// Runs a test, and says which faults the hook heard of.
@@ -85,7 +89,7 @@ async fn says(client: &TcpStream, text: &'static str) -> io::Result<()> {
 
 #[test]
 fn each_connection_is_served_until_the_stop() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener().await?;
@@ -109,7 +113,7 @@ fn each_connection_is_served_until_the_stop() {
 
 #[test]
 fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener().await?;
@@ -276,7 +280,7 @@ fn one_that_fails_or_panics_does_so_alone_and_the_hook_hears_who_it_was() {
 
 #[test]
 fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         for foreign in [true, false] {
             let (listener, address) = listener().await?;
@@ -324,7 +328,7 @@ fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
 
 #[test]
 fn a_stop_that_fails_is_an_error_after_all_have_ended() {
-    run(async {
+    run(async || {
         let (listener, address) = listener().await?;
         let stop = Flag::default();
         let server = net::serve(&listener, echo).until(async {
@@ -347,7 +351,7 @@ fn a_stop_that_fails_is_an_error_after_all_have_ended() {
 
 #[test]
 fn a_listener_that_fails_is_an_error_after_all_have_ended() {
-    run(async {
+    run(async || {
         let (listener, address) = listener().await?;
         let server = net::serve(&listener, echo).drain(LONG).into_future();
         let clients = async {
@@ -369,7 +373,7 @@ fn a_listener_that_fails_is_an_error_after_all_have_ended() {
 
 #[test]
 fn with_a_limit_no_more_are_served_at_once() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         for limit in [1, 3, 70] {
             let (listener, address) = {
@@ -419,7 +423,7 @@ fn with_a_limit_no_more_are_served_at_once() {
 
 #[test]
 fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
-    run(async {
+    run(async || {
         let (listener, address) = listener().await?;
         let server = || {
             let client = async {
@@ -465,7 +469,7 @@ fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
 
 #[test]
 fn a_zero_time_to_drain_cuts_short_at_once() {
-    run(async {
+    run(async || {
         let (listener, address) = listener().await?;
         let stop = Flag::default();
         let server = net::serve(&listener, echo)
@@ -504,7 +508,7 @@ impl Listener for Numbers {
 
 #[test]
 fn listeners_of_other_kinds_are_served_too() {
-    run(async {
+    run(async || {
         let sum = Cell::new(0);
         let numbers = Numbers(Cell::new(0));
         let served = net::serve(&numbers, async |n, _| sum.set(sum.get() + n))
