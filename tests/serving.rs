@@ -7,7 +7,7 @@
 
 mod baseline;
 
-use baseline::{Baseline, Moment, alone, dropped_everywhere, next_turn, rings};
+use baseline::{Baseline, Moment, Random, alone, dropped_everywhere, next_turn, rings};
 use gimmal::cancel::{Scope, shield};
 use gimmal::net::{self, Listener, TcpListener, TcpSocket, TcpStream};
 use gimmal::{Handle, Runtime, is_canceled, join, sleep, timeout, yield_now};
@@ -519,6 +519,171 @@ fn listeners_of_other_kinds_are_served_too() {
             })
             .await?;
         assert_eq!(served.accepted, 3);
+        Ok(())
+    });
+}
+
+/// A server that is stopped and begun again at random, in every way that is in order: each client is answered.
+#[test]
+fn a_storm_of_stops_loses_no_connection() {
+    const CLIENTS: usize = if cfg!(debug_assertions) {
+        10_000 / 6
+    } else {
+        100_000 / 6
+    };
+    let random = RefCell::new(Random::new());
+    run(async || {
+        let baseline = Baseline::take();
+        {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(([127, 0, 3, 1], 0).into())?;
+            let listener = socket.listen(4096)?;
+            let address = listener.local_addr()?;
+            let is_over = Cell::new(false);
+            let clients = async {
+                gimmal::map(0..CLIENTS, 32, async |n| {
+                    // Ports that were used are not free for a while: there are as many for each address.
+                    let socket = TcpSocket::new_v4()?;
+                    socket.bind(([127, 0, 4, (n % 250) as u8 + 1], 0).into())?;
+                    let client = socket.connect(address).await?;
+                    client.write_all(n.to_le_bytes().to_vec()).await?;
+                    let answer = client.read_exact(vec![0; 8], 8).await?;
+                    assert_eq!(answer, n.to_le_bytes());
+                    io::Result::Ok(())
+                })
+                .await?;
+                is_over.set(true);
+                io::Result::Ok(())
+            };
+            let servers = async {
+                let (mut accepted, mut servers) = (0, 0);
+                while !is_over.get() {
+                    let (limit, turns, way) = {
+                        let mut random = random.borrow_mut();
+                        let limit = [1, 5, 40, 70, 100_000][random.below(5)];
+                        (limit, random.below(30), random.below(3))
+                    };
+                    let server = net::serve(&listener, async |stream: TcpStream, _| {
+                        let number = stream.read_exact(vec![0; 8], 8).await?;
+                        stream.write_all(number).await?;
+                        io::Result::Ok(())
+                    });
+                    let server = server.limit(limit).drain(LONG);
+                    let stop = async {
+                        for _ in 0..turns {
+                            next_turn().await;
+                        }
+                    };
+                    let served = match way {
+                        0 => server.until(stop).await?,
+                        1 => {
+                            let scope = Scope::new();
+                            let cancel = async {
+                                stop.await;
+                                scope.cancel();
+                            };
+                            let server = scope.run(server.into_future());
+                            match join((server, cancel)).await.0 {
+                                Err(error) if is_canceled(&error) => continue,
+                                served => served?,
+                            }
+                        }
+                        _ => timeout(Duration::from_micros(300), server.into_future()).await?,
+                    };
+                    assert_eq!((served.failed, served.cut_short), (0, 0));
+                    accepted += served.accepted;
+                    servers += 1;
+                }
+                println!("{servers} servers for {accepted} connections");
+                assert!(servers > CLIENTS / 100);
+                assert_eq!(accepted, CLIENTS as u64);
+                io::Result::Ok(())
+            };
+            gimmal::try_join((clients, servers)).await?;
+        }
+        baseline.returns("a storm of servers").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_that_the_end_of_the_runtime_finds_ends_in_order() {
+    let _alone = alone();
+    let before = baseline::descriptors();
+    let faults = Arc::new(Mutex::new(Vec::new()));
+    let seen = faults.clone();
+    let cleaned_up = Rc::new(Cell::new(false));
+    let mut runtime = Runtime::builder()
+        .on_fault(move |fault| seen.lock().unwrap().push(fault.to_string()))
+        .build()
+        .unwrap();
+    let main = async {
+        let (listener, address) = listener().await?;
+        let cleaned_up = cleaned_up.clone();
+        drop(gimmal::spawn(async move {
+            net::serve(&listener, async |stream: TcpStream, peer| {
+                let ended = echo(stream, peer).await;
+                shield(sleep(Duration::from_millis(2))).await?;
+                cleaned_up.set(true);
+                ended
+            })
+            .drain(Duration::from_millis(5))
+            .await
+            .unwrap();
+        }));
+        let client = TcpStream::connect(address).await?;
+        says(&client, "hello").await?;
+        io::Result::Ok(client)
+    };
+    let client = runtime.block_on(main).unwrap();
+    drop(runtime);
+    drop(client);
+    // A runtime that is only dropped waits for nobody: what it finds is dropped with it.
+    assert_eq!(baseline::descriptors(), before);
+    assert!(!cleaned_up.get());
+    assert_eq!(*faults.lock().unwrap(), [""; 0]);
+
+    // `run` cancels it, and gives it time.
+    let client = gimmal::run(async {
+        let (listener, address) = listener().await?;
+        let cleaned_up = cleaned_up.clone();
+        drop(gimmal::spawn(async move {
+            let served = net::serve(&listener, async |stream: TcpStream, peer| {
+                let ended = echo(stream, peer).await;
+                shield(sleep(Duration::from_millis(2))).await?;
+                cleaned_up.set(true);
+                ended
+            });
+            let served = served.drain(Duration::from_millis(5)).await.unwrap();
+            assert_eq!((served.accepted, served.cut_short), (1, 1));
+        }));
+        let client = TcpStream::connect(address).await?;
+        says(&client, "hello").await?;
+        io::Result::Ok(client)
+    });
+    drop(client.unwrap());
+    assert!(cleaned_up.get());
+    assert_eq!(baseline::descriptors(), before);
+}
+
+#[test]
+fn a_panic_of_the_stop_is_carried_on_and_drops_the_connections() {
+    run(async || {
+        let (listener, address) = listener().await?;
+        let client = TcpStream::connect(address).await?;
+        let baseline = Baseline::take();
+        let server = net::serve(&listener, echo).until(async {
+            says(&client, "hello").await.unwrap();
+            panic!("no stop to be had");
+        });
+        let server = std::panic::AssertUnwindSafe(server.into_future());
+        let payload = futures_util::FutureExt::catch_unwind(server).await;
+        let payload = payload.unwrap_err();
+        assert_eq!(payload.downcast_ref(), Some(&"no stop to be had"));
+        let (end, _) = client.read(vec![0; 1]).await?;
+        assert_eq!(end, 0);
+        listener.pause().await?;
+        baseline.returns("a stop that panicked").await;
         Ok(())
     });
 }
