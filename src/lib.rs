@@ -104,7 +104,7 @@ pub mod task {
 }
 
 /// Writes the conversions that `?` needs to turn the errors of this crate into one of yours, which can be made from an
-/// [`std::io::Error`]: from [`BufError`], [`Canceled`], [`task::JoinError`], [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
+/// [`std::io::Error`]: from [`BufError`], [`io::CopyError`], [`Canceled`], [`task::JoinError`], [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
 ///
 /// ```
 /// use std::io;
@@ -137,6 +137,12 @@ macro_rules! errors_into {
     ($error:ty) => {
         impl<B> ::core::convert::From<$crate::BufError<B>> for $error {
             fn from(error: $crate::BufError<B>) -> $error {
+                <$error>::from(::std::io::Error::from(error))
+            }
+        }
+
+        impl ::core::convert::From<$crate::io::CopyError> for $error {
+            fn from(error: $crate::io::CopyError) -> $error {
                 <$error>::from(::std::io::Error::from(error))
             }
         }

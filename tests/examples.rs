@@ -4,7 +4,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -566,6 +567,94 @@ fn cancel_cleanup_goes_on_from_where_it_was() {
     );
 }
 
+/// What a line of a client says: by how many microseconds the clock there is ahead, and how long the way takes.
+fn times(line: &str) -> (f64, f64) {
+    let line = line.strip_prefix("the clock there is ").unwrap();
+    let (ahead, line) = line.split_once(" µs ahead, there and back takes ").unwrap();
+    let way = line.strip_suffix(" µs").unwrap();
+    (ahead.parse().unwrap(), way.parse().unwrap())
+}
+
+#[test]
+fn udp_time_shows_that_one_machine_has_one_clock() {
+    let output = run("udp_time", [""; 0]);
+    ends(&output, 0);
+    let lines: Vec<&str> = out(&output).lines().collect();
+    let [first, middle @ .., last] = &lines[..] else {
+        panic!("{lines:?}")
+    };
+    assert!(first.starts_with("serving on 127.0.0.1:"), "{lines:?}");
+    assert_eq!((middle.len(), *last), (3, "answered 3"));
+    for line in middle {
+        // As far as it can be known: by half of the way.
+        let (ahead, way) = times(line);
+        assert!(way >= 0.0 && ahead.abs() <= way / 2.0 + 0.2, "{line}");
+    }
+}
+
+#[test]
+fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
+    for address in ["127.0.0.1:0", "[::1]:0", "localhost:0"] {
+        let mut server = example("udp_time")
+            .arg(address)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let line = lines.next().unwrap().unwrap();
+        let (_, line) = line.split_once("serving on ").unwrap();
+        let (address, _) = line.split_once(", until Ctrl-C").unwrap();
+        // What it does not understand it leaves alone.
+        let stranger = UdpSocket::bind(if address.starts_with('[') {
+            "[::1]:0"
+        } else {
+            "127.0.0.1:0"
+        })
+        .unwrap();
+        for junk in [&b""[..], b"time?", b"time?123456789", &[b't'; 1000]] {
+            stranger.send_to(junk, address).unwrap();
+        }
+        for _ in 0..3 {
+            let output = run("udp_time", ["--ask", address]);
+            ends(&output, 0);
+            times(out(&output).trim_end());
+        }
+        let kill = Command::new("kill")
+            .args(["-INT", &server.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        assert_eq!(lines.next().unwrap().unwrap(), "answered 3");
+        assert!(server.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn udp_time_says_what_is_wrong_with_an_address() {
+    for bad in ["nonsense", "127.0.0.1:99999", "::1:80", "127.0.0.1"] {
+        for arguments in [&[bad][..], &["--ask", bad]] {
+            let output = run("udp_time", arguments);
+            ends(&output, 2);
+            assert!(
+                err(&output).contains(&format!("{bad:?}")),
+                "{}",
+                err(&output)
+            );
+        }
+    }
+    for arguments in [&["--ask"][..], &["-h"], &["127.0.0.1:0", "127.0.0.1:0"]] {
+        ends(&run("udp_time", arguments), 2);
+    }
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run("udp_time", [&address]);
+    ends(&output, 1);
+    assert!(err(&output).contains(&address) && err(&output).contains("in use"));
+    drop(taken);
+    let output = run("udp_time", ["--ask", &address]);
+    ends(&output, 1);
+    assert!(err(&output).contains(&address) && err(&output).contains("refused"));
+}
+
 #[test]
 fn echo_shows_itself() {
     let output = run("echo", [""; 0]);
@@ -641,4 +730,51 @@ fn echo_explains_what_it_cannot_listen_on() {
         );
         assert_eq!(out(&output), "");
     }
+}
+
+#[test]
+fn pipe_counts_lines_and_bytes() {
+    let directory = directory();
+    let (text, binary) = (directory.path().join("text"), directory.path().join("bin"));
+    fs::write(&text, "one\ntwo\r\n\nno end").unwrap();
+    let bytes = content(3_000_000);
+    fs::write(&binary, &bytes).unwrap();
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    let output = run("pipe", [&text, &binary]);
+    ends(&output, 0);
+    let expected = format!(
+        "3 16 {}\n{lines} 3000000 {}\n{} 3000016 total\n",
+        text.display(),
+        binary.display(),
+        lines + 3
+    );
+    assert_eq!(out(&output), expected);
+    let output = example("pipe")
+        .stdin(File::open(&text).unwrap())
+        .output()
+        .unwrap();
+    ends(&output, 0);
+    assert_eq!(out(&output), "3 16 -\n");
+    // Its size is said to be zero.
+    let output = run("pipe", ["/proc/filesystems"]);
+    ends(&output, 0);
+    let expected = fs::read("/proc/filesystems").unwrap().len();
+    assert!(out(&output).contains(&format!(" {expected} /proc")));
+}
+
+#[test]
+fn pipe_names_what_it_cannot_read_and_counts_the_rest() {
+    let directory = directory();
+    let good = directory.path().join("good");
+    fs::write(&good, "good\n").unwrap();
+    let missing = directory.path().join("missing");
+    let output = run("pipe", [&missing, directory.path(), &good]);
+    ends(&output, 1);
+    let expected = format!("1 5 {}\n1 5 total\n", good.display());
+    assert_eq!(out(&output), expected);
+    let complaints: Vec<&str> = err(&output).lines().collect();
+    assert_eq!(complaints.len(), 2, "{complaints:?}");
+    assert!(complaints[0].contains("missing: No such file"));
+    assert!(complaints[1].contains("Is a directory"), "{complaints:?}");
+    assert!(complaints[1].contains(&*directory.path().to_string_lossy()));
 }

@@ -14,7 +14,7 @@ use gimmal::cancel::Scope;
 use gimmal::fs::File;
 use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
 use gimmal::time::timeout;
-use gimmal::{Handle, Runtime, is_canceled, is_timeout, sleep, spawn, yield_now};
+use gimmal::{Handle, Runtime, is_canceled, is_timeout, race, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -77,6 +77,8 @@ enum Cut {
     Flat,
     /// A scope that another task cancels after so many yields.
     Scope,
+    /// `race((operation, …))` against a few turns, or a sleep.
+    Race,
     /// Any of them.
     Any,
 }
@@ -96,7 +98,7 @@ impl Canceler {
         let its = canceler.clone();
         drop(spawn(async move {
             while !its.ended.get() {
-                for _ in 0..random.below(6) {
+                for _ in 0..random.below(10) {
                     yield_now().await;
                 }
                 let scope = its.current.borrow_mut().take();
@@ -143,7 +145,7 @@ where
     O: Operation<Output = BufResult<usize, B>>,
 {
     let how = match how {
-        Cut::Any => [Cut::Never, Cut::Timeout, Cut::Flat, Cut::Scope][random.below(4)],
+        Cut::Any => [Cut::Never, Cut::Timeout, Cut::Flat, Cut::Scope, Cut::Race][random.below(5)],
         how => how,
     };
     // In the kernel before it is awaited.
@@ -165,14 +167,27 @@ where
             })
         }
         Cut::Scope => canceler.run(op, random.one_in(8)).await,
+        Cut::Race => {
+            let (turns, time) = (random.below(4), moment(random));
+            let other = async {
+                for _ in 0..turns {
+                    next_turn().await;
+                }
+                if turns == 0 {
+                    let _cut_or_over = sleep(time).await;
+                }
+            };
+            let (output, _) = race((op, other)).await.outputs;
+            output.expect("an operation that loses says what became of it")
+        }
     }
 }
 
 /// The side that is not cut short is slow at times, so that the other one is parked.
 async fn pause(how: Cut, random: &mut Random) {
     if matches!(how, Cut::Never | Cut::Any) && random.one_in(2) {
-        for _ in 0..random.below(12) {
-            yield_now().await;
+        for _ in 0..random.below(10) {
+            next_turn().await;
         }
     }
 }
@@ -189,9 +204,9 @@ async fn write_all(file: File, how: Cut, mut random: Random) -> usize {
     let canceler = Canceler::start(random.fork());
     let (mut at, mut cuts) = (0, 0);
     while at < BYTES {
-        // Often more than what fits into the pipe at once.
+        // Sometimes more than what fits into the pipe at once; but where reads are to be parked, the pipe is to be empty.
         let len = match random.below(100) {
-            0 => 1 + random.below(100_000),
+            0 if how != Cut::Never => 1 + random.below(100_000),
             _ => 1 + random.below(900),
         };
         pause(how, &mut random).await;
@@ -285,6 +300,16 @@ fn reads_with_a_time_of_their_own_lose_nothing() {
 #[test]
 fn reads_in_scopes_that_are_cancelled_lose_nothing() {
     stream(Cut::Never, Cut::Scope);
+}
+
+#[test]
+fn reads_in_races_lose_nothing() {
+    stream(Cut::Never, Cut::Race);
+}
+
+#[test]
+fn writes_in_races_lose_nothing() {
+    stream(Cut::Race, Cut::Never);
 }
 
 #[test]

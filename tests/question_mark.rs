@@ -31,6 +31,11 @@ macro_rules! everything {
         assert_eq!(again, text);
         let (_, buffer) = file.read_at(buffer, 0).timeout(LONG).await?;
         let buffer = timeout(LONG, file.read_exact_at(buffer, 9, 0)).await?;
+        let (_reader, mut writer) = gimmal::io::pipe()?;
+        gimmal::io::copy(&mut &file, &mut writer).await?;
+        gimmal::io::copy(&mut &file, &mut writer)
+            .timeout(LONG)
+            .await?;
         timeout(LONG, timeout(LONG, gimmal::sleep(Duration::ZERO))).await?;
         timeout(LONG, gimmal::spawn(async {})).await?;
         checkpoint().await?;

@@ -55,6 +55,7 @@ type Never = io::Result<()>;
 
 #[test]
 fn a_sleep_that_is_too_long_times_out() {
+    let _alone = alone();
     gimmal::run(async {
         let error = timeout(SHORT, gimmal::sleep(LONG)).await.unwrap_err();
         assert!(error.is_timeout());

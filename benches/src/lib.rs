@@ -3,6 +3,7 @@
 //! One piece of work has the same name and the same arguments in [`ours`], [`ring`], [`plain`], [`pool`] and [`peer`];
 //! what it does is said in README.md. `benches/` runs them under criterion; `src/bin/budget.rs` compares them in one run.
 
+pub mod echo;
 pub mod files;
 pub mod meter;
 pub mod ours;

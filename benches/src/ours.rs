@@ -4,6 +4,7 @@ use crate::{Block, Sequence, share};
 use gimmal::buf::AlignedBuf;
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
+use gimmal::net::UnixStream;
 use gimmal::task::JoinHandle;
 use gimmal::{Runtime, op, sleep, spawn, yield_now};
 use std::path::PathBuf;
@@ -35,6 +36,20 @@ pub fn nop(runtime: &mut Runtime, depth: u64, ops: u64) {
             })
         });
         join_all(tasks.collect()).await;
+    });
+}
+
+/// A message of 64 bytes over a socket pair, written and then read, with a time for the read that is not needed.
+pub fn talk(runtime: &mut Runtime, ops: u64) {
+    runtime.block_on(async {
+        let (near, far) = UnixStream::pair().expect("a socket pair");
+        let (mut message, mut room) = (vec![7u8; 64], vec![0u8; 64]);
+        for _ in 0..ops {
+            message = near.write_all(message).await.expect("a write");
+            let (n, back) = far.read(room).timeout(LONG).await.expect("a read");
+            assert_eq!(n, 64);
+            room = back;
+        }
     });
 }
 
@@ -192,6 +207,7 @@ pub fn nop_in_timeout(runtime: &mut Runtime, depth: u64, ops: u64) {
 pub fn cancel_parked(runtime: &mut Runtime, pipe: &File, ops: u64) {
     runtime.block_on(async {
         let mut buf = vec![0u8; 64];
+        let mut last = None;
         for _ in 0..ops {
             let scope = Scope::new();
             let read = scope.run_any(async {
@@ -203,9 +219,12 @@ pub fn cancel_parked(runtime: &mut Runtime, pipe: &File, ops: u64) {
                 .await
                 .expect("it is waited for")
                 .expect_err("nothing is there");
-            assert!(gimmal::is_canceled(&error));
-            buf = error.into_buf();
+            let why;
+            (why, buf) = error.into_parts();
+            last = Some(why);
         }
+        // To ask an error what it is is no part of the work, so it is asked once.
+        assert!(last.is_none_or(|why| gimmal::is_canceled(&why)));
     });
 }
 

@@ -6,9 +6,14 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, spawn, spawn_blocking, yield_now};
 use tokio::time::sleep;
+
+/// Longer than any bench.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A runtime of one thread, with timers.
 pub fn runtime() -> Runtime {
@@ -22,6 +27,19 @@ async fn join_all<T>(tasks: Vec<JoinHandle<T>>) {
     for task in tasks {
         task.await.expect("no task panics");
     }
+}
+
+/// A message of 64 bytes over a socket pair, written and then read, with a time for the read that is not needed.
+pub fn talk(runtime: &Runtime, ops: u64) {
+    runtime.block_on(async {
+        let (mut near, mut far) = UnixStream::pair().expect("a socket pair");
+        let (message, mut room) = ([7u8; 64], [0u8; 64]);
+        for _ in 0..ops {
+            near.write_all(&message).await.expect("a write");
+            let read = tokio::time::timeout(LONG, far.read(&mut room)).await;
+            assert_eq!(read.expect("in time").expect("a read"), 64);
+        }
+    });
 }
 
 /// Reads of a block at random offsets into a file of `blocks`, `depth` at once: `spawn_blocking` with a `pread`, which is

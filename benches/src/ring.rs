@@ -6,12 +6,13 @@
 
 use crate::{Block, Sequence};
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::Fd;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode};
 use std::ffi::CString;
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::process;
 
 /// Room for one small file, and for a byte more: as much as `gimmal::fs::read` begins with.
@@ -57,7 +58,7 @@ impl Ring {
         };
         // SAFETY: a no-op has no address.
         unsafe {
-            self.drive(depth, |_, result| {
+            self.drive(depth, &mut 0, |_, result| {
                 expect(result, "nop");
                 next()
             });
@@ -72,7 +73,7 @@ impl Ring {
             .collect();
         // SAFETY: each slot has a block of its own, which nobody looks at, and which goes after `drive` has come back.
         unsafe {
-            self.drive(depth, |slot, result| {
+            self.drive(depth, &mut 0, |slot, result| {
                 if result != Some(Block::SIZE as i32) {
                     expect(result.filter(|n| *n < 0), "a short read");
                 }
@@ -81,6 +82,46 @@ impl Ring {
                 let read = opcode::Read::new(Fd(fd), block.0.as_mut_ptr(), Block::SIZE as u32);
                 Some(read.offset(sequence.offset(blocks)).build())
             });
+        }
+    }
+
+    /// A message of 64 bytes over a socket pair, written and then read, each by an enter that waits for it; the second waits
+    /// with a timeout.
+    pub fn talk(&mut self, ops: u64) {
+        let (near, far) = UnixStream::pair().unwrap_or_else(|error| fail("a socket pair", &error));
+        let hour = Timespec::new().sec(3600);
+        let (message, mut room) = (vec![7u8; 64], vec![0u8; 64]);
+        let Ring {
+            submitter,
+            submission,
+            completion,
+        } = self;
+        for _ in 0..ops {
+            let (near, far) = (Fd(near.as_raw_fd()), Fd(far.as_raw_fd()));
+            let send = opcode::Send::new(near, message.as_ptr(), 64).build();
+            let receive = opcode::Recv::new(far, room.as_mut_ptr(), 64).build();
+            for (entry, timed) in [(send, false), (receive, true)] {
+                // SAFETY: both buffers stay, and are not looked at, until the completion has come, below; a failure ends the
+                // process.
+                unsafe { push(submission, entry) };
+                submission.sync();
+                let arguments = SubmitArgs::new().timespec(&hour);
+                let entered = match timed {
+                    true => submitter.submit_with_args(1, &arguments),
+                    false => submitter.submit_and_wait(1),
+                };
+                if let Err(error) = entered {
+                    fail("io_uring_enter", &error);
+                }
+                submission.sync();
+                completion.sync();
+                for cqe in &mut *completion {
+                    if cqe.result() != 64 {
+                        fail("a message", &io::Error::other("it was cut"));
+                    }
+                }
+                completion.sync();
+            }
         }
     }
 
@@ -125,22 +166,23 @@ impl Ring {
         // SAFETY: the paths and the buffers, one for each slot, are borrowed or owned by this frame, stay where they are,
         // are not looked at, and outlive `drive`.
         unsafe {
-            self.drive(depth, |slot, result| {
+            self.drive(depth, &mut 0, |slot, result| {
                 slots[slot].step(result, to_the_end, &mut names)
             });
         }
     }
 
-    /// Has every slot do one request after the other. `next` gets the slot and the result of its last request (none at the
+    /// Has every slot do one request after the other, and counts how often the kernel is entered. `next` gets the slot and the result of its last request (none at the
     /// beginning), and gives its next one, or none if the slot is done.
     ///
     /// # Safety
     ///
     /// What an entry points at stays valid, and is touched by nobody, until `next` is called with its result. This does not
     /// unwind while something is in flight: what fails ends the process.
-    unsafe fn drive(
+    pub(crate) unsafe fn drive(
         &mut self,
         depth: u64,
+        enters: &mut u64,
         mut next: impl FnMut(usize, Option<i32>) -> Option<Entry>,
     ) {
         let Ring {
@@ -151,6 +193,7 @@ impl Ring {
         let mut in_flight = 0;
         for slot in 0..depth {
             if let Some(entry) = next(slot as usize, None) {
+                make_room(submitter, submission, enters);
                 // SAFETY: the caller's promise.
                 unsafe { push(submission, entry.user_data(slot)) };
                 in_flight += 1;
@@ -158,6 +201,7 @@ impl Ring {
         }
         while in_flight > 0 {
             submission.sync();
+            *enters += 1;
             if let Err(error) = submitter.submit_and_wait(1)
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -168,8 +212,11 @@ impl Ring {
             for cqe in &mut *completion {
                 let slot = cqe.user_data();
                 match next(slot as usize, Some(cqe.result())) {
-                    // SAFETY: the caller's promise.
-                    Some(entry) => unsafe { push(submission, entry.user_data(slot)) },
+                    Some(entry) => {
+                        make_room(submitter, submission, enters);
+                        // SAFETY: the caller's promise.
+                        unsafe { push(submission, entry.user_data(slot)) };
+                    }
                     None => in_flight -= 1,
                 }
             }
@@ -244,6 +291,19 @@ impl Reading {
         opcode::Read::new(Fd(self.fd), room.as_mut_ptr(), room.len() as u32)
             .offset(at as u64)
             .build()
+    }
+}
+
+/// Flushes a queue that is full.
+#[inline]
+fn make_room(submitter: &Submitter<'_>, submission: &mut SubmissionQueue<'_>, enters: &mut u64) {
+    if submission.is_full() {
+        submission.sync();
+        *enters += 1;
+        if let Err(error) = submitter.submit() {
+            fail("io_uring_enter", &error);
+        }
+        submission.sync();
     }
 }
 

@@ -230,6 +230,19 @@ unsafe impl IoBufMut for BytesMut {
     }
 }
 
+/// Fills the start of a buffer with as much of `source` as there is room for, sets the length to that, and says how much it
+/// is: a read that needs no kernel.
+pub(crate) fn fill<B: IoBufMut>(buf: &mut B, source: &[u8]) -> usize {
+    let n = source.len().min(buf.io_capacity());
+    // SAFETY: so many bytes fit into the capacity, which is the buffer's alone (L4, L5), and the copy initialises them.
+    unsafe {
+        buf.io_mut_ptr()
+            .copy_from_nonoverlapping(source.as_ptr(), n);
+        buf.set_io_len(n);
+    }
+    n
+}
+
 /// What every test of this module does in the kernel's place.
 #[cfg(test)]
 pub(super) mod kernel {

@@ -35,6 +35,7 @@ mod slice;
 
 pub use aligned::AlignedBuf;
 pub use error::{BufError, BufResult};
+pub(crate) use lent::fill;
 pub use lent::{IoBuf, IoBufMut};
 pub use several::{IoBufs, IoBufsMut};
 pub use slice::Slice;

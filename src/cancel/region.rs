@@ -139,6 +139,10 @@ impl Region {
         was_refused: bool,
         waker: &Waker,
     ) -> Poll<Option<T>> {
+        if core.is_scope_parked(key) {
+            self.self_wakes = 0;
+            return Poll::Pending;
+        }
         if !core.is_scope_spent(key) {
             if was_refused || core.is_scope_busy(key) {
                 self.self_wakes = 0;
@@ -166,10 +170,18 @@ impl Region {
     }
 
     /// The runtime and the row of the scope, which is opened for that below the current one.
+    #[inline]
     pub(crate) fn open(&mut self) -> (u64, Key) {
-        *self.open.get_or_insert_with(|| {
-            runtime::with(|core| (core.serial(), core.open_scope(self.rank)))
-        })
+        match self.open {
+            Some(open) => open,
+            None => self.open_now(),
+        }
+    }
+
+    fn open_now(&mut self) -> (u64, Key) {
+        let open = runtime::with(|core| (core.serial(), core.open_scope(self.rank)));
+        self.open = Some(open);
+        open
     }
 
     fn look_at_deadline(&mut self, core: &Core, key: Key, waker: &Waker) {
@@ -192,6 +204,7 @@ impl Region {
         }
     }
 
+    #[inline]
     fn release_alarm(&mut self) {
         if let Some(alarm) = self.alarm.take()
             && let Some((serial, _)) = self.open
@@ -202,7 +215,12 @@ impl Region {
     }
 
     /// The future has ended, or is dropped: leaves the scope. True if a leaf that ended `Canceled` was charged to it.
+    #[inline]
     pub(crate) fn close(&mut self) -> bool {
+        self.open.is_some() && self.close_open()
+    }
+
+    fn close_open(&mut self) -> bool {
         self.release_alarm();
         let Some((serial, key)) = self.open.take() else {
             return false;

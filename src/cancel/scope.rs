@@ -48,6 +48,8 @@ struct Shared {
     deadline: Cell<Option<Instant>>,
     /// The runtime and the row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
+    /// The row was cancelled for that.
+    told: Cell<bool>,
     entered: Cell<bool>,
     caught: Cell<bool>,
 }
@@ -82,7 +84,18 @@ impl Remote {
 }
 
 impl Shared {
+    /// Cancels its row, if it has one.
+    fn tell(&self) {
+        if let Some((serial, key)) = self.row.get()
+            && let Some(core) = runtime::reach(serial)
+        {
+            self.told.set(true);
+            core.cancel_scope(key);
+        }
+    }
+
     /// By a call, here or on another thread.
+    #[inline]
     fn was_canceled(&self) -> bool {
         let elsewhere = |remote: &Arc<Remote>| remote.canceled.load(Ordering::Acquire);
         self.canceled.get() || self.remote.get().is_some_and(elsewhere)
@@ -106,6 +119,7 @@ impl Scope {
                 remote: OnceCell::new(),
                 deadline: Cell::new(None),
                 row: Cell::new(None),
+                told: Cell::new(false),
                 entered: Cell::new(false),
                 caught: Cell::new(false),
             }),
@@ -197,11 +211,7 @@ impl Scope {
             remote.cancel(None);
         }
         shared.reason.replace(reason);
-        if let Some((serial, key)) = shared.row.get()
-            && let Some(core) = runtime::reach(serial)
-        {
-            core.cancel_scope(key);
-        }
+        shared.tell();
     }
 
     /// Whether it is cancelled: by a call, by its deadline, or from outside while its future runs.
@@ -329,15 +339,26 @@ struct Entry {
 }
 
 impl Entry {
-    /// What others have asked of the scope since its future was polled. True if that is to be looked at now.
+    /// What others have asked of the scope since its future was polled.
+    #[inline]
     fn look(&mut self, waker: &Waker) {
-        let shared = &self.shared;
-        if self.region.deadline() != shared.deadline.get() {
-            let deadline = shared.deadline.get();
-            let is_past = deadline.is_some_and(|deadline| runtime::with(Core::now) >= deadline);
-            self.region.set_deadline(deadline, is_past);
+        if self.region.deadline() != self.shared.deadline.get() {
+            self.look_at_deadline();
         }
-        if let Some(remote) = shared.remote.get()
+        if self.shared.remote.get().is_some() {
+            self.keep_waker(waker);
+        }
+    }
+
+    fn look_at_deadline(&mut self) {
+        let deadline = self.shared.deadline.get();
+        let is_past = deadline.is_some_and(|deadline| runtime::with(Core::now) >= deadline);
+        self.region.set_deadline(deadline, is_past);
+    }
+
+    /// Whoever cancels it from another thread wakes this.
+    fn keep_waker(&mut self, waker: &Waker) {
+        if let Some(remote) = self.shared.remote.get()
             && !self
                 .known
                 .as_ref()
@@ -349,8 +370,26 @@ impl Entry {
         }
     }
 
+    /// Opens the scope, if it is not. What was asked of it before that, or by another thread, is done now.
+    #[inline]
+    fn open(&mut self) {
+        let shared = &self.shared;
+        if shared.row.get().is_none() {
+            shared.row.set(Some(self.region.open()));
+        }
+        if !shared.told.get() && shared.was_canceled() {
+            self.shared.tell();
+        }
+    }
+
+    #[inline]
     fn leave(&mut self) {
-        self.shared.row.set(None);
+        if self.shared.row.take().is_some() {
+            self.leave_open();
+        }
+    }
+
+    fn leave_open(&mut self) {
         let caught = self.region.close();
         self.shared.caught.set(self.shared.caught.get() | caught);
         if let Some(remote) = self.shared.remote.get() {
@@ -372,17 +411,13 @@ impl<F: Future> Future for RunAny<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let entry = this.entry;
-        entry.look(context.waker());
-        let deadline = entry.region.deadline();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             panic!("a scope's future was polled after it was ready")
         };
-        // The scope is open from its first poll on: what was asked of it before that is done now.
-        let (serial, key) = entry.region.open();
-        entry.shared.row.set(Some((serial, key)));
-        if entry.shared.was_canceled() {
-            runtime::hold_own(serial).cancel_scope(key);
-        }
+        entry.look(context.waker());
+        // After that: another thread either finds the waker, or what it has asked is found here.
+        entry.open();
+        let deadline = entry.region.deadline();
         let polled = entry.region.poll(future, context);
         if entry.region.deadline() != deadline && entry.shared.deadline.get() == deadline {
             // It is past.

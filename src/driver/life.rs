@@ -179,6 +179,7 @@ impl<W, D> Life<W, D> {
     }
 
     /// The future found nothing, and wants to be woken by this. What it replaces comes back to be dropped.
+    #[inline]
     pub(crate) fn renew(&mut self, new: W) -> Option<W> {
         match self {
             Life::InFlight { wake, .. } => wake.replace(new),
@@ -275,6 +276,12 @@ impl<W, D> Life<W, D> {
         !matches!(self, Life::Done { .. })
     }
 
+    /// The kernel has it, and a future waits for it.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(self, Life::InFlight { .. })
+    }
+
     pub(crate) fn is_orphan(&self) -> bool {
         matches!(self, Life::Orphan { .. })
     }
@@ -296,6 +303,7 @@ impl<W, D> Life<W, D> {
     }
 }
 
+#[inline]
 fn pop(collected: &mut Collected) -> Option<Completion> {
     collected.as_mut()?.pop_front()
 }

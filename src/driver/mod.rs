@@ -16,10 +16,12 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod life;
+mod limits;
 
 use crate::sys::{Answer, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
 use crate::table::{Key, Place, Table};
 use life::{Abandoned, Landed, Life, Polled};
+use limits::Limits;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
@@ -144,6 +146,8 @@ pub(crate) struct Driver<P> {
     missed: Vec<Key>,
     /// Operations to ask again, and when.
     again: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Apart, so that what each operation touches lies closer together.
+    limits: Box<Limits>,
     wake_fd: i32,
     wake_armed: bool,
     /// The kernel was asked to end that poll, and has not said that it missed.
@@ -166,6 +170,7 @@ impl<P: Port> Driver<P> {
             backlog: VecDeque::new(),
             missed: Vec::new(),
             again: BinaryHeap::new(),
+            limits: Box::new(Limits::new()),
             wake_fd,
             wake_armed: false,
             wake_asked: false,
@@ -179,6 +184,11 @@ impl<P: Port> Driver<P> {
         self.ring.now()
     }
 
+    /// The ring itself, for what is no request.
+    pub(crate) fn ring(&self) -> &P {
+        &self.ring
+    }
+
     /// Whether it is known, without looking at the clock, that this moment has not come.
     #[inline]
     pub(crate) fn is_before(&self, moment: Instant) -> bool {
@@ -187,6 +197,10 @@ impl<P: Port> Driver<P> {
 
     pub(crate) fn supports(&self, opcode: Opcode) -> bool {
         self.ring.supports(opcode)
+    }
+
+    pub(crate) fn add_workers(&self, by: i32) {
+        self.ring.add_workers(by);
     }
 
     /// Hands an operation to the ring. What its entry points at is in place (O2), and stays (O1).
@@ -207,6 +221,12 @@ impl<P: Port> Driver<P> {
         key
     }
 
+    /// Has an operation that is in flight asked to stop at this moment, unless it is over by then.
+    #[inline]
+    pub(crate) fn limit(&mut self, key: Key, deadline: Instant) {
+        self.limits.set(deadline, key);
+    }
+
     /// Looks at an operation for its future. Its last completion frees the row.
     #[inline]
     pub(crate) fn poll(&mut self, key: Key) -> Polled {
@@ -215,13 +235,14 @@ impl<P: Port> Driver<P> {
         };
         let polled = row.life.poll();
         if let Polled::Last { .. } = polled {
-            self.rows.remove(key);
+            self.rows.discard(key);
         }
         polled
     }
 
     /// The future of an operation that is pending waits for it, in the task of that name. The waker that this replaces
     /// comes back to be dropped, and where the operation belongs.
+    #[inline]
     pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> (Option<Waker>, Place) {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it has taken the result")
@@ -300,6 +321,7 @@ impl<P: Port> Driver<P> {
     }
 
     /// Asks the kernel to stop this operation, if it has it and was not asked before.
+    #[inline]
     pub(crate) fn ask_cancel(&mut self, key: Key) {
         let row = self.rows.get_mut(key);
         if row.is_some_and(|row| row.stoppable && row.life.ask_cancel()) {
@@ -401,18 +423,25 @@ impl<P: Port> Driver<P> {
             || self.ring.has_work()
             || self
                 .next_deadline()
-                .is_some_and(|due| due <= self.ring.now())
+                .is_some_and(|due| !self.ring.is_before(due) && due <= self.ring.now())
     }
 
     /// The next moment at which this table wants to be looked at.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.again.peek().map(|Reverse((due, _))| *due)
+        let again = self.again.peek().map(|Reverse((due, _))| *due);
+        match (again, self.limits.next()) {
+            (Some(again), Some(limit)) => Some(again.min(limit)),
+            (again, limit) => again.or(limit),
+        }
     }
 
     /// Submits what is queued, waits as told, and brings the completions in. An error means that the ring is lost.
     pub(crate) fn turn(&mut self, wait: Wait, reaped: &mut Reaped) -> io::Result<()> {
         if !self.again.is_empty() {
             self.ask_again(&mut reaped.stuck);
+        }
+        if let Some(next) = self.limits.next() {
+            self.look_at_limits(next);
         }
         match self.wake_fd >= 0 {
             true if !self.wake_armed => self.arm_wake(),
@@ -435,6 +464,31 @@ impl<P: Port> Driver<P> {
                 Err(error)
             }
             None => Ok(()),
+        }
+    }
+
+    /// Asks those to stop whose deadline has come.
+    #[inline(never)]
+    fn look_at_limits(&mut self, next: Instant) {
+        let Driver { limits, rows, .. } = self;
+        limits.grow_older(|key| is_awaited(rows, key));
+        if !self.ring.is_before(next) && next <= self.ring.now() {
+            self.stop_overdue();
+        }
+    }
+
+    #[cold]
+    fn stop_overdue(&mut self) {
+        let Driver { limits, rows, .. } = self;
+        // Now all of them are in the heap.
+        limits.grow_older(|key| is_awaited(rows, key));
+        let now = self.ring.now();
+        loop {
+            let Driver { limits, rows, .. } = self;
+            match limits.pop(now, |key| is_awaited(rows, key)) {
+                Some(key) => self.ask_cancel(key),
+                None => return,
+            }
         }
     }
 
@@ -655,6 +709,11 @@ fn leak_owners(rows: &mut Table<Row>) -> Vec<&'static str> {
         }
     }
     kinds
+}
+
+/// Whether the kernel has this one, and a future waits for it.
+fn is_awaited(rows: &Table<Row>, key: Key) -> bool {
+    rows.get(key).is_some_and(|row| row.life.is_awaited())
 }
 
 fn cancel_entry(target: u64) -> Entry {

@@ -175,6 +175,8 @@ impl Port for FakeRing {
         false
     }
 
+    fn add_workers(&self, _by: i32) {}
+
     fn supports(&self, _: Opcode) -> bool {
         true
     }
@@ -579,6 +581,10 @@ struct Followed {
     given: Vec<i32>,
     has_future: bool,
     ended: bool,
+    /// When it is to be stopped.
+    limit: Option<u64>,
+    /// It was asked to stop for another reason.
+    asked: bool,
 }
 
 fn random_world(seed: u64) {
@@ -606,6 +612,11 @@ fn random_world(seed: u64) {
                 let (bell, waker) = waker();
                 let waker = (random.below(4) > 0).then_some(waker);
                 let key = driver.submit(&Entry::new(Opcode::READ).fd(3), request(), waker);
+                let limit = ring.0.borrow().now + random.below(20_000_000) as u64;
+                let limit = (random.below(2) == 0).then_some(limit);
+                if let Some(limit) = limit {
+                    driver.limit(key, Instant::from_ns(limit));
+                }
                 followed.push(Followed {
                     key,
                     fate: Rc::default(),
@@ -614,6 +625,8 @@ fn random_world(seed: u64) {
                     given: Vec::new(),
                     has_future: true,
                     ended: false,
+                    limit,
+                    asked: false,
                 });
             }
             2 => {
@@ -654,11 +667,13 @@ fn random_world(seed: u64) {
             }
             5 => {
                 let n = random.below(followed.len().max(1));
-                if let Some(op) = followed.get(n) {
+                if let Some(op) = followed.get_mut(n) {
                     driver.ask_cancel(op.key);
+                    op.asked = true;
                 }
                 if random.below(10) == 0 {
                     driver.cancel_on(3);
+                    followed.iter_mut().for_each(|op| op.asked = true);
                 }
             }
             _ => {
@@ -676,7 +691,16 @@ fn random_world(seed: u64) {
                 }
                 drop(world);
                 let wait = if ending { Wait::Forever } else { Wait::No };
+                let now = ring.0.borrow().now;
                 turn(&mut driver, wait);
+                for op in followed.iter().filter(|op| op.has_future && !op.asked) {
+                    if let Some(row) = driver.rows.get(op.key)
+                        && row.life.is_in_flight()
+                    {
+                        let is_late = op.limit.is_some_and(|limit| limit <= now);
+                        assert_eq!(row.life.asks() > 0, is_late, "it is stopped in time");
+                    }
+                }
             }
         }
         for op in &followed {
@@ -720,6 +744,47 @@ fn random_world(seed: u64) {
         assert_eq!(op.fate.dropped.get(), usize::from(!op.ended));
         assert!(op.bell.0.load(Ordering::Relaxed) <= op.posted.len() + 1);
     }
+}
+
+#[test]
+fn limits_of_what_has_ended_are_forgotten() {
+    const MANY: usize = 10_000;
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    let hour = Instant::from_ns(3_600_000_000_000);
+    let mut parked = Vec::new();
+    for n in 0..MANY {
+        let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+        driver.limit(key, hour);
+        parked.push(key);
+        turn(&mut driver, Wait::No);
+        // They stay for a hundred turns, but for one in a hundred that stays.
+        if n >= 100 && n % 100 > 0 {
+            let key = parked[n - 100];
+            ring.post(key.to_u64(), 0, 0);
+            turn(&mut driver, Wait::No);
+            assert!(matches!(
+                driver.poll(key),
+                Polled::Last { asked: false, .. }
+            ));
+        }
+        assert!(driver.limits.len() <= 2 * driver.in_flight() + 64);
+    }
+    let stay = driver.in_flight();
+    ring.0.borrow_mut().now = hour.as_ns();
+    turn(&mut driver, Wait::No);
+    assert_eq!(driver.counts().cancels_asked as usize, stay);
+    turn(&mut driver, Wait::No);
+    assert_eq!((driver.limits.len(), driver.next_deadline()), (0, None));
+}
+
+#[test]
+fn what_has_no_end_needs_no_limit() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    driver.limit(key, Instant::FAR_FUTURE);
+    assert_eq!((driver.limits.len(), driver.next_deadline()), (0, None));
 }
 
 #[test]

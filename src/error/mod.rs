@@ -1,9 +1,11 @@
-//! Errors that hold what others said: those of timeouts and of groups.
+//! Errors that hold what others said: those of timeouts, of groups and of copies.
 
+mod copy;
 mod cut_short;
 mod group;
 mod timeout;
 
+pub use copy::CopyError;
 pub use cut_short::CutShort;
 pub use group::GroupError;
 pub use timeout::TimeoutError;
@@ -38,6 +40,7 @@ pub(crate) fn as_error(inner: &dyn Any) -> Option<&(dyn Error + 'static)> {
             .or_else(|| is::<GroupError<E>>(inner))
     }
     is::<io::Error>(inner)
+        .or_else(|| is::<CopyError>(inner))
         .or_else(|| is::<Canceled>(inner))
         .or_else(|| is::<JoinError>(inner))
         .or_else(|| is::<BufError<Vec<u8>>>(inner))
@@ -48,6 +51,7 @@ pub(crate) fn as_error(inner: &dyn Any) -> Option<&(dyn Error + 'static)> {
         .or_else(|| is::<BufError<&'static str>>(inner))
         .or_else(|| is::<BufError<&'static [u8]>>(inner))
         .or_else(|| wrapped::<io::Error>(inner))
+        .or_else(|| wrapped::<CopyError>(inner))
         .or_else(|| wrapped::<Canceled>(inner))
         .or_else(|| wrapped::<JoinError>(inner))
         .or_else(|| wrapped::<BufError<Vec<u8>>>(inner))

@@ -4,7 +4,7 @@ use super::OpenOptions;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{Fsync, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
 use crate::sys::Descriptor;
-use std::io;
+use std::io::{self, Seek};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -13,6 +13,8 @@ use std::path::Path;
 const GROWTH_MIN: usize = 32;
 /// The most that one read of `read_to_end` asks for, where nothing says how much there is.
 const GROWTH_MAX: usize = 4 << 20;
+/// Of a file that has less to read no splice is made: it would bring one chunk of what a splice brings, or less.
+const SPLICE_MIN: u64 = 256 << 10;
 
 /// An open file, or anything else that is read and written like one: a pipe, a terminal, a device.
 ///
@@ -425,6 +427,16 @@ impl File {
         let growth = wanted.max(buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX));
         buf.try_reserve(growth)
             .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
+    }
+
+    /// The descriptor, if there is much to read in it from its cursor on.
+    pub(super) fn inlet_if_large(&self) -> Option<SharedFd> {
+        let left = self.fd.descriptor().with_std(|mut file| {
+            let metadata = file.metadata().ok()?;
+            let is_file = metadata.is_file();
+            is_file.then(|| Some(metadata.len().saturating_sub(file.stream_position().ok()?)))?
+        });
+        (left? >= SPLICE_MIN).then(|| self.fd.clone())
     }
 
     /// Brings data and metadata to the disk: `fsync(2)`.

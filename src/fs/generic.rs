@@ -3,6 +3,7 @@
 use super::File;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use crate::io::{AsyncRead, AsyncWrite};
+use crate::op::{Outlet, SharedFd};
 use std::io;
 
 macro_rules! generic {
@@ -17,6 +18,14 @@ macro_rules! generic {
                 buf: Vec<u8>,
             ) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
                 File::read_to_end(self, buf)
+            }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.shared_fd().descriptor().move_back(bytes.len())
+            }
+
+            fn inlet(&self) -> Option<SharedFd> {
+                self.inlet_if_large()
             }
         }
 
@@ -34,6 +43,10 @@ macro_rules! generic {
 
             async fn shutdown(&mut self) -> io::Result<()> {
                 Ok(())
+            }
+
+            fn outlet(&self) -> Option<Outlet> {
+                Some(Outlet::of_file(&self.shared_fd()))
             }
         }
     )+};

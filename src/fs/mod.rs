@@ -17,27 +17,8 @@ pub use open_options::OpenOptions;
 pub use whole::{read, read_to_string, write};
 
 use crate::buf::BufError;
-use crate::sys::explain;
-use std::ffi::CString;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
+use crate::sys::at_path;
 use std::path::Path;
-
-/// A path as the kernel takes it.
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{}: a path must not contain a zero byte", path.display()),
-        )
-    })
-}
-
-/// The error of something that was done with this path.
-#[cold]
-fn at_path(error: io::Error, what: &str, path: &Path) -> io::Error {
-    explain(error, format!("{what} {}", path.display()))
-}
 
 /// The error of something that was done with this path, with the buffer in it.
 #[cold]

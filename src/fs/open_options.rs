@@ -1,6 +1,6 @@
 //! How a file is opened.
 
-use super::{File, at_path, c_path};
+use super::{File, at_path};
 use crate::op::OpenAt;
 use std::io;
 use std::path::Path;
@@ -28,16 +28,6 @@ pub struct OpenOptions {
     create_new: bool,
     mode: u32,
     custom_flags: i32,
-}
-
-/// How often an open that the kernel gave up is tried, before that is an error.
-const OPEN_TRIES_MAX: u32 = 1000;
-
-/// Whether the kernel gave an open up that nobody asked it to stop: a signal interrupted it, or kept its first worker thread
-/// from being made, which the kernel answers with ECANCELED (seen on 6.18 in a storm of signals). An error of our own has no
-/// errno.
-fn was_given_up(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Interrupted || error.raw_os_error() == Some(libc::ECANCELED)
 }
 
 impl Default for OpenOptions {
@@ -124,15 +114,8 @@ impl OpenOptions {
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let flags = self.flags().map_err(|error| at_path(error, "open", path))?;
-        for _ in 0..OPEN_TRIES_MAX {
-            match OpenAt::new(c_path(path)?, flags, self.mode).await {
-                Ok(fd) => return Ok(File::from_shared(fd)),
-                Err(error) if was_given_up(&error) => {}
-                Err(error) => return Err(at_path(error, "open", path)),
-            }
-        }
-        let error = io::Error::from(io::ErrorKind::Interrupted);
-        Err(at_path(error, "open", path))
+        let fd = OpenAt::path(path, flags, self.mode).await?;
+        Ok(File::from_shared(fd))
     }
 
     fn flags(&self) -> io::Result<i32> {

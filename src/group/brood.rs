@@ -8,8 +8,8 @@
 //! - **G4b** Whoever takes an output names the type that the child was spawned with: the handle that `spawn` made for it.
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
-use super::stow::{Erased, Report, Stow, Stowed, erase};
-use crate::runtime::{self, Core};
+use super::stow::{Erased, Report, Stowed};
+use crate::runtime::{self, Aside, Core};
 use crate::table::{Key, Leaf, Table};
 use crate::tasks::{NewChild, Origin};
 use std::any::Any;
@@ -17,7 +17,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 /// So many names of ended children are kept beyond twice of what there is, before they are looked through.
@@ -26,11 +25,12 @@ const ENDED_SPARE: usize = 16;
 enum State {
     /// The body of the group, whose future lies elsewhere.
     Body,
-    /// Being polled, or dropped.
+    /// Being dropped.
     Out,
     /// There is no room for it yet.
     Waiting(Erased),
     Running(Erased),
+    /// Its future has become its output.
     Output(Erased),
     Panicked(Box<dyn Any + Send>),
     /// Its future was dropped before it was ready.
@@ -54,11 +54,34 @@ struct Slot {
     cut_off: bool,
 }
 
-/// What is known of a child beside its state.
+impl Slot {
+    fn seen(&self) -> Seen {
+        Seen {
+            task: self.task,
+            echoes: self.echoes,
+            cut_off: self.cut_off,
+        }
+    }
+}
+
+/// What is known of a child that ends.
 struct Seen {
     task: Key,
     echoes: bool,
     cut_off: bool,
+}
+
+/// Why no child is polled for now.
+enum Stop {
+    /// None is ready.
+    Idle,
+    /// The turn has polled enough.
+    Spent,
+    /// As in [`Next`].
+    Look,
+    Ended(Key, How),
+    /// This one was woken, and there is no room for it yet.
+    Waiting(Key),
 }
 
 /// How a child ended, for the group.
@@ -90,6 +113,8 @@ pub(super) enum Next {
     Idle,
     /// The turn has polled enough: the rest is for the next one.
     Spent,
+    /// All have ended, or scopes were cancelled.
+    Look,
 }
 
 /// What a handle finds.
@@ -140,6 +165,8 @@ pub(super) struct Brood {
     told: Cell<bool>,
     /// Panics of children are for their handles.
     keeps_panics: bool,
+    /// The child that is being polled has failed, which the group is to judge.
+    failed: Cell<bool>,
     /// Something was refused in it, because it was cancelled.
     refused: Cell<bool>,
     /// Who wants to know when a child ends.
@@ -161,6 +188,7 @@ impl Brood {
             closed: Cell::new(false),
             told: Cell::new(false),
             keeps_panics,
+            failed: Cell::new(false),
             refused: Cell::new(false),
             watchers: RefCell::new(Vec::new()),
         }
@@ -223,8 +251,8 @@ impl Brood {
             cut_off: false,
         });
         assert_eq!(slot.index(), child.slot, "T4: where the next row will be");
-        core.wake_foreign(foreign);
         self.alive.set(self.alive.get() + 1);
+        core.wake_foreign(foreign);
         (slot, task)
     }
 
@@ -251,10 +279,10 @@ impl Brood {
                 return Spawned::new(None);
             }
         };
-        let child: Pin<Box<dyn Stow + 'a>> = Box::pin(Stowed::new(future, report));
+        let child = Box::new(Stowed::new(future, report));
         // SAFETY: the slots are polled by the group's future, and emptied by `clear` before what the child borrows is gone:
         // the caller's promise.
-        let child = unsafe { erase(child) };
+        let child = unsafe { Erased::new(child) };
         if self.running.get() < self.limit.get() {
             self.running.set(self.running.get() + 1);
             let keys = self.insert(&core, State::Running(child), origin, true);
@@ -339,67 +367,89 @@ impl Brood {
     /// Polls children that were woken, until one ends. The `first` may be polled even if the turn has polled enough.
     pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
         loop {
-            if !*first && !core.may_poll() {
-                return match core.has_ready_child(self.row) {
-                    true => Next::Spent,
-                    false => Next::Idle,
-                };
+            let mut aside = core.set_aside();
+            let mut polled = None;
+            // One catch for all of them costs less than one for each.
+            let stop =
+                core.catch(|| self.poll_children(core, first, body, &mut polled, &mut aside));
+            if core.was_charged() {
+                self.note_charges(core, polled, &mut aside);
             }
-            let Some(slot) = core.next_child(self.row) else {
-                return Next::Idle;
+            let leaf = core.put_back(aside);
+            let (slot, how) = match (stop, polled) {
+                (Ok(Stop::Idle), _) => return Next::Idle,
+                (Ok(Stop::Spent), _) => return Next::Spent,
+                (Ok(Stop::Look), _) => return Next::Look,
+                (Ok(Stop::Waiting(slot)), _) => match self.look_at_waiting(core, slot) {
+                    Some(ended) => return Next::Ended(ended),
+                    None => continue,
+                },
+                (Ok(Stop::Ended(slot, how)), _) => (slot, how),
+                (Err(payload), Some(slot)) => (slot, How::Panicked(payload)),
+                // It was no child's.
+                (Err(payload), None) => std::panic::resume_unwind(payload),
             };
-            *first = false;
-            core.count_poll();
-            if let Some(ended) = self.poll_child(core, slot, body) {
-                return Next::Ended(ended);
-            }
+            return Next::Ended(self.ended(core, slot, how, leaf));
         }
     }
 
-    fn poll_child(&self, core: &Core, index: u32, body: PollBody<'_>) -> Option<Ended> {
-        let (slot, task, mut state) = {
-            let mut slots = self.slots.borrow_mut();
-            let (key, slot) = slots.at_mut(index)?;
-            match slot.state {
-                State::Running(_) | State::Body => {}
-                State::Waiting(_) => {
-                    drop(slots);
-                    return self.look_at_waiting(core, key);
+    /// `polled` says which one is, or was, polled last.
+    #[inline]
+    fn poll_children(
+        &self,
+        core: &Core,
+        first: &mut bool,
+        body: PollBody<'_>,
+        polled: &mut Option<Key>,
+        aside: &mut Aside,
+    ) -> Stop {
+        loop {
+            if !*first && !core.may_poll() {
+                return match core.has_ready_child(self.row) {
+                    true => Stop::Spent,
+                    false => Stop::Idle,
+                };
+            }
+            let Some(turn) = core.next_child(self.row) else {
+                return Stop::Idle;
+            };
+            *first = false;
+            core.count_poll();
+            let (slot, child) = match self.slots.borrow().at(turn.slot) {
+                Some((key, slot)) => match &slot.state {
+                    State::Running(child) => (key, Some(child.alias())),
+                    State::Body => (key, None),
+                    State::Waiting(_) => return Stop::Waiting(key),
+                    _ => unreachable!("G4: the row of a child that has ended says so"),
+                },
+                None => unreachable!("G4: a slot is there until its child has ended"),
+            };
+            *polled = Some(slot);
+            let waker = core.waker_of_child(turn.key);
+            let context = &mut Context::from_waker(&waker);
+            let now = match child {
+                // SAFETY: it lies in its slot and has not ended. What runs meanwhile is the child, and whatever that calls:
+                // a handle leaves a child alone that has not ended, and all else that touches one is the poll or the drop
+                // of the group's future, which is being polled right now (G4).
+                Some(child) => unsafe { child.poll(context) },
+                None => body(context),
+            };
+            if now.is_ready() {
+                if !self.end_well(core, slot) {
+                    return Stop::Ended(slot, How::Ready);
                 }
-                _ => return None,
+                if self.alive.get() == 0 || core.has_changed(aside) {
+                    return Stop::Look;
+                }
+                continue;
             }
-            let state = std::mem::replace(&mut slot.state, State::Out);
-            (key, slot.task, state)
-        };
-        let Some(before) = core.enter_child(task) else {
-            self.put_back(slot, state);
-            return None;
-        };
-        let aside = core.set_aside();
-        let polled = core.poll_named(task, |context| match &mut state {
-            State::Running(child) => child.as_mut().poll(context),
-            _ => body(context),
-        });
-        let must_end =
-            matches!(polled, Ok(Poll::Pending)) && core.is_canceled() && core.must_end(task);
-        let (echoes, cut_off) = core.take_charges(self.scope);
-        core.put_back(aside);
-        if echoes || cut_off {
-            self.note(slot, echoes, cut_off);
-        }
-        if matches!(polled, Ok(Poll::Pending)) && !must_end {
-            core.leave_pending(task, before);
-            self.put_back(slot, state);
-            return None;
-        }
-        let leaf = core.leave_ended(before);
-        match polled {
-            Ok(Poll::Pending) => Some(self.ended(core, slot, state, How::Dropped, leaf)),
-            Ok(Poll::Ready(())) => Some(self.ended(core, slot, state, How::Ready, leaf)),
-            Err(payload) => {
-                let how = How::Panicked(payload);
-                Some(self.ended(core, slot, state, how, leaf))
+            if core.is_canceled() && core.must_end(turn.key) {
+                return Stop::Ended(slot, How::Dropped);
             }
+            if core.was_charged() {
+                self.note_charges(core, *polled, aside);
+            }
+            core.park_child(turn.key);
         }
     }
 
@@ -414,26 +464,30 @@ impl Brood {
         None
     }
 
-    #[inline]
-    fn put_back(&self, slot: Key, state: State) {
-        if let Some(slot) = self.slots.borrow_mut().get_mut(slot) {
-            debug_assert!(matches!(slot.state, State::Out));
-            // That has nothing to drop.
-            std::mem::forget(std::mem::replace(&mut slot.state, state));
-        }
-    }
-
-    fn note(&self, slot: Key, echoes: bool, cut_off: bool) {
-        if let Some(slot) = self.slots.borrow_mut().get_mut(slot) {
+    /// Something was charged while this child was polled.
+    #[cold]
+    fn note_charges(&self, core: &Core, polled: Option<Key>, aside: &mut Aside) {
+        let (echoes, cut_off) = core.take_charges(self.scope, aside);
+        let Some(key) = polled else {
+            return;
+        };
+        if let Some(slot) = self.slots.borrow_mut().get_mut(key) {
             slot.echoes |= echoes;
             slot.cut_off |= cut_off;
         }
     }
 
-    /// A child has ended. Its future or its output is here, and stays if a handle may take it. `leaf` is what it waited for
-    /// last.
+    /// A child has ended. Its output stays if a handle may take it. `leaf` is what it waited for last.
     #[inline]
-    fn ended(&self, core: &Core, key: Key, state: State, how: How, leaf: Option<Leaf>) -> Ended {
+    fn ended(&self, core: &Core, key: Key, how: How, leaf: Option<Leaf>) -> Ended {
+        self.failed.set(false);
+        let (slot, state) = match self.slots.borrow_mut().get_mut(key) {
+            Some(slot) => {
+                let state = std::mem::replace(&mut slot.state, State::Out);
+                (slot.seen(), state)
+            }
+            None => unreachable!("G4: a slot is there until its child has ended"),
+        };
         let is_body = matches!(state, State::Body);
         let was_running = !matches!(state, State::Body | State::Waiting(_));
         let (kept, how) = match (state, how) {
@@ -448,20 +502,10 @@ impl Brood {
                 (State::Dropped, how)
             }
         };
-        let (slot, left) = self.keep(key, kept);
-        if let Some(left) = left {
+        if let Some(left) = self.keep(key, kept) {
             self.drop_end(core, slot.task, left);
         }
-        self.alive.set(self.alive.get() - 1);
-        if was_running {
-            self.running.set(self.running.get() - 1);
-        }
-        core.end_child(slot.task, leaf, self.scope);
-        let mut watchers = self.watchers.take();
-        core.wake_all(&mut watchers);
-        if was_running && !self.closed.get() {
-            self.start_waiting(core);
-        }
+        self.count_end(core, slot.task, leaf, was_running);
         Ended {
             is_body,
             echoes: slot.echoes,
@@ -470,28 +514,64 @@ impl Brood {
         }
     }
 
+    /// The future of a child is ready. True if that is all: nothing was cancelled or failed, nothing is pending, and a handle
+    /// may take the output, which stays where it is. Then the child has ended, and nobody else needs to know.
+    #[inline]
+    fn end_well(&self, core: &Core, key: Key) -> bool {
+        if self.failed.get() || core.was_charged() || core.has_leaf() {
+            return false;
+        }
+        let task = {
+            let mut slots = self.slots.borrow_mut();
+            let Some(slot) = slots.get_mut(key) else {
+                return false;
+            };
+            if !slot.held || slot.echoes || slot.cut_off {
+                return false;
+            }
+            match std::mem::replace(&mut slot.state, State::Out) {
+                State::Running(child) => slot.state = State::Output(child),
+                other => {
+                    slot.state = other;
+                    return false;
+                }
+            }
+            let task = slot.task;
+            self.keep_ended(&slots, key);
+            task
+        };
+        self.count_end(core, task, None, true);
+        true
+    }
+
+    #[inline]
+    fn count_end(&self, core: &Core, task: Key, leaf: Option<Leaf>, was_running: bool) {
+        self.alive.set(self.alive.get() - 1);
+        core.end_child(task, leaf, self.scope);
+        if !self.watchers.borrow().is_empty() {
+            core.wake_all(&mut self.watchers.take());
+        }
+        if was_running {
+            self.running.set(self.running.get() - 1);
+            if !self.closed.get() {
+                self.start_waiting(core);
+            }
+        }
+    }
+
     /// Keeps the end of a child if there is a handle for it, and else gives it back. The handle may have gone only just
     /// now: a child can own its own.
-    #[inline]
-    fn keep(&self, key: Key, kept: State) -> (Seen, Option<State>) {
+    fn keep(&self, key: Key, kept: State) -> Option<State> {
         let mut slots = self.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(key) else {
-            unreachable!("G4: a slot is there until its child has ended")
-        };
-        let seen = Seen {
-            task: slot.task,
-            echoes: slot.echoes,
-            cut_off: slot.cut_off,
-        };
-        if !slot.held {
-            slots.remove(key);
-            return (seen, Some(kept));
+        match slots.get_mut(key) {
+            Some(slot) if slot.held => slot.state = kept,
+            _ => {
+                slots.remove(key);
+                return Some(kept);
+            }
         }
-        debug_assert!(matches!(slot.state, State::Out));
-        // That has nothing to drop.
-        std::mem::forget(std::mem::replace(&mut slot.state, kept));
         self.keep_ended(&slots, key);
-        (seen, None)
+        None
     }
 
     /// A child has ended that has a handle. Those whose handles have looked are forgotten when there are many.
@@ -540,7 +620,7 @@ impl Brood {
 
     /// An output that nobody takes.
     fn discard(&self, core: &Core, task: Key, mut child: Erased) {
-        let failure = core.guard("a child's output", || child.as_mut().report());
+        let failure = core.guard("a child's output", || child.get().report());
         core.guard("a child's output", || drop(child));
         if let Some(Some(message)) = failure {
             core.report_child(task, message);
@@ -549,17 +629,11 @@ impl Brood {
 
     /// Drops a child that has not ended.
     fn drop_child(&self, core: &Core, key: Key) -> Option<Ended> {
-        let state = {
-            let mut slots = self.slots.borrow_mut();
-            let slot = slots.get_mut(key)?;
-            match slot.state {
-                State::Waiting(_) | State::Running(_) | State::Body => {
-                    std::mem::replace(&mut slot.state, State::Out)
-                }
-                _ => return None,
-            }
-        };
-        Some(self.ended(core, key, state, How::Dropped, None))
+        match self.slots.borrow().get(key)?.state {
+            State::Waiting(_) | State::Running(_) | State::Body => {}
+            _ => return None,
+        }
+        Some(self.ended(core, key, How::Dropped, None))
     }
 
     /// Drops every child that has not ended, the hard way. True if the body is among them: it is the group's to drop.
@@ -573,6 +647,11 @@ impl Brood {
                 .is_some_and(|ended| ended.is_body);
         }
         body
+    }
+
+    /// The child that is being polled has failed.
+    pub(super) fn note_failure(&self) {
+        self.failed.set(true);
     }
 
     /// Something was refused in the group, because it was cancelled.
@@ -668,7 +747,7 @@ impl Brood {
                 let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;
                 // SAFETY: `T` is the child's output, which the caller promises, so this is an option of that.
-                unsafe { child.as_mut().take_output(place.cast()) };
+                unsafe { child.get().take_output(place.cast()) };
                 output.map_or(Found::Dropped, Found::Output)
             }
             State::Panicked(payload) => Found::Panicked(payload),

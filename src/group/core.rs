@@ -189,6 +189,7 @@ impl Shared {
                         core.cancel_scope(self.brood.scope());
                     }
                 }
+                Next::Look => {}
                 // A child may have cancelled a scope around the group, which does not wake what is being polled.
                 Next::Idle if !self.brood.is_told() && self.is_canceled() => {}
                 Next::Idle => return Poll::Pending,

@@ -228,6 +228,7 @@ impl<'scope, E> Group<'scope, '_, E> {
 
     fn fail(&self, error: E) {
         self.failures.borrow_mut().failed = Some(error);
+        self.shared.brood.note_failure();
     }
 
     /// Cancels the body and all children: what they await ends with [`Canceled`]. What they say because of that is no

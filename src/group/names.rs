@@ -132,7 +132,7 @@ impl Open {
                 self.yielded = !any;
                 return;
             }
-            let Some(index) = core.next_child(self.brood) else {
+            let Some(index) = core.next_name(self.brood) else {
                 return;
             };
             core.count_poll();

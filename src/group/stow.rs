@@ -3,6 +3,7 @@
 use crate::tasks::Stored;
 use pin_project_lite::pin_project;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 /// Says what went wrong in an output that nobody takes.
@@ -60,15 +61,50 @@ impl<F: Future> Stow for Stowed<F> {
     }
 }
 
-/// A child, its lifetime forgotten.
-pub(super) type Erased = Pin<Box<dyn Stow>>;
+/// A child in its allocation, its lifetime forgotten. It is pinned there from the first to the last.
+pub(super) struct Erased(NonNull<dyn Stow>);
 
-/// Forgets what a child borrows.
-///
-/// # Safety
-///
-/// The child is neither polled nor dropped after what it borrows is gone.
-pub(super) unsafe fn erase<'a>(child: Pin<Box<dyn Stow + 'a>>) -> Erased {
-    // SAFETY: the two types differ in a lifetime only; that it is kept is the caller's promise.
-    unsafe { std::mem::transmute::<Pin<Box<dyn Stow + 'a>>, Erased>(child) }
+impl Erased {
+    /// Forgets what a child borrows.
+    ///
+    /// # Safety
+    ///
+    /// The child is neither polled nor dropped after what it borrows is gone.
+    pub(super) unsafe fn new<'a>(child: Box<dyn Stow + 'a>) -> Erased {
+        // SAFETY: the two types differ in a lifetime only; that it is kept is the caller's promise.
+        let child = unsafe { std::mem::transmute::<Box<dyn Stow + 'a>, Box<dyn Stow>>(child) };
+        Erased(NonNull::from(Box::leak(child)))
+    }
+
+    pub(super) fn get(&mut self) -> Pin<&mut dyn Stow> {
+        // SAFETY: the allocation is this value's own until the drop below, and never moves what is in it.
+        unsafe { Pin::new_unchecked(self.0.as_mut()) }
+    }
+
+    /// Another name for the child, so that it is polled while this one stays where it is.
+    pub(super) fn alias(&self) -> Alias {
+        Alias(self.0)
+    }
+}
+
+impl Drop for Erased {
+    fn drop(&mut self) {
+        // SAFETY: it came out of a box in `new`, and nothing else owns it.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// A child that lies in its slot.
+pub(super) struct Alias(NonNull<dyn Stow>);
+
+impl Alias {
+    /// # Safety
+    ///
+    /// Until this returns the child is not touched in another way, and it has not been dropped before.
+    #[inline]
+    pub(super) unsafe fn poll(self, context: &mut Context<'_>) -> Poll<()> {
+        let mut child = self.0;
+        // SAFETY: the caller's promise; the child is pinned in its allocation.
+        unsafe { Pin::new_unchecked(child.as_mut()) }.poll(context)
+    }
 }

@@ -1,12 +1,26 @@
-//! Reading and writing whatever can be read and written: the traits for it.
+//! Reading and writing whatever can be read and written: the traits for it, pipes, copying, lines, and waiting for any
+//! descriptor.
 //!
 //! Buffers go in by value and come back, as everywhere in this crate: see [`buf`](crate::buf).
 
+mod async_fd;
+mod buffered;
+mod copy;
+mod lines;
+mod passing;
+mod pipe;
 mod read;
+mod splice;
 mod write;
 
+pub use async_fd::AsyncFd;
+pub use buffered::{BufReader, LINE_MAX};
+pub use copy::{CopyError, copy};
+pub use lines::Lines;
+pub use pipe::{PipeReader, PipeWriter, mkfifo, pipe};
 pub use read::AsyncRead;
 pub use write::AsyncWrite;
 
 pub(crate) use read::check_room;
-pub(crate) use write::nothing_taken;
+
+use read::ended_early;

@@ -1,6 +1,7 @@
 //! What can be read.
 
 use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::op::SharedFd;
 use std::io;
 
 /// The least that `read_to_end` makes room for.
@@ -114,6 +115,19 @@ pub trait AsyncRead {
             }
         }
     }
+
+    /// Takes back what was read last and not used, so that the next read gives it first, and says whether it could. Streams
+    /// can, and files whose cursor moves.
+    fn unread(&mut self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// The file that [`copy`](super::copy) can splice from, if it is one, and large enough.
+    #[doc(hidden)]
+    fn inlet(&self) -> Option<SharedFd> {
+        None
+    }
 }
 
 /// The buffer, if it has room for so many bytes.
@@ -129,7 +143,7 @@ pub(crate) fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<
     Err(BufError::new(error, buf))
 }
 
-fn ended_early(missing: usize) -> io::Error {
+pub(super) fn ended_early(missing: usize) -> io::Error {
     let what = format!("the stream ended {missing} bytes early");
     io::Error::new(io::ErrorKind::UnexpectedEof, what)
 }
@@ -153,5 +167,16 @@ impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {
         len: usize,
     ) -> impl Future<Output = Result<B, BufError<B>>> {
         (**self).read_exact(buf, len)
+    }
+    fn read_to_end(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+        (**self).read_to_end(buf)
+    }
+
+    fn unread(&mut self, bytes: &[u8]) -> bool {
+        (**self).unread(bytes)
+    }
+
+    fn inlet(&self) -> Option<SharedFd> {
+        (**self).inlet()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::read::retry;
 use crate::buf::{BufError, BufResult, IoBuf, Slice};
+use crate::op::{Outlet, nothing_taken};
 use std::io;
 
 /// What bytes can be written to, one after the other: a file at its cursor, a socket, a pipe.
@@ -80,13 +81,12 @@ pub trait AsyncWrite {
     ///
     /// It does not wait (`tests/streams.rs`).
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>>;
-}
 
-pub(crate) fn nothing_taken() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::WriteZero,
-        "the kernel took none of the bytes",
-    )
+    /// Where [`copy`](super::copy) can splice to.
+    #[doc(hidden)]
+    fn outlet(&self) -> Option<Outlet> {
+        None
+    }
 }
 
 impl<W: AsyncWrite + ?Sized> AsyncWrite for &mut W {
@@ -100,5 +100,9 @@ impl<W: AsyncWrite + ?Sized> AsyncWrite for &mut W {
 
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>> {
         (**self).shutdown()
+    }
+
+    fn outlet(&self) -> Option<Outlet> {
+        (**self).outlet()
     }
 }

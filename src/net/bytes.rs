@@ -71,6 +71,15 @@ macro_rules! byte_stream {
                 RecvVectored::new(self.stream.clone(), bufs)
             }
 
+            /// The bytes in chunks as they arrive, in buffers that the streams of the runtime share and that nobody has to
+            /// lend: one request to the kernel brings one chunk after the other (multishot receive, 6.0).
+            ///
+            /// From its first chunk until it is dropped the stream is its own: other reads wait. It has at most 64 chunks
+            /// received that nobody has asked for; when it is dropped, the next read gives those first.
+            pub fn chunks(&self) -> Chunks<'_> {
+                Chunks::new(self.stream.clone())
+            }
+
             /// Looks at what is there without taking it: the next read gives it again. `recv(2)` with `MSG_PEEK`.
             ///
             /// # Errors
@@ -102,7 +111,7 @@ macro_rules! byte_stream {
                 Send::new(self.stream.clone(), buf)
             }
 
-            /// Sends all that the buffer holds.
+            /// Sends all that the buffer holds. What others write comes before it or after it, not in between.
             ///
             /// # Errors
             ///
@@ -112,25 +121,8 @@ macro_rules! byte_stream {
             ///
             /// If it was cancelled, the error says how much was sent. How much was when it is dropped is unknown
             /// (`tests/streams.rs`).
-            pub async fn write_all<B: IoBuf>(&self, mut buf: B) -> Result<B, BufError<B>> {
-                let len = buf.io_len();
-                let mut done = 0;
-                while done < len {
-                    match Send::part(self.stream.clone(), buf, done..len).await {
-                        Ok((0, back)) => {
-                            return Err(BufError::new(nothing_taken(), back).with_done(done));
-                        }
-                        Ok((n, back)) => {
-                            done += n;
-                            buf = back;
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                            buf = error.into_buf();
-                        }
-                        Err(error) => return Err(error.with_done(done)),
-                    }
-                }
-                Ok(buf)
+            pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
+                send_all(self.stream.clone(), buf).await
             }
 
             /// Sends from several buffers, one after the other: `sendmsg(2)`.
@@ -222,6 +214,11 @@ macro_rules! byte_stream {
             ) -> impl Future<Output = Result<B, BufError<B>>> {
                 $type::read_exact(self, buf, len)
             }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.stream.give_back(bytes);
+                true
+            }
         }
 
         impl AsyncRead for $type {
@@ -235,6 +232,11 @@ macro_rules! byte_stream {
                 len: usize,
             ) -> impl Future<Output = Result<B, BufError<B>>> {
                 $type::read_exact(self, buf, len)
+            }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.stream.give_back(bytes);
+                true
             }
         }
 
@@ -253,6 +255,10 @@ macro_rules! byte_stream {
             async fn shutdown(&mut self) -> io::Result<()> {
                 $type::shutdown(self, Shutdown::Write)
             }
+
+            fn outlet(&self) -> Option<crate::op::Outlet> {
+                Some(crate::op::Outlet::of_stream(&self.stream))
+            }
         }
 
         impl AsyncWrite for $type {
@@ -269,6 +275,10 @@ macro_rules! byte_stream {
 
             async fn shutdown(&mut self) -> io::Result<()> {
                 $type::shutdown(self, Shutdown::Write)
+            }
+
+            fn outlet(&self) -> Option<crate::op::Outlet> {
+                Some(crate::op::Outlet::of_stream(&self.stream))
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use crate::io::{AsyncRead, AsyncWrite};
+use crate::op::Outlet;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -96,6 +97,10 @@ macro_rules! half {
             ) -> Result<B, BufError<B>> {
                 (&*self.$stream()).read_exact(buf, len).await
             }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                (&*self.$stream()).unread(bytes)
+            }
         }
     )+};
     (write: $($type:ty, $stream:ident;)+) => {$(
@@ -113,6 +118,10 @@ macro_rules! half {
 
             async fn shutdown(&mut self) -> io::Result<()> {
                 self.$stream().end_output()
+            }
+
+            fn outlet(&self) -> Option<Outlet> {
+                (&self.$stream()).outlet()
             }
         }
     )+};

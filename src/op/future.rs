@@ -1,8 +1,9 @@
 //! The one future that awaits an operation.
 
+use super::queue::Queue;
 use super::{Collect, Completion, Entry, Operation, Prepared, Timed};
 use crate::driver::{Owners, life::Polled};
-use crate::runtime::{self, Core, Refusal, Waiting, canceled_here};
+use crate::runtime::{self, Core, Refusal, canceled_here};
 use crate::scope::{Canceled, Elapsed};
 use crate::sys::Instant;
 use crate::table::Key;
@@ -38,7 +39,7 @@ enum State {
     /// It cannot be submitted: its input is bad.
     Rejected(io::Error),
     /// Another operation goes first.
-    Queued(Waiting),
+    Queued(Queue),
     /// It needed no kernel, and nobody has looked as yet.
     Ready(Completion),
     InFlight {
@@ -203,18 +204,25 @@ impl<O: Operation> Op<O> {
 
     /// Starts it, if it can be.
     #[inline]
-    fn begin(&mut self, context: &mut Context<'_>) -> Poll<O::Output> {
+    fn begin(
+        &mut self,
+        context: &mut Context<'_>,
+        deadline: impl Fn() -> Option<Instant>,
+    ) -> Poll<O::Output> {
         let Some(operation) = &mut self.operation else {
             unreachable!("an operation that is still to begin is there")
         };
         match operation.prepare(context.waker()) {
             Prepared::Start => {}
-            prepared => return self.do_not_begin(prepared, context),
+            prepared => return self.do_not_begin(prepared, context, deadline()),
         }
         let entry = operation.entry();
         match start::<O>(&entry, Some(copy_waker(context.waker()))) {
             Ok((serial, key)) => {
                 self.fly(serial, key);
+                if let Some(deadline) = deadline() {
+                    runtime::with(|core| core.limit_operation(key, deadline));
+                }
                 Poll::Pending
             }
             Err(error) => {
@@ -225,17 +233,22 @@ impl<O: Operation> Op<O> {
     }
 
     #[cold]
-    fn do_not_begin(&mut self, prepared: Prepared, context: &Context<'_>) -> Poll<O::Output> {
+    fn do_not_begin(
+        &mut self,
+        prepared: Prepared,
+        context: &Context<'_>,
+        deadline: Option<Instant>,
+    ) -> Poll<O::Output> {
         match prepared {
             Prepared::Start | Prepared::Wait => {
                 if !matches!(self.state, State::Queued(_)) {
-                    self.state = State::Queued(Waiting::default());
+                    self.state = State::Queued(Queue::default());
                 }
-                let State::Queued(waiting) = &mut self.state else {
+                let State::Queued(queue) = &mut self.state else {
                     unreachable!("it was put there above")
                 };
-                let canceled = waiting.poll(context);
-                canceled.map(|canceled| self.finish().fail(canceled.into()))
+                let over = queue.wait(context, deadline);
+                over.map(|error| self.finish().fail(error))
             }
             // What is ready without the kernel is charged.
             Prepared::Done(completion) => {
@@ -247,6 +260,20 @@ impl<O: Operation> Op<O> {
                 Poll::Ready(self.finish().fail(error))
             }
         }
+    }
+
+    /// Whether nothing has happened, and it is to be tried once more.
+    #[inline]
+    fn starts_again(&mut self, completion: Completion, asked: bool) -> bool {
+        let Some(operation) = &mut self.operation else {
+            return false;
+        };
+        let again = operation.start_again(completion)
+            && !(asked && operation.proves_nothing_happened(completion));
+        if again {
+            self.state = State::Idle;
+        }
+        again
     }
 
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
@@ -297,17 +324,17 @@ impl<O: Operation> Future for Op<O> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O::Output> {
-        self.get_mut().poll_until(context, false)
+        self.get_mut().poll_until(context, || None)
     }
 }
 
 impl<O: Operation> Op<O> {
-    /// Polls it. `is_late` says that its own deadline is past, and that the kernel was asked to stop it for that.
+    /// Polls it. When it is submitted by that, it has this deadline.
     #[inline]
     pub(super) fn poll_until(
         &mut self,
         context: &mut Context<'_>,
-        is_late: bool,
+        deadline: impl Fn() -> Option<Instant>,
     ) -> Poll<O::Output> {
         let this = self;
         match &mut this.state {
@@ -326,13 +353,16 @@ impl<O: Operation> Op<O> {
                         },
                         Polled::Last { completion, asked } => {
                             let first = first.take();
+                            if first.is_none() && this.starts_again(completion, asked) {
+                                return this.begin(context, deadline);
+                            }
                             let mut operation = this.finish();
                             let result = first.unwrap_or(completion);
                             if first.is_some() {
                                 operation.dispose(completion);
                             }
                             if asked && operation.proves_nothing_happened(result) {
-                                return Poll::Ready(operation.fail(why(is_late)));
+                                return Poll::Ready(operation.fail(why(deadline())));
                             }
                             return Poll::Ready(operation.complete(result));
                         }
@@ -340,14 +370,12 @@ impl<O: Operation> Op<O> {
                 }
             }
             State::Idle if is_canceled::<O>() => this.refuse(context),
-            State::Idle => this.begin(context),
-            State::Queued(waiting) => {
-                if runtime::with(Core::is_canceled)
-                    && let Poll::Ready(canceled) = waiting.poll(context)
-                {
-                    return Poll::Ready(this.finish().fail(canceled.into()));
+            State::Idle => this.begin(context, deadline),
+            State::Queued(queue) => {
+                if let Some(error) = queue.over(context, deadline()) {
+                    return Poll::Ready(this.finish().fail(error));
                 }
-                this.begin(context)
+                this.begin(context, deadline)
             }
             State::Ready(completion) => {
                 let completion = *completion;
@@ -364,12 +392,12 @@ impl<O: Operation> Op<O> {
 /// Why an operation was stopped before anything happened. If its scope was cancelled, and its own deadline is past, too, it
 /// is the scope that answers (C7).
 #[cold]
-fn why(is_late: bool) -> io::Error {
-    runtime::with(|core| match core.is_canceled() {
-        true => canceled_here(core).into(),
-        false if is_late => Elapsed.into(),
+fn why(deadline: Option<Instant>) -> io::Error {
+    runtime::with(|core| match deadline {
+        _ if core.is_canceled() => canceled_here(core).into(),
+        Some(deadline) if deadline <= core.now() => Elapsed.into(),
         // Whoever closes the descriptor stops what is at work on it.
-        false => Canceled.into(),
+        _ => Canceled.into(),
     })
 }
 
@@ -377,12 +405,7 @@ fn why(is_late: bool) -> io::Error {
 #[cold]
 fn wait(serial: u64, key: Key, context: &Context<'_>) {
     let waker = copy_waker(context.waker());
-    let replaced = runtime::with_own(serial, |core| {
-        if core.is_canceled() {
-            core.ask_cancel(key);
-        }
-        core.wait_for_operation(key, waker)
-    });
+    let replaced = runtime::with_own(serial, |core| core.wait_for_operation(key, waker));
     runtime::drop_waker(replaced);
 }
 

@@ -3,53 +3,109 @@
 //! The kernel answers two receives of one socket in either order, and a receive that was dropped lives until its last
 //! completion. So the operations of each direction pass a gate: the next one begins when the one before has ended, also
 //! if nobody waits for that one any more (C8).
+//!
+//! Whoever goes hands the gate to the one that has waited longest, so a task that writes in a loop starves nobody.
 
 use crate::runtime;
 use crate::tasks::copy_waker;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::task::Waker;
 
 /// Lets one through at a time, in the order in which they came.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(super) struct Gate {
     is_taken: Cell<bool>,
-    waiting: RefCell<Vec<Waker>>,
+    /// Who has been let in, and has not come as yet.
+    admitted: Cell<Option<u64>>,
+    next_ticket: Cell<u64>,
+    /// Who waits, by ascending tickets.
+    waiting: RefCell<VecDeque<(u64, Waker)>>,
+}
+
+/// Where one stands that wants to go through a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spot {
+    Outside,
+    /// In line, with this ticket.
+    Waiting(u64),
+    Inside,
 }
 
 impl Gate {
-    /// Goes through, if nobody is inside. Else `waker` is woken when somebody leaves, and is to ask again.
+    /// Goes through, if it is this one's turn. Else `waker` is woken when it is, and is to ask again.
     #[inline]
-    pub(crate) fn enter(&self, waker: &Waker) -> bool {
-        if !self.is_taken.replace(true) {
-            return true;
+    pub(super) fn enter(&self, spot: &mut Spot, waker: &Waker) -> bool {
+        match *spot {
+            Spot::Inside => return true,
+            Spot::Outside if !self.is_taken.replace(true) => *spot = Spot::Inside,
+            _ => self.wait(spot, waker),
         }
-        self.wait(waker);
-        false
+        *spot == Spot::Inside
     }
 
     #[cold]
-    fn wait(&self, waker: &Waker) {
+    fn wait(&self, spot: &mut Spot, waker: &Waker) {
         // A foreign waker's clone is a user's code: it runs before the list is borrowed (R1).
         let waker = copy_waker(waker);
-        let known = |kept: &Waker| kept.will_wake(&waker);
-        if self.waiting.borrow().iter().any(known) {
-            return runtime::drop_waker(Some(waker));
-        }
-        self.waiting.borrow_mut().push(waker);
+        let needless = match *spot {
+            Spot::Waiting(ticket) if self.admitted.get() == Some(ticket) => {
+                self.admitted.set(None);
+                *spot = Spot::Inside;
+                waker
+            }
+            Spot::Waiting(ticket) => {
+                let mut waiting = self.waiting.borrow_mut();
+                let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket) else {
+                    unreachable!("whoever has a ticket is in line")
+                };
+                std::mem::replace(&mut waiting[at].1, waker)
+            }
+            Spot::Outside | Spot::Inside => {
+                let ticket = self.next_ticket.get();
+                self.next_ticket.set(ticket + 1);
+                *spot = Spot::Waiting(ticket);
+                self.waiting.borrow_mut().push_back((ticket, waker));
+                return;
+            }
+        };
+        runtime::drop_waker(Some(needless));
     }
 
-    /// Whoever is inside goes. All that wait are woken: one that does not want to enter any more stands in nobody's way.
+    /// Whoever stands there goes, and stands in nobody's way.
     #[inline]
-    pub(crate) fn leave(&self) {
-        debug_assert!(self.is_taken.get());
-        self.is_taken.set(false);
-        if !self.waiting.borrow().is_empty() {
-            self.wake();
+    pub(super) fn leave(&self, spot: Spot) {
+        match spot {
+            Spot::Outside => {}
+            Spot::Inside => self.admit(),
+            Spot::Waiting(ticket) => self.give_up(ticket),
         }
     }
 
     #[cold]
-    fn wake(&self) {
-        runtime::wake_all(self.waiting.take());
+    fn give_up(&self, ticket: u64) {
+        if self.admitted.get() == Some(ticket) {
+            self.admitted.set(None);
+            return self.admit();
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        let at = waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket);
+        let left = at.ok().and_then(|at| waiting.remove(at));
+        drop(waiting);
+        runtime::drop_waker(left.map(|(_, waker)| waker));
+    }
+
+    /// Nobody is inside: the next one may come.
+    #[inline]
+    fn admit(&self) {
+        debug_assert!(self.is_taken.get() && self.admitted.get().is_none());
+        let next = self.waiting.borrow_mut().pop_front();
+        match next {
+            None => self.is_taken.set(false),
+            Some((ticket, waker)) => {
+                self.admitted.set(Some(ticket));
+                runtime::wake_all(vec![waker]);
+            }
+        }
     }
 }

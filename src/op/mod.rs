@@ -55,18 +55,32 @@
 //! ```
 
 mod accept;
+mod chunk;
+mod chunks;
 mod connect;
+mod control;
+mod datagram;
 mod fd;
+mod fds;
 mod fsync;
 mod future;
 mod gate;
+mod header;
 mod idle;
+mod message;
 mod nop;
 mod open;
+mod part;
+mod peer;
 mod poll;
+mod queue;
 mod recv;
+mod recv_many;
+mod recv_message;
 mod rw;
 mod send;
+mod send_message;
+mod splice;
 mod standing;
 mod stream;
 mod stream_vectored;
@@ -75,21 +89,34 @@ mod vectored;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub(crate) use accept::{Accept, Accepted};
+pub use chunk::Chunk;
+pub use chunks::Chunks;
 pub(crate) use connect::Connect;
+pub(crate) use control::{ControlMessages, push_control};
+pub(crate) use datagram::Datagrams;
 pub use fd::SharedFd;
+pub use fds::{RecvFds, SendFds};
 pub use fsync::Fsync;
 pub use future::Op;
-use gate::Gate;
 pub(crate) use idle::Idle;
+pub use message::FromMessage;
+pub(crate) use message::Message;
 pub use nop::{Nop, nop};
 pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
-pub(crate) use poll::PollAdd;
+pub(crate) use peer::describe;
+pub use poll::PollAdd;
 pub use recv::Recv;
 pub(crate) use recv::RecvExact;
+pub use recv_message::RecvMessage;
 pub(crate) use rw::Place;
 pub use rw::{Read, Write};
 pub use send::{Send, SendZeroCopy};
+pub(crate) use send::{nothing_taken, send_all};
+pub use send_message::{SendMessage, SendMessageFds};
+#[doc(hidden)]
+pub use splice::Outlet;
+pub(crate) use splice::Splice;
 pub(crate) use standing::{Collect, Standing};
 pub(crate) use stream::{Kind as StreamKind, Stream};
 pub use stream_vectored::{RecvVectored, SendVectored};
@@ -133,8 +160,16 @@ pub unsafe trait Operation: Sized + 'static {
         Prepared::Start
     }
 
-    /// The request. It is asked for once, when the operation is started.
+    /// The request. It is asked for when the operation is started, once each time.
     fn entry(&mut self) -> Entry;
+
+    /// Whether this completion, the only one, is none for the caller: nothing has happened, and the operation is to be started
+    /// again when [`prepare`](Operation::prepare) says so. Most have no such completion.
+    #[inline]
+    fn start_again(&mut self, completion: Completion) -> bool {
+        let _ = completion;
+        false
+    }
 
     /// What the completion means to the caller. Of an operation with several completions it is the first one.
     fn complete(self, completion: Completion) -> Self::Output;

@@ -1,11 +1,22 @@
 //! Opening and closing.
 
 use super::{Completion, Entry, Idle, Op, Opcode, Operation, SharedFd, was_interrupted};
-use crate::runtime;
-use crate::sys::Descriptor;
+use crate::runtime::{self, Worker};
+use crate::sys::{Descriptor, at_path, c_path};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
+
+/// How often an open that the kernel gave up is tried, before that is an error.
+const OPEN_TRIES_MAX: u32 = 1000;
+
+/// Whether the kernel gave an open up that nobody asked it to stop: a signal interrupted it, or kept its first worker thread
+/// from being made, which the kernel answers with ECANCELED (seen on 6.18 in a storm of signals). An error of our own has no
+/// errno.
+fn was_given_up(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || error.raw_os_error() == Some(libc::ECANCELED)
+}
 
 /// Opens a file by its path: `openat(2)` from the working directory.
 #[derive(Debug)]
@@ -13,16 +24,40 @@ pub struct OpenAt {
     path: CString,
     flags: i32,
     mode: u32,
+    /// It waits for the other side of a FIFO.
+    waits: bool,
+    /// Which it does in a worker of its own.
+    worker: Option<Worker>,
 }
 
 impl OpenAt {
-    /// `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added.
-    pub(crate) fn new(path: CString, flags: i32, mode: u32) -> Op<OpenAt> {
-        Op::new(OpenAt {
-            path,
-            flags: flags | libc::O_CLOEXEC,
-            mode,
-        })
+    /// Opens it. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. Errors name the path.
+    pub(crate) async fn path(path: &Path, flags: i32, mode: u32) -> io::Result<SharedFd> {
+        OpenAt::path_with(path, flags, mode, false).await
+    }
+
+    /// Opens a FIFO, and waits until the other side is there.
+    pub(crate) async fn fifo(path: &Path, flags: i32) -> io::Result<SharedFd> {
+        OpenAt::path_with(path, flags, 0, true).await
+    }
+
+    async fn path_with(path: &Path, flags: i32, mode: u32, waits: bool) -> io::Result<SharedFd> {
+        for _ in 0..OPEN_TRIES_MAX {
+            let open = Op::new(OpenAt {
+                path: c_path(path)?,
+                flags: flags | libc::O_CLOEXEC,
+                mode,
+                waits,
+                worker: None,
+            });
+            match open.await {
+                Ok(fd) => return Ok(fd),
+                Err(error) if was_given_up(&error) => {}
+                Err(error) => return Err(at_path(error, "open", path)),
+            }
+        }
+        let error = io::Error::from(io::ErrorKind::Interrupted);
+        Err(at_path(error, "open", path))
     }
 }
 
@@ -32,11 +67,17 @@ unsafe impl Operation for OpenAt {
     const NAME: &'static str = "openat";
 
     fn entry(&mut self) -> Entry {
-        Entry::new(Opcode::OPENAT)
+        let entry = Entry::new(Opcode::OPENAT)
             .fd(libc::AT_FDCWD)
             .addr(self.path.as_ptr())
             .len(self.mode)
-            .op_flags(self.flags as u32)
+            .op_flags(self.flags as u32);
+        if !self.waits {
+            return entry;
+        }
+        // Outside of a worker the kernel opens as if O_NONBLOCK were given, which waits for nobody (measured on 6.18).
+        self.worker = Some(Worker::add());
+        entry.in_worker()
     }
 
     fn complete(self, completion: Completion) -> io::Result<SharedFd> {

@@ -5,7 +5,7 @@ use std::io;
 
 /// Waits for an event on a descriptor: `poll(2)`, once. It takes nothing from the descriptor, so there is nothing to lose.
 #[derive(Debug)]
-pub(crate) struct PollAdd {
+pub struct PollAdd {
     fd: SharedFd,
     events: u32,
 }
@@ -14,6 +14,12 @@ impl PollAdd {
     /// Until it can be read without waiting; also if what would be read is its end or an error.
     pub(crate) fn readable(fd: SharedFd) -> Op<PollAdd> {
         let events = libc::POLLIN as u32;
+        Op::new(PollAdd { fd, events })
+    }
+
+    /// Until it can be written without waiting; also if what would come of that is an error.
+    pub(crate) fn writable(fd: SharedFd) -> Op<PollAdd> {
+        let events = libc::POLLOUT as u32;
         Op::new(PollAdd { fd, events })
     }
 }

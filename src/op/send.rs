@@ -1,5 +1,6 @@
 //! Sending bytes on a stream.
 
+use super::part::{Gated, Part};
 use super::rw::BYTES_MAX;
 use super::stream::{Direction, Pass};
 use super::was_interrupted;
@@ -23,24 +24,24 @@ impl<B: IoBuf> Send<B> {
     /// Sends what the buffer holds, as far as one call goes.
     #[inline]
     pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<Send<B>> {
-        let len = buf.io_len();
-        Send::part_with(stream, buf, 0..len, 0)
+        let part = 0..buf.io_len();
+        let pass = Pass::new(stream, Direction::Out);
+        Op::new(Send {
+            pass,
+            buf,
+            part,
+            flags: libc::MSG_NOSIGNAL,
+        })
     }
 
     /// Sends that part of what the buffer holds: all of it, if it is not interrupted.
-    #[inline]
-    pub(crate) fn part(stream: Rc<Stream>, buf: B, part: Range<usize>) -> Op<Send<B>> {
-        Send::part_with(stream, buf, part, libc::MSG_WAITALL)
-    }
-
-    #[inline]
-    fn part_with(stream: Rc<Stream>, buf: B, part: Range<usize>, flags: i32) -> Op<Send<B>> {
+    fn part(pass: Pass, buf: B, part: Range<usize>) -> Op<Part<Send<B>>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
-        Op::new(Send {
-            pass: Pass::new(stream, Direction::Out),
+        Part::new(Send {
+            pass,
             buf,
             part,
-            flags: flags | libc::MSG_NOSIGNAL,
+            flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
         })
     }
 
@@ -99,6 +100,40 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
 
     /// How much of it was sent nobody will know.
     fn dispose(&mut self, _: Completion) {}
+}
+
+impl<B: IoBuf> Gated for Send<B> {
+    fn pass(&mut self) -> &mut Pass {
+        &mut self.pass
+    }
+}
+
+/// Sends all that the buffer holds; what others send comes before it or after it.
+pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result<B, BufError<B>> {
+    let len = buf.io_len();
+    let mut pass = Pass::new(stream, Direction::Out);
+    let mut done = 0;
+    while done < len {
+        let (sent, back) = Send::part(pass, buf, done..len).await;
+        pass = back;
+        match sent {
+            Ok((0, back)) => return Err(BufError::new(nothing_taken(), back).with_done(done)),
+            Ok((n, back)) => {
+                done += n;
+                buf = back;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => buf = error.into_buf(),
+            Err(error) => return Err(error.with_done(done)),
+        }
+    }
+    Ok(buf)
+}
+
+pub(crate) fn nothing_taken() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::WriteZero,
+        "the kernel took none of the bytes",
+    )
 }
 
 impl<B: IoBuf> fmt::Debug for Send<B> {

@@ -52,9 +52,23 @@ impl<O: Collect> Standing<O> {
     /// Starts it. The one before has ended.
     pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
         assert!(self.row.is_none(), "a standing operation is started once");
-        self.row = Some(start_standing::<O>(&operation.entry())?);
-        self.operation = Some(operation);
+        let entry = operation.entry();
+        self.rest(operation);
+        self.row = Some(start_standing::<O>(&entry)?);
         Ok(())
+    }
+
+    /// Keeps an operation that is still to be started.
+    pub(crate) fn rest(&mut self, operation: O) {
+        self.operation = Some(operation);
+    }
+
+    /// The operation, if the kernel does not have it: to be started, with what it holds.
+    pub(crate) fn take_resting(&mut self) -> Option<O> {
+        match self.row {
+            None => self.operation.take(),
+            Some(_) => None,
+        }
     }
 
     /// The next thing that it brought; `None` if it has ended. If there is nothing it wakes `waker`, and no other: the one

@@ -1,13 +1,16 @@
 //! A stream of bytes as its operations see it: a connected socket, or one end of a pipe.
 
-use super::{Entry, Gate, Opcode, SharedFd};
+use super::gate::{Gate, Spot};
+use super::peer::describe_peer;
+use super::{Completion, Entry, Opcode, SharedFd};
 use crate::sys::Descriptor;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -22,8 +25,18 @@ pub(crate) enum Kind {
 #[derive(Debug, Default)]
 struct Kept {
     bytes: VecDeque<u8>,
-    /// The kernel says once why a connection was lost.
-    error: Option<io::Error>,
+    /// They came with these bytes.
+    passed: Passed,
+    /// The kernel says once why a connection was lost: the errno, negative.
+    error: Option<i32>,
+}
+
+/// Descriptors that came with bytes.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub(super) fds: Vec<OwnedFd>,
+    /// There were more, which are closed.
+    pub(super) is_cut: bool,
 }
 
 /// A stream that several hold: its owner, and the operations that work on it (O5).
@@ -37,7 +50,7 @@ pub(crate) struct Stream {
     kept: RefCell<Kept>,
     /// The last receive left nothing in the socket, so the next one is to wait for data before it tries.
     is_drained: Cell<bool>,
-    /// Who is at the other end, for the text of errors.
+    /// Who is at the other end, for the text of errors: TCP forgets it with the connection. Unix sockets are asked.
     peer: OnceCell<SocketAddr>,
 }
 
@@ -63,7 +76,7 @@ impl Stream {
         self.kind
     }
 
-    /// Says who is at the other end. The first word counts.
+    /// Says who is at the other end, where that is an address of IP. The first word counts.
     pub(crate) fn set_peer(&self, peer: SocketAddr) {
         let _known = self.peer.set(peer);
     }
@@ -75,12 +88,20 @@ impl Stream {
     /// The same error, with who is at the other end.
     #[cold]
     pub(crate) fn explain(&self, what: &str, error: io::Error) -> io::Error {
-        match self.peer.get() {
+        let known = self.peer.get().map(SocketAddr::to_string);
+        match known.or_else(|| describe_peer(&self.fd)) {
             Some(peer) if error.raw_os_error().is_some() => {
                 crate::sys::explain(error, format!("{what} {peer}"))
             }
             _ => error,
         }
+    }
+
+    /// Why a receive failed, by its errno, negative.
+    #[cold]
+    pub(super) fn failed(&self, error: i32) -> io::Error {
+        let error = io::Error::from_raw_os_error(error.wrapping_neg());
+        self.explain("receive from", error)
     }
 
     /// The descriptor itself, if nothing is at work on it and no byte of it is kept here.
@@ -130,7 +151,7 @@ impl Stream {
         !self.kept.borrow().bytes.is_empty()
     }
 
-    /// Bytes that nobody waited for, behind those that are kept already.
+    /// Bytes that were received, and that nobody has asked for: they go behind those that are kept.
     pub(super) fn keep(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.kept.borrow_mut().bytes.extend(bytes);
@@ -138,20 +159,20 @@ impl Stream {
         }
     }
 
-    /// Why the connection was lost, which nobody was told.
-    pub(super) fn keep_error(&self, error: io::Error) {
+    /// Why the connection was lost, which nobody was told: the errno, negative.
+    pub(super) fn keep_error(&self, error: i32) {
         self.kept.borrow_mut().error.get_or_insert(error);
         self.has_kept.set(true);
     }
 
     /// Copies bytes that are kept to `room`, and says how many: these are initialised then. Unless it only peeks it takes
     /// them. The error comes after all bytes.
-    pub(super) fn take_kept(&self, room: &mut [MaybeUninit<u8>], peek: bool) -> io::Result<usize> {
+    pub(super) fn take_kept(&self, room: &mut [MaybeUninit<u8>], peek: bool) -> Completion {
         let mut kept = self.kept.borrow_mut();
         if kept.bytes.is_empty() {
             let error = kept.error.take();
             self.has_kept.set(false);
-            return error.map_or(Ok(0), Err);
+            return Completion::new(error.unwrap_or(0), 0);
         }
         let taken = room.len().min(kept.bytes.len());
         for (place, byte) in room.iter_mut().zip(&kept.bytes) {
@@ -161,21 +182,48 @@ impl Stream {
             kept.bytes.drain(..taken);
             if kept.bytes.is_empty() {
                 kept.bytes = VecDeque::new();
+                kept.passed = Passed::default();
                 self.has_kept.set(kept.error.is_some());
             }
         }
-        Ok(taken)
+        Completion::new(taken as i32, 0)
     }
 
-    /// Bytes that were taken and have not been used go back to the front.
-    pub(super) fn give_back(&self, bytes: &[u8]) {
+    /// All bytes that are kept. The error comes after them.
+    pub(super) fn take_all_kept(&self) -> io::Result<Vec<u8>> {
+        let mut kept = self.kept.borrow_mut();
+        let bytes = Vec::from(mem::take(&mut kept.bytes));
+        kept.passed = Passed::default();
+        let error = match bytes.is_empty() {
+            true => kept.error.take(),
+            false => None,
+        };
+        self.has_kept.set(kept.error.is_some());
+        error.map_or(Ok(bytes), |error| Err(self.failed(error)))
+    }
+
+    /// Bytes that were received, and that nobody has got: they go to the front.
+    pub(crate) fn give_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            let mut kept = self.kept.borrow_mut();
-            for byte in bytes.iter().rev() {
-                kept.bytes.push_front(*byte);
-            }
+            let kept = &mut self.kept.borrow_mut().bytes;
+            kept.extend(bytes);
+            // None are kept, most of the time, and it does not turn.
+            kept.rotate_right(bytes.len());
             self.has_kept.set(true);
         }
+    }
+
+    /// The descriptors that came with the bytes that are kept. Whoever takes the last of the bytes without asking for them
+    /// closes them, as the kernel does.
+    pub(super) fn take_passed(&self) -> Passed {
+        mem::take(&mut self.kept.borrow_mut().passed)
+    }
+
+    /// Descriptors that came with bytes that are given back.
+    pub(super) fn keep_passed(&self, passed: Passed) {
+        let kept = &mut self.kept.borrow_mut().passed;
+        kept.fds.extend(passed.fds);
+        kept.is_cut |= passed.is_cut;
     }
 }
 
@@ -197,10 +245,10 @@ pub(super) enum Direction {
 
 /// The right to receive from a stream, or to send on it, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(crate) struct Pass {
     stream: Rc<Stream>,
     direction: Direction,
-    is_inside: bool,
+    spot: Spot,
 }
 
 impl Pass {
@@ -209,13 +257,19 @@ impl Pass {
         Pass {
             stream,
             direction,
-            is_inside: false,
+            spot: Spot::Outside,
         }
     }
 
     #[inline]
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// The right itself; without it this one stands outside.
+    pub(super) fn hand_over(&mut self) -> Pass {
+        let outside = Pass::new(self.stream.clone(), self.direction);
+        mem::replace(self, outside)
     }
 
     #[inline]
@@ -229,16 +283,16 @@ impl Pass {
     /// Whether it is this one's turn. If not, `waker` is woken to ask again.
     #[inline]
     pub(super) fn enter(&mut self, waker: &Waker) -> bool {
-        self.is_inside = self.is_inside || self.gate().enter(waker);
-        self.is_inside
+        let mut spot = self.spot;
+        let is_inside = self.gate().enter(&mut spot, waker);
+        self.spot = spot;
+        is_inside
     }
 }
 
 impl Drop for Pass {
     #[inline]
     fn drop(&mut self) {
-        if self.is_inside {
-            self.gate().leave();
-        }
+        self.gate().leave(self.spot);
     }
 }

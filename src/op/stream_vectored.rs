@@ -56,12 +56,13 @@ impl<B: IoBufsMut> RecvVectored<B> {
             if taken > 0 && !self.pass.stream().has_kept_bytes() {
                 break;
             }
-            match self.pass.stream().take_kept(room, false) {
-                Err(error) => return Prepared::Failed(error),
-                Ok(n) => taken += n,
+            let more = self.pass.stream().take_kept(room, false);
+            if more.result().is_err() {
+                return Prepared::Done(more);
             }
+            taken += more.raw();
         }
-        Prepared::Done(Completion::new(taken as i32, 0))
+        Prepared::Done(Completion::new(taken, 0))
     }
 }
 
@@ -120,21 +121,20 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
         match completion.result() {
             Ok(n) => {
                 let mut left = n as usize;
+                let mut bytes = Vec::with_capacity(left);
                 for vector in self.vectors.as_slice() {
                     let len = vector.iov_len.min(left);
                     if len > 0 {
                         let start: *const u8 = vector.iov_base.cast();
-                        // SAFETY: the kernel has filled the buffers in order with `n` bytes in all, so it has written these.
-                        stream.keep(unsafe { std::slice::from_raw_parts(start, len) });
+                        // SAFETY: the buffers were filled in order with `n` bytes in all, so these were written.
+                        bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(start, len) });
                     }
                     left -= len;
                 }
+                stream.give_back(&bytes);
             }
             Err(_) if was_interrupted(completion) => {}
-            Err(error) => {
-                let error = stream.explain("receive from", error);
-                stream.keep_error(error);
-            }
+            Err(_) => stream.keep_error(completion.raw()),
         }
     }
 }

@@ -4,11 +4,11 @@ use super::core::{Core, READY_LEAVES_PER_POLL};
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
 use crate::table::{Key, Leaf};
-use crate::tasks::{Name, NewChild, Origin, copy_waker, waker};
+use crate::tasks::{ChildTurn, Name, NewChild, Origin, copy_waker, waker};
 use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 impl Core {
     pub(crate) fn open_brood(&self) -> Key {
@@ -101,22 +101,29 @@ impl Core {
         self.tasks.borrow_mut().unqueue_child(child)
     }
 
-    #[inline]
-    pub(crate) fn next_child(&self, brood: Key) -> Option<u32> {
-        self.tasks.borrow_mut().next_child(brood)
+    pub(crate) fn next_name(&self, brood: Key) -> Option<u32> {
+        self.tasks.borrow_mut().next_name(brood)
     }
 
-    /// Polls something with the waker of a child, and keeps its panic.
+    /// The next child that was woken, which stands where it belongs, and may pass as many ready leaves as any task.
     #[inline]
-    pub(crate) fn poll_named(
-        &self,
-        child: Key,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<()>,
-    ) -> Result<Poll<()>, Box<dyn Any + Send>> {
-        // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(waker(Name::new(self.number, child)));
-        let mut context = Context::from_waker(&waker);
-        catch(|| poll(&mut context))
+    pub(crate) fn next_child(&self, brood: Key) -> Option<ChildTurn> {
+        let turn = self.tasks.borrow_mut().next_child(brood)?;
+        self.stand(turn.key, turn.leaf, turn.canceled, turn.has_scope);
+        self.allowance.set(READY_LEAVES_PER_POLL);
+        Some(turn)
+    }
+
+    /// The waker of a child. It has nothing to drop.
+    #[inline]
+    pub(crate) fn waker_of_child(&self, child: Key) -> ManuallyDrop<Waker> {
+        ManuallyDrop::new(waker(Name::new(self.number, child)))
+    }
+
+    /// The child that was polled is not ready.
+    #[inline]
+    pub(crate) fn park_child(&self, child: Key) {
+        self.tasks.borrow_mut().park_child(child, self.leaf.get());
     }
 
     /// A child has ended, and its future is gone. What it left pending belongs to the group.
@@ -150,7 +157,7 @@ impl Core {
     }
 
     /// Runs a user's code, and keeps its panic.
-    pub(crate) fn catch(&self, run: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
+    pub(crate) fn catch<T>(&self, run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
         catch(run)
     }
 

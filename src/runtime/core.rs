@@ -2,12 +2,13 @@
 
 use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
+use super::receiving::Receiving;
 use super::scopes::{Sleeper, Wait};
 use super::turn::Budget;
 use crate::driver::life::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Owners, Request};
 use crate::scope::{Scopes, Told};
-use crate::sys::{Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
+use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
 use crate::table::{Key, Kind, Leaf, Place, Table};
 use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
 use crate::timer::Timers;
@@ -29,6 +30,7 @@ pub(crate) struct Settings {
     pub(super) time_per_turn: Duration,
     pub(super) grace: Duration,
     pub(super) shutdown: Duration,
+    pub(super) receive_buffers: BufSizes,
 }
 
 /// How far the end of a runtime is.
@@ -57,6 +59,7 @@ pub(crate) struct Core {
     pub(super) scopes: RefCell<Scopes<Waker>>,
     pub(super) waits: RefCell<Table<Wait>>,
     pub(super) pool: Pool,
+    pub(super) receiving: Receiving,
     pub(super) hook: Hook,
     pub(super) settings: Settings,
     pub(super) turns: Cell<u64>,
@@ -133,6 +136,7 @@ impl Core {
             scopes: RefCell::new(scopes),
             waits: RefCell::new(Table::new()),
             pool,
+            receiving: Receiving::new(),
             hook,
             settings,
             turns: Cell::new(0),
@@ -196,6 +200,10 @@ impl Core {
     #[inline]
     pub(crate) fn supports(&self, opcode: Opcode) -> bool {
         self.driver.borrow().supports(opcode)
+    }
+
+    pub(super) fn add_workers(&self, by: i32) {
+        self.driver.borrow().add_workers(by);
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -276,6 +284,13 @@ impl Core {
         self.abandon(key, None, owners);
     }
 
+    /// Has the kernel asked at this moment to stop an operation, if it still has it then. Whoever awaits it is not woken for
+    /// that, but by its end.
+    #[inline]
+    pub(crate) fn limit_operation(&self, key: Key, deadline: Instant) {
+        self.driver.borrow_mut().limit(key, deadline);
+    }
+
     /// Why nothing may be submitted any more, if that is so. Closing always may, but in a child of the process.
     #[inline]
     fn may_submit(&self, stoppable: bool) -> Option<io::Error> {
@@ -325,11 +340,14 @@ impl Core {
     /// The task that polls it waits for an operation. The waker that this replaces is to be dropped.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
         let task = self.name_of_running().bits();
-        let (replaced, place) = self.driver.borrow_mut().renew(key, waker, task);
+        let (replaced, place) = {
+            let mut driver = self.driver.borrow_mut();
+            if self.is_canceled() && !self.is_child() {
+                driver.ask_cancel(key);
+            }
+            driver.renew(key, waker, task)
+        };
         self.keep_here(Leaf::new(Kind::Operation, key), place);
-        if self.is_canceled() {
-            self.ask_cancel(key);
-        }
         replaced
     }
 

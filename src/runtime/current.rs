@@ -153,8 +153,11 @@ pub(crate) fn hold_own(serial: u64) -> Rc<Core> {
 }
 
 /// The current runtime, to be held.
+#[inline]
 pub(crate) fn current() -> Option<Rc<Core>> {
-    CURRENT.with(|current| Option::clone(&current.borrow()))
+    // As in `try_with`.
+    let found = CURRENT.try_with(|current| Option::clone(&current.borrow()));
+    found.ok().flatten()
 }
 
 /// The runtime of that serial, whether it is current or not. `None` if it is gone, if it belongs to the parent of this

@@ -17,11 +17,13 @@ mod handle;
 mod interrupt;
 pub(crate) mod join;
 mod pool;
+mod receiving;
 mod scopes;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
 mod turn;
+mod worker;
 pub(crate) mod yielding;
 
 pub use self::builder::{Builder, Runtime};
@@ -34,4 +36,6 @@ pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
-pub(crate) use self::scopes::{Before, Waiting, canceled_here, refuse};
+pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
+pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
+pub(crate) use self::worker::Worker;

@@ -125,6 +125,7 @@ impl Core {
         if running > 0 {
             faults.push(Fault::BlockingLeft { running });
         }
+        self.withdraw_buffers();
         let kinds = self.driver.borrow_mut().leak();
         if !kinds.is_empty() {
             faults.push(Fault::OperationsLeaked { kinds });

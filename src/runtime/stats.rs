@@ -26,6 +26,8 @@ pub struct Stats {
     pub scopes: usize,
     /// Waits for what is in none of the other tables: for a closure on the pool, for room in a group.
     pub waits: usize,
+    /// Buffers of [`Builder::receive_buffers`](super::Builder::receive_buffers) that chunks hold.
+    pub receive_buffers_out: usize,
     /// Threads of the pool.
     pub blocking_threads: usize,
     /// Closures that run on the pool.
@@ -88,6 +90,7 @@ impl Core {
             timers: self.timers.borrow().len(),
             scopes: self.scopes.borrow().len(),
             waits: self.waits.borrow().len(),
+            receive_buffers_out: self.receive_buffers_out(),
             blocking_threads,
             blocking_running,
             blocking_waiting,

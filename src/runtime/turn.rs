@@ -381,10 +381,14 @@ impl Core {
     }
 
     /// Wakes them: ours by name in one borrow, foreign ones after it, for their code is a user's (R1).
+    #[inline]
     pub(crate) fn wake_all(&self, wakers: &mut Vec<Waker>) {
-        if wakers.is_empty() {
-            return;
+        if !wakers.is_empty() {
+            self.wake_some(wakers);
         }
+    }
+
+    fn wake_some(&self, wakers: &mut Vec<Waker>) {
         let mut foreign = Vec::new();
         {
             let mut tasks = self.tasks.borrow_mut();
@@ -395,7 +399,9 @@ impl Core {
                 }
             }
         }
-        self.wake_foreign(foreign);
+        if !foreign.is_empty() {
+            self.wake_foreign(foreign);
+        }
     }
 
     /// Wakers whose code is a user's: nothing is borrowed here.

@@ -88,15 +88,11 @@ fn has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
         if error.is::<T>() {
             return true;
         }
-        // `io::Error::source` passes over the error that it wraps, so that one is looked at here.
-        if let Some(inner) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            && has::<T>(inner)
-        {
-            return true;
-        }
-        next = error.source();
+        next = match error.downcast_ref::<io::Error>() {
+            // `io::Error::source` passes over the error that it wraps.
+            Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            None => error.source(),
+        };
     }
     false
 }

@@ -300,8 +300,8 @@ impl World {
                 let at = leaf.at;
                 let scope = self.outermost(at).expect("S1: somebody was asked");
                 let key = self.nodes[scope].key;
-                assert_eq!(self.tree.outermost(self.nodes[at].key), Some(key), "C7");
-                self.tree.charge(key);
+                let charged = self.tree.charge_outermost(self.nodes[at].key);
+                assert_eq!(charged, Some(key), "C7");
                 self.nodes[scope].charged = true;
                 let by = self.nodes[scope].by.expect("it was asked");
                 self.answered[by as usize] += 1;
@@ -344,8 +344,7 @@ impl World {
         let above = self.tree.add_refusals(self.nodes[parent].key, refusals);
         self.nodes[parent].refusals += refusals;
         assert_eq!(above, self.nodes[parent].refusals, "refusals add up");
-        let mut told = Told::default();
-        let closed = self.tree.close(key, &mut told);
+        let mut closed = self.tree.close(key);
         for node in &mut self.nodes {
             if node.parent == Some(scope) {
                 node.parent = Some(parent);
@@ -364,6 +363,7 @@ impl World {
             !self.leaves.iter().any(left),
             "C12: lost when it was closed"
         );
+        let told = closed.outlived.take().unwrap_or_default();
         self.deliver(told, before, &[]);
     }
 
@@ -824,7 +824,7 @@ fn what_closes_takes_its_own_cancelling_with_it() {
     let closing = tree.open(tree.root(), Rank::Plain);
     let outlives = tree.open(closing, Rank::Plain);
     let _ = cancel(&mut tree, closing);
-    let closed = tree.close(closing, &mut Told::default());
+    let closed = tree.close(closing);
     assert_eq!(closed.parent, tree.root());
     assert_eq!(tree.parent(outlives), tree.root());
     assert!(!tree.is_canceled(outlives));
@@ -851,8 +851,7 @@ fn a_shield_keeps_out_what_is_outside_and_nothing_else() {
     // When a shield is closed, what outlives it is outside.
     let open = tree.open(late, Rank::Plain);
     enlist(&mut tree, open, 1);
-    let mut told = Told::default();
-    let _ = tree.close(late, &mut told);
+    let told = tree.close(late).outlived.expect("one outlives it");
     assert_eq!(told.leaves, [(leaf(1), open)]);
     assert!(tree.is_canceled(open));
 }
@@ -922,10 +921,10 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
         tree.orphan_ended(last, &mut Vec::new());
         // From the top: each hands the chain below it to the root.
         for scope in &chain[..DEEP / 2] {
-            let _ = tree.close(*scope, &mut Told::default());
+            let _ = tree.close(*scope);
         }
         for scope in chain[DEEP / 2..].iter().rev() {
-            let _ = tree.close(*scope, &mut Told::default());
+            let _ = tree.close(*scope);
         }
         assert_eq!(tree.len(), 1);
     };

@@ -105,11 +105,16 @@ impl<W> Scopes<W> {
 
     /// A new scope below this one.
     pub(crate) fn open(&mut self, parent: Key, rank: Rank) -> Key {
-        let key = self.rows.insert(Row::new(NONE, rank));
+        let above = self.row(parent);
+        let mut row = Row::new(parent, rank);
+        row.next = above.first_child;
+        row.canceled = rank != Rank::Shield && above.canceled;
+        let key = self.rows.insert(row);
         self.of_tasks += usize::from(rank == Rank::Task);
-        self.link(key, parent);
-        let canceled = self.inherits(key);
-        self.row_mut(key).canceled = canceled;
+        let next = std::mem::replace(&mut self.row_mut(parent).first_child, key);
+        if next != NONE {
+            self.row_mut(next).before = key;
+        }
         key
     }
 
@@ -121,8 +126,8 @@ impl<W> Scopes<W> {
 
     fn link(&mut self, key: Key, parent: Key) {
         let next = std::mem::replace(&mut self.row_mut(parent).first_child, key);
-        if let Some(next) = self.rows.get_mut(next) {
-            next.before = key;
+        if next != NONE {
+            self.row_mut(next).before = key;
         }
         let row = self.row_mut(key);
         row.parent = parent;
@@ -132,41 +137,55 @@ impl<W> Scopes<W> {
 
     fn unlink(&mut self, key: Key) {
         let row = self.row(key);
-        let (parent, before, next) = (row.parent, row.before, row.next);
-        match self.rows.get_mut(before) {
-            Some(before) => before.next = next,
-            None => self.row_mut(parent).first_child = next,
+        self.bridge(row.parent, row.before, row.next);
+    }
+
+    /// What was between these two is there no longer.
+    #[inline]
+    fn bridge(&mut self, parent: Key, before: Key, next: Key) {
+        match before {
+            NONE => self.row_mut(parent).first_child = next,
+            before => self.row_mut(before).next = next,
         }
-        if let Some(next) = self.rows.get_mut(next) {
-            next.before = before;
+        if next != NONE {
+            self.row_mut(next).before = before;
         }
     }
 
     /// Closes a scope: gives back whom it would have woken, and what was enlisted in it, which is the parent's to take over
     /// as far as it is still pending.
-    pub(crate) fn close(&mut self, key: Key, told: &mut Told<W>) -> Closed<W> {
+    pub(crate) fn close(&mut self, key: Key) -> Closed<W> {
         assert!(key != self.root, "the root is never closed");
-        let row = self.row(key);
-        let (parent, had_children) = (row.parent, row.first_child != NONE);
         // Scopes whose futures live elsewhere by now.
-        loop {
-            let child = self.row(key).first_child;
-            if child == NONE {
-                break;
-            }
-            self.hang_below(child, parent, told);
-        }
-        self.unlink(key);
-        self.of_tasks -= usize::from(self.row(key).rank == Rank::Task);
+        let outlived = match self.row(key).first_child {
+            NONE => None,
+            _ => Some(self.hand_children_up(key)),
+        };
         match self.rows.remove(key) {
-            Some(row) => Closed {
-                parent,
-                had_children,
-                charged: row.charged,
-                wake: row.wake,
-                leaves: row.leaves,
-            },
+            Some(row) => {
+                self.bridge(row.parent, row.before, row.next);
+                self.of_tasks -= usize::from(row.rank == Rank::Task);
+                Closed {
+                    parent: row.parent,
+                    outlived,
+                    charged: row.charged,
+                    wake: row.wake,
+                    leaves: row.leaves,
+                }
+            }
             None => unreachable!("S3: it was found above"),
+        }
+    }
+
+    #[cold]
+    fn hand_children_up(&mut self, key: Key) -> Told<W> {
+        let mut told = Told::default();
+        let parent = self.row(key).parent;
+        loop {
+            match self.row(key).first_child {
+                NONE => return told,
+                child => self.hang_below(child, parent, &mut told),
+            }
         }
     }
 
@@ -215,6 +234,9 @@ impl<W> Scopes<W> {
         if row.canceled {
             return;
         }
+        if row.first_child == NONE {
+            return row.cancel(key, inside == Some(key), told);
+        }
         let inside = inside.filter(|inside| self.is_at_or_below(*inside, key));
         self.mark_polled(inside, key, true);
         self.spread(key, told);
@@ -244,12 +266,7 @@ impl<W> Scopes<W> {
             let row = self.row_mut(key);
             let stops = key != top && (row.rank == Rank::Shield || row.canceled);
             if !stops {
-                row.canceled = true;
-                if !row.polled {
-                    told.woken.extend(row.wake.take());
-                }
-                told.leaves
-                    .extend(row.leaves.iter().map(|leaf| (leaf, key)));
+                row.cancel(key, row.polled, told);
             }
             at = self.after(key, top, !stops);
         }
@@ -301,16 +318,17 @@ impl<W> Scopes<W> {
         self.row_mut(key).wake.replace(wake)
     }
 
-    /// Whether its future has moved out of this parent, and whether it is woken as this says.
+    /// Whether its future is still in this parent, whether it is woken as this says, and whether the scope is cancelled.
     #[inline]
     pub(crate) fn is_as_before(
         &self,
         key: Key,
         parent: Key,
         wakes: impl FnOnce(&W) -> bool,
-    ) -> (bool, bool) {
+    ) -> (bool, bool, bool) {
         let row = self.row(key);
-        (row.parent != parent, row.wake.as_ref().is_some_and(wakes))
+        let same = row.wake.as_ref().is_some_and(wakes);
+        (row.parent == parent, same, row.canceled)
     }
 
     pub(crate) fn wake_of(&self, key: Key) -> Option<&W> {
@@ -334,7 +352,8 @@ impl<W> Scopes<W> {
             if row.asked {
                 found = Some(at);
             }
-            if row.rank == Rank::Shield {
+            // Above what is not cancelled nothing is, as far as it is seen from here (S1).
+            if row.rank == Rank::Shield || !row.canceled {
                 break;
             }
             at = row.parent;
@@ -342,9 +361,11 @@ impl<W> Scopes<W> {
         found
     }
 
-    /// A leaf ended `Canceled`, and this scope answers for it.
-    pub(crate) fn charge(&mut self, key: Key) {
-        self.row_mut(key).charged = true;
+    /// A leaf ended `Canceled` in this scope: says which one answers for it.
+    pub(crate) fn charge_outermost(&mut self, key: Key) -> Option<Key> {
+        let outermost = self.outermost(key)?;
+        self.row_mut(outermost).charged = true;
+        Some(outermost)
     }
 
     /// A leaf was refused in this scope, in the poll of that number. A poll counts once, however many leaves are refused in
@@ -403,6 +424,12 @@ impl<W> Scopes<W> {
         Pulse::Gone
     }
 
+    /// One of the things that are pending in this scope, or were.
+    #[inline]
+    pub(crate) fn any_leaf(&self, key: Key) -> Option<Leaf> {
+        self.row(key).leaves.iter().next()
+    }
+
     /// Whether a shield is open below this scope.
     pub(crate) fn has_shield(&self, top: Key) -> bool {
         self.any(top, |key, row| key != top && row.rank == Rank::Shield)
@@ -451,6 +478,16 @@ impl<W> Scopes<W> {
 }
 
 impl<W> Row<W> {
+    /// It is cancelled. If its future is being polled, that need not be woken.
+    fn cancel(&mut self, key: Key, is_polled: bool, told: &mut Told<W>) {
+        self.canceled = true;
+        if !is_polled {
+            told.woken.extend(self.wake.take());
+        }
+        told.leaves
+            .extend(self.leaves.iter().map(|leaf| (leaf, key)));
+    }
+
     fn new(parent: Key, rank: Rank) -> Row<W> {
         Row {
             parent,
@@ -475,8 +512,8 @@ impl<W> Row<W> {
 #[must_use]
 pub(crate) struct Closed<W> {
     pub(crate) parent: Key,
-    /// Scopes outlived it.
-    pub(crate) had_children: bool,
+    /// Scopes outlived it, and hang below its parent now: these are to be told of it.
+    pub(crate) outlived: Option<Told<W>>,
     /// It answered for a leaf that ended `Canceled`.
     pub(crate) charged: bool,
     pub(crate) wake: Option<W>,

@@ -66,6 +66,9 @@ impl Opcode {
     /// `send` that lends the bytes to the network card (6.0).
     pub const SEND_ZC: Opcode = Opcode(47);
 
+    /// `read` into one provided buffer after the other, of what can be polled (6.7).
+    pub const READ_MULTISHOT: Opcode = Opcode(49);
+
     /// Any other opcode by its number, for operations of your own.
     #[must_use]
     pub const fn new(number: u8) -> Opcode {
@@ -101,6 +104,7 @@ impl fmt::Debug for Opcode {
             Opcode::RECV => "RECV",
             Opcode::SPLICE => "SPLICE",
             Opcode::SEND_ZC => "SEND_ZC",
+            Opcode::READ_MULTISHOT => "READ_MULTISHOT",
             Opcode(number) => return write!(f, "Opcode({number})"),
         };
         f.write_str(name)

@@ -1,6 +1,6 @@
 //! A descriptor that closes when its last holder lets go (O5), and the plain calls on one.
 
-use std::io;
+use std::io::{self, Seek};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -44,6 +44,30 @@ impl Descriptor {
         // SAFETY: the descriptor is open for as long as `self` is borrowed, and `ManuallyDrop` keeps it from being closed.
         let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.raw()) });
         look(&file)
+    }
+
+    /// Moves the cursor of a regular file back, and says whether it is one.
+    pub(crate) fn move_back(&self, bytes: usize) -> bool {
+        self.with_std(|mut file| {
+            let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            let back = i64::try_from(bytes).map(|bytes| io::SeekFrom::Current(-bytes));
+            is_file && back.is_ok_and(|back| file.seek(back).is_ok())
+        })
+    }
+
+    /// How many bytes a pipe holds.
+    pub(crate) fn pipe_capacity(&self) -> io::Result<usize> {
+        // SAFETY: no address is passed.
+        let bytes = unsafe { libc::fcntl(self.raw(), libc::F_GETPIPE_SZ) };
+        usize::try_from(bytes).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Has a pipe hold so many bytes at least, and says how many it holds.
+    pub(crate) fn set_pipe_capacity(&self, bytes: usize) -> io::Result<usize> {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        // SAFETY: no address is passed.
+        let bytes = unsafe { libc::fcntl(self.raw(), libc::F_SETPIPE_SZ, bytes) };
+        usize::try_from(bytes).map_err(|_| io::Error::last_os_error())
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Descriptor> {

@@ -4,6 +4,7 @@
 //! kernel refuses every other, and the registered descriptor is of this thread.
 
 use super::alarm::{Alarms, FAR};
+use super::buf_ring::BufRing;
 use super::clock::{Instant, machine_now};
 use super::entry::{Completion, Entry, Fd, Opcode};
 use super::error::explain;
@@ -17,6 +18,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a runtime that has nothing else to do waits before it submits again what the kernel had no memory for.
@@ -172,6 +174,22 @@ impl KernelRing {
             )
         };
         done == 1
+    }
+
+    /// From now on requests take buffers of this group from there, until it is withdrawn or the ring goes.
+    pub(crate) fn provide(&self, group: u16, buffers: &Arc<BufRing>) -> io::Result<()> {
+        let submitter = self.ring.submitter();
+        // SAFETY: the queue is at a page, in memory that is mapped for as long as anybody holds `buffers`: so do all
+        // requests that may take one, and nothing else has the kernel look there.
+        unsafe {
+            submitter.register_buf_ring_with_flags(buffers.address(), buffers.count(), group, 0)
+        }
+    }
+
+    /// No request takes a buffer of this group any more.
+    pub(crate) fn withdraw(&self, group: u16) {
+        // It can fail only if there is none: then there is nothing to withdraw.
+        let _gone = self.ring.submitter().unregister_buf_ring(group);
     }
 
     /// Leaves a timeout in the ring. False if there is no room for it.
@@ -391,6 +409,19 @@ impl Port for KernelRing {
     fn supports(&self, opcode: Opcode) -> bool {
         let number = opcode.number();
         self.opcodes[usize::from(number >> 7)] & (1 << (number & 127)) != 0
+    }
+
+    /// The limit on workers for what is expected to end soon, of which there are four for each processor (measured on 6.18:
+    /// eight opens of a FIFO that wait stop every write to a file). It belongs to the thread, so it is changed by a
+    /// difference. Kernels before 5.15 have no such call.
+    fn add_workers(&self, by: i32) {
+        let mut limits = [0; 2];
+        let submitter = self.ring.submitter();
+        if submitter.register_iowq_max_workers(&mut limits).is_ok() {
+            let mut limits = [limits[0].saturating_add_signed(by), 0];
+            // What was taken once is taken again.
+            let _set = submitter.register_iowq_max_workers(&mut limits);
+        }
     }
 }
 

@@ -11,10 +11,12 @@
 //! | `queued` | how many entries the kernel has not taken yet |
 //! | `now` | the time that deadlines are measured by |
 //! | `supports` | whether an opcode can be served at all |
+//! | `add_workers` | more threads for requests that block, or fewer; none, where there are no such threads |
 //!
 //! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
 
 mod alarm;
+mod buf_ring;
 mod clock;
 mod entry;
 mod error;
@@ -23,9 +25,13 @@ mod fd;
 mod fork;
 mod kernel;
 mod mask;
+mod path;
+mod peer_cred;
 mod setup;
 mod signal;
+mod sockopt;
 
+pub(crate) use buf_ring::{BufRing, BufSizes, Lent};
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
 pub use entry::{Completion, Entry, Fd, Opcode};
@@ -35,8 +41,11 @@ pub(crate) use fd::Descriptor;
 pub(crate) use fork::ForkMark;
 pub(crate) use kernel::KernelRing;
 pub use mask::Mask;
+pub(crate) use path::{at_path, c_path, make_fifo};
+pub(crate) use peer_cred::peer_cred;
 pub(crate) use setup::Sizes;
 pub(crate) use signal::Caught;
+pub(crate) use sockopt::{option, set_option};
 
 use std::io;
 
@@ -96,4 +105,7 @@ pub(crate) trait Port {
     fn now(&self) -> Instant;
 
     fn supports(&self, opcode: Opcode) -> bool;
+
+    /// So many threads more, or fewer, for requests that block.
+    fn add_workers(&self, by: i32);
 }

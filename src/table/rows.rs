@@ -53,8 +53,10 @@ impl<T> Table<T> {
         let index = self.free;
         match self.row_mut(index) {
             Some(row) => {
-                debug_assert!(row.value.is_none(), "T2");
-                row.value = Some(value);
+                let before = row.value.replace(value);
+                debug_assert!(before.is_none(), "T2");
+                // So there is nothing to drop, which the compiler cannot know.
+                std::mem::forget(before);
                 let (generation, next) = (row.generation, row.next_free);
                 self.free = next;
                 self.len += 1;
@@ -121,18 +123,34 @@ impl<T> Table<T> {
     /// Takes the row of this name out, if it is still there (T1).
     #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        self.free_with(key, Option::take)
+    }
+
+    /// Drops the row of this name where it is, if it is still there (T1): to take it out is to copy it.
+    #[inline]
+    pub(crate) fn discard(&mut self, key: Key) {
+        self.free_with(key, |value| value.is_some().then(|| *value = None));
+    }
+
+    /// Frees the row of this name, if it is still there and `empty` finds a value to take out of it.
+    #[inline]
+    fn free_with<R>(
+        &mut self,
+        key: Key,
+        empty: impl FnOnce(&mut Option<T>) -> Option<R>,
+    ) -> Option<R> {
         let free = self.free;
         let row = self.row_mut(key.index())?;
         if row.generation != key.generation() {
             return None;
         }
-        let value = row.value.take()?;
+        let emptied = empty(&mut row.value)?;
         // Zero is the generation of no row, also after 2^32 values.
         row.generation = row.generation.wrapping_add(1).max(1);
         row.next_free = free;
         self.free = key.index();
         self.len -= 1;
-        Some(value)
+        Some(emptied)
     }
 
     /// The row at this index, and its key.
@@ -192,8 +210,13 @@ mod tests {
         assert_eq!(table.get(first), None);
         assert_eq!(table.get_mut(first), None);
         assert_eq!(table.remove(first), None);
+        table.discard(first);
         assert_eq!(table.get(second), Some(&'b'));
         assert_eq!(table.len(), 1);
+        table.discard(second);
+        assert_eq!(table.get(second), None);
+        assert_eq!(table.len(), 0);
+        assert_eq!(table.insert('c').index(), first.index());
     }
 
     #[test]

@@ -33,6 +33,6 @@ mod waker;
 pub(crate) use inbox::{Inbox, Interrupt, Seat};
 pub(crate) use local::{LocalGuard, SharedTasks};
 pub(crate) use name::Name;
-pub(crate) use rows::{End, Finished, NewChild, Origin, Tasks, Turn};
+pub(crate) use rows::{ChildTurn, End, Finished, NewChild, Origin, Tasks, Turn};
 pub(crate) use stored::{Stored, Task};
 pub(crate) use waker::{copy_waker, name_of, waker};

@@ -7,7 +7,7 @@ use super::stored::Task;
 use super::waker::name_of;
 use crate::table::{Key, Leaf, Place, Table};
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -96,11 +96,50 @@ impl Child {
     };
 }
 
+/// Rows that are to be polled, by index, first in, first out: what is being worked off, from `next` on, and behind it what
+/// has been woken since. Two vectors that change places cost less at each end than one ring does.
+///
+/// A row says itself that it is in a queue. One that does not is passed over: what was there has gone, or another has its
+/// place, and has had its turn.
+#[derive(Default)]
+struct Queue {
+    ready: Vec<u32>,
+    next: usize,
+    woken: Vec<u32>,
+}
+
+impl Queue {
+    #[inline]
+    fn push(&mut self, key: Key) {
+        self.woken.push(key.index());
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<u32> {
+        loop {
+            if let Some(&index) = self.ready.get(self.next) {
+                self.next += 1;
+                return Some(index);
+            }
+            self.ready.clear();
+            self.next = 0;
+            if self.woken.is_empty() {
+                return None;
+            }
+            std::mem::swap(&mut self.ready, &mut self.woken);
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.ready.len() - self.next + self.woken.len()
+    }
+}
+
 /// Children that one future polls: those that were woken, and whom to wake for them (K5).
 #[derive(Default)]
 struct Brood {
-    /// Places of children that are to be polled.
-    ready: VecDeque<u32>,
+    ready: Queue,
     waker: Option<Waker>,
     /// It is being polled, and looks at `ready` before it parks.
     polled: bool,
@@ -160,6 +199,18 @@ pub(crate) struct Turn {
     pub(crate) has_scope: bool,
 }
 
+/// A child whose turn it is.
+#[derive(Clone, Copy)]
+pub(crate) struct ChildTurn {
+    pub(crate) key: Key,
+    /// Where it is in its brood.
+    pub(crate) slot: u32,
+    /// As in [`Turn`].
+    pub(crate) leaf: Option<Leaf>,
+    pub(crate) canceled: bool,
+    pub(crate) has_scope: bool,
+}
+
 /// What the end of a task leaves to do, outside of the borrow.
 #[must_use = "a joiner waits, or an ended task is to be looked at and dropped"]
 pub(crate) struct Finished {
@@ -185,11 +236,7 @@ pub(crate) struct EndedChild {
 pub(crate) struct Tasks {
     runtime: u16,
     rows: Table<Row>,
-    /// The ready queue, first in, first out: what is being worked off, from `next_ready` on, and behind it what has been
-    /// woken since. Two vectors that change places cost less at each end than one ring does.
-    ready: Vec<Key>,
-    next_ready: usize,
-    woken: Vec<Key>,
+    ready: Queue,
     /// Rows that have not ended, children not counted.
     alive: usize,
     broods: Table<Brood>,
@@ -202,9 +249,7 @@ impl Tasks {
         Tasks {
             runtime,
             rows: Table::new(),
-            ready: Vec::new(),
-            next_ready: 0,
-            woken: Vec::new(),
+            ready: Queue::default(),
             alive: 0,
             broods: Table::new(),
             payloads: HashMap::new(),
@@ -240,7 +285,7 @@ impl Tasks {
             origin,
         });
         self.alive += 1;
-        self.woken.push(key);
+        self.ready.push(key);
         key
     }
 
@@ -286,7 +331,7 @@ impl Tasks {
             origin,
         });
         let foreign = if child.ready {
-            self.wake_parent(child_of)
+            self.wake_parent(key, child_of)
         } else {
             None
         };
@@ -306,7 +351,7 @@ impl Tasks {
         match self.broods.get_mut(brood) {
             Some(brood) => {
                 brood.polled = false;
-                !brood.ready.is_empty()
+                brood.ready.len() > 0
             }
             None => false,
         }
@@ -316,7 +361,7 @@ impl Tasks {
     #[inline]
     pub(crate) fn has_ready_child(&self, brood: Key) -> bool {
         let brood = self.broods.get(brood);
-        brood.is_some_and(|brood| !brood.ready.is_empty())
+        brood.is_some_and(|brood| brood.ready.len() > 0)
     }
 
     /// A child is not polled although it was woken. Whether it is cancelled.
@@ -324,16 +369,25 @@ impl Tasks {
         match self.rows.get_mut(key) {
             Some(row) => {
                 row.queued = false;
+                row.stage = Stage::Parked;
                 row.canceled
             }
             None => false,
         }
     }
 
-    /// The next child that was woken, by its place.
-    #[inline]
-    pub(crate) fn next_child(&mut self, brood: Key) -> Option<u32> {
-        self.broods.get_mut(brood)?.ready.pop_front()
+    /// The next name that was woken, by its place.
+    pub(crate) fn next_name(&mut self, brood: Key) -> Option<u32> {
+        let ready = &mut self.broods.get_mut(brood)?.ready;
+        loop {
+            if let Some((_, row)) = self.rows.at_mut(ready.pop()?)
+                && row.queued
+                && row.child_of.brood == brood.index()
+            {
+                row.queued = false;
+                return Some(row.child_of.slot);
+            }
+        }
     }
 
     /// A child that was only a name is gone. Nobody waits for its end, and it had no scope.
@@ -342,23 +396,27 @@ impl Tasks {
         debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.has_scope));
     }
 
-    /// A child is about to be polled. `None` if it has ended.
+    /// The next child that was woken. It is about to be polled.
     #[inline]
-    pub(crate) fn begin_child(&mut self, key: Key) -> Option<Turn> {
-        let row = self.rows.get_mut(key)?;
-        if row.stage != Stage::Parked {
-            return None;
+    pub(crate) fn next_child(&mut self, brood: Key) -> Option<ChildTurn> {
+        let ready = &mut self.broods.get_mut(brood)?.ready;
+        loop {
+            if let Some((key, row)) = self.rows.at_mut(ready.pop()?)
+                && row.queued
+                && row.child_of.brood == brood.index()
+                && row.stage == Stage::Parked
+            {
+                row.queued = false;
+                row.stage = Stage::Running;
+                return Some(ChildTurn {
+                    key,
+                    slot: row.child_of.slot,
+                    leaf: row.leaf.take(),
+                    canceled: row.canceled,
+                    has_scope: row.has_scope,
+                });
+            }
         }
-        row.queued = false;
-        row.stage = Stage::Running;
-        Some(Turn {
-            key,
-            task: None,
-            aborted: false,
-            leaf: row.leaf.take(),
-            canceled: row.canceled,
-            has_scope: row.has_scope,
-        })
     }
 
     /// A child was polled and is not ready.
@@ -526,20 +584,29 @@ impl Tasks {
             // One that has ended is passed over by `next`.
             row.queued = true;
             if row.child_of == Child::NONE {
-                self.woken.push(key);
+                self.ready.push(key);
             } else {
                 let child = row.child_of;
-                return self.wake_parent(child);
+                return self.wake_parent(key, child);
             }
         }
         None
     }
 
     /// A child was woken: the future that polls it is, too (K5). A loop, for that may be a child itself.
-    fn wake_parent(&mut self, mut child: Child) -> Option<Waker> {
+    #[inline]
+    fn wake_parent(&mut self, key: Key, child: Child) -> Option<Waker> {
+        let (_, brood) = self.broods.at_mut(child.brood)?;
+        brood.ready.push(key);
+        match brood.polled {
+            true => None,
+            false => self.wake_above(child),
+        }
+    }
+
+    fn wake_above(&mut self, mut child: Child) -> Option<Waker> {
         loop {
             let (_, brood) = self.broods.at_mut(child.brood)?;
-            brood.ready.push_back(child.slot);
             if brood.polled {
                 return None;
             }
@@ -554,10 +621,12 @@ impl Tasks {
             }
             row.queued = true;
             if row.child_of == Child::NONE {
-                self.woken.push(key);
+                self.ready.push(key);
                 return None;
             }
             child = row.child_of;
+            let (_, brood) = self.broods.at_mut(child.brood)?;
+            brood.ready.push(key);
         }
     }
 
@@ -575,18 +644,9 @@ impl Tasks {
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Turn> {
         loop {
-            let Some(&key) = self.ready.get(self.next_ready) else {
-                self.ready.clear();
-                self.next_ready = 0;
-                if self.woken.is_empty() {
-                    return None;
-                }
-                std::mem::swap(&mut self.ready, &mut self.woken);
-                continue;
-            };
-            self.next_ready += 1;
-            // The row of a task that ended while it was queued is gone, or waits for its handle.
-            if let Some(row) = self.rows.get_mut(key)
+            if let Some((key, row)) = self.rows.at_mut(self.ready.pop()?)
+                && row.queued
+                && row.child_of == Child::NONE
                 && row.stage == Stage::Parked
             {
                 row.queued = false;
@@ -761,7 +821,7 @@ impl Tasks {
     }
 
     pub(crate) fn ready_len(&self) -> usize {
-        self.ready.len() - self.next_ready + self.woken.len()
+        self.ready.len()
     }
 
     #[inline]

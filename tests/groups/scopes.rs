@@ -453,3 +453,33 @@ fn a_group_that_moves_out_of_a_cancelled_scope_is_free() {
         assert_eq!(future.await.unwrap(), 4);
     });
 }
+
+#[test]
+fn what_a_child_cancels_before_it_ends_well_is_cancelled_for_the_next() {
+    run(async || {
+        let seen = Cell::new(None);
+        let before = counts();
+        let all = group(async |g| {
+            let one = g.spawn(async {
+                g.cancel();
+                Ok::<_, io::Error>(1)
+            });
+            // It is ready, too, and polled right behind the one that cancels.
+            let next = g.spawn(async {
+                seen.set(Some(checkpoint().await.is_err()));
+                Ok(2)
+            });
+            let never = g.spawn(async {
+                sleep(LONG).await?;
+                Ok(3)
+            });
+            let ends = (one.await, next.await, never.await);
+            assert!(ends.2.is_err());
+            Ok(())
+        });
+        let ended = all.await;
+        assert!(ended.is_ok() || ended.is_err_and(|error| error.is_canceled()));
+        assert_eq!(seen.get(), Some(true));
+        assert_eq!(counts(), before);
+    });
+}

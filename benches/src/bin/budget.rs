@@ -181,6 +181,13 @@ fn lines() -> Vec<Line> {
         .beside("/ tokio, CPU", process, 0.25, |s, n| s.direct_peer(32, n)),
     );
     lines.push(
+        Line::new("write and read, with a timeout", |s, n| {
+            ours::talk(&mut s.ours, n)
+        })
+        .beside("/ ring", wall, 1.1, |s, n| s.ring.talk(n))
+        .beside("/ tokio", wall, 1.0, |s, n| peer::talk(&s.peer, n)),
+    );
+    lines.push(
         Line::new("spawn and join", |s, n| {
             ours::spawn_and_join(&mut s.ours, n)
         })

@@ -1,14 +1,14 @@
 //! A TCP connection.
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::{AsyncRead, AsyncWrite, check_room, nothing_taken};
+use crate::io::{AsyncRead, AsyncWrite, check_room};
 use crate::net::bytes::byte_stream;
 use crate::net::halves::{
     EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
 };
 use crate::op::{
-    Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
-    StreamKind, busy,
+    Chunks, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
+    StreamKind, busy, send_all,
 };
 use socket2::SockRef;
 use std::io;
@@ -93,7 +93,8 @@ impl TcpStream {
         SockRef::from(self).set_tcp_nodelay(nodelay)
     }
 
-    /// A stream of std over the same descriptor, which another thread can have. It blocks, whatever it was made of.
+    /// A stream of std over the same descriptor, which another thread can have. It blocks, unless it was made of
+    /// one that does not.
     ///
     /// # Errors
     ///

@@ -7,29 +7,22 @@ impl Core {
     /// A leaf ends `Canceled`: the outermost cancelled scope that it sees answers for it, and whoever polls the task, or the
     /// child, is told which one that is (C7).
     pub(crate) fn charge_canceled(&self) {
-        let found = match self.at.get().find() {
-            Ok(task) => {
-                let standing = self.tasks.borrow().standing(task);
-                standing.and_then(|standing| self.scopes.borrow().outermost(standing.scope))
-            }
-            Err(scope) => self.scopes.borrow().outermost(scope),
+        let scope = match self.at.get().find() {
+            Ok(task) => self.tasks.borrow().standing(task).map(|found| found.scope),
+            Err(scope) => Some(scope),
         };
-        if let Some(scope) = found {
-            self.charge_scope(scope);
+        if let Some(scope) = scope {
+            self.charge_outermost(scope);
         }
     }
 
     /// What was cut short below this scope is charged to the outermost cancelled one that it sees.
+    #[inline]
     pub(crate) fn charge_outermost(&self, scope: Key) {
-        let found = self.scopes.borrow().outermost(scope);
-        if let Some(scope) = found {
-            self.charge_scope(scope);
+        let charged = self.scopes.borrow_mut().charge_outermost(scope);
+        if let Some(scope) = charged {
+            self.note_charge(scope);
         }
-    }
-
-    pub(super) fn charge_scope(&self, scope: Key) {
-        self.scopes.borrow_mut().charge(scope);
-        self.note_charge(scope);
     }
 
     pub(super) fn note_charge(&self, scope: Key) {
@@ -44,20 +37,6 @@ impl Core {
     pub(crate) fn is_canceled_from_outside(&self, scope: Key) -> bool {
         let outermost = self.scopes.borrow().outermost(scope);
         outermost.is_some_and(|outermost| outermost != scope)
-    }
-
-    /// What was charged while something was polled inside of a scope: whether it was to that scope, and whether to one
-    /// outside of it. Those outside stay for whoever polls that.
-    #[inline]
-    pub(crate) fn take_charges(&self, scope: Key) -> (bool, bool) {
-        if !self.charged.get() {
-            return (false, false);
-        }
-        let mut charges = self.charges.borrow_mut();
-        let scopes = self.scopes.borrow();
-        let own = charges.contains(&scope);
-        charges.retain(|charged| *charged != scope && scopes.is_at_or_below(scope, *charged));
-        (own, !charges.is_empty())
     }
 
     /// A leaf would begin, and its scope is cancelled.

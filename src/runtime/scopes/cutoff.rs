@@ -50,7 +50,21 @@ impl Core {
         }
     }
 
-    /// The same for a future that has a scope inside of a task. Whether it was woken is not known here.
+    /// Whether a future that has a scope inside of a task waits for an operation there, and is not spent: by far the most that
+    /// are cancelled do, and nothing else is to be asked of them.
+    pub(crate) fn is_scope_parked(&self, key: Key) -> bool {
+        let (refusals, leaf) = {
+            let scopes = self.scopes.borrow();
+            (scopes.refusals(key), scopes.any_leaf(key))
+        };
+        refusals < REFUSALS_MAX
+            && leaf.is_some_and(|leaf| {
+                leaf.kind() == Kind::Operation
+                    && self.pulse(leaf, Place::scope(key)) == Pulse::Awaited
+            })
+    }
+
+    /// As [`must_end`](Core::must_end), for a future that has a scope inside of a task. Whether it was woken is not known here.
     pub(crate) fn is_scope_spent(&self, key: Key) -> bool {
         let refusals = self.scopes.borrow().refusals(key);
         self.is_spent(Place::scope(key), refusals)

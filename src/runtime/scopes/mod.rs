@@ -17,7 +17,7 @@ mod standing;
 mod waiting;
 
 use self::cutoff::REFUSALS_MAX;
-pub(crate) use self::standing::Before;
+pub(crate) use self::standing::{Aside, Before};
 pub(in crate::runtime) use self::waiting::Wait;
 pub(crate) use self::waiting::{Waiting, canceled_here, refuse};
 
@@ -57,8 +57,7 @@ impl Core {
     /// A scope is left: what is still pending in it belongs to its parent (C12). True if a leaf that ended `Canceled` was
     /// charged to it.
     pub(crate) fn close_scope(&self, key: Key) -> bool {
-        let mut told = Told::default();
-        let closed = self.scopes.borrow_mut().close(key, &mut told);
+        let closed = self.scopes.borrow_mut().close(key);
         for leaf in closed.leaves() {
             if self.pulse(leaf, Place::scope(key)) != Pulse::Gone {
                 self.move_leaf(leaf, closed.parent);
@@ -67,13 +66,12 @@ impl Core {
         if self.at.get() == Place::scope(key) {
             self.at.set(Place::scope(closed.parent));
         }
-        let charged = closed.charged;
         drop_waker(closed.wake);
-        if closed.had_children {
+        if let Some(mut told) = closed.outlived {
             self.tell(&mut told);
             self.refresh();
         }
-        charged
+        closed.charged
     }
 
     /// The refusals of a scope count for the one around it, if that is cancelled, too: a loop that opens a scope each time is
@@ -110,24 +108,34 @@ impl Core {
         self.scopes.borrow_mut().set_refusals(key, refusals);
     }
 
-    /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled.
-    pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) {
+    /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled. Says whether it is.
+    #[inline]
+    pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) -> bool {
         let parent = self.current_scope();
-        let (moved, same) = self
+        let (stays, same, canceled) = self
             .scopes
             .borrow()
             .is_as_before(key, parent, |kept| kept.will_wake(waker));
-        if moved {
-            let mut told = Told::default();
-            self.scopes.borrow_mut().move_below(key, parent, &mut told);
-            self.tell(&mut told);
-            self.refresh();
+        if stays && same {
+            return canceled;
+        }
+        if !stays {
+            self.move_scope(key, parent);
         }
         if !same {
             let waker = copy_waker(waker);
             let replaced = self.scopes.borrow_mut().wake_with(key, waker);
             drop_waker(replaced);
         }
+        self.is_scope_canceled(key)
+    }
+
+    #[cold]
+    fn move_scope(&self, key: Key, parent: Key) {
+        let mut told = Told::default();
+        self.scopes.borrow_mut().move_below(key, parent, &mut told);
+        self.tell(&mut told);
+        self.refresh();
     }
 
     pub(crate) fn is_scope_canceled(&self, key: Key) -> bool {

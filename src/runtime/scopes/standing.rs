@@ -1,6 +1,6 @@
 //! What is current: which task is polled, in which scope, and whether that is cancelled (C1).
 
-use crate::runtime::core::{Core, READY_LEAVES_PER_POLL};
+use crate::runtime::core::Core;
 use crate::scope::{Rank, Told};
 use crate::table::{Key, Leaf, Place};
 use crate::tasks::{Name, waker};
@@ -17,13 +17,14 @@ pub(crate) struct Before {
     changes: u64,
 }
 
-/// What concerns whoever polls a child, and not the child.
+/// What concerns whoever polls children, and not them.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Aside {
+    before: Before,
     /// Ready leaves that it may still pass.
     allowance: u32,
-    /// What was charged before.
+    /// What was charged to it.
     charges: Vec<Key>,
 }
 
@@ -81,56 +82,69 @@ impl Core {
         }
     }
 
-    /// A child is about to be polled. `None` if it has ended.
-    #[inline]
-    pub(crate) fn enter_child(&self, key: Key) -> Option<Before> {
-        let turn = self.tasks.borrow_mut().begin_child(key)?;
-        let before = self.before();
-        self.stand(key, turn.leaf, turn.canceled, turn.has_scope);
-        Some(before)
-    }
-
-    /// Keeps apart, while a child is polled, what concerns whoever polls it.
+    /// Keeps apart, while children are polled, what concerns whoever polls them.
     #[inline]
     pub(crate) fn set_aside(&self) -> Aside {
         Aside {
-            allowance: self.allowance.replace(READY_LEAVES_PER_POLL),
-            charges: match self.charged.get() {
+            before: self.before(),
+            allowance: self.allowance.get(),
+            charges: match self.charged.replace(false) {
                 true => self.charges.take(),
                 false => Vec::new(),
             },
         }
     }
 
+    /// Children were polled: what was current before is so again. Gives what the last one waits for, or waited for.
     #[inline]
-    pub(crate) fn put_back(&self, aside: Aside) {
+    pub(crate) fn put_back(&self, aside: Aside) -> Option<Leaf> {
+        let leaf = self.leaf.get();
+        self.leave(aside.before);
         self.allowance.set(aside.allowance);
         for charged in aside.charges {
             self.note_charge(charged);
         }
-    }
-
-    /// A child was polled and has ended: what was current before is so again. Gives what it waited for.
-    #[inline]
-    pub(crate) fn leave_ended(&self, before: Before) -> Option<Leaf> {
-        let leaf = self.leaf.get();
-        self.leave(before);
         leaf
     }
 
-    /// A child was polled and is not ready: what was current before is so again.
+    /// Whether scopes were cancelled since.
     #[inline]
-    pub(crate) fn leave_pending(&self, child: Key, before: Before) {
-        self.tasks.borrow_mut().park_child(child, self.leaf.get());
-        self.leave(before);
+    pub(crate) fn has_changed(&self, aside: &Aside) -> bool {
+        self.changes.get() != aside.before.changes
+    }
+
+    /// Whether the task, or child, that is being polled, and has no scope of its own, has left something pending.
+    #[inline]
+    pub(crate) fn has_leaf(&self) -> bool {
+        self.leaf.get().is_some()
+    }
+
+    /// Whether something was charged since.
+    #[inline]
+    pub(crate) fn was_charged(&self) -> bool {
+        self.charged.get()
+    }
+
+    /// What was charged while a child was polled: whether it was to the scope of its group, and whether to one outside of
+    /// that. Those outside are for whoever polls the group.
+    #[cold]
+    pub(crate) fn take_charges(&self, group: Key, aside: &mut Aside) -> (bool, bool) {
+        self.charged.set(false);
+        let mut charges = self.charges.take();
+        let own = charges.contains(&group);
+        let scopes = self.scopes.borrow();
+        charges.retain(|charged| *charged != group && scopes.is_at_or_below(group, *charged));
+        let outside = !charges.is_empty();
+        aside.charges.append(&mut charges);
+        (own, outside)
     }
 
     /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
     pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
-        self.renew_scope(key, waker);
+        let canceled = self.renew_scope(key, waker);
         let before = self.before();
         self.at.set(Place::scope(key));
-        self.canceled.set(self.scopes.borrow().is_canceled(key));
+        self.canceled.set(canceled);
         before
     }
 
@@ -184,6 +198,7 @@ impl Core {
     }
 
     /// The scope of the tree that is current, for what is opened below it. A task gets its own for that.
+    #[inline]
     pub(crate) fn current_scope(&self) -> Key {
         match self.at.get().find() {
             Ok(task) => self.give_scope(task),

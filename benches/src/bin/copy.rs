@@ -1,0 +1,317 @@
+//! Copying through a buffer, and by splice through a pipe, in a bare ring: which way `gimmal::io::copy` should go.
+//!
+//! `copy [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them. Peers are threads of
+//! this process; what a socket brings to its peer is thrown away in the kernel (`MSG_TRUNC`), and is no cost of copying.
+//! Both ways are given for one chunk, by the clock on the wall and by the processor's time of the whole process, in which
+//! the kernel's workers count.
+
+use gimmal_benches::meter::{process, wall};
+use gimmal_benches::pairs::{self, Effort, Quartiles, Work};
+use io_uring::squeue::Entry;
+use io_uring::types::Fd;
+use io_uring::{IoUring, opcode};
+use std::fs::{File, OpenOptions};
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+const PAIRS: usize = 15;
+const CHUNK: Duration = Duration::from_millis(10);
+const CHUNKS: [usize; 7] = [
+    4 << 10,
+    16 << 10,
+    64 << 10,
+    128 << 10,
+    256 << 10,
+    512 << 10,
+    1 << 20,
+];
+/// In the page cache.
+const FILE: usize = 32 << 20;
+
+/// One end of a copy.
+#[derive(Clone, Copy)]
+enum End {
+    /// At an offset, which goes round and round.
+    File(RawFd),
+    Socket(RawFd),
+    Pipe(RawFd),
+}
+
+struct Stand {
+    ring: IoUring,
+    /// What splice goes through.
+    pipe: (PipeReader, PipeWriter),
+    buffer: Vec<u8>,
+    from: End,
+    to: End,
+    chunk: usize,
+    at: usize,
+}
+
+impl Stand {
+    fn one(&mut self, entry: &Entry) -> usize {
+        // SAFETY: the buffer is the stand's, and the request has completed when this returns.
+        unsafe { self.ring.submission().push(entry).expect("room") };
+        self.ring.submit_and_wait(1).expect("a ring");
+        let completion = self.ring.completion().next().expect("a completion");
+        usize::try_from(completion.result()).expect("a success")
+    }
+
+    /// Where a file is read or written.
+    fn offset(&self) -> usize {
+        self.at % FILE
+    }
+
+    fn buffered(&mut self, chunks: u64) {
+        for _ in 0..chunks {
+            let mut left = self.chunk;
+            while left > 0 {
+                let start = self.buffer.as_mut_ptr();
+                let read = match self.from {
+                    End::File(fd) => opcode::Read::new(Fd(fd), start, left as u32)
+                        .offset(self.offset() as u64)
+                        .build(),
+                    End::Pipe(fd) => opcode::Read::new(Fd(fd), start, left as u32)
+                        .offset(u64::MAX)
+                        .build(),
+                    End::Socket(fd) => opcode::Recv::new(Fd(fd), start, left as u32).build(),
+                };
+                let n = self.one(&read);
+                let mut done = 0;
+                while done < n {
+                    let (start, len) = (start.wrapping_add(done).cast_const(), (n - done) as u32);
+                    let write = match self.to {
+                        End::File(fd) => opcode::Write::new(Fd(fd), start, len)
+                            .offset((self.offset() + done) as u64)
+                            .build(),
+                        End::Pipe(fd) => opcode::Write::new(Fd(fd), start, len)
+                            .offset(u64::MAX)
+                            .build(),
+                        End::Socket(fd) => opcode::Send::new(Fd(fd), start, len).build(),
+                    };
+                    done += self.one(&write);
+                }
+                self.at += n;
+                left -= n;
+            }
+        }
+    }
+
+    fn spliced(&mut self, chunks: u64) {
+        for _ in 0..chunks {
+            let mut left = self.chunk;
+            while left > 0 {
+                let to_pipe = Fd(self.pipe.1.as_raw_fd());
+                let (fd, offset) = match self.from {
+                    End::File(fd) => (fd, self.offset() as i64),
+                    End::Socket(fd) | End::Pipe(fd) => (fd, -1),
+                };
+                let n = self
+                    .one(&opcode::Splice::new(Fd(fd), offset, to_pipe, -1, left as u32).build());
+                let mut done = 0;
+                while done < n {
+                    let from_pipe = Fd(self.pipe.0.as_raw_fd());
+                    let (fd, offset) = match self.to {
+                        End::File(fd) => (fd, (self.offset() + done) as i64),
+                        End::Socket(fd) | End::Pipe(fd) => (fd, -1),
+                    };
+                    let len = (n - done) as u32;
+                    done +=
+                        self.one(&opcode::Splice::new(from_pipe, -1, Fd(fd), offset, len).build());
+                }
+                self.at += n;
+                left -= n;
+            }
+        }
+    }
+
+    /// A pipe is spliced into a socket as it is.
+    fn spliced_directly(&mut self, chunks: u64) {
+        let (End::Pipe(from), End::Socket(to) | End::Pipe(to)) = (self.from, self.to) else {
+            return self.spliced(chunks);
+        };
+        for _ in 0..chunks {
+            let mut left = self.chunk;
+            while left > 0 {
+                left -=
+                    self.one(&opcode::Splice::new(Fd(from), -1, Fd(to), -1, left as u32).build());
+            }
+        }
+    }
+}
+
+fn connected() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let near = TcpStream::connect(listener.local_addr()?)?;
+    Ok((near, listener.accept()?.0))
+}
+
+/// A socket whose peer throws everything away.
+fn sink() -> io::Result<TcpStream> {
+    let (near, far) = connected()?;
+    thread::spawn(move || {
+        loop {
+            // SAFETY: with MSG_TRUNC a TCP socket throws the bytes away and writes nothing (tcp(7)).
+            let n = unsafe {
+                let nowhere = std::ptr::null_mut();
+                libc::recv(far.as_raw_fd(), nowhere, 4 << 20, libc::MSG_TRUNC)
+            };
+            if n <= 0 {
+                return;
+            }
+        }
+    });
+    Ok(near)
+}
+
+/// Has something filled without end.
+fn fill(mut with: impl Write + Send + 'static) {
+    thread::spawn(move || {
+        let bytes = vec![7; 1 << 20];
+        while with.write_all(&bytes).is_ok() {}
+    });
+}
+
+fn grow(pipe: &impl AsRawFd) {
+    // SAFETY: no address is passed.
+    unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+}
+
+fn main() -> io::Result<ExitCode> {
+    let mut rounds = PAIRS;
+    let mut words = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument != "--pairs" {
+            words.push(argument);
+            continue;
+        }
+        rounds = match arguments.next().and_then(|n| n.parse().ok()) {
+            Some(n) if n > 0 => n,
+            _ => {
+                eprintln!("usage: copy [--pairs N] [WORD…]");
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+    }
+    let program = std::env::current_exe()?;
+    let directory = tempfile::tempdir_in(program.parent().ok_or(io::ErrorKind::NotFound)?)?;
+    let path = directory.path().join("from");
+    std::fs::write(&path, vec![7; FILE])?;
+    let file = File::open(&path)?;
+    let copy = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(directory.path().join("to"))?;
+    copy.set_len(FILE as u64)?;
+    println!(
+        "{:<28} {:>8}  {:>18} {:>9} {:>9}  {:>18} {:>9} {:>9}",
+        "copy",
+        "chunk",
+        "splice/buffer wall",
+        "splice",
+        "buffer",
+        "by the processor",
+        "splice",
+        "buffer"
+    );
+    for name in [
+        "file to socket",
+        "socket to socket",
+        "pipe to socket",
+        "socket to file",
+        "file to pipe",
+        "file to file",
+    ] {
+        if !(words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))) {
+            continue;
+        }
+        for chunk in CHUNKS {
+            let (from_name, to_name) = name.split_once(" to ").expect("two ends");
+            let mut kept: Vec<Box<dyn std::any::Any>> = Vec::new();
+            let from = match from_name {
+                "file" => End::File(file.as_raw_fd()),
+                "socket" => {
+                    let (near, far) = connected()?;
+                    fill(far);
+                    let fd = near.as_raw_fd();
+                    kept.push(Box::new(near));
+                    End::Socket(fd)
+                }
+                _ => {
+                    let (reader, writer) = io::pipe()?;
+                    grow(&writer);
+                    fill(writer);
+                    let fd = reader.as_raw_fd();
+                    kept.push(Box::new(reader));
+                    End::Pipe(fd)
+                }
+            };
+            let to = match to_name {
+                "file" => End::File(copy.as_raw_fd()),
+                "socket" => {
+                    let socket = sink()?;
+                    let fd = socket.as_raw_fd();
+                    kept.push(Box::new(socket));
+                    End::Socket(fd)
+                }
+                _ => {
+                    let (mut reader, writer) = io::pipe()?;
+                    grow(&writer);
+                    thread::spawn(move || {
+                        io::copy(
+                            &mut reader,
+                            &mut File::create("/dev/null").expect("a device"),
+                        )
+                    });
+                    let fd = writer.as_raw_fd();
+                    kept.push(Box::new(writer));
+                    End::Pipe(fd)
+                }
+            };
+            let pipe = io::pipe()?;
+            grow(&pipe.0);
+            let mut stand = Stand {
+                ring: IoUring::builder()
+                    .setup_single_issuer()
+                    .setup_defer_taskrun()
+                    .build(8)?,
+                pipe,
+                buffer: vec![0; chunk],
+                from,
+                to,
+                chunk,
+                at: 0,
+            };
+            let mut works: [Work<Stand>; 2] = [
+                Box::new(|stand: &mut Stand, chunks| stand.spliced_directly(chunks)),
+                Box::new(|stand: &mut Stand, chunks| stand.buffered(chunks)),
+            ];
+            let effort = Effort {
+                rounds,
+                chunk: CHUNK,
+            };
+            let samples = pairs::take_turns(&mut stand, &mut works, effort);
+            print!("{name:<28} {:>7}K ", chunk >> 10);
+            for clock in [wall, process] {
+                let (splice, buffer) = (samples[0].ns(clock), samples[1].ns(clock));
+                let ratio = Quartiles::of_ratios(&splice, &buffer);
+                print!(
+                    "  {:>5.2} [{:.2} {:.2}] {:>9.1} {:>9.1}",
+                    ratio.median,
+                    ratio.low,
+                    ratio.high,
+                    Quartiles::of(splice).median / 1000.0,
+                    Quartiles::of(buffer).median / 1000.0,
+                );
+            }
+            println!(" µs");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

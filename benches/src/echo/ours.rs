@@ -1,0 +1,57 @@
+//! gimmal: a task for each connection, by reads into one buffer or in chunks that the runtime provides.
+
+use gimmal::buf::IoBufMut;
+use gimmal::net::TcpStream as Stream;
+use std::net::TcpStream;
+
+/// Serves until every connection has ended.
+pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
+    let mut runtime = crate::ours::runtime();
+    runtime.block_on(async {
+        let tasks: Vec<_> = connections
+            .into_iter()
+            .map(|connection| {
+                gimmal::spawn(async move {
+                    let stream = Stream::from_std(connection);
+                    let mut room = vec![0; size];
+                    loop {
+                        room = match stream.read(room).await {
+                            Ok((n, back)) if n > 0 => {
+                                let part = stream.write_all(back.slice(..n)).await.expect("send");
+                                part.into_inner()
+                            }
+                            _ => return,
+                        };
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no task panics");
+        }
+    });
+    Some(runtime.handle().stats().enters)
+}
+
+/// The same in chunks: what arrives is sent back out of the buffer that the runtime has received it in.
+pub fn serve_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
+    let mut runtime = crate::ours::runtime();
+    runtime.block_on(async {
+        let tasks: Vec<_> = connections
+            .into_iter()
+            .map(|connection| {
+                gimmal::spawn(async move {
+                    let stream = Stream::from_std(connection);
+                    let mut chunks = stream.chunks();
+                    while let Ok(Some(chunk)) = chunks.next().await {
+                        stream.write_all(chunk).await.expect("send");
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no task panics");
+        }
+    });
+    Some(runtime.handle().stats().enters)
+}

@@ -1,0 +1,302 @@
+//! Reading line by line, through a buffer.
+
+use super::passing::pass;
+use super::{AsyncRead, Lines};
+use crate::buf::{self, BufError, BufResult, IoBufMut};
+use std::fmt;
+use std::io;
+use std::mem;
+
+/// Bytes that a [`BufReader`] asks for at once, unless it was told otherwise.
+const CAPACITY: usize = 16 << 10;
+
+/// The longest line that a [`BufReader`] reads, unless it was told otherwise: a peer that never ends its line must not fill
+/// the memory.
+pub const LINE_MAX: usize = 1 << 20;
+
+/// Reads ahead into a buffer of its own, for reading by lines and in small pieces.
+///
+/// What was read and not used stays in it, also when a wait is cancelled or dropped.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::fs::File;
+/// use gimmal::io::BufReader;
+///
+/// gimmal::run(async {
+///     let mut reader = BufReader::new(File::open("Cargo.toml").await?);
+///     let mut line = String::new();
+///     reader.read_line(&mut line).await?;
+///     assert_eq!(line, "[package]\n");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub struct BufReader<R> {
+    inner: R,
+    /// What was read, of which the bytes from `start` on were not used.
+    held: Vec<u8>,
+    start: usize,
+    /// What the next read is lent. It is another buffer, because a read that is dropped does not give it back.
+    spare: Vec<u8>,
+    capacity: usize,
+    line_max: usize,
+}
+
+impl<R: AsyncRead> BufReader<R> {
+    /// With a buffer of 16 KiB.
+    pub fn new(inner: R) -> BufReader<R> {
+        BufReader::with_capacity(CAPACITY, inner)
+    }
+
+    /// With a buffer of so many bytes, at least one.
+    pub fn with_capacity(capacity: usize, inner: R) -> BufReader<R> {
+        BufReader {
+            inner,
+            held: Vec::new(),
+            start: 0,
+            spare: Vec::new(),
+            capacity: capacity.max(1),
+            line_max: LINE_MAX,
+        }
+    }
+
+    /// The same with another limit on the bytes of a line, its end not counted: [`LINE_MAX`], unless it is set.
+    #[must_use]
+    pub fn line_max(mut self, bytes: usize) -> BufReader<R> {
+        self.set_line_max(bytes);
+        self
+    }
+
+    /// Sets the limit on the bytes of a line.
+    pub fn set_line_max(&mut self, bytes: usize) {
+        self.line_max = bytes;
+    }
+
+    /// Reads a line and appends it, with its `\n`, which only the last line may lack. Gives the number of bytes: zero at the
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_until`](BufReader::read_until); `InvalidData` if the line is not UTF-8. Then it stays in the buffer,
+    /// and [`read_until`](BufReader::read_until) gives its bytes.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_until`](BufReader::read_until) (`tests/lines.rs`).
+    pub async fn read_line(&mut self, into: &mut String) -> io::Result<usize> {
+        let len = self.find(b'\n').await?;
+        into.push_str(utf8(&self.buffer()[..len])?);
+        self.consume(len);
+        Ok(len)
+    }
+
+    /// Reads as far as this byte and appends it all, the byte included, or what there is until the end. Gives the number of
+    /// bytes: zero at the end.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData`, with the limit, for more bytes than that; those of the reader. What was read until then stays in the
+    /// buffer, and nothing is appended.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was read until then stays in the buffer, and nothing is appended. What is in the kernel when the wait is dropped
+    /// is up to the reader: streams lose nothing, a file has moved its cursor on (`tests/lines.rs`).
+    pub async fn read_until(&mut self, delimiter: u8, into: &mut Vec<u8>) -> io::Result<usize> {
+        let len = self.find(delimiter).await?;
+        into.extend_from_slice(&self.buffer()[..len]);
+        self.consume(len);
+        Ok(len)
+    }
+
+    /// Line by line, each without its end.
+    pub fn lines(self) -> Lines<R> {
+        Lines::new(self)
+    }
+
+    /// What is in the buffer; if that is empty it is filled first. It is empty only at the end. What is used of it is to be
+    /// [consumed](BufReader::consume).
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_until`](BufReader::read_until) (`tests/lines.rs`).
+    pub async fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self.buffer().is_empty() {
+            true => _ = self.fill().await?,
+            false => pass().await?,
+        }
+        Ok(self.buffer())
+    }
+
+    /// As far as the delimiter, which is counted, or as far as the end: so many bytes are in the buffer.
+    pub(super) async fn find(&mut self, delimiter: u8) -> io::Result<usize> {
+        pass().await?;
+        let mut looked = 0;
+        loop {
+            let held = self.buffer();
+            let found = held[looked..].iter().position(|byte| *byte == delimiter);
+            let len = found.map_or(held.len(), |at| looked + at);
+            if len > self.line_max {
+                return Err(too_long(self.line_max));
+            }
+            if found.is_some() {
+                return Ok(len + 1);
+            }
+            looked = len;
+            if self.fill().await? == 0 {
+                return Ok(looked);
+            }
+        }
+    }
+
+    /// Reads more, behind what is held. Gives the number of bytes.
+    async fn fill(&mut self) -> io::Result<usize> {
+        loop {
+            let mut chunk = mem::take(&mut self.spare);
+            chunk.clear();
+            if chunk.capacity() == 0 {
+                chunk.reserve_exact(self.capacity);
+            }
+            match self.inner.read(chunk).await {
+                Ok((n, mut chunk)) => {
+                    chunk.truncate(n);
+                    self.hold(chunk);
+                    return Ok(n);
+                }
+                Err(error) => {
+                    let (error, chunk) = error.into_parts();
+                    self.spare = chunk;
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts bytes behind those that are held.
+    fn hold(&mut self, chunk: Vec<u8>) {
+        if self.buffer().is_empty() {
+            self.spare = mem::replace(&mut self.held, chunk);
+        } else {
+            self.held.drain(..self.start);
+            self.held.extend_from_slice(&chunk);
+            self.spare = chunk;
+        }
+        self.start = 0;
+        // What a long line took is not kept for the next.
+        if self.spare.capacity() > self.capacity {
+            self.spare = Vec::new();
+        }
+    }
+}
+
+impl<R> BufReader<R> {
+    /// What was read and not used.
+    pub fn buffer(&self) -> &[u8] {
+        &self.held[self.start..]
+    }
+
+    /// So many bytes of the buffer were used.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many in it.
+    pub fn consume(&mut self, bytes: usize) {
+        assert!(
+            bytes <= self.buffer().len(),
+            "{bytes} bytes were used of {} that are there",
+            self.buffer().len()
+        );
+        self.start += bytes;
+    }
+
+    /// The reader below.
+    pub fn get_ref(&self) -> &R {
+        &self.inner
+    }
+
+    /// The reader below. What is read from it does not pass through the buffer.
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
+    /// The reader below, and what was read from it and not used.
+    pub fn into_inner(mut self) -> (R, Vec<u8>) {
+        self.held.drain(..self.start);
+        (self.inner, self.held)
+    }
+}
+
+#[cold]
+fn too_long(line_max: usize) -> io::Error {
+    let what = format!("a line of more than {line_max} bytes, which is the limit");
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The text of a line.
+pub(super) fn utf8(line: &[u8]) -> io::Result<&str> {
+    str::from_utf8(line).map_err(|error| {
+        let what = format!("a line that is not UTF-8: {error}");
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })
+}
+
+impl<R: AsyncRead> AsyncRead for BufReader<R> {
+    /// What is in the buffer, or else what a read brings: into the buffer, if it asks for less than that holds.
+    async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
+        let room = buf.io_capacity();
+        if room == 0 || self.buffer().is_empty() && room >= self.capacity {
+            return self.inner.read(buf).await;
+        }
+        if let Err(error) = self.fill_buf().await {
+            return Err(BufError::new(error, buf));
+        }
+        let n = buf::fill(&mut buf, self.buffer());
+        self.consume(n);
+        Ok((n, buf))
+    }
+
+    /// Until there are so many in the buffer none is taken out of it: so none is lost, dropped or cancelled.
+    async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
+        let mut buf = super::check_room(buf, len)?;
+        if let Err(error) = pass().await {
+            return Err(BufError::new(error.into(), buf));
+        }
+        while self.buffer().len() < len {
+            match self.fill().await {
+                Ok(0) => {
+                    let error = super::ended_early(len - self.buffer().len());
+                    return Err(BufError::new(error, buf));
+                }
+                Ok(_) => {}
+                Err(error) => return Err(BufError::new(error, buf)),
+            }
+        }
+        buf::fill(&mut buf, &self.buffer()[..len]);
+        self.consume(len);
+        Ok(buf)
+    }
+
+    fn unread(&mut self, bytes: &[u8]) -> bool {
+        self.held.splice(..self.start, bytes.iter().copied());
+        self.start = 0;
+        true
+    }
+}
+
+/// Not what is in it: a page of bytes would hide the rest.
+impl<R: fmt::Debug> fmt::Debug for BufReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufReader")
+            .field("inner", &self.inner)
+            .field("buffered", &self.buffer().len())
+            .field("line_max", &self.line_max)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,404 @@
+//! Pipes: anonymous ones, and those that have a path (FIFOs).
+
+use super::{AsyncRead, AsyncWrite, check_room};
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
+use crate::op::{
+    Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
+    StreamKind, busy,
+};
+use crate::runtime::spawn::spawn_blocking;
+use crate::sys::{Descriptor, at_path, c_path, explain, make_fifo};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::rc::Rc;
+
+/// Makes a pipe: what is written to the one end is read from the other, and when every writer is closed, the reader meets
+/// the end. It is [`std::io::pipe`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let (reader, writer) = gimmal::io::pipe()?;
+///     writer.write_all("hello").await?;
+///     writer.close().await?;
+///     let (_, text) = reader.read_to_end(Vec::new()).await?;
+///     assert_eq!(text, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// What `pipe(2)` says: that there are too many descriptors.
+pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), writer.into()))
+}
+
+/// Makes a FIFO, which is a pipe with a path: `mkfifo(3)`, on a thread of the pool. `mode` is what `open(2)` calls so, less
+/// the umask.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::{PipeReader, PipeWriter, mkfifo};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("fifo");
+/// gimmal::run(async {
+///     mkfifo(&path, 0o600).await?;
+///     // Each open waits for the other one.
+///     let (reader, writer) = gimmal::try_join((PipeReader::open(&path), PipeWriter::open(&path))).await?;
+///     writer.write_all("hello").await?;
+///     assert_eq!(reader.read_exact(vec![0; 5], 5).await?, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// What the kernel says, with the path: `AlreadyExists` if there is something of that name;
+/// [`Canceled`](crate::Canceled).
+///
+/// # Cancel safety
+///
+/// A call that has begun is waited for, and its result stands; dropped, it may still make the FIFO (`tests/pipes.rs`).
+pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
+    let path = path.as_ref();
+    let name = c_path(path)?;
+    let made = match spawn_blocking(move || make_fifo(&name, mode)).await {
+        Ok(made) => made,
+        Err(error) => return Err(error.into()),
+    };
+    made.map_err(|error| at_path(error, "make the FIFO", path))
+}
+
+/// Opens one side of a FIFO.
+async fn open(path: &Path, access: i32) -> io::Result<Rc<Stream>> {
+    // Looked at before it is opened: to open what is no FIFO may do something, and without waiting.
+    let found = OpenAt::path(path, libc::O_PATH, 0).await?;
+    check(&found, path)?;
+    let opened = OpenAt::fifo(path, access).await?;
+    // Something else may have got its name meanwhile.
+    check(&opened, path)?;
+    Ok(Stream::new(opened, StreamKind::Pipe))
+}
+
+fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
+    let error = match fd.descriptor().with_std(|file| file.metadata()) {
+        Ok(metadata) if metadata.file_type().is_fifo() => return Ok(()),
+        Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, "it is no FIFO"),
+        Err(error) => error,
+    };
+    Err(at_path(error, "open", path))
+}
+
+/// The end of a pipe that is read from.
+///
+/// Its methods take `&self`. Reads of one pipe follow one another: a second one waits until the first has ended. It belongs
+/// to the thread of its runtime; to hand it to another, go through [`into_std`](PipeReader::into_std).
+///
+/// See [`pipe`] for an example.
+#[derive(Debug)]
+pub struct PipeReader {
+    stream: Rc<Stream>,
+}
+
+impl PipeReader {
+    /// Opens the side of a FIFO that is read from, and waits until somebody opens it for writing.
+    ///
+    /// It waits in a worker thread of the kernel, which it adds to those that there are: so no other operation waits for
+    /// one. It opens the other side's waiting `open` also if that is in another process.
+    ///
+    /// See [`mkfifo`] for an example.
+    ///
+    /// # Errors
+    ///
+    /// What `open(2)` says, with the path; `InvalidInput` if that is no FIFO; [`Canceled`](crate::Canceled).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
+    pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeReader> {
+        let stream = open(path.as_ref(), libc::O_RDONLY).await?;
+        Ok(PipeReader { stream })
+    }
+
+    /// Reads what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
+    /// bytes, which is zero when every writer is closed, and the buffer: `read(2)`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a buffer of capacity zero; [`Canceled`](crate::Canceled). The buffer is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// No byte is lost. A read that was cancelled has taken nothing; what one brings that is dropped, the next one gives
+    /// first (`tests/pipes.rs`).
+    #[inline]
+    pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
+        Recv::new(self.stream.clone(), buf)
+    }
+
+    /// Reads `len` bytes into the start of the buffer, and sets its length to that.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if the writers end first; `InvalidInput` if the buffer has no room for `len` bytes; those of
+    /// [`read`](PipeReader::read). The error holds the buffer, and how many bytes were read: they are at its start.
+    ///
+    /// # Cancel safety
+    ///
+    /// No byte is lost. If it was cancelled, what it has read is in the error; if it is dropped, the next read gives that
+    /// first (`tests/pipes.rs`).
+    pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
+        let buf = check_room(buf, len)?;
+        RecvExact::new(self.stream.clone(), buf, len).await
+    }
+
+    /// Reads until every writer is closed, appends it to the buffer, and gives the number of bytes read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](PipeReader::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all
+    /// that was read until then, and how many bytes that were.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it was cancelled, what it has read is in the error; if it is dropped, that is lost (`tests/pipes.rs`).
+    pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
+        AsyncRead::read_to_end(&mut &*self, buf).await
+    }
+
+    /// Reads into several buffers, one after the other: `readv(2)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](PipeReader::read), and `InvalidInput` for more than 1024 buffers.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read`](PipeReader::read) (`tests/pipes.rs`).
+    pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
+        RecvVectored::new(self.stream.clone(), bufs)
+    }
+}
+
+/// The end of a pipe that is written to.
+///
+/// Its methods take `&self`. Writes to one pipe follow one another: a second one waits until the first has ended. When every
+/// reader is gone a write fails with `BrokenPipe`. (The kernel also sends SIGPIPE, which every Rust program ignores unless
+/// it was told otherwise.) It belongs to the thread of its runtime; to hand it to another, go through
+/// [`into_std`](PipeWriter::into_std).
+///
+/// See [`pipe`] for an example.
+#[derive(Debug)]
+pub struct PipeWriter {
+    stream: Rc<Stream>,
+}
+
+impl PipeWriter {
+    /// Opens the side of a FIFO that is written to, and waits until somebody opens it for reading.
+    ///
+    /// Otherwise as [`PipeReader::open`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PipeReader::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
+    pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeWriter> {
+        let stream = open(path.as_ref(), libc::O_WRONLY).await?;
+        Ok(PipeWriter { stream })
+    }
+
+    /// Writes what the buffer holds, as far as there is room in the pipe. Gives the number of bytes, and the buffer:
+    /// `write(2)`. Up to 4096 bytes (`PIPE_BUF`) are written all at once, and no other writer's bytes come between them.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` if every reader is gone; [`Canceled`](crate::Canceled). The buffer is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// A write that was cancelled has written nothing. How much one has written that is dropped is unknown
+    /// (`tests/pipes.rs`).
+    #[inline]
+    pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
+        Send::new(self.stream.clone(), buf)
+    }
+
+    /// Writes all that the buffer holds.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](PipeWriter::write). The error holds the buffer, and how many bytes were written.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it was cancelled, the error says how much was written. How much was when it is dropped is unknown
+    /// (`tests/pipes.rs`).
+    pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
+        AsyncWrite::write_all(&mut &*self, buf).await
+    }
+
+    /// Writes from several buffers, one after the other: `writev(2)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](PipeWriter::write), and `InvalidInput` for more than 1024 buffers.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write`](PipeWriter::write) (`tests/pipes.rs`).
+    pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
+        SendVectored::new(self.stream.clone(), bufs)
+    }
+}
+
+/// What both ends have.
+macro_rules! end {
+    ($($type:ident)+) => {$(
+        impl $type {
+            /// How many bytes the pipe holds that nobody has read: 65536, unless it was set.
+            ///
+            /// # Errors
+            ///
+            /// What `fcntl(2)` says.
+            pub fn capacity(&self) -> io::Result<usize> {
+                self.stream.fd().descriptor().pipe_capacity()
+            }
+
+            /// Has the pipe hold so many bytes, rounded up to what the kernel can do; gives how many it holds now.
+            ///
+            /// # Errors
+            ///
+            /// `PermissionDenied`, with the number, above `/proc/sys/fs/pipe-max-size`; `ResourceBusy` for less than there
+            /// is in it.
+            pub fn set_capacity(&self, bytes: usize) -> io::Result<usize> {
+                let set = self.stream.fd().descriptor().set_pipe_capacity(bytes);
+                set.map_err(|error| explain(error, format!("set the capacity of a pipe to {bytes}")))
+            }
+
+            /// The descriptor, to be held by operations of your own.
+            #[must_use]
+            pub fn shared_fd(&self) -> SharedFd {
+                self.stream.fd().clone()
+            }
+
+            /// Closes this end, and says whether that went well. Operations that are still at work on it are asked to stop
+            /// and waited for.
+            ///
+            /// # Errors
+            ///
+            /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started
+            /// and not awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while
+            /// operations are waited for.
+            ///
+            /// # Cancel safety
+            ///
+            /// The end closes in any case (`tests/pipes.rs`).
+            pub async fn close(self) -> io::Result<()> {
+                self.stream.close().await
+            }
+
+            /// The same end as one of std, which another thread can have.
+            ///
+            /// # Errors
+            ///
+            /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a
+            /// one has brought are still to be read. The end is in the error.
+            pub fn into_std(self) -> Result<io::$type, BufError<$type>> {
+                match self.stream.try_into_descriptor() {
+                    Ok(descriptor) => Ok(descriptor.into_owned().into()),
+                    Err(stream) => {
+                        let error = busy("an operation is still at work on the pipe, or has left bytes");
+                        Err(BufError::new(error, $type { stream }))
+                    }
+                }
+            }
+
+            /// Over an end of std.
+            #[must_use]
+            pub fn from_std(end: io::$type) -> $type {
+                $type::from(OwnedFd::from(end))
+            }
+        }
+
+        /// Of something that is read and written as a pipe is: also a terminal, or what another process has handed over.
+        impl From<OwnedFd> for $type {
+            fn from(fd: OwnedFd) -> $type {
+                let fd = SharedFd::new(Descriptor::from(fd));
+                $type { stream: Stream::new(fd, StreamKind::Pipe) }
+            }
+        }
+
+        impl From<io::$type> for $type {
+            fn from(end: io::$type) -> $type {
+                $type::from_std(end)
+            }
+        }
+
+        impl AsRawFd for $type {
+            fn as_raw_fd(&self) -> RawFd {
+                self.stream.fd().as_raw_fd()
+            }
+        }
+
+        impl AsFd for $type {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.stream.fd().as_fd()
+            }
+        }
+    )+};
+}
+
+end! { PipeReader PipeWriter }
+
+macro_rules! generic {
+    ($($reader:ty, $writer:ty;)+) => {$(
+        impl AsyncRead for $reader {
+            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                PipeReader::read(self, buf)
+            }
+
+            fn read_exact<B: IoBufMut>(
+                &mut self,
+                buf: B,
+                len: usize,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                PipeReader::read_exact(self, buf, len)
+            }
+
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                self.stream.give_back(bytes);
+                true
+            }
+        }
+
+        impl AsyncWrite for $writer {
+            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                PipeWriter::write(self, buf)
+            }
+
+            /// The reader meets the end when the pipe is closed, and not before.
+            async fn shutdown(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+
+            fn outlet(&self) -> Option<Outlet> {
+                Some(Outlet::of_stream(&self.stream))
+            }
+        }
+    )+};
+}
+
+generic! {
+    PipeReader, PipeWriter;
+    &PipeReader, &PipeWriter;
+}

@@ -1,0 +1,102 @@
+//! Copying a file inside of the kernel: from the page cache into a pipe, and from there to where it goes.
+//!
+//! Measured on 6.18 in a bare ring (`benches/src/bin/copy.rs`), against a loop of reads and writes with buffers of the same
+//! size, in time for one chunk:
+//!
+//! | from | to | 64 KiB | 128 KiB | 256 KiB | 1 MiB |
+//! |---|---|---|---|---|---|
+//! | file | socket | 1.13 | 0.85 | 0.56 to 0.86 | 0.72 to 0.75 |
+//! | file | pipe | 4.0 | 2.1 | 0.28 | 0.12 |
+//! | file | file | 1.00 | 0.88 | 0.80 | 0.81 |
+//! | socket | socket | 1.19 | 1.04 | 1.00 | 0.94 |
+//! | socket | file | 2.5 | 2.1 | 0.6 to 1.5 | 0.84 |
+//! | pipe | socket | 1.02 | – | 1.09 | 1.02 |
+//!
+//! A splice always goes to a worker of the kernel, which it then holds for as long as the other side lets it wait. So it is
+//! done for files alone, and for large ones: a splice from a file does not wait for a peer.
+
+use crate::op::{Outlet, SharedFd, Splice};
+use crate::sys::Descriptor;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+/// What the pipe holds.
+pub(super) const CHUNK: usize = 256 << 10;
+
+/// A copy that was stopped: why, and what has left the file and is not written.
+pub(super) struct Stopped {
+    pub(super) error: io::Error,
+    pub(super) rest: Vec<u8>,
+}
+
+impl Stopped {
+    /// Whether this cannot be spliced at all: the kernel says EINVAL of files that it cannot (one that is appended to, for
+    /// example), and the ring may lack the opcode.
+    pub(super) fn is_unable(&self) -> bool {
+        let kind = self.error.kind();
+        kind == io::ErrorKind::InvalidInput || kind == io::ErrorKind::Unsupported
+    }
+}
+
+/// The pipe that bytes go through.
+struct Through {
+    reader: SharedFd,
+    writer: SharedFd,
+}
+
+impl Through {
+    /// `None` where there is none that is large enough: no descriptors, or too much in this user's pipes.
+    fn new() -> Option<Through> {
+        let (reader, writer) = io::pipe().ok()?;
+        let writer = Descriptor::from(OwnedFd::from(writer));
+        writer.set_pipe_capacity(CHUNK).ok()?;
+        Some(Through {
+            reader: SharedFd::from(OwnedFd::from(reader)),
+            writer: SharedFd::new(writer),
+        })
+    }
+
+    /// What is in it, of which so much is known.
+    fn rest(&self, len: usize) -> Vec<u8> {
+        let mut rest = vec![0; len];
+        let read = |mut pipe: &std::fs::File| pipe.read_exact(&mut rest);
+        // They are there, so it does not wait; and nobody else has the other end, so there is no other error.
+        let there = self.reader.descriptor().with_std(read);
+        debug_assert!(there.is_ok());
+        rest
+    }
+}
+
+/// Copies from the cursor of a file to its end, and adds to `copied` what has arrived.
+pub(super) async fn splice(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
+    let Some(pipe) = Through::new() else {
+        let (error, rest) = (io::ErrorKind::Unsupported.into(), Vec::new());
+        return Err(Stopped { error, rest });
+    };
+    let again = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+    loop {
+        let mut left = match Splice::from_file(file, &pipe.writer, CHUNK).await {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(error) if again(&error) => continue,
+            Err(error) => {
+                let rest = Vec::new();
+                return Err(Stopped { error, rest });
+            }
+        };
+        while left > 0 {
+            let error = match Splice::from_pipe(&pipe.reader, to, left).await {
+                Ok(0) => crate::op::nothing_taken(),
+                Ok(n) => {
+                    left -= n;
+                    *copied += n as u64;
+                    continue;
+                }
+                Err(error) if again(&error) => continue,
+                Err(error) => error,
+            };
+            let rest = pipe.rest(left);
+            return Err(Stopped { error, rest });
+        }
+    }
+}

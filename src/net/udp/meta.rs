@@ -1,0 +1,240 @@
+//! What goes beside the bytes of a UDP datagram: addresses, interface, hops, class, time, segments.
+
+use crate::op::{ControlMessages, FromMessage, Message, push_control};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+/// Room for all that one datagram brings: two addresses, four numbers for each version of IP, a time and a size take 224.
+pub(super) const CONTROL_ROOM: usize = 256;
+
+/// What is known of a datagram that was received: of [`UdpSocket::recv_msg`](super::UdpSocket::recv_msg).
+///
+/// What is not asked for by an option of the socket is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecvMeta {
+    /// Bytes in the buffer.
+    pub len: usize,
+    /// Bytes of the datagram. More than there was room for are lost.
+    pub full_len: usize,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// The address that it was sent to: [`set_recv_packet_info`](super::UdpSocket::set_recv_packet_info).
+    pub to: Option<IpAddr>,
+    /// The number of the interface that it came in through, asked for with the address.
+    pub interface: Option<u32>,
+    /// The hops that it had left, TTL or hop limit: [`set_recv_ttl`](super::UdpSocket::set_recv_ttl).
+    pub ttl: Option<u8>,
+    /// TOS or traffic class, of which the lowest two bits are ECN: [`set_recv_tos`](super::UdpSocket::set_recv_tos).
+    pub tos: Option<u8>,
+    /// When the kernel received it: [`set_recv_timestamp`](super::UdpSocket::set_recv_timestamp).
+    pub timestamp: Option<SystemTime>,
+    /// The buffer holds several datagrams, all of this length except the last: [`set_gro`](super::UdpSocket::set_gro).
+    pub segment_size: Option<usize>,
+}
+
+impl RecvMeta {
+    /// Whether the buffer had no room for all of it.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.full_len > self.len
+    }
+}
+
+impl FromMessage for RecvMeta {
+    fn from_message(message: Message<'_>) -> io::Result<RecvMeta> {
+        let (full_len, control) = (message.full_len, message.control);
+        let (len, from) = <(usize, SocketAddr)>::from_message(message)?;
+        let mut meta = RecvMeta {
+            len,
+            full_len,
+            from,
+            to: None,
+            interface: None,
+            ttl: None,
+            tos: None,
+            timestamp: None,
+            segment_size: None,
+        };
+        for (level, kind, data) in ControlMessages(control) {
+            meta.take(level, kind, data);
+        }
+        Ok(meta)
+    }
+}
+
+impl RecvMeta {
+    fn take(&mut self, level: i32, kind: i32, data: &[u8]) {
+        let number = data.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        let octet = number.and_then(|number| u8::try_from(number).ok());
+        match (level, kind) {
+            // `in_pktinfo`: the interface, the address that an answer would come from, and the one in the packet.
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                if let Some(bytes) = data.get(8..).and_then(<[u8]>::first_chunk::<4>) {
+                    self.to = Some(Ipv4Addr::from(*bytes).into());
+                    self.interface = number.map(|number| number as u32);
+                }
+            }
+            // `in6_pktinfo`: the address in the packet, and the interface.
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                if let (Some(bytes), Some(interface)) = (data.first_chunk::<16>(), data.get(16..)) {
+                    self.to = Some(Ipv6Addr::from(*bytes).into());
+                    let interface = interface.first_chunk();
+                    self.interface = interface.map(|bytes| u32::from_ne_bytes(*bytes));
+                }
+            }
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                self.ttl = octet;
+            }
+            // One byte here, and a number there.
+            (libc::IPPROTO_IP, libc::IP_TOS) => self.tos = data.first().copied(),
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => self.tos = octet,
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => self.timestamp = time(data),
+            (libc::SOL_UDP, libc::UDP_GRO) => self.segment_size = number.map(|size| size as usize),
+            _ => {}
+        }
+    }
+}
+
+/// A `timespec`: seconds since 1970, and nanoseconds.
+fn time(data: &[u8]) -> Option<SystemTime> {
+    let (seconds, rest) = data.split_first_chunk()?;
+    let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
+    let nanoseconds = u32::try_from(i64::from_ne_bytes(*rest.first_chunk()?)).ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
+}
+
+/// How a datagram is to be sent: with [`UdpSocket::send_msg`](super::UdpSocket::send_msg).
+///
+/// What is not said is as the socket has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SendMeta {
+    to: Option<SocketAddr>,
+    from: Option<IpAddr>,
+    interface: Option<u32>,
+    ttl: Option<u8>,
+    tos: Option<u8>,
+    segment_size: Option<u16>,
+}
+
+impl SendMeta {
+    /// To the peer that the socket is connected to, with nothing said.
+    #[must_use]
+    pub fn new() -> SendMeta {
+        SendMeta::default()
+    }
+
+    /// To whom.
+    #[must_use]
+    pub fn to(mut self, to: impl Into<SocketAddr>) -> SendMeta {
+        self.to = Some(to.into());
+        self
+    }
+
+    /// From which address of this machine: for answers, the one that was asked ([`RecvMeta::to`]).
+    #[must_use]
+    pub fn from(mut self, from: impl Into<IpAddr>) -> SendMeta {
+        self.from = Some(from.into());
+        self
+    }
+
+    /// Through which interface, by its number.
+    #[must_use]
+    pub fn interface(mut self, interface: u32) -> SendMeta {
+        self.interface = Some(interface);
+        self
+    }
+
+    /// How many hops it may take: TTL, or hop limit.
+    #[must_use]
+    pub fn ttl(mut self, ttl: u8) -> SendMeta {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// TOS, or traffic class, of which the lowest two bits are ECN.
+    #[must_use]
+    pub fn tos(mut self, tos: u8) -> SendMeta {
+        self.tos = Some(tos);
+        self
+    }
+
+    /// Sends the buffer as datagrams of this length each, the last of what is left: `UDP_SEGMENT` (4.18). One call of the
+    /// kernel, and of the network card where that can do it, sends up to 64 of them (128 since 6.9), 64 KiB in all.
+    #[must_use]
+    pub fn segment_size(mut self, segment_size: u16) -> SendMeta {
+        self.segment_size = Some(segment_size);
+        self
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.to
+    }
+
+    /// The same as ancillary data. `peer` is the peer that the socket is connected to.
+    pub(super) fn control(
+        &self,
+        peer: impl FnOnce() -> io::Result<SocketAddr>,
+    ) -> io::Result<Vec<u8>> {
+        let mut control = Vec::new();
+        let of_packet = (self.from, self.interface, self.ttl, self.tos);
+        if of_packet != (None, None, None, None) {
+            // An address of IPv4 in a socket of IPv6 goes the way of IPv4.
+            let to = self.to.map_or_else(peer, Ok)?.ip().to_canonical();
+            self.push_packet(to, &mut control)?;
+        }
+        if let Some(size) = self.segment_size {
+            push_control(
+                &mut control,
+                libc::SOL_UDP,
+                libc::UDP_SEGMENT,
+                &size.to_ne_bytes(),
+            );
+        }
+        Ok(control)
+    }
+
+    fn push_packet(&self, to: IpAddr, control: &mut Vec<u8>) -> io::Result<()> {
+        let (level, ttl, tos, nobody) = match to {
+            IpAddr::V4(_) => (
+                libc::IPPROTO_IP,
+                libc::IP_TTL,
+                libc::IP_TOS,
+                Ipv4Addr::UNSPECIFIED.into(),
+            ),
+            IpAddr::V6(_) => (
+                libc::IPPROTO_IPV6,
+                libc::IPV6_HOPLIMIT,
+                libc::IPV6_TCLASS,
+                Ipv6Addr::UNSPECIFIED.into(),
+            ),
+        };
+        if self.from.is_some() || self.interface.is_some() {
+            let from = self.from.map_or(nobody, |from| from.to_canonical());
+            let interface = self.interface.unwrap_or(0).to_ne_bytes();
+            match (to, from) {
+                (IpAddr::V4(_), IpAddr::V4(from)) => {
+                    let info = [interface, from.octets(), [0; 4]].concat();
+                    push_control(control, level, libc::IP_PKTINFO, &info);
+                }
+                (IpAddr::V6(_), IpAddr::V6(from)) => {
+                    let info = [&from.octets()[..], &interface].concat();
+                    push_control(control, level, libc::IPV6_PKTINFO, &info);
+                }
+                _ => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        format!("send to {to} from {from}: one is of IPv4, the other of IPv6"),
+                    ));
+                }
+            }
+        }
+        for (kind, value) in [(ttl, self.ttl), (tos, self.tos)] {
+            if let Some(value) = value {
+                push_control(control, level, kind, &i32::from(value).to_ne_bytes());
+            }
+        }
+        Ok(())
+    }
+}

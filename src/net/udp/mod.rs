@@ -1,0 +1,8 @@
+//! UDP.
+
+mod meta;
+mod options;
+mod socket;
+
+pub use meta::{RecvMeta, SendMeta};
+pub use socket::UdpSocket;

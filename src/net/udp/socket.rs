@@ -1,0 +1,312 @@
+//! A UDP socket.
+
+use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
+use crate::buf::{BufError, IoBuf, IoBufMut};
+use crate::net::ToAddrs;
+use crate::op::{Datagrams, Op, RecvMessage, SendMessage, SharedFd, busy};
+use crate::sys::explain;
+use socket2::{SockAddr, SockRef};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+/// A UDP socket.
+///
+/// Its methods take `&self`, so one task can receive while others send. It belongs to the thread of its runtime; to hand it
+/// to another, go through [`into_std`](UdpSocket::into_std).
+///
+/// A datagram goes into one buffer. What that has no room for is lost: [`recv_msg`](UdpSocket::recv_msg) says so.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::UdpSocket;
+///
+/// gimmal::run(async {
+///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+///     client.send_to("hello", server.local_addr()?).await?;
+///     let ((n, from), buffer) = server.recv_from(vec![0; 64]).await?;
+///     assert_eq!((&buffer[..n], from), (&b"hello"[..], client.local_addr()?));
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UdpSocket {
+    pub(super) socket: Rc<Datagrams>,
+}
+
+impl UdpSocket {
+    /// A socket with an address, or with the first address of a name that can be had. Port 0 is one that is free, which
+    /// [`local_addr`](UdpSocket::local_addr) tells.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for text that is no address; what the resolver says, with the name; what the kernel says, with the
+    /// address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
+    ///
+    /// # Cancel safety
+    ///
+    /// There is nothing to lose: only a name is waited for (`tests/udp.rs`).
+    pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
+        first(to, |address| {
+            let socket = std::net::UdpSocket::bind(address);
+            let socket = socket.map_err(|error| explain(error, format!("bind to {address}")))?;
+            Ok(UdpSocket::from_std(socket))
+        })
+        .await
+    }
+
+    /// Sets the peer: from now on only its datagrams are received, and [`send`](UdpSocket::send) sends to it. Connecting
+    /// again sets another one. Nothing is sent, so it says nothing of whether the peer is there.
+    ///
+    /// Datagrams of others that have arrived before are still received.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind`](UdpSocket::bind); `NetworkUnreachable` if there is no way to the peer.
+    ///
+    /// # Cancel safety
+    ///
+    /// There is nothing to lose: only a name is waited for (`tests/udp.rs`).
+    pub async fn connect(&self, to: impl ToAddrs) -> io::Result<()> {
+        first(to, |address| {
+            // The plain call: it waits for nothing.
+            let connected = SockRef::from(self).connect(&address.into());
+            connected.map_err(|error| explain(error, format!("connect to {address}")))
+        })
+        .await
+    }
+
+    /// Sends a datagram to an address: `sendto(2)`. Gives its length, and the buffer. Names are looked up with
+    /// [`lookup_host`](crate::net::lookup_host).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
+    /// `PermissionDenied` for the address of a broadcast, until [`set_broadcast`](UdpSocket::set_broadcast);
+    /// [`Canceled`](crate::Canceled). The buffer is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// One that was cancelled has sent nothing. Whether one that is dropped has sent it is unknown (`tests/udp.rs`).
+    pub fn send_to<B: IoBuf>(&self, buf: B, to: impl Into<SocketAddr>) -> Op<SendMessage<B>> {
+        SendMessage::new(self.socket.clone(), buf, Some(&to.into().into()), &[])
+    }
+
+    /// Sends a datagram to the peer that the socket is connected to: `send(2)`. Gives its length, and the buffer.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](UdpSocket::send_to); `ConnectionRefused` if the peer has refused one that was sent **before**.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send_to`](UdpSocket::send_to) (`tests/udp.rs`).
+    pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
+        SendMessage::new(self.socket.clone(), buf, None, &[])
+    }
+
+    /// Sends a datagram as said: from one of several addresses, through an interface, with so many hops, in segments.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{SendMeta, UdpSocket};
+    ///
+    /// gimmal::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     server.set_recv_ttl(true)?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let meta = SendMeta::new().to(server.local_addr()?).ttl(7).segment_size(2);
+    ///     client.send_msg("abcde", &meta).await?;
+    ///     for part in ["ab", "cd", "e"] {
+    ///         let (meta, buffer) = server.recv_msg(vec![0; 64]).await?;
+    ///         assert_eq!((&buffer[..meta.len], meta.ttl), (part.as_bytes(), Some(7)));
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](UdpSocket::send_to); `InvalidInput` for addresses of different versions of IP, and for values that the
+    /// kernel does not take.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send_to`](UdpSocket::send_to) (`tests/udp.rs`).
+    pub fn send_msg<B: IoBuf>(&self, buf: B, meta: &SendMeta) -> Op<SendMessage<B>> {
+        let to = meta.address().map(SockAddr::from);
+        match meta.control(|| self.peer_addr()) {
+            Ok(control) => SendMessage::new(self.socket.clone(), buf, to.as_ref(), &control),
+            Err(error) => SendMessage::rejected(self.socket.clone(), buf, error),
+        }
+    }
+
+    /// Receives a datagram, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
+    /// bytes, who sent them, and the buffer: `recvfrom(2)`.
+    ///
+    /// Receives of one socket follow one another: a second one waits until the first has ended.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer: `ConnectionRefused` if the socket is
+    /// connected and the peer has refused what was sent; [`Canceled`](crate::Canceled). The buffer is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// No datagram is lost. A receive that was cancelled has taken none; one that is dropped leaves what it has brought to
+    /// the next, which gets as much of it as the buffer of the first had room for (`tests/udp.rs`).
+    pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
+        RecvMessage::new(self.socket.clone(), buf)
+    }
+
+    /// Receives a datagram, and gives the number of bytes and the buffer: `recv(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](UdpSocket::recv_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv_from`](UdpSocket::recv_from) (`tests/udp.rs`).
+    pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
+        RecvMessage::new(self.socket.clone(), buf)
+    }
+
+    /// Receives a datagram with all that is known of it: whether it was cut off, and what the options of the socket ask for,
+    /// those that begin with `set_recv_` and [`set_gro`](UdpSocket::set_gro).
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](UdpSocket::recv_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv_from`](UdpSocket::recv_from); what is known of the datagram is kept with it (`tests/udp.rs`).
+    pub fn recv_msg<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, RecvMeta>> {
+        // The options may have been set by others.
+        self.socket.make_room_for_control(CONTROL_ROOM);
+        RecvMessage::new(self.socket.clone(), buf)
+    }
+
+    /// Looks at the next datagram without taking it: the next receive gives it again. `recvfrom(2)` with `MSG_PEEK`.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](UdpSocket::recv_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// There is nothing to lose (`tests/udp.rs`).
+    pub fn peek_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
+        RecvMessage::peek(self.socket.clone(), buf)
+    }
+
+    /// The address of the socket.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockname(2)` says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        to_ip(&SockRef::from(self).local_addr()?)
+    }
+
+    /// The peer that it is connected to.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if there is none.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        to_ip(&SockRef::from(self).peer_addr()?)
+    }
+
+    /// The descriptor, to be held by operations of your own.
+    #[must_use]
+    pub fn shared_fd(&self) -> SharedFd {
+        self.socket.fd().clone()
+    }
+
+    /// Closes the socket, and says whether that went well. Operations that are still at work on it are asked to stop and
+    /// waited for.
+    ///
+    /// # Errors
+    ///
+    /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started and not
+    /// awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while operations are waited for.
+    ///
+    /// # Cancel safety
+    ///
+    /// The socket closes in any case (`tests/udp.rs`).
+    pub async fn close(self) -> io::Result<()> {
+        self.socket.close().await
+    }
+
+    /// A socket of std over the same descriptor, which another thread can have.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while a datagram that such a one
+    /// has brought is still to be received. The socket is in the error.
+    pub fn into_std(self) -> Result<std::net::UdpSocket, BufError<UdpSocket>> {
+        match self.socket.try_into_descriptor() {
+            Ok(descriptor) => Ok(descriptor.into_owned().into()),
+            Err(socket) => {
+                let error =
+                    busy("an operation is still at work on the socket, or has left a datagram");
+                Err(BufError::new(error, UdpSocket { socket }))
+            }
+        }
+    }
+
+    /// A socket over one of std.
+    #[must_use]
+    pub fn from_std(socket: std::net::UdpSocket) -> UdpSocket {
+        UdpSocket {
+            socket: Datagrams::new(SharedFd::from(OwnedFd::from(socket))),
+        }
+    }
+}
+
+/// Tries the addresses one after the other.
+async fn first<T>(
+    to: impl ToAddrs,
+    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = None;
+    for address in to.target()?.resolve().await? {
+        match attempt(address) {
+            Ok(done) => return Ok(done),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) => Err(error),
+        None => unreachable!("a target that was resolved has an address"),
+    }
+}
+
+fn to_ip(address: &SockAddr) -> io::Result<SocketAddr> {
+    let address = address.as_socket();
+    address.ok_or_else(|| io::Error::other("the socket is not one of IP"))
+}
+
+impl From<std::net::UdpSocket> for UdpSocket {
+    fn from(socket: std::net::UdpSocket) -> UdpSocket {
+        UdpSocket::from_std(socket)
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.fd().as_raw_fd()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd().as_fd()
+    }
+}

@@ -1,0 +1,389 @@
+//! A Unix socket of datagrams.
+
+use crate::buf::{BufError, IoBuf, IoBufMut};
+use crate::op::{
+    Datagrams, FromMessage, Message, Op, RecvMessage, SendMessage, SendMessageFds, SharedFd, busy,
+};
+use crate::sys::explain;
+use socket2::{SockAddr, SockRef};
+use std::ffi::OsStr;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+
+/// A Unix socket of datagrams.
+///
+/// Its methods take `&self`, so one task can receive while others send. It belongs to the thread of its runtime; to hand it
+/// to another, go through [`into_std`](UnixDatagram::into_std).
+///
+/// Between Unix sockets no datagram is lost, and those of one sender arrive in order: when the receiver has too many, who
+/// sends waits. A datagram goes into one buffer; what that has no room for is lost.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::UnixDatagram;
+///
+/// gimmal::run(async {
+///     let (left, right) = UnixDatagram::pair()?;
+///     left.send("hello").await?;
+///     let (n, buffer) = right.recv(vec![0; 64]).await?;
+///     assert_eq!(&buffer[..n], b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UnixDatagram {
+    socket: Rc<Datagrams>,
+}
+
+impl UnixDatagram {
+    /// A socket with a path, which must not be there. The file stays when the socket is closed: who binds removes it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a path of more than 107 bytes; what the kernel says, with the path: `AddrInUse` if it is there,
+    /// `NotFound` if its directory is not, and so on.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
+        UnixDatagram::bind_addr(&at(path.as_ref())?)
+    }
+
+    /// A socket with an address: a path, or a name of the abstract namespace
+    /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)), which is gone with the socket.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::os::linux::net::SocketAddrExt;
+    /// use std::os::unix::net::SocketAddr;
+    ///
+    /// gimmal::run(async {
+    ///     let name = SocketAddr::from_abstract_name(format!("gimmal-{}", std::process::id()))?;
+    ///     let server = UnixDatagram::bind_addr(&name)?;
+    ///     let client = UnixDatagram::unbound()?;
+    ///     client.send_to_addr("hello", &name).await?;
+    ///     let ((n, from), buffer) = server.recv_from(vec![0; 64]).await?;
+    ///     assert_eq!(&buffer[..n], b"hello");
+    ///     assert!(from.is_unnamed());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind`](UnixDatagram::bind).
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixDatagram> {
+        let socket = std::os::unix::net::UnixDatagram::bind_addr(address);
+        let socket = socket.map_err(|error| explain(error, format!("bind to {address:?}")))?;
+        Ok(UnixDatagram::from_std(socket))
+    }
+
+    /// A socket without a name: it can send, and nobody can answer.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor left (`EMFILE`, `ENFILE`).
+    pub fn unbound() -> io::Result<UnixDatagram> {
+        std::os::unix::net::UnixDatagram::unbound().map(UnixDatagram::from_std)
+    }
+
+    /// Two sockets without names, each of which is the other's peer.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor left (`EMFILE`, `ENFILE`).
+    pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
+        let (left, right) = std::os::unix::net::UnixDatagram::pair()?;
+        Ok((UnixDatagram::from_std(left), UnixDatagram::from_std(right)))
+    }
+
+    /// Sets the peer: from now on [`send`](UnixDatagram::send) sends to it, and only its datagrams are received. Connecting
+    /// again sets another one.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, with the path: `NotFound` if it is not there, `ConnectionRefused` if it is no socket or nobody
+    /// has it any more, `PermissionDenied`.
+    pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.connect_addr(&at(path.as_ref())?)
+    }
+
+    /// Sets the peer, by an address.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](UnixDatagram::connect).
+    pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
+        let connected = SockRef::from(self).connect(&to_socket2(address)?);
+        connected.map_err(|error| explain(error, format!("connect to {address:?}")))
+    }
+
+    /// Sends a datagram to the socket with this path: `sendto(2)`. Gives its length, and the buffer. It waits while the
+    /// receiver has as many as it takes (`net.unix.max_dgram_qlen`), which holds up no datagram to anybody else.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, with the path and the length: those of [`connect`](UnixDatagram::connect), and that it is too
+    /// long for the buffers of the sockets (`SO_SNDBUF`); [`Canceled`](crate::Canceled). The buffer is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// One that was cancelled has sent nothing. Whether one that is dropped has sent it is unknown
+    /// (`tests/unix_datagrams.rs`).
+    pub fn send_to<B: IoBuf>(&self, buf: B, path: impl AsRef<Path>) -> Op<SendMessage<B>> {
+        match at(path.as_ref()) {
+            Ok(address) => self.send_to_addr(buf, &address),
+            Err(error) => SendMessage::rejected(self.socket.clone(), buf, error),
+        }
+    }
+
+    /// Sends a datagram to the socket with this address, as [`send_to`](UnixDatagram::send_to) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_to`](UnixDatagram::send_to).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    pub fn send_to_addr<B: IoBuf>(&self, buf: B, address: &SocketAddr) -> Op<SendMessage<B>> {
+        let socket = self.socket.clone();
+        match to_socket2(address) {
+            Ok(to) => SendMessage::new(socket, buf, Some(&to), &[]),
+            Err(error) => SendMessage::rejected(socket, buf, error),
+        }
+    }
+
+    /// Sends a datagram to the peer that the socket is connected to: `send(2)`. Gives its length, and the buffer. It waits
+    /// while the peer has as many as it takes. Sends to the peer follow one another.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_to`](UnixDatagram::send_to); `NotConnected` if there is no peer; `ConnectionRefused` or
+    /// `ConnectionReset` if it is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
+        SendMessage::new(self.socket.clone(), buf, None, &[])
+    }
+
+    /// Receives a datagram, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
+    /// bytes, who sent them (without a name, if that has none), and the buffer: `recvfrom(2)`.
+    ///
+    /// Receives of one socket follow one another: a second one waits until the first has ended.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a buffer of capacity zero; what the kernel says: `ConnectionReset` if the peer has connected to
+    /// somebody else; [`Canceled`](crate::Canceled). The buffer is in the error. That the peer is gone is no error: the receive
+    /// waits.
+    ///
+    /// # Cancel safety
+    ///
+    /// No datagram is lost. A receive that was cancelled has taken none; one that is dropped leaves what it has brought to
+    /// the next, which gets as much of it as the buffer of the first had room for (`tests/unix_datagrams.rs`).
+    pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
+        RecvMessage::new(self.socket.clone(), buf)
+    }
+
+    /// Receives a datagram, and gives the number of bytes and the buffer: `recv(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](UnixDatagram::recv_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv_from`](UnixDatagram::recv_from) (`tests/unix_datagrams.rs`).
+    pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
+        RecvMessage::new(self.socket.clone(), buf)
+    }
+
+    /// Sends a datagram to the peer, and descriptors with it. Gives its length, the buffer, and the descriptors, which stay open
+    /// here until they are dropped: `sendmsg(2)`, SCM_RIGHTS.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::io::Read;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     left.send_with_fds("here", vec![std::fs::File::open("Cargo.toml")?]).await?;
+    ///     let ((n, fds), buf) = right.recv_with_fds(vec![0; 64], 1).await?;
+    ///     assert_eq!(&buf[..n], b"here");
+    ///     for fd in fds {
+    ///         let mut text = String::new();
+    ///         std::fs::File::from(fd).read_to_string(&mut text)?;
+    ///         assert!(text.starts_with("[package]"));
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for more than 253 descriptors; those of [`send`](UnixDatagram::send). Buffer and descriptors are in the
+    /// error.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendMessageFds<B, F>>
+    where
+        B: IoBuf,
+        F: AsFd + 'static,
+    {
+        SendMessageFds::new(self.socket.clone(), buf, fds, None)
+    }
+
+    /// Receives a datagram, and the descriptors that came with it, `max` at most. They are closed by `exec`, and belong to the
+    /// caller: `recvmsg(2)`, SCM_RIGHTS. Where a datagram is received in another way, its descriptors are closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_from`](UnixDatagram::recv_from). `InvalidData` if more than `max` descriptors came, or more than this
+    /// process may have open: then all of them are closed. The datagram is received all the same: the buffer in the error has
+    /// it, and [`done`](BufError::done) says how many bytes.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram (`tests/unix_datagrams.rs`).
+    pub fn recv_with_fds<B: IoBufMut>(
+        &self,
+        buf: B,
+        max: usize,
+    ) -> Op<RecvMessage<B, (usize, Vec<OwnedFd>)>> {
+        RecvMessage::with_fds(self.socket.clone(), buf, max)
+    }
+
+    /// The address of the socket.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockname(2)` says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        from_socket2(&SockRef::from(self).local_addr()?)
+    }
+
+    /// The peer that it is connected to.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if there is none.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        from_socket2(&SockRef::from(self).peer_addr()?)
+    }
+
+    /// Ends one direction, or both: `shutdown(2)`. A receive that waits gives zero bytes then; so does every later one, when
+    /// what has arrived is received.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if there is no peer.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(self).shutdown(how)
+    }
+
+    /// The descriptor, to be held by operations of your own.
+    #[must_use]
+    pub fn shared_fd(&self) -> SharedFd {
+        self.socket.fd().clone()
+    }
+
+    /// Closes the socket, and says whether that went well. Operations that are still at work on it are asked to stop and
+    /// waited for.
+    ///
+    /// # Errors
+    ///
+    /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started and not
+    /// awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while operations are waited for.
+    ///
+    /// # Cancel safety
+    ///
+    /// The socket closes in any case (`tests/unix_datagrams.rs`).
+    pub async fn close(self) -> io::Result<()> {
+        self.socket.close().await
+    }
+
+    /// A socket of std over the same descriptor, which another thread can have.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while a datagram that such a one
+    /// has brought is still to be received. The socket is in the error.
+    pub fn into_std(self) -> Result<std::os::unix::net::UnixDatagram, BufError<UnixDatagram>> {
+        match self.socket.try_into_descriptor() {
+            Ok(descriptor) => Ok(descriptor.into_owned().into()),
+            Err(socket) => {
+                let error =
+                    busy("an operation is still at work on the socket, or has left a datagram");
+                Err(BufError::new(error, UnixDatagram { socket }))
+            }
+        }
+    }
+
+    /// A socket over one of std.
+    #[must_use]
+    pub fn from_std(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
+        UnixDatagram {
+            socket: Datagrams::new(SharedFd::from(OwnedFd::from(socket))),
+        }
+    }
+}
+
+/// The number of bytes, and who sent them.
+impl FromMessage for (usize, SocketAddr) {
+    fn from_message(message: Message<'_>) -> io::Result<(usize, SocketAddr)> {
+        Ok((message.len, from_socket2(message.address)?))
+    }
+}
+
+fn at(path: &Path) -> io::Result<SocketAddr> {
+    let address = SocketAddr::from_pathname(path);
+    address.map_err(|error| explain(error, format!("the path {}", path.display())))
+}
+
+fn to_socket2(address: &SocketAddr) -> io::Result<SockAddr> {
+    if let Some(name) = address.as_abstract_name() {
+        let name = [b"\0", name].concat();
+        return SockAddr::unix(OsStr::from_bytes(&name));
+    }
+    SockAddr::unix(address.as_pathname().unwrap_or(Path::new("")))
+}
+
+/// What has neither a name nor a path that std would take (one of 108 bytes, without a zero behind it) has no name.
+fn from_socket2(address: &SockAddr) -> io::Result<SocketAddr> {
+    if let Some(name) = address.as_abstract_namespace() {
+        return SocketAddr::from_abstract_name(name);
+    }
+    let path = address.as_pathname().unwrap_or(Path::new(""));
+    SocketAddr::from_pathname(path).or_else(|_| SocketAddr::from_pathname(""))
+}
+
+impl From<std::os::unix::net::UnixDatagram> for UnixDatagram {
+    fn from(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
+        UnixDatagram::from_std(socket)
+    }
+}
+
+impl AsRawFd for UnixDatagram {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.fd().as_raw_fd()
+    }
+}
+
+impl AsFd for UnixDatagram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd().as_fd()
+    }
+}

@@ -1,0 +1,210 @@
+//! A Unix socket that listens.
+
+use super::UnixStream;
+use super::address::{from_kernel, of_path, to_kernel, unnamed};
+use crate::net::Listener;
+use crate::net::accepting::{Accepting, Next, Way};
+use crate::op::{Accepted, SharedFd, describe};
+use crate::sys::explain;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Connections that the kernel keeps until they are accepted: what std asks for.
+const BACKLOG: i32 = 128;
+
+/// A Unix socket that listens for connections, at a path or under an abstract name.
+///
+/// The file at the path is made by binding it, and stays when the listener is dropped, as with std: whoever binds the path
+/// again removes it first. An abstract name goes with its socket.
+///
+/// The accept in the kernel belongs to the listener: a wait for a connection that is cancelled or dropped loses none. What
+/// is still queued when the listener is dropped is closed.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{UnixListener, UnixStream};
+///
+/// gimmal::run(async {
+///     let directory = tempfile::tempdir()?;
+///     let path = directory.path().join("socket");
+///     let listener = UnixListener::bind(&path)?;
+///     let (client, accepted) = gimmal::join((UnixStream::connect(&path), listener.accept())).await;
+///     let (server, peer) = accepted?;
+///     assert!(peer.is_unnamed());
+///     client?.write_all("hello").await?;
+///     assert_eq!(server.read_exact(vec![0; 5], 5).await?, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UnixListener {
+    accepting: Accepting,
+}
+
+impl UnixListener {
+    /// Listens at a path, at which there must be no file.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a path that is empty, has a zero in it, or is longer than 107 bytes; what the kernel says, with the
+    /// path: `AddrInUse` if there is a file, `NotFound`, `PermissionDenied` and so on.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
+        UnixListener::bind_addr(&of_path(path.as_ref())?)
+    }
+
+    /// Listens at an address: a path, or a name that is in no directory
+    /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for one without a name; what the kernel says, with the address.
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
+        let address = to_kernel(address)?;
+        let explained =
+            |error: io::Error| explain(error, format!("listen on {}", describe(&address)));
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explained)?;
+        socket
+            .bind(&address)
+            .and_then(|()| socket.listen(BACKLOG))
+            .map_err(explained)?;
+        Ok(UnixListener::new(socket.into()))
+    }
+
+    fn new(fd: OwnedFd) -> UnixListener {
+        let address = SockRef::from(&fd).local_addr();
+        let address = address.map_or_else(|_| "a socket".to_owned(), |address| describe(&address));
+        UnixListener {
+            accepting: Accepting::new(SharedFd::from(fd), address),
+        }
+    }
+
+    /// Waits for the next connection, and says who it is: most often a socket without a name.
+    ///
+    /// When there is no descriptor for it (`EMFILE`, `ENFILE`) or no memory, it waits and tries again; that is said to the
+    /// hook, once ([`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused)).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, with the address; [`Canceled`](crate::Canceled). The listener lives on.
+    ///
+    /// # Cancel safety
+    ///
+    /// No connection is lost: one that arrives for a wait that was cancelled or dropped is for the next (`tests/unix.rs`).
+    pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        connection(self.accepting.next(Way::OneByOne).await?)
+    }
+
+    /// The connections, one after the other, by one request to the kernel for all of them (multishot accept, 5.19). It has
+    /// at most 64 accepted that nobody has asked for.
+    #[must_use]
+    pub fn incoming(&self) -> UnixIncoming<'_> {
+        UnixIncoming {
+            listener: self,
+            next: None,
+        }
+    }
+
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockname(2)` says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        from_kernel(&SockRef::from(self).local_addr()?)
+    }
+
+    /// A listener over one of std.
+    #[must_use]
+    pub fn from_std(listener: std::os::unix::net::UnixListener) -> UnixListener {
+        UnixListener::new(listener.into())
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+    type Addr = SocketAddr;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(UnixStream, SocketAddr)>> {
+        self.accept()
+    }
+
+    async fn accept_ahead(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        connection(self.accepting.next(Way::Multishot).await?)
+    }
+
+    fn pause(&self) -> impl Future<Output = io::Result<()>> {
+        self.accepting.stop()
+    }
+}
+
+fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
+    let peer = match accepted.peer {
+        Some(peer) => from_kernel(&peer)?,
+        // One that is gone already has none.
+        None => match SockRef::from(&accepted.fd).peer_addr() {
+            Ok(peer) => from_kernel(&peer)?,
+            Err(_) => unnamed()?,
+        },
+    };
+    Ok((UnixStream::new(accepted.fd), peer))
+}
+
+/// The connections of a listener, one after the other: of [`UnixListener::incoming`].
+///
+/// # Cancel safety
+///
+/// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/unix.rs`).
+#[derive(Debug)]
+pub struct UnixIncoming<'a> {
+    listener: &'a UnixListener,
+    next: Option<Next<'a>>,
+}
+
+impl UnixIncoming<'_> {
+    /// Waits for the next connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UnixListener::accept`].
+    ///
+    /// # Cancel safety
+    ///
+    /// No connection is lost (`tests/unix.rs`).
+    pub async fn next(&mut self) -> io::Result<UnixStream> {
+        std::future::poll_fn(|context| self.poll_connection(context)).await
+    }
+
+    fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
+        let accepting = &self.listener.accepting;
+        let next = self
+            .next
+            .get_or_insert_with(|| accepting.next(Way::Multishot));
+        let accepted = std::task::ready!(Pin::new(next).poll(context));
+        self.next = None;
+        Poll::Ready(accepted.map(|accepted| UnixStream::new(accepted.fd)))
+    }
+}
+
+impl From<std::os::unix::net::UnixListener> for UnixListener {
+    fn from(listener: std::os::unix::net::UnixListener) -> UnixListener {
+        UnixListener::from_std(listener)
+    }
+}
+
+impl AsRawFd for UnixListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.accepting.fd().as_raw_fd()
+    }
+}
+
+impl AsFd for UnixListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.accepting.fd().as_fd()
+    }
+}

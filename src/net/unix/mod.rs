@@ -1,0 +1,10 @@
+//! Sockets of Unix, between processes of one machine.
+
+mod address;
+mod datagram;
+mod listener;
+mod stream;
+
+pub use datagram::UnixDatagram;
+pub use listener::{UnixIncoming, UnixListener};
+pub use stream::{UCred, UnixStream};

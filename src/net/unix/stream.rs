@@ -1,0 +1,275 @@
+//! A connection of Unix sockets.
+
+use super::address::{from_kernel, of_path, to_kernel};
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
+use crate::io::{AsyncRead, AsyncWrite, check_room};
+use crate::net::bytes::byte_stream;
+use crate::net::halves::{
+    EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
+};
+use crate::op::{
+    Chunks, Connect, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds, SendVectored,
+    SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
+};
+use crate::sys::{explain, peer_cred};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+
+/// A connection of Unix sockets: bytes, and descriptors with them, between processes of one machine.
+///
+/// Its methods take `&self`, so one task can read while another writes. It belongs to the thread of its runtime; to hand it
+/// to another, go through [`into_std`](UnixStream::into_std).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::UnixStream;
+///
+/// gimmal::run(async {
+///     let (left, right) = UnixStream::pair()?;
+///     left.write_all("hello").await?;
+///     assert_eq!(right.read_exact(vec![0; 5], 5).await?, b"hello");
+///     assert_eq!(right.peer_cred()?.pid, Some(std::process::id() as i32));
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UnixStream {
+    stream: Rc<Stream>,
+}
+
+byte_stream! { UnixStream }
+
+/// Who made the other end of a connection: of [`UnixStream::peer_cred`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UCred {
+    /// The process. `None` if it cannot be seen from here, being in another namespace.
+    pub pid: Option<i32>,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl UnixStream {
+    /// Over a socket that is connected.
+    pub(super) fn new(fd: SharedFd) -> UnixStream {
+        UnixStream {
+            stream: Stream::new(fd, StreamKind::Socket),
+        }
+    }
+
+    /// Connects to a socket that listens at a path. If more connections wait there than it wants, this one waits until some
+    /// are accepted.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a path that is empty, has a zero in it, or is longer than 107 bytes; what the kernel says, with the
+    /// path: `NotFound`, `ConnectionRefused` if nobody listens, `PermissionDenied`; [`Canceled`](crate::Canceled).
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/unix.rs`).
+    pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
+        UnixStream::connect_addr(&of_path(path.as_ref())?).await
+    }
+
+    /// Connects to an address: a path, or a name that is in no directory
+    /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{UnixListener, UnixStream};
+    /// use std::os::linux::net::SocketAddrExt;
+    /// use std::os::unix::net::SocketAddr;
+    ///
+    /// gimmal::run(async {
+    ///     let name = format!("gimmal-example-{}", std::process::id());
+    ///     let address = SocketAddr::from_abstract_name(name)?;
+    ///     let _listener = UnixListener::bind_addr(&address)?;
+    ///     let client = UnixStream::connect_addr(&address).await?;
+    ///     assert!(client.peer_addr()?.as_abstract_name().is_some());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for one without a name; those of [`connect`](UnixStream::connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`connect`](UnixStream::connect) (`tests/unix.rs`).
+    pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
+        let address = to_kernel(address)?;
+        let name = describe(&address);
+        let explained = |error: io::Error| explain(error, format!("connect to {name}"));
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explained)?;
+        let fd = SharedFd::from(OwnedFd::from(socket));
+        match Connect::new(fd, address).await {
+            Ok(fd) => Ok(UnixStream::new(fd)),
+            Err(error) if error.raw_os_error().is_some() => Err(explained(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Two streams that are connected with each other: `socketpair(2)`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: there are no descriptors left.
+    pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
+        let (left, right) = std::os::unix::net::UnixStream::pair()
+            .map_err(|error| explain(error, "make a pair of sockets"))?;
+        Ok((UnixStream::from_std(left), UnixStream::from_std(right)))
+    }
+
+    /// Sends what the buffer holds, as far as one call goes, and the descriptors with the first byte of it. Gives the number
+    /// of bytes, the buffer, and the descriptors, which stay open here until they are dropped: `sendmsg(2)`, SCM_RIGHTS.
+    ///
+    /// If it has sent a byte, it has sent all of the descriptors; the rest of the bytes is for
+    /// [`write_all`](UnixStream::write_all).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixStream;
+    /// use std::io::Read;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixStream::pair()?;
+    ///     left.send_with_fds("here", vec![std::fs::File::open("Cargo.toml")?]).await?;
+    ///     let ((n, fds), buf) = right.recv_with_fds(vec![0; 64], 1).await?;
+    ///     assert_eq!(&buf[..n], b"here");
+    ///     for fd in fds {
+    ///         let mut text = String::new();
+    ///         std::fs::File::from(fd).read_to_string(&mut text)?;
+    ///         assert!(text.starts_with("[package]"));
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for more than 253 descriptors, and for descriptors without a byte that they could go with; those of
+    /// [`write`](UnixStream::write). Buffer and descriptors are in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// One that was cancelled has sent nothing. Whether one that is dropped has sent anything is unknown (`tests/unix.rs`).
+    pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendFds<B, F>>
+    where
+        B: IoBuf,
+        F: AsFd + 'static,
+    {
+        SendFds::new(self.stream.clone(), buf, fds)
+    }
+
+    /// Receives what is there, as [`read`](UnixStream::read) does, and the descriptors that came with it, `max` at most. They
+    /// are closed by `exec`, and belong to the caller: `recvmsg(2)`, SCM_RIGHTS.
+    ///
+    /// Bytes that came with descriptors end a receive, so two messages with descriptors are never given as one. Where they
+    /// are received in another way, the descriptors are closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](UnixStream::read). `InvalidData` if more than `max` descriptors came, or more than this process may
+    /// have open: then all of them are closed. The bytes are received all the same: the buffer in the error has them, and
+    /// [`done`](BufError::done) says how many.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost. One that was cancelled has taken nothing; the bytes and descriptors that one brings that is dropped
+    /// are for the next. If that is one without descriptors, they are closed when it takes the last of the bytes
+    /// (`tests/unix.rs`).
+    pub fn recv_with_fds<B: IoBufMut>(&self, buf: B, max: usize) -> Op<RecvFds<B>> {
+        RecvFds::new(self.stream.clone(), buf, max)
+    }
+
+    /// The process that made the other end, by connecting, by listening or by making the pair, as of then.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockopt(2)` says.
+    pub fn peer_cred(&self) -> io::Result<UCred> {
+        let cred = peer_cred(self)?;
+        Ok(UCred {
+            pid: (cred.pid != 0).then_some(cred.pid),
+            uid: cred.uid,
+            gid: cred.gid,
+        })
+    }
+
+    /// The address of the peer.
+    ///
+    /// # Errors
+    ///
+    /// What `getpeername(2)` says.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        from_kernel(&SockRef::from(self).peer_addr()?)
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockname(2)` says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        from_kernel(&SockRef::from(self).local_addr()?)
+    }
+
+    /// A stream of std over the same descriptor, which another thread can have. It blocks, unless it was made of one that
+    /// does not.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a one
+    /// has brought are still to be read. The stream is in the error.
+    pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, BufError<UnixStream>> {
+        let descriptor = match self.stream.try_into_descriptor() {
+            Ok(descriptor) => descriptor,
+            Err(stream) => {
+                let error = busy("an operation is still at work on the stream, or has left bytes");
+                return Err(BufError::new(error, UnixStream { stream }));
+            }
+        };
+        Ok(descriptor.into_owned().into())
+    }
+
+    /// A stream over one of std.
+    #[must_use]
+    pub fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
+        UnixStream::new(SharedFd::from(OwnedFd::from(stream)))
+    }
+}
+
+impl EndOutput for UnixStream {
+    fn end_output(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl From<std::os::unix::net::UnixStream> for UnixStream {
+    fn from(stream: std::os::unix::net::UnixStream) -> UnixStream {
+        UnixStream::from_std(stream)
+    }
+}
+
+impl AsRawFd for UnixStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.fd().as_raw_fd()
+    }
+}
+
+impl AsFd for UnixStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.fd().as_fd()
+    }
+}

@@ -1,0 +1,52 @@
+//! A part of a loop over one direction of a stream: nobody gets in between two parts.
+
+use super::stream::Pass;
+use super::{Completion, Entry, Op, Operation, Prepared};
+use std::io;
+use std::task::Waker;
+
+/// An operation that passes a stream's gate.
+pub(super) trait Gated: Operation {
+    fn pass(&mut self) -> &mut Pass;
+}
+
+/// Such an operation as a part of a loop: the right to go on comes back with the result.
+pub(crate) struct Part<O>(pub(super) O);
+
+impl<O: Gated> Part<O> {
+    pub(super) fn new(operation: O) -> Op<Part<O>> {
+        Op::new(Part(operation))
+    }
+}
+
+// SAFETY: it passes everything on to the operation, which keeps the promises.
+unsafe impl<O: Gated> Operation for Part<O> {
+    type Output = (O::Output, Pass);
+    const NAME: &'static str = O::NAME;
+
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        self.0.prepare(waker)
+    }
+
+    fn entry(&mut self) -> Entry {
+        self.0.entry()
+    }
+
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        let pass = self.0.pass().hand_over();
+        (self.0.complete(completion), pass)
+    }
+
+    fn fail(mut self, error: io::Error) -> Self::Output {
+        let pass = self.0.pass().hand_over();
+        (self.0.fail(error), pass)
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        self.0.proves_nothing_happened(completion)
+    }
+
+    fn dispose(&mut self, completion: Completion) {
+        self.0.dispose(completion);
+    }
+}

@@ -1,0 +1,234 @@
+//! Receiving datagrams, with addresses and ancillary data.
+
+use super::datagram::{Datagram, Pass, Way};
+use super::header::Header;
+use super::message::fds_room;
+use super::rw::no_room;
+use super::{Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Prepared};
+use super::{was_interrupted, yields_first};
+use crate::buf::{BufError, BufResult, IoBufMut};
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// Receives a datagram: `recvmsg(2)`.
+///
+/// Dropped while the kernel has it, it hands what still comes to the socket, whose next receive gives that first.
+pub struct RecvMessage<B: IoBufMut, T> {
+    pass: Pass,
+    buf: B,
+    peeks: bool,
+    fds_max: usize,
+    /// What an earlier receive has brought.
+    kept: Option<io::Result<Datagram>>,
+    _gives: PhantomData<fn() -> T>,
+}
+
+impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
+    /// Receives into the whole capacity.
+    pub(crate) fn new(socket: Rc<Datagrams>, buf: B) -> Op<RecvMessage<B, T>> {
+        RecvMessage::with(socket, buf, false, 0)
+    }
+
+    /// Receives descriptors also, so many at most.
+    pub(crate) fn with_fds(socket: Rc<Datagrams>, buf: B, fds_max: usize) -> Op<RecvMessage<B, T>> {
+        // All receives have room for them from now on: one that is dropped keeps them.
+        socket.make_room_for_control(fds_room(fds_max));
+        RecvMessage::with(socket, buf, false, fds_max)
+    }
+
+    /// Looks at what is there, and leaves it there.
+    pub(crate) fn peek(socket: Rc<Datagrams>, buf: B) -> Op<RecvMessage<B, T>> {
+        RecvMessage::with(socket, buf, true, 0)
+    }
+
+    fn with(socket: Rc<Datagrams>, buf: B, peeks: bool, fds_max: usize) -> Op<RecvMessage<B, T>> {
+        let is_empty = buf.io_capacity() == 0;
+        let recv = RecvMessage {
+            pass: Pass::new(socket, Way::In),
+            buf,
+            peeks,
+            fds_max,
+            kept: None,
+            _gives: PhantomData,
+        };
+        match is_empty {
+            true => Op::rejected(recv, no_room()),
+            false => Op::new(recv),
+        }
+    }
+
+    /// What a receive brought which nobody waited for.
+    #[cold]
+    fn take_kept(&mut self, waker: &Waker) -> Prepared {
+        if yields_first(waker) {
+            return Prepared::Wait;
+        }
+        let socket = self.pass.socket();
+        self.kept = match self.peeks {
+            true => socket.peek_kept().map(Ok),
+            false => None,
+        };
+        self.kept = self.kept.take().or_else(|| socket.take_kept());
+        Prepared::Done(Completion::new(0, 0))
+    }
+
+    /// Fills the buffer with a datagram that was kept. What there is no room for is cut off, as the kernel does it.
+    #[cold]
+    fn fill(&mut self, kept: &Datagram) -> usize {
+        let len = kept.bytes.len().min(self.buf.io_capacity());
+        // SAFETY: so many bytes are within both, and the capacity is writable and the operation's alone (L4, L5).
+        unsafe {
+            self.buf
+                .io_mut_ptr()
+                .copy_from_nonoverlapping(kept.bytes.as_ptr(), len);
+            self.buf.set_io_len(len);
+        }
+        len
+    }
+
+    /// The buffer has so many bytes, and this was made of what came with them.
+    fn give(self, len: usize, received: io::Result<T>) -> BufResult<T, B> {
+        match received {
+            Ok(received) => Ok((received, self.buf)),
+            Err(error) => Err(BufError::new(error, self.buf).with_done(len)),
+        }
+    }
+}
+
+impl<B: IoBufMut, T> RecvMessage<B, T> {
+    /// What it has brought, for the socket to keep.
+    ///
+    /// # Safety
+    ///
+    /// The kernel has received a datagram of that length, and nobody else takes what came with it.
+    unsafe fn brought(&self, header: &Header, full_len: usize) -> Datagram {
+        let len = full_len.min(self.buf.io_capacity());
+        // SAFETY: the kernel has written so many bytes from the start of the buffer (L3, L4).
+        let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), len) };
+        Datagram {
+            bytes: bytes.to_vec(),
+            full_len,
+            address: header.address(),
+            control: header.control().to_vec(),
+            flags: header.flags(),
+            // SAFETY: the caller says that nobody else takes them.
+            fds: unsafe { header.fds() },
+        }
+    }
+
+    fn explain(&self, error: io::Error) -> io::Error {
+        self.pass.socket().explain("receive from", None, error)
+    }
+}
+
+// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation; the
+// header is an allocation of its own. The operation holds the socket, and that its descriptor (O5). Every descriptor that a
+// message brings is taken by `complete` or by `keep`, which `dispose` calls.
+unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
+    type Output = BufResult<T, B>;
+    const NAME: &'static str = "recvmsg";
+
+    #[inline]
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        if !self.pass.enter(waker) {
+            return Prepared::Wait;
+        }
+        if self.pass.socket().has_kept() {
+            return self.take_kept(waker);
+        }
+        Prepared::Start
+    }
+
+    fn entry(&mut self) -> Entry {
+        let socket = self.pass.socket();
+        // It says how long the datagram was, even if there is less room.
+        let mut flags = libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
+        if self.peeks {
+            flags |= libc::MSG_PEEK;
+        }
+        let entry = socket.entry(Opcode::RECVMSG).op_flags(flags as u32).len(1);
+        let control_len = socket.control_len();
+        let header = self.pass.take_header();
+        header.make_room(control_len);
+        entry.addr(header.filling(&mut self.buf))
+    }
+
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        let fds_max = self.fds_max;
+        match self.kept.take() {
+            Some(Ok(kept)) => {
+                let len = self.fill(&kept);
+                let received = T::from_message(Message {
+                    len,
+                    full_len: kept.full_len,
+                    address: &kept.address,
+                    control: &kept.control,
+                    flags: kept.flags,
+                    fds: kept.fds,
+                    fds_max,
+                });
+                return self.give(len, received);
+            }
+            Some(Err(error)) => return self.fail(error),
+            None => {}
+        }
+        let full_len = match completion.result() {
+            Ok(n) => n as usize,
+            Err(error) => {
+                let error = self.explain(error);
+                return self.fail(error);
+            }
+        };
+        let len = full_len.min(self.buf.io_capacity());
+        // SAFETY: the kernel has written so many bytes from the start of the buffer.
+        unsafe { self.buf.set_io_len(len) };
+        let Some(header) = self.pass.header() else {
+            unreachable!("what the kernel has answered has a header")
+        };
+        let received = T::from_message(Message {
+            len,
+            full_len,
+            address: &header.address(),
+            control: header.control(),
+            flags: header.flags(),
+            // SAFETY: its last completion has come, and it is completed once.
+            fds: unsafe { header.fds() },
+            fds_max,
+        });
+        self.give(len, received)
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, self.buf))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    /// The next receive gives it: the datagram, or the error, of which the kernel speaks once.
+    fn dispose(&mut self, completion: Completion) {
+        let brought = match (self.kept.take(), self.pass.header(), completion.result()) {
+            (Some(kept), ..) => kept,
+            // SAFETY: the completion is that of a receive, and it is disposed of once.
+            (None, Some(header), Ok(n)) => Ok(unsafe { self.brought(header, n as usize) }),
+            (None, _, Err(error)) if !was_interrupted(completion) => Err(self.explain(error)),
+            (None, ..) => return,
+        };
+        // What was only looked at is still there; the descriptors that came were copies.
+        if !(self.peeks && brought.is_ok()) {
+            self.pass.socket().keep(brought);
+        }
+    }
+}
+
+impl<B: IoBufMut, T> fmt::Debug for RecvMessage<B, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvMessage")
+            .field("socket", &self.pass.socket())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,257 @@
+//! Sending datagrams, with addresses and ancillary data.
+
+use super::control::push_control;
+use super::datagram::{Pass, Way};
+use super::header::Header;
+use super::message::FDS_MAX;
+use super::rw::BYTES_MAX;
+use super::was_interrupted;
+use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Prepared};
+use crate::buf::{BufError, BufResult, IoBuf};
+use socket2::SockAddr;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Sends a datagram: `sendmsg(2)`, or `send(2)` if there is neither an address nor ancillary data.
+///
+/// The kernel is told not to wait, and who sends waits here for room: when a Unix socket has to wait, the kernel has taken the
+/// bytes out of the request already, and when it tries once more it sends an empty datagram (seen on 6.18).
+pub struct SendMessage<B: IoBuf> {
+    pass: Pass,
+    buf: B,
+    has_address: bool,
+    /// There was no room when it was tried.
+    is_full: bool,
+    /// Waits until there is.
+    room: Option<Op<PollAdd>>,
+}
+
+impl<B: IoBuf> SendMessage<B> {
+    /// Sends what the buffer holds, to that address or to the peer that the socket is connected to.
+    pub(crate) fn new(
+        socket: Rc<Datagrams>,
+        buf: B,
+        to: Option<&SockAddr>,
+        control: &[u8],
+    ) -> Op<SendMessage<B>> {
+        Op::new(SendMessage::over(socket, buf, to, control))
+    }
+
+    fn over(
+        socket: Rc<Datagrams>,
+        buf: B,
+        to: Option<&SockAddr>,
+        control: &[u8],
+    ) -> SendMessage<B> {
+        let mut pass = Pass::new(socket, Way::Out);
+        if to.is_some() || !control.is_empty() {
+            pass.take_header().set(to, control);
+        }
+        SendMessage {
+            pass,
+            buf,
+            has_address: to.is_some(),
+            is_full: false,
+            room: None,
+        }
+    }
+
+    /// Sends nothing: what was asked for cannot be.
+    pub(crate) fn rejected(socket: Rc<Datagrams>, buf: B, error: io::Error) -> Op<SendMessage<B>> {
+        let send = SendMessage::over(socket, buf, None, &[]);
+        Op::rejected(send, error)
+    }
+
+    #[cold]
+    fn wait_for_room(&mut self, waker: &Waker) -> Prepared {
+        let mut room = match self.room.take() {
+            Some(room) => room,
+            None => match self.pass.socket().way_to(self.address().as_ref()) {
+                Ok(fd) => PollAdd::writable(fd),
+                Err(error) => return Prepared::Failed(error),
+            },
+        };
+        match Pin::new(&mut room).poll(&mut Context::from_waker(waker)) {
+            Poll::Pending => {
+                self.room = Some(room);
+                Prepared::Wait
+            }
+            Poll::Ready(Err(error)) => Prepared::Failed(error),
+            Poll::Ready(Ok(())) => {
+                self.is_full = false;
+                Prepared::Start
+            }
+        }
+    }
+
+    fn address(&self) -> Option<SockAddr> {
+        let header = self.pass.header().filter(|_| self.has_address);
+        header.map(Header::address)
+    }
+
+    fn explain(&self, error: io::Error) -> io::Error {
+        let to = self.address();
+        let what = format!("send {} bytes to", self.buf.io_len());
+        self.pass.socket().explain(&what, to.as_ref(), error)
+    }
+}
+
+// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the header
+// is an allocation of its own. The operation holds the socket, and that its descriptor (O5).
+unsafe impl<B: IoBuf> Operation for SendMessage<B> {
+    type Output = BufResult<usize, B>;
+    const NAME: &'static str = "sendmsg";
+
+    /// Datagrams to the one peer go in order. Those with addresses do not wait for one another: a receiver that takes nothing
+    /// would hold up all the others.
+    #[inline]
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        if !(self.has_address || self.pass.enter(waker)) {
+            return Prepared::Wait;
+        }
+        match self.is_full {
+            true => self.wait_for_room(waker),
+            false => Prepared::Start,
+        }
+    }
+
+    fn entry(&mut self) -> Entry {
+        let fd = self.pass.socket().fd().clone();
+        let entry = match self.pass.header_mut() {
+            Some(header) => fd
+                .entry(Opcode::SENDMSG)
+                .addr(header.sending(&self.buf))
+                .len(1),
+            None => fd
+                .entry(Opcode::SEND)
+                .addr(self.buf.io_ptr())
+                .len(self.buf.io_len().min(BYTES_MAX) as u32),
+        };
+        entry.op_flags((libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32)
+    }
+
+    fn start_again(&mut self, completion: Completion) -> bool {
+        self.is_full = completion.raw() == -libc::EAGAIN;
+        self.is_full
+    }
+
+    fn complete(self, completion: Completion) -> Self::Output {
+        match completion.result() {
+            Ok(n) => Ok((n as usize, self.buf)),
+            Err(error) => {
+                let error = self.explain(error);
+                self.fail(error)
+            }
+        }
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, self.buf))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion) || completion.raw() == -libc::EAGAIN
+    }
+
+    /// Whether it was sent nobody will know. But that the peer has refused what was sent before the kernel says once, to
+    /// whoever comes first.
+    fn dispose(&mut self, completion: Completion) {
+        if completion.raw() == -libc::ECONNREFUSED
+            && let Err(error) = completion.result()
+        {
+            let error = self.pass.socket().explain("receive from", None, error);
+            self.pass.socket().keep(Err(error));
+        }
+    }
+}
+
+/// Sends a datagram, and descriptors with it: `sendmsg(2)`, SCM_RIGHTS.
+pub struct SendMessageFds<B: IoBuf, F: AsFd + 'static> {
+    send: SendMessage<B>,
+    /// They stay open until the kernel has taken them over (O5).
+    fds: Vec<F>,
+}
+
+impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
+    pub(crate) fn new(
+        socket: Rc<Datagrams>,
+        buf: B,
+        fds: Vec<F>,
+        to: Option<&SockAddr>,
+    ) -> Op<SendMessageFds<B, F>> {
+        let mut control = Vec::new();
+        let number = |fd: &F| fd.as_fd().as_raw_fd().to_ne_bytes();
+        let numbers: Vec<[u8; 4]> = fds.iter().map(number).collect();
+        if !numbers.is_empty() && numbers.len() <= FDS_MAX {
+            let numbers = numbers.as_flattened();
+            push_control(&mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, numbers);
+        }
+        let send = SendMessage::over(socket, buf, to, &control);
+        let count = fds.len();
+        let send = SendMessageFds { send, fds };
+        if count > FDS_MAX {
+            let what =
+                format!("{count} descriptors with one message: the kernel sends {FDS_MAX} at most");
+            return Op::rejected(send, io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        Op::new(send)
+    }
+}
+
+// SAFETY: as of `SendMessage`. The descriptors stay open while the operation holds their owners.
+unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
+    type Output = BufResult<usize, (B, Vec<F>)>;
+    const NAME: &'static str = "sendmsg";
+
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        self.send.prepare(waker)
+    }
+
+    fn entry(&mut self) -> Entry {
+        self.send.entry()
+    }
+
+    fn start_again(&mut self, completion: Completion) -> bool {
+        self.send.start_again(completion)
+    }
+
+    fn complete(self, completion: Completion) -> Self::Output {
+        match self.send.complete(completion) {
+            Ok((n, buf)) => Ok((n, (buf, self.fds))),
+            Err(error) => Err(error.map_buf(|buf| (buf, self.fds))),
+        }
+    }
+
+    fn fail(self, error: io::Error) -> Self::Output {
+        Err(BufError::new(error, (self.send.buf, self.fds)))
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        self.send.proves_nothing_happened(completion)
+    }
+
+    fn dispose(&mut self, completion: Completion) {
+        self.send.dispose(completion);
+    }
+}
+
+impl<B: IoBuf> fmt::Debug for SendMessage<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendMessage")
+            .field("socket", &self.pass.socket())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendMessageFds<B, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendMessageFds")
+            .field("socket", &self.send.pass.socket())
+            .field("fds", &self.fds.len())
+            .finish_non_exhaustive()
+    }
+}

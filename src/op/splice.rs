@@ -1,0 +1,121 @@
+//! Moving bytes through a pipe without having them: `splice(2)`.
+
+use super::stream::{Direction, Pass};
+use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream};
+use super::{rw::BYTES_MAX, was_interrupted};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// Where spliced bytes can go.
+#[derive(Clone, Debug)]
+pub struct Outlet(To);
+
+#[derive(Clone, Debug)]
+enum To {
+    /// At its cursor, if it has one.
+    File(SharedFd),
+    Stream(Rc<Stream>),
+}
+
+impl Outlet {
+    pub(crate) fn of_file(fd: &SharedFd) -> Outlet {
+        Outlet(To::File(fd.clone()))
+    }
+
+    pub(crate) fn of_stream(stream: &Rc<Stream>) -> Outlet {
+        Outlet(To::Stream(stream.clone()))
+    }
+}
+
+/// Moves bytes between a pipe and something else: one of the two is a pipe. A worker of the kernel does it.
+#[derive(Debug)]
+pub(crate) struct Splice {
+    from: SharedFd,
+    to: Outlet,
+    len: usize,
+    pass: Option<Pass>,
+    /// Bytes that nobody waits for any more are as if they had not been read: the cursor of `from` goes back.
+    is_from_file: bool,
+}
+
+impl Splice {
+    /// From a file at its cursor into a pipe that is the caller's alone.
+    pub(crate) fn from_file(file: &SharedFd, pipe: &SharedFd, len: usize) -> Op<Splice> {
+        Op::new(Splice {
+            from: file.clone(),
+            to: Outlet::of_file(pipe),
+            len,
+            pass: None,
+            is_from_file: true,
+        })
+    }
+
+    /// From a pipe.
+    pub(crate) fn from_pipe(pipe: &SharedFd, to: &Outlet, len: usize) -> Op<Splice> {
+        let pass = match &to.0 {
+            To::File(_) => None,
+            To::Stream(stream) => Some(Pass::new(stream.clone(), Direction::Out)),
+        };
+        Op::new(Splice {
+            from: pipe.clone(),
+            to: to.clone(),
+            len,
+            pass,
+            is_from_file: false,
+        })
+    }
+}
+
+// SAFETY: the entry has no address of memory. The operation holds both descriptors (O5), and a splice completes once.
+unsafe impl Operation for Splice {
+    type Output = io::Result<usize>;
+    const NAME: &'static str = "splice";
+
+    fn prepare(&mut self, waker: &Waker) -> Prepared {
+        let may_start = self.pass.as_mut().is_none_or(|pass| pass.enter(waker));
+        match may_start {
+            true => Prepared::Start,
+            false => Prepared::Wait,
+        }
+    }
+
+    fn entry(&mut self) -> Entry {
+        let to = match &self.to.0 {
+            To::File(fd) => fd,
+            To::Stream(stream) => stream.fd(),
+        };
+        // The offset to read at is where others have the address. Minus one, in both places, is the cursor.
+        to.entry(Opcode::SPLICE)
+            .splice_from(self.from.as_raw_fd())
+            .addr(ptr::without_provenance::<u8>(usize::MAX))
+            .offset(u64::MAX)
+            .len(self.len.min(BYTES_MAX) as u32)
+    }
+
+    fn complete(self, completion: Completion) -> io::Result<usize> {
+        match (completion.result(), &self.to.0) {
+            (Ok(n), _) => Ok(n as usize),
+            (Err(error), To::Stream(stream)) => Err(stream.explain("send to", error)),
+            (Err(error), To::File(_)) => Err(error),
+        }
+    }
+
+    fn fail(self, error: io::Error) -> io::Result<usize> {
+        Err(error)
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        was_interrupted(completion)
+    }
+
+    /// How much of a pipe has reached the other side nobody will know. What a pipe got of a file is with the pipe, which is
+    /// its caller's alone and is gone: it can be read again.
+    fn dispose(&mut self, completion: Completion) {
+        if let (Ok(n), true) = (completion.result(), self.is_from_file) {
+            let _ = self.from.descriptor().move_back(n as usize);
+        }
+    }
+}

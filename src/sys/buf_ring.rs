@@ -1,0 +1,284 @@
+//! A ring of provided buffers: memory that the kernel takes pieces of when it has something to put into them (5.19).
+//!
+//! It owns the memory, the queue through which buffers go back to the kernel, and the wakers of those who found none. Any
+//! thread may give a buffer back: the queue has one lock, and the kernel reads only its tail. What is waited for, and who
+//! does, is in `op/chunks.rs`.
+//!
+//! The memory lives as long as anybody holds the ring: the runtime, every operation that may take a buffer (one that is
+//! leaked leaks the memory with it, O8), every buffer that is out.
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// The most buffers that a ring can have: their numbers have 16 bits, and the kernel takes no more than this.
+const COUNT_MAX: usize = 1 << 15;
+
+/// The most bytes of one buffer: the kernel counts what it received in 31 bits.
+const SIZE_MAX: usize = 1 << 30;
+
+/// Where memory that the kernel reads in pages begins, on every machine that there is.
+const PAGE: usize = 1 << 16;
+
+/// One place in the queue: `struct io_uring_buf`. The last field of the first place is the tail of the queue.
+#[repr(C)]
+struct Place {
+    addr: u64,
+    len: u32,
+    id: u16,
+    tail: AtomicU16,
+}
+
+/// How many buffers a ring has, and how large they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BufSizes {
+    count: usize,
+    size: usize,
+}
+
+impl BufSizes {
+    /// Checks them.
+    pub(crate) fn new(count: usize, size: usize) -> io::Result<BufSizes> {
+        let bad = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        if !count.is_power_of_two() || count > COUNT_MAX {
+            return bad(format!(
+                "receive_buffers: their number is {count}, and must be a power of two up to {COUNT_MAX}"
+            ));
+        }
+        if size == 0
+            || size > SIZE_MAX
+            || count
+                .checked_mul(size)
+                .is_none_or(|all| all > isize::MAX as usize / 2)
+        {
+            return bad(format!(
+                "receive_buffers: their size is {size} bytes, and must be from 1 to {SIZE_MAX}"
+            ));
+        }
+        Ok(BufSizes { count, size })
+    }
+
+    pub(crate) fn size(self) -> usize {
+        self.size
+    }
+
+    /// The bytes of the queue, in whole pages.
+    fn queue_len(self) -> usize {
+        (self.count * mem::size_of::<Place>()).next_multiple_of(PAGE)
+    }
+
+    fn len(self) -> usize {
+        self.queue_len() + self.count * self.size
+    }
+}
+
+/// What goes back to the kernel, and who waits for that.
+#[derive(Debug, Default)]
+struct Returns {
+    /// Places of the queue that were filled so far.
+    filled: u16,
+    given_back: usize,
+    waiting: Vec<(u64, Waker)>,
+    last_wait: u64,
+}
+
+/// A queue of buffers, and the buffers. The queue comes first in the memory.
+pub(crate) struct BufRing {
+    memory: NonNull<u8>,
+    sizes: BufSizes,
+    /// Buffers that the kernel has handed out so far. Only the runtime's own thread counts them.
+    handed_out: AtomicUsize,
+    returns: Mutex<Returns>,
+}
+
+// SAFETY: the pointer is that of a mapping of its own, which goes with the ring. The queue in it is written under the lock
+// only; a buffer in it is read by whoever has its `Lent`, of which there is one.
+unsafe impl Send for BufRing {}
+// SAFETY: as above.
+unsafe impl Sync for BufRing {}
+
+impl BufRing {
+    /// All of its buffers are in the queue. No kernel knows of it as yet.
+    pub(crate) fn new(sizes: BufSizes) -> io::Result<BufRing> {
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory that exists.
+        let memory = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                sizes.len(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let Some(memory) = NonNull::new(memory.cast()) else {
+            unreachable!("the kernel maps nothing at address zero unless it is asked to")
+        };
+        let ring = BufRing {
+            memory,
+            sizes,
+            handed_out: AtomicUsize::new(0),
+            returns: Mutex::default(),
+        };
+        let mut returns = ring.lock();
+        for id in 0..sizes.count {
+            ring.fill(&mut returns, id as u16);
+        }
+        drop(returns);
+        Ok(ring)
+    }
+
+    /// Where the queue begins: at a page.
+    pub(super) fn address(&self) -> u64 {
+        self.memory.as_ptr().expose_provenance() as u64
+    }
+
+    /// How many buffers it has, a power of two.
+    pub(super) fn count(&self) -> u16 {
+        self.sizes.count as u16
+    }
+
+    /// Buffers that the kernel has handed out and nobody has given back.
+    pub(crate) fn out(&self) -> usize {
+        let given_back = self.lock().given_back;
+        self.handed_out.load(Ordering::Relaxed) - given_back
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Returns> {
+        // Nothing that panics runs under it.
+        self.returns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn buffer(&self, id: u16) -> *mut u8 {
+        let offset = self.sizes.queue_len() + usize::from(id) * self.sizes.size;
+        self.memory.as_ptr().wrapping_add(offset)
+    }
+
+    /// Puts a buffer into the queue, which nobody else has.
+    fn fill(&self, returns: &mut Returns, id: u16) {
+        let at = usize::from(returns.filled) & (self.sizes.count - 1);
+        let queue = self.memory.as_ptr().cast::<Place>();
+        let addr = self.buffer(id).expose_provenance() as u64;
+        returns.filled = returns.filled.wrapping_add(1);
+        // SAFETY: the place is one of the queue's, which is mapped, aligned and written under the lock only, and the kernel
+        // does not read it before the tail is past it: at most `count` buffers are in the queue. It never writes there. The
+        // tail, which shares the first place, is not touched by what comes before its store. The store is a release: what
+        // was written before it is seen by whoever sees the tail.
+        unsafe {
+            let place = queue.add(at);
+            (&raw mut (*place).addr).write(addr);
+            (&raw mut (*place).len).write(self.sizes.size as u32);
+            (&raw mut (*place).id).write(id);
+            let tail = &(*queue).tail;
+            tail.store(returns.filled, Ordering::Release);
+        }
+    }
+
+    /// If every buffer is out, `waker` is kept until one comes back, in the place of the one that was kept for `wait`, which
+    /// is left there to be dropped.
+    pub(crate) fn wait(&self, wait: &mut Option<u64>, waker: &mut Option<Waker>) -> bool {
+        let mut returns = self.lock();
+        if self.handed_out.load(Ordering::Relaxed) - returns.given_back < self.sizes.count {
+            return false;
+        }
+        let kept = wait.and_then(|wait| returns.find(wait));
+        match (kept, waker.take()) {
+            (Some(at), Some(new)) => *waker = Some(mem::replace(&mut returns.waiting[at].1, new)),
+            (None, Some(new)) => {
+                returns.last_wait += 1;
+                let number = returns.last_wait;
+                returns.waiting.push((number, new));
+                *wait = Some(number);
+            }
+            (_, None) => {}
+        }
+        true
+    }
+
+    /// Nobody waits for that any more. The waker is to be dropped.
+    pub(crate) fn stop_waiting(&self, wait: u64) -> Option<Waker> {
+        let mut returns = self.lock();
+        let at = returns.find(wait)?;
+        Some(returns.waiting.remove(at).1)
+    }
+}
+
+impl Returns {
+    /// They are in the order of their numbers.
+    fn find(&self, wait: u64) -> Option<usize> {
+        self.waiting
+            .binary_search_by_key(&wait, |(number, _)| *number)
+            .ok()
+    }
+}
+
+impl Drop for BufRing {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this one's, of this length, and nobody is left who could look at it: neither `Lent` nor an
+        // operation that may take a buffer, for they hold the ring.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.sizes.len()) };
+    }
+}
+
+impl fmt::Debug for BufRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufRing")
+            .field("sizes", &self.sizes)
+            .field("out", &self.out())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A buffer that the kernel has filled, and nobody else has.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    ring: Arc<BufRing>,
+    id: u16,
+    len: usize,
+}
+
+impl Lent {
+    /// The buffer that a completion names.
+    ///
+    /// # Safety
+    ///
+    /// The completion is of a request that takes its buffers from this ring, and is looked at once. It says that the kernel
+    /// has filled `len` bytes.
+    pub(crate) unsafe fn from_completion(ring: &Arc<BufRing>, id: u16, len: usize) -> Lent {
+        assert!(usize::from(id) < ring.sizes.count && len <= ring.sizes.size);
+        // One thread counts them, so this need not be one step.
+        let handed_out = ring.handed_out.load(Ordering::Relaxed);
+        ring.handed_out.store(handed_out + 1, Ordering::Relaxed);
+        Lent {
+            ring: ring.clone(),
+            id,
+            len,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the buffer is mapped and was zeroed at first; the kernel writes into it only while it has it, which ended
+        // with the completion and begins again in `give_back`.
+        unsafe { slice::from_raw_parts(self.ring.buffer(self.id), self.len) }
+    }
+
+    /// The kernel may take it again. Those that waited for that are to be woken, where nothing is borrowed.
+    #[must_use]
+    pub(crate) fn give_back(self) -> Vec<Waker> {
+        let mut returns = self.ring.lock();
+        self.ring.fill(&mut returns, self.id);
+        returns.given_back += 1;
+        let woken = mem::take(&mut returns.waiting);
+        drop(returns);
+        woken.into_iter().map(|(_, waker)| waker).collect()
+    }
+}

@@ -1,0 +1,847 @@
+//! Bytes in chunks: none is lost, whatever is dropped, and every buffer goes back to the others.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect fails there"
+)]
+
+mod baseline;
+
+use baseline::{Baseline, Random, alone, next_turn};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt, select_biased};
+use gimmal::buf::IoBuf;
+use gimmal::cancel::Scope;
+use gimmal::net::{Chunk, Chunks, TcpListener, TcpStream};
+use gimmal::runtime::{Builder, Mask};
+use gimmal::{Handle, Runtime, is_canceled, is_timeout, yield_now};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Bytes of the long streams.
+const BYTES: usize = 1_000_000;
+/// So long that nobody waits for it.
+const NEVER: Duration = Duration::from_secs(3600);
+const SOON: Duration = Duration::from_millis(2);
+
+/// The byte at a place: no two places within a socket's reach look alike.
+fn byte(at: usize) -> u8 {
+    (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ (at >> 16)) as u8
+}
+
+fn bytes(from: usize, len: usize) -> Vec<u8> {
+    (from..from + len).map(byte).collect()
+}
+
+/// Two ends of one connection.
+async fn pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = TcpStream::connect(listener.local_addr()?).await?;
+    let (server, _) = listener.accept().await?;
+    client.set_nodelay(true)?;
+    Ok((client, server))
+}
+
+/// Runtimes with a few small buffers, with many, and on a kernel that has none.
+fn runtimes() -> [(&'static str, Builder); 5] {
+    let builder = Runtime::builder;
+    [
+        ("1 × 4096", builder().receive_buffers(1, 4096)),
+        ("4 × 64", builder().receive_buffers(4, 64)),
+        ("256 × 512", builder().receive_buffers(256, 512)),
+        (
+            "6.1",
+            builder()
+                .mask(Mask::linux_6_1())
+                .entries(4)
+                .completion_entries(8),
+        ),
+        ("5.15", builder().mask(Mask::linux_5_15())),
+    ]
+}
+
+fn out() -> usize {
+    Handle::current().stats().receive_buffers_out
+}
+
+/// Polls it once.
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
+}
+
+/// Has the receive begin, and waits for nothing.
+async fn begin(chunks: &mut Chunks<'_>) {
+    let mut next = Box::pin(chunks.next());
+    assert!(poll_once(&mut next).await.is_pending());
+    drop(next);
+    next_turn().await;
+}
+
+/// Reads until `len` bytes are there, and checks that they are those from `from` on.
+async fn expect(server: &TcpStream, from: usize, len: usize) {
+    let got = server.read_exact(vec![0; len], len).await.unwrap();
+    assert!(got == bytes(from, len), "bytes {from} to {}", from + len);
+}
+
+/// All buffers can be had at once, so none has been lost; then all are back.
+async fn pool_is_full(count: usize, size: usize) {
+    assert_eq!(out(), 0);
+    let (client, server) = pair().await.unwrap();
+    client
+        .write_all(bytes(0, (count + 1) * size))
+        .await
+        .unwrap();
+    let mut chunks = server.chunks();
+    let mut held = Vec::new();
+    while out() < count {
+        held.push(chunks.next().await.unwrap().unwrap());
+    }
+    let more = gimmal::timeout(SOON, chunks.next()).await;
+    assert!(
+        is_timeout(&more.unwrap_err()),
+        "{count} buffers, and no more"
+    );
+    let got: Vec<u8> = held.iter().flat_map(|chunk| chunk.to_vec()).collect();
+    assert_eq!(got, bytes(0, got.len()));
+    drop(held);
+    assert_eq!(out(), 0);
+    drop(chunks);
+    expect(&server, got.len(), (count + 1) * size - got.len()).await;
+}
+
+#[test]
+fn chunks_come_in_order_and_then_the_end() {
+    for (name, builder) in runtimes() {
+        let ran: io::Result<()> = builder.run(async {
+            let (client, server) = pair().await?;
+            let write = async {
+                client.write_all(bytes(0, 100_000)).await?;
+                client.shutdown(std::net::Shutdown::Write)
+            };
+            let read = async {
+                let mut chunks = server.chunks();
+                let mut got = Vec::new();
+                while let Some(chunk) = chunks.next().await? {
+                    assert!(!chunk.is_empty());
+                    got.extend_from_slice(&chunk);
+                }
+                // The end stays the end.
+                assert!(chunks.next().await?.is_none());
+                io::Result::Ok(got)
+            };
+            let (wrote, got) = gimmal::join((write, read)).await;
+            wrote?;
+            assert!(got? == bytes(0, 100_000), "{name}");
+            assert_eq!(out(), 0);
+            assert_eq!(server.read(vec![0; 1]).await?.0, 0);
+            Ok(())
+        });
+        ran.unwrap();
+    }
+}
+
+#[test]
+fn it_is_a_stream_of_other_crates() {
+    gimmal::run(async {
+        let (client, server) = pair().await?;
+        client.write_all("abc").await?;
+        drop(client);
+        let chunks: Vec<io::Result<Chunk>> = StreamExt::collect(server.chunks()).await;
+        let bytes: Vec<u8> = chunks
+            .into_iter()
+            .flat_map(|c| c.unwrap().into_vec())
+            .collect();
+        assert_eq!(bytes, b"abc");
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// What is done to the stream between its ends, a million bytes long.
+async fn numbered(name: &str) {
+    let mut random = Random::new();
+    let mut readers = random.fork();
+    let (client, server) = pair().await.unwrap();
+    let write = async {
+        let mut at = 0;
+        while at < BYTES {
+            let len = (1 + random.below(3000)).min(BYTES - at);
+            client.write_all(bytes(at, len)).await.unwrap();
+            at += len;
+            for _ in 0..random.below(3) {
+                yield_now().await;
+            }
+        }
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+    };
+    let read = async {
+        let random = &mut readers;
+        let mut at = 0;
+        let check = |got: &[u8], at: &mut usize| {
+            assert!(
+                got == bytes(*at, got.len()),
+                "{name}: {} bytes from {at} are others",
+                got.len()
+            );
+            *at += got.len();
+        };
+        let mut held: Vec<Chunk> = Vec::new();
+        while at < BYTES {
+            let mut chunks = server.chunks();
+            for _ in 0..random.below(12) {
+                let pause = Duration::from_micros(random.below(200) as u64);
+                let next = match random.below(5) {
+                    0 => match gimmal::timeout(pause, chunks.next()).await {
+                        Ok(next) => next,
+                        Err(error) => {
+                            assert!(is_timeout(&error), "{error}");
+                            continue;
+                        }
+                    },
+                    1 => {
+                        let scope = Scope::new();
+                        let handle = scope.handle();
+                        let cancel = async {
+                            for _ in 0..random.below(3) {
+                                next_turn().await;
+                            }
+                            handle.cancel();
+                        };
+                        let (next, ()) = gimmal::join((scope.run(chunks.next()), cancel)).await;
+                        match next {
+                            Ok(next) => next,
+                            Err(error) => {
+                                assert!(is_canceled(&error), "{error}");
+                                continue;
+                            }
+                        }
+                    }
+                    2 => {
+                        let mut next = Box::pin(chunks.next());
+                        let mut polled = poll_once(&mut next).await;
+                        if polled.is_pending() && random.below(2) == 0 {
+                            next_turn().await;
+                            polled = poll_once(&mut next).await;
+                        }
+                        match polled {
+                            Poll::Ready(next) => next.unwrap(),
+                            Poll::Pending => continue,
+                        }
+                    }
+                    3 => select_biased! {
+                        next = StreamExt::next(&mut chunks).fuse() => next.transpose().unwrap(),
+                        () = Box::pin(yield_now()).fuse() => continue,
+                    },
+                    _ => chunks.next().await.unwrap(),
+                };
+                let Some(chunk) = next else { break };
+                check(&chunk, &mut at);
+                // Some are held, but never so many that there is none left for this stream.
+                if out() < 3 && random.below(4) == 0 {
+                    held.push(chunk);
+                }
+                if held.len() > 2 || out() > 3 {
+                    held.clear();
+                }
+            }
+            held.clear();
+            drop(chunks);
+            match random.below(4) {
+                0 => {
+                    let (n, buf) = server.read(vec![0; 1 + random.below(500)]).await.unwrap();
+                    check(&buf[..n], &mut at);
+                }
+                1 => {
+                    let len = (1 + random.below(500)).min(BYTES - at);
+                    let got = server.read_exact(vec![0; len], len).await.unwrap();
+                    check(&got, &mut at);
+                }
+                2 => {
+                    let mut read = server.read(vec![0; 100]);
+                    if let Poll::Ready(read) = poll_once(&mut read).await {
+                        let (n, buf) = read.unwrap();
+                        check(&buf[..n], &mut at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(at, BYTES);
+        assert!(server.chunks().next().await.unwrap().is_none());
+    };
+    gimmal::join((write, read)).await;
+}
+
+#[test]
+fn a_million_numbered_bytes_are_all_there_whatever_is_cancelled_or_dropped() {
+    let _alone = alone();
+    for (name, builder) in runtimes() {
+        // One buffer is held by the test itself, at times.
+        if name.starts_with("1 ") {
+            continue;
+        }
+        let ran: io::Result<()> = builder.run(async {
+            let baseline = Baseline::take();
+            numbered(name).await;
+            baseline.operations_return(name).await;
+            assert_eq!(out(), 0, "{name}");
+            if name == "4 × 64" {
+                pool_is_full(4, 64).await;
+            }
+            Ok(())
+        });
+        ran.unwrap();
+    }
+}
+
+#[test]
+fn what_nobody_asked_for_is_the_next_reads_in_order() {
+    for (name, builder) in runtimes() {
+        let ran: io::Result<()> = builder.run(async {
+            let (client, server) = pair().await?;
+            let mut chunks = server.chunks();
+            begin(&mut chunks).await;
+            for part in 0..20 {
+                client.write_all(bytes(part * 10, 10)).await?;
+                next_turn().await;
+            }
+            drop(chunks);
+            // These arrive while the receive is an orphan.
+            client.write_all(bytes(200, 100)).await?;
+            let mut again = server.chunks();
+            let first = again.next().await?.unwrap();
+            assert_eq!(first[..], bytes(0, first.len()), "{name}");
+            let at = first.len();
+            drop((first, again));
+            expect(&server, at, 300 - at).await;
+            assert_eq!(out(), 0);
+            Ok(())
+        });
+        ran.unwrap();
+    }
+}
+
+#[test]
+fn chunks_that_hold_every_buffer_hold_others_up_until_they_are_dropped() {
+    const CONNECTIONS: usize = 100;
+    let builder = Runtime::builder().receive_buffers(4, 64);
+    let ran: io::Result<()> = builder.run(async {
+        let (client, server) = pair().await?;
+        let mut greedy = server.chunks();
+        let mut held = Vec::new();
+        client.write_all(bytes(0, 4 * 64)).await?;
+        while out() < 4 {
+            held.push(greedy.next().await?.unwrap());
+        }
+        let done = Rc::new(Cell::new(0));
+        gimmal::group(async |g| {
+            for _ in 0..CONNECTIONS {
+                let done = done.clone();
+                let _child = g.spawn(async move {
+                    let (client, server) = pair().await?;
+                    client.write_all(bytes(0, 1000)).await?;
+                    drop(client);
+                    let mut chunks = server.chunks();
+                    // A wait for a buffer is one that can be cut short.
+                    let none = gimmal::timeout(SOON, chunks.next()).await;
+                    assert!(is_timeout(&none.unwrap_err()));
+                    let mut at = 0;
+                    while let Some(chunk) = chunks.next().await? {
+                        assert_eq!(chunk[..], bytes(at, chunk.len()));
+                        at += chunk.len();
+                    }
+                    assert_eq!(at, 1000);
+                    done.set(done.get() + 1);
+                    io::Result::Ok(())
+                });
+            }
+            // The others wait, timers go on, and so does a stream that is read without chunks.
+            gimmal::sleep(Duration::from_millis(1000)).await?;
+            assert_eq!((done.get(), out()), (0, 4));
+            let (client, server) = pair().await?;
+            client.write_all("by the way").await?;
+            assert_eq!(server.read_exact(vec![0; 10], 10).await?, b"by the way");
+            // One is enough for all of them.
+            held.truncate(3);
+            while done.get() < CONNECTIONS {
+                yield_now().await;
+            }
+            held.clear();
+            io::Result::Ok(())
+        })
+        .await
+        .map_err(io::Error::from)?;
+        drop(greedy);
+        pool_is_full(4, 64).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn chunks_that_nobody_asks_for_hold_nobody_up() {
+    let builder = Runtime::builder().receive_buffers(4, 16);
+    let ran: io::Result<()> = builder.run(async {
+        let (idle_client, idle) = pair().await?;
+        let mut collected = idle.chunks();
+        begin(&mut collected).await;
+        idle_client.write_all(bytes(0, 64)).await?;
+        for _ in 0..3 {
+            next_turn().await;
+        }
+        let (client, server) = pair().await?;
+        client.write_all(bytes(0, 1000)).await?;
+        let mut chunks = server.chunks();
+        let mut at = 0;
+        while at < 1000 {
+            let chunk = chunks.next().await?.unwrap();
+            assert_eq!(chunk[..], bytes(at, chunk.len()));
+            at += chunk.len();
+        }
+        // And none of theirs is lost.
+        let mut at = 0;
+        while at < 64 {
+            let chunk = collected.next().await?.unwrap();
+            assert_eq!(chunk[..], bytes(at, chunk.len()));
+            at += chunk.len();
+        }
+        drop((chunks, collected));
+        pool_is_full(4, 16).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn what_is_collected_for_nobody_has_a_bound() {
+    let builder = Runtime::builder().receive_buffers(1024, 16);
+    let ran: io::Result<()> = builder.run(async {
+        let (client, server) = pair().await?;
+        let mut chunks = server.chunks();
+        begin(&mut chunks).await;
+        let mut sent = 0;
+        for _ in 0..500 {
+            client.write_all(bytes(sent, 16)).await?;
+            sent += 16;
+            next_turn().await;
+        }
+        // 64, and what the kernel brings in the turn in which it is asked to stop. What was sent may still be on its way.
+        let mut turns = 0;
+        while unread(&server) < sent - 16 * 96 {
+            turns += 1;
+            assert!(
+                turns < 1_000_000,
+                "{} of {sent} bytes are with the kernel",
+                unread(&server)
+            );
+            next_turn().await;
+        }
+        let mut at = 0;
+        while at < sent {
+            let chunk = chunks.next().await?.unwrap();
+            assert_eq!(chunk[..], bytes(at, chunk.len()));
+            at += chunk.len();
+        }
+        drop(chunks);
+        pool_is_full(1024, 16).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+/// Bytes that the kernel has for this socket.
+fn unread(stream: &TcpStream) -> usize {
+    let mut unread: i32 = 0;
+    // SAFETY: FIONREAD writes one int.
+    let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
+    assert_eq!(asked, 0);
+    unread as usize
+}
+
+#[test]
+fn a_chunk_outlives_its_stream_its_group_and_its_runtime() {
+    for (name, builder) in runtimes() {
+        let mut runtime = builder.build().unwrap();
+        let handle = runtime.handle();
+        let chunk = runtime.block_on(async {
+            let group = gimmal::group(async |g| {
+                let child = g.spawn(async {
+                    let (client, server) = pair().await?;
+                    client.write_all("kept").await?;
+                    let chunk = server.chunks().next().await?;
+                    io::Result::Ok(chunk.unwrap())
+                });
+                Ok::<_, io::Error>(child.await.unwrap())
+            });
+            group.await.unwrap()
+        });
+        assert_eq!(chunk[..], *b"kept", "{name}");
+        // A kernel that has provided buffers does use them.
+        let out = handle.stats().receive_buffers_out;
+        assert_eq!(out, usize::from(name != "5.15"), "{name}");
+        drop(runtime);
+        assert_eq!(chunk[..], *b"kept", "{name}");
+        std::thread::spawn(move || assert_eq!(chunk.into_vec(), b"kept"))
+            .join()
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_chunk_that_another_thread_drops_wakes_who_waits_for_it() {
+    let builder = Runtime::builder().receive_buffers(1, 64);
+    let ran: io::Result<()> = builder.run(async {
+        for _ in 0..100 {
+            let (client, server) = pair().await?;
+            client.write_all(bytes(0, 128)).await?;
+            let mut chunks = server.chunks();
+            let first = chunks.next().await?.unwrap();
+            assert_eq!(first[..], bytes(0, 64));
+            let mut next = Box::pin(chunks.next());
+            while poll_once(&mut next).await.is_pending() && out() == 0 {}
+            let elsewhere = std::thread::spawn(move || drop(first));
+            let second = gimmal::timeout(NEVER, next).await?.unwrap();
+            assert_eq!(second[..], bytes(64, 64));
+            elsewhere.join().unwrap();
+        }
+        pool_is_full(1, 64).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn foreign_wakers_wait_for_buffers_too() {
+    let builder = Runtime::builder().receive_buffers(1, 64);
+    let ran: io::Result<()> = builder.run(async {
+        let (client, server) = pair().await?;
+        client.write_all("held").await?;
+        let held = server.chunks().next().await?.unwrap();
+        let mut others = FuturesUnordered::new();
+        for _ in 0..10 {
+            others.push(async {
+                let (client, server) = pair().await?;
+                client.write_all(bytes(0, 100)).await?;
+                let mut chunks = server.chunks();
+                let mut at = 0;
+                while at < 100 {
+                    at += chunks.next().await?.unwrap().len();
+                }
+                io::Result::Ok(())
+            });
+        }
+        let none = gimmal::time::timeout_any(Duration::from_millis(20), others.next()).await;
+        assert!(is_timeout(&none.unwrap_err()));
+        drop(held);
+        while let Some(other) = others.next().await {
+            other?;
+        }
+        drop(others);
+        pool_is_full(1, 64).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn chunks_that_are_dropped_outside_of_their_runtime_or_after_it_lose_nothing_there() {
+    for (name, builder) in runtimes() {
+        let mut runtime = builder.build().unwrap();
+        let (client, server) = runtime.block_on(pair()).unwrap();
+        let mut chunks = server.chunks();
+        runtime.block_on(async {
+            begin(&mut chunks).await;
+            client.write_all(bytes(0, 100)).await.unwrap();
+            next_turn().await;
+        });
+        drop(chunks);
+        let mut chunks = server.chunks();
+        let mut at = 0;
+        runtime.block_on(async {
+            while at < 100 {
+                let chunk = chunks.next().await.unwrap().unwrap();
+                assert_eq!(chunk[..], bytes(at, chunk.len()), "{name}");
+                at += chunk.len();
+            }
+            begin(&mut chunks).await;
+            assert_eq!(out(), 0);
+        });
+        runtime.shutdown(NEVER).unwrap();
+        drop(chunks);
+        drop((client, server));
+    }
+}
+
+#[test]
+fn threads_that_drop_chunks_lose_no_buffer() {
+    const TURNS: usize = 20_000;
+    let builder = Runtime::builder().receive_buffers(8, 64);
+    let ran: io::Result<()> = builder.run(async {
+        let (client, server) = pair().await?;
+        let (to_others, theirs) = std::sync::mpsc::channel::<Chunk>();
+        let theirs = std::sync::Arc::new(std::sync::Mutex::new(theirs));
+        let others: Vec<_> = (0..3)
+            .map(|_| {
+                let theirs = theirs.clone();
+                std::thread::spawn(move || {
+                    let receive = || theirs.lock().unwrap().recv();
+                    let mut sum = 0;
+                    while let Ok(chunk) = receive() {
+                        sum += chunk.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+                    }
+                    sum
+                })
+            })
+            .collect();
+        let total = TURNS * 64;
+        let write = client.write_all(bytes(0, total));
+        let read = async {
+            let mut chunks = server.chunks();
+            let mut at = 0;
+            while at < total {
+                let chunk = chunks.next().await?.unwrap();
+                at += chunk.len();
+                to_others.send(chunk).unwrap();
+            }
+            drop(to_others);
+            io::Result::Ok(())
+        };
+        let (wrote, read) = gimmal::join((write, read)).await;
+        let sent: u64 = wrote?.iter().map(|byte| u64::from(*byte)).sum();
+        read?;
+        let got: u64 = others
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum();
+        assert_eq!(got, sent);
+        pool_is_full(8, 64).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn failures_panics_cancels_and_drops_leave_no_buffer_out() {
+    let _alone = alone();
+    let builder = Runtime::builder().receive_buffers(8, 32).on_fault(|_| {});
+    let ran: io::Result<()> = builder.run(async {
+        pool_is_full(8, 32).await;
+        let baseline = Baseline::take();
+        let mut random = Random::new();
+        for round in 0..200 {
+            let group = gimmal::group(async |g| {
+                for _ in 0..6 {
+                    let way = random.below(4);
+                    let polls = random.below(4);
+                    let _child = g.spawn(async move {
+                        let (client, server) = pair().await?;
+                        client.write_all(bytes(0, 100)).await?;
+                        let mut chunks = server.chunks();
+                        let chunk = chunks.next().await?;
+                        for _ in 0..polls {
+                            yield_now().await;
+                        }
+                        match way {
+                            0 => return Err(io::Error::other("on purpose")),
+                            1 => std::panic::panic_any("on purpose"),
+                            2 => drop((chunk, chunks)),
+                            _ => while chunks.next().await?.is_some() {},
+                        }
+                        Ok(())
+                    });
+                }
+                for _ in 0..random.below(6) {
+                    next_turn().await;
+                }
+                Err::<(), _>(io::Error::other("on purpose"))
+            });
+            let ended = std::panic::AssertUnwindSafe(group).catch_unwind().await;
+            assert!(!matches!(ended, Ok(Ok(()))));
+            let stats = Handle::current().stats();
+            assert_eq!(
+                (stats.orphans, stats.receive_buffers_out),
+                (0, 0),
+                "round {round}"
+            );
+        }
+        baseline.operations_return("the groups").await;
+        pool_is_full(8, 32).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn a_connection_that_is_reset_is_an_error_with_the_peer() {
+    for (name, builder) in runtimes() {
+        let ran: io::Result<()> = builder.run(async {
+            for dropped in [false, true] {
+                let (client, server) = pair().await?;
+                let peer = client.local_addr()?;
+                let mut chunks = server.chunks();
+                begin(&mut chunks).await;
+                socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+                drop(client);
+                for _ in 0..3 {
+                    next_turn().await;
+                }
+                // Whoever asks first is told.
+                let error = match dropped {
+                    false => chunks.next().await.unwrap_err(),
+                    true => {
+                        drop(chunks);
+                        server.read(vec![0; 8]).await.unwrap_err().into_error()
+                    }
+                };
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{name}");
+                assert!(error.to_string().contains(&peer.to_string()), "{error}");
+            }
+            Ok(())
+        });
+        ran.unwrap();
+    }
+}
+
+#[test]
+fn a_chunk_in_a_cancelled_scope_is_refused_and_stays() {
+    gimmal::run(async {
+        let (client, server) = pair().await?;
+        client.write_all("stays").await?;
+        let mut chunks = server.chunks();
+        begin(&mut chunks).await;
+        let scope = Scope::new();
+        scope.cancel();
+        let refused = scope.run(chunks.next()).await;
+        assert!(is_canceled(&refused.unwrap_err()));
+        assert_eq!(chunks.next().await?.unwrap()[..], *b"stays");
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn reads_wait_for_chunks_to_be_dropped_and_chunks_for_reads() {
+    gimmal::run(async {
+        let (client, server) = pair().await?;
+        let mut chunks = server.chunks();
+        begin(&mut chunks).await;
+        let mut read = server.read(vec![0; 8]);
+        assert!(poll_once(&mut read).await.is_pending());
+        let mut second = server.chunks();
+        let mut third = Box::pin(second.next());
+        assert!(poll_once(&mut third).await.is_pending());
+        client.write_all("ab").await?;
+        assert_eq!(chunks.next().await?.unwrap()[..], *b"ab");
+        drop(chunks);
+        client.write_all("cd").await?;
+        let (n, buf) = read.await?;
+        assert_eq!(buf[..n], *b"cd");
+        client.write_all("ef").await?;
+        assert_eq!(third.await?.unwrap()[..], *b"ef");
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_chunk_is_sent_as_it_is_and_copied_when_asked() {
+    gimmal::run(async {
+        let (client, server) = pair().await?;
+        client.write_all("there and back").await?;
+        let chunk = server.chunks().next().await?.unwrap();
+        assert_eq!((chunk.io_len(), out()), (14, 1));
+        assert_eq!(format!("{chunk:?}"), "Chunk { len: 14, .. }");
+        let chunk = server.write_all(chunk).await?;
+        let back = client.chunks().next().await?.unwrap();
+        assert_eq!((back.as_ref(), out()), (&chunk[..], 2));
+        let vec = chunk.into_vec();
+        let bytes = bytes::Bytes::from(back);
+        assert_eq!((&vec[..], out()), (&bytes[..], 0));
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused_with_the_number() {
+    for (count, size, word) in [
+        (0, 4096, "is 0"),
+        (100, 4096, "is 100"),
+        (1 << 16, 4096, "65536"),
+        (256, 0, "0 bytes"),
+        (256, 1 << 31, "2147483648"),
+    ] {
+        let error = Runtime::builder().receive_buffers(count, size).build();
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+#[test]
+fn without_locked_memory_for_it_chunks_have_memory_of_their_own() {
+    const TEST: &str = "without_locked_memory_for_it_chunks_have_memory_of_their_own";
+    if !baseline::is_child() {
+        return baseline::passes_in_child(TEST);
+    }
+    // SAFETY: no address is passed.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can become a user whose locked memory nobody else uses");
+        return;
+    }
+    // SAFETY: no address is passed.
+    assert_eq!(unsafe { libc::setuid(1_000_000 + std::process::id()) }, 0);
+    let limit = libc::rlimit {
+        rlim_cur: 64 << 10,
+        rlim_max: 64 << 10,
+    };
+    // SAFETY: the limit is a valid one, and read only.
+    let limited = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    assert_eq!(limited, 0);
+    let builder = Runtime::builder().entries(8).completion_entries(16);
+    // Their queue alone is half a megabyte.
+    let ran: io::Result<()> = builder.receive_buffers(1 << 15, 16).run(async {
+        let (client, server) = pair().await?;
+        client.write_all(bytes(0, 1000)).await?;
+        let mut chunks = server.chunks();
+        let first = chunks.next().await?.unwrap();
+        if out() > 0 {
+            eprintln!("skipped: this kernel does not count buffers against RLIMIT_MEMLOCK");
+            return Ok(());
+        }
+        assert_eq!(first[..], bytes(0, first.len()));
+        drop(chunks);
+        expect(&server, first.len(), 1000 - first.len()).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_nothing_behind() {
+    for (name, builder) in runtimes() {
+        let mut runtime = builder.build().unwrap();
+        let handle = runtime.handle();
+        // The receive is in the kernel, and chunks are collected, when the runtime ends.
+        let task = runtime.spawn(async {
+            let (client, server) = pair().await.unwrap();
+            client.write_all(bytes(0, 100)).await.unwrap();
+            let mut chunks = server.chunks();
+            begin(&mut chunks).await;
+            gimmal::sleep(NEVER).await.unwrap();
+        });
+        runtime.block_on(async {
+            for _ in 0..20 {
+                next_turn().await;
+            }
+            assert_eq!(handle.stats().operation_rows, 1, "{name}");
+        });
+        runtime.shutdown(NEVER).unwrap();
+        drop(task);
+    }
+}

@@ -1,0 +1,372 @@
+//! Copying between files, pipes, sockets and anything else: to the byte, also when it is stopped and gone on with.
+
+mod baseline;
+
+use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after, next_turn};
+use gimmal::buf::{BufError, BufResult, IoBuf};
+use gimmal::cancel::Scope;
+use gimmal::fs::{File, OpenOptions};
+use gimmal::io::{BufReader, CopyError, copy, pipe};
+use gimmal::net::{TcpListener, TcpStream};
+use gimmal::op::Opcode;
+use gimmal::prelude::*;
+use gimmal::runtime::Mask;
+use gimmal::{Handle, Runtime};
+use std::io::{self, ErrorKind};
+use std::net::Shutdown;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+const LEN: usize = 1_500_000;
+
+fn content(len: usize) -> Vec<u8> {
+    (0..len as u32 / 4).flat_map(u32::to_le_bytes).collect()
+}
+
+async fn pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = TcpStream::connect(listener.local_addr()?).await?;
+    let (server, _) = listener.accept().await?;
+    Ok((client, server))
+}
+
+async fn source(path: &Path) -> io::Result<File> {
+    let content = content(LEN);
+    gimmal::fs::write(path, content).await?;
+    File::open(path).await
+}
+
+#[test]
+fn files_pipes_and_sockets_are_copied_to_the_byte() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    gimmal::run(async {
+        let baseline = Baseline::take();
+        {
+            let mut file = source(&from).await?;
+            let (mut client, mut server) = pair().await?;
+            let (mut reader, mut writer) = pipe()?;
+            let mut copy_of = File::create(&to).await?;
+            // File → socket → pipe → file, all at once.
+            let (first, second, third) = gimmal::join((
+                async {
+                    let copied = copy(&mut file, &mut client).await?;
+                    client.shutdown(Shutdown::Write)?;
+                    io::Result::Ok(copied)
+                },
+                async {
+                    let copied = copy(&mut server, &mut writer).await?;
+                    writer.close().await?;
+                    io::Result::Ok(copied)
+                },
+                copy(&mut reader, &mut copy_of),
+            ))
+            .await;
+            assert_eq!(
+                (first?, second?, third?),
+                (LEN as u64, LEN as u64, LEN as u64)
+            );
+            assert!(std::fs::read(&to)? == content(LEN));
+            // The other direction of the socket is open still.
+            copy(&mut "ok".as_bytes().to_vec().as_source(), &mut server).await?;
+            assert_eq!(client.read_exact(vec![0; 2], 2).await?, b"ok");
+            // File → file, from where the cursor is.
+            let mut file = File::open(&from).await?;
+            file.read_exact(vec![0; 1000], 1000).await?;
+            let mut copy_of = File::create(&to).await?;
+            assert_eq!(copy(&mut file, &mut copy_of).await?, LEN as u64 - 1000);
+            assert!(std::fs::read(&to)? == content(LEN)[1000..]);
+            assert_eq!(copy(&mut file, &mut copy_of).await?, 0);
+        }
+        baseline.returns("copies").await;
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// A reader that is none of this crate's, and takes nothing back.
+struct Bytes(Vec<u8>);
+
+trait AsSource {
+    fn as_source(&self) -> Bytes;
+}
+
+impl AsSource for Vec<u8> {
+    fn as_source(&self) -> Bytes {
+        Bytes(self.clone())
+    }
+}
+
+impl AsyncRead for Bytes {
+    async fn read<B: gimmal::buf::IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
+        let n = self.0.len().min(buf.io_capacity());
+        // SAFETY: so many bytes fit, and are initialised by the copy.
+        unsafe {
+            buf.io_mut_ptr()
+                .copy_from_nonoverlapping(self.0.as_ptr(), n);
+            buf.set_io_len(n);
+        }
+        self.0.drain(..n);
+        Ok((n, buf))
+    }
+}
+
+/// A writer that takes a few bytes at a time, and fails after so many.
+struct Fails {
+    taken: Vec<u8>,
+    after: usize,
+}
+
+impl AsyncWrite for Fails {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        if self.taken.len() >= self.after {
+            return Err(BufError::new(ErrorKind::StorageFull.into(), buf));
+        }
+        let n = buf.io_len().min(777).min(self.after - self.taken.len());
+        self.taken.extend(&buf.io_bytes()[..n]);
+        Ok((n, buf))
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_could_not_be_written_goes_back_or_is_in_the_error() {
+    let _alone = alone();
+    let directory = directory();
+    let from = directory.path().join("from");
+    gimmal::run(async {
+        let all = content(LEN);
+        let mut random = Random::new();
+        for _ in 0..20 {
+            let after = random.below(LEN);
+            let fails = || Fails {
+                taken: Vec::new(),
+                after,
+            };
+            // What takes nothing back.
+            let (mut reader, mut writer) = (all.as_source(), fails());
+            let error = copy(&mut reader, &mut writer).await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.copied()),
+                (ErrorKind::StorageFull, after as u64)
+            );
+            assert!(error.to_string().contains(&format!("after {after} bytes")));
+            let (_, unwritten) = error.into_parts();
+            assert!([writer.taken, unwritten, reader.0].concat() == all);
+
+            // A file, whose cursor goes back.
+            let (mut reader, mut writer) = (source(&from).await?, fails());
+            let error = copy(&mut reader, &mut writer).await.unwrap_err();
+            assert!(error.unwritten().is_empty());
+            let (_, rest) = reader.read_to_end(Vec::new()).await?;
+            assert!([writer.taken, rest].concat() == all);
+
+            // A pipe, and a reader with a buffer.
+            let (mut reader, writer) = pipe()?;
+            let text = all[..50_000].to_vec();
+            writer.write_all(text.clone()).await?;
+            drop(writer);
+            let mut writer = Fails {
+                taken: Vec::new(),
+                after: after % 50_000,
+            };
+            let error = copy(&mut &reader, &mut writer).await.unwrap_err();
+            assert!(error.unwritten().is_empty());
+            writer.after += 10;
+            let mut reader = BufReader::with_capacity(100, &mut reader);
+            let error = copy(&mut reader, &mut writer).await.unwrap_err();
+            assert!(error.unwritten().is_empty());
+            let (_, rest) = reader.read_to_end(Vec::new()).await?;
+            assert!([writer.taken, rest].concat() == text);
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// A copy that is timed out again and again, at random moments, and begun again each time.
+async fn copy_with_interruptions(
+    random: &mut Random,
+    reader: &mut impl AsyncRead,
+    writer: &mut impl AsyncWrite,
+) -> io::Result<(u64, u32)> {
+    let (mut copied, mut timeouts) = (0, 0);
+    loop {
+        let time = Duration::from_micros(random.below(300) as u64);
+        match copy(reader, writer).timeout(time).await {
+            Ok(n) => return Ok((copied + n, timeouts)),
+            Err(error) => {
+                assert!(gimmal::is_timeout(&error), "{error}");
+                let error: CopyError = error.into_inner().expect("nothing of it is foreign");
+                assert!(error.unwritten().is_empty());
+                copied += error.copied();
+                timeouts += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_is_cancelled_and_begun_again_loses_nothing() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    gimmal::run(async {
+        let mut random = Random::new();
+        let mut timeouts = 0;
+        for _ in 0..4 {
+            let mut file = source(&from).await?;
+            let (mut client, mut server) = pair().await?;
+            let (mut reader, mut writer) = pipe()?;
+            let mut copy_of = File::create(&to).await?;
+            let (mut a, mut b, mut c) = (random.fork(), random.fork(), random.fork());
+            let (first, second, third) = gimmal::join((
+                async {
+                    let copied = copy_with_interruptions(&mut a, &mut file, &mut client).await?;
+                    client.shutdown(Shutdown::Write)?;
+                    io::Result::Ok(copied)
+                },
+                async {
+                    let copied = copy_with_interruptions(&mut b, &mut server, &mut writer).await?;
+                    writer.close().await?;
+                    io::Result::Ok(copied)
+                },
+                copy_with_interruptions(&mut c, &mut reader, &mut copy_of),
+            ))
+            .await;
+            for (copied, times) in [first?, second?, third?] {
+                assert_eq!(copied, LEN as u64);
+                timeouts += times;
+            }
+            assert!(std::fs::read(&to)? == content(LEN));
+        }
+        assert!(timeouts > 20, "only {timeouts}");
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_peer_that_is_gone_ends_a_copy_and_says_who() {
+    let _alone = alone();
+    let directory = directory();
+    let from = directory.path().join("from");
+    gimmal::run(async {
+        let mut file = source(&from).await?;
+        let (mut client, server) = pair().await?;
+        let peer = client.peer_addr()?;
+        drop(server);
+        let error = copy(&mut file, &mut client).await.unwrap_err();
+        assert!(
+            [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()),
+            "{error}"
+        );
+        assert!(error.to_string().contains(&peer.to_string()), "{error}");
+        // A directory cannot be read.
+        let mut from = File::open(directory.path()).await?;
+        let error = copy(&mut from, &mut client).await.unwrap_err();
+        assert_eq!((error.kind(), error.copied()), (ErrorKind::IsADirectory, 0));
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// A large file is spliced. Cancelled while the pipe is full, the file can be read on from where it was.
+#[test]
+fn a_large_file_does_not_pass_through_the_memory_of_the_program() {
+    let _alone = alone();
+    let directory = directory();
+    let from = directory.path().join("from");
+    gimmal::run(async {
+        let file = Rc::new(source(&from).await?);
+        let (reader, writer) = pipe()?;
+        let baseline = Baseline::take();
+        let scope = Rc::new(Scope::new());
+        let copying = gimmal::spawn({
+            let (file, scope) = (file.clone(), scope.clone());
+            async move {
+                let copy = async { io::Result::Ok(copy(&mut &*file, &mut &writer).await) };
+                let stopped = scope.run(copy).await.unwrap().unwrap_err();
+                (stopped, writer)
+            }
+        });
+        // Until the pipe is full, and has been for a while: there it waits in the kernel.
+        let mut waiting = 0;
+        while waiting < 50 {
+            next_turn().await;
+            let operations = Handle::current().operations();
+            let kinds: Vec<_> = operations.iter().map(|operation| operation.kind).collect();
+            match kinds[..] {
+                ["splice"] => waiting += 1,
+                [] => waiting = 0,
+                _ => panic!("{kinds:?}"),
+            }
+        }
+        scope.cancel();
+        let (error, writer) = copying.await?;
+        assert!(gimmal::is_canceled(&error), "{error}");
+        assert!(error.copied() > 0 && error.copied() < LEN as u64, "{error}");
+        assert!(error.unwritten().is_empty());
+        let copied = error.copied() as usize;
+        let arrived = reader.read_exact(vec![0; copied], copied).await?;
+        let (_, rest) = file.read_to_end(Vec::new()).await?;
+        assert!([arrived, rest].concat() == content(LEN));
+        baseline.returns("a splice").await;
+        drop(writer);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Dropped while a splice takes from a file, it has taken nothing.
+#[test]
+fn a_dropped_splice_puts_the_cursor_back() {
+    let _alone = alone();
+    let directory = directory();
+    let from = directory.path().join("from");
+    gimmal::run(async {
+        let file = source(&from).await?;
+        let (_reader, writer) = pipe()?;
+        let baseline = Baseline::take();
+        for moment in &MOMENTS {
+            let dropped = dropped_after(copy(&mut &file, &mut &writer), 1, *moment).await;
+            assert!(dropped.is_none());
+            baseline.returns("a dropped splice").await;
+        }
+        let (_, all) = file.read_to_end(Vec::new()).await?;
+        assert!(all == content(LEN));
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// What cannot be spliced is copied all the same: to a file that is appended to, and where the opcode is missing.
+#[test]
+fn where_nothing_can_be_spliced_buffers_do() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    for (name, mask) in [
+        ("all", Mask::none()),
+        ("no splice", Mask::none().without_opcode(Opcode::SPLICE)),
+    ] {
+        std::fs::write(&to, "before").unwrap();
+        let mut runtime = Runtime::builder().mask(mask).build().unwrap();
+        runtime.block_on(async {
+            let mut file = source(&from).await.unwrap();
+            let appended = OpenOptions::new().append(true).open(&to).await.unwrap();
+            let copied = copy(&mut file, &mut &appended).await.unwrap();
+            assert_eq!(copied, LEN as u64, "{name}");
+        });
+        let text = std::fs::read(&to).unwrap();
+        assert!(
+            text[..6] == *b"before" && text[6..] == content(LEN),
+            "{name}"
+        );
+    }
+}

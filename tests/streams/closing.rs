@@ -1,0 +1,194 @@
+//! Closing, handing out, and numbers that are used again: no operation touches a socket that is not its own (O5, C13).
+
+use crate::baseline::{Baseline, Random, next_turn};
+use crate::support::poll_once;
+use crate::{Ends, Socket, keep, on_each, run, socketpair, streams, tcp, write_plain};
+use gimmal::cancel::Scope;
+use gimmal::net::{TcpStream, UnixStream};
+use gimmal::{is_canceled, spawn};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+
+on_each! {
+    /// Reads of other tasks end `Canceled`, with their buffers.
+    closing_stops_what_is_at_work: stops;
+    a_stream_is_closed_in_a_cancelled_scope_too: in_a_cancelled_scope;
+    a_stream_is_not_handed_out_while_something_is_at_work_or_kept: not_handed_out;
+}
+
+async fn stops<S: Socket>(ends: Ends) {
+    let baseline = Baseline::take();
+    let (left, right) = streams::<S>(ends);
+    let reading = {
+        let read = right.read(vec![3; 8]);
+        spawn(read)
+    };
+    next_turn().await;
+    right.close().await.unwrap();
+    let error = reading.await.unwrap().unwrap_err();
+    assert!(is_canceled(&error), "{error}");
+    assert_eq!(error.into_buf(), [3; 8]);
+    assert_eq!(left.read(vec![0; 1]).await.unwrap().0, 0);
+
+    // Something that was started and is not awaited holds it.
+    let (third, fourth) = streams::<S>(ends);
+    let held = third.read(vec![0; 8]).submit();
+    next_turn().await;
+    let error = third.close().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+    drop(held);
+    assert_eq!(fourth.read(vec![0; 1]).await.unwrap().0, 0);
+    drop((left, fourth));
+    baseline.returns("streams that were closed").await;
+}
+
+async fn in_a_cancelled_scope<S: Socket>(ends: Ends) {
+    for orphan in [false, true] {
+        let baseline = Baseline::take();
+        let (left, right) = streams::<S>(ends);
+        if orphan {
+            assert!(
+                poll_once(&mut Box::pin(right.read(vec![0; 8])))
+                    .await
+                    .is_pending()
+            );
+        }
+        let scope = Scope::new();
+        scope.cancel();
+        match scope.run_any(right.close()).await.unwrap() {
+            Ok(()) => assert!(!orphan),
+            Err(error) => assert!(orphan && is_canceled(&error), "{error}"),
+        }
+        assert_eq!(left.read(vec![0; 1]).await.unwrap().0, 0);
+        drop(left);
+        baseline.returns("a close in a cancelled scope").await;
+    }
+}
+
+async fn not_handed_out<S: Socket>(ends: Ends) {
+    let (left, mut right) = streams::<S>(ends);
+    let mut read = Box::pin(right.read(vec![0; 4]));
+    assert!(poll_once(&mut read).await.is_pending());
+    next_turn().await;
+    drop(read);
+    // An orphan is there.
+    let error = right.into_fd().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+    right = error.into_buf();
+    // It brings something.
+    keep(&left, &right, b"kept").await;
+    let error = right.into_fd().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+    right = error.into_buf();
+    assert_eq!(right.read(vec![0; 2]).await.unwrap().1, b"ke");
+    right = right.into_fd().unwrap_err().into_buf();
+    assert_eq!(right.read(vec![0; 8]).await.unwrap().1, b"pt");
+    // Now it is nobody's but ours.
+    let fd = right.into_fd().unwrap();
+    write_plain(&left, b"plain");
+    let mut buf = [0; 8];
+    // SAFETY: the descriptor is open, and the buffer has so much room.
+    let n = unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), 8, 0) };
+    assert_eq!((n, &buf[..5]), (5, &b"plain"[..]));
+}
+
+/// Streams are closed while receives on them are dropped, and others open under their numbers at once. What is written to
+/// the old ones is never read from the new ones, and what is written to the new ones is never taken by the old receives.
+fn storm<S: Socket>(ends: Ends) {
+    const ROUNDS: usize = 6_000;
+    run(async {
+        let mut random = Random::new();
+        println!("{random:?}");
+        let baseline = Baseline::take();
+        let (mut reused, mut number) = (0, -1);
+        let mut old_peers = Vec::new();
+        for round in 0..ROUNDS {
+            let (peer, stream) = streams::<S>(ends);
+            reused += usize::from(stream.as_raw_fd() == number);
+            number = stream.as_raw_fd();
+            let new = [round as u8, (round >> 8) as u8, 1];
+            // Those of old streams write what nobody is to read.
+            for old in &old_peers {
+                let old: &S = old;
+                let text = [0xFF_u8; 3];
+                // SAFETY: the descriptor is open, and the slice is there. It may have no reader any more.
+                unsafe { libc::send(old.as_raw_fd(), text.as_ptr().cast(), 3, libc::MSG_NOSIGNAL) };
+            }
+            if random.one_in(2) {
+                next_turn().await;
+            }
+            write_plain(&peer, &new);
+            assert_eq!(stream.read_exact(vec![0; 3], 3).await.unwrap(), new);
+            // A receive that is dropped: not begun, queued, in the kernel, or with something that nobody looks at.
+            let mut read = Box::pin(stream.read(vec![0; 3]));
+            let polls = random.below(4);
+            if polls > 0 {
+                assert!(poll_once(&mut read).await.is_pending());
+            }
+            if polls > 1 {
+                next_turn().await;
+            }
+            if polls > 2 {
+                write_plain(&peer, &[0xFE; 3]);
+            }
+            match random.below(4) {
+                0 => {
+                    drop(read);
+                    drop(stream);
+                }
+                1 => {
+                    drop(stream);
+                    drop(read);
+                }
+                2 => {
+                    drop(read);
+                    stream.close().await.unwrap();
+                }
+                _ => {
+                    drop(read);
+                    let mut close = Box::pin(stream.close());
+                    let _ = poll_once(&mut close).await;
+                }
+            }
+            old_peers.push(peer);
+            if old_peers.len() > 3 {
+                old_peers.remove(0);
+            }
+        }
+        println!("the number was used again {reused} times");
+        assert!(reused > ROUNDS / 20, "{reused}");
+        drop(old_peers);
+        baseline.returns("a storm of numbers").await;
+    });
+}
+
+#[test]
+fn a_storm_of_numbers_that_are_used_again_over_unix() {
+    storm::<UnixStream>(socketpair);
+}
+
+#[test]
+fn a_storm_of_numbers_that_are_used_again_over_tcp() {
+    storm::<TcpStream>(tcp);
+}
+
+/// One number, in one place, again and again: the receive of the one before is still in the kernel when the next is there.
+#[test]
+fn a_number_is_not_used_again_while_a_receive_is_in_the_kernel() {
+    run(async {
+        for _ in 0..2_000 {
+            let (peer, stream) = streams::<UnixStream>(socketpair);
+            let number = stream.as_raw_fd();
+            let mut read = Box::pin(stream.read(vec![0; 3]));
+            assert!(poll_once(&mut read).await.is_pending());
+            next_turn().await;
+            drop((read, stream));
+            // The orphan holds it until its last completion.
+            let (other, next) = streams::<UnixStream>(socketpair);
+            assert!(other.as_raw_fd() != number && next.as_raw_fd() != number);
+            write_plain(&other, b"new");
+            assert_eq!(next.read_exact(vec![0; 3], 3).await.unwrap(), b"new");
+            drop(peer);
+        }
+    });
+}

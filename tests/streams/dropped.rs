@@ -1,0 +1,335 @@
+//! Waits that are dropped: the bytes that they have taken are for the next, in order (C8).
+
+use crate::baseline::{MOMENTS, Random, dropped_everywhere, next_turn};
+use crate::support::poll_once;
+use crate::{Ends, Socket, assert_numbered, bytes, keep, on_each, streams, write_plain};
+use gimmal::Handle;
+use gimmal::cancel::Scope;
+use std::pin::pin;
+use std::time::Duration;
+
+on_each! {
+    a_dropped_read_gives_its_bytes_to_the_next: reads;
+    a_dropped_exact_read_gives_back_what_it_had: exact_reads;
+    a_timed_out_read_has_taken_nothing: timed_out;
+    /// In every way to take bytes that are kept, and to leave them.
+    what_is_kept_is_given_in_order: kept;
+    bytes_that_are_kept_are_told_apart_from_those_in_the_socket: kept_and_more;
+    /// The receive waits for data before it tries, and data comes before it is submitted.
+    a_socket_that_was_drained_and_filled_again_is_read: drained;
+    an_exact_read_in_a_cancelled_scope_keeps_its_place: cancelled_exact_read;
+    dropped_at_every_poll_they_leave_nothing: everywhere;
+}
+
+/// The orphans of a test are gone.
+async fn no_orphans() {
+    while Handle::current().stats().orphans > 0 {
+        next_turn().await;
+    }
+}
+
+async fn reads<S: Socket>(ends: Ends) {
+    let (client, server) = streams::<S>(ends);
+    for round in 0..400_u32 {
+        let bytes = round.to_le_bytes();
+        let mut read = Box::pin(server.read(vec![0; 4]));
+        assert!(poll_once(&mut read).await.is_pending());
+        // It is in the kernel when its bytes arrive, or not, or has them: either way it is dropped before it looks.
+        if round % 2 == 0 {
+            next_turn().await;
+        }
+        if round % 3 == 0 {
+            drop(read);
+            client.write_all(bytes.to_vec()).await.unwrap();
+        } else {
+            write_plain(&client, &bytes);
+            if round % 5 == 0 {
+                next_turn().await;
+            }
+            drop(read);
+        }
+        if round % 7 == 0 {
+            no_orphans().await;
+        }
+        let four = match round % 4 {
+            0 => server.read_exact(vec![0; 4], 4).await.unwrap(),
+            1 => server.peek(vec![0; 9]).await.unwrap().1,
+            2 => server
+                .read_vectored([vec![0; 1], vec![0; 8]])
+                .await
+                .unwrap()
+                .1
+                .concat(),
+            _ => server.read(vec![0; 9]).await.unwrap().1,
+        };
+        assert_eq!(four, bytes);
+        if round % 4 == 1 {
+            assert_eq!(server.read(vec![0; 9]).await.unwrap().1, bytes);
+        }
+    }
+}
+
+async fn exact_reads<S: Socket>(ends: Ends) {
+    let (client, server) = streams::<S>(ends);
+    for times in 1..8 {
+        client.write_all("abc").await.unwrap();
+        let mut read = Box::pin(server.read_exact(vec![0; 6], 6));
+        for _ in 0..times {
+            assert!(poll_once(&mut read).await.is_pending());
+            next_turn().await;
+        }
+        drop(read);
+        client.write_all("def").await.unwrap();
+        assert_eq!(server.read_exact(vec![0; 6], 6).await.unwrap(), b"abcdef");
+    }
+}
+
+async fn timed_out<S: Socket>(ends: Ends) {
+    let (client, server) = streams::<S>(ends);
+    let time = Duration::from_millis(2);
+    let error = server.read(vec![7; 4]).timeout(time).await.unwrap_err();
+    assert!(gimmal::is_timeout(&error));
+    assert_eq!(error.into_buf(), [7; 4]);
+    let bufs = [vec![7; 4], vec![8; 2]];
+    let error = server.read_vectored(bufs).timeout(time).await.unwrap_err();
+    assert_eq!(error.into_buf(), [vec![7; 4], vec![8; 2]]);
+    let error = server.peek(vec![7; 4]).timeout(time).await.unwrap_err();
+    assert_eq!(error.into_buf(), [7; 4]);
+    client.write_all("data").await.unwrap();
+    assert_eq!(server.read_exact(vec![0; 4], 4).await.unwrap(), b"data");
+}
+
+async fn kept<S: Socket>(ends: Ends) {
+    let mut random = Random::new();
+    println!("{random:?}");
+    let (left, right) = streams::<S>(ends);
+    let (mut sent, mut read, mut kept) = (0, 0, 0);
+    for _ in 0..300 {
+        let len = 1 + random.below(40);
+        keep(&left, &right, &bytes(sent, len)).await;
+        sent += len;
+        while read < sent {
+            let left = sent - read;
+            let submitted = Handle::current().stats().submitted;
+            match random.below(10) {
+                // Taken, and left before anybody looks: they go back to their place.
+                0 => drop(right.read(vec![0; 1 + random.below(50)]).submit()),
+                1 => drop(right.peek(vec![0; 1 + random.below(50)]).submit()),
+                2 => {
+                    let sizes = [random.below(4), 1 + random.below(4), random.below(30)];
+                    drop(right.read_vectored(sizes.map(|len| vec![0; len])).submit());
+                }
+                3 => drop(Box::pin(right.read_exact(vec![0; 9], 9))),
+                4 => {
+                    let len = left + 1 + random.below(4);
+                    let mut exact = Box::pin(right.read_exact(vec![0; len], len));
+                    assert!(poll_once(&mut exact).await.is_pending());
+                    drop(exact);
+                    no_orphans().await;
+                }
+                5 => {
+                    let (n, buf) = right.peek(vec![0; 1 + random.below(20)]).await.unwrap();
+                    assert!(n > 0);
+                    assert_numbered(&buf, read);
+                }
+                6 => {
+                    let sizes = [random.below(4), 1 + random.below(4), random.below(4)];
+                    let room: usize = sizes.iter().sum();
+                    let bufs = sizes.map(|len| vec![0; len]);
+                    let (n, bufs) = right.read_vectored(bufs).await.unwrap();
+                    assert_eq!(n, room.min(left));
+                    assert_numbered(&bufs.concat(), read);
+                    read += n;
+                }
+                7 => {
+                    let len = 1 + random.below(left);
+                    let buf = right.read_exact(vec![0; 50], len).await.unwrap();
+                    assert_eq!(buf.len(), len);
+                    assert_numbered(&buf, read);
+                    read += len;
+                }
+                _ => {
+                    let len = 1 + random.below(12);
+                    let (n, buf) = right.read(vec![0; len]).await.unwrap();
+                    assert_eq!(n, len.min(left));
+                    assert_numbered(&buf, read);
+                    read += n;
+                }
+            }
+            kept += usize::from(Handle::current().stats().submitted == submitted);
+        }
+    }
+    println!("{kept} reads needed no kernel");
+    assert!(kept > 300);
+}
+
+async fn kept_and_more<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    // An exact read takes what is kept, and the rest from the socket.
+    keep(&left, &right, b"abc").await;
+    left.write_all("defg").await.unwrap();
+    assert_eq!(right.read_exact(vec![0; 6], 6).await.unwrap(), b"abcdef");
+    assert_eq!(right.read(vec![0; 6]).await.unwrap().1, b"g");
+    // Cut short, it says how much that was.
+    keep(&left, &right, b"abc").await;
+    let read = right.read_exact(vec![0; 6], 6);
+    let error = gimmal::timeout(Duration::from_millis(1), read)
+        .await
+        .unwrap_err();
+    let error = error.into_inner().unwrap();
+    assert_eq!((error.done(), error.into_buf()), (3, b"abc".to_vec()));
+    // To the end: what is kept first.
+    keep(&left, &right, b"abc").await;
+    left.write_all("def").await.unwrap();
+    drop(left);
+    assert_eq!(right.read_to_end(Vec::new()).await.unwrap().1, b"abcdef");
+}
+
+async fn drained<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    let mut room = vec![0; 8];
+    for round in 0..3000_u32 {
+        let text = round.to_le_bytes();
+        // Drained by the read before. The data comes before the read is made, between making and submitting it, when it is
+        // queued, or when it is in the kernel.
+        if round % 4 == 0 {
+            write_plain(&left, &text);
+        }
+        let mut read = right.read(room);
+        if round % 4 == 1 {
+            write_plain(&left, &text);
+        }
+        if round % 4 == 2 {
+            read = read.submit();
+            write_plain(&left, &text);
+        }
+        if round % 4 == 3 {
+            assert!(poll_once(&mut read).await.is_pending());
+            next_turn().await;
+            write_plain(&left, &text);
+        }
+        let (n, buf) = read.await.unwrap();
+        assert_eq!((n, &buf[..]), (4, &text[..]));
+        room = buf;
+    }
+    // One that leaves something is followed by one that finds it.
+    write_plain(&left, b"abcd");
+    for letter in b"abcd" {
+        assert_eq!(right.read(vec![0; 1]).await.unwrap().1, [*letter]);
+    }
+    let error = right
+        .read(vec![0; 1])
+        .timeout(Duration::ZERO)
+        .await
+        .unwrap_err();
+    assert!(gimmal::is_timeout(&error));
+}
+
+/// It has had a part, and is to say so; meanwhile nobody reads what comes after that part, unless it has ended.
+async fn cancelled_exact_read<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    for waits in [false, true] {
+        write_plain(&left, b"abc");
+        let scope = Scope::new();
+        let mut exact = Box::pin(scope.run_any(right.read_exact(vec![0; 6], 6)));
+        assert!(poll_once(&mut exact).await.is_pending());
+        next_turn().await;
+        let mut second = Box::pin(right.read(vec![0; 6]));
+        assert!(poll_once(&mut second).await.is_pending());
+        scope.cancel();
+        if waits {
+            let error = exact.await.unwrap().unwrap_err();
+            assert_eq!((error.done(), error.into_buf()), (3, b"abc".to_vec()));
+            write_plain(&left, b"def");
+            assert_eq!(second.await.unwrap().1, b"def");
+        } else {
+            // Dropped at each of the polls that it needs to say so: the next one gets the first bytes first.
+            let _ = poll_once(&mut exact).await;
+            drop(exact);
+            write_plain(&left, b"def");
+            let (n, mut text) = second.await.unwrap();
+            text.extend(right.read_exact(vec![0; 6], 6 - n).await.unwrap());
+            assert_eq!(text, b"abcdef");
+        }
+    }
+}
+
+async fn everywhere<S: Socket>(ends: Ends) {
+    // Each with a peer that does what it waits for, and with one that does nothing.
+    let all = &MOMENTS;
+    let make = || streams::<S>(ends);
+    let ended = |polls| assert!(polls > 0);
+    ended(
+        dropped_everywhere("read", all, || async move {
+            let (left, right) = make();
+            let both = gimmal::join((right.read(vec![0; 8]), left.write_all("abc"))).await;
+            assert_eq!(both.0.unwrap().1, b"abc");
+        })
+        .await,
+    );
+    ended(
+        dropped_everywhere("peek", all, || async move {
+            let (left, right) = make();
+            let both = gimmal::join((right.peek(vec![0; 8]), left.write("abc"))).await;
+            assert_eq!(both.0.unwrap().1, b"abc");
+        })
+        .await,
+    );
+    ended(
+        dropped_everywhere("read_exact", all, || async move {
+            let (left, right) = make();
+            let both = gimmal::join((right.read_exact(vec![0; 8], 6), async {
+                left.write_all("abc").await.unwrap();
+                next_turn().await;
+                left.write_all("def").await.unwrap();
+            }));
+            assert_eq!(both.await.0.unwrap(), b"abcdef");
+        })
+        .await,
+    );
+    ended(
+        dropped_everywhere("read_vectored", all, || async move {
+            let (left, right) = make();
+            let bufs = [vec![0; 2], vec![0; 9]];
+            let texts = ["ab", "c"];
+            let both = gimmal::join((right.read_vectored(bufs), left.write_vectored(texts))).await;
+            assert_eq!(both.0.unwrap().0, 3);
+        })
+        .await,
+    );
+    ended(
+        dropped_everywhere("read_to_end", all, || async move {
+            let (left, right) = make();
+            let both = gimmal::join((right.read_to_end(Vec::new()), async move {
+                left.write_all("abc").await.unwrap();
+                next_turn().await;
+                left.write_all("def").await.unwrap();
+                left.close().await.unwrap();
+            }));
+            assert_eq!(both.await.0.unwrap().1, b"abcdef");
+        })
+        .await,
+    );
+    ended(
+        dropped_everywhere("write_all", all, || async move {
+            let (left, right) = make();
+            const LEN: usize = 3 << 20;
+            let both = gimmal::join((left.write_all(vec![1; LEN]), async {
+                right.read_exact(vec![0; LEN], LEN).await.unwrap();
+            }));
+            assert_eq!(both.await.0.unwrap().len(), LEN);
+        })
+        .await,
+    );
+    ended(
+        dropped_everywhere("close", all, || async move {
+            let (left, right) = make();
+            let mut read = pin!(right.read(vec![0; 8]));
+            let _ = poll_once(&mut read).await;
+            left.close().await.unwrap();
+            assert_eq!(read.await.unwrap().0, 0);
+            right.close().await.unwrap();
+        })
+        .await,
+    );
+}

@@ -1,0 +1,311 @@
+//! How a connection ends: one side first, or both, or by a reset; and who is told.
+
+use crate::baseline::{child, is_child, next_turn, passes_in_child};
+use crate::support::poll_once;
+use crate::{Ends, Socket, on_each, run, socketpair, streams, tcp, unix, write_plain};
+use gimmal::net::{TcpStream, UnixStream};
+use std::io::ErrorKind;
+use std::net::Shutdown;
+use std::time::Duration;
+
+on_each! {
+    what_is_written_is_read_and_then_the_end: whole;
+    each_direction_ends_by_itself: half_closed;
+    an_exact_read_says_how_far_it_came: too_early;
+    a_reset_names_the_peer_and_is_told_once: reset;
+    /// The kernel tells of a reset once: a receive that nobody waits for hands it to the next.
+    a_reset_that_a_dropped_receive_has_seen_is_told_to_the_next: reset_of_orphans;
+    a_write_to_nobody_is_an_error: no_reader;
+    halves_end_their_direction: halves;
+}
+
+async fn whole<S: Socket>(ends: Ends) {
+    let (client, server) = streams::<S>(ends);
+    client.write_all("hello, ").await.unwrap();
+    let texts = (String::from("wor"), String::from("ld"));
+    client.write_vectored(texts).await.unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let (n, text) = server.read_to_end(b"> ".to_vec()).await.unwrap();
+    assert_eq!((n, &text[..]), (12, &b"> hello, world"[..]));
+    for _ in 0..2 {
+        assert_eq!(server.read(vec![0; 1]).await.unwrap(), (0, Vec::new()));
+        assert_eq!(server.peek(vec![0; 1]).await.unwrap(), (0, Vec::new()));
+        assert_eq!(server.read_vectored([vec![0; 1]]).await.unwrap().0, 0);
+    }
+    // The other direction is open.
+    server.write_all("bye").await.unwrap();
+    assert_eq!(client.read_exact(vec![0; 8], 3).await.unwrap(), b"bye");
+}
+
+async fn half_closed<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    // A read that waits hears of it.
+    let mut reading = Box::pin(right.read(vec![0; 8]));
+    assert!(poll_once(&mut reading).await.is_pending());
+    next_turn().await;
+    left.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(reading.await.unwrap().0, 0);
+    let error = left.write("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    assert_eq!(error.into_buf(), "x");
+    // One whose own input is ended.
+    let mut reading = Box::pin(left.read(vec![0; 8]));
+    assert!(poll_once(&mut reading).await.is_pending());
+    next_turn().await;
+    left.shutdown(Shutdown::Read).unwrap();
+    assert_eq!(reading.await.unwrap().0, 0);
+}
+
+async fn too_early<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    let error = right.read_exact(vec![0; 4], 5).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    left.write_all("xy").await.unwrap();
+    drop(left);
+    let error = right.read_exact(vec![0; 4], 3).await.unwrap_err();
+    assert_eq!((error.kind(), error.done()), (ErrorKind::UnexpectedEof, 2));
+    assert!(error.to_string().contains("1 byte"), "{error}");
+    assert_eq!(error.into_buf(), b"xy");
+}
+
+/// Has the peer of a stream reset the connection: TCP by closing without a linger, Unix with something unread.
+fn reset_by(peer: impl Socket, ours: &impl Socket) {
+    let socket = socket2::SockRef::from(&peer);
+    if socket.local_addr().unwrap().is_unix() {
+        write_plain(ours, b"unread");
+    } else {
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    drop(peer.into_fd().unwrap());
+}
+
+/// How errors name the peer of this stream.
+fn name_of_peer(stream: &impl Socket) -> String {
+    let socket = socket2::SockRef::from(stream);
+    let address = [socket.peer_addr().unwrap(), socket.local_addr().unwrap()];
+    if let Some(ip) = address[0].as_socket() {
+        return ip.to_string();
+    }
+    let path = address.iter().find_map(|address| address.as_pathname());
+    path.map_or("a socket without a name".to_owned(), |path| {
+        path.display().to_string()
+    })
+}
+
+async fn reset<S: Socket>(ends: Ends) {
+    for turn in [false, true] {
+        let (mut ours, mut peer) = streams::<S>(ends);
+        if turn {
+            (ours, peer) = (peer, ours);
+        }
+        let name = name_of_peer(&ours);
+        reset_by(peer, &ours);
+        let error = ours.read(vec![5; 4]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert!(
+            error.to_string().contains(&name),
+            "{error} does not name {name}"
+        );
+        assert_eq!(error.into_buf(), [5; 4]);
+        assert_eq!(ours.read(vec![0; 4]).await.unwrap().0, 0);
+        let error = ours.write("x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        assert!(
+            error.to_string().contains(&name),
+            "{error} does not name {name}"
+        );
+    }
+    // Loops are told as well, with what they had.
+    let (ours, peer) = streams::<S>(ends);
+    peer.write_all("abc").await.unwrap();
+    let mut reading = Box::pin(ours.read_exact(vec![0; 8], 8));
+    assert!(poll_once(&mut reading).await.is_pending());
+    next_turn().await;
+    reset_by(peer, &ours);
+    let error = reading.await.unwrap_err();
+    let (done, kind) = (error.done(), error.kind());
+    assert_eq!(
+        (kind, done, &error.buf()[..]),
+        (ErrorKind::ConnectionReset, 3, &b"abc"[..])
+    );
+}
+
+async fn reset_of_orphans<S: Socket>(ends: Ends) {
+    for (way, bytes) in (0..7).flat_map(|way| [(way, ""), (way, "abc")]) {
+        let (ours, peer) = streams::<S>(ends);
+        let baseline = gimmal::Handle::current().stats().operation_rows;
+        match way {
+            // In the kernel when the reset comes, of each kind; dropped before it looks.
+            0..=3 => {
+                let mut read = Box::pin(ours.read(vec![0; 2]));
+                let mut exact = Box::pin(ours.read_exact(vec![0; 8], 8));
+                let mut peek = Box::pin(ours.peek(vec![0; 8]));
+                let mut vectored = Box::pin(ours.read_vectored([vec![0; 2], vec![0; 9]]));
+                let pending = match way {
+                    0 => poll_once(&mut read).await.is_pending(),
+                    1 => poll_once(&mut exact).await.is_pending(),
+                    2 => poll_once(&mut peek).await.is_pending(),
+                    _ => poll_once(&mut vectored).await.is_pending(),
+                };
+                assert!(pending);
+                next_turn().await;
+                peer.write_all(bytes).await.unwrap();
+                reset_by(peer, &ours);
+                if way % 2 == 0 {
+                    next_turn().await;
+                }
+            }
+            // Ready without the kernel, and dropped without a look.
+            _ => {
+                let mut read = Box::pin(ours.read(vec![0; 2]));
+                assert!(poll_once(&mut read).await.is_pending());
+                next_turn().await;
+                peer.write_all(bytes).await.unwrap();
+                reset_by(peer, &ours);
+                next_turn().await;
+                drop(read);
+                while gimmal::Handle::current().stats().operation_rows > baseline {
+                    next_turn().await;
+                }
+                for _ in 0..3 {
+                    match way {
+                        4 => drop(ours.read(vec![0; 1]).submit()),
+                        5 => drop(ours.peek(vec![0; 1]).submit()),
+                        _ => drop(ours.read_vectored([vec![0; 1], vec![0; 1]]).submit()),
+                    }
+                }
+            }
+        }
+        let mut got = Vec::new();
+        let error = loop {
+            match ours.read(vec![0; 2]).await {
+                Ok((n, part)) => {
+                    assert!(n > 0, "way {way}: it has ended, and not by a reset");
+                    got.extend(part);
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(
+            error.kind(),
+            ErrorKind::ConnectionReset,
+            "way {way}: {error}"
+        );
+        assert_eq!(got, bytes.as_bytes(), "way {way}");
+        assert_eq!(ours.read(vec![0; 2]).await.unwrap().0, 0);
+    }
+}
+
+async fn no_reader<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    drop(right.into_fd().unwrap());
+    // TCP learns of it by the answer to the first write.
+    let mut error = left.write_all(vec![1; 10]).await.map(drop).err();
+    for _ in 0..3 {
+        let next = left.write_all(vec![1; 10]).await.unwrap_err();
+        error.get_or_insert(next);
+    }
+    let kind = error.unwrap().kind();
+    assert!(
+        matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+        "{kind}"
+    );
+    let error = left.write_vectored(["a", "b"]).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.into_buf()),
+        (ErrorKind::BrokenPipe, ["a", "b"])
+    );
+}
+
+async fn halves<S: Socket>(ends: Ends) {
+    // The macro writes `into_split` for each type; their halves are the same generic ones.
+    let (left, right) = ends();
+    let (left, right) = (S::of(left), S::of(right));
+    left.write_all("x").await.unwrap();
+    right.end_output().unwrap();
+    assert_eq!(left.read(vec![0; 1]).await.unwrap().0, 0);
+    assert_eq!(right.read(vec![0; 1]).await.unwrap().1, b"x");
+}
+
+#[test]
+fn owned_halves_end_their_direction_and_come_together_again() {
+    run(async {
+        use gimmal::io::{AsyncRead, AsyncWrite};
+        let (left, right) = streams::<UnixStream>(socketpair);
+        let (mut reader, mut writer) = left.into_split();
+        writer.write_all("to the right").await.unwrap();
+        assert_eq!(
+            right.read_exact(vec![0; 12], 12).await.unwrap(),
+            b"to the right"
+        );
+        let writing = gimmal::spawn(async move {
+            writer.write_all("end").await.unwrap();
+        });
+        writing.await.unwrap();
+        // The half that writes is gone: that is an end.
+        assert_eq!(right.read_to_end(Vec::new()).await.unwrap().1, b"end");
+        right.write_all("to the left").await.unwrap();
+        assert_eq!(
+            reader.read_exact(vec![0; 11], 11).await.unwrap(),
+            b"to the left"
+        );
+
+        let (left, right) = streams::<TcpStream>(tcp);
+        let (other, _) = streams::<TcpStream>(tcp);
+        let (reader, writer) = left.into_split();
+        let (other_reader, other_writer) = other.into_split();
+        let (reader, _) = reader.reunite(other_writer).unwrap_err();
+        let left = reader.reunite(writer).unwrap();
+        drop(other_reader);
+        left.write_all("whole").await.unwrap();
+        let (mut reader, mut writer) = right.split();
+        assert_eq!(reader.read_exact(vec![0; 5], 5).await.unwrap(), b"whole");
+        writer.write_all("halves").await.unwrap();
+        assert_eq!(left.read_exact(vec![0; 6], 6).await.unwrap(), b"halves");
+        // Halves that borrow end nothing when they go.
+        left.write_all("more").await.unwrap();
+        assert_eq!(right.read(vec![0; 8]).await.unwrap().1, b"more");
+        AsyncWrite::shutdown(&mut &right).await.unwrap();
+        assert_eq!(left.read(vec![0; 8]).await.unwrap().0, 0);
+        drop(unix());
+    });
+}
+
+/// In a process that has not asked to be spared, a write to nobody would be the end.
+#[test]
+fn there_is_no_sigpipe() {
+    if !is_child() {
+        passes_in_child("ending::there_is_no_sigpipe");
+        // And the signal is deadly there: a plain write in such a child ends it.
+        let output = child("ending::there_is_no_sigpipe", &[])
+            .env("GIMMAL_PLAIN", "1")
+            .output();
+        assert!(!output.unwrap().status.success());
+        return;
+    }
+    // SAFETY: nobody else in this process cares for the signal.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    run(async {
+        for ends in [tcp as Ends, unix, socketpair] {
+            let (left, right) = streams::<UnixStream>(ends);
+            right.close().await.unwrap();
+            let _ = left.write_all("x").await;
+            for _ in 0..3 {
+                let _ = left.write("x").await;
+                let _ = left.write_all("x").await;
+                let _ = left.write_vectored(["x", "y"]).await;
+                let _ = left.write_zero_copy("x").await;
+                let _ = left.send_with_fds("x", vec![std::io::stdin()]).await;
+            }
+            assert_eq!(
+                left.write("x").await.unwrap_err().kind(),
+                ErrorKind::BrokenPipe
+            );
+            if std::env::var_os("GIMMAL_PLAIN").is_some() {
+                use std::os::fd::AsRawFd;
+                // SAFETY: the descriptor is open, and the byte is there.
+                unsafe { libc::send(left.as_raw_fd(), b"x".as_ptr().cast(), 1, 0) };
+            }
+        }
+    });
+}

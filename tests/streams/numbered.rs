@@ -1,0 +1,321 @@
+//! Cancelled means that it did not happen, and dropped that the next one gets it: a million numbered bytes are read in every
+//! way, under timeouts, in scopes that are cancelled, in races, and by waits that are dropped. None is lost, none comes
+//! twice, none comes out of order.
+
+use crate::baseline::{Random, next_turn};
+use crate::support::poll_once;
+use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams};
+use futures_util::FutureExt;
+use gimmal::buf::{BufError, IoBufMut};
+use gimmal::cancel::Scope;
+use gimmal::{is_canceled, is_timeout, sleep, spawn, yield_now};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+const BYTES: usize = 1_000_000;
+
+on_each! {
+    a_million_bytes_read_in_every_way: stream;
+}
+
+/// A time that is often none at all.
+fn moment(random: &mut Random) -> Duration {
+    match random.below(3) {
+        0 => Duration::ZERO,
+        1 => Duration::from_micros(random.below(20) as u64),
+        _ => Duration::from_micros(random.below(120) as u64),
+    }
+}
+
+/// Runs a read, and cuts it short in one way or another. `None` if it was dropped.
+async fn cut<T, B>(
+    read: impl Future<Output = Result<T, BufError<B>>>,
+    random: &mut Random,
+) -> Option<Result<T, BufError<B>>>
+where
+    B: 'static,
+{
+    match random.below(8) {
+        0 | 1 => Some(read.await),
+        2 => {
+            let ended = gimmal::timeout(moment(random), read).await;
+            Some(ended.map_err(|error| error.into_inner().unwrap()))
+        }
+        3 => {
+            let scope = Rc::new(Scope::new());
+            if random.one_in(8) {
+                scope.cancel();
+            } else {
+                let (its, yields) = (scope.clone(), random.below(6));
+                drop(spawn(async move {
+                    for _ in 0..yields {
+                        yield_now().await;
+                    }
+                    its.cancel();
+                }));
+            }
+            Some(scope.run_any(read).await.unwrap())
+        }
+        4 => {
+            // Every output that there is comes back, that of a loser, too.
+            let raced = gimmal::race((read, sleep(moment(random)))).await;
+            raced.outputs.0
+        }
+        5 => {
+            let mut read = pin!(read.fuse());
+            let yields = random.below(5);
+            let mut other = pin!(
+                async {
+                    for _ in 0..yields {
+                        yield_now().await;
+                    }
+                }
+                .fuse()
+            );
+            futures_util::select! {
+                ended = read => Some(ended),
+                () = other => None,
+            }
+        }
+        6 => {
+            let mut read = pin!(read.fuse());
+            let mut other = pin!(next_turn().fuse());
+            futures_util::select_biased! {
+                () = other => None,
+                ended = read => Some(ended),
+            }
+        }
+        _ => {
+            let mut read = pin!(read);
+            for _ in 0..1 + random.below(3) {
+                if let Poll::Ready(ended) = poll_once(&mut read).await {
+                    return Some(ended);
+                }
+                if random.one_in(2) {
+                    next_turn().await;
+                }
+            }
+            None
+        }
+    }
+}
+
+/// What a read of each kind brings for each way that it can end.
+#[derive(Default, Debug)]
+struct Counts {
+    ready: usize,
+    cancelled: usize,
+    dropped: usize,
+    partly: usize,
+}
+
+impl Counts {
+    /// How many bytes were taken, by a read that filled the buffer with those from `at` on.
+    fn count<B: IoBufMut>(
+        &mut self,
+        ended: Option<Result<usize, BufError<B>>>,
+        take: impl FnOnce(&B, usize),
+    ) -> usize {
+        match ended {
+            None => {
+                self.dropped += 1;
+                0
+            }
+            Some(Ok(n)) => {
+                self.ready += 1;
+                n
+            }
+            Some(Err(error)) => {
+                assert!(is_canceled(&error) || is_timeout(&error), "{error}");
+                self.cancelled += 1;
+                let done = error.done();
+                self.partly += usize::from(done > 0);
+                take(error.buf(), done);
+                done
+            }
+        }
+    }
+}
+
+async fn stream<S: Socket>(ends: Ends) {
+    let mut random = Random::new();
+    println!("{random:?}");
+    let (left, right) = streams::<S>(ends);
+    let writing = spawn(write(left, random.fork()));
+    let mut counts = Counts::default();
+    let mut at = 0;
+    let end = loop {
+        let sizes = if random.one_in(50) { 5000 } else { 60 };
+        let size = 1 + random.below(sizes);
+        if random.one_in(3) {
+            yield_now().await;
+        }
+        let n = match random.below(10) {
+            0..=3 => {
+                let read = async {
+                    let (n, buf) = right.read(vec![0; size]).await?;
+                    assert_eq!(n, buf.len());
+                    Ok((n, buf))
+                };
+                match cut(read, &mut random).await {
+                    Some(Ok((0, _))) => break at,
+                    ended => {
+                        let ended = ended.map(|ended| {
+                            ended.map(|(n, buf)| {
+                                assert_numbered(&buf, at);
+                                n
+                            })
+                        });
+                        counts.count(ended, |_: &Vec<u8>, done| assert_eq!(done, 0))
+                    }
+                }
+            }
+            4 | 5 => {
+                // One that asks for more than there will be says so at the end.
+                let size = (size * 50).min(6000).min(BYTES - at);
+                let read = right.read_exact(vec![0; 6000], size);
+                let ended = cut(read, &mut random).await.map(|ended| {
+                    ended.map(|buf| {
+                        assert_eq!(buf.len(), size);
+                        assert_numbered(&buf, at);
+                        size
+                    })
+                });
+                counts.count(ended, |buf: &Vec<u8>, done| {
+                    assert_numbered(&buf[..done], at)
+                })
+            }
+            6 | 7 => {
+                let bufs = [vec![0; size / 3], vec![0; size], vec![0; 1]];
+                let read = right.read_vectored(bufs);
+                match cut(read, &mut random).await {
+                    None => {
+                        counts.dropped += 1;
+                        0
+                    }
+                    Some(Ok((n, bufs))) => {
+                        counts.ready += 1;
+                        let text = bufs.concat();
+                        assert_eq!(text.len(), n);
+                        assert_numbered(&text, at);
+                        if n == 0 {
+                            break at;
+                        }
+                        n
+                    }
+                    Some(Err(error)) => {
+                        assert!(is_canceled(&error) || is_timeout(&error), "{error}");
+                        counts.cancelled += 1;
+                        0
+                    }
+                }
+            }
+            8 => {
+                let ended = cut(right.peek(vec![0; size]), &mut random).await;
+                if let Some(Ok((_, buf))) = ended {
+                    assert_numbered(&buf, at);
+                }
+                0
+            }
+            _ => {
+                // With a time of its own, and submitted before it is awaited.
+                let mut read = right.read(vec![0; size]);
+                if random.one_in(2) {
+                    read = read.submit();
+                }
+                if random.one_in(3) {
+                    drop(read);
+                    continue;
+                }
+                let ended = read.timeout(moment(&mut random)).await;
+                let ended = ended.map(|(n, buf)| {
+                    assert_numbered(&buf, at);
+                    n
+                });
+                if let Ok(0) = ended {
+                    break at;
+                }
+                counts.count(Some(ended), |_, done| assert_eq!(done, 0))
+            }
+        };
+        at += n;
+    };
+    println!("{counts:?}");
+    assert_eq!(end, BYTES);
+    let cuts = [
+        counts.ready,
+        counts.cancelled,
+        counts.dropped,
+        counts.partly,
+    ];
+    assert!(cuts.iter().all(|count| *count > 0), "{counts:?}");
+    writing.await.unwrap();
+}
+
+/// Whole writes, some of them cut short: they say how far they came.
+async fn write<S: Socket>(left: S, mut random: Random) {
+    let mut at = 0;
+    while at < BYTES {
+        let len = match random.below(100) {
+            0 => 1 + random.below(300_000),
+            _ => 1 + random.below(200),
+        };
+        let buf = bytes(at, len.min(BYTES - at));
+        let write = left.write_all(buf);
+        let done = match random.below(3) {
+            0 => match gimmal::timeout(moment(&mut random), write).await {
+                Ok(buf) => buf.len(),
+                Err(error) => error.into_inner().unwrap().done(),
+            },
+            _ => write.await.unwrap().len(),
+        };
+        at += done;
+        for _ in 0..random.below(8) {
+            yield_now().await;
+        }
+    }
+}
+
+on_each! {
+    /// A hundred thousand receives that are dropped, small messages, and every one of them arrives.
+    a_hundred_thousand_dropped_receives: dropped_receives;
+}
+
+async fn dropped_receives<S: Socket>(ends: Ends) {
+    let mut random = Random::new();
+    println!("{random:?}");
+    let (left, right) = streams::<S>(ends);
+    let (mut sent, mut read, mut drops) = (0, 0, 0);
+    while drops < 34_000 {
+        for _ in 0..8 {
+            let mut receive = right.read(vec![0; 1 + random.below(20)]);
+            if let Poll::Ready(ended) = poll_once(&mut receive).await {
+                let (n, buf) = ended.unwrap();
+                assert_numbered(&buf, read);
+                read += n;
+                continue;
+            }
+            if random.one_in(4) {
+                next_turn().await;
+            }
+            if random.one_in(2) {
+                let len = 1 + random.below(9);
+                crate::write_plain(&left, &bytes(sent, len));
+                sent += len;
+            }
+            if random.one_in(4) {
+                yield_now().await;
+            }
+            drop(receive);
+            drops += 1;
+        }
+        if read < sent {
+            let len = sent - read;
+            let buf = right.read_exact(vec![0; len], len).await.unwrap();
+            assert_numbered(&buf, read);
+            read = sent;
+        }
+    }
+}

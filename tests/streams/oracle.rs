@@ -1,0 +1,230 @@
+//! Each operation against the plain system call: the same calls on two connections, one of which is never in a ring.
+
+use crate::baseline::Random;
+use crate::{Ends, Socket, on_each, streams, write_plain};
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// What a call answers: a count and bytes, or the errno.
+type Answer = Result<(usize, Vec<Vec<u8>>), i32>;
+
+fn count(answer: isize) -> Result<usize, i32> {
+    let failed = || io::Error::last_os_error().raw_os_error().unwrap();
+    usize::try_from(answer).map_err(|_| failed())
+}
+
+fn recv_plain(fd: &OwnedFd, capacity: usize, flags: i32) -> Answer {
+    let mut buf = vec![0; capacity];
+    // SAFETY: the descriptor is open, and the buffer has so much room.
+    let n = unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), capacity, flags) };
+    count(n).map(|n| (n, vec![buf[..n].to_vec()]))
+}
+
+fn readv_plain(fd: &OwnedFd, capacities: &[usize]) -> Answer {
+    let mut bufs: Vec<Vec<u8>> = capacities.iter().map(|len| vec![0; *len]).collect();
+    let vectors = bufs.iter_mut().map(|buf| libc::iovec {
+        iov_base: buf.as_mut_ptr().cast(),
+        iov_len: buf.len(),
+    });
+    let vectors: Vec<libc::iovec> = vectors.collect();
+    // SAFETY: the descriptor is open, and the vectors are those of the buffers.
+    let n = unsafe { libc::readv(fd.as_raw_fd(), vectors.as_ptr(), vectors.len() as i32) };
+    let n = count(n)?;
+    let mut left = n;
+    for buf in &mut bufs {
+        buf.truncate(left);
+        left -= buf.len();
+    }
+    Ok((n, bufs))
+}
+
+fn sendv_plain(fd: &OwnedFd, bufs: &[Vec<u8>]) -> Answer {
+    let vectors = bufs.iter().map(|buf| libc::iovec {
+        iov_base: buf.as_ptr().cast_mut().cast(),
+        iov_len: buf.len(),
+    });
+    let mut vectors: Vec<libc::iovec> = vectors.collect();
+    // SAFETY: a header of zeros is one of nulls; the vectors are those of the buffers.
+    let n = unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = vectors.as_mut_ptr();
+        header.msg_iovlen = vectors.len();
+        libc::sendmsg(fd.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL)
+    };
+    count(n).map(|n| (n, Vec::new()))
+}
+
+/// The errno behind an error that says more.
+fn errno(error: &(dyn std::error::Error + 'static)) -> i32 {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            if let Some(errno) = io.raw_os_error() {
+                return errno;
+            }
+            next = io.get_ref().and_then(|inner| inner.source());
+        } else {
+            next = error.source();
+        }
+    }
+    panic!("no errno in {error:?}")
+}
+
+on_each! {
+    /// A thousand calls at random, until one side has ended in one way or another, and some calls after that.
+    every_call_answers_as_the_plain_one: answers;
+    /// Writes of nothing are over at once, and the peer sees nothing of them.
+    nothing_to_send_is_sent_as_the_plain_call_does: sends_nothing;
+}
+
+async fn answers<S: Socket>(ends: Ends) {
+    let mut random = Random::new();
+    println!("{random:?}");
+    for _ in 0..60 {
+        // Ours, and the plain one; the peers of both are never in a ring.
+        let (left, ours) = ends();
+        let (plain_left, plain) = ends();
+        let ours = S::of(ours);
+        let mut lefts = Some((left, plain_left));
+        // Bytes that are there, and whether there is something that a read finds.
+        let (mut there, mut ended, mut next) = (0, false, 0_u8);
+        for _ in 0..80 {
+            let size = 1 + random.below(40);
+            let (expected, got): (Answer, Answer) = match random.below(12) {
+                0..=3 => {
+                    if let Some((left, plain_left)) = &lefts
+                        && !ended
+                    {
+                        let text: Vec<u8> = (0..size).map(|n| next.wrapping_add(n as u8)).collect();
+                        next = next.wrapping_add(size as u8);
+                        write_plain(left, &text);
+                        write_plain(plain_left, &text);
+                        there += size;
+                    }
+                    continue;
+                }
+                4 if there > 0 || ended => {
+                    let buf = ours.peek(vec![0; size]).await;
+                    let expected = recv_plain(&plain, size, libc::MSG_PEEK);
+                    (expected, one(buf))
+                }
+                5 | 6 if there > 0 || ended => {
+                    let buf = ours.read(Vec::with_capacity(size)).await;
+                    // A vector has the capacity that it was made with, or more.
+                    let expected = recv_plain(&plain, size, 0);
+                    (expected, one(buf))
+                }
+                7 if there > 0 || ended => {
+                    let sizes = [random.below(5), size, random.below(9)];
+                    let bufs = sizes.map(|len| vec![0; len]);
+                    let got = ours.read_vectored(bufs).await;
+                    let got = got.map(|(n, bufs)| (n, Vec::from(bufs)));
+                    let got = got.map_err(|error| errno(error.error()));
+                    (readv_plain(&plain, &sizes), got)
+                }
+                8 if there >= size => {
+                    let got = ours.read_exact(vec![0; size], size).await;
+                    let got = got.map(|buf| (buf.len(), vec![buf]));
+                    let got = got.map_err(|error| errno(error.error()));
+                    (recv_plain(&plain, size, libc::MSG_WAITALL), got)
+                }
+                9 => {
+                    let text = vec![1; random.below(30)];
+                    let expected = sendv_plain(&plain, std::slice::from_ref(&text));
+                    let got = ours.write(text).await;
+                    let got = got.map(|(n, _)| (n, Vec::new()));
+                    (expected, got.map_err(|error| errno(error.error())))
+                }
+                10 => {
+                    let texts = vec![vec![1; random.below(30)], vec![2; random.below(3)]];
+                    let expected = sendv_plain(&plain, &texts);
+                    let got = ours.write_vectored(texts).await;
+                    let got = got.map(|(n, _)| (n, Vec::new()));
+                    (expected, got.map_err(|error| errno(error.error())))
+                }
+                11 if random.one_in(8) => {
+                    ended = true;
+                    match random.below(4) {
+                        // The peers go; if they leave bytes of ours unread, that is a reset.
+                        0 => drop(lefts.take()),
+                        1 => {
+                            if let Some((left, plain_left)) = lefts.take() {
+                                for fd in [left, plain_left] {
+                                    let socket = socket2::SockRef::from(&fd);
+                                    let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+                                }
+                            }
+                        }
+                        2 => {
+                            if let Some((left, plain_left)) = &lefts {
+                                for fd in [left, plain_left] {
+                                    let _ = socket2::SockRef::from(fd).shutdown(Shutdown::Write);
+                                }
+                            }
+                        }
+                        _ => {
+                            let expected = socket2::SockRef::from(&plain).shutdown(Shutdown::Read);
+                            let got = ours.shutdown(Shutdown::Read);
+                            let errno = |error: io::Error| error.raw_os_error();
+                            assert_eq!(got.map_err(errno), expected.map_err(errno));
+                        }
+                    }
+                    there = bytes_there(&plain);
+                    continue;
+                }
+                _ => continue,
+            };
+            assert_eq!(
+                got, expected,
+                "{there} bytes were there; it has ended: {ended}"
+            );
+            there = bytes_there(&plain);
+        }
+    }
+}
+
+/// Bytes that are there.
+fn bytes_there(fd: &OwnedFd) -> usize {
+    let mut there: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the kernel writes a number.
+    let asked = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut there) };
+    assert_eq!(asked, 0);
+    there as usize
+}
+
+fn one(got: gimmal::buf::BufResult<usize, Vec<u8>>) -> Answer {
+    got.map(|(n, buf)| {
+        assert_eq!(n, buf.len());
+        (n, vec![buf])
+    })
+    .map_err(|error| errno(error.error()))
+}
+
+async fn sends_nothing<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    assert_eq!(left.write("").await.unwrap().0, 0);
+    assert_eq!(
+        left.write_vectored(Vec::<Vec<u8>>::new()).await.unwrap().0,
+        0
+    );
+    assert_eq!(left.write_vectored(["", ""]).await.unwrap().0, 0);
+    assert_eq!(left.write_all("").await.unwrap(), "");
+    assert_eq!(right.read_exact(vec![1; 3], 0).await.unwrap(), b"");
+    // The reader has seen nothing of it.
+    left.write_all("x").await.unwrap();
+    assert_eq!(right.read(vec![0; 8]).await.unwrap().1, b"x");
+    // Nor does it wait where there is no room.
+    let fd = left.as_raw_fd();
+    let page = [7_u8; 4096];
+    // SAFETY: the descriptor is open, and the slice is there.
+    while unsafe { libc::send(fd, page.as_ptr().cast(), 4096, libc::MSG_DONTWAIT) } > 0 {}
+    assert_eq!(left.write_all("").await.unwrap(), "");
+    let error = right.read(Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    let error = right
+        .read_vectored([Vec::new(), Vec::new()])
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+}

@@ -1,0 +1,199 @@
+//! Who goes first, when several read from one stream or write to it.
+
+use crate::support::poll_once;
+use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams, write_plain};
+use gimmal::cancel::Scope;
+use gimmal::{is_canceled, is_timeout, spawn, timeout};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+on_each! {
+    reads_of_two_tasks_follow_one_another: two_reads;
+    readers_take_turns: readers;
+    /// A task that writes in a loop lets others write, too.
+    a_writer_in_a_loop_starves_nobody: writers;
+    /// What `write_all` sends is in one piece, however often the socket is full.
+    whole_writes_are_in_one_piece: whole_writes;
+    exact_reads_are_in_one_piece: exact_reads;
+    /// One whose turn has come, and that is gone, stands in nobody's way.
+    whoever_goes_lets_the_next_one_in: leaving;
+    reads_and_writes_go_both_ways_at_once: both_ways;
+    a_read_that_waits_for_another_has_its_own_deadline_and_scope: own_deadline;
+}
+
+async fn two_reads<S: Socket>(ends: Ends) {
+    let (client, server) = streams::<S>(ends);
+    let both = gimmal::join((server.read(vec![0; 2]), server.read(vec![0; 2])));
+    let (write, (first, second)) = gimmal::join((client.write_all("abcd"), both)).await;
+    write.unwrap();
+    let texts = (first.unwrap().1, second.unwrap().1);
+    assert_eq!(texts, (b"ab".to_vec(), b"cd".to_vec()));
+}
+
+async fn readers<S: Socket>(ends: Ends) {
+    const READERS: usize = 5;
+    let (left, right) = streams::<S>(ends);
+    let right = Rc::new(right);
+    let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let reading: Vec<_> = (0..READERS)
+        .map(|reader| {
+            let (right, order) = (right.clone(), order.clone());
+            spawn(async move {
+                for _ in 0..20 {
+                    let (n, buf) = right.read(vec![0; 1]).await.unwrap();
+                    assert_eq!(n, 1);
+                    order.borrow_mut().push((reader, buf[0]));
+                }
+            })
+        })
+        .collect();
+    left.write_all(bytes(0, 20 * READERS)).await.unwrap();
+    for reader in reading {
+        reader.await.unwrap();
+    }
+    let order = order.take();
+    // The bytes in their order, the readers in theirs. (Each begins again before the one that it has woken is polled.)
+    for (at, (reader, _)) in order.iter().enumerate() {
+        assert_eq!(*reader, at % READERS, "{order:?}");
+    }
+    let found: Vec<u8> = order.iter().map(|(_, byte)| *byte).collect();
+    assert_numbered(&found, 0);
+}
+
+async fn writers<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    let left = Rc::new(left);
+    let its = left.clone();
+    let looping = spawn(async move {
+        for _ in 0..1000 {
+            its.write_all("a").await.unwrap();
+        }
+    });
+    let once = spawn(async move {
+        left.write_all("b").await.unwrap();
+    });
+    let text = right.read_exact(vec![0; 1001], 1001).await.unwrap();
+    let place = text.iter().position(|byte| *byte == b'b').unwrap();
+    assert!(place <= 2, "b came after {place} a");
+    looping.await.unwrap();
+    once.await.unwrap();
+}
+
+async fn whole_writes<S: Socket>(ends: Ends) {
+    const LEN: usize = 1 << 20;
+    let (left, right) = streams::<S>(ends);
+    let left = Rc::new(left);
+    let writing: Vec<_> = (0..4_u8)
+        .map(|letter| {
+            let left = left.clone();
+            spawn(async move { left.write_all(vec![letter; LEN]).await.map(drop) })
+        })
+        .collect();
+    drop(left);
+    let (n, text) = right.read_to_end(Vec::new()).await.unwrap();
+    assert_eq!(n, 4 * LEN);
+    for (letter, piece) in text.chunks(LEN).enumerate() {
+        assert!(
+            piece.iter().all(|byte| usize::from(*byte) == letter),
+            "the piece of {letter}"
+        );
+    }
+    for writer in writing {
+        writer.await.unwrap().unwrap();
+    }
+}
+
+async fn exact_reads<S: Socket>(ends: Ends) {
+    const LEN: usize = 300_000;
+    let (left, right) = streams::<S>(ends);
+    let right = Rc::new(right);
+    let reading: Vec<_> = (0..3)
+        .map(|_| {
+            let right = right.clone();
+            spawn(async move { right.read_exact(vec![0; LEN], LEN).await.unwrap() })
+        })
+        .collect();
+    left.write_all(bytes(0, 3 * LEN)).await.unwrap();
+    for (at, reader) in reading.into_iter().enumerate() {
+        assert_numbered(&reader.await.unwrap(), at * LEN);
+    }
+}
+
+async fn leaving<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    for admitted in [false, true] {
+        let mut first = Box::pin(right.read(vec![0; 1]));
+        let mut second = Box::pin(right.read(vec![0; 1]));
+        let mut third = Box::pin(right.read(vec![0; 1]));
+        let mut fourth = Box::pin(right.read(vec![0; 1]));
+        for read in [&mut first, &mut second, &mut third, &mut fourth] {
+            assert!(poll_once(read).await.is_pending());
+        }
+        if !admitted {
+            drop(second);
+            write_plain(&left, b"abc");
+            assert_eq!(first.await.unwrap().1, b"a");
+        } else {
+            write_plain(&left, b"abc");
+            assert_eq!(first.await.unwrap().1, b"a");
+            // It was its turn.
+            drop(second);
+        }
+        // A newcomer stands behind those that wait.
+        let mut newcomer = Box::pin(right.read(vec![0; 1]));
+        assert!(poll_once(&mut newcomer).await.is_pending());
+        let scope = Scope::new();
+        scope.cancel();
+        let error = scope.run_any(&mut fourth).await.unwrap().unwrap_err();
+        assert!(is_canceled(&error), "{error}");
+        let (newcomer, third) = gimmal::join((newcomer, third)).await;
+        assert_eq!(
+            (third.unwrap().1, newcomer.unwrap().1),
+            (b"b".to_vec(), b"c".to_vec())
+        );
+    }
+    // Nobody has it now.
+    let mut read = Box::pin(right.read(vec![0; 1]));
+    write_plain(&left, b"d");
+    let text = match poll_once(&mut read).await {
+        Poll::Ready(read) => read,
+        Poll::Pending => read.await,
+    };
+    assert_eq!(text.unwrap().1, b"d");
+}
+
+async fn both_ways<S: Socket>(ends: Ends) {
+    const LEN: usize = 2 << 20;
+    let (left, right) = streams::<S>(ends);
+    let echo = async {
+        let mut buf = vec![0; 10_000];
+        let mut echoed = 0;
+        while echoed < LEN {
+            let (n, back) = right.read(buf).await.unwrap();
+            let mut back = right.write_all(back).await.unwrap();
+            back.resize(10_000, 0);
+            buf = back;
+            echoed += n;
+        }
+    };
+    let write = left.write_all(bytes(0, LEN));
+    let read = left.read_exact(vec![0; LEN], LEN);
+    let (_, wrote, read) = gimmal::join((echo, write, read)).await;
+    wrote.unwrap();
+    assert_numbered(&read.unwrap(), 0);
+}
+
+async fn own_deadline<S: Socket>(ends: Ends) {
+    let (client, server) = streams::<S>(ends);
+    let mut first = std::pin::pin!(server.read(vec![0; 4]));
+    assert!(poll_once(&mut first).await.is_pending());
+    let limit = Duration::from_millis(2);
+    let error = server.read(vec![7; 4]).timeout(limit).await.unwrap_err();
+    assert!(is_timeout(&error));
+    assert_eq!(error.into_buf(), [7; 4]);
+    let error = timeout(limit, server.read(vec![8; 4])).await.unwrap_err();
+    assert!(is_timeout(&error));
+    client.write_all("data").await.unwrap();
+    assert_eq!(first.await.unwrap().1, b"data");
+}

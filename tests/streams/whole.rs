@@ -1,0 +1,146 @@
+//! Loops over several operations, cut short: how far they say they came is how far they came.
+
+use crate::baseline::Random;
+use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams};
+use bytes::Bytes;
+use gimmal::cancel::Scope;
+use gimmal::{is_canceled, spawn, yield_now};
+use std::rc::Rc;
+use std::time::Duration;
+
+on_each! {
+    /// Megabytes against a slow reader: it finds as many bytes as the writer says, and no more.
+    a_whole_write_cut_short_says_exactly_how_far_it_came: writes;
+    an_exact_read_cut_short_says_exactly_how_far_it_came: reads;
+    a_read_to_the_end_cut_short_has_all_that_came: to_the_end;
+}
+
+async fn writes<S: Socket>(ends: Ends) {
+    const LEN: usize = 4 << 20;
+    let mut random = Random::new();
+    println!("{random:?}");
+    let whole = Bytes::from(bytes(0, LEN));
+    let mut cuts = 0;
+    for round in 0..24 {
+        let (left, right) = streams::<S>(ends);
+        let (pauses, size) = (random.below(3), 1 + random.below(100_000));
+        let expected = whole.clone();
+        let reading = spawn(async move {
+            let (mut at, mut buf) = (0, Vec::with_capacity(size));
+            loop {
+                let (n, back) = right.read(buf).await.unwrap();
+                assert!(back == expected[at..at + n], "lost or twice: at {at}");
+                at += n;
+                buf = back;
+                if n == 0 {
+                    return at;
+                }
+                for _ in 0..pauses {
+                    yield_now().await;
+                }
+            }
+        });
+        // One write after the other, each from where the one before says that it came to.
+        let mut at = 0;
+        while at < LEN {
+            let time = Duration::from_micros(random.below(1500) as u64);
+            let write = left.write_all(whole.slice(at..));
+            let ended = match round % 2 {
+                0 => gimmal::timeout(time, write)
+                    .await
+                    .map_err(|error| error.into_inner().unwrap()),
+                _ => {
+                    let scope = Rc::new(Scope::new());
+                    let (its, yields) = (scope.clone(), random.below(40));
+                    drop(spawn(async move {
+                        for _ in 0..yields {
+                            yield_now().await;
+                        }
+                        its.cancel();
+                    }));
+                    scope.run_any(write).await.unwrap()
+                }
+            };
+            match ended {
+                Ok(_) => at = LEN,
+                Err(error) => {
+                    assert!(is_canceled(error.error()), "{error}");
+                    assert_eq!(error.buf().len(), LEN - at);
+                    at += error.done();
+                    cuts += 1;
+                }
+            }
+            if random.one_in(4) {
+                break;
+            }
+        }
+        drop(left);
+        assert_eq!(reading.await.unwrap(), at);
+    }
+    println!("{cuts} cut short");
+    assert!(cuts > 0);
+}
+
+async fn reads<S: Socket>(ends: Ends) {
+    const LEN: usize = 2 << 20;
+    let mut random = Random::new();
+    println!("{random:?}");
+    let (left, right) = streams::<S>(ends);
+    let mut dice = random.fork();
+    let writing = spawn(async move {
+        let mut at = 0;
+        while at < LEN {
+            let len = (1 + dice.below(60_000)).min(LEN - at);
+            left.write_all(bytes(at, len)).await.unwrap();
+            at += len;
+            for _ in 0..dice.below(8) {
+                yield_now().await;
+            }
+        }
+    });
+    let (mut at, mut cuts, mut parts) = (0, 0, 0);
+    while at < LEN {
+        let len = (1 + random.below(200_000)).min(LEN - at);
+        let read = right.read_exact(vec![7; len], len);
+        let time = Duration::from_micros(random.below(200) as u64);
+        match gimmal::timeout(time, read).await {
+            Ok(buf) => {
+                assert_eq!(buf.len(), len);
+                assert_numbered(&buf, at);
+                at += len;
+            }
+            Err(error) => {
+                let error = error.into_inner().unwrap();
+                let done = error.done();
+                assert_numbered(&error.buf()[..done], at);
+                // Nothing taken: the buffer is as it was. Something: the length says how much.
+                let as_it_was = done == 0 && error.buf().iter().all(|byte| *byte == 7);
+                assert!(as_it_was || error.buf().len() == done);
+                at += done;
+                cuts += 1;
+                parts += usize::from(done > 0);
+            }
+        }
+    }
+    println!("{cuts} cut short, {parts} of them with something");
+    assert!(parts > 0);
+    writing.await.unwrap();
+    assert_eq!(right.read(vec![0; 1]).await.unwrap().0, 0);
+}
+
+async fn to_the_end<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    left.write_all(bytes(0, 5000)).await.unwrap();
+    let read = right.read_to_end(b"before".to_vec());
+    let error = gimmal::timeout(Duration::from_millis(2), read)
+        .await
+        .unwrap_err();
+    let error = error.into_inner().unwrap();
+    assert_eq!((error.done(), &error.buf()[..6]), (5000, &b"before"[..]));
+    assert_numbered(&error.buf()[6..], 0);
+    left.write_all(bytes(5000, 100)).await.unwrap();
+    drop(left);
+    let (n, rest) = right.read_to_end(Vec::new()).await.unwrap();
+    assert_eq!(n, 100);
+    assert_numbered(&rest, 5000);
+}

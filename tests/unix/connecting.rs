@@ -1,0 +1,337 @@
+//! Who listens where, who connects to whom, and what is said when it does not come to that.
+
+use crate::baseline::{Baseline, MOMENTS, descriptors, directory, dropped_everywhere, next_turn};
+use crate::run;
+use crate::support::poll_once;
+use gimmal::net::{UCred, UnixListener, UnixStream};
+use gimmal::{is_canceled, spawn};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+fn abstract_address(name: &str) -> SocketAddr {
+    SocketAddr::from_abstract_name(format!("gimmal-{}-{name}", std::process::id())).unwrap()
+}
+
+/// Std is at the other end: of a path, and of a name in no directory.
+#[test]
+fn it_connects_to_and_accepts_what_std_does() {
+    run(async {
+        let directory = directory();
+        let path = directory.path().join("socket");
+        let of_path = SocketAddr::from_pathname(&path).unwrap();
+        for address in [of_path, abstract_address("std")] {
+            let listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+            let ours = UnixStream::connect_addr(&address).await.unwrap();
+            let (mut theirs, _) = listener.accept().unwrap();
+            assert_eq!(
+                format!("{:?}", ours.peer_addr().unwrap()),
+                format!("{address:?}")
+            );
+            assert!(ours.local_addr().unwrap().is_unnamed());
+            theirs.write_all(b"to you").unwrap();
+            assert_eq!(ours.read_exact(vec![0; 6], 6).await.unwrap(), b"to you");
+            ours.write_all("to them").await.unwrap();
+            drop(ours);
+            let mut text = String::new();
+            theirs.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "to them");
+            drop(listener);
+            let _ = std::fs::remove_file(&path);
+
+            let listener = UnixListener::bind_addr(&address).unwrap();
+            let bound = listener.local_addr().unwrap();
+            assert_eq!(format!("{bound:?}"), format!("{address:?}"));
+            let theirs = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
+            let (ours, peer) = listener.accept().await.unwrap();
+            assert!(peer.is_unnamed() && ours.peer_addr().unwrap().is_unnamed());
+            drop(theirs);
+            assert_eq!(ours.read(vec![0; 1]).await.unwrap().0, 0);
+        }
+        // A client that has bound a name is told by it.
+        let (here, there) = (abstract_address("here"), abstract_address("there"));
+        let listener = UnixListener::bind_addr(&there).unwrap();
+        let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+        let client = client.unwrap();
+        let raw = |address: &SocketAddr| {
+            let name = [b"\0", address.as_abstract_name().unwrap()].concat();
+            socket2::SockAddr::unix(String::from_utf8(name).unwrap()).unwrap()
+        };
+        client.bind(&raw(&here)).unwrap();
+        client.connect(&raw(&there)).unwrap();
+        let (_server, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer.as_abstract_name(), here.as_abstract_name());
+    });
+}
+
+/// As with std: the file stays, and must be removed by whoever binds the path again.
+#[test]
+fn the_file_of_a_bound_path_stays() {
+    run(async {
+        let directory = directory();
+        let path = directory.path().join("socket");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let error = UnixListener::bind(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+        // Nobody listens any more.
+        let error = UnixStream::connect(&path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+        std::fs::remove_file(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
+        UnixStream::connect(&path).await.unwrap();
+        drop(listener);
+
+        // An abstract name is free at once.
+        let address = abstract_address("twice");
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let error = UnixListener::bind_addr(&address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert!(error.to_string().contains("-twice"), "{error}");
+        drop(listener);
+        UnixListener::bind_addr(&address).unwrap();
+    });
+}
+
+#[test]
+fn errors_name_the_path_and_the_limit() {
+    run(async {
+        let directory = directory();
+        let missing = directory.path().join("missing");
+        let error = UnixStream::connect(&missing).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(
+            error.to_string().contains(missing.to_str().unwrap()),
+            "{error}"
+        );
+
+        let long = directory.path().join("x".repeat(108));
+        for error in [
+            UnixStream::connect(&long).await.unwrap_err(),
+            UnixListener::bind(&long).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            let text = error.to_string();
+            assert!(text.contains("xxx") && text.contains("108"), "{text}");
+        }
+        for bad in ["", "a\0b"] {
+            let error = UnixStream::connect(bad).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            let error = UnixListener::bind(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        }
+        let nobody = SocketAddr::from_pathname("").unwrap();
+        let error = UnixStream::connect_addr(&nobody).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+
+        // A file that is no socket.
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = UnixStream::connect(&file).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+
+        // A directory that may not be entered, unless one is root.
+        let closed = directory.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
+        match UnixListener::bind(closed.join("socket")) {
+            Ok(_) => println!("skipped: root may enter every directory"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}"),
+        }
+
+        // Of a connection: the side that has a name.
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = UnixStream::connect(&path).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        server.shutdown(std::net::Shutdown::Read).unwrap();
+        for (stream, words) in [(&client, "send to "), (&server, "send to a peer at ")] {
+            let _ = server.shutdown(std::net::Shutdown::Both);
+            let error = stream.write("x").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            let expected = format!("{words}{}", path.display());
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
+        let (left, right) = UnixStream::pair().unwrap();
+        drop(right);
+        let error = left.write("x").await.unwrap_err();
+        assert!(error.to_string().contains("without a name"), "{error}");
+    });
+}
+
+#[test]
+fn a_peer_says_who_made_it() {
+    run(async {
+        // SAFETY: these only ask.
+        let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+        let own = UCred {
+            pid: Some(std::process::id() as i32),
+            uid,
+            gid,
+        };
+        let (left, right) = UnixStream::pair().unwrap();
+        assert_eq!(
+            (left.peer_cred().unwrap(), right.peer_cred().unwrap()),
+            (own, own)
+        );
+
+        // A child that connects is not this process.
+        let directory = directory();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let python =
+            "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)";
+        let child = std::process::Command::new("python3")
+            .args(["-c", python])
+            .arg(&path)
+            .spawn();
+        let Ok(mut child) = child else {
+            println!("skipped: there is no python3 to connect");
+            return;
+        };
+        let (server, _) = listener.accept().await.unwrap();
+        let cred = server.peer_cred().unwrap();
+        assert_eq!(
+            cred,
+            UCred {
+                pid: Some(child.id() as i32),
+                ..own
+            }
+        );
+        drop(server);
+        child.wait().unwrap();
+    });
+}
+
+/// A listener whose queue is full makes whoever connects wait, and this wait can be cut short.
+#[test]
+fn a_full_queue_is_waited_for() {
+    run(async {
+        let address = abstract_address("full");
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        // SAFETY: the descriptor is open. A queue of zero holds one connection.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let first = UnixStream::connect_addr(&address).await.unwrap();
+        let baseline = Baseline::take();
+        for _ in 0..20 {
+            let wait =
+                gimmal::timeout(Duration::from_millis(1), UnixStream::connect_addr(&address));
+            assert!(gimmal::is_timeout(&wait.await.unwrap_err()));
+        }
+        baseline.returns("connects that were cut short").await;
+        let polls = dropped_everywhere("connect", &MOMENTS, || {
+            gimmal::timeout(Duration::from_millis(1), UnixStream::connect_addr(&address))
+        })
+        .await;
+        assert!(polls > 1);
+        // None of those is in the queue.
+        let (second, served) = gimmal::join((UnixStream::connect_addr(&address), async {
+            let (one, _) = listener.accept().await?;
+            let (two, _) = listener.accept().await?;
+            io::Result::Ok((one, two))
+        }))
+        .await;
+        let (one, two) = served.unwrap();
+        first.write_all("1").await.unwrap();
+        second.unwrap().write_all("2").await.unwrap();
+        assert_eq!(one.read_exact(vec![0], 1).await.unwrap(), b"1");
+        assert_eq!(two.read_exact(vec![0], 1).await.unwrap(), b"2");
+    });
+}
+
+/// One by one or by one request for all, each client is served once, whatever becomes of the waits.
+#[test]
+fn waits_for_connections_that_are_dropped_lose_none() {
+    run(async {
+        let address = abstract_address("none-lost");
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let open = descriptors();
+        for round in 0..300_u32 {
+            let (accept, incoming) = (round % 2 == 0, round % 3 == 0);
+            if accept {
+                assert!(
+                    poll_once(&mut std::pin::pin!(listener.accept()))
+                        .await
+                        .is_pending()
+                );
+            }
+            if incoming {
+                let mut all = listener.incoming();
+                let mut next = std::pin::pin!(all.next());
+                assert!(poll_once(&mut next).await.is_pending());
+            }
+            if round % 5 == 0 {
+                next_turn().await;
+            }
+            let client = UnixStream::connect_addr(&address).await.unwrap();
+            client
+                .write_all(round.to_le_bytes().to_vec())
+                .await
+                .unwrap();
+            let server = match round % 4 {
+                0 => listener.incoming().next().await.unwrap(),
+                _ => listener.accept().await.unwrap().0,
+            };
+            let number = server.read_exact(vec![0; 4], 4).await.unwrap();
+            assert_eq!(number, round.to_le_bytes());
+        }
+        assert_eq!(descriptors(), open);
+        // A wait in a cancelled scope takes nothing, though there is a connection.
+        let scope = gimmal::cancel::Scope::new();
+        let client = UnixStream::connect_addr(&address).await.unwrap();
+        scope.cancel();
+        let error = scope.run_any(listener.accept()).await.unwrap().unwrap_err();
+        assert!(is_canceled(&error), "{error}");
+        client.write_all("x").await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        assert_eq!(server.read_exact(vec![0], 1).await.unwrap(), b"x");
+    });
+}
+
+#[test]
+fn what_std_made_is_taken_over_and_given_back() {
+    run(async {
+        let baseline = Baseline::take();
+        let (left, right) = std::os::unix::net::UnixStream::pair().unwrap();
+        // One that does not block is waited for all the same.
+        left.set_nonblocking(true).unwrap();
+        let left = Rc::new(UnixStream::from(left));
+        let its = left.clone();
+        let reading = spawn(async move { its.read_exact(vec![0; 4], 4).await });
+        next_turn().await;
+        let right = UnixStream::from_std(right);
+        right.write_all("abcd").await.unwrap();
+        assert_eq!(reading.await.unwrap().unwrap(), b"abcd");
+
+        // An orphan at work on it, then the byte that it brings, keep it from being handed out.
+        let mut left = Rc::into_inner(left).unwrap();
+        assert!(
+            poll_once(&mut std::pin::pin!(left.read(vec![0; 1])))
+                .await
+                .is_pending()
+        );
+        let error = left.into_std().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+        left = error.into_buf();
+        let fd = left.as_raw_fd();
+        for _ in 0..100 {
+            next_turn().await;
+        }
+        let std = left.into_std().unwrap();
+        assert_eq!(std.as_raw_fd(), fd);
+        drop((std, right));
+        baseline.returns("streams of std").await;
+    });
+}

@@ -1,0 +1,317 @@
+//! Descriptors that go with bytes: each arrives once or is closed, whatever becomes of those who wait for it.
+
+use crate::baseline::{Baseline, MOMENTS, Random, descriptors, dropped_everywhere, next_turn};
+use crate::run;
+use crate::support::poll_once;
+use gimmal::net::UnixStream;
+use gimmal::{is_canceled, is_timeout};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+/// A descriptor that can be told from others: the end of a pipe, with this byte in it.
+fn marked(mark: u8) -> OwnedFd {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[mark]).unwrap();
+    reader.into()
+}
+
+fn mark(fd: OwnedFd) -> u8 {
+    let mut byte = [0];
+    std::fs::File::from(fd).read_exact(&mut byte).unwrap();
+    byte[0]
+}
+
+fn marks(fds: Vec<OwnedFd>) -> Vec<u8> {
+    fds.into_iter().map(mark).collect()
+}
+
+#[test]
+fn descriptors_arrive_with_the_bytes_and_are_closed_by_exec() {
+    run(async {
+        let baseline = Baseline::take();
+        let (left, right) = UnixStream::pair().unwrap();
+        for count in [0, 1, 2, 3, 253] {
+            let fds: Vec<OwnedFd> = (0..count).map(|n| marked(n as u8)).collect();
+            let (n, (text, fds)) = left.send_with_fds("text", fds).await.unwrap();
+            assert_eq!((n, text, fds.len()), (4, "text", count));
+            // They stay open here.
+            drop(fds);
+            let ((n, fds), buf) = right.recv_with_fds(vec![0; 8], count).await.unwrap();
+            assert_eq!((n, &buf[..], fds.len()), (4, &b"text"[..], count));
+            for fd in &fds {
+                // SAFETY: it only asks.
+                let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) };
+                assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+            }
+            let expected: Vec<u8> = (0..count).map(|n| n as u8).collect();
+            assert_eq!(marks(fds), expected);
+        }
+        // The end of the stream is an end, and no descriptors.
+        drop(left);
+        let ((n, fds), _) = right.recv_with_fds(vec![0; 8], 4).await.unwrap();
+        assert_eq!((n, fds.len()), (0, 0));
+        drop(right);
+        baseline.returns("descriptors that were passed").await;
+    });
+}
+
+#[test]
+fn what_cannot_be_sent_comes_back_with_the_reason() {
+    run(async {
+        let (left, right) = UnixStream::pair().unwrap();
+        let many: Vec<_> = (0..254).map(|_| std::io::stdin()).collect();
+        let error = left.send_with_fds("x", many).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("253"), "{error}");
+        assert_eq!(error.into_buf().1.len(), 254);
+        let error = left.send_with_fds("", vec![marked(1)]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(marks(error.into_buf().1), [1]);
+        let error = right.recv_with_fds(Vec::new(), 1).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        drop(right);
+        let error = left.send_with_fds("x", vec![marked(2)]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        assert_eq!(marks(error.into_buf().1), [2]);
+    });
+}
+
+#[test]
+fn more_than_were_asked_for_are_closed_and_the_bytes_are_there() {
+    run(async {
+        let (left, right) = UnixStream::pair().unwrap();
+        for (count, max) in [(2, 1), (4, 3), (1, 0), (253, 252), (20, 5)] {
+            let open = descriptors();
+            let fds: Vec<OwnedFd> = (0..count).map(|n| marked(n as u8)).collect();
+            left.send_with_fds("text", fds).await.unwrap();
+            let error = right.recv_with_fds(vec![0; 8], max).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+            assert!(error.to_string().contains(&max.to_string()), "{error}");
+            assert_eq!((error.done(), &error.buf()[..]), (4, &b"text"[..]));
+            assert_eq!(descriptors(), open, "{count} came for {max}");
+        }
+        // A plain read, or one into several buffers, closes them, too.
+        for vectored in [false, true] {
+            let open = descriptors();
+            left.send_with_fds("text", vec![marked(1)]).await.unwrap();
+            let n = match vectored {
+                true => {
+                    right
+                        .read_vectored([vec![0; 2], vec![0; 6]])
+                        .await
+                        .unwrap()
+                        .0
+                }
+                false => right.read(vec![0; 8]).await.unwrap().0,
+            };
+            assert_eq!((n, descriptors()), (4, open));
+        }
+    });
+}
+
+/// The sender's credentials come before the descriptors, if somebody has asked for them.
+#[test]
+fn credentials_take_no_descriptor_s_place() {
+    run(async {
+        let (left, right) = UnixStream::pair().unwrap();
+        socket2::SockRef::from(&right).set_passcred(true).unwrap();
+        left.send_with_fds("x", vec![marked(7)]).await.unwrap();
+        let ((_, fds), _) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
+        assert_eq!(marks(fds), [7]);
+        // The descriptor of the sending process, which nobody has asked for here, is closed.
+        const SO_PASSPIDFD: i32 = 76;
+        let on: libc::c_int = 1;
+        // SAFETY: the descriptor is open, and the option is a number that is there.
+        let set = unsafe {
+            let on: *const libc::c_int = &raw const on;
+            libc::setsockopt(
+                right.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_PASSPIDFD,
+                on.cast(),
+                4,
+            )
+        };
+        if set != 0 {
+            println!("skipped: no SO_PASSPIDFD before Linux 6.5");
+            return;
+        }
+        socket2::SockRef::from(&right).set_passcred(false).unwrap();
+        let open = descriptors();
+        left.send_with_fds("x", vec![marked(8)]).await.unwrap();
+        let ((_, fds), _) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
+        assert_eq!(marks(fds), [8]);
+        assert_eq!(descriptors(), open);
+    });
+}
+
+/// A receive that nobody waits for any more hands bytes and descriptors to the next.
+#[test]
+fn descriptors_of_a_dropped_receive_are_for_the_next() {
+    run(async {
+        let baseline = Baseline::take();
+        let (left, right) = UnixStream::pair().unwrap();
+        let mut by_orphan = 0;
+        for round in 0..200_u8 {
+            let mut dropped = Box::pin(right.recv_with_fds(vec![0; 8], 2));
+            assert!(poll_once(&mut dropped).await.is_pending());
+            next_turn().await;
+            // The receive is in the kernel; it is dropped when it has the bytes, and has not looked.
+            left.send_with_fds(vec![round; 4], vec![marked(round)])
+                .await
+                .unwrap();
+            drop(dropped);
+            match round % 5 {
+                // A small receive gets all descriptors with the first bytes, as in the kernel.
+                0 => {
+                    let ((n, fds), buf) = right.recv_with_fds(vec![0; 1], 1).await.unwrap();
+                    assert_eq!((n, &buf[..], marks(fds)), (1, &[round][..], vec![round]));
+                    let ((n, fds), buf) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
+                    assert_eq!((n, &buf[..n], fds.len()), (3, &[round; 3][..], 0));
+                }
+                // A plain read leaves them there until it takes the last byte.
+                1 => {
+                    assert_eq!(right.read(vec![0; 2]).await.unwrap().0, 2);
+                    let ((n, fds), _) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
+                    assert_eq!((n, marks(fds)), (2, vec![round]));
+                }
+                2 => {
+                    let open = descriptors();
+                    assert_eq!(right.read_exact(vec![0; 4], 4).await.unwrap(), [round; 4]);
+                    by_orphan += usize::from(descriptors() < open);
+                }
+                3 => {
+                    // What is ready at once goes back if nobody looks.
+                    drop(right.recv_with_fds(vec![0; 3], 1).submit());
+                    drop(right.recv_with_fds(vec![0; 8], 1).submit());
+                    let ((n, fds), buf) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
+                    assert_eq!(
+                        (n, &buf[..n], marks(fds)),
+                        (4, &[round; 4][..], vec![round])
+                    );
+                }
+                _ => {
+                    let error = right.recv_with_fds(vec![0; 8], 0).await.unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::InvalidData);
+                    assert_eq!(error.into_buf(), [round; 4]);
+                }
+            }
+        }
+        assert!(by_orphan > 0, "the orphan has brought some");
+        // Those that nobody takes go with the stream.
+        let mut dropped = Box::pin(right.recv_with_fds(vec![0; 8], 2));
+        assert!(poll_once(&mut dropped).await.is_pending());
+        next_turn().await;
+        left.send_with_fds("x", vec![marked(1), marked(2)])
+            .await
+            .unwrap();
+        next_turn().await;
+        drop((dropped, left, right));
+        baseline
+            .returns("descriptors that were passed to nobody")
+            .await;
+    });
+}
+
+/// Sends and receives under timeouts, in scopes that are cancelled, and dropped: each descriptor arrives, in order.
+#[test]
+fn no_descriptor_is_lost_or_comes_twice() {
+    run(async {
+        const COUNT: usize = 3_000;
+        let baseline = Baseline::take();
+        let mut random = Random::new();
+        println!("{random:?}");
+        let (left, right) = UnixStream::pair().unwrap();
+        let mut dice = random.fork();
+        let sending = gimmal::spawn(async move {
+            let mut cuts = 0;
+            for at in 0..COUNT {
+                let (mut buf, mut fds) = (vec![at as u8], vec![marked(at as u8)]);
+                loop {
+                    let time = Duration::from_micros(dice.below(60) as u64);
+                    match left.send_with_fds(buf, fds).timeout(time).await {
+                        Ok((n, _)) => {
+                            assert_eq!(n, 1);
+                            break;
+                        }
+                        Err(error) => {
+                            assert!(is_timeout(&error), "{error}");
+                            cuts += 1;
+                            (buf, fds) = error.into_buf();
+                            assert_eq!((buf.len(), fds.len()), (1, 1));
+                        }
+                    }
+                }
+            }
+            cuts
+        });
+        let (mut at, mut cuts) = (0, 0);
+        while at < COUNT {
+            let receive = right.recv_with_fds(vec![0; 1 + random.below(3)], 1);
+            let time = Duration::from_micros(random.below(60) as u64);
+            let received = match random.below(4) {
+                0 => Some(receive.await),
+                1 => Some(receive.timeout(time).await),
+                2 => {
+                    let scope = gimmal::cancel::Scope::new();
+                    let both = gimmal::join((scope.run_any(receive), async {
+                        next_turn().await;
+                        scope.cancel();
+                    }));
+                    Some(both.await.0.unwrap())
+                }
+                _ => {
+                    let mut receive = Box::pin(receive);
+                    let mut output = None;
+                    for _ in 0..random.below(3) {
+                        if let std::task::Poll::Ready(ready) = poll_once(&mut receive).await {
+                            output = Some(ready);
+                            break;
+                        }
+                        next_turn().await;
+                    }
+                    cuts += usize::from(output.is_none());
+                    output
+                }
+            };
+            match received {
+                None => {}
+                Some(Ok(((n, fds), buf))) => {
+                    assert_eq!((n, fds.len()), (1, 1));
+                    assert_eq!((buf[0], marks(fds)), (at as u8, vec![at as u8]));
+                    at += 1;
+                }
+                Some(Err(error)) => {
+                    assert!(is_timeout(&error) || is_canceled(&error), "{error}");
+                    cuts += 1;
+                }
+            }
+        }
+        let sends = sending.await.unwrap();
+        println!("cut short: {cuts} receives, {sends} sends");
+        assert!(cuts > 0);
+        let ((n, fds), _) = right.recv_with_fds(vec![0; 1], 1).await.unwrap();
+        assert_eq!((n, fds.len()), (0, 0));
+        drop(right);
+        baseline.returns("descriptors under timeouts").await;
+    });
+}
+
+#[test]
+fn dropped_at_every_poll_they_leave_nothing() {
+    run(async {
+        let polls = dropped_everywhere("descriptors sent and received", &MOMENTS, || async {
+            let (left, right) = UnixStream::pair().unwrap();
+            let receive = async {
+                let (received, buf) = right.recv_with_fds(vec![0; 8], 2).await.unwrap();
+                assert_eq!((received.0, received.1.len(), buf.len()), (1, 2, 1));
+            };
+            let fds = vec![marked(1), marked(2)];
+            let ((), sent) = gimmal::join((receive, left.send_with_fds("x", fds))).await;
+            sent.unwrap();
+        })
+        .await;
+        assert!(polls > 1);
+    });
+}
