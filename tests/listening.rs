@@ -662,6 +662,8 @@ fn take_all(of: &TcpListener) -> Vec<std::os::fd::OwnedFd> {
 
 #[test]
 fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
+    // Its pipes are descriptors of this process.
+    let _alone = alone();
     if !is_child() {
         return passes_in_child("without_descriptors_accept_waits_says_so_once_and_goes_on");
     }
@@ -719,6 +721,8 @@ fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
 /// Sockets, connections and listeners that are made and dropped in every way never run out of descriptors by themselves.
 #[test]
 fn closing_always_ends_under_a_limit_of_64_descriptors() {
+    // Its pipes are descriptors of this process.
+    let _alone = alone();
     if !is_child() {
         return passes_in_child("closing_always_ends_under_a_limit_of_64_descriptors");
     }

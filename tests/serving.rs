@@ -9,7 +9,7 @@ mod baseline;
 
 use baseline::{Baseline, Moment, Random, alone, dropped_everywhere, next_turn, rings};
 use gimmal::cancel::{Scope, shield};
-use gimmal::net::{self, Listener, TcpListener, TcpSocket, TcpStream};
+use gimmal::net::{self, Listener, TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use gimmal::{Handle, Runtime, is_canceled, join, sleep, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -486,6 +486,42 @@ fn a_zero_time_to_drain_cuts_short_at_once() {
         let (served, client) = join((server.into_future(), client)).await;
         client?;
         assert_eq!(served?.cut_short, 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_listener_of_unix_is_served_too() {
+    run(async || {
+        let baseline = Baseline::take();
+        {
+            let directory = baseline::directory();
+            let path = directory.path().join("socket");
+            let listener = UnixListener::bind(&path)?;
+            let idle = Cell::new(None);
+            let served = net::serve(&listener, async |stream: UnixStream, _| {
+                let (_, text) = stream.read(vec![0; 8]).await?;
+                stream.write_all(text).await.map(drop)
+            })
+            .limit(70)
+            .drain(Duration::from_millis(2))
+            .until(async {
+                idle.set(Some(UnixStream::connect(&path).await?));
+                for _ in 0..100 {
+                    let client = UnixStream::connect(&path).await?;
+                    client.write_all("hello").await?;
+                    assert_eq!(client.read_exact(vec![0; 5], 5).await?, b"hello");
+                }
+                io::Result::Ok(())
+            })
+            .await?;
+            assert_eq!(
+                (served.accepted, served.failed, served.cut_short),
+                (101, 0, 1)
+            );
+            assert_eq!(Handle::current().stats().operations, 0);
+        }
+        baseline.returns("a server of Unix").await;
         Ok(())
     });
 }
