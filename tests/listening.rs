@@ -30,9 +30,16 @@ const MANY: usize = if cfg!(debug_assertions) {
     100_000
 };
 
-fn run(test: impl Future<Output = io::Result<()>>) {
+/// How many there are: a storm is dealt out among them.
+const RINGS: usize = 6;
+
+/// Runs a test on each ring.
+fn run(test: impl AsyncFn() -> io::Result<()>) {
     let _alone = alone();
-    gimmal::run(test).unwrap();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        ring.build().unwrap().block_on(test()).unwrap();
+    }
 }
 
 /// On a loopback address of one's own there are as many ports as one needs.
@@ -79,7 +86,7 @@ fn in_kernel() -> Vec<&'static str> {
 
 #[test]
 fn a_wait_that_is_dropped_or_timed_out_loses_no_connection() {
-    run(async {
+    run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         for round in 0..50 {
@@ -101,34 +108,28 @@ fn a_wait_that_is_dropped_or_timed_out_loses_no_connection() {
 
 #[test]
 fn incoming_gives_them_one_after_the_other() {
-    let _alone = alone();
-    for (name, ring) in rings() {
-        println!("ring: {name}");
-        let mut runtime = ring.build().unwrap();
-        let test = async {
-            let baseline = Baseline::take();
-            let (listener, address) = listener_on(1).await?;
-            let mut incoming = listener.incoming();
-            let mut clients = Vec::new();
-            for _ in 0..100 {
-                clients.push(TcpStream::connect(address).await?);
-            }
-            for client in &clients {
-                let server = incoming.next().await?;
-                assert_eq!(server.peer_addr()?, client.local_addr()?);
-            }
-            drop((incoming, clients));
-            listener.close().await?;
-            baseline.returns("connections that came in").await;
-            io::Result::Ok(())
-        };
-        runtime.block_on(test).unwrap();
-    }
+    run(async || {
+        let baseline = Baseline::take();
+        let (listener, address) = listener_on(1).await?;
+        let mut incoming = listener.incoming();
+        let mut clients = Vec::new();
+        for _ in 0..100 {
+            clients.push(TcpStream::connect(address).await?);
+        }
+        for client in &clients {
+            let server = incoming.next().await?;
+            assert_eq!(server.peer_addr()?, client.local_addr()?);
+        }
+        drop((incoming, clients));
+        listener.close().await?;
+        baseline.returns("connections that came in").await;
+        Ok(())
+    });
 }
 
 #[test]
 fn incoming_that_is_dropped_in_the_middle_leaves_the_rest_to_the_next() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener_on(1).await?;
@@ -148,11 +149,8 @@ fn incoming_that_is_dropped_in_the_middle_leaves_the_rest_to_the_next() {
                     accepted += 1;
                 }
                 if accepted % 2 == 0 {
-                    drop(
-                        dropped_after(incoming.next(), 1, Moment::Turns(1))
-                            .await
-                            .map(|_| accepted += 1),
-                    );
+                    let next = dropped_after(incoming.next(), 1, Moment::Turns(1)).await;
+                    accepted += usize::from(next.is_some());
                 }
                 drop(incoming);
                 for _ in 0..7 {
@@ -177,7 +175,7 @@ fn incoming_that_is_dropped_in_the_middle_leaves_the_rest_to_the_next() {
 
 #[test]
 fn a_port_in_use_is_an_error_with_the_address() {
-    run(async {
+    run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let error = TcpListener::bind(address).await.unwrap_err();
@@ -199,7 +197,7 @@ fn a_port_in_use_is_an_error_with_the_address() {
 /// The accept wakes somebody who waits; if that one goes instead of looking, the connection is for the others.
 #[test]
 fn those_that_wait_at_one_listener_do_not_depend_on_one_another() {
-    run(async {
+    run(async || {
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await?);
         let address = listener.local_addr()?;
         for way in 0..3 {
@@ -240,7 +238,7 @@ fn those_that_wait_at_one_listener_do_not_depend_on_one_another() {
 /// A task that holds a wait which it does not poll keeps no connection from the others.
 #[test]
 fn a_wait_that_nobody_polls_any_more_holds_up_nobody() {
-    run(async {
+    run(async || {
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await?);
         let address = listener.local_addr()?;
         let waits = {
@@ -259,9 +257,42 @@ fn a_wait_that_nobody_polls_any_more_holds_up_nobody() {
     });
 }
 
+/// Whoever has the accept stopped takes it away from nobody.
+#[test]
+fn a_pause_while_others_wait_leaves_them_waiting() {
+    run(async || {
+        let baseline = Baseline::take();
+        {
+            let (listener, address) = listener_on(1).await?;
+            for round in 0..20 {
+                let wait = async {
+                    match round % 2 {
+                        0 => listener.accept().await.map(|(server, _)| server),
+                        _ => listener.incoming().next().await,
+                    }
+                };
+                let others = async {
+                    next_turn().await;
+                    net::Listener::pause(&listener).await?;
+                    gimmal::try_join((
+                        net::Listener::pause(&listener),
+                        net::Listener::pause(&listener),
+                    ))
+                    .await?;
+                    TcpStream::connect(address).await
+                };
+                let (server, client) = gimmal::try_join((wait, others)).await?;
+                assert_eq!(server.peer_addr()?, client.local_addr()?);
+            }
+        }
+        baseline.returns("pauses").await;
+        Ok(())
+    });
+}
+
 #[test]
 fn an_accept_in_a_cancelled_group_ends_at_once_and_the_listener_goes_on() {
-    run(async {
+    run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         for _ in 0..20 {
@@ -280,18 +311,28 @@ fn an_accept_in_a_cancelled_group_ends_at_once_and_the_listener_goes_on() {
         }
         let client = TcpStream::connect(address).await?;
         assert_eq!(listener.accept().await?.1, client.local_addr()?);
+        // In a cancelled scope nothing begins, whether a connection is there or not.
+        let client = TcpStream::connect(address).await?;
+        for _ in 0..3 {
+            let scope = Scope::new();
+            scope.cancel();
+            let accepted = scope.run(listener.accept()).await;
+            assert!(is_canceled(&accepted.unwrap_err()));
+            assert_eq!(in_kernel(), [""; 0]);
+        }
+        assert_eq!(listener.accept().await?.1, client.local_addr()?);
         Ok(())
     });
 }
 
 #[test]
 fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_that_returns() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         for multishot in [false, true] {
             for connected in [0, 1, 5] {
                 group(async |g| {
-                    let _ = g.spawn(async move {
+                    drop(g.spawn(async move {
                         let listener = TcpListener::bind("127.0.0.1:0").await?;
                         let address = listener.local_addr()?;
                         let waits = async {
@@ -306,7 +347,7 @@ fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_that_returns() {
                             TcpStream::connect(address).await?;
                         }
                         io::Result::Ok(())
-                    });
+                    }));
                     Ok(())
                 })
                 .await?;
@@ -322,7 +363,7 @@ fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_that_returns() {
 
 #[test]
 fn connections_that_nobody_asked_for_are_closed_with_the_listener() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         for way in 0..3 {
             let (listener, address) = listener_on(1).await?;
@@ -334,7 +375,11 @@ fn connections_that_nobody_asked_for_are_closed_with_the_listener() {
             turns(5).await;
             // It has accepted some of them, and not all: what is collected is bounded.
             let collected = descriptors() - baseline.descriptors() - 1 - clients.len();
-            assert!((64..150).contains(&collected), "{collected} were collected");
+            // A kernel that has no multishot accept takes one.
+            assert!(
+                collected == 1 || (64..150).contains(&collected),
+                "{collected} were collected"
+            );
             match way {
                 0 => drop(listener),
                 1 => listener.close().await?,
@@ -357,7 +402,7 @@ fn connections_that_nobody_asked_for_are_closed_with_the_listener() {
 
 #[test]
 fn a_listener_is_handed_out_when_its_accept_has_stopped() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         for waited in [false, true] {
             let (listener, address) = listener_on(1).await?;
@@ -405,7 +450,7 @@ fn a_listener_is_handed_out_when_its_accept_has_stopped() {
 
 #[test]
 fn handing_out_and_closing_can_be_dropped_at_any_poll() {
-    run(async {
+    run(async || {
         for moment in MOMENTS {
             for closes in [false, true] {
                 let mut polls = 0;
@@ -464,14 +509,14 @@ fn a_listener_may_be_used_again_by_its_runtime_and_may_outlive_it() {
 #[test]
 fn a_storm_of_dropped_waits_loses_no_connection() {
     const TASKS: usize = 5;
-    run(async {
+    run(async || {
         let mut random = Random::new();
         let baseline = Baseline::take();
         {
             let (listener, address) = listener_on(2).await?;
             let (accepted, given_up) = (Cell::new(0), Cell::new(0));
             let clients = async {
-                gimmal::map(0..MANY, 16, async |n| {
+                gimmal::map(0..MANY / RINGS, 16, async |n| {
                     // Ports that were used are not free for a while: there are as many for each address.
                     let socket = TcpSocket::new_v4()?;
                     socket.bind(([127, 0, 1, (n % 250) as u8 + 1], 0).into())?;
@@ -490,7 +535,7 @@ fn a_storm_of_dropped_waits_loses_no_connection() {
                 for _ in 0..TASKS {
                     let mut random = random.fork();
                     let (listener, accepted, given_up) = (&listener, &accepted, &given_up);
-                    let _ = g.spawn(async move {
+                    drop(g.spawn(async move {
                         let mut incoming = listener.incoming();
                         loop {
                             let waited = wait_somehow(listener, &mut incoming, &mut random).await;
@@ -503,13 +548,13 @@ fn a_storm_of_dropped_waits_loses_no_connection() {
                                 continue;
                             };
                             accepted.set(accepted.get() + 1);
-                            let _ = g.spawn(async move {
+                            drop(g.spawn(async move {
                                 let number = server.read_exact(vec![0; 8], 8).await?;
                                 server.write_all(number).await?;
                                 io::Result::Ok(())
-                            });
+                            }));
                         }
-                    });
+                    }));
                 }
                 clients.await?;
                 g.cancel();
@@ -521,8 +566,8 @@ fn a_storm_of_dropped_waits_loses_no_connection() {
                 accepted.get(),
                 given_up.get()
             );
-            assert_eq!(accepted.get(), MANY);
-            assert!(given_up.get() > MANY / 10);
+            assert_eq!(accepted.get(), MANY / RINGS);
+            assert!(given_up.get() > MANY / RINGS / 10);
         }
         baseline.returns("a storm of dropped waits").await;
         Ok(())
@@ -592,10 +637,8 @@ fn limit_descriptors(count: u64) {
         rlim_max: count,
     };
     // SAFETY: the structure is initialised, and the call only reads it.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
-        0
-    );
+    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(done, 0);
 }
 
 fn runtime_that_reports() -> (Runtime, Arc<Mutex<Vec<String>>>) {
@@ -619,6 +662,8 @@ fn take_all(of: &TcpListener) -> Vec<std::os::fd::OwnedFd> {
 
 #[test]
 fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
+    // Its pipes are descriptors of this process.
+    let _alone = alone();
     if !is_child() {
         return passes_in_child("without_descriptors_accept_waits_says_so_once_and_goes_on");
     }
@@ -676,6 +721,8 @@ fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
 /// Sockets, connections and listeners that are made and dropped in every way never run out of descriptors by themselves.
 #[test]
 fn closing_always_ends_under_a_limit_of_64_descriptors() {
+    // Its pipes are descriptors of this process.
+    let _alone = alone();
     if !is_child() {
         return passes_in_child("closing_always_ends_under_a_limit_of_64_descriptors");
     }
@@ -830,7 +877,7 @@ fn ten_thousand_connections_at_once() {
 /// Plain clients on another thread, and a server that accepts in bursts.
 #[test]
 fn more_connections_than_are_collected_come_in_order() {
-    run(async {
+    run(async || {
         let (listener, address) = listener_on(6).await?;
         let mut incoming = listener.incoming();
         assert!(poll_once(&mut Box::pin(incoming.next())).await.is_pending());

@@ -1,10 +1,5 @@
 //! Names of hosts, and their addresses.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
-
 use std::io;
 use std::task::Poll;
 

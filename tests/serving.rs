@@ -7,9 +7,9 @@
 
 mod baseline;
 
-use baseline::{Baseline, Moment, alone, dropped_everywhere, next_turn};
+use baseline::{Baseline, Moment, Random, alone, dropped_everywhere, next_turn, rings};
 use gimmal::cancel::{Scope, shield};
-use gimmal::net::{self, Listener, TcpListener, TcpSocket, TcpStream};
+use gimmal::net::{self, Listener, TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use gimmal::{Handle, Runtime, is_canceled, join, sleep, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -21,9 +21,13 @@ use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-fn run(test: impl Future<Output = io::Result<()>>) {
+/// Runs a test on each ring.
+fn run(test: impl AsyncFn() -> io::Result<()>) {
     let _alone = alone();
-    gimmal::run(test).unwrap();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        ring.build().unwrap().block_on(test()).unwrap();
+    }
 }
 
 /// Runs a test, and says which faults the hook heard of.
@@ -85,7 +89,7 @@ async fn says(client: &TcpStream, text: &'static str) -> io::Result<()> {
 
 #[test]
 fn each_connection_is_served_until_the_stop() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener().await?;
@@ -109,7 +113,7 @@ fn each_connection_is_served_until_the_stop() {
 
 #[test]
 fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener().await?;
@@ -276,7 +280,7 @@ fn one_that_fails_or_panics_does_so_alone_and_the_hook_hears_who_it_was() {
 
 #[test]
 fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         for foreign in [true, false] {
             let (listener, address) = listener().await?;
@@ -324,7 +328,7 @@ fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
 
 #[test]
 fn a_stop_that_fails_is_an_error_after_all_have_ended() {
-    run(async {
+    run(async || {
         let (listener, address) = listener().await?;
         let stop = Flag::default();
         let server = net::serve(&listener, echo).until(async {
@@ -347,7 +351,7 @@ fn a_stop_that_fails_is_an_error_after_all_have_ended() {
 
 #[test]
 fn a_listener_that_fails_is_an_error_after_all_have_ended() {
-    run(async {
+    run(async || {
         let (listener, address) = listener().await?;
         let server = net::serve(&listener, echo).drain(LONG).into_future();
         let clients = async {
@@ -369,7 +373,7 @@ fn a_listener_that_fails_is_an_error_after_all_have_ended() {
 
 #[test]
 fn with_a_limit_no_more_are_served_at_once() {
-    run(async {
+    run(async || {
         let baseline = Baseline::take();
         for limit in [1, 3, 70] {
             let (listener, address) = {
@@ -419,7 +423,7 @@ fn with_a_limit_no_more_are_served_at_once() {
 
 #[test]
 fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
-    run(async {
+    run(async || {
         let (listener, address) = listener().await?;
         let server = || {
             let client = async {
@@ -465,7 +469,7 @@ fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
 
 #[test]
 fn a_zero_time_to_drain_cuts_short_at_once() {
-    run(async {
+    run(async || {
         let (listener, address) = listener().await?;
         let stop = Flag::default();
         let server = net::serve(&listener, echo)
@@ -482,6 +486,42 @@ fn a_zero_time_to_drain_cuts_short_at_once() {
         let (served, client) = join((server.into_future(), client)).await;
         client?;
         assert_eq!(served?.cut_short, 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_listener_of_unix_is_served_too() {
+    run(async || {
+        let baseline = Baseline::take();
+        {
+            let directory = baseline::directory();
+            let path = directory.path().join("socket");
+            let listener = UnixListener::bind(&path)?;
+            let idle = Cell::new(None);
+            let served = net::serve(&listener, async |stream: UnixStream, _| {
+                let (_, text) = stream.read(vec![0; 8]).await?;
+                stream.write_all(text).await.map(drop)
+            })
+            .limit(70)
+            .drain(Duration::from_millis(2))
+            .until(async {
+                idle.set(Some(UnixStream::connect(&path).await?));
+                for _ in 0..100 {
+                    let client = UnixStream::connect(&path).await?;
+                    client.write_all("hello").await?;
+                    assert_eq!(client.read_exact(vec![0; 5], 5).await?, b"hello");
+                }
+                io::Result::Ok(())
+            })
+            .await?;
+            assert_eq!(
+                (served.accepted, served.failed, served.cut_short),
+                (101, 0, 1)
+            );
+            assert_eq!(Handle::current().stats().operations, 0);
+        }
+        baseline.returns("a server of Unix").await;
         Ok(())
     });
 }
@@ -504,7 +544,7 @@ impl Listener for Numbers {
 
 #[test]
 fn listeners_of_other_kinds_are_served_too() {
-    run(async {
+    run(async || {
         let sum = Cell::new(0);
         let numbers = Numbers(Cell::new(0));
         let served = net::serve(&numbers, async |n, _| sum.set(sum.get() + n))
@@ -515,6 +555,171 @@ fn listeners_of_other_kinds_are_served_too() {
             })
             .await?;
         assert_eq!(served.accepted, 3);
+        Ok(())
+    });
+}
+
+/// A server that is stopped and begun again at random, in every way that is in order: each client is answered.
+#[test]
+fn a_storm_of_stops_loses_no_connection() {
+    const CLIENTS: usize = if cfg!(debug_assertions) {
+        500
+    } else {
+        100_000 / 6
+    };
+    let random = RefCell::new(Random::new());
+    run(async || {
+        let baseline = Baseline::take();
+        {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(([127, 0, 3, 1], 0).into())?;
+            let listener = socket.listen(4096)?;
+            let address = listener.local_addr()?;
+            let is_over = Cell::new(false);
+            let clients = async {
+                gimmal::map(0..CLIENTS, 32, async |n| {
+                    // Ports that were used are not free for a while: there are as many for each address.
+                    let socket = TcpSocket::new_v4()?;
+                    socket.bind(([127, 0, 4, (n % 250) as u8 + 1], 0).into())?;
+                    let client = socket.connect(address).await?;
+                    client.write_all(n.to_le_bytes().to_vec()).await?;
+                    let answer = client.read_exact(vec![0; 8], 8).await?;
+                    assert_eq!(answer, n.to_le_bytes());
+                    io::Result::Ok(())
+                })
+                .await?;
+                is_over.set(true);
+                io::Result::Ok(())
+            };
+            let servers = async {
+                let (mut accepted, mut servers) = (0, 0);
+                while !is_over.get() {
+                    let (limit, turns, way) = {
+                        let mut random = random.borrow_mut();
+                        let limit = [1, 5, 40, 70, 100_000][random.below(5)];
+                        (limit, random.below(30), random.below(3))
+                    };
+                    let server = net::serve(&listener, async |stream: TcpStream, _| {
+                        let number = stream.read_exact(vec![0; 8], 8).await?;
+                        stream.write_all(number).await?;
+                        io::Result::Ok(())
+                    });
+                    let server = server.limit(limit).drain(LONG);
+                    let stop = async {
+                        for _ in 0..turns {
+                            next_turn().await;
+                        }
+                    };
+                    let served = match way {
+                        0 => server.until(stop).await?,
+                        1 => {
+                            let scope = Scope::new();
+                            let cancel = async {
+                                stop.await;
+                                scope.cancel();
+                            };
+                            let server = scope.run(server.into_future());
+                            match join((server, cancel)).await.0 {
+                                Err(error) if is_canceled(&error) => continue,
+                                served => served?,
+                            }
+                        }
+                        _ => timeout(Duration::from_micros(300), server.into_future()).await?,
+                    };
+                    assert_eq!((served.failed, served.cut_short), (0, 0));
+                    accepted += served.accepted;
+                    servers += 1;
+                }
+                println!("{servers} servers for {accepted} connections");
+                assert!(servers > CLIENTS / 100);
+                assert_eq!(accepted, CLIENTS as u64);
+                io::Result::Ok(())
+            };
+            gimmal::try_join((clients, servers)).await?;
+        }
+        baseline.returns("a storm of servers").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_that_the_end_of_the_runtime_finds_ends_in_order() {
+    let _alone = alone();
+    let before = baseline::descriptors();
+    let faults = Arc::new(Mutex::new(Vec::new()));
+    let seen = faults.clone();
+    let cleaned_up = Rc::new(Cell::new(false));
+    let mut runtime = Runtime::builder()
+        .on_fault(move |fault| seen.lock().unwrap().push(fault.to_string()))
+        .build()
+        .unwrap();
+    let main = async {
+        let (listener, address) = listener().await?;
+        let cleaned_up = cleaned_up.clone();
+        drop(gimmal::spawn(async move {
+            net::serve(&listener, async |stream: TcpStream, peer| {
+                let ended = echo(stream, peer).await;
+                shield(sleep(Duration::from_millis(2))).await?;
+                cleaned_up.set(true);
+                ended
+            })
+            .drain(Duration::from_millis(5))
+            .await
+            .unwrap();
+        }));
+        let client = TcpStream::connect(address).await?;
+        says(&client, "hello").await?;
+        io::Result::Ok(client)
+    };
+    let client = runtime.block_on(main).unwrap();
+    drop(runtime);
+    drop(client);
+    // A runtime that is only dropped waits for nobody: what it finds is dropped with it.
+    assert_eq!(baseline::descriptors(), before);
+    assert!(!cleaned_up.get());
+    assert_eq!(*faults.lock().unwrap(), [""; 0]);
+
+    // `run` cancels it, and gives it time.
+    let client = gimmal::run(async {
+        let (listener, address) = listener().await?;
+        let cleaned_up = cleaned_up.clone();
+        drop(gimmal::spawn(async move {
+            let served = net::serve(&listener, async |stream: TcpStream, peer| {
+                let ended = echo(stream, peer).await;
+                shield(sleep(Duration::from_millis(2))).await?;
+                cleaned_up.set(true);
+                ended
+            });
+            let served = served.drain(Duration::from_millis(5)).await.unwrap();
+            assert_eq!((served.accepted, served.cut_short), (1, 1));
+        }));
+        let client = TcpStream::connect(address).await?;
+        says(&client, "hello").await?;
+        io::Result::Ok(client)
+    });
+    drop(client.unwrap());
+    assert!(cleaned_up.get());
+    assert_eq!(baseline::descriptors(), before);
+}
+
+#[test]
+fn a_panic_of_the_stop_is_carried_on_and_drops_the_connections() {
+    run(async || {
+        let (listener, address) = listener().await?;
+        let client = TcpStream::connect(address).await?;
+        let baseline = Baseline::take();
+        let server = net::serve(&listener, echo).until(async {
+            says(&client, "hello").await.unwrap();
+            panic!("no stop to be had");
+        });
+        let server = std::panic::AssertUnwindSafe(server.into_future());
+        let payload = futures_util::FutureExt::catch_unwind(server).await;
+        let payload = payload.unwrap_err();
+        assert_eq!(payload.downcast_ref(), Some(&"no stop to be had"));
+        let (end, _) = client.read(vec![0; 1]).await?;
+        assert_eq!(end, 0);
+        listener.pause().await?;
+        baseline.returns("a stop that panicked").await;
         Ok(())
     });
 }

@@ -5,6 +5,7 @@
 
 use crate::op::{Accept, Accepted, Opcode, SharedFd, Standing, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
+use crate::scope::Canceled;
 use crate::sys::{Descriptor, explain};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
@@ -33,6 +34,8 @@ pub(super) struct Accepting {
     waiters: Arc<Waiters>,
     /// Waits so far that were pending: their numbers in the list.
     waits: Cell<u64>,
+    /// Accepts so far that were handed to the kernel.
+    starts: Cell<u64>,
     /// It was said that there are no descriptors left.
     is_short: Cell<bool>,
 }
@@ -55,6 +58,7 @@ impl Accepting {
             kept: RefCell::default(),
             waiters: Arc::default(),
             waits: Cell::new(0),
+            starts: Cell::new(0),
             is_short: Cell::new(false),
         }
     }
@@ -68,8 +72,7 @@ impl Accepting {
         Next {
             accepting: self,
             way,
-            leaf: Waiting::default(),
-            listed: None,
+            wait: Wait::new(self),
             pause: None,
         }
     }
@@ -81,6 +84,7 @@ impl Accepting {
             Way::Multishot if knows_multishot() => Accept::many(self.fd.clone()),
             Way::Multishot | Way::OneByOne => Accept::one(self.fd.clone()),
         };
+        self.starts.set(self.starts.get() + 1);
         self.standing.borrow_mut().start(accept)
     }
 
@@ -88,28 +92,31 @@ impl Accepting {
     /// start it again.
     pub(super) async fn stop(&self) -> io::Result<()> {
         self.standing.borrow().ask_cancel();
-        let mut leaf = Waiting::default();
+        let asked = self.starts.get();
+        let mut wait = Wait::new(self);
         poll_fn(|context| {
-            loop {
-                match self.poll_standing(copy_waker(context.waker())) {
-                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+            // If it was started again somebody else waits for a connection.
+            while self.starts.get() == asked {
+                match self.poll_standing() {
+                    Poll::Ready(None) => break,
                     Poll::Ready(Some(Ok(accepted))) => self.kept.borrow_mut().push_back(accepted),
                     // It says that it was stopped; or what the next accept will say, too.
                     Poll::Ready(Some(Err(_))) => {}
                     Poll::Pending => {
-                        return leaf.poll(context).map(|canceled| Err(canceled.into()));
+                        return wait.poll(context).map(|canceled| Err(canceled.into()));
                     }
                 }
             }
+            Poll::Ready(Ok(()))
         })
         .await
     }
 
-    /// Looks at what the accept has brought. If there is nothing it wakes `waker`.
-    fn poll_standing(&self, waker: Waker) -> Poll<Option<io::Result<Accepted>>> {
-        let mut waker = Some(waker);
+    /// Looks at what the accept has brought. If there is nothing it wakes everybody who waits.
+    fn poll_standing(&self) -> Poll<Option<io::Result<Accepted>>> {
+        let mut waker = Some(Waker::from(self.waiters.clone()));
         let polled = self.standing.borrow_mut().poll(&mut waker);
-        runtime::drop_waker(waker);
+        drop(waker);
         polled
     }
 
@@ -202,15 +209,64 @@ impl Wake for Waiters {
     }
 }
 
+/// A place among the waiters.
+#[derive(Debug)]
+struct Wait<'a> {
+    accepting: &'a Accepting,
+    leaf: Waiting,
+    /// Once it has begun to wait.
+    number: Option<u64>,
+}
+
+impl Wait<'_> {
+    fn new(accepting: &Accepting) -> Wait<'_> {
+        Wait {
+            accepting,
+            leaf: Waiting::default(),
+            number: None,
+        }
+    }
+
+    fn has_begun(&self) -> bool {
+        self.number.is_some()
+    }
+
+    /// There is nothing: waits for what the accept brings next.
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
+        let accepting = self.accepting;
+        let number = *self.number.get_or_insert_with(|| {
+            let number = accepting.waits.get();
+            accepting.waits.set(number + 1);
+            number
+        });
+        let replaced = accepting.waiters.put(number, copy_waker(context.waker()));
+        runtime::drop_waker(replaced);
+        let canceled = ready!(self.leaf.poll(context));
+        self.end();
+        Poll::Ready(canceled)
+    }
+
+    fn end(&mut self) {
+        self.leaf.end();
+        if let Some(number) = self.number.take() {
+            runtime::drop_waker(self.accepting.waiters.take(number));
+        }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// The wait for the next connection.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub(super) struct Next<'a> {
     accepting: &'a Accepting,
     way: Way,
-    leaf: Waiting,
-    /// Its number among the waiters, once it has begun to wait.
-    listed: Option<u64>,
+    wait: Wait<'a>,
     /// There were no descriptors left.
     pause: Option<Sleep>,
 }
@@ -229,8 +285,9 @@ impl Future for Next<'_> {
                 }
             }
             // What begins in a cancelled scope is refused, whether there is a connection or not (C2).
-            if this.listed.is_none() && runtime::with(Core::is_canceled) {
-                return this.leaf.poll(context).map(|canceled| Err(canceled.into()));
+            if !this.wait.has_begun() && runtime::with(Core::is_canceled) {
+                let canceled = this.wait.leaf.poll(context);
+                return canceled.map(|canceled| Err(canceled.into()));
             }
             let error = match ready!(this.look(context)) {
                 Ok(accepted) => {
@@ -283,22 +340,16 @@ impl Next<'_> {
         match looked {
             Poll::Ready(item) => {
                 runtime::with(Core::charge);
-                self.stop_waiting();
+                self.wait.end();
                 Poll::Ready(item)
             }
-            Poll::Pending => {
-                self.list(context.waker());
-                let canceled = ready!(self.leaf.poll(context));
-                self.stop_waiting();
-                Poll::Ready(Err(canceled.into()))
-            }
+            Poll::Pending => self.wait.poll(context).map(|canceled| Err(canceled.into())),
         }
     }
 
     fn look_at_standing(&self) -> Poll<io::Result<Accepted>> {
         loop {
-            let everybody = Waker::from(self.accepting.waiters.clone());
-            match self.accepting.poll_standing(everybody) {
+            match self.accepting.poll_standing() {
                 Poll::Ready(None) => {
                     if let Err(error) = self.accepting.start(self.way) {
                         return Poll::Ready(Err(error));
@@ -308,29 +359,5 @@ impl Next<'_> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-    }
-
-    fn list(&mut self, waker: &Waker) {
-        let accepting = self.accepting;
-        let number = *self.listed.get_or_insert_with(|| {
-            let number = accepting.waits.get();
-            accepting.waits.set(number + 1);
-            number
-        });
-        let replaced = accepting.waiters.put(number, copy_waker(waker));
-        runtime::drop_waker(replaced);
-    }
-
-    fn stop_waiting(&mut self) {
-        self.leaf.end();
-        if let Some(number) = self.listed.take() {
-            runtime::drop_waker(self.accepting.waiters.take(number));
-        }
-    }
-}
-
-impl Drop for Next<'_> {
-    fn drop(&mut self) {
-        self.stop_waiting();
     }
 }

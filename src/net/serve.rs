@@ -13,11 +13,12 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// Connections that may be accepted before anybody asks for them: with less room than that below the limit, none is.
+/// So many connections may be accepted before anybody asks for them. With less room than that below the limit none is.
 const AHEAD_MAX: usize = 64;
 
-/// What connections get to come to their end, if nothing else is said: as much as tasks get at the end of a runtime.
-const DRAIN: Duration = Duration::from_secs(5);
+/// What connections get to come to their end, if nothing else is said: less than the 5 seconds that tasks get at the end of a
+/// runtime, so that those that are cut short then can still clean up.
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end.
 ///
@@ -118,7 +119,7 @@ impl<'l, L, H, U> Serve<'l, L, H, U> {
         }
     }
 
-    /// Gives connections so much time to come to their end after the stop; 5 seconds, if nothing is said.
+    /// Gives connections so much time to come to their end after the stop; 4 seconds, if nothing is said.
     pub fn drain(mut self, time: Duration) -> Serve<'l, L, H, U> {
         self.drain = time;
         self
