@@ -1,6 +1,6 @@
 //! Descriptors that go with bytes through a Unix socket (`unix(7)`, SCM_RIGHTS).
 
-use super::recv::poll_first;
+use super::recv::{learn, poll_first};
 use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass, Passed};
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream};
@@ -314,9 +314,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
                 return self.fail(error);
             }
         };
-        self.pass
-            .stream()
-            .set_drained(!completion.socket_has_more());
+        learn(self.pass.stream(), completion);
         let passed = self.take_passed();
         // SAFETY: the kernel, or `take_kept`, has written so many bytes from the start.
         unsafe { self.buf.set_io_len(n) };

@@ -143,7 +143,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
             Ok(n) => {
                 let n = n as usize;
                 assert!(n <= self.part.len(), "the kernel read more than was lent");
-                self.stream().set_drained(!completion.socket_has_more());
+                learn(self.stream(), completion);
                 self.set_len(self.part.start + n);
                 Ok((self.part.start + n, self.buf))
             }
@@ -188,16 +188,23 @@ impl<B: IoBufMut> Gated for Recv<B> {
     }
 }
 
-/// Whether the receive is to wait for data before it tries: an attempt that finds nothing costs as much as one that finds
-/// something. The kernels that say whether a socket has more are those that know the flag (5.19); one that has SEND_ZC (6.0)
-/// is among them.
+/// Whether a receive that begins now is to wait for data before it tries, as the one before it had to: that spares 90 ns.
+/// Where data is there it costs 500 ns, so one that found some at once is followed by one that tries (measured on 6.18). The
+/// kernels that say whether a socket has more are those that know the flag (5.19); one that has SEND_ZC (6.0) is among them.
 #[inline]
 pub(super) fn poll_first(stream: &Stream) -> u16 {
-    let knows = |core: &Core| core.supports(Opcode::SEND_ZC);
-    match stream.is_drained() && runtime::with(knows) {
+    let will_wait =
+        |core: &Core| stream.begin_receive(core.turns()) && core.supports(Opcode::SEND_ZC);
+    match runtime::with(will_wait) {
         true => POLL_FIRST,
         false => 0,
     }
+}
+
+/// A receive has ended: the next one is told by this one whether to wait first.
+#[inline]
+pub(super) fn learn(stream: &Stream, completion: Completion) {
+    stream.end_receive(runtime::with(Core::turns), completion.socket_has_more());
 }
 
 impl<B: IoBufMut> fmt::Debug for Recv<B> {

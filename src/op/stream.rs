@@ -48,7 +48,9 @@ pub(crate) struct Stream {
     outbound: Gate,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
-    /// The last receive left nothing in the socket, so the next one is to wait for data before it tries.
+    /// The turn in which the last receive was handed to the kernel.
+    asked_in: Cell<u64>,
+    /// The last receive had to wait, and left nothing in the socket.
     is_drained: Cell<bool>,
     /// Who is at the other end, for the text of errors: TCP forgets it with the connection. Unix sockets are asked.
     peer: OnceCell<SocketAddr>,
@@ -63,6 +65,7 @@ impl Stream {
             outbound: Gate::default(),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
+            asked_in: Cell::new(0),
             is_drained: Cell::new(false),
             peer: OnceCell::new(),
         })
@@ -125,12 +128,18 @@ impl Stream {
         self.fd.entry(opcode)
     }
 
-    pub(super) fn is_drained(&self) -> bool {
+    /// A receive is handed to the kernel in this turn. Whether it will have to wait, as far as one can tell.
+    #[inline]
+    pub(super) fn begin_receive(&self, turn: u64) -> bool {
+        self.asked_in.set(turn);
         self.is_drained.get()
     }
 
-    pub(super) fn set_drained(&self, is_drained: bool) {
-        self.is_drained.set(is_drained);
+    /// It has ended. One that found something at once is polled in the turn after the one in which it was handed over.
+    #[inline]
+    pub(super) fn end_receive(&self, turn: u64, has_more: bool) {
+        let has_waited = turn > self.asked_in.get() + 1;
+        self.is_drained.set(has_waited && !has_more);
     }
 
     /// Whether there is something that the next receive is to give first.

@@ -198,6 +198,12 @@ impl Core {
         self.driver.borrow().supports(opcode)
     }
 
+    /// How many turns have begun.
+    #[inline]
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.get()
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.driver.borrow().now()
     }
