@@ -2,7 +2,7 @@
 
 mod baseline;
 
-use baseline::{MOMENTS, Random, alone, directory, dropped_after};
+use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after};
 use gimmal::fs::File;
 use gimmal::io::{BufReader, LINE_MAX, pipe};
 use gimmal::prelude::*;
@@ -248,6 +248,42 @@ fn what_is_in_the_buffer_is_a_leaf_too() {
         let error = lines.next_line().timeout(Duration::ZERO).await.unwrap_err();
         assert!(gimmal::is_timeout(&error));
         assert_eq!(lines.get_ref().buffer().len(), 9999 - read);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Dropped after any number of polls, a read of a line or of so many bytes leaves what it had: nothing is missing after it.
+#[test]
+fn a_read_that_is_dropped_at_any_poll_leaves_what_it_had() {
+    let _alone = alone();
+    gimmal::run(async {
+        let (reader, writer) = pipe()?;
+        let mut reader = BufReader::with_capacity(3, reader);
+        let baseline = Baseline::take();
+        for moment in &MOMENTS[..3] {
+            for polls in 0..12 {
+                writer.write_all("a line\nseven b").await?;
+                let mut line = String::new();
+                let read = dropped_after(reader.read_line(&mut line), polls, *moment).await;
+                if let Some(read) = read {
+                    assert_eq!((read?, &*line), (7, "a line\n"));
+                } else {
+                    assert_eq!(line, "");
+                    baseline.returns("a line").await;
+                    reader.read_line(&mut line).await?;
+                    assert_eq!(line, "a line\n");
+                }
+                let read = reader.read_exact(vec![0; 7], 7);
+                if let Some(read) = dropped_after(read, polls, *moment).await {
+                    assert_eq!(read?, b"seven b");
+                } else {
+                    baseline.returns("seven bytes").await;
+                    assert_eq!(reader.read_exact(vec![0; 7], 7).await?, b"seven b");
+                }
+                assert!(reader.buffer().is_empty());
+            }
+        }
         io::Result::Ok(())
     })
     .unwrap();
