@@ -1,10 +1,10 @@
-//! Reading by lines: against std, over the limit, and under cancels and drops.
+//! Reading by lines: against std, over the limit, and under cancels and drops; and writing through a buffer.
 
 mod baseline;
 
 use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after};
 use gimmal::fs::File;
-use gimmal::io::{BufReader, LINE_MAX, pipe};
+use gimmal::io::{BufReader, BufWriter, LINE_MAX, pipe};
 use gimmal::prelude::*;
 use std::io::{self, BufRead, ErrorKind};
 use std::time::Duration;
@@ -284,6 +284,69 @@ fn a_read_that_is_dropped_at_any_poll_leaves_what_it_had() {
                 assert!(reader.buffer().is_empty());
             }
         }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Pieces of all sizes, written through a buffer and flushed at random, with timeouts after which the rest is in the buffer.
+#[test]
+fn what_is_written_through_a_buffer_arrives_in_order() {
+    let _alone = alone();
+    gimmal::run(async {
+        let mut random = Random::new();
+        let (reader, writer) = pipe()?;
+        let receiver = gimmal::spawn(async move { reader.read_to_end(Vec::new()).await });
+        let mut writer = BufWriter::with_capacity(1000, writer);
+        let mut expected = Vec::new();
+        let mut timeouts = 0;
+        while expected.len() < 1_000_000 {
+            let most = [20, 2500][random.below(2)];
+            let start = expected.len();
+            let piece: Vec<u8> = (0..random.below(most)).map(|n| (start + n) as u8).collect();
+            expected.extend(&piece);
+            let time = Duration::from_micros(random.below(20) as u64);
+            if random.one_in(2) {
+                writer.write_all(piece).await?;
+            } else if let Err(error) = writer.write_all(piece).timeout(time).await {
+                let error = error.into_inner().expect("nothing of it is foreign");
+                let done = error.done();
+                timeouts += 1;
+                writer.write_all(error.into_buf().split_off(done)).await?;
+            }
+            assert!(writer.buffer().len() <= 1000);
+            if random.one_in(8) && writer.flush().timeout(time).await.is_ok() {
+                assert!(writer.buffer().is_empty());
+            }
+        }
+        writer.shutdown().await?;
+        let (writer, rest) = writer.into_inner();
+        assert!(rest.is_empty());
+        writer.close().await?;
+        assert!(receiver.await??.1 == expected);
+        assert!(timeouts > 0);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_a_flush_could_not_write_stays_in_the_buffer() {
+    let _alone = alone();
+    gimmal::run(async {
+        let (reader, writer) = pipe()?;
+        let mut writer = BufWriter::new(writer);
+        writer.write_all("kept").await?;
+        drop(reader);
+        assert_eq!(
+            writer.flush().await.unwrap_err().kind(),
+            ErrorKind::BrokenPipe
+        );
+        assert_eq!(writer.buffer(), b"kept");
+        let large = vec![7; 1 << 20];
+        let error = writer.write_all(large).await.unwrap_err();
+        assert_eq!((error.kind(), error.done()), (ErrorKind::BrokenPipe, 0));
+        assert_eq!(writer.into_inner().1, b"kept");
         io::Result::Ok(())
     })
     .unwrap();
