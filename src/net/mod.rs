@@ -12,4 +12,4 @@ pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use names::{Target, ToAddrs, lookup_host};
 pub use tcp::{Incoming, TcpListener, TcpStream};
 pub use udp::{RecvMeta, SendMeta, UdpSocket};
-pub use unix::UnixDatagram;
+pub use unix::{UnixDatagram, UnixRecvMeta};

@@ -2,4 +2,4 @@
 
 mod datagram;
 
-pub use datagram::UnixDatagram;
+pub use datagram::{UnixDatagram, UnixRecvMeta};
