@@ -11,6 +11,7 @@ use gimmal_benches::meter::{thread, wall};
 use gimmal_benches::pairs::{self, Effort, Quartiles, Work};
 use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -25,7 +26,7 @@ const BUFFERS: u16 = 256;
 
 /// One connection: the end that is written to, and its other end.
 struct Ends {
-    writer: std::fs::File,
+    writer: File,
     reader: OwnedFd,
 }
 
@@ -49,7 +50,7 @@ fn ends(tcp: bool) -> io::Result<Ends> {
 struct Stand {
     message: Vec<u8>,
     runtime: gimmal::Runtime,
-    ours: Vec<(std::fs::File, TcpStream)>,
+    ours: Vec<(File, TcpStream)>,
     bare: Bare,
 }
 
@@ -71,10 +72,18 @@ impl Stand {
         })
     }
 
+    /// The connections, and how many of the messages each of them gets.
+    fn shares(&self, ops: u64) -> impl Iterator<Item = (&File, &TcpStream, u64)> {
+        let all = self.ours.len() as u64;
+        let numbered = self.ours.iter().zip(0..);
+        numbered.map(move |((writer, stream), n)| {
+            (writer, stream, ops / all + u64::from(n < ops % all))
+        })
+    }
+
     fn chunks(&mut self, ops: u64) {
         let message = self.message.as_slice();
-        let each = ops.div_ceil(self.ours.len() as u64);
-        let work = self.ours.iter().map(|(writer, stream)| async move {
+        let work = self.shares(ops).map(|(writer, stream, each)| async move {
             let mut chunks = stream.chunks();
             for _ in 0..each {
                 (&*writer).write_all(message)?;
@@ -88,8 +97,7 @@ impl Stand {
 
     fn reads(&mut self, ops: u64) {
         let message = self.message.as_slice();
-        let each = ops.div_ceil(self.ours.len() as u64);
-        let work = self.ours.iter().map(|(writer, stream)| async move {
+        let work = self.shares(ops).map(|(writer, stream, each)| async move {
             let mut buf = Vec::with_capacity(message.len());
             for _ in 0..each {
                 (&*writer).write_all(message)?;
@@ -221,10 +229,13 @@ impl Bare {
             if !self.armed[at] {
                 self.arm(at);
             }
+            if to_send == 0 {
+                continue;
+            }
+            to_send -= 1;
             check((&self.ends[at].writer).write_all(message));
             self.left[at] = message.len();
             busy += 1;
-            to_send = to_send.saturating_sub(1);
         }
         let mut seen = Vec::with_capacity(256);
         while busy > 0 {
