@@ -72,18 +72,9 @@ impl Stand {
         })
     }
 
-    /// The connections, and how many of the messages each of them gets.
-    fn shares(&self, ops: u64) -> impl Iterator<Item = (&File, &TcpStream, u64)> {
-        let all = self.ours.len() as u64;
-        let numbered = self.ours.iter().zip(0..);
-        numbered.map(move |((writer, stream), n)| {
-            (writer, stream, ops / all + u64::from(n < ops % all))
-        })
-    }
-
     fn chunks(&mut self, ops: u64) {
         let message = self.message.as_slice();
-        let work = self.shares(ops).map(|(writer, stream, each)| async move {
+        let work = shares(&self.ours, ops).map(|(writer, stream, each)| async move {
             let mut chunks = stream.chunks();
             for _ in 0..each {
                 (&*writer).write_all(message)?;
@@ -97,7 +88,7 @@ impl Stand {
 
     fn reads(&mut self, ops: u64) {
         let message = self.message.as_slice();
-        let work = self.shares(ops).map(|(writer, stream, each)| async move {
+        let work = shares(&self.ours, ops).map(|(writer, stream, each)| async move {
             let mut buf = Vec::with_capacity(message.len());
             for _ in 0..each {
                 (&*writer).write_all(message)?;
@@ -108,6 +99,17 @@ impl Stand {
         let done = self.runtime.block_on(gimmal::try_join_all(work));
         check(done.map(drop).map_err(io::Error::from));
     }
+}
+
+/// The connections, and how many of the messages each of them gets.
+fn shares(
+    connections: &[(File, TcpStream)],
+    ops: u64,
+) -> impl Iterator<Item = (&File, &TcpStream, u64)> {
+    let all = connections.len() as u64;
+    let share = move |n| ops / all + u64::from(n < ops % all);
+    let numbered = connections.iter().zip(0..);
+    numbered.map(move |((writer, stream), n)| (writer, stream, share(n)))
 }
 
 /// Receives so many bytes in chunks.
