@@ -467,7 +467,7 @@ fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
     });
 }
 
-/// Each connection is counted once, also one whose handler was dropped before it began.
+/// Each connection is counted once, whatever the moment of the stop.
 #[test]
 fn what_was_accepted_is_counted_once() {
     run(async || {
