@@ -749,6 +749,36 @@ fn reads_wait_for_chunks_to_be_dropped_and_chunks_for_reads() {
 }
 
 #[test]
+fn a_stream_closes_although_its_receive_is_an_orphan() {
+    for (name, builder) in runtimes() {
+        let ran: io::Result<()> = builder.run(async {
+            let (client, server) = pair().await?;
+            begin(&mut server.chunks()).await;
+            server.close().await?;
+            assert_eq!(client.read(vec![0; 1]).await?.0, 0, "{name}");
+            assert_eq!(Handle::current().stats().operations, 0, "{name}");
+            // What an orphan has brought is not to be left behind without a word.
+            let (client, server) = pair().await?;
+            let mut chunks = server.chunks();
+            begin(&mut chunks).await;
+            client.write_all("kept").await?;
+            next_turn().await;
+            drop(chunks);
+            let error = server.into_std().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "{name}");
+            expect_text(&error.into_buf(), b"kept").await;
+            Ok(())
+        });
+        ran.unwrap();
+    }
+}
+
+async fn expect_text(stream: &TcpStream, text: &[u8]) {
+    let len = text.len();
+    assert_eq!(stream.read_exact(vec![0; len], len).await.unwrap(), text);
+}
+
+#[test]
 fn a_chunk_is_sent_as_it_is_and_copied_when_asked() {
     gimmal::run(async {
         let (client, server) = pair().await?;

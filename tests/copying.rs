@@ -2,7 +2,9 @@
 
 mod baseline;
 
-use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after, next_turn};
+use baseline::{
+    Baseline, MOMENTS, Random, alone, directory, dropped_after, dropped_everywhere, next_turn,
+};
 use gimmal::buf::{BufError, BufResult, IoBuf};
 use gimmal::cancel::Scope;
 use gimmal::fs::{File, OpenOptions};
@@ -285,6 +287,7 @@ fn a_large_file_does_not_pass_through_the_memory_of_the_program() {
     gimmal::run(async {
         let file = Rc::new(source(&from).await?);
         let (reader, writer) = pipe()?;
+        writer.set_capacity(256 << 10)?;
         let baseline = Baseline::take();
         let scope = Rc::new(Scope::new());
         let copying = gimmal::spawn({
@@ -331,10 +334,10 @@ fn a_dropped_splice_puts_the_cursor_back() {
     let from = directory.path().join("from");
     gimmal::run(async {
         let file = source(&from).await?;
-        let (_reader, writer) = pipe()?;
+        let (client, _server) = pair().await?;
         let baseline = Baseline::take();
         for moment in &MOMENTS {
-            let dropped = dropped_after(copy(&mut &file, &mut &writer), 1, *moment).await;
+            let dropped = dropped_after(copy(&mut &file, &mut &client), 1, *moment).await;
             assert!(dropped.is_none());
             baseline.returns("a dropped splice").await;
         }
@@ -369,4 +372,35 @@ fn where_nothing_can_be_spliced_buffers_do() {
             "{name}"
         );
     }
+}
+
+/// Dropped after any number of polls, a copy leaves nothing behind in the runtime.
+#[test]
+fn a_copy_can_be_dropped_after_any_poll() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    gimmal::run(async {
+        let small = content(200_000);
+        gimmal::fs::write(&to, small).await?;
+        for path in [&from, &to] {
+            source(&from).await?;
+            dropped_everywhere("copy to a socket", &MOMENTS, || async {
+                let mut file = File::open(path).await.unwrap();
+                let (mut client, mut server) = pair().await.unwrap();
+                let writer = OpenOptions::new().write(true).open("/dev/null").await;
+                let sent = async {
+                    let copied = copy(&mut file, &mut client).await.unwrap();
+                    client.shutdown(Shutdown::Write).unwrap();
+                    copied
+                };
+                let mut nowhere = writer.unwrap();
+                let (sent, received) = gimmal::join((sent, copy(&mut server, &mut nowhere))).await;
+                assert_eq!(sent, received.unwrap());
+            })
+            .await;
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
 }

@@ -1,10 +1,10 @@
-//! Reading by lines: against std, over the limit, and under cancels and drops.
+//! Reading by lines: against std, over the limit, and under cancels and drops; and writing through a buffer.
 
 mod baseline;
 
-use baseline::{MOMENTS, Random, alone, directory, dropped_after};
+use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after};
 use gimmal::fs::File;
-use gimmal::io::{BufReader, LINE_MAX, pipe};
+use gimmal::io::{BufReader, BufWriter, LINE_MAX, pipe};
 use gimmal::prelude::*;
 use std::io::{self, BufRead, ErrorKind};
 use std::time::Duration;
@@ -248,6 +248,105 @@ fn what_is_in_the_buffer_is_a_leaf_too() {
         let error = lines.next_line().timeout(Duration::ZERO).await.unwrap_err();
         assert!(gimmal::is_timeout(&error));
         assert_eq!(lines.get_ref().buffer().len(), 9999 - read);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Dropped after any number of polls, a read of a line or of so many bytes leaves what it had: nothing is missing after it.
+#[test]
+fn a_read_that_is_dropped_at_any_poll_leaves_what_it_had() {
+    let _alone = alone();
+    gimmal::run(async {
+        let (reader, writer) = pipe()?;
+        let mut reader = BufReader::with_capacity(3, reader);
+        let baseline = Baseline::take();
+        for moment in &MOMENTS[..3] {
+            for polls in 0..12 {
+                writer.write_all("a line\nseven b").await?;
+                let mut line = String::new();
+                let read = dropped_after(reader.read_line(&mut line), polls, *moment).await;
+                if let Some(read) = read {
+                    assert_eq!((read?, &*line), (7, "a line\n"));
+                } else {
+                    assert_eq!(line, "");
+                    baseline.returns("a line").await;
+                    reader.read_line(&mut line).await?;
+                    assert_eq!(line, "a line\n");
+                }
+                let read = reader.read_exact(vec![0; 7], 7);
+                if let Some(read) = dropped_after(read, polls, *moment).await {
+                    assert_eq!(read?, b"seven b");
+                } else {
+                    baseline.returns("seven bytes").await;
+                    assert_eq!(reader.read_exact(vec![0; 7], 7).await?, b"seven b");
+                }
+                assert!(reader.buffer().is_empty());
+            }
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Pieces of all sizes, written through a buffer and flushed at random, with timeouts after which the rest is in the buffer.
+#[test]
+fn what_is_written_through_a_buffer_arrives_in_order() {
+    let _alone = alone();
+    gimmal::run(async {
+        let mut random = Random::new();
+        let (reader, writer) = pipe()?;
+        let receiver = gimmal::spawn(async move { reader.read_to_end(Vec::new()).await });
+        let mut writer = BufWriter::with_capacity(1000, writer);
+        let mut expected = Vec::new();
+        let mut timeouts = 0;
+        while expected.len() < 1_000_000 {
+            let most = [20, 2500][random.below(2)];
+            let start = expected.len();
+            let piece: Vec<u8> = (0..random.below(most)).map(|n| (start + n) as u8).collect();
+            expected.extend(&piece);
+            let time = Duration::from_micros(random.below(20) as u64);
+            if random.one_in(2) {
+                writer.write_all(piece).await?;
+            } else if let Err(error) = writer.write_all(piece).timeout(time).await {
+                let error = error.into_inner().expect("nothing of it is foreign");
+                let done = error.done();
+                timeouts += 1;
+                writer.write_all(error.into_buf().split_off(done)).await?;
+            }
+            assert!(writer.buffer().len() <= 1000);
+            if random.one_in(8) && writer.flush().timeout(time).await.is_ok() {
+                assert!(writer.buffer().is_empty());
+            }
+        }
+        writer.shutdown().await?;
+        let (writer, rest) = writer.into_inner();
+        assert!(rest.is_empty());
+        writer.close().await?;
+        assert!(receiver.await??.1 == expected);
+        assert!(timeouts > 0);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_a_flush_could_not_write_stays_in_the_buffer() {
+    let _alone = alone();
+    gimmal::run(async {
+        let (reader, writer) = pipe()?;
+        let mut writer = BufWriter::new(writer);
+        writer.write_all("kept").await?;
+        drop(reader);
+        assert_eq!(
+            writer.flush().await.unwrap_err().kind(),
+            ErrorKind::BrokenPipe
+        );
+        assert_eq!(writer.buffer(), b"kept");
+        let large = vec![7; 1 << 20];
+        let error = writer.write_all(large).await.unwrap_err();
+        assert_eq!((error.kind(), error.done()), (ErrorKind::BrokenPipe, 0));
+        assert_eq!(writer.into_inner().1, b"kept");
         io::Result::Ok(())
     })
     .unwrap();

@@ -430,6 +430,28 @@ fn descriptors_go_with_a_datagram() {
         assert_eq!(error.into_buf()[..4], *b"many");
         left.send_with_fds("some", vec![file(""), file("")]).await?;
         assert_eq!(right.recv(vec![0; 4]).await?, (4, b"some".to_vec()));
+        // To an address, from one, and cut off.
+        let (here, there) = (name("fds-here"), name("fds-there"));
+        let server = UnixDatagram::bind_addr(&here)?;
+        let client = UnixDatagram::bind_addr(&there)?;
+        client
+            .send_to_addr_with_fds("with an address", vec![file("c")], &here)
+            .await?;
+        let (meta, buffer) = server.recv_msg(Vec::with_capacity(4), 1).await?;
+        assert_eq!(
+            (meta.len, meta.full_len, &buffer[..]),
+            (4, 15, &b"with"[..])
+        );
+        assert!(meta.is_truncated());
+        assert_eq!(meta.from.as_abstract_name(), there.as_abstract_name());
+        let texts: Vec<String> = meta.fds.into_iter().map(text).collect();
+        assert_eq!(texts, ["c"]);
+        let error = client
+            .send_to_addr_with_fds("x", vec![file("")], &name("nobody"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        drop((server, client, error));
         // Nobody receives this one.
         left.send_with_fds("lost", vec![file("")]).await?;
         let files: Vec<File> = (0..254).map(|_| file("")).collect();

@@ -49,6 +49,11 @@ impl Ring {
         })
     }
 
+    /// Registers descriptors, by which requests name them by their places.
+    pub fn register_files(&self, fds: &[RawFd]) -> io::Result<()> {
+        self.submitter.register_files(fds)
+    }
+
     /// No-ops, `depth` at once.
     pub fn nop(&mut self, depth: u64, ops: u64) {
         let mut left = ops;

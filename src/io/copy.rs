@@ -11,7 +11,8 @@ const CHUNK: usize = 64 << 10;
 /// Copies all that there is to read, and gives the number of bytes: from a file, a socket, a pipe or anything else, to any
 /// of them. It does not [shut the writer down](AsyncWrite::shutdown).
 ///
-/// A large file goes to a file, a socket or a pipe without passing through the memory of the program: `splice(2)`. (As with
+/// A file of 256 KiB or more goes to a file, a socket, or a pipe that [holds](super::PipeWriter::set_capacity) as much,
+/// without passing through the memory of the program: `splice(2)`. (As with
 /// `sendfile(2)`, bytes of the file that change meanwhile arrive as they were or as they are.)
 ///
 /// ```

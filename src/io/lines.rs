@@ -1,6 +1,6 @@
 //! The lines of a reader, one after the other.
 
-use super::buffered::utf8;
+use super::buf_reader::utf8;
 use super::{AsyncRead, BufReader};
 use std::io;
 

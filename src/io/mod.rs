@@ -4,7 +4,8 @@
 //! Buffers go in by value and come back, as everywhere in this crate: see [`buf`](crate::buf).
 
 mod async_fd;
-mod buffered;
+mod buf_reader;
+mod buf_writer;
 mod copy;
 mod lines;
 mod passing;
@@ -14,7 +15,8 @@ mod splice;
 mod write;
 
 pub use async_fd::AsyncFd;
-pub use buffered::{BufReader, LINE_MAX};
+pub use buf_reader::{BufReader, LINE_MAX};
+pub use buf_writer::BufWriter;
 pub use copy::{CopyError, copy};
 pub use lines::Lines;
 pub use pipe::{PipeReader, PipeWriter, mkfifo, pipe};

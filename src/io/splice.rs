@@ -12,8 +12,11 @@
 //! | socket | file | 2.5 | 2.1 | 0.6 to 1.5 | 0.84 |
 //! | pipe | socket | 1.02 | – | 1.09 | 1.02 |
 //!
+//! And by `gimmal::io::copy` itself, whole files of 256 KiB, 1 MiB and 32 MiB: to a socket 0.83, 0.74 and 0.69, to a pipe
+//! that holds 1 MiB 0.5, 0.4 and 0.34, to a file 0.93, 0.88 and 0.83. To a pipe that holds 64 KiB it was 0.6 to 1.9.
+//!
 //! A splice always goes to a worker of the kernel, which it then holds for as long as the other side lets it wait. So it is
-//! done for files alone, and for large ones: a splice from a file does not wait for a peer.
+//! done for files alone, and for large ones.
 
 use crate::op::{Outlet, SharedFd, Splice};
 use crate::sys::Descriptor;
@@ -30,6 +33,13 @@ pub(super) struct Stopped {
 }
 
 impl Stopped {
+    fn unable() -> Stopped {
+        Stopped {
+            error: io::ErrorKind::Unsupported.into(),
+            rest: Vec::new(),
+        }
+    }
+
     /// Whether this cannot be spliced at all: the kernel says EINVAL of files that it cannot (one that is appended to, for
     /// example), and the ring may lack the opcode.
     pub(super) fn is_unable(&self) -> bool {
@@ -67,15 +77,42 @@ impl Through {
     }
 }
 
+/// A signal that interrupted one part of a loop is no reason to end it, as in std.
+fn again(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
+}
+
 /// Copies from the cursor of a file to its end, and adds to `copied` what has arrived.
 pub(super) async fn splice(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
-    let Some(pipe) = Through::new() else {
-        let (error, rest) = (io::ErrorKind::Unsupported.into(), Vec::new());
-        return Err(Stopped { error, rest });
-    };
-    let again = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+    match to.pipe_capacity() {
+        // It would be a worker's trip for every little that there is room for.
+        Some(capacity) if capacity < CHUNK => Err(Stopped::unable()),
+        Some(_) => into_pipe(file, to, copied).await,
+        None => through_pipe(file, to, copied).await,
+    }
+}
+
+/// What comes out of the file is in the pipe already.
+async fn into_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
     loop {
-        let mut left = match Splice::from_file(file, &pipe.writer, CHUNK).await {
+        match Splice::new(file, to, CHUNK).await {
+            Ok(0) => return Ok(()),
+            Ok(n) => *copied += n as u64,
+            Err(error) if again(&error) => {}
+            Err(error) => {
+                let rest = Vec::new();
+                return Err(Stopped { error, rest });
+            }
+        }
+    }
+}
+
+async fn through_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
+    let Some(pipe) = Through::new() else {
+        return Err(Stopped::unable());
+    };
+    loop {
+        let mut left = match Splice::first_half(file, &pipe.writer, CHUNK).await {
             Ok(0) => return Ok(()),
             Ok(n) => n,
             Err(error) if again(&error) => continue,
@@ -85,7 +122,7 @@ pub(super) async fn splice(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Re
             }
         };
         while left > 0 {
-            let error = match Splice::from_pipe(&pipe.reader, to, left).await {
+            let error = match Splice::new(&pipe.reader, to, left).await {
                 Ok(0) => crate::op::nothing_taken(),
                 Ok(n) => {
                     left -= n;

@@ -17,4 +17,4 @@ pub use names::{Target, ToAddrs, lookup_host};
 pub use serve::{Serve, Served, serve};
 pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};
 pub use udp::{RecvMeta, SendMeta, UdpSocket};
-pub use unix::{UCred, UnixDatagram, UnixIncoming, UnixListener, UnixStream};
+pub use unix::{UCred, UnixDatagram, UnixIncoming, UnixListener, UnixRecvMeta, UnixStream};

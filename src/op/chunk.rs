@@ -9,8 +9,8 @@ use std::mem;
 use std::ops::Deref;
 
 /// Bytes that were received, in a buffer that goes back to the runtime's others when this is dropped, on whatever thread
-/// that is, and whether the runtime is there or not. It gives nothing to receive into to others meanwhile: to keep bytes
-/// for long, copy them ([`into_vec`](Chunk::into_vec), `Bytes::from`).
+/// that is, and whether the runtime is there or not. Until then the streams of the runtime have one buffer less to receive
+/// into: to keep bytes for long, copy them ([`into_vec`](Chunk::into_vec), `Bytes::from`).
 ///
 /// It can be written as it is:
 ///

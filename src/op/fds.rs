@@ -1,6 +1,5 @@
 //! Descriptors that go with bytes through a Unix socket (`unix(7)`, SCM_RIGHTS).
 
-use super::recv::poll_first;
 use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass, Passed};
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream};
@@ -303,7 +302,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
             .addr(header)
             .len(1)
             .op_flags(libc::MSG_CMSG_CLOEXEC as u32)
-            .ioprio(poll_first(stream))
+            .ioprio(stream.arrival().flags())
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -314,9 +313,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
                 return self.fail(error);
             }
         };
-        self.pass
-            .stream()
-            .set_drained(!completion.socket_has_more());
+        self.pass.stream().arrival().note(completion);
         let passed = self.take_passed();
         // SAFETY: the kernel, or `take_kept`, has written so many bytes from the start.
         unsafe { self.buf.set_io_len(n) };

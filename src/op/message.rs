@@ -49,7 +49,8 @@ impl Message<'_> {
     }
 }
 
-/// What a receive gives beside the buffer: a length, a length and the sender, or all that is known.
+/// What a receive gives beside the buffer: a length, a length and the sender, or all that is known. The types that the receives
+/// of [`net`](crate::net) give implement it.
 pub trait FromMessage: Sized + 'static {
     /// Takes it out of what came.
     ///

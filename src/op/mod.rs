@@ -55,6 +55,7 @@
 //! ```
 
 mod accept;
+mod arrival;
 mod chunk;
 mod chunks;
 mod connect;
@@ -164,7 +165,7 @@ pub unsafe trait Operation: Sized + 'static {
     fn entry(&mut self) -> Entry;
 
     /// Whether this completion, the only one, is none for the caller: nothing has happened, and the operation is to be started
-    /// again when [`prepare`](Operation::prepare) says so. Most have no such completion.
+    /// again when [`prepare`](Operation::prepare) says so. Most have no such completion. Asked when the operation is polled.
     #[inline]
     fn start_again(&mut self, completion: Completion) -> bool {
         let _ = completion;

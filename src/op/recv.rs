@@ -6,7 +6,6 @@ use super::stream::{Direction, Pass};
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
 use super::{was_interrupted, yields_first};
 use crate::buf::{BufError, BufResult, IoBufMut};
-use crate::runtime::{self, Core};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,9 +13,6 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-
-/// `IORING_RECVSEND_POLL_FIRST`: waits for data before it tries, which spares an attempt that would find nothing.
-const POLL_FIRST: u16 = 1;
 
 /// Receives from a stream into a buffer: `recv(2)`, or `read(2)` from a pipe.
 ///
@@ -130,7 +126,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
             StreamKind::Socket => stream
                 .entry(Opcode::RECV)
                 .op_flags(self.flags as u32)
-                .ioprio(poll_first(stream)),
+                .ioprio(stream.arrival().flags()),
             StreamKind::Pipe => stream.entry(Opcode::READ).offset(u64::MAX),
         }
         .addr(start)
@@ -143,7 +139,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
             Ok(n) => {
                 let n = n as usize;
                 assert!(n <= self.part.len(), "the kernel read more than was lent");
-                self.stream().set_drained(!completion.socket_has_more());
+                self.stream().arrival().note(completion);
                 self.set_len(self.part.start + n);
                 Ok((self.part.start + n, self.buf))
             }
@@ -185,18 +181,6 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
 impl<B: IoBufMut> Gated for Recv<B> {
     fn pass(&mut self) -> &mut Pass {
         &mut self.pass
-    }
-}
-
-/// Whether the receive is to wait for data before it tries: an attempt that finds nothing costs as much as one that finds
-/// something. The kernels that say whether a socket has more are those that know the flag (5.19); one that has SEND_ZC (6.0)
-/// is among them.
-#[inline]
-pub(super) fn poll_first(stream: &Stream) -> u16 {
-    let knows = |core: &Core| core.supports(Opcode::SEND_ZC);
-    match stream.is_drained() && runtime::with(knows) {
-        true => POLL_FIRST,
-        false => 0,
     }
 }
 

@@ -1,6 +1,5 @@
 //! Receiving one piece after the other into buffers of the runtime.
 
-use super::recv::poll_first;
 use super::stream::{Direction, Pass};
 use super::was_interrupted;
 use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, Prepared, Stream, StreamKind};
@@ -71,7 +70,7 @@ impl RecvMany {
             Ok(0) => What::End,
             Ok(_) => {
                 assert!(chunk.is_some(), "what was received is in a buffer");
-                stream.set_drained(!completion.socket_has_more());
+                stream.arrival().note(completion);
                 What::Bytes
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => What::Short,
@@ -113,7 +112,7 @@ unsafe impl Operation for RecvMany {
         match stream.kind() {
             StreamKind::Socket => stream
                 .entry(Opcode::RECV)
-                .ioprio(MULTISHOT | poll_first(stream)),
+                .ioprio(MULTISHOT | stream.arrival().flags()),
             StreamKind::Pipe => stream.entry(Opcode::READ_MULTISHOT).offset(u64::MAX),
         }
         .buffer_of(BUFFER_GROUP)

@@ -120,14 +120,14 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 
     fn entry(&mut self) -> Entry {
-        let fd = self.pass.socket().fd().clone();
+        let opcode = match self.pass.header() {
+            Some(_) => Opcode::SENDMSG,
+            None => Opcode::SEND,
+        };
+        let entry = self.pass.socket().entry(opcode);
         let entry = match self.pass.header_mut() {
-            Some(header) => fd
-                .entry(Opcode::SENDMSG)
-                .addr(header.sending(&self.buf))
-                .len(1),
-            None => fd
-                .entry(Opcode::SEND)
+            Some(header) => entry.addr(header.sending(&self.buf)).len(1),
+            None => entry
                 .addr(self.buf.io_ptr())
                 .len(self.buf.io_len().min(BYTES_MAX) as u32),
         };
@@ -186,19 +186,30 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
         let mut control = Vec::new();
         let number = |fd: &F| fd.as_fd().as_raw_fd().to_ne_bytes();
         let numbers: Vec<[u8; 4]> = fds.iter().map(number).collect();
-        if !numbers.is_empty() && numbers.len() <= FDS_MAX {
+        if !numbers.is_empty() {
             let numbers = numbers.as_flattened();
             push_control(&mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, numbers);
         }
-        let send = SendMessage::over(socket, buf, to, &control);
         let count = fds.len();
-        let send = SendMessageFds { send, fds };
         if count > FDS_MAX {
             let what =
                 format!("{count} descriptors with one message: the kernel sends {FDS_MAX} at most");
-            return Op::rejected(send, io::Error::new(io::ErrorKind::InvalidInput, what));
+            let error = io::Error::new(io::ErrorKind::InvalidInput, what);
+            return SendMessageFds::rejected(socket, buf, fds, error);
         }
-        Op::new(send)
+        let send = SendMessage::over(socket, buf, to, &control);
+        Op::new(SendMessageFds { send, fds })
+    }
+
+    /// Sends nothing: what was asked for cannot be.
+    pub(crate) fn rejected(
+        socket: Rc<Datagrams>,
+        buf: B,
+        fds: Vec<F>,
+        error: io::Error,
+    ) -> Op<SendMessageFds<B, F>> {
+        let send = SendMessage::over(socket, buf, None, &[]);
+        Op::rejected(SendMessageFds { send, fds }, error)
     }
 }
 

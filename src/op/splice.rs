@@ -1,7 +1,7 @@
 //! Moving bytes through a pipe without having them: `splice(2)`.
 
 use super::stream::{Direction, Pass};
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream};
+use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
 use super::{rw::BYTES_MAX, was_interrupted};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -28,6 +28,16 @@ impl Outlet {
     pub(crate) fn of_stream(stream: &Rc<Stream>) -> Outlet {
         Outlet(To::Stream(stream.clone()))
     }
+
+    /// How much it holds, if it is a pipe itself.
+    pub(crate) fn pipe_capacity(&self) -> Option<usize> {
+        match &self.0 {
+            To::Stream(stream) if stream.kind() == StreamKind::Pipe => {
+                stream.fd().descriptor().pipe_capacity().ok()
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Moves bytes between a pipe and something else: one of the two is a pipe. A worker of the kernel does it.
@@ -37,34 +47,34 @@ pub(crate) struct Splice {
     to: Outlet,
     len: usize,
     pass: Option<Pass>,
-    /// Bytes that nobody waits for any more are as if they had not been read: the cursor of `from` goes back.
-    is_from_file: bool,
+    /// The pipe is the caller's alone: what goes into it has gone nowhere if nobody waits for it any more.
+    is_first_half: bool,
 }
 
 impl Splice {
-    /// From a file at its cursor into a pipe that is the caller's alone.
-    pub(crate) fn from_file(file: &SharedFd, pipe: &SharedFd, len: usize) -> Op<Splice> {
-        Op::new(Splice {
-            from: file.clone(),
-            to: Outlet::of_file(pipe),
-            len,
-            pass: None,
-            is_from_file: true,
-        })
-    }
-
-    /// From a pipe.
-    pub(crate) fn from_pipe(pipe: &SharedFd, to: &Outlet, len: usize) -> Op<Splice> {
+    /// From a pipe, or into one.
+    pub(crate) fn new(from: &SharedFd, to: &Outlet, len: usize) -> Op<Splice> {
         let pass = match &to.0 {
             To::File(_) => None,
             To::Stream(stream) => Some(Pass::new(stream.clone(), Direction::Out)),
         };
         Op::new(Splice {
-            from: pipe.clone(),
+            from: from.clone(),
             to: to.clone(),
             len,
             pass,
-            is_from_file: false,
+            is_first_half: false,
+        })
+    }
+
+    /// From a file at its cursor into a pipe that is the caller's alone.
+    pub(crate) fn first_half(file: &SharedFd, pipe: &SharedFd, len: usize) -> Op<Splice> {
+        Op::new(Splice {
+            from: file.clone(),
+            to: Outlet::of_file(pipe),
+            len,
+            pass: None,
+            is_first_half: true,
         })
     }
 }
@@ -111,10 +121,9 @@ unsafe impl Operation for Splice {
         was_interrupted(completion)
     }
 
-    /// How much of a pipe has reached the other side nobody will know. What a pipe got of a file is with the pipe, which is
-    /// its caller's alone and is gone: it can be read again.
+    /// How much has arrived nobody will know. What is in a pipe that is gone can be read again: the cursor goes back.
     fn dispose(&mut self, completion: Completion) {
-        if let (Ok(n), true) = (completion.result(), self.is_from_file) {
+        if let (Ok(n), true) = (completion.result(), self.is_first_half) {
             let _ = self.from.descriptor().move_back(n as usize);
         }
     }

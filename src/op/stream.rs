@@ -1,5 +1,6 @@
 //! A stream of bytes as its operations see it: a connected socket, or one end of a pipe.
 
+use super::arrival::Arrival;
 use super::gate::{Gate, Spot};
 use super::peer::describe_peer;
 use super::{Completion, Entry, Opcode, SharedFd};
@@ -48,8 +49,7 @@ pub(crate) struct Stream {
     outbound: Gate,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
-    /// The last receive left nothing in the socket, so the next one is to wait for data before it tries.
-    is_drained: Cell<bool>,
+    arrival: Arrival,
     /// Who is at the other end, for the text of errors: TCP forgets it with the connection. Unix sockets are asked.
     peer: OnceCell<SocketAddr>,
 }
@@ -63,7 +63,7 @@ impl Stream {
             outbound: Gate::default(),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
-            is_drained: Cell::new(false),
+            arrival: Arrival::default(),
             peer: OnceCell::new(),
         })
     }
@@ -132,12 +132,8 @@ impl Stream {
         self.fd.entry(opcode)
     }
 
-    pub(super) fn is_drained(&self) -> bool {
-        self.is_drained.get()
-    }
-
-    pub(super) fn set_drained(&self, is_drained: bool) {
-        self.is_drained.set(is_drained);
+    pub(super) fn arrival(&self) -> &Arrival {
+        &self.arrival
     }
 
     /// Whether there is something that the next receive is to give first.

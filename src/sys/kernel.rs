@@ -596,6 +596,27 @@ mod tests {
     }
 
     #[test]
+    fn workers_that_are_added_are_taken_away() {
+        let sizes = Sizes {
+            submission: 4,
+            completion: 8,
+        };
+        let ring = KernelRing::new(sizes, &Mask::none()).unwrap();
+        let limit = || {
+            let mut limits = [0; 2];
+            let submitter = ring.ring.submitter();
+            submitter.register_iowq_max_workers(&mut limits).unwrap();
+            limits
+        };
+        let before = limit();
+        ring.add_workers(3);
+        assert_eq!(limit(), [before[0] + 3, before[1]]);
+        ring.add_workers(1);
+        ring.add_workers(-4);
+        assert_eq!(limit(), before);
+    }
+
+    #[test]
     fn more_rings_than_a_thread_can_register_still_serve() {
         let mut rings: Vec<KernelRing> = (0..20)
             .map(|_| KernelRing::new(SIZES, &Mask::none()).unwrap())

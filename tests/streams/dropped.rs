@@ -2,7 +2,9 @@
 
 use crate::baseline::{MOMENTS, Random, dropped_everywhere, next_turn};
 use crate::support::poll_once;
-use crate::{Ends, Socket, assert_numbered, bytes, keep, on_each, streams, write_plain};
+use crate::{
+    Ends, Socket, assert_numbered, bytes, keep, on_each, run, socketpair, streams, write_plain,
+};
 use gimmal::Handle;
 use gimmal::cancel::Scope;
 use std::pin::pin;
@@ -332,4 +334,50 @@ async fn everywhere<S: Socket>(ends: Ends) {
         })
         .await,
     );
+}
+
+/// What the halves of a stream do is what the stream does, and so is what is lost with them: nothing.
+#[test]
+fn halves_and_connects_dropped_at_every_poll_leave_nothing() {
+    use gimmal::io::{AsyncRead, AsyncWrite};
+    use gimmal::net::{TcpListener, TcpStream, UnixStream};
+    run(async {
+        let all = &MOMENTS;
+        let polls = dropped_everywhere("halves", all, || async {
+            let (left, right) = streams::<UnixStream>(socketpair);
+            let (mut reader, mut writer) = left.into_split();
+            let (mut its_reader, mut its_writer) = right.split();
+            let ask = async {
+                writer.write_all("question").await.unwrap();
+                writer.write("?").await.unwrap();
+                writer.shutdown().await.unwrap();
+                let answer = reader.read_exact(vec![0; 6], 6).await.unwrap();
+                assert_eq!(answer, b"answer");
+                assert_eq!(reader.read(vec![0; 6]).await.unwrap().1, b"!");
+            };
+            let answer = async {
+                let question = its_reader.read_to_end(Vec::new()).await.unwrap();
+                assert_eq!(question.1, b"question?");
+                its_writer.write_all("answer").await.unwrap();
+                next_turn().await;
+                its_writer.write("!").await.unwrap();
+                its_writer.shutdown().await.unwrap();
+            };
+            gimmal::join((ask, answer)).await;
+        })
+        .await;
+        assert!(polls > 3, "{polls}");
+        let polls = dropped_everywhere("connect", all, || async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (client, server) =
+                gimmal::join((TcpStream::connect(address), listener.accept())).await;
+            let (client, (server, peer)) = (client.unwrap(), server.unwrap());
+            assert_eq!(client.local_addr().unwrap(), peer);
+            client.write_all("x").await.unwrap();
+            assert_eq!(server.read(vec![0; 4]).await.unwrap().1, b"x");
+        })
+        .await;
+        assert!(polls > 1, "{polls}");
+    });
 }

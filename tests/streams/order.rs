@@ -1,11 +1,12 @@
 //! Who goes first, when several read from one stream or write to it.
 
-use crate::support::poll_once;
+use crate::support::{foreign_waker, poll_once, poll_with};
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams, write_plain};
 use gimmal::cancel::Scope;
 use gimmal::{is_canceled, is_timeout, spawn, timeout};
+use std::cell::Cell;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 on_each! {
@@ -20,6 +21,36 @@ on_each! {
     whoever_goes_lets_the_next_one_in: leaving;
     reads_and_writes_go_both_ways_at_once: both_ways;
     a_read_that_waits_for_another_has_its_own_deadline_and_scope: own_deadline;
+    /// A waker of a user's does as it likes when it is cloned, woken and dropped (R1).
+    wakers_that_read_from_the_stream_itself_do_no_harm: reentrant;
+}
+
+async fn reentrant<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    let right = Rc::new(right);
+    let mut first = Box::pin(right.read(vec![0; 1]));
+    assert!(poll_once(&mut first).await.is_pending());
+    let (count, its) = (Rc::new(Cell::new(0)), right.clone());
+    let seen = count.clone();
+    let (waker, _guard) = foreign_waker(move |_| {
+        seen.set(seen.get() + 1);
+        // In line and out again, and one that is ready if something is kept.
+        let mut read = its.read(vec![0; 1]);
+        let _ = poll_with(Waker::noop(), &mut read);
+        drop(its.peek(vec![0; 1]).submit());
+    });
+    let mut second = right.read(vec![0; 1]);
+    let mut third = right.read(vec![0; 1]);
+    for _ in 0..2 {
+        assert!(poll_with(&waker, &mut second).is_pending());
+        assert!(poll_with(&waker, &mut third).is_pending());
+    }
+    // One goes out of the line, and its waker is dropped; the other is woken by who was before it.
+    drop(second);
+    write_plain(&left, b"ab");
+    assert_eq!(first.await.unwrap().1, b"a");
+    assert_eq!(third.await.unwrap().1, b"b");
+    assert!(count.get() > 4, "{}", count.get());
 }
 
 async fn two_reads<S: Socket>(ends: Ends) {
@@ -143,6 +174,11 @@ async fn leaving<S: Socket>(ends: Ends) {
         // A newcomer stands behind those that wait.
         let mut newcomer = Box::pin(right.read(vec![0; 1]));
         assert!(poll_once(&mut newcomer).await.is_pending());
+        // Out of line by their time, and by their scope.
+        let late = right.read(vec![5; 1]).timeout(Duration::ZERO).await;
+        assert_eq!(late.unwrap_err().into_buf(), [5]);
+        let late = gimmal::timeout(Duration::from_millis(1), right.read(vec![5; 1])).await;
+        assert_eq!(late.unwrap_err().into_inner().unwrap().into_buf(), [5]);
         let scope = Scope::new();
         scope.cancel();
         let error = scope.run_any(&mut fourth).await.unwrap().unwrap_err();

@@ -1,9 +1,10 @@
 //! Loops over several operations, cut short: how far they say they came is how far they came.
 
-use crate::baseline::Random;
-use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams};
+use crate::baseline::{MOMENTS, Random, Watched, dropped_everywhere};
+use crate::{Ends, Socket, assert_numbered, bytes, on_each, run, socketpair, streams, tcp};
 use bytes::Bytes;
 use gimmal::cancel::Scope;
+use gimmal::net::{TcpStream, UnixStream};
 use gimmal::{is_canceled, spawn, yield_now};
 use std::rc::Rc;
 use std::time::Duration;
@@ -143,4 +144,62 @@ async fn to_the_end<S: Socket>(ends: Ends) {
     let (n, rest) = right.read_to_end(Vec::new()).await.unwrap();
     assert_eq!(n, 100);
     assert_numbered(&rest, 5000);
+}
+
+/// It is ready when the kernel is done with the buffer, and not before.
+#[test]
+fn a_write_without_a_copy_arrives_and_gives_the_buffer_back() {
+    run(async {
+        const LEN: usize = 1 << 20;
+        let (left, right) = streams::<TcpStream>(tcp);
+        let text = bytes(0, LEN);
+        let writing = spawn(async move {
+            let (mut at, mut cuts) = (0, 0);
+            while at < LEN {
+                let time = Duration::from_micros(50 + at as u64 % 400);
+                let part = text[at..].to_vec();
+                match left.write_zero_copy(part).timeout(time).await {
+                    Ok((n, back)) => {
+                        assert!(back == text[at..]);
+                        at += n;
+                    }
+                    // Nothing of it was sent.
+                    Err(error) => {
+                        assert!(gimmal::is_timeout(&error), "{error}");
+                        assert!(error.into_buf() == text[at..]);
+                        cuts += 1;
+                    }
+                }
+            }
+            cuts
+        });
+        let mut at = 0;
+        while at < LEN {
+            let (n, buf) = right.read(vec![0; 30_000]).await.unwrap();
+            assert_numbered(&buf, at);
+            at += n;
+            yield_now().await;
+        }
+        println!("{} cut short", writing.await.unwrap());
+
+        let all = &MOMENTS;
+        let polls = dropped_everywhere("write_zero_copy", all, || async {
+            let (left, right) = streams::<TcpStream>(tcp);
+            let buf = Watched::full(1, 200_000, 1);
+            let both = gimmal::join((left.write_zero_copy(buf), async {
+                let (n, _) = right.read(vec![0; 4096]).await.unwrap();
+                assert!(n > 0);
+                drop(right);
+            }));
+            let _ = both.await;
+        })
+        .await;
+        assert!(polls > 1);
+
+        // A Unix socket cannot do that, and says so.
+        let (left, _right) = streams::<UnixStream>(socketpair);
+        let error = left.write_zero_copy("text").await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+        assert_eq!(error.into_buf(), "text");
+    });
 }

@@ -5,15 +5,17 @@
 //! Both ways are given for one chunk, by the clock on the wall and by the processor's time of the whole process, in which
 //! the kernel's workers count.
 
+use gimmal::runtime::Mask;
 use gimmal_benches::meter::{process, wall};
-use gimmal_benches::pairs::{self, Effort, Quartiles, Work};
+use gimmal_benches::pairs::{self, Effort, Quartiles, Samples, Work};
 use io_uring::squeue::Entry;
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
 use std::fs::{File, OpenOptions};
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -181,6 +183,34 @@ fn grow(pipe: &impl AsRawFd) {
     unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
 }
 
+fn report(name: &str, chunk: usize, samples: &[Samples]) {
+    print!("{name:<28} {:>7}K ", chunk >> 10);
+    for clock in [wall, process] {
+        let (splice, buffer) = (samples[0].ns(clock), samples[1].ns(clock));
+        let ratio = Quartiles::of_ratios(&splice, &buffer);
+        print!(
+            "  {:>5.2} [{:.2} {:.2}] {:>9.1} {:>9.1}",
+            ratio.median,
+            ratio.low,
+            ratio.high,
+            Quartiles::of(splice).median / 1000.0,
+            Quartiles::of(buffer).median / 1000.0,
+        );
+    }
+    println!(" µs");
+}
+
+/// A pipe whose other end throws everything away.
+fn drained() -> io::Result<PipeWriter> {
+    let (mut reader, writer) = io::pipe()?;
+    grow(&writer);
+    thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 20];
+        while reader.read(&mut buffer).is_ok_and(|n| n > 0) {}
+    });
+    Ok(writer)
+}
+
 fn main() -> io::Result<ExitCode> {
     let mut rounds = PAIRS;
     let mut words = Vec::new();
@@ -261,14 +291,7 @@ fn main() -> io::Result<ExitCode> {
                     End::Socket(fd)
                 }
                 _ => {
-                    let (mut reader, writer) = io::pipe()?;
-                    grow(&writer);
-                    thread::spawn(move || {
-                        io::copy(
-                            &mut reader,
-                            &mut File::create("/dev/null").expect("a device"),
-                        )
-                    });
+                    let writer = drained()?;
                     let fd = writer.as_raw_fd();
                     kept.push(Box::new(writer));
                     End::Pipe(fd)
@@ -297,21 +320,58 @@ fn main() -> io::Result<ExitCode> {
                 chunk: CHUNK,
             };
             let samples = pairs::take_turns(&mut stand, &mut works, effort);
-            print!("{name:<28} {:>7}K ", chunk >> 10);
-            for clock in [wall, process] {
-                let (splice, buffer) = (samples[0].ns(clock), samples[1].ns(clock));
-                let ratio = Quartiles::of_ratios(&splice, &buffer);
-                print!(
-                    "  {:>5.2} [{:.2} {:.2}] {:>9.1} {:>9.1}",
-                    ratio.median,
-                    ratio.low,
-                    ratio.high,
-                    Quartiles::of(splice).median / 1000.0,
-                    Quartiles::of(buffer).median / 1000.0,
-                );
-            }
-            println!(" µs");
+            report(name, chunk, &samples);
         }
     }
+    if words.is_empty() || words.iter().any(|word| "gimmal".contains(word.as_str())) {
+        // The work lives as long as it likes.
+        let to = directory.path().join("to");
+        copies(path.leak(), to.leak(), rounds)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whole files by `gimmal::io::copy`, in a runtime as it comes, and in one that knows no splice.
+fn copies(path: &'static Path, to: &'static Path, rounds: usize) -> io::Result<()> {
+    let mask = Mask::none().without_opcode(gimmal::op::Opcode::SPLICE);
+    let mut runtimes = (
+        gimmal::Runtime::new()?,
+        gimmal::Runtime::builder().mask(mask).build()?,
+    );
+    for name in ["socket", "pipe", "file"] {
+        for size in [64 << 10, 256 << 10, 1 << 20, FILE] {
+            std::fs::write(path, vec![7; size])?;
+            let copy_one = move |runtime: &mut gimmal::Runtime, times: u64| {
+                runtime.block_on(async {
+                    let (socket, pipe) = (sink()?, drained()?);
+                    let socket = gimmal::net::TcpStream::from_std(socket);
+                    let pipe = gimmal::io::PipeWriter::from_std(pipe);
+                    for _ in 0..times {
+                        let mut file = gimmal::fs::File::open(path).await?;
+                        let copied = match name {
+                            "socket" => gimmal::io::copy(&mut file, &mut &socket).await?,
+                            "pipe" => gimmal::io::copy(&mut file, &mut &pipe).await?,
+                            _ => {
+                                let mut to = gimmal::fs::File::create(to).await?;
+                                gimmal::io::copy(&mut file, &mut to).await?
+                            }
+                        };
+                        assert_eq!(copied, size as u64);
+                    }
+                    io::Result::Ok(())
+                })
+            };
+            let mut works: [Work<(gimmal::Runtime, gimmal::Runtime)>; 2] = [
+                Box::new(move |runtimes, times| copy_one(&mut runtimes.0, times).expect("a copy")),
+                Box::new(move |runtimes, times| copy_one(&mut runtimes.1, times).expect("a copy")),
+            ];
+            let effort = Effort {
+                rounds,
+                chunk: CHUNK,
+            };
+            let samples = pairs::take_turns(&mut runtimes, &mut works, effort);
+            report(&format!("gimmal: file to {name}"), size, &samples);
+        }
+    }
+    Ok(())
 }

@@ -12,11 +12,12 @@ const ROUNDS: usize = 41;
 /// What one server is driven for in a round.
 const CHUNK: Duration = Duration::from_millis(20);
 
-const SERVERS: [(&str, Serve); 5] = [
+const SERVERS: [(&str, Serve); 6] = [
     ("gimmal", echo::ours::serve),
     ("chunks", echo::ours::serve_chunks),
     ("tokio", echo::peer::serve),
     ("ring", echo::ring::serve),
+    ("ring, registered", echo::ring::serve_registered),
     ("epoll", echo::epoll::serve),
 ];
 
@@ -126,7 +127,7 @@ fn compare(size: usize, count: usize, rounds: usize) -> io::Result<()> {
             format!("{each:.2} system calls a request")
         });
         println!(
-            "  {:<7} {median:>8.0} ns   gimmal / {:<7} {:.3} [{:.3} {:.3}]  {}  {calls}",
+            "  {:<16} {median:>8.0} ns   gimmal / {:<16} {:.3} [{:.3} {:.3}]  {}  {calls}",
             side.name,
             side.name,
             ratio.median,

@@ -6,26 +6,27 @@
 //! A message is written by a plain write(2) of the same thread, so that all is in one clock; each connection writes its next
 //! message when it has received the one before. What that write costs is on every side.
 
-use gimmal::net::TcpStream;
+use gimmal::net::{Chunks, TcpStream};
 use gimmal_benches::meter::{thread, wall};
-use gimmal_benches::pairs::{self, Effort, Quartiles, Work};
+use gimmal_benches::pairs::{self, Quartiles, Work};
 use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 
 const PAIRS: usize = 31;
-const CHUNK: Duration = Duration::from_millis(10);
+/// What one side receives in its turn: 5 to 50 ms.
+const MESSAGES: u64 = 4096;
 /// Buffers of a ring; the size of each is a line's.
 const BUFFERS: u16 = 256;
 
 /// One connection: the end that is written to, and its other end.
 struct Ends {
-    writer: std::fs::File,
+    writer: File,
     reader: OwnedFd,
 }
 
@@ -49,7 +50,7 @@ fn ends(tcp: bool) -> io::Result<Ends> {
 struct Stand {
     message: Vec<u8>,
     runtime: gimmal::Runtime,
-    ours: Vec<(std::fs::File, TcpStream)>,
+    ours: Vec<(File, TcpStream)>,
     bare: Bare,
 }
 
@@ -73,18 +74,11 @@ impl Stand {
 
     fn chunks(&mut self, ops: u64) {
         let message = self.message.as_slice();
-        let each = ops.div_ceil(self.ours.len() as u64);
-        let work = self.ours.iter().map(|(writer, stream)| async move {
+        let work = shares(&self.ours, ops).map(|(writer, stream, each)| async move {
             let mut chunks = stream.chunks();
             for _ in 0..each {
                 (&*writer).write_all(message)?;
-                let mut left = message.len();
-                while left > 0 {
-                    let Some(chunk) = chunks.next().await? else {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    };
-                    left -= chunk.len();
-                }
+                take_chunks(&mut chunks, message.len()).await?;
             }
             io::Result::Ok(())
         });
@@ -94,17 +88,11 @@ impl Stand {
 
     fn reads(&mut self, ops: u64) {
         let message = self.message.as_slice();
-        let each = ops.div_ceil(self.ours.len() as u64);
-        let work = self.ours.iter().map(|(writer, stream)| async move {
+        let work = shares(&self.ours, ops).map(|(writer, stream, each)| async move {
             let mut buf = Vec::with_capacity(message.len());
             for _ in 0..each {
                 (&*writer).write_all(message)?;
-                let mut left = message.len();
-                while left > 0 {
-                    let (n, back) = stream.read(buf).await?;
-                    left -= n;
-                    buf = back;
-                }
+                buf = read(stream, buf, message.len()).await?;
             }
             io::Result::Ok(())
         });
@@ -113,10 +101,54 @@ impl Stand {
     }
 }
 
+/// The connections, and how many of the messages each of them gets.
+fn shares(
+    connections: &[(File, TcpStream)],
+    ops: u64,
+) -> impl Iterator<Item = (&File, &TcpStream, u64)> {
+    let all = connections.len() as u64;
+    let share = move |n| ops / all + u64::from(n < ops % all);
+    let numbered = connections.iter().zip(0..);
+    numbered.map(move |((writer, stream), n)| (writer, stream, share(n)))
+}
+
+/// Receives so many bytes in chunks.
+async fn take_chunks(chunks: &mut Chunks<'_>, mut left: usize) -> io::Result<()> {
+    while left > 0 {
+        let Some(chunk) = chunks.next().await? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        left -= chunk.len();
+    }
+    Ok(())
+}
+
+/// Receives so many bytes into this buffer, again and again.
+async fn read(stream: &TcpStream, mut buf: Vec<u8>, mut left: usize) -> io::Result<Vec<u8>> {
+    while left > 0 {
+        let (n, back) = stream.read(buf).await?;
+        left -= n;
+        buf = back;
+    }
+    Ok(buf)
+}
+
 fn check(done: io::Result<()>) {
     if let Err(error) = done {
         panic!("a connection on loopback failed: {error}");
     }
+}
+
+/// Messages that another thread writes as fast as it can, on the first connection, received by `receive`.
+fn bulk<T>(stand: &mut Stand, ops: u64, receive: impl AsyncFn(&TcpStream, usize) -> io::Result<T>) {
+    let (writer, stream) = &stand.ours[0];
+    let message = stand.message.as_slice();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..ops).for_each(|_| check((&*writer).write_all(message))));
+        let all = ops as usize * message.len();
+        let received = stand.runtime.block_on(receive(stream, all));
+        check(received.map(drop));
+    });
 }
 
 /// A ring without tasks, with a multishot receive for each connection.
@@ -199,10 +231,13 @@ impl Bare {
             if !self.armed[at] {
                 self.arm(at);
             }
+            if to_send == 0 {
+                continue;
+            }
+            to_send -= 1;
             check((&self.ends[at].writer).write_all(message));
             self.left[at] = message.len();
             busy += 1;
-            to_send = to_send.saturating_sub(1);
         }
         let mut seen = Vec::with_capacity(256);
         while busy > 0 {
@@ -256,8 +291,8 @@ fn main() -> io::Result<ExitCode> {
         };
     }
     println!(
-        "{:<50} {:>24} {:>24}  ns a message: chunks, reads, ring",
-        "", "chunks / reads", "chunks / ring"
+        "{:<55} {:<48} ns a message by the thread's clock (the wall's): chunks, reads, ring",
+        "", " chunks / reads          chunks / ring"
     );
     for (kind, tcp) in [("socket pair", false), ("tcp", true)] {
         for connections in [1, 64] {
@@ -272,36 +307,57 @@ fn main() -> io::Result<ExitCode> {
                 if !words.iter().all(|word| name.contains(word.as_str())) {
                     continue;
                 }
-                line(&name, rounds, Stand::new(tcp, connections, size, buffer)?);
+                let bare = |stand: &mut Stand, ops| stand.bare.receive(&stand.message, ops);
+                let works: [Work<Stand>; 3] = [
+                    Box::new(Stand::chunks),
+                    Box::new(Stand::reads),
+                    Box::new(bare),
+                ];
+                let stand = Stand::new(tcp, connections, size, buffer)?;
+                line(&name, rounds, stand, works);
             }
+        }
+        let name = format!("{kind}, in bulk from another thread, by 16384 B");
+        if words.iter().all(|word| name.contains(word.as_str())) {
+            let works: [Work<Stand>; 2] = [
+                Box::new(|stand, ops| {
+                    bulk(stand, ops, async |stream, all| {
+                        take_chunks(&mut stream.chunks(), all).await
+                    });
+                }),
+                Box::new(|stand, ops| {
+                    bulk(stand, ops, async |stream, all| {
+                        read(stream, Vec::with_capacity(16 << 10), all).await
+                    });
+                }),
+            ];
+            line(
+                &name,
+                rounds,
+                Stand::new(tcp, 1, 16 << 10, 16 << 10)?,
+                works,
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(name: &str, rounds: usize, mut stand: Stand) {
-    let mut works: [Work<Stand>; 3] = [
-        Box::new(Stand::chunks),
-        Box::new(Stand::reads),
-        Box::new(|stand, ops| stand.bare.receive(&stand.message, ops)),
-    ];
-    let effort = Effort {
-        rounds,
-        chunk: CHUNK,
-    };
-    let samples = pairs::take_turns(&mut stand, &mut works, effort);
-    let ratio = |other: usize| {
-        let ratio = Quartiles::of_ratios(&samples[0].ns(wall), &samples[other].ns(wall));
-        format!("{:.3} [{:.3} {:.3}]", ratio.median, ratio.low, ratio.high)
-    };
+/// The first of the works beside each of the others.
+fn line<const N: usize>(name: &str, rounds: usize, mut stand: Stand, mut works: [Work<Stand>; N]) {
+    let samples = pairs::turns(&mut stand, &mut works, &[MESSAGES; N], rounds + 1);
+    // All but the writer of bulk is in this thread, so its own clock leaves out only what others do to the machine.
+    let ours = samples[0].ns(thread);
+    let ratios = samples[1..].iter().map(|other| {
+        let ratio = Quartiles::of_ratios(&ours, &other.ns(thread));
+        format!("{:>8.3} [{:.3} {:.3}]", ratio.median, ratio.low, ratio.high)
+    });
     let ns = samples.iter().map(|side| {
         let median = |clock| Quartiles::of(side.ns(clock)).median;
-        format!("{:.0} ({:.0})", median(wall), median(thread))
+        format!("{:.0} ({:.0})", median(thread), median(wall))
     });
     println!(
-        "{name:<50} {:>24} {:>24}  {}",
-        ratio(1),
-        ratio(2),
+        "{name:<55} {:<48} {}",
+        ratios.collect::<String>(),
         ns.collect::<Vec<_>>().join(", ")
     );
 }

@@ -2,7 +2,7 @@
 
 use crate::ring::Ring;
 use io_uring::opcode;
-use io_uring::types::Fd;
+use io_uring::types::{Fd, Fixed};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
@@ -18,6 +18,8 @@ enum Step {
 
 struct Slot {
     connection: TcpStream,
+    /// Its place among the registered descriptors, if they are.
+    registered: Option<u32>,
     room: Vec<u8>,
     step: Step,
 }
@@ -25,10 +27,12 @@ struct Slot {
 impl Slot {
     fn receive(&mut self, ioprio: u16) -> io_uring::squeue::Entry {
         self.step = Step::Receives;
-        let fd = Fd(self.connection.as_raw_fd());
-        opcode::Recv::new(fd, self.room.as_mut_ptr(), self.room.len() as u32)
-            .ioprio(ioprio)
-            .build()
+        let (room, len) = (self.room.as_mut_ptr(), self.room.len() as u32);
+        let receive = match self.registered {
+            None => opcode::Recv::new(Fd(self.connection.as_raw_fd()), room, len),
+            Some(place) => opcode::Recv::new(Fixed(place), room, len),
+        };
+        receive.ioprio(ioprio).build()
     }
 
     fn next(&mut self, result: Option<i32>) -> Option<io_uring::squeue::Entry> {
@@ -37,8 +41,11 @@ impl Slot {
             Step::Receives => {
                 let n = result.filter(|n| *n > 0)?;
                 self.step = Step::Sends(n as usize);
-                let fd = Fd(self.connection.as_raw_fd());
-                let send = opcode::Send::new(fd, self.room.as_ptr(), n as u32);
+                let (room, len) = (self.room.as_ptr(), n as u32);
+                let send = match self.registered {
+                    None => opcode::Send::new(Fd(self.connection.as_raw_fd()), room, len),
+                    Some(place) => opcode::Send::new(Fixed(place), room, len),
+                };
                 Some(send.flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build())
             }
             Step::Sends(n) => {
@@ -51,11 +58,26 @@ impl Slot {
 
 /// Serves until every connection has ended.
 pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
+    serve_by(connections, size, false)
+}
+
+/// The same with the descriptors registered in the ring.
+pub fn serve_registered(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
+    serve_by(connections, size, true)
+}
+
+fn serve_by(connections: Vec<TcpStream>, size: usize, register: bool) -> Option<u64> {
     let mut ring = Ring::new().expect("a ring");
+    if register {
+        let fds: Vec<_> = connections.iter().map(AsRawFd::as_raw_fd).collect();
+        ring.register_files(&fds).expect("places for descriptors");
+    }
     let mut slots: Vec<Slot> = connections
         .into_iter()
-        .map(|connection| Slot {
+        .zip(0..)
+        .map(|(connection, place)| Slot {
             connection,
+            registered: register.then_some(place),
             room: vec![0; size],
             step: Step::Begun,
         })

@@ -11,6 +11,26 @@ pub(super) const CONTROL_ROOM: usize = 256;
 /// What is known of a datagram that was received: of [`UdpSocket::recv_msg`](super::UdpSocket::recv_msg).
 ///
 /// What is not asked for by an option of the socket is `None`.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::UdpSocket;
+///
+/// gimmal::run(async {
+///     let server = UdpSocket::bind("0.0.0.0:0").await?;
+///     server.set_recv_packet_info(true)?;
+///     let port = server.local_addr()?.port();
+///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+///     client.send_to("hello", ([127, 0, 0, 5], port)).await?;
+///     let (meta, buffer) = server.recv_msg(Vec::with_capacity(4)).await?;
+///     assert_eq!(buffer, b"hell");
+///     assert!(meta.is_truncated() && meta.full_len == 5);
+///     assert_eq!(meta.from, client.local_addr()?);
+///     assert_eq!(meta.to, Some([127, 0, 0, 5].into()));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecvMeta {
@@ -108,6 +128,13 @@ fn time(data: &[u8]) -> Option<SystemTime> {
 /// How a datagram is to be sent: with [`UdpSocket::send_msg`](super::UdpSocket::send_msg).
 ///
 /// What is not said is as the socket has it.
+///
+/// ```
+/// use gimmal::net::SendMeta;
+///
+/// let meta = SendMeta::new().to(([127, 0, 0, 1], 80)).ttl(1);
+/// assert_ne!(meta, SendMeta::default());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SendMeta {
     to: Option<SocketAddr>,

@@ -246,6 +246,32 @@ impl UnixDatagram {
         SendMessageFds::new(self.socket.clone(), buf, fds, None)
     }
 
+    /// Sends a datagram and descriptors to the socket with this address, as [`send_with_fds`](UnixDatagram::send_with_fds) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_with_fds`](UnixDatagram::send_with_fds).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    pub fn send_to_addr_with_fds<B, F>(
+        &self,
+        buf: B,
+        fds: Vec<F>,
+        address: &SocketAddr,
+    ) -> Op<SendMessageFds<B, F>>
+    where
+        B: IoBuf,
+        F: AsFd + 'static,
+    {
+        let socket = self.socket.clone();
+        match to_socket2(address) {
+            Ok(to) => SendMessageFds::new(socket, buf, fds, Some(&to)),
+            Err(error) => SendMessageFds::rejected(socket, buf, fds, error),
+        }
+    }
+
     /// Receives a datagram, and the descriptors that came with it, `max` at most. They are closed by `exec`, and belong to the
     /// caller: `recvmsg(2)`, SCM_RIGHTS. Where a datagram is received in another way, its descriptors are closed.
     ///
@@ -264,6 +290,24 @@ impl UnixDatagram {
         max: usize,
     ) -> Op<RecvMessage<B, (usize, Vec<OwnedFd>)>> {
         RecvMessage::with_fds(self.socket.clone(), buf, max)
+    }
+
+    /// Receives a datagram with all that is known of it: who sent it, whether it was cut off, and the descriptors that came with
+    /// it, `fds_max` at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_with_fds`](UnixDatagram::recv_with_fds).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv_with_fds`](UnixDatagram::recv_with_fds) (`tests/unix_datagrams.rs`).
+    pub fn recv_msg<B: IoBufMut>(
+        &self,
+        buf: B,
+        fds_max: usize,
+    ) -> Op<RecvMessage<B, UnixRecvMeta>> {
+        RecvMessage::with_fds(self.socket.clone(), buf, fds_max)
     }
 
     /// The address of the socket.
@@ -338,6 +382,58 @@ impl UnixDatagram {
         UnixDatagram {
             socket: Datagrams::new(SharedFd::from(OwnedFd::from(socket))),
         }
+    }
+}
+
+/// What is known of a datagram that was received: of [`UnixDatagram::recv_msg`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::UnixDatagram;
+///
+/// gimmal::run(async {
+///     let (left, right) = UnixDatagram::pair()?;
+///     left.send("hello").await?;
+///     let (meta, buffer) = right.recv_msg(Vec::with_capacity(4), 0).await?;
+///     assert_eq!(buffer, b"hell");
+///     assert!(meta.is_truncated() && meta.full_len == 5);
+///     assert!(meta.from.is_unnamed() && meta.fds.is_empty());
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct UnixRecvMeta {
+    /// Bytes in the buffer.
+    pub len: usize,
+    /// Bytes of the datagram. More than there was room for are lost.
+    pub full_len: usize,
+    /// Who sent it; without a name, if that has none.
+    pub from: SocketAddr,
+    /// The descriptors that came with it.
+    pub fds: Vec<OwnedFd>,
+}
+
+impl UnixRecvMeta {
+    /// Whether the buffer had no room for all of it.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.full_len > self.len
+    }
+}
+
+impl FromMessage for UnixRecvMeta {
+    fn from_message(mut message: Message<'_>) -> io::Result<UnixRecvMeta> {
+        let fds = message.take_fds()?;
+        let full_len = message.full_len;
+        let (len, from) = <(usize, SocketAddr)>::from_message(message)?;
+        Ok(UnixRecvMeta {
+            len,
+            full_len,
+            from,
+            fds,
+        })
     }
 }
 

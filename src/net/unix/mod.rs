@@ -5,6 +5,6 @@ mod datagram;
 mod listener;
 mod stream;
 
-pub use datagram::UnixDatagram;
+pub use datagram::{UnixDatagram, UnixRecvMeta};
 pub use listener::{UnixIncoming, UnixListener};
 pub use stream::{UCred, UnixStream};
