@@ -467,6 +467,36 @@ fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
     });
 }
 
+/// Each connection is counted once, whatever the moment of the stop.
+#[test]
+fn what_was_accepted_is_counted_once() {
+    run(async || {
+        let (listener, address) = listener().await?;
+        let mut queued = Vec::new();
+        for _ in 0..50 {
+            queued.push(TcpStream::connect(address).await?);
+        }
+        for turns in 0..20 {
+            let ended = Cell::new(0);
+            let served = net::serve(&listener, async |stream: TcpStream, _| {
+                let n = stream.read(vec![0; 1]).await.map(|(n, _)| n)?;
+                ended.set(ended.get() + n as u64);
+                io::Result::Ok(())
+            })
+            .drain(Duration::ZERO)
+            .until(async {
+                for _ in 0..turns {
+                    yield_now().await;
+                }
+            })
+            .await?;
+            assert_eq!(served.accepted, served.cut_short + ended.get());
+            assert_eq!(served.failed, 0);
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn a_zero_time_to_drain_cuts_short_at_once() {
     run(async || {
@@ -645,6 +675,8 @@ fn a_storm_of_stops_loses_no_connection() {
 #[test]
 fn a_server_that_the_end_of_the_runtime_finds_ends_in_order() {
     let _alone = alone();
+    // By what other threads wake it is kept for the next runtime.
+    drop(Runtime::builder().build().unwrap());
     let before = baseline::descriptors();
     let faults = Arc::new(Mutex::new(Vec::new()));
     let seen = faults.clone();

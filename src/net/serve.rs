@@ -14,6 +14,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 /// So many connections may be accepted before anybody asks for them. With less room than that below the limit none is.
+///
+/// It spares a fifth of what accepting costs: 14 µs of the processor a connection in bursts of 64, instead of 17 (measured
+/// on 6.18).
 const AHEAD_MAX: usize = 64;
 
 /// What connections get to come to their end, if nothing else is said: less than the 5 seconds that tasks get at the end of a
@@ -185,7 +188,7 @@ impl Open<'_> {
     }
 }
 
-/// Its handler panicked, or was dropped because it was cancelled and waited for something of another crate.
+/// Its handler panicked; or it was dropped because it was cancelled and had not begun, or waited for something of another crate.
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         count(match std::thread::panicking() {
@@ -297,13 +300,13 @@ where
             };
             count(&self.counts.accepted);
             let name = format!("connection of {addr:?}");
-            drop(s.spawn_named(name, self.handle(stream, addr)));
+            let open = Open(&self.counts);
+            drop(s.spawn_named(name, self.handle(open, stream, addr)));
         }
     }
 
     /// Runs the handler. Gives its failure, if that is its own.
-    async fn handle(&self, stream: L::Stream, addr: L::Addr) -> Result<(), String> {
-        let open = Open(&self.counts);
+    async fn handle(&self, open: Open<'_>, stream: L::Stream, addr: L::Addr) -> Result<(), String> {
         let output = (self.handler)(stream, addr).await;
         open.ended();
         match output.failure() {

@@ -92,7 +92,7 @@ impl TcpListener {
         &self.accepting
     }
 
-    /// Waits for the next connection, and says who it is.
+    /// Waits for the next connection, and says who it is. The address of one that is gone by then may be `0.0.0.0:0`.
     ///
     /// When there is no descriptor for it (`EMFILE`, `ENFILE`) or no memory, it waits and tries again; that is said to the
     /// hook, once ([`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused)).
