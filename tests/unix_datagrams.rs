@@ -9,7 +9,8 @@
 mod baseline;
 
 use baseline::{
-    Baseline, MOMENTS, Random, Watched, alone, directory, dropped_everywhere, next_turn, rings,
+    Baseline, MOMENTS, Random, Watched, alone, directory, dropped_everywhere, is_child, next_turn,
+    passes_in_child, rings,
 };
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
@@ -259,6 +260,82 @@ fn a_full_receiver_keeps_the_sender_waiting_and_nobody_else() {
             .timeout(Duration::from_millis(5))
             .await;
         assert!(is_timeout(&more.unwrap_err()));
+        Ok(())
+    });
+}
+
+#[test]
+fn many_that_wait_for_one_receiver_all_get_their_turn() {
+    run(async {
+        let baseline = Baseline::take();
+        let receiver = UnixDatagram::bind_addr(&name("busy"))?;
+        let to = &receiver.local_addr()?;
+        let sender = UnixDatagram::unbound()?;
+        let other = UnixDatagram::unbound()?;
+        other.connect_addr(to)?;
+        let sends = (0..100).map(|number: u32| {
+            let bytes = number.to_le_bytes().to_vec();
+            match number % 2 {
+                0 => sender.send_to_addr(bytes, to),
+                _ => other.send(bytes),
+            }
+        });
+        let sending = gimmal::join_all(sends.collect::<Vec<_>>());
+        let receiving = async {
+            let mut numbers = Vec::new();
+            while numbers.len() < 100 {
+                let (n, bytes) = receiver.recv(vec![0; 4]).await?;
+                assert_eq!(n, 4);
+                numbers.push(u32::from_le_bytes(bytes.try_into().unwrap()));
+            }
+            io::Result::Ok(numbers)
+        };
+        let (sent, numbers) = gimmal::join((sending, receiving)).await;
+        assert!(sent.into_iter().all(|sent| sent.unwrap().0 == 4));
+        let mut numbers = numbers?;
+        // Those to the peer are in order.
+        let odd = numbers.iter().filter(|number| **number % 2 == 1);
+        assert!(odd.is_sorted());
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(0..100));
+        drop((receiver, sender, other));
+        baseline.returns("a hundred have waited").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn without_a_descriptor_to_wait_with_a_send_says_so() {
+    if !is_child() {
+        let _alone = alone();
+        passes_in_child("without_a_descriptor_to_wait_with_a_send_says_so");
+        return;
+    }
+    run(async {
+        let receiver = UnixDatagram::bind_addr(&name("limited"))?;
+        let to = receiver.local_addr()?;
+        let sender = UnixDatagram::unbound()?;
+        let sent = fill(async |text| Ok(sender.send_to_addr(text, &to).await?.0)).await;
+        // Numbers from three on are not given out any more.
+        let limit = libc::rlimit {
+            rlim_cur: 3,
+            rlim_max: 3,
+        };
+        // SAFETY: the limit is read during the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        let more = sender.send_to_addr("more", &to);
+        let error = more.timeout(Duration::from_secs(30)).await.unwrap_err();
+        assert!(
+            error.to_string().starts_with("wait for room at @gimmal-"),
+            "{error}"
+        );
+        assert_eq!(error.into_buf(), "more");
+        // Where there is room, none is needed.
+        for number in 0..sent {
+            let (n, buffer) = receiver.recv(vec![0; 16]).await?;
+            assert_eq!(buffer[..n], *number.to_string().as_bytes());
+        }
+        assert_eq!(sender.send_to_addr("more", &to).await?.0, 4);
         Ok(())
     });
 }

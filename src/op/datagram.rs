@@ -102,7 +102,7 @@ impl Datagrams {
     pub(super) fn way_to(&self, to: Option<&SockAddr>) -> io::Result<SharedFd> {
         if let Some(to) = to.filter(|to| to.is_unix()) {
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)
-                .map_err(|error| explain(error, "wait for room at the receiver"))?;
+                .map_err(|error| explain(error, format!("wait for room at {}", describe(to))))?;
             // One that takes no connection is gone, which the next attempt says; or its peer is this socket, and then it is
             // this one that is full.
             if socket.connect(to).is_ok() {
