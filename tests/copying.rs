@@ -8,7 +8,7 @@ use baseline::{
 use gimmal::buf::{BufError, BufResult, IoBuf};
 use gimmal::cancel::Scope;
 use gimmal::fs::{File, OpenOptions};
-use gimmal::io::{BufReader, CopyError, copy, pipe};
+use gimmal::io::{BufReader, CopyError, copy, copy_bidirectional, pipe};
 use gimmal::net::{TcpListener, TcpStream};
 use gimmal::op::Opcode;
 use gimmal::prelude::*;
@@ -400,6 +400,81 @@ fn a_copy_can_be_dropped_after_any_poll() {
             })
             .await;
         }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// A client that ends its side still gets the answer; between the two stands a proxy, which is stopped and begun again.
+#[test]
+fn both_ways_are_copied_until_both_have_ended() {
+    let _alone = alone();
+    gimmal::run(async {
+        let baseline = Baseline::take();
+        let mut random = Random::new();
+        for stops in [0, 30] {
+            let (client, near) = pair().await?;
+            let (far, server) = pair().await?;
+            let ((asked, answered), proxied, served) = gimmal::try_join((
+                async {
+                    client.write_all(content(LEN)).await?;
+                    client.shutdown(Shutdown::Write)?;
+                    let (n, answer) = client.read_to_end(Vec::new()).await?;
+                    assert!(answer == content(LEN / 2));
+                    Ok((LEN as u64, n as u64))
+                },
+                async {
+                    let mut copied = 0;
+                    for _ in 0..stops {
+                        let time = Duration::from_micros(random.below(200) as u64);
+                        match copy_bidirectional(&near, &far).timeout(time).await {
+                            Ok(_) => break,
+                            Err(error) => assert!(gimmal::is_timeout(&error), "{error}"),
+                        }
+                    }
+                    let (there, back) = copy_bidirectional(&near, &far).await?;
+                    copied += there + back;
+                    Ok(copied)
+                },
+                async {
+                    let (_, question) = server.read_to_end(Vec::new()).await?;
+                    assert!(question == content(LEN));
+                    server.write_all(content(LEN / 2)).await?;
+                    server.shutdown(Shutdown::Write)?;
+                    io::Result::Ok(())
+                },
+            ))
+            .await?;
+            let () = served;
+            match stops {
+                0 => assert_eq!(proxied, asked + answered),
+                _ => assert!(proxied <= asked + answered),
+            }
+        }
+        baseline.returns("proxies").await;
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn one_way_that_fails_stops_the_other() {
+    let _alone = alone();
+    gimmal::run(async {
+        let (client, near) = pair().await?;
+        let (far, server) = pair().await?;
+        client.write_all(vec![7; 1000]).await?;
+        // A reset: what it was sent is thrown away, and so is what it sends.
+        socket2::SockRef::from(&server).set_linger(Some(Duration::ZERO))?;
+        drop(server);
+        let error = copy_bidirectional(&near, &far).await.unwrap_err();
+        assert!(
+            [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()),
+            "{error}"
+        );
+        // The client's side is as it was: whoever has it can go on with it.
+        near.write_all("sorry").await?;
+        assert_eq!(client.read_exact(vec![0; 5], 5).await?, b"sorry");
         io::Result::Ok(())
     })
     .unwrap();

@@ -3,6 +3,7 @@
 use super::splice::splice;
 use super::{AsyncRead, AsyncWrite};
 pub use crate::error::CopyError;
+use crate::group::try_join;
 use std::io;
 
 /// What is read at once. With more the time for a byte stays what it is (`benches/src/bin/copy.rs`).
@@ -92,4 +93,48 @@ where
         rest = Vec::new();
     }
     CopyError::new(error, copied, rest)
+}
+
+/// Copies both ways between two streams until both have ended, and gives the numbers of bytes from `a` to `b` and from `b`
+/// to `a`. When one way ends the other stream is told so ([`AsyncWrite::shutdown`]), and the other way goes on.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::copy_bidirectional;
+/// use gimmal::net::TcpStream;
+///
+/// /// Stands between a client and a server.
+/// async fn proxy(client: TcpStream, server: &str) -> std::io::Result<()> {
+///     let server = TcpStream::connect(server).await?;
+///     copy_bidirectional(&client, &server).await?;
+///     Ok(())
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// That of the way that failed first, with what it came to. The other way is cancelled: what it has read and not written
+/// goes back to its reader.
+///
+/// # Cancel safety
+///
+/// That of [`copy`], for both ways (`tests/copying.rs`).
+pub async fn copy_bidirectional<A, B>(a: &A, b: &B) -> Result<(u64, u64), CopyError>
+where
+    for<'x> &'x A: AsyncRead + AsyncWrite,
+    for<'x> &'x B: AsyncRead + AsyncWrite,
+{
+    try_join((one_way(a, b), one_way(b, a))).await
+}
+
+async fn one_way<R: AsyncRead, W: AsyncWrite>(mut from: R, mut to: W) -> Result<u64, CopyError> {
+    let copied = copy(&mut from, &mut to).await?;
+    match to.shutdown().await {
+        Ok(()) => Ok(copied),
+        // Both sides have ended already.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(copied),
+        Err(error) => Err(CopyError::new(error, copied, Vec::new())),
+    }
 }

@@ -17,7 +17,7 @@ mod write;
 pub use async_fd::AsyncFd;
 pub use buf_reader::{BufReader, LINE_MAX};
 pub use buf_writer::BufWriter;
-pub use copy::{CopyError, copy};
+pub use copy::{CopyError, copy, copy_bidirectional};
 pub use lines::Lines;
 pub use pipe::{PipeReader, PipeWriter, mkfifo, pipe};
 pub use read::AsyncRead;
