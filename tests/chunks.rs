@@ -430,9 +430,9 @@ fn what_is_collected_for_nobody_has_a_bound() {
             sent += 16;
             next_turn().await;
         }
-        // 64, and what the kernel brings in the turn in which it is asked to stop. What was sent may still be on its way.
+        // 16, and what the kernel brings in the turn in which it is asked to stop. What was sent may still be on its way.
         let mut turns = 0;
-        while unread(&server) < sent - 16 * 96 {
+        while unread(&server) < sent - 16 * 48 {
             turns += 1;
             assert!(
                 turns < 1_000_000,

@@ -14,8 +14,9 @@ use std::task::Waker;
 /// `IORING_RECV_MULTISHOT` (6.0).
 const MULTISHOT: u16 = 2;
 
-/// Pieces of one stream that are received before anybody asks for them.
-pub(super) const COLLECT_MAX: u32 = 64;
+/// Pieces of one stream that are received before anybody asks for them. In bulk from another thread 16, 32 and 64 cost the
+/// same, though with 16 the receive is started again more often (measured on 6.18).
+pub(super) const COLLECT_MAX: u32 = 16;
 
 /// What one completion of it brings. The buffer may be there whatever it says (O4).
 #[derive(Debug)]
