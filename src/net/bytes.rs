@@ -7,7 +7,8 @@ macro_rules! byte_stream {
             /// Receives what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the
             /// number of bytes, which is zero when the peer has ended its side, and the buffer: `recv(2)`.
             ///
-            /// Reads of one stream follow one another: a second one waits until the first has ended.
+            /// Reads of one stream follow one another in the order in which they began: a second one waits until the first has
+            /// ended, so those of one task are awaited in that order.
             ///
             /// # Errors
             ///
@@ -95,7 +96,7 @@ macro_rules! byte_stream {
 
             /// Sends what the buffer holds, as far as one call goes. Gives the number of bytes, and the buffer: `send(2)`.
             ///
-            /// Writes on one stream follow one another: a second one waits until the first has ended.
+            /// Writes on one stream follow one another in the order in which they began, as reads do.
             ///
             /// # Errors
             ///

@@ -8,11 +8,13 @@ use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 
-/// The half of a stream that reads: of [`TcpStream::split`](super::TcpStream::split).
+/// The half of a stream that reads: of [`TcpStream::split`](super::TcpStream::split) and
+/// [`UnixStream::split`](super::UnixStream::split).
 #[derive(Debug)]
 pub struct ReadHalf<'a, S>(&'a S);
 
-/// The half of a stream that writes: of [`TcpStream::split`](super::TcpStream::split).
+/// The half of a stream that writes: of [`TcpStream::split`](super::TcpStream::split) and
+/// [`UnixStream::split`](super::UnixStream::split).
 #[derive(Debug)]
 pub struct WriteHalf<'a, S>(&'a S);
 
@@ -20,11 +22,12 @@ pub(super) fn halves<S>(stream: &S) -> (ReadHalf<'_, S>, WriteHalf<'_, S>) {
     (ReadHalf(stream), WriteHalf(stream))
 }
 
-/// The half of a stream that reads: of [`TcpStream::into_split`](super::TcpStream::into_split).
+/// The half of a stream that reads: of [`TcpStream::into_split`](super::TcpStream::into_split) and
+/// [`UnixStream::into_split`](super::UnixStream::into_split).
 pub struct OwnedReadHalf<S>(Rc<S>);
 
-/// The half of a stream that writes: of [`TcpStream::into_split`](super::TcpStream::into_split). Dropping it ends that
-/// direction.
+/// The half of a stream that writes: of [`TcpStream::into_split`](super::TcpStream::into_split) and
+/// [`UnixStream::into_split`](super::UnixStream::into_split). Dropping it ends that direction.
 pub struct OwnedWriteHalf<S: EndOutput> {
     stream: Rc<S>,
     forgotten: bool,

@@ -1,12 +1,15 @@
 //! Descriptors that go with bytes: each arrives once or is closed, whatever becomes of those who wait for it.
 
-use crate::baseline::{Baseline, MOMENTS, Random, descriptors, dropped_everywhere, next_turn};
+use crate::baseline::{
+    Baseline, MOMENTS, Random, descriptors, dropped_everywhere, is_child, next_turn,
+    passes_in_child,
+};
 use crate::run;
 use crate::support::poll_once;
 use gimmal::net::UnixStream;
 use gimmal::{is_canceled, is_timeout};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 /// A descriptor that can be told from others: the end of a pipe, with this byte in it.
@@ -313,5 +316,52 @@ fn dropped_at_every_poll_they_leave_nothing() {
         })
         .await;
         assert!(polls > 1);
+    });
+}
+
+/// A process that may have no more descriptors closes those that came, and has the bytes.
+#[test]
+fn descriptors_that_there_is_no_room_for_are_closed() {
+    if !is_child() {
+        passes_in_child("passing::descriptors_that_there_is_no_room_for_are_closed");
+        return;
+    }
+    run(async {
+        let (left, right) = UnixStream::pair().unwrap();
+        for dropped in [false, true] {
+            let open = descriptors();
+            let fds = (0..3).map(marked).collect();
+            left.send_with_fds("text", fds).await.unwrap();
+            // The lowest number that is free, and so many more.
+            let free = std::io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .unwrap()
+                .as_raw_fd() as u64;
+            let mut limit = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            // SAFETY: the kernel reads and writes a local; nothing else in this process opens anything meanwhile.
+            unsafe {
+                assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+                let less = libc::rlimit {
+                    rlim_cur: free + 1,
+                    ..limit
+                };
+                assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const less), 0);
+            }
+            if dropped {
+                // The next one is told.
+                drop(right.recv_with_fds(vec![0; 8], 3).submit());
+            }
+            let error = right.recv_with_fds(vec![0; 8], 3).await.unwrap_err();
+            // SAFETY: as above.
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+            assert_eq!((error.done(), &error.buf()[..]), (4, &b"text"[..]));
+            drop(error);
+            assert_eq!(descriptors(), open);
+        }
     });
 }
