@@ -326,7 +326,7 @@ fn main() -> io::Result<ExitCode> {
     if words.is_empty() || words.iter().any(|word| "gimmal".contains(word.as_str())) {
         // The work lives as long as it likes.
         let to = directory.path().join("to");
-        copies(path.leak(), to.leak(), rounds)?;
+        copies(Box::leak(path.into()), Box::leak(to.into()), rounds)?;
     }
     Ok(ExitCode::SUCCESS)
 }
