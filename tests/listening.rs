@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 const MANY: usize = if cfg!(debug_assertions) {
@@ -255,6 +255,98 @@ fn a_wait_that_nobody_polls_any_more_holds_up_nobody() {
         assert_eq!(idle.await?.1, client.local_addr()?);
         Ok(())
     });
+}
+
+thread_local! {
+    static MEDDLED_WITH: RefCell<Option<Rc<TcpListener>>> = const { RefCell::new(None) };
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A waker that uses the listener whenever it is called or dropped, and panics when it is told to.
+struct Meddler {
+    panics: bool,
+}
+
+impl Meddler {
+    fn waker(panics: bool) -> Waker {
+        Waker::from(Arc::new(Meddler { panics }))
+    }
+
+    fn meddle() {
+        if let Some(listener) = MEDDLED_WITH.with_borrow(Clone::clone)
+            && let Some(Ok(_)) = listener.accept().now_or_never()
+        {
+            TAKEN.set(TAKEN.get() + 1);
+        }
+    }
+}
+
+impl Wake for Meddler {
+    fn wake(self: Arc<Self>) {
+        Meddler::meddle();
+        assert!(!self.panics, "a waker that was told to panic");
+    }
+}
+
+impl Drop for Meddler {
+    fn drop(&mut self) {
+        Meddler::meddle();
+    }
+}
+
+#[test]
+fn foreign_wakers_may_use_the_listener_and_may_panic() {
+    let _alone = alone();
+    let (mut runtime, faults) = runtime_that_reports();
+    let mut panicked = 0;
+    let test = async {
+        let baseline = Baseline::take();
+        for round in 0..200 {
+            let (listener, address) = listener_on(1).await?;
+            let listener = Rc::new(listener);
+            MEDDLED_WITH.set(Some(listener.clone()));
+            TAKEN.set(0);
+            let mut waits: Vec<_> = (0..3).map(|_| Box::pin(listener.accept())).collect();
+            let panics = round % 3 == 0;
+            for _ in 0..=round % 2 {
+                for wait in &mut waits {
+                    // The second time it replaces the one before.
+                    let waker = Meddler::waker(panics);
+                    let polled = wait.poll_unpin(&mut Context::from_waker(&waker));
+                    assert!(polled.is_pending());
+                }
+            }
+            next_turn().await;
+            let own = {
+                let listener = listener.clone();
+                spawn(async move { listener.accept().await.map(drop) })
+            };
+            next_turn().await;
+            let mut clients = Vec::new();
+            while !own.is_finished() {
+                clients.push(TcpStream::connect(address).await?);
+                turns(3).await;
+                assert!(clients.len() < 100, "nobody wakes the task that waits");
+            }
+            own.await??;
+            panicked += usize::from(panics);
+            drop(waits);
+            MEDDLED_WITH.set(None);
+            // One for the task, and the rest for the wakers, or still there.
+            let mut left = 0;
+            while let Ok(accepted) = timeout(Duration::from_millis(1), listener.accept()).await {
+                drop(accepted);
+                left += 1;
+            }
+            assert_eq!(1 + TAKEN.get() + left, clients.len());
+        }
+        baseline.returns("wakers that meddle").await;
+        io::Result::Ok(())
+    };
+    runtime.block_on(test).unwrap();
+    let faults = faults.lock().unwrap();
+    assert!(faults.len() >= panicked);
+    assert!(faults.iter().all(|fault| fault.contains("told to panic")));
 }
 
 /// Whoever has the accept stopped takes it away from nobody.
