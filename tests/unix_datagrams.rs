@@ -304,6 +304,21 @@ fn many_that_wait_for_one_receiver_all_get_their_turn() {
     });
 }
 
+/// Sets the limit of descriptors, and says what it was.
+fn limit_descriptors(to: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit is written during the call.
+    let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let before = std::mem::replace(&mut limit.rlim_cur, to);
+    // SAFETY: the limit is read during the call.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!((got, set), (0, 0));
+    before
+}
+
 #[test]
 fn without_a_descriptor_to_wait_with_a_send_says_so() {
     if !is_child() {
@@ -316,13 +331,8 @@ fn without_a_descriptor_to_wait_with_a_send_says_so() {
         let to = receiver.local_addr()?;
         let sender = UnixDatagram::unbound()?;
         let sent = fill(async |text| Ok(sender.send_to_addr(text, &to).await?.0)).await;
-        // Numbers from three on are not given out any more.
-        let limit = libc::rlimit {
-            rlim_cur: 3,
-            rlim_max: 3,
-        };
-        // SAFETY: the limit is read during the call.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        // Numbers from three on are not given out for a while.
+        let before = limit_descriptors(3);
         let more = sender.send_to_addr("more", &to);
         let error = more.timeout(Duration::from_secs(30)).await.unwrap_err();
         assert!(
@@ -330,7 +340,7 @@ fn without_a_descriptor_to_wait_with_a_send_says_so() {
             "{error}"
         );
         assert_eq!(error.into_buf(), "more");
-        // Where there is room, none is needed.
+        limit_descriptors(before);
         for number in 0..sent {
             let (n, buffer) = receiver.recv(vec![0; 16]).await?;
             assert_eq!(buffer[..n], *number.to_string().as_bytes());
