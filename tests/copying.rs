@@ -479,3 +479,40 @@ fn one_way_that_fails_stops_the_other() {
     })
     .unwrap();
 }
+
+/// More splices wait for their readers than the kernel has workers for short work. Writes to files, which need one, go on.
+#[test]
+fn copies_that_wait_hold_up_nobody() {
+    const COPIES: usize = 24;
+    let _alone = alone();
+    let directory = directory();
+    let from = directory.path().join("from");
+    gimmal::run(async {
+        let baseline = Baseline::take();
+        drop(source(&from).await?);
+        let mut copies = Vec::new();
+        for n in 0..COPIES {
+            let (reader, mut writer) = pipe()?;
+            writer.set_capacity(256 << 10)?;
+            let mut file = File::open(&from).await?;
+            let copying = gimmal::spawn(async move {
+                let copied = copy(&mut file, &mut writer).await;
+                writer.close().await?;
+                io::Result::Ok(copied?)
+            });
+            copies.push((reader, copying));
+            let path = directory.path().join(format!("file{n}"));
+            gimmal::fs::write(&path, content(5000)).await?;
+            assert!(gimmal::fs::read(&path).await? == content(5000));
+        }
+        assert!(!copies.iter().any(|(_, copying)| copying.is_finished()));
+        for (reader, copying) in copies {
+            let (_, all) = reader.read_to_end(Vec::new()).await?;
+            assert!(all == content(LEN));
+            assert_eq!(copying.await??, LEN as u64);
+        }
+        baseline.returns("copies that wait").await;
+        io::Result::Ok(())
+    })
+    .unwrap();
+}

@@ -6,6 +6,7 @@ use baseline::{
     Baseline, MOMENTS, Random, alone, directory, dropped_after, dropped_everywhere, next_turn,
     rings,
 };
+use gimmal::fs::OpenOptions;
 use gimmal::io::{PipeReader, PipeWriter, mkfifo, pipe};
 use gimmal::prelude::*;
 use std::cell::Cell;
@@ -516,6 +517,32 @@ fn each_future_can_be_dropped_after_any_poll() {
             gimmal::try_join((PipeReader::open(&path), PipeWriter::open(&path)))
         })
         .await;
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// `fs` opens FIFOs, too, and waits for the other side as `open(2)` does, unless it is told not to.
+#[test]
+fn a_fifo_that_is_opened_as_a_file_for_writing_waits_for_a_reader() {
+    let _alone = alone();
+    let directory = directory();
+    let path = directory.path().join("fifo");
+    gimmal::run(async {
+        mkfifo(&path, 0o600).await?;
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).open(&path);
+        let error = opened.timeout(Duration::from_millis(2)).await.unwrap_err();
+        assert!(gimmal::is_timeout(&error), "{error}");
+        let (file, reader) =
+            gimmal::try_join((options.write(true).open(&path), PipeReader::open(&path))).await?;
+        file.write_all("x").await?;
+        assert_eq!(reader.read(vec![0; 8]).await?.1, b"x");
+        drop((file, reader));
+        let at_once = options.custom_flags(libc::O_NONBLOCK).open(&path).await;
+        let error = at_once.unwrap_err();
+        assert!(error.to_string().contains("fifo"), "{error}");
+        assert!(!gimmal::is_canceled(&error));
         io::Result::Ok(())
     })
     .unwrap();

@@ -41,7 +41,12 @@ impl OpenAt {
         OpenAt::path_with(path, flags, 0, true).await
     }
 
-    async fn path_with(path: &Path, flags: i32, mode: u32, waits: bool) -> io::Result<SharedFd> {
+    async fn path_with(
+        path: &Path,
+        flags: i32,
+        mode: u32,
+        mut waits: bool,
+    ) -> io::Result<SharedFd> {
         for _ in 0..OPEN_TRIES_MAX {
             let open = Op::new(OpenAt {
                 path: c_path(path)?,
@@ -53,6 +58,14 @@ impl OpenAt {
             match open.await {
                 Ok(fd) => return Ok(fd),
                 Err(error) if was_given_up(&error) => {}
+                // A FIFO that nobody reads from: who did not ask for O_NONBLOCK waits for a reader.
+                Err(error)
+                    if error.raw_os_error() == Some(libc::ENXIO)
+                        && !waits
+                        && flags & libc::O_NONBLOCK == 0 =>
+                {
+                    waits = true;
+                }
                 Err(error) => return Err(at_path(error, "open", path)),
             }
         }
