@@ -27,6 +27,8 @@ use std::time::Duration;
 const BYTES: usize = 1_000_000;
 /// So long that nobody waits for it.
 const NEVER: Duration = Duration::from_secs(3600);
+/// So long that it is a fault.
+const LONG: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(2);
 
 /// The byte at a place: no two places within a socket's reach look alike.
@@ -368,9 +370,13 @@ fn chunks_that_hold_every_buffer_hold_others_up_until_they_are_dropped() {
             assert_eq!(server.read_exact(vec![0; 10], 10).await?, b"by the way");
             // One is enough for all of them.
             held.truncate(3);
-            while done.get() < CONNECTIONS {
-                yield_now().await;
-            }
+            let all = async {
+                while done.get() < CONNECTIONS {
+                    yield_now().await;
+                }
+                io::Result::Ok(())
+            };
+            gimmal::timeout(LONG, all).await.unwrap();
             held.clear();
             io::Result::Ok(())
         })
@@ -399,7 +405,8 @@ fn chunks_that_nobody_asks_for_hold_nobody_up() {
         let mut chunks = server.chunks();
         let mut at = 0;
         while at < 1000 {
-            let chunk = chunks.next().await?.unwrap();
+            let chunk = gimmal::timeout(LONG, chunks.next()).await.unwrap();
+            let chunk = chunk.unwrap();
             assert_eq!(chunk[..], bytes(at, chunk.len()));
             at += chunk.len();
         }
@@ -505,7 +512,7 @@ fn a_chunk_that_another_thread_drops_wakes_who_waits_for_it() {
             let mut next = Box::pin(chunks.next());
             while poll_once(&mut next).await.is_pending() && out() == 0 {}
             let elsewhere = std::thread::spawn(move || drop(first));
-            let second = gimmal::timeout(NEVER, next).await?.unwrap();
+            let second = gimmal::timeout(LONG, next).await.unwrap().unwrap();
             assert_eq!(second[..], bytes(64, 64));
             elsewhere.join().unwrap();
         }
