@@ -83,7 +83,7 @@ impl Stand {
             io::Result::Ok(())
         });
         let done = self.runtime.block_on(gimmal::try_join_all(work));
-        check(done.map(drop).map_err(io::Error::from));
+        check(done.map(drop));
     }
 
     fn reads(&mut self, ops: u64) {
@@ -97,7 +97,7 @@ impl Stand {
             io::Result::Ok(())
         });
         let done = self.runtime.block_on(gimmal::try_join_all(work));
-        check(done.map(drop).map_err(io::Error::from));
+        check(done.map(drop));
     }
 }
 
