@@ -2,6 +2,7 @@
 
 use super::gate::{Gate, Spot};
 use super::header::Header;
+use super::peer::describe;
 use super::{Entry, Opcode, SharedFd};
 use crate::sys::{Descriptor, explain};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -9,7 +10,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -180,18 +180,6 @@ impl Datagrams {
     }
 }
 
-/// The text of an address, in errors.
-fn describe(address: &SockAddr) -> String {
-    let named = |name: &[u8]| format!("@{}", name.escape_ascii());
-    if let Some(address) = address.as_socket() {
-        return address.to_string();
-    }
-    let path = address.as_pathname().map(Path::display);
-    let text = path.map(|path| path.to_string());
-    text.or_else(|| address.as_abstract_namespace().map(named))
-        .unwrap_or_else(|| format!("{address:?}"))
-}
-
 impl fmt::Debug for Datagrams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Datagrams")
@@ -234,10 +222,7 @@ impl Pass {
     /// Whether it is this one's turn. If not, `waker` is woken to ask again.
     #[inline]
     pub(super) fn enter(&mut self, waker: &Waker) -> bool {
-        let mut spot = self.spot;
-        let is_inside = self.socket.gate(self.way).enter(&mut spot, waker);
-        self.spot = spot;
-        is_inside
+        self.socket.gate(self.way).enter(&mut self.spot, waker)
     }
 
     /// A header to fill.

@@ -14,10 +14,10 @@ use std::rc::Rc;
 use std::task::Waker;
 
 /// The most descriptors that the kernel sends with one message: `SCM_MAX_FD`.
-const FDS_MAX: usize = 253;
+pub(super) const FDS_MAX: usize = 253;
 
 /// A message brings a descriptor of the process that sent it, if the socket was told so (6.5).
-const SCM_PIDFD: i32 = 4;
+pub(super) const SCM_PIDFD: i32 = 4;
 
 /// What `sendmsg` and `recvmsg` are told: allocations of their own (O2), for one buffer.
 struct Message {

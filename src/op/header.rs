@@ -1,15 +1,13 @@
 //! The header of a message: what `sendmsg` and `recvmsg` are told, and where `recvmsg` writes what it knows.
 
 use super::control::ControlMessages;
+use super::fds::SCM_PIDFD;
 use crate::buf::{IoBuf, IoBufMut};
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;
 use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
-
-/// A message brings a descriptor of the process that sent it, if the socket was told so (6.5).
-const SCM_PIDFD: i32 = 4;
 
 /// Header, vector and address: one allocation (O2), and one more for the ancillary data, if there is any. The kernel reads
 /// the header when it receives for the first time, and writes it until the last completion.

@@ -1,13 +1,11 @@
 //! What comes with a datagram, and what of that a receive is asked for.
 
+use super::fds::FDS_MAX;
 use socket2::SockAddr;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-
-/// The most descriptors that the kernel sends with one message: `SCM_MAX_FD`.
-pub(super) const FDS_MAX: usize = 253;
 
 /// Bytes of ancillary data that so many descriptors take, with what else there may be: who sent them, and a descriptor of that
 /// process.

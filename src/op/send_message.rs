@@ -2,8 +2,8 @@
 
 use super::control::push_control;
 use super::datagram::{Pass, Way};
+use super::fds::FDS_MAX;
 use super::header::Header;
-use super::message::FDS_MAX;
 use super::rw::BYTES_MAX;
 use super::was_interrupted;
 use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Prepared};

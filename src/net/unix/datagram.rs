@@ -1,17 +1,15 @@
 //! A Unix socket of datagrams.
 
+use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::op::{
     Datagrams, FromMessage, Message, Op, RecvMessage, SendMessage, SendMessageFds, SharedFd, busy,
 };
 use crate::sys::explain;
-use socket2::{SockAddr, SockRef};
-use std::ffi::OsStr;
+use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -50,7 +48,7 @@ impl UnixDatagram {
     /// `InvalidInput` for a path of more than 107 bytes; what the kernel says, with the path: `AddrInUse` if it is there,
     /// `NotFound` if its directory is not, and so on.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
-        UnixDatagram::bind_addr(&at(path.as_ref())?)
+        UnixDatagram::bind_addr(&of_path(path.as_ref())?)
     }
 
     /// A socket with an address: a path, or a name of the abstract namespace
@@ -111,7 +109,7 @@ impl UnixDatagram {
     /// What the kernel says, with the path: `NotFound` if it is not there, `ConnectionRefused` if it is no socket or nobody
     /// has it any more, `PermissionDenied`.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        self.connect_addr(&at(path.as_ref())?)
+        self.connect_addr(&of_path(path.as_ref())?)
     }
 
     /// Sets the peer, by an address.
@@ -120,7 +118,7 @@ impl UnixDatagram {
     ///
     /// Those of [`connect`](UnixDatagram::connect).
     pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
-        let connected = SockRef::from(self).connect(&to_socket2(address)?);
+        let connected = SockRef::from(self).connect(&to_kernel(address)?);
         connected.map_err(|error| explain(error, format!("connect to {address:?}")))
     }
 
@@ -137,7 +135,7 @@ impl UnixDatagram {
     /// One that was cancelled has sent nothing. Whether one that is dropped has sent it is unknown
     /// (`tests/unix_datagrams.rs`).
     pub fn send_to<B: IoBuf>(&self, buf: B, path: impl AsRef<Path>) -> Op<SendMessage<B>> {
-        match at(path.as_ref()) {
+        match of_path(path.as_ref()) {
             Ok(address) => self.send_to_addr(buf, &address),
             Err(error) => SendMessage::rejected(self.socket.clone(), buf, error),
         }
@@ -154,7 +152,7 @@ impl UnixDatagram {
     /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send_to_addr<B: IoBuf>(&self, buf: B, address: &SocketAddr) -> Op<SendMessage<B>> {
         let socket = self.socket.clone();
-        match to_socket2(address) {
+        match to_kernel(address) {
             Ok(to) => SendMessage::new(socket, buf, Some(&to), &[]),
             Err(error) => SendMessage::rejected(socket, buf, error),
         }
@@ -266,7 +264,7 @@ impl UnixDatagram {
         F: AsFd + 'static,
     {
         let socket = self.socket.clone();
-        match to_socket2(address) {
+        match to_kernel(address) {
             Ok(to) => SendMessageFds::new(socket, buf, fds, Some(&to)),
             Err(error) => SendMessageFds::rejected(socket, buf, fds, error),
         }
@@ -316,7 +314,7 @@ impl UnixDatagram {
     ///
     /// What `getsockname(2)` says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        from_socket2(&SockRef::from(self).local_addr()?)
+        from_kernel(&SockRef::from(self).local_addr()?)
     }
 
     /// The peer that it is connected to.
@@ -325,7 +323,7 @@ impl UnixDatagram {
     ///
     /// `NotConnected` if there is none.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        from_socket2(&SockRef::from(self).peer_addr()?)
+        from_kernel(&SockRef::from(self).peer_addr()?)
     }
 
     /// Ends one direction, or both: `shutdown(2)`. A receive that waits gives zero bytes then; so does every later one, when
@@ -440,30 +438,10 @@ impl FromMessage for UnixRecvMeta {
 /// The number of bytes, and who sent them.
 impl FromMessage for (usize, SocketAddr) {
     fn from_message(message: Message<'_>) -> io::Result<(usize, SocketAddr)> {
-        Ok((message.len, from_socket2(message.address)?))
+        // One without a name comes without an address. A path of 108 bytes, without a zero behind it, std does not take.
+        let from = from_kernel(message.address).or_else(|_| unnamed())?;
+        Ok((message.len, from))
     }
-}
-
-fn at(path: &Path) -> io::Result<SocketAddr> {
-    let address = SocketAddr::from_pathname(path);
-    address.map_err(|error| explain(error, format!("the path {}", path.display())))
-}
-
-fn to_socket2(address: &SocketAddr) -> io::Result<SockAddr> {
-    if let Some(name) = address.as_abstract_name() {
-        let name = [b"\0", name].concat();
-        return SockAddr::unix(OsStr::from_bytes(&name));
-    }
-    SockAddr::unix(address.as_pathname().unwrap_or(Path::new("")))
-}
-
-/// What has neither a name nor a path that std would take (one of 108 bytes, without a zero behind it) has no name.
-fn from_socket2(address: &SockAddr) -> io::Result<SocketAddr> {
-    if let Some(name) = address.as_abstract_namespace() {
-        return SocketAddr::from_abstract_name(name);
-    }
-    let path = address.as_pathname().unwrap_or(Path::new(""));
-    SocketAddr::from_pathname(path).or_else(|_| SocketAddr::from_pathname(""))
 }
 
 impl From<std::os::unix::net::UnixDatagram> for UnixDatagram {
