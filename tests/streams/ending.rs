@@ -1,6 +1,6 @@
 //! How a connection ends: one side first, or both, or by a reset; and who is told.
 
-use crate::baseline::{child, is_child, next_turn, passes_in_child};
+use crate::baseline::{alone, child, is_child, next_turn, passes_in_child};
 use crate::support::poll_once;
 use crate::{Ends, Socket, on_each, run, socketpair, streams, tcp, unix, write_plain};
 use gimmal::net::{TcpStream, UnixStream};
@@ -275,6 +275,7 @@ fn owned_halves_end_their_direction_and_come_together_again() {
 #[test]
 fn there_is_no_sigpipe() {
     if !is_child() {
+        let _alone = alone();
         passes_in_child("ending::there_is_no_sigpipe");
         // And the signal is deadly there: a plain write in such a child ends it.
         let output = child("ending::there_is_no_sigpipe", &[])

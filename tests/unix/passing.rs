@@ -1,7 +1,7 @@
 //! Descriptors that go with bytes: each arrives once or is closed, whatever becomes of those who wait for it.
 
 use crate::baseline::{
-    Baseline, MOMENTS, Random, descriptors, dropped_everywhere, is_child, next_turn,
+    Baseline, MOMENTS, Random, alone, descriptors, dropped_everywhere, is_child, next_turn,
     passes_in_child,
 };
 use crate::run;
@@ -323,6 +323,7 @@ fn dropped_at_every_poll_they_leave_nothing() {
 #[test]
 fn descriptors_that_there_is_no_room_for_are_closed() {
     if !is_child() {
+        let _alone = alone();
         passes_in_child("passing::descriptors_that_there_is_no_room_for_are_closed");
         return;
     }
