@@ -335,3 +335,28 @@ fn what_std_made_is_taken_over_and_given_back() {
         baseline.returns("streams of std").await;
     });
 }
+
+#[test]
+fn a_listener_is_handed_out_when_nothing_is_at_work_on_it_and_closes() {
+    run(async {
+        let directory = directory();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        // Its accept is in the kernel.
+        let mut accept = Box::pin(listener.accept());
+        assert!(poll_once(&mut accept).await.is_pending());
+        drop(accept);
+        let plain = listener.into_std().await.unwrap();
+        let client = UnixStream::connect(&path).await.unwrap();
+        let (server, _) = plain.accept().unwrap();
+        drop((client, server));
+        let listener = UnixListener::from_std(plain);
+        let client = UnixStream::connect(&path).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        drop((client, server));
+        listener.close().await.unwrap();
+        let error = UnixStream::connect(&path).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(path.exists());
+    });
+}

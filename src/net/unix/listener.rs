@@ -2,6 +2,7 @@
 
 use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
+use crate::buf::BufError;
 use crate::net::Listener;
 use crate::net::accepting::{Accepting, Next, Way};
 use crate::op::{Accepted, SharedFd, describe};
@@ -117,6 +118,40 @@ impl UnixListener {
     /// What `getsockname(2)` says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
+    }
+
+    /// A listener of std over the same socket, which another thread can have, or another process. The accept in the kernel is
+    /// stopped for that, and waited for.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` if that has brought a connection that nobody has asked for: accept it, then ask again;
+    /// [`Canceled`](crate::Canceled). The listener is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it drops the listener (`tests/unix.rs`).
+    pub async fn into_std(
+        self,
+    ) -> Result<std::os::unix::net::UnixListener, BufError<UnixListener>> {
+        match self.accepting.into_descriptor().await {
+            Ok(descriptor) => Ok(descriptor.into_owned().into()),
+            Err((error, accepting)) => Err(BufError::new(error, UnixListener { accepting })),
+        }
+    }
+
+    /// Closes the listener, and says whether that went well. Connections that nobody has asked for are closed. The file at
+    /// its path stays.
+    ///
+    /// # Errors
+    ///
+    /// What `close(2)` says; `ResourceBusy` if something else holds the descriptor; [`Canceled`](crate::Canceled).
+    ///
+    /// # Cancel safety
+    ///
+    /// The listener closes in any case (`tests/unix.rs`).
+    pub async fn close(self) -> io::Result<()> {
+        self.accepting.close().await
     }
 
     /// A listener over one of std.
