@@ -405,7 +405,9 @@ fn chunks_that_nobody_asks_for_hold_nobody_up() {
         let mut chunks = server.chunks();
         let mut at = 0;
         while at < 1000 {
-            let chunk = gimmal::timeout(LONG, chunks.next()).await.unwrap();
+            let chunk = gimmal::timeout(Duration::from_secs(5), chunks.next())
+                .await
+                .unwrap();
             let chunk = chunk.unwrap();
             assert_eq!(chunk[..], bytes(at, chunk.len()));
             at += chunk.len();
@@ -753,6 +755,68 @@ fn reads_wait_for_chunks_to_be_dropped_and_chunks_for_reads() {
         io::Result::Ok(())
     })
     .unwrap();
+}
+
+/// A receive that had ended let go of the stream before the next one began: a read that waited got bytes in between.
+#[test]
+fn no_read_comes_between_two_receives_of_chunks() {
+    const LEN: usize = 4000;
+    let ran: io::Result<()> = Runtime::builder().receive_buffers(32, 16).run(async {
+        let (client, server) = pair().await?;
+        let mut chunks = server.chunks();
+        begin(&mut chunks).await;
+        let mut read = server.read(vec![0; LEN]);
+        assert!(poll_once(&mut read).await.is_pending());
+        client.write_all(bytes(0, LEN)).await?;
+        let mut got = Vec::new();
+        while got.len() < LEN {
+            let chunk = gimmal::timeout(Duration::from_secs(5), chunks.next()).await?;
+            got.extend_from_slice(&chunk.unwrap());
+            assert!(poll_once(&mut read).await.is_pending());
+        }
+        assert_eq!(got, bytes(0, LEN));
+        // At the end there is nothing to come between.
+        drop(client);
+        assert!(chunks.next().await?.is_none());
+        assert_eq!(read.await?.0, 0);
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+/// When buffers are short what others have collected is copied. A receive that had ended by then let go of the stream: a read
+/// that waited got what came after that, and the copy was given later.
+#[test]
+fn what_was_copied_comes_before_what_a_read_gets_that_waits() {
+    let ran: io::Result<()> = Runtime::builder().receive_buffers(2, 16).run(async {
+        let (client, server) = pair().await?;
+        let (other_client, other_server) = pair().await?;
+        let mut chunks = server.chunks();
+        begin(&mut chunks).await;
+        client.write_all(bytes(0, 64)).await?;
+        while out_of_the_kernel(&server) < 32 {
+            next_turn().await;
+        }
+        next_turn().await;
+        let mut read = server.read(vec![0; 64]);
+        assert!(poll_once(&mut read).await.is_pending());
+        other_client.write_all("short").await?;
+        let mut others = other_server.chunks();
+        assert_eq!(others.next().await?.unwrap()[..], *b"short");
+        next_turn().await;
+        assert!(poll_once(&mut read).await.is_pending());
+        drop(chunks);
+        let (n, got) = read.await?;
+        assert_eq!(got, bytes(0, n));
+        expect(&server, n, 64 - n).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+/// Of 64 bytes that were sent.
+fn out_of_the_kernel(stream: &TcpStream) -> usize {
+    64 - unread(stream)
 }
 
 #[test]

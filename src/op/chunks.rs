@@ -165,8 +165,14 @@ impl Ring {
             let Arrived { chunk, what } = arrived;
             match what {
                 What::Bytes => break Poll::Ready(chunk.map(Ok)),
-                What::End => break Poll::Ready(None),
-                What::Failed(error) => break Poll::Ready(Some(Err(stream.failed(error)))),
+                What::End => {
+                    self.let_go();
+                    break Poll::Ready(None);
+                }
+                What::Failed(error) => {
+                    self.let_go();
+                    break Poll::Ready(Some(Err(stream.failed(error))));
+                }
                 What::Stopped => {}
                 What::Short => {
                     self.is_short = true;
@@ -199,6 +205,12 @@ impl Ring {
             return first;
         }
         Poll::Ready(standing.start(receive).err().map(Err))
+    }
+
+    /// There is nothing more that others could come between: they may read. That wakes them, so nothing is borrowed (R1).
+    fn let_go(&self) {
+        let ended = self.receiving.borrow_mut().standing.take_resting();
+        drop(ended);
     }
 
     /// Whether there is no buffer: then `waker` is woken when there is one.
