@@ -586,6 +586,34 @@ fn chunks_that_are_dropped_outside_of_their_runtime_or_after_it_lose_nothing_the
     }
 }
 
+/// Between two receives nothing of the first runtime was asked for, so the next receive was the second one's. The kernel
+/// filled a buffer of that one, and the bytes were read from the buffer of the same number of the first.
+#[test]
+fn chunks_that_wait_for_a_buffer_do_not_go_on_in_another_runtime() {
+    let runtime = || Runtime::builder().receive_buffers(1, 16).build().unwrap();
+    let (mut first, mut second) = (runtime(), runtime());
+    let (client, server) = first.block_on(pair()).unwrap();
+    let mut chunks = server.chunks();
+    let held = first.block_on(async {
+        client.write_all(bytes(0, 64)).await.unwrap();
+        let held = chunks.next().await.unwrap().unwrap();
+        let more = gimmal::timeout(SOON, chunks.next()).await;
+        assert!(is_timeout(&more.unwrap_err()));
+        held
+    });
+    drop(held);
+    // The second has buffers of its own.
+    second.block_on(pool_is_full(1, 16));
+    let next = || second.block_on(chunks.next());
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(next)).unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.contains("another gimmal runtime"), "{said}");
+    first.block_on(async {
+        let chunk = chunks.next().await.unwrap().unwrap();
+        assert_eq!(chunk[..], bytes(16, 16));
+    });
+}
+
 #[test]
 fn threads_that_drop_chunks_lose_no_buffer() {
     const TURNS: usize = 20_000;

@@ -146,11 +146,16 @@ impl Ring {
     }
 
     /// Looks at what came, and starts the receive if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// In another runtime than the first time, whether the kernel has the receive or not: its buffers are of that one (O9).
     fn look(
         &mut self,
         stream: &Rc<Stream>,
         context: &Context<'_>,
     ) -> Poll<Option<io::Result<Chunk>>> {
+        let core = runtime::hold_own(self.serial);
         let mut waker = Some(copy_waker(context.waker()));
         let looked = loop {
             let arrived = self.receiving.borrow_mut().poll(&mut waker);
@@ -176,7 +181,7 @@ impl Ring {
                 What::Stopped => {}
                 What::Short => {
                     self.is_short = true;
-                    runtime::required().spill();
+                    core.spill();
                 }
             }
         };
