@@ -9,6 +9,7 @@ use std::future::pending;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// The last task ended in the turn in which its wait was cancelled; that turn went on to wait in the kernel for something
@@ -290,4 +291,58 @@ fn a_closure_that_has_returned_holds_up_no_timeout() {
         .recv_timeout(Duration::from_secs(10))
         .expect("the timeout ends");
     runs.join().unwrap();
+}
+
+/// Operations that the kernel has, and those of them that nobody waits for.
+fn in_the_kernel() -> (usize, usize) {
+    let stats = gimmal::Handle::current().stats();
+    (stats.operations, stats.orphans)
+}
+
+/// A listener whose accept is in the kernel, though nobody waits for it.
+async fn accepting() -> io::Result<gimmal::net::TcpListener> {
+    let listener = gimmal::net::TcpListener::bind("127.0.0.1:0").await?;
+    let mut accept = Box::pin(listener.accept());
+    let polled = std::future::poll_fn(|context| Poll::Ready(accept.as_mut().poll(context))).await;
+    assert!(polled.is_pending());
+    drop(accept);
+    Ok(listener)
+}
+
+/// What a child or a body owned that the group dropped went where the group's own future stood: the accept of a listener was
+/// an orphan outside of the group, which returned while the kernel still had it.
+#[test]
+fn a_group_waits_for_the_accept_of_a_listener_that_it_drops() -> io::Result<()> {
+    gimmal::run(async {
+        let stop = || io::Error::other("stop");
+        // With the future of a child.
+        let ended = gimmal::group(async |g| {
+            drop(g.spawn(async {
+                let _listener = accepting().await?;
+                pending::<io::Result<()>>().await
+            }));
+            while in_the_kernel() == (0, 0) {
+                gimmal::yield_now().await;
+            }
+            Err::<(), _>(stop())
+        });
+        assert!(ended.await.is_err());
+        assert_eq!(in_the_kernel(), (0, 0));
+        // With its output, of which there is no handle.
+        let ended = gimmal::group(async |g| {
+            drop(g.spawn(accepting()));
+            Ok::<_, io::Error>(())
+        });
+        ended.await?;
+        assert_eq!(in_the_kernel(), (0, 0));
+        // With the future of the body.
+        let ended = gimmal::group(async |g| {
+            let _listener = accepting().await?;
+            drop(g.spawn(async { Err::<(), _>(stop()) }));
+            pending::<io::Result<()>>().await
+        });
+        assert!(ended.await.is_err());
+        assert_eq!(in_the_kernel(), (0, 0));
+        Ok(())
+    })
 }
