@@ -405,7 +405,9 @@ fn chunks_that_nobody_asks_for_hold_nobody_up() {
         let mut chunks = server.chunks();
         let mut at = 0;
         while at < 1000 {
-            let chunk = gimmal::timeout(LONG, chunks.next()).await.unwrap();
+            let chunk = gimmal::timeout(Duration::from_secs(5), chunks.next())
+                .await
+                .unwrap();
             let chunk = chunk.unwrap();
             assert_eq!(chunk[..], bytes(at, chunk.len()));
             at += chunk.len();
@@ -584,6 +586,34 @@ fn chunks_that_are_dropped_outside_of_their_runtime_or_after_it_lose_nothing_the
     }
 }
 
+/// Between two receives nothing of the first runtime was asked for, so the next receive was the second one's. The kernel
+/// filled a buffer of that one, and the bytes were read from the buffer of the same number of the first.
+#[test]
+fn chunks_that_wait_for_a_buffer_do_not_go_on_in_another_runtime() {
+    let runtime = || Runtime::builder().receive_buffers(1, 16).build().unwrap();
+    let (mut first, mut second) = (runtime(), runtime());
+    let (client, server) = first.block_on(pair()).unwrap();
+    let mut chunks = server.chunks();
+    let held = first.block_on(async {
+        client.write_all(bytes(0, 64)).await.unwrap();
+        let held = chunks.next().await.unwrap().unwrap();
+        let more = gimmal::timeout(SOON, chunks.next()).await;
+        assert!(is_timeout(&more.unwrap_err()));
+        held
+    });
+    drop(held);
+    // The second has buffers of its own.
+    second.block_on(pool_is_full(1, 16));
+    let next = || second.block_on(chunks.next());
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(next)).unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.contains("another gimmal runtime"), "{said}");
+    first.block_on(async {
+        let chunk = chunks.next().await.unwrap().unwrap();
+        assert_eq!(chunk[..], bytes(16, 16));
+    });
+}
+
 #[test]
 fn threads_that_drop_chunks_lose_no_buffer() {
     const TURNS: usize = 20_000;
@@ -753,6 +783,68 @@ fn reads_wait_for_chunks_to_be_dropped_and_chunks_for_reads() {
         io::Result::Ok(())
     })
     .unwrap();
+}
+
+/// A receive that had ended let go of the stream before the next one began: a read that waited got bytes in between.
+#[test]
+fn no_read_comes_between_two_receives_of_chunks() {
+    const LEN: usize = 4000;
+    let ran: io::Result<()> = Runtime::builder().receive_buffers(32, 16).run(async {
+        let (client, server) = pair().await?;
+        let mut chunks = server.chunks();
+        begin(&mut chunks).await;
+        let mut read = server.read(vec![0; LEN]);
+        assert!(poll_once(&mut read).await.is_pending());
+        client.write_all(bytes(0, LEN)).await?;
+        let mut got = Vec::new();
+        while got.len() < LEN {
+            let chunk = gimmal::timeout(Duration::from_secs(5), chunks.next()).await?;
+            got.extend_from_slice(&chunk.unwrap());
+            assert!(poll_once(&mut read).await.is_pending());
+        }
+        assert_eq!(got, bytes(0, LEN));
+        // At the end there is nothing to come between.
+        drop(client);
+        assert!(chunks.next().await?.is_none());
+        assert_eq!(read.await?.0, 0);
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+/// When buffers are short what others have collected is copied. A receive that had ended by then let go of the stream: a read
+/// that waited got what came after that, and the copy was given later.
+#[test]
+fn what_was_copied_comes_before_what_a_read_gets_that_waits() {
+    let ran: io::Result<()> = Runtime::builder().receive_buffers(2, 16).run(async {
+        let (client, server) = pair().await?;
+        let (other_client, other_server) = pair().await?;
+        let mut chunks = server.chunks();
+        begin(&mut chunks).await;
+        client.write_all(bytes(0, 64)).await?;
+        while out_of_the_kernel(&server) < 32 {
+            next_turn().await;
+        }
+        next_turn().await;
+        let mut read = server.read(vec![0; 64]);
+        assert!(poll_once(&mut read).await.is_pending());
+        other_client.write_all("short").await?;
+        let mut others = other_server.chunks();
+        assert_eq!(others.next().await?.unwrap()[..], *b"short");
+        next_turn().await;
+        assert!(poll_once(&mut read).await.is_pending());
+        drop(chunks);
+        let (n, got) = read.await?;
+        assert_eq!(got, bytes(0, n));
+        expect(&server, n, 64 - n).await;
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+/// Of 64 bytes that were sent.
+fn out_of_the_kernel(stream: &TcpStream) -> usize {
+    64 - unread(stream)
 }
 
 #[test]

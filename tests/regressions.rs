@@ -5,10 +5,14 @@
     reason = "a test that meets an error fails where it stands"
 )]
 
+use gimmal::cancel::Scope;
+use gimmal::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// The last task ended in the turn in which its wait was cancelled; that turn went on to wait in the kernel for something
@@ -290,4 +294,128 @@ fn a_closure_that_has_returned_holds_up_no_timeout() {
         .recv_timeout(Duration::from_secs(10))
         .expect("the timeout ends");
     runs.join().unwrap();
+}
+
+/// Operations that the kernel has, and those of them that nobody waits for.
+fn in_the_kernel() -> (usize, usize) {
+    let stats = gimmal::Handle::current().stats();
+    (stats.operations, stats.orphans)
+}
+
+/// A listener whose accept is in the kernel, though nobody waits for it.
+async fn accepting() -> io::Result<gimmal::net::TcpListener> {
+    let listener = gimmal::net::TcpListener::bind("127.0.0.1:0").await?;
+    let mut accept = Box::pin(listener.accept());
+    let polled = std::future::poll_fn(|context| Poll::Ready(accept.as_mut().poll(context))).await;
+    assert!(polled.is_pending());
+    drop(accept);
+    Ok(listener)
+}
+
+/// What a child or a body owned that the group dropped went where the group's own future stood: the accept of a listener was
+/// an orphan outside of the group, which returned while the kernel still had it.
+#[test]
+fn a_group_waits_for_the_accept_of_a_listener_that_it_drops() -> io::Result<()> {
+    gimmal::run(async {
+        let stop = || io::Error::other("stop");
+        // With the future of a child.
+        let ended = gimmal::group(async |g| {
+            drop(g.spawn(async {
+                let _listener = accepting().await?;
+                pending::<io::Result<()>>().await
+            }));
+            while in_the_kernel() == (0, 0) {
+                gimmal::yield_now().await;
+            }
+            Err::<(), _>(stop())
+        });
+        assert!(ended.await.is_err());
+        assert_eq!(in_the_kernel(), (0, 0));
+        // With its output, of which there is no handle.
+        let ended = gimmal::group(async |g| {
+            drop(g.spawn(accepting()));
+            Ok::<_, io::Error>(())
+        });
+        ended.await?;
+        assert_eq!(in_the_kernel(), (0, 0));
+        // With the future of the body.
+        let ended = gimmal::group(async |g| {
+            let _listener = accepting().await?;
+            drop(g.spawn(async { Err::<(), _>(stop()) }));
+            pending::<io::Result<()>>().await
+        });
+        assert!(ended.await.is_err());
+        assert_eq!(in_the_kernel(), (0, 0));
+        Ok(())
+    })
+}
+
+/// Completes at once with nothing, and then reads from a pipe.
+struct SecondTry {
+    pipe: SharedFd,
+    tries: u32,
+    buffer: Box<[u8; 8]>,
+}
+
+// SAFETY: the buffer is a boxed allocation of its own, which nobody touches meanwhile; the operation holds the descriptor.
+unsafe impl Operation for SecondTry {
+    type Output = io::Result<()>;
+    const NAME: &'static str = "second try";
+
+    fn entry(&mut self) -> Entry {
+        self.tries += 1;
+        match self.tries {
+            1 => Entry::new(Opcode::NOP),
+            _ => Entry::new(Opcode::READ)
+                .fd(self.pipe.as_raw_fd())
+                .addr(self.buffer.as_mut_ptr())
+                .len(8)
+                .offset(u64::MAX),
+        }
+    }
+
+    fn start_again(&mut self, _: Completion) -> bool {
+        self.tries == 1
+    }
+
+    fn complete(self, completion: Completion) -> io::Result<()> {
+        completion.result().map(drop)
+    }
+
+    fn fail(self, error: io::Error) -> io::Result<()> {
+        Err(error)
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        completion.raw() == -libc::ECANCELED
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}
+
+/// An operation whose completion asked for another try, and whose scope was cancelled between the two, was started in the
+/// cancelled scope, and nobody asked the kernel to stop it.
+#[test]
+fn an_operation_does_not_try_again_in_a_scope_that_was_cancelled_meanwhile() -> io::Result<()> {
+    gimmal::run(async {
+        let (reader, _writer) = io::pipe()?;
+        let again = Op::new(SecondTry {
+            pipe: OwnedFd::from(reader).into(),
+            tries: 0,
+            buffer: Box::default(),
+        });
+        let scope = Rc::new(Scope::new());
+        let inside = scope.clone();
+        let completed = || gimmal::Handle::current().stats().completed;
+        let before = completed();
+        let mut task = gimmal::spawn(async move { inside.run(again).await });
+        // Its completion is there, and its task has not been polled.
+        while completed() == before {
+            gimmal::yield_now().await;
+        }
+        scope.cancel();
+        let ended = gimmal::time::timeout(Duration::from_secs(5), &mut task).await;
+        assert!(ended.is_ok(), "it goes on");
+        Ok(())
+    })
 }

@@ -493,12 +493,12 @@ impl Brood {
         let (kept, how) = match (state, how) {
             (State::Running(child), How::Ready) => (State::Output(child), How::Ready),
             (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
-                core.guard("a child that had panicked", || drop(state));
+                self.guard(core, "a child that had panicked", || drop(state));
                 // Without a handle it goes to the hook, below.
                 (State::Panicked(payload), How::PanicKept)
             }
             (state, how) => {
-                core.guard("a child that was dropped", || drop(state));
+                self.guard(core, "a child that was dropped", || drop(state));
                 (State::Dropped, how)
             }
         };
@@ -618,10 +618,18 @@ impl Brood {
         }
     }
 
+    /// Drops something of a child where that belongs: what the kernel still has of it, a listener's accept for example, is an
+    /// orphan of the group then, which waits for it (G1).
+    fn guard(&self, core: &Core, what: &'static str, drop: impl FnOnce()) {
+        let before = core.enter_to_drop(self.scope);
+        core.guard(what, drop);
+        core.leave(before);
+    }
+
     /// An output that nobody takes.
     fn discard(&self, core: &Core, task: Key, mut child: Erased) {
         let failure = core.guard("a child's output", || child.get().report());
-        core.guard("a child's output", || drop(child));
+        self.guard(core, "a child's output", || drop(child));
         if let Some(Some(message)) = failure {
             core.report_child(task, message);
         }

@@ -227,7 +227,11 @@ impl Shared {
 
     /// The body has ended. True if its destructors panic: that is a panic of the body.
     fn drop_body<F>(&self, core: &Core, body: &mut Pin<&mut Option<F>>) -> bool {
-        match core.catch(|| body.set(None)) {
+        // What it leaves in the kernel is an orphan of the group (G1).
+        let before = core.enter_to_drop(self.brood.scope());
+        let dropped = core.catch(|| body.set(None));
+        core.leave(before);
+        match dropped {
             Ok(()) => false,
             Err(payload) => {
                 self.keep_panic(core, payload);

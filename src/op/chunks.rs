@@ -146,11 +146,16 @@ impl Ring {
     }
 
     /// Looks at what came, and starts the receive if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// In another runtime than the first time, whether the kernel has the receive or not: its buffers are of that one (O9).
     fn look(
         &mut self,
         stream: &Rc<Stream>,
         context: &Context<'_>,
     ) -> Poll<Option<io::Result<Chunk>>> {
+        let core = runtime::hold_own(self.serial);
         let mut waker = Some(copy_waker(context.waker()));
         let looked = loop {
             let arrived = self.receiving.borrow_mut().poll(&mut waker);
@@ -165,12 +170,18 @@ impl Ring {
             let Arrived { chunk, what } = arrived;
             match what {
                 What::Bytes => break Poll::Ready(chunk.map(Ok)),
-                What::End => break Poll::Ready(None),
-                What::Failed(error) => break Poll::Ready(Some(Err(stream.failed(error)))),
+                What::End => {
+                    self.let_go();
+                    break Poll::Ready(None);
+                }
+                What::Failed(error) => {
+                    self.let_go();
+                    break Poll::Ready(Some(Err(stream.failed(error))));
+                }
                 What::Stopped => {}
                 What::Short => {
                     self.is_short = true;
-                    runtime::required().spill();
+                    core.spill();
                 }
             }
         };
@@ -199,6 +210,12 @@ impl Ring {
             return first;
         }
         Poll::Ready(standing.start(receive).err().map(Err))
+    }
+
+    /// There is nothing more that others could come between: they may read. That wakes them, so nothing is borrowed (R1).
+    fn let_go(&self) {
+        let ended = self.receiving.borrow_mut().standing.take_resting();
+        drop(ended);
     }
 
     /// Whether there is no buffer: then `waker` is woken when there is one.

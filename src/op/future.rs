@@ -354,7 +354,8 @@ impl<O: Operation> Op<O> {
                         Polled::Last { completion, asked } => {
                             let first = first.take();
                             if first.is_none() && this.starts_again(completion, asked) {
-                                return this.begin(context, deadline);
+                                // As if it began: not in a scope that was cancelled since it completed (C2).
+                                return this.poll_until(context, deadline);
                             }
                             let mut operation = this.finish();
                             let result = first.unwrap_or(completion);

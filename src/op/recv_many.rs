@@ -144,6 +144,9 @@ unsafe impl Collect for RecvMany {
 
     const MAX: u32 = COLLECT_MAX;
 
+    /// It stays inside the gate: what came before it ended may still be unread, and no other read may come between.
+    const RESTS: bool = true;
+
     fn collect(&mut self, completion: Completion) -> Arrived {
         self.take(completion)
     }

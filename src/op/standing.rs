@@ -25,6 +25,9 @@ pub(crate) unsafe trait Collect: Operation {
     /// With so many completions that nobody has taken it is asked to stop; it is started again when they are taken.
     const MAX: u32;
 
+    /// Whether it is kept when it has ended, to be started again with what it holds.
+    const RESTS: bool = false;
+
     /// What one completion brings. It is called once for each that does not go to `dispose`.
     fn collect(&mut self, completion: Completion) -> Self::Item;
 }
@@ -87,8 +90,11 @@ impl<O: Collect> Standing<O> {
             Polled::Item(completion) => Poll::Ready(Some(operation.collect(completion))),
             Polled::Last { completion, .. } => {
                 let item = operation.collect(completion);
-                // It holds the descriptor no longer (O5).
-                (self.row, self.operation) = (None, None);
+                self.row = None;
+                if !O::RESTS {
+                    // It holds the descriptor no longer (O5).
+                    self.operation = None;
+                }
                 Poll::Ready(Some(item))
             }
         }

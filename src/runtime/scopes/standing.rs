@@ -148,6 +148,14 @@ impl Core {
         before
     }
 
+    /// What belongs to a scope that is open is about to be dropped. Says what was current before.
+    pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
+        let before = self.before();
+        self.at.set(Place::scope(scope));
+        self.look_up();
+        before
+    }
+
     /// What was current before is so again.
     #[inline]
     pub(crate) fn leave(&self, before: Before) {
