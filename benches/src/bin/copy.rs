@@ -326,12 +326,8 @@ fn main() -> io::Result<ExitCode> {
     if words.is_empty() || words.iter().any(|word| "gimmal".contains(word.as_str())) {
         // The work lives as long as it likes.
         let to = directory.path().join("to");
-<<<<<<< HEAD
-        copies(Box::leak(path.into()), Box::leak(to.into()), rounds)?;
-=======
         let leak = |path: PathBuf| &*Box::leak(path.into_boxed_path());
         copies(leak(path), leak(to), rounds)?;
->>>>>>> 4f7adc60a73cdf7e83f0b3fb44b74ca8da6957c2
     }
     Ok(ExitCode::SUCCESS)
 }
