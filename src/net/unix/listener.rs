@@ -2,6 +2,7 @@
 
 use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
+use crate::buf::BufError;
 use crate::net::Listener;
 use crate::net::accepting::{Accepting, Next, Way};
 use crate::op::{Accepted, SharedFd, describe};
@@ -119,6 +120,40 @@ impl UnixListener {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
+    /// A listener of std over the same socket, which another thread can have, or another process. The accept in the kernel is
+    /// stopped for that, and waited for.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` if that has brought a connection that nobody has asked for: accept it, then ask again;
+    /// [`Canceled`](crate::Canceled). The listener is in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it drops the listener (`tests/unix.rs`).
+    pub async fn into_std(
+        self,
+    ) -> Result<std::os::unix::net::UnixListener, BufError<UnixListener>> {
+        match self.accepting.into_descriptor().await {
+            Ok(descriptor) => Ok(descriptor.into_owned().into()),
+            Err((error, accepting)) => Err(BufError::new(error, UnixListener { accepting })),
+        }
+    }
+
+    /// Stops listening, and waits until the kernel has nothing of this listener. Connections that were accepted and that
+    /// nobody has asked for are closed. Dropping a listener does the same without waiting. The file at the path stays.
+    ///
+    /// # Errors
+    ///
+    /// What `close(2)` says; [`Canceled`](crate::Canceled), and then the listener closes without being waited for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it leaves the listener closing (`tests/unix.rs`).
+    pub async fn close(self) -> io::Result<()> {
+        self.accepting.close().await
+    }
+
     /// A listener over one of std.
     #[must_use]
     pub fn from_std(listener: std::os::unix::net::UnixListener) -> UnixListener {
@@ -194,6 +229,13 @@ impl UnixIncoming<'_> {
 impl From<std::os::unix::net::UnixListener> for UnixListener {
     fn from(listener: std::os::unix::net::UnixListener) -> UnixListener {
         UnixListener::from_std(listener)
+    }
+}
+
+/// Of a Unix socket that listens: what a service manager has handed over, or a peer has sent.
+impl From<OwnedFd> for UnixListener {
+    fn from(fd: OwnedFd) -> UnixListener {
+        UnixListener::new(fd)
     }
 }
 
