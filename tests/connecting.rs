@@ -475,6 +475,34 @@ fn options_are_set_before_a_socket_listens_or_connects() {
 }
 
 #[test]
+fn options_are_set_on_a_connection_and_a_reset_ends_it() {
+    run(async || {
+        let listener = std::net::TcpListener::bind(SocketAddr::from(LOCAL))?;
+        let listener = TcpListener::from(OwnedFd::from(listener));
+        let client = std::net::TcpStream::connect(listener.local_addr()?)?;
+        let client = TcpStream::from(OwnedFd::from(client));
+        let (server, peer) = listener.accept().await?;
+        assert_eq!(client.peer_addr()?, listener.local_addr()?);
+        assert_eq!(client.local_addr()?, peer);
+        for on in [true, false] {
+            client.set_nodelay(on)?;
+            client.set_keepalive(on)?;
+            assert_eq!((client.nodelay()?, client.keepalive()?), (on, on));
+        }
+        client.set_ttl(33)?;
+        assert_eq!(client.ttl()?, 33);
+        assert!(client.set_ttl(0).is_err());
+
+        client.set_zero_linger()?;
+        client.close().await?;
+        let error = server.read(vec![0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(error.to_string().contains(&peer.to_string()), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
 fn whatever_names_an_address_can_be_connected_to() {
     async fn reaches(listener: &TcpListener, to: impl ToAddrs) {
         let client = TcpStream::connect(to).await.unwrap();
@@ -491,6 +519,9 @@ fn whatever_names_an_address_can_be_connected_to() {
         reaches(&listener, ([127, 0, 0, 1], addr.port())).await;
         reaches(&listener, ("127.0.0.1", addr.port())).await;
         reaches(&listener, &[addr, addr][..]).await;
+        reaches(&listener, [addr, addr]).await;
+        reaches(&listener, &vec![addr]).await;
+        reaches(&listener, &("127.0.0.1", addr.port())).await;
         Ok(())
     });
 }

@@ -13,9 +13,12 @@ use baseline::{
 };
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
-use gimmal::net::{self, Incoming, TcpListener, TcpSocket, TcpStream};
+use gimmal::net::{
+    self, Incoming, TcpListener, TcpSocket, TcpStream, UdpSocket, UnixDatagram, UnixStream,
+};
 use gimmal::{Handle, Runtime, group, is_canceled, is_timeout, sleep, spawn, timeout, yield_now};
 use std::cell::{Cell, RefCell};
+use std::error::Error as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
@@ -752,6 +755,40 @@ fn take_all(of: &TcpListener) -> Vec<std::os::fd::OwnedFd> {
         taken.push(fd);
     }
     taken
+}
+
+/// Who is told that there are too many open files wants to know who wanted another one.
+#[test]
+fn without_descriptors_an_error_says_what_was_to_be_made() {
+    let _alone = alone();
+    if !is_child() {
+        return passes_in_child("without_descriptors_an_error_says_what_was_to_be_made");
+    }
+    let test = async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        limit_descriptors(64);
+        let _taken = take_all(&listener);
+        fn says<T>(made: io::Result<T>, what: &str) {
+            let error = made.err().unwrap();
+            assert!(error.to_string().starts_with(what), "{error}");
+            let source = error.source().unwrap().downcast_ref::<io::Error>();
+            assert_eq!(source.unwrap().raw_os_error(), Some(libc::EMFILE));
+        }
+        let listening = TcpListener::bind("127.0.0.1:0").await;
+        says(listening, "listen on 127.0.0.1:0: ");
+        let bound = UdpSocket::bind("127.0.0.1:0").await;
+        says(bound, "bind to 127.0.0.1:0: ");
+        let address = listener.local_addr()?;
+        let connected = TcpStream::connect(address).await;
+        says(connected, &format!("connect to {address}: "));
+        says(TcpSocket::new_v4(), "make a socket of TCP: ");
+        says(UnixStream::pair(), "make a pair of sockets: ");
+        says(UnixDatagram::pair(), "make a pair of sockets: ");
+        says(UnixDatagram::unbound(), "make a socket for datagrams: ");
+        says(gimmal::io::pipe(), "make a pipe: ");
+        io::Result::Ok(())
+    };
+    gimmal::run(test).unwrap();
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
@@ -156,6 +157,7 @@ fn a_peek_leaves_the_datagram_there() {
         a.send("kept").await?;
         let ((n, _), buffer) = b.peek_from(vec![0; 8]).await?;
         assert_eq!(&buffer[..n], b"kept");
+        assert_eq!(b.peek(vec![0; 2]).await?, (2, b"ke".to_vec()));
         drop(b.peek_from(vec![0; 8]).submit());
         let (n, buffer) = b.recv(vec![0; 8]).await?;
         assert_eq!(&buffer[..n], b"kept");
@@ -625,6 +627,9 @@ fn a_kept_datagram_is_cut_off_as_the_kernel_does_it() {
         let b = b.into_std().unwrap();
         a.send("std").await?;
         assert_eq!(b.recv(&mut [0; 8])?, 3);
+        let b = UdpSocket::from(OwnedFd::from(b));
+        a.send("back").await?;
+        assert_eq!(b.recv(vec![0; 8]).await?, (4, b"back".to_vec()));
         Ok(())
     });
 }

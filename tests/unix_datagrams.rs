@@ -444,7 +444,7 @@ fn sockets_go_to_std_and_come_back() {
         // A socket of std that does not block is awaited as any other.
         let left = left.into_std().unwrap();
         left.set_nonblocking(true)?;
-        let left = UnixDatagram::from(left);
+        let left = UnixDatagram::from(OwnedFd::from(left));
         let (received, sent) = gimmal::join((left.recv(vec![0; 4]), right.send("back"))).await;
         assert_eq!((received?.1, sent?.0), (b"back".to_vec(), 4));
         // While it is waited for, it stays here.

@@ -36,6 +36,12 @@ use std::sync::Arc;
 /// assert_eq!(longest(&["a", "bcd"]), 3);
 /// assert_eq!(String::from("bcd").io_bytes(), b"bcd");
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be lent to the kernel",
+    label = "this is no buffer that can be lent",
+    note = "a buffer goes in by value and comes back: give the `Vec`, `String` or `Bytes` itself, or what lives for ever",
+    note = "of a literal b\"…\" give the slice &b\"…\"[..], or \"…\""
+)]
 pub unsafe trait IoBuf: 'static {
     /// Where the bytes begin.
     fn io_ptr(&self) -> *const u8;
@@ -85,6 +91,12 @@ pub unsafe trait IoBuf: 'static {
 /// let (n, buf) = fill(buf, b"ho");
 /// assert_eq!((n, &buf[..]), (2, &b"ho"[..]));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be lent to the kernel to be filled",
+    label = "this is no buffer that can be filled",
+    note = "a buffer goes in by value and comes back: `let (n, buffer) = file.read(buffer).await?`, with a `Vec<u8>`, a \
+            `Box<[u8]>`, a `BytesMut` or an `AlignedBuf`"
+)]
 pub unsafe trait IoBufMut: IoBuf {
     /// Where the capacity begins.
     fn io_mut_ptr(&mut self) -> *mut u8;

@@ -34,7 +34,7 @@ use std::rc::Rc;
 ///
 /// What `pipe(2)` says: that there are too many descriptors.
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
-    let (reader, writer) = io::pipe()?;
+    let (reader, writer) = io::pipe().map_err(|error| explain(error, "make a pipe"))?;
     Ok((reader.into(), writer.into()))
 }
 

@@ -12,7 +12,7 @@ const GROWTH_MAX: usize = 4 << 20;
 /// What bytes can be read from, one after the other: a file at its cursor, a socket, a pipe.
 ///
 /// The types that have methods of these names themselves need no import of the trait; it is for functions that take any
-/// of them.
+/// of them. What can be read by reference goes in as that, too: `&stream`, and `&*shared` of an `Rc`, while other tasks write.
 ///
 /// ```
 /// use gimmal::io::AsyncRead;
@@ -168,6 +168,7 @@ impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {
     ) -> impl Future<Output = Result<B, BufError<B>>> {
         (**self).read_exact(buf, len)
     }
+
     fn read_to_end(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         (**self).read_to_end(buf)
     }

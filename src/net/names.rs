@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// | type | example |
 /// |---|---|
 /// | an address | `SocketAddr`, `(IpAddr, u16)`, `([127, 0, 0, 1], 80)` |
-/// | several | `&[SocketAddr]`, `Vec<SocketAddr>` |
+/// | several | `&[SocketAddr]`, `[SocketAddr; N]`, `Vec<SocketAddr>` |
 /// | text | `"127.0.0.1:80"`, `"[::1]:80"`, `"localhost:80"`, `("localhost", 80)` |
+/// | a reference to one of these | `&SocketAddr`, `&String`, `&("localhost", 80)` |
 ///
 /// Text that is no address is a name, which is looked up by a thread of the pool.
 pub trait ToAddrs {
@@ -160,9 +161,9 @@ impl ToAddrs for String {
     }
 }
 
-impl ToAddrs for &String {
+impl ToAddrs for (&String, u16) {
     fn target(self) -> io::Result<Target> {
-        self.as_str().target()
+        host(self.0, self.1)
     }
 }
 
@@ -179,6 +180,12 @@ impl ToAddrs for Target {
 }
 
 impl ToAddrs for &[SocketAddr] {
+    fn target(self) -> io::Result<Target> {
+        Ok(Target::Addrs(self.to_vec()))
+    }
+}
+
+impl<const N: usize> ToAddrs for [SocketAddr; N] {
     fn target(self) -> io::Result<Target> {
         Ok(Target::Addrs(self.to_vec()))
     }
@@ -211,9 +218,10 @@ one_address! {
     ([u16; 8], u16),
 }
 
-impl ToAddrs for &SocketAddr {
+/// What is tried again and again is kept, and given by reference.
+impl<T: ToAddrs + Clone> ToAddrs for &T {
     fn target(self) -> io::Result<Target> {
-        (*self).target()
+        self.clone().target()
     }
 }
 
@@ -234,6 +242,28 @@ mod tests {
         assert_eq!(text("localhost:8080").unwrap(), name);
         assert_eq!(("localhost", 8080).target().unwrap(), name);
         assert_eq!(("::1", 80).target().unwrap(), address("[::1]:80"));
+    }
+
+    #[test]
+    fn addresses_and_names_may_be_kept_and_given_by_reference() {
+        let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let same = |to: &dyn Fn() -> io::Result<Target>, count: usize| {
+            assert_eq!(to().unwrap(), Target::Addrs(vec![addr; count]));
+        };
+        let (text, several) = (addr.to_string(), vec![addr; 2]);
+        same(&|| (&addr).target(), 1);
+        same(&|| (&(Ipv4Addr::LOCALHOST, 80)).target(), 1);
+        same(&|| (&text).target(), 1);
+        same(&|| (&&*text).target(), 1);
+        same(&|| (&several).target(), 2);
+        same(&|| several[..].target(), 2);
+        same(&|| [addr, addr].target(), 2);
+        same(&|| (&[addr, addr]).target(), 2);
+        let name = Target::Name("localhost".to_owned(), 80);
+        let localhost = "localhost".to_owned();
+        assert_eq!((&localhost, 80).target().unwrap(), name);
+        assert_eq!((&("localhost", 80)).target().unwrap(), name);
+        assert_eq!((&name).target().unwrap(), name);
     }
 
     #[test]

@@ -27,7 +27,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 ///
 /// Each connection is a child of a supervised group: one that fails or panics does so alone, and what it said goes to the
 /// hook ([`Fault::ChildFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)) with the
-/// address of the peer. Handlers may borrow what lives outside.
+/// address of the peer: to the `log` crate, if nothing else is said, and so nowhere without a logger. Handlers may borrow what
+/// lives outside.
 ///
 /// It stops when the future given to [`until`](Serve::until) is ready, or when the scope around it is cancelled:
 ///

@@ -1,12 +1,14 @@
 //! Who listens where, who connects to whom, and what is said when it does not come to that.
 
-use crate::baseline::{Baseline, MOMENTS, descriptors, directory, dropped_everywhere, next_turn};
+use crate::baseline::{
+    Baseline, MOMENTS, descriptors, directory, dropped_after, dropped_everywhere, next_turn,
+};
 use crate::run;
 use crate::support::poll_once;
 use gimmal::net::{UCred, UnixListener, UnixStream};
 use gimmal::{is_canceled, spawn};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::SocketAddr;
@@ -311,7 +313,7 @@ fn what_std_made_is_taken_over_and_given_back() {
         let its = left.clone();
         let reading = spawn(async move { its.read_exact(vec![0; 4], 4).await });
         next_turn().await;
-        let right = UnixStream::from_std(right);
+        let right = UnixStream::from(OwnedFd::from(right));
         right.write_all("abcd").await.unwrap();
         assert_eq!(reading.await.unwrap().unwrap(), b"abcd");
 
@@ -336,27 +338,76 @@ fn what_std_made_is_taken_over_and_given_back() {
     });
 }
 
+/// An accept is in the kernel, and nobody asks for what it brings.
+async fn begin_incoming(listener: &UnixListener) {
+    let mut incoming = listener.incoming();
+    let mut next = std::pin::pin!(incoming.next());
+    assert!(poll_once(&mut next).await.is_pending());
+    next_turn().await;
+}
+
+/// As for TCP (`tests/listening.rs`): the accept is the same.
 #[test]
-fn a_listener_is_handed_out_when_nothing_is_at_work_on_it_and_closes() {
+fn a_listener_goes_to_std_and_comes_back_and_is_closed() {
     run(async {
         let directory = directory();
         let path = directory.path().join("socket");
+        let baseline = Baseline::take();
         let listener = UnixListener::bind(&path).unwrap();
-        // Its accept is in the kernel.
-        let mut accept = Box::pin(listener.accept());
-        assert!(poll_once(&mut accept).await.is_pending());
-        drop(accept);
-        let plain = listener.into_std().await.unwrap();
+        begin_incoming(&listener).await;
+        let first = UnixStream::connect(&path).await.unwrap();
+        for _ in 0..3 {
+            next_turn().await;
+        }
+        let error = listener.into_std().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+        let listener = error.into_buf();
+        drop((listener.accept().await.unwrap(), first));
+
+        let listener = listener.into_std().await.unwrap();
         let client = UnixStream::connect(&path).await.unwrap();
-        let (server, _) = plain.accept().unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all("x").await.unwrap();
+        server.read_exact(&mut [0]).unwrap();
         drop((client, server));
-        let listener = UnixListener::from_std(plain);
-        let client = UnixStream::connect(&path).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        drop((client, server));
+        let listener = UnixListener::from(OwnedFd::from(listener));
+        let (client, accepted) =
+            gimmal::join((UnixStream::connect(&path), listener.accept())).await;
+        drop((client.unwrap(), accepted.unwrap()));
+
+        begin_incoming(&listener).await;
         listener.close().await.unwrap();
         let error = UnixStream::connect(&path).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert!(path.exists());
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        baseline.returns("a listener that was closed").await;
+    });
+}
+
+#[test]
+fn handing_out_and_closing_a_listener_can_be_dropped_at_any_poll() {
+    run(async {
+        for moment in MOMENTS {
+            for closes in [false, true] {
+                let name = if closes { "closed" } else { "handed-out" };
+                for polls in 0.. {
+                    let baseline = Baseline::take();
+                    let listener = UnixListener::bind_addr(&abstract_address(name)).unwrap();
+                    begin_incoming(&listener).await;
+                    let ended = match closes {
+                        true => dropped_after(listener.close(), polls, moment)
+                            .await
+                            .is_some(),
+                        false => dropped_after(listener.into_std(), polls, moment)
+                            .await
+                            .is_some(),
+                    };
+                    baseline.returns("a listener that was going").await;
+                    if ended {
+                        assert!(polls > 1);
+                        break;
+                    }
+                }
+            }
+        }
     });
 }

@@ -68,14 +68,16 @@ impl TcpListener {
     }
 
     fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-        let domain = Domain::for_address(address);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        // As std: a port whose connections have only just ended can be bound again.
-        socket.set_reuse_address(true)?;
-        socket
-            .bind(&address.into())
-            .and_then(|()| socket.listen(BACKLOG))
-            .map_err(|error| explain(error, format!("listen on {address}")))?;
+        let listening = || {
+            let domain = Domain::for_address(address);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            // As std: a port whose connections have only just ended can be bound again.
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            Ok(socket)
+        };
+        let socket = listening().map_err(|error| explain(error, format!("listen on {address}")))?;
         Ok(TcpListener::new(socket.into()))
     }
 
@@ -217,6 +219,13 @@ impl Incoming<'_> {
 impl From<std::net::TcpListener> for TcpListener {
     fn from(listener: std::net::TcpListener) -> TcpListener {
         TcpListener::from_std(listener)
+    }
+}
+
+/// Of a TCP socket that listens: what a service manager has handed over, or a peer has sent.
+impl From<OwnedFd> for TcpListener {
+    fn from(fd: OwnedFd) -> TcpListener {
+        TcpListener::new(fd)
     }
 }
 

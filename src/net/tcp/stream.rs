@@ -15,6 +15,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A TCP connection.
 ///
@@ -83,7 +84,7 @@ impl TcpStream {
         SockRef::from(self).tcp_nodelay()
     }
 
-    /// Sets whether small writes are sent at once: `TCP_NODELAY`. Other options are set through
+    /// Sets whether small writes are sent at once: `TCP_NODELAY`. Options that have no method here are set through
     /// `socket2::SockRef::from(&stream)`.
     ///
     /// # Errors
@@ -91,6 +92,54 @@ impl TcpStream {
     /// What the kernel says.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         SockRef::from(self).set_tcp_nodelay(nodelay)
+    }
+
+    /// Whether the kernel asks now and then if a silent peer is still there: `SO_KEEPALIVE`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn keepalive(&self) -> io::Result<bool> {
+        SockRef::from(self).keepalive()
+    }
+
+    /// Sets whether the kernel asks now and then if a silent peer is still there: `SO_KEEPALIVE`. When it begins with that
+    /// and how often it asks is set by `socket2::SockRef::set_tcp_keepalive`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
+        SockRef::from(self).set_keepalive(keepalive)
+    }
+
+    /// How many routers what it sends may pass, for IPv4: `IP_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn ttl(&self) -> io::Result<u32> {
+        SockRef::from(self).ttl_v4()
+    }
+
+    /// Sets how many routers what it sends may pass, for IPv4: `IP_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        SockRef::from(self).set_ttl_v4(ttl)
+    }
+
+    /// Has the connection end by a reset when it is closed, instead of in order: what was sent and has not arrived is thrown
+    /// away, and the peer's next read fails with `ConnectionReset`. It is `SO_LINGER` with a time of zero; with any other
+    /// time closing would hold up the whole thread.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        SockRef::from(self).set_linger(Some(Duration::ZERO))
     }
 
     /// A stream of std over the same descriptor, which another thread can have. It blocks, unless it was made of
@@ -135,6 +184,13 @@ impl EndOutput for TcpStream {
 impl From<std::net::TcpStream> for TcpStream {
     fn from(stream: std::net::TcpStream) -> TcpStream {
         TcpStream::from_std(stream)
+    }
+}
+
+/// Of a TCP socket that is connected.
+impl From<OwnedFd> for TcpStream {
+    fn from(fd: OwnedFd) -> TcpStream {
+        TcpStream::from_std(fd.into())
     }
 }
 

@@ -205,6 +205,19 @@ impl UdpSocket {
         RecvMessage::peek(self.socket.clone(), buf)
     }
 
+    /// Looks at the next datagram without taking it, and gives the number of bytes and the buffer: `recv(2)` with `MSG_PEEK`.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](UdpSocket::recv_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// There is nothing to lose (`tests/udp.rs`).
+    pub fn peek<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
+        RecvMessage::peek(self.socket.clone(), buf)
+    }
+
     /// The address of the socket.
     ///
     /// # Errors
@@ -296,6 +309,13 @@ fn to_ip(address: &SockAddr) -> io::Result<SocketAddr> {
 impl From<std::net::UdpSocket> for UdpSocket {
     fn from(socket: std::net::UdpSocket) -> UdpSocket {
         UdpSocket::from_std(socket)
+    }
+}
+
+/// Of a UDP socket.
+impl From<OwnedFd> for UdpSocket {
+    fn from(fd: OwnedFd) -> UdpSocket {
+        UdpSocket::from_std(fd.into())
     }
 }
 

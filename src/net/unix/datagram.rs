@@ -88,7 +88,9 @@ impl UnixDatagram {
     ///
     /// If there is no descriptor left (`EMFILE`, `ENFILE`).
     pub fn unbound() -> io::Result<UnixDatagram> {
-        std::os::unix::net::UnixDatagram::unbound().map(UnixDatagram::from_std)
+        let socket = std::os::unix::net::UnixDatagram::unbound();
+        let socket = socket.map_err(|error| explain(error, "make a socket for datagrams"))?;
+        Ok(UnixDatagram::from_std(socket))
     }
 
     /// Two sockets without names, each of which is the other's peer.
@@ -97,7 +99,8 @@ impl UnixDatagram {
     ///
     /// If there is no descriptor left (`EMFILE`, `ENFILE`).
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
-        let (left, right) = std::os::unix::net::UnixDatagram::pair()?;
+        let (left, right) = std::os::unix::net::UnixDatagram::pair()
+            .map_err(|error| explain(error, "make a pair of sockets"))?;
         Ok((UnixDatagram::from_std(left), UnixDatagram::from_std(right)))
     }
 
@@ -447,6 +450,13 @@ impl FromMessage for (usize, SocketAddr) {
 impl From<std::os::unix::net::UnixDatagram> for UnixDatagram {
     fn from(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
         UnixDatagram::from_std(socket)
+    }
+}
+
+/// Of a Unix socket of datagrams.
+impl From<OwnedFd> for UnixDatagram {
+    fn from(fd: OwnedFd) -> UnixDatagram {
+        UnixDatagram::from_std(fd.into())
     }
 }
 

@@ -140,16 +140,16 @@ impl UnixListener {
         }
     }
 
-    /// Closes the listener, and says whether that went well. Connections that nobody has asked for are closed. The file at
-    /// its path stays.
+    /// Stops listening, and waits until the kernel has nothing of this listener. Connections that were accepted and that
+    /// nobody has asked for are closed. Dropping a listener does the same without waiting. The file at the path stays.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says; `ResourceBusy` if something else holds the descriptor; [`Canceled`](crate::Canceled).
+    /// What `close(2)` says; [`Canceled`](crate::Canceled), and then the listener closes without being waited for.
     ///
     /// # Cancel safety
     ///
-    /// The listener closes in any case (`tests/unix.rs`).
+    /// Dropped, it leaves the listener closing (`tests/unix.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
@@ -229,6 +229,13 @@ impl UnixIncoming<'_> {
 impl From<std::os::unix::net::UnixListener> for UnixListener {
     fn from(listener: std::os::unix::net::UnixListener) -> UnixListener {
         UnixListener::from_std(listener)
+    }
+}
+
+/// Of a Unix socket that listens: what a service manager has handed over, or a peer has sent.
+impl From<OwnedFd> for UnixListener {
+    fn from(fd: OwnedFd) -> UnixListener {
+        UnixListener::new(fd)
     }
 }
 

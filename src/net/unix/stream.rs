@@ -262,6 +262,13 @@ impl From<std::os::unix::net::UnixStream> for UnixStream {
     }
 }
 
+/// Of a Unix socket that is connected.
+impl From<OwnedFd> for UnixStream {
+    fn from(fd: OwnedFd) -> UnixStream {
+        UnixStream::from_std(fd.into())
+    }
+}
+
 impl AsRawFd for UnixStream {
     fn as_raw_fd(&self) -> RawFd {
         self.stream.fd().as_raw_fd()
