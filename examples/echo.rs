@@ -105,7 +105,13 @@ async fn run(address: Option<String>) -> io::Result<()> {
 }
 
 fn main() -> ExitCode {
-    match gimmal::run(run(std::env::args().nth(1))) {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next();
+    if arguments.next().is_some() {
+        eprintln!("echo: an ADDRESS to listen on, or nothing at all");
+        return ExitCode::from(2);
+    }
+    match gimmal::run(run(address)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("echo: {error}");

@@ -11,7 +11,8 @@
 use gimmal::fs::File;
 use gimmal::io::{BufReader, PipeReader, copy, pipe};
 use std::ffi::OsString;
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::ops::AddAssign;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -74,13 +75,22 @@ async fn send_and_count(name: &OsString) -> io::Result<Count> {
     Ok(count)
 }
 
+/// `println!` would panic when nobody reads it, or a disk is full.
+fn say(count: Count, of: impl Display) -> io::Result<()> {
+    let said = writeln!(io::stdout(), "{} {} {of}", count.lines, count.bytes);
+    said.map_err(|error| {
+        let what = format!("writing to standard output: {error}");
+        io::Error::new(error.kind(), what)
+    })
+}
+
 async fn run(names: Vec<OsString>) -> io::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut total = Count::default();
     for name in &names {
         match send_and_count(name).await {
             Ok(count) => {
-                println!("{} {} {}", count.lines, count.bytes, name.display());
+                say(count, name.display())?;
                 total += count;
             }
             Err(error) => {
@@ -90,7 +100,7 @@ async fn run(names: Vec<OsString>) -> io::Result<ExitCode> {
         }
     }
     if names.len() > 1 {
-        println!("{} {} total", total.lines, total.bytes);
+        say(total, "total")?;
     }
     Ok(code)
 }

@@ -493,6 +493,13 @@ fn options_are_set_on_a_connection_and_a_reset_ends_it() {
         assert_eq!(client.ttl()?, 33);
         assert!(client.set_ttl(0).is_err());
 
+        let shown = format!("{client:?}");
+        let ends = format!(
+            "TcpStream {{ local: {peer}, peer: {}, ",
+            listener.local_addr()?
+        );
+        assert!(shown.starts_with(&ends), "{shown}");
+
         client.set_zero_linger()?;
         client.close().await?;
         let error = server.read(vec![0; 8]).await.unwrap_err();

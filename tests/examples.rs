@@ -730,6 +730,22 @@ fn echo_explains_what_it_cannot_listen_on() {
         );
         assert_eq!(out(&output), "");
     }
+    let output = run("echo", ["127.0.0.1:0", "127.0.0.1:0"]);
+    ends(&output, 2);
+    assert!(err(&output).contains("ADDRESS"), "{}", err(&output));
+}
+
+#[test]
+fn pipe_says_when_it_cannot_write() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = example("pipe")
+        .arg("Cargo.toml")
+        .stdout(full)
+        .output()
+        .unwrap();
+    ends(&output, 1);
+    let expected = "pipe: writing to standard output: No space left on device";
+    assert!(err(&output).starts_with(expected), "{}", err(&output));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -285,6 +286,35 @@ fn a_pipe_is_handed_to_std_when_nothing_is_at_work_on_it() {
         writer.write_all(b"ef")?;
         reader.read_exact(&mut rest)?;
         assert_eq!(rest, *b"ef");
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_other_end_may_be_a_child() {
+    let _alone = alone();
+    gimmal::run(async {
+        let mut child = Command::new("sh")
+            .args(["-c", "cat; echo done >&2"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let input = PipeWriter::from(child.stdin.take().unwrap());
+        let output = PipeReader::from(child.stdout.take().unwrap());
+        let errors = PipeReader::from(child.stderr.take().unwrap());
+        let text = vec![7; 300_000];
+        let write = async {
+            let text = input.write_all(text).await?;
+            input.close().await?;
+            io::Result::Ok(text)
+        };
+        let read = async { Ok(output.read_to_end(Vec::new()).await?.1) };
+        let (written, read) = gimmal::try_join((write, read)).await?;
+        assert!(written == read);
+        assert_eq!(errors.read_to_end(Vec::new()).await?.1, b"done\n");
+        assert!(child.wait()?.success());
         io::Result::Ok(())
     })
     .unwrap();

@@ -157,6 +157,9 @@ fn a_peek_leaves_the_datagram_there() {
         a.send("kept").await?;
         let ((n, _), buffer) = b.peek_from(vec![0; 8]).await?;
         assert_eq!(&buffer[..n], b"kept");
+        let shown = format!("{b:?}");
+        let ends = format!("UdpSocket {{ local: {}, ", b.local_addr()?);
+        assert!(shown.starts_with(&ends), "{shown}");
         assert_eq!(b.peek(vec![0; 2]).await?, (2, b"ke".to_vec()));
         drop(b.peek_from(vec![0; 8]).submit());
         let (n, buffer) = b.recv(vec![0; 8]).await?;
@@ -272,7 +275,7 @@ fn bad_addresses_are_errors_that_name_them() {
             .await
             .unwrap_err();
         assert!(
-            error.to_string().starts_with("send 1 bytes to [::1]:80: "),
+            error.to_string().starts_with("send 1 byte to [::1]:80: "),
             "{error}"
         );
         // Of several addresses the first that can be had.

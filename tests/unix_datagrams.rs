@@ -180,7 +180,7 @@ fn what_is_wrong_with_a_path_is_said_with_the_path() {
         assert!(
             error
                 .to_string()
-                .starts_with(&format!("send 1 bytes to {shown}: ")),
+                .starts_with(&format!("send 1 byte to {shown}: ")),
             "{error}"
         );
         let error = socket.connect(&path).unwrap_err();

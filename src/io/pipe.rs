@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::rc::Rc;
 
 /// Makes a pipe: what is written to the one end is read from the other, and when every writer is closed, the reader meets
@@ -359,6 +360,23 @@ macro_rules! end {
 }
 
 end! { PipeReader PipeWriter }
+
+macro_rules! of_a_child {
+    ($($type:ident: $end:ident;)+) => {$(
+        /// The end of a pipe whose other end a child process has.
+        impl From<$end> for $type {
+            fn from(end: $end) -> $type {
+                $type::from(OwnedFd::from(end))
+            }
+        }
+    )+};
+}
+
+of_a_child! {
+    PipeReader: ChildStdout;
+    PipeReader: ChildStderr;
+    PipeWriter: ChildStdin;
+}
 
 macro_rules! generic {
     ($($reader:ty, $writer:ty;)+) => {$(

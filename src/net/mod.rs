@@ -21,6 +21,7 @@
 
 mod accepting;
 mod bytes;
+mod debug;
 mod halves;
 mod listener;
 mod names;

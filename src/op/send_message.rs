@@ -95,7 +95,10 @@ impl<B: IoBuf> SendMessage<B> {
 
     fn explain(&self, error: io::Error) -> io::Error {
         let to = self.address();
-        let what = format!("send {} bytes to", self.buf.io_len());
+        let what = match self.buf.io_len() {
+            1 => "send 1 byte to".to_owned(),
+            len => format!("send {len} bytes to"),
+        };
         self.pass.socket().explain(&what, to.as_ref(), error)
     }
 }

@@ -3,6 +3,7 @@
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::io::{AsyncRead, AsyncWrite, check_room};
 use crate::net::bytes::byte_stream;
+use crate::net::debug::debug;
 use crate::net::halves::{
     EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
 };
@@ -11,6 +12,7 @@ use crate::op::{
     StreamKind, busy, send_all,
 };
 use socket2::SockRef;
+use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -37,7 +39,6 @@ use std::time::Duration;
 /// })
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct TcpStream {
     stream: Rc<Stream>,
 }
@@ -191,6 +192,13 @@ impl From<std::net::TcpStream> for TcpStream {
 impl From<OwnedFd> for TcpStream {
     fn from(fd: OwnedFd) -> TcpStream {
         TcpStream::from_std(fd.into())
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ends = [self.local_addr(), self.peer_addr()];
+        debug(f, "TcpStream", self, ends)
     }
 }
 

@@ -3,9 +3,11 @@
 use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::ToAddrs;
+use crate::net::debug::debug;
 use crate::op::{Datagrams, Op, RecvMessage, SendMessage, SharedFd, busy};
 use crate::sys::explain;
 use socket2::{SockAddr, SockRef};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -32,7 +34,6 @@ use std::rc::Rc;
 /// })
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct UdpSocket {
     pub(super) socket: Rc<Datagrams>,
 }
@@ -316,6 +317,13 @@ impl From<std::net::UdpSocket> for UdpSocket {
 impl From<OwnedFd> for UdpSocket {
     fn from(fd: OwnedFd) -> UdpSocket {
         UdpSocket::from_std(fd.into())
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ends = [self.local_addr(), self.peer_addr()];
+        debug(f, "UdpSocket", self, ends)
     }
 }
 

@@ -4,6 +4,7 @@ use super::address::{from_kernel, of_path, to_kernel};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::io::{AsyncRead, AsyncWrite, check_room};
 use crate::net::bytes::byte_stream;
+use crate::net::debug::debug;
 use crate::net::halves::{
     EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
 };
@@ -13,6 +14,7 @@ use crate::op::{
 };
 use crate::sys::{explain, peer_cred};
 use socket2::{Domain, SockRef, Socket, Type};
+use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -38,7 +40,6 @@ use std::rc::Rc;
 /// })
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct UnixStream {
     stream: Rc<Stream>,
 }
@@ -266,6 +267,13 @@ impl From<std::os::unix::net::UnixStream> for UnixStream {
 impl From<OwnedFd> for UnixStream {
     fn from(fd: OwnedFd) -> UnixStream {
         UnixStream::from_std(fd.into())
+    }
+}
+
+impl fmt::Debug for UnixStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ends = [self.local_addr(), self.peer_addr()];
+        debug(f, "UnixStream", self, ends)
     }
 }
 
