@@ -419,3 +419,25 @@ fn an_operation_does_not_try_again_in_a_scope_that_was_cancelled_meanwhile() -> 
         Ok(())
     })
 }
+
+/// A splice works on two descriptors, and its row told of one: who closed the other did not wait for it.
+#[test]
+fn a_file_closes_although_a_copy_of_it_was_dropped() -> io::Result<()> {
+    gimmal::run(async {
+        let path = tempfile::NamedTempFile::new()?;
+        path.as_file().set_len(4 << 20)?;
+        let mut file = gimmal::fs::File::open(path.path()).await?;
+        let (_reader, mut writer) = gimmal::io::pipe()?;
+        writer.set_capacity(1 << 20)?;
+        // The pipe is full soon, and nobody reads from it.
+        let mut copy = Box::pin(gimmal::io::copy(&mut file, &mut writer));
+        let mut enough = Box::pin(gimmal::sleep(Duration::from_millis(50)));
+        std::future::poll_fn(|context| {
+            assert!(copy.as_mut().poll(context).is_pending());
+            enough.as_mut().poll(context)
+        })
+        .await?;
+        drop(copy);
+        file.close().await
+    })
+}

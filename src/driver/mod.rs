@@ -60,6 +60,8 @@ struct Row {
     kind: &'static str,
     /// The plain descriptor that it works on.
     fd: i32,
+    /// The other one, if it works on two.
+    second_fd: i32,
     /// Closing is never asked to stop (C13).
     stoppable: bool,
     /// The task that polled it last, as bits of its name.
@@ -210,6 +212,7 @@ impl<P: Port> Driver<P> {
             life: Life::new(waker),
             kind: request.kind,
             fd: entry.plain_fd(),
+            second_fd: entry.second_fd(),
             stoppable: request.stoppable,
             task: request.task,
             place: request.place,
@@ -332,7 +335,8 @@ impl<P: Port> Driver<P> {
     /// Asks the kernel to stop everything on this descriptor, and says whether there is anything (C13).
     pub(crate) fn cancel_on(&mut self, fd: i32) -> bool {
         let on_it = self.rows.iter();
-        let on_it = on_it.filter(|(_, row)| row.fd == fd && row.life.is_in_flight());
+        let on_it = on_it
+            .filter(|(_, row)| (row.fd == fd || row.second_fd == fd) && row.life.is_in_flight());
         let keys: Vec<Key> = on_it.map(|(key, _)| key).collect();
         for key in &keys {
             self.ask_cancel(*key);

@@ -238,6 +238,14 @@ impl Entry {
         fd
     }
 
+    /// The number of the descriptor that a splice takes from, `-1` for everything else.
+    pub(crate) fn second_fd(&self) -> RawFd {
+        match self.opcode {
+            Opcode::SPLICE => self.second as RawFd,
+            _ => -1,
+        }
+    }
+
     /// What it asks for.
     #[must_use]
     pub const fn opcode(&self) -> Opcode {
