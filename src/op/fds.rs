@@ -254,9 +254,6 @@ impl<B: IoBufMut> RecvFds<B> {
         let more = self.message.take();
         passed.fds.extend(more.fds);
         passed.is_cut |= more.is_cut;
-        if passed.fds.len() > self.max {
-            passed.is_cut = true;
-        }
         passed
     }
 
@@ -317,7 +314,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         let passed = self.take_passed();
         // SAFETY: the kernel, or `take_kept`, has written so many bytes from the start.
         unsafe { self.buf.set_io_len(n) };
-        match passed.is_cut {
+        match passed.is_cut || passed.fds.len() > self.max {
             true => Err(BufError::new(cut(self.max), self.buf).with_done(n)),
             false => Ok(((n, passed.fds), self.buf)),
         }

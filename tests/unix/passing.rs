@@ -217,6 +217,27 @@ fn descriptors_of_a_dropped_receive_are_for_the_next() {
     });
 }
 
+/// There is room for more than are asked for, because of what else may come. A receive that nobody waits for any more has
+/// asked for nothing: it was taken for the next one's fault, which lost them all.
+#[test]
+fn a_dropped_receive_that_asked_for_few_descriptors_keeps_all_that_came() {
+    run(async {
+        let baseline = Baseline::take();
+        let (left, right) = UnixStream::pair().unwrap();
+        let mut dropped = Box::pin(right.recv_with_fds(vec![0; 8], 1));
+        assert!(poll_once(&mut dropped).await.is_pending());
+        let fds = (1..=3).map(marked).collect();
+        let (_, (_, fds)) = left.send_with_fds("text", fds).await.unwrap();
+        drop(fds);
+        next_turn().await;
+        drop(dropped);
+        let ((n, fds), buf) = right.recv_with_fds(vec![0; 8], 3).await.unwrap();
+        assert_eq!((&buf[..n], marks(fds)), (&b"text"[..], vec![1, 2, 3]));
+        drop((left, right));
+        baseline.returns("descriptors that were passed").await;
+    });
+}
+
 /// Sends and receives under timeouts, in scopes that are cancelled, and dropped: each descriptor arrives, in order.
 #[test]
 fn no_descriptor_is_lost_or_comes_twice() {
