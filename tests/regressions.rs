@@ -441,3 +441,26 @@ fn a_file_closes_although_a_copy_of_it_was_dropped() -> io::Result<()> {
         file.close().await
     })
 }
+
+/// A read that waits until those before it have ended began when the stream was closed and they were stopped: closing said
+/// that something holds the descriptor, and that read waited for ever on a stream that was closed.
+#[test]
+fn a_stream_closes_although_several_reads_wait() -> io::Result<()> {
+    gimmal::run(async {
+        let (reader, _writer) = gimmal::io::pipe()?;
+        let reads: Vec<_> = (0..3)
+            .map(|_| gimmal::spawn(reader.read(vec![7; 8])))
+            .collect();
+        while in_the_kernel() == (0, 0) {
+            gimmal::yield_now().await;
+        }
+        reader.close().await?;
+        for read in reads {
+            let read = gimmal::time::timeout_any(Duration::from_secs(5), read).await;
+            let error = read.unwrap().unwrap().unwrap_err();
+            assert!(gimmal::is_canceled(&error));
+            assert_eq!(error.into_buf(), [7; 8]);
+        }
+        Ok(())
+    })
+}

@@ -166,10 +166,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     const NAME: &'static str = "sendmsg";
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        match self.pass.enter(waker) {
-            true => Prepared::Start,
-            false => Prepared::Wait,
-        }
+        self.pass.prepare(waker).unwrap_or(Prepared::Start)
     }
 
     fn entry(&mut self) -> Entry {
@@ -279,8 +276,8 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     const NAME: &'static str = "recvmsg";
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if !self.pass.enter(waker) {
-            return Prepared::Wait;
+        if let Some(not_yet) = self.pass.prepare(waker) {
+            return not_yet;
         }
         if self.pass.stream().has_kept() {
             return self.take_kept(waker);

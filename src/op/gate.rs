@@ -72,6 +72,16 @@ impl Gate {
         runtime::drop_waker(Some(needless));
     }
 
+    /// Has all that wait ask again. They stay in line.
+    pub(super) fn rouse(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        let wakers = waiting.iter_mut();
+        let woken = wakers.map(|(_, waker)| std::mem::replace(waker, Waker::noop().clone()));
+        let woken: Vec<Waker> = woken.collect();
+        drop(waiting);
+        runtime::wake_all(woken);
+    }
+
     /// Whoever stands there goes, and stands in nobody's way.
     #[inline]
     pub(super) fn leave(&self, spot: Spot) {

@@ -108,8 +108,8 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
 
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if !self.pass.enter(waker) {
-            return Prepared::Wait;
+        if let Some(not_yet) = self.pass.prepare(waker) {
+            return not_yet;
         }
         if self.stream().has_kept() {
             return self.take_kept(waker);

@@ -65,10 +65,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
 
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        match self.pass.enter(waker) {
-            true => Prepared::Start,
-            false => Prepared::Wait,
-        }
+        self.pass.prepare(waker).unwrap_or(Prepared::Start)
     }
 
     #[inline]

@@ -85,11 +85,8 @@ unsafe impl Operation for Splice {
     const NAME: &'static str = "splice";
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        let may_start = self.pass.as_mut().is_none_or(|pass| pass.enter(waker));
-        match may_start {
-            true => Prepared::Start,
-            false => Prepared::Wait,
-        }
+        let not_yet = self.pass.as_mut().and_then(|pass| pass.prepare(waker));
+        not_yet.unwrap_or(Prepared::Start)
     }
 
     fn entry(&mut self) -> Entry {

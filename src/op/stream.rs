@@ -3,7 +3,8 @@
 use super::arrival::Arrival;
 use super::gate::{Gate, Spot};
 use super::peer::describe_peer;
-use super::{Completion, Entry, Opcode, SharedFd};
+use super::{Completion, Entry, Opcode, Prepared, SharedFd};
+use crate::scope::Canceled;
 use crate::sys::Descriptor;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -47,6 +48,8 @@ pub(crate) struct Stream {
     /// Receives go through one by one, and so do sends.
     inbound: Gate,
     outbound: Gate,
+    /// Its owner closes it: nothing begins on it any more.
+    is_closing: Cell<bool>,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
     arrival: Arrival,
@@ -61,6 +64,7 @@ impl Stream {
             kind,
             inbound: Gate::default(),
             outbound: Gate::default(),
+            is_closing: Cell::new(false),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
             arrival: Arrival::default(),
@@ -116,12 +120,16 @@ impl Stream {
             .map_err(|_| unreachable!("it was its sole holder above"))
     }
 
-    /// Closes it, as [`SharedFd::close`] does.
+    /// Closes it, as [`SharedFd::close`] does. What waits at a gate is stopped, too: it would begin when those are stopped
+    /// that go before it.
     pub(crate) async fn close(self: Rc<Stream>) -> io::Result<()> {
         match Rc::try_unwrap(self) {
             Ok(stream) => stream.fd.close().await,
             Err(stream) => {
                 let fd = stream.fd.clone();
+                stream.is_closing.set(true);
+                stream.inbound.rouse();
+                stream.outbound.rouse();
                 drop(stream);
                 fd.close().await
             }
@@ -274,6 +282,15 @@ impl Pass {
             Direction::In => &self.stream.inbound,
             Direction::Out => &self.stream.outbound,
         }
+    }
+
+    /// Why an operation that has this right may not be started, if that is so.
+    #[inline]
+    pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
+        if self.stream.is_closing.get() {
+            return Some(Prepared::Failed(Canceled.into()));
+        }
+        (!self.enter(waker)).then_some(Prepared::Wait)
     }
 
     /// Whether it is this one's turn. If not, `waker` is woken to ask again.

@@ -73,8 +73,8 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     const NAME: &'static str = "readv";
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if !self.pass.enter(waker) {
-            return Prepared::Wait;
+        if let Some(not_yet) = self.pass.prepare(waker) {
+            return not_yet;
         }
         if self.pass.stream().has_kept() {
             return self.take_kept(waker);
@@ -187,10 +187,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     const NAME: &'static str = "sendmsg";
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        match self.pass.enter(waker) {
-            true => Prepared::Start,
-            false => Prepared::Wait,
-        }
+        self.pass.prepare(waker).unwrap_or(Prepared::Start)
     }
 
     fn entry(&mut self) -> Entry {
