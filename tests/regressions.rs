@@ -464,3 +464,25 @@ fn a_stream_closes_although_several_reads_wait() -> io::Result<()> {
         Ok(())
     })
 }
+
+/// The same of a socket of datagrams.
+#[test]
+fn a_socket_of_datagrams_closes_although_several_receives_wait() -> io::Result<()> {
+    gimmal::run(async {
+        let (socket, _peer) = gimmal::net::UnixDatagram::pair()?;
+        let receives: Vec<_> = (0..3)
+            .map(|_| gimmal::spawn(socket.recv(vec![7; 8])))
+            .collect();
+        while in_the_kernel() == (0, 0) {
+            gimmal::yield_now().await;
+        }
+        socket.close().await?;
+        for receive in receives {
+            let received = gimmal::time::timeout_any(Duration::from_secs(5), receive).await;
+            let error = received.unwrap().unwrap().unwrap_err();
+            assert!(gimmal::is_canceled(&error));
+            assert_eq!(error.into_buf(), [7; 8]);
+        }
+        Ok(())
+    })
+}

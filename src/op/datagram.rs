@@ -3,7 +3,8 @@
 use super::gate::{Gate, Spot};
 use super::header::Header;
 use super::peer::describe;
-use super::{Entry, Opcode, SharedFd};
+use super::{Entry, Opcode, Prepared, SharedFd};
+use crate::scope::Canceled;
 use crate::sys::{Descriptor, explain};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
@@ -40,6 +41,8 @@ pub(crate) struct Datagrams {
     /// Receives go through one by one, and so do sends to the peer that it is connected to.
     inbound: Gate,
     outbound: Gate,
+    /// Its owner closes it: nothing begins on it any more.
+    is_closing: Cell<bool>,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
     /// Bytes of ancillary data that receives have room for.
@@ -54,6 +57,7 @@ impl Datagrams {
             fd,
             inbound: Gate::default(),
             outbound: Gate::default(),
+            is_closing: Cell::new(false),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
             control_len: Cell::new(0),
@@ -124,9 +128,13 @@ impl Datagrams {
             .map_err(|_| unreachable!("it was its sole holder above"))
     }
 
-    /// Closes it, as [`SharedFd::close`] does.
+    /// Closes it, as [`SharedFd::close`] does. What waits at a gate is stopped, too: it would begin when those are stopped
+    /// that go before it.
     pub(crate) async fn close(self: Rc<Datagrams>) -> io::Result<()> {
         let fd = self.fd.clone();
+        self.is_closing.set(true);
+        self.inbound.rouse();
+        self.outbound.rouse();
         drop(self);
         fd.close().await
     }
@@ -219,9 +227,18 @@ impl Pass {
         &self.socket
     }
 
+    /// Why an operation that has this right may not be started, if that is so.
+    #[inline]
+    pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
+        if self.socket.is_closing.get() {
+            return Some(Prepared::Failed(Canceled.into()));
+        }
+        (!self.enter(waker)).then_some(Prepared::Wait)
+    }
+
     /// Whether it is this one's turn. If not, `waker` is woken to ask again.
     #[inline]
-    pub(super) fn enter(&mut self, waker: &Waker) -> bool {
+    fn enter(&mut self, waker: &Waker) -> bool {
         self.socket.gate(self.way).enter(&mut self.spot, waker)
     }
 

@@ -133,8 +133,8 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
 
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if !self.pass.enter(waker) {
-            return Prepared::Wait;
+        if let Some(not_yet) = self.pass.prepare(waker) {
+            return not_yet;
         }
         if self.pass.socket().has_kept() {
             return self.take_kept(waker);

@@ -113,8 +113,10 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     /// would hold up all the others.
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if !(self.has_address || self.pass.enter(waker)) {
-            return Prepared::Wait;
+        if !self.has_address
+            && let Some(not_yet) = self.pass.prepare(waker)
+        {
+            return not_yet;
         }
         match self.is_full {
             true => self.wait_for_room(waker),

@@ -3,6 +3,7 @@
 use super::arrival::Arrival;
 use super::gate::{Gate, Spot};
 use super::peer::describe_peer;
+use super::rw::BYTES_MAX;
 use super::{Completion, Entry, Opcode, Prepared, SharedFd};
 use crate::scope::Canceled;
 use crate::sys::Descriptor;
@@ -178,8 +179,9 @@ impl Stream {
             self.has_kept.set(false);
             return Completion::new(error.unwrap_or(0), 0);
         }
-        let taken = room.len().min(kept.bytes.len());
-        for (place, byte) in room.iter_mut().zip(&kept.bytes) {
+        // As much as one call of the kernel would give.
+        let taken = room.len().min(kept.bytes.len()).min(BYTES_MAX);
+        for (place, byte) in room[..taken].iter_mut().zip(&kept.bytes) {
             place.write(*byte);
         }
         if !peek {

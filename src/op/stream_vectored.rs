@@ -1,6 +1,6 @@
 //! Receiving into several buffers at once, and sending from several.
 
-use super::rw::no_room;
+use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass};
 use super::vectored::Vectors;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
@@ -49,6 +49,9 @@ impl<B: IoBufsMut> RecvVectored<B> {
             // SAFETY: the vector is of a buffer's capacity, which is writable and the operation's alone (L4, L5).
             let room: &mut [MaybeUninit<u8>] =
                 unsafe { std::slice::from_raw_parts_mut(vector.iov_base.cast(), vector.iov_len) };
+            // As much as one call of the kernel would give.
+            let len = room.len().min(BYTES_MAX - taken as usize);
+            let room = &mut room[..len];
             if room.is_empty() {
                 continue;
             }
