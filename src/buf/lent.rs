@@ -39,8 +39,7 @@ use std::sync::Arc;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be lent to the kernel",
     label = "this is no buffer that can be lent",
-    note = "a buffer goes in by value and comes back: give the `Vec`, `String` or `Bytes` itself, or what lives for ever",
-    note = "of a literal b\"…\" give the slice &b\"…\"[..], or \"…\""
+    note = "a buffer goes in by value and comes back: give the `Vec`, `String` or `Bytes` itself, or what lives for ever"
 )]
 pub unsafe trait IoBuf: 'static {
     /// Where the bytes begin.
@@ -176,6 +175,20 @@ io_buf! {
     Arc<[u8]>: "It is a strong reference: its heap allocation has the bytes, and `get_mut` fails for the others."
     &'static [u8]: "A shared borrow of `u8` that never ends: nothing may write or free what it borrows."
     &'static str: "A shared borrow of `str` that never ends: nothing may write or free what it borrows."
+}
+
+// SAFETY: L1, L2 and L3: a shared borrow of bytes that never ends, as that of a slice: nothing may write or free what it
+// borrows. The array is not inside the value.
+unsafe impl<const N: usize> IoBuf for &'static [u8; N] {
+    #[inline]
+    fn io_ptr(&self) -> *const u8 {
+        self.as_ptr()
+    }
+
+    #[inline]
+    fn io_len(&self) -> usize {
+        N
+    }
 }
 
 // SAFETY: L4 and L5: `capacity` bytes are allocated from `as_mut_ptr`, for this value alone. L6: `set_len` stores a
@@ -340,6 +353,7 @@ mod tests {
         stays_across_threads(|| Arc::<[u8]>::from(TEXT.as_bytes()));
         stays_across_threads(|| TEXT);
         stays_across_threads(|| TEXT.as_bytes());
+        stays_across_threads(|| b"lent");
         stays_across_threads(aligned);
         stays_across_threads(|| Vec::from("a lent one").slice(2..6));
         stays_across_threads(|| Slice::new("a lent one", 2..6));
