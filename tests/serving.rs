@@ -755,3 +755,24 @@ fn a_panic_of_the_stop_is_carried_on_and_drops_the_connections() {
         Ok(())
     });
 }
+
+/// As a method, where a closure needs no types.
+#[test]
+fn a_listener_serves_by_a_method_of_its_own() {
+    run(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let client = async {
+            let client = TcpStream::connect(address).await?;
+            let (_, text) = client.read_to_end(Vec::new()).await?;
+            assert_eq!(text, b"hello");
+            io::Result::Ok(())
+        };
+        let served = listener
+            .serve(async |stream, _peer| stream.write_all(b"hello").await)
+            .until(client)
+            .await?;
+        assert_eq!(served.accepted, 1);
+        Ok(())
+    });
+}

@@ -3,11 +3,13 @@
 use super::TcpStream;
 use super::stream::to_ip;
 use crate::buf::BufError;
-use crate::net::ToAddrs;
+use crate::group::Report;
 use crate::net::accepting::{Accepting, Next, Way};
+use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd};
 use crate::sys::explain;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::future::Pending;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -118,6 +120,32 @@ impl TcpListener {
             listener: self,
             next: None,
         }
+    }
+
+    /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
+    /// [`net::serve`](crate::net::serve()).
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::TcpListener;
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:7777").await?;
+    ///     let served = listener
+    ///         .serve(async |stream, _peer| stream.write_all("hello\n").await)
+    ///         .until(gimmal::signal::ctrl_c())
+    ///         .await?;
+    ///     println!("served {} connections", served.accepted);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn serve<H, R>(&self, handler: H) -> Serve<'_, TcpListener, H, Pending<()>>
+    where
+        H: AsyncFn(TcpStream, SocketAddr) -> R,
+        R: Report,
+    {
+        serve(self, handler)
     }
 
     /// The address that it listens on.

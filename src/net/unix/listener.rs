@@ -3,11 +3,13 @@
 use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::BufError;
-use crate::net::Listener;
+use crate::group::Report;
 use crate::net::accepting::{Accepting, Next, Way};
+use crate::net::{Listener, Serve, serve};
 use crate::op::{Accepted, SharedFd, describe};
 use crate::sys::explain;
 use socket2::{Domain, SockRef, Socket, Type};
+use std::future::Pending;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::SocketAddr;
@@ -109,6 +111,32 @@ impl UnixListener {
             listener: self,
             next: None,
         }
+    }
+
+    /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
+    /// [`net::serve`](crate::net::serve()).
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixListener;
+    ///
+    /// gimmal::run(async {
+    ///     let listener = UnixListener::bind("/run/hello")?;
+    ///     let served = listener
+    ///         .serve(async |stream, _peer| stream.write_all("hello\n").await)
+    ///         .until(gimmal::signal::ctrl_c())
+    ///         .await?;
+    ///     println!("served {} connections", served.accepted);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn serve<H, R>(&self, handler: H) -> Serve<'_, UnixListener, H, Pending<()>>
+    where
+        H: AsyncFn(UnixStream, SocketAddr) -> R,
+        R: Report,
+    {
+        serve(self, handler)
     }
 
     /// The address that it listens on.
