@@ -203,7 +203,11 @@ macro_rules! byte_stream {
             }
         }
 
-        impl AsyncRead for &$type {
+        byte_stream! { generic: $type, $type }
+        byte_stream! { generic: $type, &$type }
+    };
+    (generic: $type:ident, $generic:ty) => {
+        impl AsyncRead for $generic {
             fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
                 $type::read(self, buf)
             }
@@ -222,47 +226,7 @@ macro_rules! byte_stream {
             }
         }
 
-        impl AsyncRead for $type {
-            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                $type::read(self, buf)
-            }
-
-            fn read_exact<B: IoBufMut>(
-                &mut self,
-                buf: B,
-                len: usize,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                $type::read_exact(self, buf, len)
-            }
-
-            fn unread(&mut self, bytes: &[u8]) -> bool {
-                self.stream.give_back(bytes);
-                true
-            }
-        }
-
-        impl AsyncWrite for &$type {
-            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                $type::write(self, buf)
-            }
-
-            fn write_all<B: IoBuf>(
-                &mut self,
-                buf: B,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                $type::write_all(self, buf)
-            }
-
-            async fn shutdown(&mut self) -> io::Result<()> {
-                $type::shutdown(self, Shutdown::Write)
-            }
-
-            fn outlet(&self) -> Option<crate::op::Outlet> {
-                Some(crate::op::Outlet::of_stream(&self.stream))
-            }
-        }
-
-        impl AsyncWrite for $type {
+        impl AsyncWrite for $generic {
             fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
                 $type::write(self, buf)
             }

@@ -84,13 +84,13 @@ impl<S: EndOutput> Drop for OwnedWriteHalf<S> {
 }
 
 macro_rules! half {
-    (read: $($type:ty, $stream:ident;)+) => {$(
+    (read: $($type:ty)+) => {$(
         impl<S> AsyncRead for $type
         where
             for<'s> &'s S: AsyncRead,
         {
             async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
-                (&*self.$stream()).read(buf).await
+                (&*self.stream()).read(buf).await
             }
 
             async fn read_exact<B: IoBufMut>(
@@ -98,40 +98,40 @@ macro_rules! half {
                 buf: B,
                 len: usize,
             ) -> Result<B, BufError<B>> {
-                (&*self.$stream()).read_exact(buf, len).await
+                (&*self.stream()).read_exact(buf, len).await
             }
 
             fn unread(&mut self, bytes: &[u8]) -> bool {
-                (&*self.$stream()).unread(bytes)
+                (&*self.stream()).unread(bytes)
             }
         }
     )+};
-    (write: $($type:ty, $stream:ident;)+) => {$(
+    (write: $($type:ty)+) => {$(
         impl<S: EndOutput> AsyncWrite for $type
         where
             for<'s> &'s S: AsyncWrite,
         {
             async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
-                (&*self.$stream()).write(buf).await
+                (&*self.stream()).write(buf).await
             }
 
             async fn write_all<B: IoBuf>(&mut self, buf: B) -> Result<B, BufError<B>> {
-                (&*self.$stream()).write_all(buf).await
+                (&*self.stream()).write_all(buf).await
             }
 
             async fn shutdown(&mut self) -> io::Result<()> {
-                self.$stream().end_output()
+                self.stream().end_output()
             }
 
             fn outlet(&self) -> Option<Outlet> {
-                (&self.$stream()).outlet()
+                (&self.stream()).outlet()
             }
         }
     )+};
 }
 
-half! { read: ReadHalf<'_, S>, stream; OwnedReadHalf<S>, stream; }
-half! { write: WriteHalf<'_, S>, stream; OwnedWriteHalf<S>, stream; }
+half! { read: ReadHalf<'_, S> OwnedReadHalf<S> }
+half! { write: WriteHalf<'_, S> OwnedWriteHalf<S> }
 
 impl<S> ReadHalf<'_, S> {
     /// The whole stream.

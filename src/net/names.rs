@@ -2,6 +2,7 @@
 
 use crate::runtime::spawn::spawn_abandonable;
 use crate::sys::explain;
+use socket2::SockAddr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
@@ -223,6 +224,13 @@ impl<T: ToAddrs + Clone> ToAddrs for &T {
     fn target(self) -> io::Result<Target> {
         self.clone().target()
     }
+}
+
+/// The address of a socket of IP.
+pub(super) fn to_ip(address: SockAddr) -> io::Result<SocketAddr> {
+    address
+        .as_socket()
+        .ok_or_else(|| io::Error::other("the socket is not one of IP"))
 }
 
 #[cfg(test)]

@@ -45,7 +45,11 @@ impl Arrival {
                 self.untimed.set(TIMED_EVERY - 1);
                 self.begun.set(Some(Instant::now()));
             }
-            n => self.untimed.set(n - 1),
+            n => {
+                // The one that was timed may have been cancelled.
+                self.begun.set(None);
+                self.untimed.set(n - 1);
+            }
         }
         match self.waits.get() && runtime::with(|core: &Core| core.supports(Opcode::SEND_ZC)) {
             true => POLL_FIRST,

@@ -4,7 +4,6 @@ use super::gate::{Gate, Spot};
 use super::header::Header;
 use super::peer::describe;
 use super::{Entry, Opcode, Prepared, SharedFd};
-use crate::scope::Canceled;
 use crate::sys::{Descriptor, explain};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
@@ -41,8 +40,6 @@ pub(crate) struct Datagrams {
     /// Receives go through one by one, and so do sends to the peer that it is connected to.
     inbound: Gate,
     outbound: Gate,
-    /// Its owner closes it: nothing begins on it any more.
-    is_closing: Cell<bool>,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
     /// Bytes of ancillary data that receives have room for.
@@ -57,7 +54,6 @@ impl Datagrams {
             fd,
             inbound: Gate::default(),
             outbound: Gate::default(),
-            is_closing: Cell::new(false),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
             control_len: Cell::new(0),
@@ -132,9 +128,8 @@ impl Datagrams {
     /// that go before it.
     pub(crate) async fn close(self: Rc<Datagrams>) -> io::Result<()> {
         let fd = self.fd.clone();
-        self.is_closing.set(true);
-        self.inbound.rouse();
-        self.outbound.rouse();
+        self.inbound.close();
+        self.outbound.close();
         drop(self);
         fd.close().await
     }
@@ -230,16 +225,13 @@ impl Pass {
     /// Why an operation that has this right may not be started, if that is so.
     #[inline]
     pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
-        if self.socket.is_closing.get() {
-            return Some(Prepared::Failed(Canceled.into()));
-        }
-        (!self.enter(waker)).then_some(Prepared::Wait)
+        self.socket.gate(self.way).prepare(&mut self.spot, waker)
     }
 
-    /// Whether it is this one's turn. If not, `waker` is woken to ask again.
+    /// The same for one that does not wait for its turn.
     #[inline]
-    fn enter(&mut self, waker: &Waker) -> bool {
-        self.socket.gate(self.way).enter(&mut self.spot, waker)
+    pub(super) fn prepare_at_once(&self) -> Option<Prepared> {
+        self.socket.gate(self.way).check_open()
     }
 
     /// A header to fill.

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 /// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit).
 ///
-/// Where it is: Idle → InFlight → Finished; before InFlight it is Queued while another has to go first. Dropped while it is in flight, it leaves its operation with the runtime, which
-/// cancels it and has it dispose of what still comes (C8).
+/// Where it is: Idle → InFlight → Finished; before InFlight it is Queued while another has to go first. Dropped while it is
+/// in flight, it leaves its operation with the runtime, which cancels it and has it dispose of what still comes (C8).
 ///
 /// # Panics
 ///

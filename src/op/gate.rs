@@ -6,16 +6,20 @@
 //!
 //! Whoever goes hands the gate to the one that has waited longest, so a task that writes in a loop starves nobody.
 
+use super::Prepared;
 use crate::runtime;
+use crate::scope::Canceled;
 use crate::tasks::copy_waker;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::task::Waker;
 
-/// Lets one through at a time, in the order in which they came.
+/// Lets one through at a time, in the order in which they came, until it is closed.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     is_taken: Cell<bool>,
+    /// Its owner closes what is behind it: nobody begins any more.
+    is_closed: Cell<bool>,
     /// Who has been let in, and has not come as yet.
     admitted: Cell<Option<u64>>,
     next_ticket: Cell<u64>,
@@ -33,6 +37,22 @@ pub(super) enum Spot {
 }
 
 impl Gate {
+    /// Why an operation that is to pass here may not be started, if that is so.
+    #[inline]
+    pub(super) fn prepare(&self, spot: &mut Spot, waker: &Waker) -> Option<Prepared> {
+        if let Some(closed) = self.check_open() {
+            return Some(closed);
+        }
+        (!self.enter(spot, waker)).then_some(Prepared::Wait)
+    }
+
+    /// Nobody begins if it is closed, not even who need not stand in line.
+    #[inline]
+    pub(super) fn check_open(&self) -> Option<Prepared> {
+        let is_closed = self.is_closed.get();
+        is_closed.then(|| Prepared::Failed(Canceled.into()))
+    }
+
     /// Goes through, if it is this one's turn. Else `waker` is woken when it is, and is to ask again.
     #[inline]
     pub(super) fn enter(&self, spot: &mut Spot, waker: &Waker) -> bool {
@@ -72,8 +92,9 @@ impl Gate {
         runtime::drop_waker(Some(needless));
     }
 
-    /// Has all that wait ask again. They stay in line.
-    pub(super) fn rouse(&self) {
+    /// Lets nobody begin any more. All that wait ask again, and are told so; until then they stay in line.
+    pub(super) fn close(&self) {
+        self.is_closed.set(true);
         let mut waiting = self.waiting.borrow_mut();
         let wakers = waiting.iter_mut();
         let woken = wakers.map(|(_, waker)| std::mem::replace(waker, Waker::noop().clone()));

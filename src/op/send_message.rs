@@ -113,9 +113,11 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     /// would hold up all the others.
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if !self.has_address
-            && let Some(not_yet) = self.pass.prepare(waker)
-        {
+        let not_yet = match self.has_address {
+            true => self.pass.prepare_at_once(),
+            false => self.pass.prepare(waker),
+        };
+        if let Some(not_yet) = not_yet {
             return not_yet;
         }
         match self.is_full {

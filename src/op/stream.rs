@@ -5,7 +5,6 @@ use super::gate::{Gate, Spot};
 use super::peer::describe_peer;
 use super::rw::BYTES_MAX;
 use super::{Completion, Entry, Opcode, Prepared, SharedFd};
-use crate::scope::Canceled;
 use crate::sys::Descriptor;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -49,8 +48,6 @@ pub(crate) struct Stream {
     /// Receives go through one by one, and so do sends.
     inbound: Gate,
     outbound: Gate,
-    /// Its owner closes it: nothing begins on it any more.
-    is_closing: Cell<bool>,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
     arrival: Arrival,
@@ -65,7 +62,6 @@ impl Stream {
             kind,
             inbound: Gate::default(),
             outbound: Gate::default(),
-            is_closing: Cell::new(false),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
             arrival: Arrival::default(),
@@ -128,12 +124,19 @@ impl Stream {
             Ok(stream) => stream.fd.close().await,
             Err(stream) => {
                 let fd = stream.fd.clone();
-                stream.is_closing.set(true);
-                stream.inbound.rouse();
-                stream.outbound.rouse();
+                stream.inbound.close();
+                stream.outbound.close();
                 drop(stream);
                 fd.close().await
             }
+        }
+    }
+
+    #[inline]
+    fn gate(&self, direction: Direction) -> &Gate {
+        match direction {
+            Direction::In => &self.inbound,
+            Direction::Out => &self.outbound,
         }
     }
 
@@ -278,36 +281,24 @@ impl Pass {
         mem::replace(self, outside)
     }
 
-    #[inline]
-    fn gate(&self) -> &Gate {
-        match self.direction {
-            Direction::In => &self.stream.inbound,
-            Direction::Out => &self.stream.outbound,
-        }
-    }
-
     /// Why an operation that has this right may not be started, if that is so.
     #[inline]
     pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
-        if self.stream.is_closing.get() {
-            return Some(Prepared::Failed(Canceled.into()));
-        }
-        (!self.enter(waker)).then_some(Prepared::Wait)
+        let gate = self.stream.gate(self.direction);
+        gate.prepare(&mut self.spot, waker)
     }
 
     /// Whether it is this one's turn. If not, `waker` is woken to ask again.
     #[inline]
     pub(super) fn enter(&mut self, waker: &Waker) -> bool {
-        let mut spot = self.spot;
-        let is_inside = self.gate().enter(&mut spot, waker);
-        self.spot = spot;
-        is_inside
+        let gate = self.stream.gate(self.direction);
+        gate.enter(&mut self.spot, waker)
     }
 }
 
 impl Drop for Pass {
     #[inline]
     fn drop(&mut self) {
-        self.gate().leave(self.spot);
+        self.stream.gate(self.direction).leave(self.spot);
     }
 }

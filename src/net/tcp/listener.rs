@@ -1,10 +1,10 @@
 //! A TCP socket that listens.
 
 use super::TcpStream;
-use super::stream::to_ip;
 use crate::buf::BufError;
 use crate::group::Report;
 use crate::net::accepting::{Accepting, Next, Way};
+use crate::net::names::to_ip;
 use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd};
 use crate::sys::explain;

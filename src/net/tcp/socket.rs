@@ -1,8 +1,8 @@
 //! A TCP socket before it listens or is connected: for its options.
 
 use super::connect::{connect_socket, explain_one};
-use super::stream::to_ip;
 use super::{TcpListener, TcpStream};
+use crate::net::names::to_ip;
 use crate::sys::explain;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;

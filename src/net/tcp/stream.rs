@@ -7,6 +7,7 @@ use crate::net::debug::debug;
 use crate::net::halves::{
     EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
 };
+use crate::net::names::to_ip;
 use crate::op::{
     Chunks, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
     StreamKind, busy, send_all,
@@ -167,13 +168,6 @@ impl TcpStream {
         let peer = stream.peer_addr().ok();
         TcpStream::new(SharedFd::from(OwnedFd::from(stream)), peer)
     }
-}
-
-/// An address of a socket that is one of IP.
-pub(super) fn to_ip(address: socket2::SockAddr) -> io::Result<SocketAddr> {
-    address
-        .as_socket()
-        .ok_or_else(|| io::Error::other("the socket is not one of IP"))
 }
 
 impl EndOutput for TcpStream {

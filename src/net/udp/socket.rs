@@ -4,6 +4,7 @@ use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::ToAddrs;
 use crate::net::debug::debug;
+use crate::net::names::to_ip;
 use crate::op::{Datagrams, Op, RecvMessage, SendMessage, SharedFd, busy};
 use crate::sys::explain;
 use socket2::{SockAddr, SockRef};
@@ -225,7 +226,7 @@ impl UdpSocket {
     ///
     /// What `getsockname(2)` says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        to_ip(&SockRef::from(self).local_addr()?)
+        to_ip(SockRef::from(self).local_addr()?)
     }
 
     /// The peer that it is connected to.
@@ -234,7 +235,7 @@ impl UdpSocket {
     ///
     /// `NotConnected` if there is none.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        to_ip(&SockRef::from(self).peer_addr()?)
+        to_ip(SockRef::from(self).peer_addr()?)
     }
 
     /// The descriptor, to be held by operations of your own.
@@ -300,11 +301,6 @@ async fn first<T>(
         Some(error) => Err(error),
         None => unreachable!("a target that was resolved has an address"),
     }
-}
-
-fn to_ip(address: &SockAddr) -> io::Result<SocketAddr> {
-    let address = address.as_socket();
-    address.ok_or_else(|| io::Error::other("the socket is not one of IP"))
 }
 
 impl From<std::net::UdpSocket> for UdpSocket {
