@@ -3,6 +3,15 @@
 //! A message is a header (its length with the header, 8 bytes; level and type, 4 bytes each), its data, and padding to the
 //! next multiple of 8. That is the kernel's layout on every 64-bit machine, whatever a C library declares.
 
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The most descriptors that the kernel sends with one message: `SCM_MAX_FD`.
+pub(super) const FDS_MAX: usize = 253;
+
+/// A message brings a descriptor of the process that sent it, if the socket was told so (6.5).
+pub(super) const SCM_PIDFD: i32 = 4;
+
 /// Of the length, the level and the type.
 const HEADER: usize = 16;
 
@@ -13,6 +22,24 @@ pub(crate) fn push_control(control: &mut Vec<u8>, level: i32, kind: i32, data: &
     control.extend(kind.to_ne_bytes());
     control.extend(data);
     control.resize(control.len().next_multiple_of(8), 0);
+}
+
+/// The ancillary data that sends these descriptors (`unix(7)`, SCM_RIGHTS): none if there are none.
+pub(super) fn fds_control(fds: &[impl AsFd]) -> io::Result<Vec<u8>> {
+    let count = fds.len();
+    if count > FDS_MAX {
+        let what =
+            format!("{count} descriptors with one message: the kernel sends {FDS_MAX} at most");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    let mut control = Vec::new();
+    let numbers = fds.iter().map(|fd| fd.as_fd().as_raw_fd().to_ne_bytes());
+    let numbers: Vec<[u8; 4]> = numbers.collect();
+    if !numbers.is_empty() {
+        let numbers = numbers.as_flattened();
+        push_control(&mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, numbers);
+    }
+    Ok(control)
 }
 
 /// The messages that were received, as level, type and data. It ends where the rest is no message.

@@ -1,7 +1,7 @@
 //! The header of a message: what `sendmsg` and `recvmsg` are told, and where `recvmsg` writes what it knows.
 
-use super::control::ControlMessages;
-use super::fds::SCM_PIDFD;
+use super::control::{ControlMessages, SCM_PIDFD};
+use super::rw::BYTES_MAX;
 use crate::buf::{IoBuf, IoBufMut};
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;
@@ -74,7 +74,7 @@ impl Header {
         // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same line.
         unsafe {
             (*parts).vector.iov_base = start.cast();
-            (*parts).vector.iov_len = len;
+            (*parts).vector.iov_len = len.min(BYTES_MAX);
             let header = &raw mut (*parts).header;
             (*header).msg_iov = &raw mut (*parts).vector;
             (*header).msg_iovlen = 1;

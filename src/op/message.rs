@@ -1,6 +1,6 @@
 //! What comes with a datagram, and what of that a receive is asked for.
 
-use super::fds::FDS_MAX;
+use super::control::FDS_MAX;
 use socket2::SockAddr;
 use std::io;
 use std::mem;
@@ -11,6 +11,18 @@ use std::os::fd::OwnedFd;
 /// process.
 pub(super) fn fds_room(fds: usize) -> usize {
     16 + 4 * fds.min(FDS_MAX).next_multiple_of(2) + 32 + 24
+}
+
+/// More descriptors came than were asked for. Those that came are closed.
+#[cold]
+pub(super) fn fds_cut(max: usize) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "more descriptors came than the {max} that were asked for, or than this process may have open: \
+             all of them are closed"
+        ),
+    )
 }
 
 /// What came with a datagram.
@@ -34,14 +46,7 @@ impl Message<'_> {
     pub(crate) fn take_fds(&mut self) -> io::Result<Vec<OwnedFd>> {
         let fds = mem::take(&mut self.fds);
         if fds.len() > self.fds_max || self.flags & libc::MSG_CTRUNC != 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "more descriptors came than the {} that were asked for, or than this process may have open: \
-                     all of them are closed",
-                    self.fds_max
-                ),
-            ));
+            return Err(fds_cut(self.fds_max));
         }
         Ok(fds)
     }

@@ -1,8 +1,7 @@
 //! Sending datagrams, with addresses and ancillary data.
 
-use super::control::push_control;
+use super::control::fds_control;
 use super::datagram::{Pass, Way};
-use super::fds::FDS_MAX;
 use super::header::Header;
 use super::rw::BYTES_MAX;
 use super::was_interrupted;
@@ -11,7 +10,7 @@ use crate::buf::{BufError, BufResult, IoBuf};
 use socket2::SockAddr;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -190,22 +189,13 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
         fds: Vec<F>,
         to: Option<&SockAddr>,
     ) -> Op<SendMessageFds<B, F>> {
-        let mut control = Vec::new();
-        let number = |fd: &F| fd.as_fd().as_raw_fd().to_ne_bytes();
-        let numbers: Vec<[u8; 4]> = fds.iter().map(number).collect();
-        if !numbers.is_empty() {
-            let numbers = numbers.as_flattened();
-            push_control(&mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, numbers);
+        match fds_control(&fds) {
+            Ok(control) => {
+                let send = SendMessage::over(socket, buf, to, &control);
+                Op::new(SendMessageFds { send, fds })
+            }
+            Err(error) => SendMessageFds::rejected(socket, buf, fds, error),
         }
-        let count = fds.len();
-        if count > FDS_MAX {
-            let what =
-                format!("{count} descriptors with one message: the kernel sends {FDS_MAX} at most");
-            let error = io::Error::new(io::ErrorKind::InvalidInput, what);
-            return SendMessageFds::rejected(socket, buf, fds, error);
-        }
-        let send = SendMessage::over(socket, buf, to, &control);
-        Op::new(SendMessageFds { send, fds })
     }
 
     /// Sends nothing: what was asked for cannot be.
