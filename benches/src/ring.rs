@@ -177,8 +177,8 @@ impl Ring {
         }
     }
 
-    /// Has every slot do one request after the other, and counts how often the kernel is entered. `next` gets the slot and the result of its last request (none at the
-    /// beginning), and gives its next one, or none if the slot is done.
+    /// Has every slot do one request after the other, and counts how often the kernel is entered. `next` gets the slot and the
+    /// result of its last request (none at the beginning), and gives its next one, or none if the slot is done.
     ///
     /// # Safety
     ///
@@ -225,6 +225,8 @@ impl Ring {
                     None => in_flight -= 1,
                 }
             }
+            // The kernel is told what was taken: else the next wait would end at once.
+            completion.sync();
         }
         submission.sync();
         completion.sync();
