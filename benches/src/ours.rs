@@ -5,8 +5,9 @@ use gimmal::buf::AlignedBuf;
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
 use gimmal::net::UnixStream;
+use gimmal::runtime::Mask;
 use gimmal::task::JoinHandle;
-use gimmal::{Runtime, op, sleep, spawn, yield_now};
+use gimmal::{Handle, Runtime, op, sleep, spawn, yield_now};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,18 @@ const LONG: Duration = Duration::from_secs(3600);
 /// A runtime as it comes.
 pub fn runtime() -> Runtime {
     Runtime::new().expect("a ring")
+}
+
+/// A runtime that does everything by its ring, also what a plain system call could serve.
+pub fn runtime_of_ring() -> Runtime {
+    let mask = Mask::none().without_attempts();
+    Runtime::builder().mask(mask).build().expect("a ring")
+}
+
+/// System calls of a runtime so far, for what sockets did.
+pub fn system_calls(runtime: &Handle) -> u64 {
+    let stats = runtime.stats();
+    stats.enters + stats.attempts
 }
 
 async fn join_all<T: 'static>(tasks: Vec<JoinHandle<T>>) {

@@ -64,6 +64,8 @@ impl Disk {
 pub struct Stand {
     /// gimmal's runtime.
     pub ours: Runtime,
+    /// One that does everything by its ring.
+    pub ours_by_ring: Runtime,
     /// tokio's.
     pub peer: tokio::runtime::Runtime,
     /// The bare ring.
@@ -78,6 +80,7 @@ impl Stand {
     pub fn new() -> io::Result<Stand> {
         Ok(Stand {
             ours: ours::runtime(),
+            ours_by_ring: ours::runtime_of_ring(),
             peer: peer::runtime(),
             ring: Ring::new()?,
             disk: LazyCell::new(|| Disk::new().expect("files to read")),

@@ -18,7 +18,7 @@
 pub(crate) mod life;
 mod limits;
 
-use crate::sys::{Answer, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
+use crate::sys::{Answer, Attempt, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
 use crate::table::{Key, Place, Table};
 use life::{Abandoned, Landed, Life, Polled};
 use limits::Limits;
@@ -116,6 +116,7 @@ pub(crate) struct Reaped {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) enters: u64,
+    pub(crate) attempts: u64,
     pub(crate) submitted: u64,
     pub(crate) completed: u64,
     pub(crate) cancels_asked: u64,
@@ -222,6 +223,28 @@ impl<P: Port> Driver<P> {
         self.in_flight += 1;
         self.push(entry, key.to_u64(), Answer::Always);
         key
+    }
+
+    /// Serves an operation at once, without a row, if the next enter would be for it alone: nothing is queued, and no
+    /// completion is there to be fetched.
+    #[inline]
+    pub(crate) fn attempt(&mut self, entry: &Entry) -> Option<Completion> {
+        if self.ring.queued() > 0
+            || !self.backlog.is_empty()
+            || self.ring.has_work()
+            || !self.supports(entry.opcode())
+        {
+            return None;
+        }
+        let attempt = self.ring.attempt(entry);
+        self.counts.attempts += u64::from(!matches!(attempt, Attempt::Unserved));
+        match attempt {
+            Attempt::Done(completion) => {
+                self.counts.completed += 1;
+                Some(completion)
+            }
+            Attempt::WouldWait | Attempt::Unserved => None,
+        }
     }
 
     /// Has an operation that is in flight asked to stop at this moment, unless it is over by then.

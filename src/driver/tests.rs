@@ -34,6 +34,9 @@ struct World {
     lost: Option<i32>,
     now: u64,
     enters: Vec<Wait>,
+    /// What plain calls come to, and which were made.
+    attempt: Attempt,
+    attempts: Vec<Opcode>,
 }
 
 #[derive(Clone)]
@@ -53,6 +56,8 @@ impl FakeRing {
             lost: None,
             now: 1,
             enters: Vec::new(),
+            attempt: Attempt::Unserved,
+            attempts: Vec::new(),
         })))
     }
 
@@ -120,6 +125,12 @@ impl Port for FakeRing {
         }
         world.queue.push_back((*entry, user_data, answer));
         Ok(())
+    }
+
+    fn attempt(&mut self, entry: &Entry) -> Attempt {
+        let mut world = self.0.borrow_mut();
+        world.attempts.push(entry.opcode());
+        world.attempt
     }
 
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
@@ -302,6 +313,50 @@ fn what_the_kernel_did_not_take_is_taken_later_in_order_and_nothing_is_lost() {
         assert!(turns < 20);
     }
     assert_eq!(ring.0.borrow().order, keys);
+}
+
+/// A plain call goes before whatever the kernel has not seen or the runtime has not: where there is some, none is made.
+#[test]
+fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
+    let ring = FakeRing::new(1);
+    let mut driver = ring.driver();
+    let entry = Entry::new(Opcode::SEND).try_first();
+    let attempt = |driver: &mut Driver<FakeRing>| {
+        let before = ring.0.borrow().attempts.len();
+        let completion = driver.attempt(&entry);
+        (completion, ring.0.borrow().attempts.len() - before)
+    };
+    ring.0.borrow_mut().attempt = Attempt::Done(Completion::new(7, 0));
+    let (completion, made) = attempt(&mut driver);
+    assert_eq!((completion.map(|done| done.raw()), made), (Some(7), 1));
+    assert_eq!(
+        (driver.counts().attempts, driver.counts().completed),
+        (1, 1)
+    );
+    assert_eq!((driver.len(), driver.in_flight()), (0, 0));
+
+    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    assert_eq!(attempt(&mut driver), (None, 0), "one is queued");
+    ring.0.borrow_mut().takes.push_back(0);
+    driver.submit(&Entry::new(Opcode::READ), request(), None);
+    assert_eq!(attempt(&mut driver), (None, 0), "one is in the backlog");
+    while driver.needs_turn() {
+        turn(&mut driver, Wait::No);
+    }
+    assert_eq!(attempt(&mut driver).1, 1, "the kernel has them");
+    ring.post(key.to_u64(), 1, 0);
+    assert_eq!(attempt(&mut driver), (None, 0), "a completion is there");
+    turn(&mut driver, Wait::No);
+    assert_eq!(attempt(&mut driver).1, 1);
+
+    let before = driver.counts();
+    ring.0.borrow_mut().attempt = Attempt::WouldWait;
+    assert_eq!(attempt(&mut driver), (None, 1));
+    ring.0.borrow_mut().attempt = Attempt::Unserved;
+    assert_eq!(attempt(&mut driver), (None, 1));
+    let after = driver.counts();
+    assert_eq!(after.attempts - before.attempts, 1, "a call that was made");
+    assert_eq!(after.completed, before.completed);
 }
 
 /// What stops the parked ones is still in the backlog: a wait without end would be for what never comes.

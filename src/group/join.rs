@@ -1,6 +1,7 @@
 //! Awaiting several futures at once, for all of their outputs.
 
 use super::names::{Look, Names};
+use crate::runtime::Together;
 use crate::tasks::Stored;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -68,6 +69,7 @@ impl<F: Future> Runs for Stored<F> {
 }
 
 fn run_all(futures: &mut [Pin<&mut dyn Runs>], context: &mut Context<'_>) -> Poll<()> {
+    let _together = Together::begin();
     let mut all = true;
     for future in futures {
         all &= future.as_mut().run(context);

@@ -3,6 +3,7 @@
 use super::join::AGAIN;
 use super::names::{Look, Names};
 use crate::cancel::Region;
+use crate::runtime::Together;
 use crate::scope::Rank;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -146,6 +147,7 @@ fn run_all(
     first: &mut Option<usize>,
     context: &mut Context<'_>,
 ) -> Poll<usize> {
+    let _together = Together::begin();
     let first = match *first {
         Some(first) => first,
         None => {

@@ -1,6 +1,6 @@
 //! Awaiting several futures by reference, for the first of them, and leaving the others as they are.
 
-use crate::runtime::{self, Core};
+use crate::runtime::{self, Core, Together};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -72,6 +72,7 @@ impl<S: Select> Future for Selecting<S> {
     type Output = S::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<S::Output> {
+        let _together = Together::begin();
         self.0.poll_select(context)
     }
 }

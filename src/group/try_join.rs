@@ -3,6 +3,7 @@
 use super::join::{AGAIN, poll_one};
 use super::names::{Look, Names};
 use crate::cancel::Region;
+use crate::runtime::Together;
 use crate::scope::Rank;
 use crate::tasks::Stored;
 use pin_project_lite::pin_project;
@@ -175,6 +176,7 @@ fn run_all<E>(
     error: &mut Option<E>,
     context: &mut Context<'_>,
 ) -> Poll<()> {
+    let _together = Together::begin();
     let had_failed = error.is_some();
     let mut all = true;
     for future in futures {

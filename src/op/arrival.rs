@@ -2,11 +2,14 @@
 //!
 //! A receive that finds nothing has cost an attempt. With `IORING_RECVSEND_POLL_FIRST` (5.19) it waits for data before it
 //! tries: that saves 150 to 210 ns where there are none, and costs 430 to 490 more where there are (sockets of Unix and TCP on
-//! 6.18). A completion says whether its socket has more; if it has not, it depends on the peer: most take longer to answer
-//! than the next receive takes to begin, but one that is in the same task has written before. So one in some receives of a
-//! socket that was empty is timed.
+//! 6.18). Where there are some, and nothing else is to be done, a plain call is cheaper still
+//! ([`Entry::try_first`](super::Entry::try_first)).
+//!
+//! A completion says whether its socket has more; if it has not, it depends on the peer: most take longer to answer than the
+//! next receive takes to begin, but one that is in the same task has written before. So one in some receives of a socket that
+//! was empty is tried by a plain call; where that cannot be, it is timed.
 
-use super::Completion;
+use super::{Completion, Entry};
 use crate::runtime::{self, Core};
 use crate::sys::{Instant, Opcode};
 use std::cell::Cell;
@@ -14,44 +17,79 @@ use std::time::Duration;
 
 const POLL_FIRST: u16 = 1;
 
-/// One in so many is timed: to look at the clock twice costs 50 to 100 ns.
-const TIMED_EVERY: u8 = 16;
+/// One in so many is tried or timed: to look at the clock twice costs 50 to 100 ns.
+const PROBED_EVERY: u8 = 16;
 
 /// What is there after so long had to be waited for.
 const PROMPT: Duration = Duration::from_micros(5);
 
 /// What a socket remembers of its receives. One is under way at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Arrival {
     /// The last one left nothing behind.
     is_drained: Cell<bool>,
-    /// The last one that was timed had to wait.
-    waits: Cell<bool>,
-    /// So many are not timed before the next that is.
-    untimed: Cell<u8>,
-    /// When the one that is under way began, if it is timed.
+    /// Whether the last one that was probed had to wait, if one was.
+    waits: Cell<Option<bool>>,
+    /// So many go before the next that is probed.
+    unprobed: Cell<u8>,
+    /// When the one that is under way began, if it is probed.
     begun: Cell<Option<Instant>>,
 }
 
+impl Default for Arrival {
+    fn default() -> Arrival {
+        Arrival {
+            is_drained: Cell::new(false),
+            waits: Cell::new(None),
+            // A socket from which little is received is never tried.
+            unprobed: Cell::new(1),
+            begun: Cell::new(None),
+        }
+    }
+}
+
 impl Arrival {
-    /// The flags of the next receive. Kernels before 5.19 know none; those that have SEND_ZC (6.0) are not among them.
+    /// How the next receive is to be served.
+    #[inline]
+    pub(super) fn expect(&self, entry: Entry) -> Entry {
+        if !self.is_drained.get() {
+            return entry;
+        }
+        match (self.probes(), self.waits.get()) {
+            (true, _) | (false, Some(false)) => entry.try_first(),
+            (false, _) => entry.ioprio(self.poll_first()),
+        }
+    }
+
+    /// The flags of the next receive, one of several completions.
     #[inline]
     pub(super) fn flags(&self) -> u16 {
         if !self.is_drained.get() {
             return 0;
         }
-        match self.untimed.get() {
-            0 => {
-                self.untimed.set(TIMED_EVERY - 1);
-                self.begun.set(Some(Instant::now()));
-            }
-            n => {
-                // The one that was timed may have been cancelled.
-                self.begun.set(None);
-                self.untimed.set(n - 1);
-            }
-        }
-        match self.waits.get() && runtime::with(|core: &Core| core.supports(Opcode::SEND_ZC)) {
+        self.probes();
+        self.poll_first()
+    }
+
+    /// Whether the next one is to tell.
+    #[inline]
+    fn probes(&self) -> bool {
+        let unprobed = self.unprobed.get();
+        let probes = unprobed == 0;
+        self.unprobed.set(match probes {
+            true => PROBED_EVERY - 1,
+            false => unprobed - 1,
+        });
+        // The one that was probed before may have been cancelled.
+        self.begun.set(probes.then(Instant::now));
+        probes
+    }
+
+    /// Kernels before 5.19 know no such flag; those that have SEND_ZC (6.0) are not among them.
+    #[inline]
+    fn poll_first(&self) -> u16 {
+        let waits = self.waits.get() == Some(true);
+        match waits && runtime::with(|core: &Core| core.supports(Opcode::SEND_ZC)) {
             true => POLL_FIRST,
             false => 0,
         }
@@ -62,7 +100,8 @@ impl Arrival {
     pub(super) fn note(&self, completion: Completion) {
         self.is_drained.set(!completion.socket_has_more());
         if let Some(begun) = self.begun.take() {
-            self.waits.set(begun.elapsed() > PROMPT);
+            let waited = !completion.came_at_once() && begun.elapsed() > PROMPT;
+            self.waits.set(Some(waited));
         }
     }
 }

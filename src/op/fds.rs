@@ -66,6 +66,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
             .addr(self.header.sending(&self.buf))
             .len(1)
             .op_flags(libc::MSG_NOSIGNAL as u32)
+            .try_first()
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
@@ -167,12 +168,12 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         self.header.make_room(fds_room(self.max));
         let header = self.header.filling(&mut self.buf);
         let stream = self.pass.stream();
-        stream
+        let entry = stream
             .entry(Opcode::RECVMSG)
             .addr(header)
             .len(1)
-            .op_flags(libc::MSG_CMSG_CLOEXEC as u32)
-            .ioprio(stream.arrival().flags())
+            .op_flags(libc::MSG_CMSG_CLOEXEC as u32);
+        stream.arrival().expect(entry)
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {

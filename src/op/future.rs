@@ -16,7 +16,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit).
+/// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit). What a plain system call can
+/// serve at once ([`Entry::try_first`]) may be ready then.
 ///
 /// Where it is: Idle → InFlight → Finished; before InFlight it is Queued while another has to go first. Dropped while it is
 /// in flight, it leaves its operation with the runtime, which cancels it and has it dispose of what still comes (C8).
@@ -217,6 +218,14 @@ impl<O: Operation> Op<O> {
             prepared => return self.do_not_begin(prepared, context, deadline()),
         }
         let entry = operation.entry();
+        if entry.tries_first()
+            && let Some(completion) = runtime::with(|core| core.attempt(&entry, context.waker()))
+        {
+            if self.starts_again(completion, false) {
+                return self.poll_until(context, deadline);
+            }
+            return Poll::Ready(self.finish().complete(completion));
+        }
         match start::<O>(&entry, Some(copy_waker(context.waker()))) {
             Ok((serial, key)) => {
                 self.fly(serial, key);

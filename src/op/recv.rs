@@ -123,10 +123,10 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         let len = self.part.len().min(BYTES_MAX) as u32;
         let stream = self.stream();
         match stream.kind() {
-            StreamKind::Socket => stream
-                .entry(Opcode::RECV)
-                .op_flags(self.flags as u32)
-                .ioprio(stream.arrival().flags()),
+            StreamKind::Socket => {
+                let entry = stream.entry(Opcode::RECV).op_flags(self.flags as u32);
+                stream.arrival().expect(entry)
+            }
             StreamKind::Pipe => stream.entry(Opcode::READ).offset(u64::MAX),
         }
         .addr(start)

@@ -71,7 +71,10 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     #[inline]
     fn entry(&mut self) -> Entry {
         match self.stream().kind() {
-            StreamKind::Socket => self.entry_of(Opcode::SEND).op_flags(self.flags as u32),
+            StreamKind::Socket => {
+                let entry = self.entry_of(Opcode::SEND).op_flags(self.flags as u32);
+                entry.try_first()
+            }
             StreamKind::Pipe => self.entry_of(Opcode::WRITE).offset(u64::MAX),
         }
     }

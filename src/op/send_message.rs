@@ -137,7 +137,9 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
                 .addr(self.buf.io_ptr())
                 .len(self.buf.io_len().min(BYTES_MAX) as u32),
         };
-        entry.op_flags((libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32)
+        entry
+            .op_flags((libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32)
+            .try_first()
     }
 
     fn start_again(&mut self, completion: Completion) -> bool {

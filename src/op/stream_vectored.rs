@@ -200,7 +200,8 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
                 .entry(Opcode::SENDMSG)
                 .addr(&raw const *self.message.0)
                 .len(1)
-                .op_flags(libc::MSG_NOSIGNAL as u32),
+                .op_flags(libc::MSG_NOSIGNAL as u32)
+                .try_first(),
             StreamKind::Pipe => {
                 let vectors = self.vectors.as_slice();
                 stream

@@ -23,6 +23,12 @@ use std::time::Duration;
 /// Leaves that are ready at their first poll which a task may pass in one turn, before it has to let others go first.
 pub(super) const READY_LEAVES_PER_POLL: u32 = 128;
 
+/// What an operation that was served at once is charged with, in ready leaves: it has cost a system call.
+const ATTEMPT_COST: u32 = 8;
+
+/// So many bytes cost as much as one ready leaf more.
+const ATTEMPT_BYTES: u32 = 2048;
+
 /// What a builder settles.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -71,6 +77,8 @@ pub(crate) struct Core {
     pub(super) budget: Budget,
     /// Ready leaves that the task may still pass in this poll.
     pub(super) allowance: Cell<u32>,
+    /// What is being polled is polled together with others by one future.
+    pub(super) together: Cell<bool>,
     /// The current scope.
     pub(super) at: Cell<Place>,
     /// Whether that is cancelled.
@@ -145,6 +153,7 @@ impl Core {
             leaf: Cell::new(None),
             budget: Budget::default(),
             allowance: Cell::new(0),
+            together: Cell::new(false),
             canceled: Cell::new(false),
             root_canceled: Cell::new(false),
             changes: Cell::new(0),
@@ -241,6 +250,24 @@ impl Core {
         drop(driver);
         self.enlist(Leaf::new(Kind::Operation, key), place);
         Ok(key)
+    }
+
+    /// Serves an operation at once, if the ring would be entered for it alone. It is charged by what it moved, so that the turn
+    /// is not held up for longer than by other polls.
+    pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Option<Completion> {
+        let allowance = self.allowance.get();
+        if allowance < ATTEMPT_COST || self.together.get() || self.may_submit(true).is_some() {
+            return None;
+        }
+        let name = name_of(waker).filter(|name| name.runtime() == self.number)?;
+        if !self.tasks.borrow().is_alone(name) {
+            return None;
+        }
+        let completion = self.driver.borrow_mut().attempt(entry)?;
+        let moved = u32::try_from(completion.raw()).unwrap_or(0);
+        let cost = ATTEMPT_COST + moved / ATTEMPT_BYTES;
+        self.allowance.set(allowance.saturating_sub(cost));
+        Some(completion)
     }
 
     /// Hands an operation to the ring that belongs to no scope: whoever polls it may go, and it goes on.

@@ -22,6 +22,7 @@ mod scopes;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
+mod together;
 mod turn;
 mod worker;
 pub(crate) mod yielding;
@@ -38,4 +39,5 @@ pub(crate) use self::current::{
 };
 pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
 pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
+pub(crate) use self::together::Together;
 pub(crate) use self::worker::Worker;

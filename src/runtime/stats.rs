@@ -40,6 +40,9 @@ pub struct Stats {
     pub polls: u64,
     /// System calls that entered the ring so far.
     pub enters: u64,
+    /// Plain system calls so far by which an operation was tried before the ring was entered for it
+    /// ([`Entry::try_first`](crate::op::Entry::try_first)).
+    pub attempts: u64,
     /// Entries submitted so far, requests to cancel included.
     pub submitted: u64,
     /// Operations that completed so far.
@@ -97,6 +100,7 @@ impl Core {
             turns: self.turns.get(),
             polls: self.polls_so_far(),
             enters: counts.enters,
+            attempts: counts.attempts,
             submitted: counts.submitted,
             completed: counts.completed,
             cancels: counts.cancels_asked,

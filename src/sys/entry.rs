@@ -129,6 +129,7 @@ impl fmt::Debug for Opcode {
 pub struct Entry {
     pub(super) opcode: Opcode,
     pub(super) in_worker: bool,
+    pub(super) tries_first: bool,
     pub(super) ioprio: u16,
     /// The group of provided buffers that it takes one of.
     pub(super) buf_group: Option<u16>,
@@ -147,6 +148,7 @@ impl Entry {
         Entry {
             opcode,
             in_worker: false,
+            tries_first: false,
             ioprio: 0,
             buf_group: None,
             fd: Fd::Plain(-1),
@@ -232,6 +234,22 @@ impl Entry {
         self
     }
 
+    /// A plain system call may serve it, where the ring would be entered for it alone and nothing has to be waited for: that
+    /// saves the entering, and a turn of the event loop. It is for SEND, RECV, SENDMSG and RECVMSG. What would have to wait
+    /// goes into the ring as ever.
+    ///
+    /// With `MSG_WAITALL` such a call may all the same be cut short.
+    pub const fn try_first(mut self) -> Entry {
+        self.tries_first = true;
+        self
+    }
+
+    /// Whether a plain system call may serve it.
+    #[inline]
+    pub(crate) const fn tries_first(&self) -> bool {
+        self.tries_first
+    }
+
     /// The number of its descriptor in the process, `-1` if it has none.
     pub(crate) const fn plain_fd(&self) -> RawFd {
         let Fd::Plain(fd) = self.fd;
@@ -267,9 +285,15 @@ impl Completion {
     const MORE: u32 = 1 << 1;
     /// The socket has more than was received (`IORING_CQE_F_SOCK_NONEMPTY`).
     const SOCK_NONEMPTY: u32 = 1 << 2;
+    /// A plain system call has served the request. No bit of the kernel's: those count from the lowest.
+    const AT_ONCE: u32 = 1 << 15;
 
     pub(crate) const fn new(result: i32, flags: u32) -> Completion {
         Completion { result, flags }
+    }
+
+    pub(super) const fn at_once(result: i32) -> Completion {
+        Completion::new(result, Completion::AT_ONCE)
     }
 
     /// The result as the system call would give it: a count or a descriptor, or the error that its number means.
@@ -294,7 +318,12 @@ impl Completion {
     /// The flags of the completion (`IORING_CQE_F_*`).
     #[must_use]
     pub const fn flags(&self) -> u32 {
-        self.flags
+        self.flags & !Completion::AT_ONCE
+    }
+
+    /// Whether a plain system call has served the request, without the ring.
+    pub(crate) const fn came_at_once(&self) -> bool {
+        self.flags & Completion::AT_ONCE != 0
     }
 
     pub(crate) const fn has_more(&self) -> bool {

@@ -10,9 +10,10 @@ use super::entry::{Completion, Entry, Fd, Opcode};
 use super::error::explain;
 use super::mask::{FEAT_CQE_SKIP, Mask, SETUP_TASKRUN_FLAG};
 use super::setup::{self, Sizes};
-use super::{Answer, Cqe, Full, Port, Wait};
+use super::{Answer, Attempt, Cqe, Full, Port, Wait};
 use io_uring::types::Timespec;
 use io_uring::{IoUring, squeue};
+use libc::MSG_DONTWAIT;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -85,6 +86,7 @@ pub(crate) struct KernelRing {
     name: RingName,
     setup_flags: u32,
     skips_completions: bool,
+    attempts: bool,
     opcodes: [u128; 2],
     alarms: Alarms,
 }
@@ -126,6 +128,7 @@ impl KernelRing {
             ring,
             setup_flags,
             skips_completions,
+            attempts: !mask.hides_attempts(),
             opcodes,
             alarms: Alarms::new(false),
         };
@@ -317,6 +320,38 @@ impl Port for KernelRing {
         // SAFETY: what the entry points at stays alive and in place until its last completion: the contract of
         // `Operation`, kept by the driver (O1, O2).
         unsafe { self.ring.submission().push(&sqe) }.map_err(|_| Full)
+    }
+
+    #[inline]
+    fn attempt(&mut self, entry: &Entry) -> Attempt {
+        if !self.attempts {
+            return Attempt::Unserved;
+        }
+        let Fd::Plain(fd) = entry.fd;
+        let (len, flags) = (entry.len as usize, entry.op_flags as i32 | MSG_DONTWAIT);
+        let address = ptr::with_exposed_provenance_mut::<libc::c_void>(entry.addr as usize);
+        // SAFETY: what the entry points at is valid for what its opcode does with it (as for `push`), which is what the call
+        // of the same name does; the call keeps nothing of it.
+        let done = unsafe {
+            match entry.opcode {
+                Opcode::SEND => libc::send(fd, address, len, flags),
+                Opcode::RECV => libc::recv(fd, address, len, flags),
+                Opcode::SENDMSG => libc::sendmsg(fd, address.cast(), flags),
+                Opcode::RECVMSG => libc::recvmsg(fd, address.cast(), flags),
+                _ => return Attempt::Unserved,
+            }
+        };
+        if let Ok(done) = i32::try_from(done)
+            && done >= 0
+        {
+            return Attempt::Done(Completion::at_once(done));
+        }
+        match io::Error::last_os_error().raw_os_error() {
+            Some(errno) if ![libc::EAGAIN, libc::EINTR].contains(&errno) => {
+                Attempt::Done(Completion::at_once(-errno))
+            }
+            _ => Attempt::WouldWait,
+        }
     }
 
     fn enter(&mut self, wait: Wait) -> io::Result<()> {

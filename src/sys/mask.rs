@@ -23,6 +23,7 @@ pub struct Mask {
     /// `IORING_FEAT_*`.
     features: u32,
     registered_ring: bool,
+    attempts: bool,
     opcodes: [u128; 2],
 }
 
@@ -42,6 +43,7 @@ impl Mask {
             setup: 0,
             features: 0,
             registered_ring: false,
+            attempts: false,
             opcodes: [0; 2],
         }
     }
@@ -89,6 +91,14 @@ impl Mask {
         self
     }
 
+    /// Has every operation go through the ring, also where a plain system call could serve it
+    /// ([`Entry::try_first`](crate::op::Entry::try_first)).
+    #[must_use]
+    pub const fn without_attempts(mut self) -> Mask {
+        self.attempts = true;
+        self
+    }
+
     /// Opcodes are numbered in the order in which kernels got them.
     const fn without_opcodes_from(mut self, number: u8) -> Mask {
         let mut next = number;
@@ -109,6 +119,10 @@ impl Mask {
 
     pub(super) const fn hides_registered_ring(&self) -> bool {
         self.registered_ring
+    }
+
+    pub(super) const fn hides_attempts(&self) -> bool {
+        self.attempts
     }
 
     pub(super) const fn hides_opcode(&self, opcode: Opcode) -> bool {

@@ -5,6 +5,7 @@
 //! | method | what it owes |
 //! |---|---|
 //! | `push` | takes an entry into its queue, in order, or says that the queue is full |
+//! | `attempt` | serves an entry by a plain system call, if there is one for it and it need not wait |
 //! | `enter` | hands over what is queued and waits as told; never an error for what merely has to be tried again |
 //! | `reap` | every completion that is there, once, in the order of the ring |
 //! | `has_work` | whether `enter` would bring completions without waiting |
@@ -78,6 +79,16 @@ pub(crate) enum Wait {
     Forever,
 }
 
+/// What a plain system call in the place of an entry has come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attempt {
+    Done(Completion),
+    /// It would have to wait.
+    WouldWait,
+    /// There is none for this entry.
+    Unserved,
+}
+
 /// The submission queue has no room.
 #[derive(Debug)]
 pub(crate) struct Full;
@@ -85,6 +96,9 @@ pub(crate) struct Full;
 /// The one interface through which the driver meets a ring.
 pub(crate) trait Port {
     fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full>;
+
+    /// Serves an entry at once, without the queue.
+    fn attempt(&mut self, entry: &Entry) -> Attempt;
 
     /// Submits what is queued and waits. What the kernel did not take stays queued, in order. An error means that the
     /// ring is lost (`EBADR`, a ring descriptor that was closed): nothing that is in flight can be trusted to complete.

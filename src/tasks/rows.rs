@@ -829,6 +829,33 @@ impl Tasks {
         self.ready_len() > 0
     }
 
+    /// Whether no other task and no other child waits to be polled, as far as this one's name tells: that of a child of a
+    /// future of another crate tells nothing, and neither does one that is deep down.
+    pub(crate) fn is_alone(&self, mut name: Name) -> bool {
+        const DEPTH_MAX: usize = 8;
+        if self.has_ready() {
+            return false;
+        }
+        for _ in 0..DEPTH_MAX {
+            let child_of = match self.rows.at(name.index()) {
+                Some((key, row)) if name.fits(key) => row.child_of,
+                _ => return false,
+            };
+            if child_of == Child::NONE {
+                return true;
+            }
+            let above = match self.broods.at(child_of.brood) {
+                Some((_, brood)) if brood.ready.len() == 0 => brood.waker.as_ref(),
+                _ => return false,
+            };
+            match above.and_then(name_of) {
+                Some(above) if self.is_ours(above) => name = above,
+                _ => return false,
+            }
+        }
+        false
+    }
+
     /// Every task that has not ended: its name, where it was spawned, and whether it is ready.
     pub(crate) fn origins(&self) -> impl Iterator<Item = (Key, &Origin, bool)> {
         self.rows

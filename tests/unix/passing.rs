@@ -164,6 +164,7 @@ fn descriptors_of_a_dropped_receive_are_for_the_next() {
             left.send_with_fds(vec![round; 4], vec![marked(round)])
                 .await
                 .unwrap();
+            next_turn().await;
             drop(dropped);
             match round % 5 {
                 // A small receive gets all descriptors with the first bytes, as in the kernel.

@@ -185,7 +185,10 @@ fn lines() -> Vec<Line> {
             ours::talk(&mut s.ours, n)
         })
         .beside("/ ring", wall, 1.1, |s, n| s.ring.talk(n))
-        .beside("/ tokio", wall, 1.0, |s, n| peer::talk(&s.peer, n)),
+        .beside("/ tokio", wall, 1.0, |s, n| peer::talk(&s.peer, n))
+        .beside("/ by its ring", wall, None, |s, n| {
+            ours::talk(&mut s.ours_by_ring, n)
+        }),
     );
     lines.push(
         Line::new("spawn and join", |s, n| {

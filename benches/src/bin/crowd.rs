@@ -71,7 +71,7 @@ fn serve(count: usize) -> io::Result<()> {
     let mut runtime = ours::runtime();
     let enters = {
         let handle = runtime.handle();
-        move || handle.stats().enters
+        move || ours::system_calls(&handle)
     };
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;

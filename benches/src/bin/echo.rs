@@ -12,8 +12,9 @@ const ROUNDS: usize = 41;
 /// What one server is driven for in a round.
 const CHUNK: Duration = Duration::from_millis(20);
 
-const SERVERS: [(&str, Serve); 6] = [
+const SERVERS: [(&str, Serve); 7] = [
     ("gimmal", echo::ours::serve),
+    ("by its ring", echo::ours::serve_by_ring),
     ("chunks", echo::ours::serve_chunks),
     ("tokio", echo::peer::serve),
     ("ring", echo::ring::serve),

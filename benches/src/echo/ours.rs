@@ -1,12 +1,22 @@
 //! gimmal: a task for each connection, by reads into one buffer or in chunks that the runtime provides.
 
+use crate::ours;
+use gimmal::Runtime;
 use gimmal::buf::IoBufMut;
 use gimmal::net::TcpStream as Stream;
 use std::net::TcpStream;
 
 /// Serves until every connection has ended.
 pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
-    let mut runtime = crate::ours::runtime();
+    serve_on(ours::runtime(), connections, size)
+}
+
+/// The same by the ring alone.
+pub fn serve_by_ring(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
+    serve_on(ours::runtime_of_ring(), connections, size)
+}
+
+fn serve_on(mut runtime: Runtime, connections: Vec<TcpStream>, size: usize) -> Option<u64> {
     runtime.block_on(async {
         let tasks: Vec<_> = connections
             .into_iter()
@@ -30,12 +40,12 @@ pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
             task.await.expect("no task panics");
         }
     });
-    Some(runtime.handle().stats().enters)
+    Some(ours::system_calls(&runtime.handle()))
 }
 
 /// The same in chunks: what arrives is sent back out of the buffer that the runtime has received it in.
 pub fn serve_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
-    let mut runtime = crate::ours::runtime();
+    let mut runtime = ours::runtime();
     runtime.block_on(async {
         let tasks: Vec<_> = connections
             .into_iter()
@@ -53,5 +63,5 @@ pub fn serve_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
             task.await.expect("no task panics");
         }
     });
-    Some(runtime.handle().stats().enters)
+    Some(ours::system_calls(&runtime.handle()))
 }

@@ -1,0 +1,454 @@
+//! Sends and receives that are alone are served by a plain system call, and nothing else is different: what is together is
+//! still one system call, what must wait waits in the ring, and nothing is lost.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect fails there"
+)]
+
+mod baseline;
+#[path = "tasks/support.rs"]
+mod support;
+
+use baseline::next_turn;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use gimmal::cancel::Scope;
+use gimmal::net::{TcpStream, UdpSocket, UnixStream};
+use gimmal::runtime::{Mask, Stats};
+use gimmal::{
+    Handle, Runtime, group, is_canceled, join, join_all, race, sleep, spawn, try_join, yield_now,
+};
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use support::{Random, poll_once};
+
+fn stats() -> Stats {
+    Handle::current().stats()
+}
+
+/// Attempts and enters of what a future does.
+async fn calls<T>(what: impl Future<Output = T>) -> (T, u64, u64) {
+    let before = stats();
+    let done = what.await;
+    let after = stats();
+    let attempts = after.attempts - before.attempts;
+    (done, attempts, after.enters - before.enters)
+}
+
+fn run<T>(main: impl Future<Output = T>) -> T {
+    Runtime::new().unwrap().block_on(main)
+}
+
+/// As it comes, and by the ring alone.
+fn both(test: impl AsyncFn(bool)) {
+    for (mask, attempts) in [
+        (Mask::none(), true),
+        (Mask::linux_5_15(), true),
+        (Mask::none().without_attempts(), false),
+    ] {
+        let mut runtime = Runtime::builder().mask(mask).build().unwrap();
+        runtime.block_on(test(attempts));
+    }
+}
+
+/// Writes a message and reads it back, so many times.
+async fn talk(near: &UnixStream, far: &UnixStream, times: u64) {
+    let (mut message, mut room) = (vec![7; 64], vec![0; 64]);
+    for _ in 0..times {
+        message = near.write_all(message).await.unwrap();
+        let (n, back) = far.read(room).await.unwrap();
+        assert_eq!((n, &back), (64, &message));
+        room = back;
+    }
+}
+
+/// A socket whose last receives found what they asked for at once.
+async fn prompt_pair() -> (UnixStream, UnixStream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    // It is timed now and then whether a receive has to wait, and this thread may be held up at that moment.
+    loop {
+        talk(&near, &far, 16).await;
+        let (_, attempts, _) = calls(talk(&near, &far, 1)).await;
+        if attempts != 1 {
+            return (near, far);
+        }
+    }
+}
+
+#[test]
+fn one_that_is_alone_needs_no_enter() {
+    both(async |attempts| {
+        let (near, far) = UnixStream::pair().unwrap();
+        let ((), tried, enters) = calls(talk(&near, &far, 1000)).await;
+        if attempts {
+            assert!(tried > 1000, "{tried} attempts");
+            assert!(enters < 1000, "{enters} enters");
+        } else {
+            assert_eq!(tried, 0);
+            assert!(enters >= 2000);
+        }
+    });
+}
+
+/// Several at once, in whichever way, are one enter and no other call.
+#[test]
+fn those_that_are_together_go_into_the_ring() {
+    const MANY: u64 = 10;
+    async fn check(how: &str, what: impl Future<Output = ()>) {
+        // Nothing is left to be fetched from before.
+        next_turn().await;
+        let ((), attempts, enters) = calls(what).await;
+        assert_eq!(attempts, 0, "{how}");
+        // Some ways take a turn to begin, or to end.
+        assert!(enters <= 3, "{how}: {enters} enters");
+    }
+    run(async {
+        let pairs = (0..MANY).map(|_| UnixStream::pair().unwrap());
+        let pairs: Rc<Vec<_>> = Rc::new(pairs.collect());
+        let write = |n: u64| {
+            let pairs = pairs.clone();
+            async move {
+                pairs[n as usize].0.write(vec![1; 64]).await?;
+                io::Result::Ok(())
+            }
+        };
+        check("tasks", async {
+            let tasks: Vec<_> = (0..MANY).map(|n| spawn(write(n))).collect();
+            for task in tasks {
+                task.await.unwrap().unwrap();
+            }
+        })
+        .await;
+        check("a group", async {
+            let grouped = group(async |g| {
+                for n in 0..MANY {
+                    drop(g.spawn(write(n)));
+                }
+                io::Result::Ok(())
+            });
+            grouped.await.unwrap();
+        })
+        .await;
+        check("groups in a group", async {
+            let grouped = group(async |g| {
+                for n in 0..MANY {
+                    drop(g.spawn(async move {
+                        let inner = group(async |g| {
+                            drop(g.spawn(write(n)));
+                            io::Result::Ok(())
+                        });
+                        inner.await.map_err(io::Error::from)
+                    }));
+                }
+                io::Result::Ok(())
+            });
+            grouped.await.unwrap();
+        })
+        .await;
+        check("join_all", async {
+            join_all((0..MANY).map(write)).await;
+        })
+        .await;
+        check("join and try_join", async {
+            let joined = join((write(0), write(1), write(2))).await;
+            joined.0.unwrap();
+            try_join((write(3), write(4))).await.unwrap();
+        })
+        .await;
+        check("a race", async {
+            race((write(0), write(1), write(2))).await;
+        })
+        .await;
+        check("a future of another crate", async {
+            let mut all: FuturesUnordered<_> = (0..MANY).map(write).collect();
+            while all.next().await.is_some() {}
+        })
+        .await;
+        check("submitted before they are awaited", async {
+            let writes = pairs
+                .iter()
+                .map(|(near, _)| near.write(vec![1; 64]).submit());
+            for write in writes.collect::<Vec<_>>() {
+                write.await.unwrap();
+            }
+        })
+        .await;
+    });
+}
+
+/// Whoever drops a read that it has polled once has not taken what it might have brought: as long as nothing says that there
+/// is something, a read goes through the ring.
+#[test]
+fn the_first_reads_of_a_socket_go_through_the_ring() {
+    run(async {
+        let (near, far) = UnixStream::pair().unwrap();
+        for text in [b"a", b"b"] {
+            near.write_all(text).await.unwrap();
+            let mut read = far.read(vec![0; 8]);
+            assert!(poll_once(&mut read).await.is_pending());
+            assert_eq!(read.await.unwrap().1, text);
+        }
+    });
+}
+
+#[test]
+fn what_would_wait_waits_in_the_ring() {
+    run(async {
+        let (near, far) = prompt_pair().await;
+        // It was always there at once, and now it is not.
+        let mut read = far.read(vec![0; 8]);
+        assert!(poll_once(&mut read).await.is_pending());
+        next_turn().await;
+        assert_eq!(stats().operations, 1);
+        near.write_all(b"late").await.unwrap();
+        assert_eq!(read.await.unwrap().1, b"late");
+
+        // Nobody reads: the socket fills up.
+        let mut sent = 0;
+        let mut write = loop {
+            let mut write = near.write(vec![5; 10_000]);
+            match poll_once(&mut write).await {
+                Poll::Ready(written) => sent += written.unwrap().0,
+                Poll::Pending => {
+                    next_turn().await;
+                    match poll_once(&mut write).await {
+                        Poll::Ready(written) => sent += written.unwrap().0,
+                        Poll::Pending => break write,
+                    }
+                }
+            }
+        };
+        let mut received = 0;
+        while received < sent {
+            received += far.read(vec![0; 1 << 20]).await.unwrap().0;
+        }
+        loop {
+            if let Poll::Ready(written) = poll_once(&mut write).await {
+                sent += written.unwrap().0;
+                break;
+            }
+            next_turn().await;
+        }
+        while received < sent {
+            received += far.read(vec![0; 1 << 20]).await.unwrap().0;
+        }
+        assert_eq!(received, sent);
+    });
+}
+
+#[test]
+fn errors_are_those_of_the_ring() {
+    let said = |mask: Mask| {
+        let mut runtime = Runtime::builder().mask(mask).build().unwrap();
+        runtime.block_on(async {
+            let mut said = Vec::new();
+            let (near, far) = UnixStream::pair().unwrap();
+            drop(far);
+            next_turn().await;
+            let (error, attempts, _) = calls(near.write(b"x")).await;
+            let error = error.unwrap_err();
+            said.push((error.kind(), error.to_string()));
+
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let near = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
+            let (far, _) = listener.accept().unwrap();
+            // What it has not read makes it reset the connection.
+            near.write_all(b"unread").await.unwrap();
+            drop(far);
+            next_turn().await;
+            let error = near.write(b"x").await.unwrap_err();
+            assert_eq!(error.into_buf(), b"x");
+            let error = near.write(b"x").await.unwrap_err();
+            said.push((error.kind(), error.to_string()));
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = "127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap();
+            let error = socket.send_to(vec![0; 70_000], address).await.unwrap_err();
+            said.push((error.kind(), error.to_string()));
+            (said, attempts)
+        })
+    };
+    let (by_call, attempts) = said(Mask::none());
+    let (by_ring, none) = said(Mask::none().without_attempts());
+    assert_eq!((attempts, none), (1, 0));
+    assert_eq!(by_call[0].0, io::ErrorKind::BrokenPipe);
+    let without_ports = |said: Vec<(io::ErrorKind, String)>| -> Vec<_> {
+        let words = |text: String| {
+            let digits = |word: &str| word.chars().filter(|c| !c.is_numeric()).collect::<String>();
+            text.split(' ').map(digits).collect::<Vec<_>>()
+        };
+        said.into_iter()
+            .map(|(kind, text)| (kind, words(text)))
+            .collect()
+    };
+    assert_eq!(without_ports(by_call), without_ports(by_ring));
+}
+
+#[test]
+fn in_a_cancelled_scope_nothing_is_tried() {
+    run(async {
+        let (near, far) = prompt_pair().await;
+        near.write_all(b"there").await.unwrap();
+        let scope = Scope::new();
+        let ((), attempts, _) = calls(async {
+            let run = scope.run_any(async {
+                scope.cancel();
+                assert!(is_canceled(&near.write(b"not sent").await.unwrap_err()));
+                let error = far.read(vec![9; 8]).await.unwrap_err();
+                assert!(is_canceled(&error));
+                assert_eq!(error.into_buf(), [9; 8]);
+            });
+            run.await.unwrap();
+        })
+        .await;
+        assert_eq!(attempts, 0);
+        assert_eq!(far.read(vec![0; 64]).await.unwrap().1, b"there");
+    });
+}
+
+/// A task that talks to itself for ever takes no more of a turn than others: so many calls, and fewer if each moves much.
+#[test]
+fn a_turn_ends_after_some_attempts() {
+    for (size, most) in [(64, 16), (32_768, 5)] {
+        run(async {
+            let (near, far) = UnixStream::pair().unwrap();
+            let ended = Rc::new(Cell::new(false));
+            let ends = ended.clone();
+            let sleeper = spawn(async move {
+                for _ in 0..5 {
+                    sleep(Duration::from_millis(1)).await.unwrap();
+                }
+                ends.set(true);
+            });
+            let (mut message, mut room) = (vec![7; size], vec![0; size]);
+            let (mut in_turn, mut turn, mut before) = (0, 0, stats().attempts);
+            let mut highest = 0;
+            while !ended.get() {
+                message = near.write_all(message).await.unwrap();
+                room = far.read_exact(room, size).await.unwrap();
+                let now = stats();
+                if now.turns != turn {
+                    (turn, in_turn) = (now.turns, 0);
+                }
+                in_turn += now.attempts - before;
+                before = now.attempts;
+                highest = highest.max(in_turn);
+            }
+            sleeper.await.unwrap();
+            // What began in one turn and ended in the next is counted there.
+            assert!(
+                highest > 1 && highest <= most + 2,
+                "{highest} of {size} bytes"
+            );
+        });
+    }
+}
+
+/// In one task, so that they are alone as often as not: reads that are awaited, timed out, raced and dropped.
+#[test]
+fn numbered_bytes_are_neither_lost_nor_doubled() {
+    let mut random = Random::new("numbered_bytes_are_neither_lost_nor_doubled");
+    run(async move {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (mut written, mut expected) = (0u64, 0u64);
+        let (mut dropped, mut cut) = (0, 0);
+        let before = stats().attempts;
+        while expected < 40_000 {
+            if written == expected || written - expected < 100 && random.below(2) == 0 {
+                let numbers = (0..1 + random.below(4)).flat_map(|n| (written + n).to_le_bytes());
+                let message: Vec<u8> = numbers.collect();
+                written += message.len() as u64 / 8;
+                near.write_all(message).await.unwrap();
+            }
+            let room = vec![0; 8 * (1 + random.below(8) as usize)];
+            let read = far.read_exact(room, 8);
+            let read = match random.below(6) {
+                0 => {
+                    let time = Duration::from_micros(random.below(20));
+                    match gimmal::timeout(time, read).await {
+                        Ok(bytes) => bytes,
+                        Err(_) => {
+                            cut += 1;
+                            continue;
+                        }
+                    }
+                }
+                1 => {
+                    let mut read = Box::pin(read);
+                    match poll_once(&mut read).await {
+                        Poll::Ready(read) => read.unwrap(),
+                        Poll::Pending => {
+                            if random.below(2) == 0 {
+                                next_turn().await;
+                            }
+                            dropped += 1;
+                            continue;
+                        }
+                    }
+                }
+                2 => match race((read, yield_now())).await.outputs.0 {
+                    Some(Ok(bytes)) => bytes,
+                    _ => {
+                        cut += 1;
+                        continue;
+                    }
+                },
+                _ => read.await.unwrap(),
+            };
+            let number: [u8; 8] = read[..8].try_into().unwrap();
+            assert_eq!(u64::from_le_bytes(number), expected);
+            expected += 1;
+        }
+        let attempts = stats().attempts - before;
+        assert!(
+            attempts > 1000 && dropped > 100 && cut > 100,
+            "{attempts} {dropped} {cut}"
+        );
+    });
+}
+
+/// Vectors, datagrams and descriptors.
+#[test]
+fn messages_are_those_of_the_ring() {
+    both(async |attempts| {
+        let before = stats().attempts;
+        let (near, far) = prompt_pair().await;
+        let bufs = (b"one ".to_vec(), b"two".to_vec());
+        assert_eq!(near.write_vectored(bufs).await.unwrap().0, 7);
+        assert_eq!(far.read(vec![0; 64]).await.unwrap().1, b"one two");
+
+        for _ in 0..4 {
+            let (reader, mut writer) = io::pipe().unwrap();
+            let fds = vec![OwnedFd::from(reader)];
+            let sent = near.send_with_fds(b"fd", fds).await.unwrap();
+            assert_eq!(sent.0, 2);
+            let ((n, mut fds), _) = far.recv_with_fds(vec![0; 8], 1).await.unwrap();
+            assert_eq!((n, fds.len()), (2, 1));
+            writer.write_all(b"through").unwrap();
+            drop(writer);
+            let mut passed = String::new();
+            std::fs::File::from(fds.remove(0))
+                .read_to_string(&mut passed)
+                .unwrap();
+            assert_eq!(passed, "through");
+        }
+
+        let (a, b) = (
+            UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let to = b.local_addr().unwrap();
+        for n in 0..20u8 {
+            assert_eq!(a.send_to(vec![n; 9], to).await.unwrap().0, 9);
+            let ((length, from), bytes) = b.recv_from(vec![0; 64]).await.unwrap();
+            assert_eq!((length, from), (9, a.local_addr().unwrap()));
+            assert_eq!(bytes, [n; 9]);
+        }
+        assert_eq!(stats().attempts > before + 20, attempts);
+    });
+}
