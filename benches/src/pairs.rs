@@ -6,6 +6,47 @@
 use crate::meter::Times;
 use std::time::Duration;
 
+/// What a bench is told on its command line: `[--pairs N] [WORD…]`.
+#[derive(Debug)]
+pub struct Arguments {
+    /// How many rounds.
+    pub rounds: usize,
+    /// Lines whose names contain one of them are measured.
+    pub words: Vec<String>,
+}
+
+impl Arguments {
+    /// Those of this process, with so many rounds where it names none; where they are not understood it says how `bench` is
+    /// called.
+    pub fn parse(bench: &str, rounds: usize) -> Option<Arguments> {
+        let mut parsed = Arguments {
+            rounds,
+            words: Vec::new(),
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            if argument != "--pairs" {
+                parsed.words.push(argument);
+                continue;
+            }
+            match arguments.next().and_then(|n| n.parse().ok()) {
+                Some(n) if n > 0 => parsed.rounds = n,
+                _ => {
+                    eprintln!("usage: {bench} [--pairs N] [WORD…]");
+                    return None;
+                }
+            }
+        }
+        Some(parsed)
+    }
+
+    /// Whether a line of this name is to be measured.
+    pub fn choose(&self, name: &str) -> bool {
+        let words = &self.words;
+        words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))
+    }
+}
+
 /// What is compared: a clock.
 pub type Clock = fn(&Times) -> Duration;
 

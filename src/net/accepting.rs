@@ -361,3 +361,30 @@ impl Next<'_> {
         }
     }
 }
+
+/// The connections of a listener, one after the other. The wait for the next one keeps its place when nobody looks.
+#[derive(Debug)]
+pub(super) struct Ahead<'a> {
+    accepting: &'a Accepting,
+    next: Option<Next<'a>>,
+}
+
+impl Ahead<'_> {
+    pub(super) fn new(accepting: &Accepting) -> Ahead<'_> {
+        Ahead {
+            accepting,
+            next: None,
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> io::Result<Accepted> {
+        poll_fn(|context| {
+            let begin = || self.accepting.next(Way::Multishot);
+            let next = self.next.get_or_insert_with(begin);
+            let accepted = ready!(Pin::new(next).poll(context));
+            self.next = None;
+            Poll::Ready(accepted)
+        })
+        .await
+    }
+}

@@ -3,7 +3,7 @@
 //! `budget [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them.
 
 use gimmal_benches::meter::{Counting, process, thread, wall};
-use gimmal_benches::pairs::{self, Clock, Effort, Quartiles, Samples, Work};
+use gimmal_benches::pairs::{self, Arguments, Clock, Effort, Quartiles, Samples, Work};
 use gimmal_benches::stand::Stand;
 use gimmal_benches::{ours, peer};
 use std::io;
@@ -250,39 +250,24 @@ fn beyond(bytes: i64, tasks: u64, size: usize) -> f64 {
 }
 
 fn main() -> io::Result<ExitCode> {
-    let mut rounds = PAIRS;
-    let mut words = Vec::new();
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        if argument != "--pairs" {
-            words.push(argument);
-            continue;
-        }
-        match arguments.next().and_then(|n| n.parse().ok()) {
-            Some(n) if n > 0 => rounds = n,
-            _ => {
-                eprintln!("usage: budget [--pairs N] [WORD…]");
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-    }
-    let chosen =
-        |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let Some(arguments) = Arguments::parse("budget", PAIRS) else {
+        return Ok(ExitCode::FAILURE);
+    };
     let mut stand = Stand::new()?;
     println!(
         "{:<32} {:<16} {:>6} [quartiles]    {:<22} {:>9} {:>9}",
         "work", "beside", "ratio", "goal", "our ns", "their ns"
     );
     for line in lines() {
-        if chosen(line.name) {
-            line.measure(&mut stand, rounds);
+        if arguments.choose(line.name) {
+            line.measure(&mut stand, arguments.rounds);
         }
     }
     for (name, tasks) in [
         ("memory of 10^5 sleeping tasks", 100_000),
         ("memory of 10^6 sleeping tasks", 1_000_000),
     ] {
-        if chosen(name) {
+        if arguments.choose(name) {
             memory(name, tasks);
         }
     }

@@ -7,7 +7,7 @@
 
 use gimmal::runtime::Mask;
 use gimmal_benches::meter::{process, wall};
-use gimmal_benches::pairs::{self, Effort, Quartiles, Samples, Work};
+use gimmal_benches::pairs::{self, Arguments, Effort, Quartiles, Samples, Work};
 use io_uring::squeue::Entry;
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
@@ -212,22 +212,10 @@ fn drained() -> io::Result<PipeWriter> {
 }
 
 fn main() -> io::Result<ExitCode> {
-    let mut rounds = PAIRS;
-    let mut words = Vec::new();
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        if argument != "--pairs" {
-            words.push(argument);
-            continue;
-        }
-        rounds = match arguments.next().and_then(|n| n.parse().ok()) {
-            Some(n) if n > 0 => n,
-            _ => {
-                eprintln!("usage: copy [--pairs N] [WORD…]");
-                return Ok(ExitCode::FAILURE);
-            }
-        };
-    }
+    let Some(arguments) = Arguments::parse("copy", PAIRS) else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let rounds = arguments.rounds;
     let program = std::env::current_exe()?;
     let directory = tempfile::tempdir_in(program.parent().ok_or(io::ErrorKind::NotFound)?)?;
     let path = directory.path().join("from");
@@ -258,7 +246,7 @@ fn main() -> io::Result<ExitCode> {
         "file to pipe",
         "file to file",
     ] {
-        if !(words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))) {
+        if !arguments.choose(name) {
             continue;
         }
         for chunk in CHUNKS {
@@ -323,7 +311,7 @@ fn main() -> io::Result<ExitCode> {
             report(name, chunk, &samples);
         }
     }
-    if words.is_empty() || words.iter().any(|word| "gimmal".contains(word.as_str())) {
+    if arguments.choose("gimmal") {
         // The work lives as long as it likes.
         let to = directory.path().join("to");
         let leak = |path: PathBuf| &*Box::leak(path.into_boxed_path());

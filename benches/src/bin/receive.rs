@@ -8,7 +8,7 @@
 
 use gimmal::net::{Chunks, TcpStream};
 use gimmal_benches::meter::{thread, wall};
-use gimmal_benches::pairs::{self, Quartiles, Work};
+use gimmal_benches::pairs::{self, Arguments, Quartiles, Work};
 use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode};
 use std::fs::File;
@@ -274,22 +274,10 @@ impl Bare {
 }
 
 fn main() -> io::Result<ExitCode> {
-    let mut rounds = PAIRS;
-    let mut words = Vec::new();
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        if argument != "--pairs" {
-            words.push(argument);
-            continue;
-        }
-        rounds = match arguments.next().and_then(|n| n.parse().ok()) {
-            Some(n) if n > 0 => n,
-            _ => {
-                eprintln!("usage: receive [--pairs N] [WORD…]");
-                return Ok(ExitCode::FAILURE);
-            }
-        };
-    }
+    let Some(arguments) = Arguments::parse("receive", PAIRS) else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let rounds = arguments.rounds;
     println!(
         "{:<55} {:<48} ns a message by the thread's clock (the wall's): chunks, reads, ring",
         "", " chunks / reads          chunks / ring"
@@ -304,7 +292,11 @@ fn main() -> io::Result<ExitCode> {
             ] {
                 let name =
                     format!("{kind}, {connections} connections, {size} B, buffers of {buffer}");
-                if !words.iter().all(|word| name.contains(word.as_str())) {
+                if !arguments
+                    .words
+                    .iter()
+                    .all(|word| name.contains(word.as_str()))
+                {
                     continue;
                 }
                 let bare = |stand: &mut Stand, ops| stand.bare.receive(&stand.message, ops);
@@ -318,7 +310,11 @@ fn main() -> io::Result<ExitCode> {
             }
         }
         let name = format!("{kind}, in bulk from another thread, by 16384 B");
-        if words.iter().all(|word| name.contains(word.as_str())) {
+        if arguments
+            .words
+            .iter()
+            .all(|word| name.contains(word.as_str()))
+        {
             let works: [Work<Stand>; 2] = [
                 Box::new(|stand, ops| {
                     bulk(stand, ops, async |stream, all| {

@@ -4,7 +4,7 @@
 
 use gimmal_benches::meter::{Counting, wall};
 use gimmal_benches::ours;
-use gimmal_benches::pairs::{self, Effort, Quartiles, Work};
+use gimmal_benches::pairs::{self, Arguments, Effort, Quartiles, Work};
 use gimmal_benches::ring::Ring;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -20,19 +20,12 @@ const CHILDREN: u64 = 100_000;
 const SHORT_CHILDREN: u64 = 10_000_000;
 
 struct Stand {
-    /// Which lines are wanted: all, if there are none.
-    words: Vec<String>,
+    arguments: Arguments,
     ours: gimmal::Runtime,
     ring: Ring,
     /// Nothing is ever written to it.
     pipe: gimmal::fs::File,
     _writer: OwnedFd,
-}
-
-impl Stand {
-    fn wants(&self, name: &str) -> bool {
-        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
-    }
 }
 
 /// Two kinds of work, side by side: the median ratio, and the median difference in nanoseconds.
@@ -45,7 +38,7 @@ fn compare(
     a: impl FnMut(&mut Stand, u64) + 'static,
     b: impl FnMut(&mut Stand, u64) + 'static,
 ) {
-    if !stand.wants(name) {
+    if !stand.arguments.choose(name) {
         return;
     }
     let mut works: [Work<Stand>; 2] = [Box::new(a), Box::new(b)];
@@ -74,25 +67,13 @@ fn compare(
 }
 
 fn main() -> io::Result<ExitCode> {
-    let mut rounds = PAIRS;
-    let mut words = Vec::new();
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        if argument != "--pairs" {
-            words.push(argument);
-            continue;
-        }
-        rounds = match arguments.next().and_then(|n| n.parse().ok()) {
-            Some(n) if n > 0 => n,
-            _ => {
-                eprintln!("usage: scopes [--pairs N] [WORD…]");
-                return Ok(ExitCode::FAILURE);
-            }
-        };
-    }
+    let Some(arguments) = Arguments::parse("scopes", PAIRS) else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let rounds = arguments.rounds;
     let (reader, writer) = io::pipe()?;
     let mut stand = Stand {
-        words,
+        arguments,
         ours: ours::runtime(),
         ring: Ring::new()?,
         pipe: gimmal::fs::File::from(OwnedFd::from(reader)),
@@ -168,7 +149,7 @@ fn main() -> io::Result<ExitCode> {
 fn wake_one(stand: &mut Stand, rounds: usize) {
     const YIELDS: u32 = 100_000;
     const NAME: &str = "a yield of one child of 10^5 / of one of 10";
-    if !stand.wants(NAME) {
+    if !stand.arguments.choose(NAME) {
         return;
     }
     let mut one = |of| ours::yields_of_one(&mut stand.ours, of, YIELDS).as_nanos() as f64;
@@ -192,7 +173,7 @@ fn wake_one(stand: &mut Stand, rounds: usize) {
 
 /// What many short children take at most, of which a thousand live at once.
 fn short_children(stand: &mut Stand) {
-    if !stand.wants("short children") {
+    if !stand.arguments.choose("short children") {
         return;
     }
     for children in [SHORT_CHILDREN / 100, SHORT_CHILDREN] {

@@ -3,7 +3,7 @@
 use super::TcpStream;
 use crate::buf::BufError;
 use crate::group::Report;
-use crate::net::accepting::{Accepting, Next, Way};
+use crate::net::accepting::{Accepting, Ahead, Way};
 use crate::net::names::to_ip;
 use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd};
@@ -13,8 +13,6 @@ use std::future::Pending;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 /// Connections that the kernel keeps until they are accepted: what std asks for.
 const BACKLOG: i32 = 128;
@@ -116,10 +114,7 @@ impl TcpListener {
     /// that by one for each). It has at most 64 accepted that nobody has asked for.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
-        Incoming {
-            listener: self,
-            next: None,
-        }
+        Incoming(Ahead::new(&self.accepting))
     }
 
     /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
@@ -214,10 +209,7 @@ pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, S
 ///
 /// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/listening.rs`).
 #[derive(Debug)]
-pub struct Incoming<'a> {
-    listener: &'a TcpListener,
-    next: Option<Next<'a>>,
-}
+pub struct Incoming<'a>(Ahead<'a>);
 
 impl Incoming<'_> {
     /// Waits for the next connection.
@@ -230,17 +222,7 @@ impl Incoming<'_> {
     ///
     /// No connection is lost (`tests/listening.rs`).
     pub async fn next(&mut self) -> io::Result<TcpStream> {
-        std::future::poll_fn(|context| self.poll_connection(context)).await
-    }
-
-    fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
-        let accepting = &self.listener.accepting;
-        let next = self
-            .next
-            .get_or_insert_with(|| accepting.next(Way::Multishot));
-        let accepted = std::task::ready!(Pin::new(next).poll(context));
-        self.next = None;
-        Poll::Ready(accepted.and_then(connection).map(|(stream, _)| stream))
+        connection(self.0.next().await?).map(|(stream, _)| stream)
     }
 }
 

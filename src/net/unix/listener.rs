@@ -4,7 +4,7 @@ use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::BufError;
 use crate::group::Report;
-use crate::net::accepting::{Accepting, Next, Way};
+use crate::net::accepting::{Accepting, Ahead, Way};
 use crate::net::{Listener, Serve, serve};
 use crate::op::{Accepted, SharedFd, describe};
 use crate::sys::explain;
@@ -14,8 +14,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 /// Connections that the kernel keeps until they are accepted: what std asks for.
 const BACKLOG: i32 = 128;
@@ -107,10 +105,7 @@ impl UnixListener {
     /// at most 64 accepted that nobody has asked for.
     #[must_use]
     pub fn incoming(&self) -> UnixIncoming<'_> {
-        UnixIncoming {
-            listener: self,
-            next: None,
-        }
+        UnixIncoming(Ahead::new(&self.accepting))
     }
 
     /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
@@ -224,10 +219,7 @@ fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
 ///
 /// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/unix.rs`).
 #[derive(Debug)]
-pub struct UnixIncoming<'a> {
-    listener: &'a UnixListener,
-    next: Option<Next<'a>>,
-}
+pub struct UnixIncoming<'a>(Ahead<'a>);
 
 impl UnixIncoming<'_> {
     /// Waits for the next connection.
@@ -240,17 +232,7 @@ impl UnixIncoming<'_> {
     ///
     /// No connection is lost (`tests/unix.rs`).
     pub async fn next(&mut self) -> io::Result<UnixStream> {
-        std::future::poll_fn(|context| self.poll_connection(context)).await
-    }
-
-    fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
-        let accepting = &self.listener.accepting;
-        let next = self
-            .next
-            .get_or_insert_with(|| accepting.next(Way::Multishot));
-        let accepted = std::task::ready!(Pin::new(next).poll(context));
-        self.next = None;
-        Poll::Ready(accepted.map(|accepted| UnixStream::new(accepted.fd)))
+        Ok(UnixStream::new(self.0.next().await?.fd))
     }
 }
 
