@@ -5,9 +5,11 @@
 //! 6.18). Where there are some, and nothing else is to be done, a plain call is cheaper still
 //! ([`Entry::try_first`](super::Entry::try_first)).
 //!
-//! A completion says whether its socket has more; if it has not, it depends on the peer: most take longer to answer than the
-//! next receive takes to begin, but one that is in the same task has written before. So one in some receives of a socket that
-//! was empty is tried by a plain call; where that cannot be, it is timed.
+//! A completion says whether its socket has more (streams only); if it has not, it depends on the peer: most take longer to
+//! answer than the next receive takes to begin, but one that is in the same task has written before. So one in some receives of
+//! a socket that was empty is probed: the first of them is timed, later ones are tried by a plain call, or timed where that
+//! cannot be. A socket from which little is received is never tried: whoever polls a read of it once, and drops it, has taken
+//! nothing.
 
 use super::{Completion, Entry};
 use crate::runtime::{self, Core};
@@ -23,29 +25,27 @@ const PROBED_EVERY: u8 = 16;
 /// What is there after so long had to be waited for.
 const PROMPT: Duration = Duration::from_micros(5);
 
+/// What the last receive that was probed has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// It had to wait.
+    Waits,
+    /// The ring had its answer soon.
+    Prompt,
+    /// So had a plain call.
+    AtOnce,
+}
+
 /// What a socket remembers of its receives. One is under way at a time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arrival {
     /// The last one left nothing behind.
     is_drained: Cell<bool>,
-    /// Whether the last one that was probed had to wait, if one was.
-    waits: Cell<Option<bool>>,
+    shown: Cell<Option<Shown>>,
     /// So many go before the next that is probed.
     unprobed: Cell<u8>,
     /// When the one that is under way began, if it is probed.
     begun: Cell<Option<Instant>>,
-}
-
-impl Default for Arrival {
-    fn default() -> Arrival {
-        Arrival {
-            is_drained: Cell::new(false),
-            waits: Cell::new(None),
-            // A socket from which little is received is never tried.
-            unprobed: Cell::new(1),
-            begun: Cell::new(None),
-        }
-    }
 }
 
 impl Arrival {
@@ -55,9 +55,9 @@ impl Arrival {
         if !self.is_drained.get() {
             return entry;
         }
-        match (self.probes(), self.waits.get()) {
-            (true, _) | (false, Some(false)) => entry.try_first(),
-            (false, _) => entry.ioprio(self.poll_first()),
+        match (self.probes(), self.shown.get()) {
+            (true, Some(_)) | (false, Some(Shown::AtOnce)) => entry.try_first(),
+            _ => entry.ioprio(self.poll_first()),
         }
     }
 
@@ -71,7 +71,7 @@ impl Arrival {
         self.poll_first()
     }
 
-    /// Whether the next one is to tell.
+    /// Whether the next one is to show it.
     #[inline]
     fn probes(&self) -> bool {
         let unprobed = self.unprobed.get();
@@ -88,7 +88,7 @@ impl Arrival {
     /// Kernels before 5.19 know no such flag; those that have SEND_ZC (6.0) are not among them.
     #[inline]
     fn poll_first(&self) -> u16 {
-        let waits = self.waits.get() == Some(true);
+        let waits = self.shown.get() == Some(Shown::Waits);
         match waits && runtime::with(|core: &Core| core.supports(Opcode::SEND_ZC)) {
             true => POLL_FIRST,
             false => 0,
@@ -100,8 +100,14 @@ impl Arrival {
     pub(super) fn note(&self, completion: Completion) {
         self.is_drained.set(!completion.socket_has_more());
         if let Some(begun) = self.begun.take() {
-            let waited = !completion.came_at_once() && begun.elapsed() > PROMPT;
-            self.waits.set(Some(waited));
+            let shown = match self.shown.get() {
+                _ if completion.came_at_once() => Shown::AtOnce,
+                _ if begun.elapsed() > PROMPT => Shown::Waits,
+                // It was not alone.
+                Some(Shown::AtOnce) => Shown::AtOnce,
+                _ => Shown::Prompt,
+            };
+            self.shown.set(Some(shown));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A socket of datagrams as its operations see it, and the one datagram that it may have to keep.
 
+use super::arrival::Arrival;
 use super::gate::{Gate, Spot};
 use super::header::Header;
 use super::peer::describe;
@@ -42,6 +43,7 @@ pub(crate) struct Datagrams {
     outbound: Gate,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
+    arrival: Arrival,
     /// Bytes of ancillary data that receives have room for.
     control_len: Cell<usize>,
     /// Headers that are not in use: one that receives and one that sends are used again and again.
@@ -56,6 +58,7 @@ impl Datagrams {
             outbound: Gate::default(),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
+            arrival: Arrival::default(),
             control_len: Cell::new(0),
             spare: Default::default(),
         })
@@ -68,6 +71,10 @@ impl Datagrams {
     /// From now on receives have room for so many bytes of ancillary data.
     pub(crate) fn make_room_for_control(&self, len: usize) {
         self.control_len.set(len.max(self.control_len.get()));
+    }
+
+    pub(super) fn arrival(&self) -> &Arrival {
+        &self.arrival
     }
 
     pub(super) fn control_len(&self) -> usize {

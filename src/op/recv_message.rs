@@ -150,6 +150,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             flags |= libc::MSG_PEEK;
         }
         let entry = socket.entry(Opcode::RECVMSG).op_flags(flags as u32).len(1);
+        let entry = socket.arrival().expect(entry);
         let control_len = socket.control_len();
         let header = self.pass.take_header();
         header.make_room(control_len);
@@ -182,6 +183,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
                 return self.fail(error);
             }
         };
+        self.pass.socket().arrival().note(completion);
         let len = full_len.min(self.buf.io_capacity());
         // SAFETY: the kernel has written so many bytes from the start of the buffer.
         unsafe { self.buf.set_io_len(len) };
