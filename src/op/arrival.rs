@@ -100,14 +100,15 @@ impl Arrival {
     pub(super) fn note(&self, completion: Completion) {
         self.is_drained.set(!completion.socket_has_more());
         if let Some(begun) = self.begun.take() {
-            let shown = match self.shown.get() {
+            let is_late = !completion.came_at_once() && begun.elapsed() > PROMPT;
+            self.shown.set(Some(match self.shown.get() {
                 _ if completion.came_at_once() => Shown::AtOnce,
-                _ if begun.elapsed() > PROMPT => Shown::Waits,
-                // It was not alone.
+                // Others were polled in between, perhaps: the next probe tells.
+                Some(Shown::AtOnce) if is_late => Shown::Prompt,
                 Some(Shown::AtOnce) => Shown::AtOnce,
+                _ if is_late => Shown::Waits,
                 _ => Shown::Prompt,
-            };
-            self.shown.set(Some(shown));
+            }));
         }
     }
 }

@@ -5,7 +5,7 @@
 //! 3. Enter the kernel once, waiting only if nothing is ready and nothing is left over.
 //! 4. Reap: copy every completion into its row, then wake, then dispose of what nobody waits for.
 
-use super::core::{Core, READY_LEAVES_PER_POLL};
+use super::core::{ATTEMPTED_BYTES_PER_TURN, Core, READY_LEAVES_PER_POLL};
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
 use crate::sys::{Instant, Wait};
@@ -56,6 +56,20 @@ pub(super) struct Budget {
     /// When the clock was looked at for the first time in this turn.
     started: Cell<Option<Instant>>,
     is_over: Cell<bool>,
+    /// Bytes that operations which are served at once may still move.
+    attempts: Cell<u32>,
+}
+
+impl Budget {
+    #[inline]
+    pub(super) fn attempts_left(&self) -> u32 {
+        self.attempts.get()
+    }
+
+    #[inline]
+    pub(super) fn leave_attempts(&self, bytes: u32) {
+        self.attempts.set(bytes);
+    }
 }
 
 /// Polls the future that `block_on` holds: true when it is ready.
@@ -69,6 +83,7 @@ impl Core {
         budget.look_at.set(first.min(self.settings.polls_per_turn));
         budget.started.set(None);
         budget.is_over.set(false);
+        budget.attempts.set(ATTEMPTED_BYTES_PER_TURN);
     }
 
     /// Whether another task, or child, may be polled in this turn.

@@ -235,8 +235,8 @@ impl Entry {
     }
 
     /// A plain system call may serve it, where the ring would be entered for it alone and nothing has to be waited for: that
-    /// saves the entering, and a turn of the event loop. It is for SEND, RECV, SENDMSG and RECVMSG. What would have to wait
-    /// goes into the ring as ever.
+    /// saves the entering, and a turn of the event loop. It is for SEND, RECV, SENDMSG and RECVMSG with descriptor, address,
+    /// length and flags alone. What would have to wait goes into the ring as ever.
     ///
     /// With `MSG_WAITALL` such a call may all the same be cut short.
     pub const fn try_first(mut self) -> Entry {
@@ -285,8 +285,8 @@ impl Completion {
     const MORE: u32 = 1 << 1;
     /// The socket has more than was received (`IORING_CQE_F_SOCK_NONEMPTY`).
     const SOCK_NONEMPTY: u32 = 1 << 2;
-    /// A plain system call has served the request. No bit of the kernel's: those count from the lowest.
-    const AT_ONCE: u32 = 1 << 15;
+    /// A plain system call has served the request. No bit of the kernel's: those are 0 to 5 and 15 (6.18).
+    const AT_ONCE: u32 = 1 << 14;
 
     pub(crate) const fn new(result: i32, flags: u32) -> Completion {
         Completion { result, flags }

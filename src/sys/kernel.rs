@@ -13,7 +13,7 @@ use super::setup::{self, Sizes};
 use super::{Answer, Attempt, Cqe, Full, Port, Wait};
 use io_uring::types::Timespec;
 use io_uring::{IoUring, squeue};
-use libc::MSG_DONTWAIT;
+use libc::{MSG_DONTWAIT, MSG_NOSIGNAL};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -324,19 +324,27 @@ impl Port for KernelRing {
 
     #[inline]
     fn attempt(&mut self, entry: &Entry) -> Attempt {
-        if !self.attempts {
+        // The calls have no word for what else an entry may say.
+        let is_plain = entry.ioprio == 0
+            && entry.offset == 0
+            && entry.second == 0
+            && !entry.in_worker
+            && entry.buf_group.is_none();
+        if !self.attempts || !is_plain {
             return Attempt::Unserved;
         }
         let Fd::Plain(fd) = entry.fd;
         let (len, flags) = (entry.len as usize, entry.op_flags as i32 | MSG_DONTWAIT);
+        // As in the ring: no signal for a peer that is gone.
+        let send_flags = flags | MSG_NOSIGNAL;
         let address = ptr::with_exposed_provenance_mut::<libc::c_void>(entry.addr as usize);
         // SAFETY: what the entry points at is valid for what its opcode does with it (as for `push`), which is what the call
         // of the same name does; the call keeps nothing of it.
         let done = unsafe {
             match entry.opcode {
-                Opcode::SEND => libc::send(fd, address, len, flags),
+                Opcode::SEND => libc::send(fd, address, len, send_flags),
                 Opcode::RECV => libc::recv(fd, address, len, flags),
-                Opcode::SENDMSG => libc::sendmsg(fd, address.cast(), flags),
+                Opcode::SENDMSG => libc::sendmsg(fd, address.cast(), send_flags),
                 Opcode::RECVMSG => libc::recvmsg(fd, address.cast(), flags),
                 _ => return Attempt::Unserved,
             }
