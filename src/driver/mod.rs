@@ -49,6 +49,10 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
 const POLL_MULTISHOT: u32 = 1;
 
+/// Where more operations than these are in flight, the next enter is likely to bring the answers of others, too, and a plain
+/// call would be one more.
+const FEW: usize = 8;
+
 /// The owners of what an orphan lent to the kernel.
 pub(crate) trait Owners {
     /// A completion that nobody waits for.
@@ -225,11 +229,12 @@ impl<P: Port> Driver<P> {
         key
     }
 
-    /// Serves an operation at once, without a row, if the next enter would be for it alone: nothing is queued, and no
-    /// completion is there to be fetched.
+    /// Serves an operation at once, without a row, if the next enter would be for it alone: nothing is queued, few operations
+    /// are in flight, and no completion is there to be fetched.
     #[inline]
     pub(crate) fn attempt(&mut self, entry: &Entry) -> Option<Completion> {
-        if self.ring.queued() > 0
+        if self.in_flight > FEW
+            || self.ring.queued() > 0
             || !self.backlog.is_empty()
             || self.ring.has_work()
             || !self.supports(entry.opcode())

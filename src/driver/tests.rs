@@ -349,6 +349,14 @@ fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
     turn(&mut driver, Wait::No);
     assert_eq!(attempt(&mut driver).1, 1);
 
+    let parked: Vec<Key> = (0..8)
+        .map(|_| driver.submit(&Entry::new(Opcode::READ), request(), None))
+        .collect();
+    turn(&mut driver, Wait::No);
+    assert_eq!(attempt(&mut driver), (None, 0), "nine are in flight");
+    ring.post(parked[0].to_u64(), 1, 0);
+    turn(&mut driver, Wait::No);
+
     let before = driver.counts();
     ring.0.borrow_mut().attempt = Attempt::WouldWait;
     assert_eq!(attempt(&mut driver), (None, 1));
