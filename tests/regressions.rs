@@ -486,3 +486,62 @@ fn a_socket_of_datagrams_closes_although_several_receives_wait() -> io::Result<(
         Ok(())
     })
 }
+
+/// A multishot receive on a Unix socket takes data and a hang-up for one event, gives the data, and waits for another one that
+/// never comes (6.18): after reads that had to wait, chunks did not end.
+#[test]
+fn chunks_of_a_unix_stream_end() -> io::Result<()> {
+    gimmal::run(async {
+        for _ in 0..20 {
+            let (left, right) = gimmal::net::UnixStream::pair()?;
+            for _ in 0..4 {
+                let late = async {
+                    gimmal::sleep(Duration::from_millis(1)).await?;
+                    left.write_all("x").await?;
+                    io::Result::Ok(())
+                };
+                let (read, late) = gimmal::join((right.read(vec![0; 10]), late)).await;
+                late?;
+                assert_eq!(read?.0, 1);
+            }
+            left.write_all("last").await?;
+            left.close().await?;
+            let mut chunks = right.chunks();
+            assert_eq!(&*chunks.next().await?.unwrap(), b"last");
+            let end = gimmal::timeout(Duration::from_secs(5), chunks.next()).await?;
+            assert!(end.is_none());
+        }
+        Ok(())
+    })
+}
+
+/// What a BufReader gave back to its stream was overtaken by what a dropped read had still in the kernel.
+#[test]
+fn bytes_that_are_given_back_come_before_those_of_a_dropped_read() -> io::Result<()> {
+    use gimmal::io::{AsyncRead, BufReader};
+    use std::io::Write;
+    gimmal::run(async {
+        for _ in 0..100 {
+            let (left, right) = gimmal::net::UnixStream::pair()?;
+            let left = left.into_std()?;
+            (&left).write_all(b"first")?;
+            let mut reader = BufReader::new(&right);
+            reader.fill_buf().await?;
+            reader.consume(1);
+            let mut line = Vec::new();
+            let mut cut = Box::pin(reader.read_until(b'!', &mut line));
+            std::future::poll_fn(|context| Poll::Ready(cut.as_mut().poll(context).is_pending()))
+                .await;
+            while in_the_kernel() == (0, 0) {
+                gimmal::yield_now().await;
+            }
+            (&left).write_all(b"second")?;
+            drop(cut);
+            let (mut stream, rest) = reader.into_inner();
+            assert!(stream.unread(&rest));
+            let all = right.read_exact(vec![0; 10], 10).await?;
+            assert_eq!(all, b"irstsecond");
+        }
+        Ok(())
+    })
+}

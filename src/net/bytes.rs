@@ -73,7 +73,8 @@ macro_rules! byte_stream {
             }
 
             /// The bytes in chunks as they arrive, in buffers that the streams of the runtime share and that nobody has to
-            /// lend: one request to the kernel brings one chunk after the other (multishot receive, 6.0).
+            /// lend. On TCP one request to the kernel brings one chunk after the other (multishot receive, 6.0); on Unix
+            /// sockets, where such a request may miss the end, there is one for each chunk.
             ///
             /// From its first chunk until it is dropped the stream is its own: other reads wait. It has at most 16 chunks
             /// received that nobody has asked for; when it is dropped, the next read gives those first.

@@ -212,7 +212,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
                 // SAFETY: the kernel, or `take_kept`, has written so many bytes from the start.
                 let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), n as usize) };
                 self.pass.stream().keep_passed(passed);
-                self.pass.stream().give_back(bytes);
+                self.pass.stream().take_back(bytes, completion);
             }
             Err(_) if was_interrupted(completion) => {}
             Err(_) => self.pass.stream().keep_error(completion.raw()),

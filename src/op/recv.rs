@@ -123,7 +123,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         let len = self.part.len().min(BYTES_MAX) as u32;
         let stream = self.stream();
         match stream.kind() {
-            StreamKind::Socket => {
+            StreamKind::Tcp | StreamKind::Unix => {
                 let entry = stream.entry(Opcode::RECV).op_flags(self.flags as u32);
                 stream.arrival().expect(entry)
             }
@@ -167,9 +167,9 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     fn dispose(&mut self, completion: Completion) {
         match completion.result() {
             Ok(_) if self.flags & libc::MSG_PEEK != 0 => {}
-            Ok(n) => self.stream().give_back(self.taken(n as usize)),
+            Ok(n) => self.stream().take_back(self.taken(n as usize), completion),
             Err(_) => {
-                self.stream().give_back(self.taken(0));
+                self.stream().keep(self.taken(0));
                 if !was_interrupted(completion) {
                     self.stream().keep_error(completion.raw());
                 }

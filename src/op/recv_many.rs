@@ -111,9 +111,12 @@ unsafe impl Operation for RecvMany {
     fn entry(&mut self) -> Entry {
         let stream = self.pass.stream();
         match stream.kind() {
-            StreamKind::Socket => stream
+            StreamKind::Tcp => stream
                 .entry(Opcode::RECV)
                 .ioprio(MULTISHOT | stream.arrival().flags()),
+            // One after the other: where data and a hang-up come together, a multishot receive on a Unix socket gives the data,
+            // and then waits for an event that it has had (seen on 6.18).
+            StreamKind::Unix => stream.entry(Opcode::RECV).ioprio(stream.arrival().flags()),
             StreamKind::Pipe => stream.entry(Opcode::READ_MULTISHOT).offset(u64::MAX),
         }
         .buffer_of(BUFFER_GROUP)

@@ -72,7 +72,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
             false => None,
         };
         self.kept = self.kept.take().or_else(|| socket.take_kept());
-        Prepared::Done(Completion::new(0, 0))
+        Prepared::Done(Completion::at_once(0))
     }
 
     /// Fills the buffer with a datagram that was kept. What there is no room for is cut off, as the kernel does it.

@@ -71,7 +71,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     #[inline]
     fn entry(&mut self) -> Entry {
         match self.stream().kind() {
-            StreamKind::Socket => {
+            StreamKind::Tcp | StreamKind::Unix => {
                 let entry = self.entry_of(Opcode::SEND).op_flags(self.flags as u32);
                 entry.try_first()
             }

@@ -19,7 +19,8 @@ use std::task::Waker;
 /// What reads and writes ask of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Socket,
+    Tcp,
+    Unix,
     Pipe,
 }
 
@@ -180,7 +181,7 @@ impl Stream {
         if kept.bytes.is_empty() {
             let error = kept.error.take();
             self.has_kept.set(false);
-            return Completion::new(error.unwrap_or(0), 0);
+            return Completion::at_once(error.unwrap_or(0));
         }
         // As much as one call of the kernel would give.
         let taken = room.len().min(kept.bytes.len()).min(BYTES_MAX);
@@ -195,7 +196,7 @@ impl Stream {
                 self.has_kept.set(kept.error.is_some());
             }
         }
-        Completion::new(taken as i32, 0)
+        Completion::at_once(taken as i32)
     }
 
     /// All bytes that are kept. The error comes after them.
@@ -219,6 +220,14 @@ impl Stream {
             // None are kept, most of the time, and it does not turn.
             kept.rotate_right(bytes.len());
             self.has_kept.set(true);
+        }
+    }
+
+    /// Bytes of a receive that nobody waits for. Those of the kernel go behind what was given back while it had the receive.
+    pub(super) fn take_back(&self, bytes: &[u8], completion: Completion) {
+        match completion.came_at_once() {
+            true => self.give_back(bytes),
+            false => self.keep(bytes),
         }
     }
 

@@ -65,7 +65,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
             }
             taken += more.raw();
         }
-        Prepared::Done(Completion::new(taken, 0))
+        Prepared::Done(Completion::at_once(taken))
     }
 }
 
@@ -134,7 +134,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
                     }
                     left -= len;
                 }
-                stream.give_back(&bytes);
+                stream.take_back(&bytes, completion);
             }
             Err(_) if was_interrupted(completion) => {}
             Err(_) => stream.keep_error(completion.raw()),
@@ -196,7 +196,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     fn entry(&mut self) -> Entry {
         let stream = self.pass.stream();
         match stream.kind() {
-            StreamKind::Socket => stream
+            StreamKind::Tcp | StreamKind::Unix => stream
                 .entry(Opcode::SENDMSG)
                 .addr(&raw const *self.message.0)
                 .len(1)

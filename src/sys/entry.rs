@@ -285,14 +285,14 @@ impl Completion {
     const MORE: u32 = 1 << 1;
     /// The socket has more than was received (`IORING_CQE_F_SOCK_NONEMPTY`).
     const SOCK_NONEMPTY: u32 = 1 << 2;
-    /// A plain system call has served the request. No bit of the kernel's: those are 0 to 5 and 15 (6.18).
+    /// It was served without the ring. No bit of the kernel's: those are 0 to 5 and 15 (6.18).
     const AT_ONCE: u32 = 1 << 14;
 
     pub(crate) const fn new(result: i32, flags: u32) -> Completion {
         Completion { result, flags }
     }
 
-    pub(super) const fn at_once(result: i32) -> Completion {
+    pub(crate) const fn at_once(result: i32) -> Completion {
         Completion::new(result, Completion::AT_ONCE)
     }
 
@@ -321,7 +321,7 @@ impl Completion {
         self.flags & !Completion::AT_ONCE
     }
 
-    /// Whether a plain system call has served the request, without the ring.
+    /// Whether it was served without the ring: by a plain system call, or by what was kept.
     pub(crate) const fn came_at_once(&self) -> bool {
         self.flags & Completion::AT_ONCE != 0
     }

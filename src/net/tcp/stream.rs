@@ -49,7 +49,7 @@ byte_stream! { TcpStream }
 impl TcpStream {
     /// Over a socket that is connected.
     pub(super) fn new(fd: SharedFd, peer: Option<SocketAddr>) -> TcpStream {
-        let stream = Stream::new(fd, StreamKind::Socket);
+        let stream = Stream::new(fd, StreamKind::Tcp);
         if let Some(peer) = peer {
             stream.set_peer(peer);
         }

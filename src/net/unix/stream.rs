@@ -61,7 +61,7 @@ impl UnixStream {
     /// Over a socket that is connected.
     pub(super) fn new(fd: SharedFd) -> UnixStream {
         UnixStream {
-            stream: Stream::new(fd, StreamKind::Socket),
+            stream: Stream::new(fd, StreamKind::Unix),
         }
     }
 
