@@ -545,3 +545,131 @@ fn bytes_that_are_given_back_come_before_those_of_a_dropped_read() -> io::Result
         Ok(())
     })
 }
+
+/// What was ready at once, and never let others go first, froze the thread in a loop that ignored what it said; in a cancelled
+/// scope, too.
+#[test]
+fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
+    use gimmal::io::{AsyncRead, AsyncWrite, BufWriter};
+    use gimmal::net::{TcpListener, TcpStream, UdpSocket, UnixStream, lookup_host};
+
+    /// A reader and writer of a user's own, which never waits.
+    struct Always;
+
+    impl AsyncRead for Always {
+        async fn read<B: gimmal::buf::IoBufMut>(
+            &mut self,
+            buf: B,
+        ) -> gimmal::buf::BufResult<usize, B> {
+            let n = buf.io_len().max(1).min(buf.io_capacity());
+            Ok((n, buf))
+        }
+    }
+
+    impl AsyncWrite for Always {
+        async fn write<B: gimmal::buf::IoBuf>(
+            &mut self,
+            buf: B,
+        ) -> gimmal::buf::BufResult<usize, B> {
+            Ok((buf.io_len(), buf))
+        }
+
+        async fn shutdown(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    async fn again_and_again<T>(what: Rc<impl AsyncFn() -> T>) {
+        loop {
+            drop(what().await);
+        }
+    }
+
+    async fn check<T: 'static>(name: &str, what: impl AsyncFn() -> T + 'static) {
+        println!("{name}");
+        let what = Rc::new(what);
+        let task = gimmal::spawn(again_and_again(what.clone()));
+        for _ in 0..3 {
+            gimmal::sleep(Duration::from_micros(100)).await.unwrap();
+        }
+        task.abort();
+        let _aborted = task.await;
+        // Refused, then dropped.
+        let cut = gimmal::time::timeout_any(Duration::ZERO, again_and_again(what)).await;
+        assert!(cut.is_err());
+    }
+
+    let runtime = gimmal::Runtime::builder().on_fault(|_| {}).build();
+    runtime?.block_on(async {
+        let (left, _right) = UnixStream::pair()?;
+        let (left, second) = (Rc::new(left), Rc::new(gimmal::io::pipe()?.1));
+        let path = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let file = gimmal::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path.path())
+            .await?;
+        let file = Rc::new(file);
+        let address = "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap();
+
+        let stream = left.clone();
+        let read = async move || stream.read_exact(Vec::new(), 9).await;
+        check("no room for an exact read", read).await;
+        let stream = left.clone();
+        let read = async move || stream.read_exact(Vec::new(), 0).await;
+        check("an exact read of nothing", read).await;
+        let stream = left.clone();
+        check("a write of nothing", async move || {
+            stream.write_all(Vec::new()).await
+        })
+        .await;
+        let pipe = second.clone();
+        check("a write of nothing into a pipe", async move || {
+            pipe.write_all(Vec::new()).await
+        })
+        .await;
+        check("a flush of nothing", async move || {
+            BufWriter::new(&*second).flush().await
+        })
+        .await;
+        let of = file.clone();
+        let read = async move || of.read_exact_at(Vec::new(), 9, 0).await;
+        check("no room for an exact read of a file", read).await;
+        check("a write of nothing into a file", async move || {
+            file.write_all_at(Vec::new(), 0).await
+        })
+        .await;
+        check("a connect to nothing", async || {
+            TcpStream::connect("nothing").await
+        })
+        .await;
+        check("a lookup of nothing", async || lookup_host("nothing").await).await;
+        check("a lookup of an address", async move || {
+            lookup_host(address).await
+        })
+        .await;
+        check("a listener", async move || TcpListener::bind(address).await).await;
+        check("a socket", async move || UdpSocket::bind(address).await).await;
+        check("a Unix socket that cannot be", async || {
+            UnixStream::connect("x".repeat(200)).await
+        })
+        .await;
+        check("a file that cannot be", async || {
+            gimmal::fs::read("a\0b").await
+        })
+        .await;
+        check("options that cannot be", async || {
+            gimmal::fs::OpenOptions::new().open("x").await
+        })
+        .await;
+        check("a FIFO that cannot be", async || {
+            gimmal::io::mkfifo("a\0b", 0o600).await
+        })
+        .await;
+        check("a copy that never waits", async || {
+            gimmal::io::copy(&mut Always, &mut Always).await
+        })
+        .await;
+        Ok(())
+    })
+}

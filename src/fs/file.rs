@@ -2,7 +2,9 @@
 
 use super::OpenOptions;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
+use crate::io::check_room;
 use crate::op::{Fsync, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
+use crate::runtime::pass;
 use crate::sys::Descriptor;
 use std::io::{self, Seek};
 use std::ops::Range;
@@ -265,14 +267,7 @@ impl File {
         len: usize,
         offset: Option<u64>,
     ) -> Result<B, BufError<B>> {
-        if len > buf.io_capacity() {
-            let what = format!(
-                "read of {len} bytes into a buffer of capacity {}",
-                buf.io_capacity()
-            );
-            let error = io::Error::new(io::ErrorKind::InvalidInput, what);
-            return Err(BufError::new(error, buf));
-        }
+        buf = check_room(buf, len).await?;
         let mut done = 0;
         while done < len {
             let read = Read::part(self.fd.clone(), buf, done..len, place(offset, done));
@@ -342,6 +337,11 @@ impl File {
     ) -> Result<B, BufError<B>> {
         let len = buf.io_len();
         let mut done = 0;
+        if len == 0
+            && let Err(canceled) = pass().await
+        {
+            return Err(BufError::new(canceled.into(), buf));
+        }
         while done < len {
             let write = Write::part(self.fd.clone(), buf, done..len, place(offset, done));
             match write.await {

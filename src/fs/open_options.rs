@@ -2,6 +2,7 @@
 
 use super::{File, at_path};
 use crate::op::OpenAt;
+use crate::runtime::fail_at_once;
 use std::io;
 use std::path::Path;
 
@@ -113,7 +114,10 @@ impl OpenOptions {
     /// created may be there.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
-        let flags = self.flags().map_err(|error| at_path(error, "open", path))?;
+        let flags = match self.flags() {
+            Ok(flags) => flags,
+            Err(error) => return fail_at_once(at_path(error, "open", path)).await,
+        };
         let fd = OpenAt::path(path, flags, self.mode).await?;
         Ok(File::from_shared(fd))
     }

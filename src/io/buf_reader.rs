@@ -1,8 +1,8 @@
 //! Reading line by line, through a buffer.
 
-use super::passing::pass;
 use super::{AsyncRead, Lines};
 use crate::buf::{self, BufError, BufResult, IoBufMut};
+use crate::runtime::pass;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -264,7 +264,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
 
     /// Until there are so many in the buffer none is taken out of it: so none is lost, dropped or cancelled.
     async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
-        let mut buf = super::check_room(buf, len)?;
+        let mut buf = super::check_room(buf, len).await?;
         if let Err(error) = pass().await {
             return Err(BufError::new(error.into(), buf));
         }

@@ -1,8 +1,8 @@
 //! Writing in small pieces, through a buffer.
 
 use super::AsyncWrite;
-use super::passing::pass;
 use crate::buf::{BufError, BufResult, IoBuf};
+use crate::runtime::pass;
 use std::fmt;
 use std::io;
 use std::mem;

@@ -4,6 +4,7 @@ use super::splice::splice;
 use super::{AsyncRead, AsyncWrite};
 pub use crate::error::CopyError;
 use crate::group::try_join;
+use crate::runtime::pass;
 use std::io;
 
 /// What is read at once. With more the time for a byte stays what it is (`benches/src/bin/copy.rs`).
@@ -58,6 +59,10 @@ where
     }
     full.reserve(CHUNK);
     loop {
+        // The reader and the writer may be a user's own, which await nothing.
+        if let Err(canceled) = pass().await {
+            return Err(stop(reader, canceled.into(), copied, full));
+        }
         let len = full.len();
         let mut buf = match writer.write_all(full).await {
             Ok(buf) => buf,

@@ -8,7 +8,6 @@ mod buf_reader;
 mod buf_writer;
 mod copy;
 mod lines;
-mod passing;
 mod pipe;
 mod read;
 mod splice;

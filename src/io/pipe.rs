@@ -6,6 +6,7 @@ use crate::op::{
     Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
     StreamKind, busy,
 };
+use crate::runtime::fail_at_once;
 use crate::runtime::spawn::spawn_blocking;
 use crate::sys::{Descriptor, at_path, c_path, explain, make_fifo};
 use std::io;
@@ -69,7 +70,10 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 /// A call that has begun is waited for, and its result stands; dropped, it may still make the FIFO (`tests/pipes.rs`).
 pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let path = path.as_ref();
-    let name = c_path(path)?;
+    let name = match c_path(path) {
+        Ok(name) => name,
+        Err(error) => return fail_at_once(error).await,
+    };
     let made = match spawn_blocking(move || make_fifo(&name, mode)).await {
         Ok(made) => made,
         Err(error) => return Err(error.into()),
@@ -156,7 +160,7 @@ impl PipeReader {
     /// No byte is lost. If it was cancelled, what it has read is in the error; if it is dropped, the next read gives that
     /// first (`tests/pipes.rs`).
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
-        let buf = check_room(buf, len)?;
+        let buf = check_room(buf, len).await?;
         RecvExact::new(self.stream.clone(), buf, len).await
     }
 

@@ -2,6 +2,7 @@
 
 use crate::buf::{BufError, BufResult, IoBufMut};
 use crate::op::SharedFd;
+use crate::runtime::pass;
 use std::io;
 
 /// The least that `read_to_end` makes room for.
@@ -64,7 +65,7 @@ pub trait AsyncRead {
         len: usize,
     ) -> impl Future<Output = Result<B, BufError<B>>> {
         async move {
-            let mut buf = check_room(buf, len)?;
+            let mut buf = check_room(buf, len).await?;
             let mut done = 0;
             while done < len {
                 let part = buf.slice(done..len);
@@ -131,8 +132,16 @@ pub trait AsyncRead {
 }
 
 /// The buffer, if it has room for so many bytes.
-pub(crate) fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
-    if len <= buf.io_capacity() {
+pub(crate) async fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
+    let has_room = len <= buf.io_capacity();
+    if has_room && len > 0 {
+        return Ok(buf);
+    }
+    // There is nothing else to await.
+    if let Err(canceled) = pass().await {
+        return Err(BufError::new(canceled.into(), buf));
+    }
+    if has_room {
         return Ok(buf);
     }
     let what = format!(

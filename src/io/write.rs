@@ -3,6 +3,7 @@
 use super::read::retry;
 use crate::buf::{BufError, BufResult, IoBuf, Slice};
 use crate::op::{Outlet, nothing_taken};
+use crate::runtime::pass;
 use std::io;
 
 /// What bytes can be written to, one after the other: a file at its cursor, a socket, a pipe.
@@ -54,6 +55,11 @@ pub trait AsyncWrite {
             let mut buf = buf;
             let len = buf.io_len();
             let mut done = 0;
+            if len == 0
+                && let Err(canceled) = pass().await
+            {
+                return Err(BufError::new(canceled.into(), buf));
+            }
             while done < len {
                 match self.write(Slice::new(buf, done..len)).await {
                     Ok((0, part)) => {

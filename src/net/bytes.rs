@@ -40,7 +40,7 @@ macro_rules! byte_stream {
                 buf: B,
                 len: usize,
             ) -> Result<B, BufError<B>> {
-                let buf = check_room(buf, len)?;
+                let buf = check_room(buf, len).await?;
                 RecvExact::new(self.stream.clone(), buf, len).await
             }
 

@@ -1,5 +1,6 @@
 //! Addresses, and the names that stand for some.
 
+use crate::runtime::pass;
 use crate::runtime::spawn::spawn_abandonable;
 use crate::sys::explain;
 use socket2::SockAddr;
@@ -81,7 +82,13 @@ impl Target {
 /// There is nothing to lose. A lookup that a thread has begun with is left to itself, and the wait for it ends at once
 /// (`tests/names.rs`).
 pub async fn lookup_host(name: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
-    name.target()?.resolve().await
+    resolve(name).await
+}
+
+/// The addresses: at once, if it is no name.
+pub(super) async fn resolve(to: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
+    pass().await?;
+    to.target()?.resolve().await
 }
 
 async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -48,8 +48,12 @@ impl OpenAt {
         mut waits: bool,
     ) -> io::Result<SharedFd> {
         for _ in 0..OPEN_TRIES_MAX {
+            let name = match c_path(path) {
+                Ok(name) => name,
+                Err(error) => return runtime::fail_at_once(error).await,
+            };
             let open = Op::new(OpenAt {
-                path: c_path(path)?,
+                path: name,
                 flags: flags | libc::O_CLOEXEC,
                 mode,
                 waits,

@@ -6,6 +6,7 @@ use super::stream::{Direction, Pass};
 use super::was_interrupted;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBuf};
+use crate::runtime;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -113,6 +114,11 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result
     let len = buf.io_len();
     let mut pass = Pass::new(stream, Direction::Out);
     let mut done = 0;
+    if len == 0
+        && let Err(canceled) = runtime::pass().await
+    {
+        return Err(BufError::new(canceled.into(), buf));
+    }
     while done < len {
         let (sent, back) = Send::part(pass, buf, done..len).await;
         pass = back;

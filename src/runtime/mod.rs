@@ -16,6 +16,7 @@ mod fault;
 mod handle;
 mod interrupt;
 pub(crate) mod join;
+mod passing;
 mod pool;
 mod receiving;
 mod scopes;
@@ -37,6 +38,7 @@ pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
+pub(crate) use self::passing::{fail_at_once, pass};
 pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
 pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
 pub(crate) use self::together::Together;

@@ -5,6 +5,7 @@ use super::attempts::{Attempts, Step};
 use crate::group::{Child, Group, group};
 use crate::net::{Target, ToAddrs};
 use crate::op::{Connect, SharedFd};
+use crate::runtime::pass;
 use crate::scope::{Elapsed, is_canceled};
 use crate::sys::explain;
 use crate::time::{Instant, timeout, timeout_at};
@@ -35,6 +36,7 @@ impl TcpStream {
     ///
     /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/connecting.rs`).
     pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
+        pass().await?;
         connect_to(to.target()?, &RefCell::default()).await
     }
 
@@ -50,6 +52,7 @@ impl TcpStream {
     ///
     /// That of [`connect`](TcpStream::connect) (`tests/connecting.rs`).
     pub async fn connect_timeout(to: impl ToAddrs, duration: Duration) -> io::Result<TcpStream> {
+        pass().await?;
         let target = to.target()?;
         let name = target.describe();
         let failed = RefCell::default();

@@ -4,7 +4,7 @@ use super::TcpStream;
 use crate::buf::BufError;
 use crate::group::Report;
 use crate::net::accepting::{Accepting, Ahead, Way};
-use crate::net::names::to_ip;
+use crate::net::names::{resolve, to_ip};
 use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd};
 use crate::sys::explain;
@@ -55,7 +55,7 @@ impl TcpListener {
     /// There is nothing to lose: only a name is waited for (`tests/listening.rs`).
     pub async fn bind(to: impl ToAddrs) -> io::Result<TcpListener> {
         let mut last = None;
-        for address in to.target()?.resolve().await? {
+        for address in resolve(to).await? {
             match TcpListener::listen_on(address) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),

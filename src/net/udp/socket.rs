@@ -4,7 +4,7 @@ use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::ToAddrs;
 use crate::net::debug::debug;
-use crate::net::names::to_ip;
+use crate::net::names::{resolve, to_ip};
 use crate::op::{Datagrams, Op, RecvMessage, SendMessage, SharedFd, busy};
 use crate::sys::explain;
 use socket2::{SockAddr, SockRef};
@@ -291,7 +291,7 @@ async fn first<T>(
     mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
     let mut last = None;
-    for address in to.target()?.resolve().await? {
+    for address in resolve(to).await? {
         match attempt(address) {
             Ok(done) => return Ok(done),
             Err(error) => last = Some(error),

@@ -12,6 +12,7 @@ use crate::op::{
     Chunks, Connect, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds, SendVectored,
     SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
 };
+use crate::runtime::pass;
 use crate::sys::{explain, peer_cred};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
@@ -77,6 +78,7 @@ impl UnixStream {
     ///
     /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/unix.rs`).
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
+        pass().await?;
         UnixStream::connect_addr(&of_path(path.as_ref())?).await
     }
 
@@ -108,6 +110,7 @@ impl UnixStream {
     ///
     /// As [`connect`](UnixStream::connect) (`tests/unix.rs`).
     pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
+        pass().await?;
         let address = to_kernel(address)?;
         let name = describe(&address);
         let explained = |error: io::Error| explain(error, format!("connect to {name}"));

@@ -1,7 +1,10 @@
-//! A step that needs no kernel, as a leaf: what is in a buffer already.
+//! A step that needs no kernel, as a leaf: what is in a buffer already, or cannot be done at all.
 
-use crate::runtime::{self, Core, Refusal, refuse};
+use super::core::{Core, Refusal};
+use super::current::with;
+use super::scopes::refuse;
 use crate::scope::Canceled;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,11 +12,11 @@ use std::task::{Context, Poll};
 /// [`Canceled`] in a cancelled scope (C2).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
-pub(super) struct Pass {
+pub(crate) struct Pass {
     refusal: Refusal,
 }
 
-pub(super) fn pass() -> Pass {
+pub(crate) fn pass() -> Pass {
     Pass {
         refusal: Refusal::None,
     }
@@ -23,14 +26,21 @@ impl Future for Pass {
     type Output = Result<(), Canceled>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if runtime::with(Core::is_canceled) {
+        if with(Core::is_canceled) {
             return refuse(&mut self.refusal, context).map(Err);
         }
-        if !runtime::with(Core::may_pass) {
+        if !with(Core::may_pass) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        runtime::with(Core::charge);
+        with(Core::charge);
         Poll::Ready(Ok(()))
     }
+}
+
+/// An error that is there at once.
+#[cold]
+pub(crate) async fn fail_at_once<T>(error: io::Error) -> io::Result<T> {
+    pass().await?;
+    Err(error)
 }
