@@ -266,6 +266,30 @@ fn a_write_that_times_out_says_how_far_it_came() {
     .unwrap();
 }
 
+/// What two write at once does not mix, though each goes through the pipe in many pieces.
+#[test]
+fn whole_writes_into_a_pipe_are_in_one_piece() {
+    const LEN: usize = 300_000;
+    let _alone = alone();
+    gimmal::run(async {
+        let (reader, writer) = pipe()?;
+        let writing = async {
+            let (one, two) = (vec![1; LEN], vec![2; LEN]);
+            let (one, two) = gimmal::join((writer.write_all(one), writer.write_all(two))).await;
+            one?;
+            two?;
+            writer.close().await
+        };
+        let (written, read) = gimmal::join((writing, reader.read_to_end(Vec::new()))).await;
+        written?;
+        let (n, bytes) = read?;
+        assert_eq!(n, 2 * LEN);
+        assert_eq!(bytes.chunk_by(|a, b| a == b).count(), 2);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
 #[test]
 fn a_pipe_is_handed_to_std_when_nothing_is_at_work_on_it() {
     let _alone = alone();

@@ -4,7 +4,7 @@ use super::{AsyncRead, AsyncWrite, check_room};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
     Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
-    StreamKind, busy,
+    StreamKind, busy, send_all,
 };
 use crate::runtime::fail_at_once;
 use crate::runtime::spawn::spawn_blocking;
@@ -238,7 +238,8 @@ impl PipeWriter {
         Send::new(self.stream.clone(), buf)
     }
 
-    /// Writes all that the buffer holds.
+    /// Writes all that the buffer holds. What others write through this `PipeWriter` comes before it or after it, not in
+    /// between.
     ///
     /// # Errors
     ///
@@ -249,7 +250,7 @@ impl PipeWriter {
     /// If it was cancelled, the error says how much was written. How much was when it is dropped is unknown
     /// (`tests/pipes.rs`).
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
-        AsyncWrite::write_all(&mut &*self, buf).await
+        send_all(self.stream.clone(), buf).await
     }
 
     /// Writes from several buffers, one after the other: `writev(2)`.
@@ -406,6 +407,13 @@ macro_rules! generic {
         impl AsyncWrite for $writer {
             fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
                 PipeWriter::write(self, buf)
+            }
+
+            fn write_all<B: IoBuf>(
+                &mut self,
+                buf: B,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                PipeWriter::write_all(self, buf)
             }
 
             /// The reader meets the end when the pipe is closed, and not before.
