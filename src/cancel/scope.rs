@@ -161,7 +161,8 @@ impl Scope {
         }
     }
 
-    /// As [`run`](Scope::run), for a future whose output is no `Result`.
+    /// As [`run`](Scope::run), for a future whose output is no `Result`, or one whose error cannot be made of [`Canceled`]: that
+    /// of a bare operation has the buffer in it.
     ///
     /// # Errors
     ///
