@@ -493,6 +493,55 @@ fn entries_of_other_kinds_go_into_the_ring() {
     });
 }
 
+/// An operation that says of a completion that nothing has happened is started again, whoever has served it.
+#[test]
+fn what_is_to_be_started_again_is() {
+    struct Twice(Box<[u8; 1]>, i32, Rc<Cell<u32>>);
+
+    // SAFETY: what the entry points at is the box; the descriptor stays open until it is awaited.
+    unsafe impl Operation for Twice {
+        type Output = io::Result<u32>;
+        const NAME: &'static str = "twice";
+
+        fn entry(&mut self) -> Entry {
+            let entry = Entry::new(Opcode::SEND).fd(self.1);
+            entry.addr(self.0.as_ptr()).len(1).try_first()
+        }
+
+        fn start_again(&mut self, _: Completion) -> bool {
+            self.2.set(self.2.get() + 1);
+            self.2.get() == 1
+        }
+
+        fn complete(self, completion: Completion) -> io::Result<u32> {
+            completion.result()
+        }
+
+        fn fail(self, error: io::Error) -> io::Result<u32> {
+            Err(error)
+        }
+
+        fn proves_nothing_happened(&self, _: Completion) -> bool {
+            false
+        }
+
+        fn dispose(&mut self, _: Completion) {}
+    }
+
+    both(async |_| {
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        for n in 0..100 {
+            let asked = Rc::new(Cell::new(0));
+            let twice = Op::new(Twice(Box::new([n]), near.as_raw_fd(), asked.clone()));
+            assert_eq!(twice.await.unwrap(), 1);
+            assert_eq!(asked.get(), 2);
+            let mut sent = [0; 2];
+            far.read_exact(&mut sent).unwrap();
+            assert_eq!(sent, [n; 2]);
+        }
+    });
+}
+
 /// In one task, so that they are alone as often as not: reads that are awaited, timed out, raced and dropped.
 #[test]
 fn numbered_bytes_are_neither_lost_nor_doubled() {

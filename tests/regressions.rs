@@ -487,6 +487,36 @@ fn a_socket_of_datagrams_closes_although_several_receives_wait() -> io::Result<(
     })
 }
 
+/// A send with an address stands in no line, and began although its socket was being closed.
+#[test]
+fn a_send_with_an_address_does_not_begin_on_a_socket_that_closes() -> io::Result<()> {
+    gimmal::run(async {
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0")?;
+        receiver.set_nonblocking(true)?;
+        let socket = gimmal::net::UdpSocket::bind("127.0.0.1:0").await?;
+        let to = receiver.local_addr()?;
+        let (send, waiting) = (
+            socket.send_to("late", to),
+            gimmal::spawn(socket.recv(vec![0; 8])),
+        );
+        while in_the_kernel() == (0, 0) {
+            gimmal::yield_now().await;
+        }
+        let mut close = Box::pin(socket.close());
+        std::future::poll_fn(|context| {
+            assert!(close.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert!(gimmal::is_canceled(&send.await.unwrap_err()));
+        close.await?;
+        assert!(gimmal::is_canceled(&waiting.await?.unwrap_err()));
+        let nothing = receiver.recv(&mut [0; 8]).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        Ok(())
+    })
+}
+
 /// A multishot receive on a Unix socket takes data and a hang-up for one event, gives the data, and waits for another one that
 /// never comes (6.18): after reads that had to wait, chunks did not end.
 #[test]

@@ -4,7 +4,7 @@ use super::OpenOptions;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::io::check_room;
 use crate::op::{Fsync, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
-use crate::runtime::pass;
+use crate::runtime::pass_with;
 use crate::sys::Descriptor;
 use std::io::{self, Seek};
 use std::ops::Range;
@@ -336,12 +336,10 @@ impl File {
         offset: Option<u64>,
     ) -> Result<B, BufError<B>> {
         let len = buf.io_len();
-        let mut done = 0;
-        if len == 0
-            && let Err(canceled) = pass().await
-        {
-            return Err(BufError::new(canceled.into(), buf));
+        if len == 0 {
+            return pass_with(buf).await;
         }
+        let mut done = 0;
         while done < len {
             let write = Write::part(self.fd.clone(), buf, done..len, place(offset, done));
             match write.await {

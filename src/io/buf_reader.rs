@@ -1,8 +1,9 @@
 //! Reading line by line, through a buffer.
 
+use super::read::room_for;
 use super::{AsyncRead, Lines};
 use crate::buf::{self, BufError, BufResult, IoBufMut};
-use crate::runtime::pass;
+use crate::runtime::{pass, pass_with};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -264,10 +265,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
 
     /// Until there are so many in the buffer none is taken out of it: so none is lost, dropped or cancelled.
     async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
-        let mut buf = super::check_room(buf, len).await?;
-        if let Err(error) = pass().await {
-            return Err(BufError::new(error.into(), buf));
-        }
+        let mut buf = room_for(pass_with(buf).await?, len)?;
         while self.buffer().len() < len {
             match self.fill().await {
                 Ok(0) => {

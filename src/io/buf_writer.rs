@@ -2,7 +2,7 @@
 
 use super::AsyncWrite;
 use crate::buf::{BufError, BufResult, IoBuf};
-use crate::runtime::pass;
+use crate::runtime::pass_with;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -117,9 +117,7 @@ impl<W: AsyncWrite> AsyncWrite for BufWriter<W> {
         if len >= self.capacity {
             return self.inner.write(buf).await;
         }
-        if let Err(canceled) = pass().await {
-            return Err(BufError::new(canceled.into(), buf));
-        }
+        let buf = pass_with(buf).await?;
         self.held.extend_from_slice(buf.io_bytes());
         Ok((len, buf))
     }

@@ -2,7 +2,7 @@
 
 use crate::buf::{BufError, BufResult, IoBufMut};
 use crate::op::SharedFd;
-use crate::runtime::pass;
+use crate::runtime::{pass, pass_with};
 use std::io;
 
 /// The least that `read_to_end` makes room for.
@@ -131,17 +131,21 @@ pub trait AsyncRead {
     }
 }
 
-/// The buffer, if it has room for so many bytes.
+/// The buffer, if it has room for so many bytes. Where nothing is left to be awaited, this lets others go first.
 pub(crate) async fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
-    let has_room = len <= buf.io_capacity();
-    if has_room && len > 0 {
-        return Ok(buf);
+    match room_for(buf, len) {
+        Ok(buf) if len == 0 => pass_with(buf).await,
+        Err(error) => match pass().await {
+            Ok(()) => Err(error),
+            Err(canceled) => Err(BufError::new(canceled.into(), error.into_buf())),
+        },
+        has_room => has_room,
     }
-    // There is nothing else to await.
-    if let Err(canceled) = pass().await {
-        return Err(BufError::new(canceled.into(), buf));
-    }
-    if has_room {
+}
+
+/// The buffer, if it has room for so many bytes.
+pub(super) fn room_for<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
+    if len <= buf.io_capacity() {
         return Ok(buf);
     }
     let what = format!(

@@ -3,7 +3,7 @@
 use super::read::retry;
 use crate::buf::{BufError, BufResult, IoBuf, Slice};
 use crate::op::{Outlet, nothing_taken};
-use crate::runtime::pass;
+use crate::runtime::pass_with;
 use std::io;
 
 /// What bytes can be written to, one after the other: a file at its cursor, a socket, a pipe.
@@ -54,12 +54,10 @@ pub trait AsyncWrite {
         async move {
             let mut buf = buf;
             let len = buf.io_len();
-            let mut done = 0;
-            if len == 0
-                && let Err(canceled) = pass().await
-            {
-                return Err(BufError::new(canceled.into(), buf));
+            if len == 0 {
+                return pass_with(buf).await;
             }
+            let mut done = 0;
             while done < len {
                 match self.write(Slice::new(buf, done..len)).await {
                     Ok((0, part)) => {

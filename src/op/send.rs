@@ -6,7 +6,7 @@ use super::stream::{Direction, Pass};
 use super::was_interrupted;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBuf};
-use crate::runtime;
+use crate::runtime::pass_with;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -112,13 +112,11 @@ impl<B: IoBuf> Gated for Send<B> {
 /// Sends all that the buffer holds; what others send comes before it or after it.
 pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result<B, BufError<B>> {
     let len = buf.io_len();
+    if len == 0 {
+        return pass_with(buf).await;
+    }
     let mut pass = Pass::new(stream, Direction::Out);
     let mut done = 0;
-    if len == 0
-        && let Err(canceled) = runtime::pass().await
-    {
-        return Err(BufError::new(canceled.into(), buf));
-    }
     while done < len {
         let (sent, back) = Send::part(pass, buf, done..len).await;
         pass = back;

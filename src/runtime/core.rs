@@ -23,15 +23,6 @@ use std::time::Duration;
 /// Leaves that are ready at their first poll which a task may pass in one turn, before it has to let others go first.
 pub(super) const READY_LEAVES_PER_POLL: u32 = 128;
 
-/// What operations that are served at once may move in one turn, each counted as so many bytes more: eight of them, for a TCP
-/// send on loopback takes some 8 µs. What comes after them ends the turn, as every operation does that goes into the ring.
-pub(super) const ATTEMPTED_BYTES_PER_TURN: u32 = 64 << 10;
-const ATTEMPT_COST: u32 = ATTEMPTED_BYTES_PER_TURN / 8;
-
-/// One in so many goes into the ring all the same, and is not ready when it is first polled: a loop in which every other
-/// future is polled only then, a biased select, has no rhythm that keeps it from them.
-const ATTEMPTS_SKIPPED: u32 = 32;
-
 /// What a builder settles.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -255,24 +246,6 @@ impl Core {
         Ok(key)
     }
 
-    /// Serves an operation at once, if the ring would be entered for it alone and this turn has room for it.
-    pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Option<Completion> {
-        let left = self.budget.attempts_left();
-        if left == 0 || !self.may_pass() || self.together.get() || self.may_submit(true).is_some() {
-            return None;
-        }
-        let name = name_of(waker).filter(|name| name.runtime() == self.number)?;
-        if !self.tasks.borrow().is_alone(name) || self.choose(ATTEMPTS_SKIPPED) == 0 {
-            return None;
-        }
-        let completion = self.driver.borrow_mut().attempt(entry)?;
-        let moved = u32::try_from(completion.raw()).unwrap_or(0);
-        self.budget
-            .leave_attempts(left.saturating_sub(ATTEMPT_COST.saturating_add(moved)));
-        self.charge();
-        Some(completion)
-    }
-
     /// Hands an operation to the ring that belongs to no scope: whoever polls it may go, and it goes on.
     pub(crate) fn submit_standing(
         &self,
@@ -323,7 +296,7 @@ impl Core {
 
     /// Why nothing may be submitted any more, if that is so. Closing always may, but in a child of the process.
     #[inline]
-    fn may_submit(&self, stoppable: bool) -> Option<io::Error> {
+    pub(super) fn may_submit(&self, stoppable: bool) -> Option<io::Error> {
         if self.is_open() && !self.is_child() {
             return None;
         }

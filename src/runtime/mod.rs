@@ -7,6 +7,7 @@
 // - O8: The order of a shutdown is that of `shutdown.rs`, and what is left is leaked and reported.
 // - O9: Whatever holds a key holds the serial of its runtime too, and reaches it through `current.rs`.
 
+mod attempts;
 pub(crate) mod blocking;
 pub(crate) mod builder;
 mod children;
@@ -23,7 +24,6 @@ mod scopes;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
-mod together;
 mod turn;
 mod worker;
 pub(crate) mod yielding;
@@ -34,12 +34,12 @@ pub use self::handle::Handle;
 pub use self::stats::{OperationInfo, Stats, TaskInfo};
 pub use crate::sys::Mask;
 
+pub(crate) use self::attempts::Together;
 pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
-pub(crate) use self::passing::{fail_at_once, pass};
+pub(crate) use self::passing::{fail_at_once, pass, pass_with};
 pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
 pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
-pub(crate) use self::together::Together;
 pub(crate) use self::worker::Worker;

@@ -3,6 +3,7 @@
 use super::core::{Core, Refusal};
 use super::current::try_with;
 use super::scopes::refuse;
+use crate::buf::BufError;
 use crate::scope::Canceled;
 use std::io;
 use std::pin::Pin;
@@ -38,6 +39,14 @@ impl Future for Pass {
         }
         try_with(Core::charge);
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The same with a buffer, which is in the error, too.
+pub(crate) async fn pass_with<B>(buf: B) -> Result<B, BufError<B>> {
+    match pass().await {
+        Ok(()) => Ok(buf),
+        Err(canceled) => Err(BufError::new(canceled.into(), buf)),
     }
 }
 

@@ -5,7 +5,8 @@
 //! 3. Enter the kernel once, waiting only if nothing is ready and nothing is left over.
 //! 4. Reap: copy every completion into its row, then wake, then dispose of what nobody waits for.
 
-use super::core::{ATTEMPTED_BYTES_PER_TURN, Core, READY_LEAVES_PER_POLL};
+use super::attempts::ATTEMPTED_BYTES_PER_TURN;
+use super::core::{Core, READY_LEAVES_PER_POLL};
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
 use crate::sys::{Instant, Wait};
@@ -57,19 +58,7 @@ pub(super) struct Budget {
     started: Cell<Option<Instant>>,
     is_over: Cell<bool>,
     /// Bytes that operations which are served at once may still move.
-    attempts: Cell<u32>,
-}
-
-impl Budget {
-    #[inline]
-    pub(super) fn attempts_left(&self) -> u32 {
-        self.attempts.get()
-    }
-
-    #[inline]
-    pub(super) fn leave_attempts(&self, bytes: u32) {
-        self.attempts.set(bytes);
-    }
+    pub(super) attempts: Cell<u32>,
 }
 
 /// Polls the future that `block_on` holds: true when it is ready.

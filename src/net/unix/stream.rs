@@ -12,7 +12,7 @@ use crate::op::{
     Chunks, Connect, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds, SendVectored,
     SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
 };
-use crate::runtime::pass;
+use crate::runtime::{fail_at_once, pass};
 use crate::sys::{explain, peer_cred};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
@@ -78,8 +78,10 @@ impl UnixStream {
     ///
     /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/unix.rs`).
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
-        pass().await?;
-        UnixStream::connect_addr(&of_path(path.as_ref())?).await
+        match of_path(path.as_ref()) {
+            Ok(address) => UnixStream::connect_addr(&address).await,
+            Err(error) => fail_at_once(error).await,
+        }
     }
 
     /// Connects to an address: a path, or a name that is in no directory
