@@ -517,6 +517,40 @@ fn a_send_with_an_address_does_not_begin_on_a_socket_that_closes() -> io::Result
     })
 }
 
+/// A send that waited for room at a receiver that takes nothing was not told that its socket was being closed, and held it.
+#[test]
+fn a_socket_closes_although_a_send_waits_for_room_elsewhere() -> io::Result<()> {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let path = directory.path().join("receiver");
+    let _receiver = std::os::unix::net::UnixDatagram::bind(&path)?;
+    gimmal::run(async {
+        let socket = gimmal::net::UnixDatagram::unbound()?;
+        loop {
+            let sent = socket.send_to("", &path);
+            match gimmal::time::timeout_any(Duration::from_millis(50), sent).await {
+                Ok(sent) => _ = sent?,
+                Err(_) => break,
+            }
+        }
+        let sends: Vec<_> = (0..3)
+            .map(|_| gimmal::spawn(socket.send_to("more", &path)))
+            .collect();
+        while in_the_kernel() != (3, 0) {
+            gimmal::yield_now().await;
+        }
+        socket.close().await?;
+        for send in sends {
+            let error = send.await?.unwrap_err();
+            assert!(gimmal::is_canceled(&error));
+            assert_eq!(error.into_buf(), "more");
+        }
+        while in_the_kernel() != (0, 0) {
+            gimmal::yield_now().await;
+        }
+        Ok(())
+    })
+}
+
 /// A multishot receive on a Unix socket takes data and a hang-up for one event, gives the data, and waits for another one that
 /// never comes (6.18): after reads that had to wait, chunks did not end.
 #[test]

@@ -41,13 +41,15 @@ pub(crate) struct Datagrams {
     /// Receives go through one by one, and so do sends to the peer that it is connected to.
     inbound: Gate,
     outbound: Gate,
+    /// Where sends with addresses wait until it closes. They do not wait for one another.
+    closing: Gate,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
     arrival: Arrival,
     /// Bytes of ancillary data that receives have room for.
     control_len: Cell<usize>,
-    /// Headers that are not in use: one that receives and one that sends are used again and again.
-    spare: [Cell<Option<Header>>; 2],
+    /// Headers that are not in use, one for each way: they are used again and again.
+    spare: [Cell<Option<Header>>; 3],
 }
 
 impl Datagrams {
@@ -56,6 +58,7 @@ impl Datagrams {
             fd,
             inbound: Gate::default(),
             outbound: Gate::default(),
+            closing: Gate::taken(),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
             arrival: Arrival::default(),
@@ -137,6 +140,7 @@ impl Datagrams {
         let fd = self.fd.clone();
         self.inbound.close();
         self.outbound.close();
+        self.closing.close();
         drop(self);
         fd.close().await
     }
@@ -185,7 +189,8 @@ impl Datagrams {
     fn gate(&self, way: Way) -> &Gate {
         match way {
             Way::In => &self.inbound,
-            Way::Out => &self.outbound,
+            Way::ToPeer => &self.outbound,
+            Way::ToAddress => &self.closing,
         }
     }
 }
@@ -202,10 +207,13 @@ impl fmt::Debug for Datagrams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     In,
-    Out,
+    /// To the one peer: in order.
+    ToPeer,
+    /// To an address: a receiver that takes nothing would hold up all the others.
+    ToAddress,
 }
 
-/// The right to receive from a socket, or to send to its peer, until it is dropped; and the header, if it takes one. By then
+/// The right to receive from a socket, or to send, until it is dropped; and the header, if it takes one. By then
 /// the kernel is done with that.
 #[derive(Debug)]
 pub(super) struct Pass {
@@ -229,16 +237,23 @@ impl Pass {
         &self.socket
     }
 
+    pub(super) fn way(&self) -> Way {
+        self.way
+    }
+
     /// Why an operation that has this right may not be started, if that is so.
     #[inline]
     pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
-        self.socket.gate(self.way).prepare(&mut self.spot, waker)
+        let gate = self.socket.gate(self.way);
+        match self.way {
+            Way::In | Way::ToPeer => gate.prepare(&mut self.spot, waker),
+            Way::ToAddress => gate.check_open(),
+        }
     }
 
-    /// The same for one that does not wait for its turn.
-    #[inline]
-    pub(super) fn prepare_at_once(&self) -> Option<Prepared> {
-        self.socket.gate(self.way).check_open()
+    /// One that waits elsewhere asks again when the socket closes, too.
+    pub(super) fn wait_for_close(&mut self, waker: &Waker) {
+        self.socket.gate(self.way).enter(&mut self.spot, waker);
     }
 
     /// A header to fill.

@@ -37,6 +37,14 @@ pub(super) enum Spot {
 }
 
 impl Gate {
+    /// A gate that lets nobody in: at it one only waits until it closes.
+    pub(super) fn taken() -> Gate {
+        Gate {
+            is_taken: Cell::new(true),
+            ..Gate::default()
+        }
+    }
+
     /// Why an operation that is to pass here may not be started, if that is so.
     #[inline]
     pub(super) fn prepare(&self, spot: &mut Spot, waker: &Waker) -> Option<Prepared> {

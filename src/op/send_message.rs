@@ -22,7 +22,6 @@ use std::task::{Context, Poll, Waker};
 pub struct SendMessage<B: IoBuf> {
     pass: Pass,
     buf: B,
-    has_address: bool,
     /// There was no room when it was tried.
     is_full: bool,
     /// Waits until there is.
@@ -46,14 +45,17 @@ impl<B: IoBuf> SendMessage<B> {
         to: Option<&SockAddr>,
         control: &[u8],
     ) -> SendMessage<B> {
-        let mut pass = Pass::new(socket, Way::Out);
+        let way = match to {
+            Some(_) => Way::ToAddress,
+            None => Way::ToPeer,
+        };
+        let mut pass = Pass::new(socket, way);
         if to.is_some() || !control.is_empty() {
             pass.take_header().set(to, control);
         }
         SendMessage {
             pass,
             buf,
-            has_address: to.is_some(),
             is_full: false,
             room: None,
         }
@@ -77,6 +79,7 @@ impl<B: IoBuf> SendMessage<B> {
         match Pin::new(&mut room).poll(&mut Context::from_waker(waker)) {
             Poll::Pending => {
                 self.room = Some(room);
+                self.pass.wait_for_close(waker);
                 Prepared::Wait
             }
             Poll::Ready(Err(error)) => Prepared::Failed(error),
@@ -88,8 +91,10 @@ impl<B: IoBuf> SendMessage<B> {
     }
 
     fn address(&self) -> Option<SockAddr> {
-        let header = self.pass.header().filter(|_| self.has_address);
-        header.map(Header::address)
+        let header = self.pass.header();
+        header
+            .filter(|_| self.pass.way() == Way::ToAddress)
+            .map(Header::address)
     }
 
     fn explain(&self, error: io::Error) -> io::Error {
@@ -108,15 +113,9 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";
 
-    /// Datagrams to the one peer go in order. Those with addresses do not wait for one another: a receiver that takes nothing
-    /// would hold up all the others.
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
-        let not_yet = match self.has_address {
-            true => self.pass.prepare_at_once(),
-            false => self.pass.prepare(waker),
-        };
-        if let Some(not_yet) = not_yet {
+        if let Some(not_yet) = self.pass.prepare(waker) {
             return not_yet;
         }
         match self.is_full {
