@@ -15,15 +15,16 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 pub(crate) mod life;
 mod limits;
 
 use crate::sys::{Answer, Attempt, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
 use crate::table::{Key, Place, Table};
+use again::{ASKS_UNTIL_STUCK, Again};
 use life::{Abandoned, Landed, Life, Polled};
 use limits::Limits;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::task::Waker;
@@ -35,14 +36,6 @@ const WAKE: u64 = u64::MAX;
 /// Marks the user data of a request to cancel; the rest names the operation that it wants to stop. Indices of rows have
 /// 28 bits, so the bit is free.
 const CANCEL: u64 = 1 << 31;
-
-/// The wait before a cancel is asked for a third time; it doubles from ask to ask. The second goes out at once.
-const ASK_AGAIN_FIRST: Duration = Duration::from_millis(1);
-/// The longest wait between two asks, in doublings of the first: about a quarter of a second.
-const ASK_AGAIN_DOUBLINGS_MAX: u8 = 8;
-
-/// With this ask a second has passed since the first: 0 + 1 + 2 + … + 256 + 256 + 256 ms. Then it is reported (C3).
-const ASKS_UNTIL_STUCK: u8 = 13;
 
 /// How soon the kernel is offered again what it would not take.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
@@ -149,10 +142,7 @@ pub(crate) struct Driver<P> {
     orphans: usize,
     /// Entries that found no room (O7).
     backlog: VecDeque<(Entry, u64, Answer)>,
-    /// Operations whose cancel failed in the reap that is under way.
-    missed: Vec<Key>,
-    /// Operations to ask again, and when.
-    again: BinaryHeap<Reverse<(Instant, u64)>>,
+    again: Again,
     /// Apart, so that what each operation touches lies closer together.
     limits: Box<Limits>,
     wake_fd: i32,
@@ -175,8 +165,7 @@ impl<P: Port> Driver<P> {
             in_flight: 0,
             orphans: 0,
             backlog: VecDeque::new(),
-            missed: Vec::new(),
-            again: BinaryHeap::new(),
+            again: Again::default(),
             limits: Box::new(Limits::new()),
             wake_fd,
             wake_armed: false,
@@ -460,8 +449,7 @@ impl<P: Port> Driver<P> {
 
     /// The next moment at which this table wants to be looked at.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let again = self.again.peek().map(|Reverse((due, _))| *due);
-        match (again, self.limits.next()) {
+        match (self.again.next(), self.limits.next()) {
             (Some(again), Some(limit)) => Some(again.min(limit)),
             (again, limit) => again.or(limit),
         }
@@ -469,7 +457,7 @@ impl<P: Port> Driver<P> {
 
     /// Submits what is queued, waits as told, and brings the completions in. An error means that the ring is lost.
     pub(crate) fn turn(&mut self, wait: Wait, reaped: &mut Reaped) -> io::Result<()> {
-        if !self.again.is_empty() {
+        if self.again.next().is_some() {
             self.ask_again(&mut reaped.stuck);
         }
         if let Some(next) = self.limits.next() {
@@ -541,7 +529,7 @@ impl<P: Port> Driver<P> {
             rows,
             in_flight,
             orphans,
-            missed,
+            again,
             wake_armed,
             wake_asked,
             lost,
@@ -564,7 +552,7 @@ impl<P: Port> Driver<P> {
                     } else if user_data == CANCEL {
                         *wake_asked &= completion.raw() >= 0;
                     } else if completion.raw() < 0 {
-                        missed.push(Key::from_u64(user_data & !CANCEL));
+                        again.miss(Key::from_u64(user_data & !CANCEL));
                     }
                     return;
                 }
@@ -598,39 +586,22 @@ impl<P: Port> Driver<P> {
         for key in limit_reached {
             self.push_cancel(key);
         }
-        if !self.missed.is_empty() {
+        if self.again.has_missed() {
             self.schedule_missed();
         }
     }
 
-    /// One ask is not enough: about one receive in a thousand that a kernel worker had taken stayed parked after the
-    /// answer EALREADY (measured on 6.18). Each that is still in flight is asked again: in the next turn, then after
-    /// growing pauses.
     #[cold]
     fn schedule_missed(&mut self) {
-        let now = self.ring.now();
-        for key in std::mem::take(&mut self.missed) {
-            let Some(row) = self.rows.get_mut(key) else {
-                continue;
-            };
-            if let Some(asks) = row.life.cancel_missed() {
-                let pause = match asks.count() {
-                    0 | 1 => Duration::ZERO,
-                    n => ASK_AGAIN_FIRST * (1 << (n - 2).min(ASK_AGAIN_DOUBLINGS_MAX)),
-                };
-                self.again.push(Reverse((now + pause, key.to_u64())));
-            }
-        }
+        let Driver {
+            again, rows, ring, ..
+        } = self;
+        again.schedule(ring.now(), |key| rows.get_mut(key)?.life.cancel_missed());
     }
 
     fn ask_again(&mut self, stuck: &mut Vec<(&'static str, u64)>) {
         let now = self.ring.now();
-        while let Some(Reverse((due, bits))) = self.again.peek().copied() {
-            if due > now {
-                return;
-            }
-            self.again.pop();
-            let key = Key::from_u64(bits);
+        while let Some(key) = self.again.pop(now) {
             if let Some(row) = self.rows.get(key)
                 && row.life.is_in_flight()
             {

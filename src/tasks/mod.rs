@@ -26,6 +26,7 @@
 mod inbox;
 mod local;
 mod name;
+mod queue;
 mod rows;
 mod stored;
 mod waker;

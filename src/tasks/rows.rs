@@ -1,11 +1,16 @@
-//! The table of tasks and the ready queue.
+//! The table of tasks.
 
 #![forbid(unsafe_code)]
 
+mod children;
+
 use super::name::Name;
+use super::queue::Queue;
 use super::stored::Task;
 use super::waker::name_of;
 use crate::table::{Key, Leaf, Place, Table};
+use children::Brood;
+pub(crate) use children::{ChildTurn, NewChild};
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
@@ -96,68 +101,6 @@ impl Child {
     };
 }
 
-/// Rows that are to be polled, by index, first in, first out: what is being worked off, from `next` on, and behind it what
-/// has been woken since. Two vectors that change places cost less at each end than one ring does.
-///
-/// A row says itself that it is in a queue. One that does not is passed over: what was there has gone, or another has its
-/// place, and has had its turn.
-#[derive(Default)]
-struct Queue {
-    ready: Vec<u32>,
-    next: usize,
-    woken: Vec<u32>,
-}
-
-impl Queue {
-    #[inline]
-    fn push(&mut self, key: Key) {
-        self.woken.push(key.index());
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<u32> {
-        loop {
-            if let Some(&index) = self.ready.get(self.next) {
-                self.next += 1;
-                return Some(index);
-            }
-            self.ready.clear();
-            self.next = 0;
-            if self.woken.is_empty() {
-                return None;
-            }
-            std::mem::swap(&mut self.ready, &mut self.woken);
-        }
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.ready.len() - self.next + self.woken.len()
-    }
-}
-
-/// Children that one future polls: those that were woken, and whom to wake for them (K5).
-#[derive(Default)]
-struct Brood {
-    ready: Queue,
-    waker: Option<Waker>,
-    /// It is being polled, and looks at `ready` before it parks.
-    polled: bool,
-}
-
-/// What a new child is like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NewChild {
-    /// Where it is in its brood.
-    pub(crate) slot: u32,
-    /// There is a handle.
-    pub(crate) held: bool,
-    pub(crate) ready: bool,
-    /// The scope of its group, and whether that is cancelled.
-    pub(crate) scope: Key,
-    pub(crate) canceled: bool,
-}
-
 /// Where a task stands among the scopes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
@@ -184,8 +127,6 @@ impl Row {
     }
 }
 
-const BROOD: &str = "K5: a brood is there until the future that has the children closes it";
-
 /// A task whose turn it is.
 pub(crate) struct Turn {
     pub(crate) key: Key,
@@ -199,18 +140,6 @@ pub(crate) struct Turn {
     pub(crate) has_scope: bool,
 }
 
-/// A child whose turn it is.
-#[derive(Clone, Copy)]
-pub(crate) struct ChildTurn {
-    pub(crate) key: Key,
-    /// Where it is in its brood.
-    pub(crate) slot: u32,
-    /// As in [`Turn`].
-    pub(crate) leaf: Option<Leaf>,
-    pub(crate) canceled: bool,
-    pub(crate) has_scope: bool,
-}
-
 /// What the end of a task leaves to do, outside of the borrow.
 #[must_use = "a joiner waits, or an ended task is to be looked at and dropped"]
 pub(crate) struct Finished {
@@ -219,17 +148,6 @@ pub(crate) struct Finished {
     pub(crate) unclaimed: Option<(End, Origin)>,
     /// Its own scope, to be closed.
     pub(crate) scope: Option<Key>,
-}
-
-/// What a child leaves.
-#[must_use]
-pub(crate) struct EndedChild {
-    /// To be woken.
-    pub(crate) joiner: Option<Waker>,
-    /// Its own scope, to be closed.
-    pub(crate) scope: Option<Key>,
-    /// What it waited for, if it had none.
-    pub(crate) leaf: Option<Leaf>,
 }
 
 /// The tasks of one runtime.
@@ -287,195 +205,6 @@ impl Tasks {
         self.alive += 1;
         self.ready.push(key);
         key
-    }
-
-    // Children.
-
-    pub(crate) fn open_brood(&mut self) -> Key {
-        self.broods.insert(Brood::default())
-    }
-
-    /// The brood is gone, and its children before it. The waker is to be dropped outside of the borrow.
-    pub(crate) fn close_brood(&mut self, brood: Key) -> Option<Waker> {
-        self.broods.remove(brood)?.waker
-    }
-
-    /// A child for this place of a brood. It is polled when it is woken for the first time: at once, if it is `ready`. The
-    /// waker is to be woken outside of the borrow.
-    #[inline]
-    pub(crate) fn insert_child(
-        &mut self,
-        brood: Key,
-        child: NewChild,
-        origin: Origin,
-    ) -> (Key, Option<Waker>) {
-        let child_of = Child {
-            brood: brood.index(),
-            slot: child.slot,
-        };
-        let key = self.rows.insert(Row {
-            task: None,
-            stage: Stage::Parked,
-            queued: child.ready,
-            aborted: false,
-            held: child.held,
-            canceled: child.canceled,
-            asked: false,
-            has_scope: false,
-            refusals: 0,
-            child_of,
-            joiner: None,
-            join_place: Place::scope(child.scope),
-            scope: child.scope,
-            leaf: None,
-            origin,
-        });
-        let foreign = if child.ready {
-            self.wake_parent(key, child_of)
-        } else {
-            None
-        };
-        (key, foreign)
-    }
-
-    /// The future that has these children is polled, and wants to be woken by this for them. The waker that this replaces
-    /// is to be dropped outside of the borrow.
-    pub(crate) fn begin_brood(&mut self, brood: Key, waker: Waker) -> Option<Waker> {
-        let brood = self.broods.get_mut(brood).expect(BROOD);
-        brood.polled = true;
-        brood.waker.replace(waker)
-    }
-
-    /// It was polled. True if children were woken that it has not looked at.
-    pub(crate) fn end_brood(&mut self, brood: Key) -> bool {
-        match self.broods.get_mut(brood) {
-            Some(brood) => {
-                brood.polled = false;
-                brood.ready.len() > 0
-            }
-            None => false,
-        }
-    }
-
-    /// Whether a child was woken.
-    #[inline]
-    pub(crate) fn has_ready_child(&self, brood: Key) -> bool {
-        let brood = self.broods.get(brood);
-        brood.is_some_and(|brood| brood.ready.len() > 0)
-    }
-
-    /// A child is not polled although it was woken. Whether it is cancelled.
-    pub(crate) fn unqueue_child(&mut self, key: Key) -> bool {
-        match self.rows.get_mut(key) {
-            Some(row) => {
-                row.queued = false;
-                row.stage = Stage::Parked;
-                row.canceled
-            }
-            None => false,
-        }
-    }
-
-    /// The next name that was woken, by its place.
-    pub(crate) fn next_name(&mut self, brood: Key) -> Option<u32> {
-        let ready = &mut self.broods.get_mut(brood)?.ready;
-        loop {
-            if let Some((_, row)) = self.rows.at_mut(ready.pop()?)
-                && row.queued
-                && row.child_of.brood == brood.index()
-            {
-                row.queued = false;
-                return Some(row.child_of.slot);
-            }
-        }
-    }
-
-    /// A child that was only a name is gone. Nobody waits for its end, and it had no scope.
-    pub(crate) fn remove_name(&mut self, key: Key) {
-        let row = self.rows.remove(key);
-        debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.has_scope));
-    }
-
-    /// The next child that was woken. It is about to be polled.
-    #[inline]
-    pub(crate) fn next_child(&mut self, brood: Key) -> Option<ChildTurn> {
-        let ready = &mut self.broods.get_mut(brood)?.ready;
-        loop {
-            if let Some((key, row)) = self.rows.at_mut(ready.pop()?)
-                && row.queued
-                && row.child_of.brood == brood.index()
-                && row.stage == Stage::Parked
-            {
-                row.queued = false;
-                row.stage = Stage::Running;
-                return Some(ChildTurn {
-                    key,
-                    slot: row.child_of.slot,
-                    leaf: row.leaf.take(),
-                    canceled: row.canceled,
-                    has_scope: row.has_scope,
-                });
-            }
-        }
-    }
-
-    /// A child was polled and is not ready.
-    #[inline]
-    pub(crate) fn park_child(&mut self, key: Key, leaf: Option<Leaf>) {
-        let row = self.running(key);
-        row.stage = Stage::Parked;
-        row.leaf = leaf;
-    }
-
-    /// What a task waits for that is not polled any more, and has no scope of its own.
-    #[inline]
-    pub(crate) fn keep_leaf(&mut self, key: Key, leaf: Option<Leaf>) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.leaf = leaf;
-        }
-    }
-
-    /// A child has ended, or is dropped: its output is with the one that has the children. Without a handle its row is
-    /// free. What is left of it: whom to wake outside of the borrow, its own scope, and what it waited for without one.
-    #[inline]
-    pub(crate) fn end_child(&mut self, key: Key, leaf: Option<Leaf>) -> EndedChild {
-        let Some(row) = self.rows.get_mut(key) else {
-            unreachable!("K5: a child's row is there until it has ended")
-        };
-        row.stage = Stage::Output;
-        let joiner = row.joiner.take();
-        let scope = row.has_scope.then_some(row.scope);
-        let leaf = row.leaf.take().or(leaf);
-        row.has_scope = false;
-        if !row.held {
-            self.rows.remove(key);
-        }
-        let joiner = match joiner.as_ref().and_then(name_of) {
-            Some(name) if self.is_ours(name) => self.wake(name),
-            _ => joiner,
-        };
-        EndedChild {
-            joiner,
-            scope,
-            leaf,
-        }
-    }
-
-    /// The handle of a child that has ended takes what it left.
-    #[inline]
-    pub(crate) fn take_child(&mut self, key: Key) -> Option<Waker> {
-        self.rows.remove(key)?.joiner
-    }
-
-    /// The handle of a child lets go, or has taken its end. The waker is to be dropped outside of the borrow.
-    pub(crate) fn release_child(&mut self, key: Key) -> Option<Waker> {
-        let row = self.rows.get_mut(key)?;
-        row.held = false;
-        let joiner = row.joiner.take();
-        if row.has_ended() {
-            self.rows.remove(key);
-        }
-        joiner
     }
 
     // Scopes of tasks.
@@ -591,43 +320,6 @@ impl Tasks {
             }
         }
         None
-    }
-
-    /// A child was woken: the future that polls it is, too (K5). A loop, for that may be a child itself.
-    #[inline]
-    fn wake_parent(&mut self, key: Key, child: Child) -> Option<Waker> {
-        let (_, brood) = self.broods.at_mut(child.brood)?;
-        brood.ready.push(key);
-        match brood.polled {
-            true => None,
-            false => self.wake_above(child),
-        }
-    }
-
-    fn wake_above(&mut self, mut child: Child) -> Option<Waker> {
-        loop {
-            let (_, brood) = self.broods.at_mut(child.brood)?;
-            if brood.polled {
-                return None;
-            }
-            let name = match name_of(brood.waker.as_ref()?) {
-                Some(name) if name.runtime() == self.runtime => name,
-                // It comes back with the next poll.
-                _ => return brood.waker.take(),
-            };
-            let (key, row) = self.rows.at_mut(name.index())?;
-            if !name.fits(key) || row.queued {
-                return None;
-            }
-            row.queued = true;
-            if row.child_of == Child::NONE {
-                self.ready.push(key);
-                return None;
-            }
-            child = row.child_of;
-            let (_, brood) = self.broods.at_mut(child.brood)?;
-            brood.ready.push(key);
-        }
     }
 
     /// Wakes every task. The wakers are to be woken outside of the borrow.
