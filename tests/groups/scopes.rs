@@ -431,13 +431,16 @@ fn a_child_that_only_yields_ends_when_its_group_is_cancelled() {
 #[test]
 fn a_group_that_moves_out_of_a_cancelled_scope_is_free() {
     run(async || {
+        let (go, gone) = std::sync::mpsc::channel::<()>();
         let mut future = Box::pin(group(async |g| {
             let child = g.spawn(async {
                 // It has begun, and is waited for in a cancelled scope, too.
-                let closure = gimmal::task::spawn_blocking(|| std::thread::sleep(SHORT));
-                while gimmal::Handle::current().stats().blocking_running == 0 {
-                    std::thread::yield_now();
-                }
+                let (begin, begun) = std::sync::mpsc::channel();
+                let closure = gimmal::task::spawn_blocking(move || {
+                    begin.send(()).unwrap();
+                    gone.recv().is_err()
+                });
+                begun.recv().unwrap();
                 let _ = closure.await;
                 sleep(SHORT).await
             });
@@ -450,6 +453,7 @@ fn a_group_that_moves_out_of_a_cancelled_scope_is_free() {
         scope.cancel();
         let polled = scope.run_any(crate::support::poll_once(&mut future)).await;
         assert!(polled.unwrap().is_pending());
+        drop(go);
         assert_eq!(future.await.unwrap(), 4);
     });
 }
