@@ -9,11 +9,13 @@ use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Far less than the time that the end of a runtime gives to tasks that do not end.
+/// Far less than the time that the end of a runtime gives to tasks that do not end. It is counted from an example's last
+/// words: how long it works depends on the machine.
 const PROMPT: Duration = Duration::from_secs(4);
 
 /// An example lies beside the tests, where `cargo test` has put it.
@@ -32,10 +34,36 @@ fn example(name: &str) -> Command {
 fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Output {
     let mut command = example(name);
     command.args(arguments).stdin(Stdio::null());
-    let start = Instant::now();
-    let output = command.output().unwrap();
-    assert!(start.elapsed() < PROMPT, "{command:?} took too long to end");
-    output
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let err = thread::spawn(|| all_of(err));
+    let (stdout, out_at) = all_of(out);
+    let (stderr, err_at) = err.join().unwrap();
+    let status = child.wait().unwrap();
+    let last_words = out_at.max(err_at);
+    assert!(
+        last_words.elapsed() < PROMPT,
+        "{command:?} took too long to end"
+    );
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
+}
+
+/// What it says until it ends, and when the last of it came.
+fn all_of(mut pipe: impl Read) -> (Vec<u8>, Instant) {
+    let (mut all, mut last) = (Vec::new(), Instant::now());
+    let mut buffer = [0; 4096];
+    loop {
+        match pipe.read(&mut buffer).unwrap() {
+            0 => return (all, last),
+            n => all.extend_from_slice(&buffer[..n]),
+        }
+        last = Instant::now();
+    }
 }
 
 fn directory() -> TempDir {
@@ -63,6 +91,11 @@ fn content(len: usize) -> Vec<u8> {
 fn fifo(path: &Path) {
     let status = Command::new("mkfifo").arg(path).status().unwrap();
     assert!(status.success());
+}
+
+fn interrupt(child: &Child) {
+    // SAFETY: no address is passed, and nobody has waited for the child: the number is its own.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
 }
 
 #[test]
@@ -145,13 +178,16 @@ fn cat_streams_a_fifo() {
 
 #[test]
 fn cat_ends_quietly_when_its_reader_has_gone_while_a_read_is_in_flight() {
+    // Gone before there is anybody to write: a child that another test starts meanwhile has all that is open at that moment,
+    // until it runs its own program.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
     let mut cat = example("cat")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(writer)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    drop(cat.stdout.take());
     // This end stays open: the next read of `cat` waits for ever.
     let mut input = cat.stdin.take().unwrap();
     input.write_all(b"nobody reads this\n").unwrap();
@@ -424,9 +460,13 @@ fn readall_explains_what_it_does_not_understand() {
 
 #[test]
 fn sleep_sort_sorts() {
-    let output = run("sleep_sort", ["30", "0", "12", "11", "10", "30", "1"]);
+    // So long that all of them are armed by then, also if the machine holds the program up meanwhile.
+    let output = run(
+        "sleep_sort",
+        ["930", "900", "912", "911", "910", "930", "901"],
+    );
     ends(&output, 0);
-    assert_eq!(out(&output), "0\n1\n10\n11\n12\n30\n30\n");
+    assert_eq!(out(&output), "900\n901\n910\n911\n912\n930\n930\n");
     assert_eq!(out(&run("sleep_sort", [""; 0])), "");
 }
 
@@ -519,12 +559,9 @@ fn timeout_reads_to_the_last_byte() {
         assert!(out(&output).contains("every line is there, once and in order"));
         let bytes: usize = (0..lines).map(|n| format!("line {n}\n").len()).sum();
         assert_eq!(figure(out(&output), ", bytes read"), bytes);
-        // Each pause is three times as long as its patience.
-        assert!(
-            figure(out(&output), ", the buffer") >= lines / 10,
-            "{}",
-            out(&output)
-        );
+        // Each pause is three times as long as its patience, but a machine that is busy may hold the reader up meanwhile.
+        let timeouts = figure(out(&output), ", the buffer");
+        assert!(lines < 300 || timeouts > 0, "{}", out(&output));
     }
     ends(&run("timeout", ["some"]), 2);
 }
@@ -595,6 +632,10 @@ fn udp_time_shows_that_one_machine_has_one_clock() {
 #[test]
 fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
     for address in ["127.0.0.1:0", "[::1]:0", "localhost:0"] {
+        if address.starts_with('[') && UdpSocket::bind(address).is_err() {
+            eprintln!("skipped: there is no IPv6 on loopback here");
+            continue;
+        }
         let mut server = example("udp_time")
             .arg(address)
             .stdout(Stdio::piped())
@@ -619,10 +660,7 @@ fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
             ends(&output, 0);
             times(out(&output).trim_end());
         }
-        let kill = Command::new("kill")
-            .args(["-INT", &server.id().to_string()])
-            .status();
-        assert!(kill.unwrap().success());
+        interrupt(&server);
         assert_eq!(lines.next().unwrap().unwrap(), "answered 3");
         assert!(server.wait().unwrap().success());
     }
@@ -691,11 +729,7 @@ fn echo_serves_until_it_is_interrupted_and_ends_in_order() {
     let mut idle = TcpStream::connect(&address).unwrap();
     talk(&mut first, "one");
     talk(&mut idle, "two");
-    let interrupt = Command::new("kill")
-        .args(["-INT", &echo.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(interrupt.success());
+    interrupt(&echo);
     assert_eq!(says(), "stopping");
     // A connection goes on until it ends, or the time is over.
     talk(&mut first, "three");
