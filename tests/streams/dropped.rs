@@ -175,7 +175,7 @@ async fn kept_and_more<S: Socket>(ends: Ends) {
     // Cut short, it says how much that was.
     keep(&left, &right, b"abc").await;
     let read = right.read_exact(vec![0; 6], 6);
-    let error = gimmal::timeout(Duration::from_millis(1), read)
+    let error = gimmal::timeout(Duration::from_millis(100), read)
         .await
         .unwrap_err();
     let error = error.into_inner().unwrap();
