@@ -117,9 +117,13 @@ fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener().await?;
-            let (stop, late) = (Flag::default(), Flag::default());
+            let (stop, seen, late) = (Flag::default(), Flag::default(), Flag::default());
+            let until = async {
+                stop.wait().await;
+                seen.set();
+            };
             let server = net::serve(&listener, echo)
-                .until(stop.wait())
+                .until(until)
                 .drain(LONG)
                 .into_future();
             let clients = async {
@@ -127,7 +131,9 @@ fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
                 says(&early, "before the stop").await?;
                 stop.set();
                 // From now on a client waits in the kernel's queue. What came before the stop was seen is served.
+                let mut held_up = Vec::new();
                 let waits = loop {
+                    let is_late = seen.0.get();
                     let client = TcpStream::connect(address).await?;
                     client.write_all("too late").await?;
                     let answer = client.read(vec![0; 8]).timeout(Duration::from_millis(20));
@@ -135,17 +141,22 @@ fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
                         Ok(_) => yield_now().await,
                         Err(error) => {
                             assert!(gimmal::is_timeout(&error));
-                            break client;
+                            if is_late {
+                                break client;
+                            }
+                            // Served or not, for all that is known here: it is to hold up nobody.
+                            client.shutdown(std::net::Shutdown::Write)?;
+                            held_up.push(client);
                         }
                     }
                 };
                 says(&early, "after the stop").await?;
                 drop(early);
                 late.set();
-                io::Result::Ok(waits)
+                io::Result::Ok((waits, held_up))
             };
-            let (served, waits) = join((server, clients)).await;
-            let (served, waits) = (served?, waits?);
+            let (served, clients) = join((server, clients)).await;
+            let (served, (waits, _held_up)) = (served?, clients?);
             assert_eq!((served.failed, served.cut_short), (0, 0));
             assert!(late.0.get());
             assert_eq!(Handle::current().stats().operations, 0);
