@@ -168,7 +168,8 @@ fn no_byte_is_lost_or_read_twice_whatever_becomes_of_the_waits() {
                     }
                 }
                 2 => {
-                    let time = Duration::from_micros(random.below(30) as u64);
+                    // Half of them have no time at all: however fast the machine is, some are cut short.
+                    let time = Duration::from_micros((random.below(2) * random.below(30)) as u64);
                     match reader.read_exact(buf, len).timeout(time).await {
                         Ok(bytes) => received.extend(bytes),
                         Err(error) => {

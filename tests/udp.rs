@@ -51,6 +51,15 @@ async fn poll_and_drop<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
+/// Whether this machine has IPv6 on loopback. Without it a part of a test is left out.
+fn has_v6() -> bool {
+    let has = std::net::UdpSocket::bind("[::1]:0").is_ok();
+    if !has {
+        eprintln!("skipped: there is no IPv6 on loopback here");
+    }
+    has
+}
+
 /// A port that nobody has, until somebody takes it.
 fn closed_port() -> SocketAddr {
     std_socket().local_addr().unwrap()
@@ -340,6 +349,9 @@ fn options_are_what_they_were_set_to() {
         let four = four.into_std().unwrap();
         assert_eq!((four.ttl()?, four.multicast_ttl_v4()?), (9, 3));
 
+        if !has_v6() {
+            return Ok(());
+        }
         let six = UdpSocket::bind("[::1]:0").await?;
         six.set_ttl(9)?;
         six.set_multicast_hops_v6(3)?;
@@ -383,6 +395,9 @@ fn groups_are_joined_and_left() {
                 .starts_with("join the group 127.0.0.1: ")
         );
 
+        if !has_v6() {
+            return Ok(());
+        }
         let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 0x77);
         let member = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
         // The number of the loopback interface.
@@ -425,11 +440,12 @@ fn what_was_said_of_a_datagram_is_known_when_it_is_received() {
         let any_v6: IpAddr = Ipv6Addr::UNSPECIFIED.into();
         let mapped: IpAddr = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
         let other_mapped: IpAddr = Ipv4Addr::new(127, 1, 2, 3).to_ipv6_mapped().into();
+        let v6_or_mapped = if has_v6() { v6 } else { mapped };
         // Where the receiver and the sender are, the address that is sent to, and the one that is sent from.
         for (receiver, sender, to, from) in [
             (any_v4, any_v4, v4, other),
             (any_v4, any_v4, other, v4),
-            (any_v6, any_v6, v6, v6),
+            (any_v6, any_v6, v6_or_mapped, v6_or_mapped),
             // A socket of IPv6 that speaks to one of IPv4, and the other way round.
             (any_v4, any_v6, other_mapped, mapped),
             (any_v6, any_v4, v4, other),
@@ -830,7 +846,8 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
             Cut::Select,
             Cut::Submit,
         ][random.below(6)];
-        let moment = Duration::from_micros(random.below(30) as u64);
+        // Half of them have no time at all: however fast the machine is, enough are cut short.
+        let moment = Duration::from_micros((random.below(2) * random.below(30)) as u64);
         let turns = random.below(4);
         let wait_some = async {
             for _ in 0..turns {
