@@ -123,7 +123,8 @@ fn abstract_names_are_addresses_and_no_name_is_none() {
         assert_eq!(&buffer[..n], b"from nobody");
         assert!(from.is_unnamed());
         // A name of bytes that are no text.
-        let odd = SocketAddr::from_abstract_name(b"gimmal\0\xff odd")?;
+        let odd = [&std::process::id().to_ne_bytes()[..], b"gimmal\0\xff odd"].concat();
+        let odd = SocketAddr::from_abstract_name(odd)?;
         let odd_one = UnixDatagram::bind_addr(&odd)?;
         nobody.send_to_addr("to odd", &odd).await?;
         assert_eq!(odd_one.recv(vec![0; 6]).await?, (6, b"to odd".to_vec()));
