@@ -12,7 +12,6 @@ use gimmal::op::nop;
 use gimmal::runtime::Mask;
 use gimmal::{Handle, Runtime, yield_now};
 use std::cell::RefCell;
-use std::error::Error;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
@@ -398,21 +397,6 @@ fn strace_counts_as_many_enters_for_one_operation_as_for_two_hundred() {
     assert_eq!(one, many);
 }
 
-/// The errno that an error leads to.
-fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(errno) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
-            return Some(errno);
-        }
-        next = error.source();
-    }
-    None
-}
-
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn on_signal(_: libc::c_int) {
@@ -481,29 +465,14 @@ fn a_storm_of_signals_loses_no_operation_and_frees_nothing_too_early() {
         runtime.block_on(async {
             let baseline = Baseline::take();
             // A kernel that finds a signal pending each time that it tries to start its first worker gives up after a
-            // few times, and answers ECANCELED to what the worker was for, though nobody asked (seen rarely on 6.18). Some
-            // file systems have a worker read, too (overlayfs).
-            let (mut rounds, mut read, mut written, mut no_worker) = (0, 0, 0, 0);
+            // few times, and answers ECANCELED to what the worker was for (seen rarely on 6.18; on overlayfs, where a worker
+            // reads, too, in every run). That is tried again.
+            let mut rounds = 0;
             while SIGNALS.load(Ordering::Relaxed) < 2000 || rounds < 200 {
                 rounds += 1;
-                match fs::read(&path).await {
-                    Ok(all) => {
-                        assert_eq!(all, contents);
-                        read += 1;
-                    }
-                    Err(error) => {
-                        assert_eq!(errno(&error), Some(libc::ECANCELED), "{error}");
-                        no_worker += 1;
-                    }
-                }
+                assert_eq!(fs::read(&path).await.unwrap(), contents);
                 let copy = dir.path().join("copy");
-                match fs::write(&copy, contents.clone()).await {
-                    Ok(_) => written += 1,
-                    Err(error) => {
-                        assert_eq!(errno(&error), Some(libc::ECANCELED), "{error}");
-                        no_worker += 1;
-                    }
-                }
+                fs::write(&copy, contents.clone()).await.unwrap();
                 // A parked read: this thread really waits, and is interrupted there.
                 let (reader, mut writer) = io::pipe().unwrap();
                 let reader = File::from(OwnedFd::from(reader));
@@ -527,8 +496,6 @@ fn a_storm_of_signals_loses_no_operation_and_frees_nothing_too_early() {
                 baseline.returns("a round of the storm").await;
                 Watched::check_and_forget("a round of the storm");
             }
-            println!("{read} reads, {written} writes, {no_worker} that got no worker");
-            assert!(read > 0 && written > 0);
         });
         drop(signals);
         let copy = std::fs::read(dir.path().join("copy")).unwrap();

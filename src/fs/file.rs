@@ -281,7 +281,7 @@ impl File {
                     done += n;
                     buf = back;
                 }
-                Err(error) => buf = retry(error, done)?,
+                Err(error) => return Err(error.with_done(done)),
             }
         }
         if len == 0 {
@@ -354,7 +354,7 @@ impl File {
                     done += n;
                     buf = back;
                 }
-                Err(error) => buf = retry(error, done)?,
+                Err(error) => return Err(error.with_done(done)),
             }
         }
         Ok(buf)
@@ -406,7 +406,7 @@ impl File {
             match read.await {
                 Ok((0, back)) => return Ok((done, back)),
                 Ok((_, back)) => buf = back,
-                Err(error) => buf = retry(error, done)?,
+                Err(error) => return Err(error.with_done(done)),
             }
         }
     }
@@ -546,12 +546,4 @@ fn place(offset: Option<u64>, done: usize) -> Place {
 
 fn part_to_fill(buf: &Vec<u8>) -> Range<usize> {
     buf.len()..buf.capacity()
-}
-
-/// A signal that interrupted one part of a loop is no reason to end it, as in std.
-fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>> {
-    if error.kind() == io::ErrorKind::Interrupted {
-        return Ok(error.into_buf());
-    }
-    Err(error.with_done(done))
 }

@@ -77,11 +77,6 @@ impl Through {
     }
 }
 
-/// A signal that interrupted one part of a loop is no reason to end it, as in std.
-fn again(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Interrupted
-}
-
 /// Copies from the cursor of a file to its end, and adds to `copied` what has arrived.
 pub(super) async fn splice(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
     match to.pipe_capacity() {
@@ -98,7 +93,6 @@ async fn into_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(),
         match Splice::new(file, to, CHUNK).await {
             Ok(0) => return Ok(()),
             Ok(n) => *copied += n as u64,
-            Err(error) if again(&error) => {}
             Err(error) => {
                 let rest = Vec::new();
                 return Err(Stopped { error, rest });
@@ -115,7 +109,6 @@ async fn through_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<
         let mut left = match Splice::first_half(file, &pipe.writer, CHUNK).await {
             Ok(0) => return Ok(()),
             Ok(n) => n,
-            Err(error) if again(&error) => continue,
             Err(error) => {
                 let rest = Vec::new();
                 return Err(Stopped { error, rest });
@@ -129,7 +122,6 @@ async fn through_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<
                     *copied += n as u64;
                     continue;
                 }
-                Err(error) if again(&error) => continue,
                 Err(error) => error,
             };
             let rest = pipe.rest(left);

@@ -1,6 +1,6 @@
 //! Accepting connections.
 
-use super::{Collect, Completion, Entry, Opcode, Operation, SharedFd, was_interrupted};
+use super::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
 use crate::sys::Descriptor;
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;
@@ -102,7 +102,7 @@ unsafe impl Operation for Accept {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// The listener is gone, and with it who would have answered this connection.

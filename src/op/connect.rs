@@ -1,6 +1,6 @@
 //! Connecting a socket.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use socket2::SockAddr;
 use std::fmt;
 use std::io;
@@ -46,7 +46,7 @@ unsafe impl Operation for Connect {
     /// Nobody has the socket but this: whatever became of it, nothing is left when it is closed.
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
         completion.raw() == 0
-            || was_interrupted(completion)
+            || completion.was_interrupted()
             || completion.raw() == -libc::EINPROGRESS
     }
 

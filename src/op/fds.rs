@@ -5,8 +5,8 @@ use super::header::Header;
 use super::message::{fds_cut, fds_room};
 use super::rw::no_room;
 use super::stream::{Direction, Pass, Passed};
+use super::yields_first;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream};
-use super::{was_interrupted, yields_first};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use std::fmt;
 use std::io;
@@ -84,7 +84,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// Whether they were sent nobody will know.
@@ -200,7 +200,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// The next receive gives the bytes and the descriptors.
@@ -214,7 +214,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
                 self.pass.stream().keep_passed(passed);
                 self.pass.stream().take_back(bytes, completion);
             }
-            Err(_) if was_interrupted(completion) => {}
+            Err(_) if completion.was_interrupted() => {}
             Err(_) => self.pass.stream().keep_error(completion.raw()),
         }
     }

@@ -1,6 +1,6 @@
 //! Bringing what was written to the disk.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::io;
 
 /// Without the metadata that reading the data back does not need (`IORING_FSYNC_DATASYNC`).
@@ -39,7 +39,7 @@ unsafe impl Operation for Fsync {
 
     /// One that was interrupted on its way has promised nothing, which is what not having happened means here.
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}

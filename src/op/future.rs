@@ -16,6 +16,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+/// How often an operation is started again that the kernel gave up though nobody asked it to.
+const GIVEN_UP_MAX: u16 = 1000;
+
 /// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit). What a plain system call can
 /// serve at once ([`Entry::try_first`]) may be ready then.
 ///
@@ -31,6 +34,8 @@ pub struct Op<O: Operation> {
     operation: Option<O>,
     state: State,
     refusal: Refusal,
+    /// How often the kernel has given it up.
+    given_up: u16,
     /// It belongs to the thread of its runtime.
     _local: PhantomData<*const ()>,
 }
@@ -60,6 +65,7 @@ impl<O: Operation> Op<O> {
             operation: Some(operation),
             state: State::Idle,
             refusal: Refusal::None,
+            given_up: 0,
             _local: PhantomData,
         }
     }
@@ -277,12 +283,32 @@ impl<O: Operation> Op<O> {
         let Some(operation) = &mut self.operation else {
             return false;
         };
-        let again = operation.start_again(completion)
-            && !(asked && operation.proves_nothing_happened(completion));
+        let again = match asked {
+            true => {
+                operation.start_again(completion) && !operation.proves_nothing_happened(completion)
+            }
+            false => {
+                operation.start_again(completion)
+                    || (completion.raw() < 0 && self.was_given_up(completion))
+            }
+        };
         if again {
             self.state = State::Idle;
         }
         again
+    }
+
+    /// Whether the kernel gave it up before it did anything. A worker that waits is interrupted when the process is stopped and
+    /// continued; and a signal may keep the first worker from being made, which the kernel answers with ECANCELED (both seen on
+    /// 6.18). Of other system calls nobody learns of the first, and there is no second.
+    #[cold]
+    fn was_given_up(&mut self, completion: Completion) -> bool {
+        let operation = self.operation.as_ref();
+        let was_given_up = self.given_up < GIVEN_UP_MAX
+            && completion.was_interrupted()
+            && operation.is_some_and(|operation| operation.proves_nothing_happened(completion));
+        self.given_up += u16::from(was_given_up);
+        was_given_up
     }
 
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {

@@ -180,7 +180,7 @@ pub unsafe trait Operation: Sized + 'static {
     fn fail(self, error: io::Error) -> Self::Output;
 
     /// Whether this completion proves that nothing happened: nothing was read, written, opened or consumed. It is asked
-    /// only after a cancel was asked for.
+    /// after a cancel was asked for; and, if nobody asked, of EINTR and ECANCELED: then the operation is started again.
     fn proves_nothing_happened(&self, completion: Completion) -> bool;
 
     /// What to do with a completion that nobody waits for any more: close the descriptor that it brought, give back what
@@ -209,22 +209,4 @@ fn yields_first(waker: &Waker) -> bool {
         waker.wake_by_ref();
     }
     yields
-}
-
-/// Whether a completion says that the request was stopped before it did anything: cancelled (ECANCELED), or interrupted in
-/// a worker of the kernel, which answers EINTR or lets its own restart codes through (measured on 6.18: -512).
-fn was_interrupted(completion: Completion) -> bool {
-    const ERESTARTSYS: i32 = 512;
-    const ERESTARTNOINTR: i32 = 513;
-    const ERESTARTNOHAND: i32 = 514;
-    const ERESTART_RESTARTBLOCK: i32 = 516;
-    matches!(
-        -completion.raw(),
-        libc::ECANCELED
-            | libc::EINTR
-            | ERESTARTSYS
-            | ERESTARTNOINTR
-            | ERESTARTNOHAND
-            | ERESTART_RESTARTBLOCK
-    )
 }

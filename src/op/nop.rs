@@ -1,6 +1,6 @@
 //! Nothing, done by the kernel: what an operation costs at least.
 
-use super::{Completion, Entry, Op, Opcode, Operation, was_interrupted};
+use super::{Completion, Entry, Op, Opcode, Operation};
 use std::io;
 
 /// A request that does nothing: `IORING_OP_NOP`.
@@ -46,7 +46,7 @@ unsafe impl Operation for Nop {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}

@@ -1,22 +1,12 @@
 //! Opening and closing.
 
-use super::{Completion, Entry, Idle, Op, Opcode, Operation, SharedFd, was_interrupted};
+use super::{Completion, Entry, Idle, Op, Opcode, Operation, SharedFd};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, at_path, c_path};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-
-/// How often an open that the kernel gave up is tried, before that is an error.
-const OPEN_TRIES_MAX: u32 = 1000;
-
-/// Whether the kernel gave an open up that nobody asked it to stop: a signal interrupted it, or kept its first worker thread
-/// from being made, which the kernel answers with ECANCELED (seen on 6.18 in a storm of signals). An error of our own has no
-/// errno.
-fn was_given_up(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Interrupted || error.raw_os_error() == Some(libc::ECANCELED)
-}
 
 /// Opens a file by its path: `openat(2)` from the working directory.
 #[derive(Debug)]
@@ -47,7 +37,7 @@ impl OpenAt {
         mode: u32,
         mut waits: bool,
     ) -> io::Result<SharedFd> {
-        for _ in 0..OPEN_TRIES_MAX {
+        loop {
             let name = match c_path(path) {
                 Ok(name) => name,
                 Err(error) => return runtime::fail_at_once(error).await,
@@ -61,7 +51,8 @@ impl OpenAt {
             });
             match open.await {
                 Ok(fd) => return Ok(fd),
-                Err(error) if was_given_up(&error) => {}
+                // One that creates or truncates and was interrupted: as std does it.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A FIFO that nobody reads from: who did not ask for O_NONBLOCK waits for a reader.
                 Err(error)
                     if error.raw_os_error() == Some(libc::ENXIO)
@@ -73,8 +64,6 @@ impl OpenAt {
                 Err(error) => return Err(at_path(error, "open", path)),
             }
         }
-        let error = io::Error::from(io::ErrorKind::Interrupted);
-        Err(at_path(error, "open", path))
     }
 }
 
@@ -115,7 +104,7 @@ unsafe impl Operation for OpenAt {
         let changes = self.flags & (libc::O_CREAT | libc::O_TRUNC) != 0;
         match changes {
             true => completion.raw() == -libc::ECANCELED,
-            false => was_interrupted(completion),
+            false => completion.was_interrupted(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Waiting until a descriptor is ready.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::io;
 
 /// Waits for an event on a descriptor: `poll(2)`, once. It takes nothing from the descriptor, so there is nothing to lose.
@@ -42,7 +42,7 @@ unsafe impl Operation for PollAdd {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}

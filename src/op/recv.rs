@@ -3,8 +3,8 @@
 use super::part::{Gated, Part};
 use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass};
+use super::yields_first;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
-use super::{was_interrupted, yields_first};
 use crate::buf::{BufError, BufResult, IoBufMut};
 use std::fmt;
 use std::io;
@@ -159,7 +159,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// The next receive gives the bytes, and those that its loop had already. A peek takes none; but the kernel says only
@@ -170,7 +170,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
             Ok(n) => self.stream().take_back(self.taken(n as usize), completion),
             Err(_) => {
                 self.stream().keep(self.taken(0));
-                if !was_interrupted(completion) {
+                if !completion.was_interrupted() {
                     self.stream().keep_error(completion.raw());
                 }
             }
@@ -252,10 +252,6 @@ impl<B: IoBufMut> Future for RecvExact<B> {
                 Ok((done, buf)) => {
                     self.done = done;
                     buf
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.done = error.done();
-                    error.into_buf()
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             };

@@ -1,7 +1,6 @@
 //! Receiving one piece after the other into buffers of the runtime.
 
 use super::stream::{Direction, Pass};
-use super::was_interrupted;
 use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, Prepared, Stream, StreamKind};
 use crate::runtime::BUFFER_GROUP;
 use crate::sys::{BufRing, Lent};
@@ -75,7 +74,7 @@ impl RecvMany {
                 What::Bytes
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => What::Short,
-            Err(_) if was_interrupted(completion) => What::Stopped,
+            Err(_) if completion.was_interrupted() => What::Stopped,
             Err(_) => What::Failed(completion.raw()),
         };
         Arrived { chunk, what }
@@ -131,7 +130,7 @@ unsafe impl Operation for RecvMany {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// The next read gives the bytes.

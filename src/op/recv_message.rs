@@ -4,8 +4,8 @@ use super::datagram::{Datagram, Pass, Way};
 use super::header::Header;
 use super::message::fds_room;
 use super::rw::no_room;
+use super::yields_first;
 use super::{Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Prepared};
-use super::{was_interrupted, yields_first};
 use crate::buf::{BufError, BufResult, IoBufMut};
 use std::fmt;
 use std::io;
@@ -208,7 +208,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// The next receive gives it: the datagram, or the error, of which the kernel speaks once.
@@ -217,7 +217,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             (Some(kept), ..) => kept,
             // SAFETY: the completion is that of a receive, and it is disposed of once.
             (None, Some(header), Ok(n)) => Ok(unsafe { self.brought(header, n as usize) }),
-            (None, _, Err(error)) if !was_interrupted(completion) => Err(self.explain(error)),
+            (None, _, Err(error)) if !completion.was_interrupted() => Err(self.explain(error)),
             (None, ..) => return,
         };
         // What was only looked at is still there; the descriptors that came were copies.

@@ -1,6 +1,6 @@
 //! Reading into one buffer, and writing from one.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use std::fmt;
 use std::io;
@@ -118,7 +118,7 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// The bytes of a late read at an offset can be read again. Those of one at the cursor are lost with it: see the
@@ -194,7 +194,7 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}

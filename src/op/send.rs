@@ -3,7 +3,6 @@
 use super::part::{Gated, Part};
 use super::rw::BYTES_MAX;
 use super::stream::{Direction, Pass};
-use super::was_interrupted;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::runtime::pass_with;
@@ -96,7 +95,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// How much of it was sent nobody will know.
@@ -126,7 +125,6 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result
                 done += n;
                 buf = back;
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => buf = error.into_buf(),
             Err(error) => return Err(error.with_done(done)),
         }
     }
@@ -189,7 +187,7 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}

@@ -4,7 +4,6 @@ use super::control::fds_control;
 use super::datagram::{Pass, Way};
 use super::header::Header;
 use super::rw::BYTES_MAX;
-use super::was_interrupted;
 use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Prepared};
 use crate::buf::{BufError, BufResult, IoBuf};
 use socket2::SockAddr;
@@ -161,7 +160,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion) || completion.raw() == -libc::EAGAIN
+        completion.was_interrupted() || completion.raw() == -libc::EAGAIN
     }
 
     /// Whether it was sent nobody will know. But that the peer has refused what was sent before the kernel says once, to

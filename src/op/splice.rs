@@ -1,8 +1,8 @@
 //! Moving bytes through a pipe without having them: `splice(2)`.
 
+use super::rw::BYTES_MAX;
 use super::stream::{Direction, Pass};
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
-use super::{rw::BYTES_MAX, was_interrupted};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -115,7 +115,7 @@ unsafe impl Operation for Splice {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// How much has arrived nobody will know. What is in a pipe that is gone can be read again: the cursor goes back.

@@ -3,8 +3,8 @@
 use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass};
 use super::vectored::Vectors;
+use super::yields_first;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
-use super::{was_interrupted, yields_first};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use std::fmt;
 use std::io;
@@ -115,7 +115,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// The next receive gives the bytes.
@@ -136,7 +136,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
                 }
                 stream.take_back(&bytes, completion);
             }
-            Err(_) if was_interrupted(completion) => {}
+            Err(_) if completion.was_interrupted() => {}
             Err(_) => stream.keep_error(completion.raw()),
         }
     }
@@ -228,7 +228,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     /// How much of it was sent nobody will know.

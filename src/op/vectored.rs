@@ -1,7 +1,7 @@
 //! Reading into several buffers at once, and writing from several.
 
 use super::rw::{Place, no_room};
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd, was_interrupted};
+use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use std::fmt;
 use std::io;
@@ -119,7 +119,7 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}
@@ -172,7 +172,7 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        was_interrupted(completion)
+        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}

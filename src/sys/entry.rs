@@ -300,13 +300,32 @@ impl Completion {
     ///
     /// # Errors
     ///
-    /// What the kernel answered, with its errno.
+    /// What the kernel answered, with its errno. A number by which the kernel tells itself to restart an interrupted system
+    /// call is EINTR.
     #[inline]
     pub fn result(&self) -> io::Result<u32> {
         match u32::try_from(self.result) {
             Ok(value) => Ok(value),
-            Err(_) => Err(io::Error::from_raw_os_error(self.result.wrapping_neg())),
+            Err(_) => Err(io::Error::from_raw_os_error(self.errno())),
         }
+    }
+
+    /// A worker of the kernel that was interrupted answers EINTR, or lets the kernel's own restart codes through (measured on
+    /// 6.18: 512).
+    fn errno(&self) -> i32 {
+        const ERESTARTSYS: i32 = 512;
+        const ERESTARTNOINTR: i32 = 513;
+        const ERESTARTNOHAND: i32 = 514;
+        const ERESTART_RESTARTBLOCK: i32 = 516;
+        match self.result.wrapping_neg() {
+            ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK => libc::EINTR,
+            errno => errno,
+        }
+    }
+
+    /// Whether the request was stopped before it did anything: cancelled, or interrupted in a worker of the kernel.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        matches!(self.errno(), libc::ECANCELED | libc::EINTR)
     }
 
     /// The number as the kernel wrote it: negative for an errno.
@@ -353,5 +372,7 @@ mod tests {
         assert_eq!(Completion::new(7, 0).result().unwrap(), 7);
         let error = Completion::new(-libc::ENOENT, 0).result().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let error = Completion::new(-512, 0).result().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
     }
 }

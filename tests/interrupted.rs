@@ -1,0 +1,220 @@
+//! What the kernel gives up though nobody asked it to: it is started again, and nobody learns of it.
+#![expect(
+    clippy::panic,
+    reason = "a test that meets an error fails where it stands"
+)]
+
+mod baseline;
+
+use baseline::{Baseline, alone, child, directory, is_child};
+use gimmal::cancel::Scope;
+use gimmal::fs::File;
+use gimmal::io::PipeReader;
+use gimmal::net::{UnixListener, UnixStream};
+use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+/// A no-op that completes with these results, one after the other: `IORING_NOP_INJECT_RESULT` (6.10).
+struct Injected {
+    results: Vec<i32>,
+    entries: usize,
+}
+
+/// How it ended, and how often it was started.
+type Ended = (io::Result<u32>, usize);
+
+const INJECT_RESULT: u32 = 1;
+
+// SAFETY: the entry has no address and no descriptor.
+unsafe impl Operation for Injected {
+    type Output = Ended;
+    const NAME: &'static str = "injected";
+
+    fn entry(&mut self) -> Entry {
+        let last = self.results.len() - 1;
+        let result = self.results[self.entries.min(last)];
+        self.entries += 1;
+        Entry::new(Opcode::NOP)
+            .len(result as u32)
+            .op_flags(INJECT_RESULT)
+    }
+
+    fn complete(self, completion: Completion) -> Ended {
+        (completion.result(), self.entries)
+    }
+
+    fn fail(self, error: io::Error) -> Ended {
+        (Err(error), self.entries)
+    }
+
+    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+        completion.raw() < 0 && completion.raw() != -libc::EIO
+    }
+
+    fn dispose(&mut self, _: Completion) {}
+}
+
+fn injected(results: &[i32]) -> Op<Injected> {
+    Op::new(Injected {
+        results: results.to_vec(),
+        entries: 0,
+    })
+}
+
+/// Whether this kernel lets a no-op say what it is told to say.
+async fn can_inject() -> bool {
+    let can = matches!(injected(&[7]).await, (Ok(7), 1));
+    if !can {
+        eprintln!("skipped: this kernel injects no results");
+    }
+    can
+}
+
+#[test]
+fn what_was_given_up_is_started_again() -> io::Result<()> {
+    const RESTART: i32 = 512;
+    let _alone = alone();
+    gimmal::run(async {
+        if !can_inject().await {
+            return Ok(());
+        }
+        let baseline = Baseline::take();
+        let interruptions = [-libc::EINTR, -libc::ECANCELED, -RESTART, -RESTART - 4];
+        for first in interruptions {
+            for second in interruptions {
+                let (result, entries) = injected(&[first, second, 7]).await;
+                assert_eq!((result?, entries), (7, 3), "{first}, {second}");
+                // One that was started before it is awaited.
+                let (result, entries) = injected(&[first, second, 7]).submit().await;
+                assert_eq!((result?, entries), (7, 3), "{first}, {second}");
+            }
+        }
+        // Another error is one, also after that.
+        let (result, entries) = injected(&[-libc::EINTR, -libc::EAGAIN]).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(entries, 2);
+        // In a scope that is cancelled by then it is not started again.
+        let op = injected(&[-libc::EINTR, 7]).submit();
+        gimmal::op::nop().await?;
+        let scope = Scope::new();
+        scope.cancel();
+        let (result, entries) = scope.run_any(op).await?;
+        assert!(gimmal::is_canceled(&result.unwrap_err()));
+        assert_eq!(entries, 1);
+        baseline.returns("operations that were given up").await;
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_given_up_for_ever_ends_with_what_the_kernel_says() -> io::Result<()> {
+    let _alone = alone();
+    gimmal::run(async {
+        if !can_inject().await {
+            return Ok(());
+        }
+        for errno in [libc::EINTR, libc::ECANCELED, 512] {
+            let (result, entries) = injected(&[-errno]).await;
+            let error = result.unwrap_err();
+            let expected = if errno == 512 { libc::EINTR } else { errno };
+            assert_eq!(error.raw_os_error(), Some(expected));
+            assert!(!gimmal::is_canceled(&error), "nobody has asked");
+            assert_eq!(entries, 1001);
+        }
+        Ok(())
+    })
+}
+
+/// What waits in workers of the kernel when its process is stopped and continued goes on waiting.
+#[test]
+fn a_process_that_is_stopped_and_continued_sees_no_error() {
+    const TEST: &str = "a_process_that_is_stopped_and_continued_sees_no_error";
+    if is_child() {
+        return waits_in_workers().unwrap();
+    }
+    let mut child = child(TEST, &[])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id() as i32;
+    let signal = |signal| {
+        // SAFETY: no address is passed, and nobody has waited for the child: the number is its own.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        thread::sleep(Duration::from_millis(5));
+    };
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("waiting") {
+        line.clear();
+        assert!(out.read_line(&mut line).unwrap() > 0, "the child has ended");
+    }
+    for _ in 0..20 {
+        signal(libc::SIGSTOP);
+        signal(libc::SIGCONT);
+    }
+    child.stdin.take().unwrap().write_all(b"x").unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success(), "{rest}");
+    assert!(rest.contains("1 passed"), "{rest}");
+}
+
+fn waits_in_workers() -> io::Result<()> {
+    const LEN: usize = 2 << 20;
+    let directory = directory();
+    let path = |name: &str| directory.path().join(name);
+    let content: Vec<u8> = (0..LEN).map(|n| (n % 251) as u8).collect();
+    std::fs::write(path("file"), &content)?;
+    for name in ["to_read", "to_make"] {
+        let made = std::process::Command::new("mkfifo")
+            .arg(path(name))
+            .status()?;
+        assert!(made.success());
+    }
+    gimmal::run(async {
+        // A splice into a pipe that is full.
+        let mut file = File::open(path("file")).await?;
+        let (reader, mut writer) = gimmal::io::pipe()?;
+        writer.set_capacity(512 << 10)?;
+        let copy = async {
+            let copied = gimmal::io::copy(&mut file, &mut writer).await?;
+            writer.close().await?;
+            io::Result::Ok(copied)
+        };
+        // A connect to a listener whose queue is full.
+        let listener = UnixListener::bind(path("listener"))?;
+        // SAFETY: the descriptor is open. A queue of zero holds one connection.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let _first = UnixStream::connect(path("listener")).await?;
+        let second = UnixStream::connect(path("listener"));
+        // Two FIFOs that nobody has at the other end, one opened as `File::create` does.
+        let to_read = PipeReader::open(path("to_read"));
+        let to_make = File::create(path("to_make"));
+        let rest = async {
+            let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+            println!("waiting");
+            let (n, _) = input.read(vec![0; 1]).await?;
+            assert_eq!(n, 1);
+            let (_one, _) = listener.accept().await?;
+            let (_two, _) = listener.accept().await?;
+            let both = |name| {
+                let mut options = std::fs::OpenOptions::new();
+                options.read(true).write(true).open(path(name))
+            };
+            let _others = (both("to_make")?, both("to_read")?);
+            let (_, all) = reader.read_to_end(Vec::new()).await?;
+            io::Result::Ok(all)
+        };
+        let (copied, second, to_read, to_make, all) =
+            gimmal::try_join((copy, second, to_read, to_make, rest)).await?;
+        drop((second, to_read, to_make));
+        assert_eq!(copied, LEN as u64);
+        assert!(all == content);
+        Ok(())
+    })
+}
