@@ -433,7 +433,7 @@ fn an_operation_does_not_try_again_in_a_scope_that_was_cancelled_meanwhile() -> 
 #[test]
 fn a_file_closes_although_a_copy_of_it_was_dropped() -> io::Result<()> {
     gimmal::run(async {
-        let path = tempfile::NamedTempFile::new()?;
+        let path = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         path.as_file().set_len(4 << 20)?;
         let mut file = gimmal::fs::File::open(path.path()).await?;
         let (_reader, mut writer) = gimmal::io::pipe()?;
@@ -745,4 +745,41 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
         .await;
         Ok(())
     })
+}
+
+/// A splice into what was made non-blocking does not wait for room, and `copy` failed with `WouldBlock` where it was full.
+#[test]
+fn a_large_file_is_copied_to_sockets_and_pipes_that_do_not_block() -> io::Result<()> {
+    let content: Vec<u8> = (0..4_000_000u32).map(|n| (n % 251) as u8).collect();
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+    std::fs::write(file.path(), &content)?;
+    let (socket, peer) = std::os::unix::net::UnixStream::pair()?;
+    socket.set_nonblocking(true)?;
+    let (reader, pipe) = io::pipe()?;
+    socket2::SockRef::from(&pipe).set_nonblocking(true)?;
+    let read = |mut from: std::fs::File| {
+        std::thread::spawn(move || {
+            let mut got = Vec::new();
+            // It is full by then, most of the time.
+            std::thread::sleep(Duration::from_millis(50));
+            io::Read::read_to_end(&mut from, &mut got).map(|_| got)
+        })
+    };
+    let readers = [OwnedFd::from(peer), reader.into()].map(|fd| read(fd.into()));
+    gimmal::run(async {
+        let mut from = gimmal::fs::File::open(file.path()).await?;
+        let mut socket = gimmal::net::UnixStream::from_std(socket);
+        let copied = gimmal::io::copy(&mut from, &mut socket).await?;
+        assert_eq!(copied, content.len() as u64);
+        let mut from = gimmal::fs::File::open(file.path()).await?;
+        let mut pipe = gimmal::io::PipeWriter::from_std(pipe);
+        pipe.set_capacity(1 << 20)?;
+        let copied = gimmal::io::copy(&mut from, &mut pipe).await?;
+        assert_eq!(copied, content.len() as u64);
+        io::Result::Ok(())
+    })?;
+    for reader in readers {
+        assert!(reader.join().unwrap()? == content);
+    }
+    Ok(())
 }

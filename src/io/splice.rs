@@ -40,11 +40,12 @@ impl Stopped {
         }
     }
 
-    /// Whether this cannot be spliced at all: the kernel says EINVAL of files that it cannot (one that is appended to, for
-    /// example), and the ring may lack the opcode.
+    /// Whether this cannot be spliced at all, or not to its end: the kernel says EINVAL of files that it cannot (one that is
+    /// appended to, for example), and the ring may lack the opcode. Where the other side does not block, a splice does not
+    /// wait for room, as a write does.
     pub(super) fn is_unable(&self) -> bool {
-        let kind = self.error.kind();
-        kind == io::ErrorKind::InvalidInput || kind == io::ErrorKind::Unsupported
+        use io::ErrorKind::{InvalidInput, Unsupported, WouldBlock};
+        matches!(self.error.kind(), InvalidInput | Unsupported | WouldBlock)
     }
 }
 
