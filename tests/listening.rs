@@ -11,7 +11,7 @@ use baseline::{
     Baseline, MOMENTS, Moment, Random, alone, descriptors, dropped_after, is_child, next_turn,
     passes_in_child, rings,
 };
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt as _, TryStreamExt as _};
 use gimmal::cancel::Scope;
 use gimmal::net::{
     self, Incoming, TcpListener, TcpSocket, TcpStream, UdpSocket, UnixDatagram, UnixStream,
@@ -667,6 +667,38 @@ fn a_storm_of_dropped_waits_loses_no_connection() {
             assert!(given_up.get() > MANY / RINGS / 10);
         }
         baseline.returns("a storm of dropped waits").await;
+        Ok(())
+    });
+}
+
+/// The combinators of other crates take them, and lose none either.
+#[test]
+fn incoming_connections_are_a_stream_of_other_crates() {
+    run(async || {
+        let (listener, address) = listener_on(1).await?;
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            clients.push(TcpStream::connect(address).await?);
+        }
+        let taken: Vec<_> = listener.incoming().take(2).collect().await;
+        for accepted in taken {
+            accepted?;
+        }
+        let mut incoming = listener.incoming();
+        let scope = Scope::new();
+        scope.cancel();
+        let refused = scope
+            .run_any(futures_util::StreamExt::next(&mut incoming))
+            .await;
+        assert!(is_canceled(&refused.unwrap().unwrap().unwrap_err()));
+        for _ in 2..5 {
+            incoming.try_next().await?;
+        }
+        assert!(
+            futures_util::StreamExt::next(&mut incoming)
+                .now_or_never()
+                .is_none()
+        );
         Ok(())
     });
 }

@@ -378,13 +378,14 @@ impl Ahead<'_> {
     }
 
     pub(super) async fn next(&mut self) -> io::Result<Accepted> {
-        poll_fn(|context| {
-            let begin = || self.accepting.next(Way::Multishot);
-            let next = self.next.get_or_insert_with(begin);
-            let accepted = ready!(Pin::new(next).poll(context));
-            self.next = None;
-            Poll::Ready(accepted)
-        })
-        .await
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let begin = || self.accepting.next(Way::Multishot);
+        let next = self.next.get_or_insert_with(begin);
+        let accepted = ready!(Pin::new(next).poll(context));
+        self.next = None;
+        Poll::Ready(accepted)
     }
 }

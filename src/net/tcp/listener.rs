@@ -8,11 +8,14 @@ use crate::net::names::{resolve, to_ip};
 use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd};
 use crate::sys::explain;
+use futures_core::Stream;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::future::Pending;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// Connections that the kernel keeps until they are accepted: what std asks for.
 const BACKLOG: i32 = 128;
@@ -203,7 +206,8 @@ pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, S
     Ok((TcpStream::new(accepted.fd, Some(peer)), peer))
 }
 
-/// The connections of a listener, one after the other: of [`TcpListener::incoming`].
+/// The connections of a listener, one after the other: of [`TcpListener::incoming`]. It is a [`Stream`](futures_core::Stream) of
+/// other crates' combinators, too, which never ends.
 ///
 /// # Cancel safety
 ///
@@ -223,6 +227,20 @@ impl Incoming<'_> {
     /// No connection is lost (`tests/listening.rs`).
     pub async fn next(&mut self) -> io::Result<TcpStream> {
         connection(self.0.next().await?).map(|(stream, _)| stream)
+    }
+}
+
+impl Stream for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<TcpStream>>> {
+        let accepted = ready!(self.get_mut().0.poll_next(context));
+        Poll::Ready(Some(accepted.and_then(|accepted| {
+            connection(accepted).map(|(stream, _)| stream)
+        })))
     }
 }
 

@@ -8,12 +8,15 @@ use crate::net::accepting::{Accepting, Ahead, Way};
 use crate::net::{Listener, Serve, serve};
 use crate::op::{Accepted, SharedFd, describe};
 use crate::sys::explain;
+use futures_core::Stream;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::future::Pending;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// Connections that the kernel keeps until they are accepted: what std asks for.
 const BACKLOG: i32 = 128;
@@ -213,7 +216,8 @@ fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
     Ok((UnixStream::new(accepted.fd), peer))
 }
 
-/// The connections of a listener, one after the other: of [`UnixListener::incoming`].
+/// The connections of a listener, one after the other: of [`UnixListener::incoming`]. It is a [`Stream`](futures_core::Stream) of
+/// other crates' combinators, too, which never ends.
 ///
 /// # Cancel safety
 ///
@@ -233,6 +237,18 @@ impl UnixIncoming<'_> {
     /// No connection is lost (`tests/unix.rs`).
     pub async fn next(&mut self) -> io::Result<UnixStream> {
         Ok(UnixStream::new(self.0.next().await?.fd))
+    }
+}
+
+impl Stream for UnixIncoming<'_> {
+    type Item = io::Result<UnixStream>;
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<UnixStream>>> {
+        let accepted = ready!(self.get_mut().0.poll_next(context));
+        Poll::Ready(Some(accepted.map(|accepted| UnixStream::new(accepted.fd))))
     }
 }
 
