@@ -153,7 +153,9 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`write`](Self::write) (`tests/streams.rs`).
+            /// As [`write`](Self::write) (`tests/streams.rs`). But what the kernel has begun to send it does not give up: to be
+            /// cancelled, or timed out, ends the wait no sooner than the peer has acknowledged those bytes, or the connection
+            /// is lost. So a peer that does not read holds up a timeout, a group, `close` and the end of a server.
             pub fn write_zero_copy<B: IoBuf>(&self, buf: B) -> Op<SendZeroCopy<B>> {
                 SendZeroCopy::new(self.stream.clone(), buf)
             }
