@@ -783,3 +783,29 @@ fn a_large_file_is_copied_to_sockets_and_pipes_that_do_not_block() -> io::Result
     }
     Ok(())
 }
+
+/// Of bytes that a dropped read had left, and that were fewer than were asked for, a peek gave those alone, whatever came
+/// behind them: who peeked until there were enough did so for ever.
+#[test]
+fn a_peek_sees_what_comes_behind_bytes_that_were_left() -> io::Result<()> {
+    gimmal::run(async {
+        let (left, right) = gimmal::net::UnixStream::pair()?;
+        let read = right.read(vec![0; 8]).submit();
+        left.write_all("abc").await?;
+        gimmal::op::nop().await?;
+        drop(read);
+        let (_, seen) = right.peek(Vec::with_capacity(8)).await?;
+        assert_eq!(seen, b"abc");
+        left.write_all("defghijk").await?;
+        let (_, seen) = right.peek(Vec::with_capacity(2)).await?;
+        assert_eq!(seen, b"ab");
+        let (_, seen) = right.peek(Vec::with_capacity(8)).await?;
+        assert_eq!(seen, b"abcdefgh");
+        drop(left);
+        let (_, seen) = right.peek(Vec::with_capacity(64)).await?;
+        assert_eq!(seen, b"abcdefghijk");
+        let (_, all) = right.read_to_end(Vec::new()).await?;
+        assert_eq!(all, b"abcdefghijk");
+        Ok(())
+    })
+}

@@ -143,7 +143,7 @@ impl<B: IoBufMut> RecvFds<B> {
         let room = unsafe { std::slice::from_raw_parts_mut(start, self.buf.io_capacity()) };
         // Before the last byte that they came with is taken, and they are closed.
         self.kept = self.pass.stream().take_passed();
-        Prepared::Done(self.pass.stream().take_kept(room, false))
+        Prepared::Done(self.pass.stream().take_kept(room))
     }
 }
 

@@ -83,8 +83,11 @@ impl<B: IoBufMut> Recv<B> {
         // SAFETY: the part is within the capacity, which is writable and the operation's alone (L4, L5).
         let room: &mut [MaybeUninit<u8>] =
             unsafe { std::slice::from_raw_parts_mut(start, self.part.len()) };
-        let is_peek = self.flags & libc::MSG_PEEK != 0;
-        Prepared::Done(self.pass.stream().take_kept(room, is_peek))
+        let stream = self.pass.stream();
+        Prepared::Done(match self.flags & libc::MSG_PEEK != 0 {
+            true => stream.peek_kept(room),
+            false => stream.take_kept(room),
+        })
     }
 
     /// The bytes of its loop, and `n` more.

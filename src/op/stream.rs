@@ -6,6 +6,7 @@ use super::peer::describe_peer;
 use super::rw::BYTES_MAX;
 use super::{Completion, Entry, Opcode, Prepared, SharedFd};
 use crate::sys::Descriptor;
+use socket2::SockRef;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,6 +33,17 @@ struct Kept {
     passed: Passed,
     /// The kernel says once why a connection was lost: the errno, negative.
     error: Option<i32>,
+}
+
+impl Kept {
+    /// Copies bytes to `room`, as many as one call of the kernel would give, and says how many.
+    fn copy(&self, room: &mut [MaybeUninit<u8>]) -> usize {
+        let len = room.len().min(self.bytes.len()).min(BYTES_MAX);
+        for (place, byte) in room[..len].iter_mut().zip(&self.bytes) {
+            place.write(*byte);
+        }
+        len
+    }
 }
 
 /// Descriptors that came with bytes.
@@ -174,29 +186,49 @@ impl Stream {
         self.has_kept.set(true);
     }
 
-    /// Copies bytes that are kept to `room`, and says how many: these are initialised then. Unless it only peeks it takes
-    /// them. The error comes after all bytes.
-    pub(super) fn take_kept(&self, room: &mut [MaybeUninit<u8>], peek: bool) -> Completion {
+    /// Takes bytes that are kept into `room`, and says how many: these are initialised then. The error comes after all bytes.
+    pub(super) fn take_kept(&self, room: &mut [MaybeUninit<u8>]) -> Completion {
         let mut kept = self.kept.borrow_mut();
         if kept.bytes.is_empty() {
             let error = kept.error.take();
             self.has_kept.set(false);
             return Completion::at_once(error.unwrap_or(0));
         }
-        // As much as one call of the kernel would give.
-        let taken = room.len().min(kept.bytes.len()).min(BYTES_MAX);
-        for (place, byte) in room[..taken].iter_mut().zip(&kept.bytes) {
-            place.write(*byte);
-        }
-        if !peek {
-            kept.bytes.drain(..taken);
-            if kept.bytes.is_empty() {
-                kept.bytes = VecDeque::new();
-                kept.passed = Passed::default();
-                self.has_kept.set(kept.error.is_some());
-            }
+        let taken = kept.copy(room);
+        kept.bytes.drain(..taken);
+        if kept.bytes.is_empty() {
+            kept.bytes = VecDeque::new();
+            kept.passed = Passed::default();
+            self.has_kept.set(kept.error.is_some());
         }
         Completion::at_once(taken as i32)
+    }
+
+    /// Copies them without taking them, and what the kernel has behind them: who peeks until there is enough must get to see
+    /// more than what a receive has left. It does not wait for that.
+    pub(super) fn peek_kept(&self, room: &mut [MaybeUninit<u8>]) -> Completion {
+        let kept = self.kept.borrow();
+        let (copied, has_error) = (kept.copy(room), kept.error.is_some());
+        drop(kept);
+        if copied == 0 {
+            return self.take_kept(room);
+        }
+        let room = &mut room[copied..];
+        let len = room.len().min(BYTES_MAX - copied);
+        if len == 0 || has_error {
+            return Completion::at_once(copied as i32);
+        }
+        let socket = SockRef::from(&self.fd);
+        let more = socket.recv_with_flags(&mut room[..len], libc::MSG_PEEK | libc::MSG_DONTWAIT);
+        let more = more.unwrap_or_else(|error| {
+            let (kind, errno) = (error.kind(), error.raw_os_error());
+            if kind != io::ErrorKind::WouldBlock && kind != io::ErrorKind::Interrupted {
+                // The kernel says it once.
+                self.keep_error(-errno.unwrap_or(libc::EIO));
+            }
+            0
+        });
+        Completion::at_once((copied + more) as i32)
     }
 
     /// All bytes that are kept. The error comes after them.

@@ -59,7 +59,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
             if taken > 0 && !self.pass.stream().has_kept_bytes() {
                 break;
             }
-            let more = self.pass.stream().take_kept(room, false);
+            let more = self.pass.stream().take_kept(room);
             if more.result().is_err() {
                 return Prepared::Done(more);
             }
