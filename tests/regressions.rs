@@ -809,3 +809,38 @@ fn a_peek_sees_what_comes_behind_bytes_that_were_left() -> io::Result<()> {
         Ok(())
     })
 }
+
+/// The kernel has a pipe locked while it splices from it into a socket that is full, and who closes an end of that pipe waits
+/// for the lock. A copy that was dropped closed one: the whole thread stood still until the peer read.
+#[test]
+fn a_large_copy_to_a_peer_that_does_not_read_can_be_dropped() -> io::Result<()> {
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+    std::fs::write(file.path(), vec![7; 16 << 20])?;
+    let (socket, mut peer) = std::os::unix::net::UnixStream::pair()?;
+    let (done, is_done) = std::sync::mpsc::channel();
+    // So that the test ends in any case.
+    let reader = std::thread::spawn(move || {
+        let in_time = is_done.recv_timeout(Duration::from_secs(10)).is_ok();
+        io::copy(&mut peer, &mut io::sink()).map(|_| in_time)
+    });
+    gimmal::run(async {
+        let mut from = gimmal::fs::File::open(file.path()).await?;
+        let mut socket = gimmal::net::UnixStream::from_std(socket);
+        {
+            let mut copy = std::pin::pin!(gimmal::io::copy(&mut from, &mut socket));
+            // After that it is in its second half, and gets no further.
+            for _ in 0..20 {
+                let polled =
+                    std::future::poll_fn(|context| Poll::Ready(copy.as_mut().poll(context)));
+                assert!(polled.await.is_pending());
+                gimmal::sleep(Duration::from_millis(2)).await?;
+            }
+        }
+        // The thread is still there, and what was left behind ends.
+        socket.close().await?;
+        done.send(()).map_err(io::Error::other)?;
+        io::Result::Ok(())
+    })?;
+    assert!(reader.join().unwrap()?, "the thread stood still");
+    Ok(())
+}

@@ -107,7 +107,7 @@ async fn through_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<
         return Err(Stopped::unable());
     };
     loop {
-        let mut left = match Splice::first_half(file, &pipe.writer, CHUNK).await {
+        let mut left = match Splice::first_half(file, &pipe.reader, &pipe.writer, CHUNK).await {
             Ok(0) => return Ok(()),
             Ok(n) => n,
             Err(error) => {
@@ -116,7 +116,7 @@ async fn through_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<
             }
         };
         while left > 0 {
-            let error = match Splice::new(&pipe.reader, to, left).await {
+            let error = match Splice::second_half(&pipe.reader, &pipe.writer, to, left).await {
                 Ok(0) => crate::op::nothing_taken(),
                 Ok(n) => {
                     left -= n;

@@ -47,34 +47,58 @@ pub(crate) struct Splice {
     to: Outlet,
     len: usize,
     pass: Option<Pass>,
-    /// The pipe is the caller's alone: what goes into it has gone nowhere if nobody waits for it any more.
+    /// The other end of a pipe that is the caller's alone. The worker has the pipe locked while it waits for the other side,
+    /// and whoever closes an end waits for that lock, with his whole thread: so neither end is closed before it is done.
+    _other_end: Option<SharedFd>,
+    /// What goes into that pipe has gone nowhere if nobody waits for it any more.
     is_first_half: bool,
 }
 
 impl Splice {
-    /// From a pipe, or into one.
-    pub(crate) fn new(from: &SharedFd, to: &Outlet, len: usize) -> Op<Splice> {
+    fn between(from: &SharedFd, to: &Outlet, len: usize) -> Splice {
         let pass = match &to.0 {
             To::File(_) => None,
             To::Stream(stream) => Some(Pass::new(stream.clone(), Direction::Out)),
         };
-        Op::new(Splice {
+        Splice {
             from: from.clone(),
             to: to.clone(),
             len,
             pass,
+            _other_end: None,
             is_first_half: false,
+        }
+    }
+
+    /// From a file at its cursor into a pipe.
+    pub(crate) fn new(file: &SharedFd, to: &Outlet, len: usize) -> Op<Splice> {
+        Op::new(Splice::between(file, to, len))
+    }
+
+    /// From a file at its cursor into a pipe that is the caller's alone, of which these are the ends.
+    pub(crate) fn first_half(
+        file: &SharedFd,
+        reader: &SharedFd,
+        writer: &SharedFd,
+        len: usize,
+    ) -> Op<Splice> {
+        Op::new(Splice {
+            _other_end: Some(reader.clone()),
+            is_first_half: true,
+            ..Splice::between(file, &Outlet::of_file(writer), len)
         })
     }
 
-    /// From a file at its cursor into a pipe that is the caller's alone.
-    pub(crate) fn first_half(file: &SharedFd, pipe: &SharedFd, len: usize) -> Op<Splice> {
+    /// From that pipe to where the bytes go.
+    pub(crate) fn second_half(
+        reader: &SharedFd,
+        writer: &SharedFd,
+        to: &Outlet,
+        len: usize,
+    ) -> Op<Splice> {
         Op::new(Splice {
-            from: file.clone(),
-            to: Outlet::of_file(pipe),
-            len,
-            pass: None,
-            is_first_half: true,
+            _other_end: Some(writer.clone()),
+            ..Splice::between(reader, to, len)
         })
     }
 }
