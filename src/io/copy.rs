@@ -14,8 +14,9 @@ const CHUNK: usize = 64 << 10;
 /// of them. It does not [shut the writer down](AsyncWrite::shutdown).
 ///
 /// A file of 256 KiB or more goes to a file, a socket, or a pipe that [holds](super::PipeWriter::set_capacity) as much,
-/// without passing through the memory of the program: `splice(2)`. (As with
-/// `sendfile(2)`, bytes of the file that change meanwhile arrive as they were or as they are.)
+/// without passing through the memory of the program: `splice(2)`. (As with `sendfile(2)`, bytes of the file that change
+/// meanwhile arrive as they were or as they are.) A thread of the kernel does that, and waits where there is no room; so of
+/// the copies of one thread sixteen at once go that way.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

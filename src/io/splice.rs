@@ -16,12 +16,14 @@
 //! that holds 1 MiB 0.5, 0.4 and 0.34, to a file 0.93, 0.88 and 0.83. To a pipe that holds 64 KiB it was 0.6 to 1.9.
 //!
 //! A splice always goes to a worker of the kernel, which it then holds for as long as the other side lets it wait. So it is
-//! done for files alone, and for large ones.
+//! done for files alone, for large ones, and for sixteen at once on a thread.
 
 use crate::op::{Outlet, SharedFd, Splice};
 use crate::sys::Descriptor;
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 /// What the pipe holds.
 pub(super) const CHUNK: usize = 256 << 10;
@@ -49,21 +51,52 @@ impl Stopped {
     }
 }
 
+/// Copies that hold a worker of the kernel at once, which are of the thread as its ring is. More go by buffers: peers that do not
+/// read are to cost no threads.
+const SLOTS: usize = 16;
+
+thread_local! {
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The right to hold one.
+#[derive(Debug)]
+struct Slot(());
+
+impl Slot {
+    fn take() -> Option<Slot> {
+        TAKEN.with(|taken| {
+            let is_free = taken.get() < SLOTS;
+            taken.update(|taken| taken + usize::from(is_free));
+            is_free.then(|| Slot(()))
+        })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        TAKEN.with(|taken| taken.update(|taken| taken - 1));
+    }
+}
+
 /// The pipe that bytes go through.
+#[derive(Debug)]
 struct Through {
     reader: SharedFd,
     writer: SharedFd,
+    _slot: Slot,
 }
 
 impl Through {
     /// `None` where there is none that is large enough: no descriptors, or too much in this user's pipes.
-    fn new() -> Option<Through> {
+    fn new(slot: Slot) -> Option<Through> {
         let (reader, writer) = io::pipe().ok()?;
         let writer = Descriptor::from(OwnedFd::from(writer));
         writer.set_pipe_capacity(CHUNK).ok()?;
         Some(Through {
             reader: SharedFd::from(OwnedFd::from(reader)),
             writer: SharedFd::new(writer),
+            _slot: slot,
         })
     }
 
@@ -80,18 +113,30 @@ impl Through {
 
 /// Copies from the cursor of a file to its end, and adds to `copied` what has arrived.
 pub(super) async fn splice(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
-    match to.pipe_capacity() {
-        // It would be a worker's trip for every little that there is room for.
-        Some(capacity) if capacity < CHUNK => Err(Stopped::unable()),
-        Some(_) => into_pipe(file, to, copied).await,
-        None => through_pipe(file, to, copied).await,
+    let capacity = to.pipe_capacity();
+    // It would be a worker's trip for every little that there is room for.
+    if capacity.is_some_and(|capacity| capacity < CHUNK) {
+        return Err(Stopped::unable());
+    }
+    let Some(slot) = Slot::take() else {
+        return Err(Stopped::unable());
+    };
+    match capacity {
+        Some(_) => into_pipe(file, to, copied, slot).await,
+        None => through_pipe(file, to, copied, slot).await,
     }
 }
 
 /// What comes out of the file is in the pipe already.
-async fn into_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
+async fn into_pipe(
+    file: &SharedFd,
+    to: &Outlet,
+    copied: &mut u64,
+    slot: Slot,
+) -> Result<(), Stopped> {
+    let slot = Rc::new(slot);
     loop {
-        match Splice::new(file, to, CHUNK).await {
+        match Splice::new(file, to, CHUNK, slot.clone()).await {
             Ok(0) => return Ok(()),
             Ok(n) => *copied += n as u64,
             Err(error) => {
@@ -102,12 +147,17 @@ async fn into_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(),
     }
 }
 
-async fn through_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
-    let Some(pipe) = Through::new() else {
+async fn through_pipe(
+    file: &SharedFd,
+    to: &Outlet,
+    copied: &mut u64,
+    slot: Slot,
+) -> Result<(), Stopped> {
+    let Some(pipe) = Through::new(slot).map(Rc::new) else {
         return Err(Stopped::unable());
     };
     loop {
-        let mut left = match Splice::first_half(file, &pipe.reader, &pipe.writer, CHUNK).await {
+        let mut left = match Splice::first_half(file, &pipe.writer, CHUNK, pipe.clone()).await {
             Ok(0) => return Ok(()),
             Ok(n) => n,
             Err(error) => {
@@ -116,7 +166,7 @@ async fn through_pipe(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<
             }
         };
         while left > 0 {
-            let error = match Splice::second_half(&pipe.reader, &pipe.writer, to, left).await {
+            let error = match Splice::new(&pipe.reader, to, left, pipe.clone()).await {
                 Ok(0) => crate::op::nothing_taken(),
                 Ok(n) => {
                     left -= n;

@@ -3,6 +3,7 @@
 use super::rw::BYTES_MAX;
 use super::stream::{Direction, Pass};
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -47,58 +48,49 @@ pub(crate) struct Splice {
     to: Outlet,
     len: usize,
     pass: Option<Pass>,
-    /// The other end of a pipe that is the caller's alone. The worker has the pipe locked while it waits for the other side,
-    /// and whoever closes an end waits for that lock, with his whole thread: so neither end is closed before it is done.
-    _other_end: Option<SharedFd>,
-    /// What goes into that pipe has gone nowhere if nobody waits for it any more.
+    /// What is there until the kernel is done with it.
+    _held: Rc<dyn fmt::Debug>,
+    /// The pipe is the caller's alone: what goes into it has gone nowhere if nobody waits for it any more.
     is_first_half: bool,
 }
 
 impl Splice {
-    fn between(from: &SharedFd, to: &Outlet, len: usize) -> Splice {
+    /// From a pipe, or into one. Until the kernel is done `held` is not dropped: a worker has the pipe locked while it waits for
+    /// the other side, and whoever closes an end of it meanwhile waits for that lock, with his whole thread (seen on 6.18).
+    pub(crate) fn new(
+        from: &SharedFd,
+        to: &Outlet,
+        len: usize,
+        held: Rc<dyn fmt::Debug>,
+    ) -> Op<Splice> {
         let pass = match &to.0 {
             To::File(_) => None,
             To::Stream(stream) => Some(Pass::new(stream.clone(), Direction::Out)),
         };
-        Splice {
+        Op::new(Splice {
             from: from.clone(),
             to: to.clone(),
             len,
             pass,
-            _other_end: None,
+            _held: held,
             is_first_half: false,
-        }
-    }
-
-    /// From a file at its cursor into a pipe.
-    pub(crate) fn new(file: &SharedFd, to: &Outlet, len: usize) -> Op<Splice> {
-        Op::new(Splice::between(file, to, len))
-    }
-
-    /// From a file at its cursor into a pipe that is the caller's alone, of which these are the ends.
-    pub(crate) fn first_half(
-        file: &SharedFd,
-        reader: &SharedFd,
-        writer: &SharedFd,
-        len: usize,
-    ) -> Op<Splice> {
-        Op::new(Splice {
-            _other_end: Some(reader.clone()),
-            is_first_half: true,
-            ..Splice::between(file, &Outlet::of_file(writer), len)
         })
     }
 
-    /// From that pipe to where the bytes go.
-    pub(crate) fn second_half(
-        reader: &SharedFd,
-        writer: &SharedFd,
-        to: &Outlet,
+    /// From a file at its cursor into a pipe that is the caller's alone.
+    pub(crate) fn first_half(
+        file: &SharedFd,
+        pipe: &SharedFd,
         len: usize,
+        held: Rc<dyn fmt::Debug>,
     ) -> Op<Splice> {
         Op::new(Splice {
-            _other_end: Some(writer.clone()),
-            ..Splice::between(reader, to, len)
+            from: file.clone(),
+            to: Outlet::of_file(pipe),
+            len,
+            pass: None,
+            _held: held,
+            is_first_half: true,
         })
     }
 }
