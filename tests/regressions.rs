@@ -359,7 +359,7 @@ fn a_group_waits_for_the_accept_of_a_listener_that_it_drops() -> io::Result<()> 
     })
 }
 
-/// Completes at once with nothing, and then reads from a pipe.
+/// Fails at once, and then reads from a pipe.
 struct SecondTry {
     pipe: SharedFd,
     tries: u32,
@@ -374,7 +374,7 @@ unsafe impl Operation for SecondTry {
     fn entry(&mut self) -> Entry {
         self.tries += 1;
         match self.tries {
-            1 => Entry::new(Opcode::NOP),
+            1 => Entry::new(Opcode::FSYNC).fd(-1),
             _ => Entry::new(Opcode::READ)
                 .fd(self.pipe.as_raw_fd())
                 .addr(self.buffer.as_mut_ptr())

@@ -280,17 +280,19 @@ impl<O: Operation> Op<O> {
     /// Whether nothing has happened, and it is to be tried once more.
     #[inline]
     fn starts_again(&mut self, completion: Completion, asked: bool) -> bool {
+        completion.raw() < 0 && self.starts_again_after_error(completion, asked)
+    }
+
+    #[cold]
+    fn starts_again_after_error(&mut self, completion: Completion, asked: bool) -> bool {
         let Some(operation) = &mut self.operation else {
             return false;
         };
+        let says_so = operation.start_again(completion);
+        let nothing_happened = operation.proves_nothing_happened(completion);
         let again = match asked {
-            true => {
-                operation.start_again(completion) && !operation.proves_nothing_happened(completion)
-            }
-            false => {
-                operation.start_again(completion)
-                    || (completion.raw() < 0 && self.was_given_up(completion))
-            }
+            true => says_so && !nothing_happened,
+            false => says_so || (nothing_happened && self.was_given_up(completion)),
         };
         if again {
             self.state = State::Idle;
@@ -298,15 +300,11 @@ impl<O: Operation> Op<O> {
         again
     }
 
-    /// Whether the kernel gave it up before it did anything. A worker that waits is interrupted when the process is stopped and
+    /// Whether the kernel gave it up though nobody asked. A worker that waits is interrupted when the process is stopped and
     /// continued; and a signal may keep the first worker from being made, which the kernel answers with ECANCELED (both seen on
     /// 6.18). Of other system calls nobody learns of the first, and there is no second.
-    #[cold]
     fn was_given_up(&mut self, completion: Completion) -> bool {
-        let operation = self.operation.as_ref();
-        let was_given_up = self.given_up < GIVEN_UP_MAX
-            && completion.was_interrupted()
-            && operation.is_some_and(|operation| operation.proves_nothing_happened(completion));
+        let was_given_up = completion.was_interrupted() && self.given_up < GIVEN_UP_MAX;
         self.given_up += u16::from(was_given_up);
         was_given_up
     }
