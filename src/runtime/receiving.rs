@@ -3,7 +3,7 @@
 use super::core::Core;
 use crate::sys::{BufRing, Opcode};
 use crate::table::{Key, Table};
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Weak;
 use std::sync::Arc;
 use std::task::Waker;
@@ -23,6 +23,8 @@ pub(super) struct Receiving {
     /// Not there before the first such receive, and empty where the kernel has none or gives none.
     buffers: OnceCell<Option<Arc<BufRing>>>,
     collecting: RefCell<Table<Weak<dyn Collects>>>,
+    /// The turn in which they were copied last.
+    spilled_in: Cell<u64>,
 }
 
 impl Receiving {
@@ -30,6 +32,7 @@ impl Receiving {
         Receiving {
             buffers: OnceCell::new(),
             collecting: RefCell::new(Table::new()),
+            spilled_in: Cell::new(0),
         }
     }
 }
@@ -90,6 +93,11 @@ impl Core {
     /// hold others up.
     #[cold]
     pub(crate) fn spill(&self) {
+        // What is there was there when the turn began.
+        let turn = self.turns.get();
+        if self.receiving.spilled_in.replace(turn) == turn {
+            return;
+        }
         let mut woken = Vec::new();
         for (_, collector) in self.receiving.collecting.borrow().iter() {
             if let Some(collector) = collector.upgrade() {
