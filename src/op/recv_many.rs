@@ -98,7 +98,7 @@ pub(super) fn keep(stream: &Stream, arrived: Arrived) {
 // is taken by `take`, once.
 unsafe impl Operation for RecvMany {
     type Output = io::Result<Arrived>;
-    const NAME: &'static str = "recv_multishot";
+    const NAME: &'static str = "recv_chunks";
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         match self.enter(waker) {
