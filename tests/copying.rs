@@ -493,6 +493,13 @@ fn workers() -> usize {
         .count()
 }
 
+/// Splices that the kernel has.
+fn splices() -> usize {
+    let operations = gimmal::Handle::current().operations();
+    let splices = operations.iter().filter(|one| one.kind == "splice");
+    splices.count()
+}
+
 /// More copies wait for their readers than the kernel has workers for short work, and than have one for themselves. Writes to
 /// files, which need one, go on.
 #[test]
@@ -504,30 +511,44 @@ fn copies_that_wait_hold_up_nobody_and_few_threads() {
     gimmal::run(async {
         let baseline = Baseline::take();
         drop(source(&from).await?);
-        let mut copies = Vec::new();
-        for n in 0..COPIES {
-            let (reader, mut writer) = pipe()?;
-            writer.set_capacity(256 << 10)?;
-            let mut file = File::open(&from).await?;
-            let copying = gimmal::spawn(async move {
-                let copied = copy(&mut file, &mut writer).await;
-                writer.close().await?;
-                io::Result::Ok(copied?)
-            });
-            copies.push((reader, copying));
-            let path = directory.path().join(format!("file{n}"));
-            gimmal::fs::write(&path, content(5000)).await?;
-            assert!(gimmal::fs::read(&path).await? == content(5000));
+        // What the first ones had, also those that were dropped, the second ones have.
+        for is_last in [false, true] {
+            let mut copies = Vec::new();
+            for n in 0..COPIES {
+                let (reader, mut writer) = pipe()?;
+                writer.set_capacity(256 << 10)?;
+                let mut file = File::open(&from).await?;
+                let copying = gimmal::spawn(async move {
+                    let copied = copy(&mut file, &mut writer).await;
+                    writer.close().await?;
+                    io::Result::Ok(copied?)
+                });
+                copies.push((reader, copying));
+                let path = directory.path().join(format!("file{n}"));
+                gimmal::fs::write(&path, content(5000)).await?;
+                assert!(gimmal::fs::read(&path).await? == content(5000));
+            }
+            assert!(!copies.iter().any(|(_, copying)| copying.is_finished()));
+            for _ in 0..1000 {
+                if splices() == 16 {
+                    break;
+                }
+                gimmal::sleep(Duration::from_millis(1)).await?;
+            }
+            assert_eq!(splices(), 16);
+            let workers = workers();
+            assert!(0 < workers && workers < COPIES, "{workers} workers");
+            for (reader, copying) in copies {
+                if !is_last {
+                    copying.abort();
+                    continue;
+                }
+                let (_, all) = reader.read_to_end(Vec::new()).await?;
+                assert!(all == content(LEN));
+                assert_eq!(copying.await??, LEN as u64);
+            }
+            baseline.returns("copies that wait").await;
         }
-        assert!(!copies.iter().any(|(_, copying)| copying.is_finished()));
-        let workers = workers();
-        assert!(0 < workers && workers < COPIES, "{workers} workers");
-        for (reader, copying) in copies {
-            let (_, all) = reader.read_to_end(Vec::new()).await?;
-            assert!(all == content(LEN));
-            assert_eq!(copying.await??, LEN as u64);
-        }
-        baseline.returns("copies that wait").await;
         io::Result::Ok(())
     })
     .unwrap();

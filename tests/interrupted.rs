@@ -170,13 +170,10 @@ fn waits_in_workers() -> io::Result<()> {
     let path = |name: &str| directory.path().join(name);
     let content: Vec<u8> = (0..LEN).map(|n| (n % 251) as u8).collect();
     std::fs::write(path("file"), &content)?;
-    for name in ["to_read", "to_make"] {
-        let made = std::process::Command::new("mkfifo")
-            .arg(path(name))
-            .status()?;
-        assert!(made.success());
-    }
     gimmal::run(async {
+        for name in ["to_read", "to_make"] {
+            gimmal::io::mkfifo(path(name), 0o600).await?;
+        }
         // A splice into a pipe that is full.
         let mut file = File::open(path("file")).await?;
         let (reader, mut writer) = gimmal::io::pipe()?;

@@ -289,10 +289,9 @@ impl<O: Operation> Op<O> {
             return false;
         };
         let says_so = operation.start_again(completion);
-        let nothing_happened = operation.proves_nothing_happened(completion);
         let again = match asked {
-            true => says_so && !nothing_happened,
-            false => says_so || (nothing_happened && self.was_given_up(completion)),
+            true => says_so && !operation.proves_nothing_happened(completion),
+            false => says_so || self.was_given_up(completion),
         };
         if again {
             self.state = State::Idle;
@@ -300,11 +299,14 @@ impl<O: Operation> Op<O> {
         again
     }
 
-    /// Whether the kernel gave it up though nobody asked. A worker that waits is interrupted when the process is stopped and
-    /// continued; and a signal may keep the first worker from being made, which the kernel answers with ECANCELED (both seen on
-    /// 6.18). Of other system calls nobody learns of the first, and there is no second.
+    /// Whether the kernel gave it up though nobody asked, and before it did anything. A worker that waits is interrupted when the
+    /// process is stopped and continued, where a plain system call would be restarted; and a signal may keep the first worker
+    /// from being made, which the kernel answers with ECANCELED (both seen on 6.18).
     fn was_given_up(&mut self, completion: Completion) -> bool {
-        let was_given_up = completion.was_interrupted() && self.given_up < GIVEN_UP_MAX;
+        let operation = self.operation.as_ref();
+        let was_given_up = completion.was_interrupted()
+            && operation.is_some_and(|operation| operation.proves_nothing_happened(completion))
+            && self.given_up < GIVEN_UP_MAX;
         self.given_up += u16::from(was_given_up);
         was_given_up
     }

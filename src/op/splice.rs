@@ -63,18 +63,7 @@ impl Splice {
         len: usize,
         held: Rc<dyn fmt::Debug>,
     ) -> Op<Splice> {
-        let pass = match &to.0 {
-            To::File(_) => None,
-            To::Stream(stream) => Some(Pass::new(stream.clone(), Direction::Out)),
-        };
-        Op::new(Splice {
-            from: from.clone(),
-            to: to.clone(),
-            len,
-            pass,
-            _held: held,
-            is_first_half: false,
-        })
+        Op::new(Splice::between(from, to, len, held))
     }
 
     /// From a file at its cursor into a pipe that is the caller's alone.
@@ -85,13 +74,24 @@ impl Splice {
         held: Rc<dyn fmt::Debug>,
     ) -> Op<Splice> {
         Op::new(Splice {
-            from: file.clone(),
-            to: Outlet::of_file(pipe),
-            len,
-            pass: None,
-            _held: held,
             is_first_half: true,
+            ..Splice::between(file, &Outlet::of_file(pipe), len, held)
         })
+    }
+
+    fn between(from: &SharedFd, to: &Outlet, len: usize, held: Rc<dyn fmt::Debug>) -> Splice {
+        let pass = match &to.0 {
+            To::File(_) => None,
+            To::Stream(stream) => Some(Pass::new(stream.clone(), Direction::Out)),
+        };
+        Splice {
+            from: from.clone(),
+            to: to.clone(),
+            len,
+            pass,
+            _held: held,
+            is_first_half: false,
+        }
     }
 }
 
