@@ -5,6 +5,7 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
+#[macro_use]
 mod baseline;
 
 use baseline::{Baseline, Random, alone, next_turn};
@@ -924,13 +925,11 @@ fn without_locked_memory_for_it_chunks_have_memory_of_their_own() {
     }
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: only root can become a user whose locked memory nobody else uses");
-        return;
+        return skip!("only root can become a user whose locked memory nobody else uses");
     }
     // SAFETY: no address is passed.
     if unsafe { libc::setuid(1_000_000 + std::process::id()) } != 0 {
-        eprintln!("skipped: root of a container has no such user");
-        return;
+        return skip!("root of a container has no such user");
     }
     let limit = libc::rlimit {
         rlim_cur: 64 << 10,
@@ -947,7 +946,7 @@ fn without_locked_memory_for_it_chunks_have_memory_of_their_own() {
         let mut chunks = server.chunks();
         let first = chunks.next().await?.unwrap();
         if out() > 0 {
-            eprintln!("skipped: this kernel does not count buffers against RLIMIT_MEMLOCK");
+            skip!("this kernel does not count buffers against RLIMIT_MEMLOCK");
             return Ok(());
         }
         assert_eq!(first[..], bytes(0, first.len()));

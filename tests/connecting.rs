@@ -5,6 +5,7 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
+#[macro_use]
 mod baseline;
 
 use baseline::{Baseline, Moment, Random, alone, dropped_after, dropped_everywhere, rings};
@@ -62,7 +63,7 @@ fn hole() -> Hole {
 fn has_v6() -> bool {
     let has = std::net::TcpListener::bind("[::1]:0").is_ok();
     if !has {
-        println!("skipped: there is no IPv6 on loopback here");
+        skip!("there is no IPv6 on loopback here");
     }
     has
 }

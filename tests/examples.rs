@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[macro_use]
+mod baseline;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -633,7 +636,7 @@ fn udp_time_shows_that_one_machine_has_one_clock() {
 fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
     for address in ["127.0.0.1:0", "[::1]:0", "localhost:0"] {
         if address.starts_with('[') && UdpSocket::bind(address).is_err() {
-            eprintln!("skipped: there is no IPv6 on loopback here");
+            skip!("there is no IPv6 on loopback here");
             continue;
         }
         let mut server = example("udp_time")

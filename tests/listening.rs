@@ -5,6 +5,7 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
+#[macro_use]
 mod baseline;
 
 use baseline::{
@@ -975,8 +976,7 @@ fn ten_thousand_connections_at_once() {
     const ADDRESS: &str = "GIMMAL_TEST_ADDRESS";
     let _alone = alone();
     if raise_limit() < CONNECTIONS as u64 + 200 {
-        println!("skipped: RLIMIT_NOFILE does not allow so many descriptors");
-        return;
+        return skip!("RLIMIT_NOFILE does not allow so many descriptors");
     }
     if is_child() {
         let address: SocketAddr = std::env::var(ADDRESS).unwrap().parse().unwrap();

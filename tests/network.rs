@@ -9,6 +9,9 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
+#[macro_use]
+mod baseline;
+
 use gimmal::net::{TcpListener, TcpStream};
 use std::fs::File;
 use std::io;
@@ -59,7 +62,7 @@ impl Cable {
             let add = format!("ip netns exec {end} tc qdisc add dev cable root");
             run(&format!("{add} netem delay 3ms 2ms loss 2%")).or_else(|why| {
                 run(&format!("{add} tbf rate 40mbit burst 4kb limit 12kb")).map(|()| {
-                    println!("no netem here ({why}): a slow line with a short queue instead")
+                    skip!("no netem here ({why}): a slow line with a short queue instead")
                 })
             })?;
         }
@@ -142,7 +145,7 @@ async fn talk(stream: TcpStream, seed: u64) -> io::Result<()> {
 fn nothing_is_lost_and_nothing_hangs_where_packets_are() {
     let cable = match Cable::new() {
         Ok(cable) => cable,
-        Err(why) => return println!("SKIPPED: no network of two namespaces here: {why}"),
+        Err(why) => return skip!("no network of two namespaces here: {why}"),
     };
     let (tell, told) = channel();
     std::thread::scope(|threads| {

@@ -12,9 +12,12 @@
     reason = "handles are taken out of block_on on purpose"
 )]
 
+#[macro_use]
+mod baseline;
 #[path = "tasks/support.rs"]
 mod support;
 
+use baseline::CHILD;
 use gimmal::fs::File;
 use gimmal::runtime::Mask;
 use gimmal::{Runtime, sleep, spawn, yield_now};
@@ -29,8 +32,6 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 use support::{everywhere, pipe};
-
-const CHILD: &str = "GIMMAL_TEST_CHILD";
 
 /// Runs `body` in a process of its own. `test` is the name of the calling test.
 #[track_caller]
@@ -52,9 +53,7 @@ fn in_own_process(test: &str, body: impl FnOnce()) {
         output.status.success() && said.contains("1 passed"),
         "{test} in its own process:\n{said}"
     );
-    for line in said.lines().filter(|line| line.contains("skipped")) {
-        eprintln!("{line}");
-    }
+    baseline::skip::relay(&said);
 }
 
 /// The errno that the kernel gave, at the end of the chain of sources.
@@ -248,23 +247,20 @@ fn short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named() {
     in_own_process(TEST, || {
         // SAFETY: no address is passed.
         if unsafe { libc::geteuid() } != 0 {
-            eprintln!("skipped: only root can become a user without rings");
-            return;
+            return skip!("only root can become a user without rings");
         }
         // A user of its own, so that no other process's rings count, not even those of an earlier run, which the kernel
         // frees in its own time.
         let user = 1_000_000 + std::process::id();
         // SAFETY: no address is passed.
         if unsafe { libc::setuid(user) } != 0 {
-            eprintln!("skipped: root of a container has no such user");
-            return;
+            return skip!("root of a container has no such user");
         }
         const LIMIT: u64 = 64 << 10;
         set_limit(libc::RLIMIT_MEMLOCK, LIMIT);
         let full = <io_uring::IoUring>::builder().setup_cqsize(4096).build(256);
         if full.is_ok() {
-            eprintln!("skipped: this kernel does not count rings against RLIMIT_MEMLOCK");
-            return;
+            return skip!("this kernel does not count rings against RLIMIT_MEMLOCK");
         }
         let mut runtimes = Vec::new();
         let error = loop {

@@ -6,6 +6,7 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
+#[macro_use]
 mod baseline;
 
 use baseline::{Baseline, MOMENTS, Random, Watched, alone, dropped_everywhere, next_turn, rings};
@@ -55,7 +56,7 @@ async fn poll_and_drop<F: Future>(future: F) -> Option<F::Output> {
 fn has_v6() -> bool {
     let has = std::net::UdpSocket::bind("[::1]:0").is_ok();
     if !has {
-        eprintln!("skipped: there is no IPv6 on loopback here");
+        skip!("there is no IPv6 on loopback here");
     }
     has
 }
@@ -414,7 +415,7 @@ fn groups_are_joined_and_left() {
             }
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable);
-                eprintln!("skipped: this machine has no route to groups of IPv6: {error}");
+                skip!("this machine has no route to groups of IPv6: {error}");
             }
         }
         member.leave_multicast_v6(&group, 1)?;

@@ -137,8 +137,7 @@ fn credentials_take_no_descriptor_s_place() {
             )
         };
         if set != 0 {
-            println!("skipped: no SO_PASSPIDFD before Linux 6.5");
-            return;
+            return skip!("no SO_PASSPIDFD before Linux 6.5");
         }
         socket2::SockRef::from(&right).set_passcred(false).unwrap();
         let open = descriptors();
