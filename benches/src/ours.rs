@@ -1,10 +1,10 @@
 //! The work, done by gimmal. Each is one `block_on`, with as many tasks as there are requests at once.
 
-use crate::{Block, Sequence, share};
+use crate::{Block, Sequence, echo, share};
 use gimmal::buf::AlignedBuf;
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
-use gimmal::net::UnixStream;
+use gimmal::net::{TcpStream, UnixStream};
 use gimmal::runtime::Mask;
 use gimmal::task::JoinHandle;
 use gimmal::{Handle, Runtime, op, sleep, spawn, yield_now};
@@ -66,6 +66,31 @@ pub fn talk(runtime: &mut Runtime, ops: u64) {
     });
 }
 
+/// A message of 64 bytes over TCP to another task of the same runtime, which sends it back: by a read into one buffer, or in
+/// chunks that the runtime provides.
+pub fn echo(runtime: &mut Runtime, by_chunks: bool, ops: u64) {
+    runtime.block_on(async {
+        let (near, far) = echo::connections(1).expect("a connection");
+        let [near, far] =
+            [near, far].map(|mut ends| TcpStream::from_std(ends.pop().expect("one connection")));
+        let server = spawn(async move {
+            match by_chunks {
+                true => echo::ours::answer_chunks(&far).await,
+                false => echo::ours::answer(&far, 64).await,
+            }
+        });
+        let (mut message, mut room) = (vec![7u8; 64], vec![0u8; 64]);
+        for _ in 0..ops {
+            message = near.write_all(message).await.expect("a write");
+            let (n, back) = near.read(room).await.expect("a read");
+            assert_eq!(n, 64);
+            room = back;
+        }
+        drop(near);
+        server.await.expect("no task panics");
+    });
+}
+
 /// Reads of a block at random offsets into a file of `blocks`, `depth` at once. The buffers come back and are used again.
 pub fn read_4k(runtime: &mut Runtime, file: &Rc<File>, blocks: u64, depth: u64, ops: u64) {
     runtime.block_on(async {
@@ -123,6 +148,15 @@ pub fn spawn_and_join(runtime: &mut Runtime, ops: u64) {
     runtime.block_on(async {
         for _ in 0..ops {
             spawn(async {}).await.expect("an empty task");
+        }
+    });
+}
+
+/// Tasks that do nothing, a thousand spawned and then joined.
+pub fn spawn_then_join(runtime: &mut Runtime, ops: u64) {
+    runtime.block_on(async {
+        for _ in 0..ops / 1000 {
+            join_all((0..1000).map(|_| spawn(async {})).collect()).await;
         }
     });
 }

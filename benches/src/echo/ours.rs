@@ -21,19 +21,7 @@ fn serve_on(mut runtime: Runtime, connections: Vec<TcpStream>, size: usize) -> O
         let tasks: Vec<_> = connections
             .into_iter()
             .map(|connection| {
-                gimmal::spawn(async move {
-                    let stream = Stream::from_std(connection);
-                    let mut room = vec![0; size];
-                    loop {
-                        room = match stream.read(room).await {
-                            Ok((n, back)) if n > 0 => {
-                                let part = stream.write_all(back.slice(..n)).await.expect("send");
-                                part.into_inner()
-                            }
-                            _ => return,
-                        };
-                    }
-                })
+                gimmal::spawn(async move { answer(&Stream::from_std(connection), size).await })
             })
             .collect();
         for task in tasks {
@@ -43,6 +31,28 @@ fn serve_on(mut runtime: Runtime, connections: Vec<TcpStream>, size: usize) -> O
     Some(ours::system_calls(&runtime.handle()))
 }
 
+/// Sends back what it receives, until the connection ends.
+pub(crate) async fn answer(stream: &Stream, size: usize) {
+    let mut room = vec![0; size];
+    loop {
+        room = match stream.read(room).await {
+            Ok((n, back)) if n > 0 => {
+                let part = stream.write_all(back.slice(..n)).await.expect("send");
+                part.into_inner()
+            }
+            _ => return,
+        };
+    }
+}
+
+/// The same by chunks.
+pub(crate) async fn answer_chunks(stream: &Stream) {
+    let mut chunks = stream.chunks();
+    while let Ok(Some(chunk)) = chunks.next().await {
+        stream.write_all(chunk).await.expect("send");
+    }
+}
+
 /// The same in chunks: what arrives is sent back out of the buffer that the runtime has received it in.
 pub fn serve_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
     let mut runtime = ours::runtime();
@@ -50,13 +60,7 @@ pub fn serve_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
         let tasks: Vec<_> = connections
             .into_iter()
             .map(|connection| {
-                gimmal::spawn(async move {
-                    let stream = Stream::from_std(connection);
-                    let mut chunks = stream.chunks();
-                    while let Ok(Some(chunk)) = chunks.next().await {
-                        stream.write_all(chunk).await.expect("send");
-                    }
-                })
+                gimmal::spawn(async move { answer_chunks(&Stream::from_std(connection)).await })
             })
             .collect();
         for task in tasks {
