@@ -83,6 +83,7 @@ pub mod time;
 mod timer;
 
 pub use buf::BufError;
+pub use error::errno;
 pub use group::{
     group, join, join_all, map, race, select, supervise, try_join, try_join_all, wait,
 };

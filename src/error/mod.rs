@@ -2,11 +2,13 @@
 
 mod copy;
 mod cut_short;
+mod errno;
 mod group;
 mod timeout;
 
 pub use copy::CopyError;
 pub use cut_short::CutShort;
+pub use errno::errno;
 pub use group::GroupError;
 pub use timeout::TimeoutError;
 

@@ -2,6 +2,9 @@
 //! descriptor.
 //!
 //! Buffers go in by value and come back, as everywhere in this crate: see [`buf`](crate::buf).
+//!
+//! Errors name the path or the address that they are about. [`gimmal::errno`](crate::errno()) finds the errno of one, and
+//! [`is_timeout`](crate::is_timeout) and [`is_canceled`](crate::is_canceled) tell what the runtime ended from what failed.
 
 mod async_fd;
 mod buf_reader;

@@ -83,18 +83,20 @@ pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<T>() {
-            return true;
-        }
-        next = match error.downcast_ref::<io::Error>() {
+    chain(error).any(|error| error.is::<T>())
+}
+
+/// The error, and those that it came from.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>() {
             // `io::Error::source` passes over the error that it wraps.
             Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
             None => error.source(),
-        };
-    }
-    false
+        }
+    })
 }
 
 #[cfg(test)]
