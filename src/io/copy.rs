@@ -139,8 +139,6 @@ async fn one_way<R: AsyncRead, W: AsyncWrite>(mut from: R, mut to: W) -> Result<
     let copied = copy(&mut from, &mut to).await?;
     match to.shutdown().await {
         Ok(()) => Ok(copied),
-        // Both sides have ended already.
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(copied),
         Err(error) => Err(CopyError::new(error, copied, Vec::new())),
     }
 }

@@ -75,7 +75,8 @@ pub trait AsyncWrite {
         }
     }
 
-    /// Says that nothing more will be written: a socket sends what it has, and then its end. A file has nothing to say.
+    /// Says that nothing more will be written: a socket sends what it has, and then its end. A file has nothing to say. On
+    /// a connection that has already ended, by an earlier call or by the peer's reset, it does nothing.
     ///
     /// # Errors
     ///

@@ -164,7 +164,8 @@ macro_rules! byte_stream {
             ///
             /// # Errors
             ///
-            /// `NotConnected` if the peer is gone.
+            /// `NotConnected` if the connection has ended: after the peer's reset, and on TCP when both directions were shut
+            /// down before. For [`AsyncWrite::shutdown`](crate::io::AsyncWrite::shutdown) that is no error.
             pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
                 // The plain call: it looks at memory only, and in the ring it would go to a worker thread.
                 SockRef::from(self).shutdown(how)
@@ -242,7 +243,8 @@ macro_rules! byte_stream {
             }
 
             async fn shutdown(&mut self) -> io::Result<()> {
-                $type::shutdown(self, Shutdown::Write)
+                let stream: &$type = self;
+                end_if_connected(stream)
             }
 
             fn outlet(&self) -> Option<crate::op::Outlet> {

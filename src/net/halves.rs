@@ -43,6 +43,15 @@ pub trait EndOutput {
     fn end_output(&self) -> io::Result<()>;
 }
 
+/// The end of the output, for generic code: a connection that has ended by itself needs none. The kernel answers `ENOTCONN`
+/// after the peer's reset, and on TCP also once both directions have ended.
+pub(super) fn end_if_connected(stream: &impl EndOutput) -> io::Result<()> {
+    match stream.end_output() {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        ended => ended,
+    }
+}
+
 pub(super) fn owned_halves<S: EndOutput>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let stream = Rc::new(stream);
     let half = OwnedWriteHalf {
@@ -120,7 +129,7 @@ macro_rules! half {
             }
 
             async fn shutdown(&mut self) -> io::Result<()> {
-                self.stream().end_output()
+                end_if_connected(self.stream())
             }
 
             fn outlet(&self) -> Option<Outlet> {

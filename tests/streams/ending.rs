@@ -3,6 +3,7 @@
 use crate::baseline::{alone, child, is_child, next_turn, passes_in_child};
 use crate::support::poll_once;
 use crate::{Ends, Socket, on_each, run, socketpair, streams, tcp, unix, write_plain};
+use gimmal::io::{AsyncWrite, BufWriter};
 use gimmal::net::{TcpStream, UnixStream};
 use std::io::ErrorKind;
 use std::net::Shutdown;
@@ -17,6 +18,7 @@ on_each! {
     a_reset_that_a_dropped_receive_has_seen_is_told_to_the_next: reset_of_orphans;
     a_write_to_nobody_is_an_error: no_reader;
     halves_end_their_direction: halves;
+    a_shutdown_of_what_has_ended_is_no_error_in_generic_code: shut_down_again;
 }
 
 async fn whole<S: Socket>(ends: Ends) {
@@ -227,10 +229,82 @@ async fn halves<S: Socket>(ends: Ends) {
     assert_eq!(right.read(vec![0; 1]).await.unwrap().1, b"x");
 }
 
+/// What std says of a stream that has ended in this way.
+fn std_shutdown<S: Socket>(ends: Ends, end: fn(S, &S)) -> Option<ErrorKind> {
+    let (ours, peer) = streams::<S>(ends);
+    end(peer, &ours);
+    // The two families have one shutdown.
+    let ours = std::net::TcpStream::from(ours.into_fd().unwrap());
+    ours.shutdown(Shutdown::Write)
+        .err()
+        .map(|error| error.kind())
+}
+
+async fn shut_down_again<S: Socket>(ends: Ends) {
+    let ways: [fn(S, &S); 3] = [
+        |peer, ours| reset_by(peer, ours),
+        |peer, ours| {
+            // Both directions: TCP forgets the connection then.
+            ours.shutdown(Shutdown::Write).unwrap();
+            drop(peer.into_fd().unwrap());
+        },
+        |peer, ours| {
+            peer.shutdown(Shutdown::Both).unwrap();
+            ours.shutdown(Shutdown::Both).unwrap();
+        },
+    ];
+    for (n, end) in ways.into_iter().enumerate() {
+        let (mut ours, peer) = streams::<S>(ends);
+        end(peer, &ours);
+        let said = Socket::shutdown(&ours, Shutdown::Write).err();
+        let said = said.map(|error| error.kind());
+        assert_eq!(said, std_shutdown(ends, end), "way {n}: it is std's");
+        if socket2::SockRef::from(&ours)
+            .local_addr()
+            .unwrap()
+            .is_ipv4()
+        {
+            assert_eq!(said, Some(ErrorKind::NotConnected), "way {n}");
+        }
+        for _ in 0..2 {
+            AsyncWrite::shutdown(&mut ours).await.unwrap();
+            AsyncWrite::shutdown(&mut &mut ours).await.unwrap();
+            let mut buffered = BufWriter::new(&mut ours);
+            AsyncWrite::shutdown(&mut buffered).await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn halves_can_be_shut_down_after_a_reset_too() {
+    run(async {
+        async fn twice(mut half: impl AsyncWrite) {
+            half.shutdown().await.unwrap();
+            half.shutdown().await.unwrap();
+        }
+        for ends in [tcp as Ends, unix, socketpair] {
+            let (ours, peer) = streams::<UnixStream>(ends);
+            reset_by(peer, &ours);
+            twice(&ours).await;
+            twice(ours.split().1).await;
+            twice(ours.into_split().1).await;
+        }
+        let (ours, peer) = streams::<TcpStream>(tcp);
+        reset_by(peer, &ours);
+        twice(&ours).await;
+        twice(ours.split().1).await;
+        twice(ours.into_split().1).await;
+        // What went wrong otherwise is said.
+        let file = std::fs::File::open("Cargo.toml").unwrap();
+        let mut no_socket = TcpStream::from(std::os::fd::OwnedFd::from(file));
+        AsyncWrite::shutdown(&mut no_socket).await.unwrap_err();
+    });
+}
+
 #[test]
 fn owned_halves_end_their_direction_and_come_together_again() {
     run(async {
-        use gimmal::io::{AsyncRead, AsyncWrite};
+        use gimmal::io::AsyncRead;
         let (left, right) = streams::<UnixStream>(socketpair);
         let (mut reader, mut writer) = left.into_split();
         writer.write_all("to the right").await.unwrap();

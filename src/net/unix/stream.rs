@@ -6,7 +6,8 @@ use crate::io::{AsyncRead, AsyncWrite, check_room};
 use crate::net::bytes::byte_stream;
 use crate::net::debug::debug;
 use crate::net::halves::{
-    EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, halves, owned_halves,
+    EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, end_if_connected, halves,
+    owned_halves,
 };
 use crate::op::{
     Chunks, Connect, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds, SendVectored,
