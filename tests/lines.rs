@@ -98,11 +98,9 @@ fn a_line_over_the_limit_is_an_error_that_loses_nothing() {
             let mut lines = BufReader::with_capacity(8, reader).line_max(10).lines();
             assert_eq!(lines.next_line().await?.as_deref(), Some("short"));
             if len > 10 {
-                for _ in 0..2 {
-                    let error = lines.next_line().await.unwrap_err();
-                    assert_eq!(error.kind(), ErrorKind::InvalidData);
-                    assert!(error.to_string().contains("10 bytes"), "{error}");
-                }
+                let error = lines.next_line().await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidData);
+                assert!(error.to_string().contains("10 bytes"), "{error}");
                 // No more than was needed to see that was read.
                 assert!((11..=20).contains(&lines.get_ref().buffer().len()));
                 lines.get_mut().set_line_max(5000);
@@ -122,28 +120,272 @@ fn a_line_over_the_limit_is_an_error_that_loses_nothing() {
     .unwrap();
 }
 
+/// Bytes that are text or not, in lines of all lengths.
+fn mixed(random: &mut Random, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < len {
+        let part: &[u8] = [b"a", b"\xff", "é".as_bytes(), b"\xc3", b"\r"][random.below(5)];
+        bytes.extend(part.repeat(random.below(6)));
+        bytes.extend([&b"\n"[..], b"\r\n", b"", b"text\n"][random.below(4)]);
+    }
+    bytes
+}
+
 #[test]
-fn a_line_that_is_no_text_stays_in_the_buffer() {
+fn after_a_line_that_is_no_text_comes_the_next_as_in_std() {
     let _alone = alone();
+    let directory = directory();
+    let path = directory.path().join("bytes");
+    let mut random = Random::new();
+    let inputs = [
+        b"good\n\xff\nlast".to_vec(),
+        b"\xff".to_vec(),
+        b"\xff\n\xfe\n\n\xfd".to_vec(),
+        mixed(&mut random, 5000),
+    ];
     gimmal::run(async {
+        for bytes in inputs {
+            std::fs::write(&path, &bytes)?;
+            let expected: Vec<_> = bytes.lines().map(Result::ok).collect();
+            for capacity in [1, 3, 4096] {
+                let file = File::open(&path).await?;
+                let mut lines = BufReader::with_capacity(capacity, file).lines();
+                let mut found = Vec::new();
+                loop {
+                    match lines.next_line().await {
+                        Ok(None) => break,
+                        Ok(Some(line)) => found.push(Some(line)),
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+                            found.push(None);
+                        }
+                    }
+                    assert!(found.len() <= expected.len(), "an error without an end");
+                }
+                assert_eq!(found, expected, "{capacity}");
+
+                // The bytes that make up the text, and where there was an error.
+                let mut reader = BufReader::with_capacity(capacity, File::open(&path).await?);
+                let (mut ours, mut theirs) = (String::new(), String::new());
+                let mut of_std = &bytes[..];
+                loop {
+                    let read = reader.read_line(&mut ours).await.ok();
+                    assert_eq!(read, of_std.read_line(&mut theirs).ok());
+                    assert_eq!(ours, theirs);
+                    if read == Some(0) {
+                        break;
+                    }
+                }
+            }
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Until the next line is asked for, the buffer begins with the bytes of the bad one, and everything that takes bytes gets them.
+#[test]
+fn the_bytes_of_a_bad_line_can_be_had_after_the_error() {
+    async fn after_the_error(line_max: usize) -> io::Result<BufReader<gimmal::io::PipeReader>> {
         let (reader, writer) = pipe()?;
         writer.write_all(&b"good\nb\xffd\nlast"[..]).await?;
         drop(writer);
         let mut lines = BufReader::new(reader).lines();
         assert_eq!(lines.next_line().await?.as_deref(), Some("good"));
+        lines.get_mut().set_line_max(line_max);
         let error = lines.next_line().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
-        let mut reader = lines.into_inner();
-        let mut into = String::from("before");
-        assert!(reader.read_line(&mut into).await.is_err());
-        assert_eq!(into, "before");
+        assert_eq!(lines.get_ref().buffer(), b"b\xffd\nlast");
+        Ok(lines.into_inner())
+    }
+    let _alone = alone();
+    gimmal::run(async {
+        let (no_text, too_long) = (100, 2);
+        for line_max in [no_text, too_long] {
+            let mut reader = after_the_error(line_max).await?;
+            let mut into = String::from("before");
+            if line_max == no_text {
+                assert_eq!(reader.read_line(&mut into).await?, 4);
+                assert_eq!(into, "beforelast");
+            } else {
+                // Each line has an error of its own.
+                assert!(reader.read_line(&mut into).await.is_err());
+                assert_eq!((reader.read_line(&mut into).await?, &*into), (0, "before"));
+            }
+
+            let mut reader = after_the_error(line_max).await?;
+            assert_eq!(reader.read(vec![0; 1]).await?.1, b"b");
+            let mut rest = Vec::new();
+            assert_eq!(reader.read_until(b'd', &mut rest).await?, 2);
+            assert_eq!(rest, b"\xffd");
+
+            let mut reader = after_the_error(line_max).await?;
+            assert_eq!(reader.read_exact(vec![0; 4], 4).await?, b"b\xffd\n");
+            assert_eq!(reader.fill_buf().await?, b"last");
+
+            let mut reader = after_the_error(line_max).await?;
+            assert_eq!(reader.fill_buf().await?, b"b\xffd\nlast");
+            reader.consume(3);
+            assert_eq!(reader.read_line(&mut String::new()).await?, 1);
+
+            let mut reader = after_the_error(line_max).await?;
+            assert!(reader.unread(b"a\n"));
+            assert_eq!(reader.read_line(&mut into).await?, 2);
+            assert!(reader.read_line(&mut into).await.is_err());
+
+            let mut reader = after_the_error(line_max).await?;
+            assert_eq!(reader.skip_until(b'\n').await?, 4);
+            assert_eq!(reader.skip_until(b'\n').await?, 4);
+            assert_eq!(reader.skip_until(b'\n').await?, 0);
+
+            let reader = after_the_error(line_max).await?;
+            assert_eq!(reader.into_inner().1, b"b\xffd\nlast");
+        }
+        let mut reader = after_the_error(no_text).await?;
         let mut bytes = Vec::new();
         assert_eq!(reader.read_until(b'\n', &mut bytes).await?, 4);
         assert_eq!(bytes, b"b\xffd\n");
-        assert_eq!(reader.fill_buf().await?, b"last");
-        reader.consume(1);
-        let (_, rest) = reader.into_inner();
-        assert_eq!(rest, b"ast");
+        assert_eq!(reader.read_line(&mut String::new()).await?, 4);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// What is too long for the reader's limit is an error once, by whichever call; so is every other such line.
+#[test]
+fn after_a_line_that_is_too_long_comes_the_next() {
+    let _alone = alone();
+    let directory = directory();
+    let path = directory.path().join("text");
+    let mut random = Random::new();
+    let text = text(&mut random, 10_000);
+    gimmal::run(async {
+        std::fs::write(&path, &text)?;
+        for line_max in [0, 1, 30, 100] {
+            let fits = |line: &str| line.len() <= line_max;
+            // As the limit counts: without the `\n`, with the `\r`.
+            let expected: Vec<_> = text
+                .split('\n')
+                .map(|line| fits(line).then_some(line))
+                .collect();
+            for capacity in [1, 7, 4096] {
+                let reader = async || {
+                    let file = File::open(&path).await?;
+                    io::Result::Ok(BufReader::with_capacity(capacity, file).line_max(line_max))
+                };
+                let mut lines = reader().await?.lines();
+                let mut reads = reader().await?;
+                let mut parts = reader().await?;
+                for line in &expected {
+                    let found = lines.next_line().await;
+                    let (mut read, mut part) = (String::new(), Vec::new());
+                    let len = reads.read_line(&mut read).await;
+                    let same = parts.read_until(b'\n', &mut part).await;
+                    let Some(line) = line else {
+                        for error in [found.unwrap_err(), len.unwrap_err(), same.unwrap_err()] {
+                            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+                        }
+                        assert!(read.is_empty() && part.is_empty());
+                        continue;
+                    };
+                    let without_end = line.strip_suffix('\r').unwrap_or(line);
+                    // The last line has no end, so its `\r` belongs to it.
+                    let expected = if len.as_ref().unwrap() == &line.len() {
+                        line
+                    } else {
+                        without_end
+                    };
+                    assert_eq!(found?.as_deref(), Some(expected));
+                    assert_eq!(read.strip_suffix('\n').unwrap_or(&read), *line);
+                    assert_eq!(part, read.as_bytes());
+                    assert_eq!((len?, same?), (read.len(), read.len()));
+                }
+                assert!(lines.next_line().await?.is_none());
+                assert_eq!(reads.read_line(&mut String::new()).await?, 0);
+                assert_eq!(parts.read_until(b'\n', &mut Vec::new()).await?, 0);
+            }
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// A line without an end takes no memory while it is skipped, and the wait for its end can be cut short.
+#[test]
+fn an_endless_line_is_skipped_in_little_memory() {
+    let _alone = alone();
+    gimmal::run(async {
+        let mut endless =
+            BufReader::with_capacity(4096, File::open("/dev/zero").await?).line_max(9);
+        let mut line = String::new();
+        assert!(endless.read_line(&mut line).await.is_err());
+        for _ in 0..3 {
+            let time = Duration::from_millis(3);
+            let error = endless
+                .read_line(&mut line)
+                .timeout(time)
+                .await
+                .unwrap_err();
+            assert!(gimmal::is_timeout(&error), "{error}");
+            assert!(endless.buffer().len() <= 4096);
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Lines of which every third is too long or no text, with waits that are dropped and timed out at random, also while they skip.
+#[test]
+fn a_wait_that_is_cut_short_while_it_skips_is_gone_on_with() {
+    const LINES: usize = 3000;
+    let _alone = alone();
+    gimmal::run(async {
+        let mut random = Random::new();
+        let (reader, writer) = pipe()?;
+        let mut pieces = random.fork();
+        let sender = gimmal::spawn(async move {
+            for n in 0..LINES {
+                let line = match n % 6 {
+                    2 => [b"x".repeat(100 + pieces.below(2000)), b"\n".to_vec()].concat(),
+                    5 => b"no\xfftext\n".to_vec(),
+                    _ => format!("{n}\n").into_bytes(),
+                };
+                let (start, end) = line.split_at(pieces.below(line.len()));
+                writer.write_all(start.to_vec()).await?;
+                if pieces.one_in(3) {
+                    gimmal::sleep(Duration::from_micros(20)).await?;
+                }
+                writer.write_all(end.to_vec()).await?;
+            }
+            writer.close().await
+        });
+        let mut lines = BufReader::with_capacity(30, reader).line_max(50).lines();
+        let (mut dropped, mut timeouts) = (0, 0);
+        for n in 0..LINES {
+            let line = loop {
+                if random.one_in(2) {
+                    let moment = MOMENTS[random.below(3)];
+                    match dropped_after(lines.next_line(), 1 + random.below(3), moment).await {
+                        None => dropped += 1,
+                        Some(line) => break line,
+                    }
+                } else {
+                    let time = Duration::from_micros(random.below(10) as u64);
+                    match lines.next_line().timeout(time).await {
+                        Err(error) if gimmal::is_timeout(&error) => timeouts += 1,
+                        Err(error) => break Err(error.into()),
+                        Ok(line) => break Ok(line),
+                    }
+                }
+            };
+            match (n % 3, line) {
+                (2, Err(error)) => assert_eq!(error.kind(), ErrorKind::InvalidData, "{n}: {error}"),
+                (_, line) => assert_eq!(line?, Some(n.to_string())),
+            }
+        }
+        assert!(lines.next_line().await?.is_none());
+        sender.await??;
+        assert!(dropped > 10 && timeouts > 10, "{dropped}, {timeouts}");
         io::Result::Ok(())
     })
     .unwrap();

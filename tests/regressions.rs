@@ -623,7 +623,7 @@ fn bytes_that_are_given_back_come_before_those_of_a_dropped_read() -> io::Result
 /// scope, too.
 #[test]
 fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
-    use gimmal::io::{AsyncRead, AsyncWrite, BufWriter};
+    use gimmal::io::{AsyncRead, AsyncWrite, BufReader, BufWriter};
     use gimmal::net::{TcpListener, TcpStream, UdpSocket, UnixStream, lookup_host};
 
     /// A reader and writer of a user's own, which never waits.
@@ -632,9 +632,16 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
     impl AsyncRead for Always {
         async fn read<B: gimmal::buf::IoBufMut>(
             &mut self,
-            buf: B,
+            mut buf: B,
         ) -> gimmal::buf::BufResult<usize, B> {
             let n = buf.io_len().max(1).min(buf.io_capacity());
+            // SAFETY: so many bytes fit; those up to the length are initialised, and so is the first.
+            unsafe {
+                if buf.io_len() < n {
+                    buf.io_mut_ptr().write(b'x');
+                }
+                buf.set_io_len(n);
+            }
             Ok((n, buf))
         }
     }
@@ -741,6 +748,12 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
         .await;
         check("a copy that never waits", async || {
             gimmal::io::copy(&mut Always, &mut Always).await
+        })
+        .await;
+        check("a line without an end that never waits", async || {
+            let mut reader = BufReader::new(Always).line_max(0);
+            let _too_long = reader.read_line(&mut String::new()).await;
+            reader.read_line(&mut String::new()).await
         })
         .await;
         Ok(())

@@ -7,6 +7,7 @@ use crate::runtime::{pass, pass_with};
 use std::fmt;
 use std::io;
 use std::mem;
+use std::str;
 
 /// Bytes that a [`BufReader`] asks for at once, unless it was told otherwise.
 const CAPACITY: usize = 16 << 10;
@@ -42,6 +43,25 @@ pub struct BufReader<R> {
     spare: Vec<u8>,
     capacity: usize,
     line_max: usize,
+    bad: Bad,
+}
+
+/// What an error has left at the front of the buffer, for the next line to pass over.
+#[derive(Clone, Copy, Debug)]
+enum Bad {
+    Nothing,
+    /// A line of this many bytes, its end included, that is not UTF-8.
+    NotText(usize),
+    /// A line that is too long, and goes on until this byte. Some of it may have been passed over.
+    TooLong(u8),
+}
+
+/// What bytes up to a delimiter are to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sought {
+    /// Text: what was found not to be is passed over.
+    Line,
+    Bytes,
 }
 
 impl<R: AsyncRead> BufReader<R> {
@@ -59,6 +79,7 @@ impl<R: AsyncRead> BufReader<R> {
             spare: Vec::new(),
             capacity: capacity.max(1),
             line_max: LINE_MAX,
+            bad: Bad::Nothing,
         }
     }
 
@@ -69,46 +90,90 @@ impl<R: AsyncRead> BufReader<R> {
         self
     }
 
-    /// Sets the limit on the bytes of a line.
+    /// Sets the limit on the bytes of a line. A line that was too long is tried again with the new limit.
     pub fn set_line_max(&mut self, bytes: usize) {
         self.line_max = bytes;
+        if let Bad::TooLong(_) = self.bad {
+            self.bad = Bad::Nothing;
+        }
     }
 
-    /// Reads a line and appends it, with its `\n`, which only the last line may lack. Gives the number of bytes: zero at the
-    /// end.
+    /// Reads a line and appends it, with its `\n`, which only the last line may lack. Returns the number of bytes: zero at
+    /// the end.
     ///
     /// # Errors
     ///
-    /// Those of [`read_until`](BufReader::read_until); `InvalidData` if the line is not UTF-8. Then it stays in the buffer,
-    /// and [`read_until`](BufReader::read_until) gives its bytes.
+    /// Those of [`read_until`](BufReader::read_until); `InvalidData` if the line is not UTF-8. Nothing is appended then, and
+    /// the next call returns the next line. Until then the bad line is at the front of the [buffer](BufReader::buffer), and
+    /// `read_until` or any other read returns its bytes.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{BufReader, pipe};
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = pipe()?;
+    ///     writer.write_all(&b"caf\xe9\nnext\n"[..]).await?;
+    ///     let mut reader = BufReader::new(reader);
+    ///     let mut line = String::new();
+    ///     let error = reader.read_line(&mut line).await.unwrap_err();
+    ///     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    ///     assert!(reader.buffer().starts_with(b"caf\xe9\n"));
+    ///     reader.read_line(&mut line).await?;
+    ///     assert_eq!(line, "next\n");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
     /// As [`read_until`](BufReader::read_until) (`tests/lines.rs`).
     pub async fn read_line(&mut self, into: &mut String) -> io::Result<usize> {
-        let len = self.find(b'\n').await?;
-        into.push_str(utf8(&self.buffer()[..len])?);
+        let len = self.find(b'\n', Sought::Line).await?;
+        into.push_str(self.text(len)?);
         self.consume(len);
         Ok(len)
     }
 
-    /// Reads as far as this byte and appends it all, the byte included, or what there is until the end. Gives the number of
+    /// Reads as far as this byte and appends it all, the byte included, or what there is until the end. Returns the number of
     /// bytes: zero at the end.
     ///
     /// # Errors
     ///
-    /// `InvalidData`, with the limit, for more bytes than that; those of the reader. What was read until then stays in the
-    /// buffer, and nothing is appended.
+    /// `InvalidData`, with the limit, as soon as there are [more bytes](BufReader::line_max) than that without the delimiter:
+    /// nothing is appended, and what was read is at the front of the [buffer](BufReader::buffer). The next call, of this
+    /// method or for a line, first discards everything until the delimiter, in little memory. To have the bytes instead, read
+    /// them in another way, or set a higher limit.
+    ///
+    /// Those of the reader: what was read until then stays in the buffer, and nothing is appended.
     ///
     /// # Cancel safety
     ///
-    /// What was read until then stays in the buffer, and nothing is appended. What is in the kernel when the wait is dropped
-    /// is up to the reader: streams lose nothing, a file has moved its cursor on (`tests/lines.rs`).
+    /// What was read until then stays in the buffer, and nothing is appended. A wait that was discarding what is too long has
+    /// discarded some of it, and the next call goes on with that. What is in the kernel when the wait is dropped is up to the
+    /// reader: streams lose nothing, a file has moved its cursor on (`tests/lines.rs`).
     pub async fn read_until(&mut self, delimiter: u8, into: &mut Vec<u8>) -> io::Result<usize> {
-        let len = self.find(delimiter).await?;
+        let len = self.find(delimiter, Sought::Bytes).await?;
         into.extend_from_slice(&self.buffer()[..len]);
         self.consume(len);
         Ok(len)
+    }
+
+    /// Reads as far as this byte and discards it all, the byte included, or what there is until the end. Returns the number
+    /// of bytes, to which no limit applies: zero at the end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader.
+    ///
+    /// # Cancel safety
+    ///
+    /// Some of the bytes may have been discarded; those that follow are in the buffer or still to be read (`tests/lines.rs`).
+    pub async fn skip_until(&mut self, delimiter: u8) -> io::Result<usize> {
+        pass().await?;
+        self.bad = Bad::Nothing;
+        self.skip(delimiter).await
     }
 
     /// Line by line, each without its end.
@@ -134,15 +199,32 @@ impl<R: AsyncRead> BufReader<R> {
         Ok(self.buffer())
     }
 
+    /// The text of the line that was found.
+    pub(super) fn text(&mut self, len: usize) -> io::Result<&str> {
+        str::from_utf8(&self.held[self.start..][..len]).map_err(|error| {
+            self.bad = Bad::NotText(len);
+            not_text(error)
+        })
+    }
+
     /// As far as the delimiter, which is counted, or as far as the end: so many bytes are in the buffer.
-    pub(super) async fn find(&mut self, delimiter: u8) -> io::Result<usize> {
+    pub(super) async fn find(&mut self, delimiter: u8, sought: Sought) -> io::Result<usize> {
         pass().await?;
+        match (self.bad, sought) {
+            (Bad::Nothing, _) | (Bad::NotText(_), Sought::Bytes) => {}
+            (Bad::NotText(len), Sought::Line) => self.consume(len),
+            (Bad::TooLong(end), _) => {
+                self.skip(end).await?;
+                self.bad = Bad::Nothing;
+            }
+        }
         let mut looked = 0;
         loop {
             let held = self.buffer();
             let found = held[looked..].iter().position(|byte| *byte == delimiter);
             let len = found.map_or(held.len(), |at| looked + at);
             if len > self.line_max {
+                self.bad = Bad::TooLong(delimiter);
                 return Err(too_long(self.line_max));
             }
             if found.is_some() {
@@ -151,6 +233,25 @@ impl<R: AsyncRead> BufReader<R> {
             looked = len;
             if self.fill().await? == 0 {
                 return Ok(looked);
+            }
+        }
+    }
+
+    async fn skip(&mut self, delimiter: u8) -> io::Result<usize> {
+        let mut skipped = 0;
+        loop {
+            let held = self.buffer();
+            let found = held.iter().position(|byte| *byte == delimiter);
+            let len = found.map_or(held.len(), |at| at + 1);
+            self.start += len;
+            skipped += len;
+            if found.is_some() {
+                return Ok(skipped);
+            }
+            // The reader may be a user's own, which awaits nothing, and has no end.
+            pass().await?;
+            if self.fill().await? == 0 {
+                return Ok(skipped);
             }
         }
     }
@@ -215,6 +316,7 @@ impl<R> BufReader<R> {
             self.buffer().len()
         );
         self.start += bytes;
+        self.bad = Bad::Nothing;
     }
 
     /// The reader below.
@@ -240,12 +342,10 @@ fn too_long(line_max: usize) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The text of a line.
-pub(super) fn utf8(line: &[u8]) -> io::Result<&str> {
-    str::from_utf8(line).map_err(|error| {
-        let what = format!("a line that is not UTF-8: {error}");
-        io::Error::new(io::ErrorKind::InvalidData, what)
-    })
+#[cold]
+fn not_text(error: str::Utf8Error) -> io::Error {
+    let what = format!("a line that is not UTF-8: {error}");
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 impl<R: AsyncRead> AsyncRead for BufReader<R> {
@@ -253,7 +353,9 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
     async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
         let room = buf.io_capacity();
         if room == 0 || self.buffer().is_empty() && room >= self.capacity {
-            return self.inner.read(buf).await;
+            let read = self.inner.read(buf).await?;
+            self.bad = Bad::Nothing;
+            return Ok(read);
         }
         if let Err(error) = self.fill_buf().await {
             return Err(BufError::new(error, buf));
@@ -284,6 +386,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
     fn unread(&mut self, bytes: &[u8]) -> bool {
         self.held.splice(..self.start, bytes.iter().copied());
         self.start = 0;
+        self.bad = Bad::Nothing;
         true
     }
 }

@@ -1,6 +1,6 @@
 //! The lines of a reader, one after the other.
 
-use super::buf_reader::utf8;
+use super::buf_reader::Sought;
 use super::{AsyncRead, BufReader};
 use std::io;
 
@@ -36,14 +36,16 @@ impl<R: AsyncRead> Lines<R> {
     ///
     /// # Errors
     ///
-    /// Those of [`BufReader::read_line`].
+    /// Those of [`BufReader::read_line`]: after a line that is not UTF-8 or too long comes the next. Until that is asked for,
+    /// the bad one is at the front of the [buffer](BufReader::buffer) of [`get_ref`](Lines::get_ref), and
+    /// [`get_mut`](Lines::get_mut) can read it in another way.
     ///
     /// # Cancel safety
     ///
     /// That of [`BufReader::read_line`] (`tests/lines.rs`).
     pub async fn next_line(&mut self) -> io::Result<Option<String>> {
-        let len = self.reader.find(b'\n').await?;
-        let line = utf8(&self.reader.buffer()[..len])?;
+        let len = self.reader.find(b'\n', Sought::Line).await?;
+        let line = self.reader.text(len)?;
         let line = match line.strip_suffix('\n') {
             Some(line) => line.strip_suffix('\r').unwrap_or(line),
             None => line,
