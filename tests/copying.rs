@@ -8,12 +8,13 @@ use baseline::{
 use gimmal::buf::{BufError, BufResult, IoBuf};
 use gimmal::cancel::Scope;
 use gimmal::fs::{File, OpenOptions};
-use gimmal::io::{BufReader, CopyError, copy, copy_bidirectional, pipe};
+use gimmal::io::{BufReader, BufWriter, CopyError, copy, copy_bidirectional, pipe};
 use gimmal::net::{TcpListener, TcpStream};
 use gimmal::op::Opcode;
 use gimmal::prelude::*;
 use gimmal::runtime::Mask;
 use gimmal::{Handle, Runtime};
+use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::path::Path;
@@ -129,6 +130,10 @@ impl AsyncWrite for Fails {
         let n = buf.io_len().min(777).min(self.after - self.taken.len());
         self.taken.extend(&buf.io_bytes()[..n]);
         Ok((n, buf))
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {
@@ -549,6 +554,366 @@ fn copies_that_wait_hold_up_nobody_and_few_threads() {
             }
             baseline.returns("copies that wait").await;
         }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_copy_into_a_buffered_writer_leaves_nothing_in_the_buffer() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    gimmal::run(async {
+        for len in [0, 12, 16 << 10, 600_001, LEN] {
+            let content = vec![7; len];
+            std::fs::write(&from, &content)?;
+            for capacity in [1, 100, 16 << 10, 1 << 20] {
+                let file = File::create(&to).await?;
+                // A buffer behind a buffer is one, too.
+                let mut writer = BufWriter::new(BufWriter::with_capacity(capacity, file));
+                writer.write_all("before").await?;
+                let mut reader = File::open(&from).await?;
+                assert_eq!(copy(&mut reader, &mut &mut writer).await?, len as u64);
+                let expected = [b"before", &content[..]].concat();
+                assert!(std::fs::read(&to)? == expected, "{len} by {capacity}");
+            }
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Counts what it is asked, and has buffers of bytes that were not flushed.
+#[derive(Default)]
+struct Counts {
+    held: Vec<u8>,
+    taken: Vec<u8>,
+    flushes: usize,
+    /// The flush that fails, counted from one.
+    fails_at: usize,
+    /// How many times a flush is polled before it is done.
+    polls: usize,
+}
+
+impl AsyncWrite for Counts {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        self.held.extend(buf.io_bytes());
+        Ok((buf.io_len(), buf))
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.flushes += 1;
+        for _ in 0..self.polls {
+            next_turn().await;
+        }
+        if self.flushes == self.fails_at {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        self.taken.append(&mut self.held);
+        Ok(())
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush().await
+    }
+}
+
+/// The writer is flushed when there is nothing to read, once, and not before.
+#[test]
+fn a_writer_is_flushed_when_the_reader_has_nothing_ready() {
+    let _alone = alone();
+    gimmal::run(async {
+        // What never waits is flushed at the end.
+        let mut writer = Counts::default();
+        let mut reader = content(LEN).as_source();
+        copy(&mut reader, &mut writer).await?;
+        assert_eq!((writer.flushes, writer.taken.len()), (1, LEN));
+
+        // So is what had nothing to read, for the sake of what was in the buffer before.
+        let mut writer = Counts::default();
+        writer.write_all("before").await?;
+        copy(&mut Vec::new().as_source(), &mut writer).await?;
+        assert_eq!((writer.flushes, &*writer.taken), (1, &b"before"[..]));
+
+        // Here each piece is sent when the one before has arrived.
+        let (reader, sender) = pipe()?;
+        let (arrived, writer) = pipe()?;
+        let copying = gimmal::spawn(async move {
+            let mut writer = BufWriter::new(writer);
+            writer.write_all("0").await?;
+            let copied = copy(&mut &reader, &mut writer).await?;
+            assert!(writer.buffer().is_empty());
+            io::Result::Ok(copied)
+        });
+        for n in 0..100u8 {
+            let piece = arrived.read_exact(vec![0; 1], 1);
+            assert_eq!(piece.timeout(Duration::from_secs(5)).await?, [b'0' + n]);
+            sender.write_all(vec![b'0' + n + 1]).await?;
+        }
+        sender.close().await?;
+        assert_eq!(copying.await??, 100);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// It fails while a read is in the kernel, which is asked to stop: nothing of it is lost, and the copy can be gone on with.
+#[test]
+fn a_flush_that_fails_takes_nothing_from_the_reader() {
+    let _alone = alone();
+    let directory = directory();
+    let from = directory.path().join("from");
+    gimmal::run(async {
+        let all = content(LEN);
+        let baseline = Baseline::take();
+        for (fails_at, polls) in [(1, 0), (2, 0), (5, 0), (1, 1), (3, 1), (1, 50), (3, 50)] {
+            let (mut file, mut writer) = (source(&from).await?, Counts::default());
+            (writer.fails_at, writer.polls) = (fails_at, polls);
+            let mut copied = 0;
+            let mut failures = 0;
+            loop {
+                match copy(&mut file, &mut writer).await {
+                    Ok(n) => break copied += n,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::StorageFull);
+                        assert!(error.unwritten().is_empty());
+                        copied += error.copied();
+                        failures += 1;
+                        // It counts what the writer has, and the reader goes on from there.
+                        assert_eq!(writer.taken.len() + writer.held.len(), copied as usize);
+                    }
+                }
+            }
+            assert_eq!((copied, failures), (LEN as u64, 1));
+            assert!(
+                writer.held.is_empty() && writer.taken == all,
+                "{fails_at}, {polls}"
+            );
+            drop(file);
+
+            // One that takes nothing back, and one that has nothing to read for now.
+            let mut reader = all.as_source();
+            let (mut writer, mut after) = (Counts::default(), Counts::default());
+            writer.fails_at = 1;
+            let error = copy(&mut reader, &mut writer).await.unwrap_err();
+            assert_eq!((error.copied(), error.unwritten().len()), (LEN as u64, 0));
+            let (reader, sender) = pipe()?;
+            sender.write_all("first").await?;
+            writer = Counts::default();
+            (writer.fails_at, writer.polls) = (fails_at.min(2), polls);
+            // The first flush is before anything was read.
+            let copied = [0, 5][fails_at.min(2) - 1];
+            (writer.fails_at, writer.polls) = (fails_at.min(2), polls);
+            let mut reader = &reader;
+            let copying = copy(&mut reader, &mut writer).timeout(Duration::from_secs(5));
+            let error = copying.await.unwrap_err().into_inner();
+            let error = error.expect("nothing of it is foreign");
+            assert_eq!(
+                (error.kind(), error.copied()),
+                (ErrorKind::StorageFull, copied)
+            );
+            assert_eq!(writer.held, b"first"[..copied as usize]);
+            sender.write_all("second").await?;
+            sender.close().await?;
+            copy(&mut reader, &mut after).await?;
+            assert_eq!(after.taken, b"firstsecond"[copied as usize..]);
+        }
+        baseline.returns("copies that failed").await;
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// The kernel tells of a reset once: the error of a flush must not be all that is left of it.
+#[test]
+fn an_error_of_the_reader_outlives_that_of_a_flush() {
+    /// Gives a few bytes, and then an error that is not there at once.
+    struct Resets(bool);
+
+    impl AsyncRead for Resets {
+        async fn read<B: gimmal::buf::IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
+            if !std::mem::replace(&mut self.0, true) {
+                return Bytes(b"data".to_vec()).read(buf).await;
+            }
+            next_turn().await;
+            Err(BufError::new(ErrorKind::ConnectionReset.into(), buf))
+        }
+    }
+
+    let _alone = alone();
+    gimmal::run(async {
+        for fails_at in [0, 1] {
+            let mut writer = Counts {
+                fails_at,
+                polls: 5,
+                ..Counts::default()
+            };
+            let error = copy(&mut Resets(false), &mut writer).await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.copied()),
+                (ErrorKind::ConnectionReset, 4)
+            );
+            assert_eq!(writer.flushes, 1);
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// As [`a_copy_that_is_cancelled_and_begun_again_loses_nothing`], through buffers.
+#[test]
+fn a_copy_through_a_buffer_that_is_cancelled_loses_nothing() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    gimmal::run(async {
+        let mut random = Random::new();
+        let mut timeouts = 0;
+        for capacity in [10, 1000, 100_000, 1 << 20] {
+            let mut file = source(&from).await?;
+            let (client, mut server) = pair().await?;
+            let (mut reader, writer) = pipe()?;
+            let mut client = BufWriter::with_capacity(capacity, client);
+            let mut writer = BufWriter::with_capacity(capacity, writer);
+            let mut copy_of = BufWriter::with_capacity(capacity, File::create(&to).await?);
+            let (mut a, mut b, mut c) = (random.fork(), random.fork(), random.fork());
+            let (first, second, third) = gimmal::join((
+                async {
+                    let copied = copy_with_interruptions(&mut a, &mut file, &mut client).await?;
+                    client.get_ref().shutdown(Shutdown::Write)?;
+                    io::Result::Ok(copied)
+                },
+                async {
+                    let copied = copy_with_interruptions(&mut b, &mut server, &mut writer).await?;
+                    writer.into_inner().0.close().await?;
+                    io::Result::Ok(copied)
+                },
+                copy_with_interruptions(&mut c, &mut reader, &mut copy_of),
+            ))
+            .await;
+            for (copied, times) in [first?, second?, third?] {
+                assert_eq!(copied, LEN as u64);
+                timeouts += times;
+            }
+            assert!(std::fs::read(&to)? == content(LEN), "{capacity}");
+        }
+        assert!(timeouts > 20, "only {timeouts}");
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// A stream that holds back what is written until it is flushed, in either direction at once.
+struct HoldsBack {
+    stream: TcpStream,
+    held: RefCell<Vec<u8>>,
+}
+
+impl HoldsBack {
+    fn new(stream: TcpStream) -> HoldsBack {
+        let held = RefCell::default();
+        HoldsBack { stream, held }
+    }
+}
+
+impl AsyncRead for &HoldsBack {
+    async fn read<B: gimmal::buf::IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
+        self.stream.read(buf).await
+    }
+}
+
+impl AsyncWrite for &HoldsBack {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        self.held.borrow_mut().extend(buf.io_bytes());
+        Ok((buf.io_len(), buf))
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let held = self.held.take();
+        self.stream.write_all(held).await?;
+        Ok(())
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        AsyncWrite::shutdown(&mut &self.stream).await
+    }
+}
+
+/// Questions and answers pass through a proxy whose sides hold back what is not flushed.
+#[test]
+fn a_proxy_with_buffers_delivers_each_question_and_each_answer() {
+    let _alone = alone();
+    gimmal::run(async {
+        let baseline = Baseline::take();
+        let (client, near) = pair().await?;
+        let (far, server) = pair().await?;
+        let proxy = gimmal::spawn(async move {
+            let (near, far) = (HoldsBack::new(near), HoldsBack::new(far));
+            io::Result::Ok(copy_bidirectional(&near, &far).await?)
+        });
+        let mut asked = 0;
+        for len in [1, 10, 1000, 16 << 10, 100_000] {
+            let talk = gimmal::try_join((
+                async {
+                    client.write_all(content(len)).await?;
+                    let answer = client.read_exact(vec![0; len], content(len).len()).await?;
+                    assert!(answer == content(len));
+                    io::Result::Ok(())
+                },
+                async {
+                    let len = content(len).len();
+                    let question = server.read_exact(vec![0; len.max(1)], len).await?;
+                    server.write_all(question).await?;
+                    io::Result::Ok(())
+                },
+            ));
+            talk.timeout(Duration::from_secs(10)).await?;
+            asked += content(len).len() as u64;
+        }
+        client.shutdown(Shutdown::Write)?;
+        assert_eq!(server.read(vec![0; 1]).await?.0, 0);
+        drop(server);
+        assert_eq!(proxy.await??, (asked, asked));
+        drop(client);
+        baseline.returns("a proxy").await;
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Dropped after any number of polls, also while it flushes to a peer that does not read.
+#[test]
+fn a_copy_through_a_buffer_can_be_dropped_after_any_poll() {
+    let _alone = alone();
+    gimmal::run(async {
+        dropped_everywhere("copy through a buffer", &MOMENTS, || async {
+            let (mut reader, sender) = pipe().unwrap();
+            let (arrived, writer) = pipe().unwrap();
+            let mut writer = BufWriter::with_capacity(200_000, writer);
+            let text = content(100_000);
+            let (sent, copied, received) = gimmal::join((
+                async {
+                    sender.write_all(text.clone()).await.unwrap();
+                    sender.close().await.unwrap();
+                },
+                async {
+                    let copied = copy(&mut reader, &mut writer).await.unwrap();
+                    writer.into_inner().0.close().await.unwrap();
+                    copied
+                },
+                async {
+                    gimmal::sleep(Duration::from_micros(100)).await.unwrap();
+                    arrived.read_to_end(Vec::new()).await.unwrap().1
+                },
+            ))
+            .await;
+            let () = sent;
+            assert_eq!(copied, text.len() as u64);
+            assert!(received == text);
+        })
+        .await;
         io::Result::Ok(())
     })
     .unwrap();

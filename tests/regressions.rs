@@ -654,6 +654,10 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
             Ok((buf.io_len(), buf))
         }
 
+        async fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
         async fn shutdown(&mut self) -> io::Result<()> {
             Ok(())
         }

@@ -34,7 +34,7 @@ impl CopyError {
         self.error.kind()
     }
 
-    /// How many bytes were read and written.
+    /// How many bytes were read and written. A writer with a buffer may hold some of them back, for its next flush.
     #[must_use]
     pub fn copied(&self) -> u64 {
         self.copied

@@ -52,7 +52,7 @@ impl<W: AsyncWrite> BufWriter<W> {
         }
     }
 
-    /// Writes what is in the buffer.
+    /// Writes what is in the buffer, and flushes the writer below.
     ///
     /// # Errors
     ///
@@ -63,6 +63,12 @@ impl<W: AsyncWrite> BufWriter<W> {
     /// Cancelled, what was not written stays in the buffer. Dropped, how much was written is unknown, and the rest is lost
     /// (`tests/lines.rs`).
     pub async fn flush(&mut self) -> io::Result<()> {
+        self.write_out().await?;
+        self.inner.flush().await
+    }
+
+    /// Writes what is in the buffer.
+    async fn write_out(&mut self) -> io::Result<()> {
         let full = mem::take(&mut self.held);
         match self.inner.write_all(full).await {
             Ok(mut written) => {
@@ -108,7 +114,7 @@ impl<W: AsyncWrite> AsyncWrite for BufWriter<W> {
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
         let len = buf.io_len();
         let ready = match self.held.len() + len > self.capacity && !self.held.is_empty() {
-            true => self.flush().await,
+            true => self.write_out().await,
             false => Ok(()),
         };
         if let Err(error) = ready {
@@ -122,9 +128,13 @@ impl<W: AsyncWrite> AsyncWrite for BufWriter<W> {
         Ok((len, buf))
     }
 
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
+        BufWriter::flush(self)
+    }
+
     /// What is in the buffer goes first.
     async fn shutdown(&mut self) -> io::Result<()> {
-        self.flush().await?;
+        self.write_out().await?;
         self.inner.shutdown().await
     }
 }

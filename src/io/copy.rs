@@ -2,16 +2,22 @@
 
 use super::splice::splice;
 use super::{AsyncRead, AsyncWrite};
+use crate::cancel::Scope;
 pub use crate::error::CopyError;
 use crate::group::try_join;
 use crate::runtime::pass;
-use std::io;
+use crate::scope::is_canceled;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind::Interrupted};
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 
 /// What is read at once. With more the time for a byte stays what it is (`benches/src/bin/copy.rs`).
 const CHUNK: usize = 64 << 10;
 
 /// Copies all that there is to read, and gives the number of bytes: from a file, a socket, a pipe or anything else, to any
-/// of them. It does not [shut the writer down](AsyncWrite::shutdown).
+/// of them. It does not [shut the writer down](AsyncWrite::shutdown), but [flushes](AsyncWrite::flush) it at the end, and
+/// whenever there is nothing to read for now.
 ///
 /// A file of 256 KiB or more goes to a file, a socket, or a pipe that [holds](super::PipeWriter::set_capacity) as much,
 /// without passing through the memory of the program: `splice(2)`. (As with `sendfile(2)`, bytes of the file that change
@@ -38,7 +44,7 @@ const CHUNK: usize = 64 << 10;
 ///
 /// Those of reading and writing, and how far it came. What was read and could not be written goes back to the reader, if
 /// that takes it back ([`AsyncRead::unread`]), or else is in the error: so a copy that failed or was cancelled can be gone
-/// on with.
+/// on with. What the writer had taken by then, and holds back, stays with it, and counts as copied.
 ///
 /// # Cancel safety
 ///
@@ -51,6 +57,8 @@ where
     let mut copied = 0;
     // Read and not written.
     let mut full = Vec::new();
+    // What was written before may be held back, too.
+    let mut is_flushed = false;
     if let (Some(file), Some(to)) = (reader.inlet(), writer.outlet()) {
         match splice(&file, &to, &mut copied).await {
             Ok(()) => return Ok(copied),
@@ -75,18 +83,79 @@ where
             }
         };
         copied += len as u64;
+        is_flushed &= len == 0;
         full = loop {
-            match reader.read(buf).await {
-                Ok((0, _)) => return Ok(copied),
-                Ok((n, mut full)) => {
-                    full.truncate(n);
-                    break full;
+            let mut brought = None;
+            let flushed = {
+                let mut read = pin!(reader.read(buf));
+                let flush = pin!(writer.flush());
+                let flushed =
+                    read_or_flush(read.as_mut(), flush, &mut brought, &mut is_flushed).await;
+                if flushed.is_err() && brought.is_none() {
+                    brought = end(read).await;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => buf = error.into_buf(),
-                Err(error) => return Err(CopyError::new(error.into_error(), copied, Vec::new())),
+                flushed
+            };
+            let (n, mut read) = match brought {
+                Some(Ok(read)) => read,
+                Some(Err(error)) if error.kind() == Interrupted && flushed.is_ok() => {
+                    buf = error.into_buf();
+                    continue;
+                }
+                // It counts before the error of a flush: the kernel tells some errors once.
+                Some(Err(error)) if flushed.is_ok() || !is_canceled(&error) => {
+                    return Err(CopyError::new(error.into_error(), copied, Vec::new()));
+                }
+                _ => (0, Vec::new()),
+            };
+            read.truncate(n);
+            if let Err(error) = flushed {
+                return Err(stop(reader, error, copied, read));
             }
+            if n > 0 {
+                break read;
+            }
+            if !is_flushed && let Err(error) = writer.flush().await {
+                return Err(CopyError::new(error, copied, Vec::new()));
+            }
+            return Ok(copied);
         };
     }
+}
+
+/// Until `brought` is what the reader has answered. While nothing is ready the writer is flushed: whoever gets its bytes may have
+/// to answer before there is more to read. A flush that has begun is awaited.
+fn read_or_flush<T>(
+    mut read: Pin<&mut impl Future<Output = T>>,
+    mut flush: Pin<&mut impl Future<Output = io::Result<()>>>,
+    brought: &mut Option<T>,
+    is_flushed: &mut bool,
+) -> impl Future<Output = io::Result<()>> {
+    let mut is_flushing = false;
+    poll_fn(move |context| {
+        if brought.is_none() {
+            match read.as_mut().poll(context) {
+                Poll::Ready(result) => *brought = Some(result),
+                Poll::Pending => is_flushing |= !*is_flushed,
+            }
+        }
+        if is_flushing {
+            ready!(flush.as_mut().poll(context))?;
+            (is_flushing, *is_flushed) = (false, true);
+        }
+        match brought {
+            Some(_) => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    })
+}
+
+/// Ends a read that the kernel may have: it is asked to stop, and what it brings all the same is not lost.
+#[cold]
+async fn end<T>(read: impl Future<Output = T>) -> Option<T> {
+    let scope = Scope::new();
+    scope.cancel();
+    scope.run_any(read).await.ok()
 }
 
 /// What was read and is not written goes back, if the reader takes it back.
@@ -102,7 +171,8 @@ where
 }
 
 /// Copies both ways between two streams until both have ended, and gives the numbers of bytes from `a` to `b` and from `b`
-/// to `a`. When one way ends the other stream is told so ([`AsyncWrite::shutdown`]), and the other way goes on.
+/// to `a`. When one way ends the other stream is told so ([`AsyncWrite::shutdown`]), and the other way goes on. Each way flushes
+/// its writer when there is nothing to read, as [`copy`] does.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

@@ -75,6 +75,23 @@ pub trait AsyncWrite {
         }
     }
 
+    /// Passes on what this writer holds back, so that all that was written is with the kernel. Files, sockets and pipes hold
+    /// nothing back, and are ready at once. (That a file is on its disk is a matter of
+    /// [`sync_all`](crate::fs::File::sync_all).)
+    ///
+    /// [`copy`](super::copy) relies on it, so a writer that wraps another passes the call on. There is no default, because
+    /// one that does nothing would be wrong for every writer with a buffer, without a word.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](AsyncWrite::write). What was not passed on is still held back.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it was cancelled, what was not passed on is still held back. How much was passed on when it is dropped is unknown,
+    /// and what becomes of the rest the type says (`tests/copying.rs`).
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>>;
+
     /// Says that nothing more will be written: a socket sends what it has, and then its end. A file has nothing to say. On
     /// a connection that has already ended, by an earlier call or by the peer's reset, it does nothing.
     ///
@@ -101,6 +118,10 @@ impl<W: AsyncWrite + ?Sized> AsyncWrite for &mut W {
 
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
         (**self).write_all(buf)
+    }
+
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
+        (**self).flush()
     }
 
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>> {

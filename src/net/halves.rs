@@ -128,6 +128,10 @@ macro_rules! half {
                 (&*self.stream()).write_all(buf).await
             }
 
+            async fn flush(&mut self) -> io::Result<()> {
+                (&*self.stream()).flush().await
+            }
+
             async fn shutdown(&mut self) -> io::Result<()> {
                 end_if_connected(self.stream())
             }
