@@ -41,10 +41,6 @@ macro_rules! generic {
                 File::write_all(self, buf)
             }
 
-            async fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-
             async fn shutdown(&mut self) -> io::Result<()> {
                 Ok(())
             }

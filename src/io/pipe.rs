@@ -416,10 +416,6 @@ macro_rules! generic {
                 PipeWriter::write_all(self, buf)
             }
 
-            async fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-
             /// The reader meets the end when the pipe is closed, and not before.
             async fn shutdown(&mut self) -> io::Result<()> {
                 Ok(())

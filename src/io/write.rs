@@ -4,6 +4,7 @@ use super::read::retry;
 use crate::buf::{BufError, BufResult, IoBuf, Slice};
 use crate::op::{Outlet, nothing_taken};
 use crate::runtime::pass_with;
+use std::future::ready;
 use std::io;
 
 /// What bytes can be written to, one after the other: a file at its cursor, a socket, a pipe.
@@ -79,8 +80,8 @@ pub trait AsyncWrite {
     /// nothing back, and are ready at once. (That a file is on its disk is a matter of
     /// [`sync_all`](crate::fs::File::sync_all).)
     ///
-    /// [`copy`](super::copy) relies on it, so a writer that wraps another passes the call on. There is no default, because
-    /// one that does nothing would be wrong for every writer with a buffer, without a word.
+    /// The default does nothing, for writers that hold nothing back. [`copy`](super::copy) relies on this method, so a writer
+    /// with a buffer must implement it, and one that wraps another must pass the call on.
     ///
     /// # Errors
     ///
@@ -90,7 +91,9 @@ pub trait AsyncWrite {
     ///
     /// If it was cancelled, what was not passed on is still held back. How much was passed on when it is dropped is unknown,
     /// and what becomes of the rest the type says (`tests/copying.rs`).
-    fn flush(&mut self) -> impl Future<Output = io::Result<()>>;
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
+        ready(Ok(()))
+    }
 
     /// Says that nothing more will be written: a socket sends what it has, and then its end. A file has nothing to say. On
     /// a connection that has already ended, by an earlier call or by the peer's reset, it does nothing.

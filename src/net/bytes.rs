@@ -242,10 +242,6 @@ macro_rules! byte_stream {
                 $type::write_all(self, buf)
             }
 
-            async fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-
             async fn shutdown(&mut self) -> io::Result<()> {
                 let stream: &$type = self;
                 end_if_connected(stream)
