@@ -84,9 +84,13 @@ fn says(error: &io::Error, errno_expected: i32, parts: &[&str]) {
 }
 
 fn set_limit(resource: libc::__rlimit_resource_t, value: u64) {
+    set_limits(resource, value, value);
+}
+
+fn set_limits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) {
     let limit = libc::rlimit {
-        rlim_cur: value,
-        rlim_max: value,
+        rlim_cur: soft,
+        rlim_max: hard,
     };
     // SAFETY: the address is that of a valid limit for the length of the call.
     assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
@@ -241,26 +245,36 @@ fn without_descriptors_the_limit_is_named_at_every_step() {
     );
 }
 
+/// Becomes a user of its own, so that no other process's rings count, with this limit of locked memory. False, if it
+/// cannot be.
+fn lock_at_most(limit: u64) -> bool {
+    // SAFETY: no address is passed.
+    if unsafe { libc::geteuid() } != 0 {
+        skip!("only root can become a user without rings");
+        return false;
+    }
+    let user = 1_000_000 + std::process::id();
+    // SAFETY: no address is passed.
+    if unsafe { libc::setuid(user) } != 0 {
+        skip!("root of a container has no such user");
+        return false;
+    }
+    set_limits(libc::RLIMIT_MEMLOCK, 4096, 8 << 20);
+    let any = <io_uring::IoUring>::builder().setup_cqsize(256).build(64);
+    if any.is_ok() {
+        skip!("this kernel does not count rings against RLIMIT_MEMLOCK");
+        return false;
+    }
+    set_limits(libc::RLIMIT_MEMLOCK, limit, 8 << 20);
+    true
+}
+
 #[test]
 fn short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named() {
     const TEST: &str = "short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named";
     in_own_process(TEST, || {
-        // SAFETY: no address is passed.
-        if unsafe { libc::geteuid() } != 0 {
-            return skip!("only root can become a user without rings");
-        }
-        // A user of its own, so that no other process's rings count, not even those of an earlier run, which the kernel
-        // frees in its own time.
-        let user = 1_000_000 + std::process::id();
-        // SAFETY: no address is passed.
-        if unsafe { libc::setuid(user) } != 0 {
-            return skip!("root of a container has no such user");
-        }
-        const LIMIT: u64 = 64 << 10;
-        set_limit(libc::RLIMIT_MEMLOCK, LIMIT);
-        let full = <io_uring::IoUring>::builder().setup_cqsize(4096).build(256);
-        if full.is_ok() {
-            return skip!("this kernel does not count rings against RLIMIT_MEMLOCK");
+        if !lock_at_most(64 << 10) {
+            return;
         }
         let mut runtimes = Vec::new();
         let error = loop {
@@ -270,7 +284,13 @@ fn short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named() {
             }
             assert!(runtimes.len() < 1000, "the limit is not reached");
         };
-        assert!(!runtimes.is_empty(), "a smaller ring was not tried");
+        let sizes = |runtime: &Runtime| {
+            let stats = runtime.handle().stats();
+            (stats.submission_entries, stats.completion_entries)
+        };
+        // 16 pages: 128 and 2048 entries take 11 of them, 32 and 512 take 4, and the last is not enough for any ring.
+        let sizes: Vec<_> = runtimes.iter().map(sizes).collect();
+        assert_eq!(sizes, [(128, 2048), (32, 512)]);
         says(
             &error,
             libc::ENOMEM,
@@ -285,6 +305,99 @@ fn short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named() {
             });
         }
     });
+}
+
+#[test]
+fn five_hundred_runs_in_turn_fit_into_the_usual_limit_of_locked_memory() {
+    const TEST: &str = "five_hundred_runs_in_turn_fit_into_the_usual_limit_of_locked_memory";
+    in_own_process(TEST, || {
+        if !lock_at_most(8 << 20) {
+            return;
+        }
+        for mask in [Mask::none(), Mask::linux_6_1(), Mask::linux_5_15()] {
+            for n in 0..500 {
+                let builder = Runtime::builder().mask(mask);
+                let outcome: io::Result<()> = builder.run(async { Ok(()) });
+                outcome.unwrap_or_else(|error| panic!("run {n}: {error}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn eight_threads_of_short_runs_fit_into_the_usual_limit_of_locked_memory() {
+    const TEST: &str = "eight_threads_of_short_runs_fit_into_the_usual_limit_of_locked_memory";
+    in_own_process(TEST, || {
+        if !lock_at_most(8 << 20) {
+            return;
+        }
+        let run = |n: usize| {
+            gimmal::run(async {
+                let (reader, _writer) = pipe();
+                // In the kernel when the runtime ends.
+                drop(spawn(async move {
+                    File::from(reader).read(Vec::with_capacity(4)).await
+                }));
+                yield_now().await;
+                sleep(Duration::from_micros(n as u64)).await?;
+                io::Result::Ok(())
+            })
+        };
+        thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| {
+                    for n in 0..100 {
+                        run(n).unwrap_or_else(|error| panic!("run {n}: {error}"));
+                    }
+                });
+            }
+        });
+    });
+}
+
+/// A process that ends leaves its ring to the kernel, which frees it in its own time.
+#[test]
+fn a_service_that_is_restarted_finds_the_locked_memory_of_its_predecessor() {
+    const TEST: &str = "a_service_that_is_restarted_finds_the_locked_memory_of_its_predecessor";
+    in_own_process(TEST, || {
+        if !lock_at_most(64 << 10) {
+            return;
+        }
+        for kibibytes in [64, 96, 128, 256, 512] {
+            set_limits(libc::RLIMIT_MEMLOCK, kibibytes << 10, 8 << 20);
+            for start in 0..20 {
+                let status = fork(|| {
+                    let mut runtime = match Runtime::new() {
+                        Ok(runtime) => runtime,
+                        Err(error) => {
+                            eprintln!("start {start} under {kibibytes} KiB: {error}");
+                            return 1;
+                        }
+                    };
+                    runtime.block_on(async { gimmal::op::nop().await.unwrap() });
+                    // As a service ends that is killed.
+                    std::mem::forget(runtime);
+                    0
+                });
+                assert_eq!(status, 0);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_sizes_of_the_queues_are_told() {
+    let sizes = |builder: gimmal::runtime::Builder| {
+        let stats = builder.build().unwrap().handle().stats();
+        (stats.submission_entries, stats.completion_entries)
+    };
+    // The kernel rounds up to powers of two.
+    let builder = Runtime::builder().entries(5).completion_entries(9);
+    assert_eq!(sizes(builder), (8, 16));
+    let builder = Runtime::builder().entries(64).completion_entries(1);
+    assert_eq!(sizes(builder), (64, 64));
+    let builder = Runtime::builder().entries(1 << 20);
+    assert_eq!(sizes(builder), (1 << 15, 1 << 16));
 }
 
 #[test]
@@ -311,22 +424,6 @@ fn more_runtimes_on_one_thread_than_it_can_register_rings() {
     });
 }
 
-/// Builds it. The kernel frees rings in its own time, and counts them until then against the locked memory of who is not
-/// root: that is waited for.
-fn build(builder: &gimmal::runtime::Builder) -> Runtime {
-    let mut tries = 0;
-    loop {
-        match builder.clone().build() {
-            Ok(runtime) => return runtime,
-            Err(error) if errno(&error) == Some(libc::ENOMEM) && tries < 10_000 => {
-                tries += 1;
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -338,7 +435,7 @@ fn two_hundred_runtimes_one_after_another_leave_no_descriptor() {
         || {
             let work = |builder: gimmal::runtime::Builder| {
                 let (reader, _writer) = pipe();
-                let mut runtime = build(&builder.entries(8));
+                let mut runtime = builder.entries(8).build().unwrap();
                 runtime.block_on(async {
                     drop(spawn(async move {
                         File::from(reader).read(Vec::with_capacity(4)).await
@@ -361,7 +458,7 @@ fn two_hundred_runtimes_one_after_another_leave_no_descriptor() {
             // Several at once need an eventfd each, which stay, and are used again.
             let several = |count: usize| {
                 (0..count)
-                    .map(|_| build(&Runtime::builder()))
+                    .map(|_| Runtime::new().unwrap())
                     .collect::<Vec<_>>()
             };
             drop(several(5));

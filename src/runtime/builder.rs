@@ -217,6 +217,9 @@ impl Builder {
     /// If the kernel gives no ring: io_uring is switched off or forbidden (`EPERM`), not built in (`ENOSYS`), over a limit
     /// (`ENOMEM`, `EMFILE`). The error says which, with the value in the way and what to do, and its source is the
     /// kernel's own. `InvalidInput` for sizes that cannot be.
+    ///
+    /// Where locked memory is short (RLIMIT_MEMLOCK), this waits up to a second for rings that were closed and that the
+    /// kernel has not freed yet, then tries smaller sizes. [`Stats`](super::Stats) has the size of the ring.
     pub fn build(self) -> io::Result<Runtime> {
         let (count, size) = self.receive_buffers;
         let receive_buffers = BufSizes::new(count, size)?;

@@ -28,6 +28,11 @@ pub struct Stats {
     pub waits: usize,
     /// Buffers of [`Builder::receive_buffers`](super::Builder::receive_buffers) that chunks hold.
     pub receive_buffers_out: usize,
+    /// Entries of the submission queue that the kernel gave: fewer than [`Builder::entries`](super::Builder::entries), if
+    /// locked memory was short.
+    pub submission_entries: u32,
+    /// Entries of the completion queue that the kernel gave.
+    pub completion_entries: u32,
     /// Threads of the pool.
     pub blocking_threads: usize,
     /// Closures that run on the pool.
@@ -82,6 +87,7 @@ impl Core {
         let tasks = self.tasks.borrow();
         let driver = self.driver.borrow();
         let counts = driver.counts();
+        let sizes = driver.ring().sizes();
         let (blocking_threads, blocking_running, blocking_waiting) = self.pool.figures();
         Stats {
             tasks: tasks.alive(),
@@ -94,6 +100,8 @@ impl Core {
             scopes: self.scopes.borrow().len(),
             waits: self.waits.borrow().len(),
             receive_buffers_out: self.receive_buffers_out(),
+            submission_entries: sizes.submission,
+            completion_entries: sizes.completion,
             blocking_threads,
             blocking_running,
             blocking_waiting,

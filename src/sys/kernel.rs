@@ -30,6 +30,8 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: libc::c_long = 20;
 const UNREGISTER_RING_FDS: libc::c_long = 21;
+const RESIZE_RINGS: libc::c_long = 33;
+const SETUP_CQSIZE: u32 = 1 << 3;
 const TIMEOUT_ABS: u32 = 1;
 const SQE_ASYNC: u8 = 1 << 4;
 const SQE_BUFFER_SELECT: u8 = 1 << 5;
@@ -87,6 +89,7 @@ pub(crate) struct KernelRing {
     setup_flags: u32,
     skips_completions: bool,
     attempts: bool,
+    resizes: bool,
     opcodes: [u128; 2],
     alarms: Alarms,
 }
@@ -129,6 +132,7 @@ impl KernelRing {
             setup_flags,
             skips_completions,
             attempts: !mask.hides_attempts(),
+            resizes: !mask.hides_resizing(),
             opcodes,
             alarms: Alarms::new(false),
         };
@@ -137,6 +141,15 @@ impl KernelRing {
             ring.register();
         }
         Ok(ring)
+    }
+
+    /// The sizes of its queues, which may be smaller than what was asked for.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let params = self.ring.params();
+        Sizes {
+            submission: params.sq_entries(),
+            completion: params.cq_entries(),
+        }
     }
 
     /// Has the kernel keep the ring's descriptor in the table of this thread. Kernels before 5.18 have none, and the table
@@ -177,6 +190,33 @@ impl KernelRing {
             )
         };
         done == 1
+    }
+
+    /// Gives back the memory of the queues, which are not used any more. The kernel frees a ring some time after it is
+    /// closed, and counts it until then against the locked memory of its user: 2 of the 21 pages of a ring of 256 and 4096
+    /// entries are left by this. Kernels before 6.13, and rings without deferred task work, cannot do it; and one that has
+    /// unread completions keeps them.
+    fn shrink(&mut self) {
+        /// `struct io_uring_params`, which begins with the entries of both queues, and the flags.
+        type Params = [u32; 30];
+        const ENTRIES_MIN: u32 = 2;
+        let mut params: Params = [0; 30];
+        (params[0], params[1], params[2]) = (ENTRIES_MIN, ENTRIES_MIN, SETUP_CQSIZE);
+        if !self.resizes {
+            return;
+        }
+        // SAFETY: the parameters are 120 bytes that the kernel reads and writes during the call. It goes over to other
+        // memory for the queues, while what is mapped here stays until it is unmapped: whoever read or wrote it would see
+        // nothing of the kernel, and the ring is about to go.
+        unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.ring.as_raw_fd(),
+                RESIZE_RINGS,
+                params.as_mut_ptr(),
+                1,
+            )
+        };
     }
 
     /// From now on requests take buffers of this group from there, until it is withdrawn or the ring goes.
@@ -484,6 +524,7 @@ impl Drop for KernelRing {
     fn drop(&mut self) {
         self.disarm_alarms();
         self.unregister();
+        self.shrink();
     }
 }
 

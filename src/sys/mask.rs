@@ -24,6 +24,7 @@ pub struct Mask {
     features: u32,
     registered_ring: bool,
     attempts: bool,
+    resizing: bool,
     opcodes: [u128; 2],
 }
 
@@ -44,15 +45,17 @@ impl Mask {
             features: 0,
             registered_ring: false,
             attempts: false,
+            resizing: false,
             opcodes: [0; 2],
         }
     }
 
-    /// Leaves what Linux 6.1 has: no ring without an index array.
+    /// Leaves what Linux 6.1 has: no ring without an index array, and none that changes its size.
     #[must_use]
     pub const fn linux_6_1() -> Mask {
         Mask {
             setup: SETUP_NO_SQARRAY,
+            resizing: true,
             ..Mask::none()
         }
         .without_opcodes_from(49)
@@ -71,6 +74,7 @@ impl Mask {
                 | SETUP_SUBMIT_ALL,
             features: FEAT_CQE_SKIP,
             registered_ring: true,
+            resizing: true,
             ..Mask::none()
         }
         .without_opcodes_from(40)
@@ -123,6 +127,10 @@ impl Mask {
 
     pub(super) const fn hides_attempts(&self) -> bool {
         self.attempts
+    }
+
+    pub(super) const fn hides_resizing(&self) -> bool {
+        self.resizing
     }
 
     pub(super) const fn hides_opcode(&self, opcode: Opcode) -> bool {

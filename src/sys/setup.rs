@@ -1,5 +1,6 @@
 //! Making a ring: the ladder of flags, the sizes that fit, and what to say when there is no ring to be had.
 
+use super::clock::{Instant, machine_now};
 use super::error::explain;
 use super::mask::{
     Mask, SETUP_COOP_TASKRUN, SETUP_DEFER_TASKRUN, SETUP_NO_SQARRAY, SETUP_SINGLE_ISSUER,
@@ -7,6 +8,8 @@ use super::mask::{
 };
 use io_uring::IoUring;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 /// How many entries the two queues have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +21,21 @@ pub(crate) struct Sizes {
 /// Below this a smaller ring is not tried: it would not be what is short.
 const SUBMISSION_MIN: u32 = 4;
 
+/// How long a build waits for the kernel to free rings that are closed. It does so in its own time: some 10 ms after the
+/// close, up to 350 ms on a busy machine, and until then they count against the locked memory of their user (measured on
+/// 6.18).
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// The first pause between two tries, which doubles up to the longest.
+const PAUSE_MIN: Duration = Duration::from_micros(100);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
+
 const COOPERATIVE: u32 = SETUP_SUBMIT_ALL | SETUP_COOP_TASKRUN | SETUP_TASKRUN_FLAG;
 const DEFERRED: u32 = COOPERATIVE | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN;
+
+/// What the kernel clamps to.
+const SUBMISSIONS_MAX: u32 = 1 << 15;
+const COMPLETIONS_MAX: u32 = 1 << 16;
 
 /// The flags to ask for, the best first. A kernel that does not know one answers EINVAL and gets the next (the number is
 /// the kernel that first knows them all).
@@ -33,12 +49,13 @@ const LADDER: [u32; 5] = [
 
 /// Makes the best ring that the kernel gives and the mask allows, and says which setup flags it has.
 pub(super) fn build(sizes: Sizes, mask: &Mask) -> io::Result<(IoUring, u32)> {
+    let mut patience = Patience::new();
     let mut last = None;
     for flags in LADDER {
         if mask.hides_setup(flags) {
             continue;
         }
-        match build_with(sizes, flags) {
+        match build_with(sizes, flags, &mut patience) {
             Ok(ring) => return Ok((ring, flags)),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => last = Some(error),
             Err(error) => return Err(remedy(error, sizes)),
@@ -48,20 +65,78 @@ pub(super) fn build(sizes: Sizes, mask: &Mask) -> io::Result<(IoUring, u32)> {
     Err(remedy(error, sizes))
 }
 
-/// A ring with these flags, smaller than asked for if the kernel has no memory for more.
-fn build_with(mut sizes: Sizes, flags: u32) -> io::Result<IoUring> {
+/// A ring with these flags. If the kernel has no memory for it, one of this size is waited for, where it can come to that;
+/// then smaller ones are tried.
+fn build_with(mut sizes: Sizes, flags: u32, patience: &mut Patience) -> io::Result<IoUring> {
     loop {
         match request(sizes, flags) {
-            Err(error)
-                if error.raw_os_error() == Some(libc::ENOMEM)
-                    && sizes.submission > SUBMISSION_MIN =>
-            {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                if may_fit(sizes, flags) && patience.pause() {
+                    continue;
+                }
+                if sizes.submission <= SUBMISSION_MIN {
+                    return Err(error);
+                }
                 sizes.submission /= 2;
                 sizes.completion = (sizes.completion / 2).max(sizes.submission);
             }
             outcome => return outcome,
         }
     }
+}
+
+/// The time that one build may still wait.
+struct Patience {
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Patience {
+        Patience {
+            until: None,
+            pause: PAUSE_MIN,
+        }
+    }
+
+    /// Lets some of it pass. False if there is none left. The thread has to sleep for that: its own old rings wait for it
+    /// to let go of them, which it does in the kernel.
+    fn pause(&mut self) -> bool {
+        let now = machine_now();
+        let until = *self.until.get_or_insert(now + WAIT_MAX);
+        let left = until.saturating_duration_since(now);
+        thread::sleep(self.pause.min(left));
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        !left.is_zero()
+    }
+}
+
+/// Whether a ring of this size fits into the limit of locked memory once nothing else does.
+fn may_fit(sizes: Sizes, flags: u32) -> bool {
+    match soft_limit(libc::RLIMIT_MEMLOCK) {
+        // Without a limit it is not what is short.
+        None | Some(libc::RLIM_INFINITY) => false,
+        Some(limit) => locked_bytes(sizes, flags) <= limit,
+    }
+}
+
+/// What the kernel counts for a ring: two regions of whole pages. The one holds the completions, behind a header of 320
+/// bytes, and the index array if it has one; the other the submissions.
+fn locked_bytes(sizes: Sizes, flags: u32) -> u64 {
+    const HEADER: u64 = 320;
+    const COMPLETION: u64 = 16;
+    const SUBMISSION: u64 = 64;
+    let entries = |asked: u32, max: u32| u64::from(asked.min(max).next_power_of_two());
+    let submissions = entries(sizes.submission, SUBMISSIONS_MAX);
+    let completions = entries(sizes.completion, COMPLETIONS_MAX);
+    let index = match flags & SETUP_NO_SQARRAY {
+        0 => 4,
+        _ => 0,
+    };
+    // SAFETY: sysconf reads a constant of the system.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    let rings = HEADER + COMPLETION * completions + index * submissions;
+    rings.next_multiple_of(page) + (SUBMISSION * submissions).next_multiple_of(page)
 }
 
 fn request(sizes: Sizes, flags: u32) -> io::Result<IoUring> {
@@ -105,8 +180,8 @@ fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
             }
         }
         Some(libc::ENOMEM) => format!(
-            "no memory for a ring, tried from {} and {} entries down to {SUBMISSION_MIN}: the rings of a user count \
-             against RLIMIT_MEMLOCK, here {}: raise it (ulimit -l) or ask for fewer entries",
+            "no memory for a ring, tried from {} and {} entries down to {SUBMISSION_MIN}, also after closed rings had \
+             time to go: the rings of a user count against RLIMIT_MEMLOCK, here {}: raise it (ulimit -l) or ask for fewer entries",
             sizes.submission,
             sizes.completion,
             limit(libc::RLIMIT_MEMLOCK, "bytes"),
@@ -139,15 +214,85 @@ pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
 
 /// The soft limit of a resource, in words.
 fn limit(resource: libc::__rlimit_resource_t, unit: &str) -> String {
+    match soft_limit(resource) {
+        None => "unknown".to_owned(),
+        Some(libc::RLIM_INFINITY) => "unlimited".to_owned(),
+        Some(value) => format!("{value} {unit}"),
+    }
+}
+
+fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: `limit` is valid for writing for the length of the call, and nothing keeps its address.
     let failed = unsafe { libc::getrlimit(resource, &mut limit) } != 0;
-    match limit.rlim_cur {
-        _ if failed => "unknown".to_owned(),
-        libc::RLIM_INFINITY => "unlimited".to_owned(),
-        value => format!("{value} {unit}"),
+    (!failed).then_some(limit.rlim_cur)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const CHILD: &str = "GIMMAL_TEST_CHILD_OF_SETUP";
+
+    /// Whether a user who may lock so much gets the ring, perhaps when those before it are gone.
+    fn fits(sizes: Sizes, flags: u32, limit: u64, mut patience: Patience) -> bool {
+        let limit = libc::rlimit {
+            rlim_cur: limit,
+            rlim_max: 8 << 20,
+        };
+        // SAFETY: the limit is read during the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
+        loop {
+            match request(sizes, flags) {
+                Ok(_) => return true,
+                Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOMEM)),
+            }
+            if !patience.pause() {
+                return false;
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_ring_takes_is_what_the_kernel_counts() {
+        const TEST: &str = "sys::setup::tests::what_a_ring_takes_is_what_the_kernel_counts";
+        if std::env::var_os(CHILD).is_none() {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            let child = child.args(["--exact", TEST, "--nocapture"]).env(CHILD, "1");
+            let output = child.output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            return;
+        }
+        let user = 1_000_000 + std::process::id();
+        // SAFETY: no address is passed.
+        let is_user = unsafe { libc::geteuid() == 0 && libc::setuid(user) == 0 };
+        let tiny = Sizes {
+            submission: 1,
+            completion: 2,
+        };
+        let none = || Patience {
+            until: Some(machine_now()),
+            ..Patience::new()
+        };
+        if !is_user || fits(tiny, LADDER[0], 0, none()) {
+            // Not as root, or not on this kernel.
+            return;
+        }
+        for flags in [LADDER[0], LADDER[1]] {
+            for (submission, completion) in [(256, 4096), (128, 2048), (5, 9), (1000, 1000)] {
+                let sizes = Sizes {
+                    submission,
+                    completion,
+                };
+                let bytes = locked_bytes(sizes, flags);
+                let what = format!("{sizes:?} {flags:#x}");
+                assert!(!fits(sizes, flags, bytes - 1, none()), "{what}");
+                assert!(fits(sizes, flags, bytes, Patience::new()), "{what}");
+            }
+        }
     }
 }
