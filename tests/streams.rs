@@ -7,6 +7,7 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
+#[macro_use]
 mod baseline;
 #[path = "streams/closing.rs"]
 mod closing;

@@ -149,7 +149,10 @@ macro_rules! byte_stream {
             ///
             /// # Errors
             ///
-            /// Those of [`write`](Self::write); `Unsupported` before Linux 6.0, and on sockets that cannot do it.
+            /// Those of [`write`](Self::write); `Unsupported` before Linux 6.0, and on sockets that cannot do it. Without
+            /// `CAP_IPC_LOCK` the bytes in flight of all of a user's processes, and their rings, count against
+            /// `RLIMIT_MEMLOCK`: it sends fewer bytes where not all of them fit, and where none do, the error is
+            /// `OutOfMemory` and names the limit.
             ///
             /// # Cancel safety
             ///

@@ -388,15 +388,17 @@ impl<O: Operation> Op<O> {
                         },
                         Polled::Last { completion, asked } => {
                             let first = first.take();
-                            if first.is_none() && this.starts_again(completion, asked) {
+                            let result = first.unwrap_or(completion);
+                            if first.is_some()
+                                && let Some(operation) = &mut this.operation
+                            {
+                                operation.dispose(completion);
+                            }
+                            if this.starts_again(result, asked) {
                                 // As if it began: not in a scope that was cancelled since it completed (C2).
                                 return this.poll_until(context, deadline);
                             }
-                            let mut operation = this.finish();
-                            let result = first.unwrap_or(completion);
-                            if first.is_some() {
-                                operation.dispose(completion);
-                            }
+                            let operation = this.finish();
                             if asked && operation.proves_nothing_happened(result) {
                                 return Poll::Ready(operation.fail(why(deadline())));
                             }

@@ -164,9 +164,9 @@ pub unsafe trait Operation: Sized + 'static {
     /// The request. It is asked for when the operation is started, once each time.
     fn entry(&mut self) -> Entry;
 
-    /// Whether this completion, the only one and an error, is none for the caller: nothing has happened, and the operation is to
+    /// Whether this completion, an error, is none for the caller: nothing has happened, and the operation is to
     /// be started again when [`prepare`](Operation::prepare) says so. Most have no such completion. Asked when the operation is
-    /// polled.
+    /// polled, after the last completion; of an operation with several completions it is the first one.
     #[inline]
     fn start_again(&mut self, completion: Completion) -> bool {
         let _ = completion;

@@ -6,6 +6,7 @@ use super::stream::{Direction, Pass};
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::runtime::pass_with;
+use crate::sys::limit;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -149,7 +150,12 @@ impl<B: IoBuf> fmt::Debug for Send<B> {
 
 /// Sends from a buffer without copying it first, where the device can do that: `IORING_OP_SEND_ZC` (6.0). It is ready when
 /// the kernel is done with the buffer, which on TCP is when the peer has acknowledged the bytes.
+///
+/// Its pages count against `RLIMIT_MEMLOCK`. Where not all of the bytes fit, fewer are sent.
 pub struct SendZeroCopy<B: IoBuf>(Send<B>);
+
+/// Below this fewer bytes lock no fewer pages: the kernel counts those that lie within the bytes, and two more.
+const LOCKED_MIN: usize = 4096;
 
 impl<B: IoBuf> SendZeroCopy<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<SendZeroCopy<B>> {
@@ -178,8 +184,31 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
         self.0.entry_of(Opcode::SEND_ZC).op_flags(flags)
     }
 
+    /// How much the user may still lock the kernel does not tell: it answers ENOMEM before it sends anything.
+    fn start_again(&mut self, completion: Completion) -> bool {
+        let part = &mut self.0.part;
+        let can_be_less = part.len() >= LOCKED_MIN;
+        let again = completion.raw() == -libc::ENOMEM && can_be_less;
+        if again {
+            part.end -= part.len() / 2;
+        }
+        again
+    }
+
     fn complete(self, completion: Completion) -> Self::Output {
-        self.0.complete(completion)
+        match completion.result() {
+            Err(error) if completion.raw() == -libc::ENOMEM => {
+                let what = format!(
+                    "send {} bytes without a copy (they count against RLIMIT_MEMLOCK, here {}: raise it with ulimit -l, or \
+                     use write) to",
+                    self.0.buf.io_len(),
+                    limit(libc::RLIMIT_MEMLOCK, "bytes"),
+                );
+                let error = self.0.stream().explain(&what, error);
+                self.fail(error)
+            }
+            _ => self.0.complete(completion),
+        }
     }
 
     fn fail(self, error: io::Error) -> Self::Output {
@@ -187,7 +216,7 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
+        completion.was_interrupted() || completion.raw() == -libc::ENOMEM
     }
 
     fn dispose(&mut self, _: Completion) {}

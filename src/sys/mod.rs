@@ -44,7 +44,7 @@ pub(crate) use kernel::KernelRing;
 pub use mask::Mask;
 pub(crate) use path::{at_path, c_path, make_fifo};
 pub(crate) use peer_cred::peer_cred;
-pub(crate) use setup::Sizes;
+pub(crate) use setup::{Sizes, limit};
 pub(crate) use signal::Caught;
 pub(crate) use sockopt::{option, set_option};
 

@@ -213,7 +213,7 @@ pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
 }
 
 /// The soft limit of a resource, in words.
-fn limit(resource: libc::__rlimit_resource_t, unit: &str) -> String {
+pub(crate) fn limit(resource: libc::__rlimit_resource_t, unit: &str) -> String {
     match soft_limit(resource) {
         None => "unknown".to_owned(),
         Some(libc::RLIM_INFINITY) => "unlimited".to_owned(),

@@ -1,11 +1,11 @@
 //! Loops over several operations, cut short: how far they say they came is how far they came.
 
-use crate::baseline::{MOMENTS, Random, Watched, dropped_everywhere};
+use crate::baseline::{MOMENTS, Random, Watched, dropped_everywhere, is_child, passes_in_child};
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, run, socketpair, streams, tcp};
 use bytes::Bytes;
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpStream, UnixStream};
-use gimmal::{is_canceled, spawn, yield_now};
+use gimmal::{Runtime, is_canceled, spawn, yield_now};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -202,5 +202,101 @@ fn a_write_without_a_copy_arrives_and_gives_the_buffer_back() {
         let error = left.write_zero_copy("text").await.unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
         assert_eq!(error.into_buf(), "text");
+    });
+}
+
+/// Where a user may lock little memory, as much is sent as that allows; and where that is nothing, the limit is named.
+#[test]
+fn a_write_without_a_copy_stays_within_the_limit_of_locked_memory() {
+    const TEST: &str = "whole::a_write_without_a_copy_stays_within_the_limit_of_locked_memory";
+    const LEN: usize = 4 << 20;
+    if !is_child() {
+        return passes_in_child(TEST);
+    }
+    // SAFETY: no address is passed.
+    if unsafe { libc::geteuid() } != 0 {
+        return skip!("only root can become a user whose locked memory nobody else uses");
+    }
+    // SAFETY: no address is passed.
+    if unsafe { libc::setuid(1_000_000 + std::process::id()) } != 0 {
+        return skip!("root of a container has no such user");
+    }
+    let limit_locked = |bytes: usize| {
+        let limit = libc::rlimit {
+            rlim_cur: bytes as u64,
+            rlim_max: 1 << 20,
+        };
+        // SAFETY: the limit is a valid one, and read only.
+        let limited = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+        assert_eq!(limited, 0);
+    };
+    limit_locked(1 << 20);
+    let builder = Runtime::builder().entries(8).completion_entries(16);
+    builder.build().unwrap().block_on(async {
+        let (left, right) = streams::<TcpStream>(tcp);
+        let all = bytes(0, LEN);
+        let reading = spawn(async move {
+            let all = right.read_exact(vec![0; LEN], LEN).await.unwrap();
+            assert_numbered(&all, 0);
+            right
+        });
+        let (mut at, mut writes, mut tries) = (0, 0, 0);
+        while at < LEN {
+            // Also when its time is over while it tries with less and less.
+            let write = left.write_zero_copy(all[at..].to_vec());
+            let write = match tries % 2 {
+                0 => write.await,
+                _ => write.timeout(Duration::from_micros(tries)).await,
+            };
+            tries += 1;
+            match write {
+                Ok((n, rest)) => {
+                    assert!(n < 1 << 20, "{n} bytes were locked");
+                    assert!(rest == all[at..]);
+                    at += n;
+                    writes += 1;
+                }
+                Err(error) => {
+                    assert!(gimmal::is_timeout(&error), "{error}");
+                    assert!(error.into_buf() == all[at..]);
+                }
+            }
+        }
+        assert!(writes < 100, "{writes} writes");
+        let _right = reading.await.unwrap();
+        dropped_everywhere("a write that tries again", &MOMENTS, || async {
+            let (left, right) = streams::<TcpStream>(tcp);
+            let buf = Watched::full(1, LEN, 1);
+            let both = gimmal::join((left.write_zero_copy(buf), async {
+                let _ = right.read(vec![0; 4096]).await.unwrap();
+                drop(right);
+            }));
+            let _ = both.await;
+        })
+        .await;
+
+        // What does not fit at all.
+        for limit in [4096, 0] {
+            limit_locked(limit);
+            for len in [1, 5000, LEN] {
+                let sent = left.write_zero_copy(all[..len].to_vec()).await;
+                let Err(error) = sent else {
+                    return skip!("this kernel counts no sends against RLIMIT_MEMLOCK");
+                };
+                assert_eq!(gimmal::errno(&error), Some(libc::ENOMEM));
+                let text = error.to_string();
+                let here = format!("here {limit} bytes");
+                for word in [
+                    "RLIMIT_MEMLOCK",
+                    &here,
+                    &format!("send {len} bytes"),
+                    "127.0.0.1",
+                ] {
+                    assert!(text.contains(word), "{text}");
+                }
+                assert_eq!(error.into_buf(), all[..len]);
+            }
+        }
+        left.write_all("copied").await.unwrap();
     });
 }
