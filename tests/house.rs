@@ -37,6 +37,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/eventfd.rs",
     "src/sys/fd.rs",
     "src/sys/fork.rs",
+    "src/sys/interface.rs",
     "src/sys/kernel.rs",
     "src/sys/path.rs",
     "src/sys/peer_cred.rs",

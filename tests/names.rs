@@ -1,5 +1,8 @@
 //! Names of hosts, and their addresses.
 
+#[macro_use]
+mod baseline;
+
 use std::io;
 use std::task::Poll;
 
@@ -23,6 +26,43 @@ fn a_name_that_does_not_resolve_is_an_error_with_the_name() {
             .await
             .unwrap_err();
         assert!(error.to_string().contains("nobody.invalid"), "{error}");
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// The interface of a link-local address can be given by its name, wherever an address can be.
+#[test]
+fn an_address_with_the_name_of_its_interface_is_known_without_a_lookup() {
+    use gimmal::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
+    use std::net::SocketAddr;
+
+    gimmal::run(async {
+        let addrs = lookup_host("[fe80::1%lo]:80").await?;
+        // The loopback interface is the first of each network namespace.
+        assert_eq!(addrs, ["[fe80::1%1]:80".parse::<SocketAddr>().unwrap()]);
+        for text in ["[fe80::1%nobody0]:80", "[::1%nobody0]:80"] {
+            for error in [
+                TcpStream::connect(text).await.unwrap_err(),
+                TcpListener::bind(text).await.unwrap_err(),
+                UdpSocket::bind(text).await.unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+                assert!(error.to_string().contains("\"nobody0\""), "{error}");
+            }
+        }
+        let listener = match TcpListener::bind("[::1%lo]:0").await {
+            Ok(listener) => listener,
+            Err(error) => {
+                skip!("no IPv6 on the loopback interface: {error}");
+                return Ok(());
+            }
+        };
+        let port = listener.local_addr()?.port();
+        let client = TcpStream::connect(("::1%lo", port)).await?;
+        client.write_all("x").await?;
+        let (server, _) = listener.accept().await?;
+        assert_eq!(server.read(vec![0; 1]).await?.1, b"x");
         io::Result::Ok(())
     })
     .unwrap();

@@ -2,8 +2,9 @@
 
 use crate::runtime::pass;
 use crate::runtime::spawn::spawn_abandonable;
-use crate::sys::explain;
+use crate::sys::{explain, interface_index};
 use socket2::SockAddr;
+use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
@@ -13,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// |---|---|
 /// | an address | `SocketAddr`, `(IpAddr, u16)`, `([127, 0, 0, 1], 80)` |
 /// | several | `&[SocketAddr]`, `[SocketAddr; N]`, `Vec<SocketAddr>` |
-/// | text | `"127.0.0.1:80"`, `"[::1]:80"`, `"localhost:80"`, `("localhost", 80)` |
+/// | text | `"127.0.0.1:80"`, `"[::1]:80"`, `"[fe80::1%eth0]:80"`, `"localhost:80"`, `("localhost", 80)` |
 /// | a reference to one of these | `&SocketAddr`, `&String`, `&("localhost", 80)` |
 ///
 /// Text that is no address is a name, which is looked up by a thread of the pool.
@@ -22,7 +23,8 @@ pub trait ToAddrs {
     ///
     /// # Errors
     ///
-    /// `InvalidInput`, with the text, if it is neither.
+    /// `InvalidInput`, with the text, if it is neither. `NotFound` for an address with an interface that is not there, with
+    /// the name of that.
     fn target(self) -> io::Result<Target>;
 }
 
@@ -122,15 +124,34 @@ fn bad(text: &str, why: &str) -> io::Error {
     )
 }
 
+/// An IPv6 address with the interface that it is for, by name or number: `fe80::1%eth0` (RFC 4007). `None` if it is none.
+fn scoped(text: &str, port: u16) -> Option<io::Result<Target>> {
+    let (ip, interface) = text.split_once('%')?;
+    let ip = ip.parse().ok().filter(|_| !interface.is_empty())?;
+    let is_number = interface.bytes().all(|byte| byte.is_ascii_digit());
+    let number = interface.parse().ok().filter(|_| is_number);
+    let index = number.or_else(|| interface_index(&CString::new(interface).ok()?).ok());
+    Some(match index {
+        Some(index) => SocketAddrV6::new(ip, port, 0, index).target(),
+        None => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{ip} is for the network interface {interface:?}, which is not there"),
+        )),
+    })
+}
+
 /// An address of IP, or a name.
 fn host(name: &str, port: u16) -> io::Result<Target> {
     if let Ok(ip) = name.parse::<IpAddr>() {
         return Ok(Target::Addrs(vec![SocketAddr::new(ip, port)]));
     }
+    if let Some(scoped) = scoped(name, port) {
+        return scoped;
+    }
     // What a resolver would take for something else, or cut off, without a word.
     match name {
         "" => Err(bad(&format!(":{port}"), "the name is empty")),
-        name if name.contains(|c: char| c == '\0' || c.is_whitespace() || "[]/@".contains(c)) => {
+        name if name.contains(|c: char| c == '\0' || c.is_whitespace() || "[]/@%".contains(c)) => {
             Err(bad(name, "no name of a host has such characters"))
         }
         name => Ok(Target::Name(name.to_owned(), port)),
@@ -142,6 +163,17 @@ impl ToAddrs for &str {
         if let Ok(addr) = self.parse::<SocketAddr>() {
             return Ok(Target::Addrs(vec![addr]));
         }
+        let number = |port: &str| {
+            let port = port.parse();
+            port.map_err(|_| bad(self, "its port is no number from 0 to 65535"))
+        };
+        if let Some(bracketed) = self.strip_prefix('[') {
+            let Some((ip, port)) = bracketed.split_once("]:") else {
+                return Err(bad(self, "after the brackets it has no port"));
+            };
+            let scoped = scoped(ip, number(port)?);
+            return scoped.unwrap_or_else(|| Err(bad(self, "no IPv6 address is in the brackets")));
+        }
         let Some((name, port)) = self.rsplit_once(':') else {
             return Err(bad(self, "it has no port"));
         };
@@ -151,9 +183,7 @@ impl ToAddrs for &str {
                 "an IPv6 address stands in brackets, as in [::1]:80",
             ));
         }
-        let port = port.parse();
-        let port = port.map_err(|_| bad(self, "its port is no number from 0 to 65535"))?;
-        host(name, port).map_err(|_| bad(self, "it has no valid name"))
+        host(name, number(port)?).map_err(|_| bad(self, "it has no valid name"))
     }
 }
 
@@ -260,6 +290,33 @@ mod tests {
     }
 
     #[test]
+    fn an_address_in_brackets_may_name_an_interface() {
+        let scoped = |scope_id| {
+            let ip = "fe80::1".parse().unwrap();
+            Target::Addrs(vec![SocketAddrV6::new(ip, 80, 0, scope_id).into()])
+        };
+        let lo = crate::sys::interface_index(c"lo").unwrap();
+        assert_eq!(text("[fe80::1%lo]:80").unwrap(), scoped(lo));
+        assert_eq!(text("[fe80::1%7]:80").unwrap(), scoped(7));
+        assert_eq!(("fe80::1%lo", 80).target().unwrap(), scoped(lo));
+        assert_eq!((&"fe80::1%7".to_owned(), 80).target().unwrap(), scoped(7));
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named() {
+        let long = "x".repeat(300);
+        for name in ["nobody0", "an interface", "4294967296", "x\0", &long] {
+            let error = text(&format!("[fe80::1%{name}]:80")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{name:?}: {error}");
+            let said = error.to_string();
+            assert!(said.contains("fe80::1"), "{said}");
+            assert!(said.contains(&format!("interface {name:?}")), "{said}");
+            let error = (format!("fe80::1%{name}"), 80).target().unwrap_err();
+            assert!(error.to_string().contains(&format!("interface {name:?}")));
+        }
+    }
+
+    #[test]
     fn addresses_and_names_may_be_kept_and_given_by_reference() {
         let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
         let same = |to: &dyn Fn() -> io::Result<Target>, count: usize| {
@@ -298,10 +355,27 @@ mod tests {
             "[nobody]:80",
             "x\0y:1",
             "http://localhost:80",
+            "[::1%]:80",
+            "[::1]80",
+            "[::1]:",
+            "[::1",
+            "::1]:80",
+            "[]:80",
+            "[127.0.0.1]:80",
+            "[localhost%lo]:80",
+            "127.0.0.1%lo:80",
+            "localhost%lo:80",
+            "fe80::1%lo:80",
+            "[fe80::1%lo]",
         ] {
             let error = text(bad).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bad:?}");
             assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
+        }
+        // Brackets that are there are not asked for.
+        for bad in ["[::1%]:80", "[nobody]:80", "[::1::]:80"] {
+            let error = text(bad).unwrap_err().to_string();
+            assert!(!error.contains("stands in brackets"), "{error}");
         }
     }
 }
