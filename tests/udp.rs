@@ -997,3 +997,159 @@ fn a_bind_or_connect_that_is_dropped_leaves_nothing_behind() {
         Ok(())
     });
 }
+
+/// Whatever a socket can be bound to, it can send to, as in std: addresses, several, text, and names.
+#[test]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "what is borrowed is an address, too"
+)]
+fn a_datagram_goes_to_whatever_is_an_address() {
+    run(async {
+        async fn arrives(
+            sent: impl Future<Output = gimmal::buf::BufResult<usize, &'static str>>,
+            receiver: &UdpSocket,
+        ) {
+            assert_eq!(sent.await.unwrap(), (4, "text"));
+            let received = receiver.recv(vec![0; 9]).timeout(Duration::from_secs(5));
+            assert_eq!(received.await.unwrap(), (4, b"text".to_vec()));
+        }
+
+        let socket = UdpSocket::bind(LOCAL).await?;
+        let receiver = UdpSocket::bind(LOCAL).await?;
+        let addr = receiver.local_addr()?;
+        let (SocketAddr::V4(v4), port) = (addr, addr.port()) else {
+            unreachable!("it was bound to an address of IPv4")
+        };
+        let text = addr.to_string();
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        // Of several it is the first of the socket's version of IP; no other is tried.
+        let several = [v6, addr, closed_port()];
+        for sent in [
+            socket.send_to("text", addr),
+            socket.send_to("text", &addr),
+            socket.send_to("text", v4),
+            socket.send_to("text", ([127, 0, 0, 1], port)),
+            socket.send_to("text", &(Ipv4Addr::LOCALHOST, port)),
+            socket.send_to("text", &*text),
+            socket.send_to("text", &text),
+            socket.send_to("text", text.clone()),
+            socket.send_to("text", ("127.0.0.1", port)),
+            socket.send_to("text", &several[..]),
+            socket.send_to("text", several),
+            socket.send_to("text", several.to_vec()),
+            socket.send_to("text", format!("localhost:{port}")),
+            socket.send_to("text", ("localhost", port)),
+            socket.send_to("text", ("localhost", port)).submit(),
+        ] {
+            arrives(sent, &receiver).await;
+        }
+        let sent = socket.send_to("text", ("localhost", port));
+        arrives(sent.timeout(Duration::from_secs(5)), &receiver).await;
+        if has_v6() {
+            let socket = UdpSocket::bind("[::1]:0").await?;
+            let receiver = UdpSocket::bind(("::1", 0)).await?;
+            let port = receiver.local_addr()?.port();
+            let six = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+            arrives(socket.send_to("text", [addr, six]), &receiver).await;
+            arrives(
+                socket.send_to("text", format!("[::1%lo]:{port}")),
+                &receiver,
+            )
+            .await;
+        }
+
+        for (bad, word) in [
+            ("nothing", "\"nothing\""),
+            ("[::1%nobody0]:1", "\"nobody0\""),
+            ("nobody.invalid:1", "nobody.invalid"),
+        ] {
+            let error = socket.send_to("text", bad).await.unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+            assert_eq!(error.into_buf(), "text");
+        }
+        let error = socket.send_to("text", Vec::new()).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.into_buf()),
+            (io::ErrorKind::InvalidInput, "text")
+        );
+        let error = socket.send_to("text", v6).await.unwrap_err();
+        assert!(error.to_string().contains(&v6.to_string()), "{error}");
+        Ok(())
+    });
+}
+
+/// A send that waits for a name is stopped, timed out and dropped as one that waits for room, and has sent nothing then.
+#[test]
+fn a_send_that_waits_for_a_name_can_be_cut_short() {
+    let _alone = alone();
+    let mut runtime = gimmal::Runtime::builder()
+        .blocking_threads(1)
+        .build()
+        .unwrap();
+    let ended: io::Result<()> = runtime.block_on(async {
+        let receiver = std_socket();
+        receiver.set_nonblocking(true)?;
+        let port = receiver.local_addr()?.port();
+        let full = || Watched::full(7, 64, 1);
+        // No name is looked up while the one thread is busy.
+        let (free, busy) = std::sync::mpsc::channel::<()>();
+        let blocker = gimmal::task::spawn_blocking(move || busy.recv());
+        let socket = UdpSocket::bind(LOCAL).await?;
+        let baseline = Baseline::take();
+
+        let send = socket.send_to(full(), ("localhost", port));
+        let error = send.timeout(Duration::from_millis(1)).await.unwrap_err();
+        assert!(is_timeout(&error), "{error}");
+        drop(error);
+        baseline.returns("a send that timed out").await;
+
+        let scope = Scope::new();
+        let send = scope.run_any(socket.send_to(full(), ("localhost", port)).submit());
+        let stop = async {
+            next_turn().await;
+            scope.cancel();
+        };
+        let (sent, ()) = gimmal::join((send, stop)).await;
+        let error = sent.unwrap().unwrap_err();
+        assert!(is_canceled(&error) && !is_timeout(&error), "{error}");
+        drop(error);
+        baseline.returns("a send that was cancelled").await;
+
+        for moment in &MOMENTS[..3] {
+            drop(socket.send_to(full(), ("localhost", port)));
+            drop(socket.send_to(full(), ("localhost", port)).submit());
+            let send = socket.send_to(full(), ("localhost", port));
+            assert!(baseline::dropped_after(send, 1, *moment).await.is_none());
+            baseline.returns("sends that were dropped").await;
+        }
+
+        // Whoever closes the socket stops it, too; and others do not wait for it.
+        let other = UdpSocket::bind(LOCAL).await?;
+        let mut send = other.send_to(full(), ("localhost", port));
+        assert!(
+            poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut send).poll(cx)))
+                .await
+                .is_pending()
+        );
+        other.send_to("first", (Ipv4Addr::LOCALHOST, port)).await?;
+        let mut buffer = [0; 64];
+        assert_eq!(receiver.recv(&mut buffer)?, 5);
+        let (sent, closed) = gimmal::join((send, other.close())).await;
+        assert!(is_canceled(&sent.unwrap_err()));
+        closed?;
+
+        // And nothing of all that was sent, also not later.
+        free.send(()).unwrap();
+        blocker.await?.unwrap();
+        dropped_everywhere("a send to a name", &MOMENTS, || {
+            socket.send_to(full(), ("localhost", closed_port().port()))
+        })
+        .await;
+        let error = receiver.recv(&mut buffer).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        Ok(())
+    });
+    ended.unwrap();
+    Watched::check_and_forget("sends to names");
+}

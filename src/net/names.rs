@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
-/// What can be connected to, or listened on: an address, several, or a name with a port.
+/// What can be connected to, listened on, or sent to: an address, several, or a name with a port.
 ///
 /// | type | example |
 /// |---|---|
@@ -26,6 +26,13 @@ pub trait ToAddrs {
     /// `InvalidInput`, with the text, if it is neither. `NotFound` for an address with an interface that is not there, with
     /// the name of that.
     fn target(self) -> io::Result<Target>;
+
+    /// The address, if this is nothing else: whoever wants one needs no list of them.
+    #[doc(hidden)]
+    #[inline]
+    fn address(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// Addresses, or a name that is still to be looked up.
@@ -120,7 +127,7 @@ async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
 fn bad(text: &str, why: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("{text:?} is no address to connect to or to listen on: {why}"),
+        format!("{text:?} is no address: {why}"),
     )
 }
 
@@ -241,6 +248,11 @@ macro_rules! one_address {
             fn target(self) -> io::Result<Target> {
                 Ok(Target::Addrs(vec![self.into()]))
             }
+
+            #[inline]
+            fn address(&self) -> Option<SocketAddr> {
+                Some((*self).into())
+            }
         }
     )+};
 }
@@ -260,6 +272,11 @@ one_address! {
 impl<T: ToAddrs + Clone> ToAddrs for &T {
     fn target(self) -> io::Result<Target> {
         self.clone().target()
+    }
+
+    #[inline]
+    fn address(&self) -> Option<SocketAddr> {
+        (**self).address()
     }
 }
 

@@ -21,11 +21,13 @@ use std::task::{Context, Poll, Waker};
 pub struct SendMessage<B: IoBuf> {
     pass: Pass,
     buf: B,
-    /// There was no room when it was tried.
-    is_full: bool,
-    /// Waits until there is.
-    room: Option<Op<PollAdd>>,
+    /// It is to wait before it is handed to the kernel: for its address, or for room, if there was none.
+    must_wait: bool,
+    wait: Option<Wait>,
 }
+
+/// Until a datagram can be sent. It is on the heap because most sends do without. With the address, if that was to be found.
+type Wait = Pin<Box<dyn Future<Output = io::Result<Option<SockAddr>>>>>;
 
 impl<B: IoBuf> SendMessage<B> {
     /// Sends what the buffer holds, to that address or to the peer that the socket is connected to.
@@ -36,6 +38,20 @@ impl<B: IoBuf> SendMessage<B> {
         control: &[u8],
     ) -> Op<SendMessage<B>> {
         Op::new(SendMessage::over(socket, buf, to, control))
+    }
+
+    /// Sends what the buffer holds, to an address that is still to be found.
+    pub(crate) fn to_be_found(
+        socket: Rc<Datagrams>,
+        buf: B,
+        address: impl Future<Output = io::Result<SockAddr>> + 'static,
+    ) -> Op<SendMessage<B>> {
+        Op::new(SendMessage {
+            pass: Pass::new(socket, Way::ToAddress),
+            buf,
+            must_wait: true,
+            wait: Some(Box::pin(async { address.await.map(Some) })),
+        })
     }
 
     fn over(
@@ -55,8 +71,8 @@ impl<B: IoBuf> SendMessage<B> {
         SendMessage {
             pass,
             buf,
-            is_full: false,
-            room: None,
+            must_wait: false,
+            wait: None,
         }
     }
 
@@ -67,23 +83,26 @@ impl<B: IoBuf> SendMessage<B> {
     }
 
     #[cold]
-    fn wait_for_room(&mut self, waker: &Waker) -> Prepared {
-        let mut room = match self.room.take() {
-            Some(room) => room,
+    fn wait(&mut self, waker: &Waker) -> Prepared {
+        let mut wait = match self.wait.take() {
+            Some(wait) => wait,
             None => match self.pass.socket().way_to(self.address().as_ref()) {
-                Ok(fd) => PollAdd::writable(fd),
+                Ok(fd) => Box::pin(async { PollAdd::writable(fd).await.map(|()| None) }),
                 Err(error) => return Prepared::Failed(error),
             },
         };
-        match Pin::new(&mut room).poll(&mut Context::from_waker(waker)) {
+        match wait.as_mut().poll(&mut Context::from_waker(waker)) {
             Poll::Pending => {
-                self.room = Some(room);
+                self.wait = Some(wait);
                 self.pass.wait_for_close(waker);
                 Prepared::Wait
             }
             Poll::Ready(Err(error)) => Prepared::Failed(error),
-            Poll::Ready(Ok(())) => {
-                self.is_full = false;
+            Poll::Ready(Ok(found)) => {
+                if found.is_some() {
+                    self.pass.take_header().set(found.as_ref(), &[]);
+                }
+                self.must_wait = false;
                 Prepared::Start
             }
         }
@@ -117,8 +136,8 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         if let Some(not_yet) = self.pass.prepare(waker) {
             return not_yet;
         }
-        match self.is_full {
-            true => self.wait_for_room(waker),
+        match self.must_wait {
+            true => self.wait(waker),
             false => Prepared::Start,
         }
     }
@@ -141,8 +160,8 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 
     fn start_again(&mut self, completion: Completion) -> bool {
-        self.is_full = completion.raw() == -libc::EAGAIN;
-        self.is_full
+        self.must_wait = completion.raw() == -libc::EAGAIN;
+        self.must_wait
     }
 
     fn complete(self, completion: Completion) -> Self::Output {

@@ -2,10 +2,11 @@
 
 use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
 use crate::buf::{BufError, IoBuf, IoBufMut};
-use crate::net::ToAddrs;
 use crate::net::debug::debug;
 use crate::net::names::{resolve, to_ip};
+use crate::net::{Target, ToAddrs};
 use crate::op::{Datagrams, Op, RecvMessage, SendMessage, SharedFd, busy};
+use crate::runtime::pass;
 use crate::sys::explain;
 use socket2::{SockAddr, SockRef};
 use std::fmt;
@@ -81,20 +82,38 @@ impl UdpSocket {
         .await
     }
 
-    /// Sends a datagram to an address: `sendto(2)`. Gives its length, and the buffer. Names are looked up with
-    /// [`lookup_host`](crate::net::lookup_host).
+    /// Sends a datagram to an address: `sendto(2)`. Returns its length, and the buffer.
+    ///
+    /// It is sent once: of several addresses, such as those of a name, to the first of the socket's own version of IP, or else to
+    /// the first. A name is looked up for each datagram; whoever sends many asks
+    /// [`lookup_host`](crate::net::lookup_host) once.
     ///
     /// # Errors
     ///
     /// What the kernel says, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
-    /// `PermissionDenied` for the address of a broadcast, until [`set_broadcast`](UdpSocket::set_broadcast);
-    /// [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// `PermissionDenied` for the address of a broadcast, until [`set_broadcast`](UdpSocket::set_broadcast). `InvalidInput` for
+    /// text that is no address; what the resolver says, with the name; [`Canceled`](crate::Canceled). The buffer is in the error.
     ///
     /// # Cancel safety
     ///
     /// One that was cancelled has sent nothing. Whether one that is dropped has sent it is unknown (`tests/udp.rs`).
-    pub fn send_to<B: IoBuf>(&self, buf: B, to: impl Into<SocketAddr>) -> Op<SendMessage<B>> {
-        SendMessage::new(self.socket.clone(), buf, Some(&to.into().into()), &[])
+    #[inline]
+    pub fn send_to<B: IoBuf>(&self, buf: B, to: impl ToAddrs) -> Op<SendMessage<B>> {
+        match to.address() {
+            Some(to) => SendMessage::new(self.socket.clone(), buf, Some(&to.into()), &[]),
+            None => self.send_to_target(buf, to.target()),
+        }
+    }
+
+    fn send_to_target<B: IoBuf>(&self, buf: B, to: io::Result<Target>) -> Op<SendMessage<B>> {
+        let is_v4 = self.local_addr().is_ok_and(|address| address.is_ipv4());
+        let address = async move {
+            pass().await?;
+            let addrs = to?.resolve().await?;
+            let own = addrs.iter().find(|address| address.is_ipv4() == is_v4);
+            Ok(SockAddr::from(*own.unwrap_or(&addrs[0])))
+        };
+        SendMessage::to_be_found(self.socket.clone(), buf, address)
     }
 
     /// Sends a datagram to the peer that the socket is connected to: `send(2)`. Gives its length, and the buffer.
