@@ -55,6 +55,28 @@
 //!
 //! A runtime belongs to the thread that made it. Its wakers may go anywhere. A child made by `fork` must not use its
 //! parent's runtime, and is told so; it can make its own.
+//!
+//! # Privileges, roots and namespaces
+//!
+//! Drop privileges first, and change root, working directory, umask and namespaces first: before the first runtime of the
+//! thread is built. What needs a thread of the kernel, such as a write to a file or an open that creates one, runs in workers
+//! that belong to the thread of the ring. They keep some of its state as it was when they were made, which may be long before
+//! the request (seen on 6.18):
+//!
+//! | changed in the thread of a runtime | what its files do then |
+//! |---|---|
+//! | user, groups, capabilities: `setuid`, `capset` | All requests have the new ones, in workers, too. |
+//! | root, working directory, umask: `chroot`, `chdir`, `umask` | All requests see them, unless the thread has its own (the next line). |
+//! | `unshare` or `setns` with `CLONE_NEWNS` or `CLONE_FS`, and `chroot`, `chdir`, `umask` or a mount after it | **Some requests see the old state**: a file may be made outside of the new root. |
+//! | `unshare` with `CLONE_FILES` | **Descriptors are mixed up**: a worker opens a file in the table that the thread has left. Never do that. |
+//!
+//! To change such state when the thread has had a runtime, start a new thread after the change and build a runtime there; or
+//! do it in a child process ([`pre_exec`](std::os::unix::process::CommandExt::pre_exec)). A new runtime on the same thread is not
+//! enough, because workers end some time after their ring, and time alone is not either: one of them stays.
+//!
+//! Threads of the pool ([`task::spawn_blocking`], names of hosts) are threads like any other: a raw system call on the thread of
+//! the runtime changes nothing for those that are there. Files and sockets that are open stay open, whatever changes. And a seccomp
+//! filter does not see what goes through a ring.
 
 // The code in README is compiled with the documentation.
 #[cfg(doctest)]

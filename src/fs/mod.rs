@@ -6,6 +6,9 @@
 //! On ext4 opening, reading and closing run in the kernel without a worker thread; writing through the page cache and
 //! `fsync` are given to one (measured on 6.18). Dropping a file is a plain `close(2)`, as in std: on file systems whose close
 //! may block (NFS, FUSE) use [`File::close`].
+//!
+//! Worker threads may not see a new root, working directory or mount of their thread:
+//! [privileges, roots and namespaces](crate#privileges-roots-and-namespaces) are to be changed before it has a runtime.
 
 mod file;
 mod generic;
