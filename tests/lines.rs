@@ -334,6 +334,31 @@ fn an_endless_line_is_skipped_in_little_memory() {
     .unwrap();
 }
 
+/// A higher limit is for lines of which nothing was discarded.
+#[test]
+fn a_line_that_was_skipped_in_part_is_skipped_to_its_end() {
+    let _alone = alone();
+    gimmal::run(async {
+        for fill in [false, true] {
+            let (reader, writer) = pipe()?;
+            writer.write_all("x".repeat(100)).await?;
+            let mut reader = BufReader::new(reader).line_max(10);
+            let mut line = String::new();
+            assert!(reader.read_line(&mut line).await.is_err());
+            let cut = dropped_after(reader.read_line(&mut line), 1, MOMENTS[0]).await;
+            assert!(cut.is_none() && reader.buffer().is_empty());
+            writer.write_all("more\nnext\n").await?;
+            if fill {
+                assert_eq!(reader.fill_buf().await?, b"more\nnext\n");
+            }
+            reader.set_line_max(1000);
+            assert_eq!((reader.read_line(&mut line).await?, &*line), (5, "next\n"));
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
 /// Lines of which every third is too long or no text, with waits that are dropped and timed out at random, also while they skip.
 #[test]
 fn a_wait_that_is_cut_short_while_it_skips_is_gone_on_with() {

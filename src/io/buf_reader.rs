@@ -52,8 +52,10 @@ enum Bad {
     Nothing,
     /// A line of this many bytes, its end included, that is not UTF-8.
     NotText(usize),
-    /// A line that is too long, and goes on until this byte. Some of it may have been passed over.
+    /// A line that is too long, and goes on until this byte.
     TooLong(u8),
+    /// One of which some was discarded.
+    Discarded(u8),
 }
 
 /// What bytes up to a delimiter are to be.
@@ -90,7 +92,8 @@ impl<R: AsyncRead> BufReader<R> {
         self
     }
 
-    /// Sets the limit on the bytes of a line. A line that was too long is tried again with the new limit.
+    /// Sets the limit on the bytes of a line. A line that was too long is tried again with the new limit, if no call has begun
+    /// to discard it.
     pub fn set_line_max(&mut self, bytes: usize) {
         self.line_max = bytes;
         if let Bad::TooLong(_) = self.bad {
@@ -213,7 +216,8 @@ impl<R: AsyncRead> BufReader<R> {
         match (self.bad, sought) {
             (Bad::Nothing, _) | (Bad::NotText(_), Sought::Bytes) => {}
             (Bad::NotText(len), Sought::Line) => self.consume(len),
-            (Bad::TooLong(end), _) => {
+            (Bad::TooLong(end) | Bad::Discarded(end), _) => {
+                self.bad = Bad::Discarded(end);
                 self.skip(end).await?;
                 self.bad = Bad::Nothing;
             }
