@@ -3,7 +3,7 @@
 //! The accept belongs to the listener. It goes on when a wait for a connection is dropped or cancelled, and what it brings is
 //! for the next wait (C8).
 
-use crate::op::{Accept, Accepted, Opcode, SharedFd, Standing, busy};
+use crate::op::{Accept, Accepted, Opcode, Owned, SharedFd, Standing, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
 use crate::scope::Canceled;
 use crate::sys::{Descriptor, explain};
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket that listens.
 pub(super) struct Accepting {
-    fd: SharedFd,
+    fd: Owned<SharedFd>,
     /// Where it listens, for the text of errors.
     address: String,
     standing: RefCell<Standing<Accept>>,
@@ -52,7 +52,7 @@ pub(super) enum Way {
 impl Accepting {
     pub(super) fn new(fd: SharedFd, address: String) -> Accepting {
         Accepting {
-            fd,
+            fd: Owned::new(fd),
             address,
             standing: RefCell::new(Standing::new()),
             kept: RefCell::default(),
@@ -134,7 +134,7 @@ impl Accepting {
             Ok(()) if !self.fd.is_sole() => {
                 Err((busy("an operation is still at work on it"), self))
             }
-            Ok(()) => match self.fd.try_unwrap() {
+            Ok(()) => match self.fd.give_up().try_unwrap() {
                 Ok(descriptor) => Ok(descriptor),
                 Err(_) => unreachable!("it was its sole holder above"),
             },
@@ -145,7 +145,7 @@ impl Accepting {
     pub(super) async fn close(self) -> io::Result<()> {
         let Accepting { fd, standing, .. } = self;
         drop(standing);
-        fd.close().await
+        fd.give_up().close().await
     }
 
     /// There is nothing to make another connection of: said once, until there is again.

@@ -76,6 +76,10 @@ unsafe impl Operation for Accept {
     type Output = io::Result<Accepted>;
     const NAME: &'static str = "accept";
 
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(&self.listener)
+    }
+
     fn entry(&mut self) -> Entry {
         let entry = self
             .listener

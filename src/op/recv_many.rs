@@ -1,7 +1,9 @@
 //! Receiving one piece after the other into buffers of the runtime.
 
 use super::stream::{Direction, Pass};
-use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, Prepared, Stream, StreamKind};
+use super::{
+    Chunk, Collect, Completion, Entry, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind,
+};
 use crate::runtime::BUFFER_GROUP;
 use crate::sys::{BufRing, Lent};
 use std::fmt;
@@ -99,6 +101,10 @@ pub(super) fn keep(stream: &Stream, arrived: Arrived) {
 unsafe impl Operation for RecvMany {
     type Output = io::Result<Arrived>;
     const NAME: &'static str = "recv_chunks";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.stream().fd())
+    }
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         match self.enter(waker) {

@@ -5,7 +5,7 @@
 //! When the owner goes, it is an orphan of the scope in which that happens.
 
 use super::future::{Left, start_standing};
-use super::{Completion, Operation};
+use super::{Completion, Operation, SharedFd};
 use crate::driver::life::Polled;
 use crate::runtime;
 use crate::table::Key;
@@ -114,7 +114,13 @@ impl<O: Collect> Drop for Standing<O> {
     fn drop(&mut self) {
         if let (Some((serial, key)), Some(operation)) = (self.row.take(), self.operation.take()) {
             match runtime::reach(serial) {
-                Some(core) => core.abandon_standing(key, Box::new(Left(operation))),
+                Some(core) => {
+                    let is_left = operation.shared_fd().is_some_and(SharedFd::is_left);
+                    core.abandon_standing(key, Box::new(Left(operation)));
+                    if is_left {
+                        core.end_orphans();
+                    }
+                }
                 // The kernel may still write into what was lent (O9).
                 None => mem::forget(operation),
             }
