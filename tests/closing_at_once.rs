@@ -88,7 +88,7 @@ fn a_listener_is_bound_again_right_after_its_drop() {
                     next_turn().await;
                 }
                 _ => {
-                    let mut ahead = Box::pin(net::Listener::accept_ahead(&listener));
+                    let mut ahead = Box::pin(net::Listener::accept_ahead(&listener, 64));
                     assert!(poll!(&mut ahead).is_pending());
                     next_turn().await;
                 }

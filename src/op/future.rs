@@ -344,9 +344,9 @@ fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> io::Result<(u64, 
 }
 
 /// Hands the entry of a standing operation to the current runtime.
-pub(super) fn start_standing<O: Collect>(entry: &Entry) -> io::Result<(u64, Key)> {
+pub(super) fn start_standing<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u64, Key)> {
     runtime::with(|core| {
-        let key = core.submit_standing(entry, O::NAME, O::MAX)?;
+        let key = core.submit_standing(entry, O::NAME, max)?;
         Ok((core.serial(), key))
     })
 }

@@ -90,7 +90,7 @@ mod timed;
 mod vectored;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
-pub(crate) use accept::{Accept, Accepted};
+pub(crate) use accept::{Accept, Accepted, Arrived};
 pub use chunk::Chunk;
 pub use chunks::Chunks;
 pub(crate) use connect::Connect;

@@ -150,10 +150,12 @@ unsafe impl Operation for RecvMany {
 unsafe impl Collect for RecvMany {
     type Item = Arrived;
 
-    const MAX: u32 = COLLECT_MAX;
-
     /// It stays inside the gate: what came before it ended may still be unread, and no other read may come between.
     const RESTS: bool = true;
+
+    fn max(&self) -> u32 {
+        COLLECT_MAX
+    }
 
     fn collect(&mut self, completion: Completion) -> Arrived {
         self.take(completion)

@@ -23,7 +23,7 @@ pub(crate) unsafe trait Collect: Operation {
     type Item;
 
     /// With so many completions that nobody has taken it is asked to stop; it is started again when they are taken.
-    const MAX: u32;
+    fn max(&self) -> u32;
 
     /// Whether it is kept when it has ended, to be started again with what it holds.
     const RESTS: bool = false;
@@ -52,12 +52,17 @@ impl<O: Collect> Standing<O> {
         self.row.is_some()
     }
 
+    /// The operation, while the kernel has it, or something that it brought is still to be taken.
+    pub(crate) fn started(&self) -> Option<&O> {
+        self.row.and(self.operation.as_ref())
+    }
+
     /// Starts it. The one before has ended.
     pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
         assert!(self.row.is_none(), "a standing operation is started once");
-        let entry = operation.entry();
+        let (entry, max) = (operation.entry(), operation.max());
         self.rest(operation);
-        self.row = Some(start_standing::<O>(&entry)?);
+        self.row = Some(start_standing::<O>(&entry, max)?);
         Ok(())
     }
 

@@ -5,7 +5,8 @@
 //! 3. Enter the kernel once, waiting only if nothing is ready and nothing is left over.
 //! 4. Reap: copy every completion into its row, then wake, then dispose of what nobody waits for.
 //!
-//! Within a poll the kernel is entered for a socket that is dropped with operations in flight ([`Core::enter_now`]).
+//! Within a poll the kernel is entered for a connection that is asked for, and for a socket that is dropped with operations in
+//! flight ([`Core::enter_now`]).
 
 use super::attempts::ATTEMPTED_BYTES_PER_TURN;
 use super::core::{Core, READY_LEAVES_PER_POLL};
@@ -91,6 +92,12 @@ impl Core {
     #[inline]
     pub(crate) fn count_poll(&self) {
         self.budget.polls.set(self.budget.polls.get() + 1);
+    }
+
+    /// A number of the poll that is under way, of a task or a child.
+    #[inline]
+    pub(crate) fn this_poll(&self) -> u64 {
+        self.polls_so_far()
     }
 
     /// Polls of this turn and of those before it.
