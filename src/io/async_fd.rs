@@ -1,6 +1,6 @@
 //! Waiting until any descriptor is ready: for what has no type here.
 
-use crate::op::{Op, PollAdd, SharedFd};
+use crate::op::{Op, Owned, PollAdd, SharedFd};
 use crate::sys::explain;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -32,7 +32,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 #[derive(Debug)]
 pub struct AsyncFd<T> {
     inner: T,
-    fd: SharedFd,
+    fd: Owned<SharedFd>,
 }
 
 impl<T: AsFd> AsyncFd<T> {
@@ -46,7 +46,7 @@ impl<T: AsFd> AsyncFd<T> {
         let fd = fd.map_err(|error| explain(error, "a second descriptor to wait with"))?;
         Ok(AsyncFd {
             inner,
-            fd: SharedFd::from(fd),
+            fd: Owned::new(SharedFd::from(fd)),
         })
     }
 

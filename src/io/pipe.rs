@@ -3,7 +3,7 @@
 use super::{AsyncRead, AsyncWrite, check_room};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
-    Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
+    Op, OpenAt, Outlet, Owned, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
     StreamKind, busy, send_all,
 };
 use crate::runtime::fail_at_once;
@@ -82,14 +82,14 @@ pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
 }
 
 /// Opens one side of a FIFO.
-async fn open(path: &Path, access: i32) -> io::Result<Rc<Stream>> {
+async fn open(path: &Path, access: i32) -> io::Result<Owned<Rc<Stream>>> {
     // Looked at before it is opened: to open what is no FIFO may do something, and without waiting.
     let found = OpenAt::path(path, libc::O_PATH, 0).await?;
     check(&found, path)?;
     let opened = OpenAt::fifo(path, access).await?;
     // Something else may have got its name meanwhile.
     check(&opened, path)?;
-    Ok(Stream::new(opened, StreamKind::Pipe))
+    Ok(Owned::new(Stream::new(opened, StreamKind::Pipe)))
 }
 
 fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
@@ -109,7 +109,7 @@ fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
 /// See [`pipe`] for an example.
 #[derive(Debug)]
 pub struct PipeReader {
-    stream: Rc<Stream>,
+    stream: Owned<Rc<Stream>>,
 }
 
 impl PipeReader {
@@ -202,7 +202,7 @@ impl PipeReader {
 /// See [`pipe`] for an example.
 #[derive(Debug)]
 pub struct PipeWriter {
-    stream: Rc<Stream>,
+    stream: Owned<Rc<Stream>>,
 }
 
 impl PipeWriter {
@@ -310,7 +310,7 @@ macro_rules! end {
             ///
             /// The end closes in any case (`tests/pipes.rs`).
             pub async fn close(self) -> io::Result<()> {
-                self.stream.close().await
+                self.stream.give_up().close().await
             }
 
             /// The same end as one of std, which another thread can have.
@@ -320,10 +320,11 @@ macro_rules! end {
             /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a
             /// one has brought are still to be read. The end is in the error.
             pub fn into_std(self) -> Result<io::$type, BufError<$type>> {
-                match self.stream.try_into_descriptor() {
+                match self.stream.give_up().try_into_descriptor() {
                     Ok(descriptor) => Ok(descriptor.into_owned().into()),
                     Err(stream) => {
                         let error = busy("an operation is still at work on the pipe, or has left bytes");
+                        let stream = Owned::new(stream);
                         Err(BufError::new(error, $type { stream }))
                     }
                 }
@@ -340,7 +341,7 @@ macro_rules! end {
         impl From<OwnedFd> for $type {
             fn from(fd: OwnedFd) -> $type {
                 let fd = SharedFd::new(Descriptor::from(fd));
-                $type { stream: Stream::new(fd, StreamKind::Pipe) }
+                $type { stream: Owned::new(Stream::new(fd, StreamKind::Pipe)) }
             }
         }
 

@@ -1,12 +1,15 @@
-//! What listeners of every kind have in common: one accept in the kernel, and who waits for what it brings.
+//! What listeners of every kind have in common: who waits for a connection, and what the kernel has of a listener.
 //!
-//! The accept belongs to the listener. It goes on when a wait for a connection is dropped or cancelled, and what it brings is
-//! for the next wait (C8).
+//! The socket may have other holders, so the kernel has nothing of it but while somebody waits here, and then a poll, which takes
+//! nothing from the others (see [`Accept`]). A connection is taken by the poll that hands it out, and one at most in each
+//! poll of a task: a thread that computes has taken none that another could answer. So there is none to lose when a wait is
+//! dropped or canceled, but where connections are accepted ahead: then those are for the next waits (C8), as is one that an older
+//! kernel (before 6.10) hands over late.
 
-use crate::op::{Accept, Accepted, Opcode, SharedFd, Standing, busy};
+use crate::op::{Accept, Accepted, Arrived, Opcode, Owned, SharedFd, Standing, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
 use crate::scope::Canceled;
-use crate::sys::{Descriptor, explain};
+use crate::sys::{Descriptor, Wait as Enter, explain};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
 use std::cell::{Cell, RefCell};
@@ -23,18 +26,26 @@ use std::time::Duration;
 /// How long a listener waits when there is no descriptor, or no memory, for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// An opcode of 6.11. No opcode tells a kernel that can accept without waiting (6.10); one that has this can.
+const BIND: Opcode = Opcode::new(56);
+
 /// A socket that listens.
 pub(super) struct Accepting {
-    fd: SharedFd,
+    fd: Owned<SharedFd>,
     /// Where it listens, for the text of errors.
     address: String,
+    /// What the kernel has.
     standing: RefCell<Standing<Accept>>,
-    /// What the accept brought while it was being stopped: the next waits get these first.
+    /// Whether there may be a connection, so that it is tried before it is waited for. If that is not known it is asked.
+    is_ready: Cell<Option<bool>>,
+    /// The poll of a task in which one was last taken.
+    taken_in: Cell<u64>,
+    /// What was accepted ahead when that was stopped: the next waits get these first.
     kept: RefCell<VecDeque<Accepted>>,
     waiters: Arc<Waiters>,
     /// Waits so far that were pending: their numbers in the list.
     waits: Cell<u64>,
-    /// Accepts so far that were handed to the kernel.
+    /// How often something was handed to the kernel.
     starts: Cell<u64>,
     /// It was said that there are no descriptors left.
     is_short: Cell<bool>,
@@ -43,18 +54,21 @@ pub(super) struct Accepting {
 /// How connections are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// One request for each: the kernel tells who it is.
+    /// Each when it is asked for.
     OneByOne,
-    /// One request for all of them, where the kernel can do that.
-    Multishot,
+    /// By one request for all of them, until so many wait to be asked for, where the kernel can do that.
+    Ahead(u32),
 }
 
 impl Accepting {
     pub(super) fn new(fd: SharedFd, address: String) -> Accepting {
         Accepting {
-            fd,
+            fd: Owned::new(fd),
             address,
             standing: RefCell::new(Standing::new()),
+            // A socket that does not listen says so at once only to who accepts.
+            is_ready: Cell::new(Some(true)),
+            taken_in: Cell::new(0),
             kept: RefCell::default(),
             waiters: Arc::default(),
             waits: Cell::new(0),
@@ -74,23 +88,58 @@ impl Accepting {
             way,
             wait: Wait::new(self),
             pause: None,
+            is_over: false,
         }
     }
 
-    fn start(&self, way: Way) -> io::Result<()> {
-        // No opcode tells a kernel that has it (5.19); one that has SEND_ZC (6.0) does.
-        let knows_multishot = || runtime::with(|core| core.supports(Opcode::SEND_ZC));
-        let accept = match way {
-            Way::Multishot if knows_multishot() => Accept::many(self.fd.clone()),
-            Way::Multishot | Way::OneByOne => Accept::one(self.fd.clone()),
-        };
+    fn start(&self, accept: Accept) -> io::Result<()> {
         self.starts.set(self.starts.get() + 1);
         self.standing.borrow_mut().start(accept)
+    }
+
+    /// Takes a connection if there is one: what came of it is there when this returns, but where the kernel is short of memory
+    /// or old.
+    fn take(&self) -> io::Result<()> {
+        let core = runtime::required();
+        let knows_dont_wait = core.supports(BIND);
+        self.start(Accept::one(self.fd.clone(), knows_dont_wait))?;
+        if knows_dont_wait {
+            core.enter_now(Enter::Submit);
+        } else {
+            self.standing.borrow().ask_cancel();
+            core.enter_now(Enter::No);
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for a connection any more, perhaps: then the kernel is to have nothing of it, unless connections are
+    /// accepted ahead of one who was just given one.
+    fn rest(&self, was_given_up: bool) {
+        if !self.waiters.lock().is_empty() {
+            return;
+        }
+        let standing = self.standing.borrow();
+        match standing.started().map(Accept::is_poll) {
+            Some(true) => {}
+            Some(false) if was_given_up => return standing.ask_cancel(),
+            Some(false) | None => return,
+        }
+        drop(standing);
+        // Whoever polls each wait once only gets there, too.
+        self.is_ready.set(None);
+        // Outside of the borrow, for it may run a user's code (R1).
+        let poll = self.standing.replace(Standing::new());
+        drop(poll);
     }
 
     /// Has the kernel accept no more, and waits until that is so. What it has brought by then is for the next waits, which
     /// start it again.
     pub(super) async fn stop(&self) -> io::Result<()> {
+        if self.standing.borrow().started().is_none_or(Accept::is_poll) {
+            // The poll of a wait that was dropped, perhaps.
+            runtime::end_orphans();
+            return Ok(());
+        }
         self.standing.borrow().ask_cancel();
         let asked = self.starts.get();
         let mut wait = Wait::new(self);
@@ -99,9 +148,11 @@ impl Accepting {
             while self.starts.get() == asked {
                 match self.poll_standing() {
                     Poll::Ready(None) => break,
-                    Poll::Ready(Some(Ok(accepted))) => self.kept.borrow_mut().push_back(accepted),
+                    Poll::Ready(Some(Arrived::Connection(Ok(accepted)))) => {
+                        self.kept.borrow_mut().push_back(accepted);
+                    }
                     // It says that it was stopped; or what the next accept will say, too.
-                    Poll::Ready(Some(Err(_))) => {}
+                    Poll::Ready(Some(Arrived::Connection(Err(_)) | Arrived::Ready)) => {}
                     Poll::Pending => {
                         return wait.poll(context).map(|canceled| Err(canceled.into()));
                     }
@@ -112,8 +163,8 @@ impl Accepting {
         .await
     }
 
-    /// Looks at what the accept has brought. If there is nothing it wakes everybody who waits.
-    fn poll_standing(&self) -> Poll<Option<io::Result<Accepted>>> {
+    /// Looks at what the kernel has brought. If there is nothing it wakes everybody who waits.
+    fn poll_standing(&self) -> Poll<Option<Arrived>> {
         let mut waker = Some(Waker::from(self.waiters.clone()));
         let polled = self.standing.borrow_mut().poll(&mut waker);
         drop(waker);
@@ -129,15 +180,15 @@ impl Accepting {
             )),
             stopped => stopped,
         };
-        match stopped {
-            Err(error) => Err((error, self)),
-            Ok(()) if !self.fd.is_sole() => {
-                Err((busy("an operation is still at work on it"), self))
-            }
-            Ok(()) => match self.fd.try_unwrap() {
-                Ok(descriptor) => Ok(descriptor),
-                Err(_) => unreachable!("it was its sole holder above"),
-            },
+        if let Err(error) = stopped {
+            return Err((error, self));
+        }
+        if !self.fd.is_sole() {
+            return Err((busy("an operation is still at work on it"), self));
+        }
+        match self.fd.give_up().try_unwrap() {
+            Ok(descriptor) => Ok(descriptor),
+            Err(_) => unreachable!("it was its sole holder above"),
         }
     }
 
@@ -145,7 +196,7 @@ impl Accepting {
     pub(super) async fn close(self) -> io::Result<()> {
         let Accepting { fd, standing, .. } = self;
         drop(standing);
-        fd.close().await
+        fd.give_up().close().await
     }
 
     /// There is nothing to make another connection of: said once, until there is again.
@@ -170,7 +221,7 @@ impl fmt::Debug for Accepting {
     }
 }
 
-/// Those that wait for a connection. Whatever the accept brings wakes all of them: one that is woken may be one that nobody
+/// Those that wait for a connection. Whatever the kernel brings wakes all of them: one that is woken may be one that nobody
 /// polls any more, or that is dropped before it looks, and then the connection is for another.
 #[derive(Debug, Default)]
 struct Waiters {
@@ -231,7 +282,7 @@ impl Wait<'_> {
         self.number.is_some()
     }
 
-    /// There is nothing: waits for what the accept brings next.
+    /// There is nothing: waits for what the kernel brings next.
     fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
         let accepting = self.accepting;
         let number = *self.number.get_or_insert_with(|| {
@@ -269,6 +320,7 @@ pub(super) struct Next<'a> {
     wait: Wait<'a>,
     /// There were no descriptors left.
     pause: Option<Sleep>,
+    is_over: bool,
 }
 
 impl Future for Next<'_> {
@@ -276,30 +328,60 @@ impl Future for Next<'_> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        let accepted = ready!(this.wait_and_look(context));
+        this.end(accepted.is_err());
+        Poll::Ready(accepted)
+    }
+}
+
+impl Drop for Next<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(true);
+        }
+    }
+}
+
+/// What a look at a listener finds.
+enum Looked {
+    Found(io::Result<Accepted>),
+    Nothing,
+    /// This poll has taken one: others go first.
+    Yields,
+}
+
+impl Next<'_> {
+    fn end(&mut self, was_given_up: bool) {
+        self.is_over = true;
+        self.wait.end();
+        self.accepting.rest(was_given_up);
+    }
+
+    fn wait_and_look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         loop {
-            if let Some(pause) = &mut this.pause {
+            if let Some(pause) = &mut self.pause {
                 let over = ready!(Pin::new(pause).poll(context));
-                this.pause = None;
+                self.pause = None;
                 if let Err(canceled) = over {
                     return Poll::Ready(Err(canceled.into()));
                 }
             }
             // What begins in a cancelled scope is refused, whether there is a connection or not (C2).
-            if !this.wait.has_begun() && runtime::with(Core::is_canceled) {
-                let canceled = this.wait.leaf.poll(context);
+            if !self.wait.has_begun() && runtime::with(Core::is_canceled) {
+                let canceled = self.wait.leaf.poll(context);
                 return canceled.map(|canceled| Err(canceled.into()));
             }
-            let error = match ready!(this.look(context)) {
+            let error = match ready!(self.look(context)) {
                 Ok(accepted) => {
-                    this.accepting.is_short.set(false);
+                    self.accepting.is_short.set(false);
                     return Poll::Ready(Ok(accepted));
                 }
                 Err(error) => error,
             };
             match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    this.accepting.report_shortage(&error);
-                    this.pause = Some(sleep(PAUSE));
+                    self.accepting.report_shortage(&error);
+                    self.pause = Some(sleep(PAUSE));
                 }
                 // These are of a connection that was over before it was accepted (accept(2), "Error handling").
                 Some(
@@ -311,22 +393,18 @@ impl Future for Next<'_> {
                     | libc::EHOSTUNREACH
                     | libc::ENONET
                     | libc::ENOPROTOOPT
-                    | libc::EINTR
-                    // The accept had collected enough, and was stopped for that.
-                    | libc::ECANCELED,
+                    | libc::EINTR,
                 ) => {}
                 Some(_) => {
-                    let what = format!("accept a connection on {}", this.accepting.address);
+                    let what = format!("accept a connection on {}", self.accepting.address);
                     return Poll::Ready(Err(explain(error, what)));
                 }
                 None => return Poll::Ready(Err(error)),
             }
         }
     }
-}
 
-impl Next<'_> {
-    /// Looks at what the accept has brought, and starts it if it is not there.
+    /// Looks for a connection, and waits if there is none.
     fn look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         if !runtime::with(Core::may_pass) {
             context.waker().wake_by_ref();
@@ -334,55 +412,103 @@ impl Next<'_> {
         }
         let kept = self.accepting.kept.borrow_mut().pop_front();
         let looked = match kept {
-            Some(accepted) => Poll::Ready(Ok(accepted)),
-            None => self.look_at_standing(),
+            Some(accepted) => Looked::Found(Ok(accepted)),
+            None => self.look_at_socket(),
         };
         match looked {
-            Poll::Ready(item) => {
+            Looked::Found(item) => {
                 runtime::with(Core::charge);
                 self.wait.end();
                 Poll::Ready(item)
             }
-            Poll::Pending => self.wait.poll(context).map(|canceled| Err(canceled.into())),
-        }
-    }
-
-    fn look_at_standing(&self) -> Poll<io::Result<Accepted>> {
-        loop {
-            match self.accepting.poll_standing() {
-                Poll::Ready(None) => {
-                    if let Err(error) = self.accepting.start(self.way) {
-                        return Poll::Ready(Err(error));
-                    }
-                }
-                Poll::Ready(Some(accepted)) => return Poll::Ready(accepted),
-                Poll::Pending => return Poll::Pending,
+            Looked::Nothing => self.wait.poll(context).map(|canceled| Err(canceled.into())),
+            Looked::Yields => {
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }
+
+    fn look_at_socket(&self) -> Looked {
+        let accepting = self.accepting;
+        loop {
+            let taken = match accepting.poll_standing() {
+                Poll::Pending => return Looked::Nothing,
+                Poll::Ready(None) => match self.go_on() {
+                    Ok(true) => continue,
+                    Ok(false) => return Looked::Yields,
+                    Err(error) => return Looked::Found(Err(error)),
+                },
+                Poll::Ready(Some(Arrived::Ready)) => {
+                    accepting.is_ready.set(Some(true));
+                    continue;
+                }
+                Poll::Ready(Some(Arrived::Connection(taken))) => taken,
+            };
+            let errno = taken.as_ref().err().and_then(io::Error::raw_os_error);
+            match (&taken, errno) {
+                // There was none, or others were faster; or it had collected enough, and was stopped for that.
+                (Err(_), Some(libc::EAGAIN | libc::ECANCELED)) => {
+                    accepting.is_ready.set(Some(false));
+                    continue;
+                }
+                (Ok(accepted), _) => accepting.is_ready.set(accepted.has_more),
+                (Err(_), _) => {}
+            }
+            return Looked::Found(taken);
+        }
+    }
+
+    /// The kernel has nothing: starts what comes next. False if that is for a later poll.
+    fn go_on(&self) -> io::Result<bool> {
+        let accepting = self.accepting;
+        // No opcode tells a kernel that knows it (5.19); one that has SEND_ZC (6.0) does.
+        let knows_multishot = || runtime::with(|core| core.supports(Opcode::SEND_ZC));
+        match self.way {
+            Way::Ahead(ahead) if knows_multishot() => {
+                accepting.start(Accept::many(accepting.fd.clone(), ahead))?;
+            }
+            _ => {
+                let now = runtime::with(Core::this_poll);
+                let is_ready = accepting.is_ready.get();
+                if is_ready != Some(false) && accepting.taken_in.get() == now {
+                    return Ok(false);
+                }
+                if is_ready.unwrap_or_else(|| accepting.fd.descriptor().is_readable()) {
+                    accepting.taken_in.set(now);
+                    accepting.take()?;
+                } else {
+                    accepting.start(Accept::poll(accepting.fd.clone()))?;
+                }
+            }
+        }
+        Ok(true)
+    }
 }
 
-/// The connections of a listener, one after the other. The wait for the next one keeps its place when nobody looks.
+/// The connections of a listener, one after the other. The wait for the next one goes on when nobody looks.
 #[derive(Debug)]
-pub(super) struct Ahead<'a> {
+pub(super) struct Arrivals<'a> {
     accepting: &'a Accepting,
     next: Option<Next<'a>>,
 }
 
-impl Ahead<'_> {
-    pub(super) fn new(accepting: &Accepting) -> Ahead<'_> {
-        Ahead {
+impl Arrivals<'_> {
+    pub(super) fn new(accepting: &Accepting) -> Arrivals<'_> {
+        Arrivals {
             accepting,
             next: None,
         }
     }
 
+    /// This wait ends when it is dropped.
     pub(super) async fn next(&mut self) -> io::Result<Accepted> {
-        poll_fn(|context| self.poll_next(context)).await
+        self.next = None;
+        self.accepting.next(Way::OneByOne).await
     }
 
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        let begin = || self.accepting.next(Way::Multishot);
+        let begin = || self.accepting.next(Way::OneByOne);
         let next = self.next.get_or_insert_with(begin);
         let accepted = ready!(Pin::new(next).poll(context));
         self.next = None;

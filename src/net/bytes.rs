@@ -1,6 +1,6 @@
 //! What sockets that carry a stream of bytes have in common, TCP's and those of Unix.
 
-/// Writes the methods of a stream of bytes, for a type that has a `stream: Rc<Stream>`.
+/// Writes the methods of a stream of bytes, for a type that has a `stream: Owned<Rc<Stream>>`.
 macro_rules! byte_stream {
     ($type:ident) => {
         impl $type {
@@ -206,7 +206,7 @@ macro_rules! byte_stream {
             ///
             /// The stream closes in any case (`tests/streams.rs`).
             pub async fn close(self) -> io::Result<()> {
-                self.stream.close().await
+                self.stream.give_up().close().await
             }
         }
 

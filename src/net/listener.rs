@@ -26,7 +26,8 @@ pub trait Listener {
     /// No connection is lost: one that arrives for a wait that was cancelled or dropped is for the next (`tests/listening.rs`).
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>>;
 
-    /// Waits for the next connection, and may have others accepted meanwhile, which are for the next waits.
+    /// Waits for the next connection, and may have others accepted meanwhile, which are for the next waits, until `ahead` of
+    /// them are there.
     ///
     /// # Errors
     ///
@@ -35,7 +36,11 @@ pub trait Listener {
     /// # Cancel safety
     ///
     /// That of [`accept`](Listener::accept) (`tests/listening.rs`).
-    fn accept_ahead(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>> {
+    fn accept_ahead(
+        &self,
+        ahead: u32,
+    ) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>> {
+        let _ = ahead;
         self.accept()
     }
 
@@ -61,8 +66,8 @@ impl Listener for TcpListener {
         self.accept()
     }
 
-    async fn accept_ahead(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        connection(self.accepting().next(Way::Multishot).await?)
+    async fn accept_ahead(&self, ahead: u32) -> io::Result<(TcpStream, SocketAddr)> {
+        connection(self.accepting().next(Way::Ahead(ahead)).await?)
     }
 
     fn pause(&self) -> impl Future<Output = io::Result<()>> {

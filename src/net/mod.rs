@@ -17,6 +17,10 @@
 //! Reads of one stream follow one another in the order in which they began, and so do writes. Whoever keeps a read that has
 //! begun, and never polls it again, holds up those behind it: drop it instead, and its bytes are for the next.
 //!
+//! A socket is closed when its drop returns, also if operations were in flight on it whose futures were dropped before, or are
+//! dropped after it: its address can be bound again, and its peer sees the end. Only what waits in a thread of the kernel, as a
+//! copy by `splice(2)` does, holds it longer, and an operation that is still awaited.
+//!
 //! Sockets belong to the thread of their runtime. To hand one to another thread, go through std: `into_std` and `from_std`.
 
 mod accepting;

@@ -13,12 +13,6 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// So many connections may be accepted before anybody asks for them. With less room than that below the limit none is.
-///
-/// It spares a fifth of what accepting costs: 14 µs of the processor a connection in bursts of 64, instead of 17 (measured
-/// on 6.18).
-const AHEAD_MAX: usize = 64;
-
 /// What connections get to come to their end, if nothing else is said: less than the 5 seconds that tasks get at the end of a
 /// runtime, so that those that are cut short then can still clean up.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -29,6 +23,9 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// hook ([`Fault::ChildFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)) with the
 /// address of the peer: to the `log` crate, if nothing else is said, and so nowhere without a logger. Handlers may borrow what
 /// lives outside.
+///
+/// A connection is accepted when its handler can begin, one after the other: while a handler computes, other holders of the
+/// socket accept, in other threads or processes. To spread a heavy load over threads see [`TcpListener`](super::TcpListener).
 ///
 /// It stops when the future given to [`until`](Serve::until) is ready, or when the scope around it is cancelled:
 ///
@@ -94,6 +91,7 @@ where
         until: pending(),
         drain: DRAIN,
         limit: usize::MAX,
+        ahead: 0,
     }
 }
 
@@ -105,6 +103,7 @@ pub struct Serve<'l, L, H, U> {
     until: U,
     drain: Duration,
     limit: usize,
+    ahead: u32,
 }
 
 impl<'l, L, H, U> Serve<'l, L, H, U> {
@@ -120,6 +119,7 @@ impl<'l, L, H, U> Serve<'l, L, H, U> {
             until,
             drain: self.drain,
             limit: self.limit,
+            ahead: self.ahead,
         }
     }
 
@@ -135,6 +135,33 @@ impl<'l, L, H, U> Serve<'l, L, H, U> {
         self.limit = connections.max(1);
         self
     }
+
+    /// Has connections accepted before anybody asks for them, until so many are there (a burst may bring some more), which
+    /// costs less where many come at once. With less room than that below the [`limit`](Serve::limit) none is accepted ahead.
+    ///
+    /// For a socket that nobody else holds. Without this a connection is taken when its handler is begun, and what this thread
+    /// has no time for another thread or process can answer that has the same socket.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::TcpListener;
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:7777").await?;
+    ///     let served = listener
+    ///         .serve(async |stream, _peer| stream.write_all("hello\n").await)
+    ///         .accept_ahead(64)
+    ///         .until(gimmal::signal::ctrl_c())
+    ///         .await?;
+    ///     println!("served {} connections", served.accepted);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn accept_ahead(mut self, connections: u32) -> Serve<'l, L, H, U> {
+        self.ahead = connections;
+        self
+    }
 }
 
 impl<L, H, U> fmt::Debug for Serve<'_, L, H, U> {
@@ -142,6 +169,7 @@ impl<L, H, U> fmt::Debug for Serve<'_, L, H, U> {
         f.debug_struct("Serve")
             .field("drain", &self.drain)
             .field("limit", &self.limit)
+            .field("ahead", &self.ahead)
             .finish_non_exhaustive()
     }
 }
@@ -218,6 +246,7 @@ where
                 handler: self.handler,
                 drain: self.drain,
                 limit: self.limit,
+                ahead: self.ahead,
                 accepting: Scope::new(),
                 connections: Scope::new(),
                 counts: Counts::default(),
@@ -239,6 +268,7 @@ struct Serving<'l, L, H> {
     handler: H,
     drain: Duration,
     limit: usize,
+    ahead: u32,
     /// Cancelled when nothing more is to be accepted.
     accepting: Scope,
     /// It gets its deadline then.
@@ -290,13 +320,13 @@ where
         let mut was_ahead = false;
         loop {
             s.room().await?;
-            let is_ahead = self.limit - s.len() > AHEAD_MAX;
+            let is_ahead = self.ahead > 0 && self.limit - s.len() > self.ahead as usize;
             if was_ahead && !is_ahead {
                 self.listener.pause().await?;
             }
             was_ahead = is_ahead;
             let (stream, addr) = match is_ahead {
-                true => self.listener.accept_ahead().await?,
+                true => self.listener.accept_ahead(self.ahead).await?,
                 false => self.listener.accept().await?,
             };
             count(&self.counts.accepted);

@@ -1,4 +1,9 @@
 //! Accepting connections.
+//!
+//! A listening socket may have other holders: threads, processes. An accept that is left in the kernel takes from them what
+//! nobody here may ask for, and even before that it takes the one wake that the kernel spends on a connection (an accept waits
+//! exclusively, also in the ring), while its thread computes. A poll takes neither. So whoever waits for a connection polls, and
+//! accepts without waiting when there may be one. Only an accept of many ([`Accept::many`]) stays in the kernel.
 
 use super::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
 use crate::sys::Descriptor;
@@ -7,10 +12,10 @@ use std::fmt;
 use std::io;
 
 /// `IORING_ACCEPT_MULTISHOT` (5.19).
-const MULTISHOT: u16 = 1;
+const MULTISHOT: u16 = 1 << 0;
 
-/// Connections that are taken out of the kernel's queue before anybody asks for them.
-const COLLECT_MAX: u32 = 64;
+/// `IORING_ACCEPT_DONTWAIT` (6.10).
+const DONT_WAIT: u16 = 1 << 1;
 
 /// A connection as the kernel hands it over.
 #[derive(Debug)]
@@ -18,6 +23,16 @@ pub(crate) struct Accepted {
     pub(crate) fd: SharedFd,
     /// Who is at the other end. Not there if connections are accepted one after the other by one request.
     pub(crate) peer: Option<SockAddr>,
+    /// Whether another one waits, if that is known: the kernel says so of TCP, since 6.10.
+    pub(crate) has_more: Option<bool>,
+}
+
+/// What a completion brings.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    /// There may be a connection.
+    Ready,
+    Connection(io::Result<Accepted>),
 }
 
 /// Where the kernel writes the address of the peer: an allocation of its own (O2).
@@ -26,30 +41,54 @@ struct Address {
     len: libc::socklen_t,
 }
 
-/// Accepts a connection, or one after the other: `accept4(2)`.
+/// Waits for a connection, or accepts: `poll(2)`, `accept4(2)`.
 pub(crate) struct Accept {
     listener: SharedFd,
-    /// Not there if it is multishot: the next connection would overwrite it.
-    address: Option<Box<Address>>,
+    way: Way,
+}
+
+enum Way {
+    Poll,
+    One {
+        /// There until it is taken.
+        address: Option<Box<Address>>,
+        /// `DONT_WAIT`, where the kernel knows it.
+        flags: u16,
+    },
+    /// Without an address: the next connection would overwrite it.
+    Many {
+        ahead: u32,
+    },
 }
 
 impl Accept {
-    /// Accepts one.
-    pub(crate) fn one(listener: SharedFd) -> Accept {
-        let storage = SockAddrStorage::zeroed();
-        let len = storage.size_of();
-        Accept {
-            listener,
-            address: Some(Box::new(Address { storage, len })),
-        }
+    /// Waits until there may be a connection.
+    pub(crate) fn poll(listener: SharedFd) -> Accept {
+        let way = Way::Poll;
+        Accept { listener, way }
     }
 
-    /// Accepts until it is stopped.
-    pub(crate) fn many(listener: SharedFd) -> Accept {
-        Accept {
-            listener,
-            address: None,
-        }
+    /// Accepts a connection that is there. If the kernel does not know how not to wait for one, it is to be asked to stop at
+    /// once, which does the same.
+    pub(crate) fn one(listener: SharedFd, knows_dont_wait: bool) -> Accept {
+        let storage = SockAddrStorage::zeroed();
+        let len = storage.size_of();
+        let way = Way::One {
+            address: Some(Box::new(Address { storage, len })),
+            flags: if knows_dont_wait { DONT_WAIT } else { 0 },
+        };
+        Accept { listener, way }
+    }
+
+    /// Accepts until it is stopped, or has so many that nobody has asked for.
+    pub(crate) fn many(listener: SharedFd, ahead: u32) -> Accept {
+        let way = Way::Many { ahead };
+        Accept { listener, way }
+    }
+
+    /// Whether it takes nothing.
+    pub(crate) fn is_poll(&self) -> bool {
+        matches!(self.way, Way::Poll)
     }
 
     fn take(&mut self, completion: Completion) -> io::Result<Accepted> {
@@ -57,48 +96,65 @@ impl Accept {
         // SAFETY: the completion of an accept hands over a new descriptor, and each is taken once: here, whether it is
         // waited for or not.
         let descriptor = unsafe { Descriptor::from_completion(fd) };
-        let peer = self.address.take().map(|address| {
+        let (address, says_more) = match &mut self.way {
+            Way::One { address, flags } => (address.take(), *flags == DONT_WAIT),
+            Way::Poll | Way::Many { .. } => (None, false),
+        };
+        let peer = address.map(|address| {
             let Address { storage, len } = *address;
             let len = len.min(storage.size_of());
             // SAFETY: the storage was zeroed, and the kernel has written an address of this length into it.
             unsafe { SockAddr::new(storage, len) }
         });
+        let says_more = says_more && peer.as_ref().is_some_and(|peer| !peer.is_unix());
         Ok(Accepted {
             fd: SharedFd::new(descriptor),
             peer,
+            has_more: says_more.then(|| completion.socket_has_more()),
         })
     }
 }
 
 // SAFETY: the address is a boxed allocation of its own, which only the kernel touches until the last completion. The
-// operation holds the listener's descriptor (O5). Every descriptor that it brings is taken by `take`, once.
+// operation holds the listener's descriptor (O5). Every descriptor that it brings is taken by `take`, once; a poll brings none.
 unsafe impl Operation for Accept {
-    type Output = io::Result<Accepted>;
+    type Output = Arrived;
     const NAME: &'static str = "accept";
 
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(&self.listener)
+    }
+
     fn entry(&mut self) -> Entry {
-        let entry = self
-            .listener
-            .entry(Opcode::ACCEPT)
-            .op_flags(libc::SOCK_CLOEXEC as u32);
-        match &mut self.address {
-            None => entry.ioprio(MULTISHOT),
-            Some(address) => {
+        let listener = &self.listener;
+        let accept = |flags| {
+            let entry = listener.entry(Opcode::ACCEPT).ioprio(flags);
+            entry.op_flags(libc::SOCK_CLOEXEC as u32)
+        };
+        match &mut self.way {
+            Way::Poll => listener
+                .entry(Opcode::POLL_ADD)
+                .poll_events(libc::POLLIN as u32),
+            Way::Many { .. } => accept(MULTISHOT),
+            Way::One { address, flags } => {
+                let Some(address) = address else {
+                    unreachable!("it accepts once")
+                };
                 let address: *mut Address = &raw mut **address;
                 // SAFETY: both are fields of one allocation that is there; no reference to them is made.
                 let (storage, len) =
                     unsafe { (&raw mut (*address).storage, &raw mut (*address).len) };
-                entry.addr(storage).addr2(len)
+                accept(*flags).addr(storage).addr2(len)
             }
         }
     }
 
-    fn complete(mut self, completion: Completion) -> Self::Output {
-        self.take(completion)
+    fn complete(mut self, completion: Completion) -> Arrived {
+        self.collect(completion)
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(error)
+    fn fail(self, error: io::Error) -> Arrived {
+        Arrived::Connection(Err(error))
     }
 
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
@@ -107,18 +163,27 @@ unsafe impl Operation for Accept {
 
     /// The listener is gone, and with it who would have answered this connection.
     fn dispose(&mut self, completion: Completion) {
-        drop(self.take(completion));
+        drop(self.collect(completion));
     }
 }
 
 // SAFETY: it takes the descriptor that the completion brings.
 unsafe impl Collect for Accept {
-    type Item = io::Result<Accepted>;
+    type Item = Arrived;
 
-    const MAX: u32 = COLLECT_MAX;
+    fn max(&self) -> u32 {
+        match self.way {
+            Way::Poll | Way::One { .. } => 1,
+            Way::Many { ahead } => ahead,
+        }
+    }
 
-    fn collect(&mut self, completion: Completion) -> Self::Item {
-        self.take(completion)
+    fn collect(&mut self, completion: Completion) -> Arrived {
+        // A poll that was interrupted says no less: who accepts then sees.
+        match self.way {
+            Way::Poll if completion.raw() >= 0 || completion.was_interrupted() => Arrived::Ready,
+            _ => Arrived::Connection(self.take(completion)),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) fn new(socket: SharedFd, address: SockAddr) -> Op<Connect> {
+        socket.set_left(true);
         Op::new(Connect {
             socket,
             address: Box::new(address),
@@ -26,6 +27,10 @@ impl Connect {
 unsafe impl Operation for Connect {
     type Output = io::Result<SharedFd>;
     const NAME: &'static str = "connect";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(&self.socket)
+    }
 
     fn entry(&mut self) -> Entry {
         // The length of the address is where others have the offset.

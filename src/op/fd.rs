@@ -1,6 +1,7 @@
 //! A descriptor that several operations hold at once (O5).
 
 use crate::sys::Descriptor;
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -22,40 +23,59 @@ use std::rc::Rc;
 /// ```
 #[derive(Clone)]
 pub struct SharedFd {
-    descriptor: Rc<Descriptor>,
+    open: Rc<Open>,
+}
+
+struct Open {
+    descriptor: Descriptor,
+    /// Its owner is gone: only operations hold it, or whoever has asked for a share.
+    is_left: Cell<bool>,
 }
 
 impl SharedFd {
     pub(crate) fn new(descriptor: Descriptor) -> SharedFd {
         SharedFd {
-            descriptor: Rc::new(descriptor),
+            open: Rc::new(Open {
+                descriptor,
+                is_left: Cell::new(false),
+            }),
         }
     }
 
     pub(crate) fn descriptor(&self) -> &Descriptor {
-        &self.descriptor
+        &self.open.descriptor
+    }
+
+    /// Whether its owner is gone: then an operation that is dropped, too, ends at once.
+    pub(crate) fn is_left(&self) -> bool {
+        self.open.is_left.get()
+    }
+
+    pub(super) fn set_left(&self, is_left: bool) {
+        self.open.is_left.set(is_left);
     }
 
     /// Whether nobody else holds it.
     pub(crate) fn is_sole(&self) -> bool {
-        Rc::strong_count(&self.descriptor) == 1
+        Rc::strong_count(&self.open) == 1
     }
 
     /// The descriptor itself, if nobody else holds it.
     pub(crate) fn try_unwrap(self) -> Result<Descriptor, SharedFd> {
-        Rc::try_unwrap(self.descriptor).map_err(|descriptor| SharedFd { descriptor })
+        let open = Rc::try_unwrap(self.open).map_err(|open| SharedFd { open })?;
+        Ok(open.descriptor)
     }
 }
 
 impl AsRawFd for SharedFd {
     fn as_raw_fd(&self) -> RawFd {
-        self.descriptor.raw()
+        self.open.descriptor.raw()
     }
 }
 
 impl AsFd for SharedFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.borrowed()
+        self.open.descriptor.borrowed()
     }
 }
 

@@ -6,7 +6,7 @@ use super::message::{fds_cut, fds_room};
 use super::rw::no_room;
 use super::stream::{Direction, Pass, Passed};
 use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream};
+use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use std::fmt;
 use std::io;
@@ -54,6 +54,10 @@ impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
 unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     type Output = BufResult<usize, (B, Vec<F>)>;
     const NAME: &'static str = "sendmsg";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.stream().fd())
+    }
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         self.pass.prepare(waker).unwrap_or(Prepared::Start)
@@ -153,6 +157,10 @@ impl<B: IoBufMut> RecvFds<B> {
 unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     type Output = BufResult<(usize, Vec<OwnedFd>), B>;
     const NAME: &'static str = "recvmsg";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.stream().fd())
+    }
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         if let Some(not_yet) = self.pass.prepare(waker) {

@@ -1,7 +1,7 @@
 //! The one future that awaits an operation.
 
 use super::queue::Queue;
-use super::{Collect, Completion, Entry, Operation, Prepared, Timed};
+use super::{Collect, Completion, Entry, Operation, Prepared, SharedFd, Timed};
 use crate::driver::{Owners, life::Polled};
 use crate::runtime::{self, Core, Refusal, canceled_here};
 use crate::scope::{Canceled, Elapsed};
@@ -344,9 +344,9 @@ fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> io::Result<(u64, 
 }
 
 /// Hands the entry of a standing operation to the current runtime.
-pub(super) fn start_standing<O: Collect>(entry: &Entry) -> io::Result<(u64, Key)> {
+pub(super) fn start_standing<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u64, Key)> {
     runtime::with(|core| {
-        let key = core.submit_standing(entry, O::NAME, O::MAX)?;
+        let key = core.submit_standing(entry, O::NAME, max)?;
         Ok((core.serial(), key))
     })
 }
@@ -474,7 +474,13 @@ impl<O: Operation> Drop for Op<O> {
 #[cold]
 fn abandon<O: Operation>(serial: u64, key: Key, first: Option<Completion>, operation: O) {
     match runtime::reach(serial) {
-        Some(core) => core.abandon(key, first, Box::new(Left(operation))),
+        Some(core) => {
+            let is_left = operation.shared_fd().is_some_and(SharedFd::is_left);
+            core.abandon(key, first, Box::new(Left(operation)));
+            if is_left {
+                core.end_orphans();
+            }
+        }
         // The kernel may still write into what was lent, and nobody will hear the end of it (O9).
         None => mem::forget(operation),
     }

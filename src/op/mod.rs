@@ -71,6 +71,7 @@ mod idle;
 mod message;
 mod nop;
 mod open;
+mod owned;
 mod part;
 mod peer;
 mod poll;
@@ -89,7 +90,7 @@ mod timed;
 mod vectored;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
-pub(crate) use accept::{Accept, Accepted};
+pub(crate) use accept::{Accept, Accepted, Arrived};
 pub use chunk::Chunk;
 pub use chunks::Chunks;
 pub(crate) use connect::Connect;
@@ -105,6 +106,7 @@ pub(crate) use message::Message;
 pub use nop::{Nop, nop};
 pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
+pub(crate) use owned::Owned;
 pub(crate) use peer::describe;
 pub use poll::PollAdd;
 pub use recv::Recv;
@@ -151,6 +153,13 @@ pub unsafe trait Operation: Sized + 'static {
 
     /// Whether it is never refused and never asked to stop: for closing, and for nothing else.
     const ALWAYS: bool = false;
+
+    /// The descriptor that it works on, if it shares that. When its owner is gone, and the operation is dropped while the kernel
+    /// has it, the runtime enters the kernel for it: so the descriptor is closed when the drop returns, unless the kernel does
+    /// not give the operation up at once.
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        None
+    }
 
     /// Whether it can be started now. Asked before `entry`, and again each time that `waker` was woken.
     ///

@@ -1,7 +1,7 @@
 //! A part of a loop over one direction of a stream: nobody gets in between two parts.
 
 use super::stream::Pass;
-use super::{Completion, Entry, Op, Operation, Prepared};
+use super::{Completion, Entry, Op, Operation, Prepared, SharedFd};
 use std::io;
 use std::task::Waker;
 
@@ -23,6 +23,10 @@ impl<O: Gated> Part<O> {
 unsafe impl<O: Gated> Operation for Part<O> {
     type Output = (O::Output, Pass);
     const NAME: &'static str = O::NAME;
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        self.0.shared_fd()
+    }
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         self.0.prepare(waker)

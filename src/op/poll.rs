@@ -29,6 +29,10 @@ unsafe impl Operation for PollAdd {
     type Output = io::Result<()>;
     const NAME: &'static str = "poll";
 
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(&self.fd)
+    }
+
     fn entry(&mut self) -> Entry {
         self.fd.entry(Opcode::POLL_ADD).poll_events(self.events)
     }

@@ -4,7 +4,7 @@ use super::part::{Gated, Part};
 use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass};
 use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
+use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBufMut};
 use std::fmt;
 use std::io;
@@ -108,6 +108,10 @@ impl<B: IoBufMut> Recv<B> {
 unsafe impl<B: IoBufMut> Operation for Recv<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "recv";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.stream().fd())
+    }
 
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {

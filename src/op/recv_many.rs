@@ -1,7 +1,9 @@
 //! Receiving one piece after the other into buffers of the runtime.
 
 use super::stream::{Direction, Pass};
-use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, Prepared, Stream, StreamKind};
+use super::{
+    Chunk, Collect, Completion, Entry, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind,
+};
 use crate::runtime::BUFFER_GROUP;
 use crate::sys::{BufRing, Lent};
 use std::fmt;
@@ -100,6 +102,10 @@ unsafe impl Operation for RecvMany {
     type Output = io::Result<Arrived>;
     const NAME: &'static str = "recv_chunks";
 
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.stream().fd())
+    }
+
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         match self.enter(waker) {
             true => Prepared::Start,
@@ -144,10 +150,12 @@ unsafe impl Operation for RecvMany {
 unsafe impl Collect for RecvMany {
     type Item = Arrived;
 
-    const MAX: u32 = COLLECT_MAX;
-
     /// It stays inside the gate: what came before it ended may still be unread, and no other read may come between.
     const RESTS: bool = true;
+
+    fn max(&self) -> u32 {
+        COLLECT_MAX
+    }
 
     fn collect(&mut self, completion: Completion) -> Arrived {
         self.take(completion)

@@ -5,7 +5,9 @@ use super::header::Header;
 use super::message::fds_room;
 use super::rw::no_room;
 use super::yields_first;
-use super::{Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Prepared};
+use super::{
+    Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Prepared, SharedFd,
+};
 use crate::buf::{BufError, BufResult, IoBufMut};
 use std::fmt;
 use std::io;
@@ -130,6 +132,10 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
 unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     type Output = BufResult<T, B>;
     const NAME: &'static str = "recvmsg";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.socket().fd())
+    }
 
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {

@@ -3,7 +3,7 @@
 use super::part::{Gated, Part};
 use super::rw::BYTES_MAX;
 use super::stream::{Direction, Pass};
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
+use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::runtime::pass_with;
 use crate::sys::limit;
@@ -63,6 +63,10 @@ impl<B: IoBuf> Send<B> {
 unsafe impl<B: IoBuf> Operation for Send<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.stream().fd())
+    }
 
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
@@ -174,6 +178,10 @@ impl<B: IoBuf> SendZeroCopy<B> {
 unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send_zc";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.0.pass.stream().fd())
+    }
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         self.0.prepare(waker)

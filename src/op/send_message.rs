@@ -4,7 +4,7 @@ use super::control::fds_control;
 use super::datagram::{Pass, Way};
 use super::header::Header;
 use super::rw::BYTES_MAX;
-use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Prepared};
+use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Prepared, SharedFd};
 use crate::buf::{BufError, BufResult, IoBuf};
 use socket2::SockAddr;
 use std::fmt;
@@ -131,6 +131,10 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";
 
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.socket().fd())
+    }
+
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         if let Some(not_yet) = self.pass.prepare(waker) {
@@ -233,6 +237,10 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
 unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
     type Output = BufResult<usize, (B, Vec<F>)>;
     const NAME: &'static str = "sendmsg";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        self.send.shared_fd()
+    }
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         self.send.prepare(waker)

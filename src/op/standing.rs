@@ -5,7 +5,7 @@
 //! When the owner goes, it is an orphan of the scope in which that happens.
 
 use super::future::{Left, start_standing};
-use super::{Completion, Operation};
+use super::{Completion, Operation, SharedFd};
 use crate::driver::life::Polled;
 use crate::runtime;
 use crate::table::Key;
@@ -23,7 +23,7 @@ pub(crate) unsafe trait Collect: Operation {
     type Item;
 
     /// With so many completions that nobody has taken it is asked to stop; it is started again when they are taken.
-    const MAX: u32;
+    fn max(&self) -> u32;
 
     /// Whether it is kept when it has ended, to be started again with what it holds.
     const RESTS: bool = false;
@@ -52,12 +52,17 @@ impl<O: Collect> Standing<O> {
         self.row.is_some()
     }
 
+    /// The operation, while the kernel has it, or something that it brought is still to be taken.
+    pub(crate) fn started(&self) -> Option<&O> {
+        self.row.and(self.operation.as_ref())
+    }
+
     /// Starts it. The one before has ended.
     pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
         assert!(self.row.is_none(), "a standing operation is started once");
-        let entry = operation.entry();
+        let (entry, max) = (operation.entry(), operation.max());
         self.rest(operation);
-        self.row = Some(start_standing::<O>(&entry)?);
+        self.row = Some(start_standing::<O>(&entry, max)?);
         Ok(())
     }
 
@@ -114,7 +119,13 @@ impl<O: Collect> Drop for Standing<O> {
     fn drop(&mut self) {
         if let (Some((serial, key)), Some(operation)) = (self.row.take(), self.operation.take()) {
             match runtime::reach(serial) {
-                Some(core) => core.abandon_standing(key, Box::new(Left(operation))),
+                Some(core) => {
+                    let is_left = operation.shared_fd().is_some_and(SharedFd::is_left);
+                    core.abandon_standing(key, Box::new(Left(operation)));
+                    if is_left {
+                        core.end_orphans();
+                    }
+                }
                 // The kernel may still write into what was lent (O9).
                 None => mem::forget(operation),
             }

@@ -4,7 +4,7 @@ use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass};
 use super::vectored::Vectors;
 use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
+use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use std::fmt;
 use std::io;
@@ -74,6 +74,10 @@ impl<B: IoBufsMut> RecvVectored<B> {
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.stream().fd())
+    }
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         if let Some(not_yet) = self.pass.prepare(waker) {
@@ -188,6 +192,10 @@ impl Message {
 unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.pass.stream().fd())
+    }
 
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         self.pass.prepare(waker).unwrap_or(Prepared::Start)

@@ -186,6 +186,23 @@ fn find(serial: u64) -> Option<Rc<Core>> {
     RUNTIMES.try_with(find).ok()?
 }
 
+/// The owner of a descriptor is gone, and operations hold it: whichever runtime of this thread has them ends those that nobody
+/// awaits.
+#[cold]
+pub(crate) fn end_orphans() {
+    let living = |runtimes: &RefCell<Vec<(u64, Link)>>| -> Vec<Rc<Core>> {
+        let runtimes = runtimes.borrow();
+        let living = runtimes.iter().filter_map(|(_, link)| match link {
+            Link::Living(core) => core.upgrade(),
+            Link::Ended(_) => None,
+        });
+        living.collect()
+    };
+    for core in RUNTIMES.try_with(living).into_iter().flatten() {
+        core.end_orphans();
+    }
+}
+
 /// A runtime that was reached by its serial.
 pub(crate) struct Reached(Rc<Core>);
 

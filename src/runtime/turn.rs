@@ -4,6 +4,9 @@
 //! 2. Fire due timers; take what other threads sent.
 //! 3. Enter the kernel once, waiting only if nothing is ready and nothing is left over.
 //! 4. Reap: copy every completion into its row, then wake, then dispose of what nobody waits for.
+//!
+//! Within a poll the kernel is entered for a connection that is asked for, and for a socket that is dropped with operations in
+//! flight ([`Core::enter_now`]).
 
 use super::attempts::ATTEMPTED_BYTES_PER_TURN;
 use super::core::{Core, READY_LEAVES_PER_POLL};
@@ -32,6 +35,10 @@ const TIMERS_APART: Duration = Duration::from_micros(50);
 
 /// Timers that fire in one turn. More of them wait for the next, behind what is ready.
 const TIMERS_PER_TURN: usize = 4096;
+
+/// The kernel brings some twenty completions each time that it is entered (6.18), and the end of an orphan may be behind many
+/// others: so often is it entered for one.
+const ENTERS_FOR_ORPHANS: u32 = 256;
 
 /// Vectors that are used again from turn to turn.
 #[derive(Debug, Default)]
@@ -85,6 +92,12 @@ impl Core {
     #[inline]
     pub(crate) fn count_poll(&self) {
         self.budget.polls.set(self.budget.polls.get() + 1);
+    }
+
+    /// A number of the poll that is under way, of a task or a child.
+    #[inline]
+    pub(crate) fn this_poll(&self) -> u64 {
+        self.polls_so_far()
     }
 
     /// Polls of this turn and of those before it.
@@ -331,14 +344,61 @@ impl Core {
             }
             outcome
         };
-        self.wake_all(&mut scratch.reaped.woken);
-        self.dispose_late(&mut scratch.reaped);
-        for (kind, task) in scratch.reaped.stuck.drain(..) {
+        self.bring_in(&mut scratch.reaped);
+        if let Err(error) = outcome {
+            self.ring_lost(&error);
+        }
+    }
+
+    /// What was reaped goes to whom it concerns.
+    #[inline]
+    fn bring_in(&self, reaped: &mut Reaped) {
+        self.wake_all(&mut reaped.woken);
+        if !reaped.late.is_empty() || !reaped.stuck.is_empty() {
+            self.bring_in_rest(reaped);
+        }
+    }
+
+    #[inline(never)]
+    fn bring_in_rest(&self, reaped: &mut Reaped) {
+        self.dispose_late(reaped);
+        for (kind, task) in reaped.stuck.drain(..) {
             let task = self.describe_task(Name::from_bits(task));
             self.hook.report(&Fault::OperationStuck { kind, task });
         }
-        if let Err(error) = outcome {
-            self.ring_lost(&error);
+    }
+
+    /// Steps 3 and 4 within a poll. It runs a user's code: the caller borrows nothing (R1).
+    pub(crate) fn enter_now(&self, wait: Wait) {
+        let mut reaped = Reaped::default();
+        // The next turn says that the ring is lost.
+        let _lost = self.driver.borrow_mut().turn(wait, &mut reaped);
+        self.bring_in(&mut reaped);
+    }
+
+    /// Whether no table is borrowed: then the turn enters soon enough.
+    fn is_free(&self) -> bool {
+        self.driver.try_borrow_mut().is_ok()
+            && self.tasks.try_borrow_mut().is_ok()
+            && self.scopes.try_borrow_mut().is_ok()
+    }
+
+    /// Has the kernel end operations that nobody awaits any more, and lets go of what they hold: so a descriptor that was
+    /// dropped with operations in flight is closed now. What the kernel does not give up at once goes in a later turn, and
+    /// all of it when the runtime ends, which waits for that anyway.
+    #[cold]
+    pub(crate) fn end_orphans(&self) {
+        if !self.is_open() || self.is_child() || !self.is_free() {
+            return;
+        }
+        for _ in 0..ENTERS_FOR_ORPHANS {
+            if self.driver.borrow().orphans() == 0 {
+                return;
+            }
+            self.enter_now(Wait::No);
+            if !self.driver.borrow_mut().has_work() {
+                return;
+            }
         }
     }
 

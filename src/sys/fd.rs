@@ -55,6 +55,17 @@ impl Descriptor {
         })
     }
 
+    /// Whether it can be read, or accepted from, without waiting.
+    pub(crate) fn is_readable(&self) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.raw(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: the address is that of one initialised structure, as the count says.
+        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+    }
+
     /// How many bytes a pipe holds.
     pub(crate) fn pipe_capacity(&self) -> io::Result<usize> {
         // SAFETY: no address is passed.

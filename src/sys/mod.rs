@@ -71,7 +71,7 @@ pub(crate) enum Answer {
 /// How long `enter` may wait for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Not at all, and completions are not asked for: only to make room in the submission queue.
+    /// Not at all, and completions are not asked for: only to make room in the submission queue, or for what completes at once.
     Submit,
     /// Not at all, but the completions that are there are brought in.
     No,

@@ -172,10 +172,11 @@ fn a_storm_of_numbers_that_are_used_again_over_tcp() {
     storm::<TcpStream>(tcp);
 }
 
-/// One number, in one place, again and again: the receive of the one before is still in the kernel when the next is there.
+/// One number, in one place, again and again.
 #[test]
-fn a_number_is_not_used_again_while_a_receive_is_in_the_kernel() {
+fn a_receive_that_was_dropped_with_its_stream_touches_no_other_of_that_number() {
     run(async {
+        let mut reused = 0;
         for _ in 0..2_000 {
             let (peer, stream) = streams::<UnixStream>(socketpair);
             let number = stream.as_raw_fd();
@@ -183,12 +184,13 @@ fn a_number_is_not_used_again_while_a_receive_is_in_the_kernel() {
             assert!(poll_once(&mut read).await.is_pending());
             next_turn().await;
             drop((read, stream));
-            // The orphan holds it until its last completion.
+            // It is over, and the number is free, unless another test was faster.
             let (other, next) = streams::<UnixStream>(socketpair);
-            assert!(other.as_raw_fd() != number && next.as_raw_fd() != number);
+            reused += usize::from([other.as_raw_fd(), next.as_raw_fd()].contains(&number));
             write_plain(&other, b"new");
             assert_eq!(next.read_exact(vec![0; 3], 3).await.unwrap(), b"new");
             drop(peer);
         }
+        assert!(reused > 0);
     });
 }

@@ -337,12 +337,12 @@ fn what_std_made_is_taken_over_and_given_back() {
     });
 }
 
-/// An accept is in the kernel, and nobody asks for what it brings.
-async fn begin_incoming(listener: &UnixListener) {
-    let mut incoming = listener.incoming();
-    let mut next = std::pin::pin!(incoming.next());
+/// Has connections accepted ahead while `then` is awaited, and nobody asks for them.
+async fn accepting_ahead(listener: &UnixListener, then: impl Future) {
+    let mut next = std::pin::pin!(gimmal::net::Listener::accept_ahead(listener, 64));
     assert!(poll_once(&mut next).await.is_pending());
     next_turn().await;
+    then.await;
 }
 
 /// As for TCP (`tests/listening.rs`): the accept is the same.
@@ -353,11 +353,14 @@ fn a_listener_goes_to_std_and_comes_back_and_is_closed() {
         let path = directory.path().join("socket");
         let baseline = Baseline::take();
         let listener = UnixListener::bind(&path).unwrap();
-        begin_incoming(&listener).await;
-        let first = UnixStream::connect(&path).await.unwrap();
-        for _ in 0..3 {
-            next_turn().await;
-        }
+        let mut first = None;
+        accepting_ahead(&listener, async {
+            first = Some(UnixStream::connect(&path).await.unwrap());
+            for _ in 0..3 {
+                next_turn().await;
+            }
+        })
+        .await;
         let error = listener.into_std().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceBusy);
         let listener = error.into_buf();
@@ -374,7 +377,7 @@ fn a_listener_goes_to_std_and_comes_back_and_is_closed() {
             gimmal::join((UnixStream::connect(&path), listener.accept())).await;
         drop((client.unwrap(), accepted.unwrap()));
 
-        begin_incoming(&listener).await;
+        accepting_ahead(&listener, async {}).await;
         listener.close().await.unwrap();
         let error = UnixStream::connect(&path).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -391,7 +394,7 @@ fn handing_out_and_closing_a_listener_can_be_dropped_at_any_poll() {
                 for polls in 0.. {
                     let baseline = Baseline::take();
                     let listener = UnixListener::bind_addr(&abstract_address(name)).unwrap();
-                    begin_incoming(&listener).await;
+                    accepting_ahead(&listener, async {}).await;
                     let ended = match closes {
                         true => dropped_after(listener.close(), polls, moment)
                             .await

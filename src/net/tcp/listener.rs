@@ -3,7 +3,7 @@
 use super::TcpStream;
 use crate::buf::BufError;
 use crate::group::Report;
-use crate::net::accepting::{Accepting, Ahead, Way};
+use crate::net::accepting::{Accepting, Arrivals, Way};
 use crate::net::names::{resolve, to_ip};
 use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd};
@@ -22,8 +22,9 @@ const BACKLOG: i32 = 128;
 
 /// A TCP socket that listens for connections.
 ///
-/// The accept in the kernel belongs to the listener: a wait for a connection that is cancelled or dropped loses none. What
-/// is still queued when the listener is dropped is closed.
+/// A connection is taken from the kernel by the poll that hands it out, so a wait that is canceled or dropped loses none. When
+/// the listener is dropped its address can be bound again at once, and connections that nobody has accepted are closed, unless
+/// the socket has other holders.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -37,6 +38,45 @@ const BACKLOG: i32 = 128;
 ///     assert_eq!(client?.local_addr()?, peer);
 ///     Ok(())
 /// })
+/// # }
+/// ```
+///
+/// # Several threads
+///
+/// One socket may have several holders: threads that each have a clone of std's listener, other processes. Each connection
+/// goes to a holder that waits for one; a thread that computes, or that nobody waits on, takes none. But all that wait are
+/// woken for each connection. Where connections come fast, give each thread a socket of its own at the same address, with
+/// `SO_REUSEPORT`: then the kernel deals connections out among the sockets, and wakes one thread for each. A connection stays with
+/// its socket, also while the thread of that one has no time.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{TcpListener, TcpSocket, TcpStream};
+/// use std::net::SocketAddr;
+///
+/// fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+///     let socket = TcpSocket::new_v4()?;
+///     socket.set_reuseport(true)?;
+///     socket.bind(address)?;
+///     socket.listen(1024)
+/// }
+///
+/// let first = listen("127.0.0.1:0".parse().expect("an address"))?;
+/// let address = first.local_addr()?;
+/// let second = std::thread::spawn(move || {
+///     gimmal::run(async {
+///         let second = listen(address)?;
+///         assert_eq!(second.local_addr()?, address);
+///         // Serves here, as the first thread does.
+///         std::io::Result::Ok(())
+///     })
+/// });
+/// # second.join().expect("a thread")?;
+/// # gimmal::run(async {
+/// #     let (client, accepted) = gimmal::join((TcpStream::connect(address), first.accept())).await;
+/// #     assert_eq!(client?.local_addr()?, accepted?.1);
+/// #     std::io::Result::Ok(())
+/// # })
 /// # }
 /// ```
 #[derive(Debug)]
@@ -113,11 +153,10 @@ impl TcpListener {
         connection(self.accepting.next(Way::OneByOne).await?)
     }
 
-    /// The connections, one after the other, by one request to the kernel for all of them (multishot accept, 5.19; before
-    /// that by one for each). It has at most 64 accepted that nobody has asked for.
+    /// The connections, one after the other, each taken when it is asked for, as by [`accept`](TcpListener::accept).
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
-        Incoming(Ahead::new(&self.accepting))
+        Incoming(Arrivals::new(&self.accepting))
     }
 
     /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
@@ -155,13 +194,12 @@ impl TcpListener {
         to_ip(SockRef::from(self).local_addr()?)
     }
 
-    /// A listener of std over the same socket, which another thread can have, or another process. The accept in the kernel is
-    /// stopped for that, and waited for.
+    /// A listener of std over the same socket, which another thread can have, or another process.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if that has brought a connection that nobody has asked for: accept it, then ask again;
-    /// [`Canceled`](crate::Canceled). The listener is in the error.
+    /// `ResourceBusy` if a connection was accepted ahead ([`Serve::accept_ahead`]) that nobody has asked for: accept it, then
+    /// ask again; [`Canceled`](crate::Canceled). The listener is in the error.
     ///
     /// # Cancel safety
     ///
@@ -174,7 +212,7 @@ impl TcpListener {
     }
 
     /// Stops listening, and waits until the kernel has nothing of this listener. Connections that were accepted and that
-    /// nobody has asked for are closed. Dropping a listener does the same without waiting.
+    /// nobody has asked for are closed. Dropping a listener does the same, but does not say whether it went well.
     ///
     /// # Errors
     ///
@@ -213,7 +251,7 @@ pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, S
 ///
 /// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/listening.rs`).
 #[derive(Debug)]
-pub struct Incoming<'a>(Ahead<'a>);
+pub struct Incoming<'a>(Arrivals<'a>);
 
 impl Incoming<'_> {
     /// Waits for the next connection.

@@ -79,7 +79,8 @@ impl TcpSocket {
         self.socket.reuse_address()
     }
 
-    /// Sets whether several sockets can listen on one address, among which the kernel deals out connections: `SO_REUSEPORT`.
+    /// Sets whether several sockets can listen on one address, among which the kernel deals out connections: `SO_REUSEPORT`. So
+    /// threads share a load: see [`TcpListener`].
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ use crate::net::halves::{
 };
 use crate::net::names::to_ip;
 use crate::op::{
-    Chunks, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
-    StreamKind, busy, send_all,
+    Chunks, Op, Owned, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
+    Stream, StreamKind, busy, send_all,
 };
 use socket2::SockRef;
 use std::fmt;
@@ -42,7 +42,7 @@ use std::time::Duration;
 /// # }
 /// ```
 pub struct TcpStream {
-    stream: Rc<Stream>,
+    stream: Owned<Rc<Stream>>,
 }
 
 byte_stream! { TcpStream }
@@ -54,7 +54,9 @@ impl TcpStream {
         if let Some(peer) = peer {
             stream.set_peer(peer);
         }
-        TcpStream { stream }
+        TcpStream {
+            stream: Owned::new(stream),
+        }
     }
 
     /// The address of the peer.
@@ -153,10 +155,11 @@ impl TcpStream {
     /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a one
     /// has brought are still to be read. The stream is in the error.
     pub fn into_std(self) -> Result<std::net::TcpStream, BufError<TcpStream>> {
-        let descriptor = match self.stream.try_into_descriptor() {
+        let descriptor = match self.stream.give_up().try_into_descriptor() {
             Ok(descriptor) => descriptor,
             Err(stream) => {
                 let error = busy("an operation is still at work on the stream, or has left bytes");
+                let stream = Owned::new(stream);
                 return Err(BufError::new(error, TcpStream { stream }));
             }
         };

@@ -5,7 +5,7 @@ use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::debug::debug;
 use crate::net::names::{resolve, to_ip};
 use crate::net::{Target, ToAddrs};
-use crate::op::{Datagrams, Op, RecvMessage, SendMessage, SharedFd, busy};
+use crate::op::{Datagrams, Op, Owned, RecvMessage, SendMessage, SharedFd, busy};
 use crate::runtime::pass;
 use crate::sys::explain;
 use socket2::{SockAddr, SockRef};
@@ -37,7 +37,7 @@ use std::rc::Rc;
 /// # }
 /// ```
 pub struct UdpSocket {
-    pub(super) socket: Rc<Datagrams>,
+    pub(super) socket: Owned<Rc<Datagrams>>,
 }
 
 impl UdpSocket {
@@ -275,7 +275,7 @@ impl UdpSocket {
     ///
     /// The socket closes in any case (`tests/udp.rs`).
     pub async fn close(self) -> io::Result<()> {
-        self.socket.close().await
+        self.socket.give_up().close().await
     }
 
     /// A socket of std over the same descriptor, which another thread can have.
@@ -285,11 +285,12 @@ impl UdpSocket {
     /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while a datagram that such a one
     /// has brought is still to be received. The socket is in the error.
     pub fn into_std(self) -> Result<std::net::UdpSocket, BufError<UdpSocket>> {
-        match self.socket.try_into_descriptor() {
+        match self.socket.give_up().try_into_descriptor() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(socket) => {
                 let error =
                     busy("an operation is still at work on the socket, or has left a datagram");
+                let socket = Owned::new(socket);
                 Err(BufError::new(error, UdpSocket { socket }))
             }
         }
@@ -299,7 +300,7 @@ impl UdpSocket {
     #[must_use]
     pub fn from_std(socket: std::net::UdpSocket) -> UdpSocket {
         UdpSocket {
-            socket: Datagrams::new(SharedFd::from(OwnedFd::from(socket))),
+            socket: Owned::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::op::{
-    Datagrams, FromMessage, Message, Op, RecvMessage, SendMessage, SendMessageFds, SharedFd, busy,
+    Datagrams, FromMessage, Message, Op, Owned, RecvMessage, SendMessage, SendMessageFds, SharedFd,
+    busy,
 };
 use crate::sys::explain;
 use socket2::SockRef;
@@ -37,7 +38,7 @@ use std::rc::Rc;
 /// ```
 #[derive(Debug)]
 pub struct UnixDatagram {
-    socket: Rc<Datagrams>,
+    socket: Owned<Rc<Datagrams>>,
 }
 
 impl UnixDatagram {
@@ -357,7 +358,7 @@ impl UnixDatagram {
     ///
     /// The socket closes in any case (`tests/unix_datagrams.rs`).
     pub async fn close(self) -> io::Result<()> {
-        self.socket.close().await
+        self.socket.give_up().close().await
     }
 
     /// A socket of std over the same descriptor, which another thread can have.
@@ -367,11 +368,12 @@ impl UnixDatagram {
     /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while a datagram that such a one
     /// has brought is still to be received. The socket is in the error.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixDatagram, BufError<UnixDatagram>> {
-        match self.socket.try_into_descriptor() {
+        match self.socket.give_up().try_into_descriptor() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(socket) => {
                 let error =
                     busy("an operation is still at work on the socket, or has left a datagram");
+                let socket = Owned::new(socket);
                 Err(BufError::new(error, UnixDatagram { socket }))
             }
         }
@@ -381,7 +383,7 @@ impl UnixDatagram {
     #[must_use]
     pub fn from_std(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
         UnixDatagram {
-            socket: Datagrams::new(SharedFd::from(OwnedFd::from(socket))),
+            socket: Owned::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::BufError;
 use crate::group::Report;
-use crate::net::accepting::{Accepting, Ahead, Way};
+use crate::net::accepting::{Accepting, Arrivals, Way};
 use crate::net::{Listener, Serve, serve};
 use crate::op::{Accepted, SharedFd, describe};
 use crate::sys::explain;
@@ -26,8 +26,9 @@ const BACKLOG: i32 = 128;
 /// The file at the path is made by binding it, and stays when the listener is dropped, as with std: whoever binds the path
 /// again removes it first. An abstract name goes with its socket.
 ///
-/// The accept in the kernel belongs to the listener: a wait for a connection that is cancelled or dropped loses none. What
-/// is still queued when the listener is dropped is closed.
+/// A connection is taken from the kernel by the poll that hands it out, so a wait that is canceled or dropped loses none, and
+/// other holders of the socket get those that nobody asks for here. When the listener is dropped its abstract name can be bound
+/// again at once, and connections that nobody has accepted are closed, unless the socket has other holders.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -104,11 +105,10 @@ impl UnixListener {
         connection(self.accepting.next(Way::OneByOne).await?)
     }
 
-    /// The connections, one after the other, by one request to the kernel for all of them (multishot accept, 5.19). It has
-    /// at most 64 accepted that nobody has asked for.
+    /// The connections, one after the other, each taken when it is asked for, as by [`accept`](UnixListener::accept).
     #[must_use]
     pub fn incoming(&self) -> UnixIncoming<'_> {
-        UnixIncoming(Ahead::new(&self.accepting))
+        UnixIncoming(Arrivals::new(&self.accepting))
     }
 
     /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
@@ -146,13 +146,12 @@ impl UnixListener {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
-    /// A listener of std over the same socket, which another thread can have, or another process. The accept in the kernel is
-    /// stopped for that, and waited for.
+    /// A listener of std over the same socket, which another thread can have, or another process.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if that has brought a connection that nobody has asked for: accept it, then ask again;
-    /// [`Canceled`](crate::Canceled). The listener is in the error.
+    /// `ResourceBusy` if a connection was accepted ahead ([`Serve::accept_ahead`]) that nobody has asked for: accept it, then
+    /// ask again; [`Canceled`](crate::Canceled). The listener is in the error.
     ///
     /// # Cancel safety
     ///
@@ -167,7 +166,7 @@ impl UnixListener {
     }
 
     /// Stops listening, and waits until the kernel has nothing of this listener. Connections that were accepted and that
-    /// nobody has asked for are closed. Dropping a listener does the same without waiting. The file at the path stays.
+    /// nobody has asked for are closed. Dropping a listener does the same, but does not say whether it went well. The file at the path stays.
     ///
     /// # Errors
     ///
@@ -195,8 +194,8 @@ impl Listener for UnixListener {
         self.accept()
     }
 
-    async fn accept_ahead(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        connection(self.accepting.next(Way::Multishot).await?)
+    async fn accept_ahead(&self, ahead: u32) -> io::Result<(UnixStream, SocketAddr)> {
+        connection(self.accepting.next(Way::Ahead(ahead)).await?)
     }
 
     fn pause(&self) -> impl Future<Output = io::Result<()>> {
@@ -223,7 +222,7 @@ fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
 ///
 /// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/unix.rs`).
 #[derive(Debug)]
-pub struct UnixIncoming<'a>(Ahead<'a>);
+pub struct UnixIncoming<'a>(Arrivals<'a>);
 
 impl UnixIncoming<'_> {
     /// Waits for the next connection.

@@ -10,8 +10,8 @@ use crate::net::halves::{
     owned_halves,
 };
 use crate::op::{
-    Chunks, Connect, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds, SendVectored,
-    SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
+    Chunks, Connect, Op, Owned, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
+    SendVectored, SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
 };
 use crate::runtime::{fail_at_once, pass};
 use crate::sys::{explain, peer_cred};
@@ -43,7 +43,7 @@ use std::rc::Rc;
 /// # }
 /// ```
 pub struct UnixStream {
-    stream: Rc<Stream>,
+    stream: Owned<Rc<Stream>>,
 }
 
 byte_stream! { UnixStream }
@@ -63,7 +63,7 @@ impl UnixStream {
     /// Over a socket that is connected.
     pub(super) fn new(fd: SharedFd) -> UnixStream {
         UnixStream {
-            stream: Stream::new(fd, StreamKind::Unix),
+            stream: Owned::new(Stream::new(fd, StreamKind::Unix)),
         }
     }
 
@@ -240,10 +240,11 @@ impl UnixStream {
     /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a one
     /// has brought are still to be read. The stream is in the error.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, BufError<UnixStream>> {
-        let descriptor = match self.stream.try_into_descriptor() {
+        let descriptor = match self.stream.give_up().try_into_descriptor() {
             Ok(descriptor) => descriptor,
             Err(stream) => {
                 let error = busy("an operation is still at work on the stream, or has left bytes");
+                let stream = Owned::new(stream);
                 return Err(BufError::new(error, UnixStream { stream }));
             }
         };

@@ -1,0 +1,106 @@
+//! The owner of a descriptor that operations share (O5).
+//!
+//! A descriptor that is dropped while the kernel works on it would stay open until the next turn: its address could not be
+//! bound again, and its peer would not see the end. So the drop of the owner ends the operations that were dropped before it,
+//! and the drop of an operation ends that one if its owner was dropped before: see [`Core::end_orphans`]. An operation that
+//! somebody still awaits goes on, with its descriptor.
+//!
+//! [`Core::end_orphans`]: crate::runtime::Core::end_orphans
+
+use super::{Datagrams, SharedFd, Stream};
+use crate::runtime;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+
+/// What operations hold while they are at work on a descriptor.
+pub(crate) trait Share: Clone {
+    fn shared_fd(&self) -> &SharedFd;
+
+    /// Whether nobody else holds it.
+    fn is_sole(&self) -> bool;
+}
+
+impl Share for SharedFd {
+    fn shared_fd(&self) -> &SharedFd {
+        self
+    }
+
+    fn is_sole(&self) -> bool {
+        SharedFd::is_sole(self)
+    }
+}
+
+impl Share for Rc<Stream> {
+    fn shared_fd(&self) -> &SharedFd {
+        self.fd()
+    }
+
+    fn is_sole(&self) -> bool {
+        Rc::strong_count(self) == 1 && self.fd().is_sole()
+    }
+}
+
+impl Share for Rc<Datagrams> {
+    fn shared_fd(&self) -> &SharedFd {
+        self.fd()
+    }
+
+    fn is_sole(&self) -> bool {
+        Rc::strong_count(self) == 1 && self.fd().is_sole()
+    }
+}
+
+/// The owner's share. There is one.
+pub(crate) struct Owned<T: Share> {
+    share: T,
+    is_given_up: bool,
+}
+
+impl<T: Share> Owned<T> {
+    pub(crate) fn new(share: T) -> Owned<T> {
+        share.shared_fd().set_left(false);
+        Owned {
+            share,
+            is_given_up: false,
+        }
+    }
+
+    /// A share without an owner: for whoever closes it, hands it out, or owns it again.
+    pub(crate) fn give_up(mut self) -> T {
+        self.is_given_up = true;
+        self.share.shared_fd().set_left(true);
+        self.share.clone()
+    }
+}
+
+impl<T: Share> Deref for Owned<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.share
+    }
+}
+
+impl<T: Share> Drop for Owned<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.share.is_sole() && !self.is_given_up {
+            leave(self.share.shared_fd());
+        }
+    }
+}
+
+/// Operations hold it, and it closes with the last of them.
+#[cold]
+fn leave(fd: &SharedFd) {
+    fd.set_left(true);
+    runtime::end_orphans();
+}
+
+impl<T: Share + fmt::Debug> fmt::Debug for Owned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.share.fmt(f)
+    }
+}

@@ -1,0 +1,711 @@
+//! A socket that is dropped with operations in flight is closed when the drop returns: its address can be bound again, and its
+//! peer sees the end.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect fails there"
+)]
+
+mod baseline;
+
+use baseline::{Baseline, alone, descriptors, is_child, next_turn, rings};
+use futures_util::poll;
+use gimmal::io::AsyncFd;
+use gimmal::net::{
+    self, TcpListener, TcpSocket, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
+};
+use gimmal::{Handle, Runtime, group, is_timeout, spawn, timeout};
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::SocketAddr as UnixAddr;
+use std::time::Duration;
+
+const SHORTLY: Duration = Duration::from_millis(1);
+const ADDRESS: &str = "GIMMAL_TEST_ADDRESS";
+
+/// Runs a test on each ring.
+fn run(test: impl AsyncFn() -> io::Result<()>) {
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        ring.build().unwrap().block_on(test()).unwrap();
+    }
+}
+
+fn abstract_name(name: &str) -> UnixAddr {
+    let name = format!("gimmal-{}-{name}", std::process::id());
+    UnixAddr::from_abstract_name(name).unwrap()
+}
+
+/// What a peer sees that does not wait: the end of the stream.
+fn sees_the_end(mut peer: impl io::Read, what: &str) {
+    match peer.read(&mut [0; 64]) {
+        Ok(0) => {}
+        // Where bytes were left unread, TCP says so.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        seen => panic!("{what}: {seen:?}"),
+    }
+}
+
+/// A pair of ours and std's, which does not wait.
+async fn tcp_pair() -> io::Result<(TcpStream, std::net::TcpStream)> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+    peer.set_nonblocking(true)?;
+    Ok((TcpStream::from_std(listener.accept()?.0), peer))
+}
+
+fn unix_pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
+    let (ours, peer) = std::os::unix::net::UnixStream::pair()?;
+    peer.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours), peer))
+}
+
+#[test]
+fn a_listener_is_bound_again_right_after_its_drop() {
+    run(async || {
+        for way in 0..5 {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let address = listener.local_addr()?;
+            match way {
+                0 => {
+                    let waited = timeout(SHORTLY, listener.accept()).await;
+                    assert!(is_timeout(&waited.unwrap_err()));
+                }
+                1 => {
+                    let mut wait = Box::pin(listener.accept());
+                    assert!(poll!(&mut wait).is_pending());
+                    next_turn().await;
+                    assert!(poll!(&mut wait).is_pending());
+                }
+                // Not even the kernel has it as yet.
+                2 => assert!(poll!(Box::pin(listener.accept())).is_pending()),
+                3 => {
+                    let mut incoming = listener.incoming();
+                    let mut next = futures_util::StreamExt::next(&mut incoming);
+                    assert!(poll!(&mut next).is_pending());
+                    next_turn().await;
+                }
+                _ => {
+                    let mut ahead = Box::pin(net::Listener::accept_ahead(&listener, 64));
+                    assert!(poll!(&mut ahead).is_pending());
+                    next_turn().await;
+                }
+            }
+            drop(listener);
+            // It is this moment, not a later turn.
+            let again = std::net::TcpListener::bind(address);
+            assert!(again.is_ok(), "way {way}: {again:?}");
+        }
+        let name = abstract_name("listener");
+        for _ in 0..3 {
+            let listener = UnixListener::bind_addr(&name)?;
+            let waited = timeout(SHORTLY, listener.accept()).await;
+            assert!(is_timeout(&waited.unwrap_err()));
+            drop(listener);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn datagram_sockets_are_bound_again_right_after_their_drop() {
+    run(async || {
+        for way in 0..4 {
+            let socket = UdpSocket::bind("127.0.0.1:0").await?;
+            let address = socket.local_addr()?;
+            match way {
+                0 => {
+                    let received = timeout(SHORTLY, socket.recv_from(vec![0; 16])).await;
+                    assert!(is_timeout(&received.unwrap_err()));
+                }
+                1 => {
+                    let mut receive = socket.recv_from(vec![0; 16]);
+                    assert!(poll!(&mut receive).is_pending());
+                    next_turn().await;
+                    let mut peek = socket.peek_from(vec![0; 16]);
+                    assert!(poll!(&mut peek).is_pending());
+                    // They are dropped after the socket.
+                    drop(socket);
+                    assert!(
+                        std::net::UdpSocket::bind(address).is_err(),
+                        "it is waited for"
+                    );
+                    drop(peek);
+                    drop(receive);
+                    std::net::UdpSocket::bind(address)?;
+                    continue;
+                }
+                2 => {
+                    let receive = socket.recv_from(vec![0; 16]).submit();
+                    next_turn().await;
+                    drop(receive);
+                }
+                _ => {
+                    let receive = socket.recv_from(vec![0; 16]).submit();
+                    drop(receive);
+                }
+            }
+            drop(socket);
+            let again = std::net::UdpSocket::bind(address);
+            assert!(again.is_ok(), "way {way}: {again:?}");
+        }
+        let name = abstract_name("datagrams");
+        for _ in 0..3 {
+            let socket = std::os::unix::net::UnixDatagram::bind_addr(&name)?;
+            let socket = UnixDatagram::from_std(socket);
+            let receive = socket.recv(vec![0; 16]).submit();
+            next_turn().await;
+            drop(receive);
+            drop(socket);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn another_process_can_bind_the_address() {
+    const NAME: &str = "another_process_can_bind_the_address";
+    if is_child() {
+        let address: SocketAddr = std::env::var(ADDRESS).unwrap().parse().unwrap();
+        std::net::TcpListener::bind(address).unwrap();
+        std::net::UdpSocket::bind(address).unwrap();
+        return;
+    }
+    run(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let socket = UdpSocket::bind(address).await?;
+        let _waited = timeout(SHORTLY, listener.accept()).await;
+        let _waited = timeout(SHORTLY, socket.recv_from(vec![0; 16])).await;
+        drop((listener, socket));
+        let mut child = baseline::child(NAME, &[]);
+        let output = child.env(ADDRESS, address.to_string()).output()?;
+        baseline::assert_passed(NAME, &output);
+        Ok(())
+    });
+}
+
+/// In which order a stream and its operations go.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    OperationsFirst,
+    StreamFirst,
+}
+
+macro_rules! streams_end {
+    ($pair:expr) => {
+        for order in [Order::OperationsFirst, Order::StreamFirst] {
+            for way in 0..6 {
+                let what = format!("{}, {order:?}, way {way}", stringify!($pair));
+                let (stream, peer) = $pair?;
+                let filled = || async {
+                    // Until the peer's buffers are full.
+                    while stream
+                        .write(vec![7; 1 << 16])
+                        .timeout(SHORTLY)
+                        .await
+                        .is_ok()
+                    {}
+                };
+                let mut peer_reads_first = false;
+                match way {
+                    0 => {
+                        let read = stream.read(vec![0; 16]).submit();
+                        next_turn().await;
+                        ends!(order, stream, read);
+                    }
+                    1 => {
+                        let read = stream.read(vec![0; 16]).submit();
+                        ends!(order, stream, read);
+                    }
+                    2 => {
+                        let read = stream.peek(vec![0; 16]).submit();
+                        next_turn().await;
+                        ends!(order, stream, read);
+                    }
+                    3 => {
+                        filled().await;
+                        let write = stream.write(vec![7; 1 << 16]).submit();
+                        let read = stream.read(vec![7; 16]).submit();
+                        next_turn().await;
+                        peer_reads_first = true;
+                        ends!(order, stream, (write, read));
+                    }
+                    4 => {
+                        let read = stream.read_vectored(vec![vec![0; 4], vec![0; 4]]).submit();
+                        next_turn().await;
+                        ends!(order, stream, read);
+                    }
+                    _ => {
+                        let mut chunks = stream.chunks();
+                        assert!(poll!(Box::pin(chunks.next())).is_pending());
+                        next_turn().await;
+                        drop(chunks);
+                        drop(stream);
+                    }
+                }
+                if peer_reads_first {
+                    let mut peer = &peer;
+                    let mut buffer = vec![0; 1 << 20];
+                    loop {
+                        match peer.read(&mut buffer) {
+                            Ok(0) => break,
+                            Ok(_) => {}
+                            Err(error) => panic!("{what}: {error}"),
+                        }
+                    }
+                } else {
+                    sees_the_end(&peer, &what);
+                }
+            }
+        }
+    };
+}
+
+macro_rules! ends {
+    ($order:expr, $stream:expr, $operations:expr) => {
+        match $order {
+            Order::OperationsFirst => {
+                drop($operations);
+                drop($stream);
+            }
+            Order::StreamFirst => {
+                drop($stream);
+                drop($operations);
+            }
+        }
+    };
+}
+#[test]
+fn the_peer_of_a_dropped_stream_sees_its_end_at_once() {
+    run(async || {
+        let baseline = Baseline::take();
+        streams_end!(unix_pair());
+        streams_end!(tcp_pair().await);
+        baseline.returns("streams that were dropped").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn halves_end_with_the_last_of_them() {
+    run(async || {
+        let (stream, peer) = tcp_pair().await?;
+        let read = stream.read(vec![0; 16]).submit();
+        next_turn().await;
+        let (reader, writer) = stream.into_split();
+        drop(read);
+        drop(writer);
+        sees_the_end(&peer, "the half that writes");
+        // The other direction is open until the other half goes.
+        let mut peer = &peer;
+        peer.write_all(b"x")?;
+        assert_eq!(reader.stream().read(vec![0; 4]).await?.1, b"x");
+        let read = reader.stream().read(vec![0; 16]).submit();
+        next_turn().await;
+        drop(read);
+        drop(reader);
+        let written = (0..2).try_for_each(|_| peer.write_all(b"x"));
+        assert!(written.is_err());
+        Ok(())
+    });
+}
+
+#[test]
+fn the_other_end_of_a_dropped_pipe_sees_its_end_at_once() {
+    run(async || {
+        let (reader, mut writer) = io::pipe()?;
+        let reader = gimmal::io::PipeReader::from(reader);
+        let read = reader.read(vec![0; 4]).submit();
+        next_turn().await;
+        drop((read, reader));
+        let error = writer.write(b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+
+        let (mut reader, writer) = io::pipe()?;
+        let writer = gimmal::io::PipeWriter::from(writer);
+        while writer
+            .write(vec![1; 1 << 16])
+            .timeout(SHORTLY)
+            .await
+            .is_ok()
+        {}
+        let write = writer.write(vec![1; 1 << 16]).submit();
+        next_turn().await;
+        drop((write, writer));
+        // It would wait for ever if it did not.
+        reader.read_to_end(&mut Vec::new())?;
+
+        // One that has a path, opened by both.
+        let directory = baseline::directory();
+        let path = directory.path().join("fifo");
+        gimmal::io::mkfifo(&path, 0o600).await?;
+        let ends = (
+            gimmal::io::PipeReader::open(&path),
+            gimmal::io::PipeWriter::open(&path),
+        );
+        let (reader, writer) = gimmal::try_join(ends).await?;
+        let writer = writer.into_std()?;
+        let read = reader.read(vec![0; 4]).submit();
+        next_turn().await;
+        drop((read, reader));
+        let error = (&writer).write(b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_peer_of_a_descriptor_that_was_waited_for_sees_its_end_at_once() {
+    run(async || {
+        for order in [Order::OperationsFirst, Order::StreamFirst] {
+            let (ours, peer) = std::os::unix::net::UnixStream::pair()?;
+            peer.set_nonblocking(true)?;
+            let ours = AsyncFd::new(ours)?;
+            let readable = ours.readable().submit();
+            next_turn().await;
+            ends!(order, ours, readable);
+            sees_the_end(&peer, "a descriptor");
+        }
+        Ok(())
+    });
+}
+
+/// The address of a connection that is still being made is free when that is given up.
+#[test]
+fn a_connection_that_is_given_up_frees_its_address() {
+    run(async || {
+        // Its queue is full: whoever connects then is not answered.
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        listener.listen(0)?;
+        let to = listener.local_addr()?.as_socket().unwrap();
+        let _queued = std::net::TcpStream::connect(to)?;
+        for timed_out in [false, true] {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(([127, 0, 0, 1], 0).into())?;
+            let own = socket.local_addr()?;
+            let mut connecting = Box::pin(socket.connect(to));
+            match timed_out {
+                true => {
+                    let connected = timeout(SHORTLY, connecting).await;
+                    assert!(is_timeout(&connected.unwrap_err()));
+                }
+                false => {
+                    assert!(poll!(&mut connecting).is_pending());
+                    next_turn().await;
+                    drop(connecting);
+                }
+            }
+            std::net::TcpListener::bind(own)?;
+        }
+        Ok(())
+    });
+}
+
+/// Where it is dropped does not matter: outside of the runtime, in another one, in a task that is aborted, in a group.
+#[test]
+fn it_closes_wherever_it_is_dropped() {
+    let _alone = alone();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let mut runtime = ring.clone().build().unwrap();
+        let mut other = ring.build().unwrap();
+        let receiving = async || {
+            let socket = UdpSocket::bind("127.0.0.1:0").await?;
+            let address = socket.local_addr()?;
+            let receive = socket.recv_from(vec![0; 16]).submit();
+            next_turn().await;
+            io::Result::Ok((address, socket, receive))
+        };
+        let bound = |address: SocketAddr, what: &str| {
+            let again = std::net::UdpSocket::bind(address);
+            assert!(again.is_ok(), "{what}: {again:?}");
+        };
+
+        let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
+        drop((receive, socket));
+        bound(address, "outside of the runtime");
+
+        let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
+        drop((socket, receive));
+        bound(address, "outside of the runtime, the socket first");
+
+        let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
+        other.block_on(async {
+            drop((receive, socket));
+            bound(address, "in another runtime");
+        });
+
+        runtime
+            .block_on(async {
+                let (address, socket, receive) = receiving().await?;
+                let task = spawn(async move {
+                    let _socket = (receive, socket);
+                    std::future::pending::<()>().await;
+                });
+                next_turn().await;
+                task.abort();
+                let _aborted = task.await;
+                bound(address, "in a task that was aborted");
+
+                // The value that a user's own drop finds there.
+                struct Binds(SocketAddr);
+                impl Drop for Binds {
+                    fn drop(&mut self) {
+                        std::net::UdpSocket::bind(self.0).unwrap();
+                    }
+                }
+                let (address, socket, receive) = receiving().await?;
+                let grouped = Box::pin(group(async |g| {
+                    drop(g.spawn(async move {
+                        // Dropped in this order, by the group.
+                        let _last = Binds(address);
+                        let _socket = socket;
+                        let _receive = receive;
+                        std::future::pending::<io::Result<()>>().await
+                    }));
+                    std::future::pending::<io::Result<()>>().await
+                }));
+                assert!(
+                    baseline::dropped_after(grouped, 1, baseline::Moment::Turns(1))
+                        .await
+                        .is_none()
+                );
+                bound(address, "in a group");
+                io::Result::Ok(())
+            })
+            .unwrap();
+
+        // The end of a runtime.
+        let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
+        runtime.block_on(async {
+            drop(spawn(async move {
+                let _socket = (receive, socket);
+                std::future::pending::<()>().await;
+            }));
+            next_turn().await;
+        });
+        drop(runtime);
+        bound(address, "at the end of the runtime");
+
+        // A runtime that has ended.
+        let mut runtime = other;
+        let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
+        drop(runtime);
+        drop((receive, socket));
+        bound(address, "after the runtime");
+    }
+}
+
+/// Also if its last completion comes behind many others, or in the middle of a thousand drops.
+#[test]
+fn it_closes_among_many() {
+    const MANY: usize = 500;
+    run(async || {
+        let baseline = Baseline::take();
+        for order in 0..3 {
+            let mut pairs = Vec::new();
+            let mut reads = Vec::new();
+            for _ in 0..MANY {
+                let (ours, peer) = unix_pair()?;
+                reads.push(ours.read(vec![0; 1]).submit());
+                pairs.push((ours, peer));
+            }
+            next_turn().await;
+            match order {
+                // The completions of all the others are there to be fetched.
+                0 => {
+                    let (ours, peer) = pairs.pop().unwrap();
+                    let read = reads.pop().unwrap();
+                    for (_, peer) in &pairs {
+                        let mut peer = peer;
+                        peer.write_all(b"x")?;
+                    }
+                    drop((read, ours));
+                    sees_the_end(&peer, "behind many");
+                    for read in reads {
+                        assert_eq!(read.await?.1, b"x");
+                    }
+                }
+                // All operations, and then all streams from the last to the first.
+                1 => {
+                    drop(reads);
+                    while let Some((ours, peer)) = pairs.pop() {
+                        drop(ours);
+                        sees_the_end(&peer, "among many");
+                    }
+                }
+                _ => {
+                    for (read, (ours, peer)) in reads.into_iter().zip(pairs) {
+                        drop(ours);
+                        drop(read);
+                        sees_the_end(&peer, "one after the other");
+                    }
+                }
+            }
+        }
+        baseline.returns("many drops").await;
+        Ok(())
+    });
+}
+
+/// Bytes that a dropped read still brings are the stream's while that is there: only its own drop ends the read at once.
+#[test]
+fn what_is_not_dropped_goes_on() {
+    run(async || {
+        let (stream, mut peer) = unix_pair()?;
+        let read = stream.read(vec![0; 4]).submit();
+        drop(stream);
+        next_turn().await;
+        peer.write_all(b"abcd")?;
+        assert_eq!(read.await?.1, b"abcd");
+        sees_the_end(&peer, "when the read is over");
+
+        // One operation is given up, the other goes on and holds the stream.
+        let (stream, mut peer) = unix_pair()?;
+        let first = stream.read(vec![0; 4]).submit();
+        let mut second = stream.read(vec![0; 4]);
+        assert!(poll!(&mut second).is_pending());
+        drop(stream);
+        drop(first);
+        peer.write_all(b"abcd")?;
+        assert_eq!(second.await?.1, b"abcd");
+        sees_the_end(&peer, "when the second is over");
+        Ok(())
+    });
+}
+
+/// Sockets without operations in flight cost no call, and one with several costs one.
+#[test]
+fn the_kernel_is_entered_for_what_is_in_flight_alone() {
+    let _alone = alone();
+    gimmal::run(async {
+        let handle = Handle::current();
+        let streams: Vec<_> = (0..10).map(|_| unix_pair().unwrap()).collect();
+        for (stream, peer) in &streams {
+            let mut peer = peer;
+            peer.write_all(b"x")?;
+            assert_eq!(stream.read(vec![0; 4]).await?.1, b"x");
+        }
+        let before = handle.stats().enters;
+        for (stream, peer) in streams {
+            drop(stream);
+            sees_the_end(&peer, "one without operations");
+        }
+        assert_eq!(handle.stats().enters, before);
+
+        let (stream, peer) = unix_pair()?;
+        while stream
+            .write(vec![7; 1 << 16])
+            .timeout(SHORTLY)
+            .await
+            .is_ok()
+        {}
+        let operations = (
+            stream.read(vec![0; 4]).submit(),
+            stream.write(vec![7; 1 << 16]).submit(),
+        );
+        next_turn().await;
+        let before = handle.stats().enters;
+        drop(operations);
+        assert_eq!(handle.stats().enters, before);
+        drop(stream);
+        assert_eq!(handle.stats().enters, before + 1);
+        drop(peer);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// A buffer whose drop is a user's code: it drops another socket, and so on.
+struct Chain {
+    bytes: Vec<u8>,
+    next: Option<Box<(gimmal::op::Op<gimmal::op::Recv<Chain>>, UnixStream)>>,
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        drop(self.next.take());
+    }
+}
+
+// SAFETY: what the vector has does; nothing touches it while it is lent.
+unsafe impl gimmal::buf::IoBuf for Chain {
+    fn io_ptr(&self) -> *const u8 {
+        self.bytes.io_ptr()
+    }
+
+    fn io_len(&self) -> usize {
+        self.bytes.io_len()
+    }
+}
+
+// SAFETY: as above.
+unsafe impl gimmal::buf::IoBufMut for Chain {
+    fn io_mut_ptr(&mut self) -> *mut u8 {
+        self.bytes.io_mut_ptr()
+    }
+
+    fn io_capacity(&self) -> usize {
+        self.bytes.io_capacity()
+    }
+
+    unsafe fn set_io_len(&mut self, len: usize) {
+        // SAFETY: the caller promises the same of this buffer.
+        unsafe { self.bytes.set_io_len(len) };
+    }
+}
+
+#[test]
+fn a_drop_may_drop_another_socket() {
+    run(async || {
+        let baseline = Baseline::take();
+        let mut peers = Vec::new();
+        let mut next = None;
+        for _ in 0..20 {
+            let (stream, peer) = unix_pair()?;
+            let bytes = vec![0; 4];
+            let read = stream.read(Chain { bytes, next }).submit();
+            next = Some(Box::new((read, stream)));
+            peers.push(peer);
+        }
+        next_turn().await;
+        drop(next);
+        for peer in peers {
+            sees_the_end(&peer, "a chain");
+        }
+        baseline.returns("a chain of drops").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_child_of_the_process_touches_nothing() {
+    let _alone = alone();
+    let before = descriptors();
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (stream, peer) = unix_pair().unwrap();
+        let read = stream.read(vec![0; 4]).submit();
+        next_turn().await;
+        // SAFETY: the child drops what it has, and is gone.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            drop((read, stream));
+            // SAFETY: nothing of this process is to run any more.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: the status is a place to write to.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        let mut peer = &peer;
+        peer.write_all(b"abcd").unwrap();
+        assert_eq!(read.await.unwrap().1, b"abcd");
+    });
+    drop(runtime);
+    assert!(descriptors() <= before + 2);
+}
