@@ -6,6 +6,10 @@
 //! On ext4 opening, reading and closing run in the kernel without a worker thread; writing through the page cache and
 //! `fsync` are given to one (measured on 6.18). Dropping a file is a plain `close(2)`, as in std: on file systems whose close
 //! may block (NFS, FUSE) use [`File::close`].
+//!
+//! Threads of the kernel do much of this: most opens, all writes. Where it can make none (RLIMIT_NPROC, the `pids.max` of a
+//! cgroup), the thread of the runtime does it, and is held up by it; [`Fault::NoThreads`](crate::runtime::Fault::NoThreads)
+//! says so.
 
 mod file;
 mod generic;

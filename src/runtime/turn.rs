@@ -337,6 +337,9 @@ impl Core {
             let task = self.describe_task(Name::from_bits(task));
             self.hook.report(&Fault::OperationStuck { kind, task });
         }
+        if !scratch.reaped.overdue.is_empty() {
+            self.look_at_overdue(&mut scratch.reaped.overdue);
+        }
         if let Err(error) = outcome {
             self.ring_lost(&error);
         }
