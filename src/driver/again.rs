@@ -1,4 +1,4 @@
-//! Cancels that missed, and when each operation is asked again.
+//! Cancels that missed, and when each operation is asked again; and when to look for operations that no thread comes to.
 //!
 //! One ask is not enough: about one receive in a thousand that a kernel worker had taken stayed parked after the answer
 //! EALREADY (measured on 6.18). Each that is still in flight is asked again: in the next turn, then after growing pauses.
@@ -18,12 +18,29 @@ const DOUBLINGS_MAX: u8 = 8;
 /// With this ask a second has passed since the first: 0 + 1 + 2 + … + 256 + 256 + 256 ms. Then it is reported (C3).
 pub(super) const ASKS_UNTIL_STUCK: u8 = 13;
 
+/// How long an operation on a file may take before it is asked whether there is a thread for it, where others hold some.
+pub(super) const OVERDUE: Duration = Duration::from_secs(1);
+
+/// Names no operation: no row has generation zero.
+const LOOK: u64 = 0;
+
+/// What the moment has come for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// To ask this operation again.
+    Ask(Key),
+    /// To look for operations that are overdue.
+    Look,
+}
+
 /// Operations to ask again. Whether one is still in flight is for the caller to see.
 #[derive(Debug, Default)]
 pub(super) struct Again {
     /// Their cancel failed in the reap that is under way.
     missed: Vec<Key>,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// There is a look in `due`.
+    looks: bool,
 }
 
 impl Again {
@@ -54,12 +71,29 @@ impl Again {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Takes one out whose time has come.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Key> {
-        let Reverse((due, _)) = self.due.peek()?;
-        if *due > now {
+    /// Whether there is a moment to look for overdue operations.
+    #[inline]
+    pub(super) fn looks(&self) -> bool {
+        self.looks
+    }
+
+    /// Operations that are overdue are looked for then.
+    pub(super) fn look_at(&mut self, moment: Instant) {
+        self.looks = true;
+        self.due.push(Reverse((moment, LOOK)));
+    }
+
+    /// Takes out what the time has come for.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Due> {
+        let Reverse((due, bits)) = *self.due.peek()?;
+        if due > now {
             return None;
         }
-        self.due.pop().map(|Reverse((_, bits))| Key::from_u64(bits))
+        self.due.pop();
+        if bits == LOOK {
+            self.looks = false;
+            return Some(Due::Look);
+        }
+        Some(Due::Ask(Key::from_u64(bits)))
     }
 }

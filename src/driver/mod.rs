@@ -21,7 +21,7 @@ mod limits;
 
 use crate::sys::{Answer, Attempt, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
 use crate::table::{Key, Place, Table};
-use again::{ASKS_UNTIL_STUCK, Again};
+use again::{ASKS_UNTIL_STUCK, Again, Due, OVERDUE};
 use life::{Abandoned, Landed, Life, Polled};
 use limits::Limits;
 use std::collections::VecDeque;
@@ -61,6 +61,8 @@ struct Row {
     second_fd: i32,
     /// Closing is never asked to stop (C13).
     stoppable: bool,
+    /// That it is overdue was looked at, or never will be: it is there to wait.
+    is_looked_at: bool,
     /// The task that polled it last, as bits of its name.
     task: u64,
     /// The scope that it was polled in last.
@@ -107,6 +109,9 @@ pub(crate) struct Reaped {
     pub(crate) late: Vec<Late>,
     /// Operations that the kernel would not stop for a second: kinds, and the tasks that polled them.
     pub(crate) stuck: Vec<(&'static str, u64)>,
+    /// Operations on files that the kernel has had for a second, while others wait in its workers. If no thread can be made for
+    /// them, they can be withdrawn.
+    pub(crate) overdue: Vec<Key>,
 }
 
 /// Figures that only grow.
@@ -143,6 +148,7 @@ pub(crate) struct Driver<P> {
     /// Entries that found no room (O7).
     backlog: VecDeque<(Entry, u64, Answer)>,
     again: Again,
+    held_workers: usize,
     /// Apart, so that what each operation touches lies closer together.
     limits: Box<Limits>,
     wake_fd: i32,
@@ -166,6 +172,7 @@ impl<P: Port> Driver<P> {
             orphans: 0,
             backlog: VecDeque::new(),
             again: Again::default(),
+            held_workers: 0,
             limits: Box::new(Limits::new()),
             wake_fd,
             wake_armed: false,
@@ -195,8 +202,26 @@ impl<P: Port> Driver<P> {
         self.ring.supports(opcode)
     }
 
-    pub(crate) fn add_workers(&self, by: i32) {
-        self.ring.add_workers(by);
+    /// Something is about to wait for somebody in a worker of the kernel, and brings one more, if that can be (true).
+    pub(crate) fn hold_worker(&mut self) -> bool {
+        self.held_workers += 1;
+        if !self.again.looks() {
+            self.again.look_at(self.ring.now() + OVERDUE);
+        }
+        self.ring.add_workers(1)
+    }
+
+    /// It waits no longer, and takes the one away that it brought.
+    pub(crate) fn release_worker(&mut self, was_added: bool) {
+        self.held_workers -= 1;
+        if was_added {
+            self.ring.add_workers(-1);
+        }
+    }
+
+    /// How many wait for somebody in workers of the kernel.
+    pub(crate) fn held_workers(&self) -> usize {
+        self.held_workers
     }
 
     /// Hands an operation to the ring. What its entry points at is in place (O2), and stays (O1).
@@ -208,6 +233,7 @@ impl<P: Port> Driver<P> {
             fd: entry.plain_fd(),
             second_fd: entry.second_fd(),
             stoppable: request.stoppable,
+            is_looked_at: entry.is_in_worker(),
             task: request.task,
             place: request.place,
             since_ns: request.since_ns,
@@ -238,6 +264,26 @@ impl<P: Port> Driver<P> {
                 Some(completion)
             }
             Attempt::WouldWait | Attempt::Unserved => None,
+        }
+    }
+
+    /// Makes a thread that ends at once.
+    pub(crate) fn try_thread(&self) -> io::Result<()> {
+        self.ring.try_thread()
+    }
+
+    /// Serves an operation without the ring's queue and without a row (see [`Port::serve`]).
+    pub(crate) fn serve(&mut self, entry: &Entry, refused: bool) -> Option<Completion> {
+        let served = self.ring.serve(entry, refused);
+        self.counts.completed += u64::from(served.is_some());
+        served
+    }
+
+    /// Takes an operation back from the kernel that no thread has begun with: it completes with ECANCELED, as if nobody had
+    /// asked. One that runs is disturbed at most.
+    pub(crate) fn withdraw(&mut self, key: Key) {
+        if self.rows.get(key).is_some_and(|row| row.life.is_awaited()) {
+            self.push_cancel(key);
         }
     }
 
@@ -457,8 +503,12 @@ impl<P: Port> Driver<P> {
 
     /// Submits what is queued, waits as told, and brings the completions in. An error means that the ring is lost.
     pub(crate) fn turn(&mut self, wait: Wait, reaped: &mut Reaped) -> io::Result<()> {
-        if self.again.next().is_some() {
-            self.ask_again(&mut reaped.stuck);
+        if self
+            .again
+            .next()
+            .is_some_and(|next| !self.ring.is_before(next))
+        {
+            self.look_at_again(reaped);
         }
         if let Some(next) = self.limits.next() {
             self.look_at_limits(next);
@@ -599,17 +649,47 @@ impl<P: Port> Driver<P> {
         again.schedule(ring.now(), |key| rows.get_mut(key)?.life.cancel_missed());
     }
 
-    fn ask_again(&mut self, stuck: &mut Vec<(&'static str, u64)>) {
+    fn look_at_again(&mut self, reaped: &mut Reaped) {
         let now = self.ring.now();
-        while let Some(key) = self.again.pop(now) {
-            if let Some(row) = self.rows.get(key)
-                && row.life.is_in_flight()
-            {
-                if row.life.asks() == ASKS_UNTIL_STUCK {
-                    stuck.push((row.kind, row.task));
-                }
-                self.push_cancel(key);
+        while let Some(due) = self.again.pop(now) {
+            match due {
+                Due::Look => self.look_for_overdue(now, &mut reaped.overdue),
+                Due::Ask(key) => self.ask_again(key, &mut reaped.stuck),
             }
+        }
+    }
+
+    fn ask_again(&mut self, key: Key, stuck: &mut Vec<(&'static str, u64)>) {
+        if let Some(row) = self.rows.get(key)
+            && row.life.is_in_flight()
+        {
+            if row.life.asks() == ASKS_UNTIL_STUCK {
+                stuck.push((row.kind, row.task));
+            }
+            self.push_cancel(key);
+        }
+    }
+
+    /// While something waits in a worker, others may be behind it. Each is found once.
+    #[cold]
+    fn look_for_overdue(&mut self, now: Instant, overdue: &mut Vec<Key>) {
+        let is_overdue = |row: &Row| {
+            let due = Instant::from_ns(row.since_ns) + OVERDUE;
+            !row.is_looked_at && row.stoppable && row.life.is_awaited() && due <= now
+        };
+        let found = self.rows.iter().filter(|(_, row)| is_overdue(row));
+        let found: Vec<Key> = found.map(|(key, _)| key).collect();
+        for key in found {
+            if let Some(row) = self.rows.get_mut(key) {
+                row.is_looked_at = true;
+                // Of a path, or of what is a file: others wait for their peers, and not for a thread.
+                if row.fd == libc::AT_FDCWD || self.ring.is_file(row.fd) {
+                    overdue.push(key);
+                }
+            }
+        }
+        if self.held_workers > 0 {
+            self.again.look_at(now + OVERDUE);
         }
     }
 

@@ -14,6 +14,9 @@ use std::task::Wake;
 
 const MORE: u32 = 1 << 1;
 
+/// The descriptor that is one of a file.
+const FILE: i32 = 7;
+
 /// What the ring and the test both see.
 struct World {
     capacity: usize,
@@ -186,7 +189,21 @@ impl Port for FakeRing {
         false
     }
 
-    fn add_workers(&self, _by: i32) {}
+    fn add_workers(&self, _by: i32) -> bool {
+        true
+    }
+
+    fn try_thread(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_file(&self, fd: i32) -> bool {
+        fd == FILE
+    }
+
+    fn serve(&self, _: &Entry, _: bool) -> Option<Completion> {
+        None
+    }
 
     fn supports(&self, _: Opcode) -> bool {
         true
@@ -335,10 +352,10 @@ fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
     );
     assert_eq!((driver.len(), driver.in_flight()), (0, 0));
 
-    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     assert_eq!(attempt(&mut driver), (None, 0), "one is queued");
     ring.0.borrow_mut().takes.push_back(0);
-    driver.submit(&Entry::new(Opcode::READ), request(), None);
+    driver.submit(&Entry::new(Opcode::RECV), request(), None);
     assert_eq!(attempt(&mut driver), (None, 0), "one is in the backlog");
     while driver.needs_turn() {
         turn(&mut driver, Wait::No);
@@ -350,7 +367,7 @@ fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
     assert_eq!(attempt(&mut driver).1, 1);
 
     let parked: Vec<Key> = (0..8)
-        .map(|_| driver.submit(&Entry::new(Opcode::READ), request(), None))
+        .map(|_| driver.submit(&Entry::new(Opcode::RECV), request(), None))
         .collect();
     turn(&mut driver, Wait::No);
     assert_eq!(attempt(&mut driver), (None, 0), "nine are in flight");
@@ -376,7 +393,7 @@ fn a_wait_does_not_hold_up_what_found_no_room() {
         ring.0.borrow_mut().takes.extend([0, 0]);
         let fate = Rc::new(Fate::default());
         let keys: Vec<Key> = (0..4)
-            .map(|_| driver.submit(&Entry::new(Opcode::READ), request(), None))
+            .map(|_| driver.submit(&Entry::new(Opcode::RECV), request(), None))
             .collect();
         for key in keys {
             if ask_first {
@@ -401,7 +418,7 @@ fn an_operation_that_is_not_given_up_for_a_second_is_reported_once() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     ring.0.borrow_mut().misses.extend([-libc::EALREADY; 30]);
-    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     driver.ask_cancel(key);
     let asked_at = ring.0.borrow().now;
     let mut reported = Vec::new();
@@ -421,6 +438,91 @@ fn an_operation_that_is_not_given_up_for_a_second_is_reported_once() {
     );
 }
 
+/// One turn, as long as it may wait; what it finds overdue.
+fn overdue(driver: &mut Driver<FakeRing>) -> Vec<Key> {
+    let mut reaped = Reaped::default();
+    let wait = driver.next_deadline().map_or(Wait::No, Wait::Until);
+    driver.turn(wait, &mut reaped).unwrap();
+    reaped.overdue
+}
+
+#[test]
+fn an_operation_on_a_file_is_overdue_after_a_second_and_once_where_workers_are_held() {
+    const SECOND: u64 = 1_000_000_000;
+    let ring = FakeRing::new(64);
+    let mut driver = ring.driver();
+    let submit = |driver: &mut Driver<FakeRing>, entry: Entry, at: u64| {
+        ring.0.borrow_mut().now = at;
+        let request = Request {
+            since_ns: at,
+            ..request()
+        };
+        driver.submit(&entry, request, None)
+    };
+    let read = |fd| Entry::new(Opcode::READ).fd(fd);
+    let open = Entry::new(Opcode::OPENAT).fd(libc::AT_FDCWD);
+    submit(&mut driver, read(FILE), 1);
+    assert_eq!(driver.next_deadline(), None, "no worker is held");
+    assert!(driver.hold_worker());
+    // Neither what is at no file, nor what waits for somebody, nor what must not be stopped.
+    submit(&mut driver, open.in_worker(), 1);
+    submit(&mut driver, read(FILE + 1), 1);
+    submit(&mut driver, Entry::new(Opcode::NOP), 1);
+    let never = Request {
+        stoppable: false,
+        ..request()
+    };
+    driver.submit(&Entry::new(Opcode::CLOSE).fd(FILE), never, None);
+    let first = submit(&mut driver, read(FILE), 2);
+    let orphan = submit(&mut driver, read(FILE), 3);
+    abandon(&mut driver, orphan, &Rc::default());
+    let ended = submit(&mut driver, read(FILE), 4);
+    let second = submit(&mut driver, open, SECOND / 2);
+    assert!(overdue(&mut driver).is_empty());
+    ring.post(ended.to_u64(), 0, 0);
+    let mut found = Vec::new();
+    while let Some(next) = driver.next_deadline() {
+        assert!(next.as_ns() <= 5 * SECOND, "there is an end of it");
+        for key in overdue(&mut driver) {
+            found.push((key, ring.0.borrow().now));
+        }
+        if found.len() == 3 && driver.held_workers() > 0 {
+            driver.release_worker(true);
+        }
+    }
+    let keys: Vec<Key> = found.iter().map(|(key, _)| *key).collect();
+    assert_eq!(keys[1..], [first, second]);
+    assert!(
+        found[1].1 > SECOND && found[2].1 > 3 * SECOND / 2,
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_is_withdrawn_completes_as_if_nobody_had_asked_and_is_asked_once() {
+    let ring = FakeRing::new(8);
+    let mut driver = ring.driver();
+    let entry = Entry::new(Opcode::WRITE).fd(FILE);
+    let key = driver.submit(&entry, request(), None);
+    turn(&mut driver, Wait::No);
+    // It runs: it is let alone.
+    ring.0.borrow_mut().misses.push_back(-libc::EALREADY);
+    driver.withdraw(key);
+    for _ in 0..10 {
+        turn(&mut driver, Wait::No);
+    }
+    assert_eq!(driver.poll(key), Polled::Pending);
+    assert_eq!(driver.counts().cancels_asked, 1);
+    driver.withdraw(key);
+    turn(&mut driver, Wait::No);
+    let completion = Completion::new(-libc::ECANCELED, 0);
+    let asked = false;
+    assert_eq!(driver.poll(key), Polled::Last { completion, asked });
+    // Nothing is there any more.
+    driver.withdraw(key);
+    assert_eq!(driver.counts().cancels_asked, 2);
+}
+
 #[test]
 fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
     let ring = FakeRing::new(8);
@@ -428,7 +530,7 @@ fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
     const MISSES: usize = 30;
     ring.0.borrow_mut().misses.extend([-libc::EALREADY; MISSES]);
     let fate = Rc::new(Fate::default());
-    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     turn(&mut driver, Wait::No);
     abandon(&mut driver, key, &fate);
     let mut asked_at: Vec<u64> = Vec::new();
@@ -460,7 +562,7 @@ fn an_operation_that_ends_between_two_asks_is_not_asked_again() {
     let mut driver = ring.driver();
     ring.0.borrow_mut().misses.push_back(-libc::EALREADY);
     let fate = Rc::new(Fate::default());
-    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     abandon(&mut driver, key, &fate);
     turn(&mut driver, Wait::No);
     ring.post(key.to_u64(), 5, 0);
@@ -481,13 +583,13 @@ fn a_late_answer_to_a_cancel_is_not_taken_for_the_next_operation_of_the_row() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let fate = Rc::new(Fate::default());
-    let first = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    let first = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     turn(&mut driver, Wait::No);
     ring.post(first.to_u64(), 1, 0);
     driver.ask_cancel(first);
     abandon(&mut driver, first, &fate);
     turn(&mut driver, Wait::No);
-    let second = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    let second = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     assert_eq!(second.index(), first.index());
     ring.0.borrow_mut().kept.push_back(Cqe {
         user_data: first.to_u64() | CANCEL,
@@ -532,7 +634,7 @@ fn cancelling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let on = |driver: &mut Driver<_>, fd| {
-        driver.submit(&Entry::new(Opcode::READ).fd(fd), request(), None)
+        driver.submit(&Entry::new(Opcode::RECV).fd(fd), request(), None)
     };
     let (a, b, c) = (on(&mut driver, 5), on(&mut driver, 6), on(&mut driver, 5));
     turn(&mut driver, Wait::No);
@@ -579,7 +681,7 @@ fn a_driver_that_was_cancelled_is_drained_whether_or_not_it_had_turned() {
         let ring = FakeRing::new(8);
         let mut driver = Driver::new(ring.clone(), 7);
         let fate = Rc::new(Fate::default());
-        let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+        let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
         for _ in 0..turns {
             turn(&mut driver, Wait::No);
         }
@@ -611,7 +713,7 @@ impl Drop for Immortal {
 fn a_lost_ring_is_said_in_every_turn_and_frees_nothing() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
-    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     turn(&mut driver, Wait::No);
     drop(driver.abandon(key, Box::new(Immortal)).waker);
     ring.0.borrow_mut().lost = Some(libc::EBADR);
@@ -674,7 +776,7 @@ fn random_world(seed: u64) {
             0 | 1 if !ending => {
                 let (bell, waker) = waker();
                 let waker = (random.below(4) > 0).then_some(waker);
-                let key = driver.submit(&Entry::new(Opcode::READ).fd(3), request(), waker);
+                let key = driver.submit(&Entry::new(Opcode::RECV).fd(3), request(), waker);
                 let limit = ring.0.borrow().now + random.below(20_000_000) as u64;
                 let limit = (random.below(2) == 0).then_some(limit);
                 if let Some(limit) = limit {
@@ -817,7 +919,7 @@ fn limits_of_what_has_ended_are_forgotten() {
     let hour = Instant::from_ns(3_600_000_000_000);
     let mut parked = Vec::new();
     for n in 0..MANY {
-        let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+        let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
         driver.limit(key, hour);
         parked.push(key);
         turn(&mut driver, Wait::No);
@@ -845,7 +947,7 @@ fn limits_of_what_has_ended_are_forgotten() {
 fn what_has_no_end_needs_no_limit() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
-    let key = driver.submit(&Entry::new(Opcode::READ), request(), None);
+    let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     driver.limit(key, Instant::FAR_FUTURE);
     assert_eq!((driver.limits.len(), driver.next_deadline()), (0, None));
 }

@@ -9,6 +9,10 @@
 //!
 //! Worker threads may not see a new root, working directory or mount of their thread:
 //! [privileges, roots and namespaces](crate#privileges-roots-and-namespaces) are to be changed before it has a runtime.
+//!
+//! Threads of the kernel do much of this: most opens, all writes. Where it can make none (RLIMIT_NPROC, the `pids.max` of a
+//! cgroup), the thread of the runtime does it, and is held up by it; [`Fault::NoThreads`](crate::runtime::Fault::NoThreads)
+//! says so.
 
 mod file;
 mod generic;

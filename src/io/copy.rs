@@ -42,7 +42,7 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Errors
 ///
-/// Those of reading and writing, and how far it came. What was read and could not be written goes back to the reader, if
+/// Those of reading and writing, and how far it came; `QuotaExceeded` if the kernel can make no thread for `splice(2)`. What was read and could not be written goes back to the reader, if
 /// that takes it back ([`AsyncRead::unread`]), or else is in the error: so a copy that failed or was cancelled can be gone
 /// on with. What the writer had taken by then, and holds back, stays with it, and counts as copied.
 ///

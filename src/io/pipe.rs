@@ -122,7 +122,8 @@ impl PipeReader {
     ///
     /// # Errors
     ///
-    /// What `open(2)` says, with the path; `InvalidInput` if that is no FIFO; [`Canceled`](crate::Canceled).
+    /// What `open(2)` says, with the path; `InvalidInput` if that is no FIFO; `QuotaExceeded` if there is no thread to wait
+    /// in, with the limits in the way; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///

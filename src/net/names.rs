@@ -84,7 +84,7 @@ impl Target {
 /// # Errors
 ///
 /// `InvalidInput` for text that is neither an address nor a name with a port; what the resolver says, with the name;
-/// [`Canceled`](crate::Canceled).
+/// `QuotaExceeded` if there is no thread for it, with the limits in the way; [`Canceled`](crate::Canceled).
 ///
 /// # Cancel safety
 ///

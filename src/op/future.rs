@@ -19,6 +19,9 @@ use std::time::Duration;
 /// How often an operation is started again that the kernel gave up though nobody asked it to.
 const GIVEN_UP_MAX: u16 = 1000;
 
+/// How often one is, if there is no thread for it, and if the ring takes one by chance only. Each time takes 50 ms.
+const GIVEN_UP_SHORT_MAX: u16 = 16;
+
 /// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit). What a plain system call can
 /// serve at once ([`Entry::try_first`]) may be ready then.
 ///
@@ -42,6 +45,8 @@ pub struct Op<O: Operation> {
 
 enum State {
     Idle,
+    /// Idle again: the kernel gave it up for want of a thread.
+    Refused,
     /// It cannot be submitted: its input is bad.
     Rejected(io::Error),
     /// Another operation goes first.
@@ -55,6 +60,12 @@ enum State {
         first: Option<Completion>,
     },
     Finished,
+}
+
+impl State {
+    fn is_refused(&self) -> bool {
+        matches!(self, State::Refused)
+    }
 }
 
 impl<O: Operation> Op<O> {
@@ -103,10 +114,19 @@ impl<O: Operation> Op<O> {
             && let (State::Idle, Some(operation)) = (&self.state, &mut self.operation)
         {
             match operation.prepare(Waker::noop()) {
-                Prepared::Start => match start::<O>(&operation.entry(), None) {
-                    Ok((serial, key)) => self.fly(serial, key),
-                    Err(error) => self.state = State::Rejected(error),
-                },
+                Prepared::Start => {
+                    let entry = operation.entry();
+                    self.state = match start::<O>(&entry, None, &self.state) {
+                        Ok((serial, key)) => in_flight(serial, key),
+                        Err(why) => match self.start_otherwise(why, &entry) {
+                            Otherwise::InFlight(serial, key) => in_flight(serial, key),
+                            Otherwise::Served(completion) => State::Ready(completion),
+                            Otherwise::Failed(error) => State::Rejected(error),
+                            // It asks again when it is polled.
+                            Otherwise::Later => State::Idle,
+                        },
+                    };
+                }
                 // It asks again when it is polled.
                 Prepared::Wait => {}
                 Prepared::Done(completion) => self.state = State::Ready(completion),
@@ -167,24 +187,18 @@ impl<O: Operation> Op<O> {
     /// The operation, while the kernel does not have it.
     pub(super) fn at_rest(&mut self) -> Option<&mut O> {
         match &self.state {
-            State::Idle | State::Queued(_) | State::Rejected(_) => self.operation.as_mut(),
+            State::Idle | State::Refused | State::Queued(_) | State::Rejected(_) => {
+                self.operation.as_mut()
+            }
             State::InFlight { .. } | State::Ready(_) | State::Finished => None,
         }
     }
 
     /// It was not started in time.
     pub(super) fn reject_if_idle(&mut self) {
-        if let State::Idle | State::Queued(_) = self.state {
+        if let State::Idle | State::Refused | State::Queued(_) = self.state {
             self.state = State::Rejected(Elapsed.into());
         }
-    }
-
-    fn fly(&mut self, serial: u64, key: Key) {
-        self.state = State::InFlight {
-            serial,
-            key,
-            first: None,
-        };
     }
 
     fn finish(&mut self) -> O {
@@ -232,18 +246,78 @@ impl<O: Operation> Op<O> {
             }
             return Poll::Ready(self.finish().complete(completion));
         }
-        match start::<O>(&entry, Some(copy_waker(context.waker()))) {
+        match start::<O>(&entry, Some(copy_waker(context.waker())), &self.state) {
             Ok((serial, key)) => {
-                self.fly(serial, key);
+                self.state = in_flight(serial, key);
                 if let Some(deadline) = deadline() {
                     runtime::with(|core| core.limit_operation(key, deadline));
                 }
                 Poll::Pending
             }
-            Err(error) => {
+            Err(why) => self.begin_otherwise(why, &entry, context, deadline()),
+        }
+    }
+
+    /// It was not handed to the ring.
+    #[cold]
+    fn begin_otherwise(
+        &mut self,
+        why: NotHanded,
+        entry: &Entry,
+        context: &mut Context<'_>,
+        deadline: Option<Instant>,
+    ) -> Poll<O::Output> {
+        match self.start_otherwise(why, entry) {
+            Otherwise::InFlight(serial, key) => {
+                self.state = in_flight(serial, key);
+                // It was not handed over with its waker.
+                wait(serial, key, context);
+                if let Some(deadline) = deadline {
+                    runtime::with(|core| core.limit_operation(key, deadline));
+                }
+                Poll::Pending
+            }
+            Otherwise::Served(completion) if self.starts_again(completion, false) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Otherwise::Served(completion) => Poll::Ready(self.finish().complete(completion)),
+            Otherwise::Failed(error) => {
                 self.state = State::Rejected(error);
                 self.reject(context)
             }
+            // Others go first.
+            Otherwise::Later => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Either it failed, or there was no thread for such an operation a moment ago. If that is still so, it is served on this
+    /// one, or it fails; unless the ring needs none for it.
+    #[cold]
+    fn start_otherwise(&self, (error, waker): NotHanded, entry: &Entry) -> Otherwise {
+        runtime::drop_waker(waker);
+        if let Some(error) = error {
+            return Otherwise::Failed(error);
+        }
+        let core = runtime::required();
+        if core.lacks_threads() {
+            if !core.may_attempt() {
+                return Otherwise::Later;
+            }
+            if let Some(completion) = core.serve(entry, self.state.is_refused()) {
+                return Otherwise::Served(completion);
+            }
+            let may_try = entry.opcode().is_polled() && self.given_up < GIVEN_UP_SHORT_MAX;
+            if self.state.is_refused() && !may_try && core.lacks_threads_now() {
+                return Otherwise::Failed(runtime::no_thread_for(O::NAME));
+            }
+        }
+        match hand_over::<O>(&core, entry, None) {
+            Ok((serial, key)) => Otherwise::InFlight(serial, key),
+            Err((error, _)) => Otherwise::Failed(error),
         }
     }
 
@@ -294,7 +368,14 @@ impl<O: Operation> Op<O> {
             false => says_so || self.was_given_up(completion),
         };
         if again {
-            self.state = State::Idle;
+            // Nobody has asked, and no signal has come: no thread of the kernel has begun with it.
+            let is_refused = !says_so
+                && completion.raw() == -libc::ECANCELED
+                && runtime::required().lacks_threads();
+            self.state = match is_refused {
+                true => State::Refused,
+                false => State::Idle,
+            };
         }
         again
     }
@@ -329,18 +410,52 @@ fn is_canceled_here<O: Operation>() -> bool {
     runtime::try_with(Core::is_canceled).unwrap_or(false) && !O::ALWAYS
 }
 
-/// Hands the entry to the current runtime.
+/// Why the kernel does not have it, if that is not because there may be no thread for it; and the waker that was for it.
+type NotHanded = (Option<io::Error>, Option<Waker>);
+
+/// What has become of an operation that was not handed to the ring at once.
+enum Otherwise {
+    /// The kernel has it: the serial of the runtime, and the row. Nobody waits for it.
+    InFlight(u64, Key),
+    Served(Completion),
+    Failed(io::Error),
+    /// It is to be tried again.
+    Later,
+}
+
+fn in_flight(serial: u64, key: Key) -> State {
+    State::InFlight {
+        serial,
+        key,
+        first: None,
+    }
+}
+
+/// Hands the entry to the current runtime, unless that is short of threads and the entry may need one.
 #[inline]
 #[track_caller]
-fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> io::Result<(u64, Key)> {
-    let submitted = runtime::with(|core| {
-        let key = core.submit(entry, O::NAME, !O::ALWAYS, waker)?;
-        Ok((core.serial(), key))
-    });
-    submitted.map_err(|(error, waker): (io::Error, Option<Waker>)| {
-        runtime::drop_waker(waker);
-        error
+fn start<O: Operation>(
+    entry: &Entry,
+    waker: Option<Waker>,
+    state: &State,
+) -> Result<(u64, Key), NotHanded> {
+    runtime::with(|core| {
+        if core.is_short_of_threads() && (state.is_refused() || entry.is_of_files()) {
+            return Err((None, waker));
+        }
+        let handed = hand_over::<O>(core, entry, waker);
+        handed.map_err(|(error, waker)| (Some(error), waker))
     })
+}
+
+#[inline]
+fn hand_over<O: Operation>(
+    core: &Core,
+    entry: &Entry,
+    waker: Option<Waker>,
+) -> Result<(u64, Key), (io::Error, Option<Waker>)> {
+    let key = core.submit(entry, O::NAME, !O::ALWAYS, waker)?;
+    Ok((core.serial(), key))
 }
 
 /// Hands the entry of a standing operation to the current runtime.
@@ -407,8 +522,8 @@ impl<O: Operation> Op<O> {
                     }
                 }
             }
-            State::Idle if is_canceled::<O>() => this.refuse(context),
-            State::Idle => this.begin(context, deadline),
+            State::Idle | State::Refused if is_canceled::<O>() => this.refuse(context),
+            State::Idle | State::Refused => this.begin(context, deadline),
             State::Queued(queue) => {
                 if let Some(error) = queue.over(context, deadline()) {
                     return Poll::Ready(this.finish().fail(error));
@@ -490,7 +605,7 @@ fn abandon<O: Operation>(serial: u64, key: Key, first: Option<Completion>, opera
 impl<O: Operation> fmt::Debug for Op<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Idle => "idle",
+            State::Idle | State::Refused => "idle",
             State::Rejected(_) => "rejected",
             State::Queued(_) => "queued",
             State::Ready(_) => "ready",

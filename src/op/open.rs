@@ -1,12 +1,13 @@
 //! Opening and closing.
 
-use super::{Completion, Entry, Idle, Op, Opcode, Operation, SharedFd};
+use super::{Completion, Entry, Idle, Op, Opcode, Operation, Prepared, SharedFd};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, at_path, c_path};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::task::Waker;
 
 /// Opens a file by its path: `openat(2)` from the working directory.
 #[derive(Debug)]
@@ -72,6 +73,16 @@ unsafe impl Operation for OpenAt {
     type Output = io::Result<SharedFd>;
     const NAME: &'static str = "openat";
 
+    /// If the kernel can make no thread, and another open may be waiting in the only one that there is, this one would wait
+    /// behind that.
+    fn prepare(&mut self, _: &Waker) -> Prepared {
+        self.worker = None;
+        if self.waits && Worker::may_lack() {
+            return Prepared::Failed(runtime::no_thread_for(OpenAt::NAME));
+        }
+        Prepared::Start
+    }
+
     fn entry(&mut self) -> Entry {
         let entry = Entry::new(Opcode::OPENAT)
             .fd(libc::AT_FDCWD)
@@ -129,7 +140,8 @@ impl Close {
         })
     }
 
-    /// Linux releases the number whatever `close` returns (`close(2)`, "Dealing with error returns").
+    /// Linux releases the number whatever `close` returns (`close(2)`, "Dealing with error returns"). ECANCELED may say that
+    /// no thread could be made for it, and then the number is leaked: a file system may answer the same after the close.
     fn settle(&mut self, completion: Completion) -> io::Result<()> {
         if let Some(descriptor) = self.descriptor.take() {
             descriptor.into_raw();

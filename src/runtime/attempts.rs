@@ -32,11 +32,23 @@ impl Core {
             return None;
         }
         let completion = self.driver.borrow_mut().attempt(entry)?;
+        self.count_attempt(completion);
+        Some(completion)
+    }
+
+    /// Whether another operation may be served at once in this turn.
+    pub(crate) fn may_attempt(&self) -> bool {
+        self.budget.attempts.get() > 0 && self.may_pass()
+    }
+
+    /// One was.
+    #[inline]
+    pub(super) fn count_attempt(&self, completion: Completion) {
+        let left = &self.budget.attempts;
         let moved = u32::try_from(completion.raw()).unwrap_or(0);
         let cost = ATTEMPT_COST.saturating_add(moved);
         left.set(left.get().saturating_sub(cost));
         self.charge();
-        Some(completion)
     }
 }
 

@@ -4,6 +4,7 @@ use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
 use super::receiving::Receiving;
 use super::scopes::{Sleeper, Wait};
+use super::short::Short;
 use super::turn::Budget;
 use crate::driver::life::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Owners, Request};
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(super) waits: RefCell<Table<Wait>>,
     pub(super) pool: Pool,
     pub(super) receiving: Receiving,
+    pub(super) short: Short,
     pub(super) hook: Hook,
     pub(super) settings: Settings,
     pub(super) turns: Cell<u64>,
@@ -139,6 +141,7 @@ impl Core {
             waits: RefCell::new(Table::new()),
             pool,
             receiving: Receiving::new(),
+            short: Short::new(),
             hook,
             settings,
             turns: Cell::new(0),
@@ -203,10 +206,6 @@ impl Core {
     #[inline]
     pub(crate) fn supports(&self, opcode: Opcode) -> bool {
         self.driver.borrow().supports(opcode)
-    }
-
-    pub(super) fn add_workers(&self, by: i32) {
-        self.driver.borrow().add_workers(by);
     }
 
     pub(crate) fn now(&self) -> Instant {

@@ -62,6 +62,13 @@ pub enum Fault {
         /// What the kernel said.
         message: String,
     },
+    /// The kernel can make no thread for requests that may block (RLIMIT_NPROC, or the `pids.max` of the cgroup). Operations
+    /// on files are served on the thread of the runtime, which they hold up; opens of FIFOs, splices, and whatever else may
+    /// have to wait for somebody, fail. It is said once, until there are threads again.
+    NoThreads {
+        /// The limits in the way, and what to do.
+        message: String,
+    },
     /// The kernel does not serve the ring any more.
     RingLost {
         /// What it said.
@@ -102,6 +109,10 @@ impl fmt::Display for Fault {
             Fault::AcceptPaused { listener, message } => write!(
                 f,
                 "no connection can be accepted on {listener} for the moment, and it is tried again: {message}"
+            ),
+            Fault::NoThreads { message } => write!(
+                f,
+                "operations on files hold up the runtime, and what may wait fails: {message}"
             ),
             Fault::RingLost { message } => write!(f, "the ring is lost: {message}"),
         }

@@ -317,12 +317,7 @@ impl fmt::Display for JoinError {
             }
             Kind::Aborted => f.write_str("the task was aborted"),
             Kind::Canceled => f.write_str("the wait for the task was canceled"),
-            Kind::NoThread(error) => {
-                write!(
-                    f,
-                    "no thread could be started for a closure that blocks: {error}"
-                )
-            }
+            Kind::NoThread(error) => error.fmt(f),
         }
     }
 }

@@ -21,6 +21,7 @@ mod passing;
 mod pool;
 mod receiving;
 mod scopes;
+mod short;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
@@ -42,4 +43,5 @@ pub(crate) use self::current::{
 pub(crate) use self::passing::{fail_at_once, pass, pass_with};
 pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
 pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
+pub(crate) use self::short::no_thread_for;
 pub(crate) use self::worker::Worker;

@@ -4,6 +4,7 @@
 //! `blocking.rs`.
 
 use super::fault::Hook;
+use crate::sys::no_thread;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -110,7 +111,7 @@ impl Pool {
             };
             drop(queue);
             if let Some(job) = refused {
-                job.withdraw(Some(error));
+                job.withdraw(Some(no_thread(error, "a closure that blocks")));
             }
         }
     }

@@ -163,6 +163,9 @@ impl TaskBuilder {
 /// The pool has 64 threads at most (see [`Builder::blocking_threads`](super::Builder::blocking_threads)); when all are
 /// busy, closures wait in order. The closure starts whether or not the handle is awaited. Dropping the handle detaches it.
 ///
+/// If the pool has no thread and none can be made, the closure is dropped, and awaiting gives an error that becomes an
+/// [`io::Error`](std::io::Error) of kind `QuotaExceeded`, with the limits in the way (RLIMIT_NPROC, `pids.max`).
+///
 /// ```
 /// # fn main() -> std::io::Result<()> {
 /// gimmal::run(async {

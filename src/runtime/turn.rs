@@ -354,7 +354,7 @@ impl Core {
     #[inline]
     fn bring_in(&self, reaped: &mut Reaped) {
         self.wake_all(&mut reaped.woken);
-        if !reaped.late.is_empty() || !reaped.stuck.is_empty() {
+        if !reaped.late.is_empty() || !reaped.stuck.is_empty() || !reaped.overdue.is_empty() {
             self.bring_in_rest(reaped);
         }
     }
@@ -365,6 +365,9 @@ impl Core {
         for (kind, task) in reaped.stuck.drain(..) {
             let task = self.describe_task(Name::from_bits(task));
             self.hook.report(&Fault::OperationStuck { kind, task });
+        }
+        if !reaped.overdue.is_empty() {
+            self.look_at_overdue(&mut reaped.overdue);
         }
     }
 

@@ -9,23 +9,31 @@ use super::current;
 #[derive(Debug)]
 pub(crate) struct Worker {
     serial: u64,
+    /// The kernel was told.
+    added: bool,
 }
 
 impl Worker {
     /// For the current runtime.
     pub(crate) fn add() -> Worker {
-        let serial = current::with(|core| {
-            core.add_workers(1);
-            core.serial()
-        });
-        Worker { serial }
+        current::with(|core| Worker {
+            serial: core.serial(),
+            added: core.driver.borrow_mut().hold_worker(),
+        })
+    }
+
+    /// Whether there may be none for another request of the current runtime that waits: others are waiting, and no thread can
+    /// be made.
+    pub(crate) fn may_lack() -> bool {
+        let core = current::required();
+        core.driver.borrow().held_workers() > 0 && core.lacks_threads_now()
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(core) = current::reach(self.serial) {
-            core.add_workers(-1);
+            core.driver.borrow_mut().release_worker(self.added);
         }
     }
 }

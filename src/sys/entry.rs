@@ -49,10 +49,12 @@ impl Opcode {
     pub const ASYNC_CANCEL: Opcode = Opcode(14);
     /// `connect` (5.5).
     pub const CONNECT: Opcode = Opcode(16);
+    pub(crate) const FALLOCATE: Opcode = Opcode(17);
     /// `openat` (5.6).
     pub const OPENAT: Opcode = Opcode(18);
     /// `close` (5.6).
     pub const CLOSE: Opcode = Opcode(19);
+    pub(crate) const STATX: Opcode = Opcode(21);
     /// `pread` (5.6).
     pub const READ: Opcode = Opcode(22);
     /// `pwrite` (5.6).
@@ -63,11 +65,59 @@ impl Opcode {
     pub const RECV: Opcode = Opcode(27);
     /// `splice` (5.7).
     pub const SPLICE: Opcode = Opcode(30);
+    pub(crate) const RENAMEAT: Opcode = Opcode(35);
+    pub(crate) const UNLINKAT: Opcode = Opcode(36);
+    pub(crate) const MKDIRAT: Opcode = Opcode(37);
+    pub(crate) const SYMLINKAT: Opcode = Opcode(38);
+    pub(crate) const LINKAT: Opcode = Opcode(39);
     /// `send` that lends the bytes to the network card (6.0).
     pub const SEND_ZC: Opcode = Opcode(47);
 
     /// `read` into one provided buffer after the other, of what can be polled (6.7).
     pub const READ_MULTISHOT: Opcode = Opcode(49);
+
+    pub(crate) const FTRUNCATE: Opcode = Opcode(55);
+
+    /// Whether it is of files and may need a thread of the kernel, but waits for nobody else there.
+    const fn is_of_files(self) -> bool {
+        matches!(
+            self,
+            Opcode::READ
+                | Opcode::READV
+                | Opcode::WRITE
+                | Opcode::WRITEV
+                | Opcode::FSYNC
+                | Opcode::FALLOCATE
+                | Opcode::FTRUNCATE
+                | Opcode::OPENAT
+                | Opcode::CLOSE
+                | Opcode::STATX
+                | Opcode::RENAMEAT
+                | Opcode::UNLINKAT
+                | Opcode::MKDIRAT
+                | Opcode::SYMLINKAT
+                | Opcode::LINKAT
+        )
+    }
+
+    /// Whether the ring waits for it by polling: it gets to a thread of the kernel by chance only.
+    pub(crate) const fn is_polled(self) -> bool {
+        matches!(
+            self,
+            Opcode::READ
+                | Opcode::READV
+                | Opcode::WRITE
+                | Opcode::WRITEV
+                | Opcode::READ_MULTISHOT
+                | Opcode::POLL_ADD
+                | Opcode::ACCEPT
+                | Opcode::SEND
+                | Opcode::SENDMSG
+                | Opcode::SEND_ZC
+                | Opcode::RECV
+                | Opcode::RECVMSG
+        )
+    }
 
     /// Any other opcode by its number, for operations of your own.
     #[must_use]
@@ -242,6 +292,18 @@ impl Entry {
     pub const fn try_first(mut self) -> Entry {
         self.tries_first = true;
         self
+    }
+
+    /// Whether it is of files, and a thread of the kernel may have to serve it. (An open that insists on one is there to wait
+    /// for somebody.)
+    pub(crate) const fn is_of_files(&self) -> bool {
+        self.opcode.is_of_files() && !(self.in_worker && matches!(self.opcode, Opcode::OPENAT))
+    }
+
+    /// Whether it is to have a thread of the kernel in any case.
+    #[inline]
+    pub(crate) const fn is_in_worker(&self) -> bool {
+        self.in_worker
     }
 
     /// Whether a plain system call may serve it.

@@ -26,7 +26,16 @@ impl Error for Explained {
 /// The same error with `what` before it: its kind stays, and `source()` leads to it.
 #[cold]
 pub(crate) fn explain(source: io::Error, what: impl Into<String>) -> io::Error {
-    let kind = source.kind();
+    explain_as(source.kind(), source, what)
+}
+
+/// The same as an error of another kind.
+#[cold]
+pub(super) fn explain_as(
+    kind: io::ErrorKind,
+    source: io::Error,
+    what: impl Into<String>,
+) -> io::Error {
     let what = what.into();
     io::Error::new(kind, Explained { what, source })
 }

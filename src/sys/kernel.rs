@@ -5,6 +5,7 @@
 
 use super::alarm::{Alarms, FAR};
 use super::buf_ring::BufRing;
+use super::calls;
 use super::clock::{Instant, machine_now};
 use super::entry::{Completion, Entry, Fd, Opcode};
 use super::error::explain;
@@ -496,15 +497,33 @@ impl Port for KernelRing {
 
     /// The limit on workers for what is expected to end soon, of which there are four for each processor (measured on 6.18:
     /// eight opens of a FIFO that wait stop every write to a file). It belongs to the thread, so it is changed by a
-    /// difference. Kernels before 5.15 have no such call.
-    fn add_workers(&self, by: i32) {
+    /// difference. The kernel never sets more than RLIMIT_NPROC, which would take away workers instead. Kernels before 5.15
+    /// have no such call.
+    fn add_workers(&self, by: i32) -> bool {
         let mut limits = [0; 2];
         let submitter = self.ring.submitter();
-        if submitter.register_iowq_max_workers(&mut limits).is_ok() {
-            let mut limits = [limits[0].saturating_add_signed(by), 0];
-            // What was taken once is taken again.
-            let _set = submitter.register_iowq_max_workers(&mut limits);
+        if submitter.register_iowq_max_workers(&mut limits).is_err() {
+            return false;
         }
+        let bounded = limits[0].saturating_add_signed(by);
+        if setup::soft_limit(libc::RLIMIT_NPROC).is_some_and(|limit| limit < u64::from(bounded)) {
+            return false;
+        }
+        submitter
+            .register_iowq_max_workers(&mut [bounded, 0])
+            .is_ok()
+    }
+
+    fn try_thread(&self) -> io::Result<()> {
+        calls::try_thread()
+    }
+
+    fn is_file(&self, fd: i32) -> bool {
+        calls::is_file(fd)
+    }
+
+    fn serve(&self, entry: &Entry, refused: bool) -> Option<Completion> {
+        calls::serve(entry, refused)
     }
 }
 
@@ -693,10 +712,10 @@ mod tests {
             limits
         };
         let before = limit();
-        ring.add_workers(3);
+        assert!(ring.add_workers(3));
         assert_eq!(limit(), [before[0] + 3, before[1]]);
-        ring.add_workers(1);
-        ring.add_workers(-4);
+        assert!(ring.add_workers(1));
+        assert!(ring.add_workers(-4));
         assert_eq!(limit(), before);
     }
 

@@ -13,11 +13,15 @@
 //! | `now` | the time that deadlines are measured by |
 //! | `supports` | whether an opcode can be served at all |
 //! | `add_workers` | more threads for requests that block, or fewer; none, where there are no such threads |
+//! | `try_thread` | an error, if no thread can be made |
+//! | `is_file` | whether a descriptor is that of a file or a directory |
+//! | `serve` | serves an entry without the queue and without a thread, however long that takes, if it waits for nobody |
 //!
 //! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
 
 mod alarm;
 mod buf_ring;
+mod calls;
 mod clock;
 mod entry;
 mod error;
@@ -46,7 +50,7 @@ pub(crate) use kernel::KernelRing;
 pub use mask::Mask;
 pub(crate) use path::{at_path, c_path, make_fifo};
 pub(crate) use peer_cred::peer_cred;
-pub(crate) use setup::{Sizes, limit};
+pub(crate) use setup::{Sizes, limit, no_thread};
 pub(crate) use signal::Caught;
 pub(crate) use sockopt::{option, set_option};
 
@@ -122,6 +126,16 @@ pub(crate) trait Port {
 
     fn supports(&self, opcode: Opcode) -> bool;
 
-    /// So many threads more, or fewer, for requests that block.
-    fn add_workers(&self, by: i32);
+    /// So many threads more, or fewer, for requests that block. False, if their number cannot be changed.
+    fn add_workers(&self, by: i32) -> bool;
+
+    /// Makes a thread that ends at once. The error is that of making it.
+    fn try_thread(&self) -> io::Result<()>;
+
+    /// Whether a descriptor is that of a file or a directory.
+    fn is_file(&self, fd: i32) -> bool;
+
+    /// Serves an entry on this thread. Unless the ring has `refused` it for want of a thread, what it can serve without one
+    /// is left to it. `None`, if the entry is not served: it may have to wait for somebody, or there is no call for it.
+    fn serve(&self, entry: &Entry, refused: bool) -> Option<Completion>;
 }

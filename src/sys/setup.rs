@@ -1,7 +1,7 @@
 //! Making a ring: the ladder of flags, the sizes that fit, and what to say when there is no ring to be had.
 
 use super::clock::{Instant, machine_now};
-use super::error::explain;
+use super::error::{explain, explain_as};
 use super::mask::{
     Mask, SETUP_COOP_TASKRUN, SETUP_DEFER_TASKRUN, SETUP_NO_SQARRAY, SETUP_SINGLE_ISSUER,
     SETUP_SUBMIT_ALL, SETUP_TASKRUN_FLAG,
@@ -212,6 +212,17 @@ pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
     explain(error, what)
 }
 
+/// The error of a thread that could not be made for this, with the limits in the way and what to do. It is not
+/// `WouldBlock`, although the kernel says EAGAIN: to try again is of no use.
+#[cold]
+pub(crate) fn no_thread(error: io::Error, wanted: &str) -> io::Error {
+    let limit = limit(libc::RLIMIT_NPROC, "threads of the user");
+    let what = format!(
+        "no thread for {wanted}: RLIMIT_NPROC is {limit}: raise it (ulimit -u), or the pids.max of the cgroup"
+    );
+    explain_as(io::ErrorKind::QuotaExceeded, error, what)
+}
+
 /// The soft limit of a resource, in words.
 pub(crate) fn limit(resource: libc::__rlimit_resource_t, unit: &str) -> String {
     match soft_limit(resource) {
@@ -221,7 +232,7 @@ pub(crate) fn limit(resource: libc::__rlimit_resource_t, unit: &str) -> String {
     }
 }
 
-fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
+pub(super) fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -1,0 +1,182 @@
+//! An entry as a plain system call, for where no thread can be had that would serve it.
+//!
+//! The ring hands what would block to worker threads of the kernel: writes to files, most opens, whatever lies on tmpfs or
+//! in `/proc`. Where the kernel can make none (RLIMIT_NPROC, the `pids.max` of a cgroup) such entries are served here, on the
+//! thread of the loop, which they hold up: requests on files, and on paths that lead to files. A file makes nobody wait for
+//! somebody else; what may do that, a FIFO or a device, is left alone.
+
+use super::Fd;
+use super::entry::{Completion, Entry, Opcode};
+use std::io;
+use std::mem;
+use std::ptr;
+use std::thread;
+
+/// One system call: its number and arguments, of which it takes as many as it has.
+type Call = (libc::c_long, [u64; 6]);
+
+/// A vector that stands for the one buffer of a READ or WRITE.
+type Vector = libc::iovec;
+
+/// Serves the entry, however long that takes, if it has nobody to wait for. Unless the ring has `refused` it, what the ring
+/// can serve without a thread is left to it. `None`, if it is not served.
+pub(super) fn serve(entry: &Entry, refused: bool) -> Option<Completion> {
+    // The calls have no word for what else an entry may say.
+    if entry.ioprio != 0 || entry.buf_group.is_some() || entry.second != 0 {
+        return None;
+    }
+    let Fd::Plain(fd) = entry.fd;
+    let result = match entry.opcode {
+        Opcode::READ | Opcode::READV => {
+            if !is_file(fd) {
+                return None;
+            }
+            // What is in memory is read at once; what has to come from a disk the ring can wait for. Where there is no such
+            // thing (EOPNOTSUPP), the ring takes a thread: on tmpfs, in `/proc`.
+            let result = call(entry, libc::RWF_NOWAIT);
+            match -result {
+                libc::EAGAIN if !refused => return None,
+                libc::EAGAIN | libc::EOPNOTSUPP if is_ready(fd, libc::POLLIN) => call(entry, 0),
+                libc::EAGAIN | libc::EOPNOTSUPP => return None,
+                _ => result,
+            }
+        }
+        Opcode::WRITE | Opcode::WRITEV => {
+            if !is_file(fd) || !is_ready(fd, libc::POLLOUT) {
+                return None;
+            }
+            call(entry, 0)
+        }
+        Opcode::FSYNC | Opcode::FALLOCATE | Opcode::FTRUNCATE if is_file(fd) => call(entry, 0),
+        Opcode::OPENAT => open(entry, fd)?,
+        Opcode::CLOSE
+        | Opcode::STATX
+        | Opcode::RENAMEAT
+        | Opcode::UNLINKAT
+        | Opcode::MKDIRAT
+        | Opcode::SYMLINKAT
+        | Opcode::LINKAT => call(entry, 0),
+        _ => return None,
+    };
+    Some(Completion::at_once(result))
+}
+
+/// Whether the descriptor is one of a file or a directory.
+pub(super) fn is_file(fd: i32) -> bool {
+    // SAFETY: a stat is plain integers.
+    let mut stat = unsafe { mem::zeroed() };
+    // SAFETY: `stat` is written during the call.
+    unsafe { libc::fstat(fd, &mut stat) == 0 && is_file_mode(stat.st_mode) }
+}
+
+fn is_file_mode(mode: libc::mode_t) -> bool {
+    matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR)
+}
+
+/// Whether it has nothing to wait for. Files always have not; but some of `/proc` and of debugfs are files by their mode
+/// alone, and wait for what is still to be said: `/proc/kmsg`, `trace_pipe`.
+fn is_ready(fd: i32, events: libc::c_short) -> bool {
+    let mut poll = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // SAFETY: one pollfd is read and written during the call.
+    unsafe { libc::poll(&mut poll, 1, 0) != 0 }
+}
+
+/// Opens a file or a directory, or makes one. As the ring does it without a thread, nothing is waited for, also if there is
+/// something else at the path by now.
+fn open(entry: &Entry, fd: i32) -> Option<i32> {
+    let flags = entry.op_flags as i32;
+    let follow = match flags & libc::O_NOFOLLOW {
+        0 => 0,
+        _ => libc::AT_SYMLINK_NOFOLLOW,
+    };
+    let path = ptr::with_exposed_provenance(entry.addr as usize);
+    // SAFETY: a stat is plain integers.
+    let mut stat = unsafe { mem::zeroed::<libc::stat>() };
+    // SAFETY: the path of an OPENAT is a string that ends with a zero byte (the contract of `Operation`); `stat` is written
+    // during the call.
+    let is_there = unsafe { libc::fstatat(fd, path, &mut stat, follow) } == 0;
+    // A symbolic link is there only if it is not followed, and then the open says so.
+    if is_there && !is_file_mode(stat.st_mode) && stat.st_mode & libc::S_IFMT != libc::S_IFLNK {
+        return None;
+    }
+    let was_asked = flags & libc::O_NONBLOCK != 0;
+    let opened = call(entry, libc::O_NONBLOCK);
+    if opened == -libc::EAGAIN && !was_asked {
+        // Somebody has a lease on it, and is to give it up first.
+        return None;
+    }
+    if opened >= 0 && !was_asked {
+        // SAFETY: no address is passed, and the descriptor is new: nobody else has its flags. One that was opened by
+        // O_PATH has none.
+        unsafe {
+            let flags = libc::fcntl(opened, libc::F_GETFL);
+            libc::fcntl(opened, libc::F_SETFL, flags & !libc::O_NONBLOCK);
+        }
+    }
+    Some(opened)
+}
+
+/// Does it, with these flags besides. The result is that of a completion.
+fn call(entry: &Entry, flags: i32) -> i32 {
+    let vector = Vector {
+        iov_base: ptr::with_exposed_provenance_mut(entry.addr as usize),
+        iov_len: entry.len as usize,
+    };
+    let Some((number, [a, b, c, d, e, f])) = call_of(entry, flags, &vector) else {
+        return -libc::EINVAL;
+    };
+    // SAFETY: the call is the one that the opcode stands for, so what the entry points at is valid for what is done with it
+    // (the contract of `Operation`), and it keeps nothing of that. `vector` outlives it.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    match i32::try_from(result) {
+        Ok(result) if result >= 0 => result,
+        _ => -io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO),
+    }
+}
+
+/// The fields of an entry in the order in which the call of the same name takes them. (Offsets are in one argument on every
+/// machine of 64 bits.)
+fn call_of(entry: &Entry, flags: i32, vector: &Vector) -> Option<Call> {
+    const DATA_ONLY: u32 = 1;
+    let Fd::Plain(fd) = entry.fd;
+    let fd = fd as u64;
+    let (addr, len, offset) = (entry.addr, u64::from(entry.len), entry.offset);
+    let vector = ptr::from_ref(vector).expose_provenance() as u64;
+    let flags = u64::from(entry.op_flags | flags as u32);
+    Some(match entry.opcode {
+        Opcode::READ => (libc::SYS_preadv2, [fd, vector, 1, offset, 0, flags]),
+        Opcode::READV => (libc::SYS_preadv2, [fd, addr, len, offset, 0, flags]),
+        Opcode::WRITE => (libc::SYS_pwritev2, [fd, vector, 1, offset, 0, flags]),
+        Opcode::WRITEV => (libc::SYS_pwritev2, [fd, addr, len, offset, 0, flags]),
+        Opcode::FSYNC if entry.op_flags & DATA_ONLY != 0 => {
+            (libc::SYS_fdatasync, [fd, 0, 0, 0, 0, 0])
+        }
+        Opcode::FSYNC => (libc::SYS_fsync, [fd, 0, 0, 0, 0, 0]),
+        // The length is where others have the address.
+        Opcode::FALLOCATE => (libc::SYS_fallocate, [fd, len, offset, addr, 0, 0]),
+        Opcode::FTRUNCATE => (libc::SYS_ftruncate, [fd, offset, 0, 0, 0, 0]),
+        Opcode::OPENAT => (libc::SYS_openat, [fd, addr, flags, len, 0, 0]),
+        Opcode::CLOSE => (libc::SYS_close, [fd, 0, 0, 0, 0, 0]),
+        Opcode::STATX => (libc::SYS_statx, [fd, addr, flags, len, offset, 0]),
+        Opcode::RENAMEAT => (libc::SYS_renameat2, [fd, addr, len, offset, flags, 0]),
+        Opcode::UNLINKAT => (libc::SYS_unlinkat, [fd, addr, flags, 0, 0, 0]),
+        Opcode::MKDIRAT => (libc::SYS_mkdirat, [fd, addr, len, 0, 0, 0]),
+        Opcode::SYMLINKAT => (libc::SYS_symlinkat, [addr, fd, offset, 0, 0, 0]),
+        Opcode::LINKAT => (libc::SYS_linkat, [fd, addr, len, offset, flags, 0]),
+        _ => return None,
+    })
+}
+
+/// An error, if no thread can be made.
+pub(super) fn try_thread() -> io::Result<()> {
+    let thread = thread::Builder::new().stack_size(0).spawn(|| ())?;
+    // It has nothing that could panic.
+    let _ = thread.join();
+    Ok(())
+}
