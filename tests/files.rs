@@ -584,16 +584,6 @@ fn every_error_brings_the_buffer_back_as_it_was() {
                 .await
                 .unwrap_err();
             assert_eq!(error.into_buf(), [known(), known()]);
-            let many: Vec<Vec<u8>> = (0..1025).map(|_| known()).collect();
-            let error = read_only.read_vectored_at(many, 0).await.unwrap_err();
-            assert_eq!((error.kind(), error.buf().len()), (invalid, 1025));
-            let error = write_only
-                .write_vectored(error.into_buf())
-                .await
-                .unwrap_err();
-            assert_eq!((error.kind(), error.buf().len()), (invalid, 1025));
-            assert!(error.into_buf().iter().all(|buf| *buf == known()));
-
             // A read into nothing is not the end of the file.
             let error = read_only.read(Vec::new()).await.unwrap_err();
             assert_eq!(error.kind(), invalid);
@@ -623,6 +613,89 @@ fn every_error_brings_the_buffer_back_as_it_was() {
             assert!(*error.buf() == contents);
             drop((write_only, read_only, folder, writer));
             baseline.returns("errors").await;
+        });
+    }
+}
+
+/// More buffers than one call takes (`IOV_MAX` is 1024), one with nothing in it.
+fn many() -> Vec<Vec<u8>> {
+    let buf = |n| match n {
+        7 => Vec::new(),
+        _ => vec![n as u8; 3],
+    };
+    (0..1500).map(buf).collect()
+}
+
+#[test]
+fn of_more_buffers_than_one_call_takes_the_first_are_used_as_in_std() {
+    let _alone = alone();
+    let dir = directory();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let mut runtime = ring.build().unwrap();
+        runtime.block_on(async {
+            let baseline = Baseline::take();
+            let slices = many();
+            let slices: Vec<_> = slices.iter().map(|buf| io::IoSlice::new(buf)).collect();
+            let path = dir.path().join("file");
+            let mut oracle = std::fs::File::create(&path).unwrap();
+            let all = oracle.write_vectored(&slices).unwrap();
+            let expected = std::fs::read(&path).unwrap();
+            assert_eq!((all, expected.len()), (1023 * 3, 1023 * 3));
+
+            let written = |n, bufs: Vec<Vec<u8>>| assert_eq!((n, bufs), (all, many()));
+            // Each had room for three bytes, and those that the call did not reach have none.
+            let filled = |n, bufs: Vec<Vec<u8>>| {
+                assert_eq!((n, bufs.len()), (all, 1500));
+                assert!(bufs.concat() == expected);
+                assert!(bufs[1024..].iter().all(Vec::is_empty));
+            };
+            let room = || {
+                many()
+                    .into_iter()
+                    .map(|buf| Vec::with_capacity(buf.len()))
+                    .collect::<Vec<Vec<u8>>>()
+            };
+
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).open(&path).await.unwrap();
+            let (n, bufs) = file.read_vectored(room()).await.unwrap();
+            filled(n, bufs);
+            let (n, bufs) = file.read_vectored_at(room(), 0).await.unwrap();
+            filled(n, bufs);
+            let (n, bufs) = file.write_vectored(many()).await.unwrap();
+            written(n, bufs);
+            let (n, bufs) = file.write_vectored_at(many(), 0).await.unwrap();
+            written(n, bufs);
+            assert!(std::fs::read(&path).unwrap() == expected.repeat(2));
+
+            let (reader, writer) = gimmal::io::pipe().unwrap();
+            let (n, bufs) = writer.write_vectored(many()).await.unwrap();
+            written(n, bufs);
+            let (n, bufs) = reader.read_vectored(room()).await.unwrap();
+            filled(n, bufs);
+
+            let (near, far) = gimmal::net::UnixStream::pair().unwrap();
+            let (n, bufs) = near.write_vectored(many()).await.unwrap();
+            written(n, bufs);
+            let (n, bufs) = far.read_vectored(room()).await.unwrap();
+            filled(n, bufs);
+
+            drop((reader, writer, near, far, oracle));
+
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let far = listener.accept().unwrap().0;
+            let (near, far) = (
+                gimmal::net::TcpStream::from_std(near),
+                gimmal::net::TcpStream::from_std(far),
+            );
+            let (n, bufs) = near.write_vectored(many()).await.unwrap();
+            written(n, bufs);
+            let (n, bufs) = far.read_vectored(room()).await.unwrap();
+            filled(n, bufs);
+            drop((file, near, far, listener));
+            baseline.returns("many buffers").await;
         });
     }
 }

@@ -20,7 +20,8 @@ const SPLICE_MIN: u64 = 256 << 10;
 
 /// An open file, or anything else that is read and written like one: a pipe, a terminal, a device.
 ///
-/// Its methods take `&self`, and several operations may be in flight at once. Dropping it closes it, as soon as no
+/// Its methods take `&self`, and several operations may be in flight at once. At the cursor, await one before the next begins: the
+/// kernel does not order them, and of two that are in flight at once both may start at the same place. Dropping it closes it, as soon as no
 /// operation works on it any more; [`close`](File::close) also says whether that went well.
 ///
 /// ```
@@ -138,7 +139,7 @@ impl File {
     /// was cancelled has not.
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
-        Read::new(self.fd.clone(), buf, Place::Cursor)
+        Read::new(self.fd.clone(), buf, Place::CURSOR)
     }
 
     /// Writes at the cursor, and moves it on: `write(2)`. Otherwise as [`write_at`](File::write_at).
@@ -152,10 +153,11 @@ impl File {
     /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
-        Write::new(self.fd.clone(), buf, Place::Cursor)
+        Write::new(self.fd.clone(), buf, Place::CURSOR)
     }
 
     /// Reads at an offset into several buffers, one after the other: `preadv(2)`.
+    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -170,7 +172,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// Those of [`read_at`](File::read_at), and `InvalidInput` for more than 1024 buffers.
+    /// Those of [`read_at`](File::read_at).
     ///
     /// # Cancel safety
     ///
@@ -180,10 +182,11 @@ impl File {
     }
 
     /// Writes at an offset from several buffers, one after the other: `pwritev(2)`.
+    /// Of more than 1024 buffers the first 1024 are written, as in std.
     ///
     /// # Errors
     ///
-    /// Those of [`write_at`](File::write_at), and `InvalidInput` for more than 1024 buffers.
+    /// Those of [`write_at`](File::write_at).
     ///
     /// # Cancel safety
     ///
@@ -193,6 +196,7 @@ impl File {
     }
 
     /// Reads at the cursor into several buffers: `readv(2)`.
+    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
     ///
     /// # Errors
     ///
@@ -202,10 +206,11 @@ impl File {
     ///
     /// As [`read`](File::read) (`tests/operations.rs`).
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<ReadVectored<B>> {
-        ReadVectored::new(self.fd.clone(), bufs, Place::Cursor)
+        ReadVectored::new(self.fd.clone(), bufs, Place::CURSOR)
     }
 
     /// Writes at the cursor from several buffers: `writev(2)`.
+    /// Of more than 1024 buffers the first 1024 are written, as in std.
     ///
     /// # Errors
     ///
@@ -215,7 +220,7 @@ impl File {
     ///
     /// As [`write`](File::write) (`tests/operations.rs`).
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<WriteVectored<B>> {
-        WriteVectored::new(self.fd.clone(), bufs, Place::Cursor)
+        WriteVectored::new(self.fd.clone(), bufs, Place::CURSOR)
     }
 
     /// Reads `len` bytes at an offset into the start of the buffer, and sets its length to that.
@@ -540,7 +545,7 @@ impl AsFd for File {
 fn place(offset: Option<u64>, done: usize) -> Place {
     match offset {
         Some(offset) => Place::At(offset.saturating_add(done as u64)),
-        None => Place::Cursor,
+        None => Place::CURSOR,
     }
 }
 

@@ -24,17 +24,15 @@ pub struct RecvVectored<B: IoBufsMut> {
 impl<B: IoBufsMut> RecvVectored<B> {
     pub(crate) fn new(stream: Rc<Stream>, mut bufs: B) -> Op<RecvVectored<B>> {
         let vectors = Vectors::of_mut(&mut bufs);
-        let check = vectors.check();
         let has_room = vectors.has_room();
         let recv = RecvVectored {
             pass: Pass::new(stream, Direction::In),
             bufs,
             vectors,
         };
-        match check {
-            Err(error) => Op::rejected(recv, error),
-            Ok(()) if !has_room => Op::rejected(recv, no_room()),
-            Ok(()) => Op::new(recv),
+        match has_room {
+            true => Op::new(recv),
+            false => Op::rejected(recv, no_room()),
         }
     }
 
@@ -156,18 +154,13 @@ pub struct SendVectored<B: IoBufs> {
 impl<B: IoBufs> SendVectored<B> {
     pub(crate) fn new(stream: Rc<Stream>, bufs: B) -> Op<SendVectored<B>> {
         let vectors = Vectors::of(&bufs);
-        let check = vectors.check();
         let message = Message::new(&vectors);
-        let send = SendVectored {
+        Op::new(SendVectored {
             pass: Pass::new(stream, Direction::Out),
             bufs,
             vectors,
             message,
-        };
-        match check {
-            Err(error) => Op::rejected(send, error),
-            Ok(()) => Op::new(send),
-        }
+        })
     }
 }
 
