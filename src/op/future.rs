@@ -103,10 +103,13 @@ impl<O: Operation> Op<O> {
             && let (State::Idle, Some(operation)) = (&self.state, &mut self.operation)
         {
             match operation.prepare(Waker::noop()) {
-                Prepared::Start => match start::<O>(&operation.entry(), None) {
-                    Ok((serial, key)) => self.fly(serial, key),
-                    Err(error) => self.state = State::Rejected(error),
-                },
+                Prepared::Start => {
+                    let entry = operation.entry();
+                    match start(operation, &entry, None) {
+                        Ok((serial, key)) => self.fly(serial, key),
+                        Err(error) => self.state = State::Rejected(error),
+                    }
+                }
                 // It asks again when it is polled.
                 Prepared::Wait => {}
                 Prepared::Done(completion) => self.state = State::Ready(completion),
@@ -232,7 +235,7 @@ impl<O: Operation> Op<O> {
             }
             return Poll::Ready(self.finish().complete(completion));
         }
-        match start::<O>(&entry, Some(copy_waker(context.waker()))) {
+        match start(operation, &entry, Some(copy_waker(context.waker()))) {
             Ok((serial, key)) => {
                 self.fly(serial, key);
                 if let Some(deadline) = deadline() {
@@ -332,7 +335,12 @@ fn is_canceled_here<O: Operation>() -> bool {
 /// Hands the entry to the current runtime.
 #[inline]
 #[track_caller]
-fn start<O: Operation>(entry: &Entry, waker: Option<Waker>) -> io::Result<(u64, Key)> {
+fn start<O: Operation>(
+    operation: &mut O,
+    entry: &Entry,
+    waker: Option<Waker>,
+) -> io::Result<(u64, Key)> {
+    operation.enter_ring();
     let submitted = runtime::with(|core| {
         let key = core.submit(entry, O::NAME, !O::ALWAYS, waker)?;
         Ok((core.serial(), key))
@@ -400,6 +408,7 @@ impl<O: Operation> Op<O> {
                             if asked && operation.proves_nothing_happened(result) {
                                 return Poll::Ready(operation.fail(why(deadline())));
                             }
+                            operation.leave_ring(result);
                             return Poll::Ready(operation.complete(result));
                         }
                     }

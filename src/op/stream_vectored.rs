@@ -93,6 +93,15 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
             .offset(u64::MAX)
     }
 
+    fn enter_ring(&mut self) {
+        self.pass.stream().enter_ring();
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        let stream = self.pass.stream();
+        stream.leave_ring(completion, || self.vectors.asked(), Direction::In);
+    }
+
     fn complete(mut self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => {
@@ -118,6 +127,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
 
     /// The next receive gives the bytes.
     fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
         let stream = self.pass.stream();
         match completion.result() {
             Ok(n) => {
@@ -206,6 +216,15 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         }
     }
 
+    fn enter_ring(&mut self) {
+        self.pass.stream().enter_ring();
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        let stream = self.pass.stream();
+        stream.leave_ring(completion, || self.vectors.asked(), Direction::Out);
+    }
+
     fn complete(self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.bufs)),
@@ -225,7 +244,9 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     }
 
     /// How much of it was sent nobody will know.
-    fn dispose(&mut self, _: Completion) {}
+    fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
+    }
 }
 
 impl<B: IoBufsMut> fmt::Debug for RecvVectored<B> {

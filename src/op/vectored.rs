@@ -1,6 +1,8 @@
 //! Reading into several buffers at once, and writing from several.
 
-use super::rw::{Place, no_room};
+use super::place::Place;
+use super::rw::{BYTES_MAX, no_room};
+use super::stream::Direction;
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use std::fmt;
@@ -38,6 +40,12 @@ impl Vectors {
     /// Whether there is room for a byte.
     pub(super) fn has_room(&self) -> bool {
         self.0.iter().any(|vector| vector.iov_len > 0)
+    }
+
+    /// How many bytes the kernel is asked for.
+    pub(super) fn asked(&self) -> usize {
+        let lens = self.0.iter().map(|vector| vector.iov_len);
+        lens.fold(0, usize::saturating_add).min(BYTES_MAX)
     }
 
     fn entry(&self, fd: &SharedFd, opcode: Opcode, place: Place) -> Entry {
@@ -92,6 +100,16 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
 
     fn entry(&mut self) -> Entry {
         self.vectors.entry(&self.fd, Opcode::READV, self.place)
+    }
+
+    fn enter_ring(&mut self) {
+        self.place.enter_ring(&self.fd);
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        let asked = || self.vectors.asked();
+        self.place
+            .leave_ring(&self.fd, completion, asked, Direction::In);
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -151,6 +169,16 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
         self.vectors.entry(&self.fd, Opcode::WRITEV, self.place)
     }
 
+    fn enter_ring(&mut self) {
+        self.place.enter_ring(&self.fd);
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        let asked = || self.vectors.asked();
+        self.place
+            .leave_ring(&self.fd, completion, asked, Direction::Out);
+    }
+
     fn complete(self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.bufs)),
@@ -166,7 +194,10 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
         completion.was_interrupted()
     }
 
-    fn dispose(&mut self, _: Completion) {}
+    /// As a write from one buffer.
+    fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
+    }
 }
 
 impl<B: IoBufsMut> fmt::Debug for ReadVectored<B> {
