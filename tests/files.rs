@@ -7,8 +7,9 @@
 mod baseline;
 
 use baseline::{Baseline, Random, Watched, alone, directory, next_turn, rings};
-use gimmal::buf::{BufError, IoBuf};
+use gimmal::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use gimmal::fs::{self, File, OpenOptions};
+use gimmal::io::{AsyncRead, BufReader};
 use gimmal::op::{Opcode, nop};
 use gimmal::runtime::Mask;
 use gimmal::{Handle, Runtime, is_canceled, yield_now};
@@ -615,6 +616,172 @@ fn every_error_brings_the_buffer_back_as_it_was() {
             baseline.returns("errors").await;
         });
     }
+}
+
+/// A reader of a user's own: so many bytes, some of them at once, and then its end or an error.
+struct Own {
+    left: Vec<u8>,
+    fails: bool,
+}
+
+impl AsyncRead for Own {
+    async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
+        if self.left.is_empty() && self.fails {
+            return Err(BufError::new(ErrorKind::BrokenPipe.into(), buf));
+        }
+        let n = self.left.len().min(buf.io_capacity()).min(3);
+        // SAFETY: so many bytes fit, and are initialised by the copy.
+        unsafe {
+            buf.io_mut_ptr()
+                .copy_from_nonoverlapping(self.left.as_ptr(), n);
+            buf.set_io_len(n);
+        }
+        self.left.drain(..n);
+        Ok((n, buf))
+    }
+}
+
+/// What an exact read of `len` gives, for a buffer that holds nine bytes already: the buffer, how much was read, why no more.
+async fn exact(mut reader: impl AsyncRead, len: usize) -> (Vec<u8>, usize, Option<ErrorKind>) {
+    match reader.read_exact(vec![7; 9], len).await {
+        Ok(buf) => (buf, len, None),
+        Err(error) => {
+            let (done, kind) = (error.done(), error.kind());
+            (error.into_buf(), done, Some(kind))
+        }
+    }
+}
+
+#[test]
+fn an_exact_read_sets_the_length_to_what_was_read_whatever_the_reader() {
+    let _alone = alone();
+    let dir = directory();
+    let path = dir.path().join("file");
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        for there in 0..9 {
+            let text = &b"abcdefghi"[..there];
+            std::fs::write(&path, text).unwrap();
+            for len in [0, 1, 3, 4, 5, 8, 9, 10] {
+                let what = format!("{len} of {there}");
+                let expected = match len {
+                    10 => (vec![7; 9], 0, Some(ErrorKind::InvalidInput)),
+                    _ if len <= there => (text[..len].to_vec(), len, None),
+                    _ => (text.to_vec(), there, Some(ErrorKind::UnexpectedEof)),
+                };
+                let open = || File::open(&path);
+                let inherent = open().await.unwrap().read_exact(vec![7; 9], len).await;
+                let lens = inherent.map_or_else(|error| error.buf().len(), |buf| buf.len());
+                assert_eq!(lens, expected.0.len(), "{what}, of the type itself");
+                assert_eq!(exact(open().await.unwrap(), len).await, expected, "{what}");
+                assert_eq!(exact(&open().await.unwrap(), len).await, expected, "{what}");
+                assert_eq!(
+                    exact(&mut open().await.unwrap(), len).await,
+                    expected,
+                    "{what}"
+                );
+                // What there is stays in the buffer of the reader.
+                let mut buffered = expected.clone();
+                if buffered.2 == Some(ErrorKind::UnexpectedEof) {
+                    (buffered.0, buffered.1) = (Vec::new(), 0);
+                }
+                let reader = BufReader::new(open().await.unwrap());
+                assert_eq!(
+                    exact(reader, len).await,
+                    buffered,
+                    "{what}, through a buffer"
+                );
+                let (reader, writer) = gimmal::io::pipe().unwrap();
+                writer.write_all(text.to_vec()).await.unwrap();
+                drop(writer);
+                assert_eq!(exact(reader, len).await, expected, "{what}, of a pipe");
+                let (near, far) = gimmal::net::UnixStream::pair().unwrap();
+                near.write_all(text.to_vec()).await.unwrap();
+                drop(near);
+                assert_eq!(exact(far, len).await, expected, "{what}, of a socket");
+                let mut own = Own {
+                    left: text.to_vec(),
+                    fails: false,
+                };
+                assert_eq!(
+                    exact(&mut own, len).await,
+                    expected,
+                    "{what}, of a reader of one's own"
+                );
+                // What has read nothing leaves the buffer as it was.
+                own.left = text.to_vec();
+                own.fails = true;
+                let (buf, done, kind) = exact(&mut own, len).await;
+                match expected.2 {
+                    Some(ErrorKind::UnexpectedEof) => {
+                        let as_it_was = if done == 0 { vec![7; 9] } else { text.to_vec() };
+                        let failed = Some(ErrorKind::BrokenPipe);
+                        assert_eq!((buf, done, kind), (as_it_was, there, failed), "{what}");
+                    }
+                    _ => assert_eq!((buf, done, kind), expected, "{what}"),
+                }
+            }
+        }
+    });
+}
+
+/// Reads all of it in generic code.
+async fn all_of(mut reader: impl AsyncRead, buf: Vec<u8>) -> Vec<u8> {
+    reader.read_to_end(buf).await.unwrap().1
+}
+
+#[test]
+fn a_buffer_with_room_for_all_there_is_does_not_grow() {
+    let _alone = alone();
+    let dir = directory();
+    let path = dir.path().join("file");
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        for size in [0, 1, 31, 32, 33, 100, 16 << 10, 10 << 20] {
+            let contents = pattern(size);
+            std::fs::write(&path, &contents).unwrap();
+            // So much is in the buffer before, and so much more is in the file than there is room for.
+            for (before, more) in [(0, 0), (5, 0), (0, 1), (0, 32), (5, 100)] {
+                let room = (before + size).saturating_sub(more).max(before);
+                let given = || {
+                    let mut buf = Vec::with_capacity(room);
+                    buf.resize(before, b'.');
+                    (buf.capacity(), buf)
+                };
+                let file = || File::open(&path);
+                let (capacity, buf) = given();
+                let all = [
+                    file().await.unwrap().read_to_end(buf).await.unwrap().1,
+                    all_of(file().await.unwrap(), given().1).await,
+                ];
+                for all in all {
+                    assert!(all[..before].iter().all(|byte| *byte == b'.'));
+                    assert!(all[before..] == contents, "{size}, {before}, {more}");
+                    if before + size <= capacity {
+                        assert_eq!(all.capacity(), capacity, "{size}, {before}, {more}");
+                    }
+                }
+            }
+            let own = Own {
+                left: pattern(size.min(1000)),
+                fails: false,
+            };
+            let all = all_of(own, Vec::with_capacity(size.min(1000))).await;
+            assert_eq!(
+                (all.len(), all.capacity()),
+                (size.min(1000), size.min(1000))
+            );
+            let (near, far) = gimmal::net::UnixStream::pair().unwrap();
+            let send = async {
+                near.write_all(contents.clone()).await.unwrap();
+                drop(near);
+            };
+            let (all, ()) = gimmal::join((far.read_to_end(Vec::with_capacity(size)), send)).await;
+            let all = all.unwrap().1;
+            assert!(all == contents);
+            assert_eq!(all.capacity(), size, "of a socket");
+        }
+    });
 }
 
 /// More buffers than one call takes (`IOV_MAX` is 1024), one with nothing in it.

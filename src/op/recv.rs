@@ -5,7 +5,7 @@ use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass};
 use super::yields_first;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, Stream, StreamKind};
-use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::buf::{BufError, BufResult, IoBufMut, truncate};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -232,8 +232,7 @@ impl<B: IoBufMut> RecvExact<B> {
             let pass = Pass::new(stream, Direction::In);
             op = Some(Recv::part(pass, buf, 0..len));
         } else {
-            // SAFETY: nothing needs to be initialised for a length of zero.
-            unsafe { buf.set_io_len(0) };
+            truncate(&mut buf, 0);
             nothing = Some(buf);
         }
         RecvExact {
