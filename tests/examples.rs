@@ -213,6 +213,35 @@ fn cat_says_when_it_cannot_write() {
     assert!(err(&output).contains("No space left on device"));
 }
 
+/// What fits is there, in order, and what does not is an error.
+#[test]
+fn cat_stops_where_a_file_may_not_grow() {
+    let directory = directory();
+    let path = directory.path().join("file");
+    let text: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
+    fs::write(&path, &text).unwrap();
+    let out = directory.path().join("out");
+    let program = example("cat").get_program().to_owned();
+    // 40 blocks of 1024 bytes. An append begins at the end, whatever the cursor is.
+    for (redirect, before) in [(">", 0), (">>", 0), (">>", 1000)] {
+        fs::write(&out, vec![b'.'; before]).unwrap();
+        let script = format!("trap '' XFSZ; ulimit -f 40; \"$0\" \"$1\" {redirect} \"$2\"");
+        let mut bash = Command::new("bash");
+        bash.arg("-c")
+            .arg(script)
+            .args([&program, path.as_os_str(), out.as_os_str()]);
+        let output = bash.output().unwrap();
+        ends(&output, 1);
+        assert!(err(&output).contains("File too large"), "{}", err(&output));
+        let written = fs::read(&out).unwrap();
+        assert_eq!(written.len(), 40 << 10, "{redirect}");
+        assert!(
+            written[before..] == text[..written.len() - before],
+            "{redirect}"
+        );
+    }
+}
+
 #[test]
 fn cat_streams_much_in_little_memory() {
     let directory = directory();

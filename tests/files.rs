@@ -7,8 +7,9 @@
 mod baseline;
 
 use baseline::{Baseline, Random, Watched, alone, directory, next_turn, rings};
-use gimmal::buf::{BufError, IoBuf};
+use gimmal::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use gimmal::fs::{self, File, OpenOptions};
+use gimmal::io::{AsyncRead, BufReader};
 use gimmal::op::{Opcode, nop};
 use gimmal::runtime::Mask;
 use gimmal::{Handle, Runtime, is_canceled, yield_now};
@@ -584,16 +585,6 @@ fn every_error_brings_the_buffer_back_as_it_was() {
                 .await
                 .unwrap_err();
             assert_eq!(error.into_buf(), [known(), known()]);
-            let many: Vec<Vec<u8>> = (0..1025).map(|_| known()).collect();
-            let error = read_only.read_vectored_at(many, 0).await.unwrap_err();
-            assert_eq!((error.kind(), error.buf().len()), (invalid, 1025));
-            let error = write_only
-                .write_vectored(error.into_buf())
-                .await
-                .unwrap_err();
-            assert_eq!((error.kind(), error.buf().len()), (invalid, 1025));
-            assert!(error.into_buf().iter().all(|buf| *buf == known()));
-
             // A read into nothing is not the end of the file.
             let error = read_only.read(Vec::new()).await.unwrap_err();
             assert_eq!(error.kind(), invalid);
@@ -623,6 +614,255 @@ fn every_error_brings_the_buffer_back_as_it_was() {
             assert!(*error.buf() == contents);
             drop((write_only, read_only, folder, writer));
             baseline.returns("errors").await;
+        });
+    }
+}
+
+/// A reader of a user's own: so many bytes, some of them at once, and then its end or an error.
+struct Own {
+    left: Vec<u8>,
+    fails: bool,
+}
+
+impl AsyncRead for Own {
+    async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
+        if self.left.is_empty() && self.fails {
+            return Err(BufError::new(ErrorKind::BrokenPipe.into(), buf));
+        }
+        let n = self.left.len().min(buf.io_capacity()).min(3);
+        // SAFETY: so many bytes fit, and are initialised by the copy.
+        unsafe {
+            buf.io_mut_ptr()
+                .copy_from_nonoverlapping(self.left.as_ptr(), n);
+            buf.set_io_len(n);
+        }
+        self.left.drain(..n);
+        Ok((n, buf))
+    }
+}
+
+/// What an exact read of `len` gives, for a buffer that holds nine bytes already: the buffer, how much was read, why no more.
+async fn exact(mut reader: impl AsyncRead, len: usize) -> (Vec<u8>, usize, Option<ErrorKind>) {
+    match reader.read_exact(vec![7; 9], len).await {
+        Ok(buf) => (buf, len, None),
+        Err(error) => {
+            let (done, kind) = (error.done(), error.kind());
+            (error.into_buf(), done, Some(kind))
+        }
+    }
+}
+
+#[test]
+fn an_exact_read_sets_the_length_to_what_was_read_whatever_the_reader() {
+    let _alone = alone();
+    let dir = directory();
+    let path = dir.path().join("file");
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        for there in 0..9 {
+            let text = &b"abcdefghi"[..there];
+            std::fs::write(&path, text).unwrap();
+            for len in [0, 1, 3, 4, 5, 8, 9, 10] {
+                let what = format!("{len} of {there}");
+                let expected = match len {
+                    10 => (vec![7; 9], 0, Some(ErrorKind::InvalidInput)),
+                    _ if len <= there => (text[..len].to_vec(), len, None),
+                    _ => (text.to_vec(), there, Some(ErrorKind::UnexpectedEof)),
+                };
+                let open = || File::open(&path);
+                let inherent = open().await.unwrap().read_exact(vec![7; 9], len).await;
+                let lens = inherent.map_or_else(|error| error.buf().len(), |buf| buf.len());
+                assert_eq!(lens, expected.0.len(), "{what}, of the type itself");
+                assert_eq!(exact(open().await.unwrap(), len).await, expected, "{what}");
+                assert_eq!(exact(&open().await.unwrap(), len).await, expected, "{what}");
+                assert_eq!(
+                    exact(&mut open().await.unwrap(), len).await,
+                    expected,
+                    "{what}"
+                );
+                // What there is stays in the buffer of the reader.
+                let mut buffered = expected.clone();
+                if buffered.2 == Some(ErrorKind::UnexpectedEof) {
+                    (buffered.0, buffered.1) = (Vec::new(), 0);
+                }
+                let reader = BufReader::new(open().await.unwrap());
+                assert_eq!(
+                    exact(reader, len).await,
+                    buffered,
+                    "{what}, through a buffer"
+                );
+                let (reader, writer) = gimmal::io::pipe().unwrap();
+                writer.write_all(text.to_vec()).await.unwrap();
+                drop(writer);
+                assert_eq!(exact(reader, len).await, expected, "{what}, of a pipe");
+                let (near, far) = gimmal::net::UnixStream::pair().unwrap();
+                near.write_all(text.to_vec()).await.unwrap();
+                drop(near);
+                assert_eq!(exact(far, len).await, expected, "{what}, of a socket");
+                let mut own = Own {
+                    left: text.to_vec(),
+                    fails: false,
+                };
+                assert_eq!(
+                    exact(&mut own, len).await,
+                    expected,
+                    "{what}, of a reader of one's own"
+                );
+                // What has read nothing leaves the buffer as it was.
+                own.left = text.to_vec();
+                own.fails = true;
+                let (buf, done, kind) = exact(&mut own, len).await;
+                match expected.2 {
+                    Some(ErrorKind::UnexpectedEof) => {
+                        let as_it_was = if done == 0 { vec![7; 9] } else { text.to_vec() };
+                        let failed = Some(ErrorKind::BrokenPipe);
+                        assert_eq!((buf, done, kind), (as_it_was, there, failed), "{what}");
+                    }
+                    _ => assert_eq!((buf, done, kind), expected, "{what}"),
+                }
+            }
+        }
+    });
+}
+
+/// Reads all of it in generic code.
+async fn all_of(mut reader: impl AsyncRead, buf: Vec<u8>) -> Vec<u8> {
+    reader.read_to_end(buf).await.unwrap().1
+}
+
+#[test]
+fn a_buffer_with_room_for_all_there_is_does_not_grow() {
+    let _alone = alone();
+    let dir = directory();
+    let path = dir.path().join("file");
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        for size in [0, 1, 31, 32, 33, 100, 16 << 10, 10 << 20] {
+            let contents = pattern(size);
+            std::fs::write(&path, &contents).unwrap();
+            // So much is in the buffer before, and so much more is in the file than there is room for.
+            for (before, more) in [(0, 0), (5, 0), (0, 1), (0, 32), (5, 100)] {
+                let room = (before + size).saturating_sub(more).max(before);
+                let given = || {
+                    let mut buf = Vec::with_capacity(room);
+                    buf.resize(before, b'.');
+                    (buf.capacity(), buf)
+                };
+                let file = || File::open(&path);
+                let (capacity, buf) = given();
+                let all = [
+                    file().await.unwrap().read_to_end(buf).await.unwrap().1,
+                    all_of(file().await.unwrap(), given().1).await,
+                ];
+                for all in all {
+                    assert!(all[..before].iter().all(|byte| *byte == b'.'));
+                    assert!(all[before..] == contents, "{size}, {before}, {more}");
+                    if before + size <= capacity {
+                        assert_eq!(all.capacity(), capacity, "{size}, {before}, {more}");
+                    }
+                }
+            }
+            let own = Own {
+                left: pattern(size.min(1000)),
+                fails: false,
+            };
+            let all = all_of(own, Vec::with_capacity(size.min(1000))).await;
+            assert_eq!(
+                (all.len(), all.capacity()),
+                (size.min(1000), size.min(1000))
+            );
+            let (near, far) = gimmal::net::UnixStream::pair().unwrap();
+            let send = async {
+                near.write_all(contents.clone()).await.unwrap();
+                drop(near);
+            };
+            let (all, ()) = gimmal::join((far.read_to_end(Vec::with_capacity(size)), send)).await;
+            let all = all.unwrap().1;
+            assert!(all == contents);
+            assert_eq!(all.capacity(), size, "of a socket");
+        }
+    });
+}
+
+/// More buffers than one call takes (`IOV_MAX` is 1024), one with nothing in it.
+fn many() -> Vec<Vec<u8>> {
+    let buf = |n| match n {
+        7 => Vec::new(),
+        _ => vec![n as u8; 3],
+    };
+    (0..1500).map(buf).collect()
+}
+
+#[test]
+fn of_more_buffers_than_one_call_takes_the_first_are_used_as_in_std() {
+    let _alone = alone();
+    let dir = directory();
+    for (name, ring) in rings() {
+        println!("ring: {name}");
+        let mut runtime = ring.build().unwrap();
+        runtime.block_on(async {
+            let baseline = Baseline::take();
+            let slices = many();
+            let slices: Vec<_> = slices.iter().map(|buf| io::IoSlice::new(buf)).collect();
+            let path = dir.path().join("file");
+            let mut oracle = std::fs::File::create(&path).unwrap();
+            let all = oracle.write_vectored(&slices).unwrap();
+            let expected = std::fs::read(&path).unwrap();
+            assert_eq!((all, expected.len()), (1023 * 3, 1023 * 3));
+
+            let written = |n, bufs: Vec<Vec<u8>>| assert_eq!((n, bufs), (all, many()));
+            // Each had room for three bytes, and those that the call did not reach have none.
+            let filled = |n, bufs: Vec<Vec<u8>>| {
+                assert_eq!((n, bufs.len()), (all, 1500));
+                assert!(bufs.concat() == expected);
+                assert!(bufs[1024..].iter().all(Vec::is_empty));
+            };
+            let room = || {
+                many()
+                    .into_iter()
+                    .map(|buf| Vec::with_capacity(buf.len()))
+                    .collect::<Vec<Vec<u8>>>()
+            };
+
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).open(&path).await.unwrap();
+            let (n, bufs) = file.read_vectored(room()).await.unwrap();
+            filled(n, bufs);
+            let (n, bufs) = file.read_vectored_at(room(), 0).await.unwrap();
+            filled(n, bufs);
+            let (n, bufs) = file.write_vectored(many()).await.unwrap();
+            written(n, bufs);
+            let (n, bufs) = file.write_vectored_at(many(), 0).await.unwrap();
+            written(n, bufs);
+            assert!(std::fs::read(&path).unwrap() == expected.repeat(2));
+
+            let (reader, writer) = gimmal::io::pipe().unwrap();
+            let (n, bufs) = writer.write_vectored(many()).await.unwrap();
+            written(n, bufs);
+            let (n, bufs) = reader.read_vectored(room()).await.unwrap();
+            filled(n, bufs);
+
+            let (near, far) = gimmal::net::UnixStream::pair().unwrap();
+            let (n, bufs) = near.write_vectored(many()).await.unwrap();
+            written(n, bufs);
+            let (n, bufs) = far.read_vectored(room()).await.unwrap();
+            filled(n, bufs);
+
+            drop((reader, writer, near, far, oracle));
+
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let far = listener.accept().unwrap().0;
+            let (near, far) = (
+                gimmal::net::TcpStream::from_std(near),
+                gimmal::net::TcpStream::from_std(far),
+            );
+            let (n, bufs) = near.write_vectored(many()).await.unwrap();
+            written(n, bufs);
+            let (n, bufs) = far.read_vectored(room()).await.unwrap();
+            filled(n, bufs);
+            drop((file, near, far, listener));
+            baseline.returns("many buffers").await;
         });
     }
 }

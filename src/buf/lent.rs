@@ -255,6 +255,14 @@ unsafe impl IoBufMut for BytesMut {
     }
 }
 
+/// Shortens what is initialised of a buffer, if it is longer.
+pub(crate) fn truncate<B: IoBufMut>(buf: &mut B, len: usize) {
+    if len < buf.io_len() {
+        // SAFETY: these bytes are some of those that are initialised, and in the capacity.
+        unsafe { buf.set_io_len(len) };
+    }
+}
+
 /// Fills the start of a buffer with as much of `source` as there is room for, sets the length to that, and says how much it
 /// is: a read that needs no kernel.
 pub(crate) fn fill<B: IoBufMut>(buf: &mut B, source: &[u8]) -> usize {

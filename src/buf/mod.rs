@@ -35,7 +35,7 @@ mod slice;
 
 pub use aligned::AlignedBuf;
 pub use error::{BufError, BufResult};
-pub(crate) use lent::fill;
 pub use lent::{IoBuf, IoBufMut};
+pub(crate) use lent::{fill, truncate};
 pub use several::{IoBufs, IoBufsMut};
 pub use slice::Slice;

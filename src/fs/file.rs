@@ -1,8 +1,8 @@
 //! An open file.
 
 use super::OpenOptions;
-use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::check_room;
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, truncate};
+use crate::io::{AsyncRead, check_room};
 use crate::op::{Fsync, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
 use crate::runtime::pass_with;
 use crate::sys::Descriptor;
@@ -11,17 +11,18 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-/// The least that `read_to_end` makes room for.
+/// The least that reading a whole file makes room for.
 const GROWTH_MIN: usize = 32;
-/// The most that one read of `read_to_end` asks for, where nothing says how much there is.
+/// The most that one read of a whole file asks for, where nothing says how much there is.
 const GROWTH_MAX: usize = 4 << 20;
 /// Of a file that has less to read no splice is made: it would bring one chunk of what a splice brings, or less.
 const SPLICE_MIN: u64 = 256 << 10;
 
 /// An open file, or anything else that is read and written like one: a pipe, a terminal, a device.
 ///
-/// Its methods take `&self`, and several operations may be in flight at once. Dropping it closes it, as soon as no
-/// operation works on it any more; [`close`](File::close) also says whether that went well.
+/// Its methods take `&self`, and several operations may be in flight at once. At the cursor, await one before the next begins: the
+/// kernel does not order them, and of two that are in flight at once both may start at the same place. Dropping it closes it, as
+/// soon as no operation works on it any more; [`close`](File::close) also says whether that went well.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -138,7 +139,7 @@ impl File {
     /// was cancelled has not.
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
-        Read::new(self.fd.clone(), buf, Place::Cursor)
+        Read::new(self.fd.clone(), buf, Place::CURSOR)
     }
 
     /// Writes at the cursor, and moves it on: `write(2)`. Otherwise as [`write_at`](File::write_at).
@@ -152,10 +153,11 @@ impl File {
     /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
-        Write::new(self.fd.clone(), buf, Place::Cursor)
+        Write::new(self.fd.clone(), buf, Place::CURSOR)
     }
 
     /// Reads at an offset into several buffers, one after the other: `preadv(2)`.
+    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -170,7 +172,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// Those of [`read_at`](File::read_at), and `InvalidInput` for more than 1024 buffers.
+    /// Those of [`read_at`](File::read_at).
     ///
     /// # Cancel safety
     ///
@@ -180,10 +182,11 @@ impl File {
     }
 
     /// Writes at an offset from several buffers, one after the other: `pwritev(2)`.
+    /// Of more than 1024 buffers the first 1024 are written, as in std.
     ///
     /// # Errors
     ///
-    /// Those of [`write_at`](File::write_at), and `InvalidInput` for more than 1024 buffers.
+    /// Those of [`write_at`](File::write_at).
     ///
     /// # Cancel safety
     ///
@@ -193,6 +196,7 @@ impl File {
     }
 
     /// Reads at the cursor into several buffers: `readv(2)`.
+    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
     ///
     /// # Errors
     ///
@@ -202,10 +206,11 @@ impl File {
     ///
     /// As [`read`](File::read) (`tests/operations.rs`).
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<ReadVectored<B>> {
-        ReadVectored::new(self.fd.clone(), bufs, Place::Cursor)
+        ReadVectored::new(self.fd.clone(), bufs, Place::CURSOR)
     }
 
     /// Writes at the cursor from several buffers: `writev(2)`.
+    /// Of more than 1024 buffers the first 1024 are written, as in std.
     ///
     /// # Errors
     ///
@@ -215,7 +220,7 @@ impl File {
     ///
     /// As [`write`](File::write) (`tests/operations.rs`).
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<WriteVectored<B>> {
-        WriteVectored::new(self.fd.clone(), bufs, Place::Cursor)
+        WriteVectored::new(self.fd.clone(), bufs, Place::CURSOR)
     }
 
     /// Reads `len` bytes at an offset into the start of the buffer, and sets its length to that.
@@ -285,8 +290,7 @@ impl File {
             }
         }
         if len == 0 {
-            // SAFETY: nothing needs to be initialised for a length of zero.
-            unsafe { buf.set_io_len(0) };
+            truncate(&mut buf, 0);
         }
         Ok(buf)
     }
@@ -382,27 +386,22 @@ impl File {
     ///
     /// A wait that is dropped loses the buffer, and with it what was read (`tests/operations.rs`).
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
-        self.read_to_end_from(buf, None).await
+        AsyncRead::read_to_end(&mut &*self, buf).await
     }
 
-    /// As [`read_to_end`](File::read_to_end), from an offset if there is one. Not until a read of nothing is it the end:
-    /// files in `/proc` give less than asked for, and any file may grow or shrink meanwhile.
-    pub(super) async fn read_to_end_from(
-        &self,
-        mut buf: Vec<u8>,
-        offset: Option<u64>,
-    ) -> BufResult<usize, Vec<u8>> {
+    /// As [`read_to_end`](File::read_to_end), but from the start. Not until a read of nothing is it the end: files in `/proc` give
+    /// less than asked for, and any file may grow or shrink meanwhile.
+    pub(super) async fn read_whole(&self, mut buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         let start = buf.len();
         loop {
             let done = buf.len() - start;
             if buf.len() == buf.capacity()
-                && let Err(error) =
-                    self.make_room(&mut buf, offset.map(|at| at.saturating_add(done as u64)))
+                && let Err(error) = self.make_room(&mut buf, done as u64)
             {
                 return Err(BufError::new(error, buf).with_done(done));
             }
             let part = part_to_fill(&buf);
-            let read = Read::part(self.fd.clone(), buf, part, place(offset, done));
+            let read = Read::part(self.fd.clone(), buf, part, Place::At(done as u64));
             match read.await {
                 Ok((0, back)) => return Ok((done, back)),
                 Ok((_, back)) => buf = back,
@@ -413,14 +412,9 @@ impl File {
 
     /// Makes room for what is left of a file whose size is known, and a byte more, which is where its end is met; else
     /// doubles. The size is asked for by a plain `fstat`, which looks at memory only: STATX in the ring goes to a worker.
-    fn make_room(&self, buf: &mut Vec<u8>, at: Option<u64>) -> io::Result<()> {
-        let left = match at {
-            Some(at) => {
-                let metadata = self.fd.descriptor().with_std(|file| file.metadata());
-                metadata.map_or(0, |metadata| metadata.len().saturating_sub(at))
-            }
-            None => 0,
-        };
+    fn make_room(&self, buf: &mut Vec<u8>, at: u64) -> io::Result<()> {
+        let metadata = self.fd.descriptor().with_std(|file| file.metadata());
+        let left = metadata.map_or(0, |metadata| metadata.len().saturating_sub(at));
         let wanted = usize::try_from(left.saturating_add(1)).unwrap_or(usize::MAX);
         let growth = wanted.max(buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX));
         buf.try_reserve(growth)
@@ -540,7 +534,7 @@ impl AsFd for File {
 fn place(offset: Option<u64>, done: usize) -> Place {
     match offset {
         Some(offset) => Place::At(offset.saturating_add(done as u64)),
-        None => Place::Cursor,
+        None => Place::CURSOR,
     }
 }
 

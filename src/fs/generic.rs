@@ -13,13 +13,6 @@ macro_rules! generic {
                 File::read(self, buf)
             }
 
-            fn read_to_end(
-                &mut self,
-                buf: Vec<u8>,
-            ) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
-                File::read_to_end(self, buf)
-            }
-
             fn unread(&mut self, bytes: &[u8]) -> bool {
                 self.shared_fd().descriptor().move_back(bytes.len())
             }

@@ -32,7 +32,7 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let file = File::open(path).await?;
     let buf = Vec::with_capacity(FIRST_ROOM);
-    match file.read_to_end_from(buf, Some(0)).await {
+    match file.read_whole(buf).await {
         Ok((_, mut bytes)) => {
             // Memory is given back as exactly as `std::fs::read` asks for it.
             bytes.shrink_to_fit();

@@ -376,6 +376,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
             match self.fill().await {
                 Ok(0) => {
                     let error = super::ended_early(len - self.buffer().len());
+                    buf::truncate(&mut buf, 0);
                     return Err(BufError::new(error, buf));
                 }
                 Ok(_) => {}

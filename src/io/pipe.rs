@@ -180,10 +180,11 @@ impl PipeReader {
     }
 
     /// Reads into several buffers, one after the other: `readv(2)`.
+    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](PipeReader::read), and `InvalidInput` for more than 1024 buffers.
+    /// Those of [`read`](PipeReader::read).
     ///
     /// # Cancel safety
     ///
@@ -255,10 +256,11 @@ impl PipeWriter {
     }
 
     /// Writes from several buffers, one after the other: `writev(2)`.
+    /// Of more than 1024 buffers the first 1024 are written, as in std.
     ///
     /// # Errors
     ///
-    /// Those of [`write`](PipeWriter::write), and `InvalidInput` for more than 1024 buffers.
+    /// Those of [`write`](PipeWriter::write).
     ///
     /// # Cancel safety
     ///

@@ -1,6 +1,6 @@
 //! What can be read.
 
-use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::buf::{BufError, BufResult, IoBufMut, Slice, truncate};
 use crate::op::SharedFd;
 use crate::runtime::{pass, pass_with};
 use std::io;
@@ -9,6 +9,8 @@ use std::io;
 const GROWTH_MIN: usize = 32;
 /// The most that it makes room for at once.
 const GROWTH_MAX: usize = 4 << 20;
+/// What it reads to find out whether there is more than the buffer has room for. As much is made room for then.
+const PROBE: usize = GROWTH_MIN;
 
 /// What bytes can be read from, one after the other: a file at its cursor, a socket, a pipe.
 ///
@@ -71,16 +73,29 @@ pub trait AsyncRead {
                 let part = buf.slice(done..len);
                 match self.read(part).await {
                     Ok((0, part)) => {
-                        let error = ended_early(len - done);
-                        return Err(BufError::new(error, part.into_inner()).with_done(done));
+                        let mut buf = part.into_inner();
+                        truncate(&mut buf, done);
+                        return Err(BufError::new(ended_early(len - done), buf).with_done(done));
                     }
                     Ok((n, part)) => {
                         done += n;
                         buf = part.into_inner();
                     }
-                    Err(error) => buf = retry(error.map_buf(crate::buf::Slice::into_inner), done)?,
+                    Err(error) => {
+                        let error = error.map_buf(|part| {
+                            let mut buf = part.into_inner();
+                            // What has read nothing leaves the buffer as it was.
+                            if done > 0 {
+                                truncate(&mut buf, done);
+                            }
+                            buf
+                        });
+                        buf = retry(error, done)?;
+                    }
                 }
             }
+            // A part never shortens the buffer that it is of.
+            truncate(&mut buf, len);
             Ok(buf)
         }
     }
@@ -97,21 +112,18 @@ pub trait AsyncRead {
     /// Dropped, it loses the buffer, and with it what it has read (`tests/streams.rs`).
     fn read_to_end(&mut self, mut buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         async move {
-            let start = buf.len();
+            let (start, given) = (buf.len(), buf.capacity());
             loop {
                 let done = buf.len() - start;
-                if buf.len() == buf.capacity()
-                    && let Err(error) =
-                        buf.try_reserve(buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX))
-                {
-                    let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
-                    return Err(BufError::new(error, buf).with_done(done));
-                }
-                let len = buf.len();
-                match self.read(buf.slice(len..)).await {
-                    Ok((0, part)) => return Ok((done, part.into_inner())),
-                    Ok((_, part)) => buf = part.into_inner(),
-                    Err(error) => buf = retry(error.map_buf(crate::buf::Slice::into_inner), done)?,
+                let is_full_as_given = buf.len() == given && buf.capacity() == given;
+                let read = match is_full_as_given {
+                    true => probe(self, buf).await,
+                    false => append(self, buf).await,
+                };
+                match read {
+                    Ok((0, buf)) => return Ok((done, buf)),
+                    Ok((_, more)) => buf = more,
+                    Err(error) => buf = retry(error, done)?,
                 }
             }
         }
@@ -129,6 +141,51 @@ pub trait AsyncRead {
     fn inlet(&self) -> Option<SharedFd> {
         None
     }
+}
+
+/// Reads behind what is in the buffer, which grows if it is full.
+async fn append<R>(reader: &mut R, mut buf: Vec<u8>) -> BufResult<usize, Vec<u8>>
+where
+    R: AsyncRead + ?Sized,
+{
+    if buf.len() == buf.capacity()
+        && let Err(error) = grow(&mut buf)
+    {
+        return Err(BufError::new(error, buf));
+    }
+    let len = buf.len();
+    match reader.read(buf.slice(len..)).await {
+        Ok((n, part)) => Ok((n, part.into_inner())),
+        Err(error) => Err(error.map_buf(Slice::into_inner)),
+    }
+}
+
+/// Reads a few bytes into memory of their own. What is read may have as many bytes as the caller made room for; only if there are
+/// more does the buffer grow. So does std.
+async fn probe<R>(reader: &mut R, mut buf: Vec<u8>) -> BufResult<usize, Vec<u8>>
+where
+    R: AsyncRead + ?Sized,
+{
+    match reader.read(Vec::with_capacity(PROBE)).await {
+        Ok((0, _)) => Ok((0, buf)),
+        Ok((n, few)) => {
+            if let Err(error) = grow(&mut buf) {
+                // If they cannot go back they are lost: there is no room for them.
+                let _went_back = reader.unread(&few);
+                return Err(BufError::new(error, buf));
+            }
+            buf.extend_from_slice(&few);
+            Ok((n, buf))
+        }
+        Err(error) => Err(BufError::new(error.into_error(), buf)),
+    }
+}
+
+/// Makes room for [`GROWTH_MIN`] bytes at least.
+fn grow(buf: &mut Vec<u8>) -> io::Result<()> {
+    let growth = buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX);
+    buf.try_reserve(growth)
+        .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
 }
 
 /// The buffer, if it has room for so many bytes. Where nothing is left to be awaited, this lets others go first.

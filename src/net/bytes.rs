@@ -60,10 +60,11 @@ macro_rules! byte_stream {
             }
 
             /// Receives into several buffers, one after the other: `readv(2)`.
+            /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
             ///
             /// # Errors
             ///
-            /// Those of [`read`](Self::read), and `InvalidInput` for more than 1024 buffers.
+            /// Those of [`read`](Self::read).
             ///
             /// # Cancel safety
             ///
@@ -128,10 +129,11 @@ macro_rules! byte_stream {
             }
 
             /// Sends from several buffers, one after the other: `sendmsg(2)`.
+            /// Of more than 1024 buffers the first 1024 are written, as in std.
             ///
             /// # Errors
             ///
-            /// Those of [`write`](Self::write), and `InvalidInput` for more than 1024 buffers.
+            /// Those of [`write`](Self::write).
             ///
             /// # Cancel safety
             ///

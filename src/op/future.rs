@@ -116,7 +116,7 @@ impl<O: Operation> Op<O> {
             match operation.prepare(Waker::noop()) {
                 Prepared::Start => {
                     let entry = operation.entry();
-                    self.state = match start::<O>(&entry, None, &self.state) {
+                    self.state = match start(operation, &entry, None, &self.state) {
                         Ok((serial, key)) => in_flight(serial, key),
                         Err(why) => match self.start_otherwise(why, &entry) {
                             Otherwise::InFlight(serial, key) => in_flight(serial, key),
@@ -246,7 +246,12 @@ impl<O: Operation> Op<O> {
             }
             return Poll::Ready(self.finish().complete(completion));
         }
-        match start::<O>(&entry, Some(copy_waker(context.waker())), &self.state) {
+        match start(
+            operation,
+            &entry,
+            Some(copy_waker(context.waker())),
+            &self.state,
+        ) {
             Ok((serial, key)) => {
                 self.state = in_flight(serial, key);
                 if let Some(deadline) = deadline() {
@@ -297,7 +302,7 @@ impl<O: Operation> Op<O> {
     /// Either it failed, or there was no thread for such an operation a moment ago. If that is still so, it is served on this
     /// one, or it fails; unless the ring needs none for it.
     #[cold]
-    fn start_otherwise(&self, (error, waker): NotHanded, entry: &Entry) -> Otherwise {
+    fn start_otherwise(&mut self, (error, waker): NotHanded, entry: &Entry) -> Otherwise {
         runtime::drop_waker(waker);
         if let Some(error) = error {
             return Otherwise::Failed(error);
@@ -314,6 +319,9 @@ impl<O: Operation> Op<O> {
             if self.state.is_refused() && !may_try && core.lacks_threads_now() {
                 return Otherwise::Failed(runtime::no_thread_for(O::NAME));
             }
+        }
+        if let Some(operation) = &mut self.operation {
+            operation.enter_ring();
         }
         match hand_over::<O>(&core, entry, None) {
             Ok((serial, key)) => Otherwise::InFlight(serial, key),
@@ -435,6 +443,7 @@ fn in_flight(serial: u64, key: Key) -> State {
 #[inline]
 #[track_caller]
 fn start<O: Operation>(
+    operation: &mut O,
     entry: &Entry,
     waker: Option<Waker>,
     state: &State,
@@ -443,6 +452,7 @@ fn start<O: Operation>(
         if core.is_short_of_threads() && (state.is_refused() || entry.is_of_files()) {
             return Err((None, waker));
         }
+        operation.enter_ring();
         let handed = hand_over::<O>(core, entry, waker);
         handed.map_err(|(error, waker)| (Some(error), waker))
     })
@@ -517,6 +527,7 @@ impl<O: Operation> Op<O> {
                             if asked && operation.proves_nothing_happened(result) {
                                 return Poll::Ready(operation.fail(why(deadline())));
                             }
+                            operation.leave_ring(result);
                             return Poll::Ready(operation.complete(result));
                         }
                     }

@@ -74,6 +74,7 @@ mod open;
 mod owned;
 mod part;
 mod peer;
+mod place;
 mod poll;
 mod queue;
 mod recv;
@@ -108,11 +109,11 @@ pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
 pub(crate) use owned::Owned;
 pub(crate) use peer::describe;
+pub(crate) use place::Place;
 pub use poll::PollAdd;
 pub use recv::Recv;
 pub(crate) use recv::RecvExact;
 pub use recv_message::RecvMessage;
-pub(crate) use rw::Place;
 pub use rw::{Read, Write};
 pub use send::{Send, SendZeroCopy};
 pub(crate) use send::{nothing_taken, send_all};
@@ -172,6 +173,18 @@ pub unsafe trait Operation: Sized + 'static {
 
     /// The request. It is asked for when the operation is started, once each time.
     fn entry(&mut self) -> Entry;
+
+    /// The ring gets the request now: no plain system call has served it in its place. Most have nothing to do then.
+    #[doc(hidden)]
+    #[inline]
+    fn enter_ring(&mut self) {}
+
+    /// The ring has done with the request, and somebody waits for it: `complete` comes next.
+    #[doc(hidden)]
+    #[inline]
+    fn leave_ring(&self, completion: Completion) {
+        let _ = completion;
+    }
 
     /// Whether this completion, an error, is none for the caller: nothing has happened, and the operation is to
     /// be started again when [`prepare`](Operation::prepare) says so. Most have no such completion. Asked when the operation is

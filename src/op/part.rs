@@ -36,6 +36,14 @@ unsafe impl<O: Gated> Operation for Part<O> {
         self.0.entry()
     }
 
+    fn enter_ring(&mut self) {
+        self.0.enter_ring();
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        self.0.leave_ring(completion);
+    }
+
     fn complete(mut self, completion: Completion) -> Self::Output {
         let pass = self.0.pass().hand_over();
         (self.0.complete(completion), pass)

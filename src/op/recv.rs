@@ -5,7 +5,7 @@ use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Pass};
 use super::yields_first;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
-use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::buf::{BufError, BufResult, IoBufMut, truncate};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -73,6 +73,11 @@ impl<B: IoBufMut> Recv<B> {
         self.pass.stream()
     }
 
+    #[inline]
+    fn asked(&self) -> usize {
+        self.part.len().min(BYTES_MAX)
+    }
+
     /// Bytes that a receive which nobody waited for has brought.
     #[cold]
     fn take_kept(&mut self, waker: &Waker) -> Prepared {
@@ -127,7 +132,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let start = self.buf.io_mut_ptr().wrapping_add(self.part.start);
-        let len = self.part.len().min(BYTES_MAX) as u32;
+        let len = self.asked() as u32;
         let stream = self.stream();
         match stream.kind() {
             StreamKind::Tcp | StreamKind::Unix => {
@@ -138,6 +143,17 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         }
         .addr(start)
         .len(len)
+    }
+
+    #[inline]
+    fn enter_ring(&mut self) {
+        self.stream().enter_ring();
+    }
+
+    #[inline]
+    fn leave_ring(&self, completion: Completion) {
+        let stream = self.stream();
+        stream.leave_ring(completion, || self.asked(), Direction::In);
     }
 
     #[inline]
@@ -172,6 +188,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     /// The next receive gives the bytes, and those that its loop had already. A peek takes none; but the kernel says only
     /// once why a connection was lost, and be it to a peek.
     fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
         match completion.result() {
             Ok(_) if self.flags & libc::MSG_PEEK != 0 => {}
             Ok(n) => self.stream().take_back(self.taken(n as usize), completion),
@@ -219,8 +236,7 @@ impl<B: IoBufMut> RecvExact<B> {
             let pass = Pass::new(stream, Direction::In);
             op = Some(Recv::part(pass, buf, 0..len));
         } else {
-            // SAFETY: nothing needs to be initialised for a length of zero.
-            unsafe { buf.set_io_len(0) };
+            truncate(&mut buf, 0);
             nothing = Some(buf);
         }
         RecvExact {

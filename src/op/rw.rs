@@ -1,40 +1,12 @@
 //! Reading into one buffer, and writing from one.
 
+use super::place::Place;
+use super::stream::Direction;
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-
-/// Where in a file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
-    /// So many bytes from its start.
-    At(u64),
-    /// At its cursor, which moves on.
-    Cursor,
-}
-
-impl Place {
-    /// As the kernel takes it: `u64::MAX`, which is -1, for the cursor.
-    pub(super) fn offset(self) -> u64 {
-        match self {
-            Place::At(offset) => offset,
-            Place::Cursor => u64::MAX,
-        }
-    }
-
-    /// An offset that is negative to the kernel must not be taken for the cursor, or for anything else.
-    pub(super) fn check(self) -> io::Result<()> {
-        match self {
-            Place::At(offset) if i64::try_from(offset).is_err() => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("offset {offset}: a file ends before 2^63 bytes"),
-            )),
-            _ => Ok(()),
-        }
-    }
-}
 
 /// The most bytes that the kernel moves in one call (`read(2)`, NOTES).
 pub(super) const BYTES_MAX: usize = 0x7fff_f000;
@@ -72,6 +44,12 @@ impl<B: IoBufMut> Read<B> {
             Ok(()) => Op::new(read),
         }
     }
+
+    /// How many bytes the kernel is asked for.
+    #[inline]
+    fn asked(&self) -> usize {
+        self.part.len().min(BYTES_MAX)
+    }
 }
 
 /// A read into nothing would look like the end of the file (B2).
@@ -95,8 +73,19 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         self.fd
             .entry(Opcode::READ)
             .addr(start)
-            .len(self.part.len().min(BYTES_MAX) as u32)
+            .len(self.asked() as u32)
             .offset(self.place.offset())
+    }
+
+    #[inline]
+    fn enter_ring(&mut self) {
+        self.place.enter_ring(&self.fd);
+    }
+
+    #[inline]
+    fn leave_ring(&self, completion: Completion) {
+        self.place
+            .leave_ring(&self.fd, completion, || self.asked(), Direction::In);
     }
 
     #[inline]
@@ -121,8 +110,8 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         completion.was_interrupted()
     }
 
-    /// The bytes of a late read at an offset can be read again. Those of one at the cursor are lost with it: see the
-    /// `# Cancel safety` of `File::read`.
+    /// The bytes of a late read at an offset can be read again, and so can those of one at the cursor that the ring has left
+    /// behind. Others are lost with it: see the `# Cancel safety` of `File::read`.
     fn dispose(&mut self, _: Completion) {}
 }
 
@@ -163,6 +152,12 @@ impl<B: IoBuf> Write<B> {
             Ok(()) => Op::new(write),
         }
     }
+
+    /// How many bytes the kernel is asked to take.
+    #[inline]
+    fn asked(&self) -> usize {
+        self.part.len().min(BYTES_MAX)
+    }
 }
 
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
@@ -177,8 +172,19 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
         self.fd
             .entry(Opcode::WRITE)
             .addr(start)
-            .len(self.part.len().min(BYTES_MAX) as u32)
+            .len(self.asked() as u32)
             .offset(self.place.offset())
+    }
+
+    #[inline]
+    fn enter_ring(&mut self) {
+        self.place.enter_ring(&self.fd);
+    }
+
+    #[inline]
+    fn leave_ring(&self, completion: Completion) {
+        self.place
+            .leave_ring(&self.fd, completion, || self.asked(), Direction::Out);
     }
 
     #[inline]
@@ -197,7 +203,10 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
         completion.was_interrupted()
     }
 
-    fn dispose(&mut self, _: Completion) {}
+    /// How much was written nobody will know, but what is written next comes behind it.
+    fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
+    }
 }
 
 impl<B: IoBuf> fmt::Debug for Write<B> {

@@ -54,7 +54,12 @@ impl<B: IoBuf> Send<B> {
         self.stream()
             .entry(opcode)
             .addr(self.buf.io_ptr().wrapping_add(self.part.start))
-            .len(self.part.len().min(BYTES_MAX) as u32)
+            .len(self.asked() as u32)
+    }
+
+    #[inline]
+    fn asked(&self) -> usize {
+        self.part.len().min(BYTES_MAX)
     }
 }
 
@@ -85,6 +90,17 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     }
 
     #[inline]
+    fn enter_ring(&mut self) {
+        self.stream().enter_ring();
+    }
+
+    #[inline]
+    fn leave_ring(&self, completion: Completion) {
+        let stream = self.stream();
+        stream.leave_ring(completion, || self.asked(), Direction::Out);
+    }
+
+    #[inline]
     fn complete(self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.buf)),
@@ -104,7 +120,9 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     }
 
     /// How much of it was sent nobody will know.
-    fn dispose(&mut self, _: Completion) {}
+    fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
+    }
 }
 
 impl<B: IoBuf> Gated for Send<B> {

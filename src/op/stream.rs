@@ -3,6 +3,7 @@
 use super::arrival::Arrival;
 use super::gate::{Gate, Spot};
 use super::peer::describe_peer;
+use super::place::Place;
 use super::rw::BYTES_MAX;
 use super::{Completion, Entry, Opcode, Prepared, SharedFd};
 use crate::sys::Descriptor;
@@ -64,6 +65,9 @@ pub(crate) struct Stream {
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
     arrival: Arrival,
+    /// What is taken for the end of a pipe may be a file, as standard output is that was redirected. Of the two directions it is
+    /// used in one, and operations of one direction follow one another: one place is enough.
+    place: Cell<Place>,
     /// Who is at the other end, for the text of errors: TCP forgets it with the connection. Unix sockets are asked.
     peer: OnceCell<SocketAddr>,
 }
@@ -78,6 +82,7 @@ impl Stream {
             has_kept: Cell::new(false),
             kept: RefCell::default(),
             arrival: Arrival::default(),
+            place: Cell::new(Place::CURSOR),
             peer: OnceCell::new(),
         })
     }
@@ -155,6 +160,35 @@ impl Stream {
 
     pub(super) fn entry(&self, opcode: Opcode) -> Entry {
         self.fd.entry(opcode)
+    }
+
+    /// The ring gets an operation.
+    #[inline]
+    pub(super) fn enter_ring(&self) {
+        if self.kind == Kind::Pipe && !self.fd.descriptor().is_cursor_sure() {
+            self.watch_cursor();
+        }
+    }
+
+    #[cold]
+    fn watch_cursor(&self) {
+        let mut place = Place::CURSOR;
+        place.enter_ring(&self.fd);
+        self.place.set(place);
+    }
+
+    /// The ring has done with an operation.
+    #[inline]
+    pub(super) fn leave_ring(
+        &self,
+        completion: Completion,
+        asked: impl FnOnce() -> usize,
+        direction: Direction,
+    ) {
+        if self.kind == Kind::Pipe {
+            let place = self.place.get();
+            place.leave_ring(&self.fd, completion, asked, direction);
+        }
     }
 
     pub(super) fn arrival(&self) -> &Arrival {

@@ -24,17 +24,15 @@ pub struct RecvVectored<B: IoBufsMut> {
 impl<B: IoBufsMut> RecvVectored<B> {
     pub(crate) fn new(stream: Rc<Stream>, mut bufs: B) -> Op<RecvVectored<B>> {
         let vectors = Vectors::of_mut(&mut bufs);
-        let check = vectors.check();
         let has_room = vectors.has_room();
         let recv = RecvVectored {
             pass: Pass::new(stream, Direction::In),
             bufs,
             vectors,
         };
-        match check {
-            Err(error) => Op::rejected(recv, error),
-            Ok(()) if !has_room => Op::rejected(recv, no_room()),
-            Ok(()) => Op::new(recv),
+        match has_room {
+            true => Op::new(recv),
+            false => Op::rejected(recv, no_room()),
         }
     }
 
@@ -99,6 +97,15 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
             .offset(u64::MAX)
     }
 
+    fn enter_ring(&mut self) {
+        self.pass.stream().enter_ring();
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        let stream = self.pass.stream();
+        stream.leave_ring(completion, || self.vectors.asked(), Direction::In);
+    }
+
     fn complete(mut self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => {
@@ -124,6 +131,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
 
     /// The next receive gives the bytes.
     fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
         let stream = self.pass.stream();
         match completion.result() {
             Ok(n) => {
@@ -160,18 +168,13 @@ pub struct SendVectored<B: IoBufs> {
 impl<B: IoBufs> SendVectored<B> {
     pub(crate) fn new(stream: Rc<Stream>, bufs: B) -> Op<SendVectored<B>> {
         let vectors = Vectors::of(&bufs);
-        let check = vectors.check();
         let message = Message::new(&vectors);
-        let send = SendVectored {
+        Op::new(SendVectored {
             pass: Pass::new(stream, Direction::Out),
             bufs,
             vectors,
             message,
-        };
-        match check {
-            Err(error) => Op::rejected(send, error),
-            Ok(()) => Op::new(send),
-        }
+        })
     }
 }
 
@@ -221,6 +224,15 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         }
     }
 
+    fn enter_ring(&mut self) {
+        self.pass.stream().enter_ring();
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        let stream = self.pass.stream();
+        stream.leave_ring(completion, || self.vectors.asked(), Direction::Out);
+    }
+
     fn complete(self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.bufs)),
@@ -240,7 +252,9 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     }
 
     /// How much of it was sent nobody will know.
-    fn dispose(&mut self, _: Completion) {}
+    fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
+    }
 }
 
 impl<B: IoBufsMut> fmt::Debug for RecvVectored<B> {

@@ -1,12 +1,15 @@
 //! Reading into several buffers at once, and writing from several.
 
-use super::rw::{Place, no_room};
+use super::place::Place;
+use super::rw::{BYTES_MAX, no_room};
+use super::stream::Direction;
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use std::fmt;
 use std::io;
 
-/// The most buffers of one call: `IOV_MAX` (`readv(2)`).
+/// The most buffers of one call, `IOV_MAX` (`readv(2)`): of more, the first ones are used, as in std. A call may do less than it was
+/// asked for anyway.
 const BUFFERS_MAX: usize = 1024;
 
 /// The array that tells the kernel where the buffers are: an allocation of its own (O2).
@@ -17,10 +20,8 @@ impl Vectors {
     pub(super) fn of_mut(bufs: &mut impl IoBufsMut) -> Vectors {
         let mut vectors = Vec::new();
         bufs.for_each_buf_mut(&mut |buf| {
-            vectors.push(libc::iovec {
-                iov_base: buf.io_mut_ptr().cast(),
-                iov_len: buf.io_capacity(),
-            });
+            let (start, room) = (buf.io_mut_ptr(), buf.io_capacity());
+            add(&mut vectors, start, room);
         });
         Vectors(vectors.into())
     }
@@ -28,12 +29,7 @@ impl Vectors {
     /// Where several buffers are, to be read.
     pub(super) fn of(bufs: &impl IoBufs) -> Vectors {
         let mut vectors = Vec::new();
-        bufs.for_each_buf(&mut |buf| {
-            vectors.push(libc::iovec {
-                iov_base: buf.io_ptr().cast_mut().cast(),
-                iov_len: buf.io_len(),
-            });
-        });
+        bufs.for_each_buf(&mut |buf| add(&mut vectors, buf.io_ptr().cast_mut(), buf.io_len()));
         Vectors(vectors.into())
     }
 
@@ -46,16 +42,10 @@ impl Vectors {
         self.0.iter().any(|vector| vector.iov_len > 0)
     }
 
-    /// Whether one call takes so many.
-    pub(super) fn check(&self) -> io::Result<()> {
-        let count = self.0.len();
-        if count > BUFFERS_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{count} buffers in one call: the kernel takes {BUFFERS_MAX} at most"),
-            ));
-        }
-        Ok(())
+    /// How many bytes the kernel is asked for.
+    pub(super) fn asked(&self) -> usize {
+        let lens = self.0.iter().map(|vector| vector.iov_len);
+        lens.fold(0, usize::saturating_add).min(BYTES_MAX)
     }
 
     fn entry(&self, fd: &SharedFd, opcode: Opcode, place: Place) -> Entry {
@@ -63,6 +53,15 @@ impl Vectors {
             .addr(self.0.as_ptr())
             .len(self.0.len() as u32)
             .offset(place.offset())
+    }
+}
+
+fn add(vectors: &mut Vec<libc::iovec>, start: *mut u8, len: usize) {
+    if vectors.len() < BUFFERS_MAX {
+        vectors.push(libc::iovec {
+            iov_base: start.cast(),
+            iov_len: len,
+        });
     }
 }
 
@@ -77,7 +76,7 @@ pub struct ReadVectored<B: IoBufsMut> {
 impl<B: IoBufsMut> ReadVectored<B> {
     pub(crate) fn new(fd: SharedFd, mut bufs: B, place: Place) -> Op<ReadVectored<B>> {
         let vectors = Vectors::of_mut(&mut bufs);
-        let check = place.check().and_then(|()| vectors.check());
+        let check = place.check();
         let has_room = vectors.has_room();
         let read = ReadVectored {
             fd,
@@ -101,6 +100,16 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
 
     fn entry(&mut self) -> Entry {
         self.vectors.entry(&self.fd, Opcode::READV, self.place)
+    }
+
+    fn enter_ring(&mut self) {
+        self.place.enter_ring(&self.fd);
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        let asked = || self.vectors.asked();
+        self.place
+            .leave_ring(&self.fd, completion, asked, Direction::In);
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -136,7 +145,7 @@ pub struct WriteVectored<B: IoBufs> {
 impl<B: IoBufs> WriteVectored<B> {
     pub(crate) fn new(fd: SharedFd, bufs: B, place: Place) -> Op<WriteVectored<B>> {
         let vectors = Vectors::of(&bufs);
-        let check = place.check().and_then(|()| vectors.check());
+        let check = place.check();
         let write = WriteVectored {
             fd,
             bufs,
@@ -160,6 +169,16 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
         self.vectors.entry(&self.fd, Opcode::WRITEV, self.place)
     }
 
+    fn enter_ring(&mut self) {
+        self.place.enter_ring(&self.fd);
+    }
+
+    fn leave_ring(&self, completion: Completion) {
+        let asked = || self.vectors.asked();
+        self.place
+            .leave_ring(&self.fd, completion, asked, Direction::Out);
+    }
+
     fn complete(self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.bufs)),
@@ -175,7 +194,10 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
         completion.was_interrupted()
     }
 
-    fn dispose(&mut self, _: Completion) {}
+    /// As a write from one buffer.
+    fn dispose(&mut self, completion: Completion) {
+        self.leave_ring(completion);
+    }
 }
 
 impl<B: IoBufsMut> fmt::Debug for ReadVectored<B> {

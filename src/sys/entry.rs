@@ -228,7 +228,8 @@ impl Entry {
         self
     }
 
-    /// The offset in the file in bytes, `u64::MAX` for the cursor.
+    /// The offset in the file in bytes, `u64::MAX` for the cursor. The kernel leaves the cursor of a regular file behind if it moves
+    /// only a part of what was asked for before it fails, and often where the file is open with `O_DIRECT`.
     pub const fn offset(mut self, offset: u64) -> Entry {
         self.offset = offset;
         self

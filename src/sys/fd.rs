@@ -1,13 +1,34 @@
 //! A descriptor that closes when its last holder lets go (O5), and the plain calls on one.
 
-use std::io::{self, Seek};
+use std::cell::Cell;
+use std::io::{self, Seek, SeekFrom};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
 
 /// An open descriptor. Operations hold it through an `Rc`, so its number is not used again while one is in flight (O5).
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     fd: OwnedFd,
+    cursor: Cell<Cursor>,
+}
+
+/// What becomes of the cursor when the ring reads or writes at it. io_uring stores the new position only if its last attempt
+/// succeeded and did not complete later (seen on 6.18; so does the source of 6.12). So on regular files and block devices, where it
+/// tries to complete a partial result, the cursor stays behind when
+///
+/// - a part was moved, and the attempt at the rest failed: the disk is full, a limit is reached, a block cannot be read. The
+///   completion has the length of the part;
+/// - the file is open with O_DIRECT, where the disk completes most requests later.
+#[derive(Clone, Copy, Debug)]
+enum Cursor {
+    Unknown,
+    /// There is none, or the ring always moves it: pipes, sockets, terminals, other devices.
+    Sure,
+    /// It may stay behind where less was moved than was asked for.
+    Cached,
+    /// It may always stay behind.
+    Direct,
 }
 
 impl Descriptor {
@@ -19,7 +40,7 @@ impl Descriptor {
     pub(crate) unsafe fn from_completion(fd: u32) -> Descriptor {
         // SAFETY: the caller says that the descriptor is open and that nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-        Descriptor { fd }
+        Descriptor::from(fd)
     }
 
     pub(crate) fn raw(&self) -> RawFd {
@@ -66,6 +87,63 @@ impl Descriptor {
         unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
     }
 
+    /// Whether it is known that the ring always moves the cursor, or that there is none.
+    #[inline]
+    pub(crate) fn is_cursor_sure(&self) -> bool {
+        matches!(self.cursor.get(), Cursor::Sure)
+    }
+
+    /// Where the cursor is, if the ring may leave it behind.
+    pub(crate) fn watch_cursor(&self) -> Option<u64> {
+        if let Cursor::Unknown = self.cursor.get() {
+            self.cursor.set(self.kind_of_cursor());
+        }
+        if self.is_cursor_sure() {
+            return None;
+        }
+        // It looks at memory only. A call of another process at the same cursor is waited for, as in `write(2)`.
+        self.with_std(|mut file| file.stream_position()).ok()
+    }
+
+    /// Brings the cursor behind the bytes that a request of the ring has moved, if that has left it at `before`. Anywhere else it
+    /// was brought by the ring, or by somebody who shares it.
+    #[cold]
+    pub(crate) fn mend_cursor(&self, before: u64, moved: usize, appends: bool) {
+        let behind = match i64::try_from(moved) {
+            // They are at the end of the file, wherever the cursor was.
+            _ if appends && self.flags() & libc::O_APPEND != 0 => SeekFrom::End(0),
+            Ok(moved) => SeekFrom::Current(moved),
+            Err(_) => return,
+        };
+        self.with_std(|mut file| {
+            if file.stream_position().is_ok_and(|now| now == before) {
+                // The position was asked for, so the file can seek.
+                let _sought = file.seek(behind);
+            }
+        });
+    }
+
+    /// Whether the ring may leave the cursor behind though it has moved all that was asked for.
+    pub(crate) fn is_direct(&self) -> bool {
+        matches!(self.cursor.get(), Cursor::Direct)
+    }
+
+    fn kind_of_cursor(&self) -> Cursor {
+        let kind = self.with_std(|file| file.metadata().map(|metadata| metadata.file_type()));
+        let is_watched = kind.is_ok_and(|kind| kind.is_file() || kind.is_block_device());
+        match is_watched {
+            true if self.flags() & libc::O_DIRECT != 0 => Cursor::Direct,
+            true => Cursor::Cached,
+            false => Cursor::Sure,
+        }
+    }
+
+    /// The flags that it was opened with (`O_APPEND` and so on).
+    fn flags(&self) -> i32 {
+        // SAFETY: no address is passed.
+        unsafe { libc::fcntl(self.raw(), libc::F_GETFL) }
+    }
+
     /// How many bytes a pipe holds.
     pub(crate) fn pipe_capacity(&self) -> io::Result<usize> {
         // SAFETY: no address is passed.
@@ -88,6 +166,7 @@ impl Descriptor {
 
 impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Descriptor {
-        Descriptor { fd }
+        let cursor = Cell::new(Cursor::Unknown);
+        Descriptor { fd, cursor }
     }
 }
