@@ -128,8 +128,10 @@ impl Core {
         static SERIALS: AtomicU64 = AtomicU64::new(1);
         let now = driver.now().as_ns();
         let scopes = Scopes::new();
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        seat.inbox().open(serial);
         Ok(Core {
-            serial: SERIALS.fetch_add(1, Ordering::Relaxed),
+            serial,
             tasks,
             driver: RefCell::new(driver),
             timers: RefCell::new(Timers::new(now)),

@@ -37,7 +37,7 @@ pub use crate::sys::Mask;
 pub(crate) use self::attempts::Together;
 pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
-    drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
+    Local, drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
 pub(crate) use self::passing::{fail_at_once, pass, pass_with};
 pub(crate) use self::receiving::{BUFFER_GROUP, Collects};

@@ -7,14 +7,15 @@
 
 use super::attempts::ATTEMPTED_BYTES_PER_TURN;
 use super::core::{Core, READY_LEAVES_PER_POLL};
+use super::current::drop_waker;
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
 use crate::sys::{Instant, Wait};
 use crate::table::Key;
-use crate::tasks::{End, Name, Task, Turn, name_of, waker};
+use crate::tasks::{End, Name, Posted, Task, Turn, name_of, waker};
 use std::any::Any;
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
@@ -38,7 +39,7 @@ const TIMERS_PER_TURN: usize = 4096;
 pub(super) struct Scratch {
     reaped: Reaped,
     wakers: Vec<Waker>,
-    names: Vec<Name>,
+    mail: Posted,
 }
 
 /// The task that is being polled, out of reach of a panic.
@@ -295,20 +296,24 @@ impl Core {
         if !self.inbox().has_mail() {
             return;
         }
-        let everyone = self.inbox().take(&mut scratch.names);
+        let mail = &mut scratch.mail;
+        self.inbox().take(mail);
         let mut foreign = Vec::new();
         {
             let mut tasks = self.tasks.borrow_mut();
-            if everyone {
+            if mem::take(&mut mail.everyone) {
                 foreign = tasks.wake_everyone();
             }
-            for name in scratch.names.drain(..) {
+            for name in mail.names.drain(..) {
                 if tasks.is_ours(name) {
                     foreign.extend(tasks.wake(name));
                 }
             }
         }
         self.wake_foreign(foreign);
+        for wait in mail.waits.drain(..) {
+            drop_waker(self.end_wait(wait));
+        }
     }
 
     /// Steps 3 and 4.

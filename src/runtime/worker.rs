@@ -3,12 +3,14 @@
 //! What the ring cannot do without waiting is done by a few worker threads of the kernel: writes to files, among others. An
 //! open of a FIFO sits in one until the other side comes. So it brings its own.
 
-use super::current;
+use super::current::{self, Local};
+use std::marker::PhantomData;
 
 /// A worker more than there were, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Worker {
     serial: u64,
+    _local: Local,
 }
 
 impl Worker {
@@ -18,7 +20,10 @@ impl Worker {
             core.add_workers(1);
             core.serial()
         });
-        Worker { serial }
+        Worker {
+            serial,
+            _local: PhantomData,
+        }
     }
 }
 
