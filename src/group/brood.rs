@@ -128,7 +128,7 @@ pub(super) enum Found<T> {
 /// A child that was spawned: its slot and its row, and as a type what it ends with (G4b). Not there if the group was closed.
 pub(super) struct Spawned<O> {
     pub(super) keys: Option<(Key, Key)>,
-    output: PhantomData<fn() -> O>,
+    output: PhantomData<fn(O) -> O>,
 }
 
 impl<O> Spawned<O> {

@@ -17,6 +17,8 @@ mod fault;
 mod handle;
 mod interrupt;
 pub(crate) mod join;
+#[cfg(doctest)]
+mod outputs;
 mod passing;
 mod pool;
 mod receiving;
