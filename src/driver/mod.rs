@@ -149,8 +149,6 @@ pub(crate) struct Driver<P> {
     wake_armed: bool,
     /// The kernel was asked to end that poll, and has not said that it missed.
     wake_asked: bool,
-    /// Who waits for a descriptor to be free of operations. They look again after each reap.
-    closers: Vec<Waker>,
     /// The ring is lost: every later turn says so.
     lost: Option<io::Error>,
     counts: Counts,
@@ -170,7 +168,6 @@ impl<P: Port> Driver<P> {
             wake_fd,
             wake_armed: false,
             wake_asked: false,
-            closers: Vec::new(),
             lost: None,
             counts: Counts::default(),
         }
@@ -361,16 +358,11 @@ impl<P: Port> Driver<P> {
         !keys.is_empty()
     }
 
-    /// Wakes `waker` after the next reap.
-    pub(crate) fn wake_after_reap(&mut self, waker: Waker) {
-        self.closers.push(waker);
-    }
-
     /// Asks the kernel to stop everything that it has, the poll for wakes included (O8). What waited for it is handed out to
     /// be dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
         let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
-        let mut wakers = std::mem::take(&mut self.closers);
+        let mut wakers = Vec::new();
         for key in keys {
             self.ask_cancel(key);
             wakers.extend(self.rows.get_mut(key).and_then(|row| row.life.take_wake()));
@@ -476,8 +468,6 @@ impl<P: Port> Driver<P> {
         };
         self.enter(wait);
         self.reap(reaped);
-        // Whoever closes a descriptor looks again at what is in flight on it.
-        reaped.woken.append(&mut self.closers);
         match self.lost.take() {
             Some(error) => {
                 self.lost = Some(io::Error::from(error.kind()));

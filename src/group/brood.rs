@@ -11,7 +11,8 @@
 use super::stow::{Erased, Report, Stowed};
 use crate::runtime::{self, Aside, Core};
 use crate::table::{Key, Leaf, Table};
-use crate::tasks::{NewChild, Origin};
+use crate::tasks::{NewChild, Origin, copy_waker};
+use crate::wait_queue::{Ticket, WaitQueue};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -27,8 +28,8 @@ enum State {
     Body,
     /// Being dropped.
     Out,
-    /// There is no room for it yet.
-    Waiting(Erased),
+    /// There is no room for it yet: it is in line.
+    Waiting(Erased, Ticket),
     Running(Erased),
     /// Its future has become its output.
     Output(Erased),
@@ -157,7 +158,7 @@ pub(super) struct Brood {
     /// The most of those.
     limit: Cell<usize>,
     /// Children that wait until there is room, in order.
-    waiting: RefCell<VecDeque<Key>>,
+    waiting: RefCell<WaitQueue<Key>>,
     /// Children that have ended and whose handles have not looked, and some more. Not there until somebody asks.
     ended: RefCell<Option<VecDeque<Key>>>,
     closed: Cell<bool>,
@@ -170,7 +171,44 @@ pub(super) struct Brood {
     /// Something was refused in it, because it was cancelled.
     refused: Cell<bool>,
     /// Who wants to know when a child ends.
-    watchers: RefCell<Vec<Waker>>,
+    watchers: RefCell<WaitQueue<Waker>>,
+}
+
+/// The wait of somebody who wants to know when a child ends.
+pub(super) struct Watch<'a> {
+    brood: &'a Brood,
+    ticket: Option<Ticket>,
+}
+
+impl Watch<'_> {
+    /// Wakes this when a child ends, and no other.
+    pub(super) fn renew(&mut self, waker: &Waker) {
+        let watchers = &self.brood.watchers;
+        let Some(ticket) = self.ticket else {
+            let waker = copy_waker(waker);
+            self.ticket = Some(watchers.borrow_mut().push(waker));
+            return;
+        };
+        let same = |kept: &Waker| kept.will_wake(waker);
+        if !watchers.borrow().get(ticket).is_some_and(same) {
+            let waker = copy_waker(waker);
+            let replaced = watchers.borrow_mut().renew(ticket, waker);
+            runtime::drop_waker(replaced);
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let left = self.brood.watchers.borrow_mut().remove(ticket);
+            runtime::drop_waker(left);
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl Brood {
@@ -183,14 +221,14 @@ impl Brood {
             alive: Cell::new(0),
             running: Cell::new(0),
             limit: Cell::new(usize::MAX),
-            waiting: RefCell::new(VecDeque::new()),
+            waiting: RefCell::default(),
             ended: RefCell::new(None),
             closed: Cell::new(false),
             told: Cell::new(false),
             keeps_panics,
             failed: Cell::new(false),
             refused: Cell::new(false),
-            watchers: RefCell::new(Vec::new()),
+            watchers: RefCell::default(),
         }
     }
 
@@ -234,7 +272,7 @@ impl Brood {
     /// A new slot, and a row for it, which is ready unless it has to wait for room.
     #[inline]
     fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
-        let ready = !matches!(state, State::Waiting(_));
+        let ready = !matches!(state, State::Waiting(..));
         let child = NewChild {
             slot: self.slots.borrow().next_index(),
             held,
@@ -288,25 +326,24 @@ impl Brood {
             let keys = self.insert(&core, State::Running(child), origin, true);
             return Spawned::new(Some(keys));
         }
-        let keys = self.insert(&core, State::Waiting(child), origin, true);
-        self.waiting.borrow_mut().push_back(keys.0);
+        // Its key is known when it has its slot.
+        let ticket = self.waiting.borrow_mut().push(Key::new(0, 0));
+        let keys = self.insert(&core, State::Waiting(child, ticket), origin, true);
+        self.waiting.borrow_mut().renew(ticket, keys.0);
         Spawned::new(Some(keys))
     }
 
     /// Starts children that were waiting, as far as there is room.
     fn start_waiting(&self, core: &Core) {
-        if self.waiting.borrow().is_empty() {
-            return;
-        }
         while self.running.get() < self.limit.get() {
-            let Some(slot) = self.waiting.borrow_mut().pop_front() else {
+            let Some(slot) = self.take_waiting() else {
                 return;
             };
             let task = match self.slots.borrow_mut().get_mut(slot) {
                 Some(slot) => {
                     let state = std::mem::replace(&mut slot.state, State::Out);
                     slot.state = match state {
-                        State::Waiting(child) => State::Running(child),
+                        State::Waiting(child, _) => State::Running(child),
                         other => other,
                     };
                     slot.task
@@ -316,6 +353,15 @@ impl Brood {
             self.running.set(self.running.get() + 1);
             core.wake_child(task);
         }
+    }
+
+    /// The first child in line leaves it.
+    #[inline]
+    fn take_waiting(&self) -> Option<Key> {
+        let mut waiting = self.waiting.borrow_mut();
+        let (ticket, slot) = waiting.take_first()?;
+        waiting.remove(ticket);
+        Some(slot)
     }
 
     /// The group's future is polled.
@@ -339,7 +385,7 @@ impl Brood {
     /// are any of these.
     pub(super) fn tell_canceled(&self, core: &Core) -> bool {
         self.told.set(true);
-        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        let waiting = self.waiting.take().take_all();
         let any = !waiting.is_empty();
         for slot in waiting {
             let _ended = self.drop_child(core, slot);
@@ -419,7 +465,7 @@ impl Brood {
                 Some((key, slot)) => match &slot.state {
                     State::Running(child) => (key, Some(child.alias())),
                     State::Body => (key, None),
-                    State::Waiting(_) => return Stop::Waiting(key),
+                    State::Waiting(..) => return Stop::Waiting(key),
                     _ => unreachable!("G4: the row of a child that has ended says so"),
                 },
                 None => unreachable!("G4: a slot is there until its child has ended"),
@@ -456,9 +502,16 @@ impl Brood {
     /// A child that has not begun was woken: it may have been cancelled.
     #[cold]
     fn look_at_waiting(&self, core: &Core, key: Key) -> Option<Ended> {
-        let task = self.slots.borrow().get(key)?.task;
+        let (task, ticket) = match self.slots.borrow().get(key)? {
+            Slot {
+                state: State::Waiting(_, ticket),
+                task,
+                ..
+            } => (*task, *ticket),
+            _ => return None,
+        };
         if core.unqueue_child(task) {
-            self.waiting.borrow_mut().retain(|waiting| *waiting != key);
+            self.waiting.borrow_mut().remove(ticket);
             return self.drop_child(core, key);
         }
         None
@@ -489,7 +542,7 @@ impl Brood {
             None => unreachable!("G4: a slot is there until its child has ended"),
         };
         let is_body = matches!(state, State::Body);
-        let was_running = !matches!(state, State::Body | State::Waiting(_));
+        let was_running = !matches!(state, State::Body | State::Waiting(..));
         let (kept, how) = match (state, how) {
             (State::Running(child), How::Ready) => (State::Output(child), How::Ready),
             (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
@@ -549,7 +602,8 @@ impl Brood {
         self.alive.set(self.alive.get() - 1);
         core.end_child(task, leaf, self.scope);
         if !self.watchers.borrow().is_empty() {
-            core.wake_all(&mut self.watchers.take());
+            let mut watchers = self.watchers.borrow_mut().take_all();
+            core.wake_all(&mut watchers);
         }
         if was_running {
             self.running.set(self.running.get() - 1);
@@ -638,7 +692,7 @@ impl Brood {
     /// Drops a child that has not ended.
     fn drop_child(&self, core: &Core, key: Key) -> Option<Ended> {
         match self.slots.borrow().get(key)?.state {
-            State::Waiting(_) | State::Running(_) | State::Body => {}
+            State::Waiting(..) | State::Running(_) | State::Body => {}
             _ => return None,
         }
         Some(self.ended(core, key, How::Dropped, None))
@@ -717,7 +771,7 @@ impl Brood {
             let task = slot.task;
             match slot.state {
                 // It ends without a handle.
-                State::Waiting(_) | State::Running(_) | State::Body | State::Out => (None, task),
+                State::Waiting(..) | State::Running(_) | State::Body | State::Out => (None, task),
                 _ => (slots.remove(key).map(|slot| slot.state), task),
             }
         };
@@ -740,7 +794,7 @@ impl Brood {
                 return Found::Dropped;
             };
             match slot.state {
-                State::Waiting(_) | State::Running(_) | State::Body | State::Out => {
+                State::Waiting(..) | State::Running(_) | State::Body | State::Out => {
                     return Found::Running;
                 }
                 _ => slots.remove(key).map(|slot| (slot.state, slot.task)),
@@ -763,13 +817,11 @@ impl Brood {
         }
     }
 
-    /// Wakes this when a child ends.
-    pub(super) fn watch(&self, waker: &Waker) {
-        let watchers = self.watchers.borrow();
-        if !watchers.iter().any(|kept| kept.will_wake(waker)) {
-            drop(watchers);
-            let waker = crate::tasks::copy_waker(waker);
-            self.watchers.borrow_mut().push(waker);
+    /// For somebody who wants to know when a child ends.
+    pub(super) fn watch(&self) -> Watch<'_> {
+        Watch {
+            brood: self,
+            ticket: None,
         }
     }
 }

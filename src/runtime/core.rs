@@ -12,7 +12,8 @@ use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opc
 use crate::table::{Key, Kind, Leaf, Place, Table};
 use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
 use crate::timer::Timers;
-use std::cell::{Cell, RefCell};
+use crate::wait_queue::WaitQueue;
+use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     pub(super) timers: RefCell<Timers<Sleeper>>,
     pub(super) scopes: RefCell<Scopes<Waker>>,
     pub(super) waits: RefCell<Table<Wait>>,
+    /// Who waits for a descriptor to be free of operations. They look again after each reap.
+    pub(super) closers: RefCell<WaitQueue<Waker>>,
     pub(super) pool: Pool,
     pub(super) receiving: Receiving,
     pub(super) hook: Hook,
@@ -139,6 +142,7 @@ impl Core {
             root: scopes.root(),
             scopes: RefCell::new(scopes),
             waits: RefCell::new(Table::new()),
+            closers: RefCell::default(),
             pool,
             receiving: Receiving::new(),
             hook,
@@ -362,17 +366,14 @@ impl Core {
         }
     }
 
-    /// Asks everything on a descriptor to stop, and says whether there is anything. Then `waker` is taken, and woken after
-    /// the next reap.
-    pub(crate) fn poll_busy(&self, fd: i32, waker: &mut Option<Waker>) -> bool {
-        let mut driver = self.driver.borrow_mut();
-        if self.is_child() || !driver.cancel_on(fd) {
-            return false;
-        }
-        if let Some(waker) = waker.take() {
-            driver.wake_after_reap(waker);
-        }
-        true
+    /// Asks everything on a descriptor to stop, and says whether there is anything.
+    pub(crate) fn cancel_on(&self, fd: i32) -> bool {
+        !self.is_child() && self.driver.borrow_mut().cancel_on(fd)
+    }
+
+    /// Who waits for a descriptor to be free of operations.
+    pub(crate) fn closers(&self) -> RefMut<'_, WaitQueue<Waker>> {
+        self.closers.borrow_mut()
     }
 
     /// The future of an operation is gone. What is to be disposed of is disposed of here, outside of the borrow: `first` is

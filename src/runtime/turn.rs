@@ -336,6 +336,12 @@ impl Core {
             }
             outcome
         };
+        // Whoever closes a descriptor looks again at what is in flight on it.
+        let mut closers = self.closers.borrow_mut();
+        if !closers.is_empty() {
+            scratch.reaped.woken.append(&mut closers.take_all());
+        }
+        drop(closers);
         self.wake_all(&mut scratch.reaped.woken);
         self.dispose_late(&mut scratch.reaped);
         for (kind, task) in scratch.reaped.stuck.drain(..) {
