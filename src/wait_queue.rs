@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 use slab::Slab;
+use std::num::NonZeroU32;
 
 /// No place: the end of the line.
 const NONE: u32 = u32::MAX;
@@ -28,9 +29,22 @@ const NONE: u32 = u32::MAX;
 /// Room for so many places is kept when the last of them is gone.
 const ROOM_KEPT: usize = 64;
 
-/// A place in a [`WaitQueue`] (Q1).
+/// A place in a [`WaitQueue`] (Q1): one more than its number, so that one that may be there takes no more room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(u32);
+pub(crate) struct Ticket(NonZeroU32);
+
+impl Ticket {
+    fn new(at: u32) -> Ticket {
+        match NonZeroU32::MIN.checked_add(at) {
+            Some(ticket) => Ticket(ticket),
+            None => unreachable!("no place has the number that names none"),
+        }
+    }
+
+    fn at(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 #[derive(Debug)]
 struct Place<T> {
@@ -79,21 +93,21 @@ impl<T> WaitQueue<T> {
         let at = u32::try_from(at).unwrap_or(NONE);
         assert!(at != NONE, "a queue has less than 2^32 places");
         self.link_last(at);
-        Ticket(at)
+        Ticket::new(at)
     }
 
     /// Replaces the value. A place whose turn has come is the last in line again.
     pub(crate) fn renew(&mut self, ticket: Ticket, value: T) -> Option<T> {
-        let replaced = self.place(ticket.0).value.replace(value);
+        let replaced = self.place(ticket.at()).value.replace(value);
         if replaced.is_none() {
-            self.link_last(ticket.0);
+            self.link_last(ticket.at());
         }
         replaced
     }
 
     /// The value of a place that is in line.
     pub(crate) fn get(&self, ticket: Ticket) -> Option<&T> {
-        self.places.get(ticket.0 as usize)?.value.as_ref()
+        self.places.get(ticket.at() as usize)?.value.as_ref()
     }
 
     /// The turn of the first in line has come.
@@ -101,7 +115,7 @@ impl<T> WaitQueue<T> {
     pub(crate) fn take_first(&mut self) -> Option<(Ticket, T)> {
         match self.first {
             NONE => None,
-            first => Some((Ticket(first), self.take(first)?)),
+            first => Some((Ticket::new(first), self.take(first)?)),
         }
     }
 
@@ -114,8 +128,8 @@ impl<T> WaitQueue<T> {
 
     /// Gives up a place, with what is in it.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
-        let value = self.take(ticket.0);
-        let removed = self.places.try_remove(ticket.0 as usize);
+        let value = self.take(ticket.at());
+        let removed = self.places.try_remove(ticket.at() as usize);
         assert!(removed.is_some(), "Q1: a place is removed by its holder");
         if self.places.is_empty() && self.places.capacity() > ROOM_KEPT {
             self.places = Slab::new();

@@ -29,7 +29,7 @@ enum State {
     /// Being dropped.
     Out,
     /// There is no room for it yet: it is in line.
-    Waiting(Erased, Ticket),
+    Waiting(Erased),
     Running(Erased),
     /// Its future has become its output.
     Output(Erased),
@@ -48,6 +48,8 @@ struct Slot {
     state: State,
     /// Its row in the table of tasks.
     task: Key,
+    /// Its place in line, if there was no room when it was spawned.
+    place: Option<Ticket>,
     /// There is a handle.
     held: bool,
     /// A leaf of it was charged to the group's scope, or to one outside of that.
@@ -272,7 +274,7 @@ impl Brood {
     /// A new slot, and a row for it, which is ready unless it has to wait for room.
     #[inline]
     fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
-        let ready = !matches!(state, State::Waiting(..));
+        let ready = !matches!(state, State::Waiting(_));
         let child = NewChild {
             slot: self.slots.borrow().next_index(),
             held,
@@ -284,6 +286,7 @@ impl Brood {
         let slot = self.slots.borrow_mut().insert(Slot {
             state,
             task,
+            place: None,
             held,
             echoes: false,
             cut_off: false,
@@ -326,15 +329,22 @@ impl Brood {
             let keys = self.insert(&core, State::Running(child), origin, true);
             return Spawned::new(Some(keys));
         }
-        // Its key is known when it has its slot.
-        let ticket = self.waiting.borrow_mut().push(Key::new(0, 0));
-        let keys = self.insert(&core, State::Waiting(child, ticket), origin, true);
-        self.waiting.borrow_mut().renew(ticket, keys.0);
+        let keys = self.insert(&core, State::Waiting(child), origin, true);
+        if let Some(slot) = self.slots.borrow_mut().get_mut(keys.0) {
+            slot.place = Some(self.waiting.borrow_mut().push(keys.0));
+        }
         Spawned::new(Some(keys))
     }
 
     /// Starts children that were waiting, as far as there is room.
+    #[inline]
     fn start_waiting(&self, core: &Core) {
+        if !self.waiting.borrow().is_empty() {
+            self.start_some(core);
+        }
+    }
+
+    fn start_some(&self, core: &Core) {
         while self.running.get() < self.limit.get() {
             let Some(slot) = self.take_waiting() else {
                 return;
@@ -342,8 +352,9 @@ impl Brood {
             let task = match self.slots.borrow_mut().get_mut(slot) {
                 Some(slot) => {
                     let state = std::mem::replace(&mut slot.state, State::Out);
+                    slot.place = None;
                     slot.state = match state {
-                        State::Waiting(child, _) => State::Running(child),
+                        State::Waiting(child) => State::Running(child),
                         other => other,
                     };
                     slot.task
@@ -356,7 +367,6 @@ impl Brood {
     }
 
     /// The first child in line leaves it.
-    #[inline]
     fn take_waiting(&self) -> Option<Key> {
         let mut waiting = self.waiting.borrow_mut();
         let (ticket, slot) = waiting.take_first()?;
@@ -465,7 +475,7 @@ impl Brood {
                 Some((key, slot)) => match &slot.state {
                     State::Running(child) => (key, Some(child.alias())),
                     State::Body => (key, None),
-                    State::Waiting(..) => return Stop::Waiting(key),
+                    State::Waiting(_) => return Stop::Waiting(key),
                     _ => unreachable!("G4: the row of a child that has ended says so"),
                 },
                 None => unreachable!("G4: a slot is there until its child has ended"),
@@ -502,16 +512,13 @@ impl Brood {
     /// A child that has not begun was woken: it may have been cancelled.
     #[cold]
     fn look_at_waiting(&self, core: &Core, key: Key) -> Option<Ended> {
-        let (task, ticket) = match self.slots.borrow().get(key)? {
-            Slot {
-                state: State::Waiting(_, ticket),
-                task,
-                ..
-            } => (*task, *ticket),
-            _ => return None,
+        let (task, place) = {
+            let slots = self.slots.borrow();
+            let slot = slots.get(key)?;
+            (slot.task, slot.place?)
         };
         if core.unqueue_child(task) {
-            self.waiting.borrow_mut().remove(ticket);
+            self.waiting.borrow_mut().remove(place);
             return self.drop_child(core, key);
         }
         None
@@ -542,7 +549,7 @@ impl Brood {
             None => unreachable!("G4: a slot is there until its child has ended"),
         };
         let is_body = matches!(state, State::Body);
-        let was_running = !matches!(state, State::Body | State::Waiting(..));
+        let was_running = !matches!(state, State::Body | State::Waiting(_));
         let (kept, how) = match (state, how) {
             (State::Running(child), How::Ready) => (State::Output(child), How::Ready),
             (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
@@ -692,7 +699,7 @@ impl Brood {
     /// Drops a child that has not ended.
     fn drop_child(&self, core: &Core, key: Key) -> Option<Ended> {
         match self.slots.borrow().get(key)?.state {
-            State::Waiting(..) | State::Running(_) | State::Body => {}
+            State::Waiting(_) | State::Running(_) | State::Body => {}
             _ => return None,
         }
         Some(self.ended(core, key, How::Dropped, None))
@@ -771,7 +778,7 @@ impl Brood {
             let task = slot.task;
             match slot.state {
                 // It ends without a handle.
-                State::Waiting(..) | State::Running(_) | State::Body | State::Out => (None, task),
+                State::Waiting(_) | State::Running(_) | State::Body | State::Out => (None, task),
                 _ => (slots.remove(key).map(|slot| slot.state), task),
             }
         };
@@ -794,7 +801,7 @@ impl Brood {
                 return Found::Dropped;
             };
             match slot.state {
-                State::Waiting(..) | State::Running(_) | State::Body | State::Out => {
+                State::Waiting(_) | State::Running(_) | State::Body | State::Out => {
                     return Found::Running;
                 }
                 _ => slots.remove(key).map(|slot| (slot.state, slot.task)),
