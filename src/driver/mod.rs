@@ -40,6 +40,9 @@ const CANCEL: u64 = 1 << 31;
 /// How soon the kernel is offered again what it would not take.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
+/// Room for so many entries that found none in the ring is kept.
+const BACKLOG_KEPT: usize = 64;
+
 const POLL_MULTISHOT: u32 = 1;
 
 /// Where more operations than these are in flight, the next enter is likely to bring the answers of others, too, and a plain
@@ -412,6 +415,19 @@ impl<P: Port> Driver<P> {
         if let Err(error) = self.ring.enter(wait) {
             self.lost.get_or_insert(error);
         }
+    }
+
+    /// Gives back what a peak has left, a part of it at a time. True if there is more to do.
+    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+        if self.backlog.capacity() / 4 > self.backlog.len().max(BACKLOG_KEPT) {
+            self.backlog.shrink_to(BACKLOG_KEPT);
+        }
+        self.again.trim();
+        self.rows.tidy(period)
+    }
+
+    pub(crate) fn has_excess(&self) -> bool {
+        self.rows.has_excess()
     }
 
     fn flush_backlog(&mut self) {

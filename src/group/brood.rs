@@ -23,6 +23,9 @@ use std::task::{Context, Poll, Waker};
 /// So many names of ended children are kept beyond twice of what there is, before they are looked through.
 const ENDED_SPARE: usize = 16;
 
+/// Room for so many is kept when there are none.
+const ENDED_KEPT: usize = 1024;
+
 enum State {
     /// The body of the group, whose future lies elsewhere.
     Body,
@@ -382,6 +385,7 @@ impl Brood {
 
     /// It has been.
     pub(super) fn end(&self, core: &Core, waker: &Waker) {
+        self.slots.borrow_mut().tidy(core.period());
         if core.end_brood(self.row) {
             waker.wake_by_ref();
         }
@@ -657,7 +661,12 @@ impl Brood {
             ended.map(|(key, _)| key).collect()
         });
         loop {
-            let key = ended.pop_front()?;
+            let Some(key) = ended.pop_front() else {
+                if ended.capacity() > ENDED_KEPT {
+                    *ended = VecDeque::new();
+                }
+                return None;
+            };
             if slots.get(key).is_some() {
                 return Some(key);
             }

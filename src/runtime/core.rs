@@ -109,6 +109,13 @@ pub(crate) struct Core {
     /// Where the next choice among equals falls.
     choice: Cell<u64>,
     pub(super) phase: Cell<Phase>,
+    /// Tables had more memory than they need when they were last asked.
+    pub(super) untidy: Cell<bool>,
+    /// The turn in which they are asked again.
+    pub(super) tidy_at: Cell<u64>,
+    /// The period in which peaks that repeat keep their memory, and when by the coarse clock it ends.
+    pub(super) period: Cell<u32>,
+    pub(super) period_ends: Cell<u64>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
     /// When timers last fired.
@@ -170,6 +177,10 @@ impl Core {
             refused_in: Cell::new(0),
             choice: Cell::new(0),
             phase: Cell::new(Phase::Open),
+            untidy: Cell::new(false),
+            tidy_at: Cell::new(0),
+            period: Cell::new(0),
+            period_ends: Cell::new(0),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),
             number: seat.number(),

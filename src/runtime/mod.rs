@@ -26,6 +26,7 @@ mod scopes;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
+mod tidy;
 mod turn;
 mod worker;
 pub(crate) mod yielding;

@@ -131,6 +131,7 @@ impl Core {
         self.assert_not_forked();
         self.turns.set(self.turns.get() + 1);
         self.turn_time.set(0);
+        self.tidy_at_times();
         self.poll_ready(main)
     }
 
@@ -374,7 +375,7 @@ impl Core {
 
     /// How long the kernel may be waited for: not at all if a task is ready.
     fn wait_for(&self, limit: Option<Instant>) -> Wait {
-        if self.tasks.borrow().has_ready() {
+        if self.tasks.borrow().has_ready() || self.tidy_before_wait() {
             return Wait::No;
         }
         let timer = self.next_timer();
