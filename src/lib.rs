@@ -103,6 +103,7 @@ mod table;
 mod tasks;
 pub mod time;
 mod timer;
+mod wait_queue;
 
 pub use buf::BufError;
 pub use error::errno;

@@ -19,10 +19,11 @@ use gimmal::task::{JoinError, spawn_abandonable, spawn_blocking};
 use gimmal::{Handle, Runtime, sleep, spawn, yield_now};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{DropBomb, Faults, poll_once};
@@ -342,6 +343,104 @@ fn a_panic_that_nobody_joins_reaches_the_hook_once_whenever_the_handle_went() {
     drop(runtime);
     drop::<gimmal::task::BlockingHandle<()>>(kept);
     faults.expect(&["after the end"]);
+}
+
+/// A waker of another crate's, which counts its clones by its references.
+struct Counted;
+
+impl std::task::Wake for Counted {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// A handle that waits goes to another thread, and is dropped there.
+fn dropped_elsewhere<T: Send>(handle: gimmal::task::BlockingHandle<T>) {
+    thread::scope(|threads| threads.spawn(move || drop(handle)).join().unwrap());
+}
+
+#[test]
+fn a_wait_that_is_dropped_on_another_thread_leaves_nothing_behind() {
+    const WAITS: usize = 200;
+    let mut runtime = Runtime::builder().blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (busy, closure) = held(());
+        let first = spawn_blocking(closure);
+        let waker = Arc::new(Counted);
+        for _ in 0..WAITS {
+            let mut handle = spawn_blocking(|| ());
+            let foreign = waker.clone().into();
+            let polled = Pin::new(&mut handle).poll(&mut Context::from_waker(&foreign));
+            assert!(polled.is_pending());
+            dropped_elsewhere(handle);
+        }
+        assert_eq!(Handle::current().stats().waits, 0);
+        busy.release.send(()).unwrap();
+        first.await.unwrap();
+        until(|| Handle::current().stats().blocking_waiting == 0).await;
+        assert_eq!(Arc::strong_count(&waker), 1);
+    });
+}
+
+/// The row is free although the runtime has nothing to do but to sleep.
+#[test]
+fn a_sleeping_runtime_is_told_of_a_wait_that_is_dropped_on_another_thread() {
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (busy, closure) = held(());
+        let mut handle = spawn_blocking(closure);
+        assert!(poll_once(&mut handle).await.is_pending());
+        let (told, was_told) = async_channel::bounded::<()>(1);
+        let waker: std::task::Waker = Arc::new(Told(Mutex::new(Some(told)))).into();
+        let polled = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        drop(waker);
+        thread::spawn(move || drop(handle));
+        // It hangs up when the last of the wakers is dropped: that in the row.
+        let told = gimmal::time::timeout_any(AMPLE, was_told.recv()).await;
+        told.unwrap().unwrap_err();
+        assert_eq!(Handle::current().stats().waits, 0);
+        busy.release.send(()).unwrap();
+    });
+}
+
+/// A waker that says by its end that it is gone.
+struct Told(
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    Mutex<Option<async_channel::Sender<()>>>,
+);
+
+impl std::task::Wake for Told {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_wait_of_a_runtime_that_is_gone_is_no_wait_of_the_one_that_has_its_number() {
+    let mut gone = Runtime::new().unwrap();
+    let (first, closure) = held(());
+    let mut handle = spawn_on(&mut gone, closure);
+    assert!(gone.block_on(poll_once(&mut handle)).is_pending());
+    first.release.send(()).unwrap();
+    drop(gone);
+    let mut next = Runtime::new().unwrap();
+    let (second, closure) = held(5);
+    let mut waits = spawn_on(&mut next, closure);
+    next.block_on(async {
+        // The first row of the table, as that one was.
+        assert!(poll_once(&mut waits).await.is_pending());
+        dropped_elsewhere(handle);
+        for _ in 0..10 {
+            yield_now().await;
+            assert_eq!(Handle::current().stats().waits, 1);
+        }
+        second.release.send(()).unwrap();
+        assert_eq!(waits.await.unwrap(), 5);
+    });
+}
+
+fn spawn_on<T: Send + 'static>(
+    runtime: &mut Runtime,
+    closure: impl FnOnce() -> T + Send + 'static,
+) -> gimmal::task::BlockingHandle<T> {
+    runtime.block_on(async { spawn_blocking(closure) })
 }
 
 #[test]

@@ -34,3 +34,5 @@ mod supervised;
 mod support;
 #[path = "groups/waking.rs"]
 mod waking;
+#[path = "groups/watching.rs"]
+mod watching;

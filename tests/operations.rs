@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -397,6 +398,41 @@ fn functions_of_fs_dropped_at_every_poll_leave_nothing_behind() {
         );
         Watched::check_and_forget(&name);
     }
+}
+
+/// A close waits for a parked read to be stopped, and keeps no waker but that of its latest poll.
+#[test]
+fn close_that_is_polled_again_and_again_keeps_one_waker_and_none_when_it_is_dropped() {
+    struct Counted(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+    impl std::task::Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+    let _alone = alone();
+    let mut runtime = gimmal::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let baseline = Baseline::take();
+        let (reader, writer) = pipe();
+        let read = reader.read(vec![0; 64]);
+        let reading = gimmal::spawn(async move { read.await.map(drop) });
+        next_turn().await;
+        let alive = Arc::new(());
+        {
+            let mut close = std::pin::pin!(reader.close());
+            for _ in 0..1000 {
+                let waker = Arc::new(Counted(alive.clone())).into();
+                let polled = close
+                    .as_mut()
+                    .poll(&mut std::task::Context::from_waker(&waker));
+                assert!(polled.is_pending());
+                drop(waker);
+                assert_eq!(Arc::strong_count(&alive), 2);
+            }
+        }
+        assert_eq!(Arc::strong_count(&alive), 1);
+        assert!(gimmal::is_canceled(&reading.await.unwrap().unwrap_err()));
+        drop(writer);
+        baseline.returns("close").await;
+    });
 }
 
 /// A close waits for a parked read to be stopped, and is dropped while it does.

@@ -1,11 +1,12 @@
 //! The scope of one future: opened when that is first polled, entered for each poll, closed when it has ended.
 
 use super::watch::Watch;
-use crate::runtime::{self, Before, Core};
+use crate::runtime::{self, Before, Core, Local};
 use crate::scope::Rank;
 use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -25,6 +26,7 @@ pub(crate) struct Region {
     watch: Option<Arc<Watch>>,
     /// Polls in a row in which it woke itself and waited for nothing of this runtime.
     self_wakes: u32,
+    _local: Local,
 }
 
 /// So often in a row a cancelled future may wake itself before it is taken for one that does so for ever, and is dropped.
@@ -53,6 +55,7 @@ impl Region {
             alarm: None,
             watch: None,
             self_wakes: 0,
+            _local: PhantomData,
         }
     }
 

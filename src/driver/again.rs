@@ -33,6 +33,9 @@ pub(super) enum Due {
     Look,
 }
 
+/// Room for so many is kept.
+const ROOM_KEPT: usize = 64;
+
 /// Operations to ask again. Whether one is still in flight is for the caller to see.
 #[derive(Debug, Default)]
 pub(super) struct Again {
@@ -63,6 +66,16 @@ impl Again {
                 };
                 self.due.push(Reverse((now + pause, key.to_u64())));
             }
+        }
+    }
+
+    /// Gives back the room of a crowd that is gone.
+    pub(super) fn trim(&mut self) {
+        if self.due.capacity() / 4 > self.due.len().max(ROOM_KEPT) {
+            self.due.shrink_to(ROOM_KEPT);
+        }
+        if self.missed.capacity() / 4 > self.missed.len().max(ROOM_KEPT) {
+            self.missed.shrink_to(ROOM_KEPT);
         }
     }
 

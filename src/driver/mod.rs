@@ -40,6 +40,9 @@ const CANCEL: u64 = 1 << 31;
 /// How soon the kernel is offered again what it would not take.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
+/// Room for so many entries that found none in the ring is kept.
+const BACKLOG_KEPT: usize = 64;
+
 const POLL_MULTISHOT: u32 = 1;
 
 /// Where more operations than these are in flight, the next enter is likely to bring the answers of others, too, and a plain
@@ -155,8 +158,6 @@ pub(crate) struct Driver<P> {
     wake_armed: bool,
     /// The kernel was asked to end that poll, and has not said that it missed.
     wake_asked: bool,
-    /// Who waits for a descriptor to be free of operations. They look again after each reap.
-    closers: Vec<Waker>,
     /// The ring is lost: every later turn says so.
     lost: Option<io::Error>,
     counts: Counts,
@@ -177,7 +178,6 @@ impl<P: Port> Driver<P> {
             wake_fd,
             wake_armed: false,
             wake_asked: false,
-            closers: Vec::new(),
             lost: None,
             counts: Counts::default(),
         }
@@ -407,16 +407,11 @@ impl<P: Port> Driver<P> {
         !keys.is_empty()
     }
 
-    /// Wakes `waker` after the next reap.
-    pub(crate) fn wake_after_reap(&mut self, waker: Waker) {
-        self.closers.push(waker);
-    }
-
     /// Asks the kernel to stop everything that it has, the poll for wakes included (O8). What waited for it is handed out to
     /// be dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
         let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
-        let mut wakers = std::mem::take(&mut self.closers);
+        let mut wakers = Vec::new();
         for key in keys {
             self.ask_cancel(key);
             wakers.extend(self.rows.get_mut(key).and_then(|row| row.life.take_wake()));
@@ -466,6 +461,19 @@ impl<P: Port> Driver<P> {
         if let Err(error) = self.ring.enter(wait) {
             self.lost.get_or_insert(error);
         }
+    }
+
+    /// Gives back what a peak has left, a part of it at a time. True if there is more to do.
+    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+        if self.backlog.capacity() / 4 > self.backlog.len().max(BACKLOG_KEPT) {
+            self.backlog.shrink_to(BACKLOG_KEPT);
+        }
+        self.again.trim();
+        self.rows.tidy(period)
+    }
+
+    pub(crate) fn has_excess(&self) -> bool {
+        self.rows.has_excess()
     }
 
     fn flush_backlog(&mut self) {
@@ -526,8 +534,6 @@ impl<P: Port> Driver<P> {
         };
         self.enter(wait);
         self.reap(reaped);
-        // Whoever closes a descriptor looks again at what is in flight on it.
-        reaped.woken.append(&mut self.closers);
         match self.lost.take() {
             Some(error) => {
                 self.lost = Some(io::Error::from(error.kind()));

@@ -11,7 +11,8 @@
 use super::stow::{Erased, Report, Stowed};
 use crate::runtime::{self, Aside, Core};
 use crate::table::{Key, Leaf, Table};
-use crate::tasks::{NewChild, Origin};
+use crate::tasks::{NewChild, Origin, copy_waker};
+use crate::wait_queue::{Ticket, WaitQueue};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,12 +23,15 @@ use std::task::{Context, Poll, Waker};
 /// So many names of ended children are kept beyond twice of what there is, before they are looked through.
 const ENDED_SPARE: usize = 16;
 
+/// Room for so many is kept when there are none.
+const ENDED_KEPT: usize = 1024;
+
 enum State {
     /// The body of the group, whose future lies elsewhere.
     Body,
     /// Being dropped.
     Out,
-    /// There is no room for it yet.
+    /// There is no room for it yet: it is in line.
     Waiting(Erased),
     Running(Erased),
     /// Its future has become its output.
@@ -47,6 +51,8 @@ struct Slot {
     state: State,
     /// Its row in the table of tasks.
     task: Key,
+    /// Its place in line, if there was no room when it was spawned.
+    place: Option<Ticket>,
     /// There is a handle.
     held: bool,
     /// A leaf of it was charged to the group's scope, or to one outside of that.
@@ -128,7 +134,7 @@ pub(super) enum Found<T> {
 /// A child that was spawned: its slot and its row, and as a type what it ends with (G4b). Not there if the group was closed.
 pub(super) struct Spawned<O> {
     pub(super) keys: Option<(Key, Key)>,
-    output: PhantomData<fn() -> O>,
+    output: PhantomData<fn(O) -> O>,
 }
 
 impl<O> Spawned<O> {
@@ -157,7 +163,7 @@ pub(super) struct Brood {
     /// The most of those.
     limit: Cell<usize>,
     /// Children that wait until there is room, in order.
-    waiting: RefCell<VecDeque<Key>>,
+    waiting: RefCell<WaitQueue<Key>>,
     /// Children that have ended and whose handles have not looked, and some more. Not there until somebody asks.
     ended: RefCell<Option<VecDeque<Key>>>,
     closed: Cell<bool>,
@@ -170,7 +176,44 @@ pub(super) struct Brood {
     /// Something was refused in it, because it was cancelled.
     refused: Cell<bool>,
     /// Who wants to know when a child ends.
-    watchers: RefCell<Vec<Waker>>,
+    watchers: RefCell<WaitQueue<Waker>>,
+}
+
+/// The wait of somebody who wants to know when a child ends.
+pub(super) struct Watch<'a> {
+    brood: &'a Brood,
+    ticket: Option<Ticket>,
+}
+
+impl Watch<'_> {
+    /// Wakes this when a child ends, and no other.
+    pub(super) fn renew(&mut self, waker: &Waker) {
+        let watchers = &self.brood.watchers;
+        let Some(ticket) = self.ticket else {
+            let waker = copy_waker(waker);
+            self.ticket = Some(watchers.borrow_mut().push(waker));
+            return;
+        };
+        let same = |kept: &Waker| kept.will_wake(waker);
+        if !watchers.borrow().get(ticket).is_some_and(same) {
+            let waker = copy_waker(waker);
+            let replaced = watchers.borrow_mut().renew(ticket, waker);
+            runtime::drop_waker(replaced);
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let left = self.brood.watchers.borrow_mut().remove(ticket);
+            runtime::drop_waker(left);
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl Brood {
@@ -183,14 +226,14 @@ impl Brood {
             alive: Cell::new(0),
             running: Cell::new(0),
             limit: Cell::new(usize::MAX),
-            waiting: RefCell::new(VecDeque::new()),
+            waiting: RefCell::default(),
             ended: RefCell::new(None),
             closed: Cell::new(false),
             told: Cell::new(false),
             keeps_panics,
             failed: Cell::new(false),
             refused: Cell::new(false),
-            watchers: RefCell::new(Vec::new()),
+            watchers: RefCell::default(),
         }
     }
 
@@ -246,6 +289,7 @@ impl Brood {
         let slot = self.slots.borrow_mut().insert(Slot {
             state,
             task,
+            place: None,
             held,
             echoes: false,
             cut_off: false,
@@ -289,22 +333,29 @@ impl Brood {
             return Spawned::new(Some(keys));
         }
         let keys = self.insert(&core, State::Waiting(child), origin, true);
-        self.waiting.borrow_mut().push_back(keys.0);
+        if let Some(slot) = self.slots.borrow_mut().get_mut(keys.0) {
+            slot.place = Some(self.waiting.borrow_mut().push(keys.0));
+        }
         Spawned::new(Some(keys))
     }
 
     /// Starts children that were waiting, as far as there is room.
+    #[inline]
     fn start_waiting(&self, core: &Core) {
-        if self.waiting.borrow().is_empty() {
-            return;
+        if !self.waiting.borrow().is_empty() {
+            self.start_some(core);
         }
+    }
+
+    fn start_some(&self, core: &Core) {
         while self.running.get() < self.limit.get() {
-            let Some(slot) = self.waiting.borrow_mut().pop_front() else {
+            let Some(slot) = self.take_waiting() else {
                 return;
             };
             let task = match self.slots.borrow_mut().get_mut(slot) {
                 Some(slot) => {
                     let state = std::mem::replace(&mut slot.state, State::Out);
+                    slot.place = None;
                     slot.state = match state {
                         State::Waiting(child) => State::Running(child),
                         other => other,
@@ -318,6 +369,14 @@ impl Brood {
         }
     }
 
+    /// The first child in line leaves it.
+    fn take_waiting(&self) -> Option<Key> {
+        let mut waiting = self.waiting.borrow_mut();
+        let (ticket, slot) = waiting.take_first()?;
+        waiting.remove(ticket);
+        Some(slot)
+    }
+
     /// The group's future is polled.
     pub(super) fn begin(&self, core: &Core, waker: &Waker) {
         core.renew_scope(self.scope, waker);
@@ -326,6 +385,7 @@ impl Brood {
 
     /// It has been.
     pub(super) fn end(&self, core: &Core, waker: &Waker) {
+        self.slots.borrow_mut().tidy(core.period());
         if core.end_brood(self.row) {
             waker.wake_by_ref();
         }
@@ -339,7 +399,7 @@ impl Brood {
     /// are any of these.
     pub(super) fn tell_canceled(&self, core: &Core) -> bool {
         self.told.set(true);
-        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        let waiting = self.waiting.take().take_all();
         let any = !waiting.is_empty();
         for slot in waiting {
             let _ended = self.drop_child(core, slot);
@@ -456,9 +516,13 @@ impl Brood {
     /// A child that has not begun was woken: it may have been cancelled.
     #[cold]
     fn look_at_waiting(&self, core: &Core, key: Key) -> Option<Ended> {
-        let task = self.slots.borrow().get(key)?.task;
+        let (task, place) = {
+            let slots = self.slots.borrow();
+            let slot = slots.get(key)?;
+            (slot.task, slot.place?)
+        };
         if core.unqueue_child(task) {
-            self.waiting.borrow_mut().retain(|waiting| *waiting != key);
+            self.waiting.borrow_mut().remove(place);
             return self.drop_child(core, key);
         }
         None
@@ -549,7 +613,8 @@ impl Brood {
         self.alive.set(self.alive.get() - 1);
         core.end_child(task, leaf, self.scope);
         if !self.watchers.borrow().is_empty() {
-            core.wake_all(&mut self.watchers.take());
+            let mut watchers = self.watchers.borrow_mut().take_all();
+            core.wake_all(&mut watchers);
         }
         if was_running {
             self.running.set(self.running.get() - 1);
@@ -596,7 +661,12 @@ impl Brood {
             ended.map(|(key, _)| key).collect()
         });
         loop {
-            let key = ended.pop_front()?;
+            let Some(key) = ended.pop_front() else {
+                if ended.capacity() > ENDED_KEPT {
+                    *ended = VecDeque::new();
+                }
+                return None;
+            };
             if slots.get(key).is_some() {
                 return Some(key);
             }
@@ -763,13 +833,11 @@ impl Brood {
         }
     }
 
-    /// Wakes this when a child ends.
-    pub(super) fn watch(&self, waker: &Waker) {
-        let watchers = self.watchers.borrow();
-        if !watchers.iter().any(|kept| kept.will_wake(waker)) {
-            drop(watchers);
-            let waker = crate::tasks::copy_waker(waker);
-            self.watchers.borrow_mut().push(waker);
+    /// For somebody who wants to know when a child ends.
+    pub(super) fn watch(&self) -> Watch<'_> {
+        Watch {
+            brood: self,
+            ticket: None,
         }
     }
 }

@@ -24,8 +24,8 @@ pub(super) struct Handle<'scope, O> {
     /// It is enlisted in a scope.
     waits: bool,
     _scope: PhantomData<Invariant<'scope>>,
-    /// Of the type that the child was spawned with (G4b).
-    _output: PhantomData<fn() -> O>,
+    /// Of the type that the child was spawned with, and no other that this could be taken for (G4b).
+    _output: PhantomData<fn(O) -> O>,
 }
 
 #[derive(Clone, Copy)]

@@ -93,12 +93,14 @@ impl Shared {
         mut look: impl FnMut() -> Option<T>,
     ) -> Result<T, Canceled> {
         let mut waiting = Waiting::default();
+        let mut watch = self.brood.watch();
         poll_fn(|context| {
             if let Some(found) = look() {
+                watch.end();
                 waiting.end();
                 return Poll::Ready(Ok(found));
             }
-            self.brood.watch(context.waker());
+            watch.renew(context.waker());
             waiting.poll(context).map(Err)
         })
         .await

@@ -3,8 +3,9 @@
 //!
 //! A name is a row in the table of tasks that is for wakes only. What has one runs in the scope of whoever polls it.
 
-use crate::runtime::{self, Core};
+use crate::runtime::{self, Core, Local};
 use crate::table::Key;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Waker};
 
@@ -37,6 +38,7 @@ struct Open {
     refused_max: u32,
     /// The turn had polled enough before any of these was polled, and the others were let go first.
     yielded: bool,
+    _local: Local,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +115,7 @@ impl Open {
                 scope: Key::new(0, 0),
                 refused_max: 0,
                 yielded: false,
+                _local: PhantomData,
             }
         })
     }

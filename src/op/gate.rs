@@ -10,8 +10,8 @@ use super::Prepared;
 use crate::runtime;
 use crate::scope::Canceled;
 use crate::tasks::copy_waker;
+use crate::wait_queue::{Ticket, WaitQueue};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::task::Waker;
 
 /// Lets one through at a time, in the order in which they came, until it is closed.
@@ -21,10 +21,8 @@ pub(super) struct Gate {
     /// Its owner closes what is behind it: nobody begins any more.
     is_closed: Cell<bool>,
     /// Who has been let in, and has not come as yet.
-    admitted: Cell<Option<u64>>,
-    next_ticket: Cell<u64>,
-    /// Who waits, by ascending tickets.
-    waiting: RefCell<VecDeque<(u64, Waker)>>,
+    admitted: Cell<Option<Ticket>>,
+    waiting: RefCell<WaitQueue<Waker>>,
 }
 
 /// Where one stands that wants to go through a gate.
@@ -32,7 +30,7 @@ pub(super) struct Gate {
 pub(super) enum Spot {
     Outside,
     /// In line, with this ticket.
-    Waiting(u64),
+    Waiting(Ticket),
     Inside,
 }
 
@@ -80,34 +78,26 @@ impl Gate {
             Spot::Waiting(ticket) if self.admitted.get() == Some(ticket) => {
                 self.admitted.set(None);
                 *spot = Spot::Inside;
-                waker
+                self.waiting.borrow_mut().remove(ticket);
+                Some(waker)
             }
-            Spot::Waiting(ticket) => {
-                let mut waiting = self.waiting.borrow_mut();
-                let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket) else {
-                    unreachable!("whoever has a ticket is in line")
-                };
-                std::mem::replace(&mut waiting[at].1, waker)
-            }
+            // Whoever has a ticket, and has not been let in, is in line.
+            Spot::Waiting(ticket) => self.waiting.borrow_mut().renew(ticket, waker),
             Spot::Outside | Spot::Inside => {
-                let ticket = self.next_ticket.get();
-                self.next_ticket.set(ticket + 1);
-                *spot = Spot::Waiting(ticket);
-                self.waiting.borrow_mut().push_back((ticket, waker));
-                return;
+                *spot = Spot::Waiting(self.waiting.borrow_mut().push(waker));
+                None
             }
         };
-        runtime::drop_waker(Some(needless));
+        runtime::drop_waker(needless);
     }
 
     /// Lets nobody begin any more. All that wait ask again, and are told so; until then they stay in line.
     pub(super) fn close(&self) {
         self.is_closed.set(true);
-        let mut waiting = self.waiting.borrow_mut();
-        let wakers = waiting.iter_mut();
-        let woken = wakers.map(|(_, waker)| std::mem::replace(waker, Waker::noop().clone()));
-        let woken: Vec<Waker> = woken.collect();
-        drop(waiting);
+        let mut woken = Vec::new();
+        self.waiting
+            .borrow_mut()
+            .each(|waker| woken.push(std::mem::replace(waker, Waker::noop().clone())));
         runtime::wake_all(woken);
     }
 
@@ -122,23 +112,20 @@ impl Gate {
     }
 
     #[cold]
-    fn give_up(&self, ticket: u64) {
+    fn give_up(&self, ticket: Ticket) {
+        let left = self.waiting.borrow_mut().remove(ticket);
+        runtime::drop_waker(left);
         if self.admitted.get() == Some(ticket) {
             self.admitted.set(None);
-            return self.admit();
+            self.admit();
         }
-        let mut waiting = self.waiting.borrow_mut();
-        let at = waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket);
-        let left = at.ok().and_then(|at| waiting.remove(at));
-        drop(waiting);
-        runtime::drop_waker(left.map(|(_, waker)| waker));
     }
 
     /// Nobody is inside: the next one may come.
     #[inline]
     fn admit(&self) {
         debug_assert!(self.is_taken.get() && self.admitted.get().is_none());
-        let next = self.waiting.borrow_mut().pop_front();
+        let next = self.waiting.borrow_mut().take_first();
         match next {
             None => self.is_taken.set(false),
             Some((ticket, waker)) => {

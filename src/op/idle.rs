@@ -1,9 +1,11 @@
 //! Waiting until no operation is at work on a descriptor.
 
 use super::SharedFd;
-use crate::runtime::{self, Waiting};
+use crate::runtime::{self, Core, Local, Waiting};
 use crate::tasks::copy_waker;
+use crate::wait_queue::Ticket;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,6 +16,9 @@ use std::task::{Context, Poll};
 pub(crate) struct Idle<'a> {
     fd: &'a SharedFd,
     waiting: Waiting,
+    /// The runtime's serial, and the place among those that it wakes after each reap.
+    place: Option<(u64, Ticket)>,
+    _local: Local,
 }
 
 impl Idle<'_> {
@@ -21,6 +26,34 @@ impl Idle<'_> {
         Idle {
             fd,
             waiting: Waiting::default(),
+            place: None,
+            _local: PhantomData,
+        }
+    }
+
+    /// Looks again after the next reap.
+    fn wait(&mut self, context: &Context<'_>) {
+        let waker = copy_waker(context.waker());
+        let replaced = match self.place {
+            Some((serial, ticket)) => {
+                runtime::with_own(serial, |core| core.closers().renew(ticket, waker))
+            }
+            None => {
+                let push = |core: &Core| (core.serial(), core.closers().push(waker));
+                self.place = Some(runtime::with(push));
+                None
+            }
+        };
+        runtime::drop_waker(replaced);
+    }
+
+    fn end(&mut self) {
+        self.waiting.end();
+        if let Some((serial, ticket)) = self.place.take()
+            && let Some(core) = runtime::reach(serial)
+        {
+            let left = core.closers().remove(ticket);
+            runtime::drop_waker(left);
         }
     }
 }
@@ -29,16 +62,20 @@ impl Future for Idle<'_> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut waker = Some(copy_waker(context.waker()));
         let fd = self.fd.as_raw_fd();
-        let busy = runtime::with(|core| core.poll_busy(fd, &mut waker));
-        runtime::drop_waker(waker);
-        if !busy {
-            self.waiting.end();
+        if !runtime::with(|core| core.cancel_on(fd)) {
+            self.end();
             return Poll::Ready(Ok(()));
         }
+        self.wait(context);
         self.waiting
             .poll(context)
             .map(|canceled| Err(canceled.into()))
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }

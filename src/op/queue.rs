@@ -1,6 +1,6 @@
 //! The wait of an operation that cannot be started yet, because another goes first.
 
-use crate::runtime::{self, Core, Waiting};
+use crate::runtime::{self, Core, Local, Waiting};
 use crate::scope::Elapsed;
 use crate::sys::Instant;
 use crate::table::Key;
@@ -14,6 +14,7 @@ pub(super) struct Queue {
     waiting: Waiting,
     /// The timer of the deadline: the runtime's serial and the row.
     alarm: Option<(u64, Key)>,
+    _local: Local,
 }
 
 impl Queue {

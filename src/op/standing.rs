@@ -7,10 +7,11 @@
 use super::future::{Left, start_standing};
 use super::{Completion, Operation, SharedFd};
 use crate::driver::life::Polled;
-use crate::runtime;
+use crate::runtime::{self, Local};
 use crate::table::Key;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::mem;
 use std::task::{Poll, Waker};
 
@@ -37,6 +38,7 @@ pub(crate) struct Standing<O: Collect> {
     operation: Option<O>,
     /// The runtime and the row, while there is one.
     row: Option<(u64, Key)>,
+    _local: Local,
 }
 
 impl<O: Collect> Standing<O> {
@@ -44,6 +46,7 @@ impl<O: Collect> Standing<O> {
         Standing {
             operation: None,
             row: None,
+            _local: PhantomData,
         }
     }
 

@@ -140,6 +140,8 @@ impl<T> Job<T> {
 /// Owns the end of a closure that runs on the pool: await it for what it returns. Dropping it detaches the closure, which
 /// runs on.
 ///
+/// It is `Send` as what it waits for is. Once it was polled it is for its runtime to poll, and may be dropped on any thread.
+///
 /// # Cancel safety
 ///
 /// A wait that is dropped leaves the closure and the handle as they were (`tests/blocking.rs`).

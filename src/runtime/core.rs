@@ -13,7 +13,8 @@ use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opc
 use crate::table::{Key, Kind, Leaf, Place, Table};
 use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
 use crate::timer::Timers;
-use std::cell::{Cell, RefCell};
+use crate::wait_queue::WaitQueue;
+use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub(crate) struct Core {
     pub(super) timers: RefCell<Timers<Sleeper>>,
     pub(super) scopes: RefCell<Scopes<Waker>>,
     pub(super) waits: RefCell<Table<Wait>>,
+    /// Who waits for a descriptor to be free of operations. They look again after each reap.
+    pub(super) closers: RefCell<WaitQueue<Waker>>,
     pub(super) pool: Pool,
     pub(super) receiving: Receiving,
     pub(super) short: Short,
@@ -108,6 +111,13 @@ pub(crate) struct Core {
     /// Where the next choice among equals falls.
     choice: Cell<u64>,
     pub(super) phase: Cell<Phase>,
+    /// Tables had more memory than they need when they were last asked.
+    pub(super) untidy: Cell<bool>,
+    /// The turn in which they are asked again.
+    pub(super) tidy_at: Cell<u64>,
+    /// The period in which peaks that repeat keep their memory, and when by the coarse clock it ends.
+    pub(super) period: Cell<u32>,
+    pub(super) period_ends: Cell<u64>,
     /// Zero, until it is asked for in this turn.
     pub(super) turn_time: Cell<u64>,
     /// When timers last fired.
@@ -130,8 +140,10 @@ impl Core {
         static SERIALS: AtomicU64 = AtomicU64::new(1);
         let now = driver.now().as_ns();
         let scopes = Scopes::new();
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        seat.inbox().open(serial);
         Ok(Core {
-            serial: SERIALS.fetch_add(1, Ordering::Relaxed),
+            serial,
             tasks,
             driver: RefCell::new(driver),
             timers: RefCell::new(Timers::new(now)),
@@ -139,6 +151,7 @@ impl Core {
             root: scopes.root(),
             scopes: RefCell::new(scopes),
             waits: RefCell::new(Table::new()),
+            closers: RefCell::default(),
             pool,
             receiving: Receiving::new(),
             short: Short::new(),
@@ -167,6 +180,10 @@ impl Core {
             refused_in: Cell::new(0),
             choice: Cell::new(0),
             phase: Cell::new(Phase::Open),
+            untidy: Cell::new(false),
+            tidy_at: Cell::new(0),
+            period: Cell::new(0),
+            period_ends: Cell::new(0),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),
             number: seat.number(),
@@ -359,17 +376,14 @@ impl Core {
         }
     }
 
-    /// Asks everything on a descriptor to stop, and says whether there is anything. Then `waker` is taken, and woken after
-    /// the next reap.
-    pub(crate) fn poll_busy(&self, fd: i32, waker: &mut Option<Waker>) -> bool {
-        let mut driver = self.driver.borrow_mut();
-        if self.is_child() || !driver.cancel_on(fd) {
-            return false;
-        }
-        if let Some(waker) = waker.take() {
-            driver.wake_after_reap(waker);
-        }
-        true
+    /// Asks everything on a descriptor to stop, and says whether there is anything.
+    pub(crate) fn cancel_on(&self, fd: i32) -> bool {
+        !self.is_child() && self.driver.borrow_mut().cancel_on(fd)
+    }
+
+    /// Who waits for a descriptor to be free of operations.
+    pub(crate) fn closers(&self) -> RefMut<'_, WaitQueue<Waker>> {
+        self.closers.borrow_mut()
     }
 
     /// The future of an operation is gone. What is to be disposed of is disposed of here, outside of the borrow: `first` is

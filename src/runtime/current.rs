@@ -1,8 +1,10 @@
 //! Which runtime is current on this thread, and how whatever holds a key finds its own (O9).
 
 use super::core::Core;
-use crate::tasks::{LocalGuard, name_of};
+use crate::table::Key;
+use crate::tasks::{Inbox, LocalGuard, name_of};
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
@@ -23,6 +25,10 @@ enum Link {
     /// It has ended, but futures hold results that they have not looked at: they find them there.
     Ended(Rc<Core>),
 }
+
+/// Keeps what holds a key on the thread of its runtime, which it could not reach from another one (O9): there it could
+/// neither be polled, nor give its row back when it is dropped. (A wait's row alone can be sent back: [`give_back`].)
+pub(crate) type Local = PhantomData<*const ()>;
 
 /// What someone who used the runtime from outside is told.
 const NONE_CURRENT: &str = "no gimmal runtime is current on this thread: call this from inside a future that \
@@ -200,6 +206,15 @@ pub(crate) fn end_orphans() {
     };
     for core in RUNTIMES.try_with(living).into_iter().flatten() {
         core.end_orphans();
+    }
+}
+
+/// The row of a wait goes back to a runtime that is not of this thread, if it is there. A child of the process has no use for
+/// the row, and the locks of its parent's other threads.
+#[cold]
+pub(crate) fn give_back(serial: u64, wait: Key) {
+    if find(serial).is_none() {
+        Inbox::give_back(serial, wait);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The handle of a task, and the ways in which a task ends without an output.
 
 use super::core::Refusal;
-use super::current::{self, drop_waker};
+use super::current::{self, Local, drop_waker};
 use super::scopes::{canceled_here, refuse};
 use crate::scope::Canceled;
 use crate::table::{self, Key, Leaf};
@@ -45,8 +45,9 @@ pub struct JoinHandle<T> {
     refusal: Refusal,
     /// It is enlisted in a scope.
     waits: bool,
-    /// The output belongs to the thread of the runtime.
-    _output: PhantomData<(T, *const ())>,
+    /// Of the type that the task was spawned with, and no other that this could be taken for: the output is found by its type.
+    _output: PhantomData<fn(T) -> T>,
+    _local: Local,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,7 @@ impl<T> JoinHandle<T> {
             refusal: Refusal::None,
             waits: false,
             _output: PhantomData,
+            _local: PhantomData,
         }
     }
 
@@ -75,6 +77,7 @@ impl<T> JoinHandle<T> {
             refusal: Refusal::None,
             waits: false,
             _output: PhantomData,
+            _local: PhantomData,
         }
     }
 

@@ -17,6 +17,8 @@ mod fault;
 mod handle;
 mod interrupt;
 pub(crate) mod join;
+#[cfg(doctest)]
+mod outputs;
 mod passing;
 mod pool;
 mod receiving;
@@ -25,6 +27,7 @@ mod short;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
+mod tidy;
 mod turn;
 mod worker;
 pub(crate) mod yielding;
@@ -38,7 +41,8 @@ pub use crate::sys::Mask;
 pub(crate) use self::attempts::Together;
 pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
-    drop_waker, end_orphans, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
+    Local, drop_waker, end_orphans, guard, hold_own, reach, required, try_with, wake_all, with,
+    with_own,
 };
 pub(crate) use self::passing::{fail_at_once, pass, pass_with};
 pub(crate) use self::receiving::{BUFFER_GROUP, Collects};

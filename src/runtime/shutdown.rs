@@ -107,7 +107,8 @@ impl Core {
         self.enter_phase(Phase::Closing);
         self.pool.close(&self.hook);
         self.drop_tasks();
-        let wakers = self.driver.borrow_mut().cancel_all();
+        let mut wakers = self.driver.borrow_mut().cancel_all();
+        wakers.append(&mut self.closers.borrow_mut().take_all());
         let mut sleepers = self.scopes.borrow_mut().take_wakes();
         for sleeper in self.timers.borrow_mut().wakes_mut() {
             sleepers.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));

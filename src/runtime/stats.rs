@@ -98,7 +98,7 @@ impl Core {
             operation_rows: driver.len(),
             timers: self.timers.borrow().len(),
             scopes: self.scopes.borrow().len(),
-            waits: self.waits.borrow().len(),
+            waits: self.waits.borrow().len() - self.inbox().waits(),
             receive_buffers_out: self.receive_buffers_out(),
             submission_entries: sizes.submission,
             completion_entries: sizes.completion,

@@ -10,14 +10,15 @@
 
 use super::attempts::ATTEMPTED_BYTES_PER_TURN;
 use super::core::{Core, READY_LEAVES_PER_POLL};
+use super::current::drop_waker;
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
 use crate::sys::{Instant, Wait};
 use crate::table::Key;
-use crate::tasks::{End, Name, Task, Turn, name_of, waker};
+use crate::tasks::{End, Name, Posted, Task, Turn, name_of, waker};
 use std::any::Any;
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
@@ -45,7 +46,7 @@ const ENTERS_FOR_ORPHANS: u32 = 256;
 pub(super) struct Scratch {
     reaped: Reaped,
     wakers: Vec<Waker>,
-    names: Vec<Name>,
+    mail: Posted,
 }
 
 /// The task that is being polled, out of reach of a panic.
@@ -143,6 +144,7 @@ impl Core {
         self.assert_not_forked();
         self.turns.set(self.turns.get() + 1);
         self.turn_time.set(0);
+        self.tidy_at_times();
         self.poll_ready(main)
     }
 
@@ -308,20 +310,24 @@ impl Core {
         if !self.inbox().has_mail() {
             return;
         }
-        let everyone = self.inbox().take(&mut scratch.names);
+        let mail = &mut scratch.mail;
+        self.inbox().take(mail);
         let mut foreign = Vec::new();
         {
             let mut tasks = self.tasks.borrow_mut();
-            if everyone {
+            if mem::take(&mut mail.everyone) {
                 foreign = tasks.wake_everyone();
             }
-            for name in scratch.names.drain(..) {
+            for name in mail.names.drain(..) {
                 if tasks.is_ours(name) {
                     foreign.extend(tasks.wake(name));
                 }
             }
         }
         self.wake_foreign(foreign);
+        for wait in mail.waits.drain(..) {
+            drop_waker(self.end_wait(wait));
+        }
     }
 
     /// Steps 3 and 4.
@@ -353,6 +359,12 @@ impl Core {
     /// What was reaped goes to whom it concerns.
     #[inline]
     fn bring_in(&self, reaped: &mut Reaped) {
+        // Whoever closes a descriptor looks again at what is in flight on it.
+        let mut closers = self.closers.borrow_mut();
+        if !closers.is_empty() {
+            reaped.woken.append(&mut closers.take_all());
+        }
+        drop(closers);
         self.wake_all(&mut reaped.woken);
         if !reaped.late.is_empty() || !reaped.stuck.is_empty() || !reaped.overdue.is_empty() {
             self.bring_in_rest(reaped);
@@ -426,7 +438,7 @@ impl Core {
 
     /// How long the kernel may be waited for: not at all if a task is ready.
     fn wait_for(&self, limit: Option<Instant>) -> Wait {
-        if self.tasks.borrow().has_ready() {
+        if self.tasks.borrow().has_ready() || self.tidy_before_wait() {
             return Wait::No;
         }
         let timer = self.next_timer();

@@ -3,7 +3,8 @@
 //! What the ring cannot do without waiting is done by a few worker threads of the kernel: writes to files, among others. An
 //! open of a FIFO sits in one until the other side comes. So it brings its own.
 
-use super::current;
+use super::current::{self, Local};
+use std::marker::PhantomData;
 
 /// A worker more than there were, until this is dropped.
 #[derive(Debug)]
@@ -11,6 +12,7 @@ pub(crate) struct Worker {
     serial: u64,
     /// The kernel was told.
     added: bool,
+    _local: Local,
 }
 
 impl Worker {
@@ -19,6 +21,7 @@ impl Worker {
         current::with(|core| Worker {
             serial: core.serial(),
             added: core.driver.borrow_mut().hold_worker(),
+            _local: PhantomData,
         })
     }
 

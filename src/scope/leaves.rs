@@ -13,6 +13,9 @@ pub(crate) enum Pulse {
     Orphan,
 }
 
+/// Room for so many is kept.
+const ROOM_KEPT: usize = 16;
+
 /// What is pending in one scope, and some that was. Most scopes have one at a time, and allocate nothing for it.
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
@@ -29,6 +32,9 @@ impl Leaves {
             Some(one) if !is_gone(one) => {}
             _ => {
                 self.one = Some(leaf);
+                if !self.more.is_empty() {
+                    self.forget_some(is_gone);
+                }
                 return;
             }
         }
@@ -45,6 +51,17 @@ impl Leaves {
             }
         }
         self.more.push(leaf);
+    }
+
+    /// Two that are gone go for each that comes, and with most of them the room that they had.
+    #[cold]
+    fn forget_some(&mut self, is_gone: impl Fn(Leaf) -> bool) {
+        for _ in 0..2 {
+            self.more.pop_if(|last| is_gone(*last));
+        }
+        if self.more.capacity() / 4 > self.more.len().max(ROOM_KEPT) {
+            self.more.shrink_to(self.more.len() * 2);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Leaf> {
@@ -97,6 +114,25 @@ mod tests {
         assert!(leaves.more.capacity() <= 64, "{}", leaves.more.capacity());
         assert_eq!(leaves.pending(|_| Pulse::Gone), Pulse::Gone);
         assert_eq!(leaves.iter().count(), 0);
+    }
+
+    #[test]
+    fn the_room_of_a_crowd_is_given_back_by_those_that_come_after_it() {
+        const CROWD: u32 = 10_000;
+        let mut leaves = Leaves::default();
+        let leaf = |n| Leaf::new(Kind::Timer, Key::new(n, 1));
+        for n in 0..CROWD {
+            leaves.add(leaf(n), |_| Pulse::Awaited);
+        }
+        // One after the other, while the first of the crowd stays.
+        for n in CROWD..2 * CROWD {
+            leaves.add(leaf(n), |leaf| match leaf.key().index() {
+                1 => Pulse::Awaited,
+                _ => Pulse::Gone,
+            });
+            assert!(leaves.iter().any(|kept| kept == leaf(1)));
+        }
+        assert!(leaves.more.capacity() <= 64, "{}", leaves.more.capacity());
     }
 
     #[test]

@@ -93,6 +93,15 @@ impl<W> Scopes<W> {
         self.rows.len() - self.of_tasks
     }
 
+    /// Gives back what a peak has left, a part of it at a time. True if there is more to do.
+    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+        self.rows.tidy(period)
+    }
+
+    pub(crate) fn has_excess(&self) -> bool {
+        self.rows.has_excess()
+    }
+
     #[inline]
     fn row(&self, key: Key) -> &Row<W> {
         self.rows.get(key).expect(OWNED)

@@ -1,4 +1,4 @@
-//! What other threads send to a runtime: the names of tasks to wake.
+//! What other threads send to a runtime: the names of tasks to wake, and rows that they give back.
 //!
 //! A sender posts a name and interrupts the runtime's wait, but only if it sleeps. The two agree without a lock: the
 //! sender sets `pending`, then looks at `asleep`; the runtime sets `asleep`, then looks at `pending`. Both are sequentially
@@ -9,9 +9,10 @@
 #![forbid(unsafe_code)]
 
 use super::name::{Name, RUNTIMES_MAX};
+use crate::table::Key;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Past so many names an inbox is full: it forgets them and asks for every task to be woken, which is never wrong (K3).
@@ -25,17 +26,34 @@ pub(crate) trait Interrupt: Send + Sync {
     fn descriptor(&self) -> i32;
 }
 
-/// The names that other threads have posted to one runtime.
+/// What other threads have posted to one runtime.
 pub(crate) struct Inbox {
     posted: Mutex<Posted>,
+    /// The serial of the runtime, or zero. It changes under the lock.
+    owner: AtomicU64,
     pending: AtomicBool,
     asleep: AtomicBool,
     interrupt: OnceLock<Box<dyn Interrupt>>,
 }
 
-struct Posted {
-    names: Vec<Name>,
-    everyone: bool,
+#[derive(Debug, Default)]
+pub(crate) struct Posted {
+    /// Tasks to wake.
+    pub(crate) names: Vec<Name>,
+    /// Every task is to be woken.
+    pub(crate) everyone: bool,
+    /// Waits that were dropped elsewhere. There are no more of them than the runtime has rows.
+    pub(crate) waits: Vec<Key>,
+}
+
+impl Posted {
+    const fn new() -> Posted {
+        Posted {
+            names: Vec::new(),
+            everyone: false,
+            waits: Vec::new(),
+        }
+    }
 }
 
 /// One for each number that a runtime can have. Memory that is never touched costs nothing.
@@ -54,10 +72,8 @@ struct Numbers {
 impl Inbox {
     const fn new() -> Inbox {
         Inbox {
-            posted: Mutex::new(Posted {
-                names: Vec::new(),
-                everyone: false,
-            }),
+            posted: Mutex::new(Posted::new()),
+            owner: AtomicU64::new(0),
             pending: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             interrupt: OnceLock::new(),
@@ -86,6 +102,51 @@ impl Inbox {
         self.interrupt_sleeper();
     }
 
+    /// Any thread: the runtime of that serial gets the row of a wait back, if it is still there.
+    pub(crate) fn give_back(owner: u64, wait: Key) {
+        let used = usize::from(lock(&NUMBERS).unused);
+        let mut inboxes = INBOXES[..used].iter();
+        if let Some(inbox) = inboxes.find(|inbox| inbox.owner.load(Ordering::Acquire) == owner) {
+            inbox.post_wait(owner, wait);
+        }
+    }
+
+    fn post_wait(&self, owner: u64, wait: Key) {
+        {
+            let mut posted = lock(&self.posted);
+            if self.owner.load(Ordering::Relaxed) != owner {
+                return;
+            }
+            posted.waits.push(wait);
+            self.pending.store(true, Ordering::SeqCst);
+        }
+        self.interrupt_sleeper();
+    }
+
+    /// The runtime: how many waits it has not taken back as yet.
+    pub(crate) fn waits(&self) -> usize {
+        lock(&self.posted).waits.len()
+    }
+
+    /// The runtime, with its serial, before it hands out the first key. What was sent to the one that had the number before
+    /// means nothing to it. (Names may be sent meanwhile, and are false wakes.)
+    pub(crate) fn open(&self, owner: u64) {
+        let _posted = lock(&self.posted);
+        self.owner.store(owner, Ordering::Release);
+    }
+
+    /// The runtime is gone, and what was sent to it with it.
+    fn close(&self) {
+        let posted = {
+            let mut posted = lock(&self.posted);
+            self.owner.store(0, Ordering::Release);
+            self.pending.store(false, Ordering::SeqCst);
+            std::mem::replace(&mut *posted, Posted::new())
+        };
+        drop(posted);
+        self.wake_up();
+    }
+
     fn interrupt_sleeper(&self) {
         if self.asleep.load(Ordering::SeqCst)
             && self.asleep.swap(false, Ordering::SeqCst)
@@ -108,12 +169,11 @@ impl Inbox {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// The runtime: takes the names into `names`, which is empty. True if every task shall be woken instead.
-    pub(crate) fn take(&self, names: &mut Vec<Name>) -> bool {
+    /// The runtime: takes what was sent, in exchange for what it took last and has emptied.
+    pub(crate) fn take(&self, emptied: &mut Posted) {
         let mut posted = lock(&self.posted);
         self.pending.store(false, Ordering::SeqCst);
-        std::mem::swap(&mut posted.names, names);
-        std::mem::take(&mut posted.everyone)
+        std::mem::swap(&mut *posted, emptied);
     }
 
     /// The runtime: from now on a sender interrupts the wait. False if something was sent before: then do not wait.
@@ -177,8 +237,7 @@ impl Seat {
             assert!(set.is_ok(), "a number belongs to one runtime at a time");
         }
         // What was sent to the runtime that had the number before means nothing to this one.
-        inbox.take(&mut Vec::new());
-        inbox.wake_up();
+        inbox.close();
         Ok(seat)
     }
 
@@ -198,7 +257,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.inbox().wake_up();
+        self.inbox().close();
         lock(&NUMBERS).free.push(self.number);
     }
 }
@@ -243,9 +302,10 @@ mod tests {
         inbox.post(name);
         assert!(heard.try_recv().is_err());
         assert!(!inbox.fall_asleep(), "there is mail: no sleep");
-        let mut names = Vec::new();
-        assert!(!inbox.take(&mut names));
-        assert_eq!(names, [name]);
+        let mut mail = Posted::new();
+        inbox.take(&mut mail);
+        assert!(!mail.everyone);
+        assert_eq!(mail.names, [name]);
         assert!(inbox.fall_asleep());
         inbox.post(name);
         inbox.post(name);
@@ -259,11 +319,36 @@ mod tests {
         for n in 0..NAMES_MAX as u32 + 5 {
             inbox.post(Name::new(0, Key::new(n, 1)));
         }
-        let mut names = Vec::new();
-        assert!(inbox.take(&mut names));
-        assert!(names.is_empty());
-        names.clear();
-        assert!(!inbox.take(&mut names));
+        let mut mail = Posted::new();
+        inbox.take(&mut mail);
+        assert!(mail.everyone);
+        assert!(mail.names.is_empty());
+        mail.everyone = false;
+        inbox.take(&mut mail);
+        assert!(!mail.everyone);
+    }
+
+    #[test]
+    fn only_the_owner_gets_a_wait_back() {
+        let (inbox, heard) = inbox_with_bell();
+        let wait = Key::new(1, 1);
+        let taken = || {
+            let mut mail = Posted::new();
+            inbox.take(&mut mail);
+            mail.waits
+        };
+        inbox.post_wait(7, wait);
+        inbox.open(7);
+        inbox.post_wait(6, wait);
+        assert_eq!(taken(), []);
+        assert!(inbox.fall_asleep());
+        inbox.post_wait(7, wait);
+        assert!(heard.try_recv().is_ok());
+        assert_eq!(taken(), [wait]);
+        inbox.post_wait(7, wait);
+        inbox.close();
+        inbox.post_wait(7, wait);
+        assert_eq!(taken(), []);
     }
 
     /// Were the order of the two stores and the two loads other than it is, this would hang.
@@ -288,14 +373,15 @@ mod tests {
             })
             .collect();
         // A sender counts before it posts: whoever sleeps while something was counted is woken by its post.
-        let mut names = Vec::new();
+        let mut mail = Posted::new();
         while sent.load(Ordering::SeqCst) < SENDERS * EACH || inbox.has_mail() {
             if inbox.fall_asleep() {
                 heard.recv().unwrap();
             }
             inbox.wake_up();
-            names.clear();
-            inbox.take(&mut names);
+            mail.names.clear();
+            mail.everyone = false;
+            inbox.take(&mut mail);
         }
         for sender in senders {
             sender.join().unwrap();

@@ -31,7 +31,7 @@ mod rows;
 mod stored;
 mod waker;
 
-pub(crate) use inbox::{Inbox, Interrupt, Seat};
+pub(crate) use inbox::{Inbox, Interrupt, Posted, Seat};
 pub(crate) use local::{LocalGuard, SharedTasks};
 pub(crate) use name::Name;
 pub(crate) use rows::{ChildTurn, End, Finished, NewChild, Origin, Tasks, Turn};

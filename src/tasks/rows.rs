@@ -150,6 +150,9 @@ pub(crate) struct Finished {
     pub(crate) scope: Option<Key>,
 }
 
+/// Room for the payloads of so many panics is kept.
+const PAYLOADS_KEPT: usize = 64;
+
 /// The tasks of one runtime.
 pub(crate) struct Tasks {
     runtime: u16,
@@ -205,6 +208,19 @@ impl Tasks {
         self.alive += 1;
         self.ready.push(key);
         key
+    }
+
+    /// Gives back what a peak has left, a part of it at a time. True if there is more to do.
+    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+        if self.payloads.capacity() / 4 > self.payloads.len().max(PAYLOADS_KEPT) {
+            self.payloads.shrink_to(PAYLOADS_KEPT);
+        }
+        self.rows.tidy(period) | self.broods.tidy(period) | self.ready.trim()
+    }
+
+    /// There is more room than the tasks need.
+    pub(crate) fn has_excess(&self) -> bool {
+        self.rows.has_excess() || self.broods.has_excess()
     }
 
     // Scopes of tasks.

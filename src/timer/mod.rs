@@ -112,6 +112,15 @@ impl<W> Timers<W> {
         row.wake
     }
 
+    /// Gives back what a peak has left in the rows, a part of it at a time; slots do so themselves. True if there is more to do.
+    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+        self.rows.tidy(period)
+    }
+
+    pub(crate) fn has_excess(&self) -> bool {
+        self.rows.has_excess()
+    }
+
     /// When to call [`Timers::pop_due`] next: never after the earliest deadline, and before it only if a timer that was
     /// due then has been cancelled. A call at that time that fires nothing corrects it (W4).
     pub(crate) fn next_deadline(&self) -> Option<u64> {

@@ -73,13 +73,15 @@ impl Core {
         }
     }
 
-    pub(super) fn end_wait(&self, key: Key) -> Option<Waker> {
+    pub(in crate::runtime) fn end_wait(&self, key: Key) -> Option<Waker> {
         let wait = self.waits.borrow_mut().remove(key);
         wait.map(|wait| wait.waker)
     }
 }
 
 /// The wait for something that is no row of any table, as a leaf: it is told when its scope is cancelled.
+///
+/// Polled on another thread it panics (O9). Dropped there it sends its row back.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     row: Option<(u64, Key)>,
@@ -125,10 +127,11 @@ impl Waiting {
 
     /// It is over.
     pub(crate) fn end(&mut self) {
-        if let Some((serial, key)) = self.row.take()
-            && let Some(core) = current::reach(serial)
-        {
-            drop_waker(core.end_wait(key));
+        if let Some((serial, key)) = self.row.take() {
+            match current::reach(serial) {
+                Some(core) => drop_waker(core.end_wait(key)),
+                None => current::give_back(serial, key),
+            }
         }
     }
 }

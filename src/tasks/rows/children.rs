@@ -114,6 +114,7 @@ impl Tasks {
         match self.broods.get_mut(brood) {
             Some(brood) => {
                 brood.polled = false;
+                brood.ready.trim();
                 brood.ready.len() > 0
             }
             None => false,

@@ -1,0 +1,186 @@
+//! Waits for a child, or for room: what they leave when they are dropped, and how many there may be.
+
+use crate::help::{LONG, run};
+use crate::support::poll_once;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use gimmal::{Canceled, group, sleep, supervise, yield_now};
+use std::cell::Cell;
+use std::future::pending;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+
+/// The wakers of one test: how many there are, and how often one was woken.
+#[derive(Default)]
+struct Wakers {
+    woken: AtomicUsize,
+}
+
+struct Counted(Arc<Wakers>);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.woken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Wakers {
+    /// No two are the same.
+    fn another(self: &Arc<Wakers>) -> Waker {
+        Arc::new(Counted(self.clone())).into()
+    }
+
+    fn alive(self: &Arc<Wakers>) -> usize {
+        Arc::strong_count(self) - 1
+    }
+
+    fn woken(&self) -> usize {
+        self.woken.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// Polls a wait that is pending, by a waker of its own.
+fn begin<F: Future>(wakers: &Arc<Wakers>, future: Pin<&mut F>) {
+    let waker = wakers.another();
+    assert!(future.poll(&mut Context::from_waker(&waker)).is_pending());
+}
+
+#[test]
+fn a_wait_that_is_dropped_takes_its_waker_along() {
+    run(async || {
+        let wakers = Arc::new(Wakers::default());
+        group(async |g| {
+            g.limit(1);
+            let child = g.spawn(async { sleep(LONG).await.or(Ok::<_, Canceled>(())) });
+            for _ in 0..1000 {
+                begin(&wakers, pin!(g.next()));
+                begin(&wakers, pin!(g.room()));
+                assert_eq!(wakers.alive(), 0);
+            }
+            child.cancel();
+            child.await
+        })
+        .await
+        .unwrap();
+        supervise(async |s| {
+            s.limit(1);
+            let child = s.spawn(async {
+                sleep(LONG).await.unwrap_err();
+            });
+            for _ in 0..1000 {
+                begin(&wakers, pin!(s.room()));
+                assert_eq!(wakers.alive(), 0);
+            }
+            child.cancel();
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(wakers.woken(), 0);
+    });
+}
+
+#[test]
+fn a_wait_is_woken_by_its_latest_waker_alone_and_the_others_at_its_side() {
+    run(async || {
+        let wakers = Arc::new(Wakers::default());
+        let (sender, receiver) = async_channel::bounded::<()>(2);
+        group(async |g| {
+            let turns = || async {
+                for _ in 0..3 {
+                    yield_now().await;
+                }
+            };
+            for _ in 0..2 {
+                drop(g.spawn(async {
+                    let _ = receiver.recv().await;
+                }));
+            }
+            let waits = || Box::pin(g.next());
+            let (mut first, mut second, mut third) = (waits(), waits(), waits());
+            for _ in 0..2 {
+                for wait in [&mut first, &mut second, &mut third] {
+                    begin(&wakers, wait.as_mut());
+                }
+            }
+            assert_eq!(wakers.alive(), 3);
+            drop(first);
+            assert_eq!(wakers.alive(), 2);
+            sender.send(()).await.unwrap();
+            turns().await;
+            assert_eq!(wakers.woken(), 2);
+            // One that was woken waits again, and is woken again.
+            begin(&wakers, third.as_mut());
+            assert_eq!(wakers.alive(), 2);
+            sender.send(()).await.unwrap();
+            turns().await;
+            assert_eq!(wakers.woken(), 1);
+            assert!(poll_once(&mut second).await.is_ready(), "none is left");
+            assert!(poll_once(&mut third).await.is_ready());
+            assert_eq!(wakers.alive(), 0);
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+/// Each with a waker of its own. To look for it among the others when it begins would take minutes.
+#[test]
+fn a_crowd_waits_for_one_child() {
+    const WAITS: usize = 50_000;
+    run(async || {
+        group(async |g| {
+            let (sender, receiver) = async_channel::bounded::<()>(1);
+            drop(g.spawn(async move {
+                let _ = receiver.recv().await;
+            }));
+            let mut waits: FuturesUnordered<_> = (0..WAITS).map(|_| g.next()).collect();
+            assert!(poll_once(&mut waits.next()).await.is_pending());
+            drop(sender);
+            let mut ended = 0;
+            while let Some(told) = waits.next().await {
+                told?;
+                ended += 1;
+            }
+            assert_eq!(ended, WAITS);
+            Ok::<_, Canceled>(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+/// Those that wait for room are in a line, and each leaves it from where it is.
+#[test]
+fn a_crowd_is_cancelled_one_by_one_before_it_begins() {
+    const CHILDREN: usize = 50_000;
+    run(async || {
+        let began = Cell::new(false);
+        group(async |g| {
+            g.limit(1);
+            let busy = g.spawn(pending::<()>());
+            let waiting: Vec<_> = (0..CHILDREN)
+                .map(|_| g.spawn(async { began.set(true) }))
+                .collect();
+            assert_eq!(g.len(), CHILDREN + 1);
+            for child in waiting.iter().rev() {
+                child.cancel();
+            }
+            for child in waiting {
+                child.await.unwrap_err();
+            }
+            assert_eq!((g.len(), began.get()), (1, false));
+            let last = g.spawn(async { Ok(5) });
+            busy.cancel();
+            busy.await.unwrap_err();
+            assert_eq!(last.await, Ok(5));
+            Ok::<_, Canceled>(())
+        })
+        .await
+        .unwrap();
+    });
+}
