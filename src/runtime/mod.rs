@@ -40,6 +40,6 @@ pub(crate) use self::current::{
     drop_waker, guard, hold_own, reach, required, try_with, wake_all, with, with_own,
 };
 pub(crate) use self::passing::{fail_at_once, pass, pass_with};
-pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
+pub(crate) use self::receiving::{BUFFER_GROUP, READ_AHEAD_MAX};
 pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
 pub(crate) use self::worker::Worker;
