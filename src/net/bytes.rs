@@ -74,11 +74,16 @@ macro_rules! byte_stream {
             }
 
             /// The bytes in chunks as they arrive, in buffers that the streams of the runtime share and that nobody has to
-            /// lend. On TCP one request to the kernel brings one chunk after the other (multishot receive, 6.0); on Unix
-            /// sockets, where such a request may miss the end, there is one for each chunk.
+            /// lend; while all of these are held, in memory of their own. A connection that waits holds no buffer. On TCP one
+            /// request to the kernel brings several chunks (multishot receive, bounded since 6.17); on older kernels, and on
+            /// Unix sockets, where such a request may miss the end, there is one for each chunk.
             ///
-            /// From its first chunk until it is dropped the stream is its own: other reads wait. It has at most 16 chunks
-            /// received that nobody has asked for; when it is dropped, the next read gives those first.
+            /// This is the fast way to serve many connections. A [`read`](Self::read) into one buffer is faster only between
+            /// tasks of one thread, where the answer is there before it is asked for.
+            ///
+            /// From its first chunk until it is dropped the stream is its own: other reads wait. At most 64 KiB are received
+            /// before they are asked for: a peer that sends more than is read waits. When it is dropped, the next read gives
+            /// what was received first.
             pub fn chunks(&self) -> Chunks<'_> {
                 Chunks::new(self.stream.clone())
             }

@@ -1,16 +1,17 @@
 //! A piece of what was received, in a buffer that nobody lent.
 
 use crate::buf::IoBuf;
-use crate::runtime;
 use crate::sys::Lent;
 use bytes::Bytes;
 use std::fmt;
-use std::mem;
 use std::ops::Deref;
 
-/// Bytes that were received, in a buffer that goes back to the runtime's others when this is dropped, on whatever thread
-/// that is, and whether the runtime is there or not. Until then the streams of the runtime have one buffer less to receive
-/// into: to keep bytes for long, copy them ([`into_vec`](Chunk::into_vec), `Bytes::from`).
+/// Bytes that were received.
+///
+/// They are in one of the runtime's buffers ([`Builder::receive_buffers`](crate::runtime::Builder::receive_buffers)), to which it
+/// goes back when this is dropped, on any thread, and whether the runtime still exists or not; or, if none was left, in memory
+/// of their own. A program that keeps many chunks has the others received into memory that is allocated for each: that is
+/// slower, and nobody waits for it. To keep a few bytes for long, copy them ([`into_vec`](Chunk::into_vec), `Bytes::from`).
 ///
 /// It can be written as it is:
 ///
@@ -49,33 +50,10 @@ impl Chunk {
 
     /// The bytes in memory of their own: copied, unless they are in such memory already.
     #[must_use]
-    pub fn into_vec(mut self) -> Vec<u8> {
-        match &mut self.0 {
+    pub fn into_vec(self) -> Vec<u8> {
+        match self.0 {
             Place::Lent(lent) => lent.bytes().to_vec(),
-            Place::Heap(bytes) => mem::take(bytes),
-        }
-    }
-
-    /// Gives the buffer back, and says who is to be woken for that, where nothing is borrowed. The bytes are kept.
-    pub(super) fn spill(&mut self) -> Vec<std::task::Waker> {
-        let bytes = match &self.0 {
-            Place::Lent(lent) => lent.bytes().to_vec(),
-            Place::Heap(_) => return Vec::new(),
-        };
-        match mem::replace(&mut self.0, Place::Heap(bytes)) {
-            Place::Lent(lent) => lent.give_back(),
-            Place::Heap(_) => unreachable!("it was lent above"),
-        }
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        if let Place::Lent(lent) = mem::replace(&mut self.0, Place::Heap(Vec::new())) {
-            let woken = lent.give_back();
-            if !woken.is_empty() {
-                runtime::wake_all(woken);
-            }
+            Place::Heap(bytes) => bytes,
         }
     }
 }

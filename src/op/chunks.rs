@@ -1,38 +1,42 @@
 //! The bytes of a stream in pieces, as they arrive.
 //!
-//! Where the kernel can, one multishot receive brings them, into buffers of the runtime. It belongs to [`Chunks`], not to the
-//! wait for a piece: a wait that is dropped or cancelled loses none. When `Chunks` is dropped, the stream keeps what was
-//! received and not asked for, and what the orphan still brings, in order (C8). It holds the stream's gate from the first
-//! piece on, so no other read comes between.
+//! The kernel takes a buffer of the runtime when there is something to put into it, so a stream that waits holds none. The
+//! receive belongs to [`Chunks`], not to the wait for a piece: a wait that is dropped or cancelled loses none. When `Chunks` is
+//! dropped, the stream keeps what was received and not asked for, and what the orphan still brings, in order (C8). `Chunks` has
+//! the stream's gate from the first piece on, so no other read comes between.
 //!
-//! The kernel may end the receive at any completion. It is started again by whoever asks next:
+//! Where the kernel can bound it, one multishot receive brings several pieces: as many bytes as may be read ahead
+//! ([`READ_AHEAD_MAX`](crate::runtime::READ_AHEAD_MAX)). It is started again when all of them have been asked for, so a peer that
+//! is not read is received no further. Elsewhere each receive brings one piece.
 //!
-//! | it ended with | what is done first |
+//! The kernel may end the receive at any completion. What whoever asks next starts:
+//!
+//! | it ended with | what is started next |
 //! |---|---|
-//! | bytes, or because it had collected enough | nothing |
-//! | no buffer | what others have collected and not asked for is copied; if that frees none, wait for one |
-//! | the end of the stream, an error | it is not started before the next is asked for |
-//!
-//! Elsewhere, plain receives into memory of their own bring the same.
+//! | bytes, or because it had brought enough | the same |
+//! | no buffer | for some pieces, a receive into memory of its own: nobody waits for a buffer (B4) |
+//! | the end of the stream, an error | nothing before the next is asked for |
 
-use super::recv_many::{Arrived, COLLECT_MAX, RecvMany, What, keep};
-use super::{Chunk, Op, Opcode, Recv, Standing, Stream, StreamKind};
+use super::part::Part;
+use super::recv_many::{Arrived, RecvMany, What};
+use super::stream::{Direction, Pass};
+use super::{Chunk, Op, Recv, Standing, Stream, StreamKind};
 use crate::buf::BufError;
-use crate::runtime::{self, Collects, Core, Waiting};
+use crate::runtime::{self, Core, Waiting, canceled_here};
 use crate::scope::is_canceled;
 use crate::sys::BufRing;
-use crate::table::Key;
-use crate::tasks::copy_waker;
 use futures_core::Stream as FuturesStream;
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+
+/// So many pieces are received into memory of their own when there was no buffer: while there is none, another try costs a
+/// request more.
+const OWN_PIECES: u8 = 16;
 
 /// The bytes of a stream in chunks, as they arrive: of [`TcpStream::chunks`](crate::net::TcpStream::chunks).
 ///
@@ -66,7 +70,11 @@ use std::task::{Context, Poll, Waker, ready};
 #[must_use = "nothing is received before the first chunk is asked for"]
 pub struct Chunks<'a> {
     stream: Rc<Stream>,
+    /// The right to receive, or a place in line for it, while no receive has it.
+    pass: Option<Pass>,
     source: Source,
+    /// A receive into memory of its own.
+    own: Option<Op<Part<Recv<Vec<u8>>>>>,
     leaf: Waiting,
     /// It has begun to wait for a chunk.
     waits: bool,
@@ -75,183 +83,29 @@ pub struct Chunks<'a> {
     _stream: PhantomData<&'a Stream>,
 }
 
-/// Where chunks come from: settled when the first is asked for.
+/// Whether there are buffers of the runtime: settled when the first chunk is asked for.
 enum Source {
     Unknown,
-    Ring(Ring),
-    Heap(Option<Op<Recv<Vec<u8>>>>),
+    Own,
+    Shared(Shared),
 }
 
-/// A multishot receive, and what to do when it has ended.
-struct Ring {
+/// Receives into buffers of the runtime.
+struct Shared {
     buffers: Arc<BufRing>,
     serial: u64,
-    collecting: Key,
-    receiving: Rc<RefCell<Receiving>>,
-    /// There was no buffer.
-    is_short: bool,
-    /// It waits for one, by that number.
-    wait: Option<u64>,
-}
-
-/// What the runtime can reach when buffers are short.
-struct Receiving {
     standing: Standing<RecvMany>,
-    /// What came and was copied before anybody asked for it.
-    spilled: VecDeque<Arrived>,
-}
-
-impl Receiving {
-    /// The next thing that came, `None` if there is none and the kernel does not have the receive.
-    fn poll(&mut self, waker: &mut Option<Waker>) -> Poll<Option<Arrived>> {
-        match self.spilled.pop_front() {
-            Some(arrived) => Poll::Ready(Some(arrived)),
-            None => self.standing.poll(waker),
-        }
-    }
-}
-
-impl Collects for RefCell<Receiving> {
-    fn spill(&self, woken: &mut Vec<Waker>) {
-        let Receiving { standing, spilled } = &mut *self.borrow_mut();
-        while let Poll::Ready(Some(mut arrived)) = standing.poll(&mut None) {
-            if let Some(chunk) = &mut arrived.chunk {
-                woken.append(&mut chunk.spill());
-            }
-            spilled.push_back(arrived);
-        }
-        if spilled.len() >= COLLECT_MAX as usize {
-            standing.ask_cancel();
-        }
-    }
-}
-
-impl Ring {
-    fn new(buffers: Arc<BufRing>) -> Ring {
-        let receiving = Rc::new(RefCell::new(Receiving {
-            standing: Standing::new(),
-            spilled: VecDeque::new(),
-        }));
-        let collector: Weak<RefCell<Receiving>> = Rc::downgrade(&receiving);
-        let (serial, collecting) =
-            runtime::with(|core| (core.serial(), core.begin_collecting(collector)));
-        Ring {
-            buffers,
-            serial,
-            collecting,
-            receiving,
-            is_short: false,
-            wait: None,
-        }
-    }
-
-    /// Looks at what came, and starts the receive if it is not there.
-    ///
-    /// # Panics
-    ///
-    /// In another runtime than the first time, whether the kernel has the receive or not: its buffers are of that one (O9).
-    fn look(
-        &mut self,
-        stream: &Rc<Stream>,
-        context: &Context<'_>,
-    ) -> Poll<Option<io::Result<Chunk>>> {
-        let core = runtime::hold_own(self.serial);
-        let mut waker = Some(copy_waker(context.waker()));
-        let looked = loop {
-            let arrived = self.receiving.borrow_mut().poll(&mut waker);
-            let arrived = match arrived {
-                Poll::Pending => break Poll::Pending,
-                Poll::Ready(None) => match self.start(stream, context.waker()) {
-                    Poll::Ready(None) => continue,
-                    not_started => break not_started,
-                },
-                Poll::Ready(Some(arrived)) => arrived,
-            };
-            let Arrived { chunk, what } = arrived;
-            match what {
-                What::Bytes => break Poll::Ready(chunk.map(Ok)),
-                What::End => {
-                    self.let_go();
-                    break Poll::Ready(None);
-                }
-                What::Failed(error) => {
-                    self.let_go();
-                    break Poll::Ready(Some(Err(stream.failed(error))));
-                }
-                What::Stopped => {}
-                What::Short => {
-                    self.is_short = true;
-                    core.spill();
-                }
-            }
-        };
-        runtime::drop_waker(waker);
-        looked
-    }
-
-    /// Starts the receive, unless something comes first: what the stream has kept, an error, or a wait of which `waker` hears
-    /// the end. Nothing is borrowed while a waker is copied or dropped (R1).
-    fn start(&mut self, stream: &Rc<Stream>, waker: &Waker) -> Poll<Option<io::Result<Chunk>>> {
-        let resting = self.receiving.borrow_mut().standing.take_resting();
-        let mut receive =
-            resting.unwrap_or_else(|| RecvMany::new(stream.clone(), self.buffers.clone()));
-        let first = if !receive.enter(waker) {
-            Some(Poll::Pending)
-        } else if stream.has_kept() {
-            Some(Poll::Ready(Some(stream.take_all_kept().map(Chunk::heap))))
-        } else if self.waits_for_buffer(waker) {
-            Some(Poll::Pending)
-        } else {
-            None
-        };
-        let standing = &mut self.receiving.borrow_mut().standing;
-        if let Some(first) = first {
-            standing.rest(receive);
-            return first;
-        }
-        Poll::Ready(standing.start(receive).err().map(Err))
-    }
-
-    /// There is nothing more that others could come between: they may read. That wakes them, so nothing is borrowed (R1).
-    fn let_go(&self) {
-        let ended = self.receiving.borrow_mut().standing.take_resting();
-        drop(ended);
-    }
-
-    /// Whether there is no buffer: then `waker` is woken when there is one.
-    fn waits_for_buffer(&mut self, waker: &Waker) -> bool {
-        if self.is_short {
-            let mut waker = Some(copy_waker(waker));
-            self.is_short = self.buffers.wait(&mut self.wait, &mut waker);
-            runtime::drop_waker(waker);
-        }
-        self.is_short
-    }
-
-    fn stop_waiting(&mut self) {
-        if let Some(wait) = self.wait.take() {
-            runtime::drop_waker(self.buffers.stop_waiting(wait));
-        }
-    }
-
-    /// The stream keeps what nobody has asked for: first what was copied, then what the receive has and still brings.
-    fn give_up(&mut self, stream: &Stream) {
-        self.stop_waiting();
-        if let Some(core) = runtime::reach(self.serial) {
-            core.end_collecting(self.collecting);
-        }
-        let spilled = std::mem::take(&mut self.receiving.borrow_mut().spilled);
-        for arrived in spilled {
-            keep(stream, arrived);
-        }
-    }
+    /// There was no buffer: so many pieces more go into memory of their own.
+    own_left: u8,
 }
 
 impl Chunks<'_> {
     pub(crate) fn new(stream: Rc<Stream>) -> Self {
         Chunks {
             stream,
+            pass: None,
             source: Source::Unknown,
+            own: None,
             leaf: Waiting::default(),
             waits: false,
             ended: false,
@@ -261,7 +115,7 @@ impl Chunks<'_> {
 
     /// Waits for the next chunk, which holds at least one byte. `None` when the peer has ended its side.
     ///
-    /// When all buffers of the runtime are held as chunks, it waits until one is dropped.
+    /// It never waits for other streams: while all buffers of the runtime are held, it receives into memory of its own.
     ///
     /// # Errors
     ///
@@ -287,11 +141,16 @@ impl Chunks<'_> {
         match self.look(context) {
             Poll::Ready(chunk) => {
                 runtime::with(Core::charge);
-                self.stop_waiting();
+                self.waits = false;
+                self.leaf.end();
                 Poll::Ready(chunk)
             }
             Poll::Pending => {
                 self.waits = true;
+                if self.pass.is_none() {
+                    // The receive is a leaf itself.
+                    return Poll::Pending;
+                }
                 let canceled = ready!(self.leaf.poll(context));
                 self.stop_waiting();
                 Poll::Ready(Some(Err(canceled.into())))
@@ -299,63 +158,150 @@ impl Chunks<'_> {
         }
     }
 
+    /// Looks at what came, and starts the next receive if there is none.
+    ///
+    /// # Panics
+    ///
+    /// In another runtime than the first time, whether the kernel has a receive or not: the buffers are of that one (O9).
     fn look(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let looked = match &mut self.source {
-            Source::Ring(ring) => ring.look(&self.stream, context),
-            Source::Heap(receive) => receive_plainly(receive, &self.stream, context),
-            Source::Unknown => {
-                self.source = source(&self.stream);
-                return self.look(context);
+        if let Source::Unknown = self.source {
+            self.source = source(&self.stream);
+        }
+        loop {
+            if let Some(receive) = &mut self.own {
+                let (received, pass) = ready!(Pin::new(receive).poll(context));
+                self.own = None;
+                self.pass = Some(pass);
+                return match received {
+                    Ok((0, _)) => self.end(),
+                    Ok((_, bytes)) => Poll::Ready(Some(Ok(Chunk::heap(bytes)))),
+                    // It was cancelled for a wait that is gone.
+                    Err(error) if is_stale(&error) => continue,
+                    Err(error) => self.fail(error.into_error()),
+                };
             }
+            match ready!(self.take_arrived(context)) {
+                None => {}
+                Some(Arrived { chunk, what }) => match what {
+                    What::Bytes => return Poll::Ready(chunk.map(Ok)),
+                    What::End => return self.end(),
+                    What::Failed(error) => return self.fail(self.stream.failed(error)),
+                    What::Stopped if runtime::with(Core::is_canceled) => {
+                        return Poll::Ready(Some(Err(runtime::with(canceled_here).into())));
+                    }
+                    What::Stopped => continue,
+                    What::Short => self.has_no_buffer(),
+                },
+            }
+            if let Some(not_started) = ready!(self.start(context.waker())) {
+                return Poll::Ready(Some(not_started));
+            }
+        }
+    }
+
+    /// The next thing that was received into a buffer of the runtime; `None` if the kernel has no such receive.
+    #[inline]
+    fn take_arrived(&mut self, context: &Context<'_>) -> Poll<Option<Arrived>> {
+        let Source::Shared(shared) = &mut self.source else {
+            return Poll::Ready(None);
         };
-        self.ended = matches!(looked, Poll::Ready(None));
-        looked
+        runtime::with_own(shared.serial, |_| {});
+        shared.standing.poll_awaited(context)
+    }
+
+    #[cold]
+    fn has_no_buffer(&mut self) {
+        if let Source::Shared(shared) = &mut self.source {
+            shared.own_left = OWN_PIECES;
+        }
+    }
+
+    /// Starts a receive, unless something comes first: what the stream has kept, an error, or the wait for its gate, of which
+    /// `waker` hears the end. Nothing is borrowed while a waker is copied or dropped (R1).
+    fn start(&mut self, waker: &Waker) -> Poll<Option<io::Result<Chunk>>> {
+        self.regain_pass();
+        let mut pass = match self.pass.take() {
+            Some(pass) => pass,
+            None => Pass::new(self.stream.clone(), Direction::In),
+        };
+        let may_receive = pass.enter(waker);
+        if !may_receive || self.stream.has_kept() {
+            self.pass = Some(pass);
+            return match may_receive {
+                true => Poll::Ready(Some(self.stream.take_all_kept().map(Chunk::heap))),
+                false => Poll::Pending,
+            };
+        }
+        if let Source::Shared(shared) = &mut self.source {
+            if shared.own_left == 0 {
+                let receive = RecvMany::new(pass, shared.buffers.clone());
+                return Poll::Ready(shared.standing.start(receive).err().map(Err));
+            }
+            shared.own_left -= 1;
+        }
+        let size = runtime::with(Core::receive_size);
+        self.own = Some(Recv::part(pass, Vec::with_capacity(size), 0..size));
+        Poll::Ready(None)
+    }
+
+    /// A receive that has ended gives back the right to the next.
+    fn regain_pass(&mut self) {
+        if let Source::Shared(shared) = &mut self.source
+            && let Some(ended) = shared.standing.take_resting()
+        {
+            self.pass = Some(ended.into_pass());
+        }
+    }
+
+    /// There is nothing more that others could come between: they may read. That wakes them, so nothing is borrowed (R1).
+    #[cold]
+    fn let_go(&mut self) {
+        self.regain_pass();
+        self.pass = None;
+    }
+
+    fn end(&mut self) -> Poll<Option<io::Result<Chunk>>> {
+        self.ended = true;
+        self.let_go();
+        Poll::Ready(None)
+    }
+
+    #[cold]
+    fn fail(&mut self, error: io::Error) -> Poll<Option<io::Result<Chunk>>> {
+        if !is_canceled(&error) {
+            self.let_go();
+        }
+        Poll::Ready(Some(Err(error)))
     }
 
     /// It does not wait for a chunk any more.
     fn stop_waiting(&mut self) {
+        if let Source::Shared(shared) = &self.source {
+            shared.standing.stop_awaiting();
+        }
         self.leaf.end();
         self.waits = false;
-        if let Source::Ring(ring) = &mut self.source {
-            ring.stop_waiting();
-        }
     }
 }
 
 fn source(stream: &Stream) -> Source {
-    let buffers = runtime::with(|core| match stream.kind() {
-        StreamKind::Pipe if !core.supports(Opcode::READ_MULTISHOT) => None,
-        _ => core.receive_buffers(),
+    // Pipes, which nobody has chunks of, know no receive.
+    let is_socket = stream.kind() != StreamKind::Pipe;
+    let shared = runtime::with(|core| {
+        let buffers = core.receive_buffers().filter(|_| is_socket)?;
+        Some((core.serial(), buffers))
     });
-    match buffers {
-        Some(buffers) => Source::Ring(Ring::new(buffers)),
-        None => Source::Heap(None),
-    }
-}
-
-/// The next chunk in memory of its own.
-fn receive_plainly(
-    receive: &mut Option<Op<Recv<Vec<u8>>>>,
-    stream: &Rc<Stream>,
-    context: &mut Context<'_>,
-) -> Poll<Option<io::Result<Chunk>>> {
-    loop {
-        let op = receive.get_or_insert_with(|| {
-            let size = runtime::with(Core::receive_size);
-            Recv::new(stream.clone(), Vec::with_capacity(size))
-        });
-        let received = ready!(Pin::new(op).poll(context));
-        *receive = None;
-        return Poll::Ready(match received {
-            Ok((0, _)) => None,
-            Ok((_, bytes)) => Some(Ok(Chunk::heap(bytes))),
-            // It was cancelled for a wait that is gone.
-            Err(error) if is_stale(&error) => continue,
-            Err(error) => Some(Err(error.into_error())),
-        });
+    match shared {
+        None => Source::Own,
+        Some((serial, buffers)) => Source::Shared(Shared {
+            buffers,
+            serial,
+            standing: Standing::new(),
+            own_left: 0,
+        }),
     }
 }
 
@@ -372,14 +318,6 @@ impl FuturesStream for Chunks<'_> {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Chunk>>> {
         self.get_mut().poll_chunk(context)
-    }
-}
-
-impl Drop for Chunks<'_> {
-    fn drop(&mut self) {
-        if let Source::Ring(ring) = &mut self.source {
-            ring.give_up(&self.stream);
-        }
     }
 }
 
@@ -408,41 +346,6 @@ impl Drop for Next<'_, '_> {
     fn drop(&mut self) {
         if self.0.waits {
             self.0.stop_waiting();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::op::{RecvExact, SharedFd};
-    use crate::runtime::{Mask, Runtime};
-    use std::io::Write;
-    use std::os::fd::OwnedFd;
-
-    /// With and without READ_MULTISHOT, and without provided buffers.
-    #[test]
-    fn a_pipe_comes_in_chunks_too_and_loses_nothing() {
-        for mask in [Mask::none(), Mask::linux_6_1(), Mask::linux_5_15()] {
-            let builder = Runtime::builder().mask(mask).receive_buffers(4, 16);
-            let ran: io::Result<()> = builder.run(async {
-                let (reader, mut writer) = io::pipe()?;
-                let stream = Stream::new(SharedFd::from(OwnedFd::from(reader)), StreamKind::Pipe);
-                writer.write_all(&[1; 100])?;
-                let mut chunks = Chunks::new(stream.clone());
-                let first = chunks.next().await?.unwrap();
-                assert_eq!(first[..], [1; 16]);
-                let second = chunks.next().await?.unwrap();
-                let out = crate::Handle::current().stats().receive_buffers_out;
-                assert_eq!(out, 2 * usize::from(mask == Mask::none()));
-                drop((first, second, chunks));
-                let rest = RecvExact::new(stream.clone(), vec![0; 68], 68).await?;
-                assert_eq!(rest, [1; 68]);
-                drop(writer);
-                assert!(Chunks::new(stream).next().await?.is_none());
-                Ok(())
-            });
-            ran.unwrap();
         }
     }
 }

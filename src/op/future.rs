@@ -567,7 +567,7 @@ fn why(deadline: Option<Instant>) -> io::Error {
 
 /// The kernel still has it. In a cancelled scope it is asked to stop.
 #[cold]
-fn wait(serial: u64, key: Key, context: &Context<'_>) {
+pub(super) fn wait(serial: u64, key: Key, context: &Context<'_>) {
     let waker = copy_waker(context.waker());
     let replaced = runtime::with_own(serial, |core| core.wait_for_operation(key, waker));
     runtime::drop_waker(replaced);

@@ -59,7 +59,7 @@ impl<B: IoBufMut> Recv<B> {
     /// Not with MSG_WAITALL: after some bytes the kernel would answer with their number when the connection is lost, and
     /// never say that it was: what was cut off would look like an end (measured on 6.18). Receives of 64 KiB to 16 MiB cost
     /// the same without it.
-    fn part(pass: Pass, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
+    pub(super) fn part(pass: Pass, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
         assert!(part.end <= buf.io_capacity() && !part.is_empty());
         Part::new(Recv {
             pass,

@@ -1,23 +1,20 @@
 //! Receiving one piece after the other into buffers of the runtime.
 
-use super::stream::{Direction, Pass};
-use super::{
-    Chunk, Collect, Completion, Entry, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind,
-};
-use crate::runtime::BUFFER_GROUP;
+use super::stream::Pass;
+use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind};
+use crate::runtime::{self, BUFFER_GROUP, Core, READ_AHEAD_MAX};
 use crate::sys::{BufRing, Lent};
 use std::fmt;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 /// `IORING_RECV_MULTISHOT` (6.0).
 const MULTISHOT: u16 = 2;
 
-/// Pieces of one stream that are received before anybody asks for them. In bulk from another thread 16, 32 and 64 cost the
-/// same, though with 16 the receive is started again more often (measured on 6.18).
-pub(super) const COLLECT_MAX: u32 = 16;
+/// With so many chunks that nobody has asked for it is asked to stop: a peer may send few bytes at a time, and each chunk holds
+/// a buffer. The kernel may bring some more in the turn in which that happens. In bulk from another thread 16, 32 and 64 cost
+/// the same (measured on 6.18).
+const COLLECT_MAX: u32 = 16;
 
 /// What one completion of it brings. The buffer may be there whatever it says (O4).
 #[derive(Debug)]
@@ -40,23 +37,28 @@ pub(super) enum What {
     Failed(i32),
 }
 
-/// Receives from a stream into provided buffers until it is stopped.
+/// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel can be told to end it then,
+/// else once.
 pub(super) struct RecvMany {
     pass: Pass,
     buffers: Arc<BufRing>,
+    /// It is to bring several chunks.
+    is_many: bool,
 }
 
 impl RecvMany {
-    pub(super) fn new(stream: Rc<Stream>, buffers: Arc<BufRing>) -> RecvMany {
+    /// One that has the right to receive.
+    pub(super) fn new(pass: Pass, buffers: Arc<BufRing>) -> RecvMany {
         RecvMany {
-            pass: Pass::new(stream, Direction::In),
+            pass,
             buffers,
+            is_many: false,
         }
     }
 
-    /// Whether it may begin. If not, `waker` is woken to ask again.
-    pub(super) fn enter(&mut self, waker: &Waker) -> bool {
-        self.pass.enter(waker)
+    /// It has ended: whoever goes on has the right to receive.
+    pub(super) fn into_pass(self) -> Pass {
+        self.pass
     }
 
     fn take(&mut self, completion: Completion) -> Arrived {
@@ -77,6 +79,10 @@ impl RecvMany {
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => What::Short,
             Err(_) if completion.was_interrupted() => What::Stopped,
+            Err(error) if self.is_many && error.raw_os_error() == Some(libc::EINVAL) => {
+                runtime::try_with(Core::note_unbounded_receives);
+                What::Stopped
+            }
             Err(_) => What::Failed(completion.raw()),
         };
         Arrived { chunk, what }
@@ -84,7 +90,7 @@ impl RecvMany {
 }
 
 /// Keeps for the next read what nobody has asked for.
-pub(super) fn keep(stream: &Stream, arrived: Arrived) {
+fn keep(stream: &Stream, arrived: Arrived) {
     let Arrived { chunk, what } = arrived;
     if let Some(chunk) = chunk {
         stream.keep(&chunk);
@@ -106,23 +112,20 @@ unsafe impl Operation for RecvMany {
         Some(self.pass.stream().fd())
     }
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        match self.enter(waker) {
-            true => Prepared::Start,
-            false => Prepared::Wait,
-        }
-    }
-
     fn entry(&mut self) -> Entry {
         let stream = self.pass.stream();
-        match stream.kind() {
-            StreamKind::Tcp => stream
-                .entry(Opcode::RECV)
-                .ioprio(MULTISHOT | stream.arrival().flags()),
-            // One after the other: where data and a hang-up come together, a multishot receive on a Unix socket gives the data,
-            // and then waits for an event that it has had (seen on 6.18).
-            StreamKind::Unix => stream.entry(Opcode::RECV).ioprio(stream.arrival().flags()),
-            StreamKind::Pipe => stream.entry(Opcode::READ_MULTISHOT).offset(u64::MAX),
+        let (size, bounds) =
+            runtime::with(|core| (core.receive_size() as u32, core.bounds_receives()));
+        // On a Unix socket one after the other: where data and a hang-up come together, a multishot receive gives the data, and
+        // then waits for an event that it has had (seen on 6.18).
+        self.is_many = bounds && stream.kind() == StreamKind::Tcp;
+        let flags = stream.arrival().flags();
+        let entry = stream.entry(Opcode::RECV).len(size);
+        match self.is_many {
+            true => entry
+                .ioprio(MULTISHOT | flags)
+                .at_most(READ_AHEAD_MAX as u32),
+            false => entry.ioprio(flags),
         }
         .buffer_of(BUFFER_GROUP)
     }
@@ -167,5 +170,47 @@ impl fmt::Debug for RecvMany {
         f.debug_struct("RecvMany")
             .field("stream", &self.pass.stream())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{TcpListener, TcpStream};
+    use crate::op::SharedFd;
+    use crate::op::stream::Direction;
+    use std::os::fd::AsFd;
+
+    /// As on Linux 6.16, which has all opcodes that tell of a bound, and not the bound.
+    #[test]
+    fn a_kernel_that_refuses_the_bound_is_asked_for_one_chunk_after_the_other() {
+        let ran: io::Result<()> = crate::run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let client = TcpStream::connect(listener.local_addr()?).await?;
+            let (server, _) = listener.accept().await?;
+            let bounds = || runtime::with(Core::bounds_receives);
+            if bounds() {
+                let fd = SharedFd::from(client.as_fd().try_clone_to_owned()?);
+                let stream = Stream::new(fd, StreamKind::Tcp);
+                let buffers = runtime::with(Core::receive_buffers);
+                let (pass, buffers) = (
+                    Pass::new(stream, Direction::In),
+                    buffers.expect("6.17 has some"),
+                );
+                let mut receive = RecvMany::new(pass, buffers);
+                let _entry = receive.entry();
+                let refused = receive.take(Completion::new(-libc::EINVAL, 0));
+                assert!(matches!(refused.what, What::Stopped) && !bounds());
+                // One that is not bounded says so to the caller.
+                let _entry = receive.entry();
+                let refused = receive.take(Completion::new(-libc::EINVAL, 0));
+                assert!(matches!(refused.what, What::Failed(_)));
+            }
+            client.write_all("goes on").await?;
+            let chunk = server.chunks().next().await?;
+            assert_eq!(chunk.as_deref(), Some(&b"goes on"[..]));
+            Ok(())
+        });
+        ran.expect("a connection on loopback");
     }
 }

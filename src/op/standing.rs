@@ -4,7 +4,7 @@
 //! listener: a wait that is dropped or cancelled loses none (C8). So it is no leaf of any scope while its owner is there.
 //! When the owner goes, it is an orphan of the scope in which that happens.
 
-use super::future::{Left, start_standing};
+use super::future::{Left, start_standing, wait};
 use super::{Completion, Operation, SharedFd};
 use crate::driver::life::Polled;
 use crate::runtime::{self, Local};
@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// An operation that completes once or several times, and what each completion brings.
 ///
@@ -82,19 +82,50 @@ impl<O: Collect> Standing<O> {
         }
     }
 
+    /// As [`poll`](Standing::poll), and while there is nothing it is a leaf of whoever waits: if his scope is cancelled, it is
+    /// asked to stop.
+    pub(crate) fn poll_awaited(&mut self, context: &Context<'_>) -> Poll<Option<O::Item>> {
+        let Some((serial, key)) = self.row else {
+            return Poll::Ready(None);
+        };
+        let polled = runtime::with_own(serial, |core| core.poll_standing(key));
+        if let Polled::Pending = polled {
+            wait(serial, key, context);
+        }
+        self.take(polled)
+    }
+
+    /// Whoever has awaited it does so no longer.
+    pub(crate) fn stop_awaiting(&self) {
+        if let Some((serial, key)) = self.row
+            && let Some(core) = runtime::reach(serial)
+        {
+            core.rest_standing(key);
+        }
+    }
+
     /// The next thing that it brought; `None` if it has ended. If there is nothing it wakes `waker`, and no other: the one
     /// that this replaces is left there, to be dropped. It runs no code of a user (R1).
     pub(crate) fn poll(&mut self, waker: &mut Option<Waker>) -> Poll<Option<O::Item>> {
-        let (Some((serial, key)), Some(operation)) = (self.row, &mut self.operation) else {
+        let Some((serial, key)) = self.row else {
             return Poll::Ready(None);
         };
-        match runtime::with_own(serial, |core| core.poll_operation(key)) {
-            Polled::Pending => {
-                if let Some(new) = waker.take() {
-                    *waker = runtime::with_own(serial, |core| core.watch_standing(key, new));
-                }
-                Poll::Pending
-            }
+        let polled = runtime::with_own(serial, |core| core.poll_operation(key));
+        if let Polled::Pending = polled
+            && let Some(new) = waker.take()
+        {
+            *waker = runtime::with_own(serial, |core| core.watch_standing(key, new));
+        }
+        self.take(polled)
+    }
+
+    #[inline]
+    fn take(&mut self, polled: Polled) -> Poll<Option<O::Item>> {
+        let Some(operation) = &mut self.operation else {
+            unreachable!("the operation is there while it has a row")
+        };
+        match polled {
+            Polled::Pending => Poll::Pending,
             Polled::Item(completion) => Poll::Ready(Some(operation.collect(completion))),
             Polled::Last { completion, .. } => {
                 let item = operation.collect(completion);

@@ -3,7 +3,7 @@
 use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
 use super::receiving::Receiving;
-use super::scopes::{Sleeper, Wait};
+use super::scopes::{NOWHERE, Sleeper, Wait};
 use super::short::Short;
 use super::turn::Budget;
 use crate::driver::life::{COLLECT_MAX, Polled};
@@ -280,11 +280,29 @@ impl Core {
             kind,
             stoppable: true,
             task: self.name_of_running().bits(),
-            place: Place::scope(self.root),
+            place: NOWHERE,
             since_ns: self.turn_time(),
             collect_max,
         };
         Ok(driver.submit(entry, request, None))
+    }
+
+    /// Looks at a standing operation for whoever waits for what it brings. While there is nothing it may be a leaf
+    /// ([`wait_for_operation`](Core::wait_for_operation)), and what it brings ends that.
+    #[inline]
+    pub(crate) fn poll_standing(&self, key: Key) -> Polled {
+        let polled = self.poll_operation(key);
+        if let Polled::Item(_) = polled {
+            self.rest_standing(key);
+        }
+        polled
+    }
+
+    /// A standing operation is awaited by nobody, and no leaf.
+    #[inline]
+    pub(crate) fn rest_standing(&self, key: Key) {
+        self.driver.borrow_mut().set_place(key, NOWHERE);
+        self.leaf_ended(Leaf::new(Kind::Operation, key));
     }
 
     /// Has a standing operation wake this, in the task that is being polled. The waker that this replaces is to be dropped.
@@ -296,6 +314,7 @@ impl Core {
     /// A standing operation is given up. Whoever gives it up has its orphan in his scope (G1).
     pub(crate) fn abandon_standing(&self, key: Key, owners: Box<dyn Owners>) {
         if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
+            self.leaf_ended(Leaf::new(Kind::Operation, key));
             let place = self.place_of_leaf();
             self.driver.borrow_mut().set_place(key, place);
             self.enlist(Leaf::new(Kind::Operation, key), place);

@@ -45,7 +45,7 @@ pub(crate) use self::current::{
     with_own,
 };
 pub(crate) use self::passing::{fail_at_once, pass, pass_with};
-pub(crate) use self::receiving::{BUFFER_GROUP, Collects};
+pub(crate) use self::receiving::{BUFFER_GROUP, READ_AHEAD_MAX};
 pub(crate) use self::scopes::{Aside, Before, Waiting, canceled_here, refuse};
 pub(crate) use self::short::no_thread_for;
 pub(crate) use self::worker::Worker;

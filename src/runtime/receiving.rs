@@ -1,38 +1,29 @@
-//! The ring of provided buffers of a runtime, and who has filled ones that nobody has asked for.
+//! The ring of provided buffers of a runtime, and how much is received into them.
 
 use super::core::Core;
 use crate::sys::{BufRing, Opcode};
-use crate::table::{Key, Table};
-use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::Weak;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
-use std::task::Waker;
 
 /// The one group of provided buffers of a runtime's ring.
 pub(crate) const BUFFER_GROUP: u16 = 0;
 
-/// Something that collects filled buffers until it is asked for them.
-pub(crate) trait Collects {
-    /// Copies what it has, and gives the buffers back. Who is to be woken for that goes to `woken`: nothing of a user runs
-    /// in here (R1).
-    fn spill(&self, woken: &mut Vec<Waker>);
-}
+/// The most bytes that are received for one connection before anybody asks for them.
+pub(crate) const READ_AHEAD_MAX: usize = 64 << 10;
 
 /// What a runtime keeps for receives that lend no buffer.
 pub(super) struct Receiving {
     /// Not there before the first such receive, and empty where the kernel has none or gives none.
     buffers: OnceCell<Option<Arc<BufRing>>>,
-    collecting: RefCell<Table<Weak<dyn Collects>>>,
-    /// The turn in which they were copied last.
-    spilled_in: Cell<u64>,
+    /// The kernel has refused to bound a multishot receive.
+    is_unbounded: Cell<bool>,
 }
 
 impl Receiving {
     pub(super) const fn new() -> Receiving {
         Receiving {
             buffers: OnceCell::new(),
-            collecting: RefCell::new(Table::new()),
-            spilled_in: Cell::new(0),
+            is_unbounded: Cell::new(false),
         }
     }
 }
@@ -77,33 +68,18 @@ impl Core {
 
     /// How many bytes one receive asks for that lends no buffer.
     pub(crate) fn receive_size(&self) -> usize {
-        self.settings.receive_buffers.size()
+        self.settings.receive_buffers.size().min(READ_AHEAD_MAX)
     }
 
-    /// This one collects from now on.
-    pub(crate) fn begin_collecting(&self, collector: Weak<dyn Collects>) -> Key {
-        self.receiving.collecting.borrow_mut().insert(collector)
+    /// Whether the kernel ends a multishot receive when it has brought so many bytes as it was told (6.17). Nothing says that it
+    /// does: one that has not the newest opcode of the version before does not, and one that refuses it says so once.
+    pub(crate) fn bounds_receives(&self) -> bool {
+        self.supports(Opcode::PIPE) && !self.receiving.is_unbounded.get()
     }
 
-    pub(crate) fn end_collecting(&self, key: Key) {
-        self.receiving.collecting.borrow_mut().remove(key);
-    }
-
-    /// There are no buffers left: those that were filled and that nobody has asked for are copied, so that only a user can
-    /// hold others up.
+    /// It does not.
     #[cold]
-    pub(crate) fn spill(&self) {
-        // What is there was there when the turn began.
-        let turn = self.turns.get();
-        if self.receiving.spilled_in.replace(turn) == turn {
-            return;
-        }
-        let mut woken = Vec::new();
-        for (_, collector) in self.receiving.collecting.borrow().iter() {
-            if let Some(collector) = collector.upgrade() {
-                collector.spill(&mut woken);
-            }
-        }
-        self.wake_all(&mut woken);
+    pub(crate) fn note_unbounded_receives(&self) {
+        self.receiving.is_unbounded.set(true);
     }
 }

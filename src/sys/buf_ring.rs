@@ -1,8 +1,8 @@
 //! A ring of provided buffers: memory that the kernel takes pieces of when it has something to put into them (5.19).
 //!
-//! It owns the memory, the queue through which buffers go back to the kernel, and the wakers of those who found none. Any
-//! thread may give a buffer back: the queue has one lock, and the kernel reads only its tail. What is waited for, and who
-//! does, is in `op/chunks.rs`.
+//! It owns the memory and the queue through which buffers go back to the kernel. Any thread may give a buffer back: the queue
+//! has one lock, and the kernel reads only its tail. Nobody waits for a buffer: who finds none uses memory of its own
+//! (`op/chunks.rs`).
 //!
 //! The memory lives as long as anybody holds the ring: the runtime, every operation that may take a buffer (one that is
 //! leaked leaks the memory with it, O8), every buffer that is out.
@@ -14,7 +14,6 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 
 /// The most buffers that a ring can have: their numbers have 16 bits, and the kernel takes no more than this.
 const COUNT_MAX: usize = 1 << 15;
@@ -77,23 +76,14 @@ impl BufSizes {
     }
 }
 
-/// What goes back to the kernel, and who waits for that.
-#[derive(Debug, Default)]
-struct Returns {
-    /// Places of the queue that were filled so far.
-    filled: u16,
-    given_back: usize,
-    waiting: Vec<(u64, Waker)>,
-    last_wait: u64,
-}
-
 /// A queue of buffers, and the buffers. The queue comes first in the memory.
 pub(crate) struct BufRing {
     memory: NonNull<u8>,
     sizes: BufSizes,
     /// Buffers that the kernel has handed out so far. Only the runtime's own thread counts them.
     handed_out: AtomicUsize,
-    returns: Mutex<Returns>,
+    /// Places of the queue that were filled so far. The lock is the right to fill the next one.
+    filled: Mutex<usize>,
 }
 
 // SAFETY: the pointer is that of a mapping of its own, which goes with the ring. The queue in it is written under the lock
@@ -126,13 +116,11 @@ impl BufRing {
             memory,
             sizes,
             handed_out: AtomicUsize::new(0),
-            returns: Mutex::default(),
+            filled: Mutex::default(),
         };
-        let mut returns = ring.lock();
         for id in 0..sizes.count {
-            ring.fill(&mut returns, id as u16);
+            ring.fill(id as u16);
         }
-        drop(returns);
         Ok(ring)
     }
 
@@ -148,13 +136,13 @@ impl BufRing {
 
     /// Buffers that the kernel has handed out and nobody has given back.
     pub(crate) fn out(&self) -> usize {
-        let given_back = self.lock().given_back;
+        let given_back = *self.lock() - self.sizes.count;
         self.handed_out.load(Ordering::Relaxed) - given_back
     }
 
-    fn lock(&self) -> MutexGuard<'_, Returns> {
+    fn lock(&self) -> MutexGuard<'_, usize> {
         // Nothing that panics runs under it.
-        self.returns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.filled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn buffer(&self, id: u16) -> *mut u8 {
@@ -163,11 +151,12 @@ impl BufRing {
     }
 
     /// Puts a buffer into the queue, which nobody else has.
-    fn fill(&self, returns: &mut Returns, id: u16) {
-        let at = usize::from(returns.filled) & (self.sizes.count - 1);
+    fn fill(&self, id: u16) {
+        let mut filled = self.lock();
+        let at = *filled & (self.sizes.count - 1);
         let queue = self.memory.as_ptr().cast::<Place>();
         let addr = self.buffer(id).expose_provenance() as u64;
-        returns.filled = returns.filled.wrapping_add(1);
+        *filled = filled.wrapping_add(1);
         // SAFETY: the place is one of the queue's, which is mapped, aligned and written under the lock only, and the kernel
         // does not read it before the tail is past it: at most `count` buffers are in the queue. It never writes there. The
         // tail, which shares the first place, is not touched by what comes before its store. The store is a release: what
@@ -178,45 +167,9 @@ impl BufRing {
             (&raw mut (*place).len).write(self.sizes.size as u32);
             (&raw mut (*place).id).write(id);
             let tail = &(*queue).tail;
-            tail.store(returns.filled, Ordering::Release);
+            // The tail has 16 bits, and so many places are more than a queue has.
+            tail.store(*filled as u16, Ordering::Release);
         }
-    }
-
-    /// If every buffer is out, `waker` is kept until one comes back, in the place of the one that was kept for `wait`, which
-    /// is left there to be dropped.
-    pub(crate) fn wait(&self, wait: &mut Option<u64>, waker: &mut Option<Waker>) -> bool {
-        let mut returns = self.lock();
-        if self.handed_out.load(Ordering::Relaxed) - returns.given_back < self.sizes.count {
-            return false;
-        }
-        let kept = wait.and_then(|wait| returns.find(wait));
-        match (kept, waker.take()) {
-            (Some(at), Some(new)) => *waker = Some(mem::replace(&mut returns.waiting[at].1, new)),
-            (None, Some(new)) => {
-                returns.last_wait += 1;
-                let number = returns.last_wait;
-                returns.waiting.push((number, new));
-                *wait = Some(number);
-            }
-            (_, None) => {}
-        }
-        true
-    }
-
-    /// Nobody waits for that any more. The waker is to be dropped.
-    pub(crate) fn stop_waiting(&self, wait: u64) -> Option<Waker> {
-        let mut returns = self.lock();
-        let at = returns.find(wait)?;
-        Some(returns.waiting.remove(at).1)
-    }
-}
-
-impl Returns {
-    /// They are in the order of their numbers.
-    fn find(&self, wait: u64) -> Option<usize> {
-        self.waiting
-            .binary_search_by_key(&wait, |(number, _)| *number)
-            .ok()
     }
 }
 
@@ -267,18 +220,15 @@ impl Lent {
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the buffer is mapped and was zeroed at first; the kernel writes into it only while it has it, which ended
-        // with the completion and begins again in `give_back`.
+        // with the completion and begins again when this is dropped.
         unsafe { slice::from_raw_parts(self.ring.buffer(self.id), self.len) }
     }
+}
 
-    /// The kernel may take it again. Those that waited for that are to be woken, where nothing is borrowed.
-    #[must_use]
-    pub(crate) fn give_back(self) -> Vec<Waker> {
-        let mut returns = self.ring.lock();
-        self.ring.fill(&mut returns, self.id);
-        returns.given_back += 1;
-        let woken = mem::take(&mut returns.waiting);
-        drop(returns);
-        woken.into_iter().map(|(_, waker)| waker).collect()
+/// The kernel may take it again.
+impl Drop for Lent {
+    #[inline]
+    fn drop(&mut self) {
+        self.ring.fill(self.id);
     }
 }

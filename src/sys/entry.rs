@@ -76,6 +76,9 @@ impl Opcode {
     /// `read` into one provided buffer after the other, of what can be polled (6.7).
     pub const READ_MULTISHOT: Opcode = Opcode(49);
 
+    /// `pipe2` (6.16).
+    pub(crate) const PIPE: Opcode = Opcode(62);
+
     pub(crate) const FTRUNCATE: Opcode = Opcode(55);
 
     /// Whether it is of files and may need a thread of the kernel, but waits for nobody else there.
@@ -184,7 +187,7 @@ pub struct Entry {
     /// The group of provided buffers that it takes one of.
     pub(super) buf_group: Option<u16>,
     pub(super) fd: Fd,
-    /// The second descriptor of those that have two, and what shares its place.
+    /// The second descriptor of those that have two, and what shares its place: the most bytes of a multishot receive.
     pub(super) second: u32,
     pub(super) len: u32,
     pub(super) op_flags: u32,
@@ -264,6 +267,12 @@ impl Entry {
     /// (`IOSQE_BUFFER_SELECT`).
     pub(crate) const fn buffer_of(mut self, group: u16) -> Entry {
         self.buf_group = Some(group);
+        self
+    }
+
+    /// A multishot receive ends when it has brought so many bytes, and brings no more (6.17): `optlen`.
+    pub(crate) const fn at_most(mut self, bytes: u32) -> Entry {
+        self.second = bytes;
         self
     }
 

@@ -2,9 +2,16 @@
 //!
 //! `echo [--rounds N] [--size BYTES]… [CONNECTIONS…]`
 
+use gimmal::cancel::Scope;
+use gimmal::net::{self, Listener, TcpStream as Stream};
+use gimmal_benches::echo::ours::{answer, answer_chunks};
 use gimmal_benches::echo::{self, Serve, Server, client::Client};
+use gimmal_benches::ours;
 use gimmal_benches::pairs::Quartiles;
+use std::cell::RefCell;
+use std::future::pending;
 use std::io;
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,10 +19,12 @@ const ROUNDS: usize = 41;
 /// What one server is driven for in a round.
 const CHUNK: Duration = Duration::from_millis(20);
 
-const SERVERS: [(&str, Serve); 7] = [
+const SERVERS: [(&str, Serve); 9] = [
     ("gimmal", echo::ours::serve),
     ("by its ring", echo::ours::serve_by_ring),
     ("chunks", echo::ours::serve_chunks),
+    ("served", served),
+    ("served chunks", served_chunks),
     ("tokio", echo::peer::serve),
     ("ring", echo::ring::serve),
     ("ring, registered", echo::ring::serve_registered),
@@ -138,4 +147,55 @@ fn compare(size: usize, count: usize, rounds: usize) -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Connections that are there already, for [`net::serve`].
+struct There(RefCell<Vec<TcpStream>>);
+
+impl Listener for There {
+    type Stream = Stream;
+    type Addr = &'static str;
+
+    async fn accept(&self) -> io::Result<(Stream, &'static str)> {
+        let next = self.0.borrow_mut().pop();
+        match next {
+            Some(connection) => Ok((Stream::from_std(connection), "loopback")),
+            None => pending().await,
+        }
+    }
+
+    async fn pause(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Children of [`net::serve`], by reads.
+fn served(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
+    serve_by(connections, async |stream| answer(stream, size).await)
+}
+
+/// Children of [`net::serve`], in chunks, as the README has it.
+fn served_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
+    serve_by(connections, async |stream| answer_chunks(stream).await)
+}
+
+fn serve_by(connections: Vec<TcpStream>, echo: impl AsyncFn(&Stream)) -> Option<u64> {
+    let mut runtime = ours::runtime();
+    runtime.block_on(async {
+        let left = RefCell::new(connections.len());
+        let (listener, open) = (There(RefCell::new(connections)), Scope::new());
+        let ended = open.handle();
+        let served = net::serve(&listener, async |stream: Stream, _| {
+            echo(&stream).await;
+            *left.borrow_mut() -= 1;
+            if *left.borrow() == 0 {
+                ended.cancel();
+            }
+        });
+        let until = async {
+            let _canceled = open.run_any(pending::<()>()).await;
+        };
+        served.until(until).await.expect("a listener of the bench");
+    });
+    Some(ours::system_calls(&runtime.handle()))
 }

@@ -32,7 +32,7 @@ fn serve_on(mut runtime: Runtime, connections: Vec<TcpStream>, size: usize) -> O
 }
 
 /// Sends back what it receives, until the connection ends.
-pub(crate) async fn answer(stream: &Stream, size: usize) {
+pub async fn answer(stream: &Stream, size: usize) {
     let mut room = vec![0; size];
     loop {
         room = match stream.read(room).await {
@@ -46,7 +46,7 @@ pub(crate) async fn answer(stream: &Stream, size: usize) {
 }
 
 /// The same by chunks.
-pub(crate) async fn answer_chunks(stream: &Stream) {
+pub async fn answer_chunks(stream: &Stream) {
     let mut chunks = stream.chunks();
     while let Ok(Some(chunk)) = chunks.next().await {
         stream.write_all(chunk).await.expect("send");

@@ -28,8 +28,8 @@ use crate::table::{Key, Kind, Leaf, Place};
 use crate::tasks::{Name, copy_waker, waker};
 use std::task::Waker;
 
-/// No scope, for a timer that is no leaf.
-const NOWHERE: Place = Place::scope(Key::new(0, 0));
+/// No scope, for a timer or an operation that is no leaf.
+pub(in crate::runtime) const NOWHERE: Place = Place::scope(Key::new(0, 0));
 
 /// What a timer wakes.
 #[derive(Debug)]
