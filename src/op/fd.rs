@@ -1,5 +1,6 @@
 //! A descriptor that several operations hold at once (O5).
 
+use super::cached::Cached;
 use crate::sys::Descriptor;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -22,40 +23,54 @@ use std::rc::Rc;
 /// ```
 #[derive(Clone)]
 pub struct SharedFd {
-    descriptor: Rc<Descriptor>,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    descriptor: Descriptor,
+    cached: Cached,
 }
 
 impl SharedFd {
     pub(crate) fn new(descriptor: Descriptor) -> SharedFd {
+        let cached = Cached::new();
         SharedFd {
-            descriptor: Rc::new(descriptor),
+            shared: Rc::new(Shared { descriptor, cached }),
         }
     }
 
     pub(crate) fn descriptor(&self) -> &Descriptor {
-        &self.descriptor
+        &self.shared.descriptor
+    }
+
+    pub(super) fn cached(&self) -> &Cached {
+        &self.shared.cached
     }
 
     /// Whether nobody else holds it.
     pub(crate) fn is_sole(&self) -> bool {
-        Rc::strong_count(&self.descriptor) == 1
+        Rc::strong_count(&self.shared) == 1
     }
 
     /// The descriptor itself, if nobody else holds it.
     pub(crate) fn try_unwrap(self) -> Result<Descriptor, SharedFd> {
-        Rc::try_unwrap(self.descriptor).map_err(|descriptor| SharedFd { descriptor })
+        let unwrapped = Rc::try_unwrap(self.shared);
+        unwrapped.map_or_else(
+            |shared| Err(SharedFd { shared }),
+            |sole| Ok(sole.descriptor),
+        )
     }
 }
 
 impl AsRawFd for SharedFd {
     fn as_raw_fd(&self) -> RawFd {
-        self.descriptor.raw()
+        self.descriptor().raw()
     }
 }
 
 impl AsFd for SharedFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.borrowed()
+        self.descriptor().borrowed()
     }
 }
 

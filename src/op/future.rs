@@ -5,7 +5,7 @@ use super::{Collect, Completion, Entry, Operation, Prepared, Timed};
 use crate::driver::{Owners, life::Polled};
 use crate::runtime::{self, Core, Refusal, canceled_here};
 use crate::scope::{Canceled, Elapsed};
-use crate::sys::Instant;
+use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;
@@ -187,6 +187,7 @@ impl<O: Operation> Op<O> {
         };
     }
 
+    #[inline]
     fn finish(&mut self) -> O {
         self.state = State::Finished;
         match self.operation.take() {
@@ -225,10 +226,11 @@ impl<O: Operation> Op<O> {
         }
         let entry = operation.entry();
         if entry.tries_first()
-            && let Some(completion) = runtime::with(|core| core.attempt(&entry, context.waker()))
+            && let Some(completion) = self.attempt(&entry, context.waker())
         {
             if self.starts_again(completion, false) {
-                return self.poll_until(context, deadline);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             return Poll::Ready(self.finish().complete(completion));
         }
@@ -245,6 +247,18 @@ impl<O: Operation> Op<O> {
                 self.reject(context)
             }
         }
+    }
+
+    /// Has a plain system call serve it, if that can be.
+    fn attempt(&mut self, entry: &Entry, waker: &Waker) -> Option<Completion> {
+        let attempt = runtime::with(|core| core.attempt(entry, waker));
+        match (attempt, &mut self.operation) {
+            (Attempt::Done(completion), _) => return Some(completion),
+            (Attempt::WouldWait, Some(operation)) => operation.would_wait(false),
+            (Attempt::Never, Some(operation)) => operation.would_wait(true),
+            _ => {}
+        }
+        None
     }
 
     #[cold]

@@ -56,6 +56,7 @@
 
 mod accept;
 mod arrival;
+mod cached;
 mod chunk;
 mod chunks;
 mod connect;
@@ -163,6 +164,13 @@ pub unsafe trait Operation: Sized + 'static {
 
     /// The request. It is asked for when the operation is started, once each time.
     fn entry(&mut self) -> Entry;
+
+    /// A plain system call ([`Entry::try_first`]) has found nothing to do at once, so the request goes into the ring. `is_never`
+    /// says that what it works on has no such call at all. It is told for the sake of those that remember it.
+    #[inline]
+    fn would_wait(&mut self, is_never: bool) {
+        let _ = is_never;
+    }
 
     /// Whether this completion, the only one and an error, is none for the caller: nothing has happened, and the operation is to
     /// be started again when [`prepare`](Operation::prepare) says so. Most have no such completion. Asked when the operation is

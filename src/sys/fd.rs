@@ -55,6 +55,13 @@ impl Descriptor {
         })
     }
 
+    /// How it was opened: the flags of `open(2)`.
+    #[cold]
+    pub(crate) fn flags(&self) -> i32 {
+        // SAFETY: no address is passed.
+        unsafe { libc::fcntl(self.raw(), libc::F_GETFL) }
+    }
+
     /// How many bytes a pipe holds.
     pub(crate) fn pipe_capacity(&self) -> io::Result<usize> {
         // SAFETY: no address is passed.
