@@ -247,24 +247,19 @@ impl<P: Port> Driver<P> {
     /// Serves an operation at once, without a row, if the next enter would be for it alone: nothing is queued, few operations
     /// are in flight, and no completion is there to be fetched.
     #[inline]
-    pub(crate) fn attempt(&mut self, entry: &Entry) -> Option<Completion> {
+    pub(crate) fn attempt(&mut self, entry: &Entry) -> Attempt {
         if self.in_flight > FEW
             || self.ring.queued() > 0
             || !self.backlog.is_empty()
             || self.ring.has_work()
             || !self.supports(entry.opcode())
         {
-            return None;
+            return Attempt::Unserved;
         }
         let attempt = self.ring.attempt(entry);
         self.counts.attempts += u64::from(!matches!(attempt, Attempt::Unserved));
-        match attempt {
-            Attempt::Done(completion) => {
-                self.counts.completed += 1;
-                Some(completion)
-            }
-            Attempt::WouldWait | Attempt::Unserved => None,
-        }
+        self.counts.completed += u64::from(matches!(attempt, Attempt::Done(_)));
+        attempt
     }
 
     /// Makes a thread that ends at once.

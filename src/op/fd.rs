@@ -1,5 +1,6 @@
 //! A descriptor that several operations hold at once (O5).
 
+use super::cached::Cached;
 use crate::sys::Descriptor;
 use std::cell::Cell;
 use std::fmt;
@@ -28,6 +29,7 @@ pub struct SharedFd {
 
 struct Open {
     descriptor: Descriptor,
+    cached: Cached,
     /// Its owner is gone: only operations hold it, or whoever has asked for a share.
     is_left: Cell<bool>,
 }
@@ -37,6 +39,7 @@ impl SharedFd {
         SharedFd {
             open: Rc::new(Open {
                 descriptor,
+                cached: Cached::new(),
                 is_left: Cell::new(false),
             }),
         }
@@ -44,6 +47,10 @@ impl SharedFd {
 
     pub(crate) fn descriptor(&self) -> &Descriptor {
         &self.open.descriptor
+    }
+
+    pub(super) fn cached(&self) -> &Cached {
+        &self.open.cached
     }
 
     /// Whether its owner is gone: then an operation that is dropped, too, ends at once.

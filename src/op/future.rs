@@ -5,7 +5,7 @@ use super::{Collect, Completion, Entry, Operation, Prepared, SharedFd, Timed};
 use crate::driver::{Owners, life::Polled};
 use crate::runtime::{self, Core, Refusal, canceled_here};
 use crate::scope::{Canceled, Elapsed};
-use crate::sys::Instant;
+use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;
@@ -201,6 +201,7 @@ impl<O: Operation> Op<O> {
         }
     }
 
+    #[inline]
     fn finish(&mut self) -> O {
         self.state = State::Finished;
         match self.operation.take() {
@@ -239,10 +240,11 @@ impl<O: Operation> Op<O> {
         }
         let entry = operation.entry();
         if entry.tries_first()
-            && let Some(completion) = runtime::with(|core| core.attempt(&entry, context.waker()))
+            && let Some(completion) = attempt(operation, &entry, context.waker())
         {
             if self.starts_again(completion, false) {
-                return self.poll_until(context, deadline);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             return Poll::Ready(self.finish().complete(completion));
         }
@@ -309,7 +311,7 @@ impl<O: Operation> Op<O> {
         }
         let core = runtime::required();
         if core.lacks_threads() {
-            if !core.may_attempt() {
+            if !core.may_serve() {
                 return Otherwise::Later;
             }
             if let Some(completion) = core.serve(entry, self.state.is_refused()) {
@@ -437,6 +439,17 @@ fn in_flight(serial: u64, key: Key) -> State {
         key,
         first: None,
     }
+}
+
+/// Has a plain system call serve it, if that can be.
+fn attempt<O: Operation>(operation: &mut O, entry: &Entry, waker: &Waker) -> Option<Completion> {
+    match runtime::with(|core| core.attempt(entry, waker)) {
+        Attempt::Done(completion) => return Some(completion),
+        Attempt::WouldWait => operation.would_wait(false),
+        Attempt::Never => operation.would_wait(true),
+        Attempt::Unserved => {}
+    }
+    None
 }
 
 /// Hands the entry to the current runtime, unless that is short of threads and the entry may need one.

@@ -56,6 +56,7 @@
 
 mod accept;
 mod arrival;
+mod cached;
 mod chunk;
 mod chunks;
 mod connect;
@@ -184,6 +185,13 @@ pub unsafe trait Operation: Sized + 'static {
     #[inline]
     fn leave_ring(&self, completion: Completion) {
         let _ = completion;
+    }
+
+    /// A plain system call ([`Entry::try_first`]) has found nothing to do at once, so the request goes into the ring. `is_never`
+    /// says that what it works on has no such call at all. It is told for the sake of those that remember it.
+    #[inline]
+    fn would_wait(&mut self, is_never: bool) {
+        let _ = is_never;
     }
 
     /// Whether this completion, an error, is none for the caller: nothing has happened, and the operation is to

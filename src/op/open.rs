@@ -102,7 +102,9 @@ unsafe impl Operation for OpenAt {
         // SAFETY: the completion of an open hands over a new descriptor. `complete` takes the operation, so `dispose` is
         // not called for it.
         let descriptor = unsafe { Descriptor::from_completion(fd) };
-        Ok(SharedFd::new(descriptor))
+        let fd = SharedFd::new(descriptor);
+        fd.cached().opened(self.flags);
+        Ok(fd)
     }
 
     fn fail(self, error: io::Error) -> io::Result<SharedFd> {

@@ -71,10 +71,14 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
     fn entry(&mut self) -> Entry {
         let start = self.buf.io_mut_ptr().wrapping_add(self.part.start);
         self.fd
-            .entry(Opcode::READ)
+            .read_entry(Opcode::READ, self.part.len())
             .addr(start)
             .len(self.asked() as u32)
             .offset(self.place.offset())
+    }
+
+    fn would_wait(&mut self, is_never: bool) {
+        self.fd.cached().would_wait(is_never);
     }
 
     #[inline]

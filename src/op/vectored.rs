@@ -48,8 +48,13 @@ impl Vectors {
         lens.fold(0, usize::saturating_add).min(BYTES_MAX)
     }
 
-    fn entry(&self, fd: &SharedFd, opcode: Opcode, place: Place) -> Entry {
-        fd.entry(opcode)
+    fn bytes(&self) -> usize {
+        let lens = self.0.iter().map(|vector| vector.iov_len);
+        lens.fold(0, usize::saturating_add)
+    }
+
+    fn entry(&self, entry: Entry, place: Place) -> Entry {
+        entry
             .addr(self.0.as_ptr())
             .len(self.0.len() as u32)
             .offset(place.offset())
@@ -99,7 +104,12 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     const NAME: &'static str = "readv";
 
     fn entry(&mut self) -> Entry {
-        self.vectors.entry(&self.fd, Opcode::READV, self.place)
+        let entry = self.fd.read_entry(Opcode::READV, self.vectors.bytes());
+        self.vectors.entry(entry, self.place)
+    }
+
+    fn would_wait(&mut self, is_never: bool) {
+        self.fd.cached().would_wait(is_never);
     }
 
     fn enter_ring(&mut self) {
@@ -166,7 +176,8 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
     const NAME: &'static str = "writev";
 
     fn entry(&mut self) -> Entry {
-        self.vectors.entry(&self.fd, Opcode::WRITEV, self.place)
+        let entry = self.fd.entry(Opcode::WRITEV);
+        self.vectors.entry(entry, self.place)
     }
 
     fn enter_ring(&mut self) {

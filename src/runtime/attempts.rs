@@ -2,52 +2,61 @@
 
 use super::core::Core;
 use super::current::try_with;
-use crate::sys::{Completion, Entry};
+use crate::sys::{Attempt, Completion, Entry};
 use crate::tasks::name_of;
 use std::task::Waker;
 
-/// What operations that are served at once may move in one turn, each counted as so many bytes more: eight of them, for a
-/// message over TCP takes some 7 µs on loopback (`benches/src/bin/receive.rs`). What comes after them ends the turn, as every
-/// operation does that goes into the ring.
-pub(super) const ATTEMPTED_BYTES_PER_TURN: u32 = 64 << 10;
-const ATTEMPT_COST: u32 = ATTEMPTED_BYTES_PER_TURN / 8;
+/// What operations that are served at once may move in one turn, each counted as so many bytes at least: 32 of them, which is
+/// some 0.2 ms of messages over TCP on loopback (`benches/src/bin/receive.rs`), and 50 µs of what is read or is large. What
+/// comes after them ends the turn, as every operation does that goes into the ring.
+pub(super) const ATTEMPTED_BYTES_PER_TURN: u32 = 256 << 10;
+const ATTEMPT_COST: u32 = ATTEMPTED_BYTES_PER_TURN / 32;
 
 /// One in so many goes into the ring all the same, and is not ready when it is first polled: a loop in which every other
 /// future is polled only then, a biased select, has no rhythm that keeps it from them.
 const ATTEMPTS_SKIPPED: u32 = 32;
 
 impl Core {
-    /// Serves an operation at once, if the ring would be entered for it alone and this turn has room for it.
-    pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Option<Completion> {
-        let left = &self.budget.attempts;
-        if left.get() == 0
-            || !self.may_pass()
-            || self.together.get()
-            || self.may_submit(true).is_some()
-        {
-            return None;
-        }
-        let name = name_of(waker).filter(|name| name.runtime() == self.number)?;
-        if !self.tasks.borrow().is_alone(name) || self.choose(ATTEMPTS_SKIPPED) == 0 {
-            return None;
-        }
-        let completion = self.driver.borrow_mut().attempt(entry)?;
-        self.count_attempt(completion);
-        Some(completion)
+    /// Whether it is worth asking for [`attempt`](Core::attempt): what costs least to know.
+    #[inline]
+    pub(crate) fn may_attempt(&self) -> bool {
+        !self.tasks.borrow().has_ready()
+            && self.budget.attempts.get() > 0
+            && self.may_pass()
+            && !self.together.get()
     }
 
-    /// Whether another operation may be served at once in this turn.
-    pub(crate) fn may_attempt(&self) -> bool {
+    /// Serves an operation at once, if the ring would be entered for it alone and this turn has room for it.
+    pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Attempt {
+        if !self.may_attempt() || self.may_submit(true).is_some() {
+            return Attempt::Unserved;
+        }
+        let is_alone = name_of(waker).is_some_and(|name| {
+            name.runtime() == self.number && self.tasks.borrow().is_alone(name)
+        });
+        if !is_alone || self.choose(ATTEMPTS_SKIPPED) == 0 {
+            return Attempt::Unserved;
+        }
+        let attempt = self.driver.borrow_mut().attempt(entry);
+        if let Attempt::Done(completion) = attempt {
+            self.count_attempt(completion);
+        }
+        attempt
+    }
+
+    /// Whether another operation may be served by a plain call in this turn, whatever else is ready.
+    pub(crate) fn may_serve(&self) -> bool {
         self.budget.attempts.get() > 0 && self.may_pass()
     }
 
     /// One was.
     #[inline]
     pub(super) fn count_attempt(&self, completion: Completion) {
-        let left = &self.budget.attempts;
         let moved = u32::try_from(completion.raw()).unwrap_or(0);
-        let cost = ATTEMPT_COST.saturating_add(moved);
-        left.set(left.get().saturating_sub(cost));
+        let left = self.budget.attempts.get();
+        self.budget
+            .attempts
+            .set(left.saturating_sub(moved.max(ATTEMPT_COST)));
         self.charge();
     }
 }

@@ -296,9 +296,11 @@ impl Entry {
 
     /// A plain system call may serve it, where the ring would be entered for it alone and nothing has to be waited for: that
     /// saves the entering, and a turn of the event loop. It is for SEND, RECV, SENDMSG and RECVMSG with descriptor, address,
-    /// length and flags alone. What would have to wait goes into the ring as ever.
+    /// length and flags alone, and for READ and READV, which also have an offset. What would have to wait goes into the ring as
+    /// ever; [`Operation::would_wait`](crate::op::Operation::would_wait) hears of it.
     ///
-    /// With `MSG_WAITALL` such a call may all the same be cut short.
+    /// With `MSG_WAITALL` such a call may all the same be cut short, and a read of a file ends where its next bytes are not
+    /// cached. A read with `O_DIRECT` waits for the disk in such a call.
     pub const fn try_first(mut self) -> Entry {
         self.tries_first = true;
         self

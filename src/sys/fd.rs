@@ -139,7 +139,8 @@ impl Descriptor {
     }
 
     /// The flags that it was opened with (`O_APPEND` and so on).
-    fn flags(&self) -> i32 {
+    #[cold]
+    pub(crate) fn flags(&self) -> i32 {
         // SAFETY: no address is passed.
         unsafe { libc::fcntl(self.raw(), libc::F_GETFL) }
     }

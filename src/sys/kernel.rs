@@ -365,9 +365,10 @@ impl Port for KernelRing {
 
     #[inline]
     fn attempt(&mut self, entry: &Entry) -> Attempt {
+        let is_read = matches!(entry.opcode, Opcode::READ | Opcode::READV);
         // The calls have no word for what else an entry may say.
         let is_plain = entry.ioprio == 0
-            && entry.offset == 0
+            && (is_read || entry.offset == 0)
             && entry.second == 0
             && !entry.in_worker
             && entry.buf_group.is_none();
@@ -379,6 +380,17 @@ impl Port for KernelRing {
         // As in the ring: no signal for a peer that is gone.
         let send_flags = flags | MSG_NOSIGNAL;
         let address = ptr::with_exposed_provenance_mut::<libc::c_void>(entry.addr as usize);
+        // An offset of -1 is the cursor to this call, too; there it waits for another thread that is reading or writing there.
+        // Kernels from 5.9 to 5.10 gave 0 where nothing was cached; since then that is the end (tried on 6.18, also with holes).
+        let read = |vectors: *const libc::iovec, count: usize| {
+            let (offset, flags) = (entry.offset as libc::off_t, entry.op_flags as i32);
+            // SAFETY: so many vectors are there, of memory that may be written: that of the entry, as below.
+            unsafe { libc::preadv2(fd, vectors, count as i32, offset, flags | libc::RWF_NOWAIT) }
+        };
+        let whole = libc::iovec {
+            iov_base: address,
+            iov_len: len,
+        };
         // SAFETY: what the entry points at is valid for what its opcode does with it (as for `push`), which is what the call
         // of the same name does; the call keeps nothing of it.
         let done = unsafe {
@@ -387,6 +399,8 @@ impl Port for KernelRing {
                 Opcode::RECV => libc::recv(fd, address, len, flags),
                 Opcode::SENDMSG => libc::sendmsg(fd, address.cast(), send_flags),
                 Opcode::RECVMSG => libc::recvmsg(fd, address.cast(), flags),
+                Opcode::READ => read(&whole, 1),
+                Opcode::READV => read(address.cast(), len),
                 _ => return Attempt::Unserved,
             }
         };
@@ -396,10 +410,13 @@ impl Port for KernelRing {
             return Attempt::Done(Completion::at_once(done));
         }
         match io::Error::last_os_error().raw_os_error() {
-            Some(errno) if ![libc::EAGAIN, libc::EINTR].contains(&errno) => {
-                Attempt::Done(Completion::at_once(-errno))
+            Some(libc::EAGAIN | libc::EINTR) | None => Attempt::WouldWait,
+            // A file system that cannot tell, or a directory; a pipe, whose offset the ring does not look at; a sandbox that
+            // has the ring and not this call.
+            Some(libc::EOPNOTSUPP | libc::ESPIPE | libc::ENOSYS | libc::EPERM) if is_read => {
+                Attempt::Never
             }
-            _ => Attempt::WouldWait,
+            Some(errno) => Attempt::Done(Completion::at_once(-errno)),
         }
     }
 

@@ -91,7 +91,9 @@ pub(crate) enum Attempt {
     Done(Completion),
     /// It would have to wait.
     WouldWait,
-    /// There is none for this entry.
+    /// What the entry works on has no such call, and never will.
+    Never,
+    /// None was made: there is none for this entry, or this is not the moment.
     Unserved,
 }
 

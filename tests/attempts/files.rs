@@ -1,0 +1,559 @@
+//! A read of a file that is alone is a plain call where its bytes are in memory, and gives what the ring gives everywhere.
+
+use super::{both, calls, most_in_a_turn, run};
+use crate::baseline::{directory, next_turn};
+use crate::support::{Random, poll_once};
+use gimmal::cancel::Scope;
+use gimmal::fs::{self, File, OpenOptions};
+use gimmal::runtime::Mask;
+use gimmal::{Runtime, is_canceled, is_timeout, join, race, sleep, spawn, yield_now};
+use std::cell::Cell;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The most that a plain call is tried for.
+const CALL_MAX: usize = 64 << 10;
+
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n / 251 + n % 251) as u8).collect()
+}
+
+/// A file of so many bytes, on a disk that it has reached: its pages can be dropped.
+fn file_of(dir: &tempfile::TempDir, name: &str, len: usize) -> PathBuf {
+    let path = dir.path().join(name);
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&bytes(len)).unwrap();
+    file.sync_all().unwrap();
+    path
+}
+
+fn drop_from_memory(file: &std::fs::File) {
+    // SAFETY: no address is passed.
+    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(error, 0);
+}
+
+/// Whether a byte of a file that was dropped from memory is there without waiting.
+fn is_cached(file: &std::fs::File, offset: u64) -> bool {
+    let mut byte = [0u8];
+    let vector = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    // SAFETY: one vector, of one byte that may be written.
+    let read = unsafe {
+        libc::preadv2(
+            file.as_raw_fd(),
+            &vector,
+            1,
+            offset as i64,
+            libc::RWF_NOWAIT,
+        )
+    };
+    read == 1
+}
+
+#[test]
+fn a_cached_read_that_is_alone_needs_no_enter() {
+    const SIZE: usize = 256 << 10;
+    let dir = directory();
+    let path = file_of(&dir, "file", SIZE);
+    let all = bytes(SIZE);
+    both(async |attempts| {
+        let file = File::open(&path).await.unwrap();
+        let check = |made: u64, enters: u64| match attempts {
+            // One in some goes into the ring all the same, and so does what comes after many.
+            true => assert!(made > 200 && enters < 56, "{made} calls, {enters} enters"),
+            false => assert!(made == 0 && enters >= 256, "{made} calls, {enters} enters"),
+        };
+        let ((), made, enters) = calls(async {
+            for n in 0..256usize {
+                let at = n * 997;
+                let (read, buf) = file.read_at(vec![0; 512], at as u64).await.unwrap();
+                assert!(read == 512 && buf == all[at..at + 512]);
+            }
+        })
+        .await;
+        check(made, enters);
+        let ((), made, enters) = calls(async {
+            for (n, part) in all.chunks(1024).enumerate() {
+                let (read, buf) = file.read(Vec::with_capacity(1024)).await.unwrap();
+                assert!(read == 1024 && buf == part, "part {n}");
+            }
+        })
+        .await;
+        check(made, enters);
+        let cursor = |file: &File| {
+            let file = file.try_clone().unwrap().into_std().unwrap();
+            (&file).stream_position().unwrap()
+        };
+        assert_eq!(cursor(&file), SIZE as u64);
+        let std = file.try_clone().unwrap().into_std().unwrap();
+        (&std).seek(SeekFrom::Start(3)).unwrap();
+        let ((), made, enters) = calls(async {
+            for n in 0..128usize {
+                let room = (vec![0; 10], Vec::with_capacity(20));
+                let (read, (a, b)) = file.read_vectored_at(room, n as u64).await.unwrap();
+                assert!(read == 30 && a == all[n..n + 10] && b == all[n + 10..n + 30]);
+                let room = (vec![0; 1], Vec::with_capacity(2));
+                let (read, (a, b)) = file.read_vectored(room).await.unwrap();
+                let at = 3 + 3 * n;
+                assert!(read == 3 && a == all[at..=at] && b == all[at + 1..at + 3]);
+            }
+        })
+        .await;
+        check(made, enters);
+        assert_eq!(cursor(&file), 3 + 3 * 128);
+    });
+}
+
+#[test]
+fn reads_that_are_together_go_into_the_ring() {
+    let dir = directory();
+    let path = file_of(&dir, "file", 4096);
+    run(async {
+        let file = Rc::new(File::open(&path).await.unwrap());
+        next_turn().await;
+        let read = |at| file.read_at(vec![0; 8], at);
+        let ((), made, enters) = calls(async {
+            let (a, b, c) = join((read(0), read(8), read(16))).await;
+            assert_eq!([a, b, c].map(|read| read.unwrap().0), [8; 3]);
+        })
+        .await;
+        assert_eq!((made, enters), (0, 1));
+        let ((), made, _) = calls(async {
+            let tasks: Vec<_> = (0..8)
+                .map(|n| {
+                    let file = file.clone();
+                    spawn(async move { file.read_at(vec![0; 8], n).await.unwrap() })
+                })
+                .collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        })
+        .await;
+        assert_eq!(made, 0);
+    });
+}
+
+/// A large read is as long through the ring, and it ends the turn.
+#[test]
+fn a_large_read_goes_into_the_ring() {
+    let dir = directory();
+    let path = file_of(&dir, "file", 4 * CALL_MAX);
+    let all = bytes(4 * CALL_MAX);
+    run(async {
+        let file = File::open(&path).await.unwrap();
+        for _ in 0..40 {
+            let (read, made, _) = calls(file.read_at(vec![0; CALL_MAX + 1], 1)).await;
+            assert_eq!((read.unwrap().1, made), (all[1..CALL_MAX + 2].to_vec(), 0));
+            let room = (vec![0; CALL_MAX], vec![0; 1]);
+            let (read, made, _) = calls(file.read_vectored_at(room, 0)).await;
+            assert_eq!((read.unwrap().0, made), (CALL_MAX + 1, 0));
+        }
+        let ((), made, _) = calls(async {
+            for _ in 0..40 {
+                next_turn().await;
+                let read = file.read_at(vec![0; CALL_MAX], 0).await.unwrap();
+                assert_eq!(read.0, CALL_MAX);
+            }
+        })
+        .await;
+        assert!(made > 30, "{made} calls");
+    });
+}
+
+/// What reads of one kind of file come to, in order: a number and bytes, or an error.
+type Came = Vec<Result<Vec<u8>, (io::ErrorKind, String)>>;
+
+async fn come(made: impl Future<Output = gimmal::buf::BufResult<usize, Vec<u8>>>) -> Came {
+    let read = made.await.map(|(n, buf)| {
+        assert_eq!(n, buf.len());
+        buf
+    });
+    let error = |error: gimmal::buf::BufError<Vec<u8>>| (error.kind(), error.to_string());
+    vec![read.map_err(error)]
+}
+
+/// What is done before each read.
+type Fill = Box<dyn FnMut()>;
+
+/// Each kind of file.
+fn kinds(dir: &Path) -> Vec<(&'static str, OwnedFd, Fill)> {
+    let open = |path: &Path| OwnedFd::from(std::fs::File::open(path).unwrap());
+    let nothing = || Box::new(|| ()) as Fill;
+    let hole = dir.join("hole");
+    std::fs::File::create(&hole)
+        .unwrap()
+        .set_len(10_000)
+        .unwrap();
+    let written = dir.join("written");
+    std::fs::write(&written, bytes(5000)).unwrap();
+    let write_only = OwnedFd::from(std::fs::File::create(dir.join("empty")).unwrap());
+    let mut kinds = vec![
+        ("a file", open(&written), nothing()),
+        ("a hole", open(&hole), nothing()),
+        ("an empty file", open(&dir.join("empty")), nothing()),
+        ("a file to be written", write_only, nothing()),
+        ("a directory", open(dir), nothing()),
+    ];
+    for path in [
+        "/proc/version",
+        "/proc/self/comm",
+        "/sys/kernel/mm/transparent_hugepage/enabled",
+        "/dev/zero",
+        "/dev/null",
+        "/dev/full",
+    ] {
+        match std::fs::File::open(path) {
+            Ok(file) => kinds.push((path, file.into(), nothing())),
+            Err(error) => skip!("{path}: {error}"),
+        }
+    }
+    let in_memory = Path::new("/dev/shm").join(format!("gimmal-{}", std::process::id()));
+    match std::fs::write(&in_memory, bytes(300)) {
+        Ok(()) => kinds.push(("a file in memory", open(&in_memory), nothing())),
+        Err(error) => skip!("{}: {error}", in_memory.display()),
+    }
+    let _gone = std::fs::remove_file(in_memory);
+
+    let (reader, mut writer) = io::pipe().unwrap();
+    let fill = move || writer.write_all(b"piped").unwrap();
+    kinds.push(("a pipe", reader.into(), Box::new(fill)));
+    let (reader, _) = io::pipe().unwrap();
+    kinds.push(("a pipe that has ended", reader.into(), nothing()));
+    let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let fill = move || far.write_all(b"sent").unwrap();
+    kinds.push(("a socket", near.into(), Box::new(fill)));
+    let (mut master, mut slave) = (0, 0);
+    let null = std::ptr::null_mut();
+    // SAFETY: two numbers to be written; nothing is asked of the terminal.
+    let opened = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
+    assert_eq!(opened, 0);
+    // SAFETY: `openpty` has just made them.
+    let [mut master, slave] = [master, slave].map(|fd| unsafe {
+        use std::os::fd::FromRawFd as _;
+        std::fs::File::from_raw_fd(fd)
+    });
+    let fill = move || master.write_all(b"typed\n").unwrap();
+    kinds.push(("a terminal", slave.into(), Box::new(fill)));
+    kinds
+}
+
+#[test]
+fn every_kind_of_file_gives_what_it_gives_through_the_ring() {
+    let read_all = |mask: Mask| {
+        let dir = directory();
+        let mut runtime = Runtime::builder().mask(mask).build().unwrap();
+        runtime.block_on(async {
+            let mut read = Vec::new();
+            for (kind, fd, mut fill) in kinds(dir.path()) {
+                let std = std::fs::File::from(fd);
+                let file = File::from_std(std.try_clone().unwrap());
+                let mut came = Came::new();
+                for round in 0..40 {
+                    // What is alone in its turn is tried.
+                    next_turn().await;
+                    fill();
+                    came.extend(come(file.read(vec![1; 64])).await);
+                    for offset in [0, 299, 4990, 5000, 1 << 40] {
+                        next_turn().await;
+                        fill();
+                        let at = come(file.read_at(vec![1; 64], offset)).await;
+                        if let (Ok(bytes), Ok(n)) = (&at[0], std.read_at(&mut [0; 64], offset)) {
+                            assert_eq!(bytes.len(), n, "{kind} at {offset}, round {round}");
+                        }
+                        came.extend(at);
+                    }
+                    if round == 20 {
+                        // Its cursor is at the end long since, if it has one.
+                        let _sought = (&std).seek(SeekFrom::Start(7));
+                    }
+                }
+                read.push((kind, came));
+            }
+            read
+        })
+    };
+    let by_ring = read_all(Mask::none().without_attempts());
+    for mask in [Mask::none(), Mask::linux_5_15()] {
+        for (by_call, by_ring) in read_all(mask).into_iter().zip(&by_ring) {
+            assert_eq!(&by_call, by_ring);
+        }
+    }
+    let of = |kind: &str| {
+        let (_, came) = by_ring.iter().find(|(name, _)| *name == kind).unwrap();
+        came[0].clone()
+    };
+    assert_eq!(of("a hole"), Ok(vec![0; 64]));
+    assert_eq!(of("a pipe"), Ok(b"piped".to_vec()));
+    assert_eq!(of("a terminal"), Ok(b"typed\n".to_vec()));
+    let error = of("a directory").unwrap_err();
+    assert_eq!(error.0, io::ErrorKind::IsADirectory);
+}
+
+/// What has no such call is asked once.
+#[test]
+fn what_cannot_tell_is_not_tried_again() {
+    run(async {
+        let file = File::open("/proc/version").await.unwrap();
+        let ((), made, _) = calls(async {
+            for _ in 0..2000 {
+                next_turn().await;
+                file.read_at(vec![0; 16], 0).await.unwrap();
+            }
+        })
+        .await;
+        assert!(made <= 1, "{made} calls");
+    });
+}
+
+/// Without the page cache a call would wait for the disk.
+#[test]
+fn a_direct_file_is_never_tried() {
+    let dir = directory();
+    let path = file_of(&dir, "file", 8192);
+    run(async {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_DIRECT);
+        let opened = match options.open(&path).await {
+            Ok(file) => file,
+            Err(error) => return skip!("O_DIRECT: {error}"),
+        };
+        let adopted = File::from_std(opened.try_clone().unwrap().into_std().unwrap());
+        for file in [opened, adopted] {
+            let ((), made, _) = calls(async {
+                for _ in 0..50 {
+                    next_turn().await;
+                    let room = gimmal::buf::AlignedBuf::new(4096, 4096).unwrap();
+                    assert_eq!(file.read_at(room, 4096).await.unwrap().0, 4096);
+                }
+            })
+            .await;
+            assert_eq!(made, 0);
+        }
+    });
+}
+
+/// One that would have waited is followed by ever more that are not tried, and a hit ends that. Nothing but the end of the file
+/// gives no bytes.
+#[test]
+fn a_file_that_is_not_cached_is_hardly_tried() {
+    const SIZE: usize = 1 << 20;
+    let dir = directory();
+    let path = file_of(&dir, "file", SIZE);
+    let all = bytes(SIZE);
+    let mut random = Random::new("a_file_that_is_not_cached_is_hardly_tried");
+    run(async move {
+        let file = File::open(&path).await.unwrap();
+        let std = std::fs::File::open(&path).unwrap();
+        let mut at = || random.below((SIZE - 512) as u64);
+        drop_from_memory(&std);
+        if is_cached(&std, SIZE as u64 / 2) {
+            return skip!("what is dropped from memory stays there");
+        }
+        let ((), made, _) = calls(async {
+            for _ in 0..300 {
+                next_turn().await;
+                let at = at();
+                drop_from_memory(&std);
+                let (n, buf) = file.read_at(vec![0; 512], at).await.unwrap();
+                assert!(
+                    n > 0 && buf == all[at as usize..at as usize + n],
+                    "{n} at {at}"
+                );
+            }
+        })
+        .await;
+        // 0, 17, 50, 115, 244; a page may have stayed in memory now and then.
+        assert!((1..=12).contains(&made), "{made} calls");
+        let mut whole = Vec::new();
+        (&std).read_to_end(&mut whole).unwrap();
+        let ((), made, _) = calls(async {
+            for _ in 0..2000 {
+                next_turn().await;
+                let at = at();
+                let (n, buf) = file.read_at(vec![0; 512], at).await.unwrap();
+                assert!(n == 512 && buf == all[at as usize..at as usize + 512]);
+            }
+        })
+        .await;
+        assert!(made > 500, "{made} calls");
+    });
+}
+
+/// Half of what is asked for is in memory: the caller gets that, or all. Loops go on from there.
+#[test]
+fn a_read_that_is_cached_in_part_loses_nothing() {
+    const SIZE: usize = 1 << 20;
+    let dir = directory();
+    let path = file_of(&dir, "file", SIZE);
+    let all = bytes(SIZE);
+    let mut random = Random::new("a_read_that_is_cached_in_part_loses_nothing");
+    let mut at = move || random.below((SIZE - CALL_MAX) as u64) as usize;
+    run(async {
+        let std = std::fs::File::open(&path).unwrap();
+        for _ in 0..100 {
+            // A file that remembers nothing yet.
+            let file = File::open(&path).await.unwrap();
+            let at = at();
+            drop_from_memory(&std);
+            std.read_at(&mut [0; 1], at as u64).unwrap();
+            let read = file.read_at(vec![0; CALL_MAX], at as u64);
+            let (n, buf) = read.await.unwrap();
+            assert!(n > 0 && buf == all[at..at + n], "{n} at {at}");
+            drop_from_memory(&std);
+            std.read_at(&mut [0; 1], at as u64).unwrap();
+            let read = file.read_exact_at(vec![0; CALL_MAX], 50_000, at as u64);
+            assert!(read.await.unwrap() == all[at..at + 50_000]);
+            (&std).seek(SeekFrom::Start(at as u64)).unwrap();
+            drop_from_memory(&std);
+            std.read_at(&mut [0; 1], at as u64).unwrap();
+            let cursor = File::from_std(std.try_clone().unwrap());
+            let (n, buf) = cursor.read_to_end(Vec::new()).await.unwrap();
+            assert!(n == SIZE - at && buf == all[at..]);
+        }
+        drop_from_memory(&std);
+        std.read_at(&mut [0; 1], 0).unwrap();
+        assert!(fs::read(&path).await.unwrap() == all);
+        drop_from_memory(&std);
+        std.read_at(&mut [0; 1], 0).unwrap();
+        let copy = dir.path().join("copy");
+        let (mut from, mut to) = (
+            File::open(&path).await.unwrap(),
+            File::create(&copy).await.unwrap(),
+        );
+        let copied = gimmal::io::copy(&mut from, &mut to).await.unwrap();
+        assert!(copied == SIZE as u64 && std::fs::read(&copy).unwrap() == all);
+    });
+}
+
+/// A whole file is two reads, the second of which finds the end; neither is made again through the ring.
+#[test]
+fn loops_make_no_call_more() {
+    let dir = directory();
+    let path = file_of(&dir, "file", 3000);
+    run(async {
+        let ((), made, enters) = calls(async {
+            for _ in 0..100 {
+                assert_eq!(fs::read(&path).await.unwrap(), bytes(3000));
+            }
+        })
+        .await;
+        // Opening and closing, and one read in some.
+        assert!((150..=200).contains(&made), "{made} calls");
+        assert!(enters <= 200 + (200 - made), "{enters} enters");
+        let file = File::open(&path).await.unwrap();
+        let ((), made, enters) = calls(async {
+            for _ in 0..100 {
+                let read = file.read_exact_at(vec![0; 3000], 3000, 0).await;
+                assert_eq!(read.unwrap(), bytes(3000));
+            }
+        })
+        .await;
+        assert!(made + enters <= 101 && made > 70, "{made} and {enters}");
+    });
+}
+
+#[test]
+fn a_file_that_is_cut_or_grows_gives_what_is_there() {
+    let dir = directory();
+    let path = file_of(&dir, "file", 0);
+    let mut options = std::fs::OpenOptions::new();
+    let writer = options.write(true).open(&path).unwrap();
+    run(async {
+        let file = File::open(&path).await.unwrap();
+        for len in [0, 1, 4095, 4096, 4097, 100, 0, 60_000, 3, 20_000] {
+            writer.set_len(0).unwrap();
+            writer.write_all_at(&bytes(len), 0).unwrap();
+            for at in [0, len.saturating_sub(10), len, len + 10] {
+                for _ in 0..3 {
+                    let (n, buf) = file.read_at(vec![9; 64], at as u64).await.unwrap();
+                    let there = bytes(len);
+                    let there = there.get(at..).unwrap_or(&[]);
+                    assert_eq!(buf, there[..there.len().min(64)], "{n} of {len} at {at}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_cached_read_is_canceled_refused_and_timed_as_others_are() {
+    let dir = directory();
+    let path = file_of(&dir, "file", 4096);
+    run(async {
+        let file = File::open(&path).await.unwrap();
+        let scope = Scope::new();
+        let ((), made, _) = calls(async {
+            let run = scope.run_any(async {
+                scope.cancel();
+                let error = file.read(vec![9; 8]).await.unwrap_err();
+                assert!(is_canceled(&error));
+                assert_eq!(error.into_buf(), [9; 8]);
+            });
+            run.await.unwrap();
+        })
+        .await;
+        assert_eq!(made, 0);
+        // The cursor has not moved.
+        let error = file.read(vec![9; 8]).timeout(Duration::ZERO).await;
+        assert!(is_timeout(&error.unwrap_err()));
+        let hour = Duration::from_secs(3600);
+        let (_, buf) = file.read(vec![0; 8]).timeout(hour).await.unwrap();
+        assert_eq!(buf, bytes(8));
+        // One of a race is not alone: it gets no head start.
+        let outputs = race((file.read(vec![0; 8]), yield_now())).await.outputs;
+        assert!(outputs.1.is_some());
+    });
+}
+
+/// A file whose bytes come from others waits in the ring.
+#[test]
+fn a_pipe_that_is_empty_waits_in_the_ring() {
+    run(async {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let file = File::from(OwnedFd::from(reader));
+        for n in 0..50 {
+            let mut read = file.read(vec![0; 8]);
+            assert!(poll_once(&mut read).await.is_pending());
+            next_turn().await;
+            assert!(poll_once(&mut read).await.is_pending());
+            writer.write_all(&[n]).unwrap();
+            assert_eq!(read.await.unwrap().1, [n]);
+        }
+    });
+}
+
+/// Whoever reads for ever takes no more of a turn than so many calls, and fewer if each brings much: timers and other tasks
+/// have theirs.
+#[test]
+fn a_loop_of_cached_reads_lets_others_go_first() {
+    let dir = directory();
+    let path = file_of(&dir, "file", 2 * CALL_MAX);
+    for (size, most) in [(64, 32), (4096, 32), (30_000, 9), (CALL_MAX, 4)] {
+        let highest = most_in_a_turn(async |goes_on| {
+            let file = File::open(&path).await.unwrap();
+            let other = Rc::new(Cell::new(0));
+            let counted = other.clone();
+            let beside = spawn(async move {
+                loop {
+                    sleep(Duration::from_micros(100)).await.unwrap();
+                    counted.set(counted.get() + 1);
+                }
+            });
+            let mut room = vec![0; size];
+            while goes_on() {
+                room = file.read_at(room, 5).await.unwrap().1;
+            }
+            assert!(other.get() > 0);
+            beside.abort();
+        });
+        assert!((1..=most).contains(&highest), "{highest} of {size} bytes");
+    }
+}
