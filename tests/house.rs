@@ -43,6 +43,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/kernel.rs",
     "src/sys/path.rs",
     "src/sys/peer_cred.rs",
+    "src/sys/prefetch.rs",
     "src/sys/setup.rs",
     "src/sys/signal.rs",
     "src/sys/sockopt.rs",

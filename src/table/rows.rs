@@ -27,6 +27,9 @@ const CHUNK_BITS: u32 = 12;
 /// The most rows a table takes: the index of a row fits in 28 bits, which is what the name of a task has for it.
 pub(crate) const ROWS_MAX: usize = 1 << 28;
 
+/// A table with more rows is large: with fewer, to fetch one ahead costs more than it saves.
+const CACHED_ROWS: usize = 4096;
+
 /// No row: the end of the list of free ones.
 const NONE: u32 = u32::MAX;
 
@@ -374,6 +377,18 @@ impl<T, const BITS: u32> Table<T, BITS> {
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<(Key, &mut T)> {
         let row = self.row_mut(index)?;
         Some((Key::new(index, row.generation), row.value.as_mut()?))
+    }
+
+    /// Whether there are so many rows that one which was not looked at lately is hardly in the processor's cache.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.len > CACHED_ROWS
+    }
+
+    /// The place of a row, whatever is in it: to be fetched ahead, for to look at it is to wait for it.
+    #[inline]
+    pub(crate) fn place(&self, index: u32) -> Option<&impl Sized> {
+        self.row(index)
     }
 
     #[inline]

@@ -52,6 +52,12 @@ impl Queue {
         more
     }
 
+    /// The row that will be polled after so many others, as far as that is known.
+    #[inline]
+    pub(super) fn upcoming(&self, others: usize) -> Option<u32> {
+        self.ready.get(self.next + others).copied()
+    }
+
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.ready.len() - self.next + self.woken.len()

@@ -371,6 +371,29 @@ impl Tasks {
         }
     }
 
+    /// Whether there are so many that it pays to have them fetched ahead.
+    #[inline]
+    pub(crate) fn are_far(&self) -> bool {
+        self.rows.is_large()
+    }
+
+    /// What is to be fetched to wake the task of that name.
+    #[inline]
+    pub(crate) fn place(&self, name: Name) -> Option<&impl Sized> {
+        self.rows.place(name.index())
+    }
+
+    /// What is to be fetched to poll the task whose turn comes after so many others: its future, for its row was touched when it
+    /// was woken.
+    #[inline]
+    pub(crate) fn upcoming(&self, others: usize) -> Option<&dyn Task> {
+        if !self.are_far() {
+            return None;
+        }
+        let (_, row) = self.rows.at(self.ready.upcoming(others)?)?;
+        row.task.as_deref()
+    }
+
     /// The task was polled and is not ready.
     #[inline]
     pub(crate) fn park(&mut self, key: Key, task: Option<Pin<Box<dyn Task>>>, leaf: Option<Leaf>) {

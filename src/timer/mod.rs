@@ -97,6 +97,15 @@ impl<W> Timers<W> {
         row.wake.take()
     }
 
+    /// What is to be fetched for the timer that fires after so many others.
+    #[inline]
+    pub(crate) fn upcoming(&self, others: usize) -> Option<&impl Sized> {
+        if !self.rows.is_large() {
+            return None;
+        }
+        self.rows.place(self.wheel.upcoming(others)?.index())
+    }
+
     #[cfg(test)]
     pub(crate) fn has_fired(&self, key: Key) -> bool {
         self.row(key).wake.is_none()

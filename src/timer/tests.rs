@@ -401,3 +401,28 @@ fn a_row_is_small() {
     // For a payload of 16 bytes with a niche. With the table's generation and its tag it comes to 40, and an entry to 16.
     assert!(size_of::<Row<(u64, std::num::NonZeroU64)>>() <= 24);
 }
+
+/// Only of a large table is anything to be fetched ahead, and it is the row of the timer that fires then.
+#[test]
+fn what_is_fetched_ahead_is_what_fires_then() {
+    let mut timers = Timers::new(0);
+    let mut keys = Vec::new();
+    for n in 0..5000 {
+        keys.push(timers.insert(7, n));
+        assert!(timers.upcoming(0).is_none(), "none is due");
+    }
+    assert_eq!(timers.pop_due(7), Some(0));
+    for others in [0, 8, 4998] {
+        let row = timers.rows.place(keys[1 + others].index());
+        let row = row.map(|row| std::ptr::from_ref(row).addr());
+        let upcoming = timers.upcoming(others);
+        let upcoming = upcoming.map(|row| std::ptr::from_ref(row).addr());
+        assert!(upcoming.is_some() && upcoming == row, "{others}");
+    }
+    assert!(timers.upcoming(4999).is_none());
+    for key in keys.drain(100..) {
+        timers.release(key);
+    }
+    assert_eq!(timers.pop_due(7), Some(1));
+    assert!(timers.upcoming(0).is_none(), "a small table");
+}

@@ -273,6 +273,12 @@ impl Wheel {
         slot.trim();
     }
 
+    /// The timer that fires after so many others, as far as that is known: one that was cancelled is among them.
+    #[inline]
+    pub(super) fn upcoming(&self, others: usize) -> Option<Key> {
+        Some(self.fired.entries.get(others)?.key)
+    }
+
     /// A time that no deadline in the wheel is before (W4).
     pub(super) fn next_deadline(&self) -> Option<u64> {
         if !self.fired.entries.is_empty() {
