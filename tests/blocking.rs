@@ -376,7 +376,8 @@ fn a_wait_that_is_dropped_on_another_thread_leaves_nothing_behind() {
         busy.release.send(()).unwrap();
         first.await.unwrap();
         until(|| Handle::current().stats().blocking_waiting == 0).await;
-        assert_eq!(Arc::strong_count(&waker), 1);
+        // The rows are taken back between two turns.
+        until(|| Arc::strong_count(&waker) == 1).await;
     });
 }
 

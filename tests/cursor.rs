@@ -12,12 +12,13 @@ use gimmal::fs::{File, OpenOptions};
 use gimmal::io::{AsyncWrite, BufWriter, PipeReader, PipeWriter, copy};
 use gimmal::{Runtime, errno, join};
 use std::ffi::CString;
-use std::io::{self, IoSlice, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, IoSlice, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// No two pages of it are alike.
 fn pattern(len: usize) -> Vec<u8> {
@@ -70,7 +71,18 @@ const STARTS: [Start; 5] = [
 
 impl Start {
     fn open(self, path: &Path) -> std::fs::File {
-        std::fs::write(path, vec![b'.'; self.len]).unwrap();
+        // What a dropped write still holds of a full disk is there when the kernel is done with it.
+        for _ in 0..2000 {
+            match std::fs::write(path, vec![b'.'; self.len]) {
+                Err(error) if error.kind() == ErrorKind::StorageFull => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                written => {
+                    written.unwrap();
+                    break;
+                }
+            }
+        }
         let mut options = std::fs::OpenOptions::new();
         let options = options.read(true).write(true).append(self.append);
         let mut file = options.open(path).unwrap();
@@ -663,7 +675,10 @@ fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
                             }
                         }
                     }
-                    assert_eq!(calls, expected, "{len}");
+                    // A plain call that does not wait may bring less at once than one that does.
+                    let sum = |calls: &Calls| calls.iter().flatten().sum::<usize>();
+                    assert_eq!(sum(&calls), sum(&expected), "{len}");
+                    assert_eq!(calls.last(), expected.last(), "{len}");
                     assert!(all == data[..all.len()], "{len}");
                     assert_eq!(position(&same), end, "{len}");
                 });
