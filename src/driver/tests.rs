@@ -445,6 +445,11 @@ fn overdue(driver: &mut Driver<FakeRing>) -> Vec<Key> {
     let mut reaped = Reaped::default();
     let wait = driver.next_deadline().map_or(Wait::No, Wait::Until);
     driver.turn(wait, &mut reaped).unwrap();
+    for late in reaped.late {
+        let mut owners = driver.lend_owners(late.key, late.last);
+        owners.dispose(late.completion);
+        assert!(late.last, "no operation here completes twice");
+    }
     reaped.overdue
 }
 
