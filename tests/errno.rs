@@ -71,13 +71,24 @@ fn out_of_descriptors_is_found_in_what_every_open_gives() {
     let ran: io::Result<()> = gimmal::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let limit = libc::rlimit {
+        let mut limit = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,
         };
+        // SAFETY: the address is that of a limit, which is written.
+        assert_eq!(
+            unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) },
+            0
+        );
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            ..limit
+        };
         // SAFETY: the limit is a valid one, and read only.
-        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-        assert_eq!(set, 0);
+        assert_eq!(
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) },
+            0
+        );
         let errors = [
             File::open("Cargo.toml").await.unwrap_err(),
             TcpStream::connect(address).await.unwrap_err(),
@@ -88,6 +99,12 @@ fn out_of_descriptors_is_found_in_what_every_open_gives() {
         for error in errors {
             assert_eq!(errno(&error), Some(libc::EMFILE), "{error}");
         }
+        // Whoever looks for leaks at the end of the process needs some.
+        // SAFETY: the limit is the one that there was, and read only.
+        assert_eq!(
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
+            0
+        );
         Ok(())
     });
     ran.unwrap();
