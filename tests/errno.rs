@@ -63,6 +63,21 @@ fn errors_that_have_no_kind_of_their_own_are_told_apart() {
     ran.unwrap();
 }
 
+/// Sets the soft limit of descriptors, and returns the one before.
+fn limit_descriptors(soft: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the address is that of a limit, which is written during the call.
+    let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let before = std::mem::replace(&mut limit.rlim_cur, soft);
+    // SAFETY: the limit is read during the call.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!((got, set), (0, 0));
+    before
+}
+
 #[test]
 fn out_of_descriptors_is_found_in_what_every_open_gives() {
     if !is_child() {
@@ -71,24 +86,7 @@ fn out_of_descriptors_is_found_in_what_every_open_gives() {
     let ran: io::Result<()> = gimmal::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: the address is that of a limit, which is written.
-        assert_eq!(
-            unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) },
-            0
-        );
-        let none = libc::rlimit {
-            rlim_cur: 0,
-            ..limit
-        };
-        // SAFETY: the limit is a valid one, and read only.
-        assert_eq!(
-            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) },
-            0
-        );
+        let before = limit_descriptors(0);
         let errors = [
             File::open("Cargo.toml").await.unwrap_err(),
             TcpStream::connect(address).await.unwrap_err(),
@@ -100,11 +98,7 @@ fn out_of_descriptors_is_found_in_what_every_open_gives() {
             assert_eq!(errno(&error), Some(libc::EMFILE), "{error}");
         }
         // Whoever looks for leaks at the end of the process needs some.
-        // SAFETY: the limit is the one that there was, and read only.
-        assert_eq!(
-            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
-            0
-        );
+        limit_descriptors(before);
         Ok(())
     });
     ran.unwrap();
