@@ -11,7 +11,7 @@ use gimmal::buf::AlignedBuf;
 use gimmal::fs::{File, OpenOptions};
 use gimmal::io::{AsyncWrite, BufWriter, PipeReader, PipeWriter, copy};
 use gimmal::{Runtime, errno, join};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::{self, ErrorKind, IoSlice, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -209,17 +209,27 @@ async fn compare_writes(dir: &Path, len: usize, mut reset: impl FnMut()) {
             let what = format!("{start:?}, {by:?}");
             let path = dir.join("file");
             let mut both = Vec::new();
-            for is_ours in [false, true] {
-                reset();
-                let file = start.open(&path);
-                let same = file.try_clone().unwrap();
-                let calls = match is_ours {
-                    true => ours(file, by, &data).await,
-                    false => oracle(file, by, &data),
-                };
-                both.push((calls, position(&same), std::fs::read(&path).unwrap()));
-                drop(same);
-                std::fs::remove_file(&path).unwrap();
+            // An empty tmpfs with a limit refuses a write now and then, as if it were full: one of std as well as one of the ring
+            // (seen on 6.18). Then it is tried again.
+            for _ in 0..100 {
+                both.clear();
+                for is_ours in [false, true] {
+                    reset();
+                    let file = start.open(&path);
+                    let same = file.try_clone().unwrap();
+                    let calls = match is_ours {
+                        true => ours(file, by, &data).await,
+                        false => oracle(file, by, &data),
+                    };
+                    both.push((calls, position(&same), std::fs::read(&path).unwrap()));
+                    drop(same);
+                    std::fs::remove_file(&path).unwrap();
+                }
+                let has_written = |(calls, ..): &(Calls, _, _)| calls[0].is_ok_and(|n| n > 0);
+                if both.iter().all(has_written) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
             let (expected, got) = (&both[0], &both[1]);
             assert!(
@@ -428,12 +438,28 @@ fn mount_tmpfs(at: &Path, options: &str) -> io::Result<()> {
     mount(&at, 0, options.as_ptr())
 }
 
+/// Until a file system that holds no file any more is empty: the kernel lets go of the last one when it has done with the last
+/// request on it, which may be after its completion.
+fn wait_for_room(at: &CStr) {
+    for _ in 0..2000 {
+        // SAFETY: a statvfs is plain integers.
+        let mut room = unsafe { std::mem::zeroed::<libc::statvfs>() };
+        // SAFETY: the path ends with a zero byte, and `room` is written during the call.
+        assert_eq!(unsafe { libc::statvfs(at.as_ptr(), &raw mut room) }, 0);
+        if room.f_bfree == room.f_blocks {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn writes_at_the_cursor_of_a_full_disk_do_what_std_does() {
     if !is_child() {
         return passes_alone("writes_at_the_cursor_of_a_full_disk_do_what_std_does");
     }
     let dir = directory();
+    let at = CString::new(dir.path().as_os_str().as_bytes()).unwrap();
     if let Err(error) = mount_tmpfs(dir.path(), "size=100k") {
         return skip!("no tmpfs can be mounted: {error}");
     }
@@ -445,7 +471,7 @@ fn writes_at_the_cursor_of_a_full_disk_do_what_std_does() {
         println!("ring: {name}");
         let mut runtime = ring.build().unwrap();
         runtime.block_on(async {
-            compare_writes(dir.path(), 200_000, || {}).await;
+            compare_writes(dir.path(), 200_000, || wait_for_room(&at)).await;
             buffered(&file, 200_000).await;
             dropped(&file, 200_000).await;
             for filled in [50_000, 10_000] {
@@ -702,7 +728,10 @@ fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
 /// `/proc/self/mem` is a regular file to io_uring, and can be read as far as memory is mapped.
 #[test]
 fn reads_and_writes_over_the_end_of_mapped_memory_do_what_std_does() {
-    let _alone = alone();
+    // What lies behind the mapping is not to change meanwhile, as it does where other tests have threads.
+    if !is_child() {
+        return passes_alone("reads_and_writes_over_the_end_of_mapped_memory_do_what_std_does");
+    }
     // SAFETY: a new mapping, anywhere.
     let map = unsafe {
         let (kind, flags) = (
