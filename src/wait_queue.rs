@@ -1,8 +1,8 @@
 //! Who waits for something, in order of arrival.
 //!
 //! A [`WaitQueue`] keeps a value for each that waits, mostly its waker, and a place in line. It runs no code of a user: what is
-//! taken out or replaced goes to the caller, to be woken or dropped where nothing is borrowed (R1). Gates, groups and whoever
-//! closes a descriptor have one each.
+//! taken out or replaced goes to the caller, to be woken or dropped where nothing is borrowed (R1). Gates and groups have
+//! one each, and so have the tasks that close descriptors.
 //!
 //! A wait that is dropped has to leave the line, from wherever in it. So the places are rows of a slab, linked in order, and
 //! each is named by a [`Ticket`].
@@ -26,7 +26,7 @@ use std::num::NonZeroU32;
 /// No place: the end of the line.
 const NONE: u32 = u32::MAX;
 
-/// Room for so many places is kept when the last of them is gone.
+/// The room of an empty queue that is kept, in places.
 const ROOM_KEPT: usize = 64;
 
 /// A place in a [`WaitQueue`] (Q1): one more than its number, so that one that may be there takes no more room.

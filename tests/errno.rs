@@ -8,7 +8,7 @@
 #[macro_use]
 mod baseline;
 
-use baseline::{directory, is_child, passes_in_child};
+use baseline::{directory, is_child, limit_descriptors, passes_in_child};
 use gimmal::fs::File;
 use gimmal::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram};
 use gimmal::{errno, group, timeout};
@@ -63,21 +63,6 @@ fn errors_that_have_no_kind_of_their_own_are_told_apart() {
     ran.unwrap();
 }
 
-/// Sets the soft limit of descriptors, and returns the one before.
-fn limit_descriptors(soft: u64) -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the address is that of a limit, which is written during the call.
-    let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    let before = std::mem::replace(&mut limit.rlim_cur, soft);
-    // SAFETY: the limit is read during the call.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!((got, set), (0, 0));
-    before
-}
-
 #[test]
 fn out_of_descriptors_is_found_in_what_every_open_gives() {
     if !is_child() {
@@ -97,7 +82,7 @@ fn out_of_descriptors_is_found_in_what_every_open_gives() {
         for error in errors {
             assert_eq!(errno(&error), Some(libc::EMFILE), "{error}");
         }
-        // Whoever looks for leaks at the end of the process needs some.
+        // The leak checker needs some at the end of the process.
         limit_descriptors(before);
         Ok(())
     });

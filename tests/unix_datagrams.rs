@@ -10,8 +10,8 @@
 mod baseline;
 
 use baseline::{
-    Baseline, MOMENTS, Random, Watched, alone, directory, dropped_everywhere, is_child, next_turn,
-    passes_in_child, rings,
+    Baseline, MOMENTS, Random, Watched, alone, directory, dropped_everywhere, is_child,
+    limit_descriptors, next_turn, passes_in_child, rings,
 };
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
@@ -304,21 +304,6 @@ fn many_that_wait_for_one_receiver_all_get_their_turn() {
         baseline.returns("a hundred have waited").await;
         Ok(())
     });
-}
-
-/// Sets the limit of descriptors, and says what it was.
-fn limit_descriptors(to: u64) -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the limit is written during the call.
-    let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    let before = std::mem::replace(&mut limit.rlim_cur, to);
-    // SAFETY: the limit is read during the call.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!((got, set), (0, 0));
-    before
 }
 
 #[test]

@@ -255,10 +255,10 @@ unsafe impl IoBufMut for BytesMut {
     }
 }
 
-/// Shortens what is initialised of a buffer, if it is longer.
+/// Shortens the initialized part of a buffer, if it is longer.
 pub(crate) fn truncate<B: IoBufMut>(buf: &mut B, len: usize) {
     if len < buf.io_len() {
-        // SAFETY: these bytes are some of those that are initialised, and in the capacity.
+        // SAFETY: these bytes are among those that are initialized, and within the capacity.
         unsafe { buf.set_io_len(len) };
     }
 }

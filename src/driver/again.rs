@@ -33,7 +33,7 @@ pub(super) enum Due {
     Look,
 }
 
-/// Room for so many is kept.
+/// The room of each list that is kept.
 const ROOM_KEPT: usize = 64;
 
 /// Operations to ask again. Whether one is still in flight is for the caller to see.

@@ -40,7 +40,7 @@ const CANCEL: u64 = 1 << 31;
 /// How soon the kernel is offered again what it would not take.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
-/// Room for so many entries that found none in the ring is kept.
+/// The room of the backlog that is kept, in entries.
 const BACKLOG_KEPT: usize = 64;
 
 const POLL_MULTISHOT: u32 = 1;

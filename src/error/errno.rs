@@ -4,14 +4,14 @@ use crate::scope::chain;
 use std::error::Error;
 use std::io;
 
-/// The errno that this error, or one that it came from, has from the kernel.
+/// The errno (`errno(3)`) that the kernel returned, found in this error or in its chain of sources.
 ///
-/// Many errors of this crate name what was tried, such as the path or the address. An [`io::Error`] holds either such a text or
-/// an errno, so [`raw_os_error`](io::Error::raw_os_error) is `None` for them, and the errno is that of a source. This
-/// function finds it, however deep it is wrapped, and tells apart what has no [`ErrorKind`](io::ErrorKind) of its own.
-/// The numbers are those of `errno(3)` and of the `libc` crate.
+/// Many errors of this crate name what was attempted, such as the path or the address. An [`io::Error`] holds either such a text
+/// or an errno, never both, so [`raw_os_error`](io::Error::raw_os_error) is `None` for them, and the errno is in a source.
+/// Use this function to tell apart errors that have no [`ErrorKind`](io::ErrorKind) of their own, such as `EMFILE` and
+/// `EMSGSIZE`; the `libc` crate has the numbers.
 ///
-/// `None` for an error that is not the kernel's, such as [`Canceled`](crate::Canceled) or a timeout.
+/// Returns `None` for an error that did not come from the kernel, such as [`Canceled`](crate::Canceled) or a timeout.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

@@ -12,7 +12,7 @@
 //!
 //! Threads of the kernel do much of this: most opens, all writes. Where it can make none (RLIMIT_NPROC, the `pids.max` of a
 //! cgroup), the thread of the runtime does it, and is held up by it; [`Fault::NoThreads`](crate::runtime::Fault::NoThreads)
-//! says so.
+//! reports it.
 
 mod file;
 mod generic;

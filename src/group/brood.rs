@@ -23,7 +23,7 @@ use std::task::{Context, Poll, Waker};
 /// So many names of ended children are kept beyond twice of what there is, before they are looked through.
 const ENDED_SPARE: usize = 16;
 
-/// Room for so many is kept when there are none.
+/// The room of an empty list that is kept.
 const ENDED_KEPT: usize = 1024;
 
 enum State {

@@ -42,9 +42,10 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Errors
 ///
-/// Those of reading and writing, and how far it came; `QuotaExceeded` if the kernel can make no thread for `splice(2)`. What was read and could not be written goes back to the reader, if
-/// that takes it back ([`AsyncRead::unread`]), or else is in the error: so a copy that failed or was cancelled can be gone
-/// on with. What the writer had taken by then, and holds back, stays with it, and counts as copied.
+/// Those of reading and writing, and how far it came; `QuotaExceeded` if the kernel can make no thread for `splice(2)`. What was
+/// read and could not be written goes back to the reader, if that takes it back ([`AsyncRead::unread`]), or else is in the
+/// error: so a copy that failed or was canceled can be continued. What the writer had taken by then, and holds back, stays with
+/// it, and counts as copied.
 ///
 /// # Cancel safety
 ///
@@ -123,8 +124,8 @@ where
     }
 }
 
-/// Until `brought` is what the reader has answered. While nothing is ready the writer is flushed: whoever gets its bytes may have
-/// to answer before there is more to read. A flush that has begun is awaited.
+/// Waits for the read, whose result goes to `brought`. While it is pending the writer is flushed: the receiver of its bytes may
+/// have to answer before there is more to read. A flush that has begun is awaited.
 fn read_or_flush<T>(
     mut read: Pin<&mut impl Future<Output = T>>,
     mut flush: Pin<&mut impl Future<Output = io::Result<()>>>,

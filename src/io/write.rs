@@ -89,8 +89,8 @@ pub trait AsyncWrite {
     ///
     /// # Cancel safety
     ///
-    /// If it was cancelled, what was not passed on is still held back. How much was passed on when it is dropped is unknown,
-    /// and what becomes of the rest the type says (`tests/copying.rs`).
+    /// After a cancel, what was not passed on is still held back. After a drop, how much was passed on is unknown, and the
+    /// type documents what becomes of the rest (`tests/copying.rs`).
     fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
         ready(Ok(()))
     }

@@ -26,9 +26,6 @@ use std::time::Duration;
 /// How long a listener waits when there is no descriptor, or no memory, for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// An opcode of 6.11. No opcode tells a kernel that can accept without waiting (6.10); one that has this can.
-const BIND: Opcode = Opcode::new(56);
-
 /// A socket that listens.
 pub(super) struct Accepting {
     fd: Owned<SharedFd>,
@@ -56,7 +53,7 @@ pub(super) struct Accepting {
 pub(super) enum Way {
     /// Each when it is asked for.
     OneByOne,
-    /// By one request for all of them, until so many wait to be asked for, where the kernel can do that.
+    /// By one request for all of them, until this many wait to be asked for, where the kernel can do that.
     Ahead(u32),
 }
 
@@ -66,7 +63,7 @@ impl Accepting {
             fd: Owned::new(fd),
             address,
             standing: RefCell::new(Standing::new()),
-            // A socket that does not listen says so at once only to who accepts.
+            // Only an accept fails at once on a socket that does not listen.
             is_ready: Cell::new(Some(true)),
             taken_in: Cell::new(0),
             kept: RefCell::default(),
@@ -101,7 +98,8 @@ impl Accepting {
     /// or old.
     fn take(&self) -> io::Result<()> {
         let core = runtime::required();
-        let knows_dont_wait = core.supports(BIND);
+        // No opcode tells a kernel that can accept without waiting (6.10); one that has BIND (6.11) can.
+        let knows_dont_wait = core.supports(Opcode::BIND);
         self.start(Accept::one(self.fd.clone(), knows_dont_wait))?;
         if knows_dont_wait {
             core.enter_now(Enter::Submit);
@@ -125,7 +123,7 @@ impl Accepting {
             Some(false) | None => return,
         }
         drop(standing);
-        // Whoever polls each wait once only gets there, too.
+        // A caller that polls each wait only once gets there, too.
         self.is_ready.set(None);
         // Outside of the borrow, for it may run a user's code (R1).
         let poll = self.standing.replace(Standing::new());

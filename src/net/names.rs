@@ -27,7 +27,7 @@ pub trait ToAddrs {
     /// the name of that.
     fn target(self) -> io::Result<Target>;
 
-    /// The address, if this is nothing else: whoever wants one needs no list of them.
+    /// The address, if this is exactly one: then no list is needed.
     #[doc(hidden)]
     #[inline]
     fn address(&self) -> Option<SocketAddr> {

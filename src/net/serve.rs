@@ -136,8 +136,8 @@ impl<'l, L, H, U> Serve<'l, L, H, U> {
         self
     }
 
-    /// Has connections accepted before anybody asks for them, until so many are there (a burst may bring some more), which
-    /// costs less where many come at once. With less room than that below the [`limit`](Serve::limit) none is accepted ahead.
+    /// Accepts up to this many connections before anybody asks for them (a burst may bring a few more), which costs less
+    /// where many come at once. With less room than that below the [`limit`](Serve::limit) none is accepted ahead.
     ///
     /// For a socket that nobody else holds. Without this a connection is taken when its handler is begun, and what this thread
     /// has no time for another thread or process can answer that has the same socket.

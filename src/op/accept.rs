@@ -2,8 +2,8 @@
 //!
 //! A listening socket may have other holders: threads, processes. An accept that is left in the kernel takes from them what
 //! nobody here may ask for, and even before that it takes the one wake that the kernel spends on a connection (an accept waits
-//! exclusively, also in the ring), while its thread computes. A poll takes neither. So whoever waits for a connection polls, and
-//! accepts without waiting when there may be one. Only an accept of many ([`Accept::many`]) stays in the kernel.
+//! exclusively, also in the ring), while its thread computes. A poll takes neither. So a wait for a connection is a
+//! poll, then an accept that does not wait. Only an accept of many ([`Accept::many`]) stays in the kernel.
 
 use super::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
 use crate::sys::Descriptor;
@@ -23,7 +23,7 @@ pub(crate) struct Accepted {
     pub(crate) fd: SharedFd,
     /// Who is at the other end. Not there if connections are accepted one after the other by one request.
     pub(crate) peer: Option<SockAddr>,
-    /// Whether another one waits, if that is known: the kernel says so of TCP, since 6.10.
+    /// Whether another one waits, if that is known: the kernel reports it for TCP, since 6.10.
     pub(crate) has_more: Option<bool>,
 }
 
@@ -80,7 +80,7 @@ impl Accept {
         Accept { listener, way }
     }
 
-    /// Accepts until it is stopped, or has so many that nobody has asked for.
+    /// Accepts until it is stopped, or has `ahead` connections that nobody has asked for.
     pub(crate) fn many(listener: SharedFd, ahead: u32) -> Accept {
         let way = Way::Many { ahead };
         Accept { listener, way }
@@ -179,7 +179,7 @@ unsafe impl Collect for Accept {
     }
 
     fn collect(&mut self, completion: Completion) -> Arrived {
-        // A poll that was interrupted says no less: who accepts then sees.
+        // After a poll that was interrupted an accept is tried all the same.
         match self.way {
             Way::Poll if completion.raw() >= 0 || completion.was_interrupted() => Arrived::Ready,
             _ => Arrived::Connection(self.take(completion)),

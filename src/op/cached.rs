@@ -1,8 +1,9 @@
 //! Whether the next read of a file finds its bytes in memory, as far as the last ones tell.
 //!
 //! A read of what is cached is cheapest as a plain call ([`Entry::try_first`](super::Entry::try_first)), with `RWF_NOWAIT`
-//! (4.14): it gives what is in memory, be it less than was asked for, and else says so, which has cost a call. So after such a
-//! one the next reads go into the ring, more of them each time in a row: a file that is not cached is hardly ever tried.
+//! (4.14): it returns what is in memory, even if that is less than was asked for, and fails with EAGAIN if nothing is. That has
+//! cost a call, so the next reads go into the ring, more of them each time in a row: a file that is not cached is hardly ever
+//! tried.
 
 use super::{Entry, Opcode, SharedFd};
 use crate::runtime::{self, Core};
@@ -12,7 +13,7 @@ use std::cell::Cell;
 /// The most bytes that such a call is tried for: to copy these takes some 10 µs.
 const BYTES_MAX: usize = 64 << 10;
 
-/// So many reads are not tried after one that would have waited; twice as many after the next, and so on, up to a limit.
+/// How many reads are not tried after one that would have waited; twice as many after the next, and so on, up to a limit.
 const UNTRIED: u16 = 16;
 const UNTRIED_MAX: u16 = 1024;
 
@@ -23,7 +24,7 @@ enum Next {
     Unknown,
     /// It is, as the last one was.
     Tried,
-    /// Not until so many have gone by.
+    /// Not before this many others.
     Untried(u16),
     Never,
 }
@@ -32,7 +33,7 @@ enum Next {
 #[derive(Debug)]
 pub(super) struct Cached {
     next: Cell<Next>,
-    /// So many go by after one that would have waited.
+    /// How many are not tried after the next one that would have waited.
     untried: Cell<u16>,
 }
 
@@ -83,7 +84,7 @@ impl Cached {
 }
 
 impl SharedFd {
-    /// The entry for a read of so many bytes from this descriptor.
+    /// The entry for a read of this many bytes from this descriptor.
     #[inline]
     pub(super) fn read_entry(&self, opcode: Opcode, bytes: usize) -> Entry {
         let entry = self.entry(opcode);

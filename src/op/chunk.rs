@@ -10,8 +10,8 @@ use std::ops::Deref;
 ///
 /// They are in one of the runtime's buffers ([`Builder::receive_buffers`](crate::runtime::Builder::receive_buffers)), to which it
 /// goes back when this is dropped, on any thread, and whether the runtime still exists or not; or, if none was left, in memory
-/// of their own. A program that keeps many chunks has the others received into memory that is allocated for each: that is
-/// slower, and nobody waits for it. To keep a few bytes for long, copy them ([`into_vec`](Chunk::into_vec), `Bytes::from`).
+/// of their own. While a program keeps many chunks, others are received into memory that is allocated for each, which
+/// is slower; nothing waits. To keep a few bytes for long, copy them ([`into_vec`](Chunk::into_vec), `Bytes::from`).
 ///
 /// It can be written as it is:
 ///

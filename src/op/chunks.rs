@@ -1,7 +1,7 @@
 //! The bytes of a stream in pieces, as they arrive.
 //!
 //! The kernel takes a buffer of the runtime when there is something to put into it, so a stream that waits holds none. The
-//! receive belongs to [`Chunks`], not to the wait for a piece: a wait that is dropped or cancelled loses none. When `Chunks` is
+//! receive belongs to [`Chunks`], not to the wait for a piece: a wait that is dropped or canceled loses none. When `Chunks` is
 //! dropped, the stream keeps what was received and not asked for, and what the orphan still brings, in order (C8). `Chunks` has
 //! the stream's gate from the first piece on, so no other read comes between.
 //!
@@ -9,7 +9,7 @@
 //! ([`READ_AHEAD_MAX`](crate::runtime::READ_AHEAD_MAX)). It is started again when all of them have been asked for, so a peer that
 //! is not read is received no further. Elsewhere each receive brings one piece.
 //!
-//! The kernel may end the receive at any completion. What whoever asks next starts:
+//! The kernel may end the receive at any completion. The next call starts:
 //!
 //! | it ended with | what is started next |
 //! |---|---|
@@ -34,8 +34,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-/// So many pieces are received into memory of their own when there was no buffer: while there is none, another try costs a
-/// request more.
+/// How many pieces are received into memory of their own after a receive that found no buffer: each further try without one
+/// costs a request.
 const OWN_PIECES: u8 = 16;
 
 /// The bytes of a stream in chunks, as they arrive: of [`TcpStream::chunks`](crate::net::TcpStream::chunks).
@@ -95,7 +95,7 @@ struct Shared {
     buffers: Arc<BufRing>,
     serial: u64,
     standing: Standing<RecvMany>,
-    /// There was no buffer: so many pieces more go into memory of their own.
+    /// How many pieces still go into memory of their own, because there was no buffer.
     own_left: u8,
 }
 
@@ -178,7 +178,7 @@ impl Chunks<'_> {
                 return match received {
                     Ok((0, _)) => self.end(),
                     Ok((_, bytes)) => Poll::Ready(Some(Ok(Chunk::heap(bytes)))),
-                    // It was cancelled for a wait that is gone.
+                    // It was canceled for a wait that is gone.
                     Err(error) if is_stale(&error) => continue,
                     Err(error) => self.fail(error.into_error()),
                 };

@@ -30,7 +30,7 @@ pub struct SharedFd {
 struct Open {
     descriptor: Descriptor,
     cached: Cached,
-    /// Its owner is gone: only operations hold it, or whoever has asked for a share.
+    /// Its owner is gone: only operations hold it, and shares that a user has asked for.
     is_left: Cell<bool>,
 }
 

@@ -81,7 +81,7 @@ impl Gate {
                 self.waiting.borrow_mut().remove(ticket);
                 Some(waker)
             }
-            // Whoever has a ticket, and has not been let in, is in line.
+            // A ticket that has not been let in is in line.
             Spot::Waiting(ticket) => self.waiting.borrow_mut().renew(ticket, waker),
             Spot::Outside | Spot::Inside => {
                 *spot = Spot::Waiting(self.waiting.borrow_mut().push(waker));

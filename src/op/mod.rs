@@ -187,8 +187,8 @@ pub unsafe trait Operation: Sized + 'static {
         let _ = completion;
     }
 
-    /// A plain system call ([`Entry::try_first`]) has found nothing to do at once, so the request goes into the ring. `is_never`
-    /// says that what it works on has no such call at all. It is told for the sake of those that remember it.
+    /// A plain system call ([`Entry::try_first`]) has found nothing to do at once, so the request goes into the ring. With
+    /// `is_never`, what it works on has no such call at all. An operation may remember that.
     #[inline]
     fn would_wait(&mut self, is_never: bool) {
         let _ = is_never;

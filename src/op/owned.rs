@@ -66,7 +66,7 @@ impl<T: Share> Owned<T> {
         }
     }
 
-    /// A share without an owner: for whoever closes it, hands it out, or owns it again.
+    /// A share without an owner, to be closed, handed out, or owned again.
     pub(crate) fn give_up(mut self) -> T {
         self.is_given_up = true;
         self.share.shared_fd().set_left(true);

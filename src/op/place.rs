@@ -8,7 +8,7 @@ use std::io;
 /// Where in a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
-    /// So many bytes from its start.
+    /// This many bytes from its start.
     At(u64),
     /// At its cursor, which moves on.
     Cursor(Watch),
@@ -53,8 +53,8 @@ impl Place {
         }
     }
 
-    /// The ring has done with the operation, which asked for so many bytes: moves the cursor behind those that were moved, if the
-    /// ring has not. A plain system call in its place always does.
+    /// The ring has done with the operation, which asked for `asked` bytes: moves the cursor behind those that were moved, if
+    /// the ring has not. A plain system call in its place always does.
     #[inline]
     pub(super) fn leave_ring(
         self,

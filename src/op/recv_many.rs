@@ -56,7 +56,7 @@ impl RecvMany {
         }
     }
 
-    /// It has ended: whoever goes on has the right to receive.
+    /// It has ended: the right to receive goes to the next.
     pub(super) fn into_pass(self) -> Pass {
         self.pass
     }
@@ -201,7 +201,7 @@ mod tests {
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.what, What::Stopped) && !bounds());
-                // One that is not bounded says so to the caller.
+                // One that is not bounded fails for the caller.
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.what, What::Failed(_)));

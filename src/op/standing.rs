@@ -82,8 +82,8 @@ impl<O: Collect> Standing<O> {
         }
     }
 
-    /// As [`poll`](Standing::poll), and while there is nothing it is a leaf of whoever waits: if his scope is cancelled, it is
-    /// asked to stop.
+    /// As [`poll`](Standing::poll), and while there is nothing it is a leaf of the task that waits: if its scope is canceled, it
+    /// is asked to stop.
     pub(crate) fn poll_awaited(&mut self, context: &Context<'_>) -> Poll<Option<O::Item>> {
         let Some((serial, key)) = self.row else {
             return Poll::Ready(None);
@@ -95,7 +95,7 @@ impl<O: Collect> Standing<O> {
         self.take(polled)
     }
 
-    /// Whoever has awaited it does so no longer.
+    /// It is awaited no longer.
     pub(crate) fn stop_awaiting(&self) {
         if let Some((serial, key)) = self.row
             && let Some(core) = runtime::reach(serial)

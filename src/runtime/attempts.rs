@@ -6,7 +6,7 @@ use crate::sys::{Attempt, Completion, Entry};
 use crate::tasks::name_of;
 use std::task::Waker;
 
-/// What operations that are served at once may move in one turn, each counted as so many bytes at least: 32 of them, which is
+/// What operations that are served at once may move in one turn, each counted as at least a 32nd of this: 32 of them, which is
 /// some 0.2 ms of messages over TCP on loopback (`benches/src/bin/receive.rs`), and 50 µs of what is read or is large. What
 /// comes after them ends the turn, as every operation does that goes into the ring.
 pub(super) const ATTEMPTED_BYTES_PER_TURN: u32 = 256 << 10;

@@ -287,7 +287,7 @@ impl Core {
         Ok(driver.submit(entry, request, None))
     }
 
-    /// Looks at a standing operation for whoever waits for what it brings. While there is nothing it may be a leaf
+    /// Looks at a standing operation for the task that waits for what it brings. While there is nothing it may be a leaf
     /// ([`wait_for_operation`](Core::wait_for_operation)), and what it brings ends that.
     #[inline]
     pub(crate) fn poll_standing(&self, key: Key) -> Polled {
@@ -395,7 +395,7 @@ impl Core {
         }
     }
 
-    /// Asks everything on a descriptor to stop, and says whether there is anything.
+    /// Asks everything on a descriptor to stop. True if there is anything.
     pub(crate) fn cancel_on(&self, fd: i32) -> bool {
         !self.is_child() && self.driver.borrow_mut().cancel_on(fd)
     }

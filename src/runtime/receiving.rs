@@ -71,8 +71,8 @@ impl Core {
         self.settings.receive_buffers.size().min(READ_AHEAD_MAX)
     }
 
-    /// Whether the kernel ends a multishot receive when it has brought so many bytes as it was told (6.17). Nothing says that it
-    /// does: one that has not the newest opcode of the version before does not, and one that refuses it says so once.
+    /// Whether the kernel ends a multishot receive after a given number of bytes (6.17). No feature bit tells: a kernel without
+    /// the newest opcode of the version before cannot, and one that refuses fails the first such receive.
     pub(crate) fn bounds_receives(&self) -> bool {
         self.supports(Opcode::PIPE) && !self.receiving.is_unbounded.get()
     }

@@ -14,7 +14,7 @@ const TURNS_IN_EXCESS: u64 = 8;
 /// Peaks that come again in this time keep their memory.
 const PERIOD_NS: u64 = 1_000_000_000;
 
-/// Leaves of a scope that was cancelled, and whom to wake for it, for which room is kept.
+/// The room for leaves of a canceled scope, and for the wakers to wake for it, that is kept.
 const TOLD_KEPT: usize = 1024;
 
 impl Core {

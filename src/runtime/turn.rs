@@ -38,8 +38,8 @@ const TIMERS_APART: Duration = Duration::from_micros(50);
 /// still in the processor's cache when the tasks are polled.
 const TIMERS_PER_TURN: usize = 256;
 
-/// In large tables the processor is told to fetch what belongs to a timer or a task while so many before it are served: what a
-/// sleeping task costs is cache misses.
+/// In large tables the processor is told to fetch what belongs to a timer or a task while this many before it are served: what
+/// a sleeping task costs is cache misses.
 const AHEAD: usize = 8;
 
 /// The kernel brings some twenty completions each time that it is entered (6.18), and the end of an orphan may be behind many
@@ -372,10 +372,10 @@ impl Core {
         }
     }
 
-    /// What was reaped goes to whom it concerns.
+    /// Wakes and disposes of what was reaped.
     #[inline]
     fn bring_in(&self, reaped: &mut Reaped) {
-        // Whoever closes a descriptor looks again at what is in flight on it.
+        // Tasks that close a descriptor look again at what is in flight on it.
         let mut closers = self.closers.borrow_mut();
         if !closers.is_empty() {
             reaped.woken.append(&mut closers.take_all());
@@ -402,7 +402,7 @@ impl Core {
     /// Steps 3 and 4 within a poll. It runs a user's code: the caller borrows nothing (R1).
     pub(crate) fn enter_now(&self, wait: Wait) {
         let mut reaped = Reaped::default();
-        // The next turn says that the ring is lost.
+        // The next turn reports that the ring is lost.
         let _lost = self.driver.borrow_mut().turn(wait, &mut reaped);
         self.bring_in(&mut reaped);
     }

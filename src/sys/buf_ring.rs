@@ -167,7 +167,7 @@ impl BufRing {
             (&raw mut (*place).len).write(self.sizes.size as u32);
             (&raw mut (*place).id).write(id);
             let tail = &(*queue).tail;
-            // The tail has 16 bits, and so many places are more than a queue has.
+            // The tail has 16 bits, more than the places of a queue need.
             tail.store(*filled as u16, Ordering::Release);
         }
     }

@@ -7,6 +7,7 @@
 
 use super::Fd;
 use super::entry::{Completion, Entry, Opcode};
+use super::fd::poll_now;
 use std::io;
 use std::mem;
 use std::ptr;
@@ -76,13 +77,7 @@ fn is_file_mode(mode: libc::mode_t) -> bool {
 /// Whether it has nothing to wait for. Files always have not; but some of `/proc` and of debugfs are files by their mode
 /// alone, and wait for what is still to be said: `/proc/kmsg`, `trace_pipe`.
 fn is_ready(fd: i32, events: libc::c_short) -> bool {
-    let mut poll = libc::pollfd {
-        fd,
-        events,
-        revents: 0,
-    };
-    // SAFETY: one pollfd is read and written during the call.
-    unsafe { libc::poll(&mut poll, 1, 0) != 0 }
+    poll_now(fd, events) != 0
 }
 
 /// Opens a file or a directory, or makes one. As the ring does it without a thread, nothing is waited for, also if there is

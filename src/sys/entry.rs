@@ -76,6 +76,9 @@ impl Opcode {
     /// `read` into one provided buffer after the other, of what can be polled (6.7).
     pub const READ_MULTISHOT: Opcode = Opcode(49);
 
+    /// `bind` (6.11).
+    pub(crate) const BIND: Opcode = Opcode(56);
+
     /// `pipe2` (6.16).
     pub(crate) const PIPE: Opcode = Opcode(62);
 
@@ -270,7 +273,7 @@ impl Entry {
         self
     }
 
-    /// A multishot receive ends when it has brought so many bytes, and brings no more (6.17): `optlen`.
+    /// A multishot receive ends when it has brought this many bytes, and brings no more (6.17): `optlen`.
     pub(crate) const fn at_most(mut self, bytes: u32) -> Entry {
         self.second = bytes;
         self

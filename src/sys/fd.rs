@@ -78,13 +78,7 @@ impl Descriptor {
 
     /// Whether it can be read, or accepted from, without waiting.
     pub(crate) fn is_readable(&self) -> bool {
-        let mut poll = libc::pollfd {
-            fd: self.raw(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: the address is that of one initialised structure, as the count says.
-        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+        poll_now(self.raw(), libc::POLLIN) > 0
     }
 
     /// Whether it is known that the ring always moves the cursor, or that there is none.
@@ -170,4 +164,15 @@ impl From<OwnedFd> for Descriptor {
         let cursor = Cell::new(Cursor::Unknown);
         Descriptor { fd, cursor }
     }
+}
+
+/// Whether a descriptor has one of these events, or an error, now: `poll(2)`, which answers 1 or 0, or -1 where it fails.
+pub(super) fn poll_now(fd: i32, events: libc::c_short) -> i32 {
+    let mut poll = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // SAFETY: one pollfd is read and written during the call.
+    unsafe { libc::poll(&raw mut poll, 1, 0) }
 }

@@ -384,7 +384,7 @@ impl Port for KernelRing {
         // Kernels from 5.9 to 5.10 gave 0 where nothing was cached; since then that is the end (tried on 6.18, also with holes).
         let read = |vectors: *const libc::iovec, count: usize| {
             let (offset, flags) = (entry.offset as libc::off_t, entry.op_flags as i32);
-            // SAFETY: so many vectors are there, of memory that may be written: that of the entry, as below.
+            // SAFETY: `count` vectors are there, of memory that may be written: that of the entry, as below.
             unsafe { libc::preadv2(fd, vectors, count as i32, offset, flags | libc::RWF_NOWAIT) }
         };
         let whole = libc::iovec {

@@ -130,7 +130,7 @@ pub(crate) trait Port {
 
     fn supports(&self, opcode: Opcode) -> bool;
 
-    /// So many threads more, or fewer, for requests that block. False, if their number cannot be changed.
+    /// Adds this many threads for requests that block, or takes them away. False, if their number cannot be changed.
     fn add_workers(&self, by: i32) -> bool;
 
     /// Makes a thread that ends at once. The error is that of making it.

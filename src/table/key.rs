@@ -2,7 +2,7 @@
 
 /// An index, and the generation that tells this row from those that had its place before.
 ///
-/// A row's generation comes back after 2³¹ values at the earliest (T5). Whoever must not meet another's value after that owns the row until it
+/// A row's generation comes back after 2³¹ values at the earliest (T5). A holder that must not meet another's value after that owns the row until it
 /// releases it; wakers do not, for them a false wake is harmless.
 ///
 /// It is one number, so that it is written and read as one: whoever reads the whole of what was just written in halves waits

@@ -16,7 +16,7 @@
 //! | given back | makes them again, if there is neither heap nor shelf nor room in the last chunk made | |
 //!
 //! Most peaks come once, so nothing is kept for the next one at first. A chunk that is made again in the period in which one
-//! was given back says that the peaks repeat: from then on one more is kept, until there is a period without such a peak.
+//! was given back shows that peaks repeat: from then on one more is kept, until there is a period without such a peak.
 
 use super::Key;
 
@@ -86,7 +86,7 @@ pub(crate) struct Table<T, const BITS: u32 = CHUNK_BITS> {
     /// The chunk that was made last, and the generation of its new rows.
     growing: usize,
     generation: u32,
-    /// So many chunks may be free beyond one.
+    /// Chunks that may be free beyond one.
     kept: usize,
     /// Chunks that were given back in this period, and none was made for them.
     given_back: usize,
@@ -379,7 +379,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         Some((Key::new(index, row.generation), row.value.as_mut()?))
     }
 
-    /// Whether there are so many rows that one which was not looked at lately is hardly in the processor's cache.
+    /// Whether a row that was not used lately is hardly in the processor's cache, because there are too many.
     #[inline]
     pub(crate) fn is_large(&self) -> bool {
         self.len > CACHED_ROWS

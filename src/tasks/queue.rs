@@ -2,7 +2,7 @@
 
 use crate::table::Key;
 
-/// Room for so many rows is kept in each half of a queue.
+/// The room of each half of a queue that is kept, in rows.
 const ROOM_KEPT: usize = 1024;
 
 /// Rows that are to be polled, by index, first in, first out: what is being worked off, from `next` on, and behind it what
@@ -52,7 +52,7 @@ impl Queue {
         more
     }
 
-    /// The row that will be polled after so many others, as far as that is known.
+    /// The row that will be polled after `others` more, as far as that is known.
     #[inline]
     pub(super) fn upcoming(&self, others: usize) -> Option<u32> {
         self.ready.get(self.next + others).copied()

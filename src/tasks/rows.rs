@@ -150,7 +150,7 @@ pub(crate) struct Finished {
     pub(crate) scope: Option<Key>,
 }
 
-/// Room for the payloads of so many panics is kept.
+/// The room for payloads of panics that is kept.
 const PAYLOADS_KEPT: usize = 64;
 
 /// The tasks of one runtime.
@@ -371,7 +371,7 @@ impl Tasks {
         }
     }
 
-    /// Whether there are so many that it pays to have them fetched ahead.
+    /// Whether the table is so large that it pays to fetch rows ahead.
     #[inline]
     pub(crate) fn are_far(&self) -> bool {
         self.rows.is_large()
@@ -383,7 +383,7 @@ impl Tasks {
         self.rows.place(name.index())
     }
 
-    /// What is to be fetched to poll the task whose turn comes after so many others: its future, for its row was touched when it
+    /// What to fetch for the task whose turn comes after `others` more: its future, for its row was touched when it
     /// was woken.
     #[inline]
     pub(crate) fn upcoming(&self, others: usize) -> Option<&dyn Task> {

@@ -97,7 +97,7 @@ impl<W> Timers<W> {
         row.wake.take()
     }
 
-    /// What is to be fetched for the timer that fires after so many others.
+    /// What to fetch for the timer that fires after `others` more.
     #[inline]
     pub(crate) fn upcoming(&self, others: usize) -> Option<&impl Sized> {
         if !self.rows.is_large() {

@@ -273,7 +273,7 @@ impl Wheel {
         slot.trim();
     }
 
-    /// The timer that fires after so many others, as far as that is known: one that was cancelled is among them.
+    /// The timer that fires after `others` more, as far as that is known: canceled ones are counted.
     #[inline]
     pub(super) fn upcoming(&self, others: usize) -> Option<Key> {
         Some(self.fired.entries.get(others)?.key)

@@ -459,6 +459,21 @@ impl Drop for Random {
     }
 }
 
+/// Sets the soft limit of descriptors, and returns the one before.
+pub(crate) fn limit_descriptors(soft: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the address is that of a limit, which is written during the call.
+    let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let before = std::mem::replace(&mut limit.rlim_cur, soft);
+    // SAFETY: the limit is read during the call.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!((got, set), (0, 0));
+    before
+}
+
 pub(crate) const CHILD: &str = "GIMMAL_TEST_CHILD";
 
 /// Whether this is the child that [`child`] started.

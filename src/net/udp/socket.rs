@@ -46,7 +46,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is no address; what the resolver says, with the name; what the kernel says, with the
+    /// `InvalidInput` for text that is no address; the error of the resolver, with the name; what the kernel says, with the
     /// address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
     ///
     /// # Cancel safety
@@ -85,14 +85,14 @@ impl UdpSocket {
     /// Sends a datagram to an address: `sendto(2)`. Returns its length, and the buffer.
     ///
     /// It is sent once: of several addresses, such as those of a name, to the first of the socket's own version of IP, or else to
-    /// the first. A name is looked up for each datagram; whoever sends many asks
+    /// the first. A name is looked up for each datagram: to send many, call
     /// [`lookup_host`](crate::net::lookup_host) once.
     ///
     /// # Errors
     ///
     /// What the kernel says, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
     /// `PermissionDenied` for the address of a broadcast, until [`set_broadcast`](UdpSocket::set_broadcast). `InvalidInput` for
-    /// text that is no address; what the resolver says, with the name; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// text that is no address; the error of the resolver, with the name; [`Canceled`](crate::Canceled). The buffer is in the error.
     ///
     /// # Cancel safety
     ///
