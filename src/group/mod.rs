@@ -79,4 +79,4 @@ pub use race::{Race, RaceAll, RaceArray, Raced, race};
 pub use select::{Select, Select2, Select3, Select4, Selecting, select};
 pub use supervise::{Supervisor, supervise};
 pub use try_join::{TryJoin, TryJoined, try_join, try_join_all};
-pub use wait::{Wait, wait};
+pub use wait::{Wait, Within, wait};
