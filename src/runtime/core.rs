@@ -3,7 +3,7 @@
 use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
 use super::receiving::Receiving;
-use super::scopes::{NOWHERE, Sleeper, Wait};
+use super::scopes::{Mirror, NOWHERE, Sleeper, Wait};
 use super::short::Short;
 use super::turn::Budget;
 use crate::driver::life::{COLLECT_MAX, Polled};
@@ -58,7 +58,7 @@ pub(crate) struct Core {
     pub(super) tasks: SharedTasks,
     pub(super) driver: RefCell<Driver<KernelRing>>,
     pub(super) timers: RefCell<Timers<Sleeper>>,
-    pub(super) scopes: RefCell<Scopes<Waker>>,
+    pub(super) scopes: RefCell<Scopes<Waker, Mirror>>,
     pub(super) waits: RefCell<Table<Wait>>,
     /// Who waits for a descriptor to be free of operations. They look again after each reap.
     pub(super) closers: RefCell<WaitQueue<Waker>>,
@@ -99,7 +99,7 @@ pub(crate) struct Core {
     /// How often cancelled tasks have woken themselves.
     pub(super) self_wakes: Cell<u64>,
     /// Memory that is used again from cancel to cancel.
-    pub(super) told: Cell<Told<Waker>>,
+    pub(super) told: Cell<Option<Box<Told<Waker, Mirror>>>>,
     /// There are some in `charges`.
     pub(super) charged: Cell<bool>,
     /// Scopes that were charged with a leaf that ended `Canceled`, until whoever polls in them has looked.
