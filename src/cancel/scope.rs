@@ -272,7 +272,7 @@ impl Scope {
     /// Whether it is canceled: by a call, by its deadline, or from outside while its future runs.
     ///
     /// A deadline counts by the clock, whether anything was cut short or not: before the future runs, and while it computes and
-    /// awaits nothing, too. After the future has ended, what it was then stays.
+    /// awaits nothing, too. Once the future has ended, neither a deadline nor anything around the scope changes what it was.
     #[doc(alias = "is_cancelled")]
     #[must_use]
     pub fn is_canceled(&self) -> bool {

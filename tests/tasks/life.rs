@@ -647,7 +647,7 @@ fn a_handle_may_outlive_its_runtime() {
 fn a_handle_that_cancels_on_drop_cancels_what_has_not_ended() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
-        runtime.block_on(async {
+        let left = runtime.block_on(async {
             let journal = Journal::default();
             let start = |name| {
                 let note = journal.clone();
@@ -679,6 +679,17 @@ fn a_handle_that_cancels_on_drop_cancels_what_has_not_ended() {
             drop(plain);
             yield_now().await;
             assert_eq!(journal.take(), ["kept"]);
+            // One is dropped while the runtime ends, and one after that.
+            let held = start("held").cancel_on_drop();
+            drop(spawn(async move {
+                let _held = held;
+                pending::<()>().await;
+            }));
+            let left = start("left").cancel_on_drop();
+            yield_now().await;
+            left
         });
+        drop(runtime);
+        assert!(left.is_finished());
     });
 }
