@@ -510,7 +510,16 @@ impl Brood {
                 self.note_charges(core, *polled, aside);
             }
             core.park_child(turn.key);
+            if core.has_changed(aside) && self.must_tell(core) {
+                return Stop::Look;
+            }
         }
+    }
+
+    /// Whether the group was canceled by a child, or by its body, and the rest is to be told before it is polled (C2).
+    #[cold]
+    fn must_tell(&self, core: &Core) -> bool {
+        !self.told.get() && core.is_scope_canceled(self.scope)
     }
 
     /// A child that has not begun was woken: it may have been cancelled.

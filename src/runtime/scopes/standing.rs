@@ -198,7 +198,10 @@ impl Core {
         let canceled = match self.at.get().find() {
             Ok(task) => {
                 let standing = self.tasks.borrow().standing(task);
-                standing.is_some_and(|standing| standing.canceled)
+                // A child is told by its group, which may not have been polled since its scope was canceled.
+                standing.is_some_and(|standing| {
+                    standing.canceled || self.scopes.borrow().is_open_and_canceled(standing.scope)
+                })
             }
             Err(scope) => self.scopes.borrow().is_canceled(scope),
         };
