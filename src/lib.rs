@@ -130,6 +130,12 @@ pub mod task {
 /// Writes the conversions that `?` needs to turn the errors of this crate into one of yours, which can be made from an
 /// [`std::io::Error`]: from [`BufError`], [`io::CopyError`], [`Canceled`], [`task::JoinError`], [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
 ///
+/// No conversion loses an error. What comes out of a timeout is your own error, if it is no cancellation, and else the timeout,
+/// which holds yours as its source. What comes out of a group is the only failure; of several failures it is an
+/// [`std::io::Error`] with the kind of the first, which shows all and holds a `GroupError<Box<dyn Error + Send + Sync>>`. To tell
+/// failures from cancellations your type has to implement [`Error`](std::error::Error) with its `source`; one that does not is held by
+/// its `Debug` form, and one that is not `Send + Sync` is not held: then the first failure comes out alone.
+///
 /// ```
 /// use std::io;
 ///
@@ -189,25 +195,34 @@ macro_rules! errors_into {
             }
         }
 
-        impl<E, T> ::core::convert::From<$crate::group::GroupError<E, T>> for $error
-        where
-            $error: ::core::convert::From<E>,
-        {
-            fn from(error: $crate::group::GroupError<E, T>) -> $error {
-                error.into_error()
-            }
-        }
+        const _: () = {
+            use $crate::__own::{Hold, Otherwise as _, Own, hold};
 
-        impl<E> ::core::convert::From<$crate::time::TimeoutError<E>> for $error
-        where
-            $error: ::core::convert::From<E>,
-        {
-            fn from(error: $crate::time::TimeoutError<E>) -> $error {
-                error.into_error()
+            const HOLD: Hold<$error> = hold(<Own<$error>>::HOLD, <Own<$error>>::SHOW);
+
+            impl<E, T> ::core::convert::From<$crate::group::GroupError<E, T>> for $error
+            where
+                $error: ::core::convert::From<E>,
+            {
+                fn from(error: $crate::group::GroupError<E, T>) -> $error {
+                    error.into_error(<Own<$error>>::ASK, HOLD)
+                }
             }
-        }
+
+            impl<E> ::core::convert::From<$crate::time::TimeoutError<E>> for $error
+            where
+                $error: ::core::convert::From<E>,
+            {
+                fn from(error: $crate::time::TimeoutError<E>) -> $error {
+                    error.into_error(<Own<$error>>::ASK, HOLD)
+                }
+            }
+        };
     };
 }
+
+#[doc(hidden)]
+pub use error::own as __own;
 
 /// Traits, and nothing else.
 pub mod prelude {

@@ -12,6 +12,8 @@
 )]
 
 mod baseline;
+#[path = "groups/cleanup.rs"]
+mod cleanup;
 #[path = "groups/failures.rs"]
 mod failures;
 #[path = "groups/gone.rs"]

@@ -52,6 +52,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/buf/several.rs",
     "src/buf/slice.rs",
     "src/tasks/waker.rs",
+    "src/error/ask.rs",
     "src/group/brood.rs",
     "src/group/child.rs",
     "src/group/group.rs",

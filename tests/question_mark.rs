@@ -5,6 +5,7 @@ use gimmal::group::Select2;
 use gimmal::prelude::*;
 use gimmal::time::timeout;
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -282,7 +283,6 @@ fn a_call_that_is_cancelled_in_a_timeout_says_so() {
 }
 
 #[test]
-#[ignore = "a TimeoutError around an anyhow::Error cannot look into it, so what it comes from is hidden"]
 fn a_call_with_an_anyhow_error_that_is_cancelled_in_a_timeout_says_so() {
     call_cut_short!(anyhow::Error, |error| error.as_ref());
 }
@@ -302,4 +302,191 @@ fn a_scope_runs_functions_of_each_error_type() {
         Ok::<_, io::Error>(())
     })
     .unwrap();
+}
+
+/// An error type with a failure of its own.
+#[derive(Debug)]
+enum Mine {
+    Io(io::Error),
+    DiskFull,
+}
+
+impl fmt::Display for Mine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mine::Io(error) => error.fmt(f),
+            Mine::DiskFull => f.write_str("the disk is full"),
+        }
+    }
+}
+
+impl Error for Mine {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Mine::Io(error) => Some(error),
+            Mine::DiskFull => None,
+        }
+    }
+}
+
+impl From<io::Error> for Mine {
+    fn from(error: io::Error) -> Mine {
+        Mine::Io(error)
+    }
+}
+
+gimmal::errors_into!(Mine);
+
+/// One that is no `Error`.
+#[derive(Debug)]
+enum Plain {
+    Io(io::Error),
+    DiskFull,
+}
+
+impl From<io::Error> for Plain {
+    fn from(error: io::Error) -> Plain {
+        Plain::Io(error)
+    }
+}
+
+gimmal::errors_into!(Plain);
+
+/// Swallows its cancellation and fails by itself.
+async fn fails<E>(error: E) -> Result<(), E> {
+    let _ = gimmal::sleep(LONG).await;
+    Err(error)
+}
+
+#[test]
+fn a_failure_after_the_time_was_over_is_the_error_and_no_timeout() {
+    async fn mine() -> Result<(), Mine> {
+        Ok(timeout(SHORT, fails(Mine::DiskFull)).await?)
+    }
+    async fn plain() -> Result<(), Plain> {
+        Ok(timeout(SHORT, fails(Plain::DiskFull)).await?)
+    }
+    async fn std() -> io::Result<()> {
+        Ok(timeout(SHORT, fails(io::Error::from(io::ErrorKind::StorageFull))).await?)
+    }
+    async fn any() -> anyhow::Result<()> {
+        Ok(timeout(SHORT, fails(anyhow::Error::new(Mine::DiskFull))).await?)
+    }
+    let main = async {
+        let error = mine().await.unwrap_err();
+        assert!(matches!(error, Mine::DiskFull) && !gimmal::is_timeout(&error));
+        // It cannot be asked: it may come from the time that is over, and is in the timeout.
+        let Plain::Io(error) = plain().await.unwrap_err() else {
+            panic!("a timeout, as an error of std")
+        };
+        assert!(gimmal::is_timeout(&error) && !gimmal::is_canceled(&error));
+        assert_eq!(error.to_string(), "timed out: DiskFull");
+        assert_eq!(error.source().unwrap().to_string(), "DiskFull");
+        let error = std().await.unwrap_err();
+        assert!(error.kind() == io::ErrorKind::StorageFull && !gimmal::is_timeout(&error));
+        let error = any().await.unwrap_err();
+        assert!(!gimmal::is_timeout(error.as_ref()));
+        assert!(matches!(
+            error.root_cause().downcast_ref(),
+            Some(Mine::DiskFull)
+        ));
+        // Where its type is known, it is asked before it goes anywhere.
+        let error = timeout(SHORT, fails(Mine::DiskFull)).await.unwrap_err();
+        let error = error.settle();
+        assert!(!error.is_timeout() && error.to_string() == "the disk is full");
+        let error = timeout(SHORT, async { Ok::<_, Mine>(gimmal::sleep(LONG).await?) });
+        assert!(error.await.unwrap_err().settle().is_timeout());
+        Ok::<_, io::Error>(())
+    };
+    gimmal::run(main).unwrap();
+}
+
+/// What was cut short keeps what it said about that.
+#[test]
+fn a_timeout_holds_the_error_of_what_it_stopped() {
+    async fn std() -> io::Result<()> {
+        let reads = async {
+            let slept = gimmal::sleep(LONG).await;
+            slept.map_err(|canceled| {
+                io::Error::other(anyhow::Error::new(canceled).context("page 3"))
+            })
+        };
+        Ok(timeout(SHORT, reads).await?)
+    }
+    async fn mine() -> Result<(), Mine> {
+        Ok(timeout(SHORT, std()).await?)
+    }
+    let main = async {
+        let error = timeout(LONG, mine()).await;
+        let error = error.unwrap_err().into_inner().unwrap();
+        assert!(gimmal::is_timeout(&error) && !gimmal::is_canceled(&error));
+        assert!(error.to_string().contains("timed out"), "{error}");
+        let error = std().await.unwrap_err();
+        assert!(gimmal::is_timeout(&error) && !gimmal::is_canceled(&error));
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(error.to_string(), "timed out: page 3");
+        assert!(error.source().is_some());
+        Ok::<_, io::Error>(())
+    };
+    gimmal::run(main).unwrap();
+}
+
+/// The failures of a group are all there, whatever `?` makes of them.
+#[test]
+fn a_group_loses_no_failure_on_the_way_to_another_type() {
+    async fn fails_twice<E: From<io::Error>>(
+        second: E,
+    ) -> Result<(), gimmal::group::GroupError<E>> {
+        gimmal::group(async |g| {
+            drop(g.spawn(async { Err::<(), _>(io::Error::from(io::ErrorKind::NotFound).into()) }));
+            drop(g.spawn(async { Err::<(), _>(second) }));
+            Ok(())
+        })
+        .await
+    }
+    async fn mine() -> Result<(), Mine> {
+        Ok(fails_twice(Mine::DiskFull).await?)
+    }
+    async fn plain() -> Result<(), Plain> {
+        Ok(fails_twice(Plain::DiskFull).await?)
+    }
+    async fn std() -> io::Result<()> {
+        Ok(fails_twice(io::Error::other("the disk is full")).await?)
+    }
+    async fn any() -> anyhow::Result<()> {
+        Ok(fails_twice(anyhow::Error::new(Mine::DiskFull)).await?)
+    }
+    let main = async {
+        let text = "entity not found (and 1 more failed: the disk is full)";
+        let error = mine().await.unwrap_err();
+        assert_eq!(error.to_string(), text);
+        let Mine::Io(error) = error else {
+            panic!("both, as an error of std")
+        };
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(matches!(
+            error.source().unwrap().downcast_ref(),
+            Some(Mine::Io(_))
+        ));
+        let all = error.into_inner().unwrap();
+        let all = all.downcast::<gimmal::group::GroupError<Box<dyn Error + Send + Sync>>>();
+        let all = all.unwrap();
+        assert!(matches!(all.rest()[0].downcast_ref(), Some(Mine::DiskFull)));
+        let Plain::Io(error) = plain().await.unwrap_err() else {
+            panic!("both, as an error of std")
+        };
+        assert!(
+            error.to_string().contains("1 more failed: DiskFull"),
+            "{error}"
+        );
+        let error = std().await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (io::ErrorKind::NotFound, text)
+        );
+        let error = any().await.unwrap_err();
+        assert_eq!(error.to_string(), text);
+        Ok::<_, io::Error>(())
+    };
+    gimmal::run(main).unwrap();
 }

@@ -839,8 +839,6 @@ fn a_timeout_is_found_through_every_usual_error() {
 
 /// What the error of another crate comes from is not known to whoever wraps it, for it is no `Error` itself.
 #[test]
-#[ignore = "TimeoutError<E> has a source only for the types of E that it knows; an E of another crate, or a user's own, \
-            hides what it comes from until it is taken out or converted"]
 fn a_timeout_is_found_through_a_timeout_around_an_error_of_another_crate() {
     run(async {
         let any = async {

@@ -1,5 +1,6 @@
 //! The error of a timeout over what is no `Result`.
 
+use super::ask::{Found, Wraps, introduce, source};
 use crate::scope::{Canceled, Elapsed};
 use std::error::Error;
 use std::fmt;
@@ -14,6 +15,7 @@ pub struct CutShort<O> {
 
 impl<O> CutShort<O> {
     pub(crate) fn by_time(output: Option<O>) -> CutShort<O> {
+        introduce::<CutShort<O>>();
         CutShort {
             output,
             is_timeout: true,
@@ -22,6 +24,7 @@ impl<O> CutShort<O> {
 
     /// It was dropped, because a scope around the timeout was cancelled.
     pub(crate) fn from_outside() -> CutShort<O> {
+        introduce::<CutShort<O>>();
         CutShort {
             output: None,
             is_timeout: false,
@@ -66,9 +69,17 @@ impl<O> fmt::Debug for CutShort<O> {
 
 impl<O> Error for CutShort<O> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
+        source(self)
+    }
+}
+
+impl<O> Wraps for CutShort<O> {
+    type Inner = ();
+
+    fn comes_from(&self) -> Option<Found<'_>> {
         match self.is_timeout {
-            true => Some(&Elapsed),
-            false => Some(&Canceled),
+            true => Some(Found::new(&Elapsed)),
+            false => Some(Found::new(&Canceled)),
         }
     }
 }

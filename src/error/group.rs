@@ -1,112 +1,334 @@
 //! The error of a group.
 
-use super::as_error;
-use crate::scope::Canceled;
+use super::ask::{Found, Wraps, ask, introduce, source};
+use super::own::{Ask, Hold};
+use crate::scope::{Canceled, chain, is_canceled};
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// Why a group gave no value: its body or a child failed, or a scope around it was cancelled.
+/// Why a group gave no value: its body or a child failed, or it was canceled.
 ///
-/// It holds the first failure and all others, and what those said that were only cut short because of the first. `?` takes
-/// it into whatever `E` goes into: for `io::Error` that is the first failure, with the others inside if there are any.
+/// It holds the first failure, all others, and the cancellations of those that the group cut short because of the first. `?`
+/// turns it into whatever `E` turns into: the first failure alone, if there is no other, and else an error that has the first one
+/// as its source and shows all of them.
 pub struct GroupError<E, T = ()>(Box<Inner<E, T>>);
 
 struct Inner<E, T> {
-    first: Option<E>,
-    rest: Vec<E>,
-    echoes: Vec<E>,
+    failures: Failures<E>,
+    /// A scope outside of the group cut a child short.
+    cut_off: bool,
+    reason: Option<String>,
     output: Option<T>,
 }
 
+/// What the body and the children of a group failed with.
+pub(crate) struct Failures<E> {
+    first: Option<E>,
+    rest: Vec<E>,
+    echoes: Vec<E>,
+    /// Which of the failures, by their order, may be cancellations: those of children that were cut short, if their type
+    /// cannot be asked.
+    unsure: Vec<usize>,
+}
+
+impl<E> Failures<E> {
+    pub(crate) fn new() -> Failures<E> {
+        Failures {
+            first: None,
+            rest: Vec::new(),
+            echoes: Vec::new(),
+            unsure: Vec::new(),
+        }
+    }
+
+    /// A child, or the body, has failed; it was cut short or not. `is_cancellation` says what the error is, if it can be asked.
+    /// True if it is known to be a failure of its own.
+    pub(crate) fn add(&mut self, error: E, cut_short: bool, is_cancellation: Option<bool>) -> bool {
+        let is_sure = !cut_short || is_cancellation.is_some();
+        if cut_short && is_cancellation == Some(true) {
+            self.echoes.push(error);
+            return false;
+        }
+        if !is_sure {
+            self.unsure.push(self.len());
+        }
+        match self.first {
+            None => self.first = Some(error),
+            Some(_) => self.rest.push(error),
+        }
+        is_sure
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    /// All errors.
+    pub(crate) fn into_all(self) -> impl Iterator<Item = E> {
+        self.first.into_iter().chain(self.rest).chain(self.echoes)
+    }
+
+    /// The same errors as another type, which can be asked: what was unsure is sure after that.
+    fn settle<O>(
+        self,
+        into: impl Fn(E) -> O,
+        is_cancellation: impl Fn(&O) -> Option<bool>,
+    ) -> Failures<O> {
+        let mut settled = Failures::new();
+        settled.echoes = self.echoes.into_iter().map(&into).collect();
+        let mut unsure = self.unsure.into_iter().peekable();
+        for (index, error) in self.first.into_iter().chain(self.rest).enumerate() {
+            let error = into(error);
+            let cut_short = unsure.next_if_eq(&index).is_some();
+            let is_cancellation = cut_short.then(|| is_cancellation(&error)).flatten();
+            settled.add(error, cut_short, is_cancellation);
+        }
+        settled
+    }
+}
+
+/// Failures after the first that are shown in words.
+const SHOWN: usize = 8;
+
 impl<E, T> GroupError<E, T> {
-    pub(crate) fn new(
-        first: Option<E>,
-        rest: Vec<E>,
-        echoes: Vec<E>,
+    /// How a group ends. `cut_off` tells whether a scope outside of it cut a child short.
+    pub(crate) fn judge(
+        failures: Failures<E>,
+        cut_off: bool,
+        reason: Option<String>,
         output: Option<T>,
-    ) -> GroupError<E, T> {
+    ) -> Result<T, GroupError<E, T>> {
+        match output {
+            Some(output) if failures.is_empty() && !cut_off => Ok(output),
+            output => {
+                introduce::<GroupError<E, T>>();
+                Err(GroupError(Box::new(Inner {
+                    failures,
+                    cut_off,
+                    reason,
+                    output,
+                })))
+            }
+        }
+    }
+
+    fn new(failures: Failures<E>, reason: Option<String>) -> GroupError<E, T> {
+        introduce::<GroupError<E, T>>();
         GroupError(Box::new(Inner {
-            first,
-            rest,
-            echoes,
-            output,
+            failures,
+            cut_off: false,
+            reason,
+            output: None,
         }))
     }
 
-    /// Whether nothing of the group failed by itself: it was cancelled.
+    /// Whether nothing of the group failed by itself: it was canceled.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
-        self.0.first.is_none()
+        self.0.failures.first.is_none()
     }
 
-    /// The first failure. `None` if the group was cancelled.
+    /// Why the group was canceled: what was given to [`Group::cancel_with`](crate::group::Group::cancel_with).
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// The first failure. `None` if the group was canceled.
     pub fn first(&self) -> Option<&E> {
-        self.0.first.as_ref()
+        self.0.failures.first.as_ref()
     }
 
     /// The first failure, without the others.
     pub fn into_first(self) -> Option<E> {
-        self.0.first
+        self.0.failures.first
     }
 
     /// The failures after the first, in the order in which they came.
     pub fn rest(&self) -> &[E] {
-        &self.0.rest
+        &self.0.failures.rest
     }
 
-    /// What children said that were cut short by the cancelling of the group.
+    /// The cancellations of the body and of children that were cut short.
     pub fn echoes(&self) -> &[E] {
-        &self.0.echoes
+        &self.0.failures.echoes
     }
 
     /// Every failure, the first one first, without echoes.
     pub fn into_failures(self) -> impl Iterator<Item = E> {
-        let Inner { first, rest, .. } = *self.0;
+        let Failures { first, rest, .. } = self.0.failures;
         first.into_iter().chain(rest)
     }
 
-    /// What the body of the group gave, if it ended well.
+    /// The value of the group's body, if it ended well.
     pub fn output(&self) -> Option<&T> {
         self.0.output.as_ref()
     }
 
-    /// What the body of the group gave, if it ended well.
+    /// The value of the group's body, if it ended well.
     pub fn into_output(self) -> Option<T> {
         self.0.output
     }
 
+    /// Asks errors of a type of your own what they come from, which a group cannot do. A group counts them as failures even when
+    /// they come from its own cancellation: they could be anything. This tells them apart, and if none of them is a failure and
+    /// nothing outside of the group cut it short, gives the value of the body.
+    ///
+    /// The errors of std, of this crate, of anyhow, and boxes need no such call: the group asks them.
+    ///
+    /// ```
+    /// use gimmal::group::GroupError;
+    /// use std::{fmt, io};
+    ///
+    /// #[derive(Debug)]
+    /// struct MyError(io::Error);
+    /// # impl fmt::Display for MyError {
+    /// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// #         write!(f, "mine: {}", self.0)
+    /// #     }
+    /// # }
+    ///
+    /// impl std::error::Error for MyError {
+    ///     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+    ///         Some(&self.0)
+    ///     }
+    /// }
+    /// # impl From<io::Error> for MyError {
+    /// #     fn from(error: io::Error) -> MyError {
+    /// #         MyError(error)
+    /// #     }
+    /// # }
+    /// # gimmal::errors_into!(MyError);
+    ///
+    /// # fn main() -> Result<(), MyError> {
+    /// gimmal::run(async {
+    ///     let group = gimmal::group(async |g| {
+    ///         drop(g.spawn(async { Ok(gimmal::sleep(std::time::Duration::MAX).await?) }));
+    ///         gimmal::yield_now().await;
+    ///         g.cancel();
+    ///         Ok::<_, MyError>("done")
+    ///     });
+    ///     assert_eq!(group.await.or_else(GroupError::settle)?, "done");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The error itself, if there is a failure, or no value.
+    pub fn settle(self) -> Result<T, GroupError<E, T>>
+    where
+        E: Error + 'static,
+    {
+        let Inner {
+            failures,
+            cut_off,
+            reason,
+            output,
+        } = *self.0;
+        let failures = failures.settle(|error| error, |error| Some(is_canceled(error)));
+        GroupError::judge(failures, cut_off, reason, output)
+    }
+
+    /// An error of another type: made of the first failure, if there is no other, and else of an [`io::Error`] that holds all
+    /// of them, as far as `hold` can hold them.
     #[doc(hidden)]
-    pub fn into_error<O>(self) -> O
+    pub fn into_error<O>(self, ask: Ask<O>, hold: Hold<O>) -> O
     where
         O: From<E> + From<io::Error>,
     {
-        match self.0.first {
-            Some(first) => O::from(first),
-            None => O::from(io::Error::from(Canceled)),
+        let Inner {
+            failures, reason, ..
+        } = *self.0;
+        let asked = |error: &O| ask(error).map(is_canceled);
+        let Failures {
+            first,
+            rest,
+            echoes,
+            ..
+        } = failures.settle(O::from, asked);
+        let Some(first) = first else {
+            return O::from(canceled(reason));
+        };
+        if rest.is_empty() {
+            return first;
+        }
+        let kind = kind(ask(&first));
+        let held = |errors: Vec<O>| {
+            errors
+                .into_iter()
+                .map(hold)
+                .filter_map(Result::ok)
+                .collect()
+        };
+        match hold(first) {
+            Ok(first) => {
+                let failures = Failures {
+                    first: Some(first),
+                    rest: held(rest),
+                    echoes: held(echoes),
+                    unsure: Vec::new(),
+                };
+                let all = GroupError::<Held>::new(failures, reason);
+                O::from(io::Error::new(kind, all))
+            }
+            Err(first) => first,
         }
     }
+}
+
+type Held = Box<dyn Error + Send + Sync>;
+
+/// A group that was canceled, as an error of std.
+fn canceled(reason: Option<String>) -> io::Error {
+    match reason {
+        None => Canceled.into(),
+        reason => io::Error::other(GroupError::<Held>::new(Failures::new(), reason)),
+    }
+}
+
+/// The kind of the first error of std in a chain of sources.
+fn kind(error: Option<&(dyn Error + 'static)>) -> io::ErrorKind {
+    let mut chain = error.into_iter().flat_map(chain);
+    let found = chain.find_map(|error| error.downcast_ref::<io::Error>());
+    found.map_or(io::ErrorKind::Other, io::Error::kind)
 }
 
 impl<E: fmt::Display, T> fmt::Display for GroupError<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = &self.0.first else {
-            return write!(f, "{Canceled}");
+        let Failures { first, rest, .. } = &self.0.failures;
+        let Some(first) = first else {
+            return match &self.0.reason {
+                None => write!(f, "{Canceled}"),
+                Some(reason) => write!(f, "{Canceled}: {reason}"),
+            };
         };
-        match self.0.rest.len() {
-            0 => write!(f, "{first}"),
-            more => write!(f, "{first} (and {more} more failed)"),
+        write!(f, "{first}")?;
+        if rest.is_empty() {
+            return Ok(());
         }
+        write!(f, " (and {} more failed", rest.len())?;
+        for (index, error) in rest.iter().take(SHOWN).enumerate() {
+            write!(f, "{} {error}", if index == 0 { ":" } else { ";" })?;
+        }
+        f.write_str(if rest.len() > SHOWN { "; …)" } else { ")" })
     }
 }
 
-// What the body gave is not shown: it may be long, and needs no Debug.
+// The value of the body is not shown: it may be long, and needs no Debug.
 impl<E: fmt::Debug, T> fmt::Debug for GroupError<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupError")
-            .field("first", &self.0.first)
-            .field("rest", &self.0.rest)
-            .field("echoes", &self.0.echoes)
+            .field("first", &self.0.failures.first)
+            .field("rest", &self.0.failures.rest)
+            .field("echoes", &self.0.failures.echoes)
+            .field("reason", &self.0.reason)
             .finish_non_exhaustive()
     }
 }
@@ -114,9 +336,17 @@ impl<E: fmt::Debug, T> fmt::Debug for GroupError<E, T> {
 /// As for `TimeoutError`, what is inside needs not be an `Error`.
 impl<E: fmt::Debug + fmt::Display + 'static, T> Error for GroupError<E, T> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0.first {
-            Some(first) => as_error(first),
-            None => Some(&Canceled),
+        source(self)
+    }
+}
+
+impl<E, T> Wraps for GroupError<E, T> {
+    type Inner = E;
+
+    fn comes_from(&self) -> Option<Found<'_>> {
+        match &self.0.failures.first {
+            Some(first) => ask(first),
+            None => Some(Found::new(&Canceled)),
         }
     }
 }
@@ -124,30 +354,23 @@ impl<E: fmt::Debug + fmt::Display + 'static, T> Error for GroupError<E, T> {
 impl<E: Into<io::Error>, T> From<GroupError<E, T>> for io::Error {
     fn from(error: GroupError<E, T>) -> io::Error {
         let Inner {
-            first,
-            rest,
-            echoes,
-            ..
+            failures, reason, ..
         } = *error.0;
-        let Some(first) = first else {
-            return Canceled.into();
-        };
-        let first: io::Error = first.into();
-        if rest.is_empty() {
-            return first;
+        let asked = |error: &io::Error| Some(is_canceled(error));
+        let failures = failures.settle(Into::into, asked);
+        match &failures.first {
+            None => canceled(reason),
+            Some(first) if !failures.rest.is_empty() => {
+                let kind = first.kind();
+                io::Error::new(kind, GroupError::<io::Error>::new(failures, reason))
+            }
+            Some(_) => failures.first.unwrap_or_else(|| Canceled.into()),
         }
-        let all = GroupError::<io::Error>::new(
-            Some(first),
-            rest.into_iter().map(Into::into).collect(),
-            echoes.into_iter().map(Into::into).collect(),
-            None,
-        );
-        io::Error::new(
-            all.0
-                .first
-                .as_ref()
-                .map_or(io::ErrorKind::Other, io::Error::kind),
-            all,
-        )
+    }
+}
+
+impl<E, T> From<Canceled> for GroupError<E, T> {
+    fn from(_: Canceled) -> GroupError<E, T> {
+        GroupError::new(Failures::new(), None)
     }
 }

@@ -1,46 +1,60 @@
 //! The error of a timeout.
 
-use super::as_error;
-use crate::scope::{Canceled, Elapsed};
+use super::ask::{Found, Wraps, ask, introduce, is_cancellation, source};
+use super::own::{Ask, Hold};
+use crate::scope::{Canceled, Elapsed, ElapsedOver, is_canceled};
 use std::error::Error;
 use std::fmt;
 use std::io;
 
 /// Why there is no value: the time was over, or the future failed by itself.
 ///
-/// `?` takes it into whatever `E` goes into; see [`into_inner`](TimeoutError::into_inner) for what the future said.
+/// `?` turns it into whatever `E` turns into: the future's own error, if that is no cancellation; else the timeout, with the
+/// future's error as its source.
+///
+/// Whether an error is a cancellation can be asked of the errors of std and of this crate, of `anyhow::Error`, and of boxes of
+/// errors; one of your own types is asked by `?` (see [`errors_into!`](crate::errors_into)) and by
+/// [`settle`](TimeoutError::settle).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutError<E>(Kind<E>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind<E> {
-    /// What the future said when it was cut short, unless it was dropped.
+    /// What the future returned when the time was over, unless it was dropped: a cancellation, or an error that cannot be asked.
     Elapsed(Option<E>),
     Failed(E),
-    /// It was dropped, because a scope around the timeout was cancelled.
+    /// It was dropped, because a scope around the timeout was canceled.
     Canceled,
 }
 
 impl<E> TimeoutError<E> {
+    /// The time was over. `inner` is what the future returned, unless it was dropped.
     pub(crate) fn elapsed(inner: Option<E>) -> TimeoutError<E> {
-        TimeoutError(Kind::Elapsed(inner))
+        TimeoutError::new(match inner {
+            Some(inner) if is_cancellation(&inner) == Some(false) => Kind::Failed(inner),
+            inner => Kind::Elapsed(inner),
+        })
     }
 
     pub(crate) fn failed(inner: E) -> TimeoutError<E> {
-        TimeoutError(Kind::Failed(inner))
+        TimeoutError::new(Kind::Failed(inner))
     }
 
-    pub(crate) fn canceled() -> TimeoutError<E> {
-        TimeoutError(Kind::Canceled)
+    fn new(kind: Kind<E>) -> TimeoutError<E> {
+        introduce::<TimeoutError<E>>();
+        TimeoutError(kind)
     }
 
     /// Whether the time cut the future short.
+    ///
+    /// It is true also if the future returned an error of its own after the time was over, of a type that a timeout cannot ask
+    /// (see [`settle`](TimeoutError::settle)).
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::Elapsed(_))
     }
 
-    /// What the future said. `None` if it was dropped while it waited for something of another crate.
+    /// The future's error. `None` if the future was dropped while it waited for something of another crate.
     pub fn inner(&self) -> Option<&E> {
         match &self.0 {
             Kind::Elapsed(inner) => inner.as_ref(),
@@ -49,7 +63,7 @@ impl<E> TimeoutError<E> {
         }
     }
 
-    /// What the future said. `None` if it was dropped while it waited for something of another crate.
+    /// The future's error. `None` if the future was dropped while it waited for something of another crate.
     pub fn into_inner(self) -> Option<E> {
         match self.0 {
             Kind::Elapsed(inner) => inner,
@@ -58,18 +72,42 @@ impl<E> TimeoutError<E> {
         }
     }
 
-    /// An error of another type, which what the future said goes into, and which [`Elapsed`] and [`Canceled`] go into as an
-    /// [`io::Error`].
+    /// Asks an error of a type of your own what it comes from, which a timeout cannot do: after that
+    /// [`is_timeout`](TimeoutError::is_timeout) is false for every error that is no cancellation.
+    ///
+    /// `?` needs no such call: [`errors_into!`](crate::errors_into) asks. Neither do the errors of std, of this crate, of anyhow,
+    /// and boxes.
+    #[must_use]
+    pub fn settle(self) -> TimeoutError<E>
+    where
+        E: Error + 'static,
+    {
+        TimeoutError(match self.0 {
+            Kind::Elapsed(Some(inner)) if !is_canceled(&inner) => Kind::Failed(inner),
+            kind => kind,
+        })
+    }
+
+    /// An error of another type: the future's own error, if that is no cancellation as far as `ask` finds; else an
+    /// [`io::Error`] that is the timeout, and holds what the future returned if `hold` can.
     #[doc(hidden)]
-    pub fn into_error<O>(self) -> O
+    pub fn into_error<O>(self, ask: Ask<O>, hold: Hold<O>) -> O
     where
         O: From<E> + From<io::Error>,
     {
-        match self.0 {
-            Kind::Elapsed(_) => O::from(io::Error::from(Elapsed)),
-            Kind::Failed(inner) => O::from(inner),
-            Kind::Canceled => O::from(io::Error::from(Canceled)),
-        }
+        let timeout: io::Error = match self.0 {
+            Kind::Failed(inner) => return O::from(inner),
+            Kind::Canceled => Canceled.into(),
+            Kind::Elapsed(None) => Elapsed.into(),
+            Kind::Elapsed(Some(inner)) => {
+                let inner = O::from(inner);
+                if ask(&inner).is_some_and(|error| !is_canceled(error)) {
+                    return inner;
+                }
+                hold(inner).map_or_else(|_| Elapsed.into(), |inner| ElapsedOver(inner).into())
+            }
+        };
+        O::from(timeout)
     }
 }
 
@@ -94,31 +132,46 @@ impl<E: fmt::Debug> fmt::Debug for TimeoutError<E> {
     }
 }
 
-/// It asks for no `Error` of what is inside, so that `anyhow::Error` and `Box<dyn Error>`, which are none, can be inside too.
-/// What is inside is the source where it is an error that can be looked into.
+/// It does not require `Error` of what is inside, so that `anyhow::Error` and `Box<dyn Error>`, which are none, can be inside,
+/// too. What is inside, or what that comes from, is the source if its type can be asked.
 impl<E: fmt::Debug + fmt::Display + 'static> Error for TimeoutError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
+        source(self)
+    }
+}
+
+impl<E> Wraps for TimeoutError<E> {
+    type Inner = E;
+
+    fn comes_from(&self) -> Option<Found<'_>> {
         match &self.0 {
-            Kind::Elapsed(_) => Some(&Elapsed),
-            Kind::Failed(inner) => as_error(inner),
-            Kind::Canceled => Some(&Canceled),
+            Kind::Elapsed(_) => Some(Found::new(&Elapsed)),
+            Kind::Failed(inner) => ask(inner),
+            Kind::Canceled => Some(Found::new(&Canceled)),
         }
     }
 }
 
 impl<E: Into<io::Error>> From<TimeoutError<E>> for io::Error {
     fn from(error: TimeoutError<E>) -> io::Error {
-        match error.0 {
-            Kind::Elapsed(None) => Elapsed.into(),
-            Kind::Elapsed(Some(inner)) => {
-                let inner: io::Error = inner.into();
-                io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    TimeoutError(Kind::Elapsed(Some(inner))),
-                )
-            }
-            Kind::Failed(inner) => inner.into(),
-            Kind::Canceled => Canceled.into(),
-        }
+        error
+            .map(Into::into)
+            .into_error(|error| Some(error), |error| Ok(error.into()))
+    }
+}
+
+impl<E> TimeoutError<E> {
+    fn map<O>(self, into: impl FnOnce(E) -> O) -> TimeoutError<O> {
+        TimeoutError::new(match self.0 {
+            Kind::Elapsed(inner) => Kind::Elapsed(inner.map(into)),
+            Kind::Failed(inner) => Kind::Failed(into(inner)),
+            Kind::Canceled => Kind::Canceled,
+        })
+    }
+}
+
+impl<E> From<Canceled> for TimeoutError<E> {
+    fn from(_: Canceled) -> TimeoutError<E> {
+        TimeoutError::new(Kind::Canceled)
     }
 }

@@ -9,7 +9,7 @@
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
 use super::stow::{Erased, Report, Stowed};
-use crate::runtime::{self, Aside, Core};
+use crate::runtime::{self, Aside, Charged, Core};
 use crate::table::{Key, Leaf, Table};
 use crate::tasks::{NewChild, Origin, copy_waker};
 use crate::wait_queue::{Ticket, WaitQueue};
@@ -55,26 +55,8 @@ struct Slot {
     place: Option<Ticket>,
     /// There is a handle.
     held: bool,
-    /// A leaf of it was charged to the group's scope, or to one outside of that.
-    echoes: bool,
-    cut_off: bool,
-}
-
-impl Slot {
-    fn seen(&self) -> Seen {
-        Seen {
-            task: self.task,
-            echoes: self.echoes,
-            cut_off: self.cut_off,
-        }
-    }
-}
-
-/// What is known of a child that ends.
-struct Seen {
-    task: Key,
-    echoes: bool,
-    cut_off: bool,
+    /// Who answers for those of its leaves that ended `Canceled`.
+    charged: Charged,
 }
 
 /// Why no child is polled for now.
@@ -94,10 +76,8 @@ enum Stop {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) is_body: bool,
-    /// A leaf of it ended `Canceled` because the group was cancelled.
-    pub(super) echoes: bool,
-    /// A leaf of it ended `Canceled` because a scope outside of the group was cancelled.
-    pub(super) cut_off: bool,
+    /// Who answers for those of its leaves that ended `Canceled`.
+    pub(super) charged: Charged,
     pub(super) how: How,
 }
 
@@ -291,8 +271,7 @@ impl Brood {
             task,
             place: None,
             held,
-            echoes: false,
-            cut_off: false,
+            charged: Charged::default(),
         });
         assert_eq!(slot.index(), child.slot, "T4: where the next row will be");
         self.alive.set(self.alive.get() + 1);
@@ -510,7 +489,16 @@ impl Brood {
                 self.note_charges(core, *polled, aside);
             }
             core.park_child(turn.key);
+            if core.has_changed(aside) && self.must_tell(core) {
+                return Stop::Look;
+            }
         }
+    }
+
+    /// Whether the group was canceled by a child, or by its body, and the rest is to be told before it is polled (C2).
+    #[cold]
+    fn must_tell(&self, core: &Core) -> bool {
+        !self.told.get() && core.is_scope_canceled(self.scope)
     }
 
     /// A child that has not begun was woken: it may have been cancelled.
@@ -531,13 +519,11 @@ impl Brood {
     /// Something was charged while this child was polled.
     #[cold]
     fn note_charges(&self, core: &Core, polled: Option<Key>, aside: &mut Aside) {
-        let (echoes, cut_off) = core.take_charges(self.scope, aside);
-        let Some(key) = polled else {
-            return;
-        };
-        if let Some(slot) = self.slots.borrow_mut().get_mut(key) {
-            slot.echoes |= echoes;
-            slot.cut_off |= cut_off;
+        let mut slots = self.slots.borrow_mut();
+        let slot = polled.and_then(|key| slots.get_mut(key));
+        let charged = core.take_charges(self.scope, slot.as_ref().map(|slot| slot.task), aside);
+        if let Some(slot) = slot {
+            slot.charged.add(charged);
         }
     }
 
@@ -545,10 +531,10 @@ impl Brood {
     #[inline]
     fn ended(&self, core: &Core, key: Key, how: How, leaf: Option<Leaf>) -> Ended {
         self.failed.set(false);
-        let (slot, state) = match self.slots.borrow_mut().get_mut(key) {
+        let (task, charged, state) = match self.slots.borrow_mut().get_mut(key) {
             Some(slot) => {
                 let state = std::mem::replace(&mut slot.state, State::Out);
-                (slot.seen(), state)
+                (slot.task, slot.charged, state)
             }
             None => unreachable!("G4: a slot is there until its child has ended"),
         };
@@ -567,13 +553,12 @@ impl Brood {
             }
         };
         if let Some(left) = self.keep(key, kept) {
-            self.drop_end(core, slot.task, left);
+            self.drop_end(core, task, charged, left);
         }
-        self.count_end(core, slot.task, leaf, was_running);
+        self.count_end(core, task, leaf, was_running);
         Ended {
             is_body,
-            echoes: slot.echoes,
-            cut_off: slot.cut_off,
+            charged,
             how,
         }
     }
@@ -590,7 +575,7 @@ impl Brood {
             let Some(slot) = slots.get_mut(key) else {
                 return false;
             };
-            if !slot.held || slot.echoes || slot.cut_off {
+            if !slot.held || slot.charged.any() {
                 return false;
             }
             match std::mem::replace(&mut slot.state, State::Out) {
@@ -680,9 +665,9 @@ impl Brood {
     }
 
     /// The end of a child that nobody takes.
-    fn drop_end(&self, core: &Core, task: Key, state: State) {
+    fn drop_end(&self, core: &Core, task: Key, charged: Charged, state: State) {
         match state {
-            State::Output(child) => self.discard(core, task, child),
+            State::Output(child) => self.discard(core, task, charged, child),
             State::Panicked(payload) => core.report_panic(task, payload),
             _ => {}
         }
@@ -697,8 +682,9 @@ impl Brood {
     }
 
     /// An output that nobody takes.
-    fn discard(&self, core: &Core, task: Key, mut child: Erased) {
-        let failure = core.guard("a child's output", || child.get().report());
+    fn discard(&self, core: &Core, task: Key, charged: Charged, mut child: Erased) {
+        let report = || child.get().report(charged.any());
+        let failure = core.guard("a child's output", report);
         self.guard(core, "a child's output", || drop(child));
         if let Some(Some(message)) = failure {
             core.report_child(task, message);
@@ -778,21 +764,22 @@ impl Brood {
 
     /// The handle of a child lets go of it: what it left is dropped.
     pub(super) fn release(&self, core: &Core, key: Key) {
-        let (state, task) = {
+        let (task, charged, state) = {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get_mut(key) else {
                 return;
             };
             slot.held = false;
-            let task = slot.task;
-            match slot.state {
+            let (task, charged) = (slot.task, slot.charged);
+            let state = match slot.state {
                 // It ends without a handle.
-                State::Waiting(_) | State::Running(_) | State::Body | State::Out => (None, task),
-                _ => (slots.remove(key).map(|slot| slot.state), task),
-            }
+                State::Waiting(_) | State::Running(_) | State::Body | State::Out => None,
+                _ => slots.remove(key).map(|slot| slot.state),
+            };
+            (task, charged, state)
         };
         if let Some(state) = state {
-            self.drop_end(core, task, state);
+            self.drop_end(core, task, charged, state);
         }
         core.release_child(task);
     }

@@ -79,10 +79,11 @@ impl<O> Handle<'_, O> {
     }
 
     pub(super) fn cancel(&self) {
-        if let State::Owned { task, .. } = self.state
+        if let State::Owned { slot, task } = self.state
+            && !self.brood.is_finished(slot)
             && let Some(core) = runtime::reach(self.brood.serial())
         {
-            core.cancel_task(task, true);
+            core.cancel_child(task);
         }
     }
 
@@ -185,8 +186,8 @@ impl<O> Drop for Handle<'_, O> {
 pub struct Child<'scope, T>(pub(super) Handle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
-    /// Cancels this child, and nothing else: what it awaits ends with [`Canceled`]. Its group goes on, unless the child
-    /// fails for that reason.
+    /// Cancels this child, and nothing else: what it awaits ends with [`Canceled`]. When the child ends with that, its group
+    /// goes on. It fails if the child fails by itself while it cleans up.
     pub fn cancel(&self) {
         self.0.cancel();
     }

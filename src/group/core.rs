@@ -5,7 +5,7 @@ use crate::runtime::{self, Core, Waiting};
 use crate::scope::{Canceled, Rank};
 use crate::table::Key;
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::panic::Location;
 use std::pin::Pin;
@@ -22,6 +22,7 @@ pub(super) struct Shared {
     /// A scope outside of the group cut a child short.
     cut_off: Cell<bool>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
+    reason: RefCell<Option<String>>,
 }
 
 /// What the group's own kind says to the end of a child or of the body.
@@ -52,6 +53,7 @@ impl Shared {
             alarm: Cell::new(None),
             cut_off: Cell::new(false),
             panic: Cell::new(None),
+            reason: RefCell::new(None),
         }
     }
 
@@ -64,12 +66,24 @@ impl Shared {
         self.cut_off.get()
     }
 
-    pub(super) fn cancel(&self) {
+    pub(super) fn cancel(&self, reason: Option<String>) {
+        if !self.is_canceled() {
+            self.reason.replace(reason);
+        }
         if let Some(core) = runtime::reach(self.brood.serial()) {
             core.cancel_scope(self.brood.scope());
             // The children are told when the group is polled.
             core.wake_scope(self.brood.scope());
         }
+    }
+
+    /// Why it was canceled.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.reason.borrow().clone()
+    }
+
+    pub(super) fn take_reason(&self) -> Option<String> {
+        self.reason.take()
     }
 
     pub(super) fn is_canceled(&self) -> bool {
@@ -244,7 +258,7 @@ impl Shared {
 
     /// True if the group is to be cancelled.
     fn ended(&self, core: &Core, judge: &dyn Judge, mut ended: Ended) -> bool {
-        if ended.cut_off && !ended.is_body {
+        if ended.charged.outside && !ended.is_body {
             self.cut_off.set(true);
         }
         let cancel = judge.judge(&ended);

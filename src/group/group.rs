@@ -4,12 +4,12 @@ use super::brood::Ended;
 use super::child::{Child, ChildId, Handle};
 use super::core::{Judge, Shared};
 use super::outcome::Outcome;
-use crate::error::GroupError;
+use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
 use crate::scope::Canceled;
 use crate::tasks::Origin;
 use pin_project_lite::pin_project;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -45,8 +45,8 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// [`GroupError`]: the first failure of a child or of the body, with all others; or cancelled, if a scope outside of the
-/// group cut a child short.
+/// [`GroupError`]: the first failure of a child or of the body, with all others; or canceled, if a scope outside of the
+/// group cut a child short. See the [module](mod@crate::group#failures-and-cancellations) for what is a failure.
 ///
 /// # Panics
 ///
@@ -73,12 +73,8 @@ where
 {
     let group = Group {
         shared: Shared::open(false, location),
-        failures: RefCell::new(Failures {
-            failed: None,
-            first: None,
-            rest: Vec::new(),
-            echoes: Vec::new(),
-        }),
+        failed: Cell::new(None),
+        failures: RefCell::new(Failures::new()),
         scope: PhantomData,
         env: PhantomData,
     };
@@ -133,41 +129,27 @@ impl<T, E> JudgedBody<'_, '_, '_, T, E> {
 /// shrinks, so nothing of the group leaves it.
 pub struct Group<'scope, 'env: 'scope, E> {
     shared: Shared,
+    /// What the child that is being polled has failed with.
+    failed: Cell<Option<E>>,
     failures: RefCell<Failures<E>>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
-struct Failures<E> {
-    /// What the child that is being polled has failed with.
-    failed: Option<E>,
-    first: Option<E>,
-    rest: Vec<E>,
-    echoes: Vec<E>,
-}
-
 impl<E> Judge for Group<'_, '_, E> {
     fn judge(&self, ended: &Ended) -> bool {
-        let mut failures = self.failures.borrow_mut();
-        let Failures {
-            failed,
-            first,
-            rest,
-            echoes,
-        } = &mut *failures;
-        let Some(error) = failed.take() else {
+        let Some(error) = self.failed.take() else {
             return false;
         };
-        // What it says comes from being cancelled, by the group or from outside of it.
-        if ended.echoes || ended.cut_off {
-            echoes.push(error);
-            return ended.is_body;
-        }
-        match first {
-            None => *first = Some(error),
-            Some(_) => rest.push(error),
-        }
-        true
+        let cut_short = ended.charged.any();
+        // Asked outside of the borrow: that is a user's code.
+        let is_cancellation = if cut_short {
+            is_cancellation(&error)
+        } else {
+            None
+        };
+        let mut failures = self.failures.borrow_mut();
+        failures.add(error, cut_short, is_cancellation) || ended.is_body
     }
 }
 
@@ -227,14 +209,26 @@ impl<'scope, E> Group<'scope, '_, E> {
     }
 
     fn fail(&self, error: E) {
-        self.failures.borrow_mut().failed = Some(error);
+        self.failed.set(Some(error));
         self.shared.brood.note_failure();
     }
 
-    /// Cancels the body and all children: what they await ends with [`Canceled`]. What they say because of that is no
-    /// failure of the group.
+    /// Cancels the body and all children: what they await ends with [`Canceled`]. A child that ends with that is no failure of
+    /// the group; one that fails by itself while it cleans up is.
     pub fn cancel(&self) {
-        self.shared.cancel();
+        self.shared.cancel(None);
+    }
+
+    /// Cancels as [`cancel`](Group::cancel) does, and gives the reason: [`GroupError::reason`] has it, if the group ends with an
+    /// error. Only the first reason is kept.
+    pub fn cancel_with(&self, reason: impl Into<String>) {
+        self.shared.cancel(Some(reason.into()));
+    }
+
+    /// Why the group was canceled, if [`cancel_with`](Group::cancel_with) gave a reason.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.shared.reason()
     }
 
     /// Whether the group is cancelled: by [`cancel`](Group::cancel), by a failure, or from outside.
@@ -327,30 +321,16 @@ impl<'scope, E> Group<'scope, '_, E> {
     }
 
     fn discard_failures(&self) {
-        let mut failures = self.failures.borrow_mut();
-        let Failures {
-            failed,
-            first,
-            rest,
-            echoes,
-        } = &mut *failures;
-        let all = failed.take().into_iter().chain(first.take());
-        let all: Vec<E> = all.chain(rest.drain(..)).chain(echoes.drain(..)).collect();
-        drop(failures);
-        for error in all {
+        let failures = self.failures.replace(Failures::new());
+        for error in self.failed.take().into_iter().chain(failures.into_all()) {
             runtime::guard("the failure of a child", || drop(error));
         }
     }
 
     fn verdict<T>(&self, output: Option<T>) -> Result<T, GroupError<E, T>> {
-        let mut failures = self.failures.borrow_mut();
-        let first = failures.first.take();
-        let rest = std::mem::take(&mut failures.rest);
-        let echoes = std::mem::take(&mut failures.echoes);
-        match output {
-            Some(output) if first.is_none() && !self.shared.was_cut_off() => Ok(output),
-            output => Err(GroupError::new(first, rest, echoes, output)),
-        }
+        let failures = self.failures.replace(Failures::new());
+        let cut_off = self.shared.was_cut_off();
+        GroupError::judge(failures, cut_off, self.shared.take_reason(), output)
     }
 }
 

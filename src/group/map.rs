@@ -2,6 +2,7 @@
 
 use super::group::run_group;
 use crate::error::GroupError;
+use crate::scope::Canceled;
 use std::cell::RefCell;
 use std::panic::Location;
 
@@ -94,6 +95,6 @@ where
     if begun_all && results.iter().all(Option::is_some) {
         Ok(results.into_iter().flatten().collect())
     } else {
-        Err(GroupError::new(None, Vec::new(), Vec::new(), None))
+        Err(Canceled.into())
     }
 }

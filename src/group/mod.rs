@@ -34,6 +34,28 @@
 //! nothing outlives a group: when [`group()`] returns, its body, its children and their operations are gone, whatever
 //! happened. A task that shall live longer is started with [`spawn`](crate::spawn).
 //!
+//! # Failures and cancellations
+//!
+//! The first failure of the body or of a child cancels the rest. So does [`Group::cancel`], and a scope or timeout around the
+//! group. A child that is canceled and ends with that ([`is_canceled`](crate::is_canceled) is true of its error) is no failure:
+//! [`GroupError::echoes`] has its error. Every other error is a failure, whenever it comes: also that of a child which was
+//! canceled, caught that, and failed while it cleaned up under a [`shield`](crate::cancel::shield()). So no failure is lost:
+//!
+//! - A group that canceled itself returns `Ok` only if nothing failed.
+//! - A group that a scope around it cut short never returns `Ok`. Its [`GroupError`] has the failures; without one it is
+//!   [canceled](GroupError::is_canceled), and has the value of the body.
+//! - A child that its own handle canceled ([`Child::cancel`]) ends alone; the group goes on.
+//!
+//! A group can ask the errors of std and of this crate whether they are cancellations, `anyhow::Error`, and boxes of errors. It
+//! cannot ask one of your own types, so it counts that as a failure and returns an error in place of `Ok`. In your function the
+//! type is known: `?` tells the failures from the cancellations (see [`errors_into!`](crate::errors_into)), and
+//! [`GroupError::settle`] gives the value of the body if there are only cancellations.
+//!
+//! Differences to asyncio: cancellation is a state and no exception that is thrown once, so each wait in a canceled group ends
+//! with [`Canceled`](crate::Canceled) until the group is left. A child that has not started when the group is canceled still runs
+//! to its first wait, where asyncio never starts it; only children that wait for room under a [`limit`](Group::limit) are dropped.
+//! A failure in the cleanup of a group that an outer scope cancels is the group's error, as in asyncio and AnyIO.
+//!
 //! | | Trio | asyncio |
 //! |---|---|---|
 //! | [`group()`] | `open_nursery` | `TaskGroup` |

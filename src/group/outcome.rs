@@ -1,5 +1,6 @@
 //! What a child may end with.
 
+use crate::error::is_cancellation;
 use std::fmt::Display;
 
 /// The output of a loop without an end: `!`, which has no name of its own on stable Rust, but is the output of a function.
@@ -57,6 +58,11 @@ impl<T, E> Outcome<E> for Result<T, E> {
 pub trait Report {
     /// The failure, in words, if it is one.
     fn failure(&self) -> Option<String>;
+
+    /// Whether the failure is a cancellation and none of its own. `None` if there is no failure, or its type cannot be asked.
+    fn is_canceled(&self) -> Option<bool> {
+        None
+    }
 }
 
 impl Report for () {
@@ -74,5 +80,9 @@ impl Report for Never {
 impl<T, E: Display> Report for Result<T, E> {
     fn failure(&self) -> Option<String> {
         self.as_ref().err().map(ToString::to_string)
+    }
+
+    fn is_canceled(&self) -> Option<bool> {
+        is_cancellation(self.as_ref().err()?)
     }
 }

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
-/// Says what went wrong in an output that nobody takes.
-pub(super) type Report<T> = fn(&T) -> Option<String>;
+/// Tells what went wrong in an output that nobody takes. It is given whether the child was cut short.
+pub(super) type Report<T> = fn(&T, bool) -> Option<String>;
 
 pin_project! {
     /// A child as it lies in its slot.
@@ -31,8 +31,8 @@ impl<F: Future> Stowed<F> {
 pub(super) trait Stow {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
 
-    /// What went wrong in the output, which nobody will take.
-    fn report(self: Pin<&mut Self>) -> Option<String>;
+    /// What went wrong in the output, which nobody will take, of a child that was cut short or not.
+    fn report(self: Pin<&mut Self>, cut_short: bool) -> Option<String>;
 
     /// Moves the output to where `place` points.
     ///
@@ -48,10 +48,10 @@ impl<F: Future> Stow for Stowed<F> {
         self.project().stored.poll_stored(context)
     }
 
-    fn report(self: Pin<&mut Self>) -> Option<String> {
+    fn report(self: Pin<&mut Self>, cut_short: bool) -> Option<String> {
         let this = self.project();
         let output = this.stored.output().as_ref()?;
-        (*this.report).and_then(|report| report(output))
+        (*this.report).and_then(|report| report(output, cut_short))
     }
 
     unsafe fn take_output(self: Pin<&mut Self>, place: *mut ()) {

@@ -4,7 +4,7 @@ use super::brood::{Ended, How};
 use super::child::{Handle, Supervised};
 use super::core::{Judge, Shared};
 use super::outcome::Report;
-use crate::error::GroupError;
+use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
 use crate::scope::Canceled;
 use crate::tasks::Origin;
@@ -19,9 +19,10 @@ use std::time::Duration;
 /// Runs a body that starts children, as [`group`](crate::group()) does, but a child that fails or panics does so alone: what
 /// servers use for their connections.
 ///
-/// A failure is for whoever awaits the child's handle; one that nobody takes goes to the hook
-/// ([`Fault::ChildFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)). A failure of
-/// the body cancels the children.
+/// The handle of a child gives its failure. A failure that no handle takes goes to the hook
+/// ([`Fault::ChildFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)). A child that is
+/// canceled and ends with that is no failure, and is not reported; one that fails by itself while it cleans up is
+/// (see the [module](mod@crate::group#failures-and-cancellations)). A failure of the body cancels the children.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -73,7 +74,8 @@ where
 {
     let supervisor = Supervisor {
         shared: Shared::open(true, location),
-        body: Cell::new(Body::Fine),
+        has_failed: Cell::new(false),
+        was_cut_short: Cell::new(false),
         scope: PhantomData,
         env: PhantomData,
     };
@@ -84,9 +86,7 @@ where
     poll_fn(|context| {
         let outcome = &mut outcome;
         let mut done = |ended: Result<T, E>| {
-            if ended.is_err() {
-                supervisor.body.set(Body::Failed);
-            }
+            supervisor.has_failed.set(ended.is_err());
             *outcome = Some(ended);
         };
         supervisor
@@ -97,25 +97,23 @@ where
     supervisor.shared.resume_panic(|| {
         runtime::guard("what a group gave", || drop(outcome.take()));
     });
-    let is_echo = supervisor.body.get() == Body::Echoed;
-    match outcome {
-        Some(Ok(output)) if supervisor.shared.was_cut_off() => {
-            Err(GroupError::new(None, Vec::new(), Vec::new(), Some(output)))
+    let mut failures = Failures::new();
+    let output = match outcome {
+        Some(Err(error)) => {
+            let cut_short = supervisor.was_cut_short.get();
+            let is_cancellation = if cut_short {
+                is_cancellation(&error)
+            } else {
+                None
+            };
+            failures.add(error, cut_short, is_cancellation);
+            None
         }
-        Some(Ok(output)) => Ok(output),
-        Some(Err(error)) if is_echo => Err(GroupError::new(None, Vec::new(), vec![error], None)),
-        Some(Err(error)) => Err(GroupError::new(Some(error), Vec::new(), Vec::new(), None)),
-        None => Err(GroupError::new(None, Vec::new(), Vec::new(), None)),
-    }
-}
-
-/// How the body of a supervisor stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
-    Fine,
-    Failed,
-    /// It failed because it was cancelled.
-    Echoed,
+        Some(Ok(output)) => Some(output),
+        None => None,
+    };
+    let shared = &supervisor.shared;
+    GroupError::judge(failures, shared.was_cut_off(), shared.take_reason(), output)
 }
 
 /// Where supervised children are started, and what they share.
@@ -123,7 +121,10 @@ enum Body {
 /// For the lifetimes see [`Group`](crate::group::Group).
 pub struct Supervisor<'scope, 'env: 'scope> {
     shared: Shared,
-    body: Cell<Body>,
+    /// The body ended with an error.
+    has_failed: Cell<bool>,
+    /// It was cut short.
+    was_cut_short: Cell<bool>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
@@ -133,11 +134,8 @@ impl Judge for Supervisor<'_, '_> {
         if !ended.is_body {
             return false;
         }
-        let failed = self.body.get() == Body::Failed;
-        if failed && (ended.echoes || ended.cut_off) {
-            self.body.set(Body::Echoed);
-        }
-        failed || matches!(ended.how, How::Dropped)
+        self.was_cut_short.set(ended.charged.any());
+        self.has_failed.get() || matches!(ended.how, How::Dropped)
     }
 }
 
@@ -183,16 +181,30 @@ impl<'scope> Supervisor<'scope, '_> {
         // SAFETY: the future borrows for 'scope at least, which outlives this borrow of the supervisor; and that is dropped
         // after `Closing`, which clears the children (G4a).
         let spawned = unsafe {
-            self.shared
-                .brood
-                .spawn(future, Some(F::Output::failure), Origin { name, location })
+            self.shared.brood.spawn(
+                future,
+                Some(failure::<F::Output>),
+                Origin { name, location },
+            )
         };
         Supervised(Handle::new(&self.shared.brood, spawned))
     }
 
-    /// Cancels the body and all children: what they await ends with [`Canceled`].
+    /// Cancels the body and all children: what they await ends with [`Canceled`]. That is no failure of theirs.
     pub fn cancel(&self) {
-        self.shared.cancel();
+        self.shared.cancel(None);
+    }
+
+    /// Cancels as [`cancel`](Supervisor::cancel) does, and gives the reason: [`GroupError::reason`] has it, if the group ends with
+    /// an error. Only the first reason is kept.
+    pub fn cancel_with(&self, reason: impl Into<String>) {
+        self.shared.cancel(Some(reason.into()));
+    }
+
+    /// Why the group was canceled, if [`cancel_with`](Supervisor::cancel_with) gave a reason.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.shared.reason()
     }
 
     /// Whether the group is cancelled: by [`cancel`](Supervisor::cancel), because the body failed, or from outside.
@@ -235,6 +247,14 @@ impl<'scope> Supervisor<'scope, '_> {
     /// There is nothing to lose (`tests/groups.rs`).
     pub async fn room(&self) -> Result<(), Canceled> {
         self.shared.room().await
+    }
+}
+
+/// The failure, in words, unless it is only that the child was cut short.
+fn failure<O: Report>(output: &O, cut_short: bool) -> Option<String> {
+    match cut_short && output.is_canceled() == Some(true) {
+        true => None,
+        false => output.failure(),
     }
 }
 

@@ -342,7 +342,8 @@ where
         open.ended();
         match output.failure() {
             None => Ok(()),
-            Some(_) if self.connections.is_canceled() => {
+            // A failure of its own while it cleans up is one, too.
+            Some(_) if self.connections.is_canceled() && output.is_canceled() != Some(false) => {
                 count(&self.counts.cut_short);
                 Ok(())
             }

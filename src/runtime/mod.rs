@@ -48,6 +48,6 @@ pub(crate) use self::current::{
 };
 pub(crate) use self::passing::{fail_at_once, pass, pass_with};
 pub(crate) use self::receiving::{BUFFER_GROUP, READ_AHEAD_MAX};
-pub(crate) use self::scopes::{Aside, Before, Mirror, Waiting, canceled_here, refuse};
+pub(crate) use self::scopes::{Aside, Before, Charged, Mirror, Waiting, canceled_here, refuse};
 pub(crate) use self::short::no_thread_for;
 pub(crate) use self::worker::Worker;

@@ -31,7 +31,7 @@ impl From<Canceled> for io::Error {
     }
 }
 
-/// Whether this error, or one that it came from, is [`Canceled`].
+/// Whether this error, or one that it came from, is [`Canceled`], and no timeout is the reason for that.
 ///
 /// ```
 /// let error: Box<dyn std::error::Error> = Box::new(std::io::Error::other("disk on fire"));
@@ -40,7 +40,7 @@ impl From<Canceled> for io::Error {
 #[doc(alias = "is_cancelled")]
 #[must_use]
 pub fn is_canceled(error: &(dyn Error + 'static)) -> bool {
-    has::<Canceled>(error)
+    matches!(cause(error), Some(Cause::Canceled))
 }
 
 /// What was awaited was stopped, because its own time was over.
@@ -70,6 +70,28 @@ impl From<Elapsed> for io::Error {
     }
 }
 
+/// [`Elapsed`], with the error of what was stopped.
+#[derive(Debug)]
+pub(crate) struct ElapsedOver(pub(crate) Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for ElapsedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{Elapsed}: {}", self.0)
+    }
+}
+
+impl Error for ElapsedOver {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+impl From<ElapsedOver> for io::Error {
+    fn from(elapsed: ElapsedOver) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
 /// Whether this error, or one that it came from, is [`Elapsed`](crate::time::Elapsed): a timeout or a deadline of this
 /// crate, and nothing that the kernel or a peer said.
 ///
@@ -79,11 +101,26 @@ impl From<Elapsed> for io::Error {
 /// ```
 #[must_use]
 pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    has::<Elapsed>(error)
+    matches!(cause(error), Some(Cause::Elapsed))
 }
 
-fn has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|error| error.is::<T>())
+/// Why something was cut short.
+enum Cause {
+    Canceled,
+    Elapsed,
+}
+
+/// The first that is found on the way to the root counts: a time that was over ends what it stops with [`Canceled`].
+fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {
+    chain(error).find_map(|error| {
+        if error.is::<Canceled>() {
+            Some(Cause::Canceled)
+        } else if error.is::<Elapsed>() || error.is::<ElapsedOver>() {
+            Some(Cause::Elapsed)
+        } else {
+            None
+        }
+    })
 }
 
 /// The error, and those that it came from.

@@ -27,8 +27,8 @@ mod canceled;
 mod leaves;
 mod tree;
 
-pub(crate) use canceled::chain;
 pub use canceled::{Canceled, Elapsed, is_canceled, is_timeout};
+pub(crate) use canceled::{ElapsedOver, chain};
 pub(crate) use leaves::Pulse;
 pub(crate) use tree::{CANCELED, Mirrored, NEVER, Rank, Scopes, Told};
 

@@ -3,7 +3,7 @@
 use super::Instant;
 use crate::cancel::{Due, Region};
 use crate::error::{CutShort, TimeoutError};
-use crate::scope::Rank;
+use crate::scope::{Canceled, Rank};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -13,8 +13,9 @@ use std::time::Duration;
 /// Gives a future so much time, counted from its first poll. Then what it awaits is cancelled, and it is waited for until it
 /// ends.
 ///
-/// It gives `Ok` whenever the future ended well, late or not: nothing that happened is thrown away. One `?` is enough; what
-/// the future itself said about being cut short is in the error. Read about scopes in [`cancel`](crate::cancel).
+/// It gives `Ok` whenever the future ended well, late or not: nothing that happened is thrown away. If the future ends with an
+/// error of its own after the time is over, such as a full disk while it cleans up, that is the error, and no timeout
+/// ([`TimeoutError`] tells which errors can be asked for that). One `?` is enough. Read about scopes in [`cancel`](crate::cancel).
 ///
 /// The rules are those of a [`Scope`](crate::cancel::Scope): once the time is over, each wait of the future ends with
 /// [`Canceled`](crate::Canceled), not only the first, as asyncio's would. A time of zero is over at the first poll. A
@@ -42,7 +43,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// [`TimeoutError`]: timed out, if the time cut it short; else what the future said.
+/// [`TimeoutError`]: timed out, if the time cut the future short; else the future's own error.
 ///
 /// # Cancel safety
 ///
@@ -188,7 +189,7 @@ where
             (Some(Err(error)), false) => Err(TimeoutError::failed(error)),
             (Some(Err(error)), true) => Err(TimeoutError::elapsed(Some(error))),
             (None, true) => Err(TimeoutError::elapsed(None)),
-            (None, false) => Err(TimeoutError::canceled()),
+            (None, false) => Err(Canceled.into()),
         })
     }
 }

@@ -60,7 +60,7 @@ fn failures_that_are_no_echoes_follow_in_their_order() {
         assert_eq!(words(error.rest()), ["two", "three"]);
         assert!(error.echoes().is_empty());
         assert_eq!(error.output(), Some(&7), "the body ended well");
-        assert_eq!(error.to_string(), "one (and 2 more failed)");
+        assert_eq!(error.to_string(), "one (and 2 more failed: two; three)");
         let all: Vec<io::Error> = error.into_failures().collect();
         assert_eq!(words(&all), ["one", "two", "three"]);
     });
@@ -109,22 +109,35 @@ fn a_sibling_that_awaits_the_child_that_failed_says_nothing_new() {
     });
 }
 
-/// A child that is cancelled alone and fails for that reason is no echo: nobody else failed.
+/// A child that is canceled alone and ends with that fails nobody (G2).
 #[test]
-fn the_failure_of_a_child_that_was_cancelled_alone_is_a_failure() {
+fn a_child_that_its_handle_cancels_fails_nothing() {
     run(async || {
-        let error = group(async |g| {
+        let value = group(async |g| {
+            let sibling = g.spawn(async {
+                doze(SHORT).await?;
+                Ok(3)
+            });
             let child = g.spawn(doze(LONG));
+            // One that has a scope of its own, one that was not polled before, and one that has ended.
+            let inside = g.spawn(async {
+                group(async |_| doze(LONG).await)
+                    .await
+                    .map_err(io::Error::from)
+            });
+            let late = g.spawn(doze(LONG));
+            late.cancel();
             yield_now().await;
             child.cancel();
-            let error = child.await.unwrap_err();
-            assert_eq!(error, Canceled);
-            Ok(())
+            inside.cancel();
+            assert_eq!(child.await.unwrap_err(), Canceled);
+            assert_eq!(inside.await.unwrap_err(), Canceled);
+            assert_eq!(late.await.unwrap_err(), Canceled);
+            assert!(!g.is_canceled());
+            Ok::<_, io::Error>(sibling.await?)
         })
-        .await
-        .unwrap_err();
-        assert!(gimmal::is_canceled(error.first().unwrap()));
-        assert!(error.echoes().is_empty());
+        .await;
+        assert_eq!(value.unwrap(), 3);
     });
 }
 

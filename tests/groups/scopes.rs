@@ -490,3 +490,73 @@ fn what_a_child_cancels_before_it_ends_well_is_cancelled_for_the_next() {
         assert_eq!(counts(), before);
     });
 }
+
+/// Where the cancel of a group comes from.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    Body,
+    Child,
+    /// A child cancels the scope around the group.
+    ChildOfAnOuterScope,
+    Grandchild,
+}
+
+/// From the call of `cancel` on, every leaf in the scope is refused: in the poll that made the call, and in that of a
+/// sibling that is polled right after it (C2).
+#[test]
+fn a_cancel_from_inside_of_a_groups_poll_holds_at_once() {
+    for from in [
+        From::Body,
+        From::Child,
+        From::ChildOfAnOuterScope,
+        From::Grandchild,
+    ] {
+        run(async || {
+            let file = gimmal::fs::File::from(tempfile::tempfile().unwrap());
+            let refused = Cell::new(0);
+            let outer = Scope::new();
+            let count = |is_refused: bool| refused.set(refused.get() + usize::from(is_refused));
+            let try_all = async || {
+                for _ in 0..3 {
+                    count(checkpoint().await.is_err());
+                }
+                count(gimmal::op::nop().await.is_err());
+                count(file.write_at(b"late".to_vec(), 0).await.is_err());
+            };
+            let (cancel, try_all) = (&outer, &try_all);
+            let ended = outer.run_any(group(async move |g| {
+                if !matches!(from, From::Body) {
+                    drop(g.spawn(async move {
+                        match from {
+                            From::Child => g.cancel(),
+                            From::ChildOfAnOuterScope => cancel.cancel(),
+                            From::Body | From::Grandchild => {
+                                let inner = group(async |inner| {
+                                    drop(inner.spawn(async {
+                                        g.cancel();
+                                        try_all().await;
+                                    }));
+                                    Ok::<_, io::Error>(())
+                                });
+                                let _ = inner.await;
+                                return;
+                            }
+                        }
+                        try_all().await;
+                    }));
+                }
+                // It is ready when the other cancels, and polled after that.
+                drop(g.spawn(async move { try_all().await }));
+                if matches!(from, From::Body) {
+                    g.cancel();
+                    try_all().await;
+                }
+                Ok::<_, io::Error>(())
+            }));
+            let _ = ended.await;
+            assert_eq!(refused.get(), 10, "{from:?}");
+            let (written, _) = file.read_at(vec![0; 8], 0).await.unwrap();
+            assert_eq!(written, 0, "{from:?}");
+        });
+    }
+}

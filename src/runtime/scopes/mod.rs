@@ -17,7 +17,7 @@ mod standing;
 mod waiting;
 
 use self::cutoff::REFUSALS_MAX;
-pub(crate) use self::standing::{Aside, Before};
+pub(crate) use self::standing::{Aside, Before, Charged};
 pub(in crate::runtime) use self::waiting::Wait;
 pub(crate) use self::waiting::{Waiting, canceled_here, refuse};
 
@@ -196,6 +196,20 @@ impl Core {
         woken.push(waker(Name::new(self.number, key)));
         self.wake_all(&mut woken);
         self.refresh();
+    }
+
+    /// The handle of a child cancels it. The child gets a scope of its own, which answers for what is cut short by that.
+    pub(crate) fn cancel_child(&self, child: Key) {
+        let Some(standing) = self.tasks.borrow().standing(child) else {
+            return;
+        };
+        let scope = match standing.has_scope {
+            true => standing.scope,
+            false => self.give_scope(child),
+        };
+        self.cancel_scope(scope);
+        // One that has not begun is dropped for that.
+        self.tasks.borrow_mut().cancel(child, true);
     }
 
     /// Cancels the root: every scope and every task but what is shielded.

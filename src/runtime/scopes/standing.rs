@@ -28,6 +28,29 @@ pub(crate) struct Aside {
     charges: Vec<Key>,
 }
 
+/// Which scopes answer for leaves of a child that ended `Canceled` (C7).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Charged {
+    /// The child's own: its handle canceled it.
+    pub(crate) itself: bool,
+    /// That of its group.
+    pub(crate) group: bool,
+    /// One outside of its group.
+    pub(crate) outside: bool,
+}
+
+impl Charged {
+    pub(crate) fn any(self) -> bool {
+        self.itself || self.group || self.outside
+    }
+
+    pub(crate) fn add(&mut self, more: Charged) {
+        self.itself |= more.itself;
+        self.group |= more.group;
+        self.outside |= more.outside;
+    }
+}
+
 impl Core {
     /// A task, or a child, is about to be polled.
     #[inline]
@@ -125,18 +148,31 @@ impl Core {
         self.charged.get()
     }
 
-    /// What was charged while a child was polled: whether it was to the scope of its group, and whether to one outside of
-    /// that. Those outside are for whoever polls the group.
+    /// What was charged while a child was polled. What was charged to scopes outside of its group is for whoever polls the
+    /// group, too.
     #[cold]
-    pub(crate) fn take_charges(&self, group: Key, aside: &mut Aside) -> (bool, bool) {
+    pub(crate) fn take_charges(
+        &self,
+        group: Key,
+        child: Option<Key>,
+        aside: &mut Aside,
+    ) -> Charged {
         self.charged.set(false);
         let mut charges = self.charges.take();
-        let own = charges.contains(&group);
+        let child = child.and_then(|child| self.tasks.borrow().standing(child));
+        let to_itself =
+            |charged: &Key| child.is_some_and(|child| child.has_scope && child.scope == *charged);
+        let itself = charges.iter().any(to_itself);
+        let to_group = charges.contains(&group);
         let scopes = self.scopes.borrow();
         charges.retain(|charged| *charged != group && scopes.is_at_or_below(group, *charged));
         let outside = !charges.is_empty();
         aside.charges.append(&mut charges);
-        (own, outside)
+        Charged {
+            itself,
+            group: to_group,
+            outside,
+        }
     }
 
     /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
@@ -198,7 +234,10 @@ impl Core {
         let canceled = match self.at.get().find() {
             Ok(task) => {
                 let standing = self.tasks.borrow().standing(task);
-                standing.is_some_and(|standing| standing.canceled)
+                // A child is told by its group, which may not have been polled since its scope was canceled.
+                standing.is_some_and(|standing| {
+                    standing.canceled || self.scopes.borrow().is_open_and_canceled(standing.scope)
+                })
             }
             Err(scope) => self.scopes.borrow().is_canceled(scope),
         };

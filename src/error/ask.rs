@@ -1,0 +1,214 @@
+//! Which errors can be asked what they come from, although nothing is known of their type.
+//!
+//! A group and a timeout take errors of any type, also such as are no `Error` and such as borrow. They ask the usual ones:
+//! those of std and of this crate, boxes of errors, and `anyhow::Error` (feature `anyhow`). A type of a user's own is asked where
+//! it is known: in the conversions of [`errors_into!`](crate::errors_into), and by `settle` of the two errors.
+
+use super::CopyError;
+use crate::buf::BufError;
+use crate::runtime::join::JoinError;
+use crate::scope::{Canceled, is_canceled};
+use bytes::{Bytes, BytesMut};
+use std::any::TypeId;
+use std::error::Error;
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// Whether the error is a cancellation. `None` if its type cannot be asked.
+#[cold]
+pub(crate) fn is_cancellation<E>(error: &E) -> Option<bool> {
+    ask(error).map(|found| is_canceled(found.0))
+}
+
+/// An error that may borrow although its type does not tell. It is only looked at: for types that do not borrow, in it and in
+/// its chain of sources.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a>(&'a (dyn Error + 'static));
+
+impl<'a> Found<'a> {
+    pub(super) fn new(error: &'a (dyn Error + 'static)) -> Found<'a> {
+        Found(error)
+    }
+}
+
+/// An error of this crate around one of any type. There are too many of these types to try each: one that is made introduces its
+/// type.
+pub(super) trait Wraps {
+    /// The error inside.
+    type Inner;
+
+    /// What it comes from, if that can be asked.
+    fn comes_from(&self) -> Option<Found<'_>>;
+}
+
+/// The source of an error around one that does not borrow.
+pub(super) fn source<W: Wraps<Inner: 'static>>(error: &W) -> Option<&(dyn Error + 'static)> {
+    error.comes_from().map(|found| found.0)
+}
+
+/// The error, or what it comes from, if its type can be asked.
+pub(super) fn ask<E>(error: &E) -> Option<Found<'_>> {
+    is::<E, io::Error>(error)
+        .or_else(|| is::<E, Canceled>(error))
+        .or_else(|| is::<E, JoinError>(error))
+        .or_else(|| is::<E, CopyError>(error))
+        .or_else(|| is::<E, BufError<Vec<u8>>>(error))
+        .or_else(|| is::<E, BufError<Box<[u8]>>>(error))
+        .or_else(|| is::<E, BufError<BytesMut>>(error))
+        .or_else(|| is::<E, BufError<Bytes>>(error))
+        .or_else(|| is::<E, BufError<String>>(error))
+        .or_else(|| is::<E, BufError<&'static str>>(error))
+        .or_else(|| is::<E, BufError<&'static [u8]>>(error))
+        .or_else(|| is_box(error))
+        .or_else(|| is_anyhow(error))
+        .or_else(|| is_introduced(error))
+}
+
+fn is<E, T: Error + 'static>(error: &E) -> Option<Found<'_>> {
+    Some(Found(cast::<E, T>(error)?.0))
+}
+
+fn is_box<E>(error: &E) -> Option<Found<'_>> {
+    match cast::<E, Box<dyn Error>>(error) {
+        Some(Cast(error)) => Some(Found(&**error)),
+        None => Some(Found(&**cast::<E, Box<dyn Error + Send + Sync>>(error)?.0)),
+    }
+}
+
+#[cfg(feature = "anyhow")]
+fn is_anyhow<E>(error: &E) -> Option<Found<'_>> {
+    Some(Found(cast::<E, anyhow::Error>(error)?.0.as_ref()))
+}
+
+#[cfg(not(feature = "anyhow"))]
+fn is_anyhow<E>(_: &E) -> Option<Found<'_>> {
+    None
+}
+
+/// What becomes a [`Found`], and nothing else: it may borrow for a shorter time than its type tells.
+struct Cast<'a, T>(&'a T);
+
+/// The error as what it is, if it is a `T`.
+fn cast<E, T: 'static>(error: &E) -> Option<Cast<'_, T>> {
+    // SAFETY: the types are the same, but for lifetimes, of which nobody makes use: the error becomes a `Found`.
+    (typeid::of::<E>() == TypeId::of::<T>()).then(|| Cast(unsafe { &*ptr::from_ref(error).cast() }))
+}
+
+type Cause = unsafe fn(*const ()) -> Option<*const (dyn Error + 'static)>;
+
+fn is_introduced<E>(error: &E) -> Option<Found<'_>> {
+    let cause = find(INTRODUCED.load(Ordering::Acquire), typeid::of::<E>())?;
+    // SAFETY: it was introduced for a type of this ID, and what it gives lies in the error.
+    unsafe { cause(ptr::from_ref(error).cast()).map(|error| Found(&*error)) }
+}
+
+/// A type that was introduced. It is never freed: there are as many as there are types.
+struct Introduced {
+    id: TypeId,
+    cause: Cause,
+    next: *const Introduced,
+}
+
+static INTRODUCED: AtomicPtr<Introduced> = AtomicPtr::new(ptr::null_mut());
+
+fn find(mut at: *const Introduced, id: TypeId) -> Option<Cause> {
+    // SAFETY: the list has only boxes that were leaked, and was published after they were written.
+    while let Some(introduced) = unsafe { at.as_ref() } {
+        if introduced.id == id {
+            return Some(introduced.cause);
+        }
+        at = introduced.next;
+    }
+    None
+}
+
+/// From now on errors of this type are asked for their cause.
+pub(super) fn introduce<T: Wraps>() {
+    let id = typeid::of::<T>();
+    let mut head = INTRODUCED.load(Ordering::Acquire);
+    if find(head, id).is_some() {
+        return;
+    }
+    let new = Box::leak(Box::new(Introduced {
+        id,
+        cause: |error| {
+            // SAFETY: it is called with what has the type ID of `T`: the same type, but for lifetimes, of which the
+            // implementations of `Wraps`, which are for types with any, make no use.
+            unsafe { (*error.cast::<T>()).comes_from() }.map(|found| ptr::from_ref(found.0))
+        },
+        next: head,
+    }));
+    // Another thread may introduce the same type meanwhile. That it is in the list twice does no harm.
+    while let Err(changed) =
+        INTRODUCED.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Acquire)
+    {
+        head = changed;
+        new.next = changed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{GroupError, TimeoutError};
+    use std::fmt;
+
+    #[derive(Debug)]
+    struct Borrows<'a>(&'a str);
+
+    impl fmt::Display for Borrows<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Borrows<'_> {}
+
+    #[test]
+    fn the_usual_errors_are_asked() {
+        assert_eq!(is_cancellation(&Canceled), Some(true));
+        assert_eq!(is_cancellation(&io::Error::from(Canceled)), Some(true));
+        assert_eq!(is_cancellation(&io::Error::other("full")), Some(false));
+        let buffer = BufError::new(Canceled.into(), vec![1_u8]);
+        assert_eq!(is_cancellation(&buffer), Some(true));
+        assert_eq!(
+            is_cancellation(&Box::<dyn Error + Send + Sync>::from("full")),
+            Some(false)
+        );
+        assert_eq!(
+            is_cancellation(&Box::<dyn Error + Send + Sync>::from(Canceled)),
+            Some(true)
+        );
+        let timeout = TimeoutError::<io::Error>::elapsed(None);
+        assert_eq!(is_cancellation(&timeout), Some(false));
+        let timeout = TimeoutError::<io::Error>::from(Canceled);
+        assert_eq!(is_cancellation(&timeout), Some(true));
+        let group = GroupError::<Canceled, [u8; 3]>::from(Canceled);
+        assert_eq!(is_cancellation(&group), Some(true));
+        let nested = TimeoutError::failed(group);
+        assert_eq!(is_cancellation(&nested), Some(true));
+        let nested = TimeoutError::failed(TimeoutError::<[u8; 5]>::elapsed(None));
+        assert_eq!(is_cancellation(&nested), Some(false));
+        #[cfg(feature = "anyhow")]
+        assert_eq!(is_cancellation(&anyhow::Error::from(Canceled)), Some(true));
+    }
+
+    #[test]
+    fn others_are_not() {
+        let text = String::from("short");
+        assert_eq!(is_cancellation(&Borrows(&text)), None);
+        assert_eq!(is_cancellation(&"canceled"), None);
+        assert_eq!(is_cancellation(&text), None);
+        let nested = TimeoutError::failed(TimeoutError::failed(&text));
+        assert_eq!(is_cancellation(&nested), None);
+    }
+
+    /// A box that borrows has the type ID of one that does not.
+    #[test]
+    fn a_box_that_borrows_is_asked_for_its_sources() {
+        let text = String::from("short");
+        let error: Box<dyn Error + '_> = Box::new(Borrows(&text));
+        assert_eq!(is_cancellation(&error), Some(false));
+    }
+}

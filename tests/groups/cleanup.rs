@@ -1,0 +1,492 @@
+//! What children that are canceled end with: a cancellation is no failure, and no failure is lost (G2).
+
+use crate::help::{LONG, SHORT, doze, failure, run, run_with_faults, words};
+use gimmal::cancel::{Scope, shield};
+use gimmal::group::GroupError;
+use gimmal::prelude::*;
+use gimmal::{Canceled, fs, group, is_canceled, is_timeout, sleep, supervise, yield_now};
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// Writes what it has to a directory that is not there, once it is canceled.
+async fn flushes() -> io::Result<()> {
+    match sleep(LONG).await {
+        Ok(()) => Ok(()),
+        Err(Canceled) => {
+            shield(fs::write("no/such/directory/log", "last words")).await?;
+            Ok(())
+        }
+    }
+}
+
+fn is_not_found(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+#[test]
+fn a_failure_in_the_cleanup_of_a_group_that_cancels_itself_is_its_error() {
+    run(async || {
+        let error = group(async |g| {
+            drop(g.spawn(flushes()));
+            drop(g.spawn(doze(LONG)));
+            yield_now().await;
+            g.cancel();
+            Ok::<_, io::Error>(5)
+        })
+        .await
+        .unwrap_err();
+        assert!(is_not_found(error.first().unwrap()));
+        assert_eq!((error.rest().len(), error.echoes().len()), (0, 1));
+        assert_eq!(error.output(), Some(&5));
+        assert!(is_not_found(&error.into()));
+    });
+}
+
+#[test]
+fn a_failure_in_the_cleanup_after_an_outer_cancel_is_the_error() {
+    run(async || {
+        let scope = Scope::new();
+        let error = scope
+            .run(group(async |g| {
+                drop(g.spawn(flushes()));
+                drop(g.spawn(doze(LONG)));
+                yield_now().await;
+                scope.cancel();
+                doze(LONG).await
+            }))
+            .await
+            .unwrap_err();
+        assert!(is_not_found(error.first().unwrap()));
+        assert_eq!((error.rest().len(), error.echoes().len()), (0, 2));
+        assert!(!is_canceled(&error) && !error.is_canceled());
+    });
+}
+
+#[test]
+fn a_failure_in_the_cleanup_after_that_of_a_sibling_follows_it() {
+    run(async || {
+        let error = group(async |g| {
+            drop(g.spawn(flushes()));
+            drop(g.spawn(doze(LONG)));
+            yield_now().await;
+            drop(g.spawn(async { Err::<(), _>(failure("first")) }));
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.first().unwrap().to_string(), "first");
+        assert!(is_not_found(&error.rest()[0]));
+        assert_eq!((error.rest().len(), error.echoes().len()), (1, 1));
+        // Nothing is lost on the way to another type.
+        let words = error.to_string();
+        let error = io::Error::from(error);
+        assert_eq!(error.to_string(), words);
+        assert!(words.contains("first") && words.contains("no/such/directory"));
+    });
+}
+
+#[test]
+fn a_failure_in_the_cleanup_of_the_body_or_of_one_that_is_canceled_alone_is_one() {
+    run(async || {
+        let error = group(async |g| {
+            g.cancel();
+            flushes().await
+        });
+        assert!(is_not_found(&error.await.unwrap_err().into()));
+        let error = group(async |g| {
+            let child = g.spawn(flushes());
+            drop(g.spawn(doze(LONG)));
+            yield_now().await;
+            child.cancel();
+            Ok(())
+        });
+        let error = error.await.unwrap_err();
+        assert!(is_not_found(error.first().unwrap()));
+        assert_eq!(error.echoes().len(), 1);
+    });
+}
+
+#[test]
+fn a_failure_in_the_cleanup_of_a_group_whose_time_is_over_is_no_timeout() {
+    run(async || {
+        let late = || {
+            group(async |g| {
+                drop(g.spawn(flushes()));
+                doze(LONG).await?;
+                Ok::<_, io::Error>([0_u8; 3])
+            })
+            .timeout(SHORT)
+        };
+        let error = late().await.unwrap_err();
+        assert!(!error.is_timeout() && !is_timeout(&error));
+        assert!(is_not_found(&error.into()));
+        let any = anyhow::Error::from(late().await.unwrap_err());
+        assert!(!is_timeout(any.as_ref()) && !is_canceled(any.as_ref()));
+        assert!(any.chain().any(|error| {
+            let error = error.downcast_ref::<io::Error>();
+            error.is_some_and(is_not_found)
+        }));
+    });
+}
+
+#[test]
+fn boxes_of_errors_are_asked() {
+    async fn rests<E: From<Canceled>>() -> Result<(), E> {
+        Ok(sleep(LONG).await?)
+    }
+    async fn with<E: From<Canceled>>(own: Option<E>) -> Result<u8, GroupError<E, u8>> {
+        group(async |g| {
+            drop(g.spawn(rests()));
+            drop(g.spawn(async {
+                let _ = sleep(LONG).await;
+                own.map_or(Ok(()), Err)
+            }));
+            yield_now().await;
+            g.cancel();
+            Ok(1)
+        })
+        .await
+    }
+    run(async || {
+        assert_eq!(with::<Box<dyn Error>>(None).await.unwrap(), 1);
+        assert_eq!(with::<Box<dyn Error + Send + Sync>>(None).await.unwrap(), 1);
+        assert_eq!(with::<anyhow::Error>(None).await.unwrap(), 1);
+        assert_eq!(with::<Canceled>(None).await.unwrap(), 1);
+        let error = with::<Box<dyn Error>>(Some("own".into())).await;
+        assert_eq!(error.unwrap_err().to_string(), "own");
+        let error = with(Some(anyhow::Error::msg("own"))).await;
+        assert_eq!(error.unwrap_err().to_string(), "own");
+    });
+}
+
+#[derive(Debug)]
+enum Mine {
+    Io(io::Error),
+    DiskFull,
+}
+
+impl fmt::Display for Mine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mine::Io(error) => error.fmt(f),
+            Mine::DiskFull => f.write_str("the disk is full"),
+        }
+    }
+}
+
+impl Error for Mine {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Mine::Io(error) => Some(error),
+            Mine::DiskFull => None,
+        }
+    }
+}
+
+impl From<io::Error> for Mine {
+    fn from(error: io::Error) -> Mine {
+        Mine::Io(error)
+    }
+}
+
+gimmal::errors_into!(Mine);
+
+/// Two children wait and end with their cancellation; a third ends with `own`, if there is one.
+async fn canceled_with(own: Option<Mine>) -> Result<u8, GroupError<Mine, u8>> {
+    group(async |g| {
+        for _ in 0..2 {
+            drop(g.spawn(async { Ok(sleep(LONG).await?) }));
+        }
+        drop(g.spawn(async {
+            let _ = sleep(LONG).await;
+            own.map_or(Ok(()), Err)
+        }));
+        yield_now().await;
+        g.cancel();
+        Ok(1)
+    })
+    .await
+}
+
+/// A type of the user's own cannot be asked by the group, but where it is known.
+#[test]
+fn errors_of_the_users_own_are_told_apart_where_they_are_known() {
+    async fn question_mark(own: Option<Mine>) -> Result<u8, Mine> {
+        Ok(canceled_with(own).await?)
+    }
+    run(async || {
+        let error = canceled_with(None).await.unwrap_err();
+        assert_eq!(error.rest().len(), 1);
+        assert_eq!(error.settle().unwrap(), 1);
+        let error = canceled_with(Some(Mine::DiskFull)).await.unwrap_err();
+        let error = error.settle().unwrap_err();
+        assert!(matches!(error.first(), Some(Mine::DiskFull)));
+        assert_eq!((error.rest().len(), error.echoes().len()), (0, 2));
+        let error = question_mark(Some(Mine::DiskFull)).await.unwrap_err();
+        assert!(matches!(error, Mine::DiskFull));
+        assert!(is_canceled(&question_mark(None).await.unwrap_err()));
+        // One that an outer scope has cut short is not settled.
+        let scope = Scope::new();
+        let cut = group(async |g| {
+            drop(g.spawn(async { Ok::<_, Mine>(sleep(LONG).await?) }));
+            yield_now().await;
+            scope.cancel();
+            Ok(1)
+        });
+        let error = scope.run(cut).await.unwrap_err();
+        assert!(error.settle().unwrap_err().is_canceled());
+    });
+}
+
+#[derive(Debug, PartialEq)]
+struct Code<'a>(&'a str);
+
+#[test]
+fn what_cannot_be_asked_is_a_failure() {
+    run(async || {
+        let words = String::from("canceled?");
+        let ends = async || match sleep(LONG).await {
+            Ok(()) => Ok(()),
+            Err(Canceled) => Err(Code(&words)),
+        };
+        let error = group(async |g| {
+            drop(g.spawn(ends()));
+            yield_now().await;
+            g.cancel();
+            Ok(1)
+        });
+        let error = error.await.unwrap_err();
+        assert_eq!(
+            (error.first(), error.output()),
+            (Some(&Code(&words)), Some(&1))
+        );
+        // It does not end its siblings, if it was canceled alone.
+        let error = group(async |g| {
+            let sibling = g.spawn(async {
+                sleep(SHORT).await.unwrap();
+                Ok(())
+            });
+            let child = g.spawn(ends());
+            yield_now().await;
+            child.cancel();
+            sibling.await.unwrap();
+            Ok(())
+        });
+        assert_eq!(error.await.unwrap_err().into_first(), Some(Code(&words)));
+    });
+}
+
+#[test]
+fn a_supervisor_reports_failures_in_the_cleanup_and_no_cancellations() {
+    run_with_faults(async |faults| {
+        let served = supervise(async |s| {
+            for _ in 0..1000 {
+                drop(s.spawn(doze(LONG)));
+            }
+            drop(s.spawn_named("log", flushes()));
+            let alone = s.spawn(doze(LONG));
+            yield_now().await;
+            alone.cancel();
+            drop(alone);
+            s.cancel();
+            Ok::<_, io::Error>(())
+        });
+        served.await.unwrap();
+        faults.expect(&["\"log\" failed"]);
+        // Its own body is judged as that of a group is.
+        let error = supervise(async |s| {
+            s.cancel();
+            flushes().await
+        });
+        assert!(is_not_found(&error.await.unwrap_err().into()));
+    });
+}
+
+#[test]
+fn the_reason_of_a_cancel_is_in_the_error() {
+    run(async || {
+        let error = group(async |g| {
+            drop(g.spawn(doze(LONG)));
+            g.cancel_with("no more work");
+            g.cancel_with("too late");
+            assert_eq!(g.reason().unwrap(), "no more work");
+            doze(LONG).await
+        });
+        let error = error.await.unwrap_err();
+        assert_eq!(error.reason(), Some("no more work"));
+        assert_eq!(error.to_string(), "canceled: no more work");
+        let error = io::Error::from(error);
+        assert_eq!(error.to_string(), "canceled: no more work");
+        assert!(is_canceled(&error));
+        let error = supervise(async |s| {
+            s.cancel_with("closing");
+            Err::<(), _>(Mine::from(sleep(LONG).await.unwrap_err()))
+        });
+        let error = error.await.unwrap_err().settle().unwrap_err();
+        assert_eq!(error.to_string(), "canceled: closing");
+        assert_eq!(Mine::from(error).to_string(), "canceled: closing");
+    });
+}
+
+#[test]
+fn what_was_dropped_in_a_scope_is_the_canceled_error_of_each_type() {
+    run(async || {
+        let scope = Scope::new();
+        scope.cancel();
+        let pending = std::future::pending::<io::Result<()>>();
+        let error = scope.run(pending.timeout(LONG)).await.unwrap_err();
+        assert!(is_canceled(&error) && !error.is_timeout());
+        let scope = Scope::new();
+        scope.cancel();
+        let error = scope.run(group(async |_| doze(LONG).await)).await;
+        assert!(error.unwrap_err().is_canceled());
+    });
+}
+
+/// How a child of the model ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Child {
+    Done,
+    Fails,
+    /// Waits, and ends with its cancellation.
+    Ends,
+    /// Waits, and fails while it cleans up.
+    Flushes,
+    /// Waits, and ends well nevertheless.
+    Forgives,
+    /// Waits for something foreign.
+    Foreign,
+}
+
+/// What happens when all children have been polled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Then {
+    Cancel,
+    Outer,
+    /// Each child is canceled by its handle.
+    Handles,
+    BodyFails,
+    TimeOver,
+}
+
+const CHILDREN: [Child; 6] = [
+    Child::Done,
+    Child::Fails,
+    Child::Ends,
+    Child::Flushes,
+    Child::Forgives,
+    Child::Foreign,
+];
+
+const THEN: [Then; 5] = [
+    Then::Cancel,
+    Then::Outer,
+    Then::Handles,
+    Then::BodyFails,
+    Then::TimeOver,
+];
+
+/// The failures in their order, the number of cancellations, and whether the group returned `Ok`.
+#[derive(Debug, PartialEq)]
+struct Verdict {
+    failures: Vec<String>,
+    echoes: usize,
+    is_ok: bool,
+}
+
+fn expected(children: &[Child], then: Then) -> Verdict {
+    let named = |wanted: Child, what: &'static str| {
+        let found = children.iter().enumerate();
+        found
+            .filter(move |(_, child)| **child == wanted)
+            .map(move |(index, _)| format!("{index} {what}"))
+    };
+    let mut failures: Vec<String> = named(Child::Fails, "fails").collect();
+    // A failure of a child has canceled the group before anything else happens.
+    let is_first = failures.is_empty();
+    let from_outside = is_first && matches!(then, Then::Outer | Then::TimeOver);
+    let body = || (then == Then::BodyFails).then(|| "the body".to_owned());
+    failures.extend(body().filter(|_| is_first));
+    failures.extend(named(Child::Flushes, "flushes"));
+    failures.extend(body().filter(|_| !is_first));
+    let echoes = children
+        .iter()
+        .filter(|child| **child == Child::Ends)
+        .count();
+    let waits = |child: &Child| !matches!(child, Child::Done | Child::Fails);
+    let cut_off = from_outside && children.iter().any(waits);
+    Verdict {
+        is_ok: failures.is_empty() && !cut_off,
+        failures,
+        echoes,
+    }
+}
+
+async fn child(index: usize, child: Child) -> io::Result<()> {
+    match child {
+        Child::Done => return Ok(()),
+        Child::Fails => return Err(failure(&format!("{index} fails"))),
+        Child::Foreign => std::future::pending().await,
+        Child::Ends | Child::Flushes | Child::Forgives => {}
+    }
+    let Err(canceled) = sleep(LONG).await else {
+        return Ok(());
+    };
+    match child {
+        Child::Ends => Err(canceled.into()),
+        Child::Flushes => Err(failure(&format!("{index} flushes"))),
+        _ => Ok(()),
+    }
+}
+
+/// Every group of three children, and every way in which it is canceled.
+#[test]
+fn the_model_of_a_canceled_group() {
+    run(async || {
+        for numbers in 0..CHILDREN.len().pow(3) {
+            let children = [1, 6, 36].map(|digit| CHILDREN[numbers / digit % 6]);
+            for then in THEN {
+                let outer = Scope::new();
+                let ended = outer.run(group(async |g| {
+                    let handles: Vec<_> = children
+                        .iter()
+                        .enumerate()
+                        .map(|(index, kind)| g.spawn(child(index, *kind)))
+                        .collect();
+                    yield_now().await;
+                    yield_now().await;
+                    match then {
+                        Then::Cancel => g.cancel(),
+                        Then::Outer => outer.cancel(),
+                        Then::Handles => handles.iter().for_each(gimmal::group::Child::cancel),
+                        Then::BodyFails => return Err(failure("the body")),
+                        Then::TimeOver => {
+                            let past = gimmal::time::Instant::now() - Duration::from_millis(1);
+                            outer.set_deadline(Some(past));
+                        }
+                    }
+                    Ok(())
+                }));
+                let verdict = match ended.await {
+                    Ok(()) => Verdict {
+                        failures: Vec::new(),
+                        echoes: expected(&children, then).echoes,
+                        is_ok: true,
+                    },
+                    Err(error) => Verdict {
+                        echoes: error.echoes().len(),
+                        failures: {
+                            let first: Vec<_> =
+                                error.first().into_iter().map(ToString::to_string).collect();
+                            [first, words(error.rest())].concat()
+                        },
+                        is_ok: false,
+                    },
+                };
+                assert_eq!(verdict, expected(&children, then), "{children:?}, {then:?}");
+            }
+        }
+    });
+}
