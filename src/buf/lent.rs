@@ -276,6 +276,17 @@ pub(crate) fn fill<B: IoBufMut>(buf: &mut B, source: &[u8]) -> usize {
     n
 }
 
+/// Fills the whole capacity with one byte, as a read would, and gives its length.
+pub(crate) fn repeat<B: IoBufMut>(buf: &mut B, byte: u8) -> usize {
+    let n = buf.io_capacity();
+    // SAFETY: the capacity is the buffer's alone (L4, L5), and all of it is initialized here.
+    unsafe {
+        buf.io_mut_ptr().write_bytes(byte, n);
+        buf.set_io_len(n);
+    }
+    n
+}
+
 /// What every test of this module does in the kernel's place.
 #[cfg(test)]
 pub(super) mod kernel {

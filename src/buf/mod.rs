@@ -36,6 +36,6 @@ mod slice;
 pub use aligned::AlignedBuf;
 pub use error::{BufError, BufResult};
 pub use lent::{IoBuf, IoBufMut};
-pub(crate) use lent::{fill, truncate};
+pub(crate) use lent::{fill, repeat, truncate};
 pub use several::{IoBufs, IoBufsMut};
 pub use slice::Slice;

@@ -1,5 +1,6 @@
 //! What can be read.
 
+use super::{Chain, Take};
 use crate::buf::{BufError, BufResult, IoBufMut, Slice, truncate};
 use crate::op::SharedFd;
 use crate::runtime::{pass, pass_with};
@@ -129,8 +130,63 @@ pub trait AsyncRead {
         }
     }
 
+    /// What this reads, and after its end what the other one does.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::fs::File;
+    /// use gimmal::io::AsyncRead;
+    ///
+    /// gimmal::run(async {
+    ///     let file = File::open("Cargo.toml").await?;
+    ///     let mut reader = (&b"# begin\n"[..]).chain(file).chain(&b"# end\n"[..]);
+    ///     let (_, text) = reader.read_to_end(Vec::new()).await?;
+    ///     assert!(text.starts_with(b"# begin\n[package]\n") && text.ends_with(b"\n# end\n"));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// That of both readers, which have what was not read (`tests/readers.rs`).
+    fn chain<R: AsyncRead>(self, other: R) -> Chain<Self, R>
+    where
+        Self: Sized,
+    {
+        Chain::new(self, other)
+    }
+
+    /// The first bytes of this, so many at most: after them it is the end, and nothing more is read.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{AsyncRead, pipe};
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = pipe()?;
+    ///     writer.write_all("head body").await?;
+    ///     let mut head = (&reader).take(4);
+    ///     assert_eq!(head.read_to_end(Vec::new()).await?.1, b"head");
+    ///     assert_eq!(head.limit(), 0);
+    ///     assert_eq!(reader.read(vec![0; 64]).await?.1, b" body");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the reader: what was not read does not count against the limit (`tests/readers.rs`).
+    fn take(self, limit: u64) -> Take<Self>
+    where
+        Self: Sized,
+    {
+        Take::new(self, limit)
+    }
+
     /// Takes back what was read last and not used, so that the next read gives it first, and says whether it could. Streams
-    /// can, and files whose cursor moves.
+    /// can, and files whose cursor moves, and cursors of memory.
     fn unread(&mut self, bytes: &[u8]) -> bool {
         let _ = bytes;
         false
@@ -178,6 +234,19 @@ where
             Ok((n, buf))
         }
         Err(error) => Err(BufError::new(error.into_error(), buf)),
+    }
+}
+
+/// Reads into the first bytes of the buffer, of which it has so many. A read of nothing leaves the buffer as it was, and
+/// one of less than it holds does not shorten it.
+pub(super) async fn read_part<R, B>(reader: &mut R, buf: B, room: usize) -> BufResult<usize, B>
+where
+    R: AsyncRead,
+    B: IoBufMut,
+{
+    match reader.read(buf.slice(..room)).await {
+        Ok((n, part)) => Ok((n, part.into_inner())),
+        Err(error) => Err(error.map_buf(Slice::into_inner)),
     }
 }
 

@@ -115,6 +115,7 @@ pub use poll::PollAdd;
 pub use recv::Recv;
 pub(crate) use recv::RecvExact;
 pub use recv_message::RecvMessage;
+pub(crate) use rw::no_room;
 pub use rw::{Read, Write};
 pub use send::{Send, SendZeroCopy};
 pub(crate) use send::{nothing_taken, send_all};

@@ -54,7 +54,7 @@ impl<B: IoBufMut> Read<B> {
 
 /// A read into nothing would look like the end of the file (B2).
 #[cold]
-pub(super) fn no_room() -> io::Error {
+pub(crate) fn no_room() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
         "read into a buffer of capacity 0: give it a capacity, for example with Vec::with_capacity",

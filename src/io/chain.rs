@@ -1,0 +1,74 @@
+//! Two readers, one after the other.
+
+use super::AsyncRead;
+use super::read::read_part;
+use crate::buf::{BufResult, IoBufMut, truncate};
+
+/// Reads one reader to its end, and then another: of [`AsyncRead::chain`].
+#[derive(Debug)]
+pub struct Chain<R, S> {
+    first: R,
+    second: S,
+    first_ended: bool,
+    /// Bytes that the second has brought, and that it can take back.
+    from_second: u64,
+}
+
+impl<R, S> Chain<R, S> {
+    pub(super) fn new(first: R, second: S) -> Chain<R, S> {
+        Chain {
+            first,
+            second,
+            first_ended: false,
+            from_second: 0,
+        }
+    }
+
+    /// The readers below.
+    pub fn get_ref(&self) -> (&R, &S) {
+        (&self.first, &self.second)
+    }
+
+    /// The readers below.
+    pub fn get_mut(&mut self) -> (&mut R, &mut S) {
+        (&mut self.first, &mut self.second)
+    }
+
+    /// The readers below.
+    pub fn into_inner(self) -> (R, S) {
+        (self.first, self.second)
+    }
+}
+
+impl<R: AsyncRead, S: AsyncRead> AsyncRead for Chain<R, S> {
+    /// What the first brings, and after its end what the second does.
+    async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
+        if !self.first_ended {
+            let room = buf.io_capacity();
+            let n;
+            // At its end the buffer is what it was: so it comes back if the second is canceled.
+            (n, buf) = read_part(&mut self.first, buf, room).await?;
+            if n > 0 {
+                truncate(&mut buf, n);
+                return Ok((n, buf));
+            }
+            self.first_ended = true;
+        }
+        let (n, buf) = self.second.read(buf).await?;
+        self.from_second += n as u64;
+        Ok((n, buf))
+    }
+
+    /// What has come from both of them at once does not go back.
+    fn unread(&mut self, bytes: &[u8]) -> bool {
+        let len = bytes.len() as u64;
+        if len <= self.from_second {
+            let took = self.second.unread(bytes);
+            self.from_second -= if took { len } else { 0 };
+            return took;
+        }
+        let took = self.from_second == 0 && self.first.unread(bytes);
+        self.first_ended &= !took;
+        took
+    }
+}

@@ -1,0 +1,99 @@
+//! The first bytes of a reader.
+
+use super::read::read_part;
+use super::{AsyncRead, check_room, ended_early};
+use crate::buf::{BufError, BufResult, IoBufMut, truncate};
+use crate::runtime::pass_with;
+
+/// Reads so many bytes of another reader at most: of [`AsyncRead::take`].
+///
+/// What it was not asked for stays in the reader below, or in the stream that this borrows.
+#[derive(Debug)]
+pub struct Take<R> {
+    inner: R,
+    limit: u64,
+}
+
+impl<R> Take<R> {
+    pub(super) fn new(inner: R, limit: u64) -> Take<R> {
+        Take { inner, limit }
+    }
+
+    /// How many bytes it may still read. The reader below may end sooner.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Sets how many bytes it may still read, whatever was read before.
+    pub fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes;
+    }
+
+    /// The reader below.
+    pub fn get_ref(&self) -> &R {
+        &self.inner
+    }
+
+    /// The reader below. What is read from it does not count.
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
+    /// The reader below.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
+    /// So many bytes of the limit are used up.
+    fn count(&mut self, bytes: usize) {
+        self.limit = self.limit.saturating_sub(bytes as u64);
+    }
+
+    /// As many as the limit allows.
+    fn within(&self, bytes: usize) -> usize {
+        usize::try_from(self.limit).map_or(bytes, |limit| bytes.min(limit))
+    }
+}
+
+impl<R: AsyncRead> AsyncRead for Take<R> {
+    /// What the reader below brings. At the limit, it is the end, and that reader is not asked.
+    async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
+        let room = self.within(buf.io_capacity());
+        let mut n = 0;
+        if self.limit == 0 && buf.io_capacity() > 0 {
+            buf = pass_with(buf).await?;
+        } else {
+            (n, buf) = read_part(&mut self.inner, buf, room).await?;
+        }
+        self.count(n);
+        truncate(&mut buf, n);
+        Ok((n, buf))
+    }
+
+    /// One of the reader below: dropped, it loses what that loses.
+    async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
+        let buf = check_room(buf, len).await?;
+        let part = self.within(len);
+        match self.inner.read_exact(buf, part).await {
+            Ok(buf) => {
+                self.count(part);
+                match len - part {
+                    0 => Ok(buf),
+                    missing => Err(BufError::new(ended_early(missing), buf).with_done(part)),
+                }
+            }
+            Err(error) => {
+                self.count(error.done());
+                Err(error)
+            }
+        }
+    }
+
+    fn unread(&mut self, bytes: &[u8]) -> bool {
+        let took = self.inner.unread(bytes);
+        if took {
+            self.limit = self.limit.saturating_add(bytes.len() as u64);
+        }
+        took
+    }
+}

@@ -1,0 +1,370 @@
+//! Readers and writers of memory, and what readers are made into: against std, in every size, canceled and dropped.
+
+mod baseline;
+
+use baseline::{MOMENTS, Random, alone, dropped_after};
+use gimmal::buf::{BufResult, IoBufMut};
+use gimmal::cancel::Scope;
+use gimmal::io::{self, pipe};
+use gimmal::prelude::*;
+use std::fmt::Debug;
+use std::io::{Cursor, ErrorKind, Read, Write};
+
+const TEXT: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+fn run(test: impl AsyncFnOnce()) {
+    let _alone = alone();
+    gimmal::Runtime::new().unwrap().block_on(test());
+}
+
+/// Reads of all sizes give what std's do, and at the end both give nothing.
+async fn reads_as_std<R: AsyncRead>(name: &str, mut ours: R, mut theirs: impl Read, most: usize) {
+    let mut random = Random::new();
+    for _ in 0..most {
+        let room = 1 + random.below(9);
+        let mut expected = vec![0; room];
+        let n = theirs.read(&mut expected).unwrap();
+        expected.truncate(n);
+        // What the buffer held is of no matter.
+        let held = random.below(room + 1);
+        let mut buf = vec![b'#'; held];
+        buf.reserve_exact(room - held);
+        assert_eq!(buf.capacity(), room);
+        let (read, buf) = AsyncRead::read(&mut ours, buf).await.unwrap();
+        assert_eq!((read, &buf), (n, &expected), "{name}, {room}");
+    }
+}
+
+#[test]
+fn memory_is_read_as_in_std() {
+    run(async || {
+        for len in [0, 1, 8, TEXT.len()] {
+            let text = &TEXT[..len];
+            reads_as_std("slice", text, text, 40).await;
+            reads_as_std("mut slice", &mut &*text, text, 40).await;
+            for position in [0, 1, len as u64, 1000, u64::MAX] {
+                let at = |mut cursor: Cursor<Vec<u8>>| {
+                    cursor.set_position(position);
+                    cursor
+                };
+                let cursor = || at(Cursor::new(text.to_vec()));
+                reads_as_std("cursor", cursor(), cursor(), 40).await;
+            }
+            for limit in [0, 1, 7, len as u64, 1000, u64::MAX] {
+                let ours = AsyncRead::take(text, limit);
+                reads_as_std("take", ours, Read::take(text, limit), 40).await;
+                let ours = AsyncRead::take(io::repeat(7), limit);
+                reads_as_std("repeat", ours, Read::take(io::repeat(7), limit), 40).await;
+                let ours = AsyncRead::chain(text, Cursor::new(TEXT));
+                let ours = AsyncRead::take(AsyncRead::chain(ours, io::empty()), limit);
+                let theirs = Read::chain(text, Cursor::new(TEXT));
+                reads_as_std("chain", ours, Read::take(theirs, limit), 80).await;
+            }
+        }
+        reads_as_std("empty", io::empty(), io::empty(), 5).await;
+        reads_as_std("endless", io::repeat(b'x'), io::repeat(b'x'), 5).await;
+    });
+}
+
+#[test]
+fn a_slice_and_a_cursor_move_as_in_std() {
+    run(async || {
+        let (mut ours, mut theirs) = (TEXT, TEXT);
+        let (mut cursor, mut of_std) = (Cursor::new(TEXT), Cursor::new(TEXT));
+        for len in [0, 1, 5, 10, 30, 1] {
+            let mut expected = vec![0; len];
+            let fits = Read::read_exact(&mut theirs, &mut expected).is_ok();
+            let read = AsyncRead::read_exact(&mut ours, vec![0; len], len).await;
+            assert_eq!(read.is_ok(), fits, "{len}");
+            assert_eq!(ours, theirs);
+            let read = read.or_else(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => Ok(error.into_buf()),
+                _ => Err(error),
+            });
+            if fits {
+                assert_eq!(read.unwrap(), expected);
+            }
+            assert_eq!(Read::read_exact(&mut of_std, &mut expected).is_ok(), fits);
+            let read = AsyncRead::read_exact(&mut cursor, vec![0; len], len).await;
+            assert_eq!(read.is_ok(), fits);
+            assert_eq!(cursor.position(), of_std.position());
+        }
+    });
+}
+
+/// Writes of all sizes do what std's do.
+async fn writes_as_std<W>(name: &str, mut ours: W, mut theirs: W)
+where
+    W: AsyncWrite + Write + Debug + PartialEq,
+{
+    let mut random = Random::new();
+    for _ in 0..20 {
+        let bytes = TEXT[..random.below(9)].to_vec();
+        let expected = Write::write(&mut theirs, &bytes).ok();
+        let written = AsyncWrite::write(&mut ours, bytes.clone()).await;
+        let written = written.map(|(n, buf)| {
+            assert_eq!(buf, bytes);
+            n
+        });
+        assert_eq!(written.ok(), expected, "{name}");
+        assert_eq!(ours, theirs, "{name}");
+    }
+    AsyncWrite::flush(&mut ours).await.unwrap();
+    AsyncWrite::shutdown(&mut ours).await.unwrap();
+    assert_eq!(ours, theirs, "{name}");
+}
+
+#[test]
+fn memory_is_written_as_in_std() {
+    run(async || {
+        writes_as_std("vector", b"head".to_vec(), b"head".to_vec()).await;
+        for position in [0, 3, 20] {
+            let mut cursor = Cursor::new(b"0123456789".to_vec());
+            cursor.set_position(position);
+            writes_as_std("cursor", cursor.clone(), cursor).await;
+            let mut cursor = Cursor::new([b'.'; 50]);
+            cursor.set_position(position);
+            writes_as_std("array", cursor.clone(), cursor).await;
+            let (mut ours, mut theirs) = ([0; 30], [0; 30]);
+            writes_as_std(
+                "slice",
+                Cursor::new(&mut ours[..]),
+                Cursor::new(&mut theirs),
+            )
+            .await;
+        }
+        let (n, buf) = AsyncWrite::write(&mut io::sink(), "abc").await.unwrap();
+        assert_eq!((n, buf), (3, "abc"));
+        let (n, buf) = AsyncWrite::write(&mut io::empty(), "abc").await.unwrap();
+        assert_eq!((n, buf), (3, "abc"));
+    });
+}
+
+#[test]
+fn no_room_is_an_error_and_not_the_end() {
+    async fn refuses(name: &str, mut reader: impl AsyncRead) {
+        let error = reader.read(Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
+    }
+    run(async || {
+        refuses("slice", TEXT).await;
+        refuses("an empty slice", &b""[..]).await;
+        refuses("cursor", Cursor::new("a")).await;
+        refuses("empty", io::empty()).await;
+        refuses("repeat", io::repeat(1)).await;
+        refuses("take", AsyncRead::take(TEXT, 3)).await;
+        refuses("take of nothing", AsyncRead::take(TEXT, 0)).await;
+        refuses("chain", AsyncRead::chain(TEXT, TEXT)).await;
+        refuses("the second", AsyncRead::chain(io::empty(), TEXT)).await;
+    });
+}
+
+/// In a canceled scope and when it is dropped before its turn, what is ready at once does nothing, as anything else.
+#[test]
+fn what_is_ready_at_once_is_refused_in_a_canceled_scope() {
+    async fn is_refused<T: Debug, B: Debug + 'static>(
+        name: &str,
+        result: impl Future<Output = BufResult<T, B>>,
+    ) -> B {
+        let scope = Scope::new();
+        scope.cancel();
+        let error = scope.run_any(result).await.unwrap().unwrap_err();
+        assert!(gimmal::is_canceled(&error), "{name}: {error}");
+        error.into_buf()
+    }
+    run(async || {
+        let held = || b"held".to_vec();
+        let (mut slice, mut cursor) = (TEXT, Cursor::new(TEXT));
+        let (mut vector, mut place) = (Vec::new(), Cursor::new(Vec::new()));
+        assert_eq!(
+            is_refused("slice", AsyncRead::read(&mut slice, held())).await,
+            b"held"
+        );
+        assert_eq!(
+            is_refused("cursor", AsyncRead::read(&mut cursor, held())).await,
+            b"held"
+        );
+        assert_eq!((slice, cursor.position()), (TEXT, 0));
+        is_refused("vector", AsyncWrite::write(&mut vector, "x")).await;
+        is_refused("cursor", AsyncWrite::write(&mut place, "x")).await;
+        assert!(vector.is_empty() && place.get_ref().is_empty());
+        is_refused("sink", AsyncWrite::write(&mut io::sink(), "x")).await;
+        for end in [true, false] {
+            let mut take = AsyncRead::take(TEXT, if end { 0 } else { 9 });
+            assert_eq!(is_refused("take", take.read(held())).await, b"held");
+            assert_eq!(take.get_ref(), &TEXT);
+        }
+        assert_eq!(
+            is_refused("repeat", AsyncRead::read(&mut io::repeat(1), held())).await,
+            b"held"
+        );
+        assert_eq!(
+            is_refused("empty", AsyncRead::read(&mut io::empty(), held())).await,
+            b"held"
+        );
+
+        // The end of the first has changed nothing in the buffer of a wait for the second that is canceled.
+        let (reader, writer) = pipe().unwrap();
+        let mut chain = Ready(0).chain(reader);
+        let read = chain
+            .read(held())
+            .timeout(std::time::Duration::from_millis(1));
+        let error = read.await.unwrap_err();
+        assert!(gimmal::is_timeout(&error), "{error}");
+        assert_eq!(error.into_inner().unwrap().into_buf(), b"held");
+        writer.write_all("more").await.unwrap();
+        assert_eq!(chain.read(held()).await.unwrap(), (4, b"more".to_vec()));
+    });
+}
+
+/// A reader of one's own that is ready at once, whatever the scope, so many times.
+struct Ready(usize);
+
+impl AsyncRead for Ready {
+    async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
+        if self.0 == 0 {
+            return Ok((0, buf));
+        }
+        self.0 -= 1;
+        AsyncRead::read(&mut io::repeat(b'r'), buf).await
+    }
+}
+
+/// Loops over memory let the rest of the task's thread go on.
+#[test]
+fn loops_over_memory_let_others_go_first() {
+    async fn turns_pass<T>(name: &str, mut step: impl AsyncFnMut() -> T) {
+        let others = std::rc::Rc::new(std::cell::Cell::new(0));
+        let count = others.clone();
+        let other = gimmal::spawn(async move {
+            loop {
+                count.set(count.get() + 1);
+                gimmal::yield_now().await;
+            }
+        });
+        for _ in 0..20_000 {
+            drop(step().await);
+        }
+        other.abort();
+        assert!(
+            others.get() > 3,
+            "{name}: the other task went {} times",
+            others.get()
+        );
+    }
+    run(async || {
+        let read = async || AsyncRead::read(&mut &*TEXT, vec![0; 4]).await;
+        turns_pass("slice", read).await;
+        let read = async || AsyncRead::read(&mut io::empty(), vec![0; 4]).await;
+        turns_pass("empty", read).await;
+        let read = async || AsyncRead::read(&mut io::repeat(0), vec![0; 4]).await;
+        turns_pass("repeat", read).await;
+        let read = async || AsyncRead::take(&*TEXT, 0).read(vec![0; 4]).await;
+        turns_pass("take", read).await;
+        let write = async || AsyncWrite::write(&mut Vec::new(), "x").await;
+        turns_pass("vector", write).await;
+        let write = async || AsyncWrite::write(&mut io::sink(), "").await;
+        turns_pass("sink", write).await;
+    });
+}
+
+/// A wait that is dropped has taken nothing and used up nothing of the limit, before it began and while it waits.
+#[test]
+fn what_is_not_read_stays_below() {
+    run(async || {
+        for moment in MOMENTS {
+            for polls in 0..2 {
+                let (reader, writer) = pipe().unwrap();
+                let mut take = AsyncRead::take(&reader, 6);
+                if polls > 0 && moment == baseline::Moment::Woken {
+                    continue;
+                }
+                assert!(
+                    dropped_after(take.read(vec![0; 9]), polls, moment)
+                        .await
+                        .is_none()
+                );
+                writer.write_all("abc").await.unwrap();
+                // An exact read has three bytes of four, and gives them back.
+                let cut = dropped_after(take.read_exact(vec![0; 4], 4), polls, moment).await;
+                assert!(cut.is_none());
+                assert_eq!(take.limit(), 6);
+                writer.write_all("defgh").await.unwrap();
+                assert_eq!(take.read_exact(vec![0; 4], 4).await.unwrap(), b"abcd");
+                assert_eq!(take.limit(), 2);
+                let error = take.read_exact(vec![0; 4], 4).await.unwrap_err();
+                assert_eq!((error.kind(), error.done()), (ErrorKind::UnexpectedEof, 2));
+                assert_eq!(error.into_buf(), b"ef");
+                take.set_limit(1);
+                assert_eq!(take.read(vec![0; 9]).await.unwrap().1, b"g");
+                assert_eq!(reader.read(vec![0; 9]).await.unwrap().1, b"h");
+            }
+        }
+    });
+}
+
+#[test]
+fn exact_reads_end_at_the_limit_as_in_std() {
+    run(async || {
+        for limit in 0..9 {
+            for len in 0..9 {
+                for there in [3, 8] {
+                    let mut theirs = Read::take(&TEXT[..there], limit);
+                    let fits = Read::read_exact(&mut theirs, &mut vec![0; len]).is_ok();
+                    let mut ours = AsyncRead::take(&TEXT[..there], limit);
+                    let what = format!("{len} of {limit} of {there}");
+                    match ours.read_exact(vec![7; 9], len).await {
+                        Ok(read) => assert_eq!(read, &TEXT[..len], "{what}"),
+                        Err(error) => {
+                            let all = there.min(limit as usize);
+                            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{what}");
+                            assert_eq!(error.done(), all, "{what}");
+                            assert!(!fits, "{what}");
+                            if all > 0 {
+                                assert_eq!(*error.buf(), &TEXT[..all], "{what}");
+                            }
+                        }
+                    }
+                    assert_eq!(ours.limit(), theirs.limit(), "{what}");
+                    assert_eq!(ours.into_inner(), theirs.into_inner(), "{what}");
+                }
+            }
+        }
+    });
+}
+
+/// What goes back goes to the reader that it came from, and counts no more.
+#[test]
+fn what_goes_back_is_read_again() {
+    run(async || {
+        let cursor = || Cursor::new(TEXT);
+        let mut take = AsyncRead::take(cursor(), 5);
+        assert_eq!(take.read(vec![0; 4]).await.unwrap().1, b"0123");
+        assert!(take.unread(b"23"));
+        assert_eq!((take.limit(), take.get_ref().position()), (3, 2));
+        assert_eq!(take.read(vec![0; 9]).await.unwrap().1, b"234");
+        assert!(!AsyncRead::take(TEXT, 5).unread(b"no"));
+
+        let mut second = cursor();
+        second.set_position(20);
+        let mut chain = AsyncRead::chain(Cursor::new(b"ab"), second);
+        assert_eq!(chain.read(vec![0; 2]).await.unwrap().1, b"ab");
+        assert!(chain.unread(b"b"));
+        assert_eq!(chain.read(vec![0; 2]).await.unwrap().1, b"b");
+        assert_eq!(chain.read(vec![0; 3]).await.unwrap().1, &TEXT[20..23]);
+        assert!(!chain.unread(b"bklm"), "not to both");
+        assert!(chain.unread(&TEXT[21..23]));
+        assert_eq!(chain.read(vec![0; 3]).await.unwrap().1, &TEXT[21..24]);
+        let (first, second) = chain.get_mut();
+        assert_eq!((first.position(), second.position()), (2, 24));
+
+        // A copy that fails leaves the rest where it was.
+        let mut chain = AsyncRead::chain(cursor(), io::empty());
+        let error = io::copy(&mut chain, &mut Cursor::new([0; 9]))
+            .await
+            .unwrap_err();
+        assert_eq!((error.copied(), error.kind()), (9, ErrorKind::WriteZero));
+        let (_, rest) = chain.read_to_end(Vec::new()).await.unwrap();
+        assert_eq!(rest, &TEXT[9..]);
+    });
+}
