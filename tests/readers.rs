@@ -2,13 +2,16 @@
 
 mod baseline;
 
-use baseline::{MOMENTS, Random, alone, dropped_after};
-use gimmal::buf::{BufResult, IoBufMut};
+use baseline::{MOMENTS, Random, alone, directory, dropped_after};
+use gimmal::buf::{BufError, BufResult, IoBufMut};
 use gimmal::cancel::Scope;
-use gimmal::io::{self, pipe};
+use gimmal::fs::File;
+use gimmal::io::{self, BufReader, pipe};
+use gimmal::net::UnixStream;
 use gimmal::prelude::*;
 use std::fmt::Debug;
 use std::io::{Cursor, ErrorKind, Read, Write};
+use std::time::Duration;
 
 const TEXT: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -206,9 +209,7 @@ fn what_is_ready_at_once_is_refused_in_a_canceled_scope() {
         // The end of the first has changed nothing in the buffer of a wait for the second that is canceled.
         let (reader, writer) = pipe().unwrap();
         let mut chain = Ready(0).chain(reader);
-        let read = chain
-            .read(held())
-            .timeout(std::time::Duration::from_millis(1));
+        let read = chain.read(held()).timeout(Duration::from_millis(1));
         let error = read.await.unwrap_err();
         assert!(gimmal::is_timeout(&error), "{error}");
         assert_eq!(error.into_inner().unwrap().into_buf(), b"held");
@@ -366,5 +367,227 @@ fn what_goes_back_is_read_again() {
         assert_eq!((error.copied(), error.kind()), (9, ErrorKind::WriteZero));
         let (_, rest) = chain.read_to_end(Vec::new()).await.unwrap();
         assert_eq!(rest, &TEXT[9..]);
+    });
+}
+
+/// Reads all of it as text, behind what is there: as std does, and with an error that has lost nothing.
+async fn text_as_std(name: &str, mut reader: impl AsyncRead, bytes: &[u8]) {
+    let mut expected = "é ".to_owned();
+    let theirs = Read::read_to_string(&mut &*bytes, &mut expected);
+    match reader.read_to_string("é ".to_owned()).await {
+        Ok((n, text)) => assert_eq!((n, text), (theirs.unwrap(), expected), "{name}"),
+        Err(error) => {
+            assert_eq!(error.kind(), theirs.unwrap_err().kind(), "{name}");
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{name}");
+            assert_eq!(error.done(), bytes.len(), "{name}");
+            assert_eq!(
+                error.into_buf(),
+                ["é ".as_bytes(), bytes].concat(),
+                "{name}"
+            );
+        }
+    }
+    // It has come to the end.
+    assert_eq!(reader.read_to_string(String::new()).await.unwrap().0, 0);
+}
+
+#[test]
+fn text_is_that_of_std_from_every_reader() {
+    run(async || {
+        let directory = directory();
+        let path = directory.path().join("text");
+        let long = "héllo, wörld\n".repeat(5000).into_bytes();
+        let cut = &long[..long.len() - 10_000 + 2];
+        let inputs = [b"", &long[..], cut, b"caf\xe9", b"\xff", b"a\xc3"];
+        for bytes in inputs {
+            std::fs::write(&path, bytes).unwrap();
+            let open = || File::open(&path);
+            text_as_std("file", open().await.unwrap(), bytes).await;
+            text_as_std("file", &open().await.unwrap(), bytes).await;
+            text_as_std("slice", bytes, bytes).await;
+            text_as_std("cursor", Cursor::new(bytes), bytes).await;
+            for capacity in [1, 5, 1 << 20] {
+                if bytes.len() > 100 && capacity < 5 {
+                    continue;
+                }
+                let mut reader = BufReader::with_capacity(capacity, open().await.unwrap());
+                reader.fill_buf().await.unwrap();
+                text_as_std("buffered", reader, bytes).await;
+            }
+            let limited = AsyncRead::take(open().await.unwrap(), bytes.len() as u64);
+            text_as_std("take", limited, bytes).await;
+            let (start, end) = bytes.split_at(bytes.len() / 2);
+            text_as_std("chain", AsyncRead::chain(start, end), bytes).await;
+
+            let (reader, writer) = pipe().unwrap();
+            let (near, far) = UnixStream::pair().unwrap();
+            let (near_end, far_end) = UnixStream::pair().unwrap();
+            let writes = async {
+                writer.write_all(bytes.to_vec()).await.unwrap();
+                drop(writer);
+                near.write_all(bytes.to_vec()).await.unwrap();
+                drop(near);
+                near_end.write_all(bytes.to_vec()).await.unwrap();
+                drop(near_end);
+            };
+            let reads = async {
+                text_as_std("pipe", reader, bytes).await;
+                text_as_std("stream", far, bytes).await;
+                text_as_std("half", far_end.into_split().0, bytes).await;
+            };
+            gimmal::join((writes, reads)).await;
+        }
+        // Without the trait: the types' own.
+        std::fs::write(&path, "é").unwrap();
+        let file = File::open(&path).await.unwrap();
+        let read = file.read_to_string(String::new()).await.unwrap();
+        assert_eq!(read, (2, "é".to_owned()));
+        let file = File::open(&path).await.unwrap();
+        let read = file.read_append(b"a".to_vec()).await.unwrap();
+        assert_eq!(read, (2, "aé".into()));
+    });
+}
+
+/// Cut in the middle of a letter, too.
+#[test]
+fn text_that_is_cut_short_is_gone_on_with() {
+    run(async || {
+        let all = "é ü ö".as_bytes();
+        let mut cut = 0;
+        for at in 0..all.len() {
+            let (start, end) = all.split_at(at);
+            let (reader, writer) = pipe().unwrap();
+            writer.write_all(start.to_vec()).await.unwrap();
+            let read = reader.read_to_string("ä".to_owned());
+            let error = read.timeout(Duration::from_millis(1)).await.unwrap_err();
+            assert!(gimmal::is_timeout(&error), "{error}");
+            let error = error.into_inner().unwrap();
+            let done = error.done();
+            cut += usize::from(0 < done && done == at);
+            let bytes = error.into_buf();
+            assert_eq!(bytes, ["ä".as_bytes(), &start[..done]].concat());
+            writer.write_all(end.to_vec()).await.unwrap();
+            drop(writer);
+            let (n, bytes) = reader.read_to_end(bytes).await.unwrap();
+            assert_eq!((n, &*bytes), (all.len() - done, "äé ü ö".as_bytes()));
+
+            let error = AsyncRead::chain(start, Fails)
+                .read_to_string("ä".to_owned())
+                .await;
+            let error = error.unwrap_err();
+            assert_eq!((error.kind(), error.done()), (ErrorKind::BrokenPipe, at));
+            assert_eq!(error.into_buf(), ["ä".as_bytes(), start].concat());
+        }
+        assert!(cut > 0, "each time was over before anything was read");
+    });
+}
+
+/// A reader of one's own that fails.
+struct Fails;
+
+impl AsyncRead for Fails {
+    async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
+        Err(BufError::new(ErrorKind::BrokenPipe.into(), buf))
+    }
+}
+
+#[test]
+fn an_appending_read_keeps_what_is_there() {
+    run(async || {
+        // Into the room that there is.
+        let mut buf = Vec::with_capacity(10);
+        buf.extend_from_slice(b"head");
+        let capacity = buf.capacity();
+        let mut text = TEXT;
+        let (n, mut buf) = text.read_append(buf).await.unwrap();
+        assert_eq!(
+            (n, buf.len(), buf.capacity()),
+            (capacity - 4, capacity, capacity)
+        );
+        // There is none: it grows.
+        for (len, left) in [(text.len(), 0), (0, 0)] {
+            buf.shrink_to_fit();
+            let (n, more) = text.read_append(buf).await.unwrap();
+            assert_eq!((n, text.len()), (len, left));
+            assert_eq!(more, [b"head", TEXT].concat());
+            assert!(more.capacity() >= more.len() + (16 << 10) - len);
+            buf = more;
+        }
+        for held in [Vec::new(), b"held".to_vec()] {
+            let error = Fails.read_append(held.clone()).await.unwrap_err();
+            assert_eq!((error.kind(), error.done()), (ErrorKind::BrokenPipe, 0));
+            assert_eq!(*error.buf(), held);
+
+            let (reader, writer) = pipe().unwrap();
+            let read = reader.read_append(held.clone());
+            let error = read.timeout(Duration::from_millis(1)).await.unwrap_err();
+            let buf = error.into_inner().unwrap().into_buf();
+            assert_eq!(buf, held);
+            let canceled = Scope::new();
+            canceled.cancel();
+            let read = canceled.run_any(reader.read_append(buf)).await.unwrap();
+            let buf = read.unwrap_err().into_buf();
+            assert_eq!(buf, held);
+            for moment in MOMENTS.into_iter().take(3) {
+                let read = reader.read_append(b"lost with the wait".to_vec());
+                assert!(dropped_after(read, 1, moment).await.is_none());
+            }
+            writer.write_all("more").await.unwrap();
+            let (n, buf) = reader.read_append(buf).await.unwrap();
+            assert_eq!((n, buf), (4, [&held[..], b"more"].concat()));
+        }
+    });
+}
+
+#[test]
+fn a_buffer_is_filled_behind_what_it_holds() {
+    run(async || {
+        for capacity in [1, 3, 4096] {
+            let mut reader = BufReader::with_capacity(capacity, TEXT);
+            let mut expected = 0;
+            loop {
+                let n = reader.fill_more().await.unwrap();
+                assert_eq!(n, capacity.min(TEXT.len() - expected));
+                expected += n;
+                assert_eq!(reader.buffer(), &TEXT[..expected]);
+                if n == 0 {
+                    break;
+                }
+            }
+            reader.consume(30);
+            assert_eq!(reader.fill_more().await.unwrap(), 0);
+            assert_eq!(reader.buffer(), &TEXT[30..]);
+        }
+
+        // Canceled and dropped, nothing is lost and nothing moves.
+        for moment in MOMENTS.into_iter().take(3) {
+            let (inner, writer) = pipe().unwrap();
+            let mut reader = BufReader::new(inner);
+            writer.write_all("abc").await.unwrap();
+            assert_eq!(reader.fill_more().await.unwrap(), 3);
+            reader.consume(1);
+            let cut = reader.fill_more().timeout(Duration::from_millis(1)).await;
+            assert!(gimmal::is_timeout(&cut.unwrap_err()));
+            assert!(dropped_after(reader.fill_more(), 1, moment).await.is_none());
+            assert_eq!(reader.buffer(), b"bc");
+            writer.write_all("def").await.unwrap();
+            assert_eq!(reader.fill_more().await.unwrap(), 3);
+            assert_eq!(reader.buffer(), b"bcdef");
+        }
+
+        // A line that is no text is still passed over.
+        let mut reader = BufReader::with_capacity(4, &b"a\xff\nb\ncd\n"[..]);
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).await.is_err());
+        while reader.fill_more().await.unwrap() > 0 {}
+        assert_eq!(reader.buffer(), b"a\xff\nb\ncd\n");
+        assert_eq!(reader.read_line(&mut line).await.unwrap(), 2);
+        assert_eq!(line, "b\n");
+
+        let mut reader = BufReader::new(AsyncRead::chain(TEXT, Fails));
+        reader.fill_more().await.unwrap();
+        let error = reader.fill_more().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        assert_eq!(reader.buffer(), TEXT);
     });
 }

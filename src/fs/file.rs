@@ -389,6 +389,34 @@ impl File {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
 
+    /// Reads text to the end, appends it, and gives the number of bytes read.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` if it is not UTF-8; those of [`read_to_end`](File::read_to_end). The error holds bytes: what the string held,
+    /// and behind it all that was read until then, however it failed, and how many bytes those were.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_to_end`](File::read_to_end) (`tests/readers.rs`).
+    pub async fn read_to_string(&self, buf: String) -> Result<(usize, String), BufError<Vec<u8>>> {
+        AsyncRead::read_to_string(&mut &*self, buf).await
+    }
+
+    /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
+    /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+    ///
+    /// # Errors
+    ///
+    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](File::read). The error holds the buffer with what it held.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read`](File::read), but the buffer of a wait that is dropped is lost, with what it held (`tests/readers.rs`).
+    pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
+        AsyncRead::read_append(&mut &*self, buf).await
+    }
+
     /// As [`read_to_end`](File::read_to_end), but from the start. Not until a read of nothing is it the end: files in `/proc` give
     /// less than asked for, and any file may grow or shrink meanwhile.
     pub(super) async fn read_whole(&self, mut buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {

@@ -196,7 +196,7 @@ impl<R: AsyncRead> BufReader<R> {
     /// As [`read_until`](BufReader::read_until) (`tests/lines.rs`).
     pub async fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self.buffer().is_empty() {
-            true => _ = self.fill().await?,
+            true => _ = self.fill_more().await?,
             false => pass().await?,
         }
         Ok(self.buffer())
@@ -235,7 +235,7 @@ impl<R: AsyncRead> BufReader<R> {
                 return Ok(len + 1);
             }
             looked = len;
-            if self.fill().await? == 0 {
+            if self.fill_more().await? == 0 {
                 return Ok(looked);
             }
         }
@@ -254,14 +254,40 @@ impl<R: AsyncRead> BufReader<R> {
             }
             // The reader may be a user's own, which awaits nothing, and has no end.
             pass().await?;
-            if self.fill().await? == 0 {
+            if self.fill_more().await? == 0 {
                 return Ok(skipped);
             }
         }
     }
 
-    /// Reads more, behind what is held. Gives the number of bytes.
-    async fn fill(&mut self) -> io::Result<usize> {
+    /// Reads more, once, behind what is in the [buffer](BufReader::buffer), and consumes nothing. Gives the number of bytes,
+    /// which is zero at the end. The buffer grows as long as nothing is consumed: what reads from a peer needs a bound.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{BufReader, pipe};
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = pipe()?;
+    ///     let mut reader = BufReader::new(reader);
+    ///     writer.write_all("len").await?;
+    ///     reader.fill_buf().await?;
+    ///     writer.write_all("gth").await?;
+    ///     assert_eq!(reader.fill_more().await?, 3);
+    ///     assert_eq!(reader.buffer(), b"length");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader. What was in the buffer stays there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_until`](BufReader::read_until) (`tests/readers.rs`).
+    pub async fn fill_more(&mut self) -> io::Result<usize> {
         loop {
             let mut chunk = mem::take(&mut self.spare);
             chunk.clear();
@@ -373,7 +399,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
     async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let mut buf = room_for(pass_with(buf).await?, len)?;
         while self.buffer().len() < len {
-            match self.fill().await {
+            match self.fill_more().await {
                 Ok(0) => {
                     let error = super::ended_early(len - self.buffer().len());
                     buf::truncate(&mut buf, 0);

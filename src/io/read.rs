@@ -12,6 +12,8 @@ const GROWTH_MIN: usize = 32;
 const GROWTH_MAX: usize = 4 << 20;
 /// What it reads to find out whether there is more than the buffer has room for. As much is made room for then.
 const PROBE: usize = GROWTH_MIN;
+/// What `read_append` makes room for in a buffer that is full.
+const APPENDED_AT_ONCE: usize = 16 << 10;
 
 /// What bytes can be read from, one after the other: a file at its cursor, a socket, a pipe.
 ///
@@ -119,7 +121,7 @@ pub trait AsyncRead {
                 let is_full_as_given = buf.len() == given && buf.capacity() == given;
                 let read = match is_full_as_given {
                     true => probe(self, buf).await,
-                    false => append(self, buf).await,
+                    false => append(self, buf, GROWTH_MIN).await,
                 };
                 match read {
                     Ok((0, buf)) => return Ok((done, buf)),
@@ -128,6 +130,82 @@ pub trait AsyncRead {
                 }
             }
         }
+    }
+
+    /// Reads text to the end, appends it, and gives the number of bytes read.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::AsyncRead;
+    ///
+    /// gimmal::run(async {
+    ///     let (n, text) = (&b"body"[..]).read_to_string("head ".to_owned()).await?;
+    ///     assert_eq!((n, &*text), (4, "head body"));
+    ///
+    ///     let error = (&b"caf\xe9"[..]).read_to_string(text).await.unwrap_err();
+    ///     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    ///     assert_eq!((error.done(), error.into_buf()), (4, b"head bodycaf\xe9".to_vec()));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` if what was read to the end is not UTF-8; those of [`read_to_end`](AsyncRead::read_to_end). The error holds
+    /// bytes: what the string held, and behind it all that was read until then, however it failed. How many bytes those were is
+    /// in it, too, and `read_to_end` can go on with them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it loses the string, and with it what it has read (`tests/readers.rs`).
+    fn read_to_string(
+        &mut self,
+        buf: String,
+    ) -> impl Future<Output = Result<(usize, String), BufError<Vec<u8>>>> {
+        async move {
+            let (n, bytes) = self.read_to_end(buf.into_bytes()).await?;
+            match String::from_utf8(bytes) {
+                Ok(text) => Ok((n, text)),
+                Err(error) => {
+                    let why = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
+                    Err(BufError::new(why, error.into_bytes()).with_done(n))
+                }
+            }
+        }
+    }
+
+    /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
+    /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{AsyncRead, pipe};
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = pipe()?;
+    ///     let mut message = Vec::new();
+    ///     for part in ["length 4\n", "\nbody"] {
+    ///         writer.write_all(part).await?;
+    ///         (_, message) = reader.read_append(message).await?;
+    ///     }
+    ///     assert_eq!(message, b"length 4\n\nbody");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](AsyncRead::read). The error holds the buffer with what it
+    /// held.
+    ///
+    /// # Cancel safety
+    ///
+    /// A wait that was canceled has read nothing, and its error holds the buffer. Dropped, it loses the buffer with what that
+    /// held; what becomes of the read, the type says (`tests/readers.rs`).
+    fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+        append(self, buf, APPENDED_AT_ONCE)
     }
 
     /// What this reads, and after its end what the other one does.
@@ -199,13 +277,13 @@ pub trait AsyncRead {
     }
 }
 
-/// Reads behind what is in the buffer, which grows if it is full.
-async fn append<R>(reader: &mut R, mut buf: Vec<u8>) -> BufResult<usize, Vec<u8>>
+/// Reads behind what is in the buffer, which grows by so much at least if it is full.
+async fn append<R>(reader: &mut R, mut buf: Vec<u8>, growth_min: usize) -> BufResult<usize, Vec<u8>>
 where
     R: AsyncRead + ?Sized,
 {
     if buf.len() == buf.capacity()
-        && let Err(error) = grow(&mut buf)
+        && let Err(error) = grow(&mut buf, growth_min)
     {
         return Err(BufError::new(error, buf));
     }
@@ -225,7 +303,7 @@ where
     match reader.read(Vec::with_capacity(PROBE)).await {
         Ok((0, _)) => Ok((0, buf)),
         Ok((n, few)) => {
-            if let Err(error) = grow(&mut buf) {
+            if let Err(error) = grow(&mut buf, GROWTH_MIN) {
                 // If they cannot go back they are lost: there is no room for them.
                 let _went_back = reader.unread(&few);
                 return Err(BufError::new(error, buf));
@@ -250,9 +328,9 @@ where
     }
 }
 
-/// Makes room for [`GROWTH_MIN`] bytes at least.
-fn grow(buf: &mut Vec<u8>) -> io::Result<()> {
-    let growth = buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX);
+/// Makes room for so many bytes at least.
+fn grow(buf: &mut Vec<u8>, growth_min: usize) -> io::Result<()> {
+    let growth = buf.capacity().clamp(growth_min, GROWTH_MAX);
     buf.try_reserve(growth)
         .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
 }
