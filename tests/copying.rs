@@ -8,7 +8,9 @@ use baseline::{
 use gimmal::buf::{BufError, BufResult, IoBuf};
 use gimmal::cancel::Scope;
 use gimmal::fs::{File, OpenOptions};
-use gimmal::io::{BufReader, BufWriter, CopyError, copy, copy_bidirectional, pipe};
+use gimmal::io::{
+    BufReader, BufWriter, CopyError, copy, copy_bidirectional, copy_with, pipe, sink,
+};
 use gimmal::net::{TcpListener, TcpStream};
 use gimmal::op::Opcode;
 use gimmal::prelude::*;
@@ -280,6 +282,110 @@ fn a_peer_that_is_gone_ends_a_copy_and_says_who() {
         let mut from = File::open(directory.path()).await?;
         let error = copy(&mut from, &mut client).await.unwrap_err();
         assert_eq!((error.kind(), error.copied()), (ErrorKind::IsADirectory, 0));
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Each piece is reported once it has arrived, by buffers and by splices, and what is called there may use the runtime.
+#[test]
+fn progress_is_reported_piece_by_piece() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    let runtime = Runtime::builder().mask(Mask::none()).build();
+    runtime.unwrap().block_on(async {
+        source(&from).await.unwrap();
+        async fn check<W: AsyncWrite>(mut reader: impl AsyncRead, writer: &mut W, piece: u64) {
+            let mut reported = vec![0];
+            let mut tasks = Vec::new();
+            let report = |copied| {
+                reported.push(copied);
+                tasks.push(gimmal::spawn(async { Handle::current().stats().turns }));
+            };
+            let copied = copy_with(&mut reader, writer, report).await.unwrap();
+            assert_eq!(copied, LEN as u64);
+            assert_eq!(reported.last(), Some(&copied));
+            let in_pieces = |two: &[u64]| two[0] < two[1] && two[1] - two[0] <= piece;
+            assert!(reported.windows(2).all(in_pieces), "{reported:?}");
+            assert!(reported.len() > 4, "{reported:?}");
+            let beyond_a_buffer = |two: &[u64]| two[1] - two[0] > 64 << 10;
+            let was_spliced = reported.windows(2).any(beyond_a_buffer);
+            assert_eq!(was_spliced, piece > 64 << 10, "{reported:?}");
+            for task in tasks {
+                assert!(task.await.unwrap() > 0);
+            }
+        }
+        let file = || File::open(&from);
+        check(file().await.unwrap(), &mut sink(), 64 << 10).await;
+        let mut held = Vec::new();
+        check(&content(LEN)[..], &mut BufWriter::new(&mut held), 64 << 10).await;
+        assert!(held == content(LEN));
+        // Spliced: through a pipe into a file, and into one.
+        let mut copy_of = File::create(&to).await.unwrap();
+        check(file().await.unwrap(), &mut copy_of, 256 << 10).await;
+        assert!(std::fs::read(&to).unwrap() == content(LEN));
+        let (reader, mut writer) = pipe().unwrap();
+        writer.set_capacity(256 << 10).unwrap();
+        let reading = gimmal::spawn(async move { reader.read_to_end(Vec::new()).await });
+        check(file().await.unwrap(), &mut writer, 256 << 10).await;
+        drop(writer);
+        assert!(reading.await.unwrap().unwrap().1 == content(LEN));
+
+        let nothing = |_| unreachable!("nothing was copied");
+        let copied = copy_with(&mut &b""[..], &mut sink(), nothing)
+            .await
+            .unwrap();
+        assert_eq!(copied, 0);
+    });
+}
+
+/// What `progress` stops has copied what it has reported, and goes on from there.
+#[test]
+fn a_copy_that_its_progress_stops_is_gone_on_with() {
+    let _alone = alone();
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    gimmal::run(async {
+        source(&from).await?;
+        for spliced in [true, false] {
+            let mut file = File::open(&from).await?;
+            let mut buffered = BufReader::with_capacity(3000, File::open(&from).await?);
+            let mut copy_of = File::create(&to).await?;
+            let (mut last, mut stops) = (0, 0);
+            loop {
+                let scope = Scope::new();
+                let start = last;
+                let stop = |copied| {
+                    last = start + copied;
+                    scope.cancel();
+                };
+                let copied = match spliced {
+                    true => {
+                        scope
+                            .run_any(copy_with(&mut file, &mut copy_of, stop))
+                            .await
+                    }
+                    false => {
+                        scope
+                            .run_any(copy_with(&mut buffered, &mut copy_of, stop))
+                            .await
+                    }
+                };
+                match copied.unwrap() {
+                    Ok(copied) => break assert_eq!(copied, 0),
+                    Err(error) => {
+                        assert!(gimmal::is_canceled(&error), "{error}");
+                        assert_eq!(start + error.copied(), last);
+                        assert!(error.unwritten().is_empty());
+                        stops += 1;
+                    }
+                }
+            }
+            assert_eq!(last, LEN as u64);
+            assert!(stops > 4, "{stops}");
+            assert!(std::fs::read(&to)? == content(LEN));
+        }
         io::Result::Ok(())
     })
     .unwrap();

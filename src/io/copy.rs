@@ -17,7 +17,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Copies all that there is to read, and gives the number of bytes: from a file, a socket, a pipe or anything else, to any
 /// of them. It does not [shut the writer down](AsyncWrite::shutdown), but [flushes](AsyncWrite::flush) it at the end, and
-/// whenever there is nothing to read for now.
+/// whenever there is nothing to read for now. [`copy_with`] reports how far it is.
 ///
 /// A file of 256 KiB or more goes to a file, a socket, or a pipe that [holds](super::PipeWriter::set_capacity) as much,
 /// without passing through the memory of the program: `splice(2)`. (As with `sendfile(2)`, bytes of the file that change
@@ -55,13 +55,53 @@ where
     R: AsyncRead + ?Sized,
     W: AsyncWrite + ?Sized,
 {
+    copy_with(reader, writer, |_| ()).await
+}
+
+/// [`copy`], which calls `progress` after each piece that was written, with the number of bytes copied until then. A piece
+/// has 64 KiB at most, spliced 256 KiB.
+///
+/// To stop it, `progress` can cancel a [scope](crate::cancel::Scope) around it: it has then copied what it has reported.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::fs::File;
+/// use gimmal::io::{copy_with, sink};
+///
+/// gimmal::run(async {
+///     let mut file = File::open("Cargo.toml").await?;
+///     let len = std::fs::metadata("Cargo.toml")?.len();
+///     let mut percent = 0;
+///     copy_with(&mut file, &mut sink(), |copied| percent = copied * 100 / len).await?;
+///     assert_eq!(percent, 100);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`copy`]. What a write that failed has taken was not reported, and is in the error.
+///
+/// # Cancel safety
+///
+/// That of [`copy`] (`tests/copying.rs`).
+pub async fn copy_with<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    mut progress: impl FnMut(u64),
+) -> Result<u64, CopyError>
+where
+    R: AsyncRead + ?Sized,
+    W: AsyncWrite + ?Sized,
+{
     let mut copied = 0;
     // Read and not written.
     let mut full = Vec::new();
     // What was written before may be held back, too.
     let mut is_flushed = false;
     if let (Some(file), Some(to)) = (reader.inlet(), writer.outlet()) {
-        match splice(&file, &to, &mut copied).await {
+        match splice(&file, &to, &mut copied, &mut progress).await {
             Ok(()) => return Ok(copied),
             Err(stopped) if stopped.is_unable() => full = stopped.rest,
             Err(stopped) => return Err(stop(reader, stopped.error, copied, stopped.rest)),
@@ -84,7 +124,10 @@ where
             }
         };
         copied += len as u64;
-        is_flushed &= len == 0;
+        if len > 0 {
+            is_flushed = false;
+            progress(copied);
+        }
         full = loop {
             let mut brought = None;
             let flushed = {

@@ -42,7 +42,7 @@ pub use async_fd::AsyncFd;
 pub use buf_reader::{BufReader, LINE_MAX};
 pub use buf_writer::BufWriter;
 pub use chain::Chain;
-pub use copy::{CopyError, copy, copy_bidirectional};
+pub use copy::{CopyError, copy, copy_bidirectional, copy_with};
 pub use lines::Lines;
 pub use pipe::{PipeReader, PipeWriter, mkfifo, pipe};
 pub use read::AsyncRead;

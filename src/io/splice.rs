@@ -111,8 +111,13 @@ impl Through {
     }
 }
 
-/// Copies from the cursor of a file to its end, and adds to `copied` what has arrived.
-pub(super) async fn splice(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Result<(), Stopped> {
+/// Copies from the cursor of a file to its end, and adds to `copied` what has arrived, which it reports.
+pub(super) async fn splice(
+    file: &SharedFd,
+    to: &Outlet,
+    copied: &mut u64,
+    progress: &mut impl FnMut(u64),
+) -> Result<(), Stopped> {
     let capacity = to.pipe_capacity();
     // It would be a worker's trip for every little that there is room for.
     if capacity.is_some_and(|capacity| capacity < CHUNK) {
@@ -122,8 +127,8 @@ pub(super) async fn splice(file: &SharedFd, to: &Outlet, copied: &mut u64) -> Re
         return Err(Stopped::unable());
     };
     match capacity {
-        Some(_) => into_pipe(file, to, copied, slot).await,
-        None => through_pipe(file, to, copied, slot).await,
+        Some(_) => into_pipe(file, to, copied, progress, slot).await,
+        None => through_pipe(file, to, copied, progress, slot).await,
     }
 }
 
@@ -132,13 +137,17 @@ async fn into_pipe(
     file: &SharedFd,
     to: &Outlet,
     copied: &mut u64,
+    progress: &mut impl FnMut(u64),
     slot: Slot,
 ) -> Result<(), Stopped> {
     let slot = Rc::new(slot);
     loop {
         match Splice::new(file, to, CHUNK, slot.clone()).await {
             Ok(0) => return Ok(()),
-            Ok(n) => *copied += n as u64,
+            Ok(n) => {
+                *copied += n as u64;
+                progress(*copied);
+            }
             Err(error) => {
                 let rest = Vec::new();
                 return Err(Stopped { error, rest });
@@ -151,6 +160,7 @@ async fn through_pipe(
     file: &SharedFd,
     to: &Outlet,
     copied: &mut u64,
+    progress: &mut impl FnMut(u64),
     slot: Slot,
 ) -> Result<(), Stopped> {
     let Some(pipe) = Through::new(slot).map(Rc::new) else {
@@ -171,6 +181,7 @@ async fn through_pipe(
                 Ok(n) => {
                     left -= n;
                     *copied += n as u64;
+                    progress(*copied);
                     continue;
                 }
                 Err(error) => error,
