@@ -2,11 +2,16 @@
 
 mod baseline;
 
-use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after};
+use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after, next_turn};
+use futures_util::{Stream, StreamExt};
+use gimmal::cancel::Scope;
 use gimmal::fs::File;
 use gimmal::io::{BufReader, BufWriter, LINE_MAX, pipe};
 use gimmal::prelude::*;
+use std::future::poll_fn;
 use std::io::{self, BufRead, ErrorKind};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 /// Text with lines of all lengths, some of them empty, some that end with `\r\n`, the last without an end.
@@ -614,6 +619,98 @@ fn what_a_flush_could_not_write_stays_in_the_buffer() {
         let error = writer.write_all(large).await.unwrap_err();
         assert_eq!((error.kind(), error.done()), (ErrorKind::BrokenPipe, 0));
         assert_eq!(writer.into_inner().1, b"kept");
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Polls it once, for a line that is not there yet.
+async fn begin(mut stream: Pin<&mut impl Stream<Item = io::Result<String>>>) {
+    poll_fn(|context| match stream.as_mut().poll_next(context) {
+        Poll::Pending => Poll::Ready(()),
+        Poll::Ready(line) => panic!("{line:?}"),
+    })
+    .await;
+    next_turn().await;
+}
+
+#[test]
+fn a_stream_of_lines_is_that_of_next_line() {
+    let _alone = alone();
+    gimmal::run(async {
+        for bytes in [&b""[..], b"\n", b"a\r\nb", b"a\n\xff\nlong line\n\xfe"] {
+            let reader = || BufReader::with_capacity(3, bytes).line_max(5).lines();
+            let mut one_by_one = reader();
+            let mut expected = Vec::new();
+            while let Some(line) = one_by_one.next_line().await.transpose() {
+                expected.push(line.map_err(|error| error.kind()));
+            }
+            let mut lines = reader();
+            let stream = lines
+                .stream()
+                .map(|line| line.map_err(|error| error.kind()));
+            let mut stream = pin!(stream);
+            assert_eq!(stream.as_mut().collect::<Vec<_>>().await, expected);
+            assert!(stream.next().await.is_none(), "the end is still there");
+        }
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Whatever becomes of a wait, or of the stream, the lines have what was read.
+#[test]
+fn a_stream_of_lines_that_is_dropped_loses_none() {
+    let _alone = alone();
+    gimmal::run(async {
+        let (reader, writer) = pipe()?;
+        let baseline = Baseline::take();
+        let mut lines = BufReader::new(reader).lines();
+        writer.write_all("one\nt").await?;
+        {
+            let mut stream = pin!(lines.stream());
+            assert_eq!(stream.next().await.unwrap()?, "one");
+            begin(stream.as_mut()).await;
+        }
+        baseline.returns("a stream that waited").await;
+        writer.write_all("wo\nth").await?;
+        assert_eq!(lines.next_line().await?.unwrap(), "two");
+        {
+            let mut stream = pin!(lines.stream());
+            // The wait is dropped, and the stream is not.
+            begin(stream.as_mut()).await;
+            let next = async { stream.next().await.unwrap() };
+            let cut = next.timeout(Duration::from_millis(1)).await;
+            assert!(gimmal::is_timeout(&cut.unwrap_err()));
+            writer.write_all("ree\nfo").await?;
+            assert_eq!(stream.next().await.unwrap()?, "three");
+
+            // In a canceled scope it is refused; and a cancel of a scope that was left is none of the next wait.
+            let scope = Scope::new();
+            let left = async {
+                begin(stream.as_mut()).await;
+                scope.cancel();
+                poll_fn(|context| {
+                    let polled = stream.as_mut().poll_next(context);
+                    assert!(polled.is_pending(), "the kernel has it");
+                    Poll::Ready(())
+                })
+                .await;
+            };
+            scope.run_any(left).await.ok();
+            writer.write_all("ur\nfive\n").await?;
+            assert_eq!(stream.next().await.unwrap()?, "four");
+            let scope = Scope::new();
+            scope.cancel();
+            let refused = scope.run_any(stream.next()).await.ok().flatten();
+            assert!(gimmal::is_canceled(&refused.unwrap().unwrap_err()));
+            assert_eq!(stream.next().await.unwrap()?, "five");
+            begin(stream.as_mut()).await;
+        }
+        writer.write_all("end").await?;
+        drop(writer);
+        assert_eq!(lines.next_line().await?.unwrap(), "end");
+        assert!(pin!(lines.stream()).next().await.is_none());
         io::Result::Ok(())
     })
     .unwrap();

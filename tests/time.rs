@@ -654,3 +654,61 @@ fn how_late_sleeps_of_ten_milliseconds_are() {
         }
     }
 }
+
+#[test]
+fn an_interval_that_is_reset_ticks_a_period_later() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let period = micros(700);
+            // Overdue, far away, and armed.
+            for start in [Instant::now() - period * 5, Instant::now() + LONG] {
+                for armed in [false, true] {
+                    let mut ticks = interval_at(start, period);
+                    if armed && start > Instant::now() {
+                        assert!(poll_once(&mut Box::pin(ticks.tick())).await.is_pending());
+                        assert_eq!(Handle::current().stats().timers, 1);
+                    }
+                    let before = Instant::now();
+                    ticks.reset();
+                    let after = Instant::now();
+                    assert_eq!(Handle::current().stats().timers, 0);
+                    let due = ticks.tick().await.unwrap();
+                    assert!(before + period <= due && due <= after + period);
+                    assert!(Instant::now() >= due);
+                    assert_eq!(ticks.tick().await.unwrap(), due + period);
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn an_interval_is_a_stream_of_its_ticks() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let period = micros(700);
+            let first = Instant::now() + Duration::from_millis(2);
+            let mut ticks = interval_at(first, period);
+            // A wait that is dropped uses nothing up, and the two kinds of waits take turns.
+            assert!(poll_once(&mut Box::pin(ticks.next())).await.is_pending());
+            for n in 0..6 {
+                let due = match n % 2 {
+                    0 => ticks.next().await.unwrap(),
+                    _ => ticks.tick().await,
+                };
+                assert_eq!(due, Ok(first + period * n));
+            }
+            drop(ticks);
+            assert_eq!(Handle::current().stats().timers, 0);
+
+            // Canceled, it says so and has not ended.
+            let first = Instant::now() + PENDING;
+            let mut ticks = interval_at(first, LONG);
+            let scope = gimmal::cancel::Scope::new();
+            scope.cancel();
+            let refused = scope.run_any(ticks.next()).await;
+            assert!(matches!(refused, Ok(Some(Err(Canceled)))), "{refused:?}");
+            assert_eq!(ticks.next().await, Some(Ok(first)));
+        });
+    });
+}

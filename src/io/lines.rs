@@ -2,7 +2,13 @@
 
 use super::buf_reader::Sought;
 use super::{AsyncRead, BufReader};
+use crate::runtime::{self, Core};
+use crate::scope::is_canceled;
+use futures_core::Stream;
+use pin_project_lite::pin_project;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// The lines of a reader, each without its end: of [`BufReader::lines`].
 ///
@@ -53,6 +59,92 @@ impl<R: AsyncRead> Lines<R> {
         let line = (len > 0).then(|| line.to_owned());
         self.reader.consume(len);
         Ok(line)
+    }
+
+    /// The lines as a [`Stream`](futures_core::Stream) of other crates' combinators, which is to be pinned. It ends where the
+    /// reader does, and goes on after an error.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use futures_util::TryStreamExt;
+    /// use gimmal::io::BufReader;
+    ///
+    /// gimmal::run(async {
+    ///     let mut lines = BufReader::new(&b"1\n\n2\n"[..]).lines();
+    ///     let numbers = lines.stream().try_filter(|line| std::future::ready(!line.is_empty()));
+    ///     assert_eq!(numbers.try_collect::<Vec<_>>().await?, ["1", "2"]);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`next_line`](Lines::next_line).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `next_line`, also when the stream itself is dropped: it borrows the lines, which have what was read
+    /// (`tests/lines.rs`).
+    pub fn stream(&mut self) -> impl Stream<Item = io::Result<String>> {
+        Each {
+            lines: Some(self),
+            next,
+            wait: None,
+        }
+    }
+}
+
+/// What was lent, with the line.
+type Next<'l, R> = (&'l mut Lines<R>, io::Result<Option<String>>);
+
+async fn next<R: AsyncRead>(lines: &mut Lines<R>) -> Next<'_, R> {
+    let line = lines.next_line().await;
+    (lines, line)
+}
+
+fn is_canceled_here() -> bool {
+    runtime::try_with(Core::is_canceled).unwrap_or(false)
+}
+
+pin_project! {
+    /// A stream of lines: they are with it, or with the wait for the next.
+    struct Each<'l, R, N, F> {
+        lines: Option<&'l mut Lines<R>>,
+        next: N,
+        #[pin]
+        wait: Option<F>,
+    }
+}
+
+impl<'l, R, N, F> Stream for Each<'l, R, N, F>
+where
+    N: FnMut(&'l mut Lines<R>) -> F,
+    F: Future<Output = Next<'l, R>>,
+{
+    type Item = io::Result<String>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        let mut has_waited = this.lines.is_none();
+        loop {
+            if let Some(lines) = this.lines.take() {
+                this.wait.set(Some((this.next)(lines)));
+            }
+            let Some(wait) = this.wait.as_mut().as_pin_mut() else {
+                unreachable!("without the lines there is a wait");
+            };
+            let (lines, line) = ready!(wait.poll(context));
+            this.wait.set(None);
+            *this.lines = Some(lines);
+            match line {
+                // It was canceled in a scope that has been left since.
+                Err(error) if has_waited && is_canceled(&error) && !is_canceled_here() => {
+                    has_waited = false;
+                }
+                line => return Poll::Ready(line.transpose()),
+            }
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::{Instant, Sleep, sleep_until};
 use crate::scope::Canceled;
+use futures_core::Stream;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// Ticks at once, and then once in each period.
@@ -61,7 +63,22 @@ pub enum MissedTicks {
     Skip,
 }
 
-/// A series of moments, a period apart.
+/// A series of moments, a period apart. It is a [`Stream`](futures_core::Stream) of other crates' combinators, too, which never
+/// ends.
+///
+/// ```
+/// use futures_util::{StreamExt, TryStreamExt};
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let ticks = gimmal::time::interval(Duration::from_millis(2));
+///     let three: Vec<_> = ticks.take(3).try_collect().await?;
+///     assert_eq!(three[2] - three[0], Duration::from_millis(4));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     sleep: Sleep,
@@ -80,7 +97,27 @@ impl Interval {
     ///
     /// A tick that is not waited for to the end is not used up (`tests/time.rs`).
     pub async fn tick(&mut self) -> Result<Instant, Canceled> {
-        Tick(self).await
+        poll_fn(|context| self.poll_tick(context)).await
+    }
+
+    /// Starts anew: the next tick is due a period from now. It takes effect at the next wait, or poll of the stream.
+    ///
+    /// ```
+    /// use gimmal::time::{Instant, interval};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let mut idle = interval(Duration::from_millis(2));
+    ///     let now = Instant::now();
+    ///     idle.reset();
+    ///     assert!(idle.tick().await? >= now + idle.period());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn reset(&mut self) {
+        self.sleep.reset(Instant::now() + self.period);
     }
 
     /// What to do about ticks that nobody waited for.
@@ -94,6 +131,14 @@ impl Interval {
     #[must_use]
     pub fn period(&self) -> Duration {
         self.period
+    }
+
+    fn poll_tick(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, Canceled>> {
+        ready!(Pin::new(&mut self.sleep).poll(context))?;
+        let due = self.sleep.deadline();
+        let next = self.next(due, Instant::now());
+        self.sleep.reset(next);
+        Poll::Ready(Ok(due))
     }
 
     /// When the tick after this one is due.
@@ -115,23 +160,11 @@ impl Interval {
     }
 }
 
-struct Tick<'a>(&'a mut Interval);
+impl Stream for Interval {
+    type Item = Result<Instant, Canceled>;
 
-impl Future for Tick<'_> {
-    type Output = Result<Instant, Canceled>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let interval = &mut *self.0;
-        match Pin::new(&mut interval.sleep).poll(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(canceled)) => Poll::Ready(Err(canceled)),
-            Poll::Ready(Ok(())) => {
-                let due = interval.sleep.deadline();
-                let next = interval.next(due, Instant::now());
-                interval.sleep.reset(next);
-                Poll::Ready(Ok(due))
-            }
-        }
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_tick(context).map(Some)
     }
 }
 
