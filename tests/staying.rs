@@ -73,6 +73,8 @@ stays!(
     io::BufReader<fs::File>,
     io::BufWriter<fs::File>,
     io::Lines<fs::File>,
+    io::Take<fs::File>,
+    io::Chain<io::Empty, fs::File>,
     net::TcpListener,
     net::TcpStream,
     net::UdpSocket,

@@ -5,7 +5,8 @@
 //!
 //! Memory is read from and written to as in std: `&[u8]` and [`Cursor`](std::io::Cursor), `Vec<u8>` and cursors of vectors
 //! and slices; and so are [`empty`], [`sink`] and [`repeat`], which are std's own. All these are ready at once, let others go
-//! first when it is their turn, and end with [`Canceled`](crate::Canceled) in a canceled scope, as everything does.
+//! first when it is their turn, and end with [`Canceled`](crate::Canceled) in a canceled scope, as everything does. Where std's
+//! traits are in scope as well, name the one that is meant: `AsyncRead::read(&mut bytes, buf)`.
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {

@@ -51,7 +51,7 @@ impl<R> Take<R> {
 
     /// As many as the limit allows.
     fn within(&self, bytes: usize) -> usize {
-        usize::try_from(self.limit).map_or(bytes, |limit| bytes.min(limit))
+        (bytes as u64).min(self.limit) as usize
     }
 }
 
