@@ -16,7 +16,7 @@
 //!         // One child for each item of a list: what the loop declares is moved, the rest is borrowed.
 //!         for path in &paths {
 //!             let total = &total;
-//!             let _ = g.spawn(async move {
+//!             g.spawn(async move {
 //!                 total.set(total.get() + fs::read(path).await?.len());
 //!                 Ok::<_, std::io::Error>(())
 //!             });
