@@ -78,8 +78,8 @@ pub(super) struct Budget {
     is_over: Cell<bool>,
     /// Polls from one look at the clock to the next: fewer after long ones, in later turns, too.
     polls_per_clock: Cell<u32>,
-    /// So many that yield do not look at the coarse clock, and the next does.
-    yields_to_clock: Cell<u32>,
+    /// From so many polls on, one that yields looks at the coarse clock.
+    look_at_yield: Cell<u32>,
     /// When by the coarse clock a turn was last found to be over by who yields, or by who passes ready leaves. It outlasts the
     /// turn, so that one long step is enough to end the next.
     ended: Cell<u64>,
@@ -129,7 +129,7 @@ impl Budget {
             started: Cell::new(None),
             is_over: Cell::new(false),
             polls_per_clock: Cell::new(POLLS_PER_CLOCK),
-            yields_to_clock: Cell::new(0),
+            look_at_yield: Cell::new(0),
             ended: Cell::new(coarse_ns()),
             attempts: Cell::new(0),
         }
@@ -146,7 +146,7 @@ impl Core {
         budget.polls.set(0);
         let first = budget.polls_per_clock.get() - 1;
         budget.look_at.set(first.min(self.settings.polls_per_turn));
-        budget.yields_to_clock.set(0);
+        budget.look_at_yield.set(0);
         budget.started.set(None);
         budget.is_over.set(false);
         budget.attempts.set(ATTEMPTED_BYTES_PER_TURN);
@@ -225,17 +225,16 @@ impl Core {
     /// its time is. The first in a turn looks, then the second, the fourth and so on: in between, the turn itself does.
     #[inline]
     pub(super) fn count_yield(&self) {
-        match self.budget.yields_to_clock.get().checked_sub(1) {
-            Some(left) => self.budget.yields_to_clock.set(left),
-            None => self.look_at_yield(),
+        if self.budget.polls.get() >= self.budget.look_at_yield.get() {
+            self.look_at_yield();
         }
     }
 
     #[cold]
     fn look_at_yield(&self) {
         self.look_at_coarse_clock();
-        let so_far = self.budget.polls.get();
-        self.budget.yields_to_clock.set(so_far.saturating_sub(1));
+        let polls = self.budget.polls.get();
+        self.budget.look_at_yield.set(2 * polls);
     }
 
     /// Ends the turn, as soon as what is polled now is pending, if by the coarse clock its time is over. True if it is over.

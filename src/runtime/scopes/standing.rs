@@ -31,24 +31,36 @@ pub(crate) struct Aside {
 
 /// Which scopes answer for leaves of a child that ended `Canceled` (C7).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Charged {
-    /// The child's own: its handle canceled it.
-    pub(crate) itself: bool,
-    /// That of its group.
-    pub(crate) group: bool,
-    /// One outside of its group.
-    pub(crate) outside: bool,
-}
+pub(crate) struct Charged(u8);
 
 impl Charged {
+    /// The child's own: its handle canceled it.
+    const ITSELF: u8 = 1;
+    /// That of its group.
+    const GROUP: u8 = 2;
+    /// One outside of its group.
+    const OUTSIDE: u8 = 4;
+
+    fn new(itself: bool, group: bool, outside: bool) -> Charged {
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        Charged(
+            flag(itself, Charged::ITSELF)
+                | flag(group, Charged::GROUP)
+                | flag(outside, Charged::OUTSIDE),
+        )
+    }
+
+    #[inline]
     pub(crate) fn any(self) -> bool {
-        self.itself || self.group || self.outside
+        self.0 != 0
+    }
+
+    pub(crate) fn outside(self) -> bool {
+        self.0 & Charged::OUTSIDE != 0
     }
 
     pub(crate) fn add(&mut self, more: Charged) {
-        self.itself |= more.itself;
-        self.group |= more.group;
-        self.outside |= more.outside;
+        self.0 |= more.0;
     }
 }
 
@@ -169,11 +181,7 @@ impl Core {
         charges.retain(|charged| *charged != group && scopes.is_at_or_below(group, *charged));
         let outside = !charges.is_empty();
         aside.charges.append(&mut charges);
-        Charged {
-            itself,
-            group: to_group,
-            outside,
-        }
+        Charged::new(itself, to_group, outside)
     }
 
     /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
