@@ -1,7 +1,10 @@
 //! What children that are canceled end with: a cancellation is no failure, and no failure is lost (G2).
 
 use crate::help::{LONG, SHORT, doze, failure, run, run_with_faults, words};
-use gimmal::cancel::{Scope, shield};
+use futures_util::StreamExt as _;
+use futures_util::future::Either;
+use futures_util::stream::FuturesUnordered;
+use gimmal::cancel::{Scope, checkpoint, shield};
 use gimmal::group::GroupError;
 use gimmal::prelude::*;
 use gimmal::{Canceled, fs, group, is_canceled, is_timeout, sleep, supervise, yield_now};
@@ -342,6 +345,65 @@ fn what_was_dropped_in_a_scope_is_the_canceled_error_of_each_type() {
         scope.cancel();
         let error = scope.run(group(async |_| doze(LONG).await)).await;
         assert!(error.unwrap_err().is_canceled());
+    });
+}
+
+/// The group has not told its children yet when one of them is canceled alone.
+#[test]
+fn a_child_that_is_canceled_after_its_group_in_the_same_poll_is_told() {
+    async fn ends(outer: bool, child_first: bool) -> Result<u8, GroupError<io::Error, u8>> {
+        let scope = Scope::new();
+        let ended = scope.run(group(async |g| {
+            let sleeps = g.spawn(doze(LONG));
+            let foreign = g.spawn(std::future::pending::<io::Result<()>>());
+            yield_now().await;
+            yield_now().await;
+            if child_first {
+                sleeps.cancel();
+                foreign.cancel();
+            }
+            match outer {
+                true => scope.cancel(),
+                false => g.cancel(),
+            }
+            sleeps.cancel();
+            foreign.cancel();
+            Ok(1)
+        }));
+        ended.await
+    }
+    run(async || {
+        for child_first in [true, false] {
+            assert_eq!(ends(false, child_first).await.unwrap(), 1);
+            let error = ends(true, child_first).await.unwrap_err();
+            assert!(error.is_canceled() && error.output() == Some(&1));
+        }
+    });
+}
+
+/// A child gets a scope of its own after it has canceled its group, and before that has told it.
+#[test]
+fn what_a_child_awaits_beside_its_cancel_of_the_group_is_told() {
+    run(async || {
+        let ended = group(async |g| {
+            drop(g.spawn(async {
+                // Only what was woken is polled.
+                let parts = FuturesUnordered::new();
+                parts.push(Either::Left(sleep(LONG)));
+                parts.push(Either::Right(async {
+                    yield_now().await;
+                    g.cancel();
+                    // A timeout opens a scope, so the child needs one.
+                    let stopped = checkpoint().timeout(LONG).await;
+                    stopped.map_err(|_| Canceled)
+                }));
+                let ended: Vec<_> = parts.collect().await;
+                assert_eq!(ended, [Err(Canceled), Err(Canceled)]);
+                Ok::<_, io::Error>(())
+            }));
+            Ok(1)
+        });
+        assert_eq!(ended.await.unwrap(), 1);
     });
 }
 

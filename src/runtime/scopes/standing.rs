@@ -281,6 +281,14 @@ impl Core {
             self.enlist(leaf, Place::scope(key));
         }
         self.scopes.borrow_mut().add_refusals(key, refusals);
+        if !standing.canceled && self.is_scope_canceled(key) {
+            // The group of this child is canceled, and passes over a child with a scope when it tells the others.
+            let mut woken = vec![waker(Name::new(self.number, task))];
+            if let Some(leaf) = leaf {
+                self.tell_leaf(leaf, Place::scope(key), &mut woken);
+            }
+            self.wake_all(&mut woken);
+        }
         if self.at.get() == Place::task(task) {
             self.at.set(Place::scope(key));
             self.refresh();
