@@ -552,3 +552,63 @@ fn the_model_of_a_canceled_group() {
         }
     });
 }
+
+/// A child of a supervisor that waits for something foreign is dropped when that is canceled: who awaits it is cut short.
+#[test]
+fn a_child_that_is_dropped_with_its_supervisor_is_a_cancellation_for_its_siblings() {
+    run(async || {
+        let served = supervise(async |s| {
+            let foreign = s.spawn(std::future::pending::<()>());
+            drop(s.spawn(async { Ok::<_, io::Error>(foreign.await?) }));
+            yield_now().await;
+            yield_now().await;
+            s.cancel();
+            Ok::<_, io::Error>(2)
+        });
+        // Nothing was reported.
+        assert_eq!(served.await.unwrap(), 2);
+        let error = supervise(async |s| {
+            let foreign = s.spawn(std::future::pending::<()>());
+            yield_now().await;
+            s.cancel();
+            let error = shield(foreign).await.unwrap_err();
+            assert!(error.is_aborted() && !error.is_canceled());
+            Err::<(), _>(error)
+        });
+        assert!(error.await.unwrap_err().is_canceled());
+    });
+}
+
+/// What is hidden in an error of this crate is not taken for a failure by whoever cannot see it.
+#[test]
+fn what_settle_cannot_see_stays_what_it_was() {
+    async fn rests() -> Result<(), Mine> {
+        Ok(sleep(LONG).await?)
+    }
+    async fn question_mark() -> Result<(), Mine> {
+        let group = group(async |g| {
+            drop(g.spawn(rests()));
+            Ok::<_, Mine>(())
+        });
+        Ok(group.timeout(SHORT).await?)
+    }
+    run(async || {
+        let cut = group(async |g| {
+            drop(g.spawn(rests()));
+            Ok::<_, Mine>(())
+        });
+        assert!(cut.timeout(SHORT).await.unwrap_err().settle().is_timeout());
+        let cut = rests().timeout(LONG).timeout(SHORT).await;
+        assert!(cut.unwrap_err().settle().is_timeout());
+        assert!(is_timeout(&question_mark().await.unwrap_err()));
+        let error = group(async |g| {
+            drop(g.spawn(rests().timeout(LONG)));
+            yield_now().await;
+            g.cancel();
+            Ok(())
+        });
+        let error = error.await.unwrap_err().settle().unwrap_err();
+        assert!(!error.is_canceled() && error.echoes().is_empty());
+        assert!(is_canceled(&Mine::from(error)));
+    });
+}
