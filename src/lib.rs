@@ -120,7 +120,7 @@ pub use time::{sleep, timeout};
 /// Tasks, their handles, and closures that block.
 pub mod task {
     pub use crate::runtime::blocking::BlockingHandle;
-    pub use crate::runtime::join::{JoinError, JoinHandle};
+    pub use crate::runtime::join::{CancelOnDrop, JoinError, JoinHandle};
     pub use crate::runtime::spawn::{
         TaskBuilder as Builder, spawn, spawn_abandonable, spawn_blocking,
     };

@@ -15,6 +15,7 @@
 mod support;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use gimmal::cancel::Scope;
 use gimmal::task::{JoinError, spawn_abandonable, spawn_blocking};
 use gimmal::{Handle, Runtime, sleep, spawn, yield_now};
 use std::io;
@@ -802,4 +803,71 @@ fn what_is_aborted_before_it_starts_is_out_of_the_queue() {
             drop(running);
             busy.await.unwrap();
         });
+}
+
+/// Notes that it was dropped.
+struct OnDrop(Arc<AtomicUsize>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn in_a_canceled_scope_a_closure_is_refused_at_the_call() {
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (ran, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let closure = || {
+            let (ran, on_drop) = (ran.clone(), OnDrop(dropped.clone()));
+            move || {
+                drop(on_drop);
+                ran.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let scope = Scope::new();
+        let outlives = scope.run_any(async {
+            scope.cancel();
+            let refused = [
+                spawn_blocking(closure()),
+                spawn_abandonable(closure(), |()| ()),
+                spawn_blocking(closure()),
+            ];
+            assert_eq!(dropped.load(Ordering::Relaxed), 3, "at once");
+            let [first, second, outlives] = refused;
+            assert!(first.is_finished() && second.is_finished());
+            for refused in [first, second] {
+                let error = refused.await.unwrap_err();
+                assert!(error.is_canceled() && gimmal::is_canceled(&error));
+            }
+            // Behind a shield it is not refused.
+            gimmal::cancel::shield(async { spawn_blocking(|| 5).await })
+                .await
+                .unwrap();
+            outlives
+        });
+        let outlives = outlives.await.unwrap();
+        assert!(scope.was_caught());
+        assert!(outlives.await.unwrap_err().is_canceled());
+        assert_eq!(ran.load(Ordering::Relaxed), 0);
+        assert_eq!(Handle::current().stats().blocking_waiting, 0);
+    });
+}
+
+#[test]
+fn a_loop_of_refused_closures_ends() {
+    let faults = Faults::default();
+    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
+    runtime.block_on(async {
+        let task = spawn(async {
+            loop {
+                drop(spawn_blocking(|| ()).await);
+            }
+        });
+        yield_now().await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_aborted());
+    });
+    faults.expect(&["ignor"]);
 }

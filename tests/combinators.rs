@@ -1211,3 +1211,62 @@ fn dropped_after_their_runtime_and_polled_in_another() {
     drop(raced);
     second.block_on(yield_now());
 }
+
+#[test]
+fn a_wait_within_a_time_gives_what_is_ready_by_then_and_leaves_the_rest() {
+    run(async || {
+        let (file, mut writer) = pipe();
+        let mut waiting = wait([file.read(vec![0; 8]), file.read(vec![0; 8])]);
+        assert!(waiting.within(SHORT).first().await.is_empty());
+        assert!(waiting.within(Duration::ZERO).all().await.is_empty());
+        assert_eq!(waiting.pending(), 2);
+        let stats = Handle::current().stats();
+        assert_eq!((stats.timers, stats.scopes), (0, 0), "the timer is gone");
+        assert_eq!(stats.operations, 2, "and nothing was canceled");
+        writer.write_all(b"abc").unwrap();
+        let some = waiting.within(LONG).first().await;
+        assert_eq!(some.len(), 1);
+        assert_eq!(some[0].1.as_ref().unwrap().1, b"abc");
+        assert!(waiting.within(SHORT).all().await.is_empty());
+        writer.write_all(b"def").unwrap();
+        assert_eq!(waiting.within(LONG).all().await.len(), 1);
+        assert!(waiting.is_empty());
+        assert!(waiting.within(LONG).all().await.is_empty(), "none is left");
+    });
+    run(async || {
+        // What is ready when the time is over is given, though not all are.
+        let mut waiting = wait([
+            Box::pin(async { Ok(1) }) as Pin<Box<dyn Future<Output = _>>>,
+            Box::pin(pending()),
+        ]);
+        assert_eq!(waiting.within(SHORT).all().await, [(0, Ok::<_, u8>(1))]);
+        assert!(waiting.within(SHORT).first_error().await.is_empty());
+        let mut waiting = wait([ready(Ok(1)), ready(Err(2)), ready(Ok(3))]);
+        let all = waiting.within(LONG).first_error().await;
+        assert!(all.contains(&(1, Err(2))));
+    });
+}
+
+#[test]
+fn the_time_of_a_wait_counts_from_its_first_poll_and_is_no_scope() {
+    run(async || {
+        let mut waiting = wait([sleep(LONG)]);
+        let mut first = pin!(waiting.within(SHORT).first());
+        let moment = gimmal::time::Instant::now() + SHORT;
+        while gimmal::time::Instant::now() < moment {}
+        let mut polls = 0;
+        let started = gimmal::time::Instant::now();
+        let ended = poll_fn(|context| {
+            polls += 1;
+            first.as_mut().poll(context)
+        });
+        assert!(ended.await.is_empty());
+        assert!(polls >= 2 && started.elapsed() >= SHORT);
+        // A scope around it ends what it waits for.
+        let scope = Scope::new();
+        scope.cancel();
+        let mut waiting = wait([sleep(LONG)]);
+        let outputs = scope.run_any(waiting.within(LONG).all()).await;
+        assert_eq!(outputs, Ok(vec![(0, Err(Canceled))]));
+    });
+}

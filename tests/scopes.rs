@@ -20,6 +20,8 @@ mod closing;
 mod deadlines;
 #[path = "scopes/drops.rs"]
 mod drops;
+#[path = "scopes/handles.rs"]
+mod handles;
 #[path = "scopes/ignoring.rs"]
 mod ignoring;
 #[path = "scopes/leaves.rs"]
@@ -31,6 +33,7 @@ mod tasks;
 
 use baseline::alone;
 use gimmal::fs::File;
+use gimmal::time::Instant;
 use gimmal::{Canceled, Handle, Runtime, yield_now};
 use std::io::{self, PipeWriter};
 use std::os::fd::OwnedFd;
@@ -55,6 +58,13 @@ fn pipe() -> (File, PipeWriter) {
 async fn settle() {
     for _ in 0..8 {
         baseline::next_turn().await;
+    }
+}
+
+/// Keeps the thread busy until this moment.
+fn compute_until(at: Instant) {
+    while Instant::now() < at {
+        std::hint::spin_loop();
     }
 }
 

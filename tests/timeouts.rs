@@ -12,7 +12,7 @@ use baseline::{Baseline, alone, next_turn};
 use futures_util::future::{join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::buf::BufError;
-use gimmal::cancel::{Scope, shield};
+use gimmal::cancel::{self, Scope, shield};
 use gimmal::fs::File;
 use gimmal::op::nop;
 use gimmal::prelude::*;
@@ -937,5 +937,69 @@ fn ten_thousand_timeouts_leave_nothing_behind() {
         }
         assert!(ended.get() > 0);
         baseline.returns("ten thousand timeouts").await;
+    });
+}
+
+#[test]
+fn the_time_counts_from_the_first_poll() {
+    run(async {
+        let asked = async || Ok::<_, Canceled>(cancel::deadline().unwrap());
+        let whole = timeout(LONG, asked());
+        let any = timeout_any(LONG, asked());
+        let dotted = asked().timeout(LONG);
+        let (file, _writer) = pipe();
+        let mut parked = file.read(vec![0; 8]).timeout(LONG);
+        let submitted = file.read(vec![0; 8]).submit().timeout(LONG);
+        let counts = submitted.at();
+        let moment = Instant::now() + SHORT;
+        while Instant::now() < moment {}
+        assert!(whole.await.unwrap() >= moment + LONG);
+        assert!(any.await.unwrap().unwrap() >= moment + LONG);
+        assert!(dotted.await.unwrap() >= moment + LONG);
+        assert!(poll_once(&mut parked).await.is_pending());
+        let began = parked.at();
+        assert!(began >= moment + LONG);
+        assert!(poll_once(&mut parked).await.is_pending());
+        assert_eq!(parked.at(), began);
+        assert_eq!(submitted.at(), counts, "it is at work already");
+        drop((parked, submitted));
+        next_turn().await;
+        // A time that began when it was made would be over.
+        let asleep = timeout(SHORT, yield_now_ok());
+        let moment = Instant::now() + SHORT * 2;
+        while Instant::now() < moment {}
+        let mut asleep = Box::pin(asleep);
+        let stats = Handle::current().stats().timers;
+        assert!(poll_once(&mut asleep).await.is_pending());
+        assert_eq!(Handle::current().stats().timers, stats + 1);
+    });
+}
+
+async fn yield_now_ok() -> Result<(), Canceled> {
+    yield_now().await;
+    Ok(())
+}
+
+#[test]
+fn a_task_that_is_awaited_in_a_timeout_goes_on_unless_it_is_canceled_on_drop() {
+    run(async {
+        let journal = Journal::default();
+        let start = |name| {
+            let note = journal.clone();
+            spawn(async move {
+                if sleep(LONG).await.is_err() {
+                    note.note(name);
+                }
+            })
+        };
+        assert!(timeout_any(SHORT, start("detached")).await.is_err());
+        assert!(
+            timeout_any(SHORT, start("canceled").cancel_on_drop())
+                .await
+                .is_err()
+        );
+        next_turn().await;
+        next_turn().await;
+        assert_eq!(journal.take(), ["canceled"]);
     });
 }

@@ -5,6 +5,8 @@
 //! cancelled, all that is awaited in it or below it, now or later, ends with [`Canceled`]: it did not happen, no byte and no
 //! buffer is lost. So cleaning up with awaits needs a [`shield`].
 //!
+//! When that will be by itself, [`deadline`] tells. [`Scope`] has the rules, one by one.
+//!
 //! To cancel is to ask. An operation that the kernel has is asked to stop and then waited for; if it was faster, its result
 //! is given as usual. A future of another crate that waits for nothing of this runtime is dropped, once its scope is
 //! cancelled: [`cancellable`] makes it end with [`Canceled`] instead.
@@ -33,6 +35,7 @@
 
 mod cancellable;
 mod checkpoint;
+mod deadline;
 mod region;
 mod scope;
 mod shield;
@@ -41,6 +44,7 @@ mod watch;
 pub use crate::scope::Canceled;
 pub use cancellable::{Cancellable, cancellable};
 pub use checkpoint::{Checkpoint, checkpoint};
-pub(crate) use region::Region;
+pub use deadline::deadline;
+pub(crate) use region::{Due, Region};
 pub use scope::{Run, RunAny, Scope, ScopeHandle};
 pub use shield::{Shield, shield};

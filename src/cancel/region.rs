@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// What a future that runs in a scope of its own has beside it.
 #[derive(Debug)]
@@ -17,9 +18,7 @@ pub(crate) struct Region {
     rank: Rank,
     /// The runtime and the row, while it is open.
     open: Option<(u64, Key)>,
-    deadline: Option<Instant>,
-    /// The deadline was past when it was set.
-    is_past: bool,
+    due: Due,
     /// The timer of the deadline, until that is over.
     alarm: Option<Key>,
     /// There once it is cancelled and nothing of this runtime is awaited in it.
@@ -27,6 +26,15 @@ pub(crate) struct Region {
     /// Polls in a row in which it woke itself and waited for nothing of this runtime.
     self_wakes: u32,
     _local: Local,
+}
+
+/// When a scope is canceled by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Never,
+    /// Counted from the first poll, which makes a moment of it.
+    After(Duration),
+    At(Instant),
 }
 
 /// So often in a row a cancelled future may wake itself before it is taken for one that does so for ever, and is dropped.
@@ -50,8 +58,7 @@ impl Region {
         Region {
             rank,
             open: None,
-            deadline: None,
-            is_past: false,
+            due: Due::Never,
             alarm: None,
             watch: None,
             self_wakes: 0,
@@ -59,15 +66,20 @@ impl Region {
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    /// Moves the deadline, which may be past. It takes effect when the future is polled next.
+    pub(crate) fn set_due(&mut self, due: Due) {
+        self.release_alarm();
+        self.due = due;
     }
 
-    /// Moves the deadline, which may be past. It takes effect when the future is polled next.
-    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, is_past: bool) {
-        self.release_alarm();
-        self.deadline = deadline;
-        self.is_past = is_past;
+    /// Whether this is the deadline that is not over yet.
+    #[inline]
+    pub(crate) fn is_due(&self, deadline: Option<Instant>) -> bool {
+        match self.due {
+            Due::Never => deadline.is_none(),
+            Due::At(moment) => deadline == Some(moment),
+            Due::After(_) => false,
+        }
     }
 
     /// Polls a future in its scope. `Ready(None)` says that it was cancelled and waits for nothing that will ever come, or
@@ -83,7 +95,7 @@ impl Region {
             core: &core,
             before: core.enter_scope(key, context.waker()),
         };
-        if self.deadline.is_some() {
+        if self.due != Due::Never {
             self.look_at_deadline(&core, key, context.waker());
         }
         let refusals = core.refusals();
@@ -113,7 +125,7 @@ impl Region {
         future: Pin<&mut F>,
         context: &mut Context<'_>,
     ) -> Poll<F::Output> {
-        debug_assert!(self.deadline.is_none());
+        debug_assert!(self.due == Due::Never);
         let (serial, key) = self.open();
         let core = runtime::hold_own(serial);
         let _inside = Inside {
@@ -188,22 +200,28 @@ impl Region {
     }
 
     fn look_at_deadline(&mut self, core: &Core, key: Key, waker: &Waker) {
-        let Some(deadline) = self.deadline else {
-            return;
-        };
-        match self.alarm {
-            Some(alarm) => match core.poll_alarm(alarm, copy_waker(waker)) {
+        if let Some(alarm) = self.alarm {
+            return match core.poll_alarm(alarm, copy_waker(waker)) {
                 Err(replaced) => runtime::drop_waker(Some(replaced)),
                 Ok(()) => {
-                    self.set_deadline(None, false);
+                    self.set_due(Due::Never);
                     core.cancel_scope(key);
                 }
-            },
-            None if self.is_past => {
-                self.deadline = None;
-                core.cancel_scope(key);
-            }
-            None => self.alarm = Some(core.arm_alarm(deadline, copy_waker(waker))),
+            };
+        }
+        let now = core.now();
+        let deadline = match self.due {
+            Due::Never => return,
+            Due::After(limit) => now + limit,
+            Due::At(deadline) => deadline,
+        };
+        if deadline <= now {
+            self.due = Due::Never;
+            core.cancel_scope(key);
+        } else {
+            self.due = Due::At(deadline);
+            core.limit_scope(key, Some(deadline));
+            self.alarm = Some(core.arm_alarm(deadline, copy_waker(waker)));
         }
     }
 

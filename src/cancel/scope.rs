@@ -1,8 +1,8 @@
 //! Scopes that a user opens.
 
-use super::Region;
-use crate::runtime::{self, Core};
-use crate::scope::{Canceled, Rank};
+use super::{Due, Region};
+use crate::runtime::{self, Mirror};
+use crate::scope::{CANCELED, Canceled, NEVER, Rank};
 use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -19,6 +19,17 @@ use std::task::{Context, Poll, Waker};
 ///
 /// What is awaited inside of its [`run`](Scope::run) ends with [`Canceled`] once the scope is cancelled, by
 /// [`cancel`](Scope::cancel), by its deadline, or because it is in another scope that is.
+///
+/// - A canceled scope stays so until it is left: each wait in it ends with [`Canceled`], not only the first. (asyncio throws
+///   `CancelledError` into a task once; who catches it may wait on.) To clean up with awaits, use a [`shield`](super::shield()).
+/// - From the call of `cancel` on, the next wait is refused, also in the poll that called. What has begun is asked to stop, and
+///   gives its result if it was faster.
+/// - A task or a child that was spawned, but has not started when it is canceled, runs to its first wait, which ends with
+///   `Canceled`. (asyncio never starts it.)
+/// - A deadline that is past has canceled the scope, by the clock, whether anything was cut short or not. It takes effect at the
+///   first wait after the loop was free to look at its timers, or after [`is_canceled`](Scope::is_canceled) was asked.
+/// - `run` gives what the future returns, canceled or not. [`was_caught`](Scope::was_caught) tells whether it was this scope that
+///   cut something short.
 ///
 /// ```
 /// use gimmal::cancel::Scope;
@@ -40,7 +51,7 @@ pub struct Scope {
 }
 
 struct Shared {
-    /// It was cancelled from this thread, and why.
+    /// It was canceled from this thread, or by its own deadline, and why.
     canceled: Cell<bool>,
     reason: RefCell<Option<String>>,
     /// There once a handle for other threads was asked for.
@@ -51,13 +62,23 @@ struct Shared {
     /// The row was cancelled for that.
     told: Cell<bool>,
     entered: Cell<bool>,
+    /// Its future has ended, or was dropped: nothing cancels it any more.
+    left: Cell<bool>,
+    /// It was canceled when it was left, from wherever.
+    left_canceled: Cell<bool>,
     caught: Cell<bool>,
 }
+
+/// The reason of a scope that its deadline canceled.
+const DEADLINE: &str = "deadline";
 
 /// What other threads see of a scope.
 #[derive(Debug)]
 struct Remote {
+    /// By a call.
     canceled: AtomicBool,
+    /// In nanoseconds: when it is canceled, by its own deadline or from outside.
+    outlook: Mirror,
     inner: Mutex<RemoteInner>,
 }
 
@@ -72,6 +93,18 @@ impl Remote {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing runs in it yet.
+    fn foresee(&self, deadline: Option<Instant>) {
+        let outlook = deadline.map_or(NEVER, Instant::as_ns);
+        self.outlook.store(outlook, Ordering::Release);
+    }
+
+    /// Nothing runs in it any more.
+    fn settle(&self, canceled: bool) {
+        let outlook = if canceled { CANCELED } else { NEVER };
+        self.outlook.store(outlook, Ordering::Release);
+    }
+
     /// True if it was not cancelled before.
     fn cancel(&self, reason: Option<String>) -> bool {
         let mut inner = self.lock();
@@ -84,6 +117,18 @@ impl Remote {
 }
 
 impl Shared {
+    fn cancel(&self, reason: Option<String>) {
+        if self.was_canceled() {
+            return;
+        }
+        self.canceled.set(true);
+        if let Some(remote) = self.remote.get() {
+            remote.cancel(None);
+        }
+        self.reason.replace(reason);
+        self.tell();
+    }
+
     /// Cancels its row, if it has one.
     fn tell(&self) {
         if let Some((serial, key)) = self.row.get()
@@ -94,7 +139,27 @@ impl Shared {
         }
     }
 
-    /// By a call, here or on another thread.
+    /// Has the outlook of its row shown, if it has one.
+    fn show(&self, remote: &Remote) {
+        if let Some((serial, key)) = self.row.get()
+            && let Some(core) = runtime::reach(serial)
+        {
+            core.mirror_scope(key, remote.outlook.clone());
+        }
+    }
+
+    /// A deadline that is past cancels it, whether its timer has gone off or not.
+    fn look_at_clock(&self) {
+        if let Some(deadline) = self.deadline.get()
+            && !self.left.get()
+            && Instant::now() >= deadline
+        {
+            self.deadline.set(None);
+            self.cancel(Some(DEADLINE.to_owned()));
+        }
+    }
+
+    /// By a call, here or on another thread, or by its deadline.
     #[inline]
     fn was_canceled(&self) -> bool {
         let elsewhere = |remote: &Arc<Remote>| remote.canceled.load(Ordering::Acquire);
@@ -121,6 +186,8 @@ impl Scope {
                 row: Cell::new(None),
                 told: Cell::new(false),
                 entered: Cell::new(false),
+                left: Cell::new(false),
+                left_canceled: Cell::new(false),
                 caught: Cell::new(false),
             }),
         }
@@ -194,35 +261,28 @@ impl Scope {
     /// Cancels the scope, and all below it but what is shielded. From now on everything that is awaited in it ends with
     /// [`Canceled`].
     pub fn cancel(&self) {
-        self.cancel_now(None);
+        self.shared.cancel(None);
     }
 
     /// As [`cancel`](Scope::cancel), and says why: [`reason`](Scope::reason) tells. Only the first reason is kept.
     pub fn cancel_with(&self, reason: impl Into<String>) {
-        self.cancel_now(Some(reason.into()));
+        self.shared.cancel(Some(reason.into()));
     }
 
-    fn cancel_now(&self, reason: Option<String>) {
-        let shared = &self.shared;
-        if shared.was_canceled() {
-            return;
-        }
-        shared.canceled.set(true);
-        if let Some(remote) = shared.remote.get() {
-            remote.cancel(None);
-        }
-        shared.reason.replace(reason);
-        shared.tell();
-    }
-
-    /// Whether it is cancelled: by a call, by its deadline, or from outside while its future runs.
+    /// Whether it is canceled: by a call, by its deadline, or from outside while its future runs.
+    ///
+    /// A deadline counts by the clock, whether anything was cut short or not: before the future runs, and while it computes and
+    /// awaits nothing, too. Once the future has ended, neither a deadline nor anything around the scope changes what it was.
     #[doc(alias = "is_cancelled")]
     #[must_use]
     pub fn is_canceled(&self) -> bool {
-        self.shared.was_canceled()
-            || self.shared.row.get().is_some_and(|(serial, key)| {
-                runtime::reach(serial).is_some_and(|core| core.is_scope_canceled(key))
-            })
+        let shared = &self.shared;
+        shared.look_at_clock();
+        shared.was_canceled() || shared.left_canceled.get() || {
+            let open = shared.row.get();
+            let core = open.and_then(|(serial, key)| Some((runtime::reach(serial)?, key)));
+            core.is_some_and(|(core, key)| core.is_scope_over(key))
+        }
     }
 
     /// Whether something that was awaited in it was cut short, and it is this scope that answers for it: no scope around it
@@ -232,9 +292,11 @@ impl Scope {
         self.shared.caught.get()
     }
 
-    /// Why it was cancelled, if whoever did it said so.
+    /// Why it was canceled: what [`cancel_with`](Scope::cancel_with) was given, `"deadline"` if its deadline came first, or
+    /// `None`.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
+        self.shared.look_at_clock();
         let reason = self.shared.reason.borrow().clone();
         reason.or_else(|| self.shared.remote.get()?.lock().reason.clone())
     }
@@ -245,13 +307,24 @@ impl Scope {
         self.shared.deadline.get()
     }
 
-    /// Sets, moves or takes away the deadline, also while the future runs. What is cancelled stays so.
+    /// Sets, moves or takes away the deadline, also while the future runs. One that is past cancels the scope at the call.
+    ///
+    /// What is canceled stays so. That includes a scope whose deadline was past before it was moved.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
-        self.shared.deadline.set(deadline);
-        if let Some((serial, key)) = self.shared.row.get()
+        let shared = &self.shared;
+        shared.look_at_clock();
+        shared.deadline.set(deadline);
+        if let Some((serial, key)) = shared.row.get()
             && let Some(core) = runtime::reach(serial)
         {
+            core.limit_scope(key, deadline);
+            shared.look_at_clock();
+            // It has a timer for it, or needs one.
             core.wake_scope(key);
+        } else if let Some(remote) = shared.remote.get()
+            && !shared.left.get()
+        {
+            remote.foresee(deadline);
         }
     }
 
@@ -265,13 +338,20 @@ impl Scope {
                 let core = runtime::reach(serial)?;
                 core.waker_of_scope(key)
             });
-            Arc::new(Remote {
+            let remote = Remote {
                 canceled: AtomicBool::new(shared.canceled.get()),
+                outlook: Mirror::default(),
                 inner: Mutex::new(RemoteInner {
                     reason: None,
                     waker,
                 }),
-            })
+            };
+            match shared.left.get() {
+                true => remote.settle(shared.left_canceled.get()),
+                false => remote.foresee(shared.deadline.get()),
+            }
+            shared.show(&remote);
+            Arc::new(remote)
         });
         ScopeHandle {
             remote: remote.clone(),
@@ -288,7 +368,10 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// Cancels a [`Scope`] from any thread. It keeps nothing alive, and does nothing when the scope has been left.
+/// Cancels a [`Scope`] from any thread, and tells there whether it is canceled. It keeps nothing alive, and does nothing when the
+/// scope has been left.
+///
+/// A call from the thread of the runtime cancels when the scope's future is polled next; [`Scope::cancel`] does so at once.
 #[derive(Clone, Debug)]
 pub struct ScopeHandle {
     remote: Arc<Remote>,
@@ -314,10 +397,39 @@ impl ScopeHandle {
         }
     }
 
-    /// Whether [`cancel`](ScopeHandle::cancel) was called, here or elsewhere.
+    /// Whether the scope is canceled: by a call, by its deadline, or from outside while its future runs. It is what
+    /// [`Scope::is_canceled`] is, and costs a look at the clock. Only what a handle of a scope around it has canceled is seen
+    /// later, when that scope's future is polled.
+    ///
+    /// So a closure on a thread of its own learns that nobody needs its result any more, also while the thread of the scope is
+    /// busy:
+    ///
+    /// ```
+    /// use gimmal::cancel::Scope;
+    /// use gimmal::time::Instant;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let scope = Scope::with_deadline(Instant::now() + Duration::from_millis(1));
+    ///     let handle = scope.handle();
+    ///     let counts = move || (0..).take_while(|_| !handle.is_canceled()).count();
+    ///     let counting = gimmal::task::spawn_blocking(counts);
+    ///     // Once it has started it is waited for.
+    ///     let _count = scope.run_any(counting).await;
+    ///     assert!(scope.is_canceled());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "is_cancelled")]
     #[must_use]
     pub fn is_canceled(&self) -> bool {
-        self.remote.canceled.load(Ordering::Acquire)
+        let remote = &self.remote;
+        remote.canceled.load(Ordering::Acquire) || {
+            let outlook = remote.outlook.load(Ordering::Acquire);
+            outlook != NEVER && Instant::now().as_ns() >= outlook
+        }
     }
 }
 
@@ -343,18 +455,18 @@ impl Entry {
     /// What others have asked of the scope since its future was polled.
     #[inline]
     fn look(&mut self, waker: &Waker) {
-        if self.region.deadline() != self.shared.deadline.get() {
-            self.look_at_deadline();
-        }
+        self.take_over_deadline();
         if self.shared.remote.get().is_some() {
             self.keep_waker(waker);
         }
     }
 
-    fn look_at_deadline(&mut self) {
+    /// The deadline is what it was set to.
+    fn take_over_deadline(&mut self) {
         let deadline = self.shared.deadline.get();
-        let is_past = deadline.is_some_and(|deadline| runtime::with(Core::now) >= deadline);
-        self.region.set_deadline(deadline, is_past);
+        if !self.region.is_due(deadline) {
+            self.region.set_due(deadline.map_or(Due::Never, Due::At));
+        }
     }
 
     /// Whoever cancels it from another thread wakes this.
@@ -377,6 +489,9 @@ impl Entry {
         let shared = &self.shared;
         if shared.row.get().is_none() {
             shared.row.set(Some(self.region.open()));
+            if let Some(remote) = shared.remote.get() {
+                shared.show(remote);
+            }
         }
         if !shared.told.get() && shared.was_canceled() {
             self.shared.tell();
@@ -385,15 +500,23 @@ impl Entry {
 
     #[inline]
     fn leave(&mut self) {
-        if self.shared.row.take().is_some() {
-            self.leave_open();
+        // From now on there is nobody to tell.
+        if let Some(open) = self.shared.row.take() {
+            self.leave_open(open);
         }
+        self.shared.left.set(true);
     }
 
-    fn leave_open(&mut self) {
+    fn leave_open(&mut self, (serial, key): (u64, Key)) {
+        let shared = &self.shared;
+        shared.look_at_clock();
+        let is_over = || runtime::reach(serial).is_some_and(|core| core.is_scope_over(key));
+        let canceled = shared.was_canceled() || is_over();
+        shared.left_canceled.set(canceled);
         let caught = self.region.close();
-        self.shared.caught.set(self.shared.caught.get() | caught);
-        if let Some(remote) = self.shared.remote.get() {
+        shared.caught.set(shared.caught.get() | caught);
+        if let Some(remote) = shared.remote.get() {
+            remote.settle(canceled);
             let waker = remote.lock().waker.take();
             runtime::drop_waker(waker);
         }
@@ -418,22 +541,19 @@ impl<F: Future> Future for RunAny<F> {
         entry.look(context.waker());
         // After that: another thread either finds the waker, or what it has asked is found here.
         entry.open();
-        let deadline = entry.region.deadline();
-        let polled = entry.region.poll(future, context);
-        if entry.region.deadline() != deadline && entry.shared.deadline.get() == deadline {
-            // It is past.
-            entry.shared.deadline.set(None);
-        }
-        match polled {
+        match entry.region.poll(future, context) {
             Poll::Ready(output) => {
                 this.future.set(None);
                 entry.leave();
                 Poll::Ready(output.ok_or(Canceled))
             }
             Poll::Pending => {
-                if entry.region.deadline() != entry.shared.deadline.get() {
-                    // The future has moved it.
-                    context.waker().wake_by_ref();
+                if !entry.region.is_due(entry.shared.deadline.get()) {
+                    entry.shared.look_at_clock();
+                    // It is past, or the future has moved it.
+                    if !entry.region.is_due(entry.shared.deadline.get()) {
+                        context.waker().wake_by_ref();
+                    }
                 }
                 Poll::Pending
             }

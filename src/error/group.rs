@@ -323,13 +323,27 @@ impl<E: fmt::Display, T> fmt::Display for GroupError<E, T> {
     }
 }
 
+/// The first few errors of a list, and the number of the others.
+struct Few<'a, E>(&'a [E]);
+
+impl<E: fmt::Debug> fmt::Debug for Few<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        list.entries(self.0.iter().take(SHOWN));
+        if self.0.len() > SHOWN {
+            list.entry(&format_args!("and {} more", self.0.len() - SHOWN));
+        }
+        list.finish()
+    }
+}
+
 // The value of the body is not shown: it may be long, and needs no Debug.
 impl<E: fmt::Debug, T> fmt::Debug for GroupError<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupError")
             .field("first", &self.0.failures.first)
-            .field("rest", &self.0.failures.rest)
-            .field("echoes", &self.0.failures.echoes)
+            .field("rest", &Few(&self.0.failures.rest))
+            .field("echoes", &Few(&self.0.failures.echoes))
             .field("reason", &self.0.reason)
             .finish_non_exhaustive()
     }

@@ -185,7 +185,6 @@ impl<O> Drop for Handle<'_, O> {
 /// # Cancel safety
 ///
 /// A wait that is dropped or cancelled leaves the child and the handle as they were (`tests/groups.rs`).
-#[must_use = "dropping a handle drops the value of the child; say so with `drop` if that is meant"]
 pub struct Child<'scope, T>(pub(super) Handle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
@@ -250,7 +249,6 @@ pub struct ChildId(pub(super) u64);
 /// # Cancel safety
 ///
 /// A wait that is dropped or cancelled leaves the child and the handle as they were (`tests/groups.rs`).
-#[must_use = "dropping a handle leaves the child to itself; say so with `drop` if that is meant"]
 pub struct Supervised<'scope, O>(pub(super) Handle<'scope, O>);
 
 impl<O> Supervised<'_, O> {

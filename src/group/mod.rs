@@ -16,7 +16,7 @@
 //!         // One child for each item of a list: what the loop declares is moved, the rest is borrowed.
 //!         for path in &paths {
 //!             let total = &total;
-//!             let _ = g.spawn(async move {
+//!             g.spawn(async move {
 //!                 total.set(total.get() + fs::read(path).await?.len());
 //!                 Ok::<_, std::io::Error>(())
 //!             });
@@ -105,4 +105,4 @@ pub use race::{Race, RaceAll, RaceArray, Raced, race};
 pub use select::{Select, Select2, Select3, Select4, Selecting, select};
 pub use supervise::{Supervisor, supervise};
 pub use try_join::{TryJoin, TryJoined, try_join, try_join_all};
-pub use wait::{Wait, wait};
+pub use wait::{Wait, Within, wait};

@@ -2,16 +2,19 @@
 
 use super::join::poll_one;
 use super::names::{Look, Names};
+use crate::runtime::Alarm;
+use crate::sys::Instant;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::Location;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Takes futures to be awaited as they become ready: asyncio's `wait`, in its three ways, and `as_completed`.
 ///
 /// [`first`](Wait::first), [`first_error`](Wait::first_error) and [`all`](Wait::all) of what this gives say what is waited
-/// for. They give the outputs that there are since the last time, each with the place of its future, in the order in which
+/// for, and [`within`](Wait::within) for how long. They give the outputs that there are since the last time, each with the place of its future, in the order in which
 /// they came. The other futures stay as they are, neither cancelled nor dropped, and can be waited for again;
 /// [`into_pending`](Wait::into_pending) gives them back.
 ///
@@ -77,7 +80,7 @@ impl<F: Future + Unpin> Wait<F> {
     /// In a cancelled scope each future is told, and the outputs are what they say. A wait that is dropped loses nothing: the
     /// futures and the outputs stay here for the next one (`tests/combinators.rs`).
     pub async fn first(&mut self) -> Vec<(usize, F::Output)> {
-        self.until(|wait| !wait.done.is_empty()).await
+        self.until(has_one, None).await
     }
 
     /// Waits until all are ready.
@@ -90,7 +93,32 @@ impl<F: Future + Unpin> Wait<F> {
     ///
     /// That of [`first`](Wait::first) (`tests/combinators.rs`).
     pub async fn all(&mut self) -> Vec<(usize, F::Output)> {
-        self.until(|_| false).await
+        self.until(|_| false, None).await
+    }
+
+    /// Waits for so long at most, counted from the first poll: then [`first`](Within::first), [`all`](Within::all) and
+    /// [`first_error`](Within::first_error) give what is ready by then, which may be nothing. The pending futures stay as they
+    /// are, neither canceled nor dropped: this is asyncio's `wait` with a `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let mut wait = gimmal::wait([1, 40].map(|ms| gimmal::sleep(Duration::from_millis(ms))));
+    ///     let in_time = wait.within(Duration::from_millis(10)).all().await;
+    ///     // The others are still asleep.
+    ///     assert_eq!(in_time.len() + wait.pending(), 2);
+    ///     assert_eq!(in_time.len() + wait.all().await.len(), 2);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn within(&mut self, duration: Duration) -> Within<'_, F> {
+        Within {
+            wait: self,
+            duration,
+        }
     }
 
     /// What is ready by now, or was before and has not been given. It does not wait, and polls nothing.
@@ -119,15 +147,26 @@ impl<F: Future + Unpin> Wait<F> {
         self.left == 0 && self.done.is_empty()
     }
 
-    async fn until(&mut self, enough: impl Fn(&Wait<F>) -> bool) -> Vec<(usize, F::Output)> {
+    async fn until(
+        &mut self,
+        enough: impl Fn(&Wait<F>) -> bool,
+        limit: Option<Duration>,
+    ) -> Vec<(usize, F::Output)> {
+        let mut alarm = Alarm::default();
+        let mut deadline = None;
         poll_fn(|context| {
             if self.left > 0 && !enough(self) {
                 self.poll_woken(context);
             }
-            if self.left == 0 || enough(self) {
-                Poll::Ready(self.take_done())
-            } else {
-                Poll::Pending
+            let is_over = self.left == 0
+                || enough(self)
+                || limit.is_some_and(|limit| {
+                    let deadline = deadline.get_or_insert_with(|| Instant::now() + limit);
+                    alarm.poll(*deadline, context.waker())
+                });
+            match is_over {
+                true => Poll::Ready(self.take_done()),
+                false => Poll::Pending,
             }
         })
         .await
@@ -159,8 +198,72 @@ where
     ///
     /// That of [`first`](Wait::first) (`tests/combinators.rs`).
     pub async fn first_error(&mut self) -> Vec<(usize, Result<T, E>)> {
-        self.until(|wait| wait.done.iter().any(|(_, result)| result.is_err()))
-            .await
+        self.until(has_failed, None).await
+    }
+}
+
+fn has_one<F: Future>(wait: &Wait<F>) -> bool {
+    !wait.done.is_empty()
+}
+
+fn has_failed<F, T, E>(wait: &Wait<F>) -> bool
+where
+    F: Future<Output = Result<T, E>>,
+{
+    wait.done.iter().any(|(_, result)| result.is_err())
+}
+
+/// A [`Wait`] that is over after some time: see [`Wait::within`].
+#[derive(Debug)]
+#[must_use = "it waits when it is asked what for"]
+pub struct Within<'a, F: Future> {
+    wait: &'a mut Wait<F>,
+    duration: Duration,
+}
+
+impl<F: Future + Unpin> Within<'_, F> {
+    /// As [`Wait::first`], until the time is over.
+    ///
+    /// # Panics
+    ///
+    /// As [`Wait::first`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Wait::first`] (`tests/combinators.rs`).
+    pub async fn first(self) -> Vec<(usize, F::Output)> {
+        self.wait.until(has_one, Some(self.duration)).await
+    }
+
+    /// As [`Wait::all`], until the time is over.
+    ///
+    /// # Panics
+    ///
+    /// As [`Wait::first`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Wait::first`] (`tests/combinators.rs`).
+    pub async fn all(self) -> Vec<(usize, F::Output)> {
+        self.wait.until(|_| false, Some(self.duration)).await
+    }
+}
+
+impl<F, T, E> Within<'_, F>
+where
+    F: Future<Output = Result<T, E>> + Unpin,
+{
+    /// As [`Wait::first_error`], until the time is over.
+    ///
+    /// # Panics
+    ///
+    /// As [`Wait::first`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Wait::first`] (`tests/combinators.rs`).
+    pub async fn first_error(self) -> Vec<(usize, Result<T, E>)> {
+        self.wait.until(has_failed, Some(self.duration)).await
     }
 }
 

@@ -137,7 +137,8 @@ impl<O: Operation> Op<O> {
     }
 
     /// Gives it so much time, after which it is stopped and gives back what was lent, with an error of which
-    /// [`is_timeout`](crate::is_timeout) is true. If it was faster, its result is given as usual.
+    /// [`is_timeout`](crate::is_timeout) is true. If it was faster, its result is given as usual. The time counts from the
+    /// first poll; that of an operation that was [`submit`](Op::submit)ted before, from this call.
     ///
     /// This is what [`time::timeout`](crate::time::timeout()) is to any future, with the error of the operation itself, so
     /// the buffer is in it.
@@ -163,7 +164,7 @@ impl<O: Operation> Op<O> {
     /// That of the operation (`tests/timeouts.rs`).
     #[inline]
     pub fn timeout(self, duration: Duration) -> Timed<O> {
-        Timed::new(self, Instant::now() + duration, duration.is_zero())
+        Timed::within(self, duration)
     }
 
     /// Gives it time until this moment, as [`timeout`](Op::timeout) does.
@@ -173,7 +174,7 @@ impl<O: Operation> Op<O> {
     /// That of the operation (`tests/timeouts.rs`).
     #[inline]
     pub fn deadline(self, deadline: Instant) -> Timed<O> {
-        Timed::new(self, deadline, Instant::now() >= deadline)
+        Timed::until(self, deadline)
     }
 
     /// The runtime and the row, while the kernel has it.

@@ -1,10 +1,8 @@
 //! The wait of an operation that cannot be started yet, because another goes first.
 
-use crate::runtime::{self, Core, Local, Waiting};
+use crate::runtime::{self, Alarm, Core, Waiting};
 use crate::scope::Elapsed;
 use crate::sys::Instant;
-use crate::table::Key;
-use crate::tasks::copy_waker;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -12,9 +10,8 @@ use std::task::{Context, Poll};
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Waiting,
-    /// The timer of the deadline: the runtime's serial and the row.
-    alarm: Option<(u64, Key)>,
-    _local: Local,
+    /// Of the deadline.
+    alarm: Alarm,
 }
 
 impl Queue {
@@ -40,31 +37,9 @@ impl Queue {
         deadline: Option<Instant>,
     ) -> Poll<io::Error> {
         if let Some(deadline) = deadline {
-            let waker = copy_waker(context.waker());
-            let replaced = match self.alarm {
-                None => {
-                    self.alarm = Some(runtime::with(|core| {
-                        (core.serial(), core.arm_alarm(deadline, waker))
-                    }));
-                    None
-                }
-                // One that has gone off has woken this, which looked at the time before it came here.
-                Some((serial, key)) => {
-                    runtime::with_own(serial, |core| core.poll_alarm(key, waker)).err()
-                }
-            };
-            runtime::drop_waker(replaced);
+            // One that has gone off has woken this, which looked at the time before it came here.
+            self.alarm.poll(deadline, context.waker());
         }
         self.waiting.poll(context).map(io::Error::from)
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        if let Some((serial, key)) = self.alarm
-            && let Some(core) = runtime::reach(serial)
-        {
-            runtime::drop_waker(core.release_timer(key));
-        }
     }
 }

@@ -6,13 +6,16 @@ use crate::sys::Instant;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Awaits an operation until a deadline, and then until the kernel has given it up: the future of
 /// [`Op::timeout`](Op::timeout) and [`Op::deadline`](Op::deadline).
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Timed<O: Operation> {
     op: Op<O>,
+    /// If it `counts`. Before, it is so far from the beginning of time as it will be from the moment in which it does.
     deadline: Instant,
+    counts: bool,
     /// The deadline was past when it was set.
     is_past: bool,
     /// It was polled.
@@ -20,26 +23,56 @@ pub struct Timed<O: Operation> {
 }
 
 impl<O: Operation> Timed<O> {
+    /// Counted from the first poll. What was submitted before is counted from now.
     #[inline]
-    pub(super) fn new(op: Op<O>, deadline: Instant, is_past: bool) -> Timed<O> {
+    pub(super) fn within(op: Op<O>, limit: Duration) -> Timed<O> {
+        let mut timed = Timed {
+            op,
+            deadline: Instant::from_ns(0) + limit,
+            counts: false,
+            is_past: limit.is_zero(),
+            begun: false,
+        };
+        if timed.op.in_flight().is_some() {
+            timed.count();
+        }
+        timed
+    }
+
+    #[inline]
+    pub(super) fn until(op: Op<O>, deadline: Instant) -> Timed<O> {
         Timed {
             op,
             deadline,
-            is_past,
+            counts: true,
+            is_past: Instant::now() >= deadline,
             begun: false,
         }
     }
 
-    /// When it is stopped.
+    /// When it is stopped. Before its time counts, that is what it would be if it began now.
     #[must_use]
     pub fn at(&self) -> Instant {
-        self.deadline
+        match self.counts {
+            true => self.deadline,
+            false => from_now(self.deadline),
+        }
+    }
+
+    /// Its time counts from now on.
+    #[inline]
+    fn count(&mut self) {
+        self.deadline = from_now(self.deadline);
+        self.counts = true;
     }
 
     /// What is in flight already has no deadline as yet, and what is late is not submitted.
     #[inline]
     fn begin(&mut self) {
         self.begun = true;
+        if !self.counts {
+            self.count();
+        }
         match self.op.in_flight() {
             None if self.is_past => self.op.reject_if_idle(),
             None => {}
@@ -49,6 +82,12 @@ impl<O: Operation> Timed<O> {
             }),
         }
     }
+}
+
+/// As far from now as this is from the beginning of time.
+#[inline]
+fn from_now(after: Instant) -> Instant {
+    Instant::from_ns(Instant::now().as_ns().saturating_add(after.as_ns()))
 }
 
 impl<O: Operation> Future for Timed<O> {
@@ -69,7 +108,7 @@ impl<O: Operation> fmt::Debug for Timed<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timed")
             .field("op", &self.op)
-            .field("deadline", &self.deadline)
+            .field("deadline", &self.at())
             .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 type Closure<T> = Box<dyn FnOnce() -> T + Send>;
 type Disposal<T> = Box<dyn FnOnce(T) + Send>;
@@ -36,8 +36,16 @@ enum State<T> {
     /// Running, and its handle is gone.
     Detached,
     Done(Outcome<T>),
-    Withdrawn(Option<io::Error>),
+    Withdrawn(Why),
     Taken,
+}
+
+/// Why a closure was not run.
+enum Why {
+    Aborted,
+    /// The scope that it would have been started in was canceled.
+    Refused,
+    NoThread(io::Error),
 }
 
 struct Job<T> {
@@ -92,6 +100,17 @@ impl<T: Send> Run for Job<T> {
     }
 
     fn withdraw(&self, why: Option<io::Error>) {
+        self.take_back(why.map_or(Why::Aborted, Why::NoThread));
+    }
+
+    fn is_abandonable(&self) -> bool {
+        self.abandonable
+    }
+}
+
+impl<T> Job<T> {
+    /// It is not run, if no thread has begun with it.
+    fn take_back(&self, why: Why) {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Withdrawn(why)) {
             State::Waiting { closure, waker, .. } => {
@@ -106,12 +125,10 @@ impl<T: Send> Run for Job<T> {
         }
     }
 
-    fn is_abandonable(&self) -> bool {
-        self.abandonable
+    fn was_refused(&self) -> bool {
+        matches!(&*lock(&self.state), State::Withdrawn(Why::Refused))
     }
-}
 
-impl<T> Job<T> {
     /// No thread has begun with it.
     fn is_waiting(&self) -> bool {
         matches!(&*lock(&self.state), State::Waiting { .. })
@@ -181,6 +198,11 @@ impl<T: Send + 'static> BlockingHandle<T> {
     pub(super) fn runnable(&self) -> Runnable {
         Runnable(self.job.clone())
     }
+
+    /// The closure is dropped, and awaiting gives the error of a canceled scope.
+    pub(super) fn refuse(&self) {
+        self.job.take_back(Why::Refused);
+    }
 }
 
 impl<T> BlockingHandle<T> {
@@ -215,6 +237,10 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
             if !current::try_with(Core::may_pass).unwrap_or(true) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if self.job.was_refused() && current::try_with(Core::is_canceled) == Some(true) {
+                // So that a loop that swallows the error ends (C2).
+                ready!(self.waiting.poll(context));
             }
             current::try_with(Core::charge);
             self.waiting.end();
@@ -272,8 +298,13 @@ impl<T: Send + 'static> BlockingHandle<T> {
                 State::Done(Err(payload)) => {
                     (Poll::Ready(Err(JoinError::panicked(payload))), Some(new))
                 }
-                State::Withdrawn(None) => (Poll::Ready(Err(JoinError::aborted())), Some(new)),
-                State::Withdrawn(Some(error)) => {
+                State::Withdrawn(Why::Aborted) => {
+                    (Poll::Ready(Err(JoinError::aborted())), Some(new))
+                }
+                State::Withdrawn(Why::Refused) => {
+                    (Poll::Ready(Err(JoinError::canceled())), Some(new))
+                }
+                State::Withdrawn(Why::NoThread(error)) => {
                     (Poll::Ready(Err(JoinError::no_thread(error))), Some(new))
                 }
                 State::Taken | State::Detached => {

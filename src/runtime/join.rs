@@ -11,11 +11,13 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-/// Owns a task's end: await it for the task's output. Dropping it detaches the task, which runs on.
+/// Owns a task's end: await it for the task's output. Dropping it detaches the task, which runs on;
+/// [`cancel_on_drop`](JoinHandle::cancel_on_drop) changes that.
 ///
 /// It can be awaited by value and by `&mut`, so that a wait that is given up leaves task and handle as they were.
 ///
@@ -122,6 +124,31 @@ impl<T> JoinHandle<T> {
         {
             core.cancel_task(key, true);
         }
+    }
+
+    /// Has the task canceled, as [`cancel`](JoinHandle::cancel) does, when what this gives is dropped before the task has ended.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::time::timeout_any;
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (sender, receiver) = std::sync::mpsc::channel();
+    ///     let task = gimmal::spawn(async move {
+    ///         let asleep = gimmal::sleep(Duration::from_secs(3600)).await;
+    ///         sender.send(asleep).is_ok()
+    ///     });
+    ///     let in_time = timeout_any(Duration::from_millis(1), task.cancel_on_drop()).await;
+    ///     assert!(in_time.is_err());
+    ///     gimmal::sleep(Duration::from_millis(1)).await?;
+    ///     assert_eq!(receiver.try_recv(), Ok(Err(gimmal::Canceled)));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn cancel_on_drop(self) -> CancelOnDrop<T> {
+        CancelOnDrop { handle: self }
     }
 
     /// Whether the task has ended, in whichever way. Its output may still be in the handle's keeping.
@@ -244,6 +271,54 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
+/// A [`JoinHandle`] that cancels its task when it is dropped: see [`JoinHandle::cancel_on_drop`].
+///
+/// It is awaited as the handle is, by value or by `&mut`, and has the handle's methods.
+///
+/// # Cancel safety
+///
+/// A wait by `&mut` that is dropped or canceled leaves the task as it was. A wait by value that is dropped cancels it
+/// (`tests/tasks.rs`).
+#[must_use = "dropping it cancels the task"]
+pub struct CancelOnDrop<T> {
+    handle: JoinHandle<T>,
+}
+
+impl<T> CancelOnDrop<T> {
+    /// The plain handle, whose drop detaches the task.
+    pub fn into_inner(mut self) -> JoinHandle<T> {
+        std::mem::replace(&mut self.handle, JoinHandle::aborted())
+    }
+}
+
+impl<T> Deref for CancelOnDrop<T> {
+    type Target = JoinHandle<T>;
+
+    fn deref(&self) -> &JoinHandle<T> {
+        &self.handle
+    }
+}
+
+impl<T: 'static> Future for CancelOnDrop<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.handle).poll(context)
+    }
+}
+
+impl<T> Drop for CancelOnDrop<T> {
+    fn drop(&mut self) {
+        self.handle.cancel();
+    }
+}
+
+impl<T> fmt::Debug for CancelOnDrop<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CancelOnDrop").field(&self.handle).finish()
+    }
+}
+
 /// Why there is no output: the task panicked, it was aborted, or the wait for it was cancelled.
 ///
 /// These are different things, and only the last leaves the task as it was.
@@ -292,7 +367,8 @@ impl JoinError {
         matches!(self.0, Kind::Aborted | Kind::Dropped)
     }
 
-    /// Whether it was the wait for the task that was cancelled. The task and its handle are as they were.
+    /// Whether it was the wait for the task that was cancelled. The task and its handle are as they were. A closure of
+    /// [`spawn_blocking`](crate::task::spawn_blocking) that had not begun did not happen.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         matches!(self.0, Kind::Canceled)

@@ -7,6 +7,7 @@
 // - O8: The order of a shutdown is that of `shutdown.rs`, and what is left is leaked and reported.
 // - O9: Whatever holds a key holds the serial of its runtime too, and reaches it through `current.rs`.
 
+mod alarm;
 mod attempts;
 pub(crate) mod blocking;
 pub(crate) mod builder;
@@ -38,6 +39,7 @@ pub use self::handle::Handle;
 pub use self::stats::{OperationInfo, Stats, TaskInfo};
 pub use crate::sys::Mask;
 
+pub(crate) use self::alarm::Alarm;
 pub(crate) use self::attempts::Together;
 pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
@@ -46,6 +48,6 @@ pub(crate) use self::current::{
 };
 pub(crate) use self::passing::{fail_at_once, pass, pass_with};
 pub(crate) use self::receiving::{BUFFER_GROUP, READ_AHEAD_MAX};
-pub(crate) use self::scopes::{Aside, Before, Charged, Waiting, canceled_here, refuse};
+pub(crate) use self::scopes::{Aside, Before, Charged, Mirror, Waiting, canceled_here, refuse};
 pub(crate) use self::short::no_thread_for;
 pub(crate) use self::worker::Worker;

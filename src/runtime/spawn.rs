@@ -163,6 +163,10 @@ impl TaskBuilder {
 /// The pool has 64 threads at most (see [`Builder::blocking_threads`](super::Builder::blocking_threads)); when all are
 /// busy, closures wait in order. The closure starts whether or not the handle is awaited. Dropping the handle detaches it.
 ///
+/// In a canceled scope it is refused at the call: the closure is dropped, and awaiting gives an error of which
+/// [`JoinError::is_canceled`](super::join::JoinError::is_canceled) is true. A closure that runs can learn that its scope is
+/// canceled from a [`ScopeHandle`](crate::cancel::ScopeHandle).
+///
 /// If the pool has no thread and none can be made, the closure is dropped, and awaiting gives an error that becomes an
 /// [`io::Error`](std::io::Error) of kind `QuotaExceeded`, with the limits in the way (RLIMIT_NPROC, `pids.max`).
 ///
@@ -240,6 +244,12 @@ where
         core.hook.clone(),
         Location::caller(),
     );
-    core.pool.start(job.runnable(), &core.hook);
+    if core.is_canceled() {
+        // Something was cut short, whether anybody awaits the handle or not (C7).
+        core.charge_canceled();
+        job.refuse();
+    } else {
+        core.pool.start(job.runnable(), &core.hook);
+    }
     job
 }

@@ -5,6 +5,7 @@
 //! that falls asleep after a peak does so without its memory.
 
 use super::core::Core;
+use crate::scope::Told;
 use crate::sys::coarse_ns;
 
 /// Turns between two looks at the tables, and between two while one of them has more than it needs.
@@ -41,7 +42,15 @@ impl Core {
     #[inline(never)]
     fn tidy(&self) -> bool {
         let told = self.told.take();
-        if told.leaves.capacity().max(told.woken.capacity()) <= TOLD_KEPT {
+        let size = |told: &Told<_, _>| {
+            let lists = [
+                told.leaves.capacity(),
+                told.woken.capacity(),
+                told.mirrored.capacity(),
+            ];
+            lists.into_iter().max()
+        };
+        if told.as_deref().and_then(size) <= Some(TOLD_KEPT) {
             self.told.set(told);
         }
         let (mut tasks, mut timers) = (self.tasks.borrow_mut(), self.timers.borrow_mut());

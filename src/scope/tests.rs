@@ -24,6 +24,13 @@ const SEQUENCES_ASKING_MIN: u32 = 100_000;
 const SCOPES_MAX: usize = 30;
 const RANDOM_EVENTS: usize = 200;
 
+/// Wakes and mirrors are numbered.
+type Tree = Scopes<u32, usize>;
+
+/// Deadlines that a scope may have.
+const DEADLINES: [u64; 3] = [NEVER, 10, 20];
+const SEQUENCES_OF_DEADLINES_MIN: u32 = 500_000;
+
 /// Who cancels a scope: to the tree it is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
@@ -37,6 +44,10 @@ enum Event {
     /// A scope is opened below this one.
     Open(usize, Rank),
     Cancel(usize, By),
+    /// A scope gets this deadline.
+    Limit(usize, u64),
+    /// The outlook of a scope is shown from now on.
+    Mirror(usize),
     /// The future of a scope is polled where the second scope is current.
     Poll(usize, usize),
     Close(usize),
@@ -64,6 +75,8 @@ struct Node {
     /// Who cancelled it first.
     by: Option<By>,
     has_deadline: bool,
+    deadline: u64,
+    mirrored: bool,
     charged: bool,
     refusals: u32,
     wake: Option<u32>,
@@ -80,6 +93,8 @@ impl Node {
             asked: 0,
             by: None,
             has_deadline: parent.is_some(),
+            deadline: NEVER,
+            mirrored: false,
             charged: false,
             refusals: 0,
             wake,
@@ -105,10 +120,12 @@ struct Before {
 
 /// The tree and its model, side by side.
 struct World {
-    tree: Scopes<u32>,
+    tree: Tree,
     nodes: Vec<Node>,
     leaves: Vec<Pending>,
     wakes: u32,
+    /// What the mirror of each scope shows, if it has one.
+    shown: Vec<Option<u64>>,
     /// Each refusal is in a poll of its own.
     polls: u64,
     /// Leaves that ended `Canceled` because of a call, and because of a deadline.
@@ -142,6 +159,7 @@ impl World {
             nodes: vec![root],
             leaves: Vec::new(),
             wakes: 0,
+            shown: vec![None],
             polls: 0,
             answered: [0; 2],
         }
@@ -177,6 +195,22 @@ impl World {
         found.or((self.nodes[scope].asked > 0).then_some(scope))
     }
 
+    /// S5.
+    fn outlook(&self, scope: usize) -> u64 {
+        if self.is_canceled(scope) {
+            return CANCELED;
+        }
+        let outside = self.outside(scope).map(|outside| self.outlook(outside));
+        self.nodes[scope].deadline.min(outside.unwrap_or(NEVER))
+    }
+
+    /// The outermost scope that is seen from this one and whose deadline is past.
+    fn outermost_due(&self, scope: usize, now: u64) -> Option<usize> {
+        let outside = self.outside(scope);
+        let found = outside.and_then(|outside| self.outermost_due(outside, now));
+        found.or((self.nodes[scope].deadline <= now).then_some(scope))
+    }
+
     fn has_leaf(&self, scope: usize, is: impl Fn(Pulse) -> bool) -> bool {
         let mut leaves = self.leaves.iter();
         leaves.any(|leaf| is(leaf.pulse) && self.is_at_or_below(leaf.at, scope))
@@ -206,6 +240,10 @@ impl World {
             Event::Open(scope, _) | Event::Cancel(scope, By::Hand) | Event::Start(scope) => {
                 is_open(scope)
             }
+            Event::Limit(scope, deadline) => {
+                scope != 0 && is_open(scope) && self.nodes[scope].deadline != deadline
+            }
+            Event::Mirror(scope) => is_open(scope),
             Event::Cancel(scope, By::Deadline) => is_open(scope) && self.nodes[scope].has_deadline,
             Event::Poll(scope, parent) => {
                 scope != 0
@@ -241,6 +279,7 @@ impl World {
                 let key = self.tree.open(self.nodes[parent].key, rank);
                 let wake = self.new_wake();
                 self.nodes.push(Node::new(key, Some(parent), rank, wake));
+                self.shown.push(None);
                 let replaced = self.tree.wake_with(key, self.wakes);
                 assert_eq!(replaced, None, "a new scope wakes nobody");
             }
@@ -250,6 +289,18 @@ impl World {
                 node.by.get_or_insert(by);
                 node.has_deadline &= by == By::Hand;
                 self.tree.cancel(node.key, None, &mut told);
+                self.deliver(told, before, &[]);
+            }
+            Event::Limit(scope, deadline) => {
+                let node = &mut self.nodes[scope];
+                node.deadline = deadline;
+                self.tree.limit(node.key, deadline, &mut told.mirrored);
+                self.deliver(told, before, &[]);
+            }
+            Event::Mirror(scope) => {
+                let node = &mut self.nodes[scope];
+                node.mirrored = true;
+                self.tree.mirror(node.key, scope, &mut told.mirrored);
                 self.deliver(told, before, &[]);
             }
             Event::Poll(scope, parent) => self.poll(scope, parent, before),
@@ -339,6 +390,7 @@ impl World {
         let (key, refusals) = (node.key, node.refusals);
         let parent = node.parent.expect("the root is not closed");
         node.is_open = false;
+        node.mirrored = false;
         let wake = node.wake.take();
         assert_eq!(self.tree.refusals(key), refusals);
         let above = self.tree.add_refusals(self.nodes[parent].key, refusals);
@@ -363,6 +415,7 @@ impl World {
             !self.leaves.iter().any(left),
             "C12: lost when it was closed"
         );
+        self.shown[scope] = None;
         let told = closed.outlived.take().unwrap_or_default();
         self.deliver(told, before, &[]);
     }
@@ -394,13 +447,16 @@ impl World {
     }
 
     /// Whom the tree named is told and woken: those in what is newly cancelled, the watchers, and nobody else.
-    fn deliver(&mut self, mut told: Told<u32>, before: Option<Before>, watchers: &[u32]) {
+    fn deliver(&mut self, mut told: Told<u32, usize>, before: Option<Before>, watchers: &[u32]) {
         // As the runtime does: what is not awaited there any more is passed over.
         told.leaves.retain(|(leaf, scope)| {
             pulse(&self.nodes, &self.leaves, *leaf, *scope) == Pulse::Awaited
         });
         if let Some(before) = before {
             self.check_told(&told, &before, watchers);
+        }
+        for (mirror, outlook) in told.mirrored {
+            self.shown[mirror] = Some(outlook);
         }
         for (leaf, _) in told.leaves {
             self.leaves[number(leaf)].told = true;
@@ -410,7 +466,7 @@ impl World {
         }
     }
 
-    fn check_told(&self, told: &Told<u32>, before: &Before, watchers: &[u32]) {
+    fn check_told(&self, told: &Told<u32, usize>, before: &Before, watchers: &[u32]) {
         let is_new = |scope: usize| {
             self.nodes[scope].is_open && !before.canceled[scope] && self.is_canceled(scope)
         };
@@ -468,6 +524,13 @@ impl World {
                 "what is cancelled has a cause"
             );
             assert_eq!(self.tree.outermost(at), outermost.map(key), "C7");
+            assert_eq!(self.tree.outlook(at), self.outlook(scope), "S5: {scope}");
+            for now in DEADLINES {
+                let due = self.outermost_due(scope, now).map(key);
+                assert_eq!(self.tree.outermost_due(at, now), due, "scope {scope}");
+            }
+            let shown = node.mirrored.then(|| self.outlook(scope));
+            assert_eq!(self.shown[scope], shown, "S5: scope {scope} shows it");
             let shield = self.has_below(scope, |rank| rank == Rank::Shield);
             assert_eq!(self.tree.has_shield(at), shield, "scope {scope}");
             let orphan = self.has_orphan(scope);
@@ -561,6 +624,30 @@ impl World {
         events.retain(|event| self.is_possible(*event));
         events
     }
+
+    /// What can happen next where there are only scopes and deadlines. One that has a mirror has no second one.
+    fn next_events_of_deadlines(&self) -> Vec<Event> {
+        let open: Vec<usize> = self.open_scopes().collect();
+        let mut events = Vec::new();
+        for scope in open.iter().copied() {
+            if self.nodes.len() <= NESTED {
+                events.extend([Rank::Plain, Rank::Shield].map(|rank| Event::Open(scope, rank)));
+            }
+            if self.nodes[scope].asked == 0 {
+                events.push(Event::Cancel(scope, By::Hand));
+            }
+            if !self.nodes[scope].mirrored {
+                events.push(Event::Mirror(scope));
+            }
+            events.extend(DEADLINES.map(|deadline| Event::Limit(scope, deadline)));
+            events.push(Event::Close(scope));
+            let elsewhere = open.iter().copied();
+            let elsewhere = elsewhere.filter(|parent| self.nodes[scope].parent != Some(*parent));
+            events.extend(elsewhere.map(|parent| Event::Poll(scope, parent)));
+        }
+        events.retain(|event| self.is_possible(*event));
+        events
+    }
 }
 
 /// What was tried.
@@ -583,6 +670,8 @@ impl Tally {
 enum Asking {
     AtTheEnd,
     AllTheTime,
+    /// It is about deadlines, and nothing is awaited.
+    Never,
 }
 
 /// Tries every sequence that begins like this, up to `events_max` events. What is checked is what follows from the last
@@ -604,7 +693,11 @@ fn try_all(events: &mut Vec<Event>, events_max: usize, asking: Asking, tally: &m
     if events.len() == events_max {
         return;
     }
-    for event in world.next_events() {
+    let next = match asking {
+        Asking::Never => world.next_events_of_deadlines(),
+        Asking::AtTheEnd | Asking::AllTheTime => world.next_events(),
+    };
+    for event in next {
         events.push(event);
         try_all(events, events_max, asking, tally);
         events.pop();
@@ -681,6 +774,14 @@ fn three_scopes_of_any_ranks_keep_to_the_rules_while_all_ask_whether_they_are_bu
     report(&tally, SEQUENCES_ASKING_MIN);
 }
 
+#[test]
+fn every_sequence_of_six_events_shows_when_each_scope_is_canceled() {
+    let starts = [Rank::Plain, Rank::Shield].map(|rank| vec![Event::Open(0, rank)]);
+    let tally = try_all_from(starts.into(), 6, Asking::Never);
+    println!("{} sequences", tally.sequences);
+    assert!(tally.sequences >= SEQUENCES_OF_DEADLINES_MIN);
+}
+
 /// A source of numbers by its seed.
 struct Random(u64);
 
@@ -703,24 +804,26 @@ fn random_event(world: &World, random: &mut Random, late: bool) -> Event {
     let live = (0..world.leaves.len()).filter(|n| world.leaves[*n].pulse != Pulse::Gone);
     let live: Vec<usize> = live.collect();
     let (scope, other) = (random.one_of(&open), random.one_of(&open));
-    let kind = random.below(if live.is_empty() { 14 } else { 28 });
-    if kind < 14 {
+    let kind = random.below(if live.is_empty() { 17 } else { 31 });
+    if kind < 17 {
         return match kind {
             0..=3 if open.len() <= SCOPES_MAX => Event::Open(scope, RANKS[random.below(3)]),
             4 if scope != 0 || late => Event::Cancel(scope, By::Hand),
             5 if scope != 0 => Event::Cancel(scope, By::Deadline),
             6..=8 => Event::Poll(scope, other),
             9 => Event::Close(scope),
+            10..=11 => Event::Limit(scope, DEADLINES[random.below(3)]),
+            12 => Event::Mirror(scope),
             _ => Event::Start(scope),
         };
     }
     let n = random.one_of(&live);
     match kind {
-        14..=17 => Event::Repoll(n, scope),
-        18..=19 => Event::Complete(n),
-        20..=21 => Event::Drop(n),
-        22 => Event::OrphanEnds(n),
-        23..=24 => Event::EndCanceled(n),
+        17..=20 => Event::Repoll(n, scope),
+        21..=22 => Event::Complete(n),
+        23..=24 => Event::Drop(n),
+        25 => Event::OrphanEnds(n),
+        26..=27 => Event::EndCanceled(n),
         _ => Event::Watch(scope),
     }
 }
@@ -769,17 +872,17 @@ fn a_random_life_of_many_scopes_keeps_to_the_rules() {
 // What is subtle, one situation at a time.
 
 /// A leaf that is awaited wherever it was enlisted.
-fn enlist(tree: &mut Scopes<u32>, scope: Key, n: usize) {
+fn enlist(tree: &mut Tree, scope: Key, n: usize) {
     tree.enlist(scope, leaf(n), |_| Pulse::Awaited);
 }
 
-fn cancel(tree: &mut Scopes<u32>, scope: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
+fn cancel(tree: &mut Tree, scope: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
     let mut told = Told::default();
     tree.cancel(scope, None, &mut told);
     (told.leaves, told.woken)
 }
 
-fn move_below(tree: &mut Scopes<u32>, scope: Key, parent: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
+fn move_below(tree: &mut Tree, scope: Key, parent: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
     let mut told = Told::default();
     tree.move_below(scope, parent, &mut told);
     (told.leaves, told.woken)
@@ -791,7 +894,7 @@ fn nothing() -> (Vec<(Leaf, Key)>, Vec<u32>) {
 
 #[test]
 fn what_moves_out_of_a_cancelled_scope_is_cancelled_no_more_unless_it_was_asked_itself() {
-    let mut tree = Scopes::new();
+    let mut tree = Tree::new();
     let canceled = tree.open(tree.root(), Rank::Plain);
     let moved = tree.open(canceled, Rank::Plain);
     let innocent = tree.open(moved, Rank::Plain);
@@ -819,8 +922,36 @@ fn what_moves_out_of_a_cancelled_scope_is_cancelled_no_more_unless_it_was_asked_
 }
 
 #[test]
+fn a_mirror_shows_what_happens_around_its_scope_but_not_outside_of_a_shield() {
+    let mut tree = Tree::new();
+    let outer = tree.open(tree.root(), Rank::Plain);
+    let shield = tree.open(outer, Rank::Shield);
+    let inner = tree.open(shield, Rank::Plain);
+    let beside = tree.open(outer, Rank::Plain);
+    let mut mirrored = Mirrored::new();
+    for (mirror, scope) in [inner, beside].into_iter().enumerate() {
+        tree.mirror(scope, mirror, &mut mirrored);
+    }
+    tree.limit(outer, 20, &mut mirrored);
+    tree.limit(shield, 30, &mut mirrored);
+    tree.limit(beside, 40, &mut mirrored);
+    assert_eq!(
+        mirrored,
+        [(0, NEVER), (1, NEVER), (1, 20), (0, 30), (1, 20)]
+    );
+    assert_eq!(tree.outermost_due(beside, 40), Some(outer));
+    assert_eq!(tree.outermost_due(inner, 40), Some(shield));
+    let mut told = Told::default();
+    tree.cancel(outer, None, &mut told);
+    assert_eq!(told.mirrored, [(1, CANCELED)]);
+    // The shield goes, and what outlives it is outside.
+    let told = tree.close(shield).outlived.expect("one outlives it");
+    assert_eq!(told.mirrored, [(0, CANCELED)]);
+}
+
+#[test]
 fn what_closes_takes_its_own_cancelling_with_it() {
-    let mut tree: Scopes<u32> = Scopes::new();
+    let mut tree = Tree::new();
     let closing = tree.open(tree.root(), Rank::Plain);
     let outlives = tree.open(closing, Rank::Plain);
     let _ = cancel(&mut tree, closing);
@@ -832,7 +963,7 @@ fn what_closes_takes_its_own_cancelling_with_it() {
 
 #[test]
 fn a_shield_keeps_out_what_is_outside_and_nothing_else() {
-    let mut tree = Scopes::new();
+    let mut tree = Tree::new();
     let outer = tree.open(tree.root(), Rank::Plain);
     let shield = tree.open(outer, Rank::Shield);
     let inner = tree.open(shield, Rank::Plain);
@@ -858,7 +989,7 @@ fn a_shield_keeps_out_what_is_outside_and_nothing_else() {
 
 #[test]
 fn cancelling_twice_tells_nobody_twice() {
-    let mut tree = Scopes::new();
+    let mut tree = Tree::new();
     let outer = tree.open(tree.root(), Rank::Plain);
     let inner = tree.open(outer, Rank::Plain);
     enlist(&mut tree, inner, 0);
@@ -874,7 +1005,7 @@ fn cancelling_twice_tells_nobody_twice() {
 
 #[test]
 fn who_waits_for_an_orphan_looks_again_when_it_moves_away() {
-    let mut tree = Scopes::new();
+    let mut tree = Tree::new();
     let root = tree.root();
     let around = tree.open(root, Rank::Plain);
     let waiting = tree.open(around, Rank::Group);
@@ -897,7 +1028,7 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
     const DEEP: usize = 100_000;
     const STACK_BYTES: usize = 64 << 10;
     let walk = || {
-        let mut tree = Scopes::new();
+        let mut tree = Tree::new();
         let root = tree.root();
         let top = tree.open(root, Rank::Plain);
         let mut chain = vec![top];
@@ -935,7 +1066,7 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
 
 #[test]
 fn a_cancel_from_inside_wakes_nobody_that_is_being_polled() {
-    let mut tree: Scopes<u32> = Scopes::new();
+    let mut tree = Tree::new();
     let outer = tree.open(tree.root(), Rank::Plain);
     let shield = tree.open(outer, Rank::Shield);
     let inner = tree.open(outer, Rank::Plain);

@@ -7,6 +7,10 @@ use std::fmt;
 /// No row: no value of a row has generation zero.
 const NONE: Key = Key::new(0, 0);
 
+/// The outlook of a scope that is canceled, and of one that has no deadline around it (S5).
+pub(crate) const CANCELED: u64 = 0;
+pub(crate) const NEVER: u64 = u64::MAX;
+
 /// What kind of scope it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
@@ -20,7 +24,7 @@ pub(crate) enum Rank {
     Group,
 }
 
-struct Row<W> {
+struct Row<W, M> {
     parent: Key,
     first_child: Key,
     next: Key,
@@ -40,6 +44,10 @@ struct Row<W> {
     refusals: u32,
     /// The last of those polls.
     refused_in: u64,
+    /// Its own deadline in nanoseconds, or `NEVER`.
+    deadline: u64,
+    /// What shows its outlook to others.
+    mirror: Option<M>,
     /// Whom to wake when it is cancelled.
     wake: Option<W>,
     leaves: Leaves,
@@ -48,38 +56,46 @@ struct Row<W> {
 /// Whom the cancelling of a scope concerns.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Told<W> {
+pub(crate) struct Told<W, M> {
     /// Each is told, if it is still pending there. One that had left and came back may be named twice.
     pub(crate) leaves: Vec<(Leaf, Key)>,
     pub(crate) woken: Vec<W>,
+    pub(crate) mirrored: Mirrored<M>,
 }
 
-impl<W> Default for Told<W> {
-    fn default() -> Told<W> {
+/// Mirrors of scopes whose outlook may have changed, and what each is to show.
+pub(crate) type Mirrored<M> = Vec<(M, u64)>;
+
+impl<W, M> Default for Told<W, M> {
+    fn default() -> Told<W, M> {
         Told {
             leaves: Vec::new(),
             woken: Vec::new(),
+            mirrored: Vec::new(),
         }
     }
 }
 
-/// The scopes of one runtime. `W` is what wakes the future that runs in a scope.
-pub(crate) struct Scopes<W> {
-    rows: Table<Row<W>>,
+/// The scopes of one runtime. `W` is what wakes the future that runs in a scope, and `M` what shows its outlook to others.
+pub(crate) struct Scopes<W, M> {
+    rows: Table<Row<W, M>>,
     root: Key,
+    /// Scopes that have a mirror.
+    mirrors: usize,
     /// Those of tasks, the root among them.
     of_tasks: usize,
 }
 
 const OWNED: &str = "S3: whoever opened a scope owns its row until it closes it";
 
-impl<W> Scopes<W> {
-    pub(crate) fn new() -> Scopes<W> {
+impl<W, M: Clone> Scopes<W, M> {
+    pub(crate) fn new() -> Scopes<W, M> {
         let mut rows = Table::new();
         let root = rows.insert(Row::new(NONE, Rank::Task));
         Scopes {
             rows,
             root,
+            mirrors: 0,
             of_tasks: 1,
         }
     }
@@ -103,12 +119,12 @@ impl<W> Scopes<W> {
     }
 
     #[inline]
-    fn row(&self, key: Key) -> &Row<W> {
+    fn row(&self, key: Key) -> &Row<W, M> {
         self.rows.get(key).expect(OWNED)
     }
 
     #[inline]
-    fn row_mut(&mut self, key: Key) -> &mut Row<W> {
+    fn row_mut(&mut self, key: Key) -> &mut Row<W, M> {
         self.rows.get_mut(key).expect(OWNED)
     }
 
@@ -163,7 +179,7 @@ impl<W> Scopes<W> {
 
     /// Closes a scope: gives back whom it would have woken, and what was enlisted in it, which is the parent's to take over
     /// as far as it is still pending.
-    pub(crate) fn close(&mut self, key: Key) -> Closed<W> {
+    pub(crate) fn close(&mut self, key: Key) -> Closed<W, M> {
         assert!(key != self.root, "the root is never closed");
         // Scopes whose futures live elsewhere by now.
         let outlived = match self.row(key).first_child {
@@ -174,6 +190,7 @@ impl<W> Scopes<W> {
             Some(row) => {
                 self.bridge(row.parent, row.before, row.next);
                 self.of_tasks -= usize::from(row.rank == Rank::Task);
+                self.mirrors -= usize::from(row.mirror.is_some());
                 Closed {
                     parent: row.parent,
                     outlived,
@@ -187,7 +204,7 @@ impl<W> Scopes<W> {
     }
 
     #[cold]
-    fn hand_children_up(&mut self, key: Key) -> Told<W> {
+    fn hand_children_up(&mut self, key: Key) -> Told<W, M> {
         let mut told = Told::default();
         let parent = self.row(key).parent;
         loop {
@@ -199,7 +216,7 @@ impl<W> Scopes<W> {
     }
 
     /// The future of a scope is polled inside of another one than before.
-    pub(crate) fn move_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
+    pub(crate) fn move_below(&mut self, key: Key, parent: Key, told: &mut Told<W, M>) {
         debug_assert!(key != self.root && !self.is_at_or_below(parent, key), "S3");
         // An orphan may move along: whoever waited for it above, and is not above the new parent, looks again.
         let mut at = self.row(key).parent;
@@ -218,7 +235,7 @@ impl<W> Scopes<W> {
         self.hang_below(key, parent, told);
     }
 
-    fn hang_below(&mut self, key: Key, parent: Key, told: &mut Told<W>) {
+    fn hang_below(&mut self, key: Key, parent: Key, told: &mut Told<W, M>) {
         self.unlink(key);
         self.link(key, parent);
         let row = self.row(key);
@@ -228,6 +245,7 @@ impl<W> Scopes<W> {
             (true, false) => self.recede(key),
             _ => {}
         }
+        self.reflect(key, &mut told.mirrored);
     }
 
     #[inline]
@@ -237,20 +255,83 @@ impl<W> Scopes<W> {
 
     /// Cancels a scope, and with it all below that is not shielded. If `inside` is a scope at or below it, the futures from
     /// there up to this one are being polled: they look themselves, and need not be woken.
-    pub(crate) fn cancel(&mut self, key: Key, inside: Option<Key>, told: &mut Told<W>) {
+    pub(crate) fn cancel(&mut self, key: Key, inside: Option<Key>, told: &mut Told<W, M>) {
         let row = self.row_mut(key);
         row.asked = true;
         if row.canceled {
             return;
         }
         if row.first_child == NONE {
-            return row.cancel(key, inside == Some(key), told);
+            row.cancel(key, inside == Some(key), told);
+        } else {
+            let inside = inside.filter(|inside| self.is_at_or_below(*inside, key));
+            self.mark_polled(inside, key, true);
+            self.spread(key, told);
+            // What is shielded was not come by.
+            self.mark_polled(inside, key, false);
         }
-        let inside = inside.filter(|inside| self.is_at_or_below(*inside, key));
-        self.mark_polled(inside, key, true);
-        self.spread(key, told);
-        // What is shielded was not come by.
-        self.mark_polled(inside, key, false);
+        self.reflect(key, &mut told.mirrored);
+    }
+
+    /// Gives a scope a deadline, or takes it away with `NEVER`. Nothing here knows when that is over.
+    #[inline]
+    pub(crate) fn limit(&mut self, key: Key, deadline: u64, mirrored: &mut Mirrored<M>) {
+        self.row_mut(key).deadline = deadline;
+        self.reflect(key, mirrored);
+    }
+
+    /// Has a scope's outlook shown from now on, until it is closed.
+    pub(crate) fn mirror(&mut self, key: Key, mirror: M, mirrored: &mut Mirrored<M>) {
+        let replaced = self.row_mut(key).mirror.replace(mirror);
+        self.mirrors += usize::from(replaced.is_none());
+        self.reflect(key, mirrored);
+    }
+
+    /// The outlook of this scope may have changed, and that of what is below.
+    #[inline]
+    fn reflect(&self, top: Key, mirrored: &mut Mirrored<M>) {
+        if self.mirrors > 0 {
+            self.reflect_below(top, mirrored);
+        }
+    }
+
+    #[cold]
+    fn reflect_below(&self, top: Key, mirrored: &mut Mirrored<M>) {
+        let mut at = Some(top);
+        while let Some(key) = at {
+            let row = self.row(key);
+            let stops = key != top && row.rank == Rank::Shield;
+            if !stops && let Some(mirror) = &row.mirror {
+                mirrored.push((mirror.clone(), self.outlook(key)));
+            }
+            at = self.after(key, top, !stops);
+        }
+    }
+
+    /// A scope, and those around it that its future is seen by: up to the next shield, which is one of them.
+    fn around(&self, key: Key) -> impl Iterator<Item = (Key, &Row<W, M>)> {
+        let mut next = Some(key);
+        std::iter::from_fn(move || {
+            let at = next?;
+            let row = self.rows.get(at)?;
+            next = (row.rank != Rank::Shield).then_some(row.parent);
+            Some((at, row))
+        })
+    }
+
+    /// S5: `CANCELED`, or the earliest deadline of the scopes around this one, or `NEVER`.
+    pub(crate) fn outlook(&self, key: Key) -> u64 {
+        if self.row(key).canceled {
+            return CANCELED;
+        }
+        let deadlines = self.around(key).map(|(_, row)| row.deadline);
+        deadlines.min().unwrap_or(NEVER)
+    }
+
+    /// The outermost scope around this one whose deadline is not later than this.
+    pub(crate) fn outermost_due(&self, key: Key, now: u64) -> Option<Key> {
+        let due = self.around(key).filter(|(_, row)| row.deadline <= now);
+        due.last().map(|(key, _)| key)
     }
 
     /// Says of the scopes from `inside` up to `top` whether their futures are being polled.
@@ -269,7 +350,7 @@ impl<W> Scopes<W> {
     }
 
     /// Marks a scope and all below it as cancelled, but for shields and for what is so already.
-    fn spread(&mut self, top: Key, told: &mut Told<W>) {
+    fn spread(&mut self, top: Key, told: &mut Told<W, M>) {
         let mut at = Some(top);
         while let Some(key) = at {
             let row = self.row_mut(key);
@@ -452,7 +533,7 @@ impl<W> Scopes<W> {
         })
     }
 
-    fn any(&self, top: Key, test: impl Fn(Key, &Row<W>) -> bool) -> bool {
+    fn any(&self, top: Key, test: impl Fn(Key, &Row<W, M>) -> bool) -> bool {
         let mut at = Some(top);
         while let Some(key) = at {
             if test(key, self.row(key)) {
@@ -486,9 +567,9 @@ impl<W> Scopes<W> {
     }
 }
 
-impl<W> Row<W> {
+impl<W, M> Row<W, M> {
     /// It is cancelled. If its future is being polled, that need not be woken.
-    fn cancel(&mut self, key: Key, is_polled: bool, told: &mut Told<W>) {
+    fn cancel(&mut self, key: Key, is_polled: bool, told: &mut Told<W, M>) {
         self.canceled = true;
         if !is_polled {
             told.woken.extend(self.wake.take());
@@ -497,7 +578,7 @@ impl<W> Row<W> {
             .extend(self.leaves.iter().map(|leaf| (leaf, key)));
     }
 
-    fn new(parent: Key, rank: Rank) -> Row<W> {
+    fn new(parent: Key, rank: Rank) -> Row<W, M> {
         Row {
             parent,
             first_child: NONE,
@@ -511,6 +592,8 @@ impl<W> Row<W> {
             watched: false,
             refusals: 0,
             refused_in: 0,
+            deadline: NEVER,
+            mirror: None,
             wake: None,
             leaves: Leaves::default(),
         }
@@ -519,24 +602,24 @@ impl<W> Row<W> {
 
 /// What is left of a scope.
 #[must_use]
-pub(crate) struct Closed<W> {
+pub(crate) struct Closed<W, M> {
     pub(crate) parent: Key,
     /// Scopes outlived it, and hang below its parent now: these are to be told of it.
-    pub(crate) outlived: Option<Told<W>>,
+    pub(crate) outlived: Option<Told<W, M>>,
     /// It answered for a leaf that ended `Canceled`.
     pub(crate) charged: bool,
     pub(crate) wake: Option<W>,
     leaves: Leaves,
 }
 
-impl<W> Closed<W> {
+impl<W, M> Closed<W, M> {
     /// What may still be pending.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = Leaf> {
         self.leaves.iter()
     }
 }
 
-impl<W> fmt::Debug for Scopes<W> {
+impl<W, M: Clone> fmt::Debug for Scopes<W, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scopes")
             .field("open", &self.len())

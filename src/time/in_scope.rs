@@ -8,7 +8,7 @@ use std::time::Duration;
 ///
 /// Operations have a [`timeout`](crate::op::Op::timeout) of their own, which costs less and gives the buffer back.
 pub trait InScope: Future + Sized {
-    /// Gives it so much time: [`timeout`](crate::time::timeout()).
+    /// Gives it so much time, counted from its first poll: [`timeout`](crate::time::timeout()).
     ///
     /// ```
     /// use gimmal::prelude::*;

@@ -1,7 +1,7 @@
 //! A time for a future, after which what it awaits is cancelled.
 
 use super::Instant;
-use crate::cancel::Region;
+use crate::cancel::{Due, Region};
 use crate::error::{CutShort, TimeoutError};
 use crate::scope::{Canceled, Rank};
 use pin_project_lite::pin_project;
@@ -10,11 +10,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Gives a future so much time. Then what it awaits is cancelled, and it is waited for until it ends.
+/// Gives a future so much time, counted from its first poll. Then what it awaits is cancelled, and it is waited for until it
+/// ends.
 ///
 /// It gives `Ok` whenever the future ended well, late or not: nothing that happened is thrown away. If the future ends with an
 /// error of its own after the time is over, such as a full disk while it cleans up, that is the error, and no timeout
 /// ([`TimeoutError`] tells which errors can be asked for that). One `?` is enough. Read about scopes in [`cancel`](crate::cancel).
+///
+/// The rules are those of a [`Scope`](crate::cancel::Scope): once the time is over, each wait of the future ends with
+/// [`Canceled`](crate::Canceled), not only the first, as asyncio's would. A time of zero is over at the first poll. A
+/// deadline that several futures share is for [`timeout_at`].
+///
+/// What is cancelled is the future, and what it awaits. A task that it has spawned is none of it: when the time of
+/// `spawn(f)` is over, the wait ends, the handle is dropped, and the task goes on. To have it canceled, give the timeout
+/// `spawn(f).cancel_on_drop()` ([`JoinHandle::cancel_on_drop`](crate::task::JoinHandle::cancel_on_drop)).
+///
+/// A future that computes is cut short where it awaits something: call [`checkpoint`](crate::cancel::checkpoint) from step to
+/// step.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,7 +61,7 @@ where
     }
 }
 
-/// Gives a future time until this moment, as [`timeout`] does.
+/// Gives a future time until this moment, as [`timeout`] does. One that is past is over at the first poll.
 ///
 /// # Errors
 ///
@@ -90,7 +102,7 @@ where
 ///
 /// That of [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
-    TimeoutAny::new(future, Instant::now() + duration, duration.is_zero())
+    TimeoutAny::new(future, Due::After(duration))
 }
 
 /// As [`timeout_any`], until this moment.
@@ -103,7 +115,7 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 ///
 /// That of [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_any_at<F: Future>(deadline: Instant, future: F) -> TimeoutAny<F> {
-    TimeoutAny::new(future, deadline, Instant::now() >= deadline)
+    TimeoutAny::new(future, Due::At(deadline))
 }
 
 pin_project! {
@@ -118,9 +130,9 @@ pin_project! {
 }
 
 impl<F: Future> TimeoutAny<F> {
-    fn new(future: F, deadline: Instant, is_past: bool) -> TimeoutAny<F> {
+    fn new(future: F, due: Due) -> TimeoutAny<F> {
         let mut region = Region::new(Rank::Plain);
-        region.set_deadline(Some(deadline), is_past);
+        region.set_due(due);
         TimeoutAny {
             future: Some(future),
             region,

@@ -436,10 +436,13 @@ fn a_group_that_moves_out_of_a_cancelled_scope_is_free() {
             let child = g.spawn(async {
                 // It has begun, and is waited for in a cancelled scope, too.
                 let (begin, begun) = std::sync::mpsc::channel();
-                let closure = gimmal::task::spawn_blocking(move || {
-                    begin.send(()).unwrap();
-                    gone.recv().is_err()
-                });
+                let start = async || {
+                    gimmal::task::spawn_blocking(move || {
+                        begin.send(()).unwrap();
+                        gone.recv().is_err()
+                    })
+                };
+                let closure = shield(start()).await;
                 begun.recv().unwrap();
                 let _ = closure.await;
                 sleep(SHORT).await

@@ -1,10 +1,11 @@
 //! Deadlines of scopes: past, moved earlier and later, and taken away, by the future itself and by another task.
 
-use crate::{LONG, Nothing, SHORT, run};
-use gimmal::cancel::{Canceled, Scope};
-use gimmal::time::{Instant, sleep_until};
-use gimmal::{Handle, sleep, spawn, yield_now};
+use crate::{LONG, Nothing, SHORT, compute_until, run, settle};
+use gimmal::cancel::{self, Canceled, Scope, shield};
+use gimmal::time::{Instant, sleep_until, timeout, timeout_any, timeout_at};
+use gimmal::{Handle, group, sleep, spawn, yield_now};
 use std::rc::Rc;
+use std::time::Duration;
 
 #[test]
 fn a_scope_is_cancelled_at_its_deadline() {
@@ -23,7 +24,7 @@ fn a_scope_is_cancelled_at_its_deadline() {
         assert_eq!(outcome, Err(Canceled));
         assert!(scope.was_caught() && Instant::now() >= at);
         assert_eq!(scope.deadline(), None, "it is past");
-        assert_eq!(scope.reason(), None);
+        assert_eq!(scope.reason().as_deref(), Some("deadline"));
         assert_eq!(Handle::current().stats().timers, 0);
     });
 }
@@ -117,15 +118,20 @@ fn another_task_moves_the_deadline() {
             assert_eq!(task.await.unwrap(), Err(Canceled));
             assert!(scope.was_caught());
         }
-        // Later, and away: before its first poll, so that no clock is raced.
+        // Later, and away: before its first poll.
         for after in [Some(Instant::now() + LONG), None] {
             let first = Instant::now() + SHORT;
             let scope = Rc::new(Scope::with_deadline(first));
             let other = scope.clone();
             let task = spawn(async move { other.run(sleep_until(first + SHORT)).await });
             scope.set_deadline(after);
-            assert_eq!(task.await.unwrap(), Ok(()));
-            assert!(!scope.was_caught() && !scope.is_canceled());
+            // On a machine that was away for so long it was too late to move it.
+            let in_time = !scope.is_canceled();
+            assert_eq!(task.await.unwrap().is_ok(), in_time);
+            assert_eq!(
+                (scope.was_caught(), scope.is_canceled()),
+                (!in_time, !in_time)
+            );
         }
         // After its first poll.
         let scope = Rc::new(Scope::with_deadline(Instant::now() + LONG));
@@ -163,5 +169,227 @@ fn a_far_deadline_does_not_overflow() {
         assert_eq!(scope.run(sleep(SHORT)).await, Ok(()));
         let slept = gimmal::time::timeout(std::time::Duration::MAX, sleep(SHORT)).await;
         assert!(slept.is_ok());
+    });
+}
+
+#[test]
+fn a_past_deadline_cancels_by_the_clock_before_its_timer_goes_off() {
+    run(async {
+        let scope = Scope::with_deadline(Instant::now());
+        assert!(scope.is_canceled(), "before it is entered");
+        assert_eq!(scope.reason().as_deref(), Some("deadline"));
+        let scope = Scope::new();
+        let outcome: Nothing = scope
+            .run(async {
+                let at = Instant::now() + SHORT;
+                scope.set_deadline(Some(at));
+                compute_until(at);
+                assert!(scope.is_canceled(), "while the loop is busy");
+                assert_eq!(scope.reason().as_deref(), Some("deadline"));
+                // What is_canceled says is true of the next wait, too.
+                sleep(Duration::ZERO).await
+            })
+            .await;
+        assert_eq!(outcome, Err(Canceled));
+        assert!(scope.was_caught() && scope.is_canceled());
+    });
+}
+
+#[test]
+fn a_scope_stays_what_it_was_when_it_was_left() {
+    run(async {
+        // Nothing was cut short, and nobody asked while it ran.
+        let at = Instant::now() + SHORT;
+        let scope = Scope::with_deadline(at);
+        let outcome: Nothing = scope
+            .run(async {
+                compute_until(at);
+                Ok(())
+            })
+            .await;
+        assert_eq!(outcome, Ok(()));
+        assert!(scope.is_canceled() && !scope.was_caught());
+        assert_eq!(scope.reason().as_deref(), Some("deadline"));
+        // It was left before its time.
+        let at = Instant::now() + SHORT;
+        let scope = Scope::with_deadline(at);
+        let outcome: Nothing = scope.run(async { Ok(()) }).await;
+        assert_eq!(outcome, Ok(()));
+        let was_canceled = scope.is_canceled();
+        assert!(!was_canceled || Instant::now() >= at);
+        compute_until(at);
+        assert_eq!(scope.is_canceled(), was_canceled);
+        // The scope around it is canceled, before or after it was left, by hand and by the clock.
+        let before = async |cancel: &dyn Fn(&Scope)| {
+            let (outer, inner, later) = (Scope::new(), Scope::new(), Scope::new());
+            let all = async {
+                later.run(async { Ok::<_, Canceled>(()) }).await?;
+                inner
+                    .run(async {
+                        cancel(&outer);
+                        assert!(inner.is_canceled());
+                        Ok::<_, Canceled>(())
+                    })
+                    .await
+            };
+            assert_eq!(outer.run(all).await, Ok(()));
+            assert!(outer.is_canceled() && inner.is_canceled() && !later.is_canceled());
+            assert_eq!(inner.reason(), None);
+        };
+        before(&Scope::cancel).await;
+        before(&|outer| outer.set_deadline(Some(Instant::now()))).await;
+        before(&|outer| {
+            let at = Instant::now() + SHORT;
+            outer.set_deadline(Some(at));
+            compute_until(at);
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_call_that_comes_before_the_deadline_gives_the_reason() {
+    run(async {
+        let at = Instant::now() + LONG;
+        for reason in [Some("enough"), None] {
+            let scope = Scope::with_deadline(at);
+            match reason {
+                Some(reason) => scope.cancel_with(reason),
+                None => scope.cancel(),
+            }
+            scope.set_deadline(Some(Instant::now()));
+            assert_eq!(scope.run(sleep(LONG)).await, Err(Canceled));
+            assert_eq!(scope.reason().as_deref(), reason);
+        }
+        let scope = Scope::with_deadline(Instant::now());
+        let handle = scope.handle();
+        assert_eq!(scope.run(sleep(LONG)).await, Err(Canceled));
+        handle.cancel_with("too late");
+        assert_eq!(scope.reason().as_deref(), Some("deadline"));
+    });
+}
+
+#[test]
+fn a_deadline_that_the_future_moves_into_the_past_cancels_at_the_call() {
+    run(async {
+        let scope = Scope::new();
+        let outcome: Nothing = scope
+            .run(async {
+                sleep(Duration::ZERO).await?;
+                scope.set_deadline(Some(Instant::now()));
+                // Ready at once, but for the cancel.
+                assert_eq!(sleep(Duration::ZERO).await, Err(Canceled));
+                Ok(())
+            })
+            .await;
+        assert_eq!(outcome, Ok(()));
+        assert!(scope.was_caught());
+    });
+}
+
+#[test]
+fn a_deadline_that_was_past_is_not_moved() {
+    run(async {
+        let scope = Scope::with_deadline(Instant::now());
+        scope.set_deadline(Some(Instant::now() + LONG));
+        assert!(scope.is_canceled());
+        assert_eq!(scope.run(sleep(LONG)).await, Err(Canceled));
+    });
+}
+
+#[test]
+fn the_deadline_that_is_asked_for_is_the_earliest_up_to_the_next_shield() {
+    run(async {
+        assert_eq!(cancel::deadline(), None);
+        let hour = Instant::now() + LONG;
+        let (later, latest) = (hour + LONG, hour + LONG * 2);
+        let asked = async || cancel::deadline();
+        let seen = timeout_any(LONG, async {
+            let from = cancel::deadline().unwrap();
+            assert!(from >= hour, "it counts from the first poll");
+            // A later one inside does not matter; an earlier one does, and that of the future itself.
+            let inner = Scope::with_deadline(latest + LONG);
+            assert_eq!(inner.run_any(asked()).await, Ok(Some(from)));
+            inner.set_deadline(Some(hour));
+            let inner = Scope::with_deadline(hour);
+            inner
+                .run_any(async {
+                    assert_eq!(cancel::deadline(), Some(hour));
+                    assert_eq!(
+                        gimmal::join((asked(), asked())).await,
+                        (Some(hour), Some(hour))
+                    );
+                    inner.set_deadline(None);
+                    assert_eq!(cancel::deadline(), Some(from));
+                })
+                .await
+                .unwrap();
+            // Not through a shield, nor into a task that is detached; into a child.
+            assert_eq!(shield(asked()).await, None);
+            let behind = shield(timeout_at(latest, async {
+                Ok::<_, Canceled>(cancel::deadline())
+            }));
+            assert_eq!(behind.await.unwrap(), Some(latest));
+            assert_eq!(spawn(asked()).await.unwrap(), None);
+            let child = group(async |g| {
+                let child = g.spawn(async { Ok::<_, Canceled>(cancel::deadline()) });
+                child.await
+            });
+            assert_eq!(child.await.unwrap(), Some(from));
+        });
+        seen.await.unwrap();
+        // The scope around it moves its own while it is there.
+        let outer = Scope::with_deadline(latest);
+        let moved = outer.run_any(async {
+            timeout_at(latest + LONG, async {
+                assert_eq!(cancel::deadline(), Some(latest));
+                outer.set_deadline(Some(later));
+                assert_eq!(cancel::deadline(), Some(later));
+                Ok::<_, Canceled>(())
+            })
+            .await
+        });
+        assert!(moved.await.unwrap().is_ok());
+        assert_eq!(cancel::deadline(), None, "they were left");
+    });
+    assert_eq!(cancel::deadline(), None, "outside of a runtime");
+}
+
+#[test]
+fn the_deadline_of_what_is_canceled_is_not_in_the_future() {
+    run(async {
+        let scope = Scope::new();
+        let ask = async || {
+            let deadline = cancel::deadline();
+            assert!(deadline.is_some_and(|deadline| deadline <= Instant::now()));
+            assert_eq!(shield(async { cancel::deadline() }).await, None);
+        };
+        scope
+            .run_any(async {
+                scope.cancel();
+                ask().await;
+                timeout_any(LONG, ask()).await.unwrap();
+            })
+            .await
+            .unwrap();
+        // A task that has no scope of its own.
+        let task = spawn(async {
+            let asleep = sleep(LONG).await;
+            assert_eq!(asleep, Err(Canceled));
+            cancel::deadline().is_some_and(|deadline| deadline <= Instant::now())
+        });
+        settle().await;
+        task.cancel();
+        assert!(task.await.unwrap());
+        // Not canceled as yet, but late.
+        let at = Instant::now() + SHORT;
+        let late = timeout(SHORT, async {
+            compute_until(at + SHORT);
+            Ok::<_, Canceled>(cancel::deadline())
+        });
+        assert!(
+            late.await
+                .is_ok_and(|deadline| deadline.unwrap() <= Instant::now())
+        );
     });
 }

@@ -642,3 +642,54 @@ fn a_handle_may_outlive_its_runtime() {
         assert!(message(late.unwrap_err()).contains("has ended"));
     });
 }
+
+#[test]
+fn a_handle_that_cancels_on_drop_cancels_what_has_not_ended() {
+    everywhere(|builder| {
+        let mut runtime = builder.build().unwrap();
+        let left = runtime.block_on(async {
+            let journal = Journal::default();
+            let start = |name| {
+                let note = journal.clone();
+                spawn(async move {
+                    if gimmal::sleep(Duration::from_secs(3600)).await.is_err() {
+                        gimmal::cancel::shield(yield_now()).await;
+                        note.note(name);
+                    }
+                    name
+                })
+            };
+            // Not by a wait for `&mut` that is given up, nor after it was taken apart.
+            let mut kept = start("kept").cancel_on_drop();
+            assert!(poll_once(&mut kept).await.is_pending());
+            let plain = start("plain").cancel_on_drop().into_inner();
+            drop(start("dropped").cancel_on_drop());
+            let ended = spawn(async { 7 }).cancel_on_drop();
+            for _ in 0..8 {
+                yield_now().await;
+            }
+            assert_eq!(journal.take(), ["dropped"]);
+            assert!(!kept.is_finished() && !plain.is_finished());
+            assert!(ended.is_finished());
+            drop(ended);
+            // Its methods are those of the handle.
+            kept.cancel();
+            assert_eq!((&mut kept).await.unwrap(), "kept");
+            drop(kept);
+            drop(plain);
+            yield_now().await;
+            assert_eq!(journal.take(), ["kept"]);
+            // One is dropped while the runtime ends, and one after that.
+            let held = start("held").cancel_on_drop();
+            drop(spawn(async move {
+                let _held = held;
+                pending::<()>().await;
+            }));
+            let left = start("left").cancel_on_drop();
+            yield_now().await;
+            left
+        });
+        drop(runtime);
+        assert!(left.is_finished());
+    });
+}

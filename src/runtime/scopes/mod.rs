@@ -23,10 +23,16 @@ pub(crate) use self::waiting::{Waiting, canceled_here, refuse};
 
 use super::core::Core;
 use super::current::drop_waker;
-use crate::scope::{Pulse, Rank, Told};
+use crate::scope::{CANCELED, Mirrored, NEVER, Pulse, Rank, Told};
+use crate::sys::Instant;
 use crate::table::{Key, Kind, Leaf, Place};
 use crate::tasks::{Name, copy_waker, waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
+
+/// What shows the outlook of a scope to other threads (S5).
+pub(crate) type Mirror = Arc<AtomicU64>;
 
 /// No scope, for a timer or an operation that is no leaf.
 pub(in crate::runtime) const NOWHERE: Place = Place::scope(Key::new(0, 0));
@@ -160,11 +166,11 @@ impl Core {
 
     /// Cancels a scope and all below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
-        let mut told = self.told.take();
+        let mut told = self.told.take().unwrap_or_default();
         let inside = self.at.get().find().err();
         self.scopes.borrow_mut().cancel(key, inside, &mut told);
         self.tell(&mut told);
-        self.told.set(told);
+        self.told.set(Some(told));
         self.refresh();
     }
 
@@ -216,8 +222,63 @@ impl Core {
         }
     }
 
-    pub(super) fn tell(&self, told: &mut Told<Waker>) {
-        let Told { leaves, woken } = told;
+    /// The deadline of a scope, for those who ask. The timer that keeps it is whoever's that polls in the scope.
+    #[inline]
+    pub(crate) fn limit_scope(&self, key: Key, deadline: Option<Instant>) {
+        let mut mirrored = Mirrored::new();
+        let deadline = deadline.map_or(NEVER, Instant::as_ns);
+        let mut scopes = self.scopes.borrow_mut();
+        scopes.limit(key, deadline, &mut mirrored);
+        drop(scopes);
+        show(&mut mirrored);
+    }
+
+    /// Has the outlook of a scope shown until it is closed.
+    pub(crate) fn mirror_scope(&self, key: Key, mirror: Mirror) {
+        let mut mirrored = Mirrored::new();
+        let mut scopes = self.scopes.borrow_mut();
+        scopes.mirror(key, mirror, &mut mirrored);
+        drop(scopes);
+        show(&mut mirrored);
+    }
+
+    /// Whether a scope is canceled by now. If a deadline of it, or around it, is past and nothing has looked at it as yet, that
+    /// cancels what it is the deadline of.
+    pub(crate) fn is_scope_over(&self, key: Key) -> bool {
+        let outlook = self.scopes.borrow().outlook(key);
+        if matches!(outlook, CANCELED | NEVER) {
+            return outlook == CANCELED;
+        }
+        let now = self.now().as_ns();
+        let due = self.scopes.borrow().outermost_due(key, now);
+        if let Some(due) = due {
+            self.cancel_scope(due);
+        }
+        due.is_some()
+    }
+
+    /// When what is awaited here is canceled: the earliest deadline around it, or now.
+    pub(crate) fn deadline_here(&self) -> Option<Instant> {
+        if self.is_canceled() {
+            return Some(self.now());
+        }
+        let scope = match self.at.get().find() {
+            Ok(task) => self.tasks.borrow().standing(task)?.scope,
+            Err(scope) => scope,
+        };
+        match self.scopes.borrow().outlook(scope) {
+            NEVER => None,
+            outlook => Some(Instant::from_ns(outlook)),
+        }
+    }
+
+    pub(super) fn tell(&self, told: &mut Told<Waker, Mirror>) {
+        let Told {
+            leaves,
+            woken,
+            mirrored,
+        } = told;
+        show(mirrored);
         for (leaf, scope) in leaves.drain(..) {
             self.tell_leaf(leaf, Place::scope(scope), woken);
         }
@@ -249,5 +310,19 @@ impl Core {
                 }
             }
         }
+    }
+}
+
+#[inline]
+fn show(mirrored: &mut Mirrored<Mirror>) {
+    if !mirrored.is_empty() {
+        show_all(mirrored);
+    }
+}
+
+#[cold]
+fn show_all(mirrored: &mut Mirrored<Mirror>) {
+    for (mirror, outlook) in mirrored.drain(..) {
+        mirror.store(outlook, Ordering::Release);
     }
 }
