@@ -1,6 +1,6 @@
 //! The error of a group.
 
-use super::ask::{Found, Wraps, ask, introduce, source};
+use super::ask::{Found, Wraps, ask, introduce, is_known_cancellation, source};
 use super::own::{Ask, Hold};
 use crate::scope::{Canceled, chain, is_canceled};
 use std::error::Error;
@@ -179,7 +179,9 @@ impl<E, T> GroupError<E, T> {
     /// they come from its own cancellation: they could be anything. This tells them apart, and if none of them is a failure and
     /// nothing outside of the group cut it short, gives the value of the body.
     ///
-    /// The errors of std, of this crate, of anyhow, and boxes need no such call: the group asks them.
+    /// An error of this crate that has yours inside, such as a `TimeoutError<MyError>`, stays a failure: this cannot look into it,
+    /// but `?` does. Errors that a group can ask need no such call
+    /// (see [`group`](mod@crate::group#failures-and-cancellations)).
     ///
     /// ```
     /// use gimmal::group::GroupError;
@@ -232,7 +234,7 @@ impl<E, T> GroupError<E, T> {
             reason,
             output,
         } = *self.0;
-        let failures = failures.settle(|error| error, |error| Some(is_canceled(error)));
+        let failures = failures.settle(|error| error, is_known_cancellation);
         GroupError::judge(failures, cut_off, reason, output)
     }
 

@@ -210,8 +210,21 @@ impl Core {
         self.at.set(before.at);
         self.canceled.set(before.canceled);
         if self.changes.get() != before.changes {
-            self.look_up();
+            self.look_again();
         }
+    }
+
+    /// Scopes have changed meanwhile: what is current may be canceled, and the task may have got a scope of its own, if a
+    /// destructor canceled it by its handle.
+    #[cold]
+    fn look_again(&self) {
+        if let Ok(task) = self.at.get().find()
+            && let Some(standing) = self.tasks.borrow().standing(task)
+            && standing.has_scope
+        {
+            self.at.set(Place::scope(standing.scope));
+        }
+        self.look_up();
     }
 
     /// What a task without a scope of its own waits for: the row of the one that is being polled does not know.
@@ -290,6 +303,14 @@ impl Core {
             self.enlist(leaf, Place::scope(key));
         }
         self.scopes.borrow_mut().add_refusals(key, refusals);
+        if !standing.canceled && self.is_scope_canceled(key) {
+            // The group of this child is canceled, and passes over a child with a scope when it tells the others.
+            let mut woken = vec![waker(Name::new(self.number, task))];
+            if let Some(leaf) = leaf {
+                self.tell_leaf(leaf, Place::scope(key), &mut woken);
+            }
+            self.wake_all(&mut woken);
+        }
         if self.at.get() == Place::task(task) {
             self.at.set(Place::scope(key));
             self.refresh();
