@@ -128,13 +128,16 @@ pub mod task {
 }
 
 /// Writes the conversions that `?` needs to turn the errors of this crate into one of yours, which can be made from an
-/// [`std::io::Error`]: from [`BufError`], [`io::CopyError`], [`Canceled`], [`task::JoinError`], [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
+/// [`std::io::Error`]: from [`BufError`], [`io::CopyError`], [`Canceled`], [`task::JoinError`], [`time::TimeoutError`],
+/// [`time::CutShort`] and [`group::GroupError`].
 ///
-/// No conversion loses an error. What comes out of a timeout is your own error, if it is no cancellation, and else the timeout,
-/// which holds yours as its source. What comes out of a group is the only failure; of several failures it is an
-/// [`std::io::Error`] with the kind of the first, which shows all and holds a `GroupError<Box<dyn Error + Send + Sync>>`. To tell
-/// failures from cancellations your type has to implement [`Error`](std::error::Error) with its `source`; one that does not is held by
-/// its `Debug` form, and one that is not `Send + Sync` is not held: then the first failure comes out alone.
+/// What comes out of a timeout is your own error, if it is no cancellation, and else the timeout, which has yours as its source.
+/// What comes out of a group is the only failure; of several failures it is an [`std::io::Error`] with the kind of the first,
+/// which shows all and holds a `GroupError<Box<dyn Error + Send + Sync>>`.
+///
+/// So no error is lost, if your type is `Send + Sync` and implements [`Error`](std::error::Error), with a `source` by which failures
+/// are told from cancellations. A type that is no `Error` is held in its `Debug` form. One that is not `Send + Sync`, or has no
+/// `Debug` either, cannot be held: then a timeout comes out without it, and of several failures only the first.
 ///
 /// ```
 /// use std::io;
@@ -165,8 +168,9 @@ pub mod task {
 #[macro_export]
 macro_rules! errors_into {
     ($error:ty) => {
-        impl<B> ::core::convert::From<$crate::BufError<B>> for $error {
-            fn from(error: $crate::BufError<B>) -> $error {
+        // The names of parameters, and what is imported, could be those of the user's type.
+        impl<__Buf> ::core::convert::From<$crate::BufError<__Buf>> for $error {
+            fn from(error: $crate::BufError<__Buf>) -> $error {
                 <$error>::from(::std::io::Error::from(error))
             }
         }
@@ -189,32 +193,36 @@ macro_rules! errors_into {
             }
         }
 
-        impl<O> ::core::convert::From<$crate::time::CutShort<O>> for $error {
-            fn from(error: $crate::time::CutShort<O>) -> $error {
+        impl<__Output> ::core::convert::From<$crate::time::CutShort<__Output>> for $error {
+            fn from(error: $crate::time::CutShort<__Output>) -> $error {
                 <$error>::from(::std::io::Error::from(error))
             }
         }
 
         const _: () = {
-            use $crate::__own::{Hold, Otherwise as _, Own, hold};
+            use $crate::__own::Otherwise as _;
 
-            const HOLD: Hold<$error> = hold(<Own<$error>>::HOLD, <Own<$error>>::SHOW);
+            const HOLD: $crate::__own::Hold<$error> = $crate::__own::hold(
+                <$crate::__own::Own<$error>>::HOLD,
+                <$crate::__own::Own<$error>>::SHOW,
+            );
 
-            impl<E, T> ::core::convert::From<$crate::group::GroupError<E, T>> for $error
+            impl<__Inner, __Value>
+                ::core::convert::From<$crate::group::GroupError<__Inner, __Value>> for $error
             where
-                $error: ::core::convert::From<E>,
+                $error: ::core::convert::From<__Inner>,
             {
-                fn from(error: $crate::group::GroupError<E, T>) -> $error {
-                    error.into_error(<Own<$error>>::ASK, HOLD)
+                fn from(error: $crate::group::GroupError<__Inner, __Value>) -> $error {
+                    error.into_error(<$crate::__own::Own<$error>>::ASK, HOLD)
                 }
             }
 
-            impl<E> ::core::convert::From<$crate::time::TimeoutError<E>> for $error
+            impl<__Inner> ::core::convert::From<$crate::time::TimeoutError<__Inner>> for $error
             where
-                $error: ::core::convert::From<E>,
+                $error: ::core::convert::From<__Inner>,
             {
-                fn from(error: $crate::time::TimeoutError<E>) -> $error {
-                    error.into_error(<Own<$error>>::ASK, HOLD)
+                fn from(error: $crate::time::TimeoutError<__Inner>) -> $error {
+                    error.into_error(<$crate::__own::Own<$error>>::ASK, HOLD)
                 }
             }
         };

@@ -490,3 +490,40 @@ fn a_group_loses_no_failure_on_the_way_to_another_type() {
     };
     gimmal::run(main).unwrap();
 }
+
+/// Types with the names that the macro might use for itself.
+mod named_as_parameters {
+    macro_rules! named {
+        ($($name:ident)*) => {$(
+            #[derive(Debug)]
+            struct $name(std::io::Error);
+
+            impl From<std::io::Error> for $name {
+                fn from(error: std::io::Error) -> $name {
+                    $name(error)
+                }
+            }
+
+            gimmal::errors_into!($name);
+        )*};
+    }
+
+    named!(B E O T Hold Own Otherwise);
+
+    #[test]
+    fn any_name_will_do() {
+        fn is_canceled<M: From<gimmal::time::TimeoutError<M>> + From<gimmal::Canceled>>(
+            error: fn(M) -> std::io::Error,
+        ) {
+            let timeout = gimmal::time::TimeoutError::<M>::from(gimmal::Canceled);
+            assert!(gimmal::is_canceled(&error(M::from(timeout))));
+        }
+        is_canceled::<B>(|error| error.0);
+        is_canceled::<E>(|error| error.0);
+        is_canceled::<O>(|error| error.0);
+        is_canceled::<T>(|error| error.0);
+        is_canceled::<Hold>(|error| error.0);
+        is_canceled::<Own>(|error| error.0);
+        is_canceled::<Otherwise>(|error| error.0);
+    }
+}

@@ -1,11 +1,11 @@
-//! Which errors can be asked what they come from, although nothing is known of their type.
+//! Asks an error of an unknown type what it comes from.
 //!
-//! A group and a timeout take errors of any type, also such as are no `Error` and such as borrow. They ask the usual ones:
-//! those of std and of this crate, boxes of errors, and `anyhow::Error` (feature `anyhow`). A type of a user's own is asked where
-//! it is known: in the conversions of [`errors_into!`](crate::errors_into), and by `settle` of the two errors.
+//! A group and a timeout take errors of any type, including those that do not implement `Error` and those that borrow. They ask
+//! the usual ones: `io::Error`, those of this crate, boxes of errors, and `anyhow::Error` (feature `anyhow`). A user's own type is
+//! asked where it is known: in the conversions of [`errors_into!`](crate::errors_into), and by `settle` of the two errors.
 
 use super::CopyError;
-use crate::buf::BufError;
+use crate::buf::{BufError, Slice};
 use crate::runtime::join::JoinError;
 use crate::scope::{Canceled, is_canceled};
 use bytes::{Bytes, BytesMut};
@@ -13,12 +13,22 @@ use std::any::TypeId;
 use std::error::Error;
 use std::io;
 use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Whether the error is a cancellation. `None` if its type cannot be asked.
 #[cold]
 pub(crate) fn is_cancellation<E>(error: &E) -> Option<bool> {
     ask(error).map(|found| is_canceled(found.0))
+}
+
+/// Whether an error whose type is known is a cancellation. `None` if it is one of this crate around one that cannot be asked.
+pub(super) fn is_known_cancellation<E: Error + 'static>(error: &E) -> Option<bool> {
+    match find(INTRODUCED.load(Ordering::Acquire), TypeId::of::<E>()) {
+        Some(_) => is_cancellation(error),
+        None => Some(is_canceled(error)),
+    }
 }
 
 /// An error that may borrow although its type does not tell. It is only looked at: for types that do not borrow, in it and in
@@ -60,6 +70,9 @@ pub(super) fn ask<E>(error: &E) -> Option<Found<'_>> {
         .or_else(|| is::<E, BufError<String>>(error))
         .or_else(|| is::<E, BufError<&'static str>>(error))
         .or_else(|| is::<E, BufError<&'static [u8]>>(error))
+        .or_else(|| is::<E, BufError<Rc<[u8]>>>(error))
+        .or_else(|| is::<E, BufError<Arc<[u8]>>>(error))
+        .or_else(|| is::<E, BufError<Slice<Vec<u8>>>>(error))
         .or_else(|| is_box(error))
         .or_else(|| is_anyhow(error))
         .or_else(|| is_introduced(error))
@@ -151,6 +164,7 @@ pub(super) fn introduce<T: Wraps>() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buf::IoBufMut;
     use crate::error::{GroupError, TimeoutError};
     use std::fmt;
 
@@ -172,6 +186,10 @@ mod tests {
         assert_eq!(is_cancellation(&io::Error::other("full")), Some(false));
         let buffer = BufError::new(Canceled.into(), vec![1_u8]);
         assert_eq!(is_cancellation(&buffer), Some(true));
+        let part = buffer.map_buf(|buffer| buffer.slice(..));
+        assert_eq!(is_cancellation(&part), Some(true));
+        let shared = part.map_buf(|_| Arc::<[u8]>::from([1]));
+        assert_eq!(is_cancellation(&shared), Some(true));
         assert_eq!(
             is_cancellation(&Box::<dyn Error + Send + Sync>::from("full")),
             Some(false)

@@ -1,6 +1,6 @@
 //! The error of a group.
 
-use super::ask::{Found, Wraps, ask, introduce, source};
+use super::ask::{Found, Wraps, ask, introduce, is_known_cancellation, source};
 use super::own::{Ask, Hold};
 use crate::scope::{Canceled, chain, is_canceled};
 use std::error::Error;
@@ -179,7 +179,9 @@ impl<E, T> GroupError<E, T> {
     /// they come from its own cancellation: they could be anything. This tells them apart, and if none of them is a failure and
     /// nothing outside of the group cut it short, gives the value of the body.
     ///
-    /// The errors of std, of this crate, of anyhow, and boxes need no such call: the group asks them.
+    /// An error of this crate that has yours inside, such as a `TimeoutError<MyError>`, stays a failure: this cannot look into it,
+    /// but `?` does. Errors that a group can ask need no such call
+    /// (see [`group`](mod@crate::group#failures-and-cancellations)).
     ///
     /// ```
     /// use gimmal::group::GroupError;
@@ -232,7 +234,7 @@ impl<E, T> GroupError<E, T> {
             reason,
             output,
         } = *self.0;
-        let failures = failures.settle(|error| error, |error| Some(is_canceled(error)));
+        let failures = failures.settle(|error| error, is_known_cancellation);
         GroupError::judge(failures, cut_off, reason, output)
     }
 
@@ -321,13 +323,27 @@ impl<E: fmt::Display, T> fmt::Display for GroupError<E, T> {
     }
 }
 
+/// The first few errors of a list, and the number of the others.
+struct Few<'a, E>(&'a [E]);
+
+impl<E: fmt::Debug> fmt::Debug for Few<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        list.entries(self.0.iter().take(SHOWN));
+        if self.0.len() > SHOWN {
+            list.entry(&format_args!("and {} more", self.0.len() - SHOWN));
+        }
+        list.finish()
+    }
+}
+
 // The value of the body is not shown: it may be long, and needs no Debug.
 impl<E: fmt::Debug, T> fmt::Debug for GroupError<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupError")
             .field("first", &self.0.failures.first)
-            .field("rest", &self.0.failures.rest)
-            .field("echoes", &self.0.failures.echoes)
+            .field("rest", &Few(&self.0.failures.rest))
+            .field("echoes", &Few(&self.0.failures.echoes))
             .field("reason", &self.0.reason)
             .finish_non_exhaustive()
     }

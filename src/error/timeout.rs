@@ -1,6 +1,6 @@
 //! The error of a timeout.
 
-use super::ask::{Found, Wraps, ask, introduce, is_cancellation, source};
+use super::ask::{Found, Wraps, ask, introduce, is_cancellation, is_known_cancellation, source};
 use super::own::{Ask, Hold};
 use crate::scope::{Canceled, Elapsed, ElapsedOver, is_canceled};
 use std::error::Error;
@@ -12,9 +12,9 @@ use std::io;
 /// `?` turns it into whatever `E` turns into: the future's own error, if that is no cancellation; else the timeout, with the
 /// future's error as its source.
 ///
-/// Whether an error is a cancellation can be asked of the errors of std and of this crate, of `anyhow::Error`, and of boxes of
-/// errors; one of your own types is asked by `?` (see [`errors_into!`](crate::errors_into)) and by
-/// [`settle`](TimeoutError::settle).
+/// A timeout can ask these errors whether they are cancellations: an [`io::Error`], the errors of this crate (a
+/// [`BufError`](crate::BufError) only around a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a box of any
+/// error. One of another type is asked by `?` (see [`errors_into!`](crate::errors_into)) and by [`settle`](TimeoutError::settle).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutError<E>(Kind<E>);
 
@@ -75,15 +75,19 @@ impl<E> TimeoutError<E> {
     /// Asks an error of a type of your own what it comes from, which a timeout cannot do: after that
     /// [`is_timeout`](TimeoutError::is_timeout) is false for every error that is no cancellation.
     ///
-    /// `?` needs no such call: [`errors_into!`](crate::errors_into) asks. Neither do the errors of std, of this crate, of anyhow,
-    /// and boxes.
+    /// It cannot look into an error of this crate that has yours inside, such as a `GroupError<MyError>`: then nothing changes.
+    ///
+    /// `?` needs no such call, whatever is inside of what: [`errors_into!`](crate::errors_into) asks. Errors that a timeout can ask
+    /// (see [`TimeoutError`]) need none either.
     #[must_use]
     pub fn settle(self) -> TimeoutError<E>
     where
         E: Error + 'static,
     {
         TimeoutError(match self.0 {
-            Kind::Elapsed(Some(inner)) if !is_canceled(&inner) => Kind::Failed(inner),
+            Kind::Elapsed(Some(inner)) if is_known_cancellation(&inner) == Some(false) => {
+                Kind::Failed(inner)
+            }
             kind => kind,
         })
     }

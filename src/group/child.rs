@@ -133,12 +133,15 @@ impl<O> Handle<'_, O> {
         }
     }
 
-    /// There is no value. If the group is cancelled that is why, and what is said because of it is an echo (G2).
-    fn charge(&self) {
+    /// There is no value. If the group is canceled, which this returns, that is why, and an error that comes from it is an
+    /// echo (G2).
+    fn charge(&self) -> bool {
         let core = runtime::hold_own(self.brood.serial());
-        if core.is_scope_canceled(self.brood.scope()) {
+        let is_canceled = core.is_scope_canceled(self.brood.scope());
+        if is_canceled {
             core.charge_outermost(self.brood.scope());
         }
+        is_canceled
     }
 
     fn look(&self, slot: Key) -> Look<O> {
@@ -182,12 +185,15 @@ impl<O> Drop for Handle<'_, O> {
 /// # Cancel safety
 ///
 /// A wait that is dropped or cancelled leaves the child and the handle as they were (`tests/groups.rs`).
-#[must_use = "dropping a handle drops the value of the child; say so with `drop` if that is meant"]
 pub struct Child<'scope, T>(pub(super) Handle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
     /// Cancels this child, and nothing else: what it awaits ends with [`Canceled`]. When the child ends with that, its group
-    /// goes on. It fails if the child fails by itself while it cleans up.
+    /// goes on. The group fails if the child fails by itself while it cleans up. An error that the group cannot ask (see the
+    /// [module](mod@crate::group#failures-and-cancellations)) is a failure, too, but cancels no siblings: the group returns it when
+    /// they have ended.
+    ///
+    /// Awaiting the handle gives [`Canceled`], which is an error of whoever awaits it: with `?` it is a failure like any other.
     pub fn cancel(&self) {
         self.0.cancel();
     }
@@ -243,7 +249,6 @@ pub struct ChildId(pub(super) u64);
 /// # Cancel safety
 ///
 /// A wait that is dropped or cancelled leaves the child and the handle as they were (`tests/groups.rs`).
-#[must_use = "dropping a handle leaves the child to itself; say so with `drop` if that is meant"]
 pub struct Supervised<'scope, O>(pub(super) Handle<'scope, O>);
 
 impl<O> Supervised<'_, O> {
@@ -268,10 +273,10 @@ impl<O> Future for Supervised<'_, O> {
         self.0.poll(context).map(|joined| match joined {
             Joined::Output(output) => Ok(output),
             Joined::Panicked(payload) => Err(JoinError::panicked(payload)),
-            Joined::Dropped => {
-                self.0.charge();
-                Err(JoinError::aborted())
-            }
+            Joined::Dropped => Err(match self.0.charge() {
+                true => JoinError::dropped(),
+                false => JoinError::aborted(),
+            }),
             Joined::Canceled => Err(JoinError::canceled()),
         })
     }

@@ -258,7 +258,7 @@ impl Shared {
 
     /// True if the group is to be cancelled.
     fn ended(&self, core: &Core, judge: &dyn Judge, mut ended: Ended) -> bool {
-        if ended.charged.outside && !ended.is_body {
+        if ended.charged.outside() && !ended.is_body {
             self.cut_off.set(true);
         }
         let cancel = judge.judge(&ended);

@@ -16,7 +16,7 @@
 //!         // One child for each item of a list: what the loop declares is moved, the rest is borrowed.
 //!         for path in &paths {
 //!             let total = &total;
-//!             let _ = g.spawn(async move {
+//!             g.spawn(async move {
 //!                 total.set(total.get() + fs::read(path).await?.len());
 //!                 Ok::<_, std::io::Error>(())
 //!             });
@@ -46,10 +46,14 @@
 //!   [canceled](GroupError::is_canceled), and has the value of the body.
 //! - A child that its own handle canceled ([`Child::cancel`]) ends alone; the group goes on.
 //!
-//! A group can ask the errors of std and of this crate whether they are cancellations, `anyhow::Error`, and boxes of errors. It
-//! cannot ask one of your own types, so it counts that as a failure and returns an error in place of `Ok`. In your function the
-//! type is known: `?` tells the failures from the cancellations (see [`errors_into!`](crate::errors_into)), and
+//! A group can ask these errors whether they are cancellations: a [`std::io::Error`], the errors of this crate (a
+//! [`BufError`](crate::BufError) only around a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a box of any
+//! error. An error of another type, such as your own, counts as a failure, so the group returns an error in place of `Ok`. In your
+//! function the type is known: `?` tells the failures from the cancellations (see [`errors_into!`](crate::errors_into)), and
 //! [`GroupError::settle`] gives the value of the body if there are only cancellations.
+//!
+//! Such an error is also hidden by an `anyhow::Error` or a box that was made of a `GroupError<MyError>` or a
+//! `TimeoutError<MyError>`: turn it into `MyError` first, by `?`.
 //!
 //! Differences to asyncio: cancellation is a state and no exception that is thrown once, so each wait in a canceled group ends
 //! with [`Canceled`](crate::Canceled) until the group is left. A child that has not started when the group is canceled still runs

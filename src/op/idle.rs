@@ -63,7 +63,9 @@ impl Future for Idle<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let fd = self.fd.as_raw_fd();
-        if !runtime::with(|core| core.cancel_on(fd)) {
+        let is_idle = !runtime::with(|core| core.cancel_on(fd));
+        // What was refused does not depend on whether the turn was over.
+        if is_idle && !self.waiting.is_refused() {
             self.end();
             return Poll::Ready(Ok(()));
         }

@@ -328,6 +328,8 @@ enum Kind {
     /// In a mutex, which is never locked by two, because a payload is `Send` only and the error shall be `Sync` too.
     Panicked(Mutex<Box<dyn Any + Send>>),
     Aborted,
+    /// It was canceled with its group, and dropped for that.
+    Dropped,
     Canceled,
     NoThread(io::Error),
 }
@@ -345,6 +347,10 @@ impl JoinError {
         JoinError(Kind::Aborted)
     }
 
+    pub(crate) fn dropped() -> JoinError {
+        JoinError(Kind::Dropped)
+    }
+
     pub(super) fn no_thread(error: io::Error) -> JoinError {
         JoinError(Kind::NoThread(error))
     }
@@ -358,7 +364,7 @@ impl JoinError {
     /// Whether the task was aborted: its future was dropped before it was ready.
     #[must_use]
     pub fn is_aborted(&self) -> bool {
-        matches!(self.0, Kind::Aborted)
+        matches!(self.0, Kind::Aborted | Kind::Dropped)
     }
 
     /// Whether it was the wait for the task that was cancelled. The task and its handle are as they were. A closure of
@@ -395,6 +401,7 @@ impl fmt::Display for JoinError {
                 )
             }
             Kind::Aborted => f.write_str("the task was aborted"),
+            Kind::Dropped => f.write_str("the task was canceled"),
             Kind::Canceled => f.write_str("the wait for the task was canceled"),
             Kind::NoThread(error) => error.fmt(f),
         }
@@ -410,7 +417,7 @@ impl fmt::Debug for JoinError {
 impl Error for JoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Kind::Canceled => Some(&Canceled),
+            Kind::Canceled | Kind::Dropped => Some(&Canceled),
             Kind::NoThread(error) => Some(error),
             Kind::Panicked(_) | Kind::Aborted => None,
         }

@@ -25,6 +25,9 @@ use std::time::Duration;
 /// `spawn(f)` is over, the wait ends, the handle is dropped, and the task goes on. To have it canceled, give the timeout
 /// `spawn(f).cancel_on_drop()` ([`JoinHandle::cancel_on_drop`](crate::task::JoinHandle::cancel_on_drop)).
 ///
+/// A future that computes is cut short where it awaits something: call [`checkpoint`](crate::cancel::checkpoint) from step to
+/// step.
+///
 /// ```
 /// use std::time::Duration;
 ///

@@ -1,13 +1,18 @@
 //! What children that are canceled end with: a cancellation is no failure, and no failure is lost (G2).
 
 use crate::help::{LONG, SHORT, doze, failure, run, run_with_faults, words};
-use gimmal::cancel::{Scope, shield};
-use gimmal::group::GroupError;
+use futures_util::StreamExt as _;
+use futures_util::future::Either;
+use futures_util::stream::FuturesUnordered;
+use gimmal::cancel::{Scope, checkpoint, shield};
+use gimmal::group::{Child, GroupError};
 use gimmal::prelude::*;
 use gimmal::{Canceled, fs, group, is_canceled, is_timeout, sleep, supervise, yield_now};
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Writes what it has to a directory that is not there, once it is canceled.
@@ -345,9 +350,68 @@ fn what_was_dropped_in_a_scope_is_the_canceled_error_of_each_type() {
     });
 }
 
+/// The group has not told its children yet when one of them is canceled alone.
+#[test]
+fn a_child_that_is_canceled_after_its_group_in_the_same_poll_is_told() {
+    async fn ends(outer: bool, child_first: bool) -> Result<u8, GroupError<io::Error, u8>> {
+        let scope = Scope::new();
+        let ended = scope.run(group(async |g| {
+            let sleeps = g.spawn(doze(LONG));
+            let foreign = g.spawn(std::future::pending::<io::Result<()>>());
+            yield_now().await;
+            yield_now().await;
+            if child_first {
+                sleeps.cancel();
+                foreign.cancel();
+            }
+            match outer {
+                true => scope.cancel(),
+                false => g.cancel(),
+            }
+            sleeps.cancel();
+            foreign.cancel();
+            Ok(1)
+        }));
+        ended.await
+    }
+    run(async || {
+        for child_first in [true, false] {
+            assert_eq!(ends(false, child_first).await.unwrap(), 1);
+            let error = ends(true, child_first).await.unwrap_err();
+            assert!(error.is_canceled() && error.output() == Some(&1));
+        }
+    });
+}
+
+/// A child gets a scope of its own after it has canceled its group, and before that has told it.
+#[test]
+fn what_a_child_awaits_beside_its_cancel_of_the_group_is_told() {
+    run(async || {
+        let ended = group(async |g| {
+            drop(g.spawn(async {
+                // Only what was woken is polled.
+                let parts = FuturesUnordered::new();
+                parts.push(Either::Left(sleep(LONG)));
+                parts.push(Either::Right(async {
+                    yield_now().await;
+                    g.cancel();
+                    // A timeout opens a scope, so the child needs one.
+                    let stopped = checkpoint().timeout(LONG).await;
+                    stopped.map_err(|_| Canceled)
+                }));
+                let ended: Vec<_> = parts.collect().await;
+                assert_eq!(ended, [Err(Canceled), Err(Canceled)]);
+                Ok::<_, io::Error>(())
+            }));
+            Ok(1)
+        });
+        assert_eq!(ended.await.unwrap(), 1);
+    });
+}
+
 /// How a child of the model ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Child {
+enum Kind {
     Done,
     Fails,
     /// Waits, and ends with its cancellation.
@@ -371,13 +435,13 @@ enum Then {
     TimeOver,
 }
 
-const CHILDREN: [Child; 6] = [
-    Child::Done,
-    Child::Fails,
-    Child::Ends,
-    Child::Flushes,
-    Child::Forgives,
-    Child::Foreign,
+const CHILDREN: [Kind; 6] = [
+    Kind::Done,
+    Kind::Fails,
+    Kind::Ends,
+    Kind::Flushes,
+    Kind::Forgives,
+    Kind::Foreign,
 ];
 
 const THEN: [Then; 5] = [
@@ -396,26 +460,26 @@ struct Verdict {
     is_ok: bool,
 }
 
-fn expected(children: &[Child], then: Then) -> Verdict {
-    let named = |wanted: Child, what: &'static str| {
+fn expected(children: &[Kind], then: Then) -> Verdict {
+    let named = |wanted: Kind, what: &'static str| {
         let found = children.iter().enumerate();
         found
             .filter(move |(_, child)| **child == wanted)
             .map(move |(index, _)| format!("{index} {what}"))
     };
-    let mut failures: Vec<String> = named(Child::Fails, "fails").collect();
+    let mut failures: Vec<String> = named(Kind::Fails, "fails").collect();
     // A failure of a child has canceled the group before anything else happens.
     let is_first = failures.is_empty();
     let from_outside = is_first && matches!(then, Then::Outer | Then::TimeOver);
     let body = || (then == Then::BodyFails).then(|| "the body".to_owned());
     failures.extend(body().filter(|_| is_first));
-    failures.extend(named(Child::Flushes, "flushes"));
+    failures.extend(named(Kind::Flushes, "flushes"));
     failures.extend(body().filter(|_| !is_first));
     let echoes = children
         .iter()
-        .filter(|child| **child == Child::Ends)
+        .filter(|child| **child == Kind::Ends)
         .count();
-    let waits = |child: &Child| !matches!(child, Child::Done | Child::Fails);
+    let waits = |child: &Kind| !matches!(child, Kind::Done | Kind::Fails);
     let cut_off = from_outside && children.iter().any(waits);
     Verdict {
         is_ok: failures.is_empty() && !cut_off,
@@ -424,19 +488,19 @@ fn expected(children: &[Child], then: Then) -> Verdict {
     }
 }
 
-async fn child(index: usize, child: Child) -> io::Result<()> {
+async fn child(index: usize, child: Kind) -> io::Result<()> {
     match child {
-        Child::Done => return Ok(()),
-        Child::Fails => return Err(failure(&format!("{index} fails"))),
-        Child::Foreign => std::future::pending().await,
-        Child::Ends | Child::Flushes | Child::Forgives => {}
+        Kind::Done => return Ok(()),
+        Kind::Fails => return Err(failure(&format!("{index} fails"))),
+        Kind::Foreign => std::future::pending().await,
+        Kind::Ends | Kind::Flushes | Kind::Forgives => {}
     }
     let Err(canceled) = sleep(LONG).await else {
         return Ok(());
     };
     match child {
-        Child::Ends => Err(canceled.into()),
-        Child::Flushes => Err(failure(&format!("{index} flushes"))),
+        Kind::Ends => Err(canceled.into()),
+        Kind::Flushes => Err(failure(&format!("{index} flushes"))),
         _ => Ok(()),
     }
 }
@@ -460,7 +524,7 @@ fn the_model_of_a_canceled_group() {
                     match then {
                         Then::Cancel => g.cancel(),
                         Then::Outer => outer.cancel(),
-                        Then::Handles => handles.iter().for_each(gimmal::group::Child::cancel),
+                        Then::Handles => handles.iter().for_each(Child::cancel),
                         Then::BodyFails => return Err(failure("the body")),
                         Then::TimeOver => {
                             let past = gimmal::time::Instant::now() - Duration::from_millis(1);
@@ -488,5 +552,98 @@ fn the_model_of_a_canceled_group() {
                 assert_eq!(verdict, expected(&children, then), "{children:?}, {then:?}");
             }
         }
+    });
+}
+
+/// A child of a supervisor that waits for something foreign is dropped when that is canceled: who awaits it is cut short.
+#[test]
+fn a_child_that_is_dropped_with_its_supervisor_is_a_cancellation_for_its_siblings() {
+    run(async || {
+        let served = supervise(async |s| {
+            let foreign = s.spawn(std::future::pending::<()>());
+            drop(s.spawn(async { Ok::<_, io::Error>(foreign.await?) }));
+            yield_now().await;
+            yield_now().await;
+            s.cancel();
+            Ok::<_, io::Error>(2)
+        });
+        // Nothing was reported.
+        assert_eq!(served.await.unwrap(), 2);
+        let error = supervise(async |s| {
+            let foreign = s.spawn(std::future::pending::<()>());
+            yield_now().await;
+            s.cancel();
+            let error = shield(foreign).await.unwrap_err();
+            assert!(error.is_aborted() && !error.is_canceled());
+            Err::<(), _>(error)
+        });
+        assert!(error.await.unwrap_err().is_canceled());
+    });
+}
+
+/// What is hidden in an error of this crate is not taken for a failure by whoever cannot see it.
+#[test]
+fn what_settle_cannot_see_stays_what_it_was() {
+    async fn rests() -> Result<(), Mine> {
+        Ok(sleep(LONG).await?)
+    }
+    async fn question_mark() -> Result<(), Mine> {
+        let group = group(async |g| {
+            drop(g.spawn(rests()));
+            Ok::<_, Mine>(())
+        });
+        Ok(group.timeout(SHORT).await?)
+    }
+    run(async || {
+        let cut = group(async |g| {
+            drop(g.spawn(rests()));
+            Ok::<_, Mine>(())
+        });
+        assert!(cut.timeout(SHORT).await.unwrap_err().settle().is_timeout());
+        let cut = rests().timeout(LONG).timeout(SHORT).await;
+        assert!(cut.unwrap_err().settle().is_timeout());
+        assert!(is_timeout(&question_mark().await.unwrap_err()));
+        let error = group(async |g| {
+            drop(g.spawn(rests().timeout(LONG)));
+            yield_now().await;
+            g.cancel();
+            Ok(())
+        });
+        let error = error.await.unwrap_err().settle().unwrap_err();
+        assert!(!error.is_canceled() && error.echoes().is_empty());
+        assert!(is_canceled(&Mine::from(error)));
+    });
+}
+
+type Slot<'scope> = Rc<RefCell<Option<Child<'scope, ()>>>>;
+
+/// Cancels a child when it is dropped.
+struct Cancels<'scope>(Slot<'scope>);
+
+impl Drop for Cancels<'_> {
+    fn drop(&mut self) {
+        self.0.take().unwrap().cancel();
+    }
+}
+
+/// A destructor runs in the scope of the group, and may cancel whoever drops the value.
+#[test]
+fn a_child_that_a_destructor_cancels_under_its_hands_fails_nothing() {
+    run(async || {
+        let ended = group(async |g| {
+            let slot = Slot::default();
+            let value = Cancels(slot.clone());
+            let sibling = g.spawn(async { Ok::<_, io::Error>(value) });
+            let child = g.spawn(async {
+                yield_now().await;
+                drop(sibling);
+                // A timeout opens a scope below that of the child.
+                doze(LONG).timeout(LONG).await?;
+                Ok(())
+            });
+            slot.replace(Some(child));
+            Ok(1)
+        });
+        assert_eq!(ended.await.unwrap(), 1);
     });
 }

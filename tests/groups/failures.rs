@@ -448,3 +448,27 @@ fn errors_with_destructors_and_borrows_are_dropped_once() {
         assert_eq!((dropped.get(), census.alive()), (6, 0));
     });
 }
+
+/// A thousand refused connects are no line of a hundred kilobytes.
+#[test]
+fn a_group_shows_a_few_of_many_failures() {
+    run(async || {
+        let error = group(async |g| {
+            for n in 0..1000 {
+                drop(g.spawn(async move { Err::<(), _>(failure(&format!("number {n}"))) }));
+            }
+            Ok(())
+        });
+        let error = error.await.unwrap_err();
+        assert_eq!(error.rest().len(), 999);
+        for text in [format!("{error:?}"), error.to_string()] {
+            assert!(
+                text.contains("number 8") && !text.contains("number 9"),
+                "{text}"
+            );
+            assert!(text.len() < 1000, "{text}");
+        }
+        assert!(format!("{error:?}").contains("and 991 more"));
+        assert!(error.to_string().contains("999 more failed"));
+    });
+}

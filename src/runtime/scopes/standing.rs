@@ -1,6 +1,7 @@
 //! What is current: which task is polled, in which scope, and whether that is cancelled (C1).
 
 use crate::runtime::core::Core;
+use crate::runtime::turn::Allowance;
 use crate::scope::{Rank, Told};
 use crate::table::{Key, Leaf, Place};
 use crate::tasks::{Name, waker};
@@ -23,31 +24,43 @@ pub(crate) struct Before {
 pub(crate) struct Aside {
     before: Before,
     /// Ready leaves that it may still pass.
-    allowance: u32,
+    allowance: Allowance,
     /// What was charged to it.
     charges: Vec<Key>,
 }
 
 /// Which scopes answer for leaves of a child that ended `Canceled` (C7).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Charged {
-    /// The child's own: its handle canceled it.
-    pub(crate) itself: bool,
-    /// That of its group.
-    pub(crate) group: bool,
-    /// One outside of its group.
-    pub(crate) outside: bool,
-}
+pub(crate) struct Charged(u8);
 
 impl Charged {
+    /// The child's own: its handle canceled it.
+    const ITSELF: u8 = 1;
+    /// That of its group.
+    const GROUP: u8 = 2;
+    /// One outside of its group.
+    const OUTSIDE: u8 = 4;
+
+    fn new(itself: bool, group: bool, outside: bool) -> Charged {
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        Charged(
+            flag(itself, Charged::ITSELF)
+                | flag(group, Charged::GROUP)
+                | flag(outside, Charged::OUTSIDE),
+        )
+    }
+
+    #[inline]
     pub(crate) fn any(self) -> bool {
-        self.itself || self.group || self.outside
+        self.0 != 0
+    }
+
+    pub(crate) fn outside(self) -> bool {
+        self.0 & Charged::OUTSIDE != 0
     }
 
     pub(crate) fn add(&mut self, more: Charged) {
-        self.itself |= more.itself;
-        self.group |= more.group;
-        self.outside |= more.outside;
+        self.0 |= more.0;
     }
 }
 
@@ -168,11 +181,7 @@ impl Core {
         charges.retain(|charged| *charged != group && scopes.is_at_or_below(group, *charged));
         let outside = !charges.is_empty();
         aside.charges.append(&mut charges);
-        Charged {
-            itself,
-            group: to_group,
-            outside,
-        }
+        Charged::new(itself, to_group, outside)
     }
 
     /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
@@ -201,8 +210,21 @@ impl Core {
         self.at.set(before.at);
         self.canceled.set(before.canceled);
         if self.changes.get() != before.changes {
-            self.look_up();
+            self.look_again();
         }
+    }
+
+    /// Scopes have changed meanwhile: what is current may be canceled, and the task may have got a scope of its own, if a
+    /// destructor canceled it by its handle.
+    #[cold]
+    fn look_again(&self) {
+        if let Ok(task) = self.at.get().find()
+            && let Some(standing) = self.tasks.borrow().standing(task)
+            && standing.has_scope
+        {
+            self.at.set(Place::scope(standing.scope));
+        }
+        self.look_up();
     }
 
     /// What a task without a scope of its own waits for: the row of the one that is being polled does not know.
@@ -281,6 +303,14 @@ impl Core {
             self.enlist(leaf, Place::scope(key));
         }
         self.scopes.borrow_mut().add_refusals(key, refusals);
+        if !standing.canceled && self.is_scope_canceled(key) {
+            // The group of this child is canceled, and passes over a child with a scope when it tells the others.
+            let mut woken = vec![waker(Name::new(self.number, task))];
+            if let Some(leaf) = leaf {
+                self.tell_leaf(leaf, Place::scope(key), &mut woken);
+            }
+            self.wake_all(&mut woken);
+        }
         if self.at.get() == Place::task(task) {
             self.at.set(Place::scope(key));
             self.refresh();
