@@ -5,6 +5,23 @@ use super::read::read_part;
 use crate::buf::{BufResult, IoBufMut, truncate};
 
 /// Reads one reader to its end, and then another: of [`AsyncRead::chain`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::{AsyncRead, BufReader};
+///
+/// gimmal::run(async {
+///     // What was read ahead, and what is still to come.
+///     let mut reader = BufReader::with_capacity(4, &b"abcdef"[..]);
+///     reader.fill_buf().await?;
+///     let (below, ahead) = reader.into_inner();
+///     let mut chain = (&ahead[..]).chain(below);
+///     assert_eq!(chain.read_exact(vec![0; 5], 5).await?, b"abcde");
+///     assert_eq!(chain.into_inner(), (&b""[..], &b"f"[..]));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Chain<R, S> {
     first: R,

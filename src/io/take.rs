@@ -8,6 +8,24 @@ use crate::runtime::pass_with;
 /// Reads so many bytes of another reader at most: of [`AsyncRead::take`].
 ///
 /// What it was not asked for stays in the reader below, or in the stream that this borrows.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::AsyncRead;
+///
+/// gimmal::run(async {
+///     let mut frame = (&b"\x03abc\x02de"[..]).take(1);
+///     let mut frames = Vec::new();
+///     while let (1, len) = frame.read(vec![0; 1]).await? {
+///         frame.set_limit(len[0].into());
+///         frames.push(frame.read_to_string(String::new()).await?.1);
+///         frame.set_limit(1);
+///     }
+///     assert_eq!(frames, ["abc", "de"]);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Take<R> {
     inner: R,
