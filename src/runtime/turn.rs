@@ -80,9 +80,11 @@ pub(super) struct Budget {
     polls_per_clock: Cell<u32>,
     /// From so many polls on, one that yields looks at the coarse clock.
     look_at_yield: Cell<u32>,
-    /// When by the coarse clock a turn was last found to be over by who yields, or by who passes ready leaves. It outlasts the
-    /// turn, so that one long step is enough to end the next.
+    /// When by the coarse clock a turn was last found to be over by one that yields or passes ready leaves, or the first such look
+    /// after the loop has waited. It outlasts the turn, so that one long step is enough to end the next.
     ended: Cell<u64>,
+    /// The loop has waited since then: that time is none of a turn's.
+    has_rested: Cell<bool>,
     /// Bytes that operations which are served at once may still move.
     pub(super) attempts: Cell<u32>,
 }
@@ -114,9 +116,14 @@ impl Allowance {
 
     /// After a look at the clock.
     fn next(self) -> Allowance {
+        let passed = READY_LEAVES_PER_POLL - (self.0 >> 16);
+        self.next_after((READY_LEAVES_GROWTH - 1) * passed)
+    }
+
+    /// The next look is after so many more.
+    fn next_after(self, leaves: u32) -> Allowance {
         let left = self.0 >> 16;
-        let passed = READY_LEAVES_PER_POLL - left;
-        let now = left.min((READY_LEAVES_GROWTH - 1) * passed);
+        let now = left.min(leaves);
         Allowance::new(now, left - now)
     }
 }
@@ -130,7 +137,8 @@ impl Budget {
             is_over: Cell::new(false),
             polls_per_clock: Cell::new(POLLS_PER_CLOCK),
             look_at_yield: Cell::new(0),
-            ended: Cell::new(coarse_ns()),
+            ended: Cell::new(0),
+            has_rested: Cell::new(true),
             attempts: Cell::new(0),
         }
     }
@@ -242,7 +250,9 @@ impl Core {
     fn look_at_coarse_clock(&self) -> bool {
         let budget = &self.budget;
         let now = coarse_ns();
-        if self.is_enough(now.saturating_sub(budget.ended.get())) {
+        if budget.has_rested.replace(false) {
+            budget.ended.set(now);
+        } else if self.is_enough(now.saturating_sub(budget.ended.get())) {
             budget.ended.set(now);
             self.end_turn();
         }
@@ -257,9 +267,13 @@ impl Core {
 
     #[cold]
     fn look_at_allowance(&self) -> bool {
+        // The first look after the loop has waited tells only when the next would be too late.
+        let is_first = self.budget.has_rested.get();
+        let allowance = self.allowance.get();
         let allowance = match self.look_at_coarse_clock() {
             true => Allowance::NONE,
-            false => self.allowance.get().next(),
+            false if is_first => allowance.next_after(READY_LEAVES_TO_CLOCK),
+            false => allowance.next(),
         };
         self.allowance.set(allowance);
         allowance.now() > 0
@@ -508,6 +522,7 @@ impl Core {
             let outcome = driver.turn(wait, &mut scratch.reaped);
             if wait != Wait::No {
                 self.inbox().wake_up();
+                self.budget.has_rested.set(true);
             }
             outcome
         };
