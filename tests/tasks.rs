@@ -11,6 +11,8 @@
     reason = "handles are taken out of block_on on purpose"
 )]
 
+#[path = "tasks/busy.rs"]
+mod busy;
 #[path = "tasks/ending.rs"]
 mod ending;
 #[path = "tasks/fairness.rs"]

@@ -16,6 +16,7 @@ mod support;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future, select};
+use gimmal::cancel::Scope;
 use gimmal::fs::File;
 use gimmal::runtime::Mask;
 use gimmal::time::{Instant, MissedTicks, interval, interval_at, sleep_until};
@@ -214,7 +215,7 @@ fn a_sleep_is_polled_when_it_begins_and_when_it_is_over() {
 #[test]
 fn a_deadline_that_is_past_is_ready_at_once_and_arms_nothing() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.budget(256, LONG).build().unwrap().block_on(async {
             let now = Instant::now();
             for past in [now, now - Duration::from_secs(1), now - Duration::MAX] {
                 let mut slept = sleep_until(past);
@@ -224,6 +225,57 @@ fn a_deadline_that_is_past_is_ready_at_once_and_arms_nothing() {
                 // And again: a sleep that is over stays over.
                 assert_eq!(poll_once(&mut slept).await, Poll::Ready(Ok(())));
             }
+        });
+    });
+}
+
+#[test]
+fn a_sleep_of_nothing_lets_the_others_go_first_once_and_arms_nothing() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let order = Rc::new(RefCell::new(Vec::new()));
+            for n in 1..=2 {
+                let order = order.clone();
+                drop(spawn(async move { order.borrow_mut().push(n) }));
+            }
+            let polls = Rc::new(Cell::new(0));
+            let mut slept = counted(&polls, sleep(Duration::ZERO));
+            (&mut slept).await.unwrap();
+            assert_eq!(Handle::current().stats().timers, 0);
+            order.borrow_mut().push(3);
+            assert_eq!(*order.borrow(), [1, 2, 3]);
+            assert_eq!(polls.get(), 2);
+            // A sleep that is over stays over.
+            assert_eq!(poll_once(&mut slept).await, Poll::Ready(Ok(())));
+            let mut moved = sleep(Duration::ZERO);
+            moved.reset(Instant::now() + LONG);
+            yield_now().await;
+            assert!(poll_once(&mut moved).await.is_pending());
+            assert_eq!(Handle::current().stats().timers, 1);
+        });
+    });
+}
+
+/// Before it has let the others go first, and when it has.
+#[test]
+fn a_sleep_of_nothing_in_a_cancelled_scope_is_canceled() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            for begins_before in [true, false] {
+                let scope = Scope::new();
+                let mut slept = sleep(Duration::ZERO);
+                let ended = scope.run_any(async {
+                    if begins_before {
+                        assert!(poll_once(&mut slept).await.is_pending());
+                    }
+                    scope.cancel();
+                    (&mut slept).await
+                });
+                assert_eq!(ended.await.unwrap(), Err(Canceled));
+                // Outside of it, it can be used again.
+                slept.await.unwrap();
+            }
+            assert_eq!(Handle::current().stats().timers, 0);
         });
     });
 }

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Lets every other ready task go first, once, and ends with [`Canceled`] if the scope is cancelled: for computations that
-/// await nothing else.
+/// await nothing else. Timers, deadlines and I/O are served before the next step, if the time of the turn is over (see
+/// [`Builder::budget`](crate::runtime::Builder::budget)).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

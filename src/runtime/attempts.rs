@@ -12,29 +12,29 @@ use std::task::Waker;
 pub(super) const ATTEMPTED_BYTES_PER_TURN: u32 = 256 << 10;
 const ATTEMPT_COST: u32 = ATTEMPTED_BYTES_PER_TURN / 32;
 
-/// One in so many goes into the ring all the same, and is not ready when it is first polled: a loop in which every other
-/// future is polled only then, a biased select, has no rhythm that keeps it from them.
-const ATTEMPTS_SKIPPED: u32 = 32;
-
 impl Core {
     /// Whether it is worth asking for [`attempt`](Core::attempt): what costs least to know.
     #[inline]
     pub(crate) fn may_attempt(&self) -> bool {
-        !self.tasks.borrow().has_ready()
-            && self.budget.attempts.get() > 0
-            && self.may_pass()
-            && !self.together.get()
+        self.has_room_alone() && self.allowance.get().is_some()
+    }
+
+    #[inline]
+    fn has_room_alone(&self) -> bool {
+        !self.tasks.borrow().has_ready() && self.budget.attempts.get() > 0 && !self.together.get()
     }
 
     /// Serves an operation at once, if the ring would be entered for it alone and this turn has room for it.
     pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Attempt {
-        if !self.may_attempt() || self.may_submit(true).is_some() {
+        if !self.has_room_alone() || !self.may_pass() || self.may_submit(true).is_some() {
             return Attempt::Unserved;
         }
         let is_alone = name_of(waker).is_some_and(|name| {
             name.runtime() == self.number && self.tasks.borrow().is_alone(name)
         });
-        if !is_alone || self.choose(ATTEMPTS_SKIPPED) == 0 {
+        // One in 32 goes into the ring all the same, and is not ready when it is first polled: a loop in which every other future
+        // is polled only then, a biased select, has no rhythm that keeps it from them.
+        if !is_alone || self.draw() {
             return Attempt::Unserved;
         }
         let attempt = self.driver.borrow_mut().attempt(entry);

@@ -117,6 +117,11 @@ impl Builder {
 
     /// How many tasks one turn polls, and for how long, before it looks at timers and completions again: 256 and 1 ms by
     /// default. A timer is late by at most this time and that of 32 polls more.
+    ///
+    /// Where polls are long, the turn looks at the clock more often. A task that yields (by
+    /// [`yield_now`](crate::yield_now), [`checkpoint`](crate::cancel::checkpoint), or a sleep of zero), or awaits one thing after
+    /// the other that is ready at once, ends the turn when its time is over, by a clock that is as coarse as the kernel's tick (1 to
+    /// 10 ms).
     pub fn budget(mut self, polls: u32, time: Duration) -> Builder {
         self.polls_per_turn = polls.max(1);
         self.time_per_turn = time;
@@ -236,7 +241,7 @@ impl Builder {
         let tasks = Rc::new(RefCell::new(Tasks::new(seat.number())));
         let settings = Settings {
             polls_per_turn: self.polls_per_turn,
-            time_per_turn: self.time_per_turn,
+            ns_per_turn: u64::try_from(self.time_per_turn.as_nanos()).unwrap_or(u64::MAX),
             grace: self.grace,
             shutdown: self.shutdown,
             receive_buffers,

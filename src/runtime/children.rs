@@ -1,8 +1,9 @@
 //! What a group asks of the runtime for its children.
 
-use super::core::{Core, READY_LEAVES_PER_POLL};
+use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch, message_of};
+use super::turn::Allowance;
 use crate::table::{Key, Leaf};
 use crate::tasks::{ChildTurn, Name, NewChild, Origin, copy_waker, waker};
 use std::any::Any;
@@ -61,10 +62,14 @@ impl Core {
     /// Polls what has a name. It stands where whoever polls it stands, and may pass as many ready leaves as a child.
     pub(crate) fn poll_name<T>(&self, name: Key, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
         self.tasks.borrow_mut().unqueue_child(name);
-        self.allowance.set(READY_LEAVES_PER_POLL);
+        self.allowance.set(Allowance::FULL);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(Name::new(self.number, name)));
-        poll(&mut Context::from_waker(&waker))
+        let polled = poll(&mut Context::from_waker(&waker));
+        if self.tasks.borrow().is_woken(name) {
+            self.count_yield();
+        }
+        polled
     }
 
     /// Has a child polled.
@@ -110,7 +115,7 @@ impl Core {
     pub(crate) fn next_child(&self, brood: Key) -> Option<ChildTurn> {
         let turn = self.tasks.borrow_mut().next_child(brood)?;
         self.stand(turn.key, turn.leaf, turn.canceled, turn.has_scope);
-        self.allowance.set(READY_LEAVES_PER_POLL);
+        self.allowance.set(Allowance::FULL);
         Some(turn)
     }
 
@@ -123,7 +128,9 @@ impl Core {
     /// The child that was polled is not ready.
     #[inline]
     pub(crate) fn park_child(&self, child: Key) {
-        self.tasks.borrow_mut().park_child(child, self.leaf.get());
+        if self.tasks.borrow_mut().park_child(child, self.leaf.get()) {
+            self.count_yield();
+        }
     }
 
     /// A child has ended, and its future is gone. What it left pending belongs to the group.

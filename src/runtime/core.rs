@@ -5,7 +5,7 @@ use super::pool::Pool;
 use super::receiving::Receiving;
 use super::scopes::{NOWHERE, Sleeper, Wait};
 use super::short::Short;
-use super::turn::Budget;
+use super::turn::{Allowance, Budget};
 use crate::driver::life::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Owners, Request};
 use crate::scope::{Scopes, Told};
@@ -22,14 +22,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Leaves that are ready at their first poll which a task may pass in one turn, before it has to let others go first.
-pub(super) const READY_LEAVES_PER_POLL: u32 = 128;
-
 /// What a builder settles.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(super) polls_per_turn: u32,
-    pub(super) time_per_turn: Duration,
+    pub(super) ns_per_turn: u64,
     pub(super) grace: Duration,
     pub(super) shutdown: Duration,
     pub(super) receive_buffers: BufSizes,
@@ -75,7 +72,7 @@ pub(crate) struct Core {
     pub(super) leaf: Cell<Option<Leaf>>,
     pub(super) budget: Budget,
     /// Ready leaves that the task may still pass in this poll.
-    pub(super) allowance: Cell<u32>,
+    pub(super) allowance: Cell<Allowance>,
     /// What is being polled is polled together with others by one future.
     pub(super) together: Cell<bool>,
     /// The current scope.
@@ -110,6 +107,8 @@ pub(crate) struct Core {
     pub(super) refused_in: Cell<u64>,
     /// Where the next choice among equals falls.
     choice: Cell<u64>,
+    /// What was drawn last.
+    draw: Cell<u64>,
     pub(super) phase: Cell<Phase>,
     /// Tables had more memory than they need when they were last asked.
     pub(super) untidy: Cell<bool>,
@@ -161,8 +160,8 @@ impl Core {
             polls: Cell::new(0),
             running: Cell::new(Key::new(0, 0)),
             leaf: Cell::new(None),
-            budget: Budget::default(),
-            allowance: Cell::new(0),
+            budget: Budget::new(),
+            allowance: Cell::new(Allowance::NONE),
             together: Cell::new(false),
             canceled: Cell::new(false),
             root_canceled: Cell::new(false),
@@ -179,6 +178,8 @@ impl Core {
             refusals: Cell::new(0),
             refused_in: Cell::new(0),
             choice: Cell::new(0),
+            // The first that is drawn is the 66th.
+            draw: Cell::new(5),
             phase: Cell::new(Phase::Open),
             untidy: Cell::new(false),
             tidy_at: Cell::new(0),
@@ -494,18 +495,6 @@ impl Core {
         self.canceled.get()
     }
 
-    /// Whether the task may pass another ready leaf in this turn. If not, it yields once.
-    #[inline]
-    pub(crate) fn may_pass(&self) -> bool {
-        self.allowance.get() > 0
-    }
-
-    /// The task passes a leaf that was ready.
-    #[inline]
-    pub(crate) fn charge(&self) {
-        self.allowance.set(self.allowance.get().saturating_sub(1));
-    }
-
     /// One of so many, each as often as the others, also if several callers take turns: the steps are as even as can be, and
     /// so is every second or third of them.
     pub(crate) fn choose(&self, among: u32) -> u32 {
@@ -514,6 +503,15 @@ impl Core {
         let choice = self.choice.get().wrapping_add(STEP);
         self.choice.set(choice);
         (((choice >> 32) * u64::from(among)) >> 32) as u32
+    }
+
+    /// True once in 32 times, in no rhythm at all.
+    pub(super) fn draw(&self) -> bool {
+        /// Of the PCG generators, by Knuth.
+        const FACTOR: u64 = 6_364_136_223_846_793_005;
+        let draw = self.draw.get().wrapping_mul(FACTOR).wrapping_add(1);
+        self.draw.set(draw);
+        draw >> 59 == 0
     }
 
     /// Tells the hook. It is a user's code: nothing is borrowed.

@@ -9,11 +9,11 @@
 //! flight ([`Core::enter_now`]).
 
 use super::attempts::ATTEMPTED_BYTES_PER_TURN;
-use super::core::{Core, READY_LEAVES_PER_POLL};
+use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
-use crate::sys::{Instant, Wait, prefetch};
+use crate::sys::{Instant, Wait, coarse_ns, prefetch};
 use crate::table::Key;
 use crate::tasks::{End, Name, Posted, Task, Turn, name_of, waker};
 use std::any::Any;
@@ -24,9 +24,15 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-/// Between two looks at the clock a turn polls so many tasks, and before the first look one less: most turns are over by
-/// then, and never look. So a turn is over its time by at most the time of twice as many polls.
+/// Between two looks at the clock a turn polls at most so many tasks, and before the first look one less: most turns are over
+/// by then, and never look. Where polls are long, there are fewer between two looks.
 const POLLS_PER_CLOCK: u32 = 16;
+
+/// Leaves that are ready at their first poll which a task may pass in one poll, before it has to let others go first.
+const READY_LEAVES_PER_POLL: u32 = 128;
+/// It looks at the coarse clock when it has passed so many of them, and each time that it has passed so many times as many.
+const READY_LEAVES_TO_CLOCK: u32 = 4;
+const READY_LEAVES_GROWTH: u32 = 8;
 
 /// With so many timers armed, a runtime that has nothing else to do lets this much time pass between two turns that fire
 /// some, so that those due in between share a turn: a wait in the kernel costs more than a timer. It is the slack that the
@@ -62,7 +68,7 @@ pub(super) struct Polled {
 }
 
 /// What one turn spends on polling. Children are counted, too.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budget {
     polls: Cell<u32>,
     /// With so many polls there is something to look at: the clock, or that they were enough.
@@ -70,8 +76,67 @@ pub(super) struct Budget {
     /// When the clock was looked at for the first time in this turn.
     started: Cell<Option<Instant>>,
     is_over: Cell<bool>,
+    /// Polls from one look at the clock to the next: fewer after long ones, in later turns, too.
+    polls_per_clock: Cell<u32>,
+    /// So many that yield do not look at the coarse clock, and the next does.
+    yields_to_clock: Cell<u32>,
+    /// How many leaves had been refused when one that yielded came to look.
+    refusals: Cell<u64>,
+    /// When by the coarse clock a turn was last found to be over by who yields, or by who passes ready leaves. It outlasts the
+    /// turn, so that one long step is enough to end the next.
+    ended: Cell<u64>,
     /// Bytes that operations which are served at once may still move.
     pub(super) attempts: Cell<u32>,
+}
+
+/// Ready leaves that a task may still pass in this poll: before it looks at the clock, in the lower half, and after that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance(u32);
+
+impl Allowance {
+    pub(super) const FULL: Allowance = Allowance::new(
+        READY_LEAVES_TO_CLOCK,
+        READY_LEAVES_PER_POLL - READY_LEAVES_TO_CLOCK,
+    );
+    pub(super) const NONE: Allowance = Allowance(0);
+
+    const fn new(now: u32, later: u32) -> Allowance {
+        Allowance(later << 16 | now)
+    }
+
+    #[inline]
+    pub(super) fn is_some(self) -> bool {
+        self.0 > 0
+    }
+
+    #[inline]
+    fn now(self) -> u32 {
+        self.0 & 0xffff
+    }
+
+    /// After a look at the clock.
+    fn next(self) -> Allowance {
+        let left = self.0 >> 16;
+        let passed = READY_LEAVES_PER_POLL - left;
+        let now = left.min((READY_LEAVES_GROWTH - 1) * passed);
+        Allowance::new(now, left - now)
+    }
+}
+
+impl Budget {
+    pub(super) fn new() -> Budget {
+        Budget {
+            polls: Cell::new(0),
+            look_at: Cell::new(0),
+            started: Cell::new(None),
+            is_over: Cell::new(false),
+            polls_per_clock: Cell::new(POLLS_PER_CLOCK),
+            yields_to_clock: Cell::new(0),
+            refusals: Cell::new(0),
+            ended: Cell::new(coarse_ns()),
+            attempts: Cell::new(0),
+        }
+    }
 }
 
 /// Polls the future that `block_on` holds: true when it is ready.
@@ -80,9 +145,11 @@ pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 impl Core {
     fn begin_budget(&self) {
         let budget = &self.budget;
+        self.polls.set(self.polls_so_far());
         budget.polls.set(0);
-        let first = POLLS_PER_CLOCK - 1;
+        let first = budget.polls_per_clock.get() - 1;
         budget.look_at.set(first.min(self.settings.polls_per_turn));
+        budget.yields_to_clock.set(0);
         budget.started.set(None);
         budget.is_over.set(false);
         budget.attempts.set(ATTEMPTED_BYTES_PER_TURN);
@@ -121,13 +188,97 @@ impl Core {
         let now = self.now();
         let started = budget.started.get().unwrap_or(now);
         budget.started.set(Some(started));
-        let spent = now.saturating_duration_since(started);
-        budget
-            .is_over
-            .set(!spent.is_zero() && spent >= self.settings.time_per_turn);
-        let next = polls + POLLS_PER_CLOCK;
+        let spent = now.as_ns().saturating_sub(started.as_ns());
+        if self.is_enough(spent) {
+            self.look_as_often_as(spent);
+            self.end_turn();
+            return false;
+        }
+        let apart = budget.polls_per_clock.get();
+        if spent > 0 {
+            // They are not that long any more.
+            budget.polls_per_clock.set(POLLS_PER_CLOCK.min(2 * apart));
+        }
+        let next = polls + budget.polls_per_clock.get();
         budget.look_at.set(next.min(self.settings.polls_per_turn));
-        !budget.is_over.get()
+        true
+    }
+
+    /// Nanoseconds.
+    #[inline]
+    fn is_enough(&self, spent: u64) -> bool {
+        spent > 0 && spent >= self.settings.ns_per_turn
+    }
+
+    /// Nothing more is polled in this turn.
+    fn end_turn(&self) {
+        self.budget.is_over.set(true);
+        self.budget.look_at.set(0);
+    }
+
+    /// The polls of this turn took that long, at least: from now on the clock is looked at as often as that asks for.
+    fn look_as_often_as(&self, spent: u64) {
+        let polls = u64::from(self.budget.polls.get());
+        let in_time = polls.saturating_mul(self.settings.ns_per_turn) / spent;
+        let apart = in_time.clamp(1, u64::from(POLLS_PER_CLOCK));
+        self.budget.polls_per_clock.set(apart as u32);
+    }
+
+    /// What was polled is to be polled again, for it was woken meanwhile: it lets the others go first. The turn is over if
+    /// its time is. The first in a turn looks, then the second, the fourth and so on: in between, the turn itself does.
+    #[inline]
+    pub(super) fn count_yield(&self) {
+        match self.budget.yields_to_clock.get().checked_sub(1) {
+            Some(left) => self.budget.yields_to_clock.set(left),
+            None => self.look_at_yield(),
+        }
+    }
+
+    #[cold]
+    fn look_at_yield(&self) {
+        // Whoever was refused yields to end as canceled, and finds what he was refused for as it was.
+        let refusals = self.refusals.get();
+        if self.budget.refusals.replace(refusals) == refusals {
+            self.look_at_coarse_clock();
+        }
+        let so_far = self.budget.polls.get();
+        self.budget.yields_to_clock.set(so_far.saturating_sub(1));
+    }
+
+    /// Ends the turn, as soon as what is polled now is pending, if by the coarse clock its time is over. True if it is over.
+    #[inline(never)]
+    fn look_at_coarse_clock(&self) -> bool {
+        let budget = &self.budget;
+        let now = coarse_ns();
+        if self.is_enough(now.saturating_sub(budget.ended.get())) {
+            budget.ended.set(now);
+            self.end_turn();
+        }
+        budget.is_over.get()
+    }
+
+    /// Whether the task may pass another ready leaf in this poll. If not, it yields once.
+    #[inline]
+    pub(crate) fn may_pass(&self) -> bool {
+        self.allowance.get().now() > 0 || self.look_at_allowance()
+    }
+
+    #[cold]
+    fn look_at_allowance(&self) -> bool {
+        let allowance = match self.look_at_coarse_clock() {
+            true => Allowance::NONE,
+            false => self.allowance.get().next(),
+        };
+        self.allowance.set(allowance);
+        allowance.now() > 0
+    }
+
+    /// The task passes a leaf that was ready.
+    #[inline]
+    pub(crate) fn charge(&self) {
+        let allowance = self.allowance.get();
+        let passed = u32::from(allowance.now() > 0);
+        self.allowance.set(Allowance(allowance.0 - passed));
     }
 
     /// One pass. It waits at most until `limit`. True when the main future is ready; the pass ends there.
@@ -177,11 +328,7 @@ impl Core {
         let mut polled = Polled::default();
         loop {
             match catch(|| self.poll_tasks(&mut polled, main)) {
-                Ok(main_is_ready) => {
-                    self.polls.set(self.polls_so_far());
-                    self.budget.polls.set(0);
-                    return main_is_ready;
-                }
+                Ok(main_is_ready) => return main_is_ready,
                 Err(payload) => self.task_panicked(&mut polled, payload),
             }
         }
@@ -220,15 +367,17 @@ impl Core {
         } = turn;
         let name = Name::new(self.number, key);
         self.stand(key, leaf, canceled, has_scope);
-        self.allowance.set(READY_LEAVES_PER_POLL);
+        self.allowance.set(Allowance::FULL);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(name));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             // Back in its row first: its panic goes through to whoever called `block_on`.
-            self.tasks.borrow_mut().park(key, None, None);
+            let _ = self.tasks.borrow_mut().park(key, None, None);
             let ready = main(&mut context) || self.canceled.get() && self.drops_main(key);
-            self.tasks.borrow_mut().keep_leaf(key, self.leaf.get());
+            if self.tasks.borrow_mut().keep_leaf(key, self.leaf.get()) {
+                self.count_yield();
+            }
             self.stand_down();
             return ready;
         };
@@ -251,8 +400,8 @@ impl Core {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
-        } else {
-            self.tasks.borrow_mut().park(key, task, self.leaf.get());
+        } else if self.tasks.borrow_mut().park(key, task, self.leaf.get()) {
+            self.count_yield();
         }
         self.stand_down();
         false
@@ -304,6 +453,10 @@ impl Core {
             }
             let now = self.now();
             let now_ns = now.as_ns();
+            let late = now_ns.saturating_sub(due);
+            if self.is_enough(late) {
+                self.look_as_often_as(late);
+            }
             while scratch.wakers.len() < TIMERS_PER_TURN
                 && let Some(sleeper) = timers.pop_due(now_ns)
             {

@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Lets every other ready task go first, once. Timers and completions are looked at when all that is ready has had its turn
-/// or the budget of the turn is spent (see [`Builder::budget`](crate::runtime::Builder::budget)).
+/// or the budget of the turn is spent, in polls or in time (see [`Builder::budget`](crate::runtime::Builder::budget)): so a long
+/// computation that yields from step to step holds them up by a step or two.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

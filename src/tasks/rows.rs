@@ -394,9 +394,14 @@ impl Tasks {
         row.task.as_deref()
     }
 
-    /// The task was polled and is not ready.
+    /// The task was polled and is not ready. True if it was woken meanwhile.
     #[inline]
-    pub(crate) fn park(&mut self, key: Key, task: Option<Pin<Box<dyn Task>>>, leaf: Option<Leaf>) {
+    pub(crate) fn park(
+        &mut self,
+        key: Key,
+        task: Option<Pin<Box<dyn Task>>>,
+        leaf: Option<Leaf>,
+    ) -> bool {
         let row = self.running(key);
         row.stage = Stage::Parked;
         row.leaf = leaf;
@@ -404,6 +409,7 @@ impl Tasks {
         let before = std::mem::replace(&mut row.task, task);
         debug_assert!(before.is_none());
         std::mem::forget(before);
+        row.queued
     }
 
     #[inline]

@@ -11,7 +11,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Waits for this long, counted from the call.
+/// Waits for this long, counted from the call. A sleep of zero lets every other ready task go first, once, as
+/// [`checkpoint`](crate::cancel::checkpoint) does.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,10 +36,15 @@ use std::time::Duration;
 /// There is nothing to lose: a sleep can be awaited by `&mut`, dropped, and started again (`tests/time.rs`).
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep::new(Instant::now() + duration, duration.is_zero())
+    let timer = match duration.is_zero() {
+        true => Timer::Zero,
+        false => Timer::Idle,
+    };
+    Sleep::new(Instant::now() + duration, timer)
 }
 
-/// Waits until this moment. One that is past is ready at once.
+/// Waits until this moment. One that is past is ready at once, unless the task has to let others go first (see
+/// [`Builder::budget`](crate::runtime::Builder::budget)).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -58,7 +64,11 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// There is nothing to lose (`tests/time.rs`).
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep::new(deadline, Instant::now() >= deadline)
+    let timer = match Instant::now() >= deadline {
+        true => Timer::Over,
+        false => Timer::Idle,
+    };
+    Sleep::new(deadline, timer)
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -80,6 +90,10 @@ enum Timer {
     /// The time was over when the deadline was set: no timer is needed.
     Over,
     Idle,
+    /// Others are still to go first, and nothing else is waited for.
+    Zero,
+    /// They have.
+    Yielded,
     /// The runtime's serial and the row of the timer, which this owns.
     Armed(u64, Key),
 }
@@ -91,14 +105,15 @@ enum Found {
     Waiting,
     Canceled,
     Spent,
+    Zero,
 }
 
 impl Sleep {
     #[inline]
-    fn new(deadline: Instant, is_over: bool) -> Sleep {
+    fn new(deadline: Instant, timer: Timer) -> Sleep {
         Sleep {
             deadline,
-            timer: if is_over { Timer::Over } else { Timer::Idle },
+            timer,
             refusal: Refusal::None,
             _local: PhantomData,
         }
@@ -161,7 +176,11 @@ impl Future for Sleep {
                 core.charge();
                 Found::Over
             }),
-            Timer::Idle if runtime::with(Core::is_canceled) => Found::Canceled,
+            Timer::Idle | Timer::Zero | Timer::Yielded if runtime::with(Core::is_canceled) => {
+                Found::Canceled
+            }
+            Timer::Zero => Found::Zero,
+            Timer::Yielded => Found::Over,
             Timer::Idle => runtime::with(|core| match waker.take() {
                 Some(waker) => Found::Armed(core.serial(), core.arm_timer(self.deadline, waker)),
                 None => unreachable!("it was made above"),
@@ -178,7 +197,7 @@ impl Future for Sleep {
                 Poll::Pending
             }
             Found::Waiting => Poll::Pending,
-            Found::Canceled if matches!(self.timer, Timer::Armed(..)) => {
+            Found::Canceled if matches!(self.timer, Timer::Armed(..) | Timer::Yielded) => {
                 self.release();
                 // Awaited again, it sleeps on.
                 self.timer = Timer::Idle;
@@ -186,6 +205,11 @@ impl Future for Sleep {
             }
             Found::Canceled => runtime::refuse(&mut self.refusal, context).map(Err),
             Found::Spent => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Found::Zero => {
+                self.timer = Timer::Yielded;
                 context.waker().wake_by_ref();
                 Poll::Pending
             }

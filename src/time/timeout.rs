@@ -15,6 +15,9 @@ use std::time::Duration;
 /// It gives `Ok` whenever the future ended well, late or not: nothing that happened is thrown away. One `?` is enough; what
 /// the future itself said about being cut short is in the error. Read about scopes in [`cancel`](crate::cancel).
 ///
+/// A future that computes is cut short where it awaits something: call [`checkpoint`](crate::cancel::checkpoint) from step to
+/// step.
+///
 /// ```
 /// use std::time::Duration;
 ///

@@ -1,6 +1,7 @@
 //! What is current: which task is polled, in which scope, and whether that is cancelled (C1).
 
 use crate::runtime::core::Core;
+use crate::runtime::turn::Allowance;
 use crate::scope::{Rank, Told};
 use crate::table::{Key, Leaf, Place};
 use crate::tasks::{Name, waker};
@@ -23,7 +24,7 @@ pub(crate) struct Before {
 pub(crate) struct Aside {
     before: Before,
     /// Ready leaves that it may still pass.
-    allowance: u32,
+    allowance: Allowance,
     /// What was charged to it.
     charges: Vec<Key>,
 }

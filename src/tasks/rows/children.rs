@@ -183,20 +183,28 @@ impl Tasks {
         }
     }
 
-    /// A child was polled and is not ready.
+    /// A child was polled and is not ready. True if it was woken meanwhile.
     #[inline]
-    pub(crate) fn park_child(&mut self, key: Key, leaf: Option<Leaf>) {
+    pub(crate) fn park_child(&mut self, key: Key, leaf: Option<Leaf>) -> bool {
         let row = self.running(key);
         row.stage = Stage::Parked;
         row.leaf = leaf;
+        row.queued
     }
 
-    /// What a task waits for that is not polled any more, and has no scope of its own.
+    /// What a task waits for that is not polled any more, and has no scope of its own. True if it was woken meanwhile.
     #[inline]
-    pub(crate) fn keep_leaf(&mut self, key: Key, leaf: Option<Leaf>) {
-        if let Some(row) = self.rows.get_mut(key) {
+    pub(crate) fn keep_leaf(&mut self, key: Key, leaf: Option<Leaf>) -> bool {
+        self.rows.get_mut(key).is_some_and(|row| {
             row.leaf = leaf;
-        }
+            row.queued
+        })
+    }
+
+    /// Whether a task is to be polled again.
+    #[inline]
+    pub(crate) fn is_woken(&self, key: Key) -> bool {
+        self.rows.get(key).is_some_and(|row| row.queued)
     }
 
     /// A child has ended, or is dropped: its output is with the one that has the children. Without a handle its row is
