@@ -36,6 +36,11 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
+/// Both ways are polled in the turn in which they can go on: none is over by its time.
+fn in_whole_turns() -> gimmal::runtime::Builder {
+    gimmal::Runtime::builder().budget(256, Duration::from_secs(3600))
+}
+
 async fn source(path: &Path) -> io::Result<File> {
     let content = content(LEN);
     gimmal::fs::write(path, content).await?;
@@ -573,24 +578,25 @@ fn both_ways_are_copied_until_both_have_ended() {
 #[test]
 fn one_way_that_fails_stops_the_other() {
     let _alone = alone();
-    gimmal::run(async {
-        let (client, near) = pair().await?;
-        let (far, server) = pair().await?;
-        client.write_all(vec![7; 1000]).await?;
-        // A reset: what it was sent is thrown away, and so is what it sends.
-        socket2::SockRef::from(&server).set_linger(Some(Duration::ZERO))?;
-        drop(server);
-        let error = copy_bidirectional(&near, &far).await.unwrap_err();
-        assert!(
-            [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()),
-            "{error}"
-        );
-        // The client's side is as it was: whoever has it can go on with it.
-        near.write_all("sorry").await?;
-        assert_eq!(client.read_exact(vec![0; 5], 5).await?, b"sorry");
-        io::Result::Ok(())
-    })
-    .unwrap();
+    in_whole_turns()
+        .run(async {
+            let (client, near) = pair().await?;
+            let (far, server) = pair().await?;
+            client.write_all(vec![7; 1000]).await?;
+            // A reset: what it was sent is thrown away, and so is what it sends.
+            socket2::SockRef::from(&server).set_linger(Some(Duration::ZERO))?;
+            drop(server);
+            let error = copy_bidirectional(&near, &far).await.unwrap_err();
+            assert!(
+                [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()),
+                "{error}"
+            );
+            // The client's side is as it was: whoever has it can go on with it.
+            near.write_all("sorry").await?;
+            assert_eq!(client.read_exact(vec![0; 5], 5).await?, b"sorry");
+            io::Result::Ok(())
+        })
+        .unwrap();
 }
 
 /// Threads of the kernel that work for this one.
@@ -770,65 +776,66 @@ fn a_flush_that_fails_takes_nothing_from_the_reader() {
     let _alone = alone();
     let directory = directory();
     let from = directory.path().join("from");
-    gimmal::run(async {
-        let all = content(LEN);
-        let baseline = Baseline::take();
-        for (fails_at, polls) in [(1, 0), (2, 0), (5, 0), (1, 1), (3, 1), (1, 50), (3, 50)] {
-            let (mut file, mut writer) = (source(&from).await?, Counts::default());
-            (writer.fails_at, writer.polls) = (fails_at, polls);
-            let mut copied = 0;
-            let mut failures = 0;
-            loop {
-                match copy(&mut file, &mut writer).await {
-                    Ok(n) => break copied += n,
-                    Err(error) => {
-                        assert_eq!(error.kind(), ErrorKind::StorageFull);
-                        assert!(error.unwritten().is_empty());
-                        copied += error.copied();
-                        failures += 1;
-                        // It counts what the writer has, and the reader goes on from there.
-                        assert_eq!(writer.taken.len() + writer.held.len(), copied as usize);
+    in_whole_turns()
+        .run(async {
+            let all = content(LEN);
+            let baseline = Baseline::take();
+            for (fails_at, polls) in [(1, 0), (2, 0), (5, 0), (1, 1), (3, 1), (1, 50), (3, 50)] {
+                let (mut file, mut writer) = (source(&from).await?, Counts::default());
+                (writer.fails_at, writer.polls) = (fails_at, polls);
+                let mut copied = 0;
+                let mut failures = 0;
+                loop {
+                    match copy(&mut file, &mut writer).await {
+                        Ok(n) => break copied += n,
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::StorageFull);
+                            assert!(error.unwritten().is_empty());
+                            copied += error.copied();
+                            failures += 1;
+                            // It counts what the writer has, and the reader goes on from there.
+                            assert_eq!(writer.taken.len() + writer.held.len(), copied as usize);
+                        }
                     }
                 }
-            }
-            assert_eq!((copied, failures), (LEN as u64, 1));
-            assert!(
-                writer.held.is_empty() && writer.taken == all,
-                "{fails_at}, {polls}"
-            );
-            drop(file);
+                assert_eq!((copied, failures), (LEN as u64, 1));
+                assert!(
+                    writer.held.is_empty() && writer.taken == all,
+                    "{fails_at}, {polls}"
+                );
+                drop(file);
 
-            // One that takes nothing back, and one that has nothing to read for now.
-            let mut reader = all.as_source();
-            let (mut writer, mut after) = (Counts::default(), Counts::default());
-            writer.fails_at = 1;
-            let error = copy(&mut reader, &mut writer).await.unwrap_err();
-            assert_eq!((error.copied(), error.unwritten().len()), (LEN as u64, 0));
-            let (reader, sender) = pipe()?;
-            sender.write_all("first").await?;
-            writer = Counts::default();
-            (writer.fails_at, writer.polls) = (fails_at.min(2), polls);
-            // The first flush is before anything was read.
-            let copied = [0, 5][fails_at.min(2) - 1];
-            (writer.fails_at, writer.polls) = (fails_at.min(2), polls);
-            let mut reader = &reader;
-            let copying = copy(&mut reader, &mut writer).timeout(Duration::from_secs(5));
-            let error = copying.await.unwrap_err().into_inner();
-            let error = error.expect("nothing of it is foreign");
-            assert_eq!(
-                (error.kind(), error.copied()),
-                (ErrorKind::StorageFull, copied)
-            );
-            assert_eq!(writer.held, b"first"[..copied as usize]);
-            sender.write_all("second").await?;
-            sender.close().await?;
-            copy(&mut reader, &mut after).await?;
-            assert_eq!(after.taken, b"firstsecond"[copied as usize..]);
-        }
-        baseline.returns("copies that failed").await;
-        io::Result::Ok(())
-    })
-    .unwrap();
+                // One that takes nothing back, and one that has nothing to read for now.
+                let mut reader = all.as_source();
+                let (mut writer, mut after) = (Counts::default(), Counts::default());
+                writer.fails_at = 1;
+                let error = copy(&mut reader, &mut writer).await.unwrap_err();
+                assert_eq!((error.copied(), error.unwritten().len()), (LEN as u64, 0));
+                let (reader, sender) = pipe()?;
+                sender.write_all("first").await?;
+                writer = Counts::default();
+                (writer.fails_at, writer.polls) = (fails_at.min(2), polls);
+                // The first flush is before anything was read.
+                let copied = [0, 5][fails_at.min(2) - 1];
+                (writer.fails_at, writer.polls) = (fails_at.min(2), polls);
+                let mut reader = &reader;
+                let copying = copy(&mut reader, &mut writer).timeout(Duration::from_secs(5));
+                let error = copying.await.unwrap_err().into_inner();
+                let error = error.expect("nothing of it is foreign");
+                assert_eq!(
+                    (error.kind(), error.copied()),
+                    (ErrorKind::StorageFull, copied)
+                );
+                assert_eq!(writer.held, b"first"[..copied as usize]);
+                sender.write_all("second").await?;
+                sender.close().await?;
+                copy(&mut reader, &mut after).await?;
+                assert_eq!(after.taken, b"firstsecond"[copied as usize..]);
+            }
+            baseline.returns("copies that failed").await;
+            io::Result::Ok(())
+        })
+        .unwrap();
 }
 
 /// The kernel tells of a reset once: the error of a flush must not be all that is left of it.

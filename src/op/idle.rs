@@ -63,9 +63,7 @@ impl Future for Idle<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let fd = self.fd.as_raw_fd();
-        let is_idle = !runtime::with(|core| core.cancel_on(fd));
-        // What was refused does not depend on whether the turn was over.
-        if is_idle && !self.waiting.is_refused() {
+        if !runtime::with(|core| core.cancel_on(fd)) {
             self.end();
             return Poll::Ready(Ok(()));
         }

@@ -80,6 +80,8 @@ pub(super) struct Budget {
     polls_per_clock: Cell<u32>,
     /// From so many polls on, one that yields looks at the coarse clock.
     look_at_yield: Cell<u32>,
+    /// The number of leaves that had been refused when one that yielded came to look.
+    refusals: Cell<u64>,
     /// When by the coarse clock a turn was last found to be over by one that yields or passes ready leaves, or the first such look
     /// after the loop has waited. It outlasts the turn, so that one long step is enough to end the next.
     ended: Cell<u64>,
@@ -137,6 +139,7 @@ impl Budget {
             is_over: Cell::new(false),
             polls_per_clock: Cell::new(POLLS_PER_CLOCK),
             look_at_yield: Cell::new(0),
+            refusals: Cell::new(0),
             ended: Cell::new(0),
             has_rested: Cell::new(true),
             attempts: Cell::new(0),
@@ -240,7 +243,11 @@ impl Core {
 
     #[cold]
     fn look_at_yield(&self) {
-        self.look_at_coarse_clock();
+        // One that was refused yields to end as canceled. It finds what it was refused for as it was.
+        let refusals = self.refusals.get();
+        if self.budget.refusals.replace(refusals) == refusals {
+            self.look_at_coarse_clock();
+        }
         let polls = self.budget.polls.get();
         self.budget.look_at_yield.set(2 * polls);
     }

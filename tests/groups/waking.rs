@@ -304,7 +304,9 @@ fn a_group_that_loses_a_foreign_select_is_dropped() {
 /// Children in a group whose future is polled by wakers of another kind each time.
 #[test]
 fn wakers_change_with_every_poll() {
-    run(async || {
+    // No turn is over by its time before each child was polled.
+    let builder = gimmal::Runtime::builder().budget(256, LONG);
+    builder.build().unwrap().block_on(async {
         let wakes = Rc::new(Cell::new((0, 0)));
         let (sender, receiver) = async_channel::unbounded::<u8>();
         let got = Cell::new(0);

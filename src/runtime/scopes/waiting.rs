@@ -105,11 +105,6 @@ impl Waiting {
         }
     }
 
-    /// It began in a cancelled scope, has let the others go first, and ends with [`Canceled`].
-    pub(crate) fn is_refused(&self) -> bool {
-        self.row.is_none() && self.refusal == Refusal::Yielded && current::with(Core::is_canceled)
-    }
-
     /// What is waited for is not there, and will be waited for whatever happens, until it is `over`.
     pub(crate) fn hold(&mut self, context: &Context<'_>, over: &Arc<AtomicBool>) {
         self.wait(context);
