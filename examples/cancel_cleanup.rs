@@ -1,10 +1,10 @@
-//! Cleaning up after a cancel: a task that is cancelled writes down how far it came before it ends.
+//! Cleaning up after a cancel: a task that is canceled writes down how far it came before it ends.
 //!
 //! ```text
 //! cargo run --release --example cancel_cleanup -- [STATE [MILLISECONDS]]
 //! ```
 //!
-//! It counts for 50 milliseconds, then it is cancelled. What it awaits from then on ends with `Canceled`, and writing a file
+//! It counts for 50 milliseconds, then it is canceled. What it awaits from then on ends with `Canceled`, and writing a file
 //! would, too; so that is done under a shield, which outer cancellation does not reach, with a time limit of its own. Run it
 //! again, and it goes on from where it was. STATE is `cancel_cleanup.state` in the directory for temporary files, if nothing
 //! else is said.
@@ -30,7 +30,7 @@ async fn load(state: &Path) -> io::Result<u64> {
     }
 }
 
-/// Counts until it is cancelled.
+/// Counts until it is canceled.
 async fn count(state: &Path) -> io::Result<()> {
     let mut steps = load(state).await?;
     println!("beginning at step {steps}");

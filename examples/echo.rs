@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Try it with `nc 127.0.0.1 7777`. After Ctrl-C nothing more is accepted, and the connections have two seconds to come to
-//! their end; then they are cancelled. Without an address it shows itself: server and clients in one process, on loopback.
+//! their end; then they are canceled. Without an address it shows itself: server and clients in one process, on loopback.
 
 use gimmal::net::{self, Served, TcpListener, TcpStream};
 use std::io;

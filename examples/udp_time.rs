@@ -31,7 +31,7 @@ fn nanoseconds(time: SystemTime) -> i128 {
     }
 }
 
-/// Answers until it is cancelled, and counts the answers.
+/// Answers until it is canceled, and counts the answers.
 async fn serve(socket: &UdpSocket, answered: &Cell<u64>) -> io::Result<()> {
     socket.set_recv_timestamp(true)?;
     let mut buffer = Vec::with_capacity(64);

@@ -32,7 +32,7 @@
 //!
 //! # Cancellation and groups
 //!
-//! Whatever is awaited can be cancelled, and then it did not happen: see [`cancel`]. [`timeout()`] gives a future a time;
+//! Whatever is awaited can be canceled, and then it did not happen: see [`cancel`]. [`timeout()`] gives a future a time;
 //! [`group()`] runs children that may borrow, and returns when all of them are gone, also in the kernel.
 //!
 //! ```

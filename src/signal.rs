@@ -116,7 +116,7 @@ impl CtrlC {
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped or cancelled takes no signal: the next one gets it (`tests/signal.rs`).
+    /// A wait that is dropped or canceled takes no signal: the next one gets it (`tests/signal.rs`).
     pub async fn recv(&mut self) -> io::Result<()> {
         loop {
             PollAdd::readable(self.fd.clone()).await?;

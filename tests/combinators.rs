@@ -382,7 +382,7 @@ fn a_join_inside_joins_and_groups_is_woken() {
     });
 }
 
-// Cancelled.
+// Canceled.
 
 #[test]
 fn a_cancelled_join_says_what_its_futures_say() {
@@ -435,7 +435,7 @@ fn one_of_many_that_ignores_every_error_is_dropped_with_the_join() {
         };
         let raced = race((stubborn, sleep(LONG)));
         let raced: Result<_, _> = timeout_any(SHORT, raced).await;
-        // The sleep says that it was cancelled, and so is first.
+        // The sleep says that it was canceled, and so is first.
         let raced = raced.unwrap_err().into_inner().unwrap();
         assert_eq!(
             (raced.first, raced.outputs),
@@ -579,7 +579,7 @@ fn the_first_error_cancels_the_rest_and_waits_for_them() {
         let tried = try_join((asleep(&asked), fails(2, "first"), asleep(&asked)));
         assert_eq!(tried.await.unwrap_err().to_string(), "first");
         assert_eq!(asked.get(), 2);
-        // At once: the others are cancelled before they begin.
+        // At once: the others are canceled before they begin.
         let tried = try_join((fails(0, "first"), asleep(&asked), fails(0, "second")));
         assert_eq!(tried.await.unwrap_err().to_string(), "first");
         assert_eq!(asked.get(), 3);
@@ -793,7 +793,7 @@ fn races_of_many() {
             match n % 3 {
                 0 => assert_eq!(output, None),
                 1 => assert_eq!(output, Some(false)),
-                // One that only yields is never cancelled.
+                // One that only yields is never canceled.
                 _ => assert_eq!(output, Some(true)),
             }
         }
@@ -846,7 +846,7 @@ fn races_in_cancelled_scopes_and_timeouts() {
         let raced = race((sleep(LONG).timeout(LONG), after(2, ()))).await;
         let error = raced.outputs.0.unwrap().unwrap_err();
         assert!(!error.is_timeout());
-        // In a group: that a loser was cancelled is no echo of the group's.
+        // In a group: that a loser was canceled is no echo of the group's.
         let value = gimmal::group(async |g| {
             let child = g.spawn(async {
                 let raced = race((sleep(LONG), after(2, 5))).await;

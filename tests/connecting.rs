@@ -281,7 +281,7 @@ fn a_cancelled_connect_is_over_at_once_and_leaves_nothing() {
             };
             let (connected, ()) = gimmal::join((connecting, cancel)).await;
             assert!(gimmal::is_canceled(&connected.unwrap_err()));
-            baseline.returns("a connect that was cancelled").await;
+            baseline.returns("a connect that was canceled").await;
         }
         Ok(())
     });
@@ -317,7 +317,7 @@ fn a_connect_that_is_dropped_at_any_poll_leaves_nothing() {
     });
 }
 
-/// Sockets that are connecting are dropped by a `select` of another crate, cancelled, and now and then awaited; on six rings.
+/// Sockets that are connecting are dropped by a `select` of another crate, canceled, and now and then awaited; on six rings.
 #[test]
 fn a_storm_of_connects_loses_no_descriptor() {
     const ROUNDS: usize = if cfg!(debug_assertions) {

@@ -396,7 +396,7 @@ fn a_copy_that_its_progress_stops_is_gone_on_with() {
     .unwrap();
 }
 
-/// A large file is spliced. Cancelled while the pipe is full, the file can be read on from where it was.
+/// A large file is spliced. Canceled while the pipe is full, the file can be read on from where it was.
 #[test]
 fn a_large_file_does_not_pass_through_the_memory_of_the_program() {
     let _alone = alone();

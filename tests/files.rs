@@ -896,7 +896,7 @@ fn an_opcode_that_the_kernel_lacks_is_said_and_the_buffer_comes_back() {
     });
 }
 
-/// What is cancelled when the program ends did not happen, and its buffer is as it was.
+/// What is canceled when the program ends did not happen, and its buffer is as it was.
 #[test]
 fn a_parked_read_that_is_cancelled_gives_the_buffer_back_as_it_was() {
     let _alone = alone();
@@ -1082,7 +1082,7 @@ fn two_closes_at_once_do_not_wait_for_each_other() {
     });
 }
 
-/// What is left is cancelled and ends at once, long before the grace period is over.
+/// What is left is canceled and ends at once, long before the grace period is over.
 #[test]
 fn a_program_whose_tasks_end_when_they_are_cancelled_does_not_wait_out_the_grace_period() {
     let _alone = alone();

@@ -98,7 +98,7 @@ fn what_was_given_up_is_started_again() -> io::Result<()> {
         let (result, entries) = injected(&[-libc::EINTR, -libc::EAGAIN]).await;
         assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(entries, 2);
-        // In a scope that is cancelled by then it is not started again.
+        // In a scope that is canceled by then it is not started again.
         let op = injected(&[-libc::EINTR, 7]).submit();
         gimmal::op::nop().await?;
         let scope = Scope::new();

@@ -421,7 +421,7 @@ fn a_wait_that_is_cut_short_while_it_skips_is_gone_on_with() {
     .unwrap();
 }
 
-/// Lines of numbers through a pipe, with waits that are dropped, timed out and cancelled at random, mixed with other reads.
+/// Lines of numbers through a pipe, with waits that are dropped, timed out and canceled at random, mixed with other reads.
 #[test]
 fn no_line_is_lost_whatever_becomes_of_the_waits() {
     const LINES: usize = 200_000;
@@ -501,7 +501,7 @@ fn no_line_is_lost_whatever_becomes_of_the_waits() {
     .unwrap();
 }
 
-/// Lines that are in the buffer already let other tasks go on, and are refused in a cancelled scope.
+/// Lines that are in the buffer already let other tasks go on, and are refused in a canceled scope.
 #[test]
 fn what_is_in_the_buffer_is_a_leaf_too() {
     let _alone = alone();

@@ -436,7 +436,7 @@ fn an_accept_in_a_cancelled_group_ends_at_once_and_the_listener_goes_on() {
         }
         let client = TcpStream::connect(address).await?;
         assert_eq!(listener.accept().await?.1, client.local_addr()?);
-        // In a cancelled scope nothing begins, whether a connection is there or not.
+        // In a canceled scope nothing begins, whether a connection is there or not.
         let client = TcpStream::connect(address).await?;
         for _ in 0..3 {
             let scope = Scope::new();
@@ -642,7 +642,7 @@ fn a_listener_may_be_used_again_by_its_runtime_and_may_outlive_it() {
     }
 }
 
-/// Several tasks accept at one listener while their waits are dropped by a `select` of another crate, cancelled and timed
+/// Several tasks accept at one listener while their waits are dropped by a `select` of another crate, canceled and timed
 /// out at random. Each client is answered.
 #[test]
 fn a_storm_of_dropped_waits_loses_no_connection() {

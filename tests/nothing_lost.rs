@@ -1,4 +1,4 @@
-//! Cancelled means that it did not happen: a million numbered bytes through pipes, under timeouts and cancels at random
+//! Canceled means that it did not happen: a million numbered bytes through pipes, under timeouts and cancels at random
 //! moments, and none is lost, none comes twice. Every buffer that came back is refilled, and nobody writes into it later.
 //!
 //! Dropped waits are not tested here: a dropped read at the cursor may lose what it read, and says so.
@@ -42,7 +42,7 @@ fn pipe() -> (File, File) {
     (OwnedFd::from(reader).into(), OwnedFd::from(writer).into())
 }
 
-/// Buffers that came back from a cancelled operation, refilled: whoever still had one would be seen.
+/// Buffers that came back from a canceled operation, refilled: whoever still had one would be seen.
 #[derive(Default)]
 struct Canaries {
     kept: Vec<Vec<u8>>,
@@ -111,7 +111,7 @@ impl Canceler {
         canceler
     }
 
-    /// Runs an operation in a scope that is cancelled sometime, or before it begins.
+    /// Runs an operation in a scope that is canceled sometime, or before it begins.
     async fn run<O: Operation>(&self, op: Op<O>, early: bool) -> O::Output {
         let scope = Rc::new(Scope::new());
         if early {

@@ -825,7 +825,7 @@ fn an_operation_is_asked_for_its_entry_once_if_it_is_started_and_never_if_it_is_
         Op::new(Asked(started.clone())).submit().await?;
         let refused = refused.clone();
         drop(gimmal::spawn(async move {
-            // Cancelled, because the program ends.
+            // Canceled, because the program ends.
             assert!(gimmal::sleep(Duration::MAX).await.is_err());
             for op in [
                 Op::new(Asked(refused.clone())),

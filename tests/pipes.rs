@@ -119,7 +119,7 @@ fn without_a_reader_a_write_fails_and_brings_the_buffer_back() {
     .unwrap();
 }
 
-/// Sends numbers, each of four bytes, and reads them in pieces that are timed out, cancelled and dropped at random.
+/// Sends numbers, each of four bytes, and reads them in pieces that are timed out, canceled and dropped at random.
 #[test]
 fn no_byte_is_lost_or_read_twice_whatever_becomes_of_the_waits() {
     let _alone = alone();
@@ -215,7 +215,7 @@ fn no_byte_is_lost_or_read_twice_whatever_becomes_of_the_waits() {
         }
         assert!(
             dropped > 10 && canceled > 0,
-            "{dropped} dropped, {canceled} cancelled"
+            "{dropped} dropped, {canceled} canceled"
         );
         io::Result::Ok(())
     })
@@ -500,7 +500,7 @@ fn an_open_that_waits_can_be_cancelled_and_dropped() {
             assert!(gimmal::is_timeout(&error));
             let error = PipeWriter::open(&path).timeout(time).await.unwrap_err();
             assert!(gimmal::is_timeout(&error));
-            // A kernel that had kept the cancelled open would let this one through.
+            // A kernel that had kept the canceled open would let this one through.
             let none = dropped_after(PipeWriter::open(&path), 2, MOMENTS[round as usize % 3]).await;
             assert!(none.is_none());
             baseline.returns("an open that was stopped").await;

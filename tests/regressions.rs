@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// The last task ended in the turn in which its wait was cancelled; that turn went on to wait in the kernel for something
+/// The last task ended in the turn in which its wait was canceled; that turn went on to wait in the kernel for something
 /// else to happen, and nothing was left that could: `run` took the whole grace period of 5 s.
 #[test]
 fn the_end_of_run_does_not_wait_once_the_last_task_has_ended() -> io::Result<()> {
@@ -242,8 +242,8 @@ fn a_group_tells_its_children_when_one_of_them_cancels_a_scope_around_it() {
     .unwrap();
 }
 
-/// Scopes from the one that is current up to the one that is cancelled were marked as being polled. Those behind a shield
-/// stayed marked, and when they were cancelled later, on their own, nobody was woken.
+/// Scopes from the one that is current up to the one that is canceled were marked as being polled. Those behind a shield
+/// stayed marked, and when they were canceled later, on their own, nobody was woken.
 #[test]
 fn a_scope_behind_a_shield_is_woken_when_it_is_cancelled_after_one_around_it() {
     use gimmal::cancel::{Scope, shield};
@@ -266,7 +266,7 @@ fn a_scope_behind_a_shield_is_woken_when_it_is_cancelled_after_one_around_it() {
     .unwrap();
 }
 
-/// A wait for a closure that runs counts as pending even in a cancelled scope. It did so after the closure had returned, if
+/// A wait for a closure that runs counts as pending even in a canceled scope. It did so after the closure had returned, if
 /// nobody looked at its handle any more: the timeout waited for ever for the future of another crate behind that.
 #[test]
 fn a_closure_that_has_returned_holds_up_no_timeout() {
@@ -402,8 +402,8 @@ unsafe impl Operation for SecondTry {
     fn dispose(&mut self, _: Completion) {}
 }
 
-/// An operation whose completion asked for another try, and whose scope was cancelled between the two, was started in the
-/// cancelled scope, and nobody asked the kernel to stop it.
+/// An operation whose completion asked for another try, and whose scope was canceled between the two, was started in the
+/// canceled scope, and nobody asked the kernel to stop it.
 #[test]
 fn an_operation_does_not_try_again_in_a_scope_that_was_cancelled_meanwhile() -> io::Result<()> {
     gimmal::run(async {
@@ -619,7 +619,7 @@ fn bytes_that_are_given_back_come_before_those_of_a_dropped_read() -> io::Result
     })
 }
 
-/// What was ready at once, and never let others go first, froze the thread in a loop that ignored what it said; in a cancelled
+/// What was ready at once, and never let others go first, froze the thread in a loop that ignored what it said; in a canceled
 /// scope, too.
 #[test]
 fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Scopes, shields, and polite cancels: who is cancelled, who answers for it, and what is left behind, which is nothing.
+//! Scopes, shields, and polite cancels: who is canceled, who answers for it, and what is left behind, which is nothing.
 //!
 //! Each file has one subject. Order is forced by yields, channels and counts; nothing here waits by sleeping.
 

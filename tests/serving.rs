@@ -189,7 +189,7 @@ fn what_takes_too_long_to_end_is_cancelled_and_waited_for() {
                     started.set();
                 }
                 match count.get() {
-                    // What the kernel has is cancelled, and says so.
+                    // What the kernel has is canceled, and says so.
                     1 | 2 => {
                         let error = stream.read(vec![0; 1]).await.unwrap_err();
                         assert!(is_canceled(&error));
@@ -321,8 +321,8 @@ fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
             );
             assert!(scope.was_caught());
         }
-        baseline.returns("a server in a cancelled scope").await;
-        // In a scope that is cancelled it does not begin.
+        baseline.returns("a server in a canceled scope").await;
+        // In a scope that is canceled it does not begin.
         let (listener, _address) = listener().await?;
         let scope = Scope::new();
         scope.cancel();

@@ -1,4 +1,4 @@
-//! Ctrl-C: every listener hears every signal, and a wait that is dropped or cancelled takes none; on this kernel and with
+//! Ctrl-C: every listener hears every signal, and a wait that is dropped or canceled takes none; on this kernel and with
 //! what 6.1 and 5.15 have.
 //!
 //! `raise` returns when the handler has run, so nothing here waits for a signal to arrive. Signals are the process's: one
@@ -305,12 +305,12 @@ fn a_wait_that_is_cancelled_says_so_and_takes_no_signal() {
     let _alone = alone();
     let mut listener = CtrlC::new().unwrap();
     let ended = Rc::new(Cell::new(None));
-    // What is left when this returns is cancelled, and waited for.
+    // What is left when this returns is canceled, and waited for.
     gimmal::run(async {
         drop(spawn({
             let ended = ended.clone();
             async move {
-                // The first is in the kernel when it is cancelled, the second has a signal to take.
+                // The first is in the kernel when it is canceled, the second has a signal to take.
                 let first = listener.recv().await.unwrap_err();
                 raise();
                 let second = listener.recv().await.unwrap_err();

@@ -685,7 +685,7 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
         assert!(!error.is_timeout());
         let inner = error.into_inner().unwrap();
         assert!(is_timeout(&inner) && !is_canceled(&inner));
-        // It has started, and is moved into a scope that is cancelled.
+        // It has started, and is moved into a scope that is canceled.
         let read = file.read(vec![4; 4]).submit();
         next_turn().await;
         let scope = Scope::new();

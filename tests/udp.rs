@@ -698,7 +698,7 @@ fn a_group_that_is_cancelled_gives_the_buffer_of_a_pending_receive_back() {
         })
         .await?;
         assert_eq!(back.take().unwrap(), [7; 512]);
-        baseline.returns("a group was cancelled").await;
+        baseline.returns("a group was canceled").await;
         Ok(())
     });
 }
@@ -913,7 +913,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A send that is cancelled has sent nothing, also where the socket is what keeps it waiting.
+/// A send that is canceled has sent nothing, also where the socket is what keeps it waiting.
 #[test]
 fn dropped_sends_leave_nothing_behind() {
     run(async {
@@ -1119,7 +1119,7 @@ fn a_send_that_waits_for_a_name_can_be_cut_short() {
         let error = sent.unwrap().unwrap_err();
         assert!(is_canceled(&error) && !is_timeout(&error), "{error}");
         drop(error);
-        returns("a send that was cancelled").await;
+        returns("a send that was canceled").await;
 
         for moment in &MOMENTS[..3] {
             drop(socket.send_to(full(), ("localhost", port)));

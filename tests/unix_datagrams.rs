@@ -242,7 +242,7 @@ fn a_full_receiver_keeps_the_sender_waiting_and_nobody_else() {
             sender.send_to_addr("passes by", &name("free")).await?;
             assert_eq!(free.recv(vec![0; 16]).await?.0, 9);
         }
-        // A cancelled one has sent nothing, wherever the kernel had it.
+        // A canceled one has sent nothing, wherever the kernel had it.
         let error = sender
             .send_to_addr("never", &to)
             .timeout(Duration::from_millis(5))

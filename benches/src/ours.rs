@@ -249,7 +249,7 @@ pub fn nop_in_timeout(runtime: &mut Runtime, depth: u64, ops: u64) {
     });
 }
 
-/// Reads of a pipe in which nothing is, each cancelled by its scope as soon as it is parked, one after the other; the buffer
+/// Reads of a pipe in which nothing is, each canceled by its scope as soon as it is parked, one after the other; the buffer
 /// comes back and is used again.
 pub fn cancel_parked(runtime: &mut Runtime, pipe: &File, ops: u64) {
     runtime.block_on(async {

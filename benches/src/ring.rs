@@ -2,7 +2,7 @@
 //!
 //! It keeps a number of slots busy, each with one request in flight: enter once with all that was queued, wait for at
 //! least one completion, queue the next request of every slot that completed. The ring has the flags, the sizes and the
-//! registered descriptor that gimmal's has on a kernel that knows them all. It knows no tasks, no wakers and no cancelling.
+//! registered descriptor that gimmal's has on a kernel that knows them all. It knows no tasks, no wakers and no canceling.
 
 use crate::{Block, Sequence};
 use io_uring::squeue::{Entry, Flags};
@@ -156,7 +156,7 @@ impl Ring {
             completion.sync();
             for cqe in &mut *completion {
                 if cqe.result() != -libc::ECANCELED {
-                    fail("a read that was cancelled", &io::Error::other("it was not"));
+                    fail("a read that was canceled", &io::Error::other("it was not"));
                 }
             }
             completion.sync();

@@ -29,13 +29,13 @@
 
 mod aligned;
 mod error;
-mod lent;
-mod several;
+mod io_buf;
+mod io_bufs;
 mod slice;
 
 pub use aligned::AlignedBuf;
 pub use error::{BufError, BufResult};
-pub use lent::{IoBuf, IoBufMut};
-pub(crate) use lent::{fill, repeat, truncate};
-pub use several::{IoBufs, IoBufsMut};
+pub use io_buf::{IoBuf, IoBufMut};
+pub(crate) use io_buf::{fill, repeat, truncate};
+pub use io_bufs::{IoBufs, IoBufsMut};
 pub use slice::Slice;

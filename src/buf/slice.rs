@@ -168,7 +168,7 @@ unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lent::kernel::read_into;
+    use super::super::io_buf::kernel::read_into;
     use super::super::{AlignedBuf, IoBuf, IoBufMut};
     use super::Slice;
     use bytes::BytesMut;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Makes a future of another crate end with [`Canceled`] when its scope is cancelled: it is dropped then, and whoever awaits
+/// Makes a future of another crate end with [`Canceled`] when its scope is canceled: it is dropped then, and whoever awaits
 /// it goes on. Without this it is dropped together with all that is around it, up to the scope.
 ///
 /// What the future holds of this runtime is dropped with it, the hard way; so this is for what waits for others: a channel
@@ -58,7 +58,7 @@ impl<F: Future> Future for Cancellable<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // What would begin in a cancelled scope does not; what has begun may have won.
+        // What would begin in a canceled scope does not; what has begun may have won.
         if *this.begun || !runtime::with(Core::is_canceled) {
             *this.begun = true;
             let Some(future) = this.future.as_mut().as_pin_mut() else {

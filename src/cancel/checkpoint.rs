@@ -1,11 +1,11 @@
 //! A place where a computation lets others go first, and can be stopped.
 
-use crate::runtime::{self, Core, Refusal, canceled_here, refuse};
+use crate::runtime::{self, Core, Refusal, canceled_here, reject_canceled};
 use crate::scope::Canceled;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lets every other ready task go first, once, and ends with [`Canceled`] if the scope is cancelled: for computations that
+/// Lets every other ready task go first, once, and ends with [`Canceled`] if the scope is canceled: for computations that
 /// await nothing else. Timers, deadlines and I/O are served before the next step, if the time of the turn is over (see
 /// [`Builder::budget`](crate::runtime::Builder::budget)).
 ///
@@ -25,7 +25,7 @@ use std::task::{Context, Poll};
 ///
 /// # Errors
 ///
-/// [`Canceled`], if the scope is cancelled.
+/// [`Canceled`], if the scope is canceled.
 ///
 /// # Cancel safety
 ///
@@ -50,7 +50,7 @@ impl Future for Checkpoint {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match (self.yielded, runtime::with(Core::is_canceled)) {
-            (false, true) => refuse(&mut self.refusal, context).map(Err),
+            (false, true) => reject_canceled(&mut self.refusal, context).map(Err),
             (false, false) => {
                 self.yielded = true;
                 context.waker().wake_by_ref();

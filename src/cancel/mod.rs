@@ -2,14 +2,14 @@
 //!
 //! Everything that is awaited is awaited in a scope. Scopes form a tree: a task has one, and a
 //! [`timeout`](crate::time::timeout()), a [`group`](crate::group()) and a [`Scope`] open one inside it. When a scope is
-//! cancelled, all that is awaited in it or below it, now or later, ends with [`Canceled`]: it did not happen, no byte and no
+//! canceled, all that is awaited in it or below it, now or later, ends with [`Canceled`]: it did not happen, no byte and no
 //! buffer is lost. So cleaning up with awaits needs a [`shield`].
 //!
 //! When that will be by itself, [`deadline`] tells. [`Scope`] has the rules, one by one.
 //!
 //! To cancel is to ask. An operation that the kernel has is asked to stop and then waited for; if it was faster, its result
 //! is given as usual. A future of another crate that waits for nothing of this runtime is dropped, once its scope is
-//! cancelled: [`cancellable`] makes it end with [`Canceled`] instead.
+//! canceled: [`cancellable`] makes it end with [`Canceled`] instead.
 //!
 //! ```
 //! use gimmal::cancel::{self, Scope};
@@ -36,15 +36,15 @@
 mod cancellable;
 mod checkpoint;
 mod deadline;
-mod region;
 mod scope;
+mod scoped_poll;
 mod shield;
-mod watch;
+mod wake_probe;
 
 pub use crate::scope::Canceled;
 pub use cancellable::{Cancellable, cancellable};
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use deadline::deadline;
-pub(crate) use region::{Due, Region};
 pub use scope::{Run, RunAny, Scope, ScopeHandle};
+pub(crate) use scoped_poll::{Due, ScopedPoll};
 pub use shield::{Shield, shield};

@@ -1,8 +1,8 @@
 //! Scopes that a user opens.
 
-use super::{Due, Region};
+use super::{Due, ScopedPoll};
 use crate::runtime::{self, Mirror};
-use crate::scope::{CANCELED, Canceled, NEVER, Rank};
+use crate::scope::{CANCELED, Canceled, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// A scope that can be cancelled, from inside and from outside: Trio's `CancelScope`.
+/// A scope that can be canceled, from inside and from outside: Trio's `CancelScope`.
 ///
-/// What is awaited inside of its [`run`](Scope::run) ends with [`Canceled`] once the scope is cancelled, by
+/// What is awaited inside of its [`run`](Scope::run) ends with [`Canceled`] once the scope is canceled, by
 /// [`cancel`](Scope::cancel), by its deadline, or because it is in another scope that is.
 ///
 /// - A canceled scope stays so until it is left: each wait in it ends with [`Canceled`], not only the first. (asyncio throws
@@ -59,7 +59,7 @@ struct Shared {
     deadline: Cell<Option<Instant>>,
     /// The runtime and the row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
-    /// The row was cancelled for that.
+    /// The row was canceled for that.
     told: Cell<bool>,
     entered: Cell<bool>,
     /// Its future has ended, or was dropped: nothing cancels it any more.
@@ -105,7 +105,7 @@ impl Remote {
         self.outlook.store(outlook, Ordering::Release);
     }
 
-    /// True if it was not cancelled before.
+    /// True if it was not canceled before.
     fn cancel(&self, reason: Option<String>) -> bool {
         let mut inner = self.lock();
         let first = !self.canceled.swap(true, Ordering::AcqRel);
@@ -193,7 +193,7 @@ impl Scope {
         }
     }
 
-    /// A scope that is cancelled at this moment.
+    /// A scope that is canceled at this moment.
     #[must_use]
     pub fn with_deadline(deadline: Instant) -> Scope {
         let scope = Scope::new();
@@ -202,7 +202,7 @@ impl Scope {
     }
 
     /// Runs a future in this scope, below the scope of whoever awaits it. What the future says is what this says; if it had
-    /// to be dropped, because it was cancelled and waited for something of another crate, that is [`Canceled`].
+    /// to be dropped, because it was canceled and waited for something of another crate, that is [`Canceled`].
     ///
     /// [`was_caught`](Scope::was_caught) says afterwards whether it was this scope that cut it short.
     ///
@@ -251,7 +251,7 @@ impl Scope {
         RunAny {
             future: Some(future),
             entry: Entry {
-                region: Region::new(Rank::Plain),
+                region: ScopedPoll::new(ScopeKind::Plain),
                 shared: self.shared.clone(),
                 known: None,
             },
@@ -286,7 +286,7 @@ impl Scope {
     }
 
     /// Whether something that was awaited in it was cut short, and it is this scope that answers for it: no scope around it
-    /// was cancelled, too. It is known once the future has ended.
+    /// was canceled, too. It is known once the future has ended.
     #[must_use]
     pub fn was_caught(&self) -> bool {
         self.shared.caught.get()
@@ -301,7 +301,7 @@ impl Scope {
         reason.or_else(|| self.shared.remote.get()?.lock().reason.clone())
     }
 
-    /// When it is cancelled by itself. `None` when it has no deadline, or that is past.
+    /// When it is canceled by itself. `None` when it has no deadline, or that is past.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.shared.deadline.get()
@@ -445,7 +445,7 @@ pin_project! {
 }
 
 struct Entry {
-    region: Region,
+    region: ScopedPoll,
     shared: Rc<Shared>,
     /// The waker that other threads have.
     known: Option<Waker>,

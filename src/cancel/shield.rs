@@ -1,13 +1,13 @@
 //! Shields: what outer cancellation does not reach.
 
-use super::Region;
-use crate::scope::Rank;
+use super::ScopedPoll;
+use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Runs a future to its end, even if the scope around it is cancelled: for cleaning up with awaits.
+/// Runs a future to its end, even if the scope around it is canceled: for cleaning up with awaits.
 ///
 /// A shield is a promise that the future ends soon, since everybody else waits for it. Give it a time of its own with
 /// [`InScope::timeout`](crate::time::InScope::timeout) inside: `shield(file.sync_all().timeout(limit))`.
@@ -39,7 +39,7 @@ use std::task::{Context, Poll};
 pub fn shield<F: Future>(future: F) -> Shield<F> {
     Shield {
         future: Some(future),
-        region: Region::new(Rank::Shield),
+        region: ScopedPoll::new(ScopeKind::Shield),
     }
 }
 
@@ -50,7 +50,7 @@ pin_project! {
         // Dropped before the scope is left.
         #[pin]
         future: Option<F>,
-        region: Region,
+        region: ScopedPoll,
     }
 }
 
@@ -69,7 +69,7 @@ impl<F: Future> Future for Shield<F> {
                 this.region.close();
                 Poll::Ready(output)
             }
-            Poll::Ready(None) => unreachable!("a shield without a deadline is never cancelled"),
+            Poll::Ready(None) => unreachable!("a shield without a deadline is never canceled"),
         }
     }
 }

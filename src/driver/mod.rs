@@ -15,15 +15,15 @@
 
 #![forbid(unsafe_code)]
 
-mod again;
-pub(crate) mod life;
-mod limits;
+mod cancel_retry;
+mod deadlines;
+pub(crate) mod lifecycle;
 
 use crate::sys::{Answer, Attempt, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
-use crate::table::{Key, Place, Table};
-use again::{ASKS_UNTIL_STUCK, Again, Due, OVERDUE};
-use life::{Abandoned, Landed, Life, Polled};
-use limits::Limits;
+use crate::table::{Key, Owner, Table};
+use cancel_retry::{ASKS_UNTIL_STUCK, Again, Due, OVERDUE};
+use deadlines::Limits;
+use lifecycle::{Life, OnComplete, OnDrop, Polled};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -55,7 +55,7 @@ pub(crate) trait Owners {
     fn dispose(&mut self, completion: Completion);
 }
 
-struct Row {
+struct Slot {
     life: Life<Waker, Box<dyn Owners>>,
     kind: &'static str,
     /// The plain descriptor that it works on.
@@ -69,7 +69,7 @@ struct Row {
     /// The task that polled it last, as bits of its name.
     task: u64,
     /// The scope that it was polled in last.
-    place: Place,
+    owner: Owner,
     since_ns: u64,
     /// With so many completions collected it is asked to stop.
     collect_max: u32,
@@ -81,7 +81,7 @@ pub(crate) struct Request {
     pub(crate) kind: &'static str,
     pub(crate) stoppable: bool,
     pub(crate) task: u64,
-    pub(crate) place: Place,
+    pub(crate) owner: Owner,
     pub(crate) since_ns: u64,
     pub(crate) collect_max: u32,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Late {
     pub(crate) key: Key,
     pub(crate) completion: Completion,
     pub(crate) last: bool,
-    pub(crate) place: Place,
+    pub(crate) owner: Owner,
 }
 
 /// What one reap brought.
@@ -145,7 +145,7 @@ pub(crate) enum DroppedDuty {
 /// The operations of one runtime, over a ring.
 pub(crate) struct Driver<P> {
     ring: P,
-    rows: Table<Row>,
+    rows: Table<Slot>,
     in_flight: usize,
     orphans: usize,
     /// Entries that found no room (O7).
@@ -227,7 +227,7 @@ impl<P: Port> Driver<P> {
     /// Hands an operation to the ring. What its entry points at is in place (O2), and stays (O1).
     #[inline]
     pub(crate) fn submit(&mut self, entry: &Entry, request: Request, waker: Option<Waker>) -> Key {
-        let key = self.rows.insert(Row {
+        let key = self.rows.insert(Slot {
             life: Life::new(waker),
             kind: request.kind,
             fd: entry.plain_fd(),
@@ -235,7 +235,7 @@ impl<P: Port> Driver<P> {
             stoppable: request.stoppable,
             is_looked_at: entry.is_in_worker(),
             task: request.task,
-            place: request.place,
+            owner: request.owner,
             since_ns: request.since_ns,
             collect_max: request.collect_max,
         });
@@ -304,26 +304,26 @@ impl<P: Port> Driver<P> {
     /// The future of an operation that is pending waits for it, in the task of that name. The waker that this replaces
     /// comes back to be dropped, and where the operation belongs.
     #[inline]
-    pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> (Option<Waker>, Place) {
+    pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> (Option<Waker>, Owner) {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it has taken the result")
         };
         row.task = task;
-        (row.life.renew(waker), row.place)
+        (row.life.renew(waker), row.owner)
     }
 
     /// An operation belongs to another scope from now on.
-    pub(crate) fn set_place(&mut self, key: Key, place: Place) {
+    pub(crate) fn set_owner(&mut self, key: Key, owner: Owner) {
         if let Some(row) = self.rows.get_mut(key) {
-            row.place = place;
+            row.owner = owner;
         }
     }
 
     /// Whether the kernel has an operation that belongs to this place, and whether its future is gone.
     #[inline]
-    pub(crate) fn is_orphan_in(&self, key: Key, place: Place) -> Option<bool> {
+    pub(crate) fn is_orphan_in(&self, key: Key, owner: Owner) -> Option<bool> {
         let row = self.rows.get(key)?;
-        (row.place == place && row.life.is_in_flight()).then(|| row.life.is_orphan())
+        (row.owner == owner && row.life.is_in_flight()).then(|| row.life.is_orphan())
     }
 
     /// The future of this operation is dropped; it leaves its owners here.
@@ -333,7 +333,7 @@ impl<P: Port> Driver<P> {
         };
         let (abandoned, waker) = row.life.abandon(owners);
         let duty = match abandoned {
-            Abandoned::Orphaned {
+            OnDrop::Orphaned {
                 ask_cancel,
                 collected,
             } => {
@@ -344,7 +344,7 @@ impl<P: Port> Driver<P> {
                 let items = collected.map(|items| Vec::from(*items));
                 DroppedDuty::Items(key, items.unwrap_or_default())
             }
-            Abandoned::Ended {
+            OnDrop::Ended {
                 owners,
                 collected,
                 last,
@@ -616,19 +616,19 @@ impl<P: Port> Driver<P> {
                     *in_flight -= 1;
                 }
                 match row.life.complete(completion, row.collect_max) {
-                    Landed::Wake { wake, ask_cancel } => {
+                    OnComplete::Wake { wake, ask_cancel } => {
                         reaped.woken.extend(wake);
                         if ask_cancel {
                             limit_reached.push(key);
                         }
                     }
-                    Landed::Dispose { last } => {
+                    OnComplete::Dispose { last } => {
                         *orphans -= usize::from(last);
                         reaped.late.push(Late {
                             key,
                             completion,
                             last,
-                            place: row.place,
+                            owner: row.owner,
                         });
                     }
                 }
@@ -674,7 +674,7 @@ impl<P: Port> Driver<P> {
     /// While something waits in a worker, others may be behind it. Each is found once.
     #[cold]
     fn look_for_overdue(&mut self, now: Instant, overdue: &mut Vec<Key>) {
-        let is_overdue = |row: &Row| {
+        let is_overdue = |row: &Slot| {
             let due = Instant::from_ns(row.since_ns) + OVERDUE;
             !row.is_looked_at && row.stoppable && row.life.is_awaited() && due <= now
         };
@@ -779,7 +779,7 @@ impl<P> Drop for Driver<P> {
 
 /// Forgets what orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps what it lent,
 /// or forgets it. Says what was in flight.
-fn leak_owners(rows: &mut Table<Row>) -> Vec<&'static str> {
+fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
     let in_flight = rows.iter().filter(|(_, row)| row.life.is_in_flight());
     let keys: Vec<Key> = in_flight.map(|(key, _)| key).collect();
     let mut kinds = Vec::with_capacity(keys.len());
@@ -796,7 +796,7 @@ fn leak_owners(rows: &mut Table<Row>) -> Vec<&'static str> {
 }
 
 /// Whether the kernel has this one, and a future waits for it.
-fn is_awaited(rows: &Table<Row>, key: Key) -> bool {
+fn is_awaited(rows: &Table<Slot>, key: Key) -> bool {
     rows.get(key).is_some_and(|row| row.life.is_awaited())
 }
 

@@ -233,9 +233,9 @@ impl Drop for Counted {
 }
 
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct EventFdUnparker(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for EventFdUnparker {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -243,12 +243,12 @@ impl Wake for Bell {
 
 fn request() -> Request {
     Request {
-        place: Place::scope(Key::new(0, 1)),
+        owner: Owner::scope(Key::new(0, 1)),
         kind: "test",
         stoppable: true,
         task: 0,
         since_ns: 0,
-        collect_max: life::COLLECT_MAX,
+        collect_max: lifecycle::COLLECT_MAX,
     }
 }
 
@@ -288,8 +288,8 @@ fn abandon(driver: &mut Driver<FakeRing>, key: Key, fate: &Rc<Fate>) {
     }
 }
 
-fn waker() -> (Arc<Bell>, Waker) {
-    let bell = Arc::new(Bell::default());
+fn waker() -> (Arc<EventFdUnparker>, Waker) {
+    let bell = Arc::new(EventFdUnparker::default());
     (bell.clone(), Waker::from(bell))
 }
 
@@ -747,7 +747,7 @@ impl Random {
 struct Followed {
     key: Key,
     fate: Rc<Fate>,
-    bell: Arc<Bell>,
+    bell: Arc<EventFdUnparker>,
     /// What the kernel has posted, and what the future was given.
     posted: Vec<i32>,
     given: Vec<i32>,

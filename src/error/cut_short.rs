@@ -22,7 +22,7 @@ impl<O> CutShort<O> {
         }
     }
 
-    /// It was dropped, because a scope around the timeout was cancelled.
+    /// It was dropped, because a scope around the timeout was canceled.
     pub(crate) fn from_outside() -> CutShort<O> {
         introduce::<CutShort<O>>();
         CutShort {
@@ -31,7 +31,7 @@ impl<O> CutShort<O> {
         }
     }
 
-    /// Whether it was the time. If not, a scope around it was cancelled.
+    /// Whether it was the time. If not, a scope around it was canceled.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.is_timeout

@@ -136,7 +136,7 @@ impl File {
     /// # Cancel safety
     ///
     /// A wait that is dropped may have moved the cursor, and then lost what was read (`tests/operations.rs`). A wait that
-    /// was cancelled has not.
+    /// was canceled has not.
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
         Read::new(self.fd.clone(), buf, Place::CURSOR)

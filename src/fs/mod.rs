@@ -24,7 +24,7 @@ pub use open_options::OpenOptions;
 pub use whole::{read, read_to_string, write};
 
 use crate::buf::BufError;
-use crate::sys::at_path;
+use crate::sys::with_path;
 use std::path::Path;
 
 /// The error of something that was done with this path, with the buffer in it.
@@ -32,5 +32,5 @@ use std::path::Path;
 fn buf_at_path<B>(error: BufError<B>, what: &str, path: &Path) -> BufError<B> {
     let done = error.done();
     let (error, buf) = error.into_parts();
-    BufError::new(at_path(error, what, path), buf).with_done(done)
+    BufError::new(with_path(error, what, path), buf).with_done(done)
 }

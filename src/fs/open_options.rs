@@ -1,8 +1,8 @@
 //! How a file is opened.
 
-use super::{File, at_path};
+use super::{File, with_path};
 use crate::op::OpenAt;
-use crate::runtime::fail_at_once;
+use crate::runtime::ready_err;
 use std::io;
 use std::path::Path;
 
@@ -116,7 +116,7 @@ impl OpenOptions {
         let path = path.as_ref();
         let flags = match self.flags() {
             Ok(flags) => flags,
-            Err(error) => return fail_at_once(at_path(error, "open", path)).await,
+            Err(error) => return ready_err(with_path(error, "open", path)).await,
         };
         let fd = OpenAt::path(path, flags, self.mode).await?;
         Ok(File::from_shared(fd))

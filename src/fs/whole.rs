@@ -1,6 +1,6 @@
 //! Whole files by their path.
 
-use super::{File, at_path, buf_at_path};
+use super::{File, buf_at_path, with_path};
 use crate::buf::{BufError, IoBuf};
 use std::io;
 use std::path::Path;
@@ -40,7 +40,7 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
             let _ = file.close().await;
             Ok(bytes)
         }
-        Err(error) => Err(at_path(error.into_error(), "read", path)),
+        Err(error) => Err(with_path(error.into_error(), "read", path)),
     }
 }
 
@@ -68,7 +68,7 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let bytes = read(path).await?;
     String::from_utf8(bytes).map_err(|error| {
         let error = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
-        at_path(error, "read", path)
+        with_path(error, "read", path)
     })
 }
 
@@ -105,6 +105,6 @@ pub async fn write<B: IoBuf>(path: impl AsRef<Path>, contents: B) -> Result<B, B
         .map_err(|error| buf_at_path(error, "write", path))?;
     match file.close().await {
         Ok(()) => Ok(contents),
-        Err(error) => Err(BufError::new(at_path(error, "close", path), contents)),
+        Err(error) => Err(BufError::new(with_path(error, "close", path), contents)),
     }
 }

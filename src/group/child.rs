@@ -1,8 +1,8 @@
 //! The handle of a child.
 
-use super::brood::{Brood, Found, Spawned};
+use super::child_set::{ChildSet, Found, Spawned};
 use crate::runtime::join::JoinError;
-use crate::runtime::{self, Refusal, canceled_here, refuse};
+use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
 use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -18,7 +18,7 @@ type Invariant<'scope> = &'scope mut &'scope ();
 
 /// Owns the end of a child whose output is an `O`.
 pub(super) struct Handle<'scope, O> {
-    brood: Rc<Brood>,
+    children: Rc<ChildSet>,
     state: State,
     refusal: Refusal,
     /// It is enlisted in a scope.
@@ -44,7 +44,7 @@ pub(super) enum Joined<O> {
     Output(O),
     Panicked(Box<dyn Any + Send>),
     Dropped,
-    /// It was the wait that was cancelled.
+    /// It was the wait that was canceled.
     Canceled,
 }
 
@@ -56,9 +56,9 @@ enum Look<O> {
 
 impl<O> Handle<'_, O> {
     /// The handle of what `spawn` gave, which says what it ends with.
-    pub(super) fn new(brood: &Rc<Brood>, spawned: Spawned<O>) -> Self {
+    pub(super) fn new(children: &Rc<ChildSet>, spawned: Spawned<O>) -> Self {
         Handle {
-            brood: brood.clone(),
+            children: children.clone(),
             state: match spawned.keys {
                 Some((slot, task)) => State::Owned { slot, task },
                 None => State::Refused,
@@ -80,8 +80,8 @@ impl<O> Handle<'_, O> {
 
     pub(super) fn cancel(&self) {
         if let State::Owned { slot, task } = self.state
-            && !self.brood.is_finished(slot)
-            && let Some(core) = runtime::reach(self.brood.serial())
+            && !self.children.is_finished(slot)
+            && let Some(core) = runtime::reach(self.children.serial())
         {
             core.cancel_child(task);
         }
@@ -89,7 +89,7 @@ impl<O> Handle<'_, O> {
 
     pub(super) fn is_finished(&self) -> bool {
         match self.state {
-            State::Owned { slot, .. } => self.brood.is_finished(slot),
+            State::Owned { slot, .. } => self.children.is_finished(slot),
             State::Refused | State::Taken => true,
         }
     }
@@ -105,7 +105,7 @@ impl<O> Handle<'_, O> {
         };
         match self.look(slot) {
             Look::Found(Found::Running) => {
-                let core = runtime::hold_own(self.brood.serial());
+                let core = runtime::hold_own(self.children.serial());
                 let waker = copy_waker(context.waker());
                 let replaced = core.wait_for_end(task, waker, self.waits);
                 self.waits = true;
@@ -125,7 +125,7 @@ impl<O> Handle<'_, O> {
                 runtime::with(canceled_here);
                 Poll::Ready(Joined::Canceled)
             }
-            Look::Canceled => refuse(&mut self.refusal, context).map(|_| Joined::Canceled),
+            Look::Canceled => reject_canceled(&mut self.refusal, context).map(|_| Joined::Canceled),
             Look::Spent => {
                 context.waker().wake_by_ref();
                 Poll::Pending
@@ -135,26 +135,26 @@ impl<O> Handle<'_, O> {
 
     /// There is no value. If the group is canceled, which this returns, that is why, and an error that comes from it is an
     /// echo (G2).
-    fn charge(&self) -> bool {
-        let core = runtime::hold_own(self.brood.serial());
-        let is_canceled = core.is_scope_canceled(self.brood.scope());
+    fn consume_budget(&self) -> bool {
+        let core = runtime::hold_own(self.children.serial());
+        let is_canceled = core.is_scope_canceled(self.children.scope());
         if is_canceled {
-            core.charge_outermost(self.brood.scope());
+            core.attribute_outermost(self.children.scope());
         }
         is_canceled
     }
 
     fn look(&self, slot: Key) -> Look<O> {
-        runtime::with_own(self.brood.serial(), |core| {
-            if !core.may_pass() {
+        runtime::with_own(self.children.serial(), |core| {
+            if !core.has_budget() {
                 return Look::Spent;
             }
             // SAFETY: `O` is what `new` was called with, which is the output of the future that was spawned (G4b).
-            match unsafe { self.brood.take::<O>(core, slot) } {
+            match unsafe { self.children.take::<O>(core, slot) } {
                 Found::Running if core.is_canceled() => Look::Canceled,
                 Found::Running => Look::Found(Found::Running),
                 found => {
-                    core.charge();
+                    core.consume_budget();
                     Look::Found(found)
                 }
             }
@@ -165,9 +165,9 @@ impl<O> Handle<'_, O> {
 impl<O> Drop for Handle<'_, O> {
     fn drop(&mut self) {
         if let State::Owned { slot, .. } = self.state
-            && let Some(core) = runtime::reach(self.brood.serial())
+            && let Some(core) = runtime::reach(self.children.serial())
         {
-            self.brood.release(&core, slot);
+            self.children.release(&core, slot);
         }
     }
 }
@@ -180,11 +180,11 @@ impl<O> Drop for Handle<'_, O> {
 /// # Errors
 ///
 /// [`Canceled`], if there is no value, because the child failed (which is in the error of the group), panicked, or was
-/// cancelled and dropped; and if it was the wait that was cancelled.
+/// canceled and dropped; and if it was the wait that was canceled.
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped or cancelled leaves the child and the handle as they were (`tests/groups.rs`).
+/// A wait that is dropped or canceled leaves the child and the handle as they were (`tests/groups.rs`).
 pub struct Child<'scope, T>(pub(super) Handle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
@@ -222,7 +222,7 @@ impl<T> Future for Child<'_, T> {
             Joined::Output(Some(value)) => Ok(value),
             Joined::Canceled => Err(Canceled),
             Joined::Output(None) | Joined::Panicked(_) | Joined::Dropped => {
-                self.0.charge();
+                self.0.consume_budget();
                 Err(Canceled)
             }
         })
@@ -244,11 +244,11 @@ pub struct ChildId(pub(super) u64);
 ///
 /// # Errors
 ///
-/// A [`JoinError`]: the child panicked, or it was cancelled and dropped, or the wait for it was cancelled.
+/// A [`JoinError`]: the child panicked, or it was canceled and dropped, or the wait for it was canceled.
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped or cancelled leaves the child and the handle as they were (`tests/groups.rs`).
+/// A wait that is dropped or canceled leaves the child and the handle as they were (`tests/groups.rs`).
 pub struct Supervised<'scope, O>(pub(super) Handle<'scope, O>);
 
 impl<O> Supervised<'_, O> {
@@ -273,7 +273,7 @@ impl<O> Future for Supervised<'_, O> {
         self.0.poll(context).map(|joined| match joined {
             Joined::Output(output) => Ok(output),
             Joined::Panicked(payload) => Err(JoinError::panicked(payload)),
-            Joined::Dropped => Err(match self.0.charge() {
+            Joined::Dropped => Err(match self.0.consume_budget() {
                 true => JoinError::dropped(),
                 false => JoinError::aborted(),
             }),

@@ -1,8 +1,8 @@
 //! What groups and supervisors have in common: the loop that polls body and children until none is left.
 
-use super::brood::{Brood, Ended, How, Next};
+use super::child_set::{ChildSet, Ended, How, Next};
 use crate::runtime::{self, Core, Waiting};
-use crate::scope::{Canceled, Rank};
+use crate::scope::{Canceled, ScopeKind};
 use crate::table::Key;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// A group as its future, its body and its children see it.
 pub(super) struct Shared {
-    pub(super) brood: Rc<Brood>,
+    pub(super) children: Rc<ChildSet>,
     drain: Cell<Option<Duration>>,
     /// The timer of the deadline for draining.
     alarm: Cell<Option<Key>>,
@@ -27,12 +27,12 @@ pub(super) struct Shared {
 
 /// What the group's own kind says to the end of a child or of the body.
 pub(super) trait Judge {
-    /// True if the group is to be cancelled.
+    /// True if the group is to be canceled.
     fn judge(&self, ended: &Ended) -> bool;
 }
 
 /// Empties the group on every way out (G4a).
-pub(super) struct Closing(Rc<Brood>);
+pub(super) struct Closing(Rc<ChildSet>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -44,11 +44,11 @@ impl Shared {
     /// Opens the group below the current scope.
     pub(super) fn open(keeps_panics: bool, location: &'static Location<'static>) -> Shared {
         let core = runtime::required();
-        let scope = core.open_scope(Rank::Group);
-        let brood = Brood::new(&core, scope, keeps_panics);
-        brood.add_body(&core, location);
+        let scope = core.open_scope(ScopeKind::Group);
+        let children = ChildSet::new(&core, scope, keeps_panics);
+        children.add_body(&core, location);
         Shared {
-            brood: Rc::new(brood),
+            children: Rc::new(children),
             drain: Cell::new(None),
             alarm: Cell::new(None),
             cut_off: Cell::new(false),
@@ -58,7 +58,7 @@ impl Shared {
     }
 
     pub(super) fn closing(&self) -> Closing {
-        Closing(self.brood.clone())
+        Closing(self.children.clone())
     }
 
     /// A scope outside of the group cut a child short.
@@ -70,10 +70,10 @@ impl Shared {
         if !self.is_canceled() {
             self.reason.replace(reason);
         }
-        if let Some(core) = runtime::reach(self.brood.serial()) {
-            core.cancel_scope(self.brood.scope());
+        if let Some(core) = runtime::reach(self.children.serial()) {
+            core.cancel_scope(self.children.scope());
             // The children are told when the group is polled.
-            core.wake_scope(self.brood.scope());
+            core.wake_scope(self.children.scope());
         }
     }
 
@@ -87,17 +87,17 @@ impl Shared {
     }
 
     pub(super) fn is_canceled(&self) -> bool {
-        let core = runtime::reach(self.brood.serial());
-        core.is_none_or(|core| core.is_scope_canceled(self.brood.scope()))
+        let core = runtime::reach(self.children.serial());
+        core.is_none_or(|core| core.is_scope_canceled(self.children.scope()))
     }
 
     pub(super) fn drain_within(&self, time: Duration) {
         self.drain.set(Some(time));
         // Whoever cleans up may ask for it: then the time begins now.
-        if let Some(core) = runtime::reach(self.brood.serial())
-            && core.is_scope_canceled(self.brood.scope())
+        if let Some(core) = runtime::reach(self.children.serial())
+            && core.is_scope_canceled(self.children.scope())
         {
-            core.wake_scope(self.brood.scope());
+            core.wake_scope(self.children.scope());
         }
     }
 
@@ -107,7 +107,7 @@ impl Shared {
         mut look: impl FnMut() -> Option<T>,
     ) -> Result<T, Canceled> {
         let mut waiting = Waiting::default();
-        let mut watch = self.brood.watch();
+        let mut watch = self.children.watch();
         poll_fn(|context| {
             if let Some(found) = look() {
                 watch.end();
@@ -122,10 +122,10 @@ impl Shared {
 
     /// Waits until another child may begin at once.
     pub(super) async fn room(&self) -> Result<(), Canceled> {
-        let brood = &self.brood;
-        // In a cancelled scope nothing is to begin, whether there is room or not (C2).
+        let children = &self.children;
+        // In a canceled scope nothing is to begin, whether there is room or not (C2).
         let has_room = || {
-            (!runtime::with(Core::is_canceled) && brood.children() < brood.limit()).then_some(())
+            (!runtime::with(Core::is_canceled) && children.len() < children.limit()).then_some(())
         };
         self.wait_until(has_room).await
     }
@@ -138,14 +138,14 @@ impl Shared {
         done: &mut dyn FnMut(F::Output),
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        let core = runtime::hold_own(self.brood.serial());
-        self.brood.begin(&core, context.waker());
+        let core = runtime::hold_own(self.children.serial());
+        self.children.begin(&core, context.waker());
         let refusals = core.refusals();
         let polled = self.poll_begun(&core, judge, body, done, context);
         if core.refusals() != refusals {
-            self.brood.note_refusal();
+            self.children.note_refusal();
         }
-        self.brood.end(&core, context.waker());
+        self.children.end(&core, context.waker());
         polled
     }
 
@@ -159,30 +159,30 @@ impl Shared {
     ) -> Poll<()> {
         // So that the smallest budget comes to an end. But a group is a leaf that may be ready at its first poll: a loop over
         // groups has to let others go first.
-        let mut first = core.may_pass();
-        core.charge();
+        let mut first = core.has_budget();
+        core.consume_budget();
         loop {
-            let is_canceled = core.is_scope_canceled(self.brood.scope());
-            if !is_canceled && self.brood.is_told() {
+            let is_canceled = core.is_scope_canceled(self.children.scope());
+            if !is_canceled && self.children.is_notified() {
                 // Polled inside of another scope than before.
-                self.brood.tell_free(core);
+                self.children.notify_free(core);
             }
-            if is_canceled && self.brood.alive() > 0 {
-                self.tell(core);
+            if is_canceled && self.children.alive() > 0 {
+                self.notify(core);
                 if self.is_drained_out(core, context) {
                     // What their destructors spawn does not begin: nobody would drop it.
-                    self.brood.close();
-                    let and_body = self.brood.drop_children(core);
+                    self.children.close();
+                    let and_body = self.children.drop_children(core);
                     self.cut_short(core);
                     if and_body {
                         self.drop_body(core, body);
                     }
                 }
             }
-            if self.brood.alive() == 0 {
+            if self.children.alive() == 0 {
                 break;
             }
-            let next = self.brood.next(core, &mut first, &mut |context| {
+            let next = self.children.next(core, &mut first, &mut |context| {
                 let Some(body) = body.as_mut().as_pin_mut() else {
                     return Poll::Ready(());
                 };
@@ -202,12 +202,12 @@ impl Shared {
                         cancel |= self.drop_body(core, body);
                     }
                     if cancel {
-                        core.cancel_scope(self.brood.scope());
+                        core.cancel_scope(self.children.scope());
                     }
                 }
                 Next::Look => {}
-                // A child may have cancelled a scope around the group, which does not wake what is being polled.
-                Next::Idle if !self.brood.is_told() && self.is_canceled() => {}
+                // A child may have canceled a scope around the group, which does not wake what is being polled.
+                Next::Idle if !self.children.is_notified() && self.is_canceled() => {}
                 Next::Idle => return Poll::Pending,
                 Next::Spent => {
                     context.waker().wake_by_ref();
@@ -215,36 +215,36 @@ impl Shared {
                 }
             }
         }
-        self.brood.close();
+        self.children.close();
         self.release_alarm(core);
-        if core.waits_for_orphans(self.brood.scope()) {
+        if core.waits_for_orphans(self.children.scope()) {
             return Poll::Pending;
         }
         Poll::Ready(())
     }
 
-    /// Tells the children that the group is cancelled, once.
-    fn tell(&self, core: &Core) {
-        if self.brood.is_told() {
+    /// Tells the children that the group is canceled, once.
+    fn notify(&self, core: &Core) {
+        if self.children.is_notified() {
             return;
         }
-        if self.brood.tell_canceled(core) {
+        if self.children.notify_canceled(core) {
             self.cut_short(core);
         }
     }
 
-    /// Children were dropped because the group is cancelled.
+    /// Children were dropped because the group is canceled.
     fn cut_short(&self, core: &Core) {
-        if core.is_canceled_from_outside(self.brood.scope()) {
+        if core.is_canceled_from_outside(self.children.scope()) {
             self.cut_off.set(true);
-            core.charge_outermost(self.brood.scope());
+            core.attribute_outermost(self.children.scope());
         }
     }
 
     /// The body has ended. True if its destructors panic: that is a panic of the body.
     fn drop_body<F>(&self, core: &Core, body: &mut Pin<&mut Option<F>>) -> bool {
         // What it leaves in the kernel is an orphan of the group (G1).
-        let before = core.enter_to_drop(self.brood.scope());
+        let before = core.enter_to_drop(self.children.scope());
         let dropped = core.catch(|| body.set(None));
         core.leave(before);
         match dropped {
@@ -256,9 +256,9 @@ impl Shared {
         }
     }
 
-    /// True if the group is to be cancelled.
+    /// True if the group is to be canceled.
     fn ended(&self, core: &Core, judge: &dyn Judge, mut ended: Ended) -> bool {
-        if ended.charged.outside() && !ended.is_body {
+        if ended.attributed.outside() && !ended.is_body {
             self.cut_off.set(true);
         }
         let cancel = judge.judge(&ended);
@@ -319,7 +319,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let panic = self.panic.take();
-        if let Some(core) = runtime::reach(self.brood.serial()) {
+        if let Some(core) = runtime::reach(self.children.serial()) {
             self.release_alarm(&core);
             // The group was dropped before it could be carried on.
             if let Some(payload) = panic {

@@ -1,7 +1,7 @@
 //! The group itself.
 
-use super::brood::Ended;
 use super::child::{Child, ChildId, Handle};
+use super::child_set::Ended;
 use super::core::{Judge, Shared};
 use super::outcome::Outcome;
 use crate::error::{Failures, GroupError, is_cancellation};
@@ -54,7 +54,7 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// In a cancelled scope the group is cancelled, and waits until its children have ended. Dropped, it drops them at once, and
+/// In a canceled scope the group is canceled, and waits until its children have ended. Dropped, it drops them at once, and
 /// their operations are gone after the next turns (`tests/groups.rs`).
 #[track_caller]
 pub fn group<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
@@ -141,7 +141,7 @@ impl<E> Judge for Group<'_, '_, E> {
         let Some(error) = self.failed.take() else {
             return false;
         };
-        let cut_short = ended.charged.any();
+        let cut_short = ended.attributed.any();
         // Asked outside of the borrow: that is a user's code.
         let is_cancellation = if cut_short {
             is_cancellation(&error)
@@ -202,15 +202,15 @@ impl<'scope, E> Group<'scope, '_, E> {
         // dropped after `Closing`, which clears the children (G4a).
         let spawned = unsafe {
             self.shared
-                .brood
+                .children
                 .spawn(judged, None, Origin { name, location })
         };
-        Child(Handle::new(&self.shared.brood, spawned))
+        Child(Handle::new(&self.shared.children, spawned))
     }
 
     fn fail(&self, error: E) {
         self.failed.set(Some(error));
-        self.shared.brood.note_failure();
+        self.shared.children.note_failure();
     }
 
     /// Cancels the body and all children: what they await ends with [`Canceled`]. A child that ends with that is no failure of
@@ -231,7 +231,7 @@ impl<'scope, E> Group<'scope, '_, E> {
         self.shared.reason()
     }
 
-    /// Whether the group is cancelled: by [`cancel`](Group::cancel), by a failure, or from outside.
+    /// Whether the group is canceled: by [`cancel`](Group::cancel), by a failure, or from outside.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         self.shared.is_canceled()
@@ -240,7 +240,7 @@ impl<'scope, E> Group<'scope, '_, E> {
     /// Children that have not ended, those that wait for room included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.brood.children()
+        self.shared.children.len()
     }
 
     /// Whether every child has ended.
@@ -251,10 +251,10 @@ impl<'scope, E> Group<'scope, '_, E> {
 
     /// Lets at most so many children run at once, and one at least. Those beyond it begin in order, as others end.
     pub fn limit(&self, children: usize) {
-        self.shared.brood.set_limit(children);
+        self.shared.children.set_limit(children);
     }
 
-    /// Gives the children so much time to clean up once the group is cancelled: what is left then is dropped, the hard way.
+    /// Gives the children so much time to clean up once the group is canceled: what is left then is dropped, the hard way.
     /// Without this they may take as long as they like.
     pub fn drain_within(&self, time: Duration) {
         self.shared.drain_within(time);
@@ -265,7 +265,7 @@ impl<'scope, E> Group<'scope, '_, E> {
     ///
     /// # Errors
     ///
-    /// [`Canceled`], if the scope is cancelled first.
+    /// [`Canceled`], if the scope is canceled first.
     ///
     /// # Cancel safety
     ///
@@ -305,16 +305,16 @@ impl<'scope, E> Group<'scope, '_, E> {
     ///
     /// # Errors
     ///
-    /// [`Canceled`], if the scope is cancelled first.
+    /// [`Canceled`], if the scope is canceled first.
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped or cancelled has told nothing (`tests/groups.rs`).
+    /// A wait that is dropped or canceled has told nothing (`tests/groups.rs`).
     pub async fn next(&self) -> Result<Option<ChildId>, Canceled> {
-        let brood = &self.shared.brood;
-        let wait = self.shared.wait_until(|| match brood.next_ended() {
+        let children = &self.shared.children;
+        let wait = self.shared.wait_until(|| match children.next_ended() {
             Some(key) => Some(Some(ChildId(key.to_u64()))),
-            None if brood.children() == 0 => Some(None),
+            None if children.len() == 0 => Some(None),
             None => None,
         });
         wait.await

@@ -1,8 +1,8 @@
 //! Awaiting several futures at once, for all of their outputs.
 
-use super::names::{Look, Names};
-use crate::runtime::Together;
-use crate::tasks::Stored;
+use super::sub_wakers::{Look, SubWakers};
+use crate::runtime::JointPoll;
+use crate::tasks::TaskCell;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::panic::Location;
@@ -13,7 +13,7 @@ pub(super) const AGAIN: &str = "it was polled after it had given its outputs";
 
 /// Awaits several futures of one task at once, and gives the tuple of their outputs: asyncio's `gather`.
 ///
-/// They run in the scope of whoever awaits this, as if they were awaited one after another there. None is cancelled because
+/// They run in the scope of whoever awaits this, as if they were awaited one after another there. None is canceled because
 /// of another: for that there is [`try_join`](crate::try_join()).
 ///
 /// ```
@@ -34,7 +34,7 @@ pub(super) const AGAIN: &str = "it was polled after it had given its outputs";
 ///
 /// # Cancel safety
 ///
-/// In a cancelled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
+/// In a canceled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
 /// of those that were ready (`tests/combinators.rs`).
 pub fn join<J: Join>(futures: J) -> J::Joined {
     futures.into_joined()
@@ -62,14 +62,14 @@ trait Runs {
     fn run(self: Pin<&mut Self>, context: &mut Context<'_>) -> bool;
 }
 
-impl<F: Future> Runs for Stored<F> {
+impl<F: Future> Runs for TaskCell<F> {
     fn run(self: Pin<&mut Self>, context: &mut Context<'_>) -> bool {
         self.is_ready() || self.poll_stored(context).is_ready()
     }
 }
 
 fn run_all(futures: &mut [Pin<&mut dyn Runs>], context: &mut Context<'_>) -> Poll<()> {
-    let _together = Together::begin();
+    let _together = JointPoll::begin();
     let mut all = true;
     for future in futures {
         all &= future.as_mut().run(context);
@@ -83,7 +83,7 @@ macro_rules! join_tuples {
             /// The future of [`join`](crate::join()).
             #[must_use = "futures do nothing unless they are awaited"]
             pub struct $name<$($F: Future),+> {
-                $(#[pin] $f: Stored<$F>,)+
+                $(#[pin] $f: TaskCell<$F>,)+
             }
         }
 
@@ -93,7 +93,7 @@ macro_rules! join_tuples {
 
             fn into_joined(self) -> $name<$($F),+> {
                 let ($($f,)+) = self;
-                $name { $($f: Stored::new($f),)+ }
+                $name { $($f: TaskCell::new($f),)+ }
             }
         }
 
@@ -154,7 +154,7 @@ join_tuples! {
 ///
 /// # Cancel safety
 ///
-/// In a cancelled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
+/// In a canceled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
 /// of those that were ready (`tests/combinators.rs`).
 #[track_caller]
 pub fn join_all<I>(futures: I) -> JoinAll<I::Item>
@@ -165,7 +165,7 @@ where
     JoinAll {
         left: futures.len(),
         outputs: Some(futures.iter().map(|_| None).collect()),
-        names: Names::new(futures.len(), Location::caller()),
+        names: SubWakers::new(futures.len(), Location::caller()),
         futures,
     }
 }
@@ -177,7 +177,7 @@ pub struct JoinAll<F: Future> {
     /// Until they are given.
     outputs: Option<Vec<Option<F::Output>>>,
     left: usize,
-    names: Names,
+    names: SubWakers,
 }
 
 /// The futures are pinned where they are, and the outputs are not.

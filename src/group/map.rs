@@ -28,7 +28,7 @@ use std::panic::Location;
 ///
 /// # Errors
 ///
-/// [`GroupError`], as a group's: the first failure, with all others; or cancelled, if a scope outside cut a call short or
+/// [`GroupError`], as a group's: the first failure, with all others; or canceled, if a scope outside cut a call short or
 /// there was no time for every item.
 ///
 /// # Panics
@@ -37,7 +37,7 @@ use std::panic::Location;
 ///
 /// # Cancel safety
 ///
-/// In a cancelled scope it waits until the calls that were begun have ended. Dropped, it drops them. Either way, and after an
+/// In a canceled scope it waits until the calls that were begun have ended. Dropped, it drops them. Either way, and after an
 /// error, the results that were there are lost: keep what must not be in the closure's surroundings (`tests/combinators.rs`).
 #[track_caller]
 pub fn map<I, T, E, F>(

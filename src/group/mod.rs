@@ -81,16 +81,16 @@ mod borrowing;
 )]
 mod group;
 
-mod brood;
 mod child;
+mod child_cell;
+mod child_set;
 mod core;
 mod join;
 mod map;
-mod names;
 mod outcome;
 mod race;
 mod select;
-mod stow;
+mod sub_wakers;
 mod supervise;
 mod try_join;
 mod wait;

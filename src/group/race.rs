@@ -1,10 +1,10 @@
 //! Awaiting several futures at once, for the first of them, without losing what the others may have.
 
 use super::join::AGAIN;
-use super::names::{Look, Names};
-use crate::cancel::Region;
-use crate::runtime::Together;
-use crate::scope::Rank;
+use super::sub_wakers::{Look, SubWakers};
+use crate::cancel::ScopedPoll;
+use crate::runtime::JointPoll;
+use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::panic::Location;
@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 /// way, with the buffer that it had lent. Only one that waits for something of another crate is dropped, and has no output.
 ///
 /// It takes tuples of two to eight futures, vectors and arrays. Of several that are ready at once the one that stands first
-/// wins. A loser that had not begun is polled all the same, in a cancelled scope, for it may have something to give back.
+/// wins. A loser that had not begun is polled all the same, in a canceled scope, for it may have something to give back.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,7 +45,7 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// In a cancelled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
+/// In a canceled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
 /// of those that were ready: it is the hard way, and the only one that loses something (`tests/combinators.rs`).
 #[track_caller]
 pub fn race<R: Race>(futures: R) -> R::Racing {
@@ -73,8 +73,8 @@ pub trait Race {
 pub struct Raced<O> {
     /// The place of the one that was ready first, counted from zero. Its output is there.
     pub first: usize,
-    /// Every output that there is, in the order of the futures. `None` for one that was dropped, because it was cancelled and
-    /// waited for something of another crate, or ignored that it was cancelled.
+    /// Every output that there is, in the order of the futures. `None` for one that was dropped, because it was canceled and
+    /// waited for something of another crate, or ignored that it was canceled.
     pub outputs: O,
 }
 
@@ -85,7 +85,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         output: Option<F::Output>,
-        region: Region,
+        region: ScopedPoll,
         lost: bool,
     }
 }
@@ -104,7 +104,7 @@ impl<F: Future> Racer<F> {
         Racer {
             future: Some(future),
             output: None,
-            region: Region::new(Rank::Plain),
+            region: ScopedPoll::new(ScopeKind::Plain),
             lost: false,
         }
     }
@@ -147,7 +147,7 @@ fn run_all(
     first: &mut Option<usize>,
     context: &mut Context<'_>,
 ) -> Poll<usize> {
-    let _together = Together::begin();
+    let _together = JointPoll::begin();
     let first = match *first {
         Some(first) => first,
         None => {
@@ -236,7 +236,7 @@ pub struct RaceAll<F: Future> {
     /// Racers that have not ended.
     left: usize,
     first: Option<usize>,
-    names: Names,
+    names: SubWakers,
 }
 
 /// The futures are pinned where they are, and the outputs are not.
@@ -251,7 +251,7 @@ impl<F: Future> RaceAll<F> {
         RaceAll {
             left: racers.len(),
             first: None,
-            names: Names::new(racers.len(), Location::caller()),
+            names: SubWakers::new(racers.len(), Location::caller()),
             racers,
         }
     }

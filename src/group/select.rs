@@ -1,10 +1,10 @@
 //! Awaiting several futures by reference, for the first of them, and leaving the others as they are.
 
-use crate::runtime::{self, Core, Together};
+use crate::runtime::{self, Core, JointPoll};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Awaits several futures by reference until the first is ready, and leaves the others as they were: neither cancelled nor
+/// Awaits several futures by reference until the first is ready, and leaves the others as they were: neither canceled nor
 /// dropped, they can be awaited later.
 ///
 /// It takes a tuple of two to four `&mut` to futures that can be moved, as those of this crate can; any other is pinned first
@@ -44,7 +44,7 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// In a cancelled scope each future is told, and the first that says so is given. Nothing is lost when it is dropped: the
+/// In a canceled scope each future is told, and the first that says so is given. Nothing is lost when it is dropped: the
 /// futures are their owner's (`tests/combinators.rs`).
 pub fn select<S: Select>(futures: S) -> Selecting<S> {
     Selecting(futures)
@@ -72,7 +72,7 @@ impl<S: Select> Future for Selecting<S> {
     type Output = S::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<S::Output> {
-        let _together = Together::begin();
+        let _together = JointPoll::begin();
         self.0.poll_select(context)
     }
 }

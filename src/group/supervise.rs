@@ -1,7 +1,7 @@
 //! The group in which failures stay alone.
 
-use super::brood::{Ended, How};
 use super::child::{Handle, Supervised};
+use super::child_set::{Ended, How};
 use super::core::{Judge, Shared};
 use super::outcome::Report;
 use crate::error::{Failures, GroupError, is_cancellation};
@@ -48,7 +48,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// [`GroupError`]: the failure of the body; or cancelled, if a scope outside of the group cut a child short.
+/// [`GroupError`]: the failure of the body; or canceled, if a scope outside of the group cut a child short.
 ///
 /// # Panics
 ///
@@ -134,7 +134,7 @@ impl Judge for Supervisor<'_, '_> {
         if !ended.is_body {
             return false;
         }
-        self.was_cut_short.set(ended.charged.any());
+        self.was_cut_short.set(ended.attributed.any());
         self.has_failed.get() || matches!(ended.how, How::Dropped)
     }
 }
@@ -181,13 +181,13 @@ impl<'scope> Supervisor<'scope, '_> {
         // SAFETY: the future borrows for 'scope at least, which outlives this borrow of the supervisor; and that is dropped
         // after `Closing`, which clears the children (G4a).
         let spawned = unsafe {
-            self.shared.brood.spawn(
+            self.shared.children.spawn(
                 future,
                 Some(failure::<F::Output>),
                 Origin { name, location },
             )
         };
-        Supervised(Handle::new(&self.shared.brood, spawned))
+        Supervised(Handle::new(&self.shared.children, spawned))
     }
 
     /// Cancels the body and all children: what they await ends with [`Canceled`]. That is no failure of theirs.
@@ -207,7 +207,7 @@ impl<'scope> Supervisor<'scope, '_> {
         self.shared.reason()
     }
 
-    /// Whether the group is cancelled: by [`cancel`](Supervisor::cancel), because the body failed, or from outside.
+    /// Whether the group is canceled: by [`cancel`](Supervisor::cancel), because the body failed, or from outside.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         self.shared.is_canceled()
@@ -216,7 +216,7 @@ impl<'scope> Supervisor<'scope, '_> {
     /// Children that have not ended, those that wait for room included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.brood.children()
+        self.shared.children.len()
     }
 
     /// Whether every child has ended.
@@ -227,10 +227,10 @@ impl<'scope> Supervisor<'scope, '_> {
 
     /// Lets at most so many children run at once, and one at least. Those beyond it begin in order, as others end.
     pub fn limit(&self, children: usize) {
-        self.shared.brood.set_limit(children);
+        self.shared.children.set_limit(children);
     }
 
-    /// Gives the children so much time to clean up once the group is cancelled: what is left then is dropped, the hard way.
+    /// Gives the children so much time to clean up once the group is canceled: what is left then is dropped, the hard way.
     /// Without this they may take as long as they like.
     pub fn drain_within(&self, time: Duration) {
         self.shared.drain_within(time);
@@ -240,7 +240,7 @@ impl<'scope> Supervisor<'scope, '_> {
     ///
     /// # Errors
     ///
-    /// [`Canceled`], if the scope is cancelled first.
+    /// [`Canceled`], if the scope is canceled first.
     ///
     /// # Cancel safety
     ///

@@ -1,11 +1,11 @@
 //! Awaiting several futures at once, until one of them fails.
 
 use super::join::{AGAIN, poll_one};
-use super::names::{Look, Names};
-use crate::cancel::Region;
-use crate::runtime::Together;
-use crate::scope::Rank;
-use crate::tasks::Stored;
+use super::sub_wakers::{Look, SubWakers};
+use crate::cancel::ScopedPoll;
+use crate::runtime::JointPoll;
+use crate::scope::ScopeKind;
+use crate::tasks::TaskCell;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::panic::Location;
@@ -37,7 +37,7 @@ use std::task::{Context, Poll};
 ///
 /// # Errors
 ///
-/// The first error. In a cancelled scope that is what the first future says that is cut short.
+/// The first error. In a canceled scope that is what the first future says that is cut short.
 ///
 /// # Panics
 ///
@@ -45,7 +45,7 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// An error loses the values of those that were ready, and what the others say when they are cancelled; these did not happen,
+/// An error loses the values of those that were ready, and what the others say when they are canceled; these did not happen,
 /// or their results are disposed of. So does dropping this, which drops the futures (`tests/combinators.rs`).
 pub fn try_join<J: TryJoin>(futures: J) -> J::Joined {
     futures.into_try_joined()
@@ -93,7 +93,7 @@ pin_project! {
         // Dropped before the scope is left.
         #[pin]
         inner: Option<I>,
-        region: Region,
+        region: ScopedPoll,
         canceled: bool,
     }
 }
@@ -102,7 +102,7 @@ impl<I> TryJoined<I> {
     fn new(inner: I) -> TryJoined<I> {
         TryJoined {
             inner: Some(inner),
-            region: Region::new(Rank::Plain),
+            region: ScopedPoll::new(ScopeKind::Plain),
             canceled: false,
         }
     }
@@ -151,7 +151,7 @@ trait Tries<E> {
     fn run(self: Pin<&mut Self>, error: &mut Option<E>, context: &mut Context<'_>) -> bool;
 }
 
-impl<F, T, E> Tries<E> for Stored<F>
+impl<F, T, E> Tries<E> for TaskCell<F>
 where
     F: Future<Output = Result<T, E>>,
 {
@@ -176,7 +176,7 @@ fn run_all<E>(
     error: &mut Option<E>,
     context: &mut Context<'_>,
 ) -> Poll<()> {
-    let _together = Together::begin();
+    let _together = JointPoll::begin();
     let had_failed = error.is_some();
     let mut all = true;
     for future in futures {
@@ -200,7 +200,7 @@ macro_rules! try_join_tuples {
     ($($name:ident: $($F:ident $T:ident $f:ident),+;)+) => {$(
         pin_project! {
             pub struct $name<X, $($F: Future),+> {
-                $(#[pin] $f: Stored<$F>,)+
+                $(#[pin] $f: TaskCell<$F>,)+
                 error: Option<X>,
             }
         }
@@ -215,7 +215,7 @@ macro_rules! try_join_tuples {
 
             fn into_try_joined(self) -> Self::Joined {
                 let ($($f,)+) = self;
-                TryJoined::new($name { $($f: Stored::new($f),)+ error: None })
+                TryJoined::new($name { $($f: TaskCell::new($f),)+ error: None })
             }
         }
 
@@ -289,7 +289,7 @@ try_join_tuples! {
 ///
 /// # Errors
 ///
-/// The first error. In a cancelled scope that is what the first future says that is cut short.
+/// The first error. In a canceled scope that is what the first future says that is cut short.
 ///
 /// # Panics
 ///
@@ -308,7 +308,7 @@ where
         left: futures.len(),
         values: futures.iter().map(|_| None).collect(),
         error: None,
-        names: Names::new(futures.len(), Location::caller()),
+        names: SubWakers::new(futures.len(), Location::caller()),
         futures,
     })
 }
@@ -318,7 +318,7 @@ pub struct TryingAll<F, T, E> {
     values: Vec<Option<T>>,
     error: Option<E>,
     left: usize,
-    names: Names,
+    names: SubWakers,
 }
 
 /// The futures are pinned where they are, and the values are not.

@@ -1,7 +1,7 @@
 //! Awaiting any of many futures, again and again.
 
 use super::join::poll_one;
-use super::names::{Look, Names};
+use super::sub_wakers::{Look, SubWakers};
 use crate::runtime::Alarm;
 use crate::sys::Instant;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use std::time::Duration;
 ///
 /// [`first`](Wait::first), [`first_error`](Wait::first_error) and [`all`](Wait::all) of what this gives say what is waited
 /// for, and [`within`](Wait::within) for how long. They give the outputs that there are since the last time, each with the place of its future, in the order in which
-/// they came. The other futures stay as they are, neither cancelled nor dropped, and can be waited for again;
+/// they came. The other futures stay as they are, neither canceled nor dropped, and can be waited for again;
 /// [`into_pending`](Wait::into_pending) gives them back.
 ///
 /// The futures are such as can be moved, as those of this crate are, or `&mut` to such; put others into a `Box::pin`. Of many
@@ -50,7 +50,7 @@ where
     let futures: Vec<_> = futures.into_iter().map(Some).collect();
     Wait {
         left: futures.len(),
-        names: Names::new(futures.len(), Location::caller()),
+        names: SubWakers::new(futures.len(), Location::caller()),
         done: VecDeque::new(),
         futures,
     }
@@ -63,7 +63,7 @@ pub struct Wait<F: Future> {
     /// Futures that are pending.
     left: usize,
     done: VecDeque<(usize, F::Output)>,
-    names: Names,
+    names: SubWakers,
 }
 
 impl<F: Future + Unpin> Wait<F> {
@@ -77,7 +77,7 @@ impl<F: Future + Unpin> Wait<F> {
     ///
     /// # Cancel safety
     ///
-    /// In a cancelled scope each future is told, and the outputs are what they say. A wait that is dropped loses nothing: the
+    /// In a canceled scope each future is told, and the outputs are what they say. A wait that is dropped loses nothing: the
     /// futures and the outputs stay here for the next one (`tests/combinators.rs`).
     pub async fn first(&mut self) -> Vec<(usize, F::Output)> {
         self.until(has_one, None).await

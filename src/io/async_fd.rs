@@ -1,7 +1,7 @@
 //! Waiting until any descriptor is ready: for what has no type here.
 
 use crate::op::{Op, Owned, PollAdd, SharedFd};
-use crate::sys::explain;
+use crate::sys::with_context;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -43,7 +43,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// What `dup(2)` says: that there are too many descriptors.
     pub fn new(inner: T) -> io::Result<AsyncFd<T>> {
         let fd = inner.as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|error| explain(error, "a second descriptor to wait with"))?;
+        let fd = fd.map_err(|error| with_context(error, "a second descriptor to wait with"))?;
         Ok(AsyncFd {
             inner,
             fd: Owned::new(SharedFd::from(fd)),

@@ -18,7 +18,7 @@ pub const LINE_MAX: usize = 1 << 20;
 
 /// Reads ahead into a buffer of its own, for reading by lines and in small pieces.
 ///
-/// What was read and not used stays in it, also when a wait is cancelled or dropped.
+/// What was read and not used stays in it, also when a wait is canceled or dropped.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -395,7 +395,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
         Ok((n, buf))
     }
 
-    /// Until there are so many in the buffer none is taken out of it: so none is lost, dropped or cancelled.
+    /// Until there are so many in the buffer none is taken out of it: so none is lost, dropped or canceled.
     async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let mut buf = room_for(pass_with(buf).await?, len)?;
         while self.buffer().len() < len {

@@ -60,7 +60,7 @@ impl<W: AsyncWrite> BufWriter<W> {
     ///
     /// # Cancel safety
     ///
-    /// Cancelled, what was not written stays in the buffer. Dropped, how much was written is unknown, and the rest is lost
+    /// Canceled, what was not written stays in the buffer. Dropped, how much was written is unknown, and the rest is lost
     /// (`tests/lines.rs`).
     pub async fn flush(&mut self) -> io::Result<()> {
         self.write_out().await?;

@@ -49,7 +49,7 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Cancel safety
 ///
-/// Cancelled, it loses nothing, as with any error. Dropped, how much was written is unknown (`tests/copying.rs`).
+/// Canceled, it loses nothing, as with any error. Dropped, how much was written is unknown (`tests/copying.rs`).
 pub async fn copy<R, W>(reader: &mut R, writer: &mut W) -> Result<u64, CopyError>
 where
     R: AsyncRead + ?Sized,
@@ -235,7 +235,7 @@ where
 ///
 /// # Errors
 ///
-/// That of the way that failed first, with what it came to. The other way is cancelled: what it has read and not written
+/// That of the way that failed first, with what it came to. The other way is canceled: what it has read and not written
 /// goes back to its reader.
 ///
 /// # Cancel safety

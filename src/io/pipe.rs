@@ -6,9 +6,9 @@ use crate::op::{
     Op, OpenAt, Outlet, Owned, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
     StreamKind, busy, send_all,
 };
-use crate::runtime::fail_at_once;
+use crate::runtime::ready_err;
 use crate::runtime::spawn::spawn_blocking;
-use crate::sys::{Descriptor, at_path, c_path, explain, make_fifo};
+use crate::sys::{Descriptor, c_path, make_fifo, with_context, with_path};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
@@ -36,7 +36,7 @@ use std::rc::Rc;
 ///
 /// What `pipe(2)` says: that there are too many descriptors.
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
-    let (reader, writer) = io::pipe().map_err(|error| explain(error, "make a pipe"))?;
+    let (reader, writer) = io::pipe().map_err(|error| with_context(error, "make a pipe"))?;
     Ok((reader.into(), writer.into()))
 }
 
@@ -72,13 +72,13 @@ pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let name = match c_path(path) {
         Ok(name) => name,
-        Err(error) => return fail_at_once(error).await,
+        Err(error) => return ready_err(error).await,
     };
     let made = match spawn_blocking(move || make_fifo(&name, mode)).await {
         Ok(made) => made,
         Err(error) => return Err(error.into()),
     };
-    made.map_err(|error| at_path(error, "make the FIFO", path))
+    made.map_err(|error| with_path(error, "make the FIFO", path))
 }
 
 /// Opens one side of a FIFO.
@@ -98,7 +98,7 @@ fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
         Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, "it is no FIFO"),
         Err(error) => error,
     };
-    Err(at_path(error, "open", path))
+    Err(with_path(error, "open", path))
 }
 
 /// The end of a pipe that is read from.
@@ -127,7 +127,7 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// Cancelled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
+    /// Canceled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeReader> {
         let stream = open(path.as_ref(), libc::O_RDONLY).await?;
         Ok(PipeReader { stream })
@@ -142,7 +142,7 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. A read that was cancelled has taken nothing; what one brings that is dropped, the next one gives
+    /// No byte is lost. A read that was canceled has taken nothing; what one brings that is dropped, the next one gives
     /// first (`tests/pipes.rs`).
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
@@ -158,7 +158,7 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. If it was cancelled, what it has read is in the error; if it is dropped, the next read gives that
+    /// No byte is lost. If it was canceled, what it has read is in the error; if it is dropped, the next read gives that
     /// first (`tests/pipes.rs`).
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let buf = check_room(buf, len).await?;
@@ -174,7 +174,7 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// If it was cancelled, what it has read is in the error; if it is dropped, that is lost (`tests/pipes.rs`).
+    /// If it was canceled, what it has read is in the error; if it is dropped, that is lost (`tests/pipes.rs`).
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
@@ -246,7 +246,7 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// Cancelled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
+    /// Canceled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeWriter> {
         let stream = open(path.as_ref(), libc::O_WRONLY).await?;
         Ok(PipeWriter { stream })
@@ -261,7 +261,7 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// A write that was cancelled has written nothing. How much one has written that is dropped is unknown
+    /// A write that was canceled has written nothing. How much one has written that is dropped is unknown
     /// (`tests/pipes.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
@@ -277,7 +277,7 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// If it was cancelled, the error says how much was written. How much was when it is dropped is unknown
+    /// If it was canceled, the error says how much was written. How much was when it is dropped is unknown
     /// (`tests/pipes.rs`).
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         send_all(self.stream.clone(), buf).await
@@ -319,7 +319,7 @@ macro_rules! end {
             /// is in it.
             pub fn set_capacity(&self, bytes: usize) -> io::Result<usize> {
                 let set = self.stream.fd().descriptor().set_pipe_capacity(bytes);
-                set.map_err(|error| explain(error, format!("set the capacity of a pipe to {bytes}")))
+                set.map_err(|error| with_context(error, format!("set the capacity of a pipe to {bytes}")))
             }
 
             /// The descriptor, to be held by operations of your own.

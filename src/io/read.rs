@@ -51,7 +51,7 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A wait that was cancelled has read nothing. What becomes of one that is dropped, the type says (`tests/streams.rs`).
+    /// A wait that was canceled has read nothing. What becomes of one that is dropped, the type says (`tests/streams.rs`).
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
     /// Reads `len` bytes into the start of the buffer, and sets its length to that.

@@ -37,7 +37,7 @@ pub trait AsyncWrite {
     ///
     /// # Cancel safety
     ///
-    /// A wait that was cancelled has written nothing. How much one has written that is dropped is unknown
+    /// A wait that was canceled has written nothing. How much one has written that is dropped is unknown
     /// (`tests/streams.rs`).
     fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 

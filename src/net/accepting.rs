@@ -6,10 +6,10 @@
 //! dropped or canceled, but where connections are accepted ahead: then those are for the next waits (C8), as is one that an older
 //! kernel (before 6.10) hands over late.
 
-use crate::op::{Accept, Accepted, Arrived, Opcode, Owned, SharedFd, Standing, busy};
+use crate::op::{Accept, Accepted, Arrived, ObjectOp, Opcode, Owned, SharedFd, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
 use crate::scope::Canceled;
-use crate::sys::{Descriptor, Wait as Enter, explain};
+use crate::sys::{Descriptor, Wait as Enter, with_context};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
 use std::cell::{Cell, RefCell};
@@ -32,7 +32,7 @@ pub(super) struct Accepting {
     /// Where it listens, for the text of errors.
     address: String,
     /// What the kernel has.
-    standing: RefCell<Standing<Accept>>,
+    standing: RefCell<ObjectOp<Accept>>,
     /// Whether there may be a connection, so that it is tried before it is waited for. If that is not known it is asked.
     is_ready: Cell<Option<bool>>,
     /// The poll of a task in which one was last taken.
@@ -62,7 +62,7 @@ impl Accepting {
         Accepting {
             fd: Owned::new(fd),
             address,
-            standing: RefCell::new(Standing::new()),
+            standing: RefCell::new(ObjectOp::new()),
             // Only an accept fails at once on a socket that does not listen.
             is_ready: Cell::new(Some(true)),
             taken_in: Cell::new(0),
@@ -126,7 +126,7 @@ impl Accepting {
         // A caller that polls each wait only once gets there, too.
         self.is_ready.set(None);
         // Outside of the borrow, for it may run a user's code (R1).
-        let poll = self.standing.replace(Standing::new());
+        let poll = self.standing.replace(ObjectOp::new());
         drop(poll);
     }
 
@@ -364,7 +364,7 @@ impl Next<'_> {
                     return Poll::Ready(Err(canceled.into()));
                 }
             }
-            // What begins in a cancelled scope is refused, whether there is a connection or not (C2).
+            // What begins in a canceled scope is refused, whether there is a connection or not (C2).
             if !self.wait.has_begun() && runtime::with(Core::is_canceled) {
                 let canceled = self.wait.leaf.poll(context);
                 return canceled.map(|canceled| Err(canceled.into()));
@@ -395,7 +395,7 @@ impl Next<'_> {
                 ) => {}
                 Some(_) => {
                     let what = format!("accept a connection on {}", self.accepting.address);
-                    return Poll::Ready(Err(explain(error, what)));
+                    return Poll::Ready(Err(with_context(error, what)));
                 }
                 None => return Poll::Ready(Err(error)),
             }
@@ -404,7 +404,7 @@ impl Next<'_> {
 
     /// Looks for a connection, and waits if there is none.
     fn look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        if !runtime::with(Core::may_pass) {
+        if !runtime::with(Core::has_budget) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -415,7 +415,7 @@ impl Next<'_> {
         };
         match looked {
             Looked::Found(item) => {
-                runtime::with(Core::charge);
+                runtime::with(Core::consume_budget);
                 self.wait.end();
                 Poll::Ready(item)
             }

@@ -17,7 +17,7 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// No byte is lost. A read that was cancelled has taken nothing; what one brings that is dropped, the next one
+            /// No byte is lost. A read that was canceled has taken nothing; what one brings that is dropped, the next one
             /// gives first (`tests/streams.rs`).
             #[inline]
             pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
@@ -33,7 +33,7 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// No byte is lost. If it was cancelled, what it has received is in the error; if it is dropped, the next read
+            /// No byte is lost. If it was canceled, what it has received is in the error; if it is dropped, the next read
             /// gives that first (`tests/streams.rs`).
             pub async fn read_exact<B: IoBufMut>(
                 &self,
@@ -53,7 +53,7 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// If it was cancelled, what it has received is in the error; if it is dropped, that is lost
+            /// If it was canceled, what it has received is in the error; if it is dropped, that is lost
             /// (`tests/streams.rs`).
             pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_to_end(&mut &*self, buf).await
@@ -143,7 +143,7 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// A write that was cancelled has sent nothing. How much one has sent that is dropped is unknown
+            /// A write that was canceled has sent nothing. How much one has sent that is dropped is unknown
             /// (`tests/streams.rs`).
             #[inline]
             pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
@@ -158,7 +158,7 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// If it was cancelled, the error says how much was sent. How much was when it is dropped is unknown
+            /// If it was canceled, the error says how much was sent. How much was when it is dropped is unknown
             /// (`tests/streams.rs`).
             pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
                 send_all(self.stream.clone(), buf).await
@@ -195,7 +195,7 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// As [`write`](Self::write) (`tests/streams.rs`). But what the kernel has begun to send it does not give up: to be
-            /// cancelled, or timed out, ends the wait no sooner than the peer has acknowledged those bytes, or the connection
+            /// canceled, or timed out, ends the wait no sooner than the peer has acknowledged those bytes, or the connection
             /// is lost. So a peer that does not read holds up a timeout, a group, `close` and the end of a server.
             pub fn write_zero_copy<B: IoBuf>(&self, buf: B) -> Op<SendZeroCopy<B>> {
                 SendZeroCopy::new(self.stream.clone(), buf)

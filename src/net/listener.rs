@@ -23,7 +23,7 @@ pub trait Listener {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was cancelled or dropped is for the next (`tests/listening.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped is for the next (`tests/listening.rs`).
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>>;
 
     /// Waits for the next connection, and may have others accepted meanwhile, which are for the next waits, until `ahead` of

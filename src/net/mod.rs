@@ -11,8 +11,8 @@
 //!
 //! # What a wait that goes leaves behind
 //!
-//! Nothing is lost when a wait is cancelled, times out, or is dropped: a connection, bytes or a datagram that arrive for it are
-//! for the next wait. How much a write has sent that was dropped is unknown; one that was cancelled says so.
+//! Nothing is lost when a wait is canceled, times out, or is dropped: a connection, bytes or a datagram that arrive for it are
+//! for the next wait. How much a write has sent that was dropped is unknown; one that was canceled says so.
 //!
 //! Reads of one stream follow one another in the order in which they began, and so do writes. Whoever keeps a read that has
 //! begun, and never polls it again, holds up those behind it: drop it instead, and its bytes are for the next.

@@ -2,7 +2,7 @@
 
 use crate::runtime::pass;
 use crate::runtime::spawn::spawn_abandonable;
-use crate::sys::{explain, interface_index};
+use crate::sys::{interface_index, with_context};
 use socket2::SockAddr;
 use std::ffi::CString;
 use std::io;
@@ -114,7 +114,7 @@ async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok(found) => found,
         Err(error) => return Err(error.into()),
     };
-    let addrs = found.map_err(|error| explain(error, format!("look up {name}")))?;
+    let addrs = found.map_err(|error| with_context(error, format!("look up {name}")))?;
     if addrs.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,

@@ -27,12 +27,12 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// A connection is accepted when its handler can begin, one after the other: while a handler computes, other holders of the
 /// socket accept, in other threads or processes. To spread a heavy load over threads see [`TcpListener`](super::TcpListener).
 ///
-/// It stops when the future given to [`until`](Serve::until) is ready, or when the scope around it is cancelled:
+/// It stops when the future given to [`until`](Serve::until) is ready, or when the scope around it is canceled:
 ///
 /// 1. Nothing more is accepted. Whoever connects from then on waits in the queue of the listener, which can be served again,
 ///    or dropped.
-/// 2. Connections go on, untouched by the cancelled scope, for the time given to [`drain`](Serve::drain) at most.
-/// 3. Those that are left are cancelled: what they await ends with [`Canceled`](crate::Canceled), and they are waited for.
+/// 2. Connections go on, untouched by the canceled scope, for the time given to [`drain`](Serve::drain) at most.
+/// 3. Those that are left are canceled: what they await ends with [`Canceled`](crate::Canceled), and they are waited for.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -69,7 +69,7 @@ const DRAIN: Duration = Duration::from_secs(4);
 ///
 /// What the listener says, other than that it has no descriptors left for the moment; the failure of the future given to
 /// [`until`](Serve::until). In both cases the connections have come to their end. [`Canceled`](crate::Canceled), if the scope
-/// was cancelled before it began.
+/// was canceled before it began.
 ///
 /// # Panics
 ///
@@ -77,7 +77,7 @@ const DRAIN: Duration = Duration::from_secs(4);
 ///
 /// # Cancel safety
 ///
-/// Cancelled, it ends in order. Dropped, it drops the handlers; connections that nobody has asked for stay with the listener
+/// Canceled, it ends in order. Dropped, it drops the handlers; connections that nobody has asked for stay with the listener
 /// (`tests/serving.rs`).
 pub fn serve<L, H, R>(listener: &L, handler: H) -> Serve<'_, L, H, Pending<()>>
 where
@@ -182,7 +182,7 @@ pub struct Served {
     pub accepted: u64,
     /// Those that ended with a failure of their own, or panicked.
     pub failed: u64,
-    /// Those that had not come to their end when the time for that was over, and were cancelled.
+    /// Those that had not come to their end when the time for that was over, and were canceled.
     pub cut_short: u64,
 }
 
@@ -217,7 +217,7 @@ impl Open<'_> {
     }
 }
 
-/// Its handler panicked; or it was dropped because it was cancelled and had not begun, or waited for something of another crate.
+/// Its handler panicked; or it was dropped because it was canceled and had not begun, or waited for something of another crate.
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         count(match std::thread::panicking() {
@@ -239,7 +239,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            // In a cancelled scope it does not begin.
+            // In a canceled scope it does not begin.
             checkpoint().await?;
             let serving = Serving {
                 listener: self.listener,
@@ -269,7 +269,7 @@ struct Serving<'l, L, H> {
     drain: Duration,
     limit: usize,
     ahead: u32,
-    /// Cancelled when nothing more is to be accepted.
+    /// Canceled when nothing more is to be accepted.
     accepting: Scope,
     /// It gets its deadline then.
     connections: Scope,
@@ -282,13 +282,13 @@ where
     H: AsyncFn(L::Stream, L::Addr) -> R,
     R: Report,
 {
-    /// Waits for the stop, outside of the shield: so the cancelling of a scope around is one. Says what failed, if that was
+    /// Waits for the stop, outside of the shield: so the canceling of a scope around is one. Says what failed, if that was
     /// the reason.
     async fn stop_when(&self, until: impl Future<Output: Report>) -> Option<String> {
         let ended = Scope::new().run_any(until).await;
         let failure = ended.ok().and_then(|ended| ended.failure());
         self.accepting.cancel();
-        // What it says because it was cancelled is no failure of its own.
+        // What it says because it was canceled is no failure of its own.
         failure.filter(|_| !runtime::with(Core::is_canceled))
     }
 

@@ -1,7 +1,7 @@
 //! A piece of what was received, in a buffer that nobody lent.
 
 use crate::buf::IoBuf;
-use crate::sys::Lent;
+use crate::sys::ProvidedBuf;
 use bytes::Bytes;
 use std::fmt;
 use std::ops::Deref;
@@ -35,13 +35,13 @@ use std::ops::Deref;
 pub struct Chunk(Place);
 
 enum Place {
-    Lent(Lent),
+    ProvidedBuf(ProvidedBuf),
     Heap(Vec<u8>),
 }
 
 impl Chunk {
-    pub(super) fn lent(lent: Lent) -> Chunk {
-        Chunk(Place::Lent(lent))
+    pub(super) fn lent(lent: ProvidedBuf) -> Chunk {
+        Chunk(Place::ProvidedBuf(lent))
     }
 
     pub(super) fn heap(bytes: Vec<u8>) -> Chunk {
@@ -52,7 +52,7 @@ impl Chunk {
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
-            Place::Lent(lent) => lent.bytes().to_vec(),
+            Place::ProvidedBuf(lent) => lent.bytes().to_vec(),
             Place::Heap(bytes) => bytes,
         }
     }
@@ -64,7 +64,7 @@ impl Deref for Chunk {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Place::Lent(lent) => lent.bytes(),
+            Place::ProvidedBuf(lent) => lent.bytes(),
             Place::Heap(bytes) => bytes,
         }
     }

@@ -19,8 +19,8 @@
 
 use super::part::Part;
 use super::recv_many::{Arrived, RecvMany, What};
-use super::stream::{Direction, Pass};
-use super::{Chunk, Op, Recv, Standing, Stream, StreamKind};
+use super::stream::{Direction, Permit};
+use super::{Chunk, ObjectOp, Op, Recv, Stream, StreamKind};
 use crate::buf::BufError;
 use crate::runtime::{self, Core, Waiting, canceled_here};
 use crate::scope::is_canceled;
@@ -71,7 +71,7 @@ const OWN_PIECES: u8 = 16;
 pub struct Chunks<'a> {
     stream: Rc<Stream>,
     /// The right to receive, or a place in line for it, while no receive has it.
-    pass: Option<Pass>,
+    pass: Option<Permit>,
     source: Source,
     /// A receive into memory of its own.
     own: Option<Op<Part<Recv<Vec<u8>>>>>,
@@ -94,7 +94,7 @@ enum Source {
 struct Shared {
     buffers: Arc<BufRing>,
     serial: u64,
-    standing: Standing<RecvMany>,
+    standing: ObjectOp<RecvMany>,
     /// How many pieces still go into memory of their own, because there was no buffer.
     own_left: u8,
 }
@@ -123,24 +123,24 @@ impl Chunks<'_> {
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost: what arrives for a wait that was cancelled or dropped is for the next (`tests/chunks.rs`).
+    /// No byte is lost: what arrives for a wait that was canceled or dropped is for the next (`tests/chunks.rs`).
     pub async fn next(&mut self) -> io::Result<Option<Chunk>> {
         Next(self).await.transpose()
     }
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
-        // What begins in a cancelled scope is refused, whether there is a chunk or not (C2).
+        // What begins in a canceled scope is refused, whether there is a chunk or not (C2).
         if !self.waits && runtime::with(Core::is_canceled) {
             let canceled = self.leaf.poll(context);
             return canceled.map(|canceled| Some(Err(canceled.into())));
         }
-        if !runtime::with(Core::may_pass) {
+        if !runtime::with(Core::has_budget) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         match self.look(context) {
             Poll::Ready(chunk) => {
-                runtime::with(Core::charge);
+                runtime::with(Core::consume_budget);
                 self.waits = false;
                 self.leaf.end();
                 Poll::Ready(chunk)
@@ -225,7 +225,7 @@ impl Chunks<'_> {
         self.regain_pass();
         let mut pass = match self.pass.take() {
             Some(pass) => pass,
-            None => Pass::new(self.stream.clone(), Direction::In),
+            None => Permit::new(self.stream.clone(), Direction::In),
         };
         let may_receive = pass.enter(waker);
         if !may_receive || self.stream.has_kept() {
@@ -299,13 +299,13 @@ fn source(stream: &Stream) -> Source {
         Some((serial, buffers)) => Source::Shared(Shared {
             buffers,
             serial,
-            standing: Standing::new(),
+            standing: ObjectOp::new(),
             own_left: 0,
         }),
     }
 }
 
-/// Whether an error says that a scope was cancelled, and this one is not.
+/// Whether an error says that a scope was canceled, and this one is not.
 fn is_stale(error: &BufError<Vec<u8>>) -> bool {
     is_canceled(error) && !runtime::with(Core::is_canceled)
 }

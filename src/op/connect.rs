@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 
 /// Connects a socket to an address: `connect(2)`. It owns the socket, which is closed if it does not come to that: a
-/// connection that was cancelled and is made all the same is not handed out (C4).
+/// connection that was canceled and is made all the same is not handed out (C4).
 pub(crate) struct Connect {
     socket: SharedFd,
     /// An allocation of its own (O2).

@@ -1,11 +1,11 @@
 //! A socket of datagrams as its operations see it, and the one datagram that it may have to keep.
 
-use super::arrival::Arrival;
-use super::gate::{Gate, Spot};
+use super::fifo_lock::{FifoLock, Position};
 use super::header::Header;
 use super::peer::describe;
+use super::recv_hint::RecvHint;
 use super::{Entry, Opcode, Prepared, SharedFd};
-use crate::sys::{Descriptor, explain};
+use crate::sys::{Descriptor, with_context};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -39,13 +39,13 @@ struct Kept {
 pub(crate) struct Datagrams {
     fd: SharedFd,
     /// Receives go through one by one, and so do sends to the peer that it is connected to.
-    inbound: Gate,
-    outbound: Gate,
+    inbound: FifoLock,
+    outbound: FifoLock,
     /// Where sends with addresses wait until it closes. They do not wait for one another.
-    closing: Gate,
+    closing: FifoLock,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
-    arrival: Arrival,
+    arrival: RecvHint,
     /// Bytes of ancillary data that receives have room for.
     control_len: Cell<usize>,
     /// Headers that are not in use, one for each way: they are used again and again.
@@ -56,12 +56,12 @@ impl Datagrams {
     pub(crate) fn new(fd: SharedFd) -> Rc<Datagrams> {
         Rc::new(Datagrams {
             fd,
-            inbound: Gate::default(),
-            outbound: Gate::default(),
-            closing: Gate::taken(),
+            inbound: FifoLock::default(),
+            outbound: FifoLock::default(),
+            closing: FifoLock::taken(),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
-            arrival: Arrival::default(),
+            arrival: RecvHint::default(),
             control_len: Cell::new(0),
             spare: Default::default(),
         })
@@ -76,7 +76,7 @@ impl Datagrams {
         self.control_len.set(len.max(self.control_len.get()));
     }
 
-    pub(super) fn arrival(&self) -> &Arrival {
+    pub(super) fn arrival(&self) -> &RecvHint {
         &self.arrival
     }
 
@@ -91,7 +91,12 @@ impl Datagrams {
     /// The same error, with what was tried, and with the peer. If there is none, the address of the socket itself says which
     /// one it was.
     #[cold]
-    pub(super) fn explain(&self, what: &str, to: Option<&SockAddr>, error: io::Error) -> io::Error {
+    pub(super) fn with_context(
+        &self,
+        what: &str,
+        to: Option<&SockAddr>,
+        error: io::Error,
+    ) -> io::Error {
         if error.raw_os_error().is_none() {
             return error;
         }
@@ -103,7 +108,7 @@ impl Datagrams {
             (None, Some(local)) => format!("{what} a peer of {}", describe(&local)),
             (None, None) => format!("{what} a socket without a name"),
         };
-        explain(error, what)
+        with_context(error, what)
     }
 
     /// What can be written when there is room for a datagram to that address, or to the peer.
@@ -111,8 +116,9 @@ impl Datagrams {
     /// That a Unix socket can be written says nothing of who is not its peer. One that is connected to the receiver says it.
     pub(super) fn way_to(&self, to: Option<&SockAddr>) -> io::Result<SharedFd> {
         if let Some(to) = to.filter(|to| to.is_unix()) {
-            let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)
-                .map_err(|error| explain(error, format!("wait for room at {}", describe(to))))?;
+            let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(|error| {
+                with_context(error, format!("wait for room at {}", describe(to)))
+            })?;
             // One that takes no connection is gone, which the next attempt says; or its peer is this socket, and then it is
             // this one that is full.
             if socket.connect(to).is_ok() {
@@ -186,7 +192,7 @@ impl Datagrams {
         })
     }
 
-    fn gate(&self, way: Way) -> &Gate {
+    fn gate(&self, way: Way) -> &FifoLock {
         match way {
             Way::In => &self.inbound,
             Way::ToPeer => &self.outbound,
@@ -216,19 +222,19 @@ pub(super) enum Way {
 /// The right to receive from a socket, or to send, until it is dropped; and the header, if it takes one. By then
 /// the kernel is done with that.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(super) struct Permit {
     socket: Rc<Datagrams>,
     way: Way,
-    spot: Spot,
+    spot: Position,
     header: Option<Header>,
 }
 
-impl Pass {
-    pub(super) fn new(socket: Rc<Datagrams>, way: Way) -> Pass {
-        Pass {
+impl Permit {
+    pub(super) fn new(socket: Rc<Datagrams>, way: Way) -> Permit {
+        Permit {
             socket,
             way,
-            spot: Spot::Outside,
+            spot: Position::Outside,
             header: None,
         }
     }
@@ -272,7 +278,7 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if let Some(header) = self.header.take() {

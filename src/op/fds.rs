@@ -4,7 +4,7 @@ use super::control::fds_control;
 use super::header::Header;
 use super::message::{fds_cut, fds_room};
 use super::rw::no_room;
-use super::stream::{Direction, Pass, Passed};
+use super::stream::{Direction, Passed, Permit};
 use super::yields_first;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
@@ -17,7 +17,7 @@ use std::task::Waker;
 
 /// Sends from a buffer on a Unix stream, and descriptors with the first byte: `sendmsg(2)`.
 pub struct SendFds<B: IoBuf, F: AsFd + 'static> {
-    pass: Pass,
+    pass: Permit,
     buf: B,
     /// They stay open (O5).
     fds: Vec<F>,
@@ -34,7 +34,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
             control => control,
         };
         let mut send = SendFds {
-            pass: Pass::new(stream, Direction::Out),
+            pass: Permit::new(stream, Direction::Out),
             buf,
             fds,
             header: Header::new(),
@@ -77,7 +77,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
         match completion.result() {
             Ok(n) => Ok((n as usize, (self.buf, self.fds))),
             Err(error) => {
-                let error = self.pass.stream().explain("send to", error);
+                let error = self.pass.stream().with_context("send to", error);
                 self.fail(error)
             }
         }
@@ -99,7 +99,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
 ///
 /// Dropped while the kernel has it, it hands bytes and descriptors to the stream, whose next receive gives them first.
 pub struct RecvFds<B: IoBufMut> {
-    pass: Pass,
+    pass: Permit,
     buf: B,
     /// The most descriptors that it takes.
     max: usize,
@@ -112,7 +112,7 @@ impl<B: IoBufMut> RecvFds<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B, max: usize) -> Op<RecvFds<B>> {
         let has_room = buf.io_capacity() > 0;
         let recv = RecvFds {
-            pass: Pass::new(stream, Direction::In),
+            pass: Permit::new(stream, Direction::In),
             buf,
             max,
             header: Header::new(),
@@ -188,7 +188,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         let n = match completion.result() {
             Ok(n) => n as usize,
             Err(error) => {
-                let error = self.pass.stream().explain("receive from", error);
+                let error = self.pass.stream().with_context("receive from", error);
                 return self.fail(error);
             }
         };

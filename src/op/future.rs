@@ -2,7 +2,7 @@
 
 use super::queue::Queue;
 use super::{Collect, Completion, Entry, Operation, Prepared, SharedFd, Timed};
-use crate::driver::{Owners, life::Polled};
+use crate::driver::{Owners, lifecycle::Polled};
 use crate::runtime::{self, Core, Refusal, canceled_here};
 use crate::scope::{Canceled, Elapsed};
 use crate::sys::{Attempt, Instant};
@@ -90,7 +90,7 @@ impl<O: Operation> Op<O> {
 
     /// Starts the operation now, before it is awaited: so that several are in the kernel at once.
     ///
-    /// Where it cannot be started, because its scope is cancelled or the kernel lacks the opcode, awaiting it says so.
+    /// Where it cannot be started, because its scope is canceled or the kernel lacks the opcode, awaiting it says so.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -214,11 +214,11 @@ impl<O: Operation> Op<O> {
     /// It is ready without the kernel, so it is charged: a loop that ignores the error lets others go first.
     #[cold]
     fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
-        if !runtime::try_with(Core::may_pass).unwrap_or(true) {
+        if !runtime::try_with(Core::has_budget).unwrap_or(true) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        runtime::try_with(Core::charge);
+        runtime::try_with(Core::consume_budget);
         match mem::replace(&mut self.state, State::Finished) {
             State::Rejected(error) => Poll::Ready(self.finish().fail(error)),
             _ => unreachable!("only what is rejected comes here"),
@@ -352,11 +352,11 @@ impl<O: Operation> Op<O> {
             }
             // What is ready without the kernel is charged.
             Prepared::Done(completion) => {
-                runtime::with(Core::charge);
+                runtime::with(Core::consume_budget);
                 Poll::Ready(self.finish().complete(completion))
             }
             Prepared::Failed(error) => {
-                runtime::with(Core::charge);
+                runtime::with(Core::consume_budget);
                 Poll::Ready(self.finish().fail(error))
             }
         }
@@ -405,7 +405,8 @@ impl<O: Operation> Op<O> {
 
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
         let refusal = &mut self.refusal;
-        runtime::refuse(refusal, context).map(|canceled| self.finish().fail(canceled.into()))
+        runtime::reject_canceled(refusal, context)
+            .map(|canceled| self.finish().fail(canceled.into()))
     }
 }
 
@@ -534,7 +535,7 @@ impl<O: Operation> Op<O> {
                                 operation.dispose(completion);
                             }
                             if this.starts_again(result, asked) {
-                                // As if it began: not in a scope that was cancelled since it completed (C2).
+                                // As if it began: not in a scope that was canceled since it completed (C2).
                                 return this.poll_until(context, deadline);
                             }
                             let operation = this.finish();
@@ -567,7 +568,7 @@ impl<O: Operation> Op<O> {
     }
 }
 
-/// Why an operation was stopped before anything happened. If its scope was cancelled, and its own deadline is past, too, it
+/// Why an operation was stopped before anything happened. If its scope was canceled, and its own deadline is past, too, it
 /// is the scope that answers (C7).
 #[cold]
 fn why(deadline: Option<Instant>) -> io::Error {
@@ -579,7 +580,7 @@ fn why(deadline: Option<Instant>) -> io::Error {
     })
 }
 
-/// The kernel still has it. In a cancelled scope it is asked to stop.
+/// The kernel still has it. In a canceled scope it is asked to stop.
 #[cold]
 pub(super) fn wait(serial: u64, key: Key, context: &Context<'_>) {
     let waker = copy_waker(context.waker());

@@ -2,7 +2,7 @@
 //!
 //! An operation's way: [`Op`] asks it for its [`Entry`] and hands that to the runtime, which gives it a row and puts it
 //! into the ring; the completion finds the row, the row wakes the task, and [`Op`] has the operation say what the
-//! completion means. If the future is dropped first, the operation moves into the row, is cancelled, and disposes of what
+//! completion means. If the future is dropped first, the operation moves into the row, is canceled, and disposes of what
 //! still comes.
 //!
 //! Operations of your own implement [`Operation`] and are awaited through [`Op::new`]:
@@ -55,7 +55,6 @@
 //! ```
 
 mod accept;
-mod arrival;
 mod cached;
 mod chunk;
 mod chunks;
@@ -64,13 +63,14 @@ mod control;
 mod datagram;
 mod fd;
 mod fds;
+mod fifo_lock;
 mod fsync;
 mod future;
-mod gate;
 mod header;
 mod idle;
 mod message;
 mod nop;
+mod object_op;
 mod open;
 mod owned;
 mod part;
@@ -79,13 +79,13 @@ mod place;
 mod poll;
 mod queue;
 mod recv;
+mod recv_hint;
 mod recv_many;
 mod recv_message;
 mod rw;
 mod send;
 mod send_message;
 mod splice;
-mod standing;
 mod stream;
 mod stream_vectored;
 mod timed;
@@ -106,6 +106,7 @@ pub(crate) use idle::Idle;
 pub use message::FromMessage;
 pub(crate) use message::Message;
 pub use nop::{Nop, nop};
+pub(crate) use object_op::{Collect, ObjectOp};
 pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
 pub(crate) use owned::Owned;
@@ -123,7 +124,6 @@ pub use send_message::{SendMessage, SendMessageFds};
 #[doc(hidden)]
 pub use splice::Outlet;
 pub(crate) use splice::Splice;
-pub(crate) use standing::{Collect, Standing};
 pub(crate) use stream::{Kind as StreamKind, Stream};
 pub use stream_vectored::{RecvVectored, SendVectored};
 pub use timed::Timed;
@@ -207,7 +207,7 @@ pub unsafe trait Operation: Sized + 'static {
     /// What the completion means to the caller. Of an operation with several completions it is the first one.
     fn complete(self, completion: Completion) -> Self::Output;
 
-    /// The operation did not happen: it was not submitted, or it was cancelled and its completion proves that nothing had
+    /// The operation did not happen: it was not submitted, or it was canceled and its completion proves that nothing had
     /// happened. What was lent goes back as it was.
     fn fail(self, error: io::Error) -> Self::Output;
 
@@ -236,7 +236,7 @@ pub enum Prepared {
 /// What is ready without the kernel lets others go first, when the task has passed enough such leaves in this turn: then
 /// `waker` is woken, and the operation asks again.
 fn yields_first(waker: &Waker) -> bool {
-    let yields = !crate::runtime::with(crate::runtime::Core::may_pass);
+    let yields = !crate::runtime::with(crate::runtime::Core::has_budget);
     if yields {
         waker.wake_by_ref();
     }

@@ -2,7 +2,7 @@
 
 use super::{Completion, Entry, Idle, Op, Opcode, Operation, Prepared, SharedFd};
 use crate::runtime::{self, Worker};
-use crate::sys::{Descriptor, at_path, c_path};
+use crate::sys::{Descriptor, c_path, with_path};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -41,7 +41,7 @@ impl OpenAt {
         loop {
             let name = match c_path(path) {
                 Ok(name) => name,
-                Err(error) => return runtime::fail_at_once(error).await,
+                Err(error) => return runtime::ready_err(error).await,
             };
             let open = Op::new(OpenAt {
                 path: name,
@@ -62,7 +62,7 @@ impl OpenAt {
                 {
                     waits = true;
                 }
-                Err(error) => return Err(at_path(error, "open", path)),
+                Err(error) => return Err(with_path(error, "open", path)),
             }
         }
     }

@@ -1,13 +1,13 @@
 //! A part of a loop over one direction of a stream: nobody gets in between two parts.
 
-use super::stream::Pass;
+use super::stream::Permit;
 use super::{Completion, Entry, Op, Operation, Prepared, SharedFd};
 use std::io;
 use std::task::Waker;
 
 /// An operation that passes a stream's gate.
 pub(super) trait Gated: Operation {
-    fn pass(&mut self) -> &mut Pass;
+    fn pass(&mut self) -> &mut Permit;
 }
 
 /// Such an operation as a part of a loop: the right to go on comes back with the result.
@@ -21,7 +21,7 @@ impl<O: Gated> Part<O> {
 
 // SAFETY: it passes everything on to the operation, which keeps the promises.
 unsafe impl<O: Gated> Operation for Part<O> {
-    type Output = (O::Output, Pass);
+    type Output = (O::Output, Permit);
     const NAME: &'static str = O::NAME;
 
     fn shared_fd(&self) -> Option<&SharedFd> {

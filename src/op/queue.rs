@@ -6,7 +6,7 @@ use crate::sys::Instant;
 use std::io;
 use std::task::{Context, Poll};
 
-/// A leaf, which ends when the operation is cancelled or its own deadline has come.
+/// A leaf, which ends when the operation is canceled or its own deadline has come.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Waiting,

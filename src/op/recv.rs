@@ -2,7 +2,7 @@
 
 use super::part::{Gated, Part};
 use super::rw::{BYTES_MAX, no_room};
-use super::stream::{Direction, Pass};
+use super::stream::{Direction, Permit};
 use super::yields_first;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 ///
 /// Dropped while the kernel has it, it hands what still comes to the stream, whose next receive gives that first.
 pub struct Recv<B: IoBufMut> {
-    pass: Pass,
+    pass: Permit,
     buf: B,
     /// Where bytes go. What is before it are bytes of a loop that it belongs to.
     part: Range<usize>,
@@ -41,7 +41,7 @@ impl<B: IoBufMut> Recv<B> {
     fn whole(stream: Rc<Stream>, buf: B, flags: i32) -> Op<Recv<B>> {
         let part = 0..buf.io_capacity();
         let is_empty = part.is_empty();
-        let pass = Pass::new(stream, Direction::In);
+        let pass = Permit::new(stream, Direction::In);
         let recv = Recv {
             pass,
             buf,
@@ -59,7 +59,7 @@ impl<B: IoBufMut> Recv<B> {
     /// Not with MSG_WAITALL: after some bytes the kernel would answer with their number when the connection is lost, and
     /// never say that it was: what was cut off would look like an end (measured on 6.18). Receives of 64 KiB to 16 MiB cost
     /// the same without it.
-    pub(super) fn part(pass: Pass, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
+    pub(super) fn part(pass: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
         assert!(part.end <= buf.io_capacity() && !part.is_empty());
         Part::new(Recv {
             pass,
@@ -167,7 +167,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
                 Ok((self.part.start + n, self.buf))
             }
             Err(error) => {
-                let error = self.stream().explain("receive from", error);
+                let error = self.stream().with_context("receive from", error);
                 self.fail(error)
             }
         }
@@ -203,7 +203,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
 }
 
 impl<B: IoBufMut> Gated for Recv<B> {
-    fn pass(&mut self) -> &mut Pass {
+    fn pass(&mut self) -> &mut Permit {
         &mut self.pass
     }
 }
@@ -233,7 +233,7 @@ impl<B: IoBufMut> RecvExact<B> {
     pub(crate) fn new(stream: Rc<Stream>, mut buf: B, len: usize) -> RecvExact<B> {
         let (mut op, mut nothing) = (None, None);
         if len > 0 {
-            let pass = Pass::new(stream, Direction::In);
+            let pass = Permit::new(stream, Direction::In);
             op = Some(Recv::part(pass, buf, 0..len));
         } else {
             truncate(&mut buf, 0);

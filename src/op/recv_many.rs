@@ -1,9 +1,9 @@
 //! Receiving one piece after the other into buffers of the runtime.
 
-use super::stream::Pass;
+use super::stream::Permit;
 use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind};
 use crate::runtime::{self, BUFFER_GROUP, Core, READ_AHEAD_MAX};
-use crate::sys::{BufRing, Lent};
+use crate::sys::{BufRing, ProvidedBuf};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(super) enum What {
 /// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel can be told to end it then,
 /// else once.
 pub(super) struct RecvMany {
-    pass: Pass,
+    pass: Permit,
     buffers: Arc<BufRing>,
     /// It is to bring several chunks.
     is_many: bool,
@@ -48,7 +48,7 @@ pub(super) struct RecvMany {
 
 impl RecvMany {
     /// One that has the right to receive.
-    pub(super) fn new(pass: Pass, buffers: Arc<BufRing>) -> RecvMany {
+    pub(super) fn new(pass: Permit, buffers: Arc<BufRing>) -> RecvMany {
         RecvMany {
             pass,
             buffers,
@@ -57,7 +57,7 @@ impl RecvMany {
     }
 
     /// It has ended: the right to receive goes to the next.
-    pub(super) fn into_pass(self) -> Pass {
+    pub(super) fn into_pass(self) -> Permit {
         self.pass
     }
 
@@ -67,7 +67,7 @@ impl RecvMany {
         let chunk = completion.buffer().map(|id| {
             // SAFETY: the request takes its buffers from this ring, and each of its completions comes here once, whether it is
             // waited for or not. The result is the number of bytes that the kernel has written from the start.
-            Chunk::lent(unsafe { Lent::from_completion(&self.buffers, id, taken) })
+            Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
         });
         let stream = self.pass.stream();
         let what = match completion.result() {
@@ -194,7 +194,7 @@ mod tests {
                 let stream = Stream::new(fd, StreamKind::Tcp);
                 let buffers = runtime::with(Core::receive_buffers);
                 let (pass, buffers) = (
-                    Pass::new(stream, Direction::In),
+                    Permit::new(stream, Direction::In),
                     buffers.expect("6.17 has some"),
                 );
                 let mut receive = RecvMany::new(pass, buffers);

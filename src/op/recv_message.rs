@@ -1,6 +1,6 @@
 //! Receiving datagrams, with addresses and ancillary data.
 
-use super::datagram::{Datagram, Pass, Way};
+use super::datagram::{Datagram, Permit, Way};
 use super::header::Header;
 use super::message::fds_room;
 use super::rw::no_room;
@@ -19,7 +19,7 @@ use std::task::Waker;
 ///
 /// Dropped while the kernel has it, it hands what still comes to the socket, whose next receive gives that first.
 pub struct RecvMessage<B: IoBufMut, T> {
-    pass: Pass,
+    pass: Permit,
     buf: B,
     peeks: bool,
     fds_max: usize,
@@ -49,7 +49,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     fn with(socket: Rc<Datagrams>, buf: B, peeks: bool, fds_max: usize) -> Op<RecvMessage<B, T>> {
         let is_empty = buf.io_capacity() == 0;
         let recv = RecvMessage {
-            pass: Pass::new(socket, Way::In),
+            pass: Permit::new(socket, Way::In),
             buf,
             peeks,
             fds_max,
@@ -121,8 +121,8 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
         }
     }
 
-    fn explain(&self, error: io::Error) -> io::Error {
-        self.pass.socket().explain("receive from", None, error)
+    fn with_context(&self, error: io::Error) -> io::Error {
+        self.pass.socket().with_context("receive from", None, error)
     }
 }
 
@@ -185,7 +185,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         let full_len = match completion.result() {
             Ok(n) => n as usize,
             Err(error) => {
-                let error = self.explain(error);
+                let error = self.with_context(error);
                 return self.fail(error);
             }
         };
@@ -223,7 +223,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             (Some(kept), ..) => kept,
             // SAFETY: the completion is that of a receive, and it is disposed of once.
             (None, Some(header), Ok(n)) => Ok(unsafe { self.brought(header, n as usize) }),
-            (None, _, Err(error)) if !completion.was_interrupted() => Err(self.explain(error)),
+            (None, _, Err(error)) if !completion.was_interrupted() => Err(self.with_context(error)),
             (None, ..) => return,
         };
         // What was only looked at is still there; the descriptors that came were copies.

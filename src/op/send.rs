@@ -2,7 +2,7 @@
 
 use super::part::{Gated, Part};
 use super::rw::BYTES_MAX;
-use super::stream::{Direction, Pass};
+use super::stream::{Direction, Permit};
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::runtime::pass_with;
@@ -15,7 +15,7 @@ use std::task::Waker;
 
 /// Sends from a buffer on a stream: `send(2)`, or `write(2)` into a pipe. A peer that is gone is an error, and no SIGPIPE.
 pub struct Send<B: IoBuf> {
-    pass: Pass,
+    pass: Permit,
     buf: B,
     part: Range<usize>,
     flags: i32,
@@ -26,7 +26,7 @@ impl<B: IoBuf> Send<B> {
     #[inline]
     pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<Send<B>> {
         let part = 0..buf.io_len();
-        let pass = Pass::new(stream, Direction::Out);
+        let pass = Permit::new(stream, Direction::Out);
         Op::new(Send {
             pass,
             buf,
@@ -36,7 +36,7 @@ impl<B: IoBuf> Send<B> {
     }
 
     /// Sends that part of what the buffer holds: all of it, if it is not interrupted.
-    fn part(pass: Pass, buf: B, part: Range<usize>) -> Op<Part<Send<B>>> {
+    fn part(pass: Permit, buf: B, part: Range<usize>) -> Op<Part<Send<B>>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
         Part::new(Send {
             pass,
@@ -105,7 +105,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.buf)),
             Err(error) => {
-                let error = self.stream().explain("send to", error);
+                let error = self.stream().with_context("send to", error);
                 self.fail(error)
             }
         }
@@ -126,7 +126,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
 }
 
 impl<B: IoBuf> Gated for Send<B> {
-    fn pass(&mut self) -> &mut Pass {
+    fn pass(&mut self) -> &mut Permit {
         &mut self.pass
     }
 }
@@ -137,7 +137,7 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result
     if len == 0 {
         return pass_with(buf).await;
     }
-    let mut pass = Pass::new(stream, Direction::Out);
+    let mut pass = Permit::new(stream, Direction::Out);
     let mut done = 0;
     while done < len {
         let (sent, back) = Send::part(pass, buf, done..len).await;
@@ -183,7 +183,7 @@ impl<B: IoBuf> SendZeroCopy<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<SendZeroCopy<B>> {
         let len = buf.io_len();
         Op::new(SendZeroCopy(Send {
-            pass: Pass::new(stream, Direction::Out),
+            pass: Permit::new(stream, Direction::Out),
             buf,
             part: 0..len,
             flags: libc::MSG_NOSIGNAL,
@@ -230,7 +230,7 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
                     self.0.buf.io_len(),
                     limit(libc::RLIMIT_MEMLOCK, "bytes"),
                 );
-                let error = self.0.stream().explain(&what, error);
+                let error = self.0.stream().with_context(&what, error);
                 self.fail(error)
             }
             _ => self.0.complete(completion),

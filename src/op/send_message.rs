@@ -1,7 +1,7 @@
 //! Sending datagrams, with addresses and ancillary data.
 
 use super::control::fds_control;
-use super::datagram::{Pass, Way};
+use super::datagram::{Permit, Way};
 use super::header::Header;
 use super::rw::BYTES_MAX;
 use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Prepared, SharedFd};
@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 /// The kernel is told not to wait, and who sends waits here for room: when a Unix socket has to wait, the kernel has taken the
 /// bytes out of the request already, and when it tries once more it sends an empty datagram (seen on 6.18).
 pub struct SendMessage<B: IoBuf> {
-    pass: Pass,
+    pass: Permit,
     buf: B,
     /// It is to wait before it is handed to the kernel: for its address, or for room, if there was none.
     must_wait: bool,
@@ -47,7 +47,7 @@ impl<B: IoBuf> SendMessage<B> {
         address: impl Future<Output = io::Result<SockAddr>> + 'static,
     ) -> Op<SendMessage<B>> {
         Op::new(SendMessage {
-            pass: Pass::new(socket, Way::ToAddress),
+            pass: Permit::new(socket, Way::ToAddress),
             buf,
             must_wait: true,
             wait: Some(Box::pin(async { address.await.map(Some) })),
@@ -64,7 +64,7 @@ impl<B: IoBuf> SendMessage<B> {
             Some(_) => Way::ToAddress,
             None => Way::ToPeer,
         };
-        let mut pass = Pass::new(socket, way);
+        let mut pass = Permit::new(socket, way);
         if to.is_some() || !control.is_empty() {
             pass.take_header().set(to, control);
         }
@@ -115,13 +115,13 @@ impl<B: IoBuf> SendMessage<B> {
             .map(Header::address)
     }
 
-    fn explain(&self, error: io::Error) -> io::Error {
+    fn with_context(&self, error: io::Error) -> io::Error {
         let to = self.address();
         let what = match self.buf.io_len() {
             1 => "send 1 byte to".to_owned(),
             len => format!("send {len} bytes to"),
         };
-        self.pass.socket().explain(&what, to.as_ref(), error)
+        self.pass.socket().with_context(&what, to.as_ref(), error)
     }
 }
 
@@ -172,7 +172,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.buf)),
             Err(error) => {
-                let error = self.explain(error);
+                let error = self.with_context(error);
                 self.fail(error)
             }
         }
@@ -192,7 +192,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         if completion.raw() == -libc::ECONNREFUSED
             && let Err(error) = completion.result()
         {
-            let error = self.pass.socket().explain("receive from", None, error);
+            let error = self.pass.socket().with_context("receive from", None, error);
             self.pass.socket().keep(Err(error));
         }
     }

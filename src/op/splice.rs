@@ -1,7 +1,7 @@
 //! Moving bytes through a pipe without having them: `splice(2)`.
 
 use super::rw::BYTES_MAX;
-use super::stream::{Direction, Pass};
+use super::stream::{Direction, Permit};
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
 use std::fmt;
 use std::io;
@@ -47,7 +47,7 @@ pub(crate) struct Splice {
     from: SharedFd,
     to: Outlet,
     len: usize,
-    pass: Option<Pass>,
+    pass: Option<Permit>,
     /// What is there until the kernel is done with it.
     _held: Rc<dyn fmt::Debug>,
     /// The pipe is the caller's alone: what goes into it has gone nowhere if nobody waits for it any more.
@@ -82,7 +82,7 @@ impl Splice {
     fn between(from: &SharedFd, to: &Outlet, len: usize, held: Rc<dyn fmt::Debug>) -> Splice {
         let pass = match &to.0 {
             To::File(_) => None,
-            To::Stream(stream) => Some(Pass::new(stream.clone(), Direction::Out)),
+            To::Stream(stream) => Some(Permit::new(stream.clone(), Direction::Out)),
         };
         Splice {
             from: from.clone(),
@@ -121,7 +121,7 @@ unsafe impl Operation for Splice {
     fn complete(self, completion: Completion) -> io::Result<usize> {
         match (completion.result(), &self.to.0) {
             (Ok(n), _) => Ok(n as usize),
-            (Err(error), To::Stream(stream)) => Err(stream.explain("send to", error)),
+            (Err(error), To::Stream(stream)) => Err(stream.with_context("send to", error)),
             (Err(error), To::File(_)) => Err(error),
         }
     }

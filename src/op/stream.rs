@@ -1,9 +1,9 @@
 //! A stream of bytes as its operations see it: a connected socket, or one end of a pipe.
 
-use super::arrival::Arrival;
-use super::gate::{Gate, Spot};
+use super::fifo_lock::{FifoLock, Position};
 use super::peer::describe_peer;
 use super::place::Place;
+use super::recv_hint::RecvHint;
 use super::rw::BYTES_MAX;
 use super::{Completion, Entry, Opcode, Prepared, SharedFd};
 use crate::sys::Descriptor;
@@ -60,11 +60,11 @@ pub(crate) struct Stream {
     fd: SharedFd,
     kind: Kind,
     /// Receives go through one by one, and so do sends.
-    inbound: Gate,
-    outbound: Gate,
+    inbound: FifoLock,
+    outbound: FifoLock,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
-    arrival: Arrival,
+    arrival: RecvHint,
     /// What is taken for the end of a pipe may be a file, as standard output is that was redirected. Of the two directions it is
     /// used in one, and operations of one direction follow one another: one place is enough.
     place: Cell<Place>,
@@ -77,11 +77,11 @@ impl Stream {
         Rc::new(Stream {
             fd,
             kind,
-            inbound: Gate::default(),
-            outbound: Gate::default(),
+            inbound: FifoLock::default(),
+            outbound: FifoLock::default(),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
-            arrival: Arrival::default(),
+            arrival: RecvHint::default(),
             place: Cell::new(Place::CURSOR),
             peer: OnceCell::new(),
         })
@@ -106,11 +106,11 @@ impl Stream {
 
     /// The same error, with who is at the other end.
     #[cold]
-    pub(crate) fn explain(&self, what: &str, error: io::Error) -> io::Error {
+    pub(crate) fn with_context(&self, what: &str, error: io::Error) -> io::Error {
         let known = self.peer.get().map(SocketAddr::to_string);
         match known.or_else(|| describe_peer(&self.fd)) {
             Some(peer) if error.raw_os_error().is_some() => {
-                crate::sys::explain(error, format!("{what} {peer}"))
+                crate::sys::with_context(error, format!("{what} {peer}"))
             }
             _ => error,
         }
@@ -120,7 +120,7 @@ impl Stream {
     #[cold]
     pub(super) fn failed(&self, error: i32) -> io::Error {
         let error = io::Error::from_raw_os_error(error.wrapping_neg());
-        self.explain("receive from", error)
+        self.with_context("receive from", error)
     }
 
     /// The descriptor itself, if nothing is at work on it and no byte of it is kept here.
@@ -151,7 +151,7 @@ impl Stream {
     }
 
     #[inline]
-    fn gate(&self, direction: Direction) -> &Gate {
+    fn gate(&self, direction: Direction) -> &FifoLock {
         match direction {
             Direction::In => &self.inbound,
             Direction::Out => &self.outbound,
@@ -191,7 +191,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn arrival(&self) -> &Arrival {
+    pub(super) fn arrival(&self) -> &RecvHint {
         &self.arrival
     }
 
@@ -329,19 +329,19 @@ pub(super) enum Direction {
 
 /// The right to receive from a stream, or to send on it, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct Permit {
     stream: Rc<Stream>,
     direction: Direction,
-    spot: Spot,
+    spot: Position,
 }
 
-impl Pass {
+impl Permit {
     #[inline]
-    pub(super) fn new(stream: Rc<Stream>, direction: Direction) -> Pass {
-        Pass {
+    pub(super) fn new(stream: Rc<Stream>, direction: Direction) -> Permit {
+        Permit {
             stream,
             direction,
-            spot: Spot::Outside,
+            spot: Position::Outside,
         }
     }
 
@@ -351,8 +351,8 @@ impl Pass {
     }
 
     /// The right itself; without it this one stands outside.
-    pub(super) fn hand_over(&mut self) -> Pass {
-        let outside = Pass::new(self.stream.clone(), self.direction);
+    pub(super) fn hand_over(&mut self) -> Permit {
+        let outside = Permit::new(self.stream.clone(), self.direction);
         mem::replace(self, outside)
     }
 
@@ -371,7 +371,7 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         self.stream.gate(self.direction).leave(self.spot);

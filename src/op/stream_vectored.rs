@@ -1,7 +1,7 @@
 //! Receiving into several buffers at once, and sending from several.
 
 use super::rw::{BYTES_MAX, no_room};
-use super::stream::{Direction, Pass};
+use super::stream::{Direction, Permit};
 use super::vectored::Vectors;
 use super::yields_first;
 use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
@@ -16,7 +16,7 @@ use std::task::Waker;
 ///
 /// Dropped while the kernel has it, it hands what still comes to the stream, whose next receive gives that first.
 pub struct RecvVectored<B: IoBufsMut> {
-    pass: Pass,
+    pass: Permit,
     bufs: B,
     vectors: Vectors,
 }
@@ -26,7 +26,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
         let vectors = Vectors::of_mut(&mut bufs);
         let has_room = vectors.has_room();
         let recv = RecvVectored {
-            pass: Pass::new(stream, Direction::In),
+            pass: Permit::new(stream, Direction::In),
             bufs,
             vectors,
         };
@@ -115,7 +115,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
                 Ok((n as usize, self.bufs))
             }
             Err(error) => {
-                let error = self.pass.stream().explain("receive from", error);
+                let error = self.pass.stream().with_context("receive from", error);
                 self.fail(error)
             }
         }
@@ -159,7 +159,7 @@ struct Message(Box<libc::msghdr>);
 
 /// Sends from several buffers on a stream, one after the other: `sendmsg(2)`, or `writev(2)` into a pipe.
 pub struct SendVectored<B: IoBufs> {
-    pass: Pass,
+    pass: Permit,
     bufs: B,
     vectors: Vectors,
     message: Message,
@@ -170,7 +170,7 @@ impl<B: IoBufs> SendVectored<B> {
         let vectors = Vectors::of(&bufs);
         let message = Message::new(&vectors);
         Op::new(SendVectored {
-            pass: Pass::new(stream, Direction::Out),
+            pass: Permit::new(stream, Direction::Out),
             bufs,
             vectors,
             message,
@@ -237,7 +237,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.bufs)),
             Err(error) => {
-                let error = self.pass.stream().explain("send to", error);
+                let error = self.pass.stream().with_context("send to", error);
                 self.fail(error)
             }
         }

@@ -232,9 +232,9 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // What is ready is charged, as every leaf that is.
+        // What is ready is attributed, as every leaf that is.
         if self.is_finished() {
-            if !current::try_with(Core::may_pass).unwrap_or(true) {
+            if !current::try_with(Core::has_budget).unwrap_or(true) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -242,7 +242,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                 // So that a loop that swallows the error ends (C2).
                 ready!(self.waiting.poll(context));
             }
-            current::try_with(Core::charge);
+            current::try_with(Core::consume_budget);
             self.waiting.end();
             return self.poll_job(false, copy_waker(context.waker()));
         }

@@ -4,14 +4,14 @@ use super::core::{Core, Settings};
 use super::current::{self, Entered};
 use super::fault::{Fault, Hook};
 use super::handle::Handle;
-use super::interrupt::Bell;
+use super::interrupt::EventFdUnparker;
 use super::join::JoinHandle;
 use super::pool::{Pool, THREADS_MAX};
 use super::turn::Scratch;
 use crate::driver::Driver;
 use crate::scope::Canceled;
 use crate::sys::{BufSizes, Caught, KernelRing, Mask, Sizes};
-use crate::tasks::{Origin, Seat, Tasks};
+use crate::tasks::{Origin, RuntimeSlot, Tasks};
 use std::cell::RefCell;
 use std::io;
 use std::panic::Location;
@@ -134,7 +134,7 @@ impl Builder {
         self
     }
 
-    /// How long what is left at the end of [`Builder::run`] may take to end by itself once it is cancelled: 5 s by
+    /// How long what is left at the end of [`Builder::run`] may take to end by itself once it is canceled: 5 s by
     /// default. What is left after it is dropped.
     pub fn grace(mut self, time: Duration) -> Builder {
         self.grace = time;
@@ -231,14 +231,14 @@ impl Builder {
     pub fn build(self) -> io::Result<Runtime> {
         let (count, size) = self.receive_buffers;
         let receive_buffers = BufSizes::new(count, size)?;
-        let seat = Seat::take(|| Ok(Box::new(Bell::new()?)))?;
+        let slot = RuntimeSlot::take(|| Ok(Box::new(EventFdUnparker::new()?)))?;
         let sizes = Sizes {
             submission: self.entries,
             completion: self.completion_entries.max(self.entries),
         };
         let ring = KernelRing::new(sizes, &self.mask)?;
-        let driver = Driver::new(ring, seat.descriptor());
-        let tasks = Rc::new(RefCell::new(Tasks::new(seat.number())));
+        let driver = Driver::new(ring, slot.descriptor());
+        let tasks = Rc::new(RefCell::new(Tasks::new(slot.number())));
         let settings = Settings {
             polls_per_turn: self.polls_per_turn,
             ns_per_turn: u64::try_from(self.time_per_turn.as_nanos()).unwrap_or(u64::MAX),
@@ -247,7 +247,7 @@ impl Builder {
             receive_buffers,
         };
         let pool = Pool::new(self.blocking_threads, &self.name);
-        let core = Rc::new(Core::new(tasks, driver, pool, self.hook, settings, seat)?);
+        let core = Rc::new(Core::new(tasks, driver, pool, self.hook, settings, slot)?);
         current::register(&core);
         Ok(Runtime { core })
     }
@@ -256,7 +256,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Those of [`build`](Builder::build), and what `main` returns; [`Canceled`](crate::Canceled), if `main` was cancelled
+    /// Those of [`build`](Builder::build), and what `main` returns; [`Canceled`](crate::Canceled), if `main` was canceled
     /// by Ctrl-C (see [`cancel_on_ctrl_c`](Builder::cancel_on_ctrl_c)) and waited only for something of another crate.
     ///
     /// # Panics
@@ -287,7 +287,7 @@ impl Builder {
 
 /// Runs a program: makes a runtime, runs `main` to its end, and ends cleanly.
 ///
-/// When `main` is done, every task that is left is cancelled: what it awaits ends with [`Canceled`](crate::Canceled), and
+/// When `main` is done, every task that is left is canceled: what it awaits ends with [`Canceled`](crate::Canceled), and
 /// it may clean up and end. After a grace period (5 s) the rest is dropped; then the runtime shuts down, as when a
 /// [`Runtime`] is dropped.
 ///
@@ -319,7 +319,7 @@ where
 
 /// A runtime: one ring, and the tasks, operations and timers of one thread.
 ///
-/// Dropping it shuts it down: tasks are dropped, operations cancelled and waited for, within the
+/// Dropping it shuts it down: tasks are dropped, operations canceled and waited for, within the
 /// [`shutdown_timeout`](Builder::shutdown_timeout).
 ///
 /// ```
@@ -389,7 +389,7 @@ impl Runtime {
         Ok(caught)
     }
 
-    /// Runs a future until it is ready, or is cancelled and over.
+    /// Runs a future until it is ready, or is canceled and over.
     #[track_caller]
     fn block_until<F: Future>(&mut self, future: F) -> Option<F::Output> {
         assert!(

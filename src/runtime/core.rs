@@ -2,16 +2,16 @@
 
 use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
-use super::receiving::Receiving;
-use super::scopes::{Mirror, NOWHERE, Sleeper, Wait};
+use super::provided_buffers::Receiving;
+use super::scopes::{Mirror, NO_OWNER, Sleeper, WaitRow};
 use super::short::Short;
 use super::turn::{Allowance, Budget};
-use crate::driver::life::{COLLECT_MAX, Polled};
+use crate::driver::lifecycle::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Owners, Request};
-use crate::scope::{Scopes, Told};
+use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
-use crate::table::{Key, Kind, Leaf, Place, Table};
-use crate::tasks::{End, Finished, Inbox, Origin, Seat, SharedTasks, name_of};
+use crate::table::{Key, Kind, Leaf, Owner, Table};
+use crate::tasks::{End, Finished, Inbox, Origin, RuntimeSlot, SharedTasks, wake_id_of};
 use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
 use std::cell::{Cell, RefCell, RefMut};
@@ -56,7 +56,7 @@ pub(crate) struct Core {
     pub(super) driver: RefCell<Driver<KernelRing>>,
     pub(super) timers: RefCell<Timers<Sleeper>>,
     pub(super) scopes: RefCell<Scopes<Waker, Mirror>>,
-    pub(super) waits: RefCell<Table<Wait>>,
+    pub(super) waits: RefCell<Table<WaitRow>>,
     /// Who waits for a descriptor to be free of operations. They look again after each reap.
     pub(super) closers: RefCell<WaitQueue<Waker>>,
     pub(super) pool: Pool,
@@ -76,11 +76,11 @@ pub(crate) struct Core {
     /// What is being polled is polled together with others by one future.
     pub(super) together: Cell<bool>,
     /// The current scope.
-    pub(super) at: Cell<Place>,
-    /// Whether that is cancelled.
+    pub(super) at: Cell<Owner>,
+    /// Whether that is canceled.
     pub(super) canceled: Cell<bool>,
     pub(super) root_canceled: Cell<bool>,
-    /// Counts what may have changed whether a scope is cancelled.
+    /// Counts what may have changed whether a scope is canceled.
     pub(super) changes: Cell<u64>,
     pub(super) root: Key,
     /// How often Ctrl-C was pressed, if that is to be known.
@@ -92,15 +92,15 @@ pub(crate) struct Core {
     /// That future may be dropped before it is ready.
     pub(super) may_drop_main: Cell<bool>,
     /// What is left is not waited for any longer.
-    pub(super) hurry: Cell<bool>,
-    /// How often cancelled tasks have woken themselves.
+    pub(super) force_shutdown: Cell<bool>,
+    /// How often canceled tasks have woken themselves.
     pub(super) self_wakes: Cell<u64>,
     /// Memory that is used again from cancel to cancel.
-    pub(super) told: Cell<Option<Box<Told<Waker, Mirror>>>>,
-    /// There are some in `charges`.
-    pub(super) charged: Cell<bool>,
-    /// Scopes that were charged with a leaf that ended `Canceled`, until whoever polls in them has looked.
-    pub(super) charges: RefCell<Vec<Key>>,
+    pub(super) notified: Cell<Option<Box<CancelEffects<Waker, Mirror>>>>,
+    /// There are some in `attributions`.
+    pub(super) attributed: Cell<bool>,
+    /// Scopes that were attributed with a leaf that ended `Canceled`, until whoever polls in them has looked.
+    pub(super) attributions: RefCell<Vec<Key>>,
     /// Leaves that were refused so far.
     pub(super) refusals: Cell<u64>,
     /// The poll in which one was last refused to a task without a scope of its own.
@@ -124,7 +124,7 @@ pub(crate) struct Core {
     /// The number of the runtime, which is a part of every name.
     pub(super) number: u16,
     fork: ForkMark,
-    seat: Seat,
+    slot: RuntimeSlot,
 }
 
 impl Core {
@@ -134,19 +134,19 @@ impl Core {
         pool: Pool,
         hook: Hook,
         settings: Settings,
-        seat: Seat,
+        slot: RuntimeSlot,
     ) -> io::Result<Core> {
         static SERIALS: AtomicU64 = AtomicU64::new(1);
         let now = driver.now().as_ns();
         let scopes = Scopes::new();
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        seat.inbox().open(serial);
+        slot.inbox().open(serial);
         Ok(Core {
             serial,
             tasks,
             driver: RefCell::new(driver),
             timers: RefCell::new(Timers::new(now)),
-            at: Cell::new(Place::scope(scopes.root())),
+            at: Cell::new(Owner::scope(scopes.root())),
             root: scopes.root(),
             scopes: RefCell::new(scopes),
             waits: RefCell::new(Table::new()),
@@ -170,11 +170,11 @@ impl Core {
             interrupted: Cell::new(false),
             main: Cell::new(None),
             may_drop_main: Cell::new(false),
-            hurry: Cell::new(false),
+            force_shutdown: Cell::new(false),
             self_wakes: Cell::new(0),
-            told: Cell::default(),
-            charged: Cell::new(false),
-            charges: RefCell::new(Vec::new()),
+            notified: Cell::default(),
+            attributed: Cell::new(false),
+            attributions: RefCell::new(Vec::new()),
             refusals: Cell::new(0),
             refused_in: Cell::new(0),
             choice: Cell::new(0),
@@ -187,9 +187,9 @@ impl Core {
             period_ends: Cell::new(0),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),
-            number: seat.number(),
+            number: slot.number(),
             fork: ForkMark::new()?,
-            seat,
+            slot,
         })
     }
 
@@ -198,13 +198,13 @@ impl Core {
     }
 
     pub(super) fn inbox(&self) -> &'static Inbox {
-        self.seat.inbox()
+        self.slot.inbox()
     }
 
     /// This process is a child of the one that made the runtime, and must not touch its ring.
     #[inline]
-    pub(crate) fn is_child(&self) -> bool {
-        self.fork.is_child()
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fork.is_forked()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -244,7 +244,7 @@ impl Core {
         if let Some(error) = self.may_submit(stoppable) {
             return Err((error, waker));
         }
-        let place = self.place_of_leaf();
+        let owner = self.owner_of_next_leaf();
         let mut driver = self.driver.borrow_mut();
         if !driver.supports(entry.opcode()) {
             return Err((lacks(entry.opcode()), waker));
@@ -252,14 +252,14 @@ impl Core {
         let request = Request {
             kind,
             stoppable,
-            task: self.name_of_running().bits(),
-            place,
+            task: self.id_of_running().bits(),
+            owner,
             since_ns: self.turn_time(),
             collect_max: COLLECT_MAX,
         };
         let key = driver.submit(entry, request, waker);
         drop(driver);
-        self.enlist(Leaf::new(Kind::Operation, key), place);
+        self.enlist(Leaf::new(Kind::Operation, key), owner);
         Ok(key)
     }
 
@@ -280,8 +280,8 @@ impl Core {
         let request = Request {
             kind,
             stoppable: true,
-            task: self.name_of_running().bits(),
-            place: NOWHERE,
+            task: self.id_of_running().bits(),
+            owner: NO_OWNER,
             since_ns: self.turn_time(),
             collect_max,
         };
@@ -302,13 +302,13 @@ impl Core {
     /// A standing operation is awaited by nobody, and no leaf.
     #[inline]
     pub(crate) fn rest_standing(&self, key: Key) {
-        self.driver.borrow_mut().set_place(key, NOWHERE);
+        self.driver.borrow_mut().set_owner(key, NO_OWNER);
         self.leaf_ended(Leaf::new(Kind::Operation, key));
     }
 
     /// Has a standing operation wake this, in the task that is being polled. The waker that this replaces is to be dropped.
     pub(crate) fn watch_standing(&self, key: Key, waker: Waker) -> Option<Waker> {
-        let task = self.name_of_running().bits();
+        let task = self.id_of_running().bits();
         self.driver.borrow_mut().renew(key, waker, task).0
     }
 
@@ -316,9 +316,9 @@ impl Core {
     pub(crate) fn abandon_standing(&self, key: Key, owners: Box<dyn Owners>) {
         if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
             self.leaf_ended(Leaf::new(Kind::Operation, key));
-            let place = self.place_of_leaf();
-            self.driver.borrow_mut().set_place(key, place);
-            self.enlist(Leaf::new(Kind::Operation, key), place);
+            let owner = self.owner_of_next_leaf();
+            self.driver.borrow_mut().set_owner(key, owner);
+            self.enlist(Leaf::new(Kind::Operation, key), owner);
         }
         self.abandon(key, None, owners);
     }
@@ -333,7 +333,7 @@ impl Core {
     /// Why nothing may be submitted any more, if that is so. Closing always may, but in a child of the process.
     #[inline]
     pub(super) fn may_submit(&self, stoppable: bool) -> Option<io::Error> {
-        if self.is_open() && !self.is_child() {
+        if self.is_open() && !self.is_forked() {
             return None;
         }
         self.refuses(stoppable)
@@ -341,7 +341,7 @@ impl Core {
 
     #[cold]
     fn refuses(&self, stoppable: bool) -> Option<io::Error> {
-        if self.is_child() {
+        if self.is_forked() {
             return Some(io::Error::other(
                 "this gimmal runtime belongs to the process that forked this one: build a new one in the child",
             ));
@@ -378,27 +378,27 @@ impl Core {
 
     /// The task that polls it waits for an operation. The waker that this replaces is to be dropped.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
-        let task = self.name_of_running().bits();
-        let (replaced, place) = {
+        let task = self.id_of_running().bits();
+        let (replaced, owner) = {
             let mut driver = self.driver.borrow_mut();
-            if self.is_canceled() && !self.is_child() {
+            if self.is_canceled() && !self.is_forked() {
                 driver.ask_cancel(key);
             }
             driver.renew(key, waker, task)
         };
-        self.keep_here(Leaf::new(Kind::Operation, key), place);
+        self.keep_here(Leaf::new(Kind::Operation, key), owner);
         replaced
     }
 
     pub(crate) fn ask_cancel(&self, key: Key) {
-        if !self.is_child() {
+        if !self.is_forked() {
             self.driver.borrow_mut().ask_cancel(key);
         }
     }
 
     /// Asks everything on a descriptor to stop. True if there is anything.
     pub(crate) fn cancel_on(&self, fd: i32) -> bool {
-        !self.is_child() && self.driver.borrow_mut().cancel_on(fd)
+        !self.is_forked() && self.driver.borrow_mut().cancel_on(fd)
     }
 
     /// Who waits for a descriptor to be free of operations.
@@ -443,16 +443,16 @@ impl Core {
 
     /// A timer that is awaited: a leaf.
     pub(crate) fn arm_timer(&self, deadline: Instant, waker: Waker) -> Key {
-        let place = self.place_of_leaf();
-        let sleeper = Sleeper { waker, place };
+        let owner = self.owner_of_next_leaf();
+        let sleeper = Sleeper { waker, owner };
         let key = self.timers.borrow_mut().insert(deadline.as_ns(), sleeper);
-        self.enlist(Leaf::new(Kind::Timer, key), place);
+        self.enlist(Leaf::new(Kind::Timer, key), owner);
         key
     }
 
     /// Whether the timer has fired. If not, it wakes `waker` from now on; what that replaces comes back to be dropped.
     pub(crate) fn poll_timer(&self, key: Key, waker: &mut Option<Waker>) -> bool {
-        let place = {
+        let owner = {
             let mut timers = self.timers.borrow_mut();
             let Some(kept) = timers.wake_mut(key) else {
                 return true;
@@ -460,9 +460,9 @@ impl Core {
             if let Some(new) = waker.take() {
                 *waker = Some(std::mem::replace(&mut kept.waker, new));
             }
-            kept.place
+            kept.owner
         };
-        self.keep_here(Leaf::new(Kind::Timer, key), place);
+        self.keep_here(Leaf::new(Kind::Timer, key), owner);
         false
     }
 
@@ -489,7 +489,7 @@ impl Core {
 
     // What every leaf asks for.
 
-    /// Whether the scope of the task is cancelled.
+    /// Whether the scope of the task is canceled.
     #[inline]
     pub(crate) fn is_canceled(&self) -> bool {
         self.canceled.get()
@@ -528,7 +528,7 @@ impl Core {
         }
         if let Some(joiner) = finished.joiner {
             // One of ours runs no code of a user, and is woken by name.
-            let foreign = match name_of(&joiner) {
+            let foreign = match wake_id_of(&joiner) {
                 Some(name) if name.runtime() == self.number => self.tasks.borrow_mut().wake(name),
                 _ => Some(joiner),
             };

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use crate::table::Key;
-use crate::tasks::{Inbox, LocalGuard, name_of};
+use crate::tasks::{Inbox, LocalGuard, wake_id_of};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
@@ -106,7 +106,7 @@ pub(crate) fn with_own<T>(serial: u64, f: impl FnOnce(&Core) -> T) -> T {
 #[inline]
 pub(crate) fn drop_waker(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        match name_of(&waker) {
+        match wake_id_of(&waker) {
             // Ours have nothing to drop.
             Some(_) => mem::forget(waker),
             None => drop_foreign(waker),
@@ -176,7 +176,7 @@ pub(crate) fn reach(serial: u64) -> Option<Reached> {
         Some(core) if core.serial == serial => core,
         _ => find(serial)?,
     };
-    (!core.is_child()).then_some(Reached(core))
+    (!core.is_forked()).then_some(Reached(core))
 }
 
 #[cold]

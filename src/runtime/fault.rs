@@ -34,7 +34,7 @@ pub enum Fault {
         /// How many.
         running: usize,
     },
-    /// A task whose scope was cancelled began to wait again 64 times, as if nothing had happened, and was dropped.
+    /// A task whose scope was canceled began to wait again 64 times, as if nothing had happened, and was dropped.
     CancelIgnored {
         /// The task's name, or the place that spawned it.
         task: String,

@@ -5,7 +5,7 @@ use super::current;
 use super::join::JoinHandle;
 use super::stats::{OperationInfo, Stats, TaskInfo};
 use crate::sys::{Instant, coarse_ns};
-use crate::tasks::Name;
+use crate::tasks::WakeId;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -130,7 +130,7 @@ impl Handle {
             .rows()
             .filter(|row| row.in_flight)
             .map(|row| {
-                let name = Name::from_bits(row.task);
+                let name = WakeId::from_bits(row.task);
                 let task = tasks.origin_of(name).map(describe);
                 OperationInfo {
                     kind: row.kind,

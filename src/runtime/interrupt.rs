@@ -5,15 +5,15 @@ use crate::tasks::Interrupt;
 use std::io;
 
 #[derive(Debug)]
-pub(super) struct Bell(EventFd);
+pub(super) struct EventFdUnparker(EventFd);
 
-impl Bell {
-    pub(super) fn new() -> io::Result<Bell> {
-        EventFd::new().map(Bell)
+impl EventFdUnparker {
+    pub(super) fn new() -> io::Result<EventFdUnparker> {
+        EventFd::new().map(EventFdUnparker)
     }
 }
 
-impl Interrupt for Bell {
+impl Interrupt for EventFdUnparker {
     fn interrupt(&self) {
         self.0.signal();
     }

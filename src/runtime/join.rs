@@ -2,7 +2,7 @@
 
 use super::core::Refusal;
 use super::current::{self, Local, drop_waker};
-use super::scopes::{canceled_here, refuse};
+use super::scopes::{canceled_here, reject_canceled};
 use crate::scope::Canceled;
 use crate::table::{self, Key, Leaf};
 use crate::tasks::{End, copy_waker};
@@ -35,7 +35,7 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped or cancelled leaves the task and the handle as they were (`tests/tasks.rs`).
+/// A wait that is dropped or canceled leaves the task and the handle as they were (`tests/tasks.rs`).
 ///
 /// # Panics
 ///
@@ -188,13 +188,13 @@ impl<T: 'static> Future for JoinHandle<T> {
             State::Taken => panic!("a JoinHandle was polled after it had given the task's output"),
         };
         let found = current::with_own(self.serial, |core| {
-            if !core.may_pass() {
+            if !core.has_budget() {
                 return Found::Spent;
             }
             match core.tasks.borrow_mut().take_end(key) {
                 Some(end) => {
                     core.leaf_ended(Leaf::new(table::Kind::Join, key));
-                    core.charge();
+                    core.consume_budget();
                     Found::Ended(end)
                 }
                 // It takes the ends of its tasks itself when it ends.
@@ -222,7 +222,7 @@ impl<T: 'static> Future for JoinHandle<T> {
                 Poll::Ready(Err(JoinError(Kind::Canceled)))
             }
             Found::Canceled => {
-                refuse(&mut self.refusal, context).map(|_| Err(JoinError(Kind::Canceled)))
+                reject_canceled(&mut self.refusal, context).map(|_| Err(JoinError(Kind::Canceled)))
             }
             Found::Spent => {
                 context.waker().wake_by_ref();
@@ -319,7 +319,7 @@ impl<T> fmt::Debug for CancelOnDrop<T> {
     }
 }
 
-/// Why there is no output: the task panicked, it was aborted, or the wait for it was cancelled.
+/// Why there is no output: the task panicked, it was aborted, or the wait for it was canceled.
 ///
 /// These are different things, and only the last leaves the task as it was.
 pub struct JoinError(Kind);
@@ -367,7 +367,7 @@ impl JoinError {
         matches!(self.0, Kind::Aborted | Kind::Dropped)
     }
 
-    /// Whether it was the wait for the task that was cancelled. The task and its handle are as they were. A closure of
+    /// Whether it was the wait for the task that was canceled. The task and its handle are as they were. A closure of
     /// [`spawn_blocking`](crate::task::spawn_blocking) that had not begun did not happen.
     #[must_use]
     pub fn is_canceled(&self) -> bool {

@@ -8,21 +8,21 @@
 // - O9: Whatever holds a key holds the serial of its runtime too, and reaches it through `current.rs`.
 
 mod alarm;
-mod attempts;
 pub(crate) mod blocking;
 pub(crate) mod builder;
 mod children;
+mod coop;
 mod core;
 mod current;
+mod direct;
 mod fault;
 mod handle;
 mod interrupt;
 pub(crate) mod join;
 #[cfg(doctest)]
 mod outputs;
-mod passing;
 mod pool;
-mod receiving;
+mod provided_buffers;
 mod scopes;
 mod short;
 mod shutdown;
@@ -40,14 +40,16 @@ pub use self::stats::{OperationInfo, Stats, TaskInfo};
 pub use crate::sys::Mask;
 
 pub(crate) use self::alarm::Alarm;
-pub(crate) use self::attempts::Together;
+pub(crate) use self::coop::{pass, pass_with, ready_err};
 pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     Local, drop_waker, end_orphans, guard, hold_own, reach, required, try_with, wake_all, with,
     with_own,
 };
-pub(crate) use self::passing::{fail_at_once, pass, pass_with};
-pub(crate) use self::receiving::{BUFFER_GROUP, READ_AHEAD_MAX};
-pub(crate) use self::scopes::{Aside, Before, Charged, Mirror, Waiting, canceled_here, refuse};
+pub(crate) use self::direct::JointPoll;
+pub(crate) use self::provided_buffers::{BUFFER_GROUP, READ_AHEAD_MAX};
+pub(crate) use self::scopes::{
+    Attribution, Before, Mirror, SavedContext, Waiting, canceled_here, reject_canceled,
+};
 pub(crate) use self::short::no_thread_for;
 pub(crate) use self::worker::Worker;

@@ -54,14 +54,14 @@ impl Runtime {
     /// The end of `run`: cancels the root scope, and waits until its tasks have ended or the grace period is over.
     pub(super) fn cancel_what_is_left(&mut self) {
         let core = &self.core;
-        if core.tasks.borrow().alive() == 0 || core.is_child() {
+        if core.tasks.borrow().alive() == 0 || core.is_forked() {
             return;
         }
         let _entered = Entered::new(core);
         core.cancel_root();
         let deadline = core.now() + core.settings.grace;
         core.turn_until(deadline, || {
-            core.tasks.borrow().alive() == 0 || core.hurry.get()
+            core.tasks.borrow().alive() == 0 || core.force_shutdown.get()
         });
     }
 }
@@ -95,7 +95,7 @@ impl Core {
 
     /// Ends the runtime. What could not be ended is reported, and given back.
     fn shut_down(&self, shared: &Rc<Core>, timeout: Duration) -> Vec<Fault> {
-        if self.is_child() {
+        if self.is_forked() {
             // The ring and all that is in flight belong to the parent: nothing of it is touched, and nothing is freed.
             std::mem::forget(shared.clone());
             self.enter_phase(Phase::Ended);

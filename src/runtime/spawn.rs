@@ -4,7 +4,7 @@ use super::blocking::BlockingHandle;
 use super::core::{Core, Phase};
 use super::current;
 use super::join::JoinHandle;
-use crate::tasks::{Origin, Stored};
+use crate::tasks::{Origin, TaskCell};
 use std::panic::Location;
 
 impl Core {
@@ -40,7 +40,7 @@ impl Core {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = Box::pin(Stored::new(future));
+        let task = Box::pin(TaskCell::new(future));
         let origin = Origin { name, location };
         let canceled = self.root_canceled.get();
         let mut tasks = self.tasks.borrow_mut();
@@ -197,7 +197,7 @@ where
     start_blocking(run, None)
 }
 
-/// Runs a closure as [`spawn_blocking`] does, but nobody has to wait for it: when the wait is cancelled it ends at once,
+/// Runs a closure as [`spawn_blocking`] does, but nobody has to wait for it: when the wait is canceled it ends at once,
 /// the thread goes on, and the late result goes to `dispose`. The end of the runtime does not wait for it either.
 ///
 /// The closure must own all that it touches, which `'static` says, and must not matter to what comes after.
@@ -246,7 +246,7 @@ where
     );
     if core.is_canceled() {
         // Something was cut short, whether anybody awaits the handle or not (C7).
-        core.charge_canceled();
+        core.attribute_canceled();
         job.refuse();
     } else {
         core.pool.start(job.runnable(), &core.hook);

@@ -5,7 +5,7 @@
 //! that falls asleep after a peak does so without its memory.
 
 use super::core::Core;
-use crate::scope::Told;
+use crate::scope::CancelEffects;
 use crate::sys::coarse_ns;
 
 /// Turns between two looks at the tables, and between two while one of them has more than it needs.
@@ -16,7 +16,7 @@ const TURNS_IN_EXCESS: u64 = 8;
 const PERIOD_NS: u64 = 1_000_000_000;
 
 /// The room for leaves of a canceled scope, and for the wakers to wake for it, that is kept.
-const TOLD_KEPT: usize = 1024;
+const EFFECTS_KEPT: usize = 1024;
 
 impl Core {
     /// The number of the period in which peaks are taken for the same.
@@ -41,17 +41,17 @@ impl Core {
     /// Does a part of it. True if there is more to do.
     #[inline(never)]
     fn tidy(&self) -> bool {
-        let told = self.told.take();
-        let size = |told: &Told<_, _>| {
+        let effects = self.notified.take();
+        let size = |effects: &CancelEffects<_, _>| {
             let lists = [
-                told.leaves.capacity(),
-                told.woken.capacity(),
-                told.mirrored.capacity(),
+                effects.leaves.capacity(),
+                effects.woken.capacity(),
+                effects.mirrored.capacity(),
             ];
             lists.into_iter().max()
         };
-        if told.as_deref().and_then(size) <= Some(TOLD_KEPT) {
-            self.told.set(told);
+        if effects.as_deref().and_then(size) <= Some(EFFECTS_KEPT) {
+            self.notified.set(effects);
         }
         let (mut tasks, mut timers) = (self.tasks.borrow_mut(), self.timers.borrow_mut());
         let (mut scopes, mut driver) = (self.scopes.borrow_mut(), self.driver.borrow_mut());

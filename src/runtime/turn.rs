@@ -8,14 +8,14 @@
 //! Within a poll the kernel is entered for a connection that is asked for, and for a socket that is dropped with operations in
 //! flight ([`Core::enter_now`]).
 
-use super::attempts::ATTEMPTED_BYTES_PER_TURN;
 use super::core::Core;
 use super::current::drop_waker;
+use super::direct::ATTEMPTED_BYTES_PER_TURN;
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
 use crate::sys::{Instant, Wait, coarse_ns, prefetch};
 use crate::table::Key;
-use crate::tasks::{End, Name, Posted, Task, Turn, name_of, waker};
+use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of, waker};
 use std::any::Any;
 use std::cell::Cell;
 use std::mem::{self, ManuallyDrop};
@@ -268,7 +268,7 @@ impl Core {
 
     /// Whether the task may pass another ready leaf in this poll. If not, it yields once.
     #[inline]
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn has_budget(&self) -> bool {
         self.allowance.get().now() > 0 || self.look_at_allowance()
     }
 
@@ -288,7 +288,7 @@ impl Core {
 
     /// The task passes a leaf that was ready.
     #[inline]
-    pub(crate) fn charge(&self) {
+    pub(crate) fn consume_budget(&self) {
         let allowance = self.allowance.get();
         let passed = u32::from(allowance.now() > 0);
         self.allowance.set(Allowance(allowance.0 - passed));
@@ -320,7 +320,7 @@ impl Core {
     /// The ring is the parent's to enter.
     fn assert_not_forked(&self) {
         assert!(
-            !self.is_child(),
+            !self.is_forked(),
             "this gimmal runtime belongs to the process that forked this one: build a new one in the child, \
              or call exec"
         );
@@ -369,8 +369,13 @@ impl Core {
 
     /// Polls one task, or drops it if it was aborted. True if it is the main future, and that is ready or over.
     #[inline]
-    pub(super) fn poll_task(&self, turn: Turn, polled: &mut Polled, main: PollMain<'_>) -> bool {
-        let Turn {
+    pub(super) fn poll_task(
+        &self,
+        turn: ReadyTask,
+        polled: &mut Polled,
+        main: PollMain<'_>,
+    ) -> bool {
+        let ReadyTask {
             key,
             task,
             aborted,
@@ -378,8 +383,8 @@ impl Core {
             canceled,
             has_scope,
         } = turn;
-        let name = Name::new(self.number, key);
-        self.stand(key, leaf, canceled, has_scope);
+        let name = WakeId::new(self.number, key);
+        self.enter_task(key, leaf, canceled, has_scope);
         self.allowance.set(Allowance::FULL);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(name));
@@ -391,12 +396,12 @@ impl Core {
             if self.tasks.borrow_mut().keep_leaf(key, self.leaf.get()) {
                 self.count_yield();
             }
-            self.stand_down();
+            self.leave_task();
             return ready;
         };
         if aborted {
             self.drop_aborted(key, task);
-            self.stand_down();
+            self.leave_task();
             return false;
         }
         polled.key = Some(key);
@@ -409,21 +414,21 @@ impl Core {
         let task = polled.task.take();
         if ready {
             self.finish(key, task);
-        } else if self.canceled.get() && self.must_end(key) {
+        } else if self.canceled.get() && self.should_drop_canceled(key) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
         } else if self.tasks.borrow_mut().park(key, task, self.leaf.get()) {
             self.count_yield();
         }
-        self.stand_down();
+        self.leave_task();
         false
     }
 
-    /// Whether the main future, which is cancelled, is over, although it is not ready.
+    /// Whether the main future, which is canceled, is over, although it is not ready.
     #[cold]
     fn drops_main(&self, key: Key) -> bool {
-        self.may_drop_main.get() && (self.hurry.get() || self.must_end(key))
+        self.may_drop_main.get() && (self.force_shutdown.get() || self.should_drop_canceled(key))
     }
 
     #[inline(never)]
@@ -448,7 +453,7 @@ impl Core {
         let (Some(task), Some(key)) = (polled.task.take(), polled.key) else {
             std::panic::resume_unwind(payload)
         };
-        self.stand_down();
+        self.leave_task();
         self.hook.guard("a task that had panicked", || drop(task));
         let finished = self.tasks.borrow_mut().finish(key, End::Panicked(payload));
         self.settle(finished);
@@ -489,7 +494,7 @@ impl Core {
     /// Step 2.
     fn take_mail(&self, scratch: &mut Scratch) {
         self.look_at_interrupts();
-        if !self.inbox().has_mail() {
+        if !self.inbox().has_remote_wakes() {
             return;
         }
         let mail = &mut scratch.mail;
@@ -523,7 +528,7 @@ impl Core {
             // What is there or is only to be fetched does not wait for more.
             let wait = match wait {
                 Wait::No => Wait::No,
-                _ if driver.has_work() || !self.inbox().fall_asleep() => Wait::No,
+                _ if driver.has_work() || !self.inbox().park() => Wait::No,
                 wait => wait,
             };
             let outcome = driver.turn(wait, &mut scratch.reaped);
@@ -558,7 +563,7 @@ impl Core {
     fn bring_in_rest(&self, reaped: &mut Reaped) {
         self.dispose_late(reaped);
         for (kind, task) in reaped.stuck.drain(..) {
-            let task = self.describe_task(Name::from_bits(task));
+            let task = self.describe_task(WakeId::from_bits(task));
             self.hook.report(&Fault::OperationStuck { kind, task });
         }
         if !reaped.overdue.is_empty() {
@@ -586,7 +591,7 @@ impl Core {
     /// all of it when the runtime ends, which waits for that anyway.
     #[cold]
     pub(crate) fn end_orphans(&self) {
-        if !self.is_open() || self.is_child() || !self.is_free() {
+        if !self.is_open() || self.is_forked() || !self.is_free() {
             return;
         }
         for _ in 0..ENTERS_FOR_ORPHANS {
@@ -600,7 +605,7 @@ impl Core {
         }
     }
 
-    /// The first Ctrl-C cancels the main future; the next ends the waiting for what is cancelled.
+    /// The first Ctrl-C cancels the main future; the next ends the waiting for what is canceled.
     fn look_at_interrupts(&self) {
         let count = match &*self.interrupts.borrow() {
             Some(count) => count.swap(0, Ordering::SeqCst),
@@ -612,7 +617,7 @@ impl Core {
                     self.cancel_task(main, true);
                 }
             } else {
-                self.hurry.set(true);
+                self.force_shutdown.set(true);
                 let foreign = self.tasks.borrow_mut().wake_everyone();
                 self.wake_foreign(foreign);
             }
@@ -657,12 +662,12 @@ impl Core {
             let (mut rest, are_far) = (wakers.drain(..), tasks.are_far());
             while let Some(waker) = rest.next() {
                 if are_far
-                    && let Some(name) = rest.as_slice().get(AHEAD).and_then(name_of)
+                    && let Some(name) = rest.as_slice().get(AHEAD).and_then(wake_id_of)
                     && let Some(row) = tasks.place(name)
                 {
                     prefetch(row);
                 }
-                match name_of(&waker) {
+                match wake_id_of(&waker) {
                     Some(name) if tasks.is_ours(name) => foreign.extend(tasks.wake(name)),
                     _ => foreign.push(waker),
                 }
@@ -689,7 +694,7 @@ impl Core {
             });
             if late.last {
                 self.hook.guard("an operation", || drop(owners));
-                self.orphan_ended(late.place);
+                self.orphan_ended(late.owner);
             } else {
                 self.driver.borrow_mut().return_owners(late.key, owners);
             }

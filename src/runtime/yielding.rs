@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose. It is not a leaf: it ends in a cancelled scope too, as it always does (`tests/tasks.rs`).
+/// There is nothing to lose. It is not a leaf: it ends in a canceled scope too, as it always does (`tests/tasks.rs`).
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
 }

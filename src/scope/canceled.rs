@@ -1,10 +1,10 @@
-//! What it means to be cancelled and to be timed out, and how each is told from every other error.
+//! What it means to be canceled and to be timed out, and how each is told from every other error.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// What was awaited did not happen, because it was cancelled: nothing moved, nothing was opened, nothing was lost.
+/// What was awaited did not happen, because it was canceled: nothing moved, nothing was opened, nothing was lost.
 ///
 /// It converts into [`std::io::Error`], with a kind that no loop of std retries, and is found again with
 /// [`is_canceled`], however deep it is wrapped.

@@ -4,13 +4,13 @@ use crate::table::Leaf;
 
 /// What the table that a leaf is in knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pulse {
+pub(crate) enum LeafStatus {
     /// It is not pending any more, or is so in another scope.
-    Gone,
+    Finished,
     /// A future waits for it.
-    Awaited,
+    Pending,
     /// The kernel has it, and its future is gone.
-    Orphan,
+    Orphaned,
 }
 
 /// Room for so many is kept.
@@ -25,8 +25,8 @@ pub(super) struct Leaves {
 
 impl Leaves {
     /// Puts a leaf in. What is gone makes room before the list grows, so it is at most twice as long as it has to be.
-    pub(super) fn add(&mut self, leaf: Leaf, pulse: impl Fn(Leaf) -> Pulse) {
-        let is_gone = |leaf| pulse(leaf) == Pulse::Gone;
+    pub(super) fn add(&mut self, leaf: Leaf, status: impl Fn(Leaf) -> LeafStatus) {
+        let is_gone = |leaf| status(leaf) == LeafStatus::Finished;
         match self.one {
             Some(one) if one == leaf => return,
             Some(one) if !is_gone(one) => {}
@@ -70,22 +70,22 @@ impl Leaves {
 
     /// What the first thing is that is pending, if there is any. What is gone and stands in the way of the answer is
     /// forgotten, so that asking again is cheap.
-    pub(super) fn pending(&mut self, pulse: impl Fn(Leaf) -> Pulse) -> Pulse {
+    pub(super) fn pending(&mut self, status: impl Fn(Leaf) -> LeafStatus) -> LeafStatus {
         if let Some(one) = self.one {
-            let found = pulse(one);
-            if found != Pulse::Gone {
+            let found = status(one);
+            if found != LeafStatus::Finished {
                 return found;
             }
         }
         self.one = None;
         while let Some(last) = self.more.last() {
-            let found = pulse(*last);
-            if found != Pulse::Gone {
+            let found = status(*last);
+            if found != LeafStatus::Finished {
                 return found;
             }
             self.more.pop();
         }
-        Pulse::Gone
+        LeafStatus::Finished
     }
 }
 
@@ -102,9 +102,9 @@ mod tests {
             // The last ten are pending.
             leaves.add(leaf(n), |leaf| {
                 if leaf.key().index() + 10 > n {
-                    Pulse::Awaited
+                    LeafStatus::Pending
                 } else {
-                    Pulse::Gone
+                    LeafStatus::Finished
                 }
             });
             for pending in n.saturating_sub(9)..=n {
@@ -112,7 +112,10 @@ mod tests {
             }
         }
         assert!(leaves.more.capacity() <= 64, "{}", leaves.more.capacity());
-        assert_eq!(leaves.pending(|_| Pulse::Gone), Pulse::Gone);
+        assert_eq!(
+            leaves.pending(|_| LeafStatus::Finished),
+            LeafStatus::Finished
+        );
         assert_eq!(leaves.iter().count(), 0);
     }
 
@@ -122,13 +125,13 @@ mod tests {
         let mut leaves = Leaves::default();
         let leaf = |n| Leaf::new(Kind::Timer, Key::new(n, 1));
         for n in 0..CROWD {
-            leaves.add(leaf(n), |_| Pulse::Awaited);
+            leaves.add(leaf(n), |_| LeafStatus::Pending);
         }
         // One after the other, while the first of the crowd stays.
         for n in CROWD..2 * CROWD {
             leaves.add(leaf(n), |leaf| match leaf.key().index() {
-                1 => Pulse::Awaited,
-                _ => Pulse::Gone,
+                1 => LeafStatus::Pending,
+                _ => LeafStatus::Finished,
             });
             assert!(leaves.iter().any(|kept| kept == leaf(1)));
         }
@@ -140,14 +143,14 @@ mod tests {
         let mut leaves = Leaves::default();
         let leaf = |n| Leaf::new(Kind::Wait, Key::new(n, 1));
         // The first stays. Of the others, those below a line are here, and the others have not come back yet.
-        leaves.add(leaf(0), |_| Pulse::Awaited);
+        leaves.add(leaf(0), |_| LeafStatus::Pending);
         for _ in 0..10_000 {
             for here in 1..8 {
                 leaves.add(leaf(here), |leaf| {
                     if leaf.key().index() <= here {
-                        Pulse::Awaited
+                        LeafStatus::Pending
                     } else {
-                        Pulse::Gone
+                        LeafStatus::Finished
                     }
                 });
             }

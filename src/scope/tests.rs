@@ -10,7 +10,7 @@ use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 
-const RANKS: [Rank; 3] = [Rank::Plain, Rank::Shield, Rank::Group];
+const RANKS: [ScopeKind; 3] = [ScopeKind::Plain, ScopeKind::Shield, ScopeKind::Group];
 
 /// Scopes that a short sequence opens, each below the one before, and leaves that are pending in it at once.
 const NESTED: usize = 3;
@@ -42,7 +42,7 @@ enum By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     /// A scope is opened below this one.
-    Open(usize, Rank),
+    Open(usize, ScopeKind),
     Cancel(usize, By),
     /// A scope gets this deadline.
     Limit(usize, u64),
@@ -61,7 +61,7 @@ enum Event {
     /// A leaf's future is dropped, and the kernel still has its operation.
     Drop(usize),
     OrphanEnds(usize),
-    /// A leaf ends `Canceled`, and that is charged.
+    /// A leaf ends `Canceled`, and that is attributed.
     EndCanceled(usize),
 }
 
@@ -69,33 +69,33 @@ enum Event {
 struct Node {
     key: Key,
     parent: Option<usize>,
-    rank: Rank,
+    kind: ScopeKind,
     is_open: bool,
     asked: u32,
-    /// Who cancelled it first.
+    /// Who canceled it first.
     by: Option<By>,
     has_deadline: bool,
     deadline: u64,
     mirrored: bool,
-    charged: bool,
+    attributed: bool,
     refusals: u32,
     wake: Option<u32>,
     watched: bool,
 }
 
 impl Node {
-    fn new(key: Key, parent: Option<usize>, rank: Rank, wake: Option<u32>) -> Node {
+    fn new(key: Key, parent: Option<usize>, kind: ScopeKind, wake: Option<u32>) -> Node {
         Node {
             key,
             parent,
-            rank,
+            kind,
             is_open: true,
             asked: 0,
             by: None,
             has_deadline: parent.is_some(),
             deadline: NEVER,
             mirrored: false,
-            charged: false,
+            attributed: false,
             refusals: 0,
             wake,
             watched: false,
@@ -105,11 +105,11 @@ impl Node {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pending {
-    pulse: Pulse,
+    status: LeafStatus,
     at: usize,
     /// Every scope that it was in, as often as it came there.
     places: Vec<usize>,
-    told: bool,
+    effects: bool,
 }
 
 /// What was in force before an event, to know what changed by it.
@@ -141,19 +141,19 @@ fn number(leaf: Leaf) -> usize {
 }
 
 /// What the table of operations would say.
-fn pulse(nodes: &[Node], leaves: &[Pending], leaf: Leaf, scope: Key) -> Pulse {
+fn status(nodes: &[Node], leaves: &[Pending], leaf: Leaf, scope: Key) -> LeafStatus {
     let pending = &leaves[number(leaf)];
     if nodes[pending.at].key == scope {
-        pending.pulse
+        pending.status
     } else {
-        Pulse::Gone
+        LeafStatus::Finished
     }
 }
 
 impl World {
     fn new() -> World {
         let tree = Scopes::new();
-        let root = Node::new(tree.root(), None, Rank::Plain, None);
+        let root = Node::new(tree.root(), None, ScopeKind::Plain, None);
         World {
             tree,
             nodes: vec![root],
@@ -179,7 +179,7 @@ impl World {
     /// What cancellation comes in from.
     fn outside(&self, scope: usize) -> Option<usize> {
         let node = &self.nodes[scope];
-        node.parent.filter(|_| node.rank != Rank::Shield)
+        node.parent.filter(|_| node.kind != ScopeKind::Shield)
     }
 
     /// S1.
@@ -211,31 +211,31 @@ impl World {
         found.or((self.nodes[scope].deadline <= now).then_some(scope))
     }
 
-    fn has_leaf(&self, scope: usize, is: impl Fn(Pulse) -> bool) -> bool {
+    fn has_leaf(&self, scope: usize, is: impl Fn(LeafStatus) -> bool) -> bool {
         let mut leaves = self.leaves.iter();
-        leaves.any(|leaf| is(leaf.pulse) && self.is_at_or_below(leaf.at, scope))
+        leaves.any(|leaf| is(leaf.status) && self.is_at_or_below(leaf.at, scope))
     }
 
     fn has_orphan(&self, scope: usize) -> bool {
-        self.has_leaf(scope, |pulse| pulse == Pulse::Orphan)
+        self.has_leaf(scope, |status| status == LeafStatus::Orphaned)
     }
 
-    fn has_below(&self, scope: usize, is: impl Fn(Rank) -> bool) -> bool {
+    fn has_below(&self, scope: usize, is: impl Fn(ScopeKind) -> bool) -> bool {
         self.open_scopes()
-            .any(|at| at != scope && is(self.nodes[at].rank) && self.is_at_or_below(at, scope))
+            .any(|at| at != scope && is(self.nodes[at].kind) && self.is_at_or_below(at, scope))
     }
 
     /// C6.
     fn is_busy(&self, scope: usize) -> bool {
-        self.has_leaf(scope, |pulse| pulse != Pulse::Gone)
-            || self.has_below(scope, |rank| rank != Rank::Plain)
+        self.has_leaf(scope, |status| status != LeafStatus::Finished)
+            || self.has_below(scope, |kind| kind != ScopeKind::Plain)
     }
 
     // What can happen, and what it does.
 
     fn is_possible(&self, event: Event) -> bool {
         let is_open = |scope: usize| self.nodes[scope].is_open;
-        let is = |n: usize, pulse| self.leaves[n].pulse == pulse;
+        let is = |n: usize, status| self.leaves[n].status == status;
         match event {
             Event::Open(scope, _) | Event::Cancel(scope, By::Hand) | Event::Start(scope) => {
                 is_open(scope)
@@ -254,11 +254,13 @@ impl World {
             Event::Close(scope) => scope != 0 && is_open(scope),
             Event::Watch(scope) => is_open(scope) && self.has_orphan(scope),
             Event::Repoll(n, scope) => {
-                is(n, Pulse::Awaited) && is_open(scope) && self.leaves[n].at != scope
+                is(n, LeafStatus::Pending) && is_open(scope) && self.leaves[n].at != scope
             }
-            Event::Complete(n) | Event::Drop(n) => is(n, Pulse::Awaited),
-            Event::OrphanEnds(n) => is(n, Pulse::Orphan),
-            Event::EndCanceled(n) => is(n, Pulse::Awaited) && self.is_canceled(self.leaves[n].at),
+            Event::Complete(n) | Event::Drop(n) => is(n, LeafStatus::Pending),
+            Event::OrphanEnds(n) => is(n, LeafStatus::Orphaned),
+            Event::EndCanceled(n) => {
+                is(n, LeafStatus::Pending) && self.is_canceled(self.leaves[n].at)
+            }
         }
     }
 
@@ -273,12 +275,12 @@ impl World {
             canceled: (0..self.nodes.len()).map(|i| self.is_canceled(i)).collect(),
             wakes: self.nodes.iter().map(|node| node.wake).collect(),
         });
-        let mut told = Told::default();
+        let mut effects = CancelEffects::default();
         match event {
-            Event::Open(parent, rank) => {
-                let key = self.tree.open(self.nodes[parent].key, rank);
+            Event::Open(parent, kind) => {
+                let key = self.tree.open(self.nodes[parent].key, kind);
                 let wake = self.new_wake();
-                self.nodes.push(Node::new(key, Some(parent), rank, wake));
+                self.nodes.push(Node::new(key, Some(parent), kind, wake));
                 self.shown.push(None);
                 let replaced = self.tree.wake_with(key, self.wakes);
                 assert_eq!(replaced, None, "a new scope wakes nobody");
@@ -288,20 +290,20 @@ impl World {
                 node.asked += 1;
                 node.by.get_or_insert(by);
                 node.has_deadline &= by == By::Hand;
-                self.tree.cancel(node.key, None, &mut told);
-                self.deliver(told, before, &[]);
+                self.tree.cancel(node.key, None, &mut effects);
+                self.deliver(effects, before, &[]);
             }
             Event::Limit(scope, deadline) => {
                 let node = &mut self.nodes[scope];
                 node.deadline = deadline;
-                self.tree.limit(node.key, deadline, &mut told.mirrored);
-                self.deliver(told, before, &[]);
+                self.tree.limit(node.key, deadline, &mut effects.mirrored);
+                self.deliver(effects, before, &[]);
             }
             Event::Mirror(scope) => {
                 let node = &mut self.nodes[scope];
                 node.mirrored = true;
-                self.tree.mirror(node.key, scope, &mut told.mirrored);
-                self.deliver(told, before, &[]);
+                self.tree.mirror(node.key, scope, &mut effects.mirrored);
+                self.deliver(effects, before, &[]);
             }
             Event::Poll(scope, parent) => self.poll(scope, parent, before),
             Event::Close(scope) => self.close(scope, before),
@@ -325,35 +327,35 @@ impl World {
                     assert_eq!(refusals, self.nodes[scope].refusals);
                 } else {
                     self.leaves.push(Pending {
-                        pulse: Pulse::Awaited,
+                        status: LeafStatus::Pending,
                         at: scope,
                         places: Vec::new(),
-                        told: false,
+                        effects: false,
                     });
                     self.put(self.leaves.len() - 1, scope);
                 }
             }
             Event::Repoll(n, scope) => self.put(n, scope),
-            Event::Complete(n) => self.leaves[n].pulse = Pulse::Gone,
-            Event::Drop(n) => self.leaves[n].pulse = Pulse::Orphan,
+            Event::Complete(n) => self.leaves[n].status = LeafStatus::Finished,
+            Event::Drop(n) => self.leaves[n].status = LeafStatus::Orphaned,
             Event::OrphanEnds(n) => {
                 let leaf = &mut self.leaves[n];
-                leaf.pulse = Pulse::Gone;
+                leaf.status = LeafStatus::Finished;
                 let at = leaf.at;
                 let watchers = self.take_watchers(at, None);
                 let key = self.nodes[at].key;
-                self.tree.orphan_ended(key, &mut told.woken);
-                self.deliver(told, before, &watchers);
+                self.tree.orphan_ended(key, &mut effects.woken);
+                self.deliver(effects, before, &watchers);
             }
             Event::EndCanceled(n) => {
                 let leaf = &mut self.leaves[n];
-                leaf.pulse = Pulse::Gone;
+                leaf.status = LeafStatus::Finished;
                 let at = leaf.at;
                 let scope = self.outermost(at).expect("S1: somebody was asked");
                 let key = self.nodes[scope].key;
-                let charged = self.tree.charge_outermost(self.nodes[at].key);
-                assert_eq!(charged, Some(key), "C7");
-                self.nodes[scope].charged = true;
+                let attributed = self.tree.attribute_outermost(self.nodes[at].key);
+                assert_eq!(attributed, Some(key), "C7");
+                self.nodes[scope].attributed = true;
                 let by = self.nodes[scope].by.expect("it was asked");
                 self.answered[by as usize] += 1;
             }
@@ -363,15 +365,16 @@ impl World {
     /// The future of a scope is polled: where it is, and whom to wake.
     fn poll(&mut self, scope: usize, parent: usize, before: Option<Before>) {
         let key = self.nodes[scope].key;
-        let mut told = Told::default();
+        let mut effects = CancelEffects::default();
         if let Some(left) = self.nodes[scope].parent
             && left != parent
         {
             // These may have waited for an orphan that is no longer below them.
             let watchers = self.take_watchers(left, Some(parent));
             self.nodes[scope].parent = Some(parent);
-            self.tree.move_below(key, self.nodes[parent].key, &mut told);
-            self.deliver(told, before, &watchers);
+            self.tree
+                .move_below(key, self.nodes[parent].key, &mut effects);
+            self.deliver(effects, before, &watchers);
         }
         self.renew_wake(scope);
     }
@@ -403,33 +406,33 @@ impl World {
             }
         }
         assert_eq!(closed.parent, self.nodes[parent].key);
-        assert_eq!(closed.charged, self.nodes[scope].charged, "C7");
+        assert_eq!(closed.attributed, self.nodes[scope].attributed, "C7");
         assert_eq!(closed.wake, wake);
         for leaf in closed.leaves() {
-            if pulse(&self.nodes, &self.leaves, leaf, key) != Pulse::Gone {
+            if status(&self.nodes, &self.leaves, leaf, key) != LeafStatus::Finished {
                 self.put(number(leaf), parent);
             }
         }
-        let left = |leaf: &Pending| leaf.at == scope && leaf.pulse != Pulse::Gone;
+        let left = |leaf: &Pending| leaf.at == scope && leaf.status != LeafStatus::Finished;
         assert!(
             !self.leaves.iter().any(left),
             "C12: lost when it was closed"
         );
         self.shown[scope] = None;
-        let told = closed.outlived.take().unwrap_or_default();
-        self.deliver(told, before, &[]);
+        let effects = closed.outlived.take().unwrap_or_default();
+        self.deliver(effects, before, &[]);
     }
 
-    /// A leaf belongs to this scope from now on, and is told if that is cancelled.
+    /// A leaf belongs to this scope from now on, and is told if that is canceled.
     fn put(&mut self, n: usize, scope: usize) {
         let (canceled, key) = (self.is_canceled(scope), self.nodes[scope].key);
         let pending = &mut self.leaves[n];
         pending.at = scope;
         pending.places.push(scope);
-        pending.told |= canceled;
+        pending.effects |= canceled;
         let (nodes, leaves) = (&self.nodes, &self.leaves);
         self.tree
-            .enlist(key, leaf(n), |leaf| pulse(nodes, leaves, leaf, key));
+            .enlist(key, leaf(n), |leaf| status(nodes, leaves, leaf, key));
     }
 
     /// Who is to be woken when an orphan of this scope is no longer below: it ended, or now is below the second scope. A
@@ -446,39 +449,49 @@ impl World {
         watchers
     }
 
-    /// Whom the tree named is told and woken: those in what is newly cancelled, the watchers, and nobody else.
-    fn deliver(&mut self, mut told: Told<u32, usize>, before: Option<Before>, watchers: &[u32]) {
+    /// Whom the tree named is told and woken: those in what is newly canceled, the watchers, and nobody else.
+    fn deliver(
+        &mut self,
+        mut effects: CancelEffects<u32, usize>,
+        before: Option<Before>,
+        watchers: &[u32],
+    ) {
         // As the runtime does: what is not awaited there any more is passed over.
-        told.leaves.retain(|(leaf, scope)| {
-            pulse(&self.nodes, &self.leaves, *leaf, *scope) == Pulse::Awaited
+        effects.leaves.retain(|(leaf, scope)| {
+            status(&self.nodes, &self.leaves, *leaf, *scope) == LeafStatus::Pending
         });
         if let Some(before) = before {
-            self.check_told(&told, &before, watchers);
+            self.check_effects(&effects, &before, watchers);
         }
-        for (mirror, outlook) in told.mirrored {
+        for (mirror, outlook) in effects.mirrored {
             self.shown[mirror] = Some(outlook);
         }
-        for (leaf, _) in told.leaves {
-            self.leaves[number(leaf)].told = true;
+        for (leaf, _) in effects.leaves {
+            self.leaves[number(leaf)].effects = true;
         }
         for node in &mut self.nodes {
-            node.wake.take_if(|wake| told.woken.contains(wake));
+            node.wake.take_if(|wake| effects.woken.contains(wake));
         }
     }
 
-    fn check_told(&self, told: &Told<u32, usize>, before: &Before, watchers: &[u32]) {
+    fn check_effects(
+        &self,
+        effects: &CancelEffects<u32, usize>,
+        before: &Before,
+        watchers: &[u32],
+    ) {
         let is_new = |scope: usize| {
             self.nodes[scope].is_open && !before.canceled[scope] && self.is_canceled(scope)
         };
         for (n, pending) in self.leaves.iter().enumerate() {
-            let named = told.leaves.iter().filter(|(named, _)| *named == leaf(n));
+            let named = effects.leaves.iter().filter(|(named, _)| *named == leaf(n));
             let named = named.count();
-            if pending.pulse == Pulse::Awaited && is_new(pending.at) {
+            if pending.status == LeafStatus::Pending && is_new(pending.at) {
                 // One that left a scope and came back may be in its list twice.
                 let came = pending.places.iter().filter(|at| **at == pending.at);
                 assert!(
                     (1..=came.count()).contains(&named),
-                    "leaf {n} told {named}×"
+                    "leaf {n} effects {named}×"
                 );
             } else {
                 assert_eq!(named, 0, "leaf {n} is not concerned");
@@ -488,7 +501,7 @@ impl World {
         let mut expected: Vec<u32> = concerned.filter_map(|i| before.wakes[i]).collect();
         expected.extend(watchers);
         expected.sort_unstable();
-        let mut woken = told.woken.clone();
+        let mut woken = effects.woken.clone();
         woken.sort_unstable();
         assert_eq!(woken, expected, "each is woken once");
     }
@@ -501,9 +514,9 @@ impl World {
             }
             let (nodes, leaves) = (&self.nodes, &self.leaves);
             let pending = self.tree.pending(nodes[scope].key, |leaf, scope| {
-                pulse(nodes, leaves, leaf, scope)
+                status(nodes, leaves, leaf, scope)
             });
-            let busy = pending != Pulse::Gone;
+            let busy = pending != LeafStatus::Finished;
             assert_eq!(busy, self.is_busy(scope), "C6: scope {scope}");
         }
     }
@@ -512,7 +525,7 @@ impl World {
     fn audit(&mut self) {
         self.ask_whether_busy();
         let key = |scope: usize| self.nodes[scope].key;
-        let pulse = |leaf, scope| pulse(&self.nodes, &self.leaves, leaf, scope);
+        let status = |leaf, scope| status(&self.nodes, &self.leaves, leaf, scope);
         for scope in self.open_scopes() {
             let (at, node) = (key(scope), &self.nodes[scope]);
             let canceled = self.is_canceled(scope);
@@ -521,7 +534,7 @@ impl World {
             assert_eq!(
                 outermost.is_some(),
                 canceled,
-                "what is cancelled has a cause"
+                "what is canceled has a cause"
             );
             assert_eq!(self.tree.outermost(at), outermost.map(key), "C7");
             assert_eq!(self.tree.outlook(at), self.outlook(scope), "S5: {scope}");
@@ -531,10 +544,10 @@ impl World {
             }
             let shown = node.mirrored.then(|| self.outlook(scope));
             assert_eq!(self.shown[scope], shown, "S5: scope {scope} shows it");
-            let shield = self.has_below(scope, |rank| rank == Rank::Shield);
+            let shield = self.has_below(scope, |kind| kind == ScopeKind::Shield);
             assert_eq!(self.tree.has_shield(at), shield, "scope {scope}");
             let orphan = self.has_orphan(scope);
-            assert_eq!(self.tree.has_orphan(at, pulse), orphan, "scope {scope}");
+            assert_eq!(self.tree.has_orphan(at, status), orphan, "scope {scope}");
             assert_eq!(self.tree.refusals(at), node.refusals);
             assert_eq!(self.tree.wake_of(at), node.wake.as_ref());
             if let Some(parent) = node.parent {
@@ -552,11 +565,11 @@ impl World {
         let listed = RefCell::new(Vec::new());
         self.tree.has_orphan(self.tree.root(), |leaf, scope| {
             listed.borrow_mut().push((leaf, scope));
-            Pulse::Gone
+            LeafStatus::Finished
         });
         let listed = listed.into_inner();
         for (n, pending) in self.leaves.iter().enumerate() {
-            if pending.pulse == Pulse::Gone {
+            if pending.status == LeafStatus::Finished {
                 continue;
             }
             let here = (leaf(n), key(pending.at));
@@ -564,14 +577,16 @@ impl World {
             let came = pending.places.iter().filter(|at| **at == pending.at);
             assert!((1..=came.count()).contains(&times), "S2, S3: {times}×");
             assert!(
-                pending.told || pending.pulse == Pulse::Orphan || !self.is_canceled(pending.at),
-                "C2: leaf {n} waits on in a cancelled scope"
+                pending.effects
+                    || pending.status == LeafStatus::Orphaned
+                    || !self.is_canceled(pending.at),
+                "C2: leaf {n} waits on in a canceled scope"
             );
         }
     }
 
     /// What can happen next in a short sequence, but not what is the same under another name: of two leaves that are alike
-    /// only the first does anything; a scope is cancelled at most twice, once in each way, and the first of all by a deadline
+    /// only the first does anything; a scope is canceled at most twice, once in each way, and the first of all by a deadline
     /// (the root has none); what is polled where it was has a new waker to leave; nobody watches the root, or twice.
     fn next_events(&self) -> Vec<Event> {
         let mut events = Vec::new();
@@ -579,7 +594,7 @@ impl World {
         let any_asked = self.nodes[1..].iter().any(|node| node.by.is_some());
         let mut live = 0;
         for (n, pending) in self.leaves.iter().enumerate() {
-            if pending.pulse == Pulse::Gone {
+            if pending.status == LeafStatus::Finished {
                 continue;
             }
             live += 1;
@@ -597,7 +612,7 @@ impl World {
         if self.nodes.len() <= NESTED
             && let Some(innermost) = open.last()
         {
-            events.extend(RANKS.map(|rank| Event::Open(*innermost, rank)));
+            events.extend(RANKS.map(|kind| Event::Open(*innermost, kind)));
         }
         for scope in open.iter().copied() {
             let node = &self.nodes[scope];
@@ -631,7 +646,9 @@ impl World {
         let mut events = Vec::new();
         for scope in open.iter().copied() {
             if self.nodes.len() <= NESTED {
-                events.extend([Rank::Plain, Rank::Shield].map(|rank| Event::Open(scope, rank)));
+                events.extend(
+                    [ScopeKind::Plain, ScopeKind::Shield].map(|kind| Event::Open(scope, kind)),
+                );
             }
             if self.nodes[scope].asked == 0 {
                 events.push(Event::Cancel(scope, By::Hand));
@@ -776,7 +793,7 @@ fn three_scopes_of_any_ranks_keep_to_the_rules_while_all_ask_whether_they_are_bu
 
 #[test]
 fn every_sequence_of_six_events_shows_when_each_scope_is_canceled() {
-    let starts = [Rank::Plain, Rank::Shield].map(|rank| vec![Event::Open(0, rank)]);
+    let starts = [ScopeKind::Plain, ScopeKind::Shield].map(|kind| vec![Event::Open(0, kind)]);
     let tally = try_all_from(starts.into(), 6, Asking::Never);
     println!("{} sequences", tally.sequences);
     assert!(tally.sequences >= SEQUENCES_OF_DEADLINES_MIN);
@@ -798,10 +815,10 @@ impl Random {
     }
 }
 
-/// Something that may be possible. The root is cancelled late, if at all: after that little is left to happen.
+/// Something that may be possible. The root is canceled late, if at all: after that little is left to happen.
 fn random_event(world: &World, random: &mut Random, late: bool) -> Event {
     let open: Vec<usize> = world.open_scopes().collect();
-    let live = (0..world.leaves.len()).filter(|n| world.leaves[*n].pulse != Pulse::Gone);
+    let live = (0..world.leaves.len()).filter(|n| world.leaves[*n].status != LeafStatus::Finished);
     let live: Vec<usize> = live.collect();
     let (scope, other) = (random.one_of(&open), random.one_of(&open));
     let kind = random.below(if live.is_empty() { 17 } else { 31 });
@@ -850,7 +867,10 @@ fn random_life(seed: u64) {
         world.happens(Event::Close(random.one_of(&open)), true);
         world.audit();
     }
-    let mut left = world.leaves.iter().filter(|leaf| leaf.pulse != Pulse::Gone);
+    let mut left = world
+        .leaves
+        .iter()
+        .filter(|leaf| leaf.status != LeafStatus::Finished);
     assert!(left.all(|leaf| leaf.at == 0));
 }
 
@@ -873,19 +893,19 @@ fn a_random_life_of_many_scopes_keeps_to_the_rules() {
 
 /// A leaf that is awaited wherever it was enlisted.
 fn enlist(tree: &mut Tree, scope: Key, n: usize) {
-    tree.enlist(scope, leaf(n), |_| Pulse::Awaited);
+    tree.enlist(scope, leaf(n), |_| LeafStatus::Pending);
 }
 
 fn cancel(tree: &mut Tree, scope: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
-    let mut told = Told::default();
-    tree.cancel(scope, None, &mut told);
-    (told.leaves, told.woken)
+    let mut effects = CancelEffects::default();
+    tree.cancel(scope, None, &mut effects);
+    (effects.leaves, effects.woken)
 }
 
 fn move_below(tree: &mut Tree, scope: Key, parent: Key) -> (Vec<(Leaf, Key)>, Vec<u32>) {
-    let mut told = Told::default();
-    tree.move_below(scope, parent, &mut told);
-    (told.leaves, told.woken)
+    let mut effects = CancelEffects::default();
+    tree.move_below(scope, parent, &mut effects);
+    (effects.leaves, effects.woken)
 }
 
 fn nothing() -> (Vec<(Leaf, Key)>, Vec<u32>) {
@@ -895,11 +915,11 @@ fn nothing() -> (Vec<(Leaf, Key)>, Vec<u32>) {
 #[test]
 fn what_moves_out_of_a_cancelled_scope_is_cancelled_no_more_unless_it_was_asked_itself() {
     let mut tree = Tree::new();
-    let canceled = tree.open(tree.root(), Rank::Plain);
-    let moved = tree.open(canceled, Rank::Plain);
-    let innocent = tree.open(moved, Rank::Plain);
-    let asked = tree.open(moved, Rank::Plain);
-    let below_asked = tree.open(asked, Rank::Plain);
+    let canceled = tree.open(tree.root(), ScopeKind::Plain);
+    let moved = tree.open(canceled, ScopeKind::Plain);
+    let innocent = tree.open(moved, ScopeKind::Plain);
+    let asked = tree.open(moved, ScopeKind::Plain);
+    let below_asked = tree.open(asked, ScopeKind::Plain);
     let _ = cancel(&mut tree, asked);
     let _ = cancel(&mut tree, canceled);
     assert!(tree.is_canceled(innocent));
@@ -912,22 +932,22 @@ fn what_moves_out_of_a_cancelled_scope_is_cancelled_no_more_unless_it_was_asked_
     assert_eq!(tree.outermost(below_asked), Some(asked));
     assert_eq!(tree.outermost(innocent), None);
 
-    // And back again: whoever waits there by now is told, and what was cancelled all the time is not.
+    // And back again: whoever waits there by now is told, and what was canceled all the time is not.
     enlist(&mut tree, innocent, 0);
     enlist(&mut tree, below_asked, 1);
     tree.wake_with(innocent, 7);
     tree.wake_with(below_asked, 8);
-    let told = move_below(&mut tree, moved, canceled);
-    assert_eq!(told, (vec![(leaf(0), innocent)], vec![7]));
+    let effects = move_below(&mut tree, moved, canceled);
+    assert_eq!(effects, (vec![(leaf(0), innocent)], vec![7]));
 }
 
 #[test]
 fn a_mirror_shows_what_happens_around_its_scope_but_not_outside_of_a_shield() {
     let mut tree = Tree::new();
-    let outer = tree.open(tree.root(), Rank::Plain);
-    let shield = tree.open(outer, Rank::Shield);
-    let inner = tree.open(shield, Rank::Plain);
-    let beside = tree.open(outer, Rank::Plain);
+    let outer = tree.open(tree.root(), ScopeKind::Plain);
+    let shield = tree.open(outer, ScopeKind::Shield);
+    let inner = tree.open(shield, ScopeKind::Plain);
+    let beside = tree.open(outer, ScopeKind::Plain);
     let mut mirrored = Mirrored::new();
     for (mirror, scope) in [inner, beside].into_iter().enumerate() {
         tree.mirror(scope, mirror, &mut mirrored);
@@ -941,19 +961,19 @@ fn a_mirror_shows_what_happens_around_its_scope_but_not_outside_of_a_shield() {
     );
     assert_eq!(tree.outermost_due(beside, 40), Some(outer));
     assert_eq!(tree.outermost_due(inner, 40), Some(shield));
-    let mut told = Told::default();
-    tree.cancel(outer, None, &mut told);
-    assert_eq!(told.mirrored, [(1, CANCELED)]);
+    let mut effects = CancelEffects::default();
+    tree.cancel(outer, None, &mut effects);
+    assert_eq!(effects.mirrored, [(1, CANCELED)]);
     // The shield goes, and what outlives it is outside.
-    let told = tree.close(shield).outlived.expect("one outlives it");
-    assert_eq!(told.mirrored, [(0, CANCELED)]);
+    let effects = tree.close(shield).outlived.expect("one outlives it");
+    assert_eq!(effects.mirrored, [(0, CANCELED)]);
 }
 
 #[test]
 fn what_closes_takes_its_own_cancelling_with_it() {
     let mut tree = Tree::new();
-    let closing = tree.open(tree.root(), Rank::Plain);
-    let outlives = tree.open(closing, Rank::Plain);
+    let closing = tree.open(tree.root(), ScopeKind::Plain);
+    let outlives = tree.open(closing, ScopeKind::Plain);
     let _ = cancel(&mut tree, closing);
     let closed = tree.close(closing);
     assert_eq!(closed.parent, tree.root());
@@ -964,34 +984,34 @@ fn what_closes_takes_its_own_cancelling_with_it() {
 #[test]
 fn a_shield_keeps_out_what_is_outside_and_nothing_else() {
     let mut tree = Tree::new();
-    let outer = tree.open(tree.root(), Rank::Plain);
-    let shield = tree.open(outer, Rank::Shield);
-    let inner = tree.open(shield, Rank::Plain);
+    let outer = tree.open(tree.root(), ScopeKind::Plain);
+    let shield = tree.open(outer, ScopeKind::Shield);
+    let inner = tree.open(shield, ScopeKind::Plain);
     enlist(&mut tree, inner, 0);
     assert_eq!(cancel(&mut tree, outer), nothing());
     assert!(!tree.is_canceled(shield) && !tree.is_canceled(inner));
-    let late = tree.open(outer, Rank::Shield);
-    assert!(!tree.is_canceled(late), "opened in a cancelled scope");
+    let late = tree.open(outer, ScopeKind::Shield);
+    assert!(!tree.is_canceled(late), "opened in a canceled scope");
     assert!(tree.has_shield(outer) && !tree.has_shield(shield));
 
-    // Its own deadline is inside: it answers, and not the scope outside that was cancelled before.
+    // Its own deadline is inside: it answers, and not the scope outside that was canceled before.
     assert_eq!(cancel(&mut tree, shield).0, [(leaf(0), inner)]);
     assert_eq!(tree.outermost(inner), Some(shield));
     assert_eq!(tree.outermost(outer), Some(outer));
 
     // When a shield is closed, what outlives it is outside.
-    let open = tree.open(late, Rank::Plain);
+    let open = tree.open(late, ScopeKind::Plain);
     enlist(&mut tree, open, 1);
-    let told = tree.close(late).outlived.expect("one outlives it");
-    assert_eq!(told.leaves, [(leaf(1), open)]);
+    let effects = tree.close(late).outlived.expect("one outlives it");
+    assert_eq!(effects.leaves, [(leaf(1), open)]);
     assert!(tree.is_canceled(open));
 }
 
 #[test]
 fn cancelling_twice_tells_nobody_twice() {
     let mut tree = Tree::new();
-    let outer = tree.open(tree.root(), Rank::Plain);
-    let inner = tree.open(outer, Rank::Plain);
+    let outer = tree.open(tree.root(), ScopeKind::Plain);
+    let inner = tree.open(outer, ScopeKind::Plain);
     enlist(&mut tree, inner, 0);
     tree.wake_with(inner, 7);
     assert_eq!(cancel(&mut tree, inner), (vec![(leaf(0), inner)], vec![7]));
@@ -1007,9 +1027,9 @@ fn cancelling_twice_tells_nobody_twice() {
 fn who_waits_for_an_orphan_looks_again_when_it_moves_away() {
     let mut tree = Tree::new();
     let root = tree.root();
-    let around = tree.open(root, Rank::Plain);
-    let waiting = tree.open(around, Rank::Group);
-    let moved = tree.open(waiting, Rank::Plain);
+    let around = tree.open(root, ScopeKind::Plain);
+    let waiting = tree.open(around, ScopeKind::Group);
+    let moved = tree.open(waiting, ScopeKind::Plain);
     enlist(&mut tree, moved, 0);
     for (scope, wake) in [(around, 6), (waiting, 7), (moved, 8)] {
         tree.wake_with(scope, wake);
@@ -1017,7 +1037,7 @@ fn who_waits_for_an_orphan_looks_again_when_it_moves_away() {
     }
     // The orphan is still below the two others.
     assert_eq!(move_below(&mut tree, moved, around).1, [7]);
-    assert!(!tree.has_orphan(waiting, |_, _| Pulse::Orphan));
+    assert!(!tree.has_orphan(waiting, |_, _| LeafStatus::Orphaned));
     let mut woken = Vec::new();
     tree.orphan_ended(moved, &mut woken);
     assert_eq!(woken, [8, 6]);
@@ -1030,22 +1050,25 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
     let walk = || {
         let mut tree = Tree::new();
         let root = tree.root();
-        let top = tree.open(root, Rank::Plain);
+        let top = tree.open(root, ScopeKind::Plain);
         let mut chain = vec![top];
         for n in 1..DEEP {
-            chain.push(tree.open(chain[n - 1], Rank::Plain));
+            chain.push(tree.open(chain[n - 1], ScopeKind::Plain));
         }
         let last = chain[DEEP - 1];
         enlist(&mut tree, last, 0);
         tree.wake_with(last, 7);
         assert!(!tree.has_shield(root));
-        assert_eq!(tree.pending(root, |_, _| Pulse::Awaited), Pulse::Awaited);
-        assert!(tree.has_orphan(root, |_, _| Pulse::Orphan));
+        assert_eq!(
+            tree.pending(root, |_, _| LeafStatus::Pending),
+            LeafStatus::Pending
+        );
+        assert!(tree.has_orphan(root, |_, _| LeafStatus::Orphaned));
         assert!(tree.is_at_or_below(last, root));
         assert_eq!(cancel(&mut tree, root), (vec![(leaf(0), last)], vec![7]));
         assert_eq!(tree.outermost(last), Some(root));
-        // Out of what is cancelled, and back into it.
-        let shield = tree.open(root, Rank::Shield);
+        // Out of what is canceled, and back into it.
+        let shield = tree.open(root, ScopeKind::Shield);
         assert_eq!(move_below(&mut tree, top, shield), nothing());
         assert!(!tree.is_canceled(last));
         assert_eq!(move_below(&mut tree, top, root).0, [(leaf(0), last)]);
@@ -1067,26 +1090,26 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
 #[test]
 fn a_cancel_from_inside_wakes_nobody_that_is_being_polled() {
     let mut tree = Tree::new();
-    let outer = tree.open(tree.root(), Rank::Plain);
-    let shield = tree.open(outer, Rank::Shield);
-    let inner = tree.open(outer, Rank::Plain);
-    let beside = tree.open(outer, Rank::Plain);
-    let hidden = tree.open(shield, Rank::Plain);
+    let outer = tree.open(tree.root(), ScopeKind::Plain);
+    let shield = tree.open(outer, ScopeKind::Shield);
+    let inner = tree.open(outer, ScopeKind::Plain);
+    let beside = tree.open(outer, ScopeKind::Plain);
+    let hidden = tree.open(shield, ScopeKind::Plain);
     for (wake, scope) in [outer, shield, inner, beside, hidden]
         .into_iter()
         .enumerate()
     {
         tree.wake_with(scope, wake as u32);
     }
-    let mut told = Told::default();
-    tree.cancel(outer, Some(inner), &mut told);
-    assert_eq!(told.woken, [3], "the one beside it");
-    // Behind a shield that is open, a scope is cancelled from inside of another one.
-    let mut told = Told::default();
-    tree.cancel(hidden, Some(inner), &mut told);
-    assert_eq!(told.woken, [4]);
-    let mut told = Told::default();
-    tree.cancel(shield, Some(hidden), &mut told);
-    assert_eq!(told.woken, []);
+    let mut effects = CancelEffects::default();
+    tree.cancel(outer, Some(inner), &mut effects);
+    assert_eq!(effects.woken, [3], "the one beside it");
+    // Behind a shield that is open, a scope is canceled from inside of another one.
+    let mut effects = CancelEffects::default();
+    tree.cancel(hidden, Some(inner), &mut effects);
+    assert_eq!(effects.woken, [4]);
+    let mut effects = CancelEffects::default();
+    tree.cancel(shield, Some(hidden), &mut effects);
+    assert_eq!(effects.woken, []);
     assert!(tree.is_canceled(shield));
 }

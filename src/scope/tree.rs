@@ -1,6 +1,6 @@
 //! The tree itself.
 
-use super::leaves::{Leaves, Pulse};
+use super::leaves::{LeafStatus, Leaves};
 use crate::table::{Key, Leaf, Table};
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub(crate) const NEVER: u64 = u64::MAX;
 
 /// What kind of scope it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rank {
+pub(crate) enum ScopeKind {
     /// That of a task which awaits several things at once.
     Task,
     /// That of a timeout, or one that a user opened.
@@ -24,18 +24,18 @@ pub(crate) enum Rank {
     Group,
 }
 
-struct Row<W, M> {
+struct ScopeRow<W, M> {
     parent: Key,
     first_child: Key,
     next: Key,
     before: Key,
-    rank: Rank,
-    /// This scope itself was cancelled.
-    asked: bool,
-    /// It is cancelled: itself, or by what is above (S1).
+    kind: ScopeKind,
+    /// This scope itself was canceled.
+    cancel_called: bool,
+    /// It is canceled: itself, or by what is above (S1).
     canceled: bool,
-    /// A leaf that ended `Canceled` was charged to it.
-    charged: bool,
+    /// A leaf that ended `Canceled` was attributed to it.
+    attributed: bool,
     /// Its future is being polled, while a cancel goes through the tree.
     polled: bool,
     /// Its future is woken when the last orphan of an operation below it is gone.
@@ -48,15 +48,15 @@ struct Row<W, M> {
     deadline: u64,
     /// What shows its outlook to others.
     mirror: Option<M>,
-    /// Whom to wake when it is cancelled.
+    /// Whom to wake when it is canceled.
     wake: Option<W>,
     leaves: Leaves,
 }
 
-/// Whom the cancelling of a scope concerns.
+/// Whom the canceling of a scope concerns.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Told<W, M> {
+pub(crate) struct CancelEffects<W, M> {
     /// Each is told, if it is still pending there. One that had left and came back may be named twice.
     pub(crate) leaves: Vec<(Leaf, Key)>,
     pub(crate) woken: Vec<W>,
@@ -66,9 +66,9 @@ pub(crate) struct Told<W, M> {
 /// Mirrors of scopes whose outlook may have changed, and what each is to show.
 pub(crate) type Mirrored<M> = Vec<(M, u64)>;
 
-impl<W, M> Default for Told<W, M> {
-    fn default() -> Told<W, M> {
-        Told {
+impl<W, M> Default for CancelEffects<W, M> {
+    fn default() -> CancelEffects<W, M> {
+        CancelEffects {
             leaves: Vec::new(),
             woken: Vec::new(),
             mirrored: Vec::new(),
@@ -78,7 +78,7 @@ impl<W, M> Default for Told<W, M> {
 
 /// The scopes of one runtime. `W` is what wakes the future that runs in a scope, and `M` what shows its outlook to others.
 pub(crate) struct Scopes<W, M> {
-    rows: Table<Row<W, M>>,
+    rows: Table<ScopeRow<W, M>>,
     root: Key,
     /// Scopes that have a mirror.
     mirrors: usize,
@@ -91,7 +91,7 @@ const OWNED: &str = "S3: whoever opened a scope owns its row until it closes it"
 impl<W, M: Clone> Scopes<W, M> {
     pub(crate) fn new() -> Scopes<W, M> {
         let mut rows = Table::new();
-        let root = rows.insert(Row::new(NONE, Rank::Task));
+        let root = rows.insert(ScopeRow::new(NONE, ScopeKind::Task));
         Scopes {
             rows,
             root,
@@ -119,23 +119,23 @@ impl<W, M: Clone> Scopes<W, M> {
     }
 
     #[inline]
-    fn row(&self, key: Key) -> &Row<W, M> {
+    fn row(&self, key: Key) -> &ScopeRow<W, M> {
         self.rows.get(key).expect(OWNED)
     }
 
     #[inline]
-    fn row_mut(&mut self, key: Key) -> &mut Row<W, M> {
+    fn row_mut(&mut self, key: Key) -> &mut ScopeRow<W, M> {
         self.rows.get_mut(key).expect(OWNED)
     }
 
     /// A new scope below this one.
-    pub(crate) fn open(&mut self, parent: Key, rank: Rank) -> Key {
+    pub(crate) fn open(&mut self, parent: Key, kind: ScopeKind) -> Key {
         let above = self.row(parent);
-        let mut row = Row::new(parent, rank);
+        let mut row = ScopeRow::new(parent, kind);
         row.next = above.first_child;
-        row.canceled = rank != Rank::Shield && above.canceled;
+        row.canceled = kind != ScopeKind::Shield && above.canceled;
         let key = self.rows.insert(row);
-        self.of_tasks += usize::from(rank == Rank::Task);
+        self.of_tasks += usize::from(kind == ScopeKind::Task);
         let next = std::mem::replace(&mut self.row_mut(parent).first_child, key);
         if next != NONE {
             self.row_mut(next).before = key;
@@ -146,7 +146,7 @@ impl<W, M: Clone> Scopes<W, M> {
     /// S1, for a scope that was not asked for itself.
     fn inherits(&self, key: Key) -> bool {
         let row = self.row(key);
-        row.rank != Rank::Shield && self.row(row.parent).canceled
+        row.kind != ScopeKind::Shield && self.row(row.parent).canceled
     }
 
     fn link(&mut self, key: Key, parent: Key) {
@@ -189,12 +189,12 @@ impl<W, M: Clone> Scopes<W, M> {
         match self.rows.remove(key) {
             Some(row) => {
                 self.bridge(row.parent, row.before, row.next);
-                self.of_tasks -= usize::from(row.rank == Rank::Task);
+                self.of_tasks -= usize::from(row.kind == ScopeKind::Task);
                 self.mirrors -= usize::from(row.mirror.is_some());
                 Closed {
                     parent: row.parent,
                     outlived,
-                    charged: row.charged,
+                    attributed: row.attributed,
                     wake: row.wake,
                     leaves: row.leaves,
                 }
@@ -204,19 +204,19 @@ impl<W, M: Clone> Scopes<W, M> {
     }
 
     #[cold]
-    fn hand_children_up(&mut self, key: Key) -> Told<W, M> {
-        let mut told = Told::default();
+    fn hand_children_up(&mut self, key: Key) -> CancelEffects<W, M> {
+        let mut effects = CancelEffects::default();
         let parent = self.row(key).parent;
         loop {
             match self.row(key).first_child {
-                NONE => return told,
-                child => self.hang_below(child, parent, &mut told),
+                NONE => return effects,
+                child => self.hang_below(child, parent, &mut effects),
             }
         }
     }
 
     /// The future of a scope is polled inside of another one than before.
-    pub(crate) fn move_below(&mut self, key: Key, parent: Key, told: &mut Told<W, M>) {
+    pub(crate) fn move_below(&mut self, key: Key, parent: Key, effects: &mut CancelEffects<W, M>) {
         debug_assert!(key != self.root && !self.is_at_or_below(parent, key), "S3");
         // An orphan may move along: whoever waited for it above, and is not above the new parent, looks again.
         let mut at = self.row(key).parent;
@@ -228,24 +228,24 @@ impl<W, M: Clone> Scopes<W, M> {
                 }
                 let row = self.row_mut(at);
                 row.watched = false;
-                told.woken.extend(row.wake.take());
+                effects.woken.extend(row.wake.take());
             }
             at = above;
         }
-        self.hang_below(key, parent, told);
+        self.hang_below(key, parent, effects);
     }
 
-    fn hang_below(&mut self, key: Key, parent: Key, told: &mut Told<W, M>) {
+    fn hang_below(&mut self, key: Key, parent: Key, effects: &mut CancelEffects<W, M>) {
         self.unlink(key);
         self.link(key, parent);
         let row = self.row(key);
-        let canceled = row.asked || self.inherits(key);
+        let canceled = row.cancel_called || self.inherits(key);
         match (row.canceled, canceled) {
-            (false, true) => self.spread(key, told),
+            (false, true) => self.spread(key, effects),
             (true, false) => self.recede(key),
             _ => {}
         }
-        self.reflect(key, &mut told.mirrored);
+        self.reflect(key, &mut effects.mirrored);
     }
 
     #[inline]
@@ -255,22 +255,27 @@ impl<W, M: Clone> Scopes<W, M> {
 
     /// Cancels a scope, and with it all below that is not shielded. If `inside` is a scope at or below it, the futures from
     /// there up to this one are being polled: they look themselves, and need not be woken.
-    pub(crate) fn cancel(&mut self, key: Key, inside: Option<Key>, told: &mut Told<W, M>) {
+    pub(crate) fn cancel(
+        &mut self,
+        key: Key,
+        inside: Option<Key>,
+        effects: &mut CancelEffects<W, M>,
+    ) {
         let row = self.row_mut(key);
-        row.asked = true;
+        row.cancel_called = true;
         if row.canceled {
             return;
         }
         if row.first_child == NONE {
-            row.cancel(key, inside == Some(key), told);
+            row.cancel(key, inside == Some(key), effects);
         } else {
             let inside = inside.filter(|inside| self.is_at_or_below(*inside, key));
             self.mark_polled(inside, key, true);
-            self.spread(key, told);
+            self.spread(key, effects);
             // What is shielded was not come by.
             self.mark_polled(inside, key, false);
         }
-        self.reflect(key, &mut told.mirrored);
+        self.reflect(key, &mut effects.mirrored);
     }
 
     /// Gives a scope a deadline, or takes it away with `NEVER`. Nothing here knows when that is over.
@@ -300,7 +305,7 @@ impl<W, M: Clone> Scopes<W, M> {
         let mut at = Some(top);
         while let Some(key) = at {
             let row = self.row(key);
-            let stops = key != top && row.rank == Rank::Shield;
+            let stops = key != top && row.kind == ScopeKind::Shield;
             if !stops && let Some(mirror) = &row.mirror {
                 mirrored.push((mirror.clone(), self.outlook(key)));
             }
@@ -309,12 +314,12 @@ impl<W, M: Clone> Scopes<W, M> {
     }
 
     /// A scope, and those around it that its future is seen by: up to the next shield, which is one of them.
-    fn around(&self, key: Key) -> impl Iterator<Item = (Key, &Row<W, M>)> {
+    fn around(&self, key: Key) -> impl Iterator<Item = (Key, &ScopeRow<W, M>)> {
         let mut next = Some(key);
         std::iter::from_fn(move || {
             let at = next?;
             let row = self.rows.get(at)?;
-            next = (row.rank != Rank::Shield).then_some(row.parent);
+            next = (row.kind != ScopeKind::Shield).then_some(row.parent);
             Some((at, row))
         })
     }
@@ -349,25 +354,25 @@ impl<W, M: Clone> Scopes<W, M> {
         }
     }
 
-    /// Marks a scope and all below it as cancelled, but for shields and for what is so already.
-    fn spread(&mut self, top: Key, told: &mut Told<W, M>) {
+    /// Marks a scope and all below it as canceled, but for shields and for what is so already.
+    fn spread(&mut self, top: Key, effects: &mut CancelEffects<W, M>) {
         let mut at = Some(top);
         while let Some(key) = at {
             let row = self.row_mut(key);
-            let stops = key != top && (row.rank == Rank::Shield || row.canceled);
+            let stops = key != top && (row.kind == ScopeKind::Shield || row.canceled);
             if !stops {
-                row.cancel(key, row.polled, told);
+                row.cancel(key, row.polled, effects);
             }
             at = self.after(key, top, !stops);
         }
     }
 
-    /// What was cancelled from above is so no longer.
+    /// What was canceled from above is so no longer.
     fn recede(&mut self, top: Key) {
         let mut at = Some(top);
         while let Some(key) = at {
             let row = self.row_mut(key);
-            let stops = row.asked || key != top && row.rank == Rank::Shield;
+            let stops = row.cancel_called || key != top && row.kind == ScopeKind::Shield;
             if !stops {
                 row.canceled = false;
             }
@@ -399,16 +404,16 @@ impl<W, M: Clone> Scopes<W, M> {
 
     /// Something is pending in this scope.
     #[inline]
-    pub(crate) fn enlist(&mut self, key: Key, leaf: Leaf, pulse: impl Fn(Leaf) -> Pulse) {
-        self.row_mut(key).leaves.add(leaf, pulse);
+    pub(crate) fn enlist(&mut self, key: Key, leaf: Leaf, status: impl Fn(Leaf) -> LeafStatus) {
+        self.row_mut(key).leaves.add(leaf, status);
     }
 
-    /// Whom to wake when it is cancelled. What this replaces is to be dropped.
+    /// Whom to wake when it is canceled. What this replaces is to be dropped.
     pub(crate) fn wake_with(&mut self, key: Key, wake: W) -> Option<W> {
         self.row_mut(key).wake.replace(wake)
     }
 
-    /// Whether its future is still in this parent, whether it is woken as this says, and whether the scope is cancelled.
+    /// Whether its future is still in this parent, whether it is woken as this says, and whether the scope is canceled.
     #[inline]
     pub(crate) fn is_as_before(
         &self,
@@ -425,7 +430,7 @@ impl<W, M: Clone> Scopes<W, M> {
         self.row(key).wake.as_ref()
     }
 
-    /// Whether it is there, and cancelled.
+    /// Whether it is there, and canceled.
     pub(crate) fn is_open_and_canceled(&self, key: Key) -> bool {
         self.rows.get(key).is_some_and(|row| row.canceled)
     }
@@ -434,16 +439,16 @@ impl<W, M: Clone> Scopes<W, M> {
         self.row_mut(key).wake.take()
     }
 
-    /// The outermost cancelled scope that is seen from this one: it answers for a leaf that ends here.
+    /// The outermost canceled scope that is seen from this one: it answers for a leaf that ends here.
     pub(crate) fn outermost(&self, key: Key) -> Option<Key> {
         let mut found = None;
         let mut at = key;
         while let Some(row) = self.rows.get(at) {
-            if row.asked {
+            if row.cancel_called {
                 found = Some(at);
             }
-            // Above what is not cancelled nothing is, as far as it is seen from here (S1).
-            if row.rank == Rank::Shield || !row.canceled {
+            // Above what is not canceled nothing is, as far as it is seen from here (S1).
+            if row.kind == ScopeKind::Shield || !row.canceled {
                 break;
             }
             at = row.parent;
@@ -452,9 +457,9 @@ impl<W, M: Clone> Scopes<W, M> {
     }
 
     /// A leaf ended `Canceled` in this scope: says which one answers for it.
-    pub(crate) fn charge_outermost(&mut self, key: Key) -> Option<Key> {
+    pub(crate) fn attribute_outermost(&mut self, key: Key) -> Option<Key> {
         let outermost = self.outermost(key)?;
-        self.row_mut(outermost).charged = true;
+        self.row_mut(outermost).attributed = true;
         Some(outermost)
     }
 
@@ -498,20 +503,24 @@ impl<W, M: Clone> Scopes<W, M> {
 
     /// What the first thing is, in this scope or below it, that the runtime will still complete: a scope below that ends by
     /// itself is like something awaited.
-    pub(crate) fn pending(&mut self, top: Key, pulse: impl Fn(Leaf, Key) -> Pulse) -> Pulse {
+    pub(crate) fn pending(
+        &mut self,
+        top: Key,
+        status: impl Fn(Leaf, Key) -> LeafStatus,
+    ) -> LeafStatus {
         let mut at = Some(top);
         while let Some(key) = at {
             let row = self.row_mut(key);
-            if key != top && matches!(row.rank, Rank::Shield | Rank::Group) {
-                return Pulse::Awaited;
+            if key != top && matches!(row.kind, ScopeKind::Shield | ScopeKind::Group) {
+                return LeafStatus::Pending;
             }
-            let found = row.leaves.pending(|leaf| pulse(leaf, key));
-            if found != Pulse::Gone {
+            let found = row.leaves.pending(|leaf| status(leaf, key));
+            if found != LeafStatus::Finished {
                 return found;
             }
             at = self.after(key, top, true);
         }
-        Pulse::Gone
+        LeafStatus::Finished
     }
 
     /// One of the things that are pending in this scope, or were.
@@ -522,18 +531,18 @@ impl<W, M: Clone> Scopes<W, M> {
 
     /// Whether a shield is open below this scope.
     pub(crate) fn has_shield(&self, top: Key) -> bool {
-        self.any(top, |key, row| key != top && row.rank == Rank::Shield)
+        self.any(top, |key, row| key != top && row.kind == ScopeKind::Shield)
     }
 
     /// Whether the kernel has an operation of this scope, or of one below it, whose future is gone.
-    pub(crate) fn has_orphan(&self, top: Key, pulse: impl Fn(Leaf, Key) -> Pulse) -> bool {
+    pub(crate) fn has_orphan(&self, top: Key, status: impl Fn(Leaf, Key) -> LeafStatus) -> bool {
         self.any(top, |key, row| {
             let mut leaves = row.leaves.iter();
-            leaves.any(|leaf| pulse(leaf, key) == Pulse::Orphan)
+            leaves.any(|leaf| status(leaf, key) == LeafStatus::Orphaned)
         })
     }
 
-    fn any(&self, top: Key, test: impl Fn(Key, &Row<W, M>) -> bool) -> bool {
+    fn any(&self, top: Key, test: impl Fn(Key, &ScopeRow<W, M>) -> bool) -> bool {
         let mut at = Some(top);
         while let Some(key) = at {
             if test(key, self.row(key)) {
@@ -567,27 +576,28 @@ impl<W, M: Clone> Scopes<W, M> {
     }
 }
 
-impl<W, M> Row<W, M> {
-    /// It is cancelled. If its future is being polled, that need not be woken.
-    fn cancel(&mut self, key: Key, is_polled: bool, told: &mut Told<W, M>) {
+impl<W, M> ScopeRow<W, M> {
+    /// It is canceled. If its future is being polled, that need not be woken.
+    fn cancel(&mut self, key: Key, is_polled: bool, effects: &mut CancelEffects<W, M>) {
         self.canceled = true;
         if !is_polled {
-            told.woken.extend(self.wake.take());
+            effects.woken.extend(self.wake.take());
         }
-        told.leaves
+        effects
+            .leaves
             .extend(self.leaves.iter().map(|leaf| (leaf, key)));
     }
 
-    fn new(parent: Key, rank: Rank) -> Row<W, M> {
-        Row {
+    fn new(parent: Key, kind: ScopeKind) -> ScopeRow<W, M> {
+        ScopeRow {
             parent,
             first_child: NONE,
             next: NONE,
             before: NONE,
-            rank,
-            asked: false,
+            kind,
+            cancel_called: false,
             canceled: false,
-            charged: false,
+            attributed: false,
             polled: false,
             watched: false,
             refusals: 0,
@@ -605,9 +615,9 @@ impl<W, M> Row<W, M> {
 pub(crate) struct Closed<W, M> {
     pub(crate) parent: Key,
     /// Scopes outlived it, and hang below its parent now: these are to be told of it.
-    pub(crate) outlived: Option<Told<W, M>>,
+    pub(crate) outlived: Option<CancelEffects<W, M>>,
     /// It answered for a leaf that ended `Canceled`.
-    pub(crate) charged: bool,
+    pub(crate) attributed: bool,
     pub(crate) wake: Option<W>,
     leaves: Leaves,
 }

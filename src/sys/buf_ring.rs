@@ -87,7 +87,7 @@ pub(crate) struct BufRing {
 }
 
 // SAFETY: the pointer is that of a mapping of its own, which goes with the ring. The queue in it is written under the lock
-// only; a buffer in it is read by whoever has its `Lent`, of which there is one.
+// only; a buffer in it is read by whoever has its `ProvidedBuf`, of which there is one.
 unsafe impl Send for BufRing {}
 // SAFETY: as above.
 unsafe impl Sync for BufRing {}
@@ -175,7 +175,7 @@ impl BufRing {
 
 impl Drop for BufRing {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this one's, of this length, and nobody is left who could look at it: neither `Lent` nor an
+        // SAFETY: the mapping is this one's, of this length, and nobody is left who could look at it: neither `ProvidedBuf` nor an
         // operation that may take a buffer, for they hold the ring.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), self.sizes.len()) };
     }
@@ -192,25 +192,25 @@ impl fmt::Debug for BufRing {
 
 /// A buffer that the kernel has filled, and nobody else has.
 #[derive(Debug)]
-pub(crate) struct Lent {
+pub(crate) struct ProvidedBuf {
     ring: Arc<BufRing>,
     id: u16,
     len: usize,
 }
 
-impl Lent {
+impl ProvidedBuf {
     /// The buffer that a completion names.
     ///
     /// # Safety
     ///
     /// The completion is of a request that takes its buffers from this ring, and is looked at once. It says that the kernel
     /// has filled `len` bytes.
-    pub(crate) unsafe fn from_completion(ring: &Arc<BufRing>, id: u16, len: usize) -> Lent {
+    pub(crate) unsafe fn from_completion(ring: &Arc<BufRing>, id: u16, len: usize) -> ProvidedBuf {
         assert!(usize::from(id) < ring.sizes.count && len <= ring.sizes.size);
         // One thread counts them, so this need not be one step.
         let handed_out = ring.handed_out.load(Ordering::Relaxed);
         ring.handed_out.store(handed_out + 1, Ordering::Relaxed);
-        Lent {
+        ProvidedBuf {
             ring: ring.clone(),
             id,
             len,
@@ -226,7 +226,7 @@ impl Lent {
 }
 
 /// The kernel may take it again.
-impl Drop for Lent {
+impl Drop for ProvidedBuf {
     #[inline]
     fn drop(&mut self) {
         self.ring.fill(self.id);

@@ -400,7 +400,7 @@ impl Completion {
         }
     }
 
-    /// Whether the request was stopped before it did anything: cancelled, or interrupted in a worker of the kernel.
+    /// Whether the request was stopped before it did anything: canceled, or interrupted in a worker of the kernel.
     pub(crate) fn was_interrupted(&self) -> bool {
         matches!(self.errno(), libc::ECANCELED | libc::EINTR)
     }

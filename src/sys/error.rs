@@ -25,7 +25,7 @@ impl Error for Explained {
 
 /// The same error with `what` before it: its kind stays, and `source()` leads to it.
 #[cold]
-pub(crate) fn explain(source: io::Error, what: impl Into<String>) -> io::Error {
+pub(crate) fn with_context(source: io::Error, what: impl Into<String>) -> io::Error {
     explain_as(source.kind(), source, what)
 }
 
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_kind_stays_and_the_errno_is_found() {
-        let error = explain(io::Error::from_raw_os_error(libc::ENOENT), "open /x");
+        let error = with_context(io::Error::from_raw_os_error(libc::ENOENT), "open /x");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().starts_with("open /x: "));
         let source = error

@@ -39,7 +39,7 @@ impl ForkMark {
 
     /// Whether the process was forked after the mark was set.
     #[inline]
-    pub(crate) fn is_child(self) -> bool {
+    pub(crate) fn is_forked(self) -> bool {
         self.page.load(Ordering::Relaxed) != self.born
     }
 }

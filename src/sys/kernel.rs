@@ -3,13 +3,13 @@
 //! It owns the two queues and the ring's descriptor. One thread makes it, uses it and drops it: with `SINGLE_ISSUER` the
 //! kernel refuses every other, and the registered descriptor is of this thread.
 
-use super::alarm::{Alarms, FAR};
 use super::buf_ring::BufRing;
 use super::calls;
 use super::clock::{Instant, machine_now};
 use super::entry::{Completion, Entry, Fd, Opcode};
-use super::error::explain;
+use super::error::with_context;
 use super::mask::{FEAT_CQE_SKIP, Mask, SETUP_TASKRUN_FLAG};
+use super::ring_timeout::{Alarms, FAR};
 use super::setup::{self, Sizes};
 use super::{Answer, Attempt, Cqe, Full, Port, Wait};
 use io_uring::types::Timespec;
@@ -119,7 +119,9 @@ impl KernelRing {
         let mut probe = io_uring::Probe::new();
         ring.submitter()
             .register_probe(&mut probe)
-            .map_err(|error| explain(error, "asking the kernel which io_uring opcodes it has"))?;
+            .map_err(|error| {
+                with_context(error, "asking the kernel which io_uring opcodes it has")
+            })?;
         let mut opcodes = [0; 2];
         for number in 0..=u8::MAX {
             let opcode = Opcode::new(number);
@@ -553,7 +555,7 @@ fn lost(errno: i32) -> io::Error {
         }
         _ => "the kernel refuses to serve the ring",
     };
-    explain(io::Error::from_raw_os_error(errno), what)
+    with_context(io::Error::from_raw_os_error(errno), what)
 }
 
 impl Drop for KernelRing {

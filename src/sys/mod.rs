@@ -19,7 +19,6 @@
 //!
 //! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
 
-mod alarm;
 mod buf_ring;
 mod calls;
 mod clock;
@@ -34,22 +33,23 @@ mod mask;
 mod path;
 mod peer_cred;
 mod prefetch;
+mod ring_timeout;
 mod setup;
 mod signal;
 mod sockopt;
 
-pub(crate) use buf_ring::{BufRing, BufSizes, Lent};
+pub(crate) use buf_ring::{BufRing, BufSizes, ProvidedBuf};
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
 pub use entry::{Completion, Entry, Fd, Opcode};
-pub(crate) use error::explain;
+pub(crate) use error::with_context;
 pub(crate) use eventfd::EventFd;
 pub(crate) use fd::Descriptor;
 pub(crate) use fork::ForkMark;
 pub(crate) use interface::interface_index;
 pub(crate) use kernel::KernelRing;
 pub use mask::Mask;
-pub(crate) use path::{at_path, c_path, make_fifo};
+pub(crate) use path::{c_path, make_fifo, with_path};
 pub(crate) use peer_cred::peer_cred;
 pub(crate) use prefetch::prefetch;
 pub(crate) use setup::{Sizes, limit, no_thread};

@@ -1,6 +1,6 @@
 //! Paths as the kernel takes them, errors that name one, and the plain call that makes a FIFO of one.
 
-use super::error::explain;
+use super::error::with_context;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -18,8 +18,8 @@ pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
 
 /// The error of something that was done with this path.
 #[cold]
-pub(crate) fn at_path(error: io::Error, what: &str, path: &Path) -> io::Error {
-    explain(error, format!("{what} {}", path.display()))
+pub(crate) fn with_path(error: io::Error, what: &str, path: &Path) -> io::Error {
+    with_context(error, format!("{what} {}", path.display()))
 }
 
 /// Makes a FIFO: `mkfifo(3)`, which has no opcode.

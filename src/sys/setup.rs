@@ -1,7 +1,7 @@
 //! Making a ring: the ladder of flags, the sizes that fit, and what to say when there is no ring to be had.
 
 use super::clock::{Instant, machine_now};
-use super::error::{explain, explain_as};
+use super::error::{explain_as, with_context};
 use super::mask::{
     Mask, SETUP_COOP_TASKRUN, SETUP_DEFER_TASKRUN, SETUP_NO_SQARRAY, SETUP_SINGLE_ISSUER,
     SETUP_SUBMIT_ALL, SETUP_TASKRUN_FLAG,
@@ -194,7 +194,7 @@ fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
         ),
         _ => "io_uring_setup".to_owned(),
     };
-    explain(error, what)
+    with_context(error, what)
 }
 
 /// The same error of whatever takes a descriptor; if there is none left, with the limit in the way and what to do.
@@ -209,7 +209,7 @@ pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
         }
         _ => format!("making {wanted}"),
     };
-    explain(error, what)
+    with_context(error, what)
 }
 
 /// The error of a thread that could not be made for this, with the limits in the way and what to do. It is not

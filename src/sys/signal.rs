@@ -26,7 +26,7 @@ impl Caught {
         // A child made by fork has inherited handler and counter, but what is sent to the child is not the parent's.
         let mark = ForkMark::new()?;
         let count = move || {
-            if !mark.is_child() {
+            if !mark.is_forked() {
                 counter.signal();
             }
         };
@@ -42,7 +42,7 @@ impl Caught {
     pub(crate) fn counted(signal: i32, count: Arc<AtomicU32>, wake: RawFd) -> io::Result<Caught> {
         let mark = ForkMark::new()?;
         let count = move || {
-            if !mark.is_child() {
+            if !mark.is_forked() {
                 count.fetch_add(1, Ordering::SeqCst);
                 EventFd::signal_raw(wake);
             }

@@ -54,20 +54,20 @@ impl Leaf {
 /// Where a leaf belongs: a scope of the tree, or a task that has none of its own as yet, because it never awaited two
 /// things at once. Such a task is its own scope: it keeps the one leaf in its row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place(u64);
+pub(crate) struct Owner(u64);
 
 /// Indices of rows have 28 bits, so the bit is free.
 const TASK: u64 = 1 << 31;
 
-impl Place {
+impl Owner {
     #[inline]
-    pub(crate) const fn scope(key: Key) -> Place {
-        Place(key.to_u64())
+    pub(crate) const fn scope(key: Key) -> Owner {
+        Owner(key.to_u64())
     }
 
     #[inline]
-    pub(crate) const fn task(key: Key) -> Place {
-        Place(key.to_u64() | TASK)
+    pub(crate) const fn task(key: Key) -> Owner {
+        Owner(key.to_u64() | TASK)
     }
 
     /// The task, or else the scope.
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn a_place_is_a_task_or_a_scope() {
         let key = Key::new(INDEX_MASK, u32::MAX);
-        assert_eq!(Place::task(key).find(), Ok(key));
-        assert_eq!(Place::scope(key).find(), Err(key));
-        assert_ne!(Place::task(key), Place::scope(key));
+        assert_eq!(Owner::task(key).find(), Ok(key));
+        assert_eq!(Owner::scope(key).find(), Err(key));
+        assert_ne!(Owner::task(key), Owner::scope(key));
     }
 }

@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::name::{Name, RUNTIMES_MAX};
+use super::wake_id::{RUNTIMES_MAX, WakeId};
 use crate::table::Key;
 use std::fmt;
 use std::io;
@@ -39,7 +39,7 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 pub(crate) struct Posted {
     /// Tasks to wake.
-    pub(crate) names: Vec<Name>,
+    pub(crate) names: Vec<WakeId>,
     /// Every task is to be woken.
     pub(crate) everyone: bool,
     /// Waits that were dropped elsewhere. There are no more of them than the runtime has rows.
@@ -87,7 +87,7 @@ impl Inbox {
     }
 
     /// Any thread: have this task woken.
-    pub(super) fn post(&self, name: Name) {
+    pub(super) fn post(&self, name: WakeId) {
         {
             let mut posted = lock(&self.posted);
             if posted.names.len() == NAMES_MAX {
@@ -165,7 +165,7 @@ impl Inbox {
 
     /// The runtime: whether there is something to take.
     #[inline]
-    pub(crate) fn has_mail(&self) -> bool {
+    pub(crate) fn has_remote_wakes(&self) -> bool {
         self.pending.load(Ordering::Acquire)
     }
 
@@ -178,7 +178,7 @@ impl Inbox {
 
     /// The runtime: from now on a sender interrupts the wait. False if something was sent before: then do not wait.
     #[inline]
-    pub(crate) fn fall_asleep(&self) -> bool {
+    pub(crate) fn park(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         if self.pending.load(Ordering::SeqCst) {
             self.asleep.store(false, Ordering::Relaxed);
@@ -205,16 +205,16 @@ impl fmt::Debug for Inbox {
 
 /// The number of a live runtime, and its inbox. The number is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct RuntimeSlot {
     number: u16,
 }
 
-impl Seat {
+impl RuntimeSlot {
     /// A number that no live runtime has. `interrupt` is asked for once for each inbox, and then kept for ever.
     pub(crate) fn take(
         interrupt: impl FnOnce() -> io::Result<Box<dyn Interrupt>>,
-    ) -> io::Result<Seat> {
-        let seat = {
+    ) -> io::Result<RuntimeSlot> {
+        let slot = {
             let mut numbers = lock(&NUMBERS);
             let number = match numbers.free.pop() {
                 Some(number) => number,
@@ -228,9 +228,9 @@ impl Seat {
                     )));
                 }
             };
-            Seat { number }
+            RuntimeSlot { number }
         };
-        let inbox = seat.inbox();
+        let inbox = slot.inbox();
         if inbox.interrupt.get().is_none() {
             let made = interrupt()?;
             let set = inbox.interrupt.set(made);
@@ -238,7 +238,7 @@ impl Seat {
         }
         // What was sent to the runtime that had the number before means nothing to this one.
         inbox.close();
-        Ok(seat)
+        Ok(slot)
     }
 
     pub(crate) fn number(&self) -> u16 {
@@ -255,7 +255,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for RuntimeSlot {
     fn drop(&mut self) {
         self.inbox().close();
         lock(&NUMBERS).free.push(self.number);
@@ -276,9 +276,9 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    struct Bell(mpsc::SyncSender<()>);
+    struct EventFdUnparker(mpsc::SyncSender<()>);
 
-    impl Interrupt for Bell {
+    impl Interrupt for EventFdUnparker {
         fn interrupt(&self) {
             let _ = self.0.try_send(());
         }
@@ -291,22 +291,22 @@ mod tests {
     fn inbox_with_bell() -> (Arc<Inbox>, mpsc::Receiver<()>) {
         let (ring, heard) = mpsc::sync_channel(1);
         let inbox = Inbox::new();
-        assert!(inbox.interrupt.set(Box::new(Bell(ring))).is_ok());
+        assert!(inbox.interrupt.set(Box::new(EventFdUnparker(ring))).is_ok());
         (Arc::new(inbox), heard)
     }
 
     #[test]
     fn only_a_sleeper_is_interrupted_and_only_once() {
         let (inbox, heard) = inbox_with_bell();
-        let name = Name::new(0, Key::new(1, 1));
+        let name = WakeId::new(0, Key::new(1, 1));
         inbox.post(name);
         assert!(heard.try_recv().is_err());
-        assert!(!inbox.fall_asleep(), "there is mail: no sleep");
+        assert!(!inbox.park(), "there is mail: no sleep");
         let mut mail = Posted::new();
         inbox.take(&mut mail);
         assert!(!mail.everyone);
         assert_eq!(mail.names, [name]);
-        assert!(inbox.fall_asleep());
+        assert!(inbox.park());
         inbox.post(name);
         inbox.post(name);
         assert!(heard.try_recv().is_ok());
@@ -317,7 +317,7 @@ mod tests {
     fn a_full_inbox_asks_for_everyone() {
         let (inbox, _heard) = inbox_with_bell();
         for n in 0..NAMES_MAX as u32 + 5 {
-            inbox.post(Name::new(0, Key::new(n, 1)));
+            inbox.post(WakeId::new(0, Key::new(n, 1)));
         }
         let mut mail = Posted::new();
         inbox.take(&mut mail);
@@ -341,7 +341,7 @@ mod tests {
         inbox.open(7);
         inbox.post_wait(6, wait);
         assert_eq!(taken(), []);
-        assert!(inbox.fall_asleep());
+        assert!(inbox.park());
         inbox.post_wait(7, wait);
         assert!(heard.try_recv().is_ok());
         assert_eq!(taken(), [wait]);
@@ -364,7 +364,7 @@ mod tests {
                 thread::spawn(move || {
                     for n in 0..EACH as u32 {
                         sent.fetch_add(1, Ordering::SeqCst);
-                        inbox.post(Name::new(0, Key::new(n, 1)));
+                        inbox.post(WakeId::new(0, Key::new(n, 1)));
                         if n % 64 == 0 {
                             thread::yield_now();
                         }
@@ -374,8 +374,8 @@ mod tests {
             .collect();
         // A sender counts before it posts: whoever sleeps while something was counted is woken by its post.
         let mut mail = Posted::new();
-        while sent.load(Ordering::SeqCst) < SENDERS * EACH || inbox.has_mail() {
-            if inbox.fall_asleep() {
+        while sent.load(Ordering::SeqCst) < SENDERS * EACH || inbox.has_remote_wakes() {
+            if inbox.park() {
                 heard.recv().unwrap();
             }
             inbox.wake_up();
@@ -386,17 +386,17 @@ mod tests {
         for sender in senders {
             sender.join().unwrap();
         }
-        assert!(!inbox.has_mail() || !inbox.fall_asleep());
+        assert!(!inbox.has_remote_wakes() || !inbox.park());
     }
 
     #[test]
     fn numbers_are_unique_among_the_living() {
         let never = || -> io::Result<Box<dyn Interrupt>> {
             let (ring, _) = mpsc::sync_channel(1);
-            Ok(Box::new(Bell(ring)))
+            Ok(Box::new(EventFdUnparker(ring)))
         };
-        let one = Seat::take(never).unwrap();
-        let two = Seat::take(never).unwrap();
+        let one = RuntimeSlot::take(never).unwrap();
+        let two = RuntimeSlot::take(never).unwrap();
         assert_ne!(one.number(), two.number());
     }
 }

@@ -4,13 +4,13 @@
 
 mod children;
 
-use super::name::Name;
+use super::cell::Task;
 use super::queue::Queue;
-use super::stored::Task;
-use super::waker::name_of;
-use crate::table::{Key, Leaf, Place, Table};
-use children::Brood;
-pub(crate) use children::{ChildTurn, NewChild};
+use super::wake_id::WakeId;
+use super::waker::wake_id_of;
+use crate::table::{Key, Leaf, Owner, Table};
+use children::ReadyQueue;
+pub(crate) use children::{NewChild, ReadyChild};
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
@@ -57,7 +57,7 @@ enum Stage {
 
 /// The stage and the allocation stand apart, and are each moved as a whole: an enum of both would be written in one size
 /// and read in another, which costs more than everything else that a poll does.
-struct Row {
+struct TaskRow {
     /// Not there while it runs; never there for the future that `block_on` holds itself.
     task: Option<Pin<Box<dyn Task>>>,
     stage: Stage,
@@ -67,74 +67,74 @@ struct Row {
     aborted: bool,
     /// A join handle owns the row.
     held: bool,
-    /// Cancelled: itself, or from above. Of a task that has a scope of its own, that scope says it.
+    /// Canceled: itself, or from above. Of a task that has a scope of its own, that scope says it.
     canceled: bool,
-    /// It was cancelled itself.
-    asked: bool,
+    /// It was canceled itself.
+    cancel_called: bool,
     /// `scope` is its own, not the one that it belongs to.
     has_scope: bool,
     /// Leaves that were refused in it (of a task without a scope of its own).
     refusals: u8,
-    /// The brood that it is a child of, and its place there.
+    /// The child set that it is a child of, and its place there.
     child_of: Child,
     joiner: Option<Waker>,
     /// Where the wait of `joiner` belongs.
-    join_place: Place,
+    join_owner: Owner,
     scope: Key,
     /// What it waits for, while it has no scope of its own.
     leaf: Option<Leaf>,
     origin: Origin,
 }
 
-/// Which brood a child is in, by index, and where in it.
+/// Which child set a child is in, by index, and where in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Child {
-    brood: u32,
+    queue: u32,
     slot: u32,
 }
 
 impl Child {
     /// A task of the runtime itself.
     const NONE: Child = Child {
-        brood: u32::MAX,
+        queue: u32::MAX,
         slot: 0,
     };
 }
 
 /// Where a task stands among the scopes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct TaskScope {
     /// Its own scope, if it has one, else the one that it belongs to.
     pub(crate) scope: Key,
     pub(crate) has_scope: bool,
     pub(crate) canceled: bool,
-    pub(crate) asked: bool,
+    pub(crate) cancel_called: bool,
 }
 
-impl Row {
+impl TaskRow {
     #[inline]
     fn has_ended(&self) -> bool {
         !matches!(self.stage, Stage::Parked | Stage::Running)
     }
 
-    fn standing(&self) -> Standing {
-        Standing {
+    fn task_scope(&self) -> TaskScope {
+        TaskScope {
             scope: self.scope,
             has_scope: self.has_scope,
             canceled: self.canceled,
-            asked: self.asked,
+            cancel_called: self.cancel_called,
         }
     }
 }
 
 /// A task whose turn it is.
-pub(crate) struct Turn {
+pub(crate) struct ReadyTask {
     pub(crate) key: Key,
     /// `None` for the future that `block_on` holds itself.
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
     /// Drop it instead of polling it.
     pub(crate) aborted: bool,
-    /// What it waits for, if it has no scope of its own, and whether it is cancelled then.
+    /// What it waits for, if it has no scope of its own, and whether it is canceled then.
     pub(crate) leaf: Option<Leaf>,
     pub(crate) canceled: bool,
     pub(crate) has_scope: bool,
@@ -156,11 +156,11 @@ const PAYLOADS_KEPT: usize = 64;
 /// The tasks of one runtime.
 pub(crate) struct Tasks {
     runtime: u16,
-    rows: Table<Row>,
+    rows: Table<TaskRow>,
     ready: Queue,
     /// Rows that have not ended, children not counted.
     alive: usize,
-    broods: Table<Brood>,
+    queues: Table<ReadyQueue>,
     /// What held tasks panicked with. There are few.
     payloads: HashMap<Key, Box<dyn Any + Send>>,
 }
@@ -172,13 +172,13 @@ impl Tasks {
             rows: Table::new(),
             ready: Queue::default(),
             alive: 0,
-            broods: Table::new(),
+            queues: Table::new(),
             payloads: HashMap::new(),
         }
     }
 
     /// A new task, which is ready. `held` says that a join handle will own its row; `scope` is what it belongs to, and
-    /// `canceled` says whether that is cancelled.
+    /// `canceled` says whether that is canceled.
     #[inline]
     pub(crate) fn insert(
         &mut self,
@@ -188,19 +188,19 @@ impl Tasks {
         scope: Key,
         canceled: bool,
     ) -> Key {
-        let key = self.rows.insert(Row {
+        let key = self.rows.insert(TaskRow {
             task,
             stage: Stage::Parked,
             queued: true,
             aborted: false,
             held,
             canceled,
-            asked: false,
+            cancel_called: false,
             has_scope: false,
             refusals: 0,
             child_of: Child::NONE,
             joiner: None,
-            join_place: Place::scope(scope),
+            join_owner: Owner::scope(scope),
             scope,
             leaf: None,
             origin,
@@ -215,19 +215,19 @@ impl Tasks {
         if self.payloads.capacity() / 4 > self.payloads.len().max(PAYLOADS_KEPT) {
             self.payloads.shrink_to(PAYLOADS_KEPT);
         }
-        self.rows.tidy(period) | self.broods.tidy(period) | self.ready.trim()
+        self.rows.tidy(period) | self.queues.tidy(period) | self.ready.trim()
     }
 
     /// There is more room than the tasks need.
     pub(crate) fn has_excess(&self) -> bool {
-        self.rows.has_excess() || self.broods.has_excess()
+        self.rows.has_excess() || self.queues.has_excess()
     }
 
     // Scopes of tasks.
 
     #[inline]
-    pub(crate) fn standing(&self, key: Key) -> Option<Standing> {
-        self.rows.get(key).map(Row::standing)
+    pub(crate) fn task_scope(&self, key: Key) -> Option<TaskScope> {
+        self.rows.get(key).map(TaskRow::task_scope)
     }
 
     /// What a task without a scope of its own waits for.
@@ -249,19 +249,19 @@ impl Tasks {
         }
     }
 
-    /// Cancels a task that has no scope of its own, itself or from above. True if it was not cancelled before.
-    pub(crate) fn cancel(&mut self, key: Key, asked: bool) -> bool {
+    /// Cancels a task that has no scope of its own, itself or from above. True if it was not canceled before.
+    pub(crate) fn cancel(&mut self, key: Key, cancel_called: bool) -> bool {
         let Some(row) = self.rows.get_mut(key) else {
             return false;
         };
-        row.asked |= asked;
+        row.cancel_called |= cancel_called;
         !std::mem::replace(&mut row.canceled, true)
     }
 
-    /// What a task belongs to is not cancelled any more.
+    /// What a task belongs to is not canceled any more.
     pub(crate) fn free(&mut self, key: Key) {
         if let Some(row) = self.rows.get_mut(key) {
-            row.canceled = row.asked;
+            row.canceled = row.cancel_called;
         }
     }
 
@@ -291,9 +291,9 @@ impl Tasks {
     }
 
     /// Whether somebody waits for the end of this task in this place.
-    pub(crate) fn is_joined(&self, key: Key, place: Place) -> bool {
+    pub(crate) fn is_joined(&self, key: Key, place: Owner) -> bool {
         let row = self.rows.get(key);
-        row.is_some_and(|row| row.joiner.is_some() && row.join_place == place && !row.has_ended())
+        row.is_some_and(|row| row.joiner.is_some() && row.join_owner == place && !row.has_ended())
     }
 
     /// Takes out who waits for the end of a task, to be woken for another reason.
@@ -302,26 +302,26 @@ impl Tasks {
     }
 
     /// The wait for the end of a task belongs elsewhere from now on.
-    pub(crate) fn move_join(&mut self, key: Key, place: Place) {
+    pub(crate) fn move_join(&mut self, key: Key, place: Owner) {
         if let Some(row) = self.rows.get_mut(key) {
-            row.join_place = place;
+            row.join_owner = place;
         }
     }
 
-    pub(crate) fn name(&self, key: Key) -> Name {
-        Name::new(self.runtime, key)
+    pub(crate) fn name(&self, key: Key) -> WakeId {
+        WakeId::new(self.runtime, key)
     }
 
     /// Whether that name is of this runtime.
     #[inline]
-    pub(crate) fn is_ours(&self, name: Name) -> bool {
+    pub(crate) fn is_ours(&self, name: WakeId) -> bool {
         name.runtime() == self.runtime
     }
 
     /// Wakes the task of that name, which is of this runtime (K3). If it is a child in a future of another crate, the waker
     /// that this gives back is to be woken outside of the borrow (R1).
     #[inline]
-    pub(crate) fn wake(&mut self, name: Name) -> Option<Waker> {
+    pub(crate) fn wake(&mut self, name: WakeId) -> Option<Waker> {
         if let Some((key, row)) = self.rows.at_mut(name.index())
             && name.fits(key)
             && !row.queued
@@ -340,7 +340,7 @@ impl Tasks {
 
     /// Wakes every task. The wakers are to be woken outside of the borrow.
     pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
-        let names: Vec<Name> = self.rows.iter().map(|(key, _)| self.name(key)).collect();
+        let names: Vec<WakeId> = self.rows.iter().map(|(key, _)| self.name(key)).collect();
         names
             .into_iter()
             .filter_map(|name| self.wake(name))
@@ -350,7 +350,7 @@ impl Tasks {
     /// The next task whose turn it is. Its future is out of the table until [`park`](Tasks::park) or
     /// [`finish`](Tasks::finish).
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<Turn> {
+    pub(crate) fn next(&mut self) -> Option<ReadyTask> {
         loop {
             if let Some((key, row)) = self.rows.at_mut(self.ready.pop()?)
                 && row.queued
@@ -359,7 +359,7 @@ impl Tasks {
             {
                 row.queued = false;
                 row.stage = Stage::Running;
-                return Some(Turn {
+                return Some(ReadyTask {
                     key,
                     task: row.task.take(),
                     aborted: row.aborted,
@@ -379,7 +379,7 @@ impl Tasks {
 
     /// What is to be fetched to wake the task of that name.
     #[inline]
-    pub(crate) fn place(&self, name: Name) -> Option<&impl Sized> {
+    pub(crate) fn place(&self, name: WakeId) -> Option<&impl Sized> {
         self.rows.place(name.index())
     }
 
@@ -413,7 +413,7 @@ impl Tasks {
     }
 
     #[inline]
-    fn running(&mut self, key: Key) -> &mut Row {
+    fn running(&mut self, key: Key) -> &mut TaskRow {
         match self.rows.get_mut(key) {
             Some(row) if row.stage == Stage::Running => row,
             _ => unreachable!("only the task that is being polled is parked or ends"),
@@ -478,10 +478,10 @@ impl Tasks {
     /// The holder of the row waits for its end, in this place. The waker that this replaces is to be dropped outside of the
     /// borrow.
     #[inline]
-    pub(crate) fn wait_for_end(&mut self, key: Key, waker: Waker, place: Place) -> Option<Waker> {
+    pub(crate) fn wait_for_end(&mut self, key: Key, waker: Waker, place: Owner) -> Option<Waker> {
         match self.rows.get_mut(key) {
             Some(row) => {
-                row.join_place = place;
+                row.join_owner = place;
                 row.joiner.replace(waker)
             }
             None => unreachable!("a join handle owns its row until it has taken the end"),
@@ -489,9 +489,9 @@ impl Tasks {
     }
 
     /// Where the wait for the end of a task belongs.
-    pub(crate) fn join_place(&self, key: Key) -> Place {
+    pub(crate) fn join_owner(&self, key: Key) -> Owner {
         match self.rows.get(key) {
-            Some(row) => row.join_place,
+            Some(row) => row.join_owner,
             None => unreachable!("a join handle owns its row until it has taken the end"),
         }
     }
@@ -568,7 +568,7 @@ impl Tasks {
 
     /// Whether no other task and no other child waits to be polled, as far as this one's name tells: that of a child of a
     /// future of another crate tells nothing, and neither does one that is deep down.
-    pub(crate) fn is_alone(&self, mut name: Name) -> bool {
+    pub(crate) fn may_run_inline(&self, mut name: WakeId) -> bool {
         const DEPTH_MAX: usize = 8;
         if self.has_ready() {
             return false;
@@ -581,11 +581,11 @@ impl Tasks {
             if child_of == Child::NONE {
                 return true;
             }
-            let above = match self.broods.at(child_of.brood) {
-                Some((_, brood)) if brood.ready.len() == 0 => brood.waker.as_ref(),
+            let above = match self.queues.at(child_of.queue) {
+                Some((_, queue)) if queue.ready.len() == 0 => queue.waker.as_ref(),
                 _ => return false,
             };
-            match above.and_then(name_of) {
+            match above.and_then(wake_id_of) {
                 Some(above) if self.is_ours(above) => name = above,
                 _ => return false,
             }
@@ -602,7 +602,7 @@ impl Tasks {
     }
 
     /// Who is this, for a list of what is running?
-    pub(crate) fn origin_of(&self, name: Name) -> Option<&Origin> {
+    pub(crate) fn origin_of(&self, name: WakeId) -> Option<&Origin> {
         let (key, row) = self.rows.at(name.index())?;
         name.fits(key).then_some(&row.origin)
     }

@@ -2,7 +2,7 @@
 
 use super::inbox::Inbox;
 use super::local;
-use super::name::Name;
+use super::wake_id::WakeId;
 use std::cell::RefCell;
 use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
@@ -11,12 +11,12 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake, drop);
 
 /// The data of a waker is the name as a number, never an address.
-fn data(name: Name) -> *const () {
+fn data(name: WakeId) -> *const () {
     ptr::without_provenance(name.bits() as usize)
 }
 
-fn name(data: *const ()) -> Name {
-    Name::from_bits(data.addr() as u64)
+fn name(data: *const ()) -> WakeId {
+    WakeId::from_bits(data.addr() as u64)
 }
 
 unsafe fn clone(data: *const ()) -> RawWaker {
@@ -47,7 +47,7 @@ unsafe fn drop(_: *const ()) {}
 
 /// The waker of this task.
 #[inline]
-pub(crate) fn waker(name: Name) -> Waker {
+pub(crate) fn waker(name: WakeId) -> Waker {
     // SAFETY: the four functions read a number and keep, share or free nothing, so any thread may call them in any order,
     // any number of times, also after the task and its runtime are gone: the contract of RawWaker asks no more.
     unsafe { Waker::new(data(name), &VTABLE) }
@@ -55,14 +55,14 @@ pub(crate) fn waker(name: Name) -> Waker {
 
 /// The task that this waker wakes, if it is one of ours.
 #[inline]
-pub(crate) fn name_of(waker: &Waker) -> Option<Name> {
+pub(crate) fn wake_id_of(waker: &Waker) -> Option<WakeId> {
     ptr::eq(waker.vtable(), &VTABLE).then(|| name(waker.data()))
 }
 
 /// A clone that does not call through the table of a waker that is ours. A foreign waker's clone is a user's code (R1).
 #[inline]
 pub(crate) fn copy_waker(original: &Waker) -> Waker {
-    match name_of(original) {
+    match wake_id_of(original) {
         Some(name) => waker(name),
         None => original.clone(),
     }
@@ -75,17 +75,17 @@ mod tests {
 
     #[test]
     fn a_waker_tells_its_name_and_a_foreign_one_has_none() {
-        let name = Name::new(3, Key::new(5, 7));
+        let name = WakeId::new(3, Key::new(5, 7));
         let ours = waker(name);
-        assert_eq!(name_of(&ours), Some(name));
-        assert_eq!(name_of(&ours.clone()), Some(name));
+        assert_eq!(wake_id_of(&ours), Some(name));
+        assert_eq!(wake_id_of(&ours.clone()), Some(name));
         assert!(ours.will_wake(&copy_waker(&ours)));
-        assert_eq!(name_of(Waker::noop()), None);
+        assert_eq!(wake_id_of(Waker::noop()), None);
     }
 
     #[test]
     fn a_waker_is_send_and_sync_and_outlives_everything() {
-        let ours = waker(Name::new(4000, Key::new(5, 7)));
+        let ours = waker(WakeId::new(4000, Key::new(5, 7)));
         std::thread::spawn(move || {
             ours.wake_by_ref();
             ours.wake();

@@ -37,7 +37,7 @@ pub trait InScope: Future + Sized {
         timeout_at(deadline, self)
     }
 
-    /// Runs it to its end even if the scope is cancelled: [`shield`](crate::cancel::shield()).
+    /// Runs it to its end even if the scope is canceled: [`shield`](crate::cancel::shield()).
     fn shield(self) -> Shield<Self> {
         shield(self)
     }

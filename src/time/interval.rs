@@ -91,7 +91,7 @@ impl Interval {
     ///
     /// # Errors
     ///
-    /// [`Canceled`], when its scope is cancelled first. The tick is not used up.
+    /// [`Canceled`], when its scope is canceled first. The tick is not used up.
     ///
     /// # Cancel safety
     ///

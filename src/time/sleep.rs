@@ -29,7 +29,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// [`Canceled`], when its scope is cancelled before the time is over.
+/// [`Canceled`], when its scope is canceled before the time is over.
 ///
 /// # Cancel safety
 ///
@@ -57,7 +57,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # Errors
 ///
-/// [`Canceled`], when its scope is cancelled before the moment comes.
+/// [`Canceled`], when its scope is canceled before the moment comes.
 ///
 /// # Cancel safety
 ///
@@ -170,10 +170,10 @@ impl Future for Sleep {
                 if core.is_canceled() {
                     return Found::Canceled;
                 }
-                if !core.may_pass() {
+                if !core.has_budget() {
                     return Found::Spent;
                 }
-                core.charge();
+                core.consume_budget();
                 Found::Over
             }),
             Timer::Idle | Timer::Zero | Timer::Yielded if runtime::with(Core::is_canceled) => {
@@ -203,7 +203,7 @@ impl Future for Sleep {
                 self.timer = Timer::Idle;
                 Poll::Ready(Err(runtime::with(runtime::canceled_here)))
             }
-            Found::Canceled => runtime::refuse(&mut self.refusal, context).map(Err),
+            Found::Canceled => runtime::reject_canceled(&mut self.refusal, context).map(Err),
             Found::Spent => {
                 context.waker().wake_by_ref();
                 Poll::Pending

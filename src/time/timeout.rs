@@ -1,16 +1,16 @@
-//! A time for a future, after which what it awaits is cancelled.
+//! A time for a future, after which what it awaits is canceled.
 
 use super::Instant;
-use crate::cancel::{Due, Region};
+use crate::cancel::{Due, ScopedPoll};
 use crate::error::{CutShort, TimeoutError};
-use crate::scope::{Canceled, Rank};
+use crate::scope::{Canceled, ScopeKind};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Gives a future so much time, counted from its first poll. Then what it awaits is cancelled, and it is waited for until it
+/// Gives a future so much time, counted from its first poll. Then what it awaits is canceled, and it is waited for until it
 /// ends.
 ///
 /// It gives `Ok` whenever the future ended well, late or not: nothing that happened is thrown away. If the future ends with an
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// [`Canceled`](crate::Canceled), not only the first, as asyncio's would. A time of zero is over at the first poll. A
 /// deadline that several futures share is for [`timeout_at`].
 ///
-/// What is cancelled is the future, and what it awaits. A task that it has spawned is none of it: when the time of
+/// What is canceled is the future, and what it awaits. A task that it has spawned is none of it: when the time of
 /// `spawn(f)` is over, the wait ends, the handle is dropped, and the task goes on. To have it canceled, give the timeout
 /// `spawn(f).cancel_on_drop()` ([`JoinHandle::cancel_on_drop`](crate::task::JoinHandle::cancel_on_drop)).
 ///
@@ -96,7 +96,7 @@ where
 ///
 /// # Errors
 ///
-/// [`CutShort`], also if a scope around it was cancelled and the future had to be dropped.
+/// [`CutShort`], also if a scope around it was canceled and the future had to be dropped.
 ///
 /// # Cancel safety
 ///
@@ -109,7 +109,7 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 ///
 /// # Errors
 ///
-/// [`CutShort`], also if a scope around it was cancelled and the future had to be dropped.
+/// [`CutShort`], also if a scope around it was canceled and the future had to be dropped.
 ///
 /// # Cancel safety
 ///
@@ -125,13 +125,13 @@ pin_project! {
         // Dropped before the scope is left.
         #[pin]
         future: Option<F>,
-        region: Region,
+        region: ScopedPoll,
     }
 }
 
 impl<F: Future> TimeoutAny<F> {
     fn new(future: F, due: Due) -> TimeoutAny<F> {
-        let mut region = Region::new(Rank::Plain);
+        let mut region = ScopedPoll::new(ScopeKind::Plain);
         region.set_due(due);
         TimeoutAny {
             future: Some(future),

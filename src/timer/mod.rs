@@ -6,7 +6,7 @@
 //! [`Timers::next_deadline`]; sleeps and deadlines insert, renew and release.
 //!
 //! Timers fire by deadline, to the nanosecond, and those of one deadline in the order in which they were armed.
-//! Arming and cancelling take constant time, spread over many; a timer moves a few times in its life at most, between
+//! Arming and canceling take constant time, spread over many; a timer moves a few times in its life at most, between
 //! coarse slots and fine ones. Slots are contiguous memory, and hold what they need of a timer beside its row.
 //!
 //! - **W1** No timer fires before its deadline, and none while an earlier one is armed.
@@ -14,8 +14,8 @@
 //! - **W3** An entry behind the position is where the wheel would put it today, relative to the position. So where it is
 //!   need not be written down, and equal deadlines share a slot, in the order in which they were armed.
 //! - **W4** The bounds of a slot are the least and the greatest deadline of its entries, stale ones among them; a stale
-//!   entry is dropped when it is the first and its time has come. So one cancelled timer causes at most one needless wake.
-//! - **W5** Every armed timer has one entry. An entry whose timer was cancelled is stale: no row has its key and its
+//!   entry is dropped when it is the first and its time has come. So one canceled timer causes at most one needless wake.
+//! - **W5** Every armed timer has one entry. An entry whose timer was canceled is stale: no row has its key and its
 //!   deadline any more. (A generation comes back after 2³² values of its row, a deadline with it does not.) A slot counts
 //!   its stale entries, and they are never all of it, nor, beyond a few, more than half.
 //! - **W6** A row has something to wake until it fires or is released, and stays in the table until whoever holds its key
@@ -33,7 +33,7 @@ use wheel::Wheel;
 
 /// One timer.
 #[derive(Debug)]
-struct Row<W> {
+struct TimerRow<W> {
     deadline: u64,
     /// Taken when it fires (W6).
     wake: Option<W>,
@@ -42,7 +42,7 @@ struct Row<W> {
 /// All timers of one runtime. `W` is what a timer wakes.
 #[derive(Debug)]
 pub(crate) struct Timers<W> {
-    rows: Table<Row<W>>,
+    rows: Table<TimerRow<W>>,
     wheel: Wheel,
     armed: usize,
 }
@@ -58,7 +58,7 @@ impl<W> Timers<W> {
 
     /// Arms a timer. If its deadline is past, it is due at once.
     pub(crate) fn insert(&mut self, deadline: u64, wake: W) -> Key {
-        let key = self.rows.insert(Row {
+        let key = self.rows.insert(TimerRow {
             deadline,
             wake: Some(wake),
         });
@@ -131,7 +131,7 @@ impl<W> Timers<W> {
     }
 
     /// When to call [`Timers::pop_due`] next: never after the earliest deadline, and before it only if a timer that was
-    /// due then has been cancelled. A call at that time that fires nothing corrects it (W4).
+    /// due then has been canceled. A call at that time that fires nothing corrects it (W4).
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.wheel.next_deadline()
     }
@@ -163,7 +163,7 @@ impl<W> Timers<W> {
     }
 
     #[cfg(test)]
-    fn row(&self, key: Key) -> &Row<W> {
+    fn row(&self, key: Key) -> &TimerRow<W> {
         self.rows.get(key).expect(OWNED)
     }
 }

@@ -10,8 +10,8 @@ struct Checked {
     rows: BTreeMap<u32, (Key, u64, bool)>,
     /// The same for those that are armed, in the order in which they must fire.
     armed: BTreeSet<(u64, u32)>,
-    /// The deadlines of cancelled timers: the only ones that `next_deadline` may name though nothing is due then.
-    cancelled: HashSet<u64>,
+    /// The deadlines of canceled timers: the only ones that `next_deadline` may name though nothing is due then.
+    canceled: HashSet<u64>,
     inserted: u32,
 }
 
@@ -21,7 +21,7 @@ impl Checked {
             timers: Timers::new(now),
             rows: BTreeMap::new(),
             armed: BTreeSet::new(),
-            cancelled: HashSet::new(),
+            canceled: HashSet::new(),
             inserted: 0,
         }
     }
@@ -38,7 +38,7 @@ impl Checked {
         let (key, deadline, fired) = self.rows.remove(&number).unwrap();
         assert_eq!(self.timers.release(key), (!fired).then_some(number));
         if self.armed.remove(&(deadline, number)) {
-            self.cancelled.insert(deadline);
+            self.canceled.insert(deadline);
         }
     }
 
@@ -63,7 +63,7 @@ impl Checked {
         let earliest = self.armed.first().map(|due| due.0);
         match (self.timers.next_deadline(), earliest) {
             (Some(next), Some(earliest)) if next < earliest => {
-                assert!(self.cancelled.contains(&next));
+                assert!(self.canceled.contains(&next));
             }
             (next, earliest) => assert_eq!(next, earliest),
         }
@@ -112,8 +112,8 @@ fn every_sequence(events: usize, start: u64, deadlines: &[u64], nows: &[u64]) ->
             state.check();
         }
         state.check_rows();
-        let cancelled = state.cancelled.len();
-        assert!(state.drain() <= cancelled, "W4 in {choices:?}");
+        let canceled = state.canceled.len();
+        assert!(state.drain() <= canceled, "W4 in {choices:?}");
         tried += 1;
         // The next sequence: count up the last step that has a choice left, and start again behind it.
         let Some(step) = choices.iter().rposition(|(choice, of)| choice + 1 < *of) else {
@@ -183,7 +183,7 @@ impl Random {
     }
 }
 
-/// A long life of a runtime: time passes, timers are armed for near, far, past and equal times, some are cancelled,
+/// A long life of a runtime: time passes, timers are armed for near, far, past and equal times, some are canceled,
 /// those that are due are fired a few at a time. `bits` bounds how far ahead they are, and `step` how fast time goes.
 fn random_life(seed: u64, events: usize, bits: u64, step: u64) {
     println!("random_life({seed}, {events}, {bits}, {step})");
@@ -399,7 +399,7 @@ fn timers_armed_for_the_slot_that_fires_take_their_places_in_it() {
 #[test]
 fn a_row_is_small() {
     // For a payload of 16 bytes with a niche. With the table's generation and its tag it comes to 40, and an entry to 16.
-    assert!(size_of::<Row<(u64, std::num::NonZeroU64)>>() <= 24);
+    assert!(size_of::<TimerRow<(u64, std::num::NonZeroU64)>>() <= 24);
 }
 
 /// Only of a large table is anything to be fetched ahead, and it is the row of the timer that fires then.

@@ -9,15 +9,15 @@
 //! deadline, the slot as it is becomes the one that is *fired*: it is sorted, and the position moves to its upper bound.
 //! Otherwise the position moves to its lower bound, and its entries are dealt out: those at the bound to the fired slot,
 //! the others to lower levels. That costs as much as the slot has entries, so it is done only when it must be; most
-//! timeouts are cancelled before that. What is dealt out is read and written in order, and no row is looked at unless a
-//! timer of the slot was cancelled: cache misses are what a timer costs, so its row is touched when it is armed and when
+//! timeouts are canceled before that. What is dealt out is read and written in order, and no row is looked at unless a
+//! timer of the slot was canceled: cache misses are what a timer costs, so its row is touched when it is armed and when
 //! it fires. A slot is dealt out in one go, at some 12 to 20 ns an entry: a million different deadlines in one slot hold
 //! up one turn by up to 20 ms, and the turns after it hardly at all.
 //!
 //! Why W3 outlives a move: the new position agrees with the old one in all digits above the level of the slot, so
 //! entries on higher levels stay right, as do those in other slots of this level; and below it there are none.
 
-use super::Row;
+use super::TimerRow;
 use crate::table::{Key, Table};
 use std::collections::VecDeque;
 
@@ -44,7 +44,7 @@ struct Entry {
 impl Entry {
     /// Whether its timer is still armed (W5).
     #[inline]
-    fn is_live<W>(&self, rows: &Table<Row<W>>) -> bool {
+    fn is_live<W>(&self, rows: &Table<TimerRow<W>>) -> bool {
         let row = rows.get(self.key);
         row.is_some_and(|row| row.deadline == self.deadline && row.wake.is_some())
     }
@@ -83,7 +83,7 @@ impl Slot {
 
     /// One more entry is stale.
     #[inline]
-    fn cancel<W>(&mut self, rows: &Table<Row<W>>) {
+    fn cancel<W>(&mut self, rows: &Table<TimerRow<W>>) {
         self.stale += 1;
         if self.stale == self.entries.len() {
             self.clear();
@@ -93,7 +93,7 @@ impl Slot {
     }
 
     /// Drops the stale entries; the others keep their order.
-    fn compact<W>(&mut self, rows: &Table<Row<W>>) {
+    fn compact<W>(&mut self, rows: &Table<TimerRow<W>>) {
         self.entries.retain(|entry| entry.is_live(rows));
         self.stale = 0;
         let deadlines = self.entries.iter().map(|entry| entry.deadline);
@@ -182,7 +182,7 @@ impl Wheel {
 
     /// A timer of this deadline that was armed is no more.
     #[inline]
-    pub(super) fn cancel<W>(&mut self, rows: &Table<Row<W>>, deadline: u64) {
+    pub(super) fn cancel<W>(&mut self, rows: &Table<TimerRow<W>>, deadline: u64) {
         if deadline <= self.position {
             return self.fired.cancel(rows);
         }
@@ -195,7 +195,7 @@ impl Wheel {
     }
 
     /// Takes out the earliest timer if it is due.
-    pub(super) fn pop<W>(&mut self, rows: &Table<Row<W>>, now: u64) -> Option<Key> {
+    pub(super) fn pop<W>(&mut self, rows: &Table<TimerRow<W>>, now: u64) -> Option<Key> {
         loop {
             if self.fired.entries.is_empty() {
                 self.advance(rows, now)?;
@@ -210,7 +210,7 @@ impl Wheel {
 
     /// Takes the first entry out of the fired slot: its timer, or `None` if that is stale.
     #[inline]
-    fn pop_fired<W>(&mut self, rows: &Table<Row<W>>) -> Option<Key> {
+    fn pop_fired<W>(&mut self, rows: &Table<TimerRow<W>>) -> Option<Key> {
         let fired = &mut self.fired;
         if !self.is_sorted {
             let entries = fired.entries.make_contiguous();
@@ -231,7 +231,7 @@ impl Wheel {
 
     /// Moves the position on, and with it what comes first into the fired slot, which is empty: `None` if that is not
     /// due.
-    fn advance<W>(&mut self, rows: &Table<Row<W>>, now: u64) -> Option<()> {
+    fn advance<W>(&mut self, rows: &Table<TimerRow<W>>, now: u64) -> Option<()> {
         while self.fired.entries.is_empty() {
             let (level, digit) = self.first()?;
             let slot = &mut self.slots[level][digit];

@@ -1,4 +1,4 @@
-//! G2: the first failure, the rest, echoes, and cancelling from outside.
+//! G2: the first failure, the rest, echoes, and canceling from outside.
 
 use crate::help::{Census, LONG, SHORT, caught, doze, failure, run, words};
 use crate::support::Journal;
@@ -48,7 +48,7 @@ fn a_failure_cancels_the_rest_and_is_the_first() {
 fn failures_that_are_no_echoes_follow_in_their_order() {
     run(async || {
         let error = group(async |g| {
-            // All are ready at once: none of them is cancelled at a leaf.
+            // All are ready at once: none of them is canceled at a leaf.
             for what in ["one", "two", "three"] {
                 drop(g.spawn(async move { Err::<(), _>(failure(what)) }));
             }
@@ -158,7 +158,7 @@ fn a_failure_of_the_body_cancels_the_children() {
         })
         .await
         .unwrap_err();
-        // It says so itself, and nothing cancelled it.
+        // It says so itself, and nothing canceled it.
         assert_eq!(error.first(), Some(&Canceled));
         assert_eq!(error.echoes(), [Canceled]);
         assert_eq!(journal.take(), ["cleaned up"]);
@@ -228,7 +228,7 @@ fn a_real_failure_after_the_cancelling_of_the_group_is_one() {
     });
 }
 
-/// How a child takes it that it is cancelled from outside.
+/// How a child takes it that it is canceled from outside.
 #[derive(Clone, Copy, Debug)]
 enum Taken {
     Fails,

@@ -46,7 +46,7 @@ fn a_wait_that_is_given_up_leaves_child_and_handle_as_they_were() {
                 Ok((number, census.member()))
             });
             for _ in 0..3 {
-                // Timed out, dropped by hand, cancelled before it began.
+                // Timed out, dropped by hand, canceled before it began.
                 let error = timeout(SHORT / 8, &mut child).await.err().unwrap();
                 assert!(error.is_timeout());
                 assert!(poll_once(&mut child).await.is_pending());
@@ -205,7 +205,7 @@ fn cancelling_a_child_is_its_own_affair() {
                 async { sleep(LONG).await == Err(Canceled) }.into_result(),
             ));
             early.cancel();
-            assert_eq!(early.await, Ok(true), "it was polled, in a cancelled scope");
+            assert_eq!(early.await, Ok(true), "it was polled, in a canceled scope");
             let mut others = Vec::new();
             for _ in 0..4 {
                 others.push(g.spawn(async {

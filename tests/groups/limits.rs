@@ -110,7 +110,7 @@ fn children_that_are_cancelled_before_they_begin_are_dropped_and_say_so() {
                 assert_eq!(shield(child).await, Err(Canceled));
             }
             assert_eq!(census.alive(), 0);
-            // What comes later waits for its turn, and begins cancelled.
+            // What comes later waits for its turn, and begins canceled.
             let late = g.spawn(async {
                 assert_eq!(sleep(LONG).await, Err(Canceled));
                 Ok(8)
@@ -169,7 +169,7 @@ fn a_body_that_waits_for_room_never_has_more_children() {
         .await
         .unwrap();
         assert_eq!(most.get(), 5);
-        // The wait can be cancelled, and leaves nothing.
+        // The wait can be canceled, and leaves nothing.
         supervise(async |s| {
             s.limit(1);
             drop(s.spawn(async {

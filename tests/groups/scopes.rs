@@ -381,7 +381,7 @@ fn the_end_of_run_lets_groups_clean_up() {
     assert_eq!(journal.take(), ["child", "group"]);
 }
 
-/// A group whose future is polled in one scope, then in another that is cancelled.
+/// A group whose future is polled in one scope, then in another that is canceled.
 #[test]
 fn a_group_that_moves_into_a_cancelled_scope_is_cancelled() {
     run(async || {
@@ -427,14 +427,14 @@ fn a_child_that_only_yields_ends_when_its_group_is_cancelled() {
     });
 }
 
-/// A group whose future is polled in a cancelled scope, and then in one that is not: its children are free again.
+/// A group whose future is polled in a canceled scope, and then in one that is not: its children are free again.
 #[test]
 fn a_group_that_moves_out_of_a_cancelled_scope_is_free() {
     run(async || {
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let mut future = Box::pin(group(async |g| {
             let child = g.spawn(async {
-                // It has begun, and is waited for in a cancelled scope, too.
+                // It has begun, and is waited for in a canceled scope, too.
                 let (begin, begun) = std::sync::mpsc::channel();
                 let start = async || {
                     gimmal::task::spawn_blocking(move || {

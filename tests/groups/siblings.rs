@@ -101,7 +101,7 @@ fn the_last_child_may_start_another() {
     });
 }
 
-/// What is spawned in a cancelled group begins in a cancelled scope.
+/// What is spawned in a canceled group begins in a canceled scope.
 #[test]
 fn a_child_of_a_cancelled_group_begins_cancelled() {
     run(async || {

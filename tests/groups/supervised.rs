@@ -167,7 +167,7 @@ fn children_of_a_cancelled_supervisor_end_and_their_errors_are_theirs() {
             let foreign = s.spawn(pending::<()>());
             yield_now().await;
             s.cancel();
-            // The scope of the body is that of the group: the wait is cancelled, and says so.
+            // The scope of the body is that of the group: the wait is canceled, and says so.
             let mut held = held;
             let error = (&mut held).await.unwrap_err();
             assert!(error.is_canceled() && !error.is_aborted());

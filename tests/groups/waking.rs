@@ -48,7 +48,7 @@ fn of_a_hundred_thousand_children_only_the_woken_are_polled() {
         })
         .await
         .unwrap();
-        // Told once that they are cancelled, they are dropped.
+        // Told once that they are canceled, they are dropped.
         assert!(polls.get() < 2 * CHILDREN as u32);
     });
 }

@@ -1,4 +1,4 @@
-//! Who answers for a leaf that ended `Canceled`: the outermost cancelled scope that it sees, the walk stopping at a shield.
+//! Who answers for a leaf that ended `Canceled`: the outermost canceled scope that it sees, the walk stopping at a shield.
 
 use crate::{LONG, Nothing, pipe, run, settle};
 use gimmal::cancel::{Canceled, Scope, shield};
@@ -14,7 +14,7 @@ use std::rc::Rc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Plain,
-    /// Cancelled by a call.
+    /// Canceled by a call.
     Canceled,
     /// Its deadline is past.
     Due,
@@ -141,7 +141,7 @@ fn the_responsible_one_answers_for_what_was_dropped() {
     });
 }
 
-/// Cancelled while the leaf is parked in the kernel, the scopes in this order.
+/// Canceled while the leaf is parked in the kernel, the scopes in this order.
 #[test]
 fn the_order_of_the_cancels_does_not_matter() {
     run(async {

@@ -49,7 +49,7 @@ fn one_that_waits_is_withdrawn_and_did_not_happen() {
         assert!(error.is_canceled() && is_canceled(&error) && !error.is_aborted());
         assert!(scope.was_caught());
         assert_eq!(Handle::current().stats().blocking_waiting, 0);
-        // In a scope that is cancelled already.
+        // In a scope that is canceled already.
         let scope = Scope::new();
         scope.cancel();
         let counter = ran.clone();

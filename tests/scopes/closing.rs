@@ -1,4 +1,4 @@
-//! Closing happens in any case, in a cancelled scope too (C13).
+//! Closing happens in any case, in a canceled scope too (C13).
 
 use crate::baseline::{Baseline, descriptors};
 use crate::support::poll_once;
@@ -60,7 +60,7 @@ fn a_file_with_an_operation_at_work_is_closed_in_a_cancelled_scope_too() {
             let read = read.await.unwrap_err();
             assert!(is_canceled(&read) && read.into_buf() == [9; 4]);
             drop(writer);
-            baseline.returns("closing in a cancelled scope").await;
+            baseline.returns("closing in a canceled scope").await;
         }
     });
 }

@@ -62,7 +62,7 @@ fn a_future_with_everything_in_it_leaves_nothing_behind() {
     });
 }
 
-/// What is parked for ever, in scopes of each kind, cancelled after so many polls or never, and dropped after so many.
+/// What is parked for ever, in scopes of each kind, canceled after so many polls or never, and dropped after so many.
 #[test]
 fn what_is_parked_in_scopes_leaves_nothing_behind() {
     run(async {
@@ -93,7 +93,7 @@ fn what_is_parked_in_scopes_leaves_nothing_behind() {
                     let ended: Option<(_, ())> = dropped_after(both, polls, moment).await;
                     assert!(ended.is_none());
                     drop((file, writer));
-                    let after = format!("{polls} polls, cancelled at {cancel_at}, {moment:?}");
+                    let after = format!("{polls} polls, canceled at {cancel_at}, {moment:?}");
                     baseline.operations_return(&after).await;
                 }
             }
@@ -127,7 +127,7 @@ fn a_scope_moves_from_task_to_task_and_is_cancelled_where_it_is() {
             let read = file.read(vec![5; 8]).await;
             read.map(drop).map_err(|error| (error.into_buf(), file))
         }));
-        // First polled in a scope that is left, then in a task that is cancelled.
+        // First polled in a scope that is left, then in a task that is canceled.
         let scope = Scope::new();
         assert!(
             scope

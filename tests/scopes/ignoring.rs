@@ -1,4 +1,4 @@
-//! Loops that ignore that they are cancelled end all the same, after a bounded number of refusals; the hook names them, and
+//! Loops that ignore that they are canceled end all the same, after a bounded number of refusals; the hook names them, and
 //! everybody else goes on meanwhile (C2).
 
 use crate::baseline::alone;
@@ -112,14 +112,14 @@ fn loops() -> Vec<(&'static str, Make)> {
     ]
 }
 
-/// Runs each loop, cancelled when it is parked or before it begins; `how` says in what.
+/// Runs each loop, canceled when it is parked or before it begins; `how` says in what.
 fn each_loop_ends(how: How, in_task: bool) {
     let _alone = alone();
     let faults = Faults::default();
     let mut runtime: Runtime = faults.hear(Runtime::builder()).build().unwrap();
     for (name, make) in loops() {
         for canceled_before in [false, true] {
-            // What is cancelled before it begins has nothing to park at.
+            // What is canceled before it begins has nothing to park at.
             if !canceled_before && (name == "nop" || name == "open") {
                 continue;
             }
@@ -171,7 +171,7 @@ fn each_loop_ends(how: How, in_task: bool) {
             let named = heard.len() == 1 && heard[0].contains(name) && heard[0].contains("ignored");
             assert!(
                 named,
-                "{name}, cancelled before: {canceled_before}: {heard:?}"
+                "{name}, canceled before: {canceled_before}: {heard:?}"
             );
         }
     }

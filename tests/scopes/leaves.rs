@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// Something to wait for, of each kind. It ends well never, so if it is ready it was cancelled.
+/// Something to wait for, of each kind. It ends well never, so if it is ready it was canceled.
 enum Waits {
     Sleep(Sleep),
     Read(
@@ -96,7 +96,7 @@ fn a_leaf_belongs_to_the_scope_that_polled_it_last() {
             settle().await;
             assert!(
                 !task.is_finished(),
-                "{kind}: it was cancelled by the wrong one"
+                "{kind}: it was canceled by the wrong one"
             );
             second.cancel();
             let (one, two) = task.await.unwrap();
@@ -121,7 +121,7 @@ fn a_leaf_that_is_polled_in_a_cancelled_scope_ends_there_wherever_it_began() {
     });
 }
 
-/// The scope is left first; then the one around is cancelled, and asks the leaf to stop before anybody polls it.
+/// The scope is left first; then the one around is canceled, and asks the leaf to stop before anybody polls it.
 #[test]
 fn a_leaf_that_outlives_its_scope_goes_to_the_one_around() {
     run(async {
@@ -172,7 +172,7 @@ fn an_operation_that_outlives_its_scope_is_asked_to_stop_without_being_polled_ag
     });
 }
 
-/// The scope around was cancelled meanwhile.
+/// The scope around was canceled meanwhile.
 #[test]
 fn a_leaf_that_outlives_a_shield_goes_to_a_cancelled_scope() {
     run(async {
@@ -191,7 +191,7 @@ fn a_leaf_that_outlives_a_shield_goes_to_a_cancelled_scope() {
     });
 }
 
-/// A wait that was cancelled leaves a sleep as it was: it is never early.
+/// A wait that was canceled leaves a sleep as it was: it is never early.
 #[test]
 fn a_sleep_that_was_cut_short_sleeps_on_when_it_is_awaited_again() {
     run(async {
@@ -289,7 +289,7 @@ fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_cancelled_task_up(
     });
 }
 
-/// A scope that is cancelled waits for an operation; then somebody else takes that over, and it waits for nothing of ours.
+/// A scope that is canceled waits for an operation; then somebody else takes that over, and it waits for nothing of ours.
 #[test]
 fn a_leaf_that_somebody_else_takes_over_does_not_hold_a_cancelled_scope_up() {
     run(async {
@@ -323,7 +323,7 @@ fn a_leaf_that_somebody_else_takes_over_does_not_hold_a_cancelled_scope_up() {
     });
 }
 
-/// A scope that is polled in a cancelled one is cancelled there, and is not when it is polled elsewhere.
+/// A scope that is polled in a canceled one is canceled there, and is not when it is polled elsewhere.
 #[test]
 fn a_scope_that_leaves_a_cancelled_one_is_cancelled_no_longer() {
     run(async {
@@ -399,7 +399,7 @@ fn a_panic_in_a_scope_leaves_it() {
     });
 }
 
-/// Many scopes that begin and end out of order, cancelled at random: who waits is always told by the right one.
+/// Many scopes that begin and end out of order, canceled at random: who waits is always told by the right one.
 #[test]
 fn leaves_and_scopes_that_move_at_random_end_by_whom_they_are_in() {
     run(async {

@@ -1,4 +1,4 @@
-//! Tasks: detached ones hang below the root whatever is current (C12); cancelling one is polite, aborting it is hard.
+//! Tasks: detached ones hang below the root whatever is current (C12); canceling one is polite, aborting it is hard.
 
 use crate::support::Journal;
 use crate::{LONG, SHORT, pipe, run, settle, until};

@@ -61,7 +61,7 @@ async fn in_a_cancelled_scope<S: Socket>(ends: Ends) {
         }
         assert_eq!(left.read(vec![0; 1]).await.unwrap().0, 0);
         drop(left);
-        baseline.returns("a close in a cancelled scope").await;
+        baseline.returns("a close in a canceled scope").await;
     }
 }
 

@@ -1,5 +1,5 @@
-//! Cancelled means that it did not happen, and dropped that the next one gets it: a million numbered bytes are read in every
-//! way, under timeouts, in scopes that are cancelled, in races, and by waits that are dropped. None is lost, none comes
+//! Canceled means that it did not happen, and dropped that the next one gets it: a million numbered bytes are read in every
+//! way, under timeouts, in scopes that are canceled, in races, and by waits that are dropped. None is lost, none comes
 //! twice, none comes out of order.
 
 use crate::baseline::{Random, alone, next_turn, rings};
@@ -21,7 +21,7 @@ on_each! {
 
 async fn million<S: Socket>(ends: Ends) {
     let counts = stream::<S>(ends, 1_000_000).await;
-    assert!(counts.ready > 1000 && counts.cancelled > 100 && counts.dropped > 100);
+    assert!(counts.ready > 1000 && counts.canceled > 100 && counts.dropped > 100);
 }
 
 /// Where completions do not fit into their queue, and as old kernels are.
@@ -32,7 +32,7 @@ fn bytes_read_in_every_way_on_every_ring() {
         println!("{name}");
         let mut runtime = builder.build().unwrap();
         let counts = runtime.block_on(stream::<UnixStream>(socketpair, 60_000));
-        assert!(counts.cancelled > 0 && counts.dropped > 0);
+        assert!(counts.canceled > 0 && counts.dropped > 0);
     }
 }
 
@@ -122,7 +122,7 @@ where
 #[derive(Default, Debug)]
 struct Counts {
     ready: usize,
-    cancelled: usize,
+    canceled: usize,
     dropped: usize,
     partly: usize,
 }
@@ -145,7 +145,7 @@ impl Counts {
             }
             Some(Err(error)) => {
                 assert!(is_canceled(&error) || is_timeout(&error), "{error}");
-                self.cancelled += 1;
+                self.canceled += 1;
                 let done = error.done();
                 self.partly += usize::from(done > 0);
                 take(error.buf(), done);
@@ -223,7 +223,7 @@ async fn stream<S: Socket>(ends: Ends, total: usize) -> Counts {
                     }
                     Some(Err(error)) => {
                         assert!(is_canceled(&error) || is_timeout(&error), "{error}");
-                        counts.cancelled += 1;
+                        counts.canceled += 1;
                         0
                     }
                 }
@@ -264,7 +264,7 @@ async fn stream<S: Socket>(ends: Ends, total: usize) -> Counts {
     counts
 }
 
-/// Writes of each kind, some of them cut short: they say how far they came, and what was cancelled has sent nothing.
+/// Writes of each kind, some of them cut short: they say how far they came, and what was canceled has sent nothing.
 async fn write<S: Socket>(left: S, total: usize, mut random: Random) {
     let mut at = 0;
     let done = |error: BufError<()>| {

@@ -1,4 +1,4 @@
-//! How `run` ends: what is left is cancelled, may clean up, is waited for, then dropped.
+//! How `run` ends: what is left is canceled, may clean up, is waited for, then dropped.
 
 use crate::support::{DropBomb, Faults, Finally, Journal, everywhere, pipe, poll_once};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -278,7 +278,7 @@ fn a_waiting_closure_inside_of_a_foreign_combinator_is_withdrawn() {
     });
 }
 
-/// `sleep(ZERO)` is how loops let others go first; in a cancelled scope it says so too (C2).
+/// `sleep(ZERO)` is how loops let others go first; in a canceled scope it says so too (C2).
 #[test]
 fn a_loop_over_sleeps_of_nothing_that_heeds_its_errors_ends_by_itself() {
     everywhere(|builder| {

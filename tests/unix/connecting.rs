@@ -289,7 +289,7 @@ fn waits_for_connections_that_are_dropped_lose_none() {
             assert_eq!(number, round.to_le_bytes());
         }
         assert_eq!(descriptors(), open);
-        // A wait in a cancelled scope takes nothing, though there is a connection.
+        // A wait in a canceled scope takes nothing, though there is a connection.
         let scope = gimmal::cancel::Scope::new();
         let client = UnixStream::connect_addr(&address).await.unwrap();
         scope.cancel();

@@ -238,7 +238,7 @@ fn a_dropped_receive_that_asked_for_few_descriptors_keeps_all_that_came() {
     });
 }
 
-/// Sends and receives under timeouts, in scopes that are cancelled, and dropped: each descriptor arrives, in order.
+/// Sends and receives under timeouts, in scopes that are canceled, and dropped: each descriptor arrives, in order.
 #[test]
 fn no_descriptor_is_lost_or_comes_twice() {
     run(async {

@@ -1,4 +1,4 @@
-//! What scopes, timeouts, cancelling and groups cost, in interleaved chunks: ratios, differences, and memory.
+//! What scopes, timeouts, canceling and groups cost, in interleaved chunks: ratios, differences, and memory.
 //!
 //! `scopes [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them.
 
@@ -116,7 +116,7 @@ fn main() -> io::Result<ExitCode> {
     compare(
         stand,
         rounds,
-        "a parked read is cancelled, its buffer back / ring",
+        "a parked read is canceled, its buffer back / ring",
         "at most 1.5",
         None,
         |s, n| ours::cancel_parked(&mut s.ours, &s.pipe, n),

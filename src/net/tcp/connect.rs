@@ -7,7 +7,7 @@ use crate::net::{Target, ToAddrs};
 use crate::op::{Connect, SharedFd};
 use crate::runtime::pass;
 use crate::scope::{Elapsed, is_canceled};
-use crate::sys::explain;
+use crate::sys::with_context;
 use crate::time::{Instant, timeout, timeout_at};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::RefCell;
@@ -34,7 +34,7 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/connecting.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed (`tests/connecting.rs`).
     pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
         pass().await?;
         connect_to(to.target()?, &RefCell::default()).await
@@ -64,7 +64,7 @@ impl TcpStream {
                 for Failed { addr, error } in failed.take() {
                     what += &format!(" ({addr}: {error})");
                 }
-                explain(Elapsed.into(), what)
+                with_context(Elapsed.into(), what)
             }
         })
     }
@@ -104,7 +104,7 @@ async fn first_to_answer(
     let raced = group(async |g: &Group<'_, '_, io::Error>| race(g, attempts, failed).await).await;
     match raced {
         Ok(first) => Ok(first),
-        // It was cancelled while it waited for those that lost.
+        // It was canceled while it waited for those that lost.
         Err(error) if error.output().is_some() => Ok(error.into_output().flatten()),
         Err(error) => Err(error.into()),
     }
@@ -166,7 +166,7 @@ pub(super) async fn connect_socket(socket: Socket, addr: SocketAddr) -> io::Resu
 /// The same error, with the address if the kernel said it.
 pub(super) fn explain_one(error: io::Error, addr: SocketAddr) -> io::Error {
     match error.raw_os_error() {
-        Some(_) => explain(error, format!("connect to {addr}")),
+        Some(_) => with_context(error, format!("connect to {addr}")),
         None => error,
     }
 }

@@ -7,7 +7,7 @@ use crate::net::accepting::{Accepting, Arrivals, Way};
 use crate::net::names::{resolve, to_ip};
 use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd};
-use crate::sys::explain;
+use crate::sys::with_context;
 use futures_core::Stream;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::future::Pending;
@@ -120,7 +120,8 @@ impl TcpListener {
             socket.listen(BACKLOG)?;
             Ok(socket)
         };
-        let socket = listening().map_err(|error| explain(error, format!("listen on {address}")))?;
+        let socket =
+            listening().map_err(|error| with_context(error, format!("listen on {address}")))?;
         Ok(TcpListener::new(socket.into()))
     }
 
@@ -148,7 +149,7 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was cancelled or dropped is for the next (`tests/listening.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped is for the next (`tests/listening.rs`).
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         connection(self.accepting.next(Way::OneByOne).await?)
     }

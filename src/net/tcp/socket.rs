@@ -3,7 +3,7 @@
 use super::connect::{connect_socket, explain_one};
 use super::{TcpListener, TcpStream};
 use crate::net::names::to_ip;
-use crate::sys::explain;
+use crate::sys::with_context;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -57,7 +57,7 @@ impl TcpSocket {
 
     fn new(domain: Domain) -> io::Result<TcpSocket> {
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP));
-        let socket = socket.map_err(|error| explain(error, "make a socket of TCP"))?;
+        let socket = socket.map_err(|error| with_context(error, "make a socket of TCP"))?;
         Ok(TcpSocket { socket })
     }
 
@@ -214,7 +214,7 @@ impl TcpSocket {
     /// socket that has one, and so on.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         let bound = self.socket.bind(&addr.into());
-        bound.map_err(|error| explain(error, format!("bind to {addr}")))
+        bound.map_err(|error| with_context(error, format!("bind to {addr}")))
     }
 
     /// The address that it is bound to.
@@ -236,7 +236,7 @@ impl TcpSocket {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         self.socket.listen(backlog).map_err(|error| {
             let addr = self.local_addr().map(|addr| addr.to_string());
-            explain(error, format!("listen on {}", addr.unwrap_or_default()))
+            with_context(error, format!("listen on {}", addr.unwrap_or_default()))
         })?;
         Ok(TcpListener::new(self.socket.into()))
     }
@@ -249,7 +249,7 @@ impl TcpSocket {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/connecting.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed (`tests/connecting.rs`).
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         let connected = connect_socket(self.socket, addr).await;
         connected.map_err(|error| explain_one(error, addr))

@@ -243,5 +243,5 @@ impl UdpSocket {
 }
 
 fn of_group(error: io::Error, what: &str, group: &dyn std::fmt::Display) -> io::Error {
-    crate::sys::explain(error, format!("{what} the group {group}"))
+    crate::sys::with_context(error, format!("{what} the group {group}"))
 }

@@ -7,7 +7,7 @@ use crate::net::names::{resolve, to_ip};
 use crate::net::{Target, ToAddrs};
 use crate::op::{Datagrams, Op, Owned, RecvMessage, SendMessage, SharedFd, busy};
 use crate::runtime::pass;
-use crate::sys::explain;
+use crate::sys::with_context;
 use socket2::{SockAddr, SockRef};
 use std::fmt;
 use std::io;
@@ -55,7 +55,8 @@ impl UdpSocket {
     pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
         first(to, |address| {
             let socket = std::net::UdpSocket::bind(address);
-            let socket = socket.map_err(|error| explain(error, format!("bind to {address}")))?;
+            let socket =
+                socket.map_err(|error| with_context(error, format!("bind to {address}")))?;
             Ok(UdpSocket::from_std(socket))
         })
         .await
@@ -77,7 +78,7 @@ impl UdpSocket {
         first(to, |address| {
             // The plain call: it waits for nothing.
             let connected = SockRef::from(self).connect(&address.into());
-            connected.map_err(|error| explain(error, format!("connect to {address}")))
+            connected.map_err(|error| with_context(error, format!("connect to {address}")))
         })
         .await
     }
@@ -96,7 +97,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// One that was cancelled has sent nothing. Whether one that is dropped has sent it is unknown (`tests/udp.rs`).
+    /// One that was canceled has sent nothing. Whether one that is dropped has sent it is unknown (`tests/udp.rs`).
     #[inline]
     pub fn send_to<B: IoBuf>(&self, buf: B, to: impl ToAddrs) -> Op<SendMessage<B>> {
         match to.address() {
@@ -178,7 +179,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// No datagram is lost. A receive that was cancelled has taken none; one that is dropped leaves what it has brought to
+    /// No datagram is lost. A receive that was canceled has taken none; one that is dropped leaves what it has brought to
     /// the next, which gets as much of it as the buffer of the first had room for (`tests/udp.rs`).
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)

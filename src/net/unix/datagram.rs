@@ -6,7 +6,7 @@ use crate::op::{
     Datagrams, FromMessage, Message, Op, Owned, RecvMessage, SendMessage, SendMessageFds, SharedFd,
     busy,
 };
-use crate::sys::explain;
+use crate::sys::with_context;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
@@ -79,7 +79,7 @@ impl UnixDatagram {
     /// Those of [`bind`](UnixDatagram::bind).
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixDatagram> {
         let socket = std::os::unix::net::UnixDatagram::bind_addr(address);
-        let socket = socket.map_err(|error| explain(error, format!("bind to {address:?}")))?;
+        let socket = socket.map_err(|error| with_context(error, format!("bind to {address:?}")))?;
         Ok(UnixDatagram::from_std(socket))
     }
 
@@ -90,7 +90,7 @@ impl UnixDatagram {
     /// If there is no descriptor left (`EMFILE`, `ENFILE`).
     pub fn unbound() -> io::Result<UnixDatagram> {
         let socket = std::os::unix::net::UnixDatagram::unbound();
-        let socket = socket.map_err(|error| explain(error, "make a socket for datagrams"))?;
+        let socket = socket.map_err(|error| with_context(error, "make a socket for datagrams"))?;
         Ok(UnixDatagram::from_std(socket))
     }
 
@@ -101,7 +101,7 @@ impl UnixDatagram {
     /// If there is no descriptor left (`EMFILE`, `ENFILE`).
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
         let (left, right) = std::os::unix::net::UnixDatagram::pair()
-            .map_err(|error| explain(error, "make a pair of sockets"))?;
+            .map_err(|error| with_context(error, "make a pair of sockets"))?;
         Ok((UnixDatagram::from_std(left), UnixDatagram::from_std(right)))
     }
 
@@ -123,7 +123,7 @@ impl UnixDatagram {
     /// Those of [`connect`](UnixDatagram::connect).
     pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
         let connected = SockRef::from(self).connect(&to_kernel(address)?);
-        connected.map_err(|error| explain(error, format!("connect to {address:?}")))
+        connected.map_err(|error| with_context(error, format!("connect to {address:?}")))
     }
 
     /// Sends a datagram to the socket with this path: `sendto(2)`. Gives its length, and the buffer. It waits while the
@@ -136,7 +136,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// One that was cancelled has sent nothing. Whether one that is dropped has sent it is unknown
+    /// One that was canceled has sent nothing. Whether one that is dropped has sent it is unknown
     /// (`tests/unix_datagrams.rs`).
     pub fn send_to<B: IoBuf>(&self, buf: B, path: impl AsRef<Path>) -> Op<SendMessage<B>> {
         match of_path(path.as_ref()) {
@@ -190,7 +190,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// No datagram is lost. A receive that was cancelled has taken none; one that is dropped leaves what it has brought to
+    /// No datagram is lost. A receive that was canceled has taken none; one that is dropped leaves what it has brought to
     /// the next, which gets as much of it as the buffer of the first had room for (`tests/unix_datagrams.rs`).
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)

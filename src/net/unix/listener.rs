@@ -7,7 +7,7 @@ use crate::group::Report;
 use crate::net::accepting::{Accepting, Arrivals, Way};
 use crate::net::{Listener, Serve, serve};
 use crate::op::{Accepted, SharedFd, describe};
-use crate::sys::explain;
+use crate::sys::with_context;
 use futures_core::Stream;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::future::Pending;
@@ -72,7 +72,7 @@ impl UnixListener {
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
         let address = to_kernel(address)?;
         let explained =
-            |error: io::Error| explain(error, format!("listen on {}", describe(&address)));
+            |error: io::Error| with_context(error, format!("listen on {}", describe(&address)));
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explained)?;
         socket
             .bind(&address)
@@ -100,7 +100,7 @@ impl UnixListener {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was cancelled or dropped is for the next (`tests/unix.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped is for the next (`tests/unix.rs`).
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         connection(self.accepting.next(Way::OneByOne).await?)
     }

@@ -13,8 +13,8 @@ use crate::op::{
     Chunks, Connect, Op, Owned, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
     SendVectored, SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
 };
-use crate::runtime::{fail_at_once, pass};
-use crate::sys::{explain, peer_cred};
+use crate::runtime::{pass, ready_err};
+use crate::sys::{peer_cred, with_context};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
 use std::io;
@@ -77,11 +77,11 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or cancelled is closed (`tests/unix.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed (`tests/unix.rs`).
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         match of_path(path.as_ref()) {
             Ok(address) => UnixStream::connect_addr(&address).await,
-            Err(error) => fail_at_once(error).await,
+            Err(error) => ready_err(error).await,
         }
     }
 
@@ -116,7 +116,7 @@ impl UnixStream {
         pass().await?;
         let address = to_kernel(address)?;
         let name = describe(&address);
-        let explained = |error: io::Error| explain(error, format!("connect to {name}"));
+        let explained = |error: io::Error| with_context(error, format!("connect to {name}"));
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explained)?;
         let fd = SharedFd::from(OwnedFd::from(socket));
         match Connect::new(fd, address).await {
@@ -133,7 +133,7 @@ impl UnixStream {
     /// What the kernel says: there are no descriptors left.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         let (left, right) = std::os::unix::net::UnixStream::pair()
-            .map_err(|error| explain(error, "make a pair of sockets"))?;
+            .map_err(|error| with_context(error, "make a pair of sockets"))?;
         Ok((UnixStream::from_std(left), UnixStream::from_std(right)))
     }
 
@@ -170,7 +170,7 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// One that was cancelled has sent nothing. Whether one that is dropped has sent anything is unknown (`tests/unix.rs`).
+    /// One that was canceled has sent nothing. Whether one that is dropped has sent anything is unknown (`tests/unix.rs`).
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendFds<B, F>>
     where
         B: IoBuf,
@@ -193,7 +193,7 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost. One that was cancelled has taken nothing; the bytes and descriptors that one brings that is dropped
+    /// Nothing is lost. One that was canceled has taken nothing; the bytes and descriptors that one brings that is dropped
     /// are for the next. If that is one without descriptors, they are closed when it takes the last of the bytes
     /// (`tests/unix.rs`).
     pub fn recv_with_fds<B: IoBufMut>(&self, buf: B, max: usize) -> Op<RecvFds<B>> {

@@ -1,45 +1,49 @@
 //! What is awaited: where it belongs, and whether it is still pending (C12).
 
 use crate::runtime::core::Core;
-use crate::scope::Pulse;
-use crate::table::{Key, Kind, Leaf, Place};
-use crate::tasks::{Name, waker};
+use crate::scope::LeafStatus;
+use crate::table::{Key, Kind, Leaf, Owner};
+use crate::tasks::{WakeId, waker};
 use std::task::Waker;
 
 impl Core {
     /// What is known of a leaf that was enlisted in this place.
-    pub(in crate::runtime) fn pulse(&self, leaf: Leaf, place: Place) -> Pulse {
+    pub(in crate::runtime) fn status(&self, leaf: Leaf, owner: Owner) -> LeafStatus {
         let key = leaf.key();
         let awaited = match leaf.kind() {
-            Kind::Operation => match self.driver.borrow().is_orphan_in(key, place) {
-                Some(true) => return Pulse::Orphan,
+            Kind::Operation => match self.driver.borrow().is_orphan_in(key, owner) {
+                Some(true) => return LeafStatus::Orphaned,
                 pending => pending.is_some(),
             },
             Kind::Timer => {
                 let timers = self.timers.borrow();
-                timers.peek(key).is_some_and(|kept| kept.place == place)
+                timers.peek(key).is_some_and(|kept| kept.owner == owner)
             }
-            Kind::Join => self.tasks.borrow().is_joined(key, place),
+            Kind::Join => self.tasks.borrow().is_joined(key, owner),
             Kind::Wait => {
                 let waits = self.waits.borrow();
                 let wait = waits.get(key);
-                wait.is_some_and(|kept| kept.place == place && kept.is_pending())
+                wait.is_some_and(|kept| kept.owner == owner && kept.is_pending())
             }
         };
-        if awaited { Pulse::Awaited } else { Pulse::Gone }
+        if awaited {
+            LeafStatus::Pending
+        } else {
+            LeafStatus::Finished
+        }
     }
 
     /// Where the next leaf of the current scope belongs. A task that awaits a second thing gets a scope of its own.
     #[inline]
-    pub(in crate::runtime) fn place_of_leaf(&self) -> Place {
+    pub(in crate::runtime) fn owner_of_next_leaf(&self) -> Owner {
         let at = self.at.get();
         let Ok(task) = at.find() else {
             return at;
         };
         match self.leaf_of(task) {
             None => at,
-            Some(leaf) if self.pulse(leaf, at) != Pulse::Gone => {
-                Place::scope(self.give_scope(task))
+            Some(leaf) if self.status(leaf, at) != LeafStatus::Finished => {
+                Owner::scope(self.give_scope(task))
             }
             _ => at,
         }
@@ -47,41 +51,41 @@ impl Core {
 
     /// A leaf is pending in this place (S2).
     #[inline]
-    pub(in crate::runtime) fn enlist(&self, leaf: Leaf, place: Place) {
-        match place.find() {
+    pub(in crate::runtime) fn enlist(&self, leaf: Leaf, owner: Owner) {
+        match owner.find() {
             // It is the task that is being polled: nothing else awaits anything.
             Ok(_) => self.leaf.set(Some(leaf)),
             Err(scope) => {
                 let mut scopes = self.scopes.borrow_mut();
-                scopes.enlist(scope, leaf, |leaf| self.pulse(leaf, place));
+                scopes.enlist(scope, leaf, |leaf| self.status(leaf, owner));
             }
         }
     }
 
     /// A leaf was polled, and belonged to `before` until now (C12).
     #[inline]
-    pub(in crate::runtime) fn keep_here(&self, leaf: Leaf, before: Place) {
+    pub(in crate::runtime) fn keep_here(&self, leaf: Leaf, before: Owner) {
         if before != self.at.get() {
             self.move_here(leaf, before);
         }
     }
 
     #[cold]
-    pub(super) fn move_here(&self, leaf: Leaf, before: Place) {
-        let place = self.place_of_leaf();
-        self.set_place(leaf, place);
-        self.enlist(leaf, place);
+    pub(super) fn move_here(&self, leaf: Leaf, before: Owner) {
+        let owner = self.owner_of_next_leaf();
+        self.set_owner(leaf, owner);
+        self.enlist(leaf, owner);
         self.ask_again(before);
     }
 
-    /// A leaf has left this place. If that is cancelled, whoever runs there may wait for nothing of ours any more, and is
+    /// A leaf has left this place. If that is canceled, whoever runs there may wait for nothing of ours any more, and is
     /// polled to find out (C6).
-    pub(super) fn ask_again(&self, place: Place) {
-        let waker = match place.find() {
+    pub(super) fn ask_again(&self, owner: Owner) {
+        let waker = match owner.find() {
             Ok(task) => {
-                let standing = self.tasks.borrow().standing(task);
-                let canceled = standing.is_some_and(|standing| standing.canceled);
-                canceled.then(|| waker(Name::new(self.number, task)))
+                let task_scope = self.tasks.borrow().task_scope(task);
+                let canceled = task_scope.is_some_and(|task_scope| task_scope.canceled);
+                canceled.then(|| waker(WakeId::new(self.number, task)))
             }
             Err(scope) => {
                 let canceled = self.scopes.borrow().is_open_and_canceled(scope);
@@ -93,39 +97,39 @@ impl Core {
         }
     }
 
-    /// A leaf belongs to this scope from now on, and is told if that is cancelled.
+    /// A leaf belongs to this scope from now on, and is told if that is canceled.
     pub(super) fn move_leaf(&self, leaf: Leaf, scope: Key) {
-        let place = Place::scope(scope);
-        self.set_place(leaf, place);
-        self.enlist(leaf, place);
+        let owner = Owner::scope(scope);
+        self.set_owner(leaf, owner);
+        self.enlist(leaf, owner);
         if self.is_scope_canceled(scope) {
             let mut woken = Vec::new();
-            self.tell_leaf(leaf, place, &mut woken);
+            self.notify_leaf(leaf, owner, &mut woken);
             self.wake_all(&mut woken);
         }
     }
 
-    pub(super) fn set_place(&self, leaf: Leaf, place: Place) {
+    pub(super) fn set_owner(&self, leaf: Leaf, owner: Owner) {
         let key = leaf.key();
         match leaf.kind() {
-            Kind::Operation => self.driver.borrow_mut().set_place(key, place),
+            Kind::Operation => self.driver.borrow_mut().set_owner(key, owner),
             Kind::Timer => {
                 if let Some(sleeper) = self.timers.borrow_mut().peek_mut(key) {
-                    sleeper.place = place;
+                    sleeper.owner = owner;
                 }
             }
-            Kind::Join => self.tasks.borrow_mut().move_join(key, place),
+            Kind::Join => self.tasks.borrow_mut().move_join(key, owner),
             Kind::Wait => {
                 if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
-                    wait.place = place;
+                    wait.owner = owner;
                 }
             }
         }
     }
 
-    /// A child has ended: what it left pending belongs to the scope of its brood.
+    /// A child has ended: what it left pending belongs to the scope of its child set.
     pub(in crate::runtime) fn inherit(&self, child: Key, leaf: Leaf, scope: Key) {
-        if self.pulse(leaf, Place::task(child)) != Pulse::Gone {
+        if self.status(leaf, Owner::task(child)) != LeafStatus::Finished {
             self.move_leaf(leaf, scope);
         }
     }
@@ -136,15 +140,15 @@ impl Core {
         let leaf = Leaf::new(Kind::Join, task);
         if waits {
             let mut tasks = self.tasks.borrow_mut();
-            let place = tasks.join_place(task);
-            let replaced = tasks.wait_for_end(task, waker, place);
+            let owner = tasks.join_owner(task);
+            let replaced = tasks.wait_for_end(task, waker, owner);
             drop(tasks);
-            self.keep_here(leaf, place);
+            self.keep_here(leaf, owner);
             return replaced;
         }
-        let place = self.place_of_leaf();
-        let replaced = self.tasks.borrow_mut().wait_for_end(task, waker, place);
-        self.enlist(leaf, place);
+        let owner = self.owner_of_next_leaf();
+        let replaced = self.tasks.borrow_mut().wait_for_end(task, waker, owner);
+        self.enlist(leaf, owner);
         replaced
     }
 }

@@ -1,32 +1,32 @@
 //! Scopes, and what is awaited in them: the tree of scopes put together with the tables that leaves are rows of.
 //!
 //! - **C1** Each poll of a task happens in a scope, the current one: the task's own, or one that its future has entered.
-//! - **C2** Every leaf asks whether that is cancelled. One that would begin is refused; one that is pending is told.
-//! - **C6** What waits for nothing that the runtime will complete, and is cancelled, waits for something foreign: it is
+//! - **C2** Every leaf asks whether that is canceled. One that would begin is refused; one that is pending is told.
+//! - **C6** What waits for nothing that the runtime will complete, and is canceled, waits for something foreign: it is
 //!   dropped.
-//! - **C7** Who answers for a leaf that ended `Canceled` is written down where it ended: see [`Core::charge_canceled`].
+//! - **C7** Who answers for a leaf that ended `Canceled` is written down where it ended: see [`Core::attribute_canceled`].
 //! - **C12** A leaf belongs to the scope that is current at its latest poll.
 //!
 //! A task that never awaits two things at once, and opens no scope, has no row in the tree: it is its own scope, and its row
 //! in the table of tasks holds its one leaf. So a task that only sleeps pays 40 bytes for all of this.
 
-mod charges;
-mod cutoff;
+mod attribution;
+mod context;
+mod foreign_wait;
 mod leaves;
-mod standing;
 mod waiting;
 
-use self::cutoff::REFUSALS_MAX;
-pub(crate) use self::standing::{Aside, Before, Charged};
-pub(in crate::runtime) use self::waiting::Wait;
-pub(crate) use self::waiting::{Waiting, canceled_here, refuse};
+pub(crate) use self::context::{Attribution, Before, SavedContext};
+use self::foreign_wait::REFUSALS_MAX;
+pub(in crate::runtime) use self::waiting::WaitRow;
+pub(crate) use self::waiting::{Waiting, canceled_here, reject_canceled};
 
 use super::core::Core;
 use super::current::drop_waker;
-use crate::scope::{CANCELED, Mirrored, NEVER, Pulse, Rank, Told};
+use crate::scope::{CANCELED, CancelEffects, LeafStatus, Mirrored, NEVER, ScopeKind};
 use crate::sys::Instant;
-use crate::table::{Key, Kind, Leaf, Place};
-use crate::tasks::{Name, copy_waker, waker};
+use crate::table::{Key, Kind, Leaf, Owner};
+use crate::tasks::{WakeId, copy_waker, waker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -35,13 +35,13 @@ use std::task::Waker;
 pub(crate) type Mirror = Arc<AtomicU64>;
 
 /// No scope, for a timer or an operation that is no leaf.
-pub(in crate::runtime) const NOWHERE: Place = Place::scope(Key::new(0, 0));
+pub(in crate::runtime) const NO_OWNER: Owner = Owner::scope(Key::new(0, 0));
 
 /// What a timer wakes.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     pub(in crate::runtime) waker: Waker,
-    pub(in crate::runtime) place: Place,
+    pub(in crate::runtime) owner: Owner,
 }
 
 impl Sleeper {
@@ -49,39 +49,39 @@ impl Sleeper {
     pub(in crate::runtime) fn alarm(waker: Waker) -> Sleeper {
         Sleeper {
             waker,
-            place: NOWHERE,
+            owner: NO_OWNER,
         }
     }
 }
 
 impl Core {
-    pub(crate) fn open_scope(&self, rank: Rank) -> Key {
+    pub(crate) fn open_scope(&self, kind: ScopeKind) -> Key {
         let parent = self.current_scope();
-        self.scopes.borrow_mut().open(parent, rank)
+        self.scopes.borrow_mut().open(parent, kind)
     }
 
     /// A scope is left: what is still pending in it belongs to its parent (C12). True if a leaf that ended `Canceled` was
-    /// charged to it.
+    /// attributed to it.
     pub(crate) fn close_scope(&self, key: Key) -> bool {
         let closed = self.scopes.borrow_mut().close(key);
         for leaf in closed.leaves() {
-            if self.pulse(leaf, Place::scope(key)) != Pulse::Gone {
+            if self.status(leaf, Owner::scope(key)) != LeafStatus::Finished {
                 self.move_leaf(leaf, closed.parent);
             }
         }
-        if self.at.get() == Place::scope(key) {
-            self.at.set(Place::scope(closed.parent));
+        if self.at.get() == Owner::scope(key) {
+            self.at.set(Owner::scope(closed.parent));
         }
         drop_waker(closed.wake);
-        if let Some(mut told) = closed.outlived {
-            self.tell(&mut told);
+        if let Some(mut effects) = closed.outlived {
+            self.notify(&mut effects);
             self.refresh();
         }
-        closed.charged
+        closed.attributed
     }
 
-    /// The refusals of a scope count for the one around it, if that is cancelled, too: a loop that opens a scope each time is
-    /// a loop. What was cut short where nothing around it was cancelled is no sign of one.
+    /// The refusals of a scope count for the one around it, if that is canceled, too: a loop that opens a scope each time is
+    /// a loop. What was cut short where nothing around it was canceled is no sign of one.
     pub(crate) fn pass_refusals_on(&self, key: Key) {
         let mut scopes = self.scopes.borrow_mut();
         let refusals = scopes.refusals(key);
@@ -114,7 +114,7 @@ impl Core {
         self.scopes.borrow_mut().set_refusals(key, refusals);
     }
 
-    /// The future that has a scope is polled: where it is, and whom to wake when the scope is cancelled. Says whether it is.
+    /// The future that has a scope is polled: where it is, and whom to wake when the scope is canceled. Says whether it is.
     #[inline]
     pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) -> bool {
         let parent = self.current_scope();
@@ -138,9 +138,11 @@ impl Core {
 
     #[cold]
     fn move_scope(&self, key: Key, parent: Key) {
-        let mut told = Told::default();
-        self.scopes.borrow_mut().move_below(key, parent, &mut told);
-        self.tell(&mut told);
+        let mut effects = CancelEffects::default();
+        self.scopes
+            .borrow_mut()
+            .move_below(key, parent, &mut effects);
+        self.notify(&mut effects);
         self.refresh();
     }
 
@@ -166,22 +168,22 @@ impl Core {
 
     /// Cancels a scope and all below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
-        let mut told = self.told.take().unwrap_or_default();
+        let mut effects = self.notified.take().unwrap_or_default();
         let inside = self.at.get().find().err();
-        self.scopes.borrow_mut().cancel(key, inside, &mut told);
-        self.tell(&mut told);
-        self.told.set(Some(told));
+        self.scopes.borrow_mut().cancel(key, inside, &mut effects);
+        self.notify(&mut effects);
+        self.notified.set(Some(effects));
         self.refresh();
     }
 
-    /// Cancels a task or a child: itself if `asked`, else because what it belongs to is cancelled.
+    /// Cancels a task or a child: itself if `asked`, else because what it belongs to is canceled.
     pub(crate) fn cancel_task(&self, key: Key, asked: bool) {
-        let Some(standing) = self.tasks.borrow().standing(key) else {
+        let Some(task_scope) = self.tasks.borrow().task_scope(key) else {
             return;
         };
-        if standing.has_scope {
+        if task_scope.has_scope {
             if asked {
-                self.cancel_scope(standing.scope);
+                self.cancel_scope(task_scope.scope);
             }
             return;
         }
@@ -191,20 +193,20 @@ impl Core {
         let leaf = self.leaf_of(key);
         let mut woken = Vec::new();
         if let Some(leaf) = leaf {
-            self.tell_leaf(leaf, Place::task(key), &mut woken);
+            self.notify_leaf(leaf, Owner::task(key), &mut woken);
         }
-        woken.push(waker(Name::new(self.number, key)));
+        woken.push(waker(WakeId::new(self.number, key)));
         self.wake_all(&mut woken);
         self.refresh();
     }
 
     /// The handle of a child cancels it. The child gets a scope of its own, which answers for what is cut short by that.
     pub(crate) fn cancel_child(&self, child: Key) {
-        let Some(standing) = self.tasks.borrow().standing(child) else {
+        let Some(task_scope) = self.tasks.borrow().task_scope(child) else {
             return;
         };
-        let scope = match standing.has_scope {
-            true => standing.scope,
+        let scope = match task_scope.has_scope {
+            true => task_scope.scope,
             false => self.give_scope(child),
         };
         self.cancel_scope(scope);
@@ -263,7 +265,7 @@ impl Core {
             return Some(self.now());
         }
         let scope = match self.at.get().find() {
-            Ok(task) => self.tasks.borrow().standing(task)?.scope,
+            Ok(task) => self.tasks.borrow().task_scope(task)?.scope,
             Err(scope) => scope,
         };
         match self.scopes.borrow().outlook(scope) {
@@ -272,24 +274,24 @@ impl Core {
         }
     }
 
-    pub(super) fn tell(&self, told: &mut Told<Waker, Mirror>) {
-        let Told {
+    pub(super) fn notify(&self, effects: &mut CancelEffects<Waker, Mirror>) {
+        let CancelEffects {
             leaves,
             woken,
             mirrored,
-        } = told;
+        } = effects;
         show(mirrored);
         for (leaf, scope) in leaves.drain(..) {
-            self.tell_leaf(leaf, Place::scope(scope), woken);
+            self.notify_leaf(leaf, Owner::scope(scope), woken);
         }
         self.wake_all(woken);
     }
 
-    /// What is pending is told that its scope is cancelled: the kernel is asked to stop an operation, which ends by its own
+    /// What is pending is told that its scope is canceled: the kernel is asked to stop an operation, which ends by its own
     /// completion (C3); anything else is looked at again, and belongs nowhere until it is: if nobody polls it any more, then
     /// nobody waits for it (C6).
-    pub(super) fn tell_leaf(&self, leaf: Leaf, place: Place, woken: &mut Vec<Waker>) {
-        if self.pulse(leaf, place) != Pulse::Awaited {
+    pub(super) fn notify_leaf(&self, leaf: Leaf, owner: Owner, woken: &mut Vec<Waker>) {
+        if self.status(leaf, owner) != LeafStatus::Pending {
             return;
         }
         let key = leaf.key();
@@ -299,14 +301,14 @@ impl Core {
                 let mut timers = self.timers.borrow_mut();
                 if let Some(sleeper) = timers.peek_mut(key) {
                     woken.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
-                    sleeper.place = NOWHERE;
+                    sleeper.owner = NO_OWNER;
                 }
             }
             Kind::Join => woken.extend(self.tasks.borrow_mut().take_joiner(key)),
             Kind::Wait => {
                 if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
                     woken.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
-                    wait.place = NOWHERE;
+                    wait.owner = NO_OWNER;
                 }
             }
         }

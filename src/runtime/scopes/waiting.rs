@@ -3,7 +3,7 @@
 use crate::runtime::core::{Core, Refusal};
 use crate::runtime::current::{self, drop_waker};
 use crate::scope::Canceled;
-use crate::table::{Key, Kind, Leaf, Place};
+use crate::table::{Key, Kind, Leaf, Owner};
 use crate::tasks::copy_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,38 +11,38 @@ use std::task::{Context, Poll, Waker};
 
 /// A wait that has no other row.
 #[derive(Debug)]
-pub(in crate::runtime) struct Wait {
+pub(in crate::runtime) struct WaitRow {
     pub(in crate::runtime) waker: Waker,
-    pub(super) place: Place,
+    pub(super) owner: Owner,
     /// Of one that a cancel does not end: what is waited for is there.
     over: Option<Arc<AtomicBool>>,
     /// It was found to be over, and whoever waits was woken once more for it.
-    told: bool,
+    notified: bool,
 }
 
-impl Wait {
+impl WaitRow {
     /// Whether somebody is still to be woken for it.
     pub(super) fn is_pending(&self) -> bool {
-        !self.told
+        !self.notified
     }
 
     /// What is waited for is there, and nobody has looked at it as yet. The wake for it may still be on its way.
     pub(super) fn is_overdue(&self) -> bool {
         let over = |over: &Arc<AtomicBool>| over.load(Ordering::Acquire);
-        !self.told && self.over.as_ref().is_some_and(over)
+        !self.notified && self.over.as_ref().is_some_and(over)
     }
 }
 
 impl Core {
     pub(super) fn begin_wait(&self, waker: Waker) -> Key {
-        let place = self.place_of_leaf();
-        let key = self.waits.borrow_mut().insert(Wait {
+        let owner = self.owner_of_next_leaf();
+        let key = self.waits.borrow_mut().insert(WaitRow {
             waker,
-            place,
+            owner,
             over: None,
-            told: false,
+            notified: false,
         });
-        self.enlist(Leaf::new(Kind::Wait, key), place);
+        self.enlist(Leaf::new(Kind::Wait, key), owner);
         key
     }
 
@@ -52,16 +52,16 @@ impl Core {
             let Some(wait) = waits.get_mut(key) else {
                 return Some(waker);
             };
-            (std::mem::replace(&mut wait.waker, waker), wait.place)
+            (std::mem::replace(&mut wait.waker, waker), wait.owner)
         };
         self.keep_here(Leaf::new(Kind::Wait, key), before);
         Some(replaced)
     }
 
     /// Whoever waits for this is woken once more. If it does not look then, it is not waited for any longer.
-    pub(super) fn tell_overdue(&self, key: Key) {
+    pub(super) fn notify_overdue(&self, key: Key) {
         let woken = self.waits.borrow_mut().get_mut(key).map(|wait| {
-            wait.told = true;
+            wait.notified = true;
             std::mem::replace(&mut wait.waker, Waker::noop().clone())
         });
         self.wake_all(&mut woken.into_iter().collect());
@@ -79,7 +79,7 @@ impl Core {
     }
 }
 
-/// The wait for something that is no row of any table, as a leaf: it is told when its scope is cancelled.
+/// The wait for something that is no row of any table, as a leaf: it is told when its scope is canceled.
 ///
 /// Polled on another thread it panics (O9). Dropped there it sends its row back.
 #[derive(Debug, Default)]
@@ -97,7 +97,7 @@ impl Waiting {
                 self.end();
                 Poll::Ready(current::with_own(serial, canceled_here))
             }
-            None if canceled => refuse(&mut self.refusal, context),
+            None if canceled => reject_canceled(&mut self.refusal, context),
             _ => {
                 self.wait(context);
                 Poll::Pending
@@ -142,15 +142,15 @@ impl Drop for Waiting {
     }
 }
 
-/// A leaf that was pending ends, because its scope was cancelled.
+/// A leaf that was pending ends, because its scope was canceled.
 pub(crate) fn canceled_here(core: &Core) -> Canceled {
-    core.charge_canceled();
+    core.attribute_canceled();
     Canceled
 }
 
-/// A leaf that would begin in a cancelled scope ends with [`Canceled`], but lets the others go first, once: so a loop that
+/// A leaf that would begin in a canceled scope ends with [`Canceled`], but lets the others go first, once: so a loop that
 /// swallows the error cannot freeze the thread (C2).
-pub(crate) fn refuse(refusal: &mut Refusal, context: &Context<'_>) -> Poll<Canceled> {
+pub(crate) fn reject_canceled(refusal: &mut Refusal, context: &Context<'_>) -> Poll<Canceled> {
     match refusal {
         Refusal::None => {
             *refusal = Refusal::Yielded;

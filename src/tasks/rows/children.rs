@@ -1,14 +1,14 @@
 //! Tasks that are polled by a future: the children of a group, of a join, of a race.
 
-use super::{Child, Origin, Row, Stage, Tasks};
-use crate::table::{Key, Leaf, Place};
+use super::{Child, Origin, Stage, TaskRow, Tasks};
+use crate::table::{Key, Leaf, Owner};
 use crate::tasks::queue::Queue;
-use crate::tasks::waker::name_of;
+use crate::tasks::waker::wake_id_of;
 use std::task::Waker;
 
 /// Children that one future polls: those that were woken, and whom to wake for them (K5).
 #[derive(Default)]
-pub(super) struct Brood {
+pub(super) struct ReadyQueue {
     pub(super) ready: Queue,
     pub(super) waker: Option<Waker>,
     /// It is being polled, and looks at `ready` before it parks.
@@ -18,23 +18,23 @@ pub(super) struct Brood {
 /// What a new child is like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewChild {
-    /// Where it is in its brood.
+    /// Where it is in its child set.
     pub(crate) slot: u32,
     /// There is a handle.
     pub(crate) held: bool,
     pub(crate) ready: bool,
-    /// The scope of its group, and whether that is cancelled.
+    /// The scope of its group, and whether that is canceled.
     pub(crate) scope: Key,
     pub(crate) canceled: bool,
 }
 
 /// A child whose turn it is.
 #[derive(Clone, Copy)]
-pub(crate) struct ChildTurn {
+pub(crate) struct ReadyChild {
     pub(crate) key: Key,
-    /// Where it is in its brood.
+    /// Where it is in its child set.
     pub(crate) slot: u32,
-    /// As in [`Turn`].
+    /// As in [`ReadyTask`].
     pub(crate) leaf: Option<Leaf>,
     pub(crate) canceled: bool,
     pub(crate) has_scope: bool,
@@ -51,44 +51,44 @@ pub(crate) struct EndedChild {
     pub(crate) leaf: Option<Leaf>,
 }
 
-const BROOD: &str = "K5: a brood is there until the future that has the children closes it";
+const QUEUE: &str = "K5: a queue is there until the future that has the children closes it";
 
 impl Tasks {
-    pub(crate) fn open_brood(&mut self) -> Key {
-        self.broods.insert(Brood::default())
+    pub(crate) fn open_ready_queue(&mut self) -> Key {
+        self.queues.insert(ReadyQueue::default())
     }
 
-    /// The brood is gone, and its children before it. The waker is to be dropped outside of the borrow.
-    pub(crate) fn close_brood(&mut self, brood: Key) -> Option<Waker> {
-        self.broods.remove(brood)?.waker
+    /// The child set is gone, and its children before it. The waker is to be dropped outside of the borrow.
+    pub(crate) fn close_ready_queue(&mut self, queue: Key) -> Option<Waker> {
+        self.queues.remove(queue)?.waker
     }
 
-    /// A child for this place of a brood. It is polled when it is woken for the first time: at once, if it is `ready`. The
+    /// A child for this place of a child set. It is polled when it is woken for the first time: at once, if it is `ready`. The
     /// waker is to be woken outside of the borrow.
     #[inline]
     pub(crate) fn insert_child(
         &mut self,
-        brood: Key,
+        queue: Key,
         child: NewChild,
         origin: Origin,
     ) -> (Key, Option<Waker>) {
         let child_of = Child {
-            brood: brood.index(),
+            queue: queue.index(),
             slot: child.slot,
         };
-        let key = self.rows.insert(Row {
+        let key = self.rows.insert(TaskRow {
             task: None,
             stage: Stage::Parked,
             queued: child.ready,
             aborted: false,
             held: child.held,
             canceled: child.canceled,
-            asked: false,
+            cancel_called: false,
             has_scope: false,
             refusals: 0,
             child_of,
             joiner: None,
-            join_place: Place::scope(child.scope),
+            join_owner: Owner::scope(child.scope),
             scope: child.scope,
             leaf: None,
             origin,
@@ -103,19 +103,19 @@ impl Tasks {
 
     /// The future that has these children is polled, and wants to be woken by this for them. The waker that this replaces
     /// is to be dropped outside of the borrow.
-    pub(crate) fn begin_brood(&mut self, brood: Key, waker: Waker) -> Option<Waker> {
-        let brood = self.broods.get_mut(brood).expect(BROOD);
-        brood.polled = true;
-        brood.waker.replace(waker)
+    pub(crate) fn begin_children(&mut self, queue: Key, waker: Waker) -> Option<Waker> {
+        let queue = self.queues.get_mut(queue).expect(QUEUE);
+        queue.polled = true;
+        queue.waker.replace(waker)
     }
 
     /// It was polled. True if children were woken that it has not looked at.
-    pub(crate) fn end_brood(&mut self, brood: Key) -> bool {
-        match self.broods.get_mut(brood) {
-            Some(brood) => {
-                brood.polled = false;
-                brood.ready.trim();
-                brood.ready.len() > 0
+    pub(crate) fn end_children(&mut self, queue: Key) -> bool {
+        match self.queues.get_mut(queue) {
+            Some(queue) => {
+                queue.polled = false;
+                queue.ready.trim();
+                queue.ready.len() > 0
             }
             None => false,
         }
@@ -123,12 +123,12 @@ impl Tasks {
 
     /// Whether a child was woken.
     #[inline]
-    pub(crate) fn has_ready_child(&self, brood: Key) -> bool {
-        let brood = self.broods.get(brood);
-        brood.is_some_and(|brood| brood.ready.len() > 0)
+    pub(crate) fn has_ready_child(&self, queue: Key) -> bool {
+        let queue = self.queues.get(queue);
+        queue.is_some_and(|queue| queue.ready.len() > 0)
     }
 
-    /// A child is not polled although it was woken. Whether it is cancelled.
+    /// A child is not polled although it was woken. Whether it is canceled.
     pub(crate) fn unqueue_child(&mut self, key: Key) -> bool {
         match self.rows.get_mut(key) {
             Some(row) => {
@@ -141,12 +141,12 @@ impl Tasks {
     }
 
     /// The next name that was woken, by its place.
-    pub(crate) fn next_name(&mut self, brood: Key) -> Option<u32> {
-        let ready = &mut self.broods.get_mut(brood)?.ready;
+    pub(crate) fn next_sub_waker(&mut self, queue: Key) -> Option<u32> {
+        let ready = &mut self.queues.get_mut(queue)?.ready;
         loop {
             if let Some((_, row)) = self.rows.at_mut(ready.pop()?)
                 && row.queued
-                && row.child_of.brood == brood.index()
+                && row.child_of.queue == queue.index()
             {
                 row.queued = false;
                 return Some(row.child_of.slot);
@@ -155,24 +155,24 @@ impl Tasks {
     }
 
     /// A child that was only a name is gone. Nobody waits for its end, and it had no scope.
-    pub(crate) fn remove_name(&mut self, key: Key) {
+    pub(crate) fn remove_sub_waker(&mut self, key: Key) {
         let row = self.rows.remove(key);
         debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.has_scope));
     }
 
     /// The next child that was woken. It is about to be polled.
     #[inline]
-    pub(crate) fn next_child(&mut self, brood: Key) -> Option<ChildTurn> {
-        let ready = &mut self.broods.get_mut(brood)?.ready;
+    pub(crate) fn next_child(&mut self, queue: Key) -> Option<ReadyChild> {
+        let ready = &mut self.queues.get_mut(queue)?.ready;
         loop {
             if let Some((key, row)) = self.rows.at_mut(ready.pop()?)
                 && row.queued
-                && row.child_of.brood == brood.index()
+                && row.child_of.queue == queue.index()
                 && row.stage == Stage::Parked
             {
                 row.queued = false;
                 row.stage = Stage::Running;
-                return Some(ChildTurn {
+                return Some(ReadyChild {
                     key,
                     slot: row.child_of.slot,
                     leaf: row.leaf.take(),
@@ -222,7 +222,7 @@ impl Tasks {
         if !row.held {
             self.rows.remove(key);
         }
-        let joiner = match joiner.as_ref().and_then(name_of) {
+        let joiner = match joiner.as_ref().and_then(wake_id_of) {
             Some(name) if self.is_ours(name) => self.wake(name),
             _ => joiner,
         };
@@ -253,9 +253,9 @@ impl Tasks {
     /// A child was woken: the future that polls it is, too (K5). A loop, for that may be a child itself.
     #[inline]
     pub(super) fn wake_parent(&mut self, key: Key, child: Child) -> Option<Waker> {
-        let (_, brood) = self.broods.at_mut(child.brood)?;
-        brood.ready.push(key);
-        match brood.polled {
+        let (_, queue) = self.queues.at_mut(child.queue)?;
+        queue.ready.push(key);
+        match queue.polled {
             true => None,
             false => self.wake_above(child),
         }
@@ -263,14 +263,14 @@ impl Tasks {
 
     fn wake_above(&mut self, mut child: Child) -> Option<Waker> {
         loop {
-            let (_, brood) = self.broods.at_mut(child.brood)?;
-            if brood.polled {
+            let (_, queue) = self.queues.at_mut(child.queue)?;
+            if queue.polled {
                 return None;
             }
-            let name = match name_of(brood.waker.as_ref()?) {
+            let name = match wake_id_of(queue.waker.as_ref()?) {
                 Some(name) if name.runtime() == self.runtime => name,
                 // It comes back with the next poll.
-                _ => return brood.waker.take(),
+                _ => return queue.waker.take(),
             };
             let (key, row) = self.rows.at_mut(name.index())?;
             if !name.fits(key) || row.queued {
@@ -282,8 +282,8 @@ impl Tasks {
                 return None;
             }
             child = row.child_of;
-            let (_, brood) = self.broods.at_mut(child.brood)?;
-            brood.ready.push(key);
+            let (_, queue) = self.queues.at_mut(child.queue)?;
+            queue.ready.push(key);
         }
     }
 }

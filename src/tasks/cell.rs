@@ -20,19 +20,19 @@ pin_project! {
     /// A future, then its output, then nothing.
     #[project = StoredProjection]
     #[derive(Debug)]
-    pub(crate) enum Stored<F: Future> {
+    pub(crate) enum TaskCell<F: Future> {
         Future { #[pin] future: F },
         Output { output: Option<F::Output> },
     }
 }
 
-impl<F: Future> Stored<F> {
-    pub(crate) fn new(future: F) -> Stored<F> {
-        Stored::Future { future }
+impl<F: Future> TaskCell<F> {
+    pub(crate) fn new(future: F) -> TaskCell<F> {
+        TaskCell::Future { future }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        matches!(self, Stored::Output { .. })
+        matches!(self, TaskCell::Output { .. })
     }
 
     /// Polls the future; when it is ready, drops it and keeps its output in its place.
@@ -47,7 +47,7 @@ impl<F: Future> Stored<F> {
                 unreachable!("a task that is ready is not polled again")
             }
         };
-        self.set(Stored::Output {
+        self.set(TaskCell::Output {
             output: Some(output),
         });
         Poll::Ready(())
@@ -64,7 +64,7 @@ impl<F: Future> Stored<F> {
     }
 }
 
-impl<F: Future> Task for Stored<F>
+impl<F: Future> Task for TaskCell<F>
 where
     F::Output: 'static,
 {

@@ -20,7 +20,7 @@ pub(super) enum Look {
 }
 
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct SubWakers {
     count: usize,
     location: &'static Location<'static>,
     open: Option<Open>,
@@ -30,7 +30,7 @@ pub(super) struct Names {
 #[derive(Debug)]
 struct Open {
     serial: u64,
-    brood: Key,
+    children: Key,
     rows: Vec<Row>,
     /// The scope in which they were polled latest.
     scope: Key,
@@ -52,23 +52,23 @@ struct Row {
 /// The future that has the names is being polled, until this is dropped.
 struct Begun<'a> {
     core: &'a Core,
-    brood: Key,
+    children: Key,
     waker: &'a Waker,
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if self.core.end_brood(self.brood) {
+        if self.core.end_children(self.children) {
             self.waker.wake_by_ref();
         }
     }
 }
 
-impl Names {
+impl SubWakers {
     /// So many, for futures that were handed over at that place. All are polled in the first poll.
-    pub(super) fn new(count: usize, location: &'static Location<'static>) -> Names {
+    pub(super) fn new(count: usize, location: &'static Location<'static>) -> SubWakers {
         assert!(u32::try_from(count).is_ok(), "more futures than names");
-        Names {
+        SubWakers {
             count,
             location,
             open: None,
@@ -102,14 +102,14 @@ impl Names {
 impl Open {
     fn new(count: usize, location: &'static Location<'static>) -> Open {
         runtime::with(|core| {
-            let brood = core.open_brood();
+            let children = core.open_ready_queue();
             let name = |slot| Row {
-                name: Some(core.insert_name(brood, slot as u32, location)),
+                name: Some(core.insert_sub_waker(children, slot as u32, location)),
                 refused: 0,
             };
             Open {
                 serial: core.serial(),
-                brood,
+                children,
                 rows: (0..count).map(name).collect(),
                 // No scope: it is always another than the current one.
                 scope: Key::new(0, 0),
@@ -122,20 +122,20 @@ impl Open {
 
     fn poll(&mut self, waker: &Waker, look: &mut dyn FnMut(usize, &mut Context<'_>) -> Look) {
         let core = runtime::hold_own(self.serial);
-        core.begin_brood(self.brood, waker);
+        core.begin_children(self.children, waker);
         let _begun = Begun {
             core: &core,
-            brood: self.brood,
+            children: self.children,
             waker,
         };
         self.look_at_scope(&core);
         let mut any = false;
-        while core.has_ready_child(self.brood) {
+        while core.has_ready_child(self.children) {
             if !core.may_poll() && (any || !self.yielded) {
                 self.yielded = !any;
                 return;
             }
-            let Some(index) = core.next_name(self.brood) else {
+            let Some(index) = core.next_sub_waker(self.children) else {
                 return;
             };
             core.count_poll();
@@ -174,7 +174,7 @@ impl Open {
             return Look::Pending;
         };
         let before = core.refusals_in(self.scope);
-        let looked = core.poll_name(name, |context| look(index, context));
+        let looked = core.poll_sub_waker(name, |context| look(index, context));
         let refused = core.refusals_in(self.scope).saturating_sub(before);
         if refused > 0 {
             // A thousand futures of which each is refused once are no loop that ignores its errors: the one that was refused
@@ -186,7 +186,7 @@ impl Open {
         }
         if looked != Look::Pending {
             row.name = None;
-            core.remove_name(name);
+            core.remove_sub_waker(name);
         }
         looked
     }
@@ -197,10 +197,10 @@ impl Drop for Open {
         if let Some(core) = runtime::reach(self.serial) {
             for row in &self.rows {
                 if let Some(name) = row.name {
-                    core.remove_name(name);
+                    core.remove_sub_waker(name);
                 }
             }
-            core.close_brood(self.brood);
+            core.close_ready_queue(self.children);
         }
     }
 }

@@ -41,7 +41,7 @@ impl Core {
     #[cold]
     fn provide_buffers(&self) -> Option<Arc<BufRing>> {
         // A multishot receive is of 6.0, as is this opcode, and the probe knows opcodes only.
-        if !self.is_open() || self.is_child() || !self.supports(Opcode::SEND_ZC) {
+        if !self.is_open() || self.is_forked() || !self.supports(Opcode::SEND_ZC) {
             return None;
         }
         let ring = Arc::new(BufRing::new(self.settings.receive_buffers).ok()?);

@@ -38,7 +38,7 @@ enum Shown {
 
 /// What a socket remembers of its receives. One is under way at a time.
 #[derive(Debug, Default)]
-pub(super) struct Arrival {
+pub(super) struct RecvHint {
     /// The last one left nothing behind.
     is_drained: Cell<bool>,
     shown: Cell<Option<Shown>>,
@@ -48,7 +48,7 @@ pub(super) struct Arrival {
     begun: Cell<Option<Instant>>,
 }
 
-impl Arrival {
+impl RecvHint {
     /// How the next receive is to be served.
     #[inline]
     pub(super) fn expect(&self, entry: Entry) -> Entry {
@@ -80,7 +80,7 @@ impl Arrival {
             true => PROBED_EVERY - 1,
             false => unprobed - 1,
         });
-        // The one that was probed before may have been cancelled.
+        // The one that was probed before may have been canceled.
         self.begun.set(probes.then(Instant::now));
         probes
     }

@@ -4,18 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
-/// It is between a cancelled future of another crate and whoever polls it. What waits for something will be woken; what has
+/// It is between a canceled future of another crate and whoever polls it. What waits for something will be woken; what has
 /// not been woken by the end of its poll, and waits for nothing of this runtime, may never be (C6).
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct WakeProbe {
     woken: AtomicBool,
     /// Shared, so that under the lock it is counted and not cloned, which may be a user's code.
     waker: Mutex<Arc<Waker>>,
 }
 
-impl Watch {
-    pub(super) fn new(waker: &Waker) -> Arc<Watch> {
-        Arc::new(Watch {
+impl WakeProbe {
+    pub(super) fn new(waker: &Waker) -> Arc<WakeProbe> {
+        Arc::new(WakeProbe {
             woken: AtomicBool::new(false),
             waker: Mutex::new(Arc::new(waker.clone())),
         })
@@ -38,7 +38,7 @@ impl Watch {
     }
 }
 
-impl Wake for Watch {
+impl Wake for WakeProbe {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

@@ -30,9 +30,9 @@ type Collected = Option<Box<VecDeque<Completion>>>;
 
 /// How often the kernel was asked to stop it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Asks(u8);
+pub(crate) struct CancelAttempts(u8);
 
-impl Asks {
+impl CancelAttempts {
     pub(super) fn count(self) -> u8 {
         self.0
     }
@@ -49,7 +49,7 @@ pub(crate) enum Life<W, D> {
     InFlight {
         wake: Option<W>,
         collected: Collected,
-        asks: Asks,
+        asks: CancelAttempts,
     },
     /// The kernel is done with it, and the future has not looked yet.
     Done {
@@ -59,13 +59,16 @@ pub(crate) enum Life<W, D> {
     },
     /// The kernel has it, and its future is gone. The owners are out for a moment while one of its completions is being
     /// disposed of.
-    Orphan { owners: Option<D>, asks: Asks },
+    Orphan {
+        owners: Option<D>,
+        asks: CancelAttempts,
+    },
 }
 
 /// What is to be done about a completion.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Landed<W> {
+pub(crate) enum OnComplete<W> {
     Wake {
         wake: Option<W>,
         /// Too much is collected: ask the kernel to stop it.
@@ -92,7 +95,7 @@ pub(crate) enum Polled {
 /// What is to be done about a future that was dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) enum Abandoned<D> {
+pub(crate) enum OnDrop<D> {
     /// The kernel still has it and the row has the owners: ask the kernel to stop it, unless that was done before. The
     /// second is what was collected: to be disposed of by the owners.
     Orphaned {
@@ -113,13 +116,13 @@ impl<W, D> Life<W, D> {
         Life::InFlight {
             wake,
             collected: None,
-            asks: Asks::default(),
+            asks: CancelAttempts::default(),
         }
     }
 
     /// The kernel posted a completion.
     #[inline]
-    pub(crate) fn complete(&mut self, completion: Completion, collect_max: u32) -> Landed<W> {
+    pub(crate) fn complete(&mut self, completion: Completion, collect_max: u32) -> OnComplete<W> {
         match self {
             Life::InFlight {
                 wake,
@@ -135,7 +138,7 @@ impl<W, D> Life<W, D> {
                         collected,
                         asked,
                     };
-                    return Landed::Wake {
+                    return OnComplete::Wake {
                         wake,
                         ask_cancel: false,
                     };
@@ -146,9 +149,9 @@ impl<W, D> Life<W, D> {
                 if ask_cancel {
                     asks.add();
                 }
-                Landed::Wake { wake, ask_cancel }
+                OnComplete::Wake { wake, ask_cancel }
             }
-            Life::Orphan { .. } => Landed::Dispose {
+            Life::Orphan { .. } => OnComplete::Dispose {
                 last: !completion.has_more(),
             },
             Life::Done { .. } => panic!("O3: a completion came after the last one"),
@@ -199,7 +202,7 @@ impl<W, D> Life<W, D> {
 
     /// The future is dropped. `owners` keep what was lent alive until the last completion (O1). The waker comes back to
     /// be dropped.
-    pub(crate) fn abandon(&mut self, owners: D) -> (Abandoned<D>, Option<W>) {
+    pub(crate) fn abandon(&mut self, owners: D) -> (OnDrop<D>, Option<W>) {
         match self {
             Life::InFlight {
                 wake,
@@ -217,7 +220,7 @@ impl<W, D> Life<W, D> {
                     owners: Some(owners),
                     asks,
                 };
-                let duty = Abandoned::Orphaned {
+                let duty = OnDrop::Orphaned {
                     ask_cancel,
                     collected,
                 };
@@ -226,7 +229,7 @@ impl<W, D> Life<W, D> {
             Life::Done {
                 last, collected, ..
             } => {
-                let duty = Abandoned::Ended {
+                let duty = OnDrop::Ended {
                     owners,
                     collected: collected.take(),
                     last: *last,
@@ -251,7 +254,7 @@ impl<W, D> Life<W, D> {
 
     /// The kernel answered a cancel with a failure, and the completions of that reap have landed. If the operation is
     /// still in flight it is to be asked again, and this is how often it was asked before.
-    pub(crate) fn cancel_missed(&mut self) -> Option<Asks> {
+    pub(crate) fn cancel_missed(&mut self) -> Option<CancelAttempts> {
         match self {
             Life::InFlight { asks, .. } | Life::Orphan { asks, .. } if asks.0 > 0 => {
                 let before = *asks;
@@ -309,5 +312,5 @@ fn pop(collected: &mut Collected) -> Option<Completion> {
 }
 
 #[cfg(test)]
-#[path = "life_tests.rs"]
+#[path = "lifecycle_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 //! One ask is not enough: about one receive in a thousand that a kernel worker had taken stayed parked after the answer
 //! EALREADY (measured on 6.18). Each that is still in flight is asked again: in the next turn, then after growing pauses.
 
-use super::life::Asks;
+use super::lifecycle::CancelAttempts;
 use crate::sys::Instant;
 use crate::table::Key;
 use std::cmp::Reverse;
@@ -57,7 +57,11 @@ impl Again {
     }
 
     /// The reap is over. `asks` says how often one was asked before, if it is still in flight.
-    pub(super) fn schedule(&mut self, now: Instant, mut asks: impl FnMut(Key) -> Option<Asks>) {
+    pub(super) fn schedule(
+        &mut self,
+        now: Instant,
+        mut asks: impl FnMut(Key) -> Option<CancelAttempts>,
+    ) {
         for key in self.missed.drain(..) {
             if let Some(asks) = asks(key) {
                 let pause = match asks.count() {

@@ -1,12 +1,12 @@
 //! An operation that belongs to a thing, not to a wait.
 //!
 //! A listener's accept is in the kernel whether somebody awaits a connection or not, and what it brings belongs to the
-//! listener: a wait that is dropped or cancelled loses none (C8). So it is no leaf of any scope while its owner is there.
+//! listener: a wait that is dropped or canceled loses none (C8). So it is no leaf of any scope while its owner is there.
 //! When the owner goes, it is an orphan of the scope in which that happens.
 
 use super::future::{Left, start_standing, wait};
 use super::{Completion, Operation, SharedFd};
-use crate::driver::life::Polled;
+use crate::driver::lifecycle::Polled;
 use crate::runtime::{self, Local};
 use crate::table::Key;
 use std::fmt;
@@ -34,16 +34,16 @@ pub(crate) unsafe trait Collect: Operation {
 }
 
 /// A standing operation. It is polled by whoever wants what it brings; one of them is woken for each item.
-pub(crate) struct Standing<O: Collect> {
+pub(crate) struct ObjectOp<O: Collect> {
     operation: Option<O>,
     /// The runtime and the row, while there is one.
     row: Option<(u64, Key)>,
     _local: Local,
 }
 
-impl<O: Collect> Standing<O> {
-    pub(crate) const fn new() -> Standing<O> {
-        Standing {
+impl<O: Collect> ObjectOp<O> {
+    pub(crate) const fn new() -> ObjectOp<O> {
+        ObjectOp {
             operation: None,
             row: None,
             _local: PhantomData,
@@ -82,7 +82,7 @@ impl<O: Collect> Standing<O> {
         }
     }
 
-    /// As [`poll`](Standing::poll), and while there is nothing it is a leaf of the task that waits: if its scope is canceled, it
+    /// As [`poll`](ObjectOp::poll), and while there is nothing it is a leaf of the task that waits: if its scope is canceled, it
     /// is asked to stop.
     pub(crate) fn poll_awaited(&mut self, context: &Context<'_>) -> Poll<Option<O::Item>> {
         let Some((serial, key)) = self.row else {
@@ -149,7 +149,7 @@ impl<O: Collect> Standing<O> {
     }
 }
 
-impl<O: Collect> Drop for Standing<O> {
+impl<O: Collect> Drop for ObjectOp<O> {
     fn drop(&mut self) {
         if let (Some((serial, key)), Some(operation)) = (self.row.take(), self.operation.take()) {
             match runtime::reach(serial) {
@@ -167,9 +167,9 @@ impl<O: Collect> Drop for Standing<O> {
     }
 }
 
-impl<O: Collect> fmt::Debug for Standing<O> {
+impl<O: Collect> fmt::Debug for ObjectOp<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Standing")
+        f.debug_struct("ObjectOp")
             .field("operation", &O::NAME)
             .field("is_started", &self.is_started())
             .finish_non_exhaustive()

@@ -3,13 +3,13 @@
 //! Children may borrow what outlives the group, and the table of tasks lives longer than that. So the table knows only their
 //! names; the futures are here, and are touched by the poll and by the drop of the group's future, and by nothing else (G4).
 //!
-//! - **G4a** What a slot holds is dropped by [`Brood::clear`], which the group's future calls before it is gone, on every way
+//! - **G4a** What a slot holds is dropped by [`ChildSet::clear`], which the group's future calls before it is gone, on every way
 //!   out. If that future is forgotten instead, it is never polled again, and nothing here is touched again.
 //! - **G4b** Whoever takes an output names the type that the child was spawned with: the handle that `spawn` made for it.
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
-use super::stow::{Erased, Report, Stowed};
-use crate::runtime::{self, Aside, Charged, Core};
+use super::child_cell::{ChildCell, ErasedChild, Report};
+use crate::runtime::{self, Attribution, Core, SavedContext};
 use crate::table::{Key, Leaf, Table};
 use crate::tasks::{NewChild, Origin, copy_waker};
 use crate::wait_queue::{Ticket, WaitQueue};
@@ -32,10 +32,10 @@ enum State {
     /// Being dropped.
     Out,
     /// There is no room for it yet: it is in line.
-    Waiting(Erased),
-    Running(Erased),
+    Waiting(ErasedChild),
+    Running(ErasedChild),
     /// Its future has become its output.
-    Output(Erased),
+    Output(ErasedChild),
     Panicked(Box<dyn Any + Send>),
     /// Its future was dropped before it was ready.
     Dropped,
@@ -56,7 +56,7 @@ struct Slot {
     /// There is a handle.
     held: bool,
     /// Who answers for those of its leaves that ended `Canceled`.
-    charged: Charged,
+    attributed: Attribution,
 }
 
 /// Why no child is polled for now.
@@ -77,14 +77,14 @@ enum Stop {
 pub(super) struct Ended {
     pub(super) is_body: bool,
     /// Who answers for those of its leaves that ended `Canceled`.
-    pub(super) charged: Charged,
+    pub(super) attributed: Attribution,
     pub(super) how: How,
 }
 
 #[derive(Debug)]
 pub(super) enum How {
     Ready,
-    /// Cancelled, and it waited for nothing that would come.
+    /// Canceled, and it waited for nothing that would come.
     Dropped,
     /// The panic is the group's.
     Panicked(Box<dyn Any + Send>),
@@ -99,7 +99,7 @@ pub(super) enum Next {
     Idle,
     /// The turn has polled enough: the rest is for the next one.
     Spent,
-    /// All have ended, or scopes were cancelled.
+    /// All have ended, or scopes were canceled.
     Look,
 }
 
@@ -129,7 +129,7 @@ impl<O> Spawned<O> {
 /// Polls the body of the group.
 pub(super) type PollBody<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> Poll<()>;
 
-pub(super) struct Brood {
+pub(super) struct ChildSet {
     serial: u64,
     /// The scope of the group.
     scope: Key,
@@ -147,13 +147,13 @@ pub(super) struct Brood {
     /// Children that have ended and whose handles have not looked, and some more. Not there until somebody asks.
     ended: RefCell<Option<VecDeque<Key>>>,
     closed: Cell<bool>,
-    /// The children were told that the group is cancelled.
-    told: Cell<bool>,
+    /// The children were told that the group is canceled.
+    notified: Cell<bool>,
     /// Panics of children are for their handles.
     keeps_panics: bool,
     /// The child that is being polled has failed, which the group is to judge.
     failed: Cell<bool>,
-    /// Something was refused in it, because it was cancelled.
+    /// Something was refused in it, because it was canceled.
     refused: Cell<bool>,
     /// Who wants to know when a child ends.
     watchers: RefCell<WaitQueue<Waker>>,
@@ -161,14 +161,14 @@ pub(super) struct Brood {
 
 /// The wait of somebody who wants to know when a child ends.
 pub(super) struct Watch<'a> {
-    brood: &'a Brood,
+    children: &'a ChildSet,
     ticket: Option<Ticket>,
 }
 
 impl Watch<'_> {
     /// Wakes this when a child ends, and no other.
     pub(super) fn renew(&mut self, waker: &Waker) {
-        let watchers = &self.brood.watchers;
+        let watchers = &self.children.watchers;
         let Some(ticket) = self.ticket else {
             let waker = copy_waker(waker);
             self.ticket = Some(watchers.borrow_mut().push(waker));
@@ -184,7 +184,7 @@ impl Watch<'_> {
 
     pub(super) fn end(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            let left = self.brood.watchers.borrow_mut().remove(ticket);
+            let left = self.children.watchers.borrow_mut().remove(ticket);
             runtime::drop_waker(left);
         }
     }
@@ -196,12 +196,12 @@ impl Drop for Watch<'_> {
     }
 }
 
-impl Brood {
-    pub(super) fn new(core: &Core, scope: Key, keeps_panics: bool) -> Brood {
-        Brood {
+impl ChildSet {
+    pub(super) fn new(core: &Core, scope: Key, keeps_panics: bool) -> ChildSet {
+        ChildSet {
             serial: core.serial(),
             scope,
-            row: core.open_brood(),
+            row: core.open_ready_queue(),
             slots: RefCell::new(Table::new()),
             alive: Cell::new(0),
             running: Cell::new(0),
@@ -209,7 +209,7 @@ impl Brood {
             waiting: RefCell::default(),
             ended: RefCell::new(None),
             closed: Cell::new(false),
-            told: Cell::new(false),
+            notified: Cell::new(false),
             keeps_panics,
             failed: Cell::new(false),
             refused: Cell::new(false),
@@ -230,7 +230,7 @@ impl Brood {
     }
 
     /// Children that have not ended, the body not counted.
-    pub(super) fn children(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.running.get() + self.waiting.borrow().len()
     }
 
@@ -263,7 +263,7 @@ impl Brood {
             held,
             ready,
             scope: self.scope,
-            canceled: self.told.get(),
+            canceled: self.notified.get(),
         };
         let (task, foreign) = core.insert_child(self.row, child, origin);
         let slot = self.slots.borrow_mut().insert(Slot {
@@ -271,7 +271,7 @@ impl Brood {
             task,
             place: None,
             held,
-            charged: Charged::default(),
+            attributed: Attribution::default(),
         });
         assert_eq!(slot.index(), child.slot, "T4: where the next row will be");
         self.alive.set(self.alive.get() + 1);
@@ -284,7 +284,7 @@ impl Brood {
     ///
     /// # Safety
     ///
-    /// Whatever the future borrows outlives the call of [`clear`](Brood::clear), or the group's future is forgotten (G4a).
+    /// Whatever the future borrows outlives the call of [`clear`](ChildSet::clear), or the group's future is forgotten (G4a).
     pub(super) unsafe fn spawn<'a, F>(
         &self,
         future: F,
@@ -302,10 +302,10 @@ impl Brood {
                 return Spawned::new(None);
             }
         };
-        let child = Box::new(Stowed::new(future, report));
+        let child = Box::new(ChildCell::new(future, report));
         // SAFETY: the slots are polled by the group's future, and emptied by `clear` before what the child borrows is gone:
         // the caller's promise.
-        let child = unsafe { Erased::new(child) };
+        let child = unsafe { ErasedChild::new(child) };
         if self.running.get() < self.limit.get() {
             self.running.set(self.running.get() + 1);
             let keys = self.insert(&core, State::Running(child), origin, true);
@@ -359,25 +359,25 @@ impl Brood {
     /// The group's future is polled.
     pub(super) fn begin(&self, core: &Core, waker: &Waker) {
         core.renew_scope(self.scope, waker);
-        core.begin_brood(self.row, waker);
+        core.begin_children(self.row, waker);
     }
 
     /// It has been.
     pub(super) fn end(&self, core: &Core, waker: &Waker) {
         self.slots.borrow_mut().tidy(core.period());
-        if core.end_brood(self.row) {
+        if core.end_children(self.row) {
             waker.wake_by_ref();
         }
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.told.get()
+    pub(super) fn is_notified(&self) -> bool {
+        self.notified.get()
     }
 
-    /// The scope of the group is cancelled: its children are told, and those that did not begin are dropped. True if there
+    /// The scope of the group is canceled: its children are told, and those that did not begin are dropped. True if there
     /// are any of these.
-    pub(super) fn tell_canceled(&self, core: &Core) -> bool {
-        self.told.set(true);
+    pub(super) fn notify_canceled(&self, core: &Core) -> bool {
+        self.notified.set(true);
         let waiting = self.waiting.take().take_all();
         let any = !waiting.is_empty();
         for slot in waiting {
@@ -395,9 +395,9 @@ impl Brood {
         any
     }
 
-    /// The scope of the group has left the cancelled one that it was in.
-    pub(super) fn tell_free(&self, core: &Core) {
-        self.told.set(false);
+    /// The scope of the group has left the canceled one that it was in.
+    pub(super) fn notify_free(&self, core: &Core) {
+        self.notified.set(false);
         for (_, slot) in self.slots.borrow().iter() {
             core.free_child(slot.task);
         }
@@ -406,15 +406,15 @@ impl Brood {
     /// Polls children that were woken, until one ends. The `first` may be polled even if the turn has polled enough.
     pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
         loop {
-            let mut aside = core.set_aside();
+            let mut saved = core.suspend();
             let mut polled = None;
             // One catch for all of them costs less than one for each.
             let stop =
-                core.catch(|| self.poll_children(core, first, body, &mut polled, &mut aside));
-            if core.was_charged() {
-                self.note_charges(core, polled, &mut aside);
+                core.catch(|| self.poll_children(core, first, body, &mut polled, &mut saved));
+            if core.was_attributed() {
+                self.note_attributions(core, polled, &mut saved);
             }
-            let leaf = core.put_back(aside);
+            let leaf = core.resume(saved);
             let (slot, how) = match (stop, polled) {
                 (Ok(Stop::Idle), _) => return Next::Idle,
                 (Ok(Stop::Spent), _) => return Next::Spent,
@@ -440,7 +440,7 @@ impl Brood {
         first: &mut bool,
         body: PollBody<'_>,
         polled: &mut Option<Key>,
-        aside: &mut Aside,
+        saved: &mut SavedContext,
     ) -> Stop {
         loop {
             if !*first && !core.may_poll() {
@@ -477,19 +477,19 @@ impl Brood {
                 if !self.end_well(core, slot) {
                     return Stop::Ended(slot, How::Ready);
                 }
-                if self.alive.get() == 0 || core.has_changed(aside) {
+                if self.alive.get() == 0 || core.has_changed(saved) {
                     return Stop::Look;
                 }
                 continue;
             }
-            if core.is_canceled() && core.must_end(turn.key) {
+            if core.is_canceled() && core.should_drop_canceled(turn.key) {
                 return Stop::Ended(slot, How::Dropped);
             }
-            if core.was_charged() {
-                self.note_charges(core, *polled, aside);
+            if core.was_attributed() {
+                self.note_attributions(core, *polled, saved);
             }
             core.park_child(turn.key);
-            if core.has_changed(aside) && self.must_tell(core) {
+            if core.has_changed(saved) && self.must_notify(core) {
                 return Stop::Look;
             }
         }
@@ -497,11 +497,11 @@ impl Brood {
 
     /// Whether the group was canceled by a child, or by its body, and the rest is to be told before it is polled (C2).
     #[cold]
-    fn must_tell(&self, core: &Core) -> bool {
-        !self.told.get() && core.is_scope_canceled(self.scope)
+    fn must_notify(&self, core: &Core) -> bool {
+        !self.notified.get() && core.is_scope_canceled(self.scope)
     }
 
-    /// A child that has not begun was woken: it may have been cancelled.
+    /// A child that has not begun was woken: it may have been canceled.
     #[cold]
     fn look_at_waiting(&self, core: &Core, key: Key) -> Option<Ended> {
         let (task, place) = {
@@ -516,14 +516,15 @@ impl Brood {
         None
     }
 
-    /// Something was charged while this child was polled.
+    /// Something was attributed while this child was polled.
     #[cold]
-    fn note_charges(&self, core: &Core, polled: Option<Key>, aside: &mut Aside) {
+    fn note_attributions(&self, core: &Core, polled: Option<Key>, saved: &mut SavedContext) {
         let mut slots = self.slots.borrow_mut();
         let slot = polled.and_then(|key| slots.get_mut(key));
-        let charged = core.take_charges(self.scope, slot.as_ref().map(|slot| slot.task), aside);
+        let attributed =
+            core.take_attributions(self.scope, slot.as_ref().map(|slot| slot.task), saved);
         if let Some(slot) = slot {
-            slot.charged.add(charged);
+            slot.attributed.add(attributed);
         }
     }
 
@@ -531,10 +532,10 @@ impl Brood {
     #[inline]
     fn ended(&self, core: &Core, key: Key, how: How, leaf: Option<Leaf>) -> Ended {
         self.failed.set(false);
-        let (task, charged, state) = match self.slots.borrow_mut().get_mut(key) {
+        let (task, attributed, state) = match self.slots.borrow_mut().get_mut(key) {
             Some(slot) => {
                 let state = std::mem::replace(&mut slot.state, State::Out);
-                (slot.task, slot.charged, state)
+                (slot.task, slot.attributed, state)
             }
             None => unreachable!("G4: a slot is there until its child has ended"),
         };
@@ -553,21 +554,21 @@ impl Brood {
             }
         };
         if let Some(left) = self.keep(key, kept) {
-            self.drop_end(core, task, charged, left);
+            self.drop_end(core, task, attributed, left);
         }
         self.count_end(core, task, leaf, was_running);
         Ended {
             is_body,
-            charged,
+            attributed,
             how,
         }
     }
 
-    /// The future of a child is ready. True if that is all: nothing was cancelled or failed, nothing is pending, and a handle
+    /// The future of a child is ready. True if that is all: nothing was canceled or failed, nothing is pending, and a handle
     /// may take the output, which stays where it is. Then the child has ended, and nobody else needs to know.
     #[inline]
     fn end_well(&self, core: &Core, key: Key) -> bool {
-        if self.failed.get() || core.was_charged() || core.has_leaf() {
+        if self.failed.get() || core.was_attributed() || core.has_leaf() {
             return false;
         }
         let task = {
@@ -575,7 +576,7 @@ impl Brood {
             let Some(slot) = slots.get_mut(key) else {
                 return false;
             };
-            if !slot.held || slot.charged.any() {
+            if !slot.held || slot.attributed.any() {
                 return false;
             }
             match std::mem::replace(&mut slot.state, State::Out) {
@@ -665,9 +666,9 @@ impl Brood {
     }
 
     /// The end of a child that nobody takes.
-    fn drop_end(&self, core: &Core, task: Key, charged: Charged, state: State) {
+    fn drop_end(&self, core: &Core, task: Key, attributed: Attribution, state: State) {
         match state {
-            State::Output(child) => self.discard(core, task, charged, child),
+            State::Output(child) => self.discard(core, task, attributed, child),
             State::Panicked(payload) => core.report_panic(task, payload),
             _ => {}
         }
@@ -682,8 +683,8 @@ impl Brood {
     }
 
     /// An output that nobody takes.
-    fn discard(&self, core: &Core, task: Key, charged: Charged, mut child: Erased) {
-        let report = || child.get().report(charged.any());
+    fn discard(&self, core: &Core, task: Key, attributed: Attribution, mut child: ErasedChild) {
+        let report = || child.get().report(attributed.any());
         let failure = core.guard("a child's output", report);
         self.guard(core, "a child's output", || drop(child));
         if let Some(Some(message)) = failure {
@@ -718,7 +719,7 @@ impl Brood {
         self.failed.set(true);
     }
 
-    /// Something was refused in the group, because it was cancelled.
+    /// Something was refused in the group, because it was canceled.
     pub(super) fn note_refusal(&self) {
         self.refused.set(true);
     }
@@ -748,7 +749,7 @@ impl Brood {
                 self.release(&core, key);
             }
         }
-        core.close_brood(self.row);
+        core.close_ready_queue(self.row);
         core.close_scope_of_group(self.scope, self.refused.get());
     }
 
@@ -764,22 +765,22 @@ impl Brood {
 
     /// The handle of a child lets go of it: what it left is dropped.
     pub(super) fn release(&self, core: &Core, key: Key) {
-        let (task, charged, state) = {
+        let (task, attributed, state) = {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get_mut(key) else {
                 return;
             };
             slot.held = false;
-            let (task, charged) = (slot.task, slot.charged);
+            let (task, attributed) = (slot.task, slot.attributed);
             let state = match slot.state {
                 // It ends without a handle.
                 State::Waiting(_) | State::Running(_) | State::Body | State::Out => None,
                 _ => slots.remove(key).map(|slot| slot.state),
             };
-            (task, charged, state)
+            (task, attributed, state)
         };
         if let Some(state) = state {
-            self.drop_end(core, task, charged, state);
+            self.drop_end(core, task, attributed, state);
         }
         core.release_child(task);
     }
@@ -823,7 +824,7 @@ impl Brood {
     /// For somebody who wants to know when a child ends.
     pub(super) fn watch(&self) -> Watch<'_> {
         Watch {
-            brood: self,
+            children: self,
             ticket: None,
         }
     }

@@ -137,7 +137,7 @@ fn an_error_keeps_its_kind_on_the_way() {
     assert!(error.to_string().contains("/there/is/no/such/file"));
 }
 
-/// Each way in which a time is over or a scope is cancelled comes out of functions of each error type as what it is.
+/// Each way in which a time is over or a scope is canceled comes out of functions of each error type as what it is.
 macro_rules! cut_short {
     ($name:ident, $error:ty, $as_error:expr) => {
         #[test]
@@ -249,7 +249,7 @@ cut_short!(
     }
 );
 
-/// A function with an error of each type, in a timeout, in a scope that is cancelled.
+/// A function with an error of each type, in a timeout, in a scope that is canceled.
 macro_rules! call_cut_short {
     ($error:ty, $as_error:expr) => {{
         async fn calls() -> Result<(), $error> {

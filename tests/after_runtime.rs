@@ -117,7 +117,7 @@ fn dropped_after_their_runtime_they_give_back_what_they_hold() {
         assert_eq!(
             &rest[..n],
             b"late",
-            "the read was cancelled, and took nothing"
+            "the read was canceled, and took nothing"
         );
         drop((reader, writer));
         Watched::check_and_forget(&name);

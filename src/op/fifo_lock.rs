@@ -16,7 +16,7 @@ use std::task::Waker;
 
 /// Lets one through at a time, in the order in which they came, until it is closed.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct FifoLock {
     is_taken: Cell<bool>,
     /// Its owner closes what is behind it: nobody begins any more.
     is_closed: Cell<bool>,
@@ -27,25 +27,25 @@ pub(super) struct Gate {
 
 /// Where one stands that wants to go through a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spot {
+pub(super) enum Position {
     Outside,
     /// In line, with this ticket.
     Waiting(Ticket),
     Inside,
 }
 
-impl Gate {
+impl FifoLock {
     /// A gate that lets nobody in: at it one only waits until it closes.
-    pub(super) fn taken() -> Gate {
-        Gate {
+    pub(super) fn taken() -> FifoLock {
+        FifoLock {
             is_taken: Cell::new(true),
-            ..Gate::default()
+            ..FifoLock::default()
         }
     }
 
     /// Why an operation that is to pass here may not be started, if that is so.
     #[inline]
-    pub(super) fn prepare(&self, spot: &mut Spot, waker: &Waker) -> Option<Prepared> {
+    pub(super) fn prepare(&self, spot: &mut Position, waker: &Waker) -> Option<Prepared> {
         if let Some(closed) = self.check_open() {
             return Some(closed);
         }
@@ -61,30 +61,30 @@ impl Gate {
 
     /// Goes through, if it is this one's turn. Else `waker` is woken when it is, and is to ask again.
     #[inline]
-    pub(super) fn enter(&self, spot: &mut Spot, waker: &Waker) -> bool {
+    pub(super) fn enter(&self, spot: &mut Position, waker: &Waker) -> bool {
         match *spot {
-            Spot::Inside => return true,
-            Spot::Outside if !self.is_taken.replace(true) => *spot = Spot::Inside,
+            Position::Inside => return true,
+            Position::Outside if !self.is_taken.replace(true) => *spot = Position::Inside,
             _ => self.wait(spot, waker),
         }
-        *spot == Spot::Inside
+        *spot == Position::Inside
     }
 
     #[cold]
-    fn wait(&self, spot: &mut Spot, waker: &Waker) {
+    fn wait(&self, spot: &mut Position, waker: &Waker) {
         // A foreign waker's clone is a user's code: it runs before the list is borrowed (R1).
         let waker = copy_waker(waker);
         let needless = match *spot {
-            Spot::Waiting(ticket) if self.admitted.get() == Some(ticket) => {
+            Position::Waiting(ticket) if self.admitted.get() == Some(ticket) => {
                 self.admitted.set(None);
-                *spot = Spot::Inside;
+                *spot = Position::Inside;
                 self.waiting.borrow_mut().remove(ticket);
                 Some(waker)
             }
             // A ticket that has not been let in is in line.
-            Spot::Waiting(ticket) => self.waiting.borrow_mut().renew(ticket, waker),
-            Spot::Outside | Spot::Inside => {
-                *spot = Spot::Waiting(self.waiting.borrow_mut().push(waker));
+            Position::Waiting(ticket) => self.waiting.borrow_mut().renew(ticket, waker),
+            Position::Outside | Position::Inside => {
+                *spot = Position::Waiting(self.waiting.borrow_mut().push(waker));
                 None
             }
         };
@@ -103,11 +103,11 @@ impl Gate {
 
     /// Whoever stands there goes, and stands in nobody's way.
     #[inline]
-    pub(super) fn leave(&self, spot: Spot) {
+    pub(super) fn leave(&self, spot: Position) {
         match spot {
-            Spot::Outside => {}
-            Spot::Inside => self.admit(),
-            Spot::Waiting(ticket) => self.give_up(ticket),
+            Position::Outside => {}
+            Position::Inside => self.admit(),
+            Position::Waiting(ticket) => self.give_up(ticket),
         }
     }
 

@@ -75,13 +75,13 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 world.kernel_done = !more;
                 let completion = Completion::new(world.posted, if more { MORE } else { 0 });
                 match life.complete(completion, COLLECT_MAX) {
-                    Landed::Wake { wake, ask_cancel } => {
+                    OnComplete::Wake { wake, ask_cancel } => {
                         assert!(!world.future_gone, "only a future is woken");
                         assert_eq!(wake.is_some(), world.waker_kept, "a waker is used once");
                         assert!(!ask_cancel, "far from the limit");
                         world.waker_kept = false;
                     }
-                    Landed::Dispose { last } => {
+                    OnComplete::Dispose { last } => {
                         assert!(world.future_gone);
                         assert_eq!(last, !more);
                         let out = life.lend_owners().expect("an orphan has its owners");
@@ -127,7 +127,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 assert_eq!(waker.is_some(), world.waker_kept);
                 world.waker_kept = false;
                 let collected = match duty {
-                    Abandoned::Orphaned {
+                    OnDrop::Orphaned {
                         ask_cancel,
                         collected,
                     } => {
@@ -141,7 +141,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                         assert_eq!(live_owners.get(), 1, "O1: the row keeps what was lent");
                         collected
                     }
-                    Abandoned::Ended {
+                    OnDrop::Ended {
                         owners,
                         mut collected,
                         last,
@@ -221,8 +221,8 @@ fn what_is_collected_is_bounded() {
     let mut asked = 0;
     for n in 0..COLLECT_MAX as usize + 10 {
         match life.complete(Completion::new(n as i32, MORE), COLLECT_MAX) {
-            Landed::Wake { ask_cancel, .. } => asked += usize::from(ask_cancel),
-            Landed::Dispose { .. } => panic!("its future is there"),
+            OnComplete::Wake { ask_cancel, .. } => asked += usize::from(ask_cancel),
+            OnComplete::Dispose { .. } => panic!("its future is there"),
         }
     }
     assert_eq!(asked, 1);

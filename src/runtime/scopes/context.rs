@@ -1,10 +1,10 @@
-//! What is current: which task is polled, in which scope, and whether that is cancelled (C1).
+//! What is current: which task is polled, in which scope, and whether that is canceled (C1).
 
 use crate::runtime::core::Core;
 use crate::runtime::turn::Allowance;
-use crate::scope::{Rank, Told};
-use crate::table::{Key, Leaf, Place};
-use crate::tasks::{Name, waker};
+use crate::scope::{CancelEffects, ScopeKind};
+use crate::table::{Key, Leaf, Owner};
+use crate::tasks::{WakeId, waker};
 use std::task::Waker;
 
 /// What was current before a child or a scope was entered.
@@ -13,7 +13,7 @@ use std::task::Waker;
 pub(crate) struct Before {
     running: Key,
     leaf: Option<Leaf>,
-    at: Place,
+    at: Owner,
     canceled: bool,
     changes: u64,
 }
@@ -21,19 +21,19 @@ pub(crate) struct Before {
 /// What concerns whoever polls children, and not them.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Aside {
+pub(crate) struct SavedContext {
     before: Before,
     /// Ready leaves that it may still pass.
     allowance: Allowance,
-    /// What was charged to it.
-    charges: Vec<Key>,
+    /// What was attributed to it.
+    attributions: Vec<Key>,
 }
 
 /// Which scopes answer for leaves of a child that ended `Canceled` (C7).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Charged(u8);
+pub(crate) struct Attribution(u8);
 
-impl Charged {
+impl Attribution {
     /// The child's own: its handle canceled it.
     const ITSELF: u8 = 1;
     /// That of its group.
@@ -41,12 +41,12 @@ impl Charged {
     /// One outside of its group.
     const OUTSIDE: u8 = 4;
 
-    fn new(itself: bool, group: bool, outside: bool) -> Charged {
+    fn new(itself: bool, group: bool, outside: bool) -> Attribution {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        Charged(
-            flag(itself, Charged::ITSELF)
-                | flag(group, Charged::GROUP)
-                | flag(outside, Charged::OUTSIDE),
+        Attribution(
+            flag(itself, Attribution::ITSELF)
+                | flag(group, Attribution::GROUP)
+                | flag(outside, Attribution::OUTSIDE),
         )
     }
 
@@ -56,10 +56,10 @@ impl Charged {
     }
 
     pub(crate) fn outside(self) -> bool {
-        self.0 & Charged::OUTSIDE != 0
+        self.0 & Attribution::OUTSIDE != 0
     }
 
-    pub(crate) fn add(&mut self, more: Charged) {
+    pub(crate) fn add(&mut self, more: Attribution) {
         self.0 |= more.0;
     }
 }
@@ -67,7 +67,7 @@ impl Charged {
 impl Core {
     /// A task, or a child, is about to be polled.
     #[inline]
-    pub(in crate::runtime) fn stand(
+    pub(in crate::runtime) fn enter_task(
         &self,
         key: Key,
         leaf: Option<Leaf>,
@@ -76,35 +76,35 @@ impl Core {
     ) {
         self.running.set(key);
         self.leaf.set(leaf);
-        self.at.set(Place::task(key));
+        self.at.set(Owner::task(key));
         self.canceled.set(canceled);
         if has_scope {
-            self.stand_in_scope(key);
+            self.enter_task_scope(key);
         }
     }
 
     /// The task has a scope of its own.
-    pub(super) fn stand_in_scope(&self, task: Key) {
-        let standing = self.tasks.borrow().standing(task);
-        if let Some(standing) = standing {
-            self.at.set(Place::scope(standing.scope));
+    pub(super) fn enter_task_scope(&self, task: Key) {
+        let task_scope = self.tasks.borrow().task_scope(task);
+        if let Some(task_scope) = task_scope {
+            self.at.set(Owner::scope(task_scope.scope));
             self.look_up();
         }
     }
 
-    /// A task was polled, and none is now. What was charged meanwhile concerns nobody any more.
+    /// A task was polled, and none is now. What was attributed meanwhile concerns nobody any more.
     #[inline]
-    pub(in crate::runtime) fn stand_down(&self) {
-        self.at.set(Place::scope(self.root));
-        if self.charged.replace(false) {
-            self.charges.borrow_mut().clear();
+    pub(in crate::runtime) fn leave_task(&self) {
+        self.at.set(Owner::scope(self.root));
+        if self.attributed.replace(false) {
+            self.attributions.borrow_mut().clear();
         }
     }
 
     /// The task, or child, that is being polled.
     #[inline]
-    pub(in crate::runtime) fn name_of_running(&self) -> Name {
-        Name::new(self.number, self.running.get())
+    pub(in crate::runtime) fn id_of_running(&self) -> WakeId {
+        WakeId::new(self.number, self.running.get())
     }
 
     #[inline]
@@ -120,12 +120,12 @@ impl Core {
 
     /// Keeps apart, while children are polled, what concerns whoever polls them.
     #[inline]
-    pub(crate) fn set_aside(&self) -> Aside {
-        Aside {
+    pub(crate) fn suspend(&self) -> SavedContext {
+        SavedContext {
             before: self.before(),
             allowance: self.allowance.get(),
-            charges: match self.charged.replace(false) {
-                true => self.charges.take(),
+            attributions: match self.attributed.replace(false) {
+                true => self.attributions.take(),
                 false => Vec::new(),
             },
         }
@@ -133,20 +133,20 @@ impl Core {
 
     /// Children were polled: what was current before is so again. Gives what the last one waits for, or waited for.
     #[inline]
-    pub(crate) fn put_back(&self, aside: Aside) -> Option<Leaf> {
+    pub(crate) fn resume(&self, saved: SavedContext) -> Option<Leaf> {
         let leaf = self.leaf.get();
-        self.leave(aside.before);
-        self.allowance.set(aside.allowance);
-        for charged in aside.charges {
-            self.note_charge(charged);
+        self.leave(saved.before);
+        self.allowance.set(saved.allowance);
+        for attributed in saved.attributions {
+            self.note_attribution(attributed);
         }
         leaf
     }
 
-    /// Whether scopes were cancelled since.
+    /// Whether scopes were canceled since.
     #[inline]
-    pub(crate) fn has_changed(&self, aside: &Aside) -> bool {
-        self.changes.get() != aside.before.changes
+    pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
+        self.changes.get() != saved.before.changes
     }
 
     /// Whether the task, or child, that is being polled, and has no scope of its own, has left something pending.
@@ -155,40 +155,42 @@ impl Core {
         self.leaf.get().is_some()
     }
 
-    /// Whether something was charged since.
+    /// Whether something was attributed since.
     #[inline]
-    pub(crate) fn was_charged(&self) -> bool {
-        self.charged.get()
+    pub(crate) fn was_attributed(&self) -> bool {
+        self.attributed.get()
     }
 
-    /// What was charged while a child was polled. What was charged to scopes outside of its group is for whoever polls the
+    /// What was attributed while a child was polled. What was attributed to scopes outside of its group is for whoever polls the
     /// group, too.
     #[cold]
-    pub(crate) fn take_charges(
+    pub(crate) fn take_attributions(
         &self,
         group: Key,
         child: Option<Key>,
-        aside: &mut Aside,
-    ) -> Charged {
-        self.charged.set(false);
-        let mut charges = self.charges.take();
-        let child = child.and_then(|child| self.tasks.borrow().standing(child));
-        let to_itself =
-            |charged: &Key| child.is_some_and(|child| child.has_scope && child.scope == *charged);
-        let itself = charges.iter().any(to_itself);
-        let to_group = charges.contains(&group);
+        saved: &mut SavedContext,
+    ) -> Attribution {
+        self.attributed.set(false);
+        let mut attributions = self.attributions.take();
+        let child = child.and_then(|child| self.tasks.borrow().task_scope(child));
+        let to_itself = |attributed: &Key| {
+            child.is_some_and(|child| child.has_scope && child.scope == *attributed)
+        };
+        let itself = attributions.iter().any(to_itself);
+        let to_group = attributions.contains(&group);
         let scopes = self.scopes.borrow();
-        charges.retain(|charged| *charged != group && scopes.is_at_or_below(group, *charged));
-        let outside = !charges.is_empty();
-        aside.charges.append(&mut charges);
-        Charged::new(itself, to_group, outside)
+        attributions
+            .retain(|attributed| *attributed != group && scopes.is_at_or_below(group, *attributed));
+        let outside = !attributions.is_empty();
+        saved.attributions.append(&mut attributions);
+        Attribution::new(itself, to_group, outside)
     }
 
     /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
     pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
         let canceled = self.renew_scope(key, waker);
         let before = self.before();
-        self.at.set(Place::scope(key));
+        self.at.set(Owner::scope(key));
         self.canceled.set(canceled);
         before
     }
@@ -196,7 +198,7 @@ impl Core {
     /// What belongs to a scope that is open is about to be dropped. Says what was current before.
     pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
         let before = self.before();
-        self.at.set(Place::scope(scope));
+        self.at.set(Owner::scope(scope));
         self.look_up();
         before
     }
@@ -219,10 +221,10 @@ impl Core {
     #[cold]
     fn look_again(&self) {
         if let Ok(task) = self.at.get().find()
-            && let Some(standing) = self.tasks.borrow().standing(task)
-            && standing.has_scope
+            && let Some(task_scope) = self.tasks.borrow().task_scope(task)
+            && task_scope.has_scope
         {
-            self.at.set(Place::scope(standing.scope));
+            self.at.set(Owner::scope(task_scope.scope));
         }
         self.look_up();
     }
@@ -245,20 +247,21 @@ impl Core {
         }
     }
 
-    /// Scopes may be cancelled that were not, or the other way round.
+    /// Scopes may be canceled that were not, or the other way round.
     pub(in crate::runtime) fn refresh(&self) {
         self.changes.set(self.changes.get() + 1);
         self.look_up();
     }
 
-    /// Whether the current scope is cancelled.
+    /// Whether the current scope is canceled.
     pub(super) fn look_up(&self) {
         let canceled = match self.at.get().find() {
             Ok(task) => {
-                let standing = self.tasks.borrow().standing(task);
+                let task_scope = self.tasks.borrow().task_scope(task);
                 // A child is told by its group, which may not have been polled since its scope was canceled.
-                standing.is_some_and(|standing| {
-                    standing.canceled || self.scopes.borrow().is_open_and_canceled(standing.scope)
+                task_scope.is_some_and(|task_scope| {
+                    task_scope.canceled
+                        || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
                 })
             }
             Err(scope) => self.scopes.borrow().is_canceled(scope),
@@ -278,19 +281,19 @@ impl Core {
     /// A task gets a row in the tree.
     #[cold]
     pub(super) fn give_scope(&self, task: Key) -> Key {
-        let standing = self.tasks.borrow().standing(task);
-        let Some(standing) = standing else {
+        let task_scope = self.tasks.borrow().task_scope(task);
+        let Some(task_scope) = task_scope else {
             // It has ended while something of it was still at work.
             return self.root;
         };
-        let mut told = Told::default();
+        let mut effects = CancelEffects::default();
         let key = {
             let mut scopes = self.scopes.borrow_mut();
-            let key = scopes.open(standing.scope, Rank::Task);
-            if standing.asked {
-                scopes.cancel(key, None, &mut told);
+            let key = scopes.open(task_scope.scope, ScopeKind::Task);
+            if task_scope.cancel_called {
+                scopes.cancel(key, None, &mut effects);
             }
-            scopes.wake_with(key, waker(Name::new(self.number, task)));
+            scopes.wake_with(key, waker(WakeId::new(self.number, task)));
             key
         };
         let leaf = self.leaf_of(task);
@@ -299,20 +302,20 @@ impl Core {
         }
         let refusals = self.tasks.borrow_mut().give_scope(task, key);
         if let Some(leaf) = leaf {
-            self.set_place(leaf, Place::scope(key));
-            self.enlist(leaf, Place::scope(key));
+            self.set_owner(leaf, Owner::scope(key));
+            self.enlist(leaf, Owner::scope(key));
         }
         self.scopes.borrow_mut().add_refusals(key, refusals);
-        if !standing.canceled && self.is_scope_canceled(key) {
+        if !task_scope.canceled && self.is_scope_canceled(key) {
             // The group of this child is canceled, and passes over a child with a scope when it tells the others.
-            let mut woken = vec![waker(Name::new(self.number, task))];
+            let mut woken = vec![waker(WakeId::new(self.number, task))];
             if let Some(leaf) = leaf {
-                self.tell_leaf(leaf, Place::scope(key), &mut woken);
+                self.notify_leaf(leaf, Owner::scope(key), &mut woken);
             }
             self.wake_all(&mut woken);
         }
-        if self.at.get() == Place::task(task) {
-            self.at.set(Place::scope(key));
+        if self.at.get() == Owner::task(task) {
+            self.at.set(Owner::scope(key));
             self.refresh();
         }
         key

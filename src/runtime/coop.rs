@@ -2,7 +2,7 @@
 
 use super::core::{Core, Refusal};
 use super::current::try_with;
-use super::scopes::refuse;
+use super::scopes::reject_canceled;
 use crate::buf::BufError;
 use crate::scope::Canceled;
 use std::io;
@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Is ready at once, but lets others go first when the task has passed enough such leaves in this turn, and ends with
-/// [`Canceled`] in a cancelled scope (C2).
+/// [`Canceled`] in a canceled scope (C2).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub(crate) struct Pass {
@@ -28,16 +28,17 @@ impl Future for Pass {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // Outside of a runtime nobody waits for his turn.
-        let (is_canceled, may_pass) =
-            try_with(|core: &Core| (core.is_canceled(), core.may_pass())).unwrap_or((false, true));
+        let (is_canceled, has_budget) =
+            try_with(|core: &Core| (core.is_canceled(), core.has_budget()))
+                .unwrap_or((false, true));
         if is_canceled {
-            return refuse(&mut self.refusal, context).map(Err);
+            return reject_canceled(&mut self.refusal, context).map(Err);
         }
-        if !may_pass {
+        if !has_budget {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        try_with(Core::charge);
+        try_with(Core::consume_budget);
         Poll::Ready(Ok(()))
     }
 }
@@ -52,7 +53,7 @@ pub(crate) async fn pass_with<B>(buf: B) -> Result<B, BufError<B>> {
 
 /// An error that is there at once.
 #[cold]
-pub(crate) async fn fail_at_once<T>(error: io::Error) -> io::Result<T> {
+pub(crate) async fn ready_err<T>(error: io::Error) -> io::Result<T> {
     pass().await?;
     Err(error)
 }

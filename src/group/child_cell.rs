@@ -1,6 +1,6 @@
 //! A child as it lies in its slot: its future, later its output, of any type and with its lifetime forgotten.
 
-use crate::tasks::Stored;
+use crate::tasks::TaskCell;
 use pin_project_lite::pin_project;
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -11,24 +11,24 @@ pub(super) type Report<T> = fn(&T, bool) -> Option<String>;
 
 pin_project! {
     /// A child as it lies in its slot.
-    pub(super) struct Stowed<F: Future> {
+    pub(super) struct ChildCell<F: Future> {
         #[pin]
-        stored: Stored<F>,
+        stored: TaskCell<F>,
         report: Option<Report<F::Output>>,
     }
 }
 
-impl<F: Future> Stowed<F> {
-    pub(super) fn new(future: F, report: Option<Report<F::Output>>) -> Stowed<F> {
-        Stowed {
-            stored: Stored::new(future),
+impl<F: Future> ChildCell<F> {
+    pub(super) fn new(future: F, report: Option<Report<F::Output>>) -> ChildCell<F> {
+        ChildCell {
+            stored: TaskCell::new(future),
             report,
         }
     }
 }
 
 /// A child, whatever its future is.
-pub(super) trait Stow {
+pub(super) trait PollChild {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
 
     /// What went wrong in the output, which nobody will take, of a child that was cut short or not.
@@ -42,7 +42,7 @@ pub(super) trait Stow {
     unsafe fn take_output(self: Pin<&mut Self>, place: *mut ());
 }
 
-impl<F: Future> Stow for Stowed<F> {
+impl<F: Future> PollChild for ChildCell<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         self.project().stored.poll_stored(context)
@@ -62,32 +62,33 @@ impl<F: Future> Stow for Stowed<F> {
 }
 
 /// A child in its allocation, its lifetime forgotten. It is pinned there from the first to the last.
-pub(super) struct Erased(NonNull<dyn Stow>);
+pub(super) struct ErasedChild(NonNull<dyn PollChild>);
 
-impl Erased {
+impl ErasedChild {
     /// Forgets what a child borrows.
     ///
     /// # Safety
     ///
     /// The child is neither polled nor dropped after what it borrows is gone.
-    pub(super) unsafe fn new<'a>(child: Box<dyn Stow + 'a>) -> Erased {
+    pub(super) unsafe fn new<'a>(child: Box<dyn PollChild + 'a>) -> ErasedChild {
         // SAFETY: the two types differ in a lifetime only; that it is kept is the caller's promise.
-        let child = unsafe { std::mem::transmute::<Box<dyn Stow + 'a>, Box<dyn Stow>>(child) };
-        Erased(NonNull::from(Box::leak(child)))
+        let child =
+            unsafe { std::mem::transmute::<Box<dyn PollChild + 'a>, Box<dyn PollChild>>(child) };
+        ErasedChild(NonNull::from(Box::leak(child)))
     }
 
-    pub(super) fn get(&mut self) -> Pin<&mut dyn Stow> {
+    pub(super) fn get(&mut self) -> Pin<&mut dyn PollChild> {
         // SAFETY: the allocation is this value's own until the drop below, and never moves what is in it.
         unsafe { Pin::new_unchecked(self.0.as_mut()) }
     }
 
     /// Another name for the child, so that it is polled while this one stays where it is.
-    pub(super) fn alias(&self) -> Alias {
-        Alias(self.0)
+    pub(super) fn alias(&self) -> ChildPtr {
+        ChildPtr(self.0)
     }
 }
 
-impl Drop for Erased {
+impl Drop for ErasedChild {
     fn drop(&mut self) {
         // SAFETY: it came out of a box in `new`, and nothing else owns it.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
@@ -95,9 +96,9 @@ impl Drop for Erased {
 }
 
 /// A child that lies in its slot.
-pub(super) struct Alias(NonNull<dyn Stow>);
+pub(super) struct ChildPtr(NonNull<dyn PollChild>);
 
-impl Alias {
+impl ChildPtr {
     /// # Safety
     ///
     /// Until this returns the child is not touched in another way, and it has not been dropped before.

@@ -15,23 +15,23 @@ pub(crate) const RUNTIMES_MAX: usize = 1 << RUNTIME_BITS;
 ///
 /// A generation comes back after 2²⁴ tasks; the wake is then a false one, which does no harm (K3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Name(u64);
+pub(crate) struct WakeId(u64);
 
-impl Name {
+impl WakeId {
     #[inline]
-    pub(crate) fn new(runtime: u16, key: Key) -> Name {
+    pub(crate) fn new(runtime: u16, key: Key) -> WakeId {
         debug_assert!(u32::from(runtime) < 1 << RUNTIME_BITS);
         debug_assert!(key.index() < 1 << INDEX_BITS);
         let generation = u64::from(key.generation()) & ((1 << GENERATION_BITS) - 1);
-        Name(
+        WakeId(
             u64::from(runtime) << (INDEX_BITS + GENERATION_BITS)
                 | u64::from(key.index()) << GENERATION_BITS
                 | generation,
         )
     }
 
-    pub(crate) const fn from_bits(bits: u64) -> Name {
-        Name(bits)
+    pub(crate) const fn from_bits(bits: u64) -> WakeId {
+        WakeId(bits)
     }
 
     pub(crate) const fn bits(self) -> u64 {
@@ -66,7 +66,7 @@ mod tests {
             for index in [0, 77, (1 << INDEX_BITS) - 1] {
                 for generation in [0, 1, (1 << GENERATION_BITS) - 1, u32::MAX] {
                     let key = Key::new(index, generation);
-                    let name = Name::from_bits(Name::new(runtime, key).bits());
+                    let name = WakeId::from_bits(WakeId::new(runtime, key).bits());
                     assert_eq!(name.runtime(), runtime);
                     assert_eq!(name.index(), index);
                     assert!(name.fits(key));

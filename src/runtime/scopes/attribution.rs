@@ -4,42 +4,46 @@ use crate::runtime::core::Core;
 use crate::table::Key;
 
 impl Core {
-    /// A leaf ends `Canceled`: the outermost cancelled scope that it sees answers for it, and whoever polls the task, or the
+    /// A leaf ends `Canceled`: the outermost canceled scope that it sees answers for it, and whoever polls the task, or the
     /// child, is told which one that is (C7).
-    pub(crate) fn charge_canceled(&self) {
+    pub(crate) fn attribute_canceled(&self) {
         let scope = match self.at.get().find() {
-            Ok(task) => self.tasks.borrow().standing(task).map(|found| found.scope),
+            Ok(task) => self
+                .tasks
+                .borrow()
+                .task_scope(task)
+                .map(|found| found.scope),
             Err(scope) => Some(scope),
         };
         if let Some(scope) = scope {
-            self.charge_outermost(scope);
+            self.attribute_outermost(scope);
         }
     }
 
-    /// What was cut short below this scope is charged to the outermost cancelled one that it sees.
+    /// What was cut short below this scope is attributed to the outermost canceled one that it sees.
     #[inline]
-    pub(crate) fn charge_outermost(&self, scope: Key) {
-        let charged = self.scopes.borrow_mut().charge_outermost(scope);
-        if let Some(scope) = charged {
-            self.note_charge(scope);
+    pub(crate) fn attribute_outermost(&self, scope: Key) {
+        let attributed = self.scopes.borrow_mut().attribute_outermost(scope);
+        if let Some(scope) = attributed {
+            self.note_attribution(scope);
         }
     }
 
-    pub(super) fn note_charge(&self, scope: Key) {
-        self.charged.set(true);
-        let mut charges = self.charges.borrow_mut();
-        if !charges.contains(&scope) {
-            charges.push(scope);
+    pub(super) fn note_attribution(&self, scope: Key) {
+        self.attributed.set(true);
+        let mut attributions = self.attributions.borrow_mut();
+        if !attributions.contains(&scope) {
+            attributions.push(scope);
         }
     }
 
-    /// Whether it is a scope outside of this one that cancelled it.
+    /// Whether it is a scope outside of this one that canceled it.
     pub(crate) fn is_canceled_from_outside(&self, scope: Key) -> bool {
         let outermost = self.scopes.borrow().outermost(scope);
         outermost.is_some_and(|outermost| outermost != scope)
     }
 
-    /// A leaf would begin, and its scope is cancelled.
+    /// A leaf would begin, and its scope is canceled.
     pub(crate) fn count_refusal(&self) {
         self.refusals.set(self.refusals.get() + 1);
         let poll = self.polls_so_far();

@@ -1,8 +1,8 @@
 //! The scope of one future: opened when that is first polled, entered for each poll, closed when it has ended.
 
-use super::watch::Watch;
+use super::wake_probe::WakeProbe;
 use crate::runtime::{self, Before, Core, Local};
-use crate::scope::Rank;
+use crate::scope::ScopeKind;
 use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -14,15 +14,15 @@ use std::time::Duration;
 
 /// What a future that runs in a scope of its own has beside it.
 #[derive(Debug)]
-pub(crate) struct Region {
-    rank: Rank,
+pub(crate) struct ScopedPoll {
+    kind: ScopeKind,
     /// The runtime and the row, while it is open.
     open: Option<(u64, Key)>,
     due: Due,
     /// The timer of the deadline, until that is over.
     alarm: Option<Key>,
-    /// There once it is cancelled and nothing of this runtime is awaited in it.
-    watch: Option<Arc<Watch>>,
+    /// There once it is canceled and nothing of this runtime is awaited in it.
+    probe: Option<Arc<WakeProbe>>,
     /// Polls in a row in which it woke itself and waited for nothing of this runtime.
     self_wakes: u32,
     _local: Local,
@@ -37,7 +37,7 @@ pub(crate) enum Due {
     At(Instant),
 }
 
-/// So often in a row a cancelled future may wake itself before it is taken for one that does so for ever, and is dropped.
+/// So often in a row a canceled future may wake itself before it is taken for one that does so for ever, and is dropped.
 const SELF_WAKES_MAX: u32 = 1024;
 
 /// The scope is the current one until this is dropped, even if the future panics.
@@ -52,15 +52,15 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Region {
+impl ScopedPoll {
     /// A scope without a deadline.
-    pub(crate) const fn new(rank: Rank) -> Region {
-        Region {
-            rank,
+    pub(crate) const fn new(kind: ScopeKind) -> ScopedPoll {
+        ScopedPoll {
+            kind,
             open: None,
             due: Due::Never,
             alarm: None,
-            watch: None,
+            probe: None,
             self_wakes: 0,
             _local: PhantomData,
         }
@@ -82,8 +82,8 @@ impl Region {
         }
     }
 
-    /// Polls a future in its scope. `Ready(None)` says that it was cancelled and waits for nothing that will ever come, or
-    /// ignores that it is cancelled: it is to be dropped.
+    /// Polls a future in its scope. `Ready(None)` says that it was canceled and waits for nothing that will ever come, or
+    /// ignores that it is canceled: it is to be dropped.
     pub(crate) fn poll<F: Future>(
         &mut self,
         future: Pin<&mut F>,
@@ -99,11 +99,11 @@ impl Region {
             self.look_at_deadline(&core, key, context.waker());
         }
         let refusals = core.refusals();
-        let polled = match &self.watch {
+        let polled = match &self.probe {
             None => future.poll(context),
-            Some(watch) => {
-                watch.begin(context.waker());
-                let waker = Waker::from(watch.clone());
+            Some(probe) => {
+                probe.begin(context.waker());
+                let waker = Waker::from(probe.clone());
                 future.poll(&mut Context::from_waker(&waker))
             }
         };
@@ -118,7 +118,7 @@ impl Region {
         }
     }
 
-    /// Polls a future in its scope, and leaves it to the scopes around to say when it is to be dropped: nobody has cancelled
+    /// Polls a future in its scope, and leaves it to the scopes around to say when it is to be dropped: nobody has canceled
     /// this one itself as yet.
     pub(crate) fn poll_through<F: Future>(
         &mut self,
@@ -145,7 +145,7 @@ impl Region {
         }
     }
 
-    /// The future is pending in a scope that is cancelled, and is the current one.
+    /// The future is pending in a scope that is canceled, and is the current one.
     #[cold]
     fn poll_canceled<T>(
         &mut self,
@@ -163,22 +163,22 @@ impl Region {
                 self.self_wakes = 0;
                 return Poll::Pending;
             }
-            match &self.watch {
-                Some(watch) if watch.was_woken() && self.self_wakes < SELF_WAKES_MAX => {
+            match &self.probe {
+                Some(probe) if probe.was_woken() && self.self_wakes < SELF_WAKES_MAX => {
                     self.self_wakes += 1;
                     return Poll::Pending;
                 }
                 Some(_) => {}
                 None => {
                     // Whether it wakes itself is seen when it is polled once more.
-                    self.watch = Some(Watch::new(waker));
+                    self.probe = Some(WakeProbe::new(waker));
                     waker.wake_by_ref();
                     return Poll::Pending;
                 }
             }
         }
         // Nobody can answer for what it would have said.
-        core.charge_canceled();
+        core.attribute_canceled();
         // A loop that goes into something foreign again and again is a loop, too.
         core.count_refusal();
         Poll::Ready(None)
@@ -194,7 +194,7 @@ impl Region {
     }
 
     fn open_now(&mut self) -> (u64, Key) {
-        let open = runtime::with(|core| (core.serial(), core.open_scope(self.rank)));
+        let open = runtime::with(|core| (core.serial(), core.open_scope(self.kind)));
         self.open = Some(open);
         open
     }
@@ -235,7 +235,7 @@ impl Region {
         }
     }
 
-    /// The future has ended, or is dropped: leaves the scope. True if a leaf that ended `Canceled` was charged to it.
+    /// The future has ended, or is dropped: leaves the scope. True if a leaf that ended `Canceled` was attributed to it.
     #[inline]
     pub(crate) fn close(&mut self) -> bool {
         self.open.is_some() && self.close_open()
@@ -253,7 +253,7 @@ impl Region {
     }
 }
 
-impl Drop for Region {
+impl Drop for ScopedPoll {
     fn drop(&mut self) {
         self.close();
     }

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::current::try_with;
 use crate::sys::{Attempt, Completion, Entry};
-use crate::tasks::name_of;
+use crate::tasks::wake_id_of;
 use std::task::Waker;
 
 /// What operations that are served at once may move in one turn, each counted as at least a 32nd of this: 32 of them, which is
@@ -26,15 +26,15 @@ impl Core {
 
     /// Serves an operation at once, if the ring would be entered for it alone and this turn has room for it.
     pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Attempt {
-        if !self.has_room_alone() || !self.may_pass() || self.may_submit(true).is_some() {
+        if !self.has_room_alone() || !self.has_budget() || self.may_submit(true).is_some() {
             return Attempt::Unserved;
         }
-        let is_alone = name_of(waker).is_some_and(|name| {
-            name.runtime() == self.number && self.tasks.borrow().is_alone(name)
+        let may_run_inline = wake_id_of(waker).is_some_and(|name| {
+            name.runtime() == self.number && self.tasks.borrow().may_run_inline(name)
         });
         // One in 32 goes into the ring all the same, and is not ready when it is first polled: a loop in which every other future
         // is polled only then, a biased select, has no rhythm that keeps it from them.
-        if !is_alone || self.draw() {
+        if !may_run_inline || self.draw() {
             return Attempt::Unserved;
         }
         let attempt = self.driver.borrow_mut().attempt(entry);
@@ -46,7 +46,7 @@ impl Core {
 
     /// Whether another operation may be served by a plain call in this turn, whatever else is ready.
     pub(crate) fn may_serve(&self) -> bool {
-        self.budget.attempts.get() > 0 && self.may_pass()
+        self.budget.attempts.get() > 0 && self.has_budget()
     }
 
     /// One was.
@@ -57,28 +57,28 @@ impl Core {
         self.budget
             .attempts
             .set(left.saturating_sub(moved.max(ATTEMPT_COST)));
-        self.charge();
+        self.consume_budget();
     }
 }
 
 /// While this is there, what is polled is not alone: futures that one task polls one after the other as if they ran at once
 /// are submitted together.
 #[derive(Debug)]
-pub(crate) struct Together {
+pub(crate) struct JointPoll {
     before: bool,
 }
 
-impl Together {
+impl JointPoll {
     #[inline]
-    pub(crate) fn begin() -> Together {
+    pub(crate) fn begin() -> JointPoll {
         let before = try_with(|core: &Core| core.together.replace(true));
-        Together {
+        JointPoll {
             before: before.unwrap_or_default(),
         }
     }
 }
 
-impl Drop for Together {
+impl Drop for JointPoll {
     #[inline]
     fn drop(&mut self) {
         try_with(|core: &Core| core.together.set(self.before));
