@@ -3,7 +3,7 @@
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::io;
 
-/// Waits for an event on a descriptor: `poll(2)`, once. It takes nothing from the descriptor, so there is nothing to lose.
+/// Waits for an event on a descriptor: `poll(2)`, once. It consumes nothing, so there is nothing to lose.
 #[derive(Debug)]
 pub struct PollAdd {
     fd: SharedFd,
@@ -11,13 +11,13 @@ pub struct PollAdd {
 }
 
 impl PollAdd {
-    /// Until it can be read without waiting; also if what would be read is its end or an error.
+    /// Waits until a read would not block; also true at the end of the data and for an error.
     pub(crate) fn readable(fd: SharedFd) -> Op<PollAdd> {
         let events = libc::POLLIN as u32;
         Op::new(PollAdd { fd, events })
     }
 
-    /// Until it can be written without waiting; also if what would come of that is an error.
+    /// Waits until a write would not block; also true if it would fail.
     pub(crate) fn writable(fd: SharedFd) -> Op<PollAdd> {
         let events = libc::POLLOUT as u32;
         Op::new(PollAdd { fd, events })

@@ -84,7 +84,7 @@ impl<O: Operation> Timed<O> {
     }
 }
 
-/// As far from now as this is from the beginning of time.
+/// Returns a time as far from now as `after` is from `Instant` zero.
 #[inline]
 fn from_now(after: Instant) -> Instant {
     Instant::from_ns(Instant::now().as_ns().saturating_add(after.as_ns()))
