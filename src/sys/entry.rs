@@ -106,7 +106,7 @@ impl Opcode {
         )
     }
 
-    /// Whether the ring waits for it by polling, so that it rarely needs a kernel thread.
+    /// Whether the ring waits for it by polling, so that it reaches a kernel thread only by chance.
     pub(crate) const fn is_polled(self) -> bool {
         matches!(
             self,
