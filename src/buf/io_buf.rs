@@ -38,8 +38,8 @@ use std::sync::Arc;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be lent to the kernel",
-    label = "this is no buffer that can be lent",
-    note = "a buffer goes in by value and comes back: give the `Vec`, `String` or `Bytes` itself, or what lives for ever"
+    label = "this is not a buffer that can be lent",
+    note = "a buffer goes in by value and comes back: give the `Vec`, `String` or `Bytes` itself, or a value that lives forever"
 )]
 pub unsafe trait IoBuf: 'static {
     /// Returns a pointer to the first byte.
@@ -92,7 +92,7 @@ pub unsafe trait IoBuf: 'static {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be lent to the kernel to be filled",
-    label = "this is no buffer that can be filled",
+    label = "this is not a buffer that can be filled",
     note = "a buffer goes in by value and comes back: `let (n, buffer) = file.read(buffer).await?`, with a `Vec<u8>`, a \
             `Box<[u8]>`, a `BytesMut` or an `AlignedBuf`"
 )]

@@ -117,7 +117,8 @@ impl Accept {
 }
 
 // SAFETY: the address is a boxed allocation of its own, which only the kernel touches until the last completion. The
-// operation holds the listener's descriptor (O5). Every descriptor that it brings is taken by `take`, once; a poll brings none.
+// operation holds the listener's descriptor (O5). Every descriptor that it brings is taken by `take`, once; a poll
+// brings none.
 unsafe impl Operation for Accept {
     type Output = Arrived;
     const NAME: &'static str = "accept";

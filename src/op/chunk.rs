@@ -89,8 +89,9 @@ impl From<Chunk> for Bytes {
     }
 }
 
-// SAFETY: a lent buffer lies in the ring's memory, which stays where it is for as long as the chunk holds the ring, and goes
-// back to the kernel only when the chunk is dropped; the rest is a vector's heap memory. Nobody can write either (L1 to L3).
+// SAFETY: a lent buffer lies in the ring's memory, which stays where it is for as long as the chunk holds the ring, and
+// goes back to the kernel only when the chunk is dropped; the rest is a vector's heap memory. Nothing can write either
+// (L1 to L3).
 unsafe impl IoBuf for Chunk {
     fn io_ptr(&self) -> *const u8 {
         self.as_ptr()

@@ -69,7 +69,7 @@ const OWN_PIECES: u8 = 16;
 ///
 /// No byte is lost when a wait, or `Chunks` itself, is dropped: the stream's next read returns whatever was not taken
 /// (`tests/chunks.rs`).
-#[must_use = "nothing is received before the first chunk is asked for"]
+#[must_use = "nothing is received before the first chunk is requested"]
 pub struct Chunks<'a> {
     stream: Rc<Stream>,
     /// The right to receive, or a place in line for it, while no receive holds it.

@@ -23,7 +23,7 @@ impl Connect {
     }
 }
 
-// SAFETY: the address is a boxed allocation of its own, which nobody writes. The operation holds the descriptor (O5).
+// SAFETY: the address is a boxed allocation of its own, which nothing writes. The operation holds the descriptor (O5).
 unsafe impl Operation for Connect {
     type Output = io::Result<SharedFd>;
     const NAME: &'static str = "connect";

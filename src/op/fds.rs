@@ -50,7 +50,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
 }
 
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
-// header is an allocation of its own. The operation holds the stream, and that its descriptor (O5).
+// header is an allocation of its own. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     type Output = BufResult<usize, (B, Vec<F>)>;
     const NAME: &'static str = "sendmsg";
@@ -153,8 +153,8 @@ impl<B: IoBufMut> RecvFds<B> {
 }
 
 // SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation.
-// The header is an allocation of its own. The operation holds the stream, and that its descriptor (O5). Each descriptor that
-// a completion brings is taken once: by `complete` or by `dispose`.
+// The header is an allocation of its own. The operation holds the stream, which holds its descriptor (O5). Each
+// descriptor that a completion brings is taken once: by `complete` or by `dispose`.
 unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     type Output = BufResult<(usize, Vec<OwnedFd>), B>;
     const NAME: &'static str = "recvmsg";
@@ -196,7 +196,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         self.pass.stream().arrival().note(completion);
         // SAFETY: it is completed once.
         let passed = unsafe { self.take_passed() };
-        // SAFETY: the kernel, or `take_kept`, has written so many bytes from the start.
+        // SAFETY: the kernel, or `take_kept`, has written this many bytes from the start.
         unsafe { self.buf.set_io_len(n) };
         match passed.is_cut || passed.fds.len() > self.max {
             true => Err(BufError::new(fds_cut(self.max), self.buf).with_done(n)),
@@ -218,7 +218,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
             Ok(n) => {
                 // SAFETY: it is disposed of once, and not completed then.
                 let passed = unsafe { self.take_passed() };
-                // SAFETY: the kernel, or `take_kept`, has written so many bytes from the start.
+                // SAFETY: the kernel, or `take_kept`, has written this many bytes from the start.
                 let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), n as usize) };
                 self.pass.stream().keep_passed(passed);
                 self.pass.stream().take_back(bytes, completion);

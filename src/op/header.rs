@@ -71,7 +71,8 @@ impl Header {
 
     fn of(&mut self, start: *mut u8, len: usize) -> *const libc::msghdr {
         let parts: *mut Parts = &raw mut *self.0;
-        // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same line.
+        // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same
+        // line.
         unsafe {
             (*parts).vector.iov_base = start.cast();
             (*parts).vector.iov_len = len.min(BYTES_MAX);
@@ -96,8 +97,8 @@ impl Header {
     pub(super) fn address(&self) -> SockAddr {
         let parts = &*self.0;
         let len = parts.header.msg_namelen.min(parts.address.size_of());
-        // SAFETY: a `sockaddr_storage` is plain bytes that may be copied, and `address` was written by `set` or, over zeros, by
-        // the kernel, with an address of this length.
+        // SAFETY: a `sockaddr_storage` is plain bytes that may be copied, and `address` was written by `set` or, over
+        // zeros, by the kernel, with an address of this length.
         unsafe { SockAddr::new(ptr::read(&raw const parts.address), len) }
     }
 

@@ -74,7 +74,8 @@ impl FromMessage for usize {
 impl FromMessage for (usize, SocketAddr) {
     fn from_message(message: Message<'_>) -> io::Result<(usize, SocketAddr)> {
         let from = message.address.as_socket();
-        let from = from.ok_or_else(|| io::Error::other("the sender's address is not one of IP"))?;
+        let from =
+            from.ok_or_else(|| io::Error::other("the sender's address is not an IP address"))?;
         Ok((message.len, from))
     }
 }

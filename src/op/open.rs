@@ -68,7 +68,8 @@ impl OpenAt {
     }
 }
 
-// SAFETY: the path is an allocation of its own, which stays where it is while the CString moves, and which nobody writes.
+// SAFETY: the path is an allocation of its own, which stays where it is while the CString moves, and which nothing
+// writes.
 unsafe impl Operation for OpenAt {
     type Output = io::Result<SharedFd>;
     const NAME: &'static str = "openat";
@@ -99,8 +100,8 @@ unsafe impl Operation for OpenAt {
 
     fn complete(self, completion: Completion) -> io::Result<SharedFd> {
         let fd = completion.result()?;
-        // SAFETY: the completion of an open hands over a new descriptor. `complete` takes the operation, so `dispose` is
-        // not called for it.
+        // SAFETY: the completion of an open hands over a new descriptor. `complete` takes the operation, so `dispose`
+        // is not called for it.
         let descriptor = unsafe { Descriptor::from_completion(fd) };
         let fd = SharedFd::new(descriptor);
         fd.cached().opened(self.flags);
@@ -123,7 +124,7 @@ unsafe impl Operation for OpenAt {
 
     fn dispose(&mut self, completion: Completion) {
         if let Ok(fd) = completion.result() {
-            // SAFETY: as above. Each completion that nobody waits for is disposed of once, and an open has one (O3).
+            // SAFETY: as above. Each completion that is not awaited is disposed of once, and an open has one (O3).
             drop(unsafe { Descriptor::from_completion(fd) });
         }
     }
@@ -205,7 +206,7 @@ impl SharedFd {
         match fd.try_unwrap() {
             Ok(descriptor) => Close::new(descriptor).await,
             Err(_) => Err(busy(
-                "close: the descriptor closes when its last holder lets go",
+                "close: something else still holds the descriptor, which closes when its last holder drops it",
             )),
         }
     }

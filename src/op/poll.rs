@@ -24,7 +24,8 @@ impl PollAdd {
     }
 }
 
-// SAFETY: the entry has no address. The operation holds the descriptor (O5). A poll that is not multishot completes once.
+// SAFETY: the entry has no address. The operation holds the descriptor (O5). A poll that is not multishot completes
+// once.
 unsafe impl Operation for PollAdd {
     type Output = io::Result<()>;
     const NAME: &'static str = "poll";

@@ -102,14 +102,14 @@ impl<B: IoBufMut> Recv<B> {
     }
 
     fn set_len(&mut self, len: usize) {
-        // SAFETY: what is before the part was initialised, and as far as `len` is in the part, the kernel or `take_kept` has
-        // written it.
+        // SAFETY: what is before the part was initialised, and as far as `len` is in the part, the kernel or
+        // `take_kept` has written it.
         unsafe { self.buf.set_io_len(len) };
     }
 }
 
 // SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
-// the part is within its capacity. The operation holds the stream, and that its descriptor (O5).
+// the part is within its capacity. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBufMut> Operation for Recv<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "recv";

@@ -22,7 +22,7 @@ const POLL_FIRST: u16 = 1;
 /// One in this many receives is a probe: reading the clock twice costs 50 to 100 ns.
 const PROBED_EVERY: u8 = 16;
 
-/// Data that takes longer than this counts as waited for.
+/// A probe that takes longer than this had to wait.
 const PROMPT: Duration = Duration::from_micros(5);
 
 /// The result of the last probe.

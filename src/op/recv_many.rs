@@ -65,8 +65,9 @@ impl RecvMany {
         // The buffer first, whatever the result (O4).
         let taken = usize::try_from(completion.raw()).unwrap_or(0);
         let chunk = completion.buffer().map(|id| {
-            // SAFETY: the request takes its buffers from this ring, and each of its completions comes here once, whether it is
-            // waited for or not. The result is the number of bytes that the kernel has written from the start.
+            // SAFETY: the request takes its buffers from this ring, and each of its completions comes here once,
+            // whether it is waited for or not. The result is the number of bytes that the kernel has written from the
+            // start.
             Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
         });
         let stream = self.pass.stream();
@@ -101,9 +102,9 @@ fn keep(stream: &Stream, arrived: Arrived) {
     }
 }
 
-// SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long as the
-// operation holds the ring of them. It holds the stream, and that its descriptor (O5). Every buffer that a completion names
-// is taken by `take`, once.
+// SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long
+// as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
+// completion names is taken by `take`, once.
 unsafe impl Operation for RecvMany {
     type Output = io::Result<Arrived>;
     const NAME: &'static str = "recv_chunks";

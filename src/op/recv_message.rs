@@ -81,7 +81,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     #[cold]
     fn fill(&mut self, kept: &Datagram) -> usize {
         let len = kept.bytes.len().min(self.buf.io_capacity());
-        // SAFETY: so many bytes are within both, and the capacity is writable and the operation's alone (L4, L5).
+        // SAFETY: `len` bytes are within both, and the capacity is writable and the operation's alone (L4, L5).
         unsafe {
             self.buf
                 .io_mut_ptr()
@@ -108,7 +108,7 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
     /// The kernel has received a datagram of that length, and nothing else takes the descriptors that came with it.
     unsafe fn brought(&self, header: &Header, full_len: usize) -> Datagram {
         let len = full_len.min(self.buf.io_capacity());
-        // SAFETY: the kernel has written so many bytes from the start of the buffer (L3, L4).
+        // SAFETY: the kernel has written this many bytes from the start of the buffer (L3, L4).
         let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), len) };
         Datagram {
             bytes: bytes.to_vec(),
@@ -126,9 +126,9 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
     }
 }
 
-// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation; the
-// header is an allocation of its own. The operation holds the socket, and that its descriptor (O5). Every descriptor that a
-// message brings is taken by `complete` or by `keep`, which `dispose` calls.
+// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
+// the header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5). Every
+// descriptor that a message brings is taken by `complete` or by `keep`, which `dispose` calls.
 unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     type Output = BufResult<T, B>;
     const NAME: &'static str = "recvmsg";
@@ -191,7 +191,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         };
         self.pass.socket().arrival().note(completion);
         let len = full_len.min(self.buf.io_capacity());
-        // SAFETY: the kernel has written so many bytes from the start of the buffer.
+        // SAFETY: the kernel has written this many bytes from the start of the buffer.
         unsafe { self.buf.set_io_len(len) };
         let Some(header) = self.pass.header() else {
             unreachable!("what the kernel has answered has a header")

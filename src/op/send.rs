@@ -65,7 +65,7 @@ impl<B: IoBuf> Send<B> {
 }
 
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
-// part is within its length. The operation holds the stream, and that its descriptor (O5).
+// part is within its length. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for Send<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send";
@@ -192,8 +192,8 @@ impl<B: IoBuf> SendZeroCopy<B> {
     }
 }
 
-// SAFETY: as of `Send`. The kernel reads the buffer until the notification, which is the last completion; the first one is
-// the result. Where the first fails before anything was lent it may be the only one.
+// SAFETY: as of `Send`. The kernel reads the buffer until the notification, which is the last completion; the first one
+// is the result. Where the first fails before anything was lent it may be the only one.
 unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send_zc";

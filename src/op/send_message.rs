@@ -127,8 +127,8 @@ impl<B: IoBuf> SendMessage<B> {
     }
 }
 
-// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the header
-// is an allocation of its own. The operation holds the socket, and that its descriptor (O5).
+// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
+// header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";

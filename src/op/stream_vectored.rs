@@ -67,8 +67,9 @@ impl<B: IoBufsMut> RecvVectored<B> {
     }
 }
 
-// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns them;
-// the array of vectors is a boxed allocation of its own. The operation holds the stream, and that its descriptor (O5).
+// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns
+// them; the array of vectors is a boxed allocation of its own. The operation holds the stream, and that its descriptor
+// (O5).
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
@@ -109,8 +110,8 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     fn complete(mut self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => {
-                // SAFETY: the kernel, or `take_kept`, has filled the buffers in order, each to its capacity, with `n` bytes in
-                // all.
+                // SAFETY: the kernel, or `take_kept`, has filled the buffers in order, each to its capacity, with `n`
+                // bytes in all.
                 unsafe { self.bufs.set_lens(n as usize) };
                 Ok((n as usize, self.bufs))
             }
@@ -189,9 +190,9 @@ impl Message {
     }
 }
 
-// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them; the
-// array of vectors and the message are boxed allocations of their own. The operation holds the stream, and that its
-// descriptor (O5).
+// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them;
+// the array of vectors and the message are boxed allocations of their own. The operation holds the stream, which holds
+// its descriptor (O5).
 unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";

@@ -97,8 +97,8 @@ impl<B: IoBufsMut> ReadVectored<B> {
     }
 }
 
-// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns them;
-// the array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
+// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns
+// them; the array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
 unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
@@ -169,8 +169,8 @@ impl<B: IoBufs> WriteVectored<B> {
     }
 }
 
-// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them; the
-// array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
+// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them;
+// the array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
 unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "writev";

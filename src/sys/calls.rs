@@ -91,8 +91,8 @@ fn open(entry: &Entry, fd: i32) -> Option<i32> {
     let path = ptr::with_exposed_provenance(entry.addr as usize);
     // SAFETY: a stat is plain integers.
     let mut stat = unsafe { mem::zeroed::<libc::stat>() };
-    // SAFETY: the path of an OPENAT is a string that ends with a zero byte (the contract of `Operation`); `stat` is written
-    // during the call.
+    // SAFETY: the path of an OPENAT is a string that ends with a zero byte (the contract of `Operation`); `stat` is
+    // written during the call.
     let is_there = unsafe { libc::fstatat(fd, path, &mut stat, follow) } == 0;
     // A symbolic link is found only if it is not followed; then the open itself fails.
     if is_there && !is_file_mode(stat.st_mode) && stat.st_mode & libc::S_IFMT != libc::S_IFLNK {

@@ -380,7 +380,6 @@ impl Completion {
     /// # Errors
     ///
     /// The kernel's errno. Its internal codes for restarting an interrupted system call become EINTR.
-    /// call is EINTR.
     #[inline]
     pub fn result(&self) -> io::Result<u32> {
         match u32::try_from(self.result) {

@@ -16,7 +16,7 @@ pub(crate) struct EventFd {
 
 impl EventFd {
     pub(crate) fn new() -> io::Result<EventFd> {
-        EventFd::with(0, "an eventfd, by which a runtime is woken")
+        EventFd::with(0, "an eventfd to wake a runtime")
     }
 
     /// Creates one that counts, and the descriptor for polling and reading it (see [`take_one`](EventFd::take_one)).

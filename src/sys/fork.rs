@@ -65,6 +65,7 @@ fn map_page() -> io::Result<&'static AtomicU32> {
     if unsafe { libc::madvise(page, size, libc::MADV_WIPEONFORK) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the page is zeroed, aligned, mapped for reading and writing, and never unmapped; an AtomicU32 may be any bits.
+    // SAFETY: the page is zeroed, aligned, mapped for reading and writing, and never unmapped; an AtomicU32 may be any
+    // bits.
     Ok(unsafe { &*page.cast::<AtomicU32>() })
 }

@@ -22,7 +22,7 @@ pub(crate) struct Caught {
 impl Caught {
     /// Starts catching `signal`. The descriptor becomes readable with each one; [`EventFd::take_one`] takes it.
     pub(crate) fn new(signal: i32) -> io::Result<(Caught, Descriptor)> {
-        let (counter, read) = EventFd::counting("an eventfd, by which a signal is told")?;
+        let (counter, read) = EventFd::counting("an eventfd to count a signal")?;
         // A forked child inherits handler and counter, but a signal sent to the child must not count for the parent.
         let mark = ForkMark::new()?;
         let count = move || {

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     let len = size_of::<i32>() as libc::socklen_t;
     let value: *const i32 = &raw const value;
-    // SAFETY: the value is an i32 of this length, which the call only reads; the descriptor is open while it is borrowed.
+    // SAFETY: the value is an i32 of this length, which the call only reads; the descriptor is open while it is
+    // borrowed.
     match unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.cast(), len) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -170,4 +170,4 @@ impl<W> Timers<W> {
     }
 }
 
-const OWNED: &str = "W6: whoever holds the key of a timer owns its row";
+const OWNED: &str = "W6: the holder of a timer's key owns its row";
