@@ -11,13 +11,13 @@ pub struct PollAdd {
 }
 
 impl PollAdd {
-    /// Waits until a read would not block; also true at the end of the data and for an error.
+    /// Waits until a read would not block, which includes the end of the data and errors.
     pub(crate) fn readable(fd: SharedFd) -> Op<PollAdd> {
         let events = libc::POLLIN as u32;
         Op::new(PollAdd { fd, events })
     }
 
-    /// Waits until a write would not block; also true if it would fail.
+    /// Waits until a write would not block, even if it would fail.
     pub(crate) fn writable(fd: SharedFd) -> Op<PollAdd> {
         let events = libc::POLLOUT as u32;
         Op::new(PollAdd { fd, events })

@@ -68,8 +68,8 @@ impl<B: IoBufsMut> RecvVectored<B> {
 }
 
 // SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns
-// them; the array of vectors is a boxed allocation of its own. The operation holds the stream, and that its descriptor
-// (O5).
+// them; the array of vectors is a boxed allocation of its own. The operation holds the stream, which holds its
+// descriptor (O5).
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";

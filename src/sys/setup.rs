@@ -187,8 +187,8 @@ fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
         ),
         Some(libc::EMFILE | libc::ENFILE) => return no_descriptor(error, "a ring"),
         Some(libc::EINVAL) => format!(
-            "the kernel takes no ring of {} and {} entries: each is at least 1, and there are no fewer \
-             completion entries than submission entries",
+            "the kernel rejects a ring of {} and {} entries: both must be at least 1, and there must be at \
+             least as many completion entries as submission entries",
             sizes.submission, sizes.completion,
         ),
         _ => "io_uring_setup".to_owned(),
@@ -207,7 +207,7 @@ pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
         Some(libc::ENFILE) => {
             format!("no descriptor left in the whole system for {wanted}: raise fs.file-max")
         }
-        _ => format!("making {wanted}"),
+        _ => format!("create {wanted}"),
     };
     with_context(error, what)
 }
