@@ -1,22 +1,23 @@
-//! Who waits for something, in order of arrival.
+//! Waiters in order of arrival.
 //!
-//! A [`WaitQueue`] keeps a value for each that waits, mostly its waker, and a place in line. It runs no code of a user: what is
-//! taken out or replaced goes to the caller, to be woken or dropped where nothing is borrowed (R1). Gates and groups have
-//! one each, and so have the tasks that close descriptors.
+//! A [`WaitQueue`] keeps a value for each waiter, usually its waker, and its place in line. It runs no user code:
+//! values that are taken out or replaced are returned to the caller, to be woken or dropped where nothing is borrowed
+//! (R1). FIFO locks, groups and the waits of `close` have one each.
 //!
-//! A wait that is dropped has to leave the line, from wherever in it. So the places are rows of a slab, linked in order, and
-//! each is named by a [`Ticket`].
+//! A wait that is dropped leaves the line from any position. So the places are rows of a slab, linked in order, and
+//! each is identified by a [`Ticket`].
 //!
 //! | event | in line | turn has come |
 //! |---|---|---|
 //! | `push` | a new place, the last in line | |
 //! | `renew` | the value is replaced | last in line again |
-//! | `take_first`, `take_all` | the value goes out: its turn has come | nothing |
-//! | `remove` (so when the wait is dropped) | the place is gone, and the value goes out | the place is gone |
+//! | `take_first`, `take_all` | the value is returned: its turn has come | nothing |
+//! | `remove` (also when the wait is dropped) | the place is removed, and the value returned | the place is removed |
 //!
-//! - **Q1** A ticket names its place from `push` to `remove`. Only its holder removes it, so no other has it meanwhile.
-//! - **Q2** In line are the places with a value, each once, in the order in which they were put there last.
-//! - **Q3** Every call takes constant time, but for `take_all` and `each`, which look at those in line.
+//! - **Q1** A ticket identifies its place from `push` to `remove`. Only its holder removes it, so no other waiter has
+//!   it before.
+//! - **Q2** The line consists of the places with a value, each once, in the order in which they last joined it.
+//! - **Q3** Every call takes constant time, except `take_all` and `each`, which visit the whole line.
 
 #![forbid(unsafe_code)]
 
@@ -26,10 +27,10 @@ use std::num::NonZeroU32;
 /// No place: the end of the line.
 const NONE: u32 = u32::MAX;
 
-/// The room of an empty queue that is kept, in places.
+/// The capacity that an empty queue keeps, in places.
 const ROOM_KEPT: usize = 64;
 
-/// A place in a [`WaitQueue`] (Q1): one more than its number, so that one that may be there takes no more room.
+/// A place in a [`WaitQueue`] (Q1): its number plus one, so that an `Option` of it takes no more space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(NonZeroU32);
 
@@ -48,7 +49,7 @@ impl Ticket {
 
 #[derive(Debug)]
 struct Place<T> {
-    /// Not there once its turn has come.
+    /// `None` once its turn has come.
     value: Option<T>,
     /// The neighbors in line.
     before: u32,
@@ -72,18 +73,18 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// Whether nobody is in line.
+    /// Whether the line is empty.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.first == NONE
     }
 
-    /// Places, in line or not.
+    /// Returns the number of places, in line or not.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// A place at the end of the line.
+    /// Adds a place at the end of the line.
     pub(crate) fn push(&mut self, value: T) -> Ticket {
         let at = self.places.insert(Place {
             value: Some(value),
@@ -96,7 +97,7 @@ impl<T> WaitQueue<T> {
         Ticket::new(at)
     }
 
-    /// Replaces the value. A place whose turn has come is the last in line again.
+    /// Replaces the value, and returns the old one. A place whose turn has come joins the end of the line again.
     pub(crate) fn renew(&mut self, ticket: Ticket, value: T) -> Option<T> {
         let replaced = self.place(ticket.at()).value.replace(value);
         if replaced.is_none() {
@@ -105,12 +106,12 @@ impl<T> WaitQueue<T> {
         replaced
     }
 
-    /// The value of a place that is in line.
+    /// Returns the value of a place in line.
     pub(crate) fn get(&self, ticket: Ticket) -> Option<&T> {
         self.places.get(ticket.at() as usize)?.value.as_ref()
     }
 
-    /// The turn of the first in line has come.
+    /// Takes the value of the first in line: its turn has come.
     #[inline]
     pub(crate) fn take_first(&mut self) -> Option<(Ticket, T)> {
         match self.first {
@@ -119,14 +120,14 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// The turn of all that are in line has come.
+    /// Takes all values in line: their turn has come.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         std::iter::from_fn(|| self.take_first())
             .map(|(_, value)| value)
             .collect()
     }
 
-    /// Gives up a place, with what is in it.
+    /// Removes a place, and returns its value.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let value = self.take(ticket.at());
         let removed = self.places.try_remove(ticket.at() as usize);
@@ -137,7 +138,7 @@ impl<T> WaitQueue<T> {
         value
     }
 
-    /// Looks at each value in line, in order.
+    /// Calls `look` with each value in line, in order.
     pub(crate) fn each(&mut self, mut look: impl FnMut(&mut T)) {
         let mut at = self.first;
         while at != NONE {
@@ -167,7 +168,7 @@ impl<T> WaitQueue<T> {
         place.next = NONE;
     }
 
-    /// Takes a value out, and its place out of the line, if it is there.
+    /// Takes the value of a place, and the place out of the line, if it is in line.
     fn take(&mut self, at: u32) -> Option<T> {
         let place = self.place(at);
         let value = place.value.take()?;
@@ -194,7 +195,7 @@ impl<T> Default for WaitQueue<T> {
 mod tests {
     use super::*;
 
-    /// Holders of a ticket.
+    /// How many holders of a ticket there are.
     const HOLDERS: usize = 3;
     const LENGTH: u32 = 7;
 
@@ -216,7 +217,7 @@ mod tests {
             .collect()
     }
 
-    /// The same, by searching a vector.
+    /// A model that does the same by searching a vector.
     #[derive(Default)]
     struct Model {
         line: Vec<(usize, u32)>,
@@ -239,7 +240,7 @@ mod tests {
     }
 
     impl Pair {
-        /// False if the event is not possible here.
+        /// Returns false if the event is not possible here.
         fn apply(&mut self, event: Event) -> bool {
             let value = self.next_value;
             self.next_value += 1;
@@ -316,7 +317,7 @@ mod tests {
         let events = events();
         let count = events.len();
         let mut sequences = 0_u32;
-        // Each number names a sequence, by its digits.
+        // Each number encodes a sequence, by its digits.
         let mut number = 0;
         while number < count.pow(LENGTH) {
             let mut pair = Pair::default();
@@ -330,7 +331,7 @@ mod tests {
                 sequences += 1;
                 pair.compare();
             }
-            // What begins with an impossible sequence is passed over.
+            // Sequences that begin with an impossible one are skipped.
             number = (number / step + 1) * step;
         }
         assert!(sequences > 100_000, "{sequences}");

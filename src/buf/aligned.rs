@@ -1,7 +1,7 @@
-//! A buffer at an address of the caller's choosing, for files opened with O_DIRECT.
+//! A buffer with a chosen alignment, for files opened with O_DIRECT.
 //!
-//! It owns one heap allocation and the number of its bytes that are initialised. It never grows and never moves. Users
-//! make it and lend it; nothing in the crate makes one for itself.
+//! It owns one heap allocation, and knows how many of its bytes are initialized. It never grows and never moves. Users
+//! create it and lend it; nothing in the crate creates one for itself.
 
 use super::{IoBuf, IoBufMut};
 use std::alloc::{self, Layout};
@@ -11,10 +11,10 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::slice;
 
-/// A buffer of bytes whose address is a multiple of an alignment, and whose capacity is fixed.
+/// A byte buffer with a fixed capacity, whose address is a multiple of a chosen alignment.
 ///
-/// O_DIRECT asks for addresses, lengths and offsets that are multiples of the device's block, often 512 or 4096 bytes.
-/// To write, fill it by [`extend_from_slice`](AlignedBuf::extend_from_slice) and pad it by
+/// O_DIRECT requires addresses, lengths and offsets that are multiples of the device's block size, often 512 or 4096
+/// bytes. To write, fill the buffer with [`extend_from_slice`](AlignedBuf::extend_from_slice) and pad it with
 /// [`resize`](AlignedBuf::resize); reads fill the whole capacity.
 ///
 /// # Examples
@@ -38,12 +38,12 @@ pub struct AlignedBuf {
 }
 
 impl AlignedBuf {
-    /// An empty buffer with room for exactly `capacity` bytes, at an address that is a multiple of `alignment`.
+    /// Creates an empty buffer with room for exactly `capacity` bytes, at an address that is a multiple of `alignment`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the alignment is not a power of two, if the capacity is 0 (nothing can be read into that), or
-    /// if it is more than an allocation can have. `OutOfMemory` if there is not so much.
+    /// `InvalidInput` if the alignment is not a power of two, if the capacity is 0 (nothing can be read into it), or if
+    /// it exceeds the maximum size of an allocation. `OutOfMemory` if the allocation fails.
     ///
     /// # Examples
     ///
@@ -79,27 +79,27 @@ impl AlignedBuf {
         }
     }
 
-    /// How many bytes there is room for.
+    /// Returns the capacity in bytes.
     pub fn capacity(&self) -> usize {
         self.layout.size()
     }
 
-    /// What the address is a multiple of.
+    /// Returns the alignment of the address.
     pub fn alignment(&self) -> usize {
         self.layout.align()
     }
 
-    /// How many bytes are initialised: what a write writes, and what it derefs to.
+    /// Returns how many bytes are initialized: those that a write writes, and that the buffer derefs to.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no byte is initialised.
+    /// Whether no byte is initialized.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Sets the length to 0. The capacity stays.
+    /// Sets the length to 0. The capacity stays the same.
     pub fn clear(&mut self) {
         self.len = 0;
     }
@@ -113,8 +113,7 @@ impl AlignedBuf {
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         let len = self.len.saturating_add(bytes.len());
         self.assert_room(len);
-        // SAFETY: what is copied ends inside the allocation by the assertion above; a borrow cannot reach behind the
-        // length.
+        // SAFETY: the copy ends inside the allocation by the assertion above; a borrow cannot reach past the length.
         unsafe {
             self.start
                 .as_ptr()
@@ -124,11 +123,11 @@ impl AlignedBuf {
         self.len = len;
     }
 
-    /// Shortens the buffer to `len` bytes, or lengthens it by bytes of `value`.
+    /// Shortens the buffer to `len` bytes, or lengthens it with bytes of `value`.
     ///
     /// # Panics
     ///
-    /// If `len` is more than the capacity.
+    /// If `len` exceeds the capacity.
     #[track_caller]
     pub fn resize(&mut self, len: usize, value: u8) {
         self.assert_room(len);
@@ -159,7 +158,7 @@ impl Deref for AlignedBuf {
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: the length counts initialised bytes of an allocation that only this value reaches.
+        // SAFETY: the length counts initialized bytes of an allocation that only this value reaches.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
@@ -171,7 +170,7 @@ impl Drop for AlignedBuf {
     }
 }
 
-// The kernel may be writing the bytes: they are not read.
+// Not read, because the kernel may be writing the bytes.
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AlignedBuf")
@@ -186,7 +185,7 @@ unsafe impl Send for AlignedBuf {}
 // SAFETY: through a shared reference it can only be read.
 unsafe impl Sync for AlignedBuf {}
 
-// SAFETY: L1, L2: a heap allocation that only drop frees. L3: `len` counts initialised bytes, and the pointer never
+// SAFETY: L1, L2: a heap allocation that only drop frees. L3: `len` counts initialized bytes, and the pointer never
 // leaves.
 unsafe impl IoBuf for AlignedBuf {
     #[inline]

@@ -1,13 +1,13 @@
-//! The error that brings the buffer back (B1).
+//! The error that returns the buffer (B1).
 //!
-//! It owns what went wrong, what was lent, and how far it came. It decides nothing: operations make it, users take it
-//! apart or let `?` turn it into an [`io::Error`].
+//! It owns the underlying error, the lent buffer, and the number of bytes transferred. It decides nothing: operations
+//! create it; users take it apart or let `?` turn it into an [`io::Error`].
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// What an operation that lends a buffer answers with: its value beside the buffer, or the error with the buffer in it.
+/// The result of an operation that lends a buffer: its value and the buffer, or an error that contains the buffer.
 ///
 /// # Examples
 ///
@@ -25,12 +25,13 @@ use std::io;
 /// ```
 pub type BufResult<T, B> = Result<(T, B), BufError<B>>;
 
-/// An error with the buffer in it that was lent to what failed.
+/// An error that contains the buffer lent to the failed operation.
 ///
 /// `?` turns it into an [`io::Error`] and drops the buffer. A loop over several operations (`read_exact`, `write_all`)
-/// also says how many bytes were [`done`](BufError::done) before.
+/// also reports how many bytes were [`done`](BufError::done) before it failed.
 ///
-/// It prints as the `io::Error` does; that is its source also, so a report that prints the whole chain says it twice.
+/// It is displayed like its `io::Error`, which is also its source, so a report that prints the whole chain prints it
+/// twice.
 ///
 /// # Examples
 ///
@@ -56,7 +57,7 @@ pub struct BufError<B> {
 }
 
 impl<B> BufError<B> {
-    /// What went wrong before any byte was done, and the buffer.
+    /// Creates an error from a cause and the buffer, with no bytes done.
     pub fn new(error: io::Error, buf: B) -> BufError<B> {
         BufError {
             error,
@@ -65,7 +66,7 @@ impl<B> BufError<B> {
         }
     }
 
-    /// The same, after `bytes` bytes were done.
+    /// Sets the number of bytes that were done before the failure.
     #[must_use]
     pub fn with_done(self, bytes: usize) -> BufError<B> {
         BufError {
@@ -74,42 +75,42 @@ impl<B> BufError<B> {
         }
     }
 
-    /// What went wrong.
+    /// Returns the underlying error.
     pub fn error(&self) -> &io::Error {
         &self.error
     }
 
-    /// The kind of what went wrong.
+    /// Returns the kind of the underlying error.
     pub fn kind(&self) -> io::ErrorKind {
         self.error.kind()
     }
 
-    /// How many bytes were read or written before it went wrong: 0, unless it was a loop over several operations.
+    /// Returns how many bytes were read or written before the failure: 0, unless it was a loop over several operations.
     pub fn done(&self) -> usize {
         self.done
     }
 
-    /// The buffer.
+    /// Returns the buffer.
     pub fn buf(&self) -> &B {
         &self.buf
     }
 
-    /// What went wrong, without the buffer.
+    /// Returns the underlying error, and drops the buffer.
     pub fn into_error(self) -> io::Error {
         self.error
     }
 
-    /// The buffer, to be used again.
+    /// Returns the buffer for reuse, and drops the error.
     pub fn into_buf(self) -> B {
         self.buf
     }
 
-    /// Both.
+    /// Returns the underlying error and the buffer.
     pub fn into_parts(self) -> (io::Error, B) {
         (self.error, self.buf)
     }
 
-    /// The same error with another buffer made of this one: `error.map_buf(Slice::into_inner)`.
+    /// Maps the buffer to another one and keeps the error: `error.map_buf(Slice::into_inner)`.
     ///
     /// # Examples
     ///
@@ -146,7 +147,7 @@ impl<B> fmt::Display for BufError<B> {
     }
 }
 
-// Not derived: it asks nothing of the buffer, and a page of bytes would hide the error.
+// Not derived: that would require `B: Debug`, and a page of bytes would hide the error.
 impl<B> fmt::Debug for BufError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufError")
@@ -156,7 +157,7 @@ impl<B> fmt::Debug for BufError<B> {
     }
 }
 
-// The `io::Error` itself is the source, not its source: what it wraps is found only through `io::Error::get_ref`.
+// The source is the `io::Error` itself, not its source: what it wraps is found only through `io::Error::get_ref`.
 impl<B> Error for BufError<B> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.error)
@@ -167,7 +168,7 @@ impl<B> Error for BufError<B> {
 mod tests {
     use super::*;
 
-    /// Neither `Debug` nor `Clone` nor `IoBuf`: the error asks nothing of what it carries.
+    /// Implements neither `Debug` nor `Clone` nor `IoBuf`: the error requires nothing of its buffer.
     struct Opaque(u8);
 
     const ENOSPC: i32 = 28;

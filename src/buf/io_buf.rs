@@ -1,7 +1,7 @@
-//! One buffer that can be lent: the two traits, and the types of std and `bytes` that keep their promises.
+//! A single buffer that can be lent: the two traits, and the types of std and `bytes` that implement them.
 //!
-//! It never copies a byte and never allocates. Operations take their pointers from here when they are submitted, and set
-//! the length when they have completed.
+//! Nothing here copies a byte or allocates. Operations take their pointers from these traits when they are submitted,
+//! and set the length when they have completed.
 
 use super::Slice;
 use bytes::{Bytes, BytesMut};
@@ -10,20 +10,20 @@ use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 
-/// Memory that the kernel may read while an operation has it: what is written to files and sent to peers.
+/// Memory that the kernel may read during an operation: the data of a write or a send.
 ///
-/// The names begin with `io_` so that bringing the trait into scope changes the meaning of no method of `Vec`, `Bytes`
+/// The names begin with `io_`, so that bringing the trait into scope changes the meaning of no method of `Vec`, `Bytes`
 /// or a slice.
 ///
 /// # Safety
 ///
-/// For as long as the value exists, or for ever if it is forgotten:
+/// For as long as the value exists, or forever if it is forgotten:
 ///
-/// 1. L1: moving the value moves none of its bytes and changes neither what `io_ptr` nor what `io_len` returns. An array
-///    inside the value does not do.
-/// 2. L2: the bytes stay allocated. A value that borrows does not do unless it borrows for `'static`.
-/// 3. L3: `io_ptr` is not null, and the `io_len` bytes from it are initialised, lie in one allocation and are written by
-///    nobody who does not have the value. Clones that share them for reading do no harm.
+/// 1. L1: moving the value moves none of its bytes, and changes the result of neither `io_ptr` nor `io_len`. An array
+///    inside the value does not qualify.
+/// 2. L2: the bytes stay allocated. A value that borrows does not qualify unless it borrows for `'static`.
+/// 3. L3: `io_ptr` is not null, and the `io_len` bytes from it are initialized, lie in one allocation, and are written
+///    only by code that has the value. Clones that share them for reading do no harm.
 ///
 /// # Examples
 ///
@@ -38,40 +38,40 @@ use std::sync::Arc;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be lent to the kernel",
-    label = "this is no buffer that can be lent",
-    note = "a buffer goes in by value and comes back: give the `Vec`, `String` or `Bytes` itself, or what lives for ever"
+    label = "this is not a buffer that can be lent",
+    note = "a buffer goes in by value and comes back: give the `Vec`, `String` or `Bytes` itself, or a value that lives forever"
 )]
 pub unsafe trait IoBuf: 'static {
-    /// Where the bytes begin.
+    /// Returns a pointer to the first byte.
     fn io_ptr(&self) -> *const u8;
 
-    /// How many bytes are initialised: what a write writes.
+    /// Returns how many bytes are initialized: those that a write writes.
     fn io_len(&self) -> usize;
 
-    /// The initialised bytes.
+    /// Returns the initialized bytes.
     fn io_bytes(&self) -> &[u8] {
-        // SAFETY: initialised, readable and of one allocation by L3, which also lets nobody write them while `self` is
+        // SAFETY: initialized, readable and of one allocation by L3, by which nothing writes them while `self` is
         // borrowed.
         unsafe { slice::from_raw_parts(self.io_ptr(), self.io_len()) }
     }
 }
 
-/// Memory that the kernel may write while an operation has it: what files and peers are read into.
+/// Memory that the kernel may write during an operation: the buffer of a read or a receive.
 ///
 /// # Safety
 ///
-/// Beside the obligations of [`IoBuf`], and for the whole capacity:
+/// In addition to the obligations of [`IoBuf`], for the whole capacity:
 ///
-/// 1. L4: `io_mut_ptr` returns the address that `io_ptr` returns, and `io_capacity` bytes from there lie in one
+/// 1. L4: `io_mut_ptr` returns the same address as `io_ptr`, and the `io_capacity` bytes from there lie in one
 ///    allocation and may be written through it. `io_capacity` is at least `io_len`, and moving the value does not
 ///    change it.
-/// 2. L5: nobody who does not have the value reads or writes them. Shared memory does not do, not even for reading.
-/// 3. L6: after `set_io_len(n)`, `io_len` is `n`, or what it was if that is greater; the call has moved and changed no
-///    byte.
+/// 2. L5: only code that has the value reads or writes them. Shared memory does not qualify, not even for reading.
+/// 3. L6: after `set_io_len(n)`, `io_len` is `n`, or its old value if that is greater; the call has moved and changed
+///    no byte.
 ///
 /// # Examples
 ///
-/// What every read does once the kernel has answered:
+/// The steps that every read takes after the kernel has completed it:
 ///
 /// ```
 /// use gimmal::buf::IoBufMut;
@@ -92,40 +92,40 @@ pub unsafe trait IoBuf: 'static {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be lent to the kernel to be filled",
-    label = "this is no buffer that can be filled",
+    label = "this is not a buffer that can be filled",
     note = "a buffer goes in by value and comes back: `let (n, buffer) = file.read(buffer).await?`, with a `Vec<u8>`, a \
             `Box<[u8]>`, a `BytesMut` or an `AlignedBuf`"
 )]
 pub unsafe trait IoBufMut: IoBuf {
-    /// Where the capacity begins.
+    /// Returns a pointer to the start of the capacity.
     fn io_mut_ptr(&mut self) -> *mut u8;
 
-    /// How many bytes there is room for, from the start: what a read asks for.
+    /// Returns the capacity in bytes, counted from the first byte: the length that a read requests.
     fn io_capacity(&self) -> usize;
 
-    /// Says that the first `n` bytes have been filled.
+    /// Declares that the first `n` bytes have been filled.
     ///
     /// A buffer with a length of its own (`Vec`, `BytesMut`, [`AlignedBuf`](super::AlignedBuf)) has the length `n`
-    /// afterwards. A buffer whose length is fixed (`Box<[u8]>`) stays as long as it is, and a [`Slice`] never shortens
-    /// what it is a part of: their bytes past `n` are what they were, and only `n` tells how many are new.
+    /// afterwards. A buffer with a fixed length (`Box<[u8]>`) keeps it, and a [`Slice`] never shortens the buffer that
+    /// it is a part of: their bytes past `n` are unchanged, and only `n` tells how many are new.
     ///
     /// # Safety
     ///
-    /// `n` is at most the capacity, and the first `n` bytes are initialised.
+    /// `n` does not exceed the capacity, and the first `n` bytes are initialized.
     unsafe fn set_io_len(&mut self, n: usize);
 
-    /// The part of the buffer in `range`, as a buffer of its own, to fill or to write just that part.
+    /// Returns the part of the buffer in `range` as a buffer of its own, to fill or to write just that part.
     ///
-    /// The range may reach past the length, up to the capacity, and without an end it reaches that far: a part that
-    /// begins at the length appends. A write writes what is initialised of the part.
+    /// The range may reach past the length, up to the capacity, and a range without an end does: a part that begins at
+    /// the length appends. A write writes the initialized bytes of the part.
     ///
-    /// (Memory that is only read has [`Slice::new`], and `Bytes` its own `slice`, which this one therefore does not
-    /// hide.)
+    /// (For memory that is only read, there is [`Slice::new`]. `Bytes` has its own `slice`, which this method therefore
+    /// does not hide.)
     ///
     /// # Panics
     ///
-    /// If the range ends before it starts or past the capacity, or if it starts past the length: the bytes between
-    /// would be uninitialised.
+    /// If the range ends before it starts or past the capacity, or if it starts past the length, because the bytes in
+    /// between would be uninitialized.
     ///
     /// # Examples
     ///
@@ -150,7 +150,7 @@ pub unsafe trait IoBufMut: IoBuf {
 
 macro_rules! io_buf {
     ($($type:ty: $fact:literal)+) => {$(
-        // SAFETY: L1, L2 and L3 by the fact that stands beside the type in the list below.
+        // SAFETY: L1, L2 and L3 by the fact given for the type in the list below.
         unsafe impl IoBuf for $type {
             #[inline]
             fn io_ptr(&self) -> *const u8 {
@@ -177,8 +177,8 @@ io_buf! {
     &'static str: "A shared borrow of `str` that never ends: nothing may write or free what it borrows."
 }
 
-// SAFETY: L1, L2 and L3: a shared borrow of bytes that never ends, as that of a slice: nothing may write or free what it
-// borrows. The array is not inside the value.
+// SAFETY: L1, L2 and L3: a shared borrow of bytes that never ends, like that of a slice: nothing may write or free
+// them. The array is not inside the value.
 unsafe impl<const N: usize> IoBuf for &'static [u8; N] {
     #[inline]
     fn io_ptr(&self) -> *const u8 {
@@ -206,12 +206,12 @@ unsafe impl IoBufMut for Vec<u8> {
 
     #[inline]
     unsafe fn set_io_len(&mut self, n: usize) {
-        // SAFETY: the caller promises what `Vec::set_len` asks for.
+        // SAFETY: the caller promises what `Vec::set_len` requires.
         unsafe { self.set_len(n) }
     }
 }
 
-// SAFETY: L4 and L5: all of the allocation is initialised, and it is this value's alone. L6: the length stays the
+// SAFETY: L4 and L5: all of the allocation is initialized, and it belongs to this value alone. L6: the length stays the
 // capacity.
 unsafe impl IoBufMut for Box<[u8]> {
     #[inline]
@@ -228,12 +228,12 @@ unsafe impl IoBufMut for Box<[u8]> {
     unsafe fn set_io_len(&mut self, _n: usize) {}
 }
 
-// SAFETY: L4 and L5: from `as_ptr`, `capacity` bytes are this handle's alone; others of the same allocation have
-// disjoint ranges, and may take this one over only when it is dropped. L6: `set_len` stores a number.
+// SAFETY: L4 and L5: from `as_ptr`, `capacity` bytes belong to this handle alone; others of the same allocation have
+// disjoint ranges, and may take this range over only when the handle is dropped. L6: `set_len` stores a number.
 unsafe impl IoBufMut for BytesMut {
     #[inline]
     fn io_mut_ptr(&mut self) -> *mut u8 {
-        // A pointer out of `as_mut` may be used for the length only. When the length is 0, the spare capacity is
+        // A pointer from `as_mut` may be used for the length only. With a length of 0, the spare capacity is
         // everything.
         let len = self.len();
         self.clear();
@@ -250,7 +250,7 @@ unsafe impl IoBufMut for BytesMut {
 
     #[inline]
     unsafe fn set_io_len(&mut self, n: usize) {
-        // SAFETY: the caller promises what `BytesMut::set_len` asks for.
+        // SAFETY: the caller promises what `BytesMut::set_len` requires.
         unsafe { self.set_len(n) }
     }
 }
@@ -263,11 +263,11 @@ pub(crate) fn truncate<B: IoBufMut>(buf: &mut B, len: usize) {
     }
 }
 
-/// Fills the start of a buffer with as much of `source` as there is room for, sets the length to that, and says how much it
-/// is: a read that needs no kernel.
+/// Fills the start of a buffer with as much of `source` as fits, sets the length, and returns it: a read that needs no
+/// kernel.
 pub(crate) fn fill<B: IoBufMut>(buf: &mut B, source: &[u8]) -> usize {
     let n = source.len().min(buf.io_capacity());
-    // SAFETY: so many bytes fit into the capacity, which is the buffer's alone (L4, L5), and the copy initialises them.
+    // SAFETY: `len` bytes fit into the capacity, which is the buffer's alone (L4, L5), and the copy initializes them.
     unsafe {
         buf.io_mut_ptr()
             .copy_from_nonoverlapping(source.as_ptr(), n);
@@ -276,7 +276,7 @@ pub(crate) fn fill<B: IoBufMut>(buf: &mut B, source: &[u8]) -> usize {
     n
 }
 
-/// Fills the whole capacity with one byte, as a read would, and gives its length.
+/// Fills the whole capacity with one byte, as a read would, and returns its length.
 pub(crate) fn repeat<B: IoBufMut>(buf: &mut B, byte: u8) -> usize {
     let n = buf.io_capacity();
     // SAFETY: the capacity is the buffer's alone (L4, L5), and all of it is initialized here.
@@ -287,15 +287,15 @@ pub(crate) fn repeat<B: IoBufMut>(buf: &mut B, byte: u8) -> usize {
     n
 }
 
-/// What every test of this module does in the kernel's place.
+/// Stands in for the kernel in every test of this module.
 #[cfg(test)]
 pub(super) mod kernel {
     use super::IoBufMut;
 
-    /// Fills the first bytes of the capacity with `source` and says so, as a read that brought them would.
+    /// Fills the first bytes of the capacity with `source` and sets the length, as a completed read would.
     pub(in crate::buf) fn read_into(buf: &mut impl IoBufMut, source: &[u8]) {
         assert!(source.len() <= buf.io_capacity());
-        // SAFETY: the bytes fit into the capacity (L4), and the copy initialises them.
+        // SAFETY: the bytes fit into the capacity (L4), and the copy initializes them.
         unsafe {
             buf.io_mut_ptr()
                 .copy_from_nonoverlapping(source.as_ptr(), source.len());
@@ -318,7 +318,7 @@ mod tests {
         (buf.io_ptr().addr(), buf.io_len())
     }
 
-    /// L1 and L2, for whatever is made by `make` and holds `TEXT`.
+    /// Checks L1 and L2 for the buffers that `make` returns, which contain `TEXT`.
     fn stays<B: IoBuf>(make: impl Fn() -> B) {
         let buf = make();
         let before = place(&buf);
@@ -331,12 +331,12 @@ mod tests {
         assert_eq!(place(&buf), before);
         assert_eq!(buf.io_bytes(), TEXT.as_bytes());
 
-        // What forgetting is, except that the value can be dropped when the test is done.
+        // Like forgetting, except that the value can be dropped at the end of the test.
         let forgotten = ManuallyDrop::new(buf);
         let (start, len) = (forgotten.io_ptr(), forgotten.io_len());
         drop(many);
         let _reuse: Vec<B> = (0..100).map(|_| make()).collect();
-        // SAFETY: not dropped; that the bytes are still there is what is tested (L2).
+        // SAFETY: not dropped; that the bytes are still there is what the test checks (L2).
         let bytes = unsafe { slice::from_raw_parts(start, len) };
         assert_eq!(bytes, TEXT.as_bytes());
         drop(ManuallyDrop::into_inner(forgotten));
@@ -379,7 +379,7 @@ mod tests {
         stays(|| Rc::<[u8]>::from(TEXT.as_bytes()));
     }
 
-    /// A clone shares for reading, and takes away the right to write that a sole owner has.
+    /// A clone shares the bytes for reading, and takes away a sole owner's right to write.
     #[test]
     fn a_shared_buffer_cannot_be_written_by_the_other_owners() {
         let lent = Rc::<[u8]>::from(TEXT.as_bytes());
@@ -392,7 +392,7 @@ mod tests {
         assert!(lent.clone().try_into_mut().is_err());
     }
 
-    /// L4 and L6 for every length before and every number of bytes read; `fixed` buffers keep their length.
+    /// Checks L4 and L6 for every old length and every number of bytes read; `fixed` buffers keep their length.
     fn fills<B: IoBufMut>(capacity: usize, fixed: bool, make: impl Fn(&[u8]) -> B) {
         for len in 0..=capacity {
             for n in 0..=capacity {

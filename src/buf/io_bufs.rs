@@ -1,7 +1,7 @@
-//! Several buffers lent at once, for reads and writes that scatter and gather.
+//! Several buffers lent at once, for vectored reads and writes.
 //!
-//! It owns the order in which they are visited, and how what was read is shared out. It never builds the kernel's array
-//! of vectors: the operation does that, in an allocation of its own (O2).
+//! These traits define the order in which the buffers are visited, and how received bytes are distributed. They never
+//! build the kernel's array of vectors: the operation does that, in an allocation of its own (O2).
 
 use super::{IoBuf, IoBufMut};
 
@@ -9,8 +9,8 @@ use super::{IoBuf, IoBufMut};
 ///
 /// # Safety
 ///
-/// L7: each call of `for_each_buf` visits the same buffers in the same order, and the value owns them: moving it, they
-/// are at most moved; forgetting it, they are forgotten and not dropped.
+/// L7: each call of `for_each_buf` visits the same buffers in the same order, and the value owns them: moving the value
+/// at most moves them; forgetting it forgets them without dropping them.
 ///
 /// # Examples
 ///
@@ -24,13 +24,13 @@ use super::{IoBuf, IoBufMut};
 /// assert_eq!(message.total_len(), bytes.len());
 /// ```
 pub unsafe trait IoBufs: 'static {
-    /// Calls `visit` with each buffer, first to last.
+    /// Calls `visit` with each buffer, in order.
     fn for_each_buf(&self, visit: &mut dyn FnMut(&dyn IoBuf));
 
-    /// How many bytes are initialised in all of them.
+    /// Returns how many bytes are initialized in all of them.
     fn total_len(&self) -> usize {
         let mut total = 0usize;
-        // One static slice can stand in it many times, so even more than there is memory is possible.
+        // One static slice can occur in it many times, so the sum may exceed the address space.
         self.for_each_buf(&mut |buf| total = total.saturating_add(buf.io_len()));
         total
     }
@@ -40,8 +40,8 @@ pub unsafe trait IoBufs: 'static {
 ///
 /// # Safety
 ///
-/// L7 for `for_each_buf_mut` also, which visits the buffers that `for_each_buf` visits; and `set_lens`, if it is
-/// written anew, does what it does here.
+/// L7 also holds for `for_each_buf_mut`, which visits the buffers that `for_each_buf` visits; and an overridden
+/// `set_lens` does the same as the default.
 ///
 /// # Examples
 ///
@@ -61,28 +61,28 @@ pub unsafe trait IoBufs: 'static {
 /// assert_eq!(bufs, [&b"abcd"[..], b"ef", b""]);
 /// ```
 pub unsafe trait IoBufsMut: IoBufs {
-    /// Calls `visit` with each buffer, first to last.
+    /// Calls `visit` with each buffer, in order.
     fn for_each_buf_mut(&mut self, visit: &mut dyn FnMut(&mut dyn IoBufMut));
 
-    /// How many bytes there is room for in all of them.
+    /// Returns the total capacity in bytes.
     fn total_capacity(&mut self) -> usize {
         let mut total = 0usize;
         self.for_each_buf_mut(&mut |buf| total = total.saturating_add(buf.io_capacity()));
         total
     }
 
-    /// Says that `n` bytes have been filled, each buffer to its capacity before the next: each gets the length of what
-    /// came into it, as [`IoBufMut::set_io_len`] has it, and those after the last get 0.
+    /// Declares that `n` bytes have been filled, each buffer to its capacity before the next. Each buffer gets the
+    /// length of its share, as with [`IoBufMut::set_io_len`], and those after the last one filled get 0.
     ///
     /// # Safety
     ///
-    /// `n` is at most the total capacity, and those bytes are initialised.
+    /// `n` does not exceed the total capacity, and those bytes are initialized.
     unsafe fn set_lens(&mut self, n: usize) {
         let mut rest = n;
         self.for_each_buf_mut(&mut |buf| {
             let len = rest.min(buf.io_capacity());
             rest -= len;
-            // SAFETY: the caller has initialised n bytes, and this buffer's share of them are its first `len`.
+            // SAFETY: the caller has initialized n bytes, and this buffer's share of them is its first `len`.
             unsafe { buf.set_io_len(len) };
         });
         assert_eq!(rest, 0, "{n} bytes came into buffers with less room");
@@ -154,7 +154,7 @@ mod tests {
             unsafe { start.copy_from_nonoverlapping(head.as_ptr(), head.len()) };
             rest = tail;
         }
-        // SAFETY: the loop above has initialised as many, each buffer before the next.
+        // SAFETY: the loop above has initialized as many bytes, each buffer before the next.
         unsafe { bufs.set_lens(source.len()) };
     }
 
@@ -198,7 +198,7 @@ mod tests {
                 read_into(&mut tuple, &source);
                 let (a, b, c) = tuple;
                 assert_eq!(a, oracle[0]);
-                // A part and a fixed buffer keep their length: the bytes past what came are the old ones.
+                // A part and a fixed buffer keep their length: the bytes past the new ones are the old ones.
                 for (buf, new) in [(b.into_inner(), &oracle[1]), (c.into(), &oracle[2])] {
                     assert_eq!(buf[..new.len()], **new);
                     assert!(buf[new.len()..].iter().all(|&byte| byte == 7));
@@ -211,7 +211,8 @@ mod tests {
     #[should_panic = "5 bytes came into buffers with less room"]
     fn more_than_there_is_room_for_is_a_broken_promise() {
         let mut bufs = [with_room(2), with_room(2)];
-        // SAFETY: it is not: what is tested is that the lengths stay within the capacities, and that it is noticed.
+        // SAFETY: violated on purpose: the test checks that the lengths stay within the capacities, and that it is
+        // noticed.
         unsafe { bufs.set_lens(5) };
     }
 

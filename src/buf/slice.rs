@@ -1,16 +1,16 @@
-//! A part of a buffer, lent as if it were all of it.
+//! A part of a buffer, lent like a whole buffer.
 //!
-//! It owns the buffer and two offsets. It never shortens the buffer, and never makes a byte readable that was not filled.
-//! Users append with it and fill parts; loops over several reads and writes go on with it where they were.
+//! It owns the buffer and two offsets. It never shortens the buffer, and never makes an unfilled byte readable. Users
+//! append with it and fill parts; loops over several reads and writes use it to continue where they were.
 
 use super::{IoBuf, IoBufMut};
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
 
-/// A part of a buffer, made by [`IoBufMut::slice`] or [`Slice::new`]. It has the buffer in it.
+/// A part of a buffer, made by [`IoBufMut::slice`] or [`Slice::new`]. It contains the buffer.
 ///
-/// It derefs to what is initialised of the part. A read fills it from its own start; the buffer's length grows if what
-/// was read ends past it, and never shrinks: bytes of the part past those that were read are what they were.
+/// It derefs to the initialized bytes of the part. A read fills the part from its start; the buffer's length grows if
+/// the new bytes end past it, and never shrinks: bytes of the part past the new ones are unchanged.
 ///
 /// # Examples
 ///
@@ -24,16 +24,16 @@ use std::ops::{Bound, Deref, RangeBounds};
 /// ```
 pub struct Slice<B> {
     buf: B,
-    /// At most `end`, and at most the buffer's length, which nothing shortens while it is in here (L1, L6).
+    /// At most `end`, and at most the buffer's length, which nothing shortens while the buffer is in here (L1, L6).
     begin: usize,
-    /// At most the buffer's capacity, or its length where there is no such thing as capacity.
+    /// At most the buffer's capacity, or its length if it has no capacity.
     end: usize,
 }
 
 impl<B: IoBuf> Slice<B> {
-    /// The part of `buf` in `range`, which lies in its length: what std's slicing does, by value.
+    /// Returns the part of `buf` in `range`, which lies within its length, like std's slicing but by value.
     ///
-    /// For a part that reaches past the length see [`IoBufMut::slice`].
+    /// For a part that reaches past the length, see [`IoBufMut::slice`].
     ///
     /// # Panics
     ///
@@ -82,7 +82,7 @@ impl<B: IoBuf> Slice<B> {
         Slice { buf, begin, end }
     }
 
-    /// The buffer that this is a part of.
+    /// Returns the buffer that this is a part of.
     ///
     /// # Examples
     ///
@@ -96,8 +96,8 @@ impl<B: IoBuf> Slice<B> {
     }
 }
 
-/// Where a range begins and ends in something of `len` bytes. No buffer is long enough for a bound that saturates: the
-/// checks that follow refuse it.
+/// Returns the start and the end of a range in something of `len` bytes. No buffer is long enough for a bound that
+/// saturates, so the checks that follow reject it.
 fn offsets(range: impl RangeBounds<usize>, len: usize) -> (usize, usize) {
     let begin = match range.start_bound() {
         Bound::Included(&at) => at,
@@ -120,7 +120,7 @@ impl<B: IoBuf> Deref for Slice<B> {
     }
 }
 
-// The kernel may be writing the bytes: they are not read.
+// Not read, because the kernel may be writing the bytes.
 impl<B: IoBuf> fmt::Debug for Slice<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slice")
@@ -130,7 +130,7 @@ impl<B: IoBuf> fmt::Debug for Slice<B> {
     }
 }
 
-// SAFETY: L1, L2: the buffer's own. L3: `begin..min(len, end)` lies in the buffer's initialised bytes, as `begin` is at
+// SAFETY: L1, L2: the buffer's own. L3: `begin..min(len, end)` lies in the buffer's initialized bytes, as `begin` is at
 // most both.
 unsafe impl<B: IoBuf> IoBuf for Slice<B> {
     #[inline]
@@ -160,7 +160,7 @@ unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
     #[inline]
     unsafe fn set_io_len(&mut self, n: usize) {
         let len = self.buf.io_len().max(self.begin + n);
-        // SAFETY: the caller has initialised n bytes from `begin` on, which end in the capacity; those before `begin`
+        // SAFETY: the caller has initialized n bytes from `begin` on, which end in the capacity; those before `begin`
         // already were, and so were those up to the old length.
         unsafe { self.buf.set_io_len(len) }
     }
@@ -177,11 +177,11 @@ mod tests {
 
     const CAPACITY: usize = 6;
 
-    /// Every length, part and number of bytes read, against the same done with plain slices.
+    /// Compares every length, part and number of bytes read with the same done on plain slices.
     fn fills<B: IoBufMut>(make: impl Fn(&[u8]) -> B) {
         for len in 0..=CAPACITY {
             let old: Vec<u8> = (0..len as u8).collect();
-            // A fixed buffer is longer than what it was made from.
+            // A fixed buffer is longer than the data it was made from.
             let init = make(&old).io_bytes().to_vec();
             for begin in 0..=CAPACITY + 1 {
                 for end in 0..=CAPACITY {

@@ -1,7 +1,8 @@
-//! Cancels that missed, and when each operation is asked again; and when to look for operations that no thread comes to.
+//! Repeats failed cancels at growing intervals, and schedules the search for operations stuck without a kernel thread.
 //!
-//! One ask is not enough: about one receive in a thousand that a kernel worker had taken stayed parked after the answer
-//! EALREADY (measured on 6.18). Each that is still in flight is asked again: in the next turn, then after growing pauses.
+//! One cancel request is not enough: about one in a thousand receives held by a kernel worker stayed parked after
+//! EALREADY (measured on 6.18). So the request is repeated for each operation that is still in flight: in the next
+//! turn, then at growing intervals.
 
 use super::lifecycle::CancelAttempts;
 use crate::sys::Instant;
@@ -10,39 +11,40 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// The wait before a cancel is asked for a third time; it doubles from ask to ask. The second goes out at once.
+/// The pause before the third request; it doubles with each further request. The second is sent at once.
 const FIRST: Duration = Duration::from_millis(1);
-/// The longest wait between two asks, in doublings of the first: about a quarter of a second.
+/// The longest pause between two requests, in doublings of the first: about a quarter of a second.
 const DOUBLINGS_MAX: u8 = 8;
 
-/// With this ask a second has passed since the first: 0 + 1 + 2 + … + 256 + 256 + 256 ms. Then it is reported (C3).
+/// The request sent a second after the first: 0 + 1 + 2 + … + 256 + 256 + 256 ms. It triggers the report (C3).
 pub(super) const ASKS_UNTIL_STUCK: u8 = 13;
 
-/// How long an operation on a file may take before it is asked whether there is a thread for it, where others hold some.
+/// How long a file operation may take before the runtime checks whether it lacks a kernel thread, while others hold
+/// some.
 pub(super) const OVERDUE: Duration = Duration::from_secs(1);
 
-/// Names no operation: no row has generation zero.
+/// Stands for the search. It is not a valid key, because no row has generation zero.
 const LOOK: u64 = 0;
 
-/// What the moment has come for.
+/// The action that is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// To ask this operation again.
+    /// Repeat the cancel request for this operation.
     Ask(Key),
-    /// To look for operations that are overdue.
+    /// Search for overdue operations.
     Look,
 }
 
-/// The room of each list that is kept.
+/// The capacity of each list that is kept.
 const ROOM_KEPT: usize = 64;
 
-/// Operations to ask again. Whether one is still in flight is for the caller to see.
+/// The operations whose cancel is to be repeated. The caller checks whether each is still in flight.
 #[derive(Debug, Default)]
 pub(super) struct Again {
-    /// Their cancel failed in the reap that is under way.
+    /// The operations whose cancel failed in the current reap.
     missed: Vec<Key>,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// There is a look in `due`.
+    /// A search is scheduled in `due`.
     looks: bool,
 }
 
@@ -56,7 +58,7 @@ impl Again {
         !self.missed.is_empty()
     }
 
-    /// The reap is over. `asks` says how often one was asked before, if it is still in flight.
+    /// Called after each reap. `asks` returns how many requests were made for an operation, if it is still in flight.
     pub(super) fn schedule(
         &mut self,
         now: Instant,
@@ -73,7 +75,7 @@ impl Again {
         }
     }
 
-    /// Gives back the room of a crowd that is gone.
+    /// Releases memory left over from a peak.
     pub(super) fn trim(&mut self) {
         if self.due.capacity() / 4 > self.due.len().max(ROOM_KEPT) {
             self.due.shrink_to(ROOM_KEPT);
@@ -88,19 +90,19 @@ impl Again {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Whether there is a moment to look for overdue operations.
+    /// Whether a search for overdue operations is scheduled.
     #[inline]
     pub(super) fn looks(&self) -> bool {
         self.looks
     }
 
-    /// Operations that are overdue are looked for then.
+    /// Schedules a search for overdue operations.
     pub(super) fn look_at(&mut self, moment: Instant) {
         self.looks = true;
         self.due.push(Reverse((moment, LOOK)));
     }
 
-    /// Takes out what the time has come for.
+    /// Takes the next action that is due.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Due> {
         let Reverse((due, bits)) = *self.due.peek()?;
         if due > now {

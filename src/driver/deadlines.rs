@@ -1,13 +1,13 @@
-//! The deadlines of operations: which of them is to be asked to stop, and when.
+//! The deadlines of operations: which of them must be canceled, and when.
 //!
-//! Most operations are over long before their deadline, and many in the turn that submits them. So a deadline is first only
-//! written down, beside the nearest; what is still in flight when the turn after that enters the kernel goes into a heap.
-//! An entry is not taken back when its operation ends: when the heap has doubled, those that stand for nothing any more are
-//! swept out.
+//! Most operations complete long before their deadline, many in the turn that submits them. So a new deadline is only
+//! appended to a list, and the nearest is remembered; if the operation is still in flight when the next turn enters the
+//! kernel, the deadline moves to a heap. An entry is not removed when its operation ends: when the heap has doubled,
+//! stale entries are swept out.
 //!
-//! - **D1** What is in flight, is awaited and has a deadline has one entry until it is asked to stop.
-//! - **D2** No deadline of a young entry is before `young_next`, and none of another is before `next`.
-//! - **D3** The heap is never longer than twice what was in flight at once, and some.
+//! - **D1** An operation that is in flight, awaited and has a deadline has one entry until it is canceled.
+//! - **D2** No deadline of a young entry is before `young_next`, and no other deadline is before `next`.
+//! - **D3** The heap is never longer than twice the largest number in flight at once, plus a constant.
 
 use crate::sys::Instant;
 use crate::table::Key;
@@ -15,19 +15,19 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::mem;
 
-/// So long a heap is not worth a sweep.
+/// A heap of this length is not worth a sweep.
 const SHORT: usize = 32;
 
-/// Deadlines by operation. Whether one is in flight and awaited is asked of the caller.
+/// Deadlines by operation. The caller knows whether an operation is in flight and awaited.
 #[derive(Debug)]
 pub(super) struct Limits {
     /// Set since the last turn entered the kernel.
     young: Vec<(Instant, Key)>,
     young_next: Instant,
-    /// Set in the turn before.
+    /// Set in the turn before that.
     recent: Vec<(Instant, Key)>,
     heap: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// With so many entries the heap is swept.
+    /// The number of entries at which the heap is swept.
     sweep_at: usize,
     next: Instant,
 }
@@ -44,24 +44,25 @@ impl Limits {
         }
     }
 
-    /// This operation is to be stopped then.
+    /// Sets the time at which an operation is canceled.
     #[inline]
     pub(super) fn set(&mut self, deadline: Instant, key: Key) {
-        // What is never reached is not kept.
+        // A deadline that is never reached is not kept.
         if deadline < Instant::FAR_FUTURE {
             self.young_next = self.young_next.min(deadline);
             self.young.push((deadline, key));
         }
     }
 
-    /// No deadline is before this (D2).
+    /// Returns a time that no deadline precedes (D2).
     #[inline]
     pub(super) fn next(&self) -> Option<Instant> {
         let next = self.next.min(self.young_next);
         (next < Instant::FAR_FUTURE).then_some(next)
     }
 
-    /// The kernel is about to be entered. Of what was set before the last time, that which is in flight goes into the heap.
+    /// Called before the kernel is entered. Moves the deadlines set before the previous enter to the heap, if still in
+    /// flight.
     pub(super) fn grow_older(&mut self, is_live: impl Fn(Key) -> bool) {
         for (deadline, key) in self.recent.drain(..) {
             if is_live(key) {
@@ -86,13 +87,13 @@ impl Limits {
         self.heap.shrink_to(self.sweep_at);
     }
 
-    /// How many entries there are, stale ones among them.
+    /// Returns the number of entries, including stale ones.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.recent.len() + self.heap.len()
     }
 
-    /// Takes the next operation out of the heap whose deadline has come.
+    /// Takes the next operation whose deadline has passed out of the heap.
     pub(super) fn pop(&mut self, now: Instant, is_live: impl Fn(Key) -> bool) -> Option<Key> {
         while let Some(Reverse((deadline, bits))) = self.heap.peek().copied() {
             let key = Key::from_u64(bits);

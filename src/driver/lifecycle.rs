@@ -1,34 +1,34 @@
-//! The life of one operation, as a machine that knows neither ring nor clock.
+//! The life of one operation, as a state machine that knows neither ring nor clock.
 //!
-//! An operation is handed to the ring and lives until its last completion has been reaped *and* its future has let go.
-//! Either can come first.
+//! An operation is submitted to the ring, and lives until its last completion has been reaped *and* its future has
+//! released it. Either can come first.
 //!
 //! | event | InFlight | Done | Orphan |
 //! |---|---|---|---|
 //! | last completion (`complete`) | keep the result, wake → Done | impossible: assert | dispose of it, free the row |
-//! | completion with MORE (`complete`) | collect it, wake; at the limit ask to cancel | impossible: assert | dispose of this one |
-//! | polled (`poll`, `renew`) | hand out what is collected, else renew the waker | hand out; the last frees the row | impossible: assert |
-//! | future dropped (`abandon`) | its owners move in, ask to cancel → Orphan | dispose of what is left, free the row | impossible: assert |
-//! | cancel asked (`ask_cancel`) | ask the kernel, once | nothing: the result stands | nothing: it was asked when it was orphaned |
+//! | completion with MORE (`complete`) | collect it, wake; at the limit request a cancel | impossible: assert | dispose of this one |
+//! | polled (`poll`, `renew`) | return a collected item, else renew the waker | return the next; the last frees the row | impossible: assert |
+//! | future dropped (`abandon`) | its owners move in, request a cancel → Orphan | dispose of the rest, free the row | impossible: assert |
+//! | cancel requested (`ask_cancel`) | ask the kernel, once | nothing: the result stands | nothing: requested when orphaned |
 //! | a cancel failed (`cancel_missed`) | ask again | nothing | ask again |
 //!
-//! `InFlight` begins when the entry is handed to the port. Whether the kernel has taken it from the queue by then makes
-//! no difference to any event: a cancel that is asked for goes into the same queue, behind it.
+//! `InFlight` begins when the entry is handed to the port. Whether the kernel has taken it from the queue yet makes no
+//! difference to any event: a cancel request goes into the same queue, behind it.
 //!
-//! The machine is generic over what it wakes (`W`) and over the owners of lent memory (`D`), so that the tests can count
-//! both. What a transition gives back is a duty: nothing of it runs in here (R1).
+//! The machine is generic over what it wakes (`W`) and over the owners of lent memory (`D`), so that the tests can
+//! count both. Each transition returns the work left to do: none of it runs in here (R1).
 
 use crate::sys::Completion;
 use std::collections::VecDeque;
 
-/// Completions of one operation that are kept until somebody takes them, where the operation says nothing else. Past its
-/// limit it is asked to stop; whoever takes the last of them may start it again.
+/// The default limit of completions collected for one operation. At its limit, an operation is asked to stop; taking
+/// the last of them may restart it.
 pub(crate) const COLLECT_MAX: u32 = 1024;
 
-/// Completions that came before the last one. Most operations have none, and pay a null pointer for it.
+/// Completions that came before the last one. Most operations have none, at the cost of a null pointer.
 type Collected = Option<Box<VecDeque<Completion>>>;
 
-/// How often the kernel was asked to stop it.
+/// How often the kernel was asked to stop an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CancelAttempts(u8);
 
@@ -42,67 +42,66 @@ impl CancelAttempts {
     }
 }
 
-/// Where an operation stands.
+/// The state of an operation.
 #[derive(Debug)]
 pub(crate) enum Life<W, D> {
-    /// The kernel has it, and a future waits for it.
+    /// The kernel has it, and a future awaits it.
     InFlight {
         wake: Option<W>,
         collected: Collected,
         asks: CancelAttempts,
     },
-    /// The kernel is done with it, and the future has not looked yet.
+    /// The kernel is done with it, and the future has not been polled since.
     Done {
         last: Completion,
         collected: Collected,
         asked: bool,
     },
-    /// The kernel has it, and its future is gone. The owners are out for a moment while one of its completions is being
-    /// disposed of.
+    /// The kernel has it, and its future is gone. The owners are lent out while one of its completions is disposed of.
     Orphan {
         owners: Option<D>,
         asks: CancelAttempts,
     },
 }
 
-/// What is to be done about a completion.
+/// What to do about a completion.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum OnComplete<W> {
     Wake {
         wake: Option<W>,
-        /// Too much is collected: ask the kernel to stop it.
+        /// Too many are collected: ask the kernel to stop the operation.
         ask_cancel: bool,
     },
-    /// Nobody waits for it: the owners dispose of it. After the last, they are dropped and the row is free.
+    /// Not awaited: the owners dispose of it. After the last, they are dropped and the row is freed.
     Dispose { last: bool },
 }
 
-/// What a future finds.
+/// The result of a poll.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Polled {
     Pending,
-    /// One of several; the kernel still has the operation, or more is collected.
+    /// One of several; the kernel still has the operation, or more are collected.
     Item(Completion),
-    /// The last one: the row is to be freed. `asked` says whether a cancel had been asked for.
+    /// The last one: the row must be freed. `asked`: a cancel had been requested.
     Last {
         completion: Completion,
         asked: bool,
     },
 }
 
-/// What is to be done about a future that was dropped.
+/// What to do about a dropped future.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum OnDrop<D> {
-    /// The kernel still has it and the row has the owners: ask the kernel to stop it, unless that was done before. The
-    /// second is what was collected: to be disposed of by the owners.
+    /// The kernel still has the operation, and the row has the owners: request a cancel, unless that was done before.
+    /// The second field contains the collected completions, for the owners to dispose of.
     Orphaned {
         ask_cancel: bool,
         collected: Collected,
     },
-    /// The kernel is done with it: the owners dispose of what is left, and the row is to be freed.
+    /// The kernel is done with it: the owners dispose of the remaining completions, and the row must be freed.
     Ended {
         owners: D,
         collected: Collected,
@@ -111,7 +110,7 @@ pub(crate) enum OnDrop<D> {
 }
 
 impl<W, D> Life<W, D> {
-    /// Handed to the ring. There is nobody to wake if it was started without being awaited.
+    /// Creates the state of a submitted operation. Without a waker if it was started without being awaited.
     pub(crate) fn new(wake: Option<W>) -> Life<W, D> {
         Life::InFlight {
             wake,
@@ -120,7 +119,7 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// The kernel posted a completion.
+    /// Handles a completion.
     #[inline]
     pub(crate) fn complete(&mut self, completion: Completion, collect_max: u32) -> OnComplete<W> {
         match self {
@@ -158,7 +157,7 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// The future looks.
+    /// Handles a poll of the future.
     #[inline]
     pub(crate) fn poll(&mut self) -> Polled {
         match self {
@@ -181,7 +180,7 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// The future found nothing, and wants to be woken by this. What it replaces comes back to be dropped.
+    /// Stores the waker of a future that found nothing. Returns the replaced waker, to be dropped.
     #[inline]
     pub(crate) fn renew(&mut self, new: W) -> Option<W> {
         match self {
@@ -192,7 +191,7 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// Whom to wake, taken out to be woken for another reason than a completion.
+    /// Takes the waker, to be woken for another reason than a completion.
     pub(crate) fn take_wake(&mut self) -> Option<W> {
         match self {
             Life::InFlight { wake, .. } => wake.take(),
@@ -200,8 +199,8 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// The future is dropped. `owners` keep what was lent alive until the last completion (O1). The waker comes back to
-    /// be dropped.
+    /// Handles the drop of the future. `owners` keep the lent memory alive until the last completion (O1). Also returns
+    /// the waker, to be dropped.
     pub(crate) fn abandon(&mut self, owners: D) -> (OnDrop<D>, Option<W>) {
         match self {
             Life::InFlight {
@@ -240,7 +239,7 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// Somebody wants it to stop. True if the kernel is to be asked.
+    /// Handles a cancel request. Returns whether the kernel must be asked.
     #[inline]
     pub(crate) fn ask_cancel(&mut self) -> bool {
         match self {
@@ -252,8 +251,8 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// The kernel answered a cancel with a failure, and the completions of that reap have landed. If the operation is
-    /// still in flight it is to be asked again, and this is how often it was asked before.
+    /// Handles a failed cancel, after all completions of that reap. If the operation is still in flight, the request
+    /// must be repeated, and this returns how often it was made before.
     pub(crate) fn cancel_missed(&mut self) -> Option<CancelAttempts> {
         match self {
             Life::InFlight { asks, .. } | Life::Orphan { asks, .. } if asks.0 > 0 => {
@@ -265,7 +264,7 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// How often the kernel was asked to stop it, as long as it has it.
+    /// Returns how often the kernel was asked to stop the operation, while it has it.
     pub(crate) fn asks(&self) -> u8 {
         match self {
             Life::InFlight { asks, .. } | Life::Orphan { asks, .. } => asks.0,
@@ -273,13 +272,13 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// The kernel has it.
+    /// Whether the kernel has it.
     #[inline]
     pub(crate) fn is_in_flight(&self) -> bool {
         !matches!(self, Life::Done { .. })
     }
 
-    /// The kernel has it, and a future waits for it.
+    /// Whether the kernel has it and a future awaits it.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
         matches!(self, Life::InFlight { .. })
@@ -289,7 +288,7 @@ impl<W, D> Life<W, D> {
         matches!(self, Life::Orphan { .. })
     }
 
-    /// The owners of an orphan, out to dispose of a completion.
+    /// Takes the owners of an orphan, to dispose of a completion.
     pub(crate) fn lend_owners(&mut self) -> Option<D> {
         match self {
             Life::Orphan { owners, .. } => owners.take(),
@@ -297,7 +296,7 @@ impl<W, D> Life<W, D> {
         }
     }
 
-    /// The owners come back: the kernel still has the operation.
+    /// Gives the owners back: the kernel still has the operation.
     pub(crate) fn return_owners(&mut self, returned: D) {
         match self {
             Life::Orphan { owners, .. } if owners.is_none() => *owners = Some(returned),

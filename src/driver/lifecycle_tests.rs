@@ -1,8 +1,8 @@
-//! Every sequence of events up to eight, against what the table in `life.rs` allows.
+//! Every sequence of up to eight events, checked against the table in `lifecycle.rs`.
 //!
-//! The events are those of the world: the kernel posts (with or without MORE), a future polls or is dropped, a cancel is
-//! asked for, an answer fails, a shutdown cancels. Which of them can happen at a moment is known from the outside alone:
-//! the kernel posts nothing after the last completion, and nobody polls what was dropped.
+//! The events come from outside: the kernel posts (with or without MORE), a future polls or is dropped, a cancel is
+//! requested, a cancel fails, a shutdown cancels. Which of them can happen at a given time is known from outside alone:
+//! the kernel posts nothing after the last completion, and a dropped future is never polled.
 
 use super::*;
 use std::cell::Cell;
@@ -28,7 +28,7 @@ const EVENTS: [Event; 7] = [
     Event::Shutdown,
 ];
 
-/// What the outside knows, and counts.
+/// What is known from outside, and the counts.
 #[derive(Clone, Default, Debug)]
 struct World {
     posted: i32,
@@ -43,7 +43,7 @@ struct World {
 
 const MORE: u32 = 1 << 1;
 
-/// Applies the events; false if the last one cannot happen there.
+/// Applies the events; returns false if the last one cannot happen at that point.
 fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
     struct Owners<'a>(&'a Cell<i32>);
     impl Drop for Owners<'_> {
@@ -174,7 +174,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 }
             }
         }
-        // O3, and nothing lost: each completion is handed out or disposed of, in order, once.
+        // O3, and nothing lost: each completion is returned or disposed of, in order, once.
         let mut seen = world.handed_out.clone();
         seen.extend(&world.disposed);
         assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");

@@ -1,14 +1,15 @@
-//! The table of operations: what the runtime knows of each that is in flight.
+//! The operation table: what the runtime knows of each operation in flight.
 //!
-//! The driver puts entries into the ring, finds the row of each completion, and says whom to wake and what to dispose of.
-//! It never runs a user's code: wakers and owners go out to the caller (R1). What an operation goes through is told in
-//! [`life`](self::life).
+//! The driver pushes entries into the ring, finds the row of each completion, and returns the wakers to wake and the
+//! completions to dispose of. It never runs user code: wakers and owners are returned to the caller (R1). The states of
+//! an operation are described in [`lifecycle`](self::lifecycle).
 //!
-//! - **O1** What the kernel may read or write stays where it is, alive, until the last completion has been reaped.
-//! - **O2** Nothing that the kernel sees by address lies inside a row or a future.
+//! - **O1** Memory that the kernel may read or write stays in place and alive until the last completion has been
+//!   reaped.
+//! - **O2** Nothing that the kernel addresses lies inside a row or a future.
 //! - **O3** A row is freed once: by the last completion of an orphan, or by the future that takes or drops its result.
-//! - **O6** Reaping needs no future to be polled.
-//! - **O7** A full submission queue is flushed; what does not fit even then waits in a backlog, in order.
+//! - **O6** Reaping requires no future to be polled.
+//! - **O7** A full submission queue is flushed; entries that do not fit even then wait in a backlog, in order.
 //!
 //! (The numbers are those of the design; O4 belongs to operations with provided buffers, O5 to `fs`, O8 and O9 to
 //! `runtime`.)
@@ -30,52 +31,52 @@ use std::io;
 use std::task::Waker;
 use std::time::Duration;
 
-/// The submission that polls the descriptor by which other threads wake this one.
+/// The user data of the poll on the descriptor through which other threads wake this one.
 const WAKE: u64 = u64::MAX;
 
-/// Marks the user data of a request to cancel; the rest names the operation that it wants to stop. Indices of rows have
-/// 28 bits, so the bit is free.
+/// Marks the user data of a cancel request; the other bits name the operation to stop. Row indices have 28 bits, so the
+/// bit is free.
 const CANCEL: u64 = 1 << 31;
 
-/// How soon the kernel is offered again what it would not take.
+/// The pause before entries that the kernel did not take are offered again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
-/// The room of the backlog that is kept, in entries.
+/// The capacity of the backlog that is kept, in entries.
 const BACKLOG_KEPT: usize = 64;
 
 const POLL_MULTISHOT: u32 = 1;
 
-/// Where more operations than these are in flight, the next enter is likely to bring the answers of others, too, and a plain
-/// call would be one more.
+/// With more operations in flight than this, the next enter will likely reap completions of others too, so a direct
+/// call would only be an additional call.
 const FEW: usize = 8;
 
-/// The owners of what an orphan lent to the kernel.
+/// The owners of the memory that an orphan lent to the kernel.
 pub(crate) trait Owners {
-    /// A completion that nobody waits for.
+    /// Disposes of a completion that is not awaited.
     fn dispose(&mut self, completion: Completion);
 }
 
 struct Slot {
     life: Life<Waker, Box<dyn Owners>>,
     kind: &'static str,
-    /// The plain descriptor that it works on.
+    /// The descriptor that it works on.
     fd: i32,
-    /// The other one, if it works on two.
+    /// The second descriptor, if it works on two.
     second_fd: i32,
-    /// Closing is never asked to stop (C13).
+    /// False for closing, which is never canceled (C13).
     stoppable: bool,
-    /// That it is overdue was looked at, or never will be: it is there to wait.
+    /// Already checked for being overdue, or never checked because it is expected to wait.
     is_looked_at: bool,
-    /// The task that polled it last, as bits of its name.
+    /// The task that polled it last, as the bits of its key.
     task: u64,
-    /// The scope that it was polled in last.
+    /// The scope or task that it belongs to, by its last poll.
     owner: Owner,
     since_ns: u64,
-    /// With so many completions collected it is asked to stop.
+    /// The number of collected completions at which it is asked to stop.
     collect_max: u32,
 }
 
-/// What the table keeps of an operation beside its life.
+/// What a row holds of an operation beside its state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) kind: &'static str,
@@ -86,7 +87,7 @@ pub(crate) struct Request {
     pub(crate) collect_max: u32,
 }
 
-/// A row as a list of what is running shows it.
+/// A row as shown in listings of pending work.
 #[derive(Debug)]
 pub(crate) struct RowView {
     pub(crate) kind: &'static str,
@@ -96,7 +97,7 @@ pub(crate) struct RowView {
     pub(crate) orphan: bool,
 }
 
-/// A completion that nobody waits for: its owners are lent out by [`Driver::lend_owners`].
+/// A completion that is not awaited: its owners are taken with [`Driver::lend_owners`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Late {
     pub(crate) key: Key,
@@ -105,19 +106,19 @@ pub(crate) struct Late {
     pub(crate) owner: Owner,
 }
 
-/// What one reap brought.
+/// The results of one reap.
 #[derive(Debug, Default)]
 pub(crate) struct Reaped {
     pub(crate) woken: Vec<Waker>,
     pub(crate) late: Vec<Late>,
-    /// Operations that the kernel would not stop for a second: kinds, and the tasks that polled them.
+    /// Operations that the kernel has not stopped for a second: kinds, and the tasks that polled them.
     pub(crate) stuck: Vec<(&'static str, u64)>,
-    /// Operations on files that the kernel has had for a second, while others wait in its workers. If no thread can be made for
-    /// them, they can be withdrawn.
+    /// File operations that the kernel has had for a second while others wait in its workers. If it can create no
+    /// thread for them, they can be withdrawn.
     pub(crate) overdue: Vec<Key>,
 }
 
-/// Figures that only grow.
+/// Counters, which only grow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) enters: u64,
@@ -127,22 +128,22 @@ pub(crate) struct Counts {
     pub(crate) cancels_asked: u64,
 }
 
-/// What a dropped future leaves to do, outside of the borrow. The waker is only to be dropped.
+/// What is left to do after a future was dropped, outside the borrow. The waker is only to be dropped.
 #[must_use]
 pub(crate) struct Dropped {
     pub(crate) waker: Option<Waker>,
     pub(crate) duty: DroppedDuty,
 }
 
-/// What is to be disposed of after a future was dropped.
+/// What must be disposed of after a future was dropped.
 pub(crate) enum DroppedDuty {
-    /// Completions that an orphan had collected.
+    /// The completions that an orphan had collected.
     Items(Key, Vec<Completion>),
-    /// All that the kernel said; the owners are free after it.
+    /// All remaining completions; the owners are dropped after them.
     Ended(Box<dyn Owners>, Vec<Completion>),
 }
 
-/// The operations of one runtime, over a ring.
+/// The operations of one runtime, on a ring.
 pub(crate) struct Driver<P> {
     ring: P,
     rows: Table<Slot>,
@@ -152,19 +153,19 @@ pub(crate) struct Driver<P> {
     backlog: VecDeque<(Entry, u64, Answer)>,
     again: Again,
     held_workers: usize,
-    /// Apart, so that what each operation touches lies closer together.
+    /// Boxed, so that the fields that each operation touches lie closer together.
     limits: Box<Limits>,
     wake_fd: i32,
     wake_armed: bool,
-    /// The kernel was asked to end that poll, and has not said that it missed.
+    /// The kernel was asked to end that poll, and has not reported a failure.
     wake_asked: bool,
-    /// The ring is lost: every later turn says so.
+    /// The ring is lost: every later turn returns this error.
     lost: Option<io::Error>,
     counts: Counts,
 }
 
 impl<P: Port> Driver<P> {
-    /// A driver over this ring, woken through `wake_fd`.
+    /// Creates a driver on this ring, woken through `wake_fd`.
     pub(crate) fn new(ring: P, wake_fd: i32) -> Driver<P> {
         Driver {
             ring,
@@ -187,12 +188,12 @@ impl<P: Port> Driver<P> {
         self.ring.now()
     }
 
-    /// The ring itself, for what is no request.
+    /// Returns the ring, for uses other than requests.
     pub(crate) fn ring(&self) -> &P {
         &self.ring
     }
 
-    /// Whether it is known, without looking at the clock, that this moment has not come.
+    /// Whether it is known, without reading the clock, that this time has not come.
     #[inline]
     pub(crate) fn is_before(&self, moment: Instant) -> bool {
         self.ring.is_before(moment)
@@ -202,7 +203,8 @@ impl<P: Port> Driver<P> {
         self.ring.supports(opcode)
     }
 
-    /// Something is about to wait for somebody in a worker of the kernel, and brings one more, if that can be (true).
+    /// Called before an operation that may block indefinitely in a kernel worker. Adds a worker for it, if possible,
+    /// and returns whether it did.
     pub(crate) fn hold_worker(&mut self) -> bool {
         self.held_workers += 1;
         if !self.again.looks() {
@@ -211,7 +213,7 @@ impl<P: Port> Driver<P> {
         self.ring.add_workers(1)
     }
 
-    /// It waits no longer, and takes the one away that it brought.
+    /// Ends such a wait, and removes the worker that was added for it.
     pub(crate) fn release_worker(&mut self, was_added: bool) {
         self.held_workers -= 1;
         if was_added {
@@ -219,12 +221,12 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// How many wait for somebody in workers of the kernel.
+    /// Returns how many operations hold kernel workers that way.
     pub(crate) fn held_workers(&self) -> usize {
         self.held_workers
     }
 
-    /// Hands an operation to the ring. What its entry points at is in place (O2), and stays (O1).
+    /// Submits an operation to the ring. The memory of its entry is in place (O2), and stays (O1).
     #[inline]
     pub(crate) fn submit(&mut self, entry: &Entry, request: Request, waker: Option<Waker>) -> Key {
         let key = self.rows.insert(Slot {
@@ -244,8 +246,8 @@ impl<P: Port> Driver<P> {
         key
     }
 
-    /// Serves an operation at once, without a row, if the next enter would be for it alone: nothing is queued, few operations
-    /// are in flight, and no completion is there to be fetched.
+    /// Serves an operation at once, without a row, if the next enter would be for it alone: nothing is queued, few
+    /// operations are in flight, and no completion is ready to be reaped.
     #[inline]
     pub(crate) fn attempt(&mut self, entry: &Entry) -> Attempt {
         if self.in_flight > FEW
@@ -262,7 +264,7 @@ impl<P: Port> Driver<P> {
         attempt
     }
 
-    /// Makes a thread that ends at once.
+    /// Creates a thread that ends at once.
     pub(crate) fn try_thread(&self) -> io::Result<()> {
         self.ring.try_thread()
     }
@@ -274,21 +276,21 @@ impl<P: Port> Driver<P> {
         served
     }
 
-    /// Takes an operation back from the kernel that no thread has begun with: it completes with ECANCELED, as if nobody had
-    /// asked. One that runs is disturbed at most.
+    /// Takes back an operation that no kernel thread has started: it completes with ECANCELED, although no cancel was
+    /// requested. A running one is at most interrupted.
     pub(crate) fn withdraw(&mut self, key: Key) {
         if self.rows.get(key).is_some_and(|row| row.life.is_awaited()) {
             self.push_cancel(key);
         }
     }
 
-    /// Has an operation that is in flight asked to stop at this moment, unless it is over by then.
+    /// Cancels an operation in flight at this time, unless it has completed by then.
     #[inline]
     pub(crate) fn limit(&mut self, key: Key, deadline: Instant) {
         self.limits.set(deadline, key);
     }
 
-    /// Looks at an operation for its future. Its last completion frees the row.
+    /// Polls an operation for its future. Its last completion frees the row.
     #[inline]
     pub(crate) fn poll(&mut self, key: Key) -> Polled {
         let Some(row) = self.rows.get_mut(key) else {
@@ -301,8 +303,8 @@ impl<P: Port> Driver<P> {
         polled
     }
 
-    /// The future of an operation that is pending waits for it, in the task of that name. The waker that this replaces
-    /// comes back to be dropped, and where the operation belongs.
+    /// Stores the waker of a pending operation's future, and the task that awaits it. Returns the replaced waker, to be
+    /// dropped, and the owner of the operation.
     #[inline]
     pub(crate) fn renew(&mut self, key: Key, waker: Waker, task: u64) -> (Option<Waker>, Owner) {
         let Some(row) = self.rows.get_mut(key) else {
@@ -312,21 +314,21 @@ impl<P: Port> Driver<P> {
         (row.life.renew(waker), row.owner)
     }
 
-    /// An operation belongs to another scope from now on.
+    /// Moves an operation to another owner.
     pub(crate) fn set_owner(&mut self, key: Key, owner: Owner) {
         if let Some(row) = self.rows.get_mut(key) {
             row.owner = owner;
         }
     }
 
-    /// Whether the kernel has an operation that belongs to this place, and whether its future is gone.
+    /// If an operation of this owner is in flight, returns whether its future is gone. Otherwise returns `None`.
     #[inline]
     pub(crate) fn is_orphan_in(&self, key: Key, owner: Owner) -> Option<bool> {
         let row = self.rows.get(key)?;
         (row.owner == owner && row.life.is_in_flight()).then(|| row.life.is_orphan())
     }
 
-    /// The future of this operation is dropped; it leaves its owners here.
+    /// Handles the drop of an operation's future, which leaves its owners here.
     pub(crate) fn abandon(&mut self, key: Key, owners: Box<dyn Owners>) -> Dropped {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it is dropped")
@@ -358,7 +360,7 @@ impl<P: Port> Driver<P> {
         Dropped { waker, duty }
     }
 
-    /// The owners of an orphan, to dispose of a completion. After the last one the row is free.
+    /// Takes the owners of an orphan, to dispose of a completion. With the last completion, the row is freed.
     pub(crate) fn lend_owners(&mut self, key: Key, last: bool) -> Box<dyn Owners> {
         let owners = self
             .rows
@@ -373,7 +375,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// The kernel still has the operation: its owners come back.
+    /// Gives the owners back: the kernel still has the operation.
     pub(crate) fn return_owners(&mut self, key: Key, owners: Box<dyn Owners>) {
         match self.rows.get_mut(key) {
             Some(row) => row.life.return_owners(owners),
@@ -381,7 +383,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// Asks the kernel to stop this operation, if it has it and was not asked before.
+    /// Asks the kernel to stop an operation, if it is in flight and was not asked before.
     #[inline]
     pub(crate) fn ask_cancel(&mut self, key: Key) {
         let row = self.rows.get_mut(key);
@@ -390,7 +392,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// Asks the kernel to stop everything on this descriptor, and says whether there is anything (C13).
+    /// Asks the kernel to stop all operations on this descriptor, and returns whether there are any (C13).
     pub(crate) fn cancel_on(&mut self, fd: i32) -> bool {
         let on_it = self.rows.iter();
         let on_it = on_it
@@ -402,8 +404,8 @@ impl<P: Port> Driver<P> {
         !keys.is_empty()
     }
 
-    /// Asks the kernel to stop everything that it has, the poll for wakes included (O8). What waited for it is handed out to
-    /// be dropped.
+    /// Asks the kernel to stop all operations, and the wake poll (O8). Returns the wakers that waited for them, to be
+    /// dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
         let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
         let mut wakers = Vec::new();
@@ -411,16 +413,16 @@ impl<P: Port> Driver<P> {
             self.ask_cancel(key);
             wakers.extend(self.rows.get_mut(key).and_then(|row| row.life.take_wake()));
         }
-        // It is not armed any more, not even if it never was: nobody would end that poll.
+        // Never re-arm the wake poll from here on: nothing would cancel it.
         self.wake_fd = -1;
         self.wake_asked = false;
         wakers
     }
 
-    /// Asks the kernel to end the poll for wakes, again if the last ask missed: another thread may be waking at that moment.
+    /// Asks the kernel to end the wake poll, repeatedly if that fails: another thread may be waking at that moment.
     fn end_wake(&mut self) {
         self.wake_asked = true;
-        // No row has generation zero, so this names none.
+        // No row has generation zero, so this is not an operation's key.
         self.push(&cancel_entry(WAKE), CANCEL, Answer::OnFailure);
     }
 
@@ -439,7 +441,7 @@ impl<P: Port> Driver<P> {
         self.push_slowly(entry, user_data, answer);
     }
 
-    /// The queue is full: flush it, once. What does not fit even then goes into the backlog (O7).
+    /// Flushes the full queue, once. An entry that does not fit even then goes into the backlog (O7).
     #[cold]
     fn push_slowly(&mut self, entry: &Entry, user_data: u64, answer: Answer) {
         if self.backlog.is_empty() {
@@ -458,7 +460,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// Gives back what a peak has left, a part of it at a time. True if there is more to do.
+    /// Releases memory left over from a peak, a part of it at a time. Returns whether there is more to do.
     pub(crate) fn tidy(&mut self, period: u32) -> bool {
         if self.backlog.capacity() / 4 > self.backlog.len().max(BACKLOG_KEPT) {
             self.backlog.shrink_to(BACKLOG_KEPT);
@@ -496,7 +498,7 @@ impl<P: Port> Driver<P> {
                 .is_some_and(|due| !self.ring.is_before(due) && due <= self.ring.now())
     }
 
-    /// The next moment at which this table wants to be looked at.
+    /// Returns the time at which this table next has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match (self.again.next(), self.limits.next()) {
             (Some(again), Some(limit)) => Some(again.min(limit)),
@@ -504,7 +506,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// Submits what is queued, waits as told, and brings the completions in. An error means that the ring is lost.
+    /// Submits what is queued, waits as told, and reaps the completions. An error means that the ring is lost.
     pub(crate) fn turn(&mut self, wait: Wait, reaped: &mut Reaped) -> io::Result<()> {
         if self
             .again
@@ -538,7 +540,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// Asks those to stop whose deadline has come.
+    /// Cancels the operations whose deadline has passed.
     #[inline(never)]
     fn look_at_limits(&mut self, next: Instant) {
         let Driver { limits, rows, .. } = self;
@@ -551,7 +553,7 @@ impl<P: Port> Driver<P> {
     #[cold]
     fn stop_overdue(&mut self) {
         let Driver { limits, rows, .. } = self;
-        // Now all of them are in the heap.
+        // Moves the remaining ones to the heap.
         limits.grow_older(|key| is_awaited(rows, key));
         let now = self.ring.now();
         loop {
@@ -563,7 +565,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// The kernel would not take what is in the backlog: it is offered again soon, whatever there is to wait for.
+    /// Limits the wait while there is a backlog that the kernel did not take, so that it is offered again soon.
     #[cold]
     fn wait_for_room(&self, wait: Wait) -> Wait {
         let soon = self.ring.now() + BACKLOG_PAUSE;
@@ -596,7 +598,7 @@ impl<P: Port> Driver<P> {
                 if user_data & CANCEL != 0 {
                     if user_data == WAKE {
                         *wake_armed = completion.has_more();
-                        // Were it armed again, it would fail again at once.
+                        // Re-armed, it would fail again at once.
                         if let libc::EBADF | libc::EINVAL = -completion.raw() {
                             lost.get_or_insert(io::Error::from_raw_os_error(-completion.raw()));
                         }
@@ -671,7 +673,7 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    /// While something waits in a worker, others may be behind it. Each is found once.
+    /// Finds overdue operations: those that may be queued behind one that blocks in a worker. Each is found once.
     #[cold]
     fn look_for_overdue(&mut self, now: Instant, overdue: &mut Vec<Key>) {
         let is_overdue = |row: &Slot| {
@@ -683,7 +685,7 @@ impl<P: Port> Driver<P> {
         for key in found {
             if let Some(row) = self.rows.get_mut(key) {
                 row.is_looked_at = true;
-                // Of a path, or of what is a file: others wait for their peers, and not for a thread.
+                // Only paths and files: other operations wait for their peers, not for a thread.
                 if row.fd == libc::AT_FDCWD || self.ring.is_file(row.fd) {
                     overdue.push(key);
                 }
@@ -704,35 +706,35 @@ impl<P: Port> Driver<P> {
         self.push(&entry, WAKE, Answer::Always);
     }
 
-    /// Whether the kernel has this one. Its row is there: whoever asks owns it.
+    /// Whether an operation is in flight. Its row exists, because the caller owns it.
     pub(crate) fn is_in_flight(&self, key: Key) -> bool {
         self.rows
             .get(key)
             .is_some_and(|row| row.life.is_in_flight())
     }
 
-    /// Whether completions are there, or only to be fetched.
+    /// Whether there are completions to reap, including those that the kernel has yet to post.
     #[inline]
     pub(crate) fn has_work(&mut self) -> bool {
         self.ring.has_work()
     }
 
-    /// Operations that the kernel has.
+    /// Returns the number of operations in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Operations that the kernel has and nobody waits for.
+    /// Returns the number of operations in flight whose future is gone.
     pub(crate) fn orphans(&self) -> usize {
         self.orphans
     }
 
-    /// Rows: operations in flight, and results that nobody has looked at yet.
+    /// Returns the number of rows: operations in flight, and results not yet taken.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether the kernel has nothing of this driver any more, and owes it nothing.
+    /// Whether the kernel has none of this driver's requests left, and will post no completion.
     pub(crate) fn is_drained(&self) -> bool {
         self.in_flight == 0 && !self.wake_armed
     }
@@ -751,18 +753,19 @@ impl<P: Port> Driver<P> {
         })
     }
 
-    /// Whether the kernel has given the ring up.
+    /// Whether the ring has failed for good.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.is_some()
     }
 
-    /// The runtime ends with these in flight. Their owners are never freed: the kernel may still write into what they
-    /// own (O8). Says how many, and of which kinds.
+    /// Leaks the operations in flight at the end of the runtime. Their owners are never freed: the kernel may still
+    /// write into their memory (O8). Returns the kind of each.
     pub(crate) fn leak(&mut self) -> Vec<&'static str> {
         leak_owners(&mut self.rows)
     }
 
-    /// The runtime has ended, and now the future of an operation that was in flight then is gone, with what it lent.
+    /// Removes the row of an operation that was in flight when the runtime ended, and whose future is now gone, with
+    /// the memory it lent.
     ///
     /// No waker is dropped with the row: the shutdown took them all (R1).
     pub(crate) fn forget(&mut self, key: Key) {
@@ -770,15 +773,15 @@ impl<P: Port> Driver<P> {
     }
 }
 
-/// However a driver ends, what the kernel still has is never freed (O1).
+/// However a driver ends, memory that the kernel still uses is never freed (O1).
 impl<P> Drop for Driver<P> {
     fn drop(&mut self) {
         leak_owners(&mut self.rows);
     }
 }
 
-/// Forgets what orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps what it lent,
-/// or forgets it. Says what was in flight.
+/// Forgets the memory that orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps
+/// its memory, or forgets it. Returns the kinds of the operations in flight.
 fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
     let in_flight = rows.iter().filter(|(_, row)| row.life.is_in_flight());
     let keys: Vec<Key> = in_flight.map(|(key, _)| key).collect();
@@ -795,7 +798,7 @@ fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
     kinds
 }
 
-/// Whether the kernel has this one, and a future waits for it.
+/// Whether an operation is in flight and a future awaits it.
 fn is_awaited(rows: &Table<Slot>, key: Key) -> bool {
     rows.get(key).is_some_and(|row| row.life.is_awaited())
 }

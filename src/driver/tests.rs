@@ -1,7 +1,7 @@
-//! The driver over a ring that does as it is told: its queue fills, it takes little or nothing of what is queued, it
-//! completes in any order, answers several times, and misses cancels.
+//! The driver on a ring that the test controls: its queue fills, it takes little or nothing of what is queued, it
+//! completes in any order, posts several completions, and fails cancels.
 //!
-//! No kernel is in it, so what is rare there happens all the time here.
+//! No kernel is involved, so rare events happen all the time here.
 
 use super::*;
 use crate::sys::Full;
@@ -14,30 +14,30 @@ use std::task::Wake;
 
 const MORE: u32 = 1 << 1;
 
-/// The descriptor that is one of a file.
+/// The descriptor that is a file's.
 const FILE: i32 = 7;
 
-/// What the ring and the test both see.
+/// The state that the ring and the test share.
 struct World {
     capacity: usize,
     queue: VecDeque<(Entry, u64, Answer)>,
-    /// How many entries each of the next `enter`s takes, where that is not all of them. Zero is what EAGAIN, EBUSY and
-    /// EINTR come to: `enter` swallows them, and nothing was submitted.
+    /// How many entries each of the next `enter`s takes, if not all of them. Zero stands for EAGAIN, EBUSY and EINTR:
+    /// `enter` swallows them, and nothing was submitted.
     takes: VecDeque<usize>,
-    /// Requests that the kernel has, by their user data.
+    /// The requests that the kernel has, by user data.
     taken: BTreeMap<u64, Entry>,
-    /// In the order in which the kernel took them, cancels too.
+    /// In the order in which the kernel took them, including cancels.
     order: Vec<u64>,
     posted: VecDeque<Cqe>,
-    /// Posted, but only fetched by an `enter` that may bring completions in.
+    /// Posted, but only fetched by an `enter` that may reap completions.
     kept: VecDeque<Cqe>,
-    /// What becomes of a request to cancel: the answers of the next ones.
+    /// The results of the next cancel requests.
     misses: VecDeque<i32>,
-    /// What the next `enter` says.
+    /// The error of the next `enter`.
     lost: Option<i32>,
     now: u64,
     enters: Vec<Wait>,
-    /// What plain calls come to, and which were made.
+    /// The results of direct calls, and the calls that were made.
     attempt: Attempt,
     attempts: Vec<Opcode>,
 }
@@ -68,7 +68,7 @@ impl FakeRing {
         Driver::new(self.clone(), -1)
     }
 
-    /// The kernel answers a request.
+    /// The kernel completes a request.
     fn post(&self, user_data: u64, result: i32, flags: u32) {
         let mut world = self.0.borrow_mut();
         if flags & MORE == 0 {
@@ -85,7 +85,7 @@ impl FakeRing {
 }
 
 impl World {
-    /// The kernel looks at one entry.
+    /// The kernel takes one entry.
     fn take(&mut self, entry: Entry, user_data: u64, answer: Answer) {
         self.order.push(user_data);
         if entry.opcode() != Opcode::ASYNC_CANCEL {
@@ -154,7 +154,7 @@ impl Port for FakeRing {
         }
         let kept = std::mem::take(&mut world.kept);
         world.posted.extend(kept);
-        // The kernel waits only once it has taken all that was queued.
+        // The kernel waits only once it has taken everything queued.
         if world.posted.is_empty() && takes >= all {
             match wait {
                 Wait::Until(deadline) => world.now = world.now.max(deadline.as_ns()),
@@ -210,14 +210,14 @@ impl Port for FakeRing {
     }
 }
 
-/// What became of one operation, seen from outside.
+/// The outcome of one operation, seen from outside.
 #[derive(Default)]
 struct Fate {
     disposed: RefCell<Vec<i32>>,
     dropped: Cell<usize>,
 }
 
-/// Counts how often it is dropped, and what is disposed of by it.
+/// Counts how often it is dropped, and the completions that it disposes of.
 struct Counted(Rc<Fate>);
 
 impl Owners for Counted {
@@ -252,7 +252,7 @@ fn request() -> Request {
     }
 }
 
-/// A turn of the runtime, as far as the driver has part in it. Its longest wait, as the runtime finds it.
+/// The driver's part of a turn of the runtime. Returns the longest wait, as the runtime computes it.
 fn turn(driver: &mut Driver<FakeRing>, wait: Wait) -> usize {
     let wait = match (wait, driver.next_deadline()) {
         (Wait::Forever, Some(deadline)) => Wait::Until(deadline),
@@ -332,7 +332,7 @@ fn what_the_kernel_did_not_take_is_taken_later_in_order_and_nothing_is_lost() {
     assert_eq!(ring.0.borrow().order, keys);
 }
 
-/// A plain call goes before whatever the kernel has not seen or the runtime has not: where there is some, none is made.
+/// A direct call overtakes everything that the kernel or the runtime has not seen: if there is any, no call is made.
 #[test]
 fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
     let ring = FakeRing::new(1);
@@ -386,7 +386,7 @@ fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
     assert_eq!(after.completed, before.completed);
 }
 
-/// What stops the parked ones is still in the backlog: a wait without end would be for what never comes.
+/// The request that stops the parked ones is still in the backlog: a wait without end would never be ended.
 #[test]
 fn a_wait_does_not_hold_up_what_found_no_room() {
     for ask_first in [false, true] {
@@ -440,7 +440,7 @@ fn an_operation_that_is_not_given_up_for_a_second_is_reported_once() {
     );
 }
 
-/// One turn, as long as it may wait; what it finds overdue.
+/// Runs one turn, with as long a wait as possible, and returns the overdue operations.
 fn overdue(driver: &mut Driver<FakeRing>) -> Vec<Key> {
     let mut reaped = Reaped::default();
     let wait = driver.next_deadline().map_or(Wait::No, Wait::Until);
@@ -471,7 +471,7 @@ fn an_operation_on_a_file_is_overdue_after_a_second_and_once_where_workers_are_h
     submit(&mut driver, read(FILE), 1);
     assert_eq!(driver.next_deadline(), None, "no worker is held");
     assert!(driver.hold_worker());
-    // Neither what is at no file, nor what waits for somebody, nor what must not be stopped.
+    // Neither one that is not on a file, nor one that is expected to wait, nor one that must not be stopped.
     submit(&mut driver, open.in_worker(), 1);
     submit(&mut driver, read(FILE + 1), 1);
     submit(&mut driver, Entry::new(Opcode::NOP), 1);
@@ -512,7 +512,7 @@ fn what_is_withdrawn_completes_as_if_nobody_had_asked_and_is_asked_once() {
     let entry = Entry::new(Opcode::WRITE).fd(FILE);
     let key = driver.submit(&entry, request(), None);
     turn(&mut driver, Wait::No);
-    // It runs: it is let alone.
+    // It is running, so it is left alone.
     ring.0.borrow_mut().misses.push_back(-libc::EALREADY);
     driver.withdraw(key);
     for _ in 0..10 {
@@ -525,7 +525,7 @@ fn what_is_withdrawn_completes_as_if_nobody_had_asked_and_is_asked_once() {
     let completion = Completion::new(-libc::ECANCELED, 0);
     let asked = false;
     assert_eq!(driver.poll(key), Polled::Last { completion, asked });
-    // Nothing is there any more.
+    // Nothing is left.
     driver.withdraw(key);
     assert_eq!(driver.counts().cancels_asked, 2);
 }
@@ -584,7 +584,7 @@ fn an_operation_that_ends_between_two_asks_is_not_asked_again() {
     assert_eq!((driver.len(), driver.orphans()), (0, 0));
 }
 
-/// The row is used again before the answer of the first one's cancel arrives.
+/// The row is reused before the result of the first operation's cancel arrives.
 #[test]
 fn a_late_answer_to_a_cancel_is_not_taken_for_the_next_operation_of_the_row() {
     let ring = FakeRing::new(8);
@@ -681,7 +681,7 @@ fn a_poll_for_wakes_whose_cancel_missed_is_asked_to_end_again() {
     assert!(ring.0.borrow().taken.is_empty());
 }
 
-/// A runtime that never turned has not armed the poll for wakes; one that has ends it.
+/// A runtime that never ran a turn has not armed the wake poll; one that has ends it.
 #[test]
 fn a_driver_that_was_cancelled_is_drained_whether_or_not_it_had_turned() {
     for turns in 0..3 {
@@ -731,7 +731,7 @@ fn a_lost_ring_is_said_in_every_turn_and_frees_nothing() {
     assert_eq!(driver.leak(), ["test"]);
 }
 
-/// A source of numbers by its seed.
+/// A source of random numbers from a seed.
 struct Random(u64);
 
 impl Random {
@@ -743,7 +743,7 @@ impl Random {
     }
 }
 
-/// An operation as the test follows it.
+/// An operation as the test tracks it.
 struct Followed {
     key: Key,
     fate: Rc<Fate>,
@@ -753,9 +753,9 @@ struct Followed {
     given: Vec<i32>,
     has_future: bool,
     ended: bool,
-    /// When it is to be stopped.
+    /// Its deadline.
     limit: Option<u64>,
-    /// It was asked to stop for another reason.
+    /// It was canceled for another reason.
     asked: bool,
 }
 
@@ -767,7 +767,7 @@ fn random_world(seed: u64) {
     let mut value = 0;
     let steps = 300;
     for step in 0.. {
-        // In the end everything is let go of, and must end.
+        // At the end, everything is released, and must complete.
         let ending = step >= steps;
         assert!(step < steps * 20, "it does not end");
         if ending {
@@ -802,7 +802,7 @@ fn random_world(seed: u64) {
                 });
             }
             2 => {
-                // The kernel answers one of those that it has, in whichever order.
+                // The kernel completes one of its requests, in any order.
                 let taken: Vec<u64> = ring.0.borrow().taken.keys().copied().collect();
                 if let Some(user_data) = taken.get(random.below(taken.len().max(1))) {
                     value += 1;
@@ -887,7 +887,7 @@ fn random_world(seed: u64) {
     assert_eq!((driver.in_flight(), driver.orphans()), (0, 0));
     let counts = driver.counts();
     let world = ring.0.borrow();
-    // A request to cancel may be left over: what it was for has ended by itself.
+    // A cancel request may be left over, whose operation has completed by itself.
     let left_over = world.queue.iter().map(|(_, user_data, _)| *user_data);
     let left_over = left_over.chain(driver.backlog.iter().map(|(_, user_data, _)| *user_data));
     let left_over: Vec<u64> = left_over.collect();
@@ -897,7 +897,7 @@ fn random_world(seed: u64) {
         world.order.len() + left_over.len()
     );
     assert_eq!(counts.completed as usize, followed.len());
-    // Requests went out in the order in which they were made.
+    // The requests were submitted in the order in which they were made.
     let order: Vec<u64> = world
         .order
         .iter()
@@ -930,7 +930,7 @@ fn limits_of_what_has_ended_are_forgotten() {
         driver.limit(key, hour);
         parked.push(key);
         turn(&mut driver, Wait::No);
-        // They stay for a hundred turns, but for one in a hundred that stays.
+        // Each lasts a hundred turns, but one in a hundred stays.
         if n >= 100 && n % 100 > 0 {
             let key = parked[n - 100];
             ring.post(key.to_u64(), 0, 0);

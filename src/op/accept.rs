@@ -1,9 +1,10 @@
 //! Accepting connections.
 //!
-//! A listening socket may have other holders: threads, processes. An accept that is left in the kernel takes from them what
-//! nobody here may ask for, and even before that it takes the one wake that the kernel spends on a connection (an accept waits
-//! exclusively, also in the ring), while its thread computes. A poll takes neither. So a wait for a connection is a
-//! poll, then an accept that does not wait. Only an accept of many ([`Accept::many`]) stays in the kernel.
+//! A listening socket may be shared with other threads and processes. An accept that is left in the kernel takes
+//! connections from them that nothing here may await. Even before that, it takes the only wake that the kernel spends
+//! on a connection (an accept waits exclusively, also in the ring) while its own thread is busy. A poll takes neither.
+//! So waiting for a connection is a poll, followed by an accept that does not wait. Only a multishot accept
+//! ([`Accept::many`]) stays in the kernel.
 
 use super::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
 use crate::sys::Descriptor;
@@ -17,31 +18,31 @@ const MULTISHOT: u16 = 1 << 0;
 /// `IORING_ACCEPT_DONTWAIT` (6.10).
 const DONT_WAIT: u16 = 1 << 1;
 
-/// A connection as the kernel hands it over.
+/// A connection as the kernel returns it.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) fd: SharedFd,
-    /// Who is at the other end. Not there if connections are accepted one after the other by one request.
+    /// The peer's address. `None` for connections from a multishot accept.
     pub(crate) peer: Option<SockAddr>,
-    /// Whether another one waits, if that is known: the kernel reports it for TCP, since 6.10.
+    /// Whether another connection is waiting, if known: the kernel reports it for TCP since 6.10.
     pub(crate) has_more: Option<bool>,
 }
 
-/// What a completion brings.
+/// The content of a completion.
 #[derive(Debug)]
 pub(crate) enum Arrived {
-    /// There may be a connection.
+    /// A connection may be waiting.
     Ready,
     Connection(io::Result<Accepted>),
 }
 
-/// Where the kernel writes the address of the peer: an allocation of its own (O2).
+/// The storage for the peer's address: an allocation of its own (O2).
 struct Address {
     storage: SockAddrStorage,
     len: libc::socklen_t,
 }
 
-/// Waits for a connection, or accepts: `poll(2)`, `accept4(2)`.
+/// Waits for a connection, or accepts one: `poll(2)`, `accept4(2)`.
 pub(crate) struct Accept {
     listener: SharedFd,
     way: Way,
@@ -50,26 +51,26 @@ pub(crate) struct Accept {
 enum Way {
     Poll,
     One {
-        /// There until it is taken.
+        /// `Some` until it is taken.
         address: Option<Box<Address>>,
-        /// `DONT_WAIT`, where the kernel knows it.
+        /// `DONT_WAIT`, if the kernel supports it.
         flags: u16,
     },
-    /// Without an address: the next connection would overwrite it.
+    /// Without an address, because the next connection would overwrite it.
     Many {
         ahead: u32,
     },
 }
 
 impl Accept {
-    /// Waits until there may be a connection.
+    /// Waits until a connection may be waiting.
     pub(crate) fn poll(listener: SharedFd) -> Accept {
         let way = Way::Poll;
         Accept { listener, way }
     }
 
-    /// Accepts a connection that is there. If the kernel does not know how not to wait for one, it is to be asked to stop at
-    /// once, which does the same.
+    /// Accepts a waiting connection. Where the kernel does not support `DONT_WAIT`, the caller cancels the operation at
+    /// once, which has the same effect.
     pub(crate) fn one(listener: SharedFd, knows_dont_wait: bool) -> Accept {
         let storage = SockAddrStorage::zeroed();
         let len = storage.size_of();
@@ -80,13 +81,13 @@ impl Accept {
         Accept { listener, way }
     }
 
-    /// Accepts until it is stopped, or has `ahead` connections that nobody has asked for.
+    /// Accepts until it is stopped, or until `ahead` connections are waiting to be taken.
     pub(crate) fn many(listener: SharedFd, ahead: u32) -> Accept {
         let way = Way::Many { ahead };
         Accept { listener, way }
     }
 
-    /// Whether it takes nothing.
+    /// Whether it only polls.
     pub(crate) fn is_poll(&self) -> bool {
         matches!(self.way, Way::Poll)
     }
@@ -116,7 +117,8 @@ impl Accept {
 }
 
 // SAFETY: the address is a boxed allocation of its own, which only the kernel touches until the last completion. The
-// operation holds the listener's descriptor (O5). Every descriptor that it brings is taken by `take`, once; a poll brings none.
+// operation holds the listener's descriptor (O5). Every descriptor that it brings is taken by `take`, once; a poll
+// brings none.
 unsafe impl Operation for Accept {
     type Output = Arrived;
     const NAME: &'static str = "accept";
@@ -161,7 +163,7 @@ unsafe impl Operation for Accept {
         completion.was_interrupted()
     }
 
-    /// The listener is gone, and with it who would have answered this connection.
+    /// Closes the connection: the listener is gone, so nothing would answer it.
     fn dispose(&mut self, completion: Completion) {
         drop(self.collect(completion));
     }
@@ -179,7 +181,7 @@ unsafe impl Collect for Accept {
     }
 
     fn collect(&mut self, completion: Completion) -> Arrived {
-        // After a poll that was interrupted an accept is tried all the same.
+        // After an interrupted poll, an accept is tried all the same.
         match self.way {
             Way::Poll if completion.raw() >= 0 || completion.was_interrupted() => Arrived::Ready,
             _ => Arrived::Connection(self.take(completion)),

@@ -1,30 +1,30 @@
-//! Whether the next read of a file finds its bytes in memory, as far as the last ones tell.
+//! Predicts from recent reads of a file whether the next one will find its bytes in memory.
 //!
-//! A read of what is cached is cheapest as a plain call ([`Entry::try_first`](super::Entry::try_first)), with `RWF_NOWAIT`
-//! (4.14): it returns what is in memory, even if that is less than was asked for, and fails with EAGAIN if nothing is. That has
-//! cost a call, so the next reads go into the ring, more of them each time in a row: a file that is not cached is hardly ever
-//! tried.
+//! A cached read is cheapest as a direct call ([`Entry::try_first`](super::Entry::try_first)) with `RWF_NOWAIT` (4.14):
+//! it returns the bytes that are in memory, even if fewer than requested, and fails with EAGAIN if there are none. A
+//! failed try costs a system call, so the next reads go to the ring, more of them after each failure in a row: a file
+//! that is not cached is hardly ever tried.
 
 use super::{Entry, Opcode, SharedFd};
 use crate::runtime::{self, Core};
 use crate::sys::Descriptor;
 use std::cell::Cell;
 
-/// The most bytes that such a call is tried for: to copy these takes some 10 µs.
+/// The size limit for a direct call: copying this many bytes takes some 10 µs.
 const BYTES_MAX: usize = 64 << 10;
 
-/// How many reads are not tried after one that would have waited; twice as many after the next, and so on, up to a limit.
+/// How many reads skip the direct call after one that would have blocked. Doubles after each failure, up to a limit.
 const UNTRIED: u16 = 16;
 const UNTRIED_MAX: u16 = 1024;
 
-/// Whether the next read is tried.
+/// Whether the next read tries a direct call.
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    /// It depends on how the file is opened.
+    /// Not known yet: depends on how the file was opened.
     Unknown,
-    /// It is, as the last one was.
+    /// Yes, because the last one succeeded.
     Tried,
-    /// Not before this many others.
+    /// Not before this many other reads.
     Untried(u16),
     Never,
 }
@@ -33,7 +33,7 @@ enum Next {
 #[derive(Debug)]
 pub(super) struct Cached {
     next: Cell<Next>,
-    /// How many are not tried after the next one that would have waited.
+    /// How many reads skip the direct call after the next one that would have blocked.
     untried: Cell<u16>,
 }
 
@@ -45,7 +45,8 @@ impl Cached {
         }
     }
 
-    /// How the file was opened. With O_DIRECT a call starts a read of the disk, and waits for it (seen on 6.18).
+    /// Records how the file was opened. With O_DIRECT, a direct call starts a disk read and waits for it (seen on
+    /// 6.18).
     pub(super) fn opened(&self, flags: i32) {
         self.next.set(match flags & libc::O_DIRECT {
             0 => Next::Tried,
@@ -53,7 +54,7 @@ impl Cached {
         });
     }
 
-    /// Whether a read that may be tried by a plain call is to be.
+    /// Returns whether the next eligible read should try a direct call.
     fn expects(&self, file: &Descriptor) -> bool {
         match self.next.get() {
             // The last one was served, or was not tried after all.
@@ -72,7 +73,7 @@ impl Cached {
         true
     }
 
-    /// The call would have waited.
+    /// Records that the direct call would have blocked.
     pub(super) fn would_wait(&self, is_never: bool) {
         let untried = self.untried.get();
         self.untried.set(UNTRIED_MAX.min(untried * 2));
@@ -84,7 +85,7 @@ impl Cached {
 }
 
 impl SharedFd {
-    /// The entry for a read of this many bytes from this descriptor.
+    /// Returns the entry for a read of this many bytes from this descriptor.
     #[inline]
     pub(super) fn read_entry(&self, opcode: Opcode, bytes: usize) -> Entry {
         let entry = self.entry(opcode);
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
     use std::os::fd::OwnedFd;
 
-    /// How many reads go by until one is tried.
+    /// Counts the reads until one is tried.
     fn untried(cached: &Cached, file: &Descriptor) -> u16 {
         let untried = (0..u16::MAX).find(|_| cached.expects(file));
         untried.expect("one is tried")

@@ -1,4 +1,4 @@
-//! A piece of what was received, in a buffer that nobody lent.
+//! A piece of received data, in a buffer that the caller did not lend.
 
 use crate::buf::IoBuf;
 use crate::sys::ProvidedBuf;
@@ -6,14 +6,15 @@ use bytes::Bytes;
 use std::fmt;
 use std::ops::Deref;
 
-/// Bytes that were received.
+/// Received bytes.
 ///
-/// They are in one of the runtime's buffers ([`Builder::receive_buffers`](crate::runtime::Builder::receive_buffers)), to which it
-/// goes back when this is dropped, on any thread, and whether the runtime still exists or not; or, if none was left, in memory
-/// of their own. While a program keeps many chunks, others are received into memory that is allocated for each, which
-/// is slower; nothing waits. To keep a few bytes for long, copy them ([`into_vec`](Chunk::into_vec), `Bytes::from`).
+/// They are in one of the runtime's buffers ([`Builder::receive_buffers`](crate::runtime::Builder::receive_buffers))
+/// or, if none was free, in an allocation of their own. Dropping the chunk returns the buffer to the runtime; this
+/// works on any thread, and after the runtime is gone. While a program keeps many chunks, further receives allocate
+/// memory for each chunk, which is slower, but they do not wait. To keep a few bytes for long, copy them
+/// ([`into_vec`](Chunk::into_vec), `Bytes::from`).
 ///
-/// It can be written as it is:
+/// A chunk can be passed to a write as it is:
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -48,7 +49,7 @@ impl Chunk {
         Chunk(Place::Heap(bytes))
     }
 
-    /// The bytes in memory of their own: copied, unless they are in such memory already.
+    /// Returns the bytes in an allocation of their own. Copies them unless they already have one.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
@@ -88,8 +89,9 @@ impl From<Chunk> for Bytes {
     }
 }
 
-// SAFETY: a lent buffer lies in the ring's memory, which stays where it is for as long as the chunk holds the ring, and goes
-// back to the kernel only when the chunk is dropped; the rest is a vector's heap memory. Nobody can write either (L1 to L3).
+// SAFETY: a lent buffer lies in the ring's memory, which stays where it is for as long as the chunk holds the ring, and
+// goes back to the kernel only when the chunk is dropped; the rest is a vector's heap memory. Nothing can write either
+// (L1 to L3).
 unsafe impl IoBuf for Chunk {
     fn io_ptr(&self) -> *const u8 {
         self.as_ptr()
@@ -100,7 +102,7 @@ unsafe impl IoBuf for Chunk {
     }
 }
 
-/// How many bytes, and not which.
+/// Shows the length, not the bytes.
 impl fmt::Debug for Chunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chunk")

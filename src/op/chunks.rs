@@ -1,21 +1,22 @@
 //! The bytes of a stream in pieces, as they arrive.
 //!
-//! The kernel takes a buffer of the runtime when there is something to put into it, so a stream that waits holds none. The
-//! receive belongs to [`Chunks`], not to the wait for a piece: a wait that is dropped or canceled loses none. When `Chunks` is
-//! dropped, the stream keeps what was received and not asked for, and what the orphan still brings, in order (C8). `Chunks` has
-//! the stream's gate from the first piece on, so no other read comes between.
+//! The kernel takes a buffer from the runtime only when there is data to put into it, so an idle stream holds none. The
+//! receive belongs to [`Chunks`], not to the wait for a piece, so a wait that is dropped or canceled loses none. When
+//! `Chunks` is dropped, the stream keeps, in order, the data that was received but not returned, and the data that the
+//! orphaned receive still delivers (C8). `Chunks` holds the stream's FIFO lock from the first piece on, so no other
+//! read comes between.
 //!
-//! Where the kernel can bound it, one multishot receive brings several pieces: as many bytes as may be read ahead
-//! ([`READ_AHEAD_MAX`](crate::runtime::READ_AHEAD_MAX)). It is started again when all of them have been asked for, so a peer that
-//! is not read is received no further. Elsewhere each receive brings one piece.
+//! Where the kernel supports a limit, one multishot receive delivers several pieces: as many bytes as may be read ahead
+//! ([`READ_AHEAD_MAX`](crate::runtime::READ_AHEAD_MAX)). It is restarted when all of them have been taken, so a slow
+//! reader receives no further. On other kernels, each receive delivers one piece.
 //!
 //! The kernel may end the receive at any completion. The next call starts:
 //!
 //! | it ended with | what is started next |
 //! |---|---|
-//! | bytes, or because it had brought enough | the same |
-//! | no buffer | for some pieces, a receive into memory of its own: nobody waits for a buffer (B4) |
-//! | the end of the stream, an error | nothing before the next is asked for |
+//! | bytes, or because it had delivered enough | the same |
+//! | no buffer | for some pieces, a receive into an allocation of its own: nothing waits for a buffer (B4) |
+//! | the end of the stream, an error | nothing before the next piece is requested |
 
 use super::part::Part;
 use super::recv_many::{Arrived, RecvMany, What};
@@ -34,13 +35,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-/// How many pieces are received into memory of their own after a receive that found no buffer: each further try without one
-/// costs a request.
+/// How many pieces are received into allocations of their own after a receive found no buffer: each further try without
+/// a buffer costs a request.
 const OWN_PIECES: u8 = 16;
 
-/// The bytes of a stream in chunks, as they arrive: of [`TcpStream::chunks`](crate::net::TcpStream::chunks).
+/// The bytes of a stream in chunks, as they arrive. Created by [`TcpStream::chunks`](crate::net::TcpStream::chunks) and
+/// its counterparts.
 ///
-/// It is a [`Stream`](futures_core::Stream) of other crates' combinators, too.
+/// It implements [`Stream`](futures_core::Stream), so the combinators of other crates work on it.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -65,37 +67,37 @@ const OWN_PIECES: u8 = 16;
 ///
 /// # Cancel safety
 ///
-/// No byte is lost when a wait, or this, is dropped: the stream's next read gives what nobody asked for
+/// No byte is lost when a wait, or `Chunks` itself, is dropped: the stream's next read returns whatever was not taken
 /// (`tests/chunks.rs`).
-#[must_use = "nothing is received before the first chunk is asked for"]
+#[must_use = "nothing is received before the first chunk is requested"]
 pub struct Chunks<'a> {
     stream: Rc<Stream>,
-    /// The right to receive, or a place in line for it, while no receive has it.
+    /// The right to receive, or a place in line for it, while no receive holds it.
     pass: Option<Permit>,
     source: Source,
-    /// A receive into memory of its own.
+    /// The receive into an allocation of its own.
     own: Option<Op<Part<Recv<Vec<u8>>>>>,
     leaf: Waiting,
-    /// It has begun to wait for a chunk.
+    /// It is waiting for a chunk.
     waits: bool,
     /// The peer has ended its side.
     ended: bool,
     _stream: PhantomData<&'a Stream>,
 }
 
-/// Whether there are buffers of the runtime: settled when the first chunk is asked for.
+/// Where chunks are received to: decided when the first one is requested.
 enum Source {
     Unknown,
     Own,
     Shared(Shared),
 }
 
-/// Receives into buffers of the runtime.
+/// Receives into the runtime's provided buffers.
 struct Shared {
     buffers: Arc<BufRing>,
     serial: u64,
     standing: ObjectOp<RecvMany>,
-    /// How many pieces still go into memory of their own, because there was no buffer.
+    /// How many more pieces go into allocations of their own, because there was no buffer.
     own_left: u8,
 }
 
@@ -113,23 +115,23 @@ impl Chunks<'_> {
         }
     }
 
-    /// Waits for the next chunk, which holds at least one byte. `None` when the peer has ended its side.
+    /// Waits for the next chunk, which contains at least one byte. Returns `None` once the peer has ended its side.
     ///
-    /// It never waits for other streams: while all buffers of the runtime are held, it receives into memory of its own.
+    /// It never waits for other streams: while all of the runtime's buffers are taken, it allocates memory instead.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the peer's address; [`Canceled`](crate::Canceled).
+    /// Those of `recv(2)`, such as `ECONNRESET`, with the peer's address; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost: what arrives for a wait that was canceled or dropped is for the next (`tests/chunks.rs`).
+    /// No byte is lost: data that arrives for a canceled or dropped wait goes to the next one (`tests/chunks.rs`).
     pub async fn next(&mut self) -> io::Result<Option<Chunk>> {
         Next(self).await.transpose()
     }
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
-        // What begins in a canceled scope is refused, whether there is a chunk or not (C2).
+        // A wait that starts in a canceled scope is rejected, whether there is a chunk or not (C2).
         if !self.waits && runtime::with(Core::is_canceled) {
             let canceled = self.leaf.poll(context);
             return canceled.map(|canceled| Some(Err(canceled.into())));
@@ -148,7 +150,7 @@ impl Chunks<'_> {
             Poll::Pending => {
                 self.waits = true;
                 if self.pass.is_none() {
-                    // The receive is a leaf itself.
+                    // The receive is itself a leaf.
                     return Poll::Pending;
                 }
                 let canceled = ready!(self.leaf.poll(context));
@@ -158,11 +160,12 @@ impl Chunks<'_> {
         }
     }
 
-    /// Looks at what came, and starts the next receive if there is none.
+    /// Returns the next chunk that has arrived, and starts the next receive if there is none.
     ///
     /// # Panics
     ///
-    /// In another runtime than the first time, whether the kernel has a receive or not: the buffers are of that one (O9).
+    /// If polled in another runtime than the first time, whether or not a receive is in flight: the buffers belong to
+    /// the first one (O9).
     fn look(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
         if self.ended {
             return Poll::Ready(None);
@@ -178,7 +181,7 @@ impl Chunks<'_> {
                 return match received {
                     Ok((0, _)) => self.end(),
                     Ok((_, bytes)) => Poll::Ready(Some(Ok(Chunk::heap(bytes)))),
-                    // It was canceled for a wait that is gone.
+                    // It was canceled for an earlier wait that is gone.
                     Err(error) if is_stale(&error) => continue,
                     Err(error) => self.fail(error.into_error()),
                 };
@@ -202,7 +205,7 @@ impl Chunks<'_> {
         }
     }
 
-    /// The next thing that was received into a buffer of the runtime; `None` if the kernel has no such receive.
+    /// Returns the next completion of the receive into provided buffers; `None` if there is no such receive in flight.
     #[inline]
     fn take_arrived(&mut self, context: &Context<'_>) -> Poll<Option<Arrived>> {
         let Source::Shared(shared) = &mut self.source else {
@@ -219,8 +222,8 @@ impl Chunks<'_> {
         }
     }
 
-    /// Starts a receive, unless something comes first: what the stream has kept, an error, or the wait for its gate, of which
-    /// `waker` hears the end. Nothing is borrowed while a waker is copied or dropped (R1).
+    /// Starts a receive, unless something comes first: bytes or an error that the stream has kept, or the wait for its
+    /// FIFO lock, which wakes `waker`. Nothing is borrowed while a waker is copied or dropped (R1).
     fn start(&mut self, waker: &Waker) -> Poll<Option<io::Result<Chunk>>> {
         self.regain_pass();
         let mut pass = match self.pass.take() {
@@ -247,7 +250,7 @@ impl Chunks<'_> {
         Poll::Ready(None)
     }
 
-    /// A receive that has ended gives back the right to the next.
+    /// Takes the right to receive back from a receive that has ended.
     fn regain_pass(&mut self) {
         if let Source::Shared(shared) = &mut self.source
             && let Some(ended) = shared.standing.take_resting()
@@ -256,7 +259,8 @@ impl Chunks<'_> {
         }
     }
 
-    /// There is nothing more that others could come between: they may read. That wakes them, so nothing is borrowed (R1).
+    /// Gives up the right to receive: nothing is left that other reads could come between. That wakes other readers, so
+    /// nothing is borrowed here (R1).
     #[cold]
     fn let_go(&mut self) {
         self.regain_pass();
@@ -277,7 +281,7 @@ impl Chunks<'_> {
         Poll::Ready(Some(Err(error)))
     }
 
-    /// It does not wait for a chunk any more.
+    /// Ends the wait for a chunk.
     fn stop_waiting(&mut self) {
         if let Source::Shared(shared) = &self.source {
             shared.standing.stop_awaiting();
@@ -288,7 +292,7 @@ impl Chunks<'_> {
 }
 
 fn source(stream: &Stream) -> Source {
-    // Pipes, which nobody has chunks of, know no receive.
+    // Pipes do not support `recv`. (They have no `chunks` method either.)
     let is_socket = stream.kind() != StreamKind::Pipe;
     let shared = runtime::with(|core| {
         let buffers = core.receive_buffers().filter(|_| is_socket)?;
@@ -305,7 +309,7 @@ fn source(stream: &Stream) -> Source {
     }
 }
 
-/// Whether an error says that a scope was canceled, and this one is not.
+/// Whether an error is from an earlier cancellation, while the current scope is not canceled.
 fn is_stale(error: &BufError<Vec<u8>>) -> bool {
     is_canceled(error) && !runtime::with(Core::is_canceled)
 }

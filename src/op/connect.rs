@@ -5,8 +5,8 @@ use socket2::SockAddr;
 use std::fmt;
 use std::io;
 
-/// Connects a socket to an address: `connect(2)`. It owns the socket, which is closed if it does not come to that: a
-/// connection that was canceled and is made all the same is not handed out (C4).
+/// Connects a socket to an address: `connect(2)`. The operation owns the socket and closes it unless it succeeds: a
+/// connection that is established after a cancel is never returned (C4).
 pub(crate) struct Connect {
     socket: SharedFd,
     /// An allocation of its own (O2).
@@ -23,7 +23,7 @@ impl Connect {
     }
 }
 
-// SAFETY: the address is a boxed allocation of its own, which nobody writes. The operation holds the descriptor (O5).
+// SAFETY: the address is a boxed allocation of its own, which nothing writes. The operation holds the descriptor (O5).
 unsafe impl Operation for Connect {
     type Output = io::Result<SharedFd>;
     const NAME: &'static str = "connect";
@@ -33,7 +33,7 @@ unsafe impl Operation for Connect {
     }
 
     fn entry(&mut self) -> Entry {
-        // The length of the address is where others have the offset.
+        // `connect` passes the length of the address in the offset field.
         self.socket
             .entry(Opcode::CONNECT)
             .addr(self.address.as_ptr())
@@ -48,7 +48,7 @@ unsafe impl Operation for Connect {
         Err(error)
     }
 
-    /// Nobody has the socket but this: whatever became of it, nothing is left when it is closed.
+    /// Nothing else holds the socket: whatever happened, closing it leaves nothing behind.
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
         completion.raw() == 0
             || completion.was_interrupted()

@@ -1,7 +1,8 @@
-//! Ancillary data as bytes: the messages that come and go beside a datagram (`cmsg(3)`).
+//! Ancillary data as bytes: the control messages that accompany a datagram (`cmsg(3)`).
 //!
-//! A message is a header (its length with the header, 8 bytes; level and type, 4 bytes each), its data, and padding to the
-//! next multiple of 8. That is the kernel's layout on every 64-bit machine, whatever a C library declares.
+//! A control message is a header (its length including the header, 8 bytes; level and type, 4 bytes each), its data,
+//! and padding to the next multiple of 8. That is the kernel's layout on every 64-bit machine, whatever a C library
+//! declares.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -9,13 +10,13 @@ use std::os::fd::{AsFd, AsRawFd};
 /// The most descriptors that the kernel sends with one message: `SCM_MAX_FD`.
 pub(super) const FDS_MAX: usize = 253;
 
-/// A message brings a descriptor of the process that sent it, if the socket was told so (6.5).
+/// The message with a pidfd of the sending process, if the socket has SO_PASSPIDFD (6.5).
 pub(super) const SCM_PIDFD: i32 = 4;
 
-/// Of the length, the level and the type.
+/// The size of the length, the level and the type.
 const HEADER: usize = 16;
 
-/// Appends a message to what is to be sent.
+/// Appends a message to the ancillary data of a send.
 pub(crate) fn push_control(control: &mut Vec<u8>, level: i32, kind: i32, data: &[u8]) {
     control.extend((HEADER + data.len()).to_ne_bytes());
     control.extend(level.to_ne_bytes());
@@ -24,7 +25,7 @@ pub(crate) fn push_control(control: &mut Vec<u8>, level: i32, kind: i32, data: &
     control.resize(control.len().next_multiple_of(8), 0);
 }
 
-/// The ancillary data that sends these descriptors (`unix(7)`, SCM_RIGHTS): none if there are none.
+/// Returns the ancillary data that sends these descriptors (`unix(7)`, SCM_RIGHTS): empty if there are none.
 pub(super) fn fds_control(fds: &[impl AsFd]) -> io::Result<Vec<u8>> {
     let count = fds.len();
     if count > FDS_MAX {
@@ -42,7 +43,7 @@ pub(super) fn fds_control(fds: &[impl AsFd]) -> io::Result<Vec<u8>> {
     Ok(control)
 }
 
-/// The messages that were received, as level, type and data. It ends where the rest is no message.
+/// The received messages, as level, type and data. Ends where the rest is not a message.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlMessages<'a>(pub(crate) &'a [u8]);
 
@@ -81,7 +82,7 @@ mod tests {
         );
     }
 
-    /// The last message may come without its padding, or be cut off.
+    /// The last message may lack its padding, or be cut off.
     #[test]
     fn every_prefix_gives_the_whole_messages_in_it() {
         let mut control = Vec::new();

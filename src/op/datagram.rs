@@ -1,4 +1,4 @@
-//! A socket of datagrams as its operations see it, and the one datagram that it may have to keep.
+//! A datagram socket as its operations see it, and the one datagram that it may have to keep.
 
 use super::fifo_lock::{FifoLock, Position};
 use super::header::Header;
@@ -14,10 +14,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// A datagram that was received and is still to be given to somebody.
+/// A datagram that was received but not yet returned.
 #[derive(Debug)]
 pub(super) struct Datagram {
-    /// As much of it as there was room for.
+    /// The part of it that fitted in the buffer.
     pub(super) bytes: Vec<u8>,
     pub(super) full_len: usize,
     pub(super) address: SockAddr,
@@ -26,29 +26,29 @@ pub(super) struct Datagram {
     pub(super) fds: Vec<OwnedFd>,
 }
 
-/// What operations brought that nobody waited for any more: the next receive gives it (C8). Receives go one by one, and one
-/// goes to the kernel only when nothing is kept, so this is one datagram at most.
+/// What abandoned operations received: the next receive returns it (C8). Receives run one by one, and none is submitted
+/// while something is kept, so there is at most one datagram.
 #[derive(Debug, Default)]
 struct Kept {
     datagram: Option<Datagram>,
-    /// The kernel says once that a peer has refused what was sent before.
+    /// The kernel reports only once that a peer refused an earlier datagram.
     error: Option<io::Error>,
 }
 
-/// A socket of datagrams that several hold: its owner, and the operations that work on it (O5).
+/// A datagram socket shared by its owner and the operations on it (O5).
 pub(crate) struct Datagrams {
     fd: SharedFd,
-    /// Receives go through one by one, and so do sends to the peer that it is connected to.
+    /// The lock for receives. Sends to the connected peer have one of the same kind.
     inbound: FifoLock,
     outbound: FifoLock,
-    /// Where sends with addresses wait until it closes. They do not wait for one another.
+    /// Where sends to an address wait for the socket to close. They do not wait for one another.
     closing: FifoLock,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
     arrival: RecvHint,
-    /// Bytes of ancillary data that receives have room for.
+    /// How many bytes of ancillary data receives have room for.
     control_len: Cell<usize>,
-    /// Headers that are not in use, one for each way: they are used again and again.
+    /// Unused headers, one for each way, kept for reuse.
     spare: [Cell<Option<Header>>; 3],
 }
 
@@ -71,7 +71,7 @@ impl Datagrams {
         &self.fd
     }
 
-    /// From now on receives have room for so many bytes of ancillary data.
+    /// Makes later receives have room for this many bytes of ancillary data.
     pub(crate) fn make_room_for_control(&self, len: usize) {
         self.control_len.set(len.max(self.control_len.get()));
     }
@@ -88,8 +88,8 @@ impl Datagrams {
         self.fd.entry(opcode)
     }
 
-    /// The same error, with what was tried, and with the peer. If there is none, the address of the socket itself says which
-    /// one it was.
+    /// Adds what was tried, and the peer, to an error. If the peer has no address, the socket's own address identifies
+    /// it.
     #[cold]
     pub(super) fn with_context(
         &self,
@@ -111,16 +111,17 @@ impl Datagrams {
         with_context(error, what)
     }
 
-    /// What can be written when there is room for a datagram to that address, or to the peer.
+    /// Returns a descriptor that is writable when there is room for a datagram to that address, or to the peer.
     ///
-    /// That a Unix socket can be written says nothing of who is not its peer. One that is connected to the receiver says it.
+    /// Whether a Unix socket is writable depends only on its own peer. So for any other receiver, this returns a socket
+    /// that is connected to that receiver.
     pub(super) fn way_to(&self, to: Option<&SockAddr>) -> io::Result<SharedFd> {
         if let Some(to) = to.filter(|to| to.is_unix()) {
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(|error| {
                 with_context(error, format!("wait for room at {}", describe(to)))
             })?;
-            // One that takes no connection is gone, which the next attempt says; or its peer is this socket, and then it is
-            // this one that is full.
+            // If it refuses a connection, either it is gone, which the next attempt reports, or its peer is this
+            // socket, and then it is this socket that is full.
             if socket.connect(to).is_ok() {
                 return Ok(SharedFd::from(OwnedFd::from(socket)));
             }
@@ -128,7 +129,7 @@ impl Datagrams {
         Ok(self.fd.clone())
     }
 
-    /// The descriptor itself, if nothing is at work on it and no datagram of it is kept here.
+    /// Returns the descriptor itself, if no operation is at work on it and no datagram is kept here.
     pub(crate) fn try_into_descriptor(self: Rc<Datagrams>) -> Result<Descriptor, Rc<Datagrams>> {
         if self.has_kept.get() || !self.fd.is_sole() {
             return Err(self);
@@ -140,8 +141,8 @@ impl Datagrams {
             .map_err(|_| unreachable!("it was its sole holder above"))
     }
 
-    /// Closes it, as [`SharedFd::close`] does. What waits at a gate is stopped, too: it would begin when those are stopped
-    /// that go before it.
+    /// Closes the socket, as [`SharedFd::close`] does. Also stops the operations that wait for a lock: they would
+    /// otherwise start once those ahead of them are stopped.
     pub(crate) async fn close(self: Rc<Datagrams>) -> io::Result<()> {
         let fd = self.fd.clone();
         self.inbound.close();
@@ -151,13 +152,13 @@ impl Datagrams {
         fd.close().await
     }
 
-    /// Whether there is something that the next receive is to give.
+    /// Whether the next receive has something kept to return.
     #[inline]
     pub(super) fn has_kept(&self) -> bool {
         self.has_kept.get()
     }
 
-    /// A datagram that nobody waited for, or what is wrong with the socket, which nobody was told.
+    /// Keeps a datagram that is no longer awaited, or an error of the socket that was not reported.
     pub(super) fn keep(&self, brought: io::Result<Datagram>) {
         let mut kept = self.kept.borrow_mut();
         match brought {
@@ -170,7 +171,7 @@ impl Datagrams {
         self.has_kept.set(true);
     }
 
-    /// The datagram that is kept, or the error if there is none.
+    /// Takes the kept datagram, or the kept error if there is no datagram.
     pub(super) fn take_kept(&self) -> Option<io::Result<Datagram>> {
         let mut kept = self.kept.borrow_mut();
         let datagram = kept.datagram.take().map(Ok);
@@ -179,7 +180,7 @@ impl Datagrams {
         taken
     }
 
-    /// A copy of the datagram that is kept, without its descriptors.
+    /// Returns a copy of the kept datagram, without its descriptors.
     pub(super) fn peek_kept(&self) -> Option<Datagram> {
         let kept = self.kept.borrow();
         kept.datagram.as_ref().map(|datagram| Datagram {
@@ -209,18 +210,18 @@ impl fmt::Debug for Datagrams {
     }
 }
 
-/// Which way datagrams go.
+/// The direction of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     In,
-    /// To the one peer: in order.
+    /// To the connected peer: in order.
     ToPeer,
-    /// To an address: a receiver that takes nothing would hold up all the others.
+    /// To an address: not in order, because a receiver that takes nothing would hold up all the others.
     ToAddress,
 }
 
-/// The right to receive from a socket, or to send, until it is dropped; and the header, if it takes one. By then
-/// the kernel is done with that.
+/// The right to receive from a socket, or to send, until it is dropped; and the operation's header, if it took one.
+/// When this is dropped, the kernel has finished with the header.
 #[derive(Debug)]
 pub(super) struct Permit {
     socket: Rc<Datagrams>,
@@ -247,7 +248,7 @@ impl Permit {
         self.way
     }
 
-    /// Why an operation that has this right may not be started, if that is so.
+    /// Returns why an operation with this right must not be started now, or `None` if it may be.
     #[inline]
     pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
         let gate = self.socket.gate(self.way);
@@ -257,12 +258,12 @@ impl Permit {
         }
     }
 
-    /// One that waits elsewhere asks again when the socket closes, too.
+    /// Makes an operation that waits for something else be polled again when the socket closes.
     pub(super) fn wait_for_close(&mut self, waker: &Waker) {
         self.socket.gate(self.way).enter(&mut self.spot, waker);
     }
 
-    /// A header to fill.
+    /// Returns a header to fill.
     pub(super) fn take_header(&mut self) -> &mut Header {
         let spare = || self.socket.spare[self.way as usize].take();
         self.header

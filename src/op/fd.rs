@@ -1,4 +1,4 @@
-//! A descriptor that several operations hold at once (O5).
+//! A descriptor shared by several operations (O5).
 
 use super::cached::Cached;
 use crate::sys::Descriptor;
@@ -7,8 +7,8 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-/// An open descriptor, shared. It closes when its last holder lets go, so its number is not used again while an operation
-/// that works on it is in flight. Operations of your own hold one of these.
+/// An open descriptor, shared by reference count. It is closed when its last holder drops it, so its number is not
+/// reused while an operation on it is in flight. Operations of your own should hold one.
 ///
 /// ```
 /// use std::os::fd::AsRawFd;
@@ -30,7 +30,7 @@ pub struct SharedFd {
 struct Open {
     descriptor: Descriptor,
     cached: Cached,
-    /// Its owner is gone: only operations hold it, and shares that a user has asked for.
+    /// Its owner is gone: only operations hold it, and copies that the user requested.
     is_left: Cell<bool>,
 }
 
@@ -53,7 +53,7 @@ impl SharedFd {
         &self.open.cached
     }
 
-    /// Whether its owner is gone: then an operation that is dropped, too, ends at once.
+    /// Whether its owner is gone. If so, dropping an operation on it ends that operation at once.
     pub(crate) fn is_left(&self) -> bool {
         self.open.is_left.get()
     }
@@ -62,12 +62,12 @@ impl SharedFd {
         self.open.is_left.set(is_left);
     }
 
-    /// Whether nobody else holds it.
+    /// Whether there is no other holder.
     pub(crate) fn is_sole(&self) -> bool {
         Rc::strong_count(&self.open) == 1
     }
 
-    /// The descriptor itself, if nobody else holds it.
+    /// Returns the descriptor itself, if there is no other holder.
     pub(crate) fn try_unwrap(self) -> Result<Descriptor, SharedFd> {
         let open = Rc::try_unwrap(self.open).map_err(|open| SharedFd { open })?;
         Ok(open.descriptor)

@@ -1,4 +1,4 @@
-//! Descriptors that go with bytes through a Unix socket (`unix(7)`, SCM_RIGHTS).
+//! Descriptors sent with bytes over a Unix socket (`unix(7)`, SCM_RIGHTS).
 
 use super::control::fds_control;
 use super::header::Header;
@@ -15,11 +15,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Sends from a buffer on a Unix stream, and descriptors with the first byte: `sendmsg(2)`.
+/// Sends from a buffer on a Unix stream, with descriptors attached to the first byte: `sendmsg(2)`.
 pub struct SendFds<B: IoBuf, F: AsFd + 'static> {
     pass: Permit,
     buf: B,
-    /// They stay open (O5).
+    /// Kept open until the operation is finished (O5).
     fds: Vec<F>,
     header: Header,
 }
@@ -50,7 +50,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
 }
 
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
-// header is an allocation of its own. The operation holds the stream, and that its descriptor (O5).
+// header is an allocation of its own. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     type Output = BufResult<usize, (B, Vec<F>)>;
     const NAME: &'static str = "sendmsg";
@@ -91,20 +91,21 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
         completion.was_interrupted()
     }
 
-    /// Whether they were sent nobody will know.
+    /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, _: Completion) {}
 }
 
-/// Receives from a Unix stream into a buffer, and the descriptors that came with the bytes: `recvmsg(2)`.
+/// Receives from a Unix stream into a buffer, together with the descriptors that came with the bytes: `recvmsg(2)`.
 ///
-/// Dropped while the kernel has it, it hands bytes and descriptors to the stream, whose next receive gives them first.
+/// If it is dropped in flight, the stream keeps the bytes and descriptors that still arrive, and its next receive
+/// returns them first.
 pub struct RecvFds<B: IoBufMut> {
     pass: Permit,
     buf: B,
-    /// The most descriptors that it takes.
+    /// How many descriptors it accepts at most.
     max: usize,
     header: Header,
-    /// Of a receive that nobody waited for.
+    /// The descriptors kept from an abandoned receive.
     kept: Passed,
 }
 
@@ -124,14 +125,14 @@ impl<B: IoBufMut> RecvFds<B> {
         }
     }
 
-    /// What the completion has brought, and what was kept.
+    /// Takes the descriptors of the completion and those that were kept.
     ///
     /// # Safety
     ///
-    /// The completion has come, and this is asked once.
+    /// The completion has arrived, and this is called once for it.
     unsafe fn take_passed(&mut self) -> Passed {
         let mut passed = mem::take(&mut self.kept);
-        // SAFETY: the caller's word. Where the kernel was not needed there is no ancillary data.
+        // SAFETY: the caller promises it. If the kernel was not needed, there is no ancillary data.
         passed.fds.extend(unsafe { self.header.fds() });
         passed.is_cut |= self.header.flags() & libc::MSG_CTRUNC != 0;
         passed
@@ -145,15 +146,15 @@ impl<B: IoBufMut> RecvFds<B> {
         let start = self.buf.io_mut_ptr().cast();
         // SAFETY: the capacity is writable and the operation's alone (L4, L5).
         let room = unsafe { std::slice::from_raw_parts_mut(start, self.buf.io_capacity()) };
-        // Before the last byte that they came with is taken, and they are closed.
+        // Before the last of their bytes is taken, which closes them.
         self.kept = self.pass.stream().take_passed();
         Prepared::Done(self.pass.stream().take_kept(room))
     }
 }
 
 // SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation.
-// The header is an allocation of its own. The operation holds the stream, and that its descriptor (O5). Each descriptor that
-// a completion brings is taken once: by `complete` or by `dispose`.
+// The header is an allocation of its own. The operation holds the stream, which holds its descriptor (O5). Each
+// descriptor that a completion brings is taken once: by `complete` or by `dispose`.
 unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     type Output = BufResult<(usize, Vec<OwnedFd>), B>;
     const NAME: &'static str = "recvmsg";
@@ -195,7 +196,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         self.pass.stream().arrival().note(completion);
         // SAFETY: it is completed once.
         let passed = unsafe { self.take_passed() };
-        // SAFETY: the kernel, or `take_kept`, has written so many bytes from the start.
+        // SAFETY: the kernel, or `take_kept`, has written this many bytes from the start.
         unsafe { self.buf.set_io_len(n) };
         match passed.is_cut || passed.fds.len() > self.max {
             true => Err(BufError::new(fds_cut(self.max), self.buf).with_done(n)),
@@ -211,13 +212,13 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         completion.was_interrupted()
     }
 
-    /// The next receive gives the bytes and the descriptors.
+    /// The next receive returns the bytes and the descriptors.
     fn dispose(&mut self, completion: Completion) {
         match completion.result() {
             Ok(n) => {
                 // SAFETY: it is disposed of once, and not completed then.
                 let passed = unsafe { self.take_passed() };
-                // SAFETY: the kernel, or `take_kept`, has written so many bytes from the start.
+                // SAFETY: the kernel, or `take_kept`, has written this many bytes from the start.
                 let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), n as usize) };
                 self.pass.stream().keep_passed(passed);
                 self.pass.stream().take_back(bytes, completion);

@@ -1,10 +1,10 @@
-//! One operation at a time: the order in which bytes go through one direction of a stream.
+//! One operation at a time: the order in which bytes pass through one direction of a stream.
 //!
-//! The kernel answers two receives of one socket in either order, and a receive that was dropped lives until its last
-//! completion. So the operations of each direction pass a gate: the next one begins when the one before has ended, also
-//! if nobody waits for that one any more (C8).
+//! The kernel may complete two receives on one socket in either order, and a dropped receive lives until its last
+//! completion. So each direction has a lock: an operation starts only when the one before it has ended, even if that
+//! one is no longer awaited (C8).
 //!
-//! Whoever goes hands the gate to the one that has waited longest, so a task that writes in a loop starves nobody.
+//! Releasing the lock hands it to the longest waiter, so a task that writes in a loop starves nobody.
 
 use super::Prepared;
 use crate::runtime;
@@ -14,18 +14,18 @@ use crate::wait_queue::{Ticket, WaitQueue};
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
-/// Lets one through at a time, in the order in which they came, until it is closed.
+/// A lock that is granted in order of arrival, until it is closed.
 #[derive(Debug, Default)]
 pub(super) struct FifoLock {
     is_taken: Cell<bool>,
-    /// Its owner closes what is behind it: nobody begins any more.
+    /// The owner is closing what the lock guards: no operation may start any more.
     is_closed: Cell<bool>,
-    /// Who has been let in, and has not come as yet.
+    /// The waiter that was granted the lock but has not taken it yet.
     admitted: Cell<Option<Ticket>>,
     waiting: RefCell<WaitQueue<Waker>>,
 }
 
-/// Where one stands that wants to go through a gate.
+/// A waiter's state in the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Position {
     Outside,
@@ -35,7 +35,7 @@ pub(super) enum Position {
 }
 
 impl FifoLock {
-    /// A gate that lets nobody in: at it one only waits until it closes.
+    /// Creates a lock that is never granted: waiting for it only ends when it closes.
     pub(super) fn taken() -> FifoLock {
         FifoLock {
             is_taken: Cell::new(true),
@@ -43,7 +43,7 @@ impl FifoLock {
         }
     }
 
-    /// Why an operation that is to pass here may not be started, if that is so.
+    /// Returns why an operation that needs the lock must not be started now, or `None` if it has the lock.
     #[inline]
     pub(super) fn prepare(&self, spot: &mut Position, waker: &Waker) -> Option<Prepared> {
         if let Some(closed) = self.check_open() {
@@ -52,14 +52,14 @@ impl FifoLock {
         (!self.enter(spot, waker)).then_some(Prepared::Wait)
     }
 
-    /// Nobody begins if it is closed, not even who need not stand in line.
+    /// Returns a failure if the lock is closed. Also for operations that do not need the lock.
     #[inline]
     pub(super) fn check_open(&self) -> Option<Prepared> {
         let is_closed = self.is_closed.get();
         is_closed.then(|| Prepared::Failed(Canceled.into()))
     }
 
-    /// Goes through, if it is this one's turn. Else `waker` is woken when it is, and is to ask again.
+    /// Takes the lock, if it is this waiter's turn. Otherwise `waker` is woken when it is, to call this again.
     #[inline]
     pub(super) fn enter(&self, spot: &mut Position, waker: &Waker) -> bool {
         match *spot {
@@ -72,7 +72,7 @@ impl FifoLock {
 
     #[cold]
     fn wait(&self, spot: &mut Position, waker: &Waker) {
-        // A foreign waker's clone is a user's code: it runs before the list is borrowed (R1).
+        // Cloning a foreign waker runs user code, so it happens before the list is borrowed (R1).
         let waker = copy_waker(waker);
         let needless = match *spot {
             Position::Waiting(ticket) if self.admitted.get() == Some(ticket) => {
@@ -81,7 +81,7 @@ impl FifoLock {
                 self.waiting.borrow_mut().remove(ticket);
                 Some(waker)
             }
-            // A ticket that has not been let in is in line.
+            // A ticket that was not granted the lock is still in line.
             Position::Waiting(ticket) => self.waiting.borrow_mut().renew(ticket, waker),
             Position::Outside | Position::Inside => {
                 *spot = Position::Waiting(self.waiting.borrow_mut().push(waker));
@@ -91,7 +91,7 @@ impl FifoLock {
         runtime::drop_waker(needless);
     }
 
-    /// Lets nobody begin any more. All that wait ask again, and are told so; until then they stay in line.
+    /// Closes the lock. All waiters are woken and fail when they ask again; until then they stay in line.
     pub(super) fn close(&self) {
         self.is_closed.set(true);
         let mut woken = Vec::new();
@@ -101,7 +101,7 @@ impl FifoLock {
         runtime::wake_all(woken);
     }
 
-    /// Whoever stands there goes, and stands in nobody's way.
+    /// Releases the lock, or leaves the line.
     #[inline]
     pub(super) fn leave(&self, spot: Position) {
         match spot {
@@ -121,7 +121,7 @@ impl FifoLock {
         }
     }
 
-    /// Nobody is inside: the next one may come.
+    /// Grants the free lock to the next waiter.
     #[inline]
     fn admit(&self) {
         debug_assert!(self.is_taken.get() && self.admitted.get().is_none());

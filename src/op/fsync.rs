@@ -1,9 +1,9 @@
-//! Bringing what was written to the disk.
+//! Flushing written data to the disk.
 
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::io;
 
-/// Without the metadata that reading the data back does not need (`IORING_FSYNC_DATASYNC`).
+/// Skips metadata that is not needed to read the data back (`IORING_FSYNC_DATASYNC`).
 const DATA_ONLY: u32 = 1;
 
 /// `fsync(2)` or `fdatasync(2)`.
@@ -37,7 +37,7 @@ unsafe impl Operation for Fsync {
         Err(error)
     }
 
-    /// One that was interrupted on its way has promised nothing, which is what not having happened means here.
+    /// An interrupted sync guarantees nothing, which here is what having no effect means.
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }

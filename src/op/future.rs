@@ -16,47 +16,48 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// How often an operation is started again that the kernel gave up though nobody asked it to.
+/// How often an operation is restarted that the kernel interrupted although no cancel was requested.
 const GIVEN_UP_MAX: u16 = 1000;
 
-/// How often one is, if there is no thread for it, and if the ring takes one by chance only. Each time takes 50 ms.
+/// The same limit when the kernel has no thread for the operation and the ring can serve it only sometimes. Each try
+/// takes 50 ms.
 const GIVEN_UP_SHORT_MAX: u16 = 16;
 
-/// Awaits an operation. It is submitted when it is first polled, or by [`submit`](Op::submit). What a plain system call can
-/// serve at once ([`Entry::try_first`]) may be ready then.
+/// Awaits an operation. The operation is submitted at the first poll, or by [`submit`](Op::submit). If a direct system
+/// call can serve it at once ([`Entry::try_first`]), the first poll may be ready.
 ///
-/// Where it is: Idle → InFlight → Finished; before InFlight it is Queued while another has to go first. Dropped while it is
-/// in flight, it leaves its operation with the runtime, which cancels it and has it dispose of what still comes (C8).
+/// States: Idle → InFlight → Finished, with Queued before InFlight while another operation has to go first. If it is
+/// dropped in flight, the runtime takes over the operation, cancels it, and disposes of its late completions (C8).
 ///
 /// # Panics
 ///
-/// Polled outside of a runtime, inside of another than the one that submitted it, or after it was ready.
+/// If it is polled outside a runtime, inside a runtime other than the one that submitted it, or after it was ready.
 #[must_use = "futures do nothing unless they are awaited; `submit` starts an operation without awaiting it"]
 pub struct Op<O: Operation> {
-    /// There until the operation is finished.
+    /// `Some` until the operation is finished.
     operation: Option<O>,
     state: State,
     refusal: Refusal,
-    /// How often the kernel has given it up.
+    /// How often the kernel has interrupted it.
     given_up: u16,
-    /// It belongs to the thread of its runtime.
+    /// Makes it `!Send`: it belongs to the thread of its runtime.
     _local: PhantomData<*const ()>,
 }
 
 enum State {
     Idle,
-    /// Idle again: the kernel gave it up for want of a thread.
+    /// Idle again: the kernel could not create a thread for it.
     Refused,
-    /// It cannot be submitted: its input is bad.
+    /// Never submitted: its input is bad, or it could not be started.
     Rejected(io::Error),
-    /// Another operation goes first.
+    /// Waiting for another operation to go first.
     Queued(Queue),
-    /// It needed no kernel, and nobody has looked as yet.
+    /// Completed without the kernel, but not polled since.
     Ready(Completion),
     InFlight {
         serial: u64,
         key: Key,
-        /// Of several completions, the one that counts.
+        /// The result of an operation with several completions: the first of them.
         first: Option<Completion>,
     },
     Finished,
@@ -69,7 +70,7 @@ impl State {
 }
 
 impl<O: Operation> Op<O> {
-    /// The future of an operation that is still to be submitted.
+    /// Creates the future of an operation, which is not submitted yet.
     #[inline]
     pub fn new(operation: O) -> Op<O> {
         Op {
@@ -81,16 +82,17 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// The future of an operation whose input is bad: it ends with this error and gives back what it has.
+    /// Creates the future of an operation with bad input: it ends with this error and gives its values back.
     pub(crate) fn rejected(operation: O, error: io::Error) -> Op<O> {
         let mut op = Op::new(operation);
         op.state = State::Rejected(error);
         op
     }
 
-    /// Starts the operation now, before it is awaited: so that several are in the kernel at once.
+    /// Submits the operation now, before it is awaited, so that several can be in the kernel at once.
     ///
-    /// Where it cannot be started, because its scope is canceled or the kernel lacks the opcode, awaiting it says so.
+    /// If it cannot be submitted, because its scope is canceled or the kernel lacks the opcode, awaiting it returns the
+    /// error.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -107,7 +109,7 @@ impl<O: Operation> Op<O> {
     ///
     /// # Panics
     ///
-    /// Outside of a runtime.
+    /// If called outside a runtime.
     #[track_caller]
     pub fn submit(mut self) -> Op<O> {
         if !is_canceled::<O>()
@@ -122,12 +124,12 @@ impl<O: Operation> Op<O> {
                             Otherwise::InFlight(serial, key) => in_flight(serial, key),
                             Otherwise::Served(completion) => State::Ready(completion),
                             Otherwise::Failed(error) => State::Rejected(error),
-                            // It asks again when it is polled.
+                            // `prepare` is called again when it is polled.
                             Otherwise::Later => State::Idle,
                         },
                     };
                 }
-                // It asks again when it is polled.
+                // `prepare` is called again when it is polled.
                 Prepared::Wait => {}
                 Prepared::Done(completion) => self.state = State::Ready(completion),
                 Prepared::Failed(error) => self.state = State::Rejected(error),
@@ -136,12 +138,13 @@ impl<O: Operation> Op<O> {
         self
     }
 
-    /// Gives it so much time, after which it is stopped and gives back what was lent, with an error of which
-    /// [`is_timeout`](crate::is_timeout) is true. If it was faster, its result is given as usual. The time counts from the
-    /// first poll; that of an operation that was [`submit`](Op::submit)ted before, from this call.
+    /// Limits the operation to this duration, after which it is canceled and gives its buffer back, with an error for
+    /// which [`is_timeout`](crate::is_timeout) is true. If the operation completes before the cancel takes effect, its
+    /// result is returned as usual. The time counts from the first poll; if the operation was [`submit`](Op::submit)ted
+    /// before, from this call.
     ///
-    /// This is what [`time::timeout`](crate::time::timeout()) is to any future, with the error of the operation itself, so
-    /// the buffer is in it.
+    /// This is [`time::timeout`](crate::time::timeout()) for one operation, except that the error is the operation's
+    /// own error, which contains the buffer.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -167,7 +170,7 @@ impl<O: Operation> Op<O> {
         Timed::within(self, duration)
     }
 
-    /// Gives it time until this moment, as [`timeout`](Op::timeout) does.
+    /// Like [`timeout`](Op::timeout), with a point in time as the limit.
     ///
     /// # Cancel safety
     ///
@@ -177,7 +180,7 @@ impl<O: Operation> Op<O> {
         Timed::until(self, deadline)
     }
 
-    /// The runtime and the row, while the kernel has it.
+    /// Returns the runtime's serial and the slot's key while the operation is in flight.
     pub(super) fn in_flight(&self) -> Option<(u64, Key)> {
         match &self.state {
             State::InFlight { serial, key, .. } => Some((*serial, *key)),
@@ -185,7 +188,7 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// The operation, while the kernel does not have it.
+    /// Returns the operation while the kernel does not have it.
     pub(super) fn at_rest(&mut self) -> Option<&mut O> {
         match &self.state {
             State::Idle | State::Refused | State::Queued(_) | State::Rejected(_) => {
@@ -195,7 +198,7 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// It was not started in time.
+    /// Rejects an operation that was not started before its deadline.
     pub(super) fn reject_if_idle(&mut self) {
         if let State::Idle | State::Refused | State::Queued(_) = self.state {
             self.state = State::Rejected(Elapsed.into());
@@ -211,7 +214,8 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// It is ready without the kernel, so it is charged: a loop that ignores the error lets others go first.
+    /// Returns the error of an operation that failed without the kernel. Consumes budget, so that a loop that ignores
+    /// the error still yields.
     #[cold]
     fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
         if !runtime::try_with(Core::has_budget).unwrap_or(true) {
@@ -225,7 +229,7 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// Starts it, if it can be.
+    /// Starts the operation, if it can be started.
     #[inline]
     fn begin(
         &mut self,
@@ -266,7 +270,7 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// It was not handed to the ring.
+    /// Handles an entry that was not submitted at once.
     #[cold]
     fn begin_otherwise(
         &mut self,
@@ -278,7 +282,7 @@ impl<O: Operation> Op<O> {
         match self.start_otherwise(why, entry) {
             Otherwise::InFlight(serial, key) => {
                 self.state = in_flight(serial, key);
-                // It was not handed over with its waker.
+                // It was submitted without its waker.
                 wait(serial, key, context);
                 if let Some(deadline) = deadline {
                     runtime::with(|core| core.limit_operation(key, deadline));
@@ -294,7 +298,7 @@ impl<O: Operation> Op<O> {
                 self.state = State::Rejected(error);
                 self.reject(context)
             }
-            // Others go first.
+            // Yield to other tasks first.
             Otherwise::Later => {
                 context.waker().wake_by_ref();
                 Poll::Pending
@@ -302,8 +306,8 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// Either it failed, or there was no thread for such an operation a moment ago. If that is still so, it is served on this
-    /// one, or it fails; unless the ring needs none for it.
+    /// Starts an operation that failed to start, or for which the kernel lacked a thread a moment ago. If the kernel
+    /// still lacks one, the operation is served on this thread or fails, unless the ring needs no thread for it.
     #[cold]
     fn start_otherwise(&mut self, (error, waker): NotHanded, entry: &Entry) -> Otherwise {
         runtime::drop_waker(waker);
@@ -350,7 +354,7 @@ impl<O: Operation> Op<O> {
                 let over = queue.wait(context, deadline);
                 over.map(|error| self.finish().fail(error))
             }
-            // What is ready without the kernel is charged.
+            // Being ready without the kernel consumes budget.
             Prepared::Done(completion) => {
                 runtime::with(Core::consume_budget);
                 Poll::Ready(self.finish().complete(completion))
@@ -362,7 +366,7 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// Whether nothing has happened, and it is to be tried once more.
+    /// Returns whether the operation had no effect and is to be started once more.
     #[inline]
     fn starts_again(&mut self, completion: Completion, asked: bool) -> bool {
         completion.raw() < 0 && self.starts_again_after_error(completion, asked)
@@ -379,7 +383,7 @@ impl<O: Operation> Op<O> {
             false => says_so || self.was_given_up(completion),
         };
         if again {
-            // Nobody has asked, and no signal has come: no thread of the kernel has begun with it.
+            // No cancel was requested, and no signal arrived: no kernel thread has started on it.
             let is_refused = !says_so
                 && completion.raw() == -libc::ECANCELED
                 && runtime::required().lacks_threads();
@@ -391,9 +395,10 @@ impl<O: Operation> Op<O> {
         again
     }
 
-    /// Whether the kernel gave it up though nobody asked, and before it did anything. A worker that waits is interrupted when the
-    /// process is stopped and continued, where a plain system call would be restarted; and a signal may keep the first worker
-    /// from being made, which the kernel answers with ECANCELED (both seen on 6.18).
+    /// Returns whether the kernel gave the operation up before it had any effect, although no cancel was requested. A
+    /// waiting worker is interrupted when the process is stopped and continued, where a plain system call would be
+    /// restarted; and a signal may prevent the creation of the first worker, which the kernel reports as ECANCELED
+    /// (both seen on 6.18).
     fn was_given_up(&mut self, completion: Completion) -> bool {
         let operation = self.operation.as_ref();
         let was_given_up = completion.was_interrupted()
@@ -410,28 +415,28 @@ impl<O: Operation> Op<O> {
     }
 }
 
-/// Whether the operation is not to be started at all (C2): then it is not asked for its entry either.
+/// Whether the operation must not be started at all (C2). If so, `entry` is not called either.
 #[inline]
 #[track_caller]
 fn is_canceled<O: Operation>() -> bool {
     runtime::with(Core::is_canceled) && !O::ALWAYS
 }
 
-/// The same where there may be no runtime: what was rejected says why even there.
+/// The same check where there may be no runtime: a rejected operation returns its error even there.
 fn is_canceled_here<O: Operation>() -> bool {
     runtime::try_with(Core::is_canceled).unwrap_or(false) && !O::ALWAYS
 }
 
-/// Why the kernel does not have it, if that is not because there may be no thread for it; and the waker that was for it.
+/// The submission error, or `None` if the kernel may lack a thread for the operation; and the operation's unused waker.
 type NotHanded = (Option<io::Error>, Option<Waker>);
 
-/// What has become of an operation that was not handed to the ring at once.
+/// The outcome for an operation that was not submitted at once.
 enum Otherwise {
-    /// The kernel has it: the serial of the runtime, and the row. Nobody waits for it.
+    /// Submitted, without a waker: the runtime's serial and the slot's key.
     InFlight(u64, Key),
     Served(Completion),
     Failed(io::Error),
-    /// It is to be tried again.
+    /// To be tried again.
     Later,
 }
 
@@ -443,7 +448,7 @@ fn in_flight(serial: u64, key: Key) -> State {
     }
 }
 
-/// Has a plain system call serve it, if that can be.
+/// Tries to serve the operation by a direct system call.
 fn attempt<O: Operation>(operation: &mut O, entry: &Entry, waker: &Waker) -> Option<Completion> {
     match runtime::with(|core| core.attempt(entry, waker)) {
         Attempt::Done(completion) => return Some(completion),
@@ -454,7 +459,7 @@ fn attempt<O: Operation>(operation: &mut O, entry: &Entry, waker: &Waker) -> Opt
     None
 }
 
-/// Hands the entry to the current runtime, unless that is short of threads and the entry may need one.
+/// Submits the entry to the current runtime, unless that is short of threads and the entry may need one.
 #[inline]
 #[track_caller]
 fn start<O: Operation>(
@@ -483,7 +488,7 @@ fn hand_over<O: Operation>(
     Ok((core.serial(), key))
 }
 
-/// Hands the entry of a standing operation to the current runtime.
+/// Submits the entry of an owned operation to the current runtime.
 pub(super) fn start_standing<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u64, Key)> {
     runtime::with(|core| {
         let key = core.submit_standing(entry, O::NAME, max)?;
@@ -491,7 +496,7 @@ pub(super) fn start_standing<O: Collect>(entry: &Entry, max: u32) -> io::Result<
     })
 }
 
-/// Nothing in it is pinned: what the kernel sees lies outside of the operation (O2).
+/// Nothing in it is pinned: the memory that the kernel uses lies outside the operation (O2).
 impl<O: Operation> Unpin for Op<O> {}
 
 impl<O: Operation> Future for Op<O> {
@@ -504,7 +509,7 @@ impl<O: Operation> Future for Op<O> {
 }
 
 impl<O: Operation> Op<O> {
-    /// Polls it. When it is submitted by that, it has this deadline.
+    /// Polls the operation. If this poll submits it, it is given this deadline.
     #[inline]
     pub(super) fn poll_until(
         &mut self,
@@ -522,7 +527,7 @@ impl<O: Operation> Op<O> {
                             return Poll::Pending;
                         }
                         Polled::Item(item) => match (&first, &mut this.operation) {
-                            // The first of several is the result; nobody waits for the rest.
+                            // The first of several completions is the result; the rest are not awaited.
                             (Some(_), Some(operation)) => operation.dispose(item),
                             _ => *first = Some(item),
                         },
@@ -535,7 +540,8 @@ impl<O: Operation> Op<O> {
                                 operation.dispose(completion);
                             }
                             if this.starts_again(result, asked) {
-                                // As if it began: not in a scope that was canceled since it completed (C2).
+                                // Treat it as a first start, which is rejected if the scope was canceled since the
+                                // completion (C2).
                                 return this.poll_until(context, deadline);
                             }
                             let operation = this.finish();
@@ -560,7 +566,7 @@ impl<O: Operation> Op<O> {
                 let completion = *completion;
                 Poll::Ready(this.finish().complete(completion))
             }
-            // What is refused is counted, so a loop that swallows the error ends (C2).
+            // Rejections are counted, so that a loop that swallows the error ends (C2).
             State::Rejected(_) if is_canceled_here::<O>() => this.refuse(context),
             State::Rejected(_) => this.reject(context),
             State::Finished => panic!("an operation was polled after it was ready"),
@@ -568,19 +574,19 @@ impl<O: Operation> Op<O> {
     }
 }
 
-/// Why an operation was stopped before anything happened. If its scope was canceled, and its own deadline is past, too, it
-/// is the scope that answers (C7).
+/// Returns the error of an operation that was stopped before it had any effect. If its scope was canceled and its own
+/// deadline has also passed, the scope's error wins (C7).
 #[cold]
 fn why(deadline: Option<Instant>) -> io::Error {
     runtime::with(|core| match deadline {
         _ if core.is_canceled() => canceled_here(core).into(),
         Some(deadline) if deadline <= core.now() => Elapsed.into(),
-        // Whoever closes the descriptor stops what is at work on it.
+        // Closing the descriptor cancels the operations in flight on it.
         _ => Canceled.into(),
     })
 }
 
-/// The kernel still has it. In a canceled scope it is asked to stop.
+/// Waits on for an operation that the kernel still has. In a canceled scope, it is asked to stop.
 #[cold]
 pub(super) fn wait(serial: u64, key: Key, context: &Context<'_>) {
     let waker = copy_waker(context.waker());
@@ -588,7 +594,7 @@ pub(super) fn wait(serial: u64, key: Key, context: &Context<'_>) {
     runtime::drop_waker(replaced);
 }
 
-/// An operation that its future has left behind.
+/// An operation whose future was dropped.
 pub(super) struct Left<O: Operation>(pub(super) O);
 
 impl<O: Operation> Owners for Left<O> {
@@ -622,12 +628,13 @@ fn abandon<O: Operation>(serial: u64, key: Key, first: Option<Completion>, opera
                 core.end_orphans();
             }
         }
-        // The kernel may still write into what was lent, and nobody will hear the end of it (O9).
+        // The kernel may still write into the lent memory, and its runtime is gone, so no completion will be reaped
+        // (O9).
         None => mem::forget(operation),
     }
 }
 
-/// It says where the operation is, and never reads what was lent (B3).
+/// Shows the operation's state, and never reads the lent memory (B3).
 impl<O: Operation> fmt::Debug for Op<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {

@@ -1,4 +1,4 @@
-//! The header of a message: what `sendmsg` and `recvmsg` are told, and where `recvmsg` writes what it knows.
+//! The header of a message: the input of `sendmsg` and `recvmsg`, and where `recvmsg` writes its results.
 
 use super::control::{ControlMessages, SCM_PIDFD};
 use super::rw::BYTES_MAX;
@@ -9,8 +9,8 @@ use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
-/// Header, vector and address: one allocation (O2), and one more for the ancillary data, if there is any. The kernel reads
-/// the header when it receives for the first time, and writes it until the last completion.
+/// Header, vector and address: one allocation (O2), and a second one for ancillary data, if there is any. The kernel
+/// reads the header when a receive first runs, and may write it until the last completion.
 pub(super) struct Header(Box<Parts>);
 
 struct Parts {
@@ -34,7 +34,7 @@ impl Header {
         }))
     }
 
-    /// The address and the ancillary data of a message that is to be sent.
+    /// Sets the address and the ancillary data of a message to send.
     pub(super) fn set(&mut self, to: Option<&SockAddr>, control: &[u8]) {
         let parts = &mut *self.0;
         parts.header.msg_namelen = 0;
@@ -47,10 +47,10 @@ impl Header {
         parts.header.msg_controllen = control.len();
     }
 
-    /// Makes room for an address, and for so many bytes of ancillary data.
+    /// Makes room for an address, and for this many bytes of ancillary data.
     pub(super) fn make_room(&mut self, control_len: usize) {
         let parts = &mut *self.0;
-        // Zeros, also where the kernel writes less: no address is shown that is of an earlier message.
+        // Zeroed, because the kernel may write less: the address of an earlier message must never show.
         parts.address = SockAddrStorage::zeroed();
         parts.header.msg_namelen = parts.address.size_of();
         parts.control.clear();
@@ -58,20 +58,21 @@ impl Header {
         parts.header.msg_controllen = control_len;
     }
 
-    /// The header of a message that fills a buffer's capacity.
+    /// Returns the header for receiving into a buffer's whole capacity.
     pub(super) fn filling(&mut self, buf: &mut impl IoBufMut) -> *const libc::msghdr {
         let (start, len) = (buf.io_mut_ptr(), buf.io_capacity());
         self.of(start, len)
     }
 
-    /// The header of a message that is in a buffer.
+    /// Returns the header for sending a buffer.
     pub(super) fn sending(&mut self, buf: &impl IoBuf) -> *const libc::msghdr {
         self.of(buf.io_ptr().cast_mut(), buf.io_len())
     }
 
     fn of(&mut self, start: *mut u8, len: usize) -> *const libc::msghdr {
         let parts: *mut Parts = &raw mut *self.0;
-        // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same line.
+        // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same
+        // line.
         unsafe {
             (*parts).vector.iov_base = start.cast();
             (*parts).vector.iov_len = len.min(BYTES_MAX);
@@ -92,32 +93,32 @@ impl Header {
         }
     }
 
-    /// Who sent it, or whom it is for. One of length zero is nobody.
+    /// Returns the sender's or the receiver's address. A length of zero means that there is none.
     pub(super) fn address(&self) -> SockAddr {
         let parts = &*self.0;
         let len = parts.header.msg_namelen.min(parts.address.size_of());
-        // SAFETY: a `sockaddr_storage` is plain bytes that may be copied, and `address` was written by `set` or, over zeros, by
-        // the kernel, with an address of this length.
+        // SAFETY: a `sockaddr_storage` is plain bytes that may be copied, and `address` was written by `set` or, over
+        // zeros, by the kernel, with an address of this length.
         unsafe { SockAddr::new(ptr::read(&raw const parts.address), len) }
     }
 
-    /// The ancillary data that came.
+    /// Returns the received ancillary data.
     pub(super) fn control(&self) -> &[u8] {
         let parts = &*self.0;
         let len = parts.header.msg_controllen.min(parts.control.len());
         &parts.control[..len]
     }
 
-    /// The flags that came: `MSG_CTRUNC` and so on.
+    /// Returns the received flags: `MSG_CTRUNC` and so on.
     pub(super) fn flags(&self) -> i32 {
         self.0.header.msg_flags
     }
 
-    /// The descriptors that came with a message: each is open and in nobody's hands but here.
+    /// Takes the descriptors received with a message: each is open and owned by nothing else.
     ///
     /// # Safety
     ///
-    /// The kernel has written the ancillary data, and it was not asked for its descriptors before.
+    /// The kernel has written the ancillary data, and this was not called for it before.
     pub(super) unsafe fn fds(&self) -> Vec<OwnedFd> {
         let mut fds = Vec::new();
         for (level, kind, data) in ControlMessages(self.control()) {
@@ -126,9 +127,9 @@ impl Header {
             }
             let (numbers, _) = data.as_chunks::<4>();
             for number in numbers {
-                // SAFETY: the kernel has made this descriptor for who receives, and the caller asks once.
+                // SAFETY: the kernel has created this descriptor for the receiver, and the caller calls this once.
                 let fd = unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(*number)) };
-                // That of the sender nobody has asked for here: it closes.
+                // A descriptor of the sending process was not requested here: it closes.
                 if kind == libc::SCM_RIGHTS {
                     fds.push(fd);
                 }

@@ -10,13 +10,13 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Asks the operations on a descriptor to stop, and waits until the kernel has none of them (C13).
+/// Cancels the operations on a descriptor, and waits until the kernel has none of them (C13).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub(crate) struct Idle<'a> {
     fd: &'a SharedFd,
     waiting: Waiting,
-    /// The runtime's serial, and the place among those that it wakes after each reap.
+    /// The runtime's serial, and the ticket among the waiters that it wakes after each reap.
     place: Option<(u64, Ticket)>,
     _local: Local,
 }
@@ -31,7 +31,7 @@ impl Idle<'_> {
         }
     }
 
-    /// Looks again after the next reap.
+    /// Waits for the next reap, to check again.
     fn wait(&mut self, context: &Context<'_>) {
         let waker = copy_waker(context.waker());
         let replaced = match self.place {

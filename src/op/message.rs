@@ -1,4 +1,4 @@
-//! What comes with a datagram, and what of that a receive is asked for.
+//! What accompanies a datagram, and which of it a receive returns.
 
 use super::control::FDS_MAX;
 use socket2::SockAddr;
@@ -7,13 +7,13 @@ use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-/// Bytes of ancillary data that so many descriptors take, with what else there may be: who sent them, and a descriptor of that
-/// process.
+/// Returns how many bytes of ancillary data this many descriptors take, plus the other messages that may come: the
+/// sender's credentials, and a pidfd of the sender.
 pub(super) fn fds_room(fds: usize) -> usize {
     16 + 4 * fds.min(FDS_MAX).next_multiple_of(2) + 32 + 24
 }
 
-/// More descriptors came than were asked for. Those that came are closed.
+/// The error for more descriptors than requested. Those that arrived are closed.
 #[cold]
 pub(super) fn fds_cut(max: usize) -> io::Error {
     io::Error::new(
@@ -25,24 +25,24 @@ pub(super) fn fds_cut(max: usize) -> io::Error {
     )
 }
 
-/// What came with a datagram.
+/// What accompanies a datagram.
 #[derive(Debug)]
 pub struct Message<'a> {
-    /// Bytes in the buffer.
+    /// The number of bytes in the buffer.
     pub(crate) len: usize,
-    /// Bytes that were sent.
+    /// The number of bytes that were sent.
     pub(crate) full_len: usize,
     pub(crate) address: &'a SockAddr,
     pub(crate) control: &'a [u8],
     /// `MSG_CTRUNC` and so on.
     pub(super) flags: i32,
     pub(super) fds: Vec<OwnedFd>,
-    /// As many as were asked for.
+    /// The number of descriptors requested.
     pub(super) fds_max: usize,
 }
 
 impl Message<'_> {
-    /// The descriptors that came with it.
+    /// Takes the descriptors of the datagram.
     pub(crate) fn take_fds(&mut self) -> io::Result<Vec<OwnedFd>> {
         let fds = mem::take(&mut self.fds);
         if fds.len() > self.fds_max || self.flags & libc::MSG_CTRUNC != 0 {
@@ -52,14 +52,14 @@ impl Message<'_> {
     }
 }
 
-/// What a receive gives beside the buffer: a length, a length and the sender, or all that is known. The types that the receives
-/// of [`net`](crate::net) give implement it.
+/// The value that a receive returns beside the buffer: a length, a length and the sender, or everything known.
+/// Implemented by the types that the receives of [`net`](crate::net) return.
 pub trait FromMessage: Sized + 'static {
-    /// Takes it out of what came.
+    /// Takes the value out of the received message.
     ///
     /// # Errors
     ///
-    /// If it is not in there.
+    /// If the message does not contain it.
     fn from_message(message: Message<'_>) -> io::Result<Self>;
 }
 
@@ -70,16 +70,17 @@ impl FromMessage for usize {
     }
 }
 
-/// The number of bytes, and who sent them.
+/// The number of bytes, and the sender.
 impl FromMessage for (usize, SocketAddr) {
     fn from_message(message: Message<'_>) -> io::Result<(usize, SocketAddr)> {
         let from = message.address.as_socket();
-        let from = from.ok_or_else(|| io::Error::other("the sender's address is not one of IP"))?;
+        let from =
+            from.ok_or_else(|| io::Error::other("the sender's address is not an IP address"))?;
         Ok((message.len, from))
     }
 }
 
-/// The number of bytes, and the descriptors that came with them.
+/// The number of bytes, and the descriptors received with them.
 impl FromMessage for (usize, Vec<OwnedFd>) {
     fn from_message(mut message: Message<'_>) -> io::Result<(usize, Vec<OwnedFd>)> {
         Ok((message.len, message.take_fds()?))

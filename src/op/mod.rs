@@ -1,11 +1,11 @@
-//! Operations: requests to the kernel with all that they lend to it, and the one future that awaits them.
+//! Operations: requests to the kernel together with the memory they lend to it, and the one future that awaits them.
 //!
-//! An operation's way: [`Op`] asks it for its [`Entry`] and hands that to the runtime, which gives it a row and puts it
-//! into the ring; the completion finds the row, the row wakes the task, and [`Op`] has the operation say what the
-//! completion means. If the future is dropped first, the operation moves into the row, is canceled, and disposes of what
-//! still comes.
+//! The life of an operation: [`Op`] calls [`Operation::entry`] and hands the [`Entry`] to the runtime, which records it
+//! and submits it to the ring. The completion wakes the task, and [`Op`] passes it to [`Operation::complete`], which
+//! turns it into the output. If the future is dropped first, the runtime takes over the operation, cancels it, and
+//! passes every late completion to [`Operation::dispose`].
 //!
-//! Operations of your own implement [`Operation`] and are awaited through [`Op::new`]:
+//! To await an operation of your own, implement [`Operation`] and pass it to [`Op::new`]:
 //!
 //! ```
 //! use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
@@ -132,109 +132,115 @@ pub use vectored::{ReadVectored, WriteVectored};
 use std::io;
 use std::task::Waker;
 
-/// A request to the kernel that owns all that it lends.
+/// A request to the kernel that owns all the memory it lends.
 ///
 /// # Safety
 ///
-/// Whoever implements it promises:
+/// The implementation promises:
 ///
-/// 1. **What the entry points at stays.** Every address in the [`Entry`] is valid, for what the opcode does with it, from
-///    the call of `entry` until the operation is passed to `complete` or dropped; also while the operation itself is
-///    moved, and also if it is forgotten and never dropped. So what it points at is not inside the operation.
-/// 2. **Nobody else touches it** in that time: nobody writes what the kernel reads, nobody reads or writes what the kernel
-///    writes. `dispose`, which may be called while the kernel still has the request, keeps to that too.
+/// 1. **Lent memory stays in place.** Every address in the [`Entry`] is valid, for the accesses its opcode makes, from
+///    the call of `entry` until the operation is passed to `complete` or dropped. That also holds while the operation
+///    itself is moved, and if it is forgotten and never dropped. So the memory is never inside the operation.
+/// 2. **Nothing else accesses lent memory** in that time: nothing writes memory that the kernel reads, and nothing
+///    reads or writes memory that the kernel writes. This binds `dispose` as well, which may be called while the kernel
+///    still has the request.
 /// 3. **Its descriptor stays open** in that time.
-/// 4. The entry posts one completion without `IORING_CQE_F_MORE`, its last. If it posts several, the first is the result;
-///    the others go to `dispose`.
-/// 5. Every descriptor or other thing that a completion hands over is taken by `complete` or by `dispose`, once.
+/// 4. The entry posts exactly one completion without `IORING_CQE_F_MORE`, its last. If it posts several completions,
+///    the first is the result; the others go to `dispose`.
+/// 5. Every descriptor or other resource that a completion hands over is taken exactly once, by `complete` or by
+///    `dispose`.
 pub unsafe trait Operation: Sized + 'static {
-    /// What awaiting it gives.
+    /// The output of the future that awaits the operation.
     type Output;
 
-    /// What lists of what is running call it.
+    /// The operation's name in listings of pending work.
     const NAME: &'static str;
 
-    /// Whether it is never refused and never asked to stop: for closing, and for nothing else.
+    /// Whether the operation is never rejected and never canceled: only for closing.
     const ALWAYS: bool = false;
 
-    /// The descriptor that it works on, if it shares that. When its owner is gone, and the operation is dropped while the kernel
-    /// has it, the runtime enters the kernel for it: so the descriptor is closed when the drop returns, unless the kernel does
-    /// not give the operation up at once.
+    /// Returns the shared descriptor that the operation works on, if there is one. If the operation is dropped in
+    /// flight after the descriptor's owner, the runtime enters the kernel at once to cancel it. So the descriptor is
+    /// closed when the drop returns, unless the kernel does not give the operation up at once.
     fn shared_fd(&self) -> Option<&SharedFd> {
         None
     }
 
-    /// Whether it can be started now. Asked before `entry`, and again each time that `waker` was woken.
+    /// Returns whether the operation can start now. Called before `entry`, and again after each wake of `waker`.
     ///
-    /// Operations that follow one another wait here: those of one stream. Most can always be started.
+    /// Operations that must follow one another, such as those of one stream, wait here. Most operations can always
+    /// start.
     #[inline]
     fn prepare(&mut self, waker: &Waker) -> Prepared {
         let _ = waker;
         Prepared::Start
     }
 
-    /// The request. It is asked for when the operation is started, once each time.
+    /// Returns the request. Called once each time the operation is started.
     fn entry(&mut self) -> Entry;
 
-    /// The ring gets the request now: no plain system call has served it in its place. Most have nothing to do then.
+    /// Called right before the request goes to the ring, if no direct system call has served it. Does nothing by
+    /// default.
     #[doc(hidden)]
     #[inline]
     fn enter_ring(&mut self) {}
 
-    /// The ring has done with the request, and somebody waits for it: `complete` comes next.
+    /// Called when a request that went to the ring has completed and is still awaited, right before `complete`.
     #[doc(hidden)]
     #[inline]
     fn leave_ring(&self, completion: Completion) {
         let _ = completion;
     }
 
-    /// A plain system call ([`Entry::try_first`]) has found nothing to do at once, so the request goes into the ring. With
-    /// `is_never`, what it works on has no such call at all. An operation may remember that.
+    /// Called when a direct system call ([`Entry::try_first`]) would have blocked, so that the request goes to the
+    /// ring. `is_never` means that its descriptor does not support such calls at all. An operation may remember either.
     #[inline]
     fn would_wait(&mut self, is_never: bool) {
         let _ = is_never;
     }
 
-    /// Whether this completion, an error, is none for the caller: nothing has happened, and the operation is to
-    /// be started again when [`prepare`](Operation::prepare) says so. Most have no such completion. Asked when the operation is
-    /// polled, after the last completion; of an operation with several completions it is the first one.
+    /// Returns whether this error completion is not the caller's result: nothing has happened, and the operation starts
+    /// again when [`prepare`](Operation::prepare) allows. Called on a poll after the last completion; of several
+    /// completions, it receives the first. Returns `false` by default.
     #[inline]
     fn start_again(&mut self, completion: Completion) -> bool {
         let _ = completion;
         false
     }
 
-    /// What the completion means to the caller. Of an operation with several completions it is the first one.
+    /// Turns the completion into the output. Of several completions, it receives the first.
     fn complete(self, completion: Completion) -> Self::Output;
 
-    /// The operation did not happen: it was not submitted, or it was canceled and its completion proves that nothing had
-    /// happened. What was lent goes back as it was.
+    /// Turns an error into the output of an operation that had no effect: it was never submitted, or it was canceled
+    /// and its completion proves that nothing happened. The output returns what was lent, unchanged.
     fn fail(self, error: io::Error) -> Self::Output;
 
-    /// Whether this completion proves that nothing happened: nothing was read, written, opened or consumed. It is asked
-    /// after a cancel was asked for; and, if nobody asked, of EINTR and ECANCELED: then the operation is started again.
+    /// Returns whether this completion proves that nothing happened: nothing was read, written, opened or consumed.
+    /// Called for the result after a cancel request; without one, called for EINTR and ECANCELED, and `true` then
+    /// restarts the operation.
     fn proves_nothing_happened(&self, completion: Completion) -> bool;
 
-    /// What to do with a completion that nobody waits for any more: close the descriptor that it brought, give back what
-    /// it used up. The operation itself is dropped after its last one. There is no default: to forget this is to leak.
+    /// Disposes of a completion that is no longer awaited: closes the descriptor it delivered, returns the resources it
+    /// used. The operation itself is dropped after its last completion. There is no default, because an operation that
+    /// forgot this would leak.
     fn dispose(&mut self, completion: Completion);
 }
 
-/// Whether an operation can be started: what [`Operation::prepare`] says.
+/// Whether an operation can be started: the result of [`Operation::prepare`].
 #[derive(Debug)]
 pub enum Prepared {
-    /// It is handed to the kernel.
+    /// Submit it to the kernel.
     Start,
-    /// Not yet. It has kept the waker, and wakes it when it is to be asked again.
+    /// Not yet. The operation has kept the waker and wakes it when `prepare` is to be called again.
     Wait,
-    /// It needs no kernel: this is what it completes with.
+    /// Complete it with this completion, without the kernel.
     Done(Completion),
-    /// It failed before it began.
+    /// Fail it with this error: it cannot be started.
     Failed(io::Error),
 }
 
-/// What is ready without the kernel lets others go first, when the task has passed enough such leaves in this turn: then
-/// `waker` is woken, and the operation asks again.
+/// Returns whether an operation that is ready without the kernel yields first, because the task has spent its coop
+/// budget. If so, it has woken `waker`, and the operation is polled again.
 fn yields_first(waker: &Waker) -> bool {
     let yields = !crate::runtime::with(crate::runtime::Core::has_budget);
     if yields {

@@ -1,4 +1,4 @@
-//! Nothing, done by the kernel: what an operation costs at least.
+//! A request that does nothing: the minimum cost of an operation.
 
 use super::{Completion, Entry, Op, Opcode, Operation};
 use std::io;
@@ -17,7 +17,7 @@ pub struct Nop(());
 ///
 /// # Errors
 ///
-/// [`Canceled`](crate::Canceled), and nothing else.
+/// Only [`Canceled`](crate::Canceled).
 ///
 /// # Cancel safety
 ///

@@ -1,8 +1,8 @@
-//! An operation that belongs to a thing, not to a wait.
+//! An operation owned by an object, not by a wait.
 //!
-//! A listener's accept is in the kernel whether somebody awaits a connection or not, and what it brings belongs to the
-//! listener: a wait that is dropped or canceled loses none (C8). So it is no leaf of any scope while its owner is there.
-//! When the owner goes, it is an orphan of the scope in which that happens.
+//! A listener's accept stays in the kernel whether or not a connection is awaited, and its results belong to the
+//! listener: a wait that is dropped or canceled loses none (C8). So the operation is not a leaf of any scope while its
+//! owner exists. When the owner is dropped, it becomes an orphan of the scope in which that happens.
 
 use super::future::{Left, start_standing, wait};
 use super::{Completion, Operation, SharedFd};
@@ -15,28 +15,28 @@ use std::marker::PhantomData;
 use std::mem;
 use std::task::{Context, Poll, Waker};
 
-/// An operation that completes once or several times, and what each completion brings.
+/// An operation that completes once or several times, and the item that each completion delivers.
 ///
 /// # Safety
 ///
-/// [`collect`](Collect::collect) takes over what the completion hands over, as `complete` does.
+/// [`collect`](Collect::collect) takes over the resources that the completion hands over, as `complete` does.
 pub(crate) unsafe trait Collect: Operation {
     type Item;
 
-    /// With so many completions that nobody has taken it is asked to stop; it is started again when they are taken.
+    /// The number of untaken items at which the operation is stopped. It is restarted when they are taken.
     fn max(&self) -> u32;
 
-    /// Whether it is kept when it has ended, to be started again with what it holds.
+    /// Whether the ended operation is kept, to be restarted with the values it holds.
     const RESTS: bool = false;
 
-    /// What one completion brings. It is called once for each that does not go to `dispose`.
+    /// Turns one completion into an item. Called once for each completion that does not go to `dispose`.
     fn collect(&mut self, completion: Completion) -> Self::Item;
 }
 
-/// A standing operation. It is polled by whoever wants what it brings; one of them is woken for each item.
+/// An operation owned by an object. Any waiter may poll it; each item wakes one of them.
 pub(crate) struct ObjectOp<O: Collect> {
     operation: Option<O>,
-    /// The runtime and the row, while there is one.
+    /// The runtime's serial and the slot's key, while there is a slot.
     row: Option<(u64, Key)>,
     _local: Local,
 }
@@ -50,17 +50,17 @@ impl<O: Collect> ObjectOp<O> {
         }
     }
 
-    /// Whether the kernel has it, or something that it brought is still to be taken.
+    /// Whether the operation is in flight, or an item is still to be taken.
     pub(crate) fn is_started(&self) -> bool {
         self.row.is_some()
     }
 
-    /// The operation, while the kernel has it, or something that it brought is still to be taken.
+    /// Returns the operation, while it is in flight or an item is still to be taken.
     pub(crate) fn started(&self) -> Option<&O> {
         self.row.and(self.operation.as_ref())
     }
 
-    /// Starts it. The one before has ended.
+    /// Starts the operation. The previous one must have ended.
     pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
         assert!(self.row.is_none(), "a standing operation is started once");
         let (entry, max) = (operation.entry(), operation.max());
@@ -69,12 +69,12 @@ impl<O: Collect> ObjectOp<O> {
         Ok(())
     }
 
-    /// Keeps an operation that is still to be started.
+    /// Keeps an operation that is not started yet.
     pub(crate) fn rest(&mut self, operation: O) {
         self.operation = Some(operation);
     }
 
-    /// The operation, if the kernel does not have it: to be started, with what it holds.
+    /// Returns the operation if the kernel does not have it, to be restarted with the values it holds.
     pub(crate) fn take_resting(&mut self) -> Option<O> {
         match self.row {
             None => self.operation.take(),
@@ -82,8 +82,8 @@ impl<O: Collect> ObjectOp<O> {
         }
     }
 
-    /// As [`poll`](ObjectOp::poll), and while there is nothing it is a leaf of the task that waits: if its scope is canceled, it
-    /// is asked to stop.
+    /// Like [`poll`](ObjectOp::poll), but while there is no item, the operation is a leaf of the waiting task: if its
+    /// scope is canceled, the operation is asked to stop.
     pub(crate) fn poll_awaited(&mut self, context: &Context<'_>) -> Poll<Option<O::Item>> {
         let Some((serial, key)) = self.row else {
             return Poll::Ready(None);
@@ -95,7 +95,7 @@ impl<O: Collect> ObjectOp<O> {
         self.take(polled)
     }
 
-    /// It is awaited no longer.
+    /// Ends the wait for it.
     pub(crate) fn stop_awaiting(&self) {
         if let Some((serial, key)) = self.row
             && let Some(core) = runtime::reach(serial)
@@ -104,8 +104,8 @@ impl<O: Collect> ObjectOp<O> {
         }
     }
 
-    /// The next thing that it brought; `None` if it has ended. If there is nothing it wakes `waker`, and no other: the one
-    /// that this replaces is left there, to be dropped. It runs no code of a user (R1).
+    /// Returns the next item; `None` if the operation has ended. If there is no item, stores `waker` as the only one to
+    /// wake, and leaves the waker that it replaces in its place, for the caller to drop. Runs no user code (R1).
     pub(crate) fn poll(&mut self, waker: &mut Option<Waker>) -> Poll<Option<O::Item>> {
         let Some((serial, key)) = self.row else {
             return Poll::Ready(None);
@@ -131,7 +131,7 @@ impl<O: Collect> ObjectOp<O> {
                 let item = operation.collect(completion);
                 self.row = None;
                 if !O::RESTS {
-                    // It holds the descriptor no longer (O5).
+                    // Lets go of the descriptor (O5).
                     self.operation = None;
                 }
                 Poll::Ready(Some(item))
@@ -139,7 +139,7 @@ impl<O: Collect> ObjectOp<O> {
         }
     }
 
-    /// Asks the kernel to stop it.
+    /// Asks the kernel to stop the operation.
     pub(crate) fn ask_cancel(&self) {
         if let Some((serial, key)) = self.row
             && let Some(core) = runtime::reach(serial)
@@ -160,7 +160,7 @@ impl<O: Collect> Drop for ObjectOp<O> {
                         core.end_orphans();
                     }
                 }
-                // The kernel may still write into what was lent (O9).
+                // The kernel may still write into the lent memory (O9).
                 None => mem::forget(operation),
             }
         }

@@ -15,19 +15,19 @@ pub struct OpenAt {
     path: CString,
     flags: i32,
     mode: u32,
-    /// It waits for the other side of a FIFO.
+    /// Opening blocks until the other end of the FIFO is opened.
     waits: bool,
-    /// Which it does in a worker of its own.
+    /// The io-wq worker that it blocks in.
     worker: Option<Worker>,
 }
 
 impl OpenAt {
-    /// Opens it. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. Errors name the path.
+    /// Opens a file. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. Errors name the path.
     pub(crate) async fn path(path: &Path, flags: i32, mode: u32) -> io::Result<SharedFd> {
         OpenAt::path_with(path, flags, mode, false).await
     }
 
-    /// Opens a FIFO, and waits until the other side is there.
+    /// Opens a FIFO, and waits until the other end is opened.
     pub(crate) async fn fifo(path: &Path, flags: i32) -> io::Result<SharedFd> {
         OpenAt::path_with(path, flags, 0, true).await
     }
@@ -52,9 +52,9 @@ impl OpenAt {
             });
             match open.await {
                 Ok(fd) => return Ok(fd),
-                // One that creates or truncates and was interrupted: as std does it.
+                // An open that creates or truncates was interrupted: retry, as std does.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A FIFO that nobody reads from: who did not ask for O_NONBLOCK waits for a reader.
+                // A FIFO without a reader: unless O_NONBLOCK was requested, wait for one.
                 Err(error)
                     if error.raw_os_error() == Some(libc::ENXIO)
                         && !waits
@@ -68,13 +68,14 @@ impl OpenAt {
     }
 }
 
-// SAFETY: the path is an allocation of its own, which stays where it is while the CString moves, and which nobody writes.
+// SAFETY: the path is an allocation of its own, which stays where it is while the CString moves, and which nothing
+// writes.
 unsafe impl Operation for OpenAt {
     type Output = io::Result<SharedFd>;
     const NAME: &'static str = "openat";
 
-    /// If the kernel can make no thread, and another open may be waiting in the only one that there is, this one would wait
-    /// behind that.
+    /// If the kernel cannot create a thread, this open might queue behind another open that blocks in the only worker.
+    /// So it fails.
     fn prepare(&mut self, _: &Waker) -> Prepared {
         self.worker = None;
         if self.waits && Worker::may_lack() {
@@ -92,15 +93,15 @@ unsafe impl Operation for OpenAt {
         if !self.waits {
             return entry;
         }
-        // Outside of a worker the kernel opens as if O_NONBLOCK were given, which waits for nobody (measured on 6.18).
+        // Outside a worker, the kernel opens as if O_NONBLOCK were set, so it would not wait (measured on 6.18).
         self.worker = Some(Worker::add());
         entry.in_worker()
     }
 
     fn complete(self, completion: Completion) -> io::Result<SharedFd> {
         let fd = completion.result()?;
-        // SAFETY: the completion of an open hands over a new descriptor. `complete` takes the operation, so `dispose` is
-        // not called for it.
+        // SAFETY: the completion of an open hands over a new descriptor. `complete` takes the operation, so `dispose`
+        // is not called for it.
         let descriptor = unsafe { Descriptor::from_completion(fd) };
         let fd = SharedFd::new(descriptor);
         fd.cached().opened(self.flags);
@@ -111,8 +112,8 @@ unsafe impl Operation for OpenAt {
         Err(error)
     }
 
-    /// An open that creates or truncates and is interrupted later on its way has done something; only ECANCELED says
-    /// that it was never begun.
+    /// An interrupted open that creates or truncates may have had an effect; only ECANCELED proves that it never
+    /// started.
     fn proves_nothing_happened(&self, completion: Completion) -> bool {
         let changes = self.flags & (libc::O_CREAT | libc::O_TRUNC) != 0;
         match changes {
@@ -123,13 +124,13 @@ unsafe impl Operation for OpenAt {
 
     fn dispose(&mut self, completion: Completion) {
         if let Ok(fd) = completion.result() {
-            // SAFETY: as above. Each completion that nobody waits for is disposed of once, and an open has one (O3).
+            // SAFETY: as above. Each completion that is not awaited is disposed of once, and an open has one (O3).
             drop(unsafe { Descriptor::from_completion(fd) });
         }
     }
 }
 
-/// Closes a descriptor: `close(2)`. It is never asked to stop (C13), and a wait for it that is dropped leaves it closing.
+/// Closes a descriptor: `close(2)`. It is never canceled (C13), and dropping the wait for it does not stop it.
 #[derive(Debug)]
 pub struct Close {
     descriptor: Option<Descriptor>,
@@ -142,8 +143,9 @@ impl Close {
         })
     }
 
-    /// Linux releases the number whatever `close` returns (`close(2)`, "Dealing with error returns"). ECANCELED may say that
-    /// no thread could be made for it, and then the number is leaked: a file system may answer the same after the close.
+    /// Linux releases the descriptor whatever `close` returns (`close(2)`, "Dealing with error returns"). ECANCELED may
+    /// mean that no thread could be created for it; then the descriptor is leaked, because a file system may return the
+    /// same error after the close.
     fn settle(&mut self, completion: Completion) -> io::Result<()> {
         if let Some(descriptor) = self.descriptor.take() {
             descriptor.into_raw();
@@ -180,36 +182,36 @@ unsafe impl Operation for Close {
     }
 
     fn dispose(&mut self, completion: Completion) {
-        // Nobody waits for the result of a close that was left behind.
+        // The result of an abandoned close is not awaited.
         let _ = self.settle(completion);
     }
 }
 
-/// Something still holds a descriptor.
+/// The error for a descriptor that still has another holder.
 pub(crate) fn busy(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::ResourceBusy, what)
 }
 
 impl SharedFd {
-    /// Closes it. Operations that are still at work on it are asked to stop and waited for.
+    /// Closes the descriptor. Operations still in flight on it are canceled and awaited.
     pub(crate) async fn close(self) -> io::Result<()> {
-        // What nobody else holds has no operation at work on it (O5).
+        // Without another holder, no operation is at work on it (O5).
         let fd = match self.try_unwrap() {
             Ok(descriptor) => return Close::new(descriptor).await,
             Err(fd) => fd,
         };
         Idle::new(&fd).await?;
-        // Tasks that were woken with the results of their operations let go of it first.
+        // First let the tasks that were woken with the results of their operations release it.
         runtime::yielding::yield_now().await;
         match fd.try_unwrap() {
             Ok(descriptor) => Close::new(descriptor).await,
             Err(_) => Err(busy(
-                "close: the descriptor closes when its last holder lets go",
+                "close: something else still holds the descriptor, which closes when its last holder drops it",
             )),
         }
     }
 
-    /// The entry for this descriptor.
+    /// Returns an entry for this descriptor.
     pub(super) fn entry(&self, opcode: Opcode) -> Entry {
         Entry::new(opcode).fd(self.as_raw_fd())
     }

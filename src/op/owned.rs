@@ -1,9 +1,9 @@
-//! The owner of a descriptor that operations share (O5).
+//! The owner of a descriptor that is shared with operations (O5).
 //!
-//! A descriptor that is dropped while the kernel works on it would stay open until the next turn: its address could not be
-//! bound again, and its peer would not see the end. So the drop of the owner ends the operations that were dropped before it,
-//! and the drop of an operation ends that one if its owner was dropped before: see [`Core::end_orphans`]. An operation that
-//! somebody still awaits goes on, with its descriptor.
+//! A descriptor that is dropped with operations in flight would stay open until the next turn: its address could not be
+//! bound again, and its peer would not see the end. So dropping the owner ends the operations that were dropped before
+//! it, and dropping an operation after its owner ends that operation: see [`Core::end_orphans`]. An operation that is
+//! still awaited goes on and keeps its descriptor.
 //!
 //! [`Core::end_orphans`]: crate::runtime::Core::end_orphans
 
@@ -13,11 +13,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-/// What operations hold while they are at work on a descriptor.
+/// The share that operations hold while they work on a descriptor.
 pub(crate) trait Share: Clone {
     fn shared_fd(&self) -> &SharedFd;
 
-    /// Whether nobody else holds it.
+    /// Whether there is no other holder.
     fn is_sole(&self) -> bool;
 }
 
@@ -51,7 +51,7 @@ impl Share for Rc<Datagrams> {
     }
 }
 
-/// The owner's share. There is one.
+/// The owner's share, of which there is one.
 pub(crate) struct Owned<T: Share> {
     share: T,
     is_given_up: bool,
@@ -66,7 +66,7 @@ impl<T: Share> Owned<T> {
         }
     }
 
-    /// A share without an owner, to be closed, handed out, or owned again.
+    /// Gives up ownership: returns a share without an owner, to be closed, handed out, or owned again.
     pub(crate) fn give_up(mut self) -> T {
         self.is_given_up = true;
         self.share.shared_fd().set_left(true);
@@ -92,7 +92,7 @@ impl<T: Share> Drop for Owned<T> {
     }
 }
 
-/// Operations hold it, and it closes with the last of them.
+/// Marks the owner as gone: operations hold the descriptor, and the last of them closes it.
 #[cold]
 fn leave(fd: &SharedFd) {
     fd.set_left(true);

@@ -1,16 +1,16 @@
-//! A part of a loop over one direction of a stream: nobody gets in between two parts.
+//! A part of a loop over one direction of a stream: no other operation gets in between two parts.
 
 use super::stream::Permit;
 use super::{Completion, Entry, Op, Operation, Prepared, SharedFd};
 use std::io;
 use std::task::Waker;
 
-/// An operation that passes a stream's gate.
+/// An operation that needs a stream's lock.
 pub(super) trait Gated: Operation {
     fn pass(&mut self) -> &mut Permit;
 }
 
-/// Such an operation as a part of a loop: the right to go on comes back with the result.
+/// An operation as a part of a loop: the permit comes back with the result.
 pub(crate) struct Part<O>(pub(super) O);
 
 impl<O: Gated> Part<O> {
@@ -19,7 +19,7 @@ impl<O: Gated> Part<O> {
     }
 }
 
-// SAFETY: it passes everything on to the operation, which keeps the promises.
+// SAFETY: everything is forwarded to the operation, which keeps the promises.
 unsafe impl<O: Gated> Operation for Part<O> {
     type Output = (O::Output, Permit);
     const NAME: &'static str = O::NAME;

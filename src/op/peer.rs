@@ -1,9 +1,9 @@
-//! Who is at the other end of a socket, in words: for the text of errors.
+//! The other end of a socket, described for error messages.
 
 use socket2::{SockAddr, SockRef};
 use std::os::fd::AsFd;
 
-/// An address as errors name it.
+/// Formats an address for error messages.
 pub(crate) fn describe(address: &SockAddr) -> String {
     if let Some(ip) = address.as_socket() {
         return ip.to_string();
@@ -17,7 +17,8 @@ pub(crate) fn describe(address: &SockAddr) -> String {
     }
 }
 
-/// The peer of a connected socket. One of Unix has a name on one side only, most of the time: then that is it.
+/// Describes the peer of a connected socket. Of two connected Unix sockets, usually only one has a name, so the local
+/// name is the fallback.
 pub(super) fn describe_peer(socket: &impl AsFd) -> Option<String> {
     let socket = SockRef::from(socket);
     let peer = socket.peer_addr().ok()?;

@@ -1,31 +1,31 @@
-//! Where in a file an operation reads or writes.
+//! The file position at which an operation reads or writes.
 
 use super::stream::Direction;
 use super::{Completion, SharedFd};
 use crate::sys::Descriptor;
 use std::io;
 
-/// Where in a file.
+/// A file position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
-    /// This many bytes from its start.
+    /// This many bytes from the start.
     At(u64),
-    /// At its cursor, which moves on.
+    /// At the cursor, which moves.
     Cursor(Watch),
 }
 
-/// Where the cursor was when the ring got the operation, if the ring may leave it behind. (Two words with the place: `Option` would
-/// be a third, which every operation at an offset carries, too.)
+/// The cursor's position when the ring got the operation, if the ring may fail to move it. (The place takes two words:
+/// an `Option` would add a third to every operation at an offset as well.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch(u64);
 
-/// No file has a byte there.
+/// A position that no file has.
 const UNWATCHED: u64 = u64::MAX;
 
 impl Place {
     pub(crate) const CURSOR: Place = Place::Cursor(Watch(UNWATCHED));
 
-    /// As the kernel takes it: `u64::MAX`, which is -1, for the cursor.
+    /// Returns the kernel's form: `u64::MAX`, which is -1, for the cursor.
     #[inline]
     pub(super) fn offset(self) -> u64 {
         match self {
@@ -34,7 +34,7 @@ impl Place {
         }
     }
 
-    /// An offset that is negative to the kernel must not be taken for the cursor, or for anything else.
+    /// Rejects an offset that the kernel would read as negative: it must not be mistaken for the cursor.
     #[inline]
     pub(super) fn check(self) -> io::Result<()> {
         match self {
@@ -43,7 +43,7 @@ impl Place {
         }
     }
 
-    /// The ring gets the operation.
+    /// Called when the ring gets the operation.
     #[inline]
     pub(super) fn enter_ring(&mut self, fd: &SharedFd) {
         if let Place::Cursor(watch) = self
@@ -53,8 +53,8 @@ impl Place {
         }
     }
 
-    /// The ring has done with the operation, which asked for `asked` bytes: moves the cursor behind those that were moved, if
-    /// the ring has not. A plain system call in its place always does.
+    /// Called when the ring has completed the operation, whose length was `asked`: moves the cursor past the bytes
+    /// moved, if the ring did not. A direct call always moves it.
     #[inline]
     pub(super) fn leave_ring(
         self,

@@ -3,7 +3,7 @@
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::io;
 
-/// Waits for an event on a descriptor: `poll(2)`, once. It takes nothing from the descriptor, so there is nothing to lose.
+/// Waits for an event on a descriptor: `poll(2)`, once. It consumes nothing, so there is nothing to lose.
 #[derive(Debug)]
 pub struct PollAdd {
     fd: SharedFd,
@@ -11,20 +11,21 @@ pub struct PollAdd {
 }
 
 impl PollAdd {
-    /// Until it can be read without waiting; also if what would be read is its end or an error.
+    /// Waits until a read would not block, which includes the end of the data and errors.
     pub(crate) fn readable(fd: SharedFd) -> Op<PollAdd> {
         let events = libc::POLLIN as u32;
         Op::new(PollAdd { fd, events })
     }
 
-    /// Until it can be written without waiting; also if what would come of that is an error.
+    /// Waits until a write would not block, even if it would fail.
     pub(crate) fn writable(fd: SharedFd) -> Op<PollAdd> {
         let events = libc::POLLOUT as u32;
         Op::new(PollAdd { fd, events })
     }
 }
 
-// SAFETY: the entry has no address. The operation holds the descriptor (O5). A poll that is not multishot completes once.
+// SAFETY: the entry has no address. The operation holds the descriptor (O5). A poll that is not multishot completes
+// once.
 unsafe impl Operation for PollAdd {
     type Output = io::Result<()>;
     const NAME: &'static str = "poll";

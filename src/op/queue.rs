@@ -6,16 +6,16 @@ use crate::sys::Instant;
 use std::io;
 use std::task::{Context, Poll};
 
-/// A leaf, which ends when the operation is canceled or its own deadline has come.
+/// A leaf that ends when the operation is canceled or its own deadline passes.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Waiting,
-    /// Of the deadline.
+    /// The alarm for the deadline.
     alarm: Alarm,
 }
 
 impl Queue {
-    /// Why the operation is not to be started any more, if that is so.
+    /// Returns the error if the operation must not be started any more.
     pub(super) fn over(
         &mut self,
         context: &Context<'_>,
@@ -30,14 +30,14 @@ impl Queue {
         is_late.then(|| Elapsed.into())
     }
 
-    /// Waits on.
+    /// Keeps waiting.
     pub(super) fn wait(
         &mut self,
         context: &Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<io::Error> {
         if let Some(deadline) = deadline {
-            // One that has gone off has woken this, which looked at the time before it came here.
+            // An alarm that has fired woke this task, which checked the time before it got here.
             self.alarm.poll(deadline, context.waker());
         }
         self.waiting.poll(context).map(io::Error::from)

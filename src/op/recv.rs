@@ -1,4 +1,4 @@
-//! Receiving bytes of a stream.
+//! Receiving bytes from a stream.
 
 use super::part::{Gated, Part};
 use super::rw::{BYTES_MAX, no_room};
@@ -16,11 +16,11 @@ use std::task::{Context, Poll, Waker};
 
 /// Receives from a stream into a buffer: `recv(2)`, or `read(2)` from a pipe.
 ///
-/// Dropped while the kernel has it, it hands what still comes to the stream, whose next receive gives that first.
+/// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
 pub struct Recv<B: IoBufMut> {
     pass: Permit,
     buf: B,
-    /// Where bytes go. What is before it are bytes of a loop that it belongs to.
+    /// Where the bytes go. The bytes before it were received earlier in the same loop.
     part: Range<usize>,
     flags: i32,
 }
@@ -32,7 +32,7 @@ impl<B: IoBufMut> Recv<B> {
         Recv::whole(stream, buf, 0)
     }
 
-    /// Looks at what is there, and leaves it there.
+    /// Copies the bytes that are there without consuming them.
     pub(crate) fn peek(stream: Rc<Stream>, buf: B) -> Op<Recv<B>> {
         Recv::whole(stream, buf, libc::MSG_PEEK)
     }
@@ -54,11 +54,11 @@ impl<B: IoBufMut> Recv<B> {
         }
     }
 
-    /// Receives into that part of the capacity. What is before it belongs to the same loop.
+    /// Receives into that part of the capacity. The bytes before it were received earlier in the same loop.
     ///
-    /// Not with MSG_WAITALL: after some bytes the kernel would answer with their number when the connection is lost, and
-    /// never say that it was: what was cut off would look like an end (measured on 6.18). Receives of 64 KiB to 16 MiB cost
-    /// the same without it.
+    /// Does not use MSG_WAITALL: if the connection is lost after some bytes, the kernel would return their number and
+    /// never report the loss, so truncated data would look like an end of stream (measured on 6.18). Receives of 64 KiB
+    /// to 16 MiB cost the same without it.
     pub(super) fn part(pass: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
         assert!(part.end <= buf.io_capacity() && !part.is_empty());
         Part::new(Recv {
@@ -78,7 +78,7 @@ impl<B: IoBufMut> Recv<B> {
         self.part.len().min(BYTES_MAX)
     }
 
-    /// Bytes that a receive which nobody waited for has brought.
+    /// Takes bytes that an abandoned receive has left.
     #[cold]
     fn take_kept(&mut self, waker: &Waker) -> Prepared {
         if yields_first(waker) {
@@ -95,21 +95,21 @@ impl<B: IoBufMut> Recv<B> {
         })
     }
 
-    /// The bytes of its loop, and `n` more.
+    /// Returns the bytes of its loop, including `n` new ones.
     fn taken(&self, n: usize) -> &[u8] {
         // SAFETY: what is before the part was initialised, and `n` bytes from its start were written (L3, L4).
         unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), self.part.start + n) }
     }
 
     fn set_len(&mut self, len: usize) {
-        // SAFETY: what is before the part was initialised, and as far as `len` is in the part, the kernel or `take_kept` has
-        // written it.
+        // SAFETY: what is before the part was initialised, and as far as `len` is in the part, the kernel or
+        // `take_kept` has written it.
         unsafe { self.buf.set_io_len(len) };
     }
 }
 
 // SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
-// the part is within its capacity. The operation holds the stream, and that its descriptor (O5).
+// the part is within its capacity. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBufMut> Operation for Recv<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "recv";
@@ -185,8 +185,8 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         completion.was_interrupted()
     }
 
-    /// The next receive gives the bytes, and those that its loop had already. A peek takes none; but the kernel says only
-    /// once why a connection was lost, and be it to a peek.
+    /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel
+    /// reports only once why a connection was lost, even if to a peek.
     fn dispose(&mut self, completion: Completion) {
         self.leave_ring(completion);
         match completion.result() {
@@ -217,14 +217,14 @@ impl<B: IoBufMut> fmt::Debug for Recv<B> {
     }
 }
 
-/// Receives so many bytes. Dropped, it loses none: the stream gives them to its next receive.
+/// Receives exactly this many bytes. If dropped, it loses none: the stream's next receive returns them.
 #[must_use = "futures do nothing unless they are awaited"]
 pub(crate) struct RecvExact<B: IoBufMut> {
     len: usize,
     done: usize,
-    /// Not there once it is ready.
+    /// `None` once it is ready.
     op: Option<Op<Part<Recv<B>>>>,
-    /// The buffer of one that asks for no byte.
+    /// The buffer, if zero bytes are requested.
     nothing: Option<B>,
 }
 
@@ -283,7 +283,7 @@ impl<B: IoBufMut> Future for RecvExact<B> {
     }
 }
 
-/// What the kernel has is disposed of when that is done with it; what it does not have goes back now.
+/// A receive in flight disposes of its bytes when it completes; a receive not in flight gives its bytes back now.
 impl<B: IoBufMut> Drop for RecvExact<B> {
     fn drop(&mut self) {
         if let Some(Part(recv)) = self.op.as_mut().and_then(Op::at_rest) {

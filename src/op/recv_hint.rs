@@ -1,15 +1,15 @@
-//! Whether the next receive of a socket will have to wait, as far as the last ones tell.
+//! Predicts from recent receives whether the next one on a socket will block.
 //!
-//! A receive that finds nothing has cost an attempt. With `IORING_RECVSEND_POLL_FIRST` (5.19) it waits for data before it
-//! tries: that saves 150 to 210 ns where there are none, and costs 430 to 490 more where there are (sockets of Unix and TCP on
-//! 6.18). Where there are some, and nothing else is to be done, a plain call is cheaper still
+//! A receive that finds no data has wasted an attempt. With `IORING_RECVSEND_POLL_FIRST` (5.19), it waits for data
+//! before its first attempt: that saves 150 to 210 ns if there is none, and costs 430 to 490 ns more if there is some
+//! (Unix and TCP sockets on 6.18). If there is data and nothing else is to be done, a direct call is cheaper still
 //! ([`Entry::try_first`](super::Entry::try_first)).
 //!
-//! A completion says whether its socket has more (streams only); if it has not, it depends on the peer: most take longer to
-//! answer than the next receive takes to begin, but one that is in the same task has written before. So one in some receives of
-//! a socket that was empty is probed: the first of them is timed, later ones are tried by a plain call, or timed where that
-//! cannot be. A socket from which little is received is never tried: whoever polls a read of it once, and drops it, has taken
-//! nothing.
+//! A completion reports whether its socket has more data (streams only). If it has none, the answer depends on the
+//! peer: most take longer to answer than the next receive takes to start, but a peer in the same task has already
+//! written. So one in several receives on an empty socket is a probe: the first probe is timed; later ones try a direct
+//! call, or are timed where that is not possible. A socket with few receives is never tried: polling a read of it once
+//! and dropping it consumes nothing.
 
 use super::{Completion, Entry};
 use crate::runtime::{self, Core};
@@ -19,37 +19,37 @@ use std::time::Duration;
 
 const POLL_FIRST: u16 = 1;
 
-/// One in so many is tried or timed: to look at the clock twice costs 50 to 100 ns.
+/// One in this many receives is a probe: reading the clock twice costs 50 to 100 ns.
 const PROBED_EVERY: u8 = 16;
 
-/// What is there after so long had to be waited for.
+/// A probe that takes longer than this had to wait.
 const PROMPT: Duration = Duration::from_micros(5);
 
-/// What the last receive that was probed has shown.
+/// The result of the last probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shown {
     /// It had to wait.
     Waits,
-    /// The ring had its answer soon.
+    /// The ring had data promptly.
     Prompt,
-    /// So had a plain call.
+    /// The direct call succeeded.
     AtOnce,
 }
 
-/// What a socket remembers of its receives. One is under way at a time.
+/// What a socket remembers of its receives. Only one is in flight at a time.
 #[derive(Debug, Default)]
 pub(super) struct RecvHint {
-    /// The last one left nothing behind.
+    /// The last receive left no data behind.
     is_drained: Cell<bool>,
     shown: Cell<Option<Shown>>,
-    /// So many go before the next that is probed.
+    /// How many receives precede the next probe.
     unprobed: Cell<u8>,
-    /// When the one that is under way began, if it is probed.
+    /// When the current receive started, if it is a probe.
     begun: Cell<Option<Instant>>,
 }
 
 impl RecvHint {
-    /// How the next receive is to be served.
+    /// Prepares the entry for the way in which the next receive should be served.
     #[inline]
     pub(super) fn expect(&self, entry: Entry) -> Entry {
         if !self.is_drained.get() {
@@ -61,7 +61,7 @@ impl RecvHint {
         }
     }
 
-    /// The flags of the next receive, one of several completions.
+    /// Returns the flags of the next receive, if it has several completions.
     #[inline]
     pub(super) fn flags(&self) -> u16 {
         if !self.is_drained.get() {
@@ -71,7 +71,7 @@ impl RecvHint {
         self.poll_first()
     }
 
-    /// Whether the next one is to show it.
+    /// Returns whether the next receive is a probe.
     #[inline]
     fn probes(&self) -> bool {
         let unprobed = self.unprobed.get();
@@ -80,12 +80,12 @@ impl RecvHint {
             true => PROBED_EVERY - 1,
             false => unprobed - 1,
         });
-        // The one that was probed before may have been canceled.
+        // Also resets the start of an earlier probe, which may have been canceled.
         self.begun.set(probes.then(Instant::now));
         probes
     }
 
-    /// Kernels before 5.19 know no such flag; those that have SEND_ZC (6.0) are not among them.
+    /// Kernels before 5.19 do not have the flag, and none of those has SEND_ZC (6.0).
     #[inline]
     fn poll_first(&self) -> u16 {
         let waits = self.shown.get() == Some(Shown::Waits);
@@ -95,7 +95,7 @@ impl RecvHint {
         }
     }
 
-    /// A receive has brought something, or the end.
+    /// Records a receive that returned data or the end of the stream.
     #[inline]
     pub(super) fn note(&self, completion: Completion) {
         self.is_drained.set(!completion.socket_has_more());
@@ -103,7 +103,7 @@ impl RecvHint {
             let is_late = !completion.came_at_once() && begun.elapsed() > PROMPT;
             self.shown.set(Some(match self.shown.get() {
                 _ if completion.came_at_once() => Shown::AtOnce,
-                // Others were polled in between, perhaps: the next probe tells.
+                // Other tasks may have been polled in between: the next probe decides.
                 Some(Shown::AtOnce) if is_late => Shown::Prompt,
                 Some(Shown::AtOnce) => Shown::AtOnce,
                 _ if is_late => Shown::Waits,

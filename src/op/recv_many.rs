@@ -1,4 +1,4 @@
-//! Receiving one piece after the other into buffers of the runtime.
+//! Receiving a sequence of pieces into the runtime's provided buffers.
 
 use super::stream::Permit;
 use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind};
@@ -11,43 +11,43 @@ use std::sync::Arc;
 /// `IORING_RECV_MULTISHOT` (6.0).
 const MULTISHOT: u16 = 2;
 
-/// With so many chunks that nobody has asked for it is asked to stop: a peer may send few bytes at a time, and each chunk holds
-/// a buffer. The kernel may bring some more in the turn in which that happens. In bulk from another thread 16, 32 and 64 cost
-/// the same (measured on 6.18).
+/// The number of untaken chunks at which the receive is stopped: a peer may send a few bytes at a time, and each chunk
+/// holds a buffer. The kernel may deliver some more in the same turn. For bulk data from another thread, 16, 32 and 64
+/// cost the same (measured on 6.18).
 const COLLECT_MAX: u32 = 16;
 
-/// What one completion of it brings. The buffer may be there whatever it says (O4).
+/// The content of one completion. There may be a buffer whatever the result is (O4).
 #[derive(Debug)]
 pub(super) struct Arrived {
     pub(super) chunk: Option<Chunk>,
     pub(super) what: What,
 }
 
-/// What one completion of it says.
+/// The result of one completion.
 #[derive(Debug)]
 pub(super) enum What {
     Bytes,
     /// The peer has ended its side.
     End,
-    /// It ended before the stream did: it had collected enough, or the kernel thought that it was others' turn.
+    /// The receive ended before the stream: it had collected enough, or the kernel let other work run.
     Stopped,
-    /// There was no buffer.
+    /// There was no free buffer.
     Short,
     /// The errno, negative.
     Failed(i32),
 }
 
-/// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel can be told to end it then,
-/// else once.
+/// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel supports such a
+/// limit; otherwise once.
 pub(super) struct RecvMany {
     pass: Permit,
     buffers: Arc<BufRing>,
-    /// It is to bring several chunks.
+    /// It may deliver several chunks.
     is_many: bool,
 }
 
 impl RecvMany {
-    /// One that has the right to receive.
+    /// Creates a receive that holds the right to receive.
     pub(super) fn new(pass: Permit, buffers: Arc<BufRing>) -> RecvMany {
         RecvMany {
             pass,
@@ -56,17 +56,18 @@ impl RecvMany {
         }
     }
 
-    /// It has ended: the right to receive goes to the next.
+    /// Releases the right to receive: the receive has ended.
     pub(super) fn into_pass(self) -> Permit {
         self.pass
     }
 
     fn take(&mut self, completion: Completion) -> Arrived {
-        // The buffer before anything else, whatever the result (O4).
+        // The buffer first, whatever the result (O4).
         let taken = usize::try_from(completion.raw()).unwrap_or(0);
         let chunk = completion.buffer().map(|id| {
-            // SAFETY: the request takes its buffers from this ring, and each of its completions comes here once, whether it is
-            // waited for or not. The result is the number of bytes that the kernel has written from the start.
+            // SAFETY: the request takes its buffers from this ring, and each of its completions comes here once,
+            // whether it is waited for or not. The result is the number of bytes that the kernel has written from the
+            // start.
             Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
         });
         let stream = self.pass.stream();
@@ -89,21 +90,21 @@ impl RecvMany {
     }
 }
 
-/// Keeps for the next read what nobody has asked for.
+/// Keeps untaken data for the next read.
 fn keep(stream: &Stream, arrived: Arrived) {
     let Arrived { chunk, what } = arrived;
     if let Some(chunk) = chunk {
         stream.keep(&chunk);
     }
-    // The rest the kernel says again.
+    // The kernel reports the other results again.
     if let What::Failed(error) = what {
         stream.keep_error(error);
     }
 }
 
-// SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long as the
-// operation holds the ring of them. It holds the stream, and that its descriptor (O5). Every buffer that a completion names
-// is taken by `take`, once.
+// SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long
+// as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
+// completion names is taken by `take`, once.
 unsafe impl Operation for RecvMany {
     type Output = io::Result<Arrived>;
     const NAME: &'static str = "recv_chunks";
@@ -116,8 +117,8 @@ unsafe impl Operation for RecvMany {
         let stream = self.pass.stream();
         let (size, bounds) =
             runtime::with(|core| (core.receive_size() as u32, core.bounds_receives()));
-        // On a Unix socket one after the other: where data and a hang-up come together, a multishot receive gives the data, and
-        // then waits for an event that it has had (seen on 6.18).
+        // On a Unix socket, one receive at a time: where data and a hang-up arrive together, a multishot receive
+        // returns the data, and then waits for an event that has already passed (seen on 6.18).
         self.is_many = bounds && stream.kind() == StreamKind::Tcp;
         let flags = stream.arrival().flags();
         let entry = stream.entry(Opcode::RECV).len(size);
@@ -142,7 +143,7 @@ unsafe impl Operation for RecvMany {
         completion.was_interrupted()
     }
 
-    /// The next read gives the bytes.
+    /// The next read returns the bytes.
     fn dispose(&mut self, completion: Completion) {
         let arrived = self.take(completion);
         keep(self.pass.stream(), arrived);
@@ -153,7 +154,7 @@ unsafe impl Operation for RecvMany {
 unsafe impl Collect for RecvMany {
     type Item = Arrived;
 
-    /// It stays inside the gate: what came before it ended may still be unread, and no other read may come between.
+    /// Keeps the lock: data from before its end may still be unread, and no other read may come between.
     const RESTS: bool = true;
 
     fn max(&self) -> u32 {
@@ -181,7 +182,7 @@ mod tests {
     use crate::op::stream::Direction;
     use std::os::fd::AsFd;
 
-    /// As on Linux 6.16, which has all opcodes that tell of a bound, and not the bound.
+    /// Simulates Linux 6.16, which has every opcode that implies the limit, but not the limit.
     #[test]
     fn a_kernel_that_refuses_the_bound_is_asked_for_one_chunk_after_the_other() {
         let ran: io::Result<()> = crate::run(async {

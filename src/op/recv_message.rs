@@ -17,13 +17,13 @@ use std::task::Waker;
 
 /// Receives a datagram: `recvmsg(2)`.
 ///
-/// Dropped while the kernel has it, it hands what still comes to the socket, whose next receive gives that first.
+/// If it is dropped in flight, the socket keeps the datagram that still arrives, and its next receive returns it first.
 pub struct RecvMessage<B: IoBufMut, T> {
     pass: Permit,
     buf: B,
     peeks: bool,
     fds_max: usize,
-    /// What an earlier receive has brought.
+    /// What an earlier, abandoned receive has left.
     kept: Option<io::Result<Datagram>>,
     _gives: PhantomData<fn() -> T>,
 }
@@ -34,14 +34,14 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
         RecvMessage::with(socket, buf, false, 0)
     }
 
-    /// Receives descriptors also, so many at most.
+    /// Also receives descriptors, up to this many.
     pub(crate) fn with_fds(socket: Rc<Datagrams>, buf: B, fds_max: usize) -> Op<RecvMessage<B, T>> {
-        // All receives have room for them from now on: one that is dropped keeps them.
+        // All later receives have room for them too, so that one that is dropped can keep them.
         socket.make_room_for_control(fds_room(fds_max));
         RecvMessage::with(socket, buf, false, fds_max)
     }
 
-    /// Looks at what is there, and leaves it there.
+    /// Copies the datagram that is there without consuming it.
     pub(crate) fn peek(socket: Rc<Datagrams>, buf: B) -> Op<RecvMessage<B, T>> {
         RecvMessage::with(socket, buf, true, 0)
     }
@@ -62,7 +62,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
         }
     }
 
-    /// What a receive brought which nobody waited for.
+    /// Takes what an abandoned receive has left.
     #[cold]
     fn take_kept(&mut self, waker: &Waker) -> Prepared {
         if yields_first(waker) {
@@ -77,11 +77,11 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
         Prepared::Done(Completion::at_once(0))
     }
 
-    /// Fills the buffer with a datagram that was kept. What there is no room for is cut off, as the kernel does it.
+    /// Fills the buffer with a kept datagram. Bytes that do not fit are cut off, as the kernel does.
     #[cold]
     fn fill(&mut self, kept: &Datagram) -> usize {
         let len = kept.bytes.len().min(self.buf.io_capacity());
-        // SAFETY: so many bytes are within both, and the capacity is writable and the operation's alone (L4, L5).
+        // SAFETY: `len` bytes are within both, and the capacity is writable and the operation's alone (L4, L5).
         unsafe {
             self.buf
                 .io_mut_ptr()
@@ -91,7 +91,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
         len
     }
 
-    /// The buffer has so many bytes, and this was made of what came with them.
+    /// Returns the buffer with `len` bytes and the value made from the message.
     fn give(self, len: usize, received: io::Result<T>) -> BufResult<T, B> {
         match received {
             Ok(received) => Ok((received, self.buf)),
@@ -101,14 +101,14 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
 }
 
 impl<B: IoBufMut, T> RecvMessage<B, T> {
-    /// What it has brought, for the socket to keep.
+    /// Returns what was received, for the socket to keep.
     ///
     /// # Safety
     ///
-    /// The kernel has received a datagram of that length, and nobody else takes what came with it.
+    /// The kernel has received a datagram of that length, and nothing else takes the descriptors that came with it.
     unsafe fn brought(&self, header: &Header, full_len: usize) -> Datagram {
         let len = full_len.min(self.buf.io_capacity());
-        // SAFETY: the kernel has written so many bytes from the start of the buffer (L3, L4).
+        // SAFETY: the kernel has written this many bytes from the start of the buffer (L3, L4).
         let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), len) };
         Datagram {
             bytes: bytes.to_vec(),
@@ -116,7 +116,7 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
             address: header.address(),
             control: header.control().to_vec(),
             flags: header.flags(),
-            // SAFETY: the caller says that nobody else takes them.
+            // SAFETY: the caller promises that nothing else takes them.
             fds: unsafe { header.fds() },
         }
     }
@@ -126,9 +126,9 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
     }
 }
 
-// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation; the
-// header is an allocation of its own. The operation holds the socket, and that its descriptor (O5). Every descriptor that a
-// message brings is taken by `complete` or by `keep`, which `dispose` calls.
+// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
+// the header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5). Every
+// descriptor that a message brings is taken by `complete` or by `keep`, which `dispose` calls.
 unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     type Output = BufResult<T, B>;
     const NAME: &'static str = "recvmsg";
@@ -150,7 +150,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
 
     fn entry(&mut self) -> Entry {
         let socket = self.pass.socket();
-        // It says how long the datagram was, even if there is less room.
+        // MSG_TRUNC returns the datagram's full length, even if the buffer is shorter.
         let mut flags = libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
         if self.peeks {
             flags |= libc::MSG_PEEK;
@@ -191,7 +191,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         };
         self.pass.socket().arrival().note(completion);
         let len = full_len.min(self.buf.io_capacity());
-        // SAFETY: the kernel has written so many bytes from the start of the buffer.
+        // SAFETY: the kernel has written this many bytes from the start of the buffer.
         unsafe { self.buf.set_io_len(len) };
         let Some(header) = self.pass.header() else {
             unreachable!("what the kernel has answered has a header")
@@ -217,7 +217,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         completion.was_interrupted()
     }
 
-    /// The next receive gives it: the datagram, or the error, of which the kernel speaks once.
+    /// The next receive returns the datagram, or the error, which the kernel reports only once.
     fn dispose(&mut self, completion: Completion) {
         let brought = match (self.kept.take(), self.pass.header(), completion.result()) {
             (Some(kept), ..) => kept,
@@ -226,7 +226,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             (None, _, Err(error)) if !completion.was_interrupted() => Err(self.with_context(error)),
             (None, ..) => return,
         };
-        // What was only looked at is still there; the descriptors that came were copies.
+        // A peek leaves the datagram in the socket; descriptors that came with it were copies.
         if !(self.peeks && brought.is_ok()) {
             self.pass.socket().keep(brought);
         }

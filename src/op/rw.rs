@@ -27,7 +27,8 @@ impl<B: IoBufMut> Read<B> {
         Read::part(fd, buf, 0..capacity, place)
     }
 
-    /// Reads into that part of the capacity. What is before it is initialised, and counts towards the length after it.
+    /// Reads into that part of the capacity. The bytes before it are initialized, and count towards the length
+    /// afterwards.
     #[inline]
     pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Place) -> Op<Read<B>> {
         assert!(part.end <= buf.io_capacity() && part.start <= buf.io_len());
@@ -45,14 +46,14 @@ impl<B: IoBufMut> Read<B> {
         }
     }
 
-    /// How many bytes the kernel is asked for.
+    /// Returns how many bytes are requested from the kernel.
     #[inline]
     fn asked(&self) -> usize {
         self.part.len().min(BYTES_MAX)
     }
 }
 
-/// A read into nothing would look like the end of the file (B2).
+/// The error for a read without room, which would look like the end of the file (B2).
 #[cold]
 pub(crate) fn no_room() -> io::Error {
     io::Error::new(
@@ -114,8 +115,8 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         completion.was_interrupted()
     }
 
-    /// The bytes of a late read at an offset can be read again, and so can those of one at the cursor that the ring has left
-    /// behind. Others are lost with it: see the `# Cancel safety` of `File::read`.
+    /// The bytes of a late read at an offset can be read again, and so can those of a read at the cursor that the ring
+    /// did not move. Others are lost: see the `# Cancel safety` of `File::read`.
     fn dispose(&mut self, _: Completion) {}
 }
 
@@ -134,14 +135,14 @@ pub struct Write<B: IoBuf> {
 }
 
 impl<B: IoBuf> Write<B> {
-    /// Writes all that the buffer holds, as far as one call goes.
+    /// Writes all the bytes that the buffer holds, or as many as one call takes.
     #[inline]
     pub(crate) fn new(fd: SharedFd, buf: B, place: Place) -> Op<Write<B>> {
         let len = buf.io_len();
         Write::part(fd, buf, 0..len, place)
     }
 
-    /// Writes that part of what the buffer holds.
+    /// Writes that part of the bytes that the buffer holds.
     #[inline]
     pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Place) -> Op<Write<B>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
@@ -157,7 +158,7 @@ impl<B: IoBuf> Write<B> {
         }
     }
 
-    /// How many bytes the kernel is asked to take.
+    /// Returns how many bytes are offered to the kernel.
     #[inline]
     fn asked(&self) -> usize {
         self.part.len().min(BYTES_MAX)
@@ -207,7 +208,7 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
         completion.was_interrupted()
     }
 
-    /// How much was written nobody will know, but what is written next comes behind it.
+    /// What an abandoned write has written is unknown, but the next write goes after it.
     fn dispose(&mut self, completion: Completion) {
         self.leave_ring(completion);
     }
@@ -219,7 +220,7 @@ impl<B: IoBuf> fmt::Debug for Write<B> {
     }
 }
 
-/// Never what was lent: the kernel may be writing it (B3).
+/// Never reads the lent memory: the kernel may be writing it (B3).
 fn debug(
     f: &mut fmt::Formatter<'_>,
     name: &str,

@@ -13,7 +13,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Sends from a buffer on a stream: `send(2)`, or `write(2)` into a pipe. A peer that is gone is an error, and no SIGPIPE.
+/// Sends from a buffer on a stream: `send(2)`, or `write(2)` into a pipe. If the peer is gone, returns an error,
+/// without SIGPIPE.
 pub struct Send<B: IoBuf> {
     pass: Permit,
     buf: B,
@@ -22,7 +23,7 @@ pub struct Send<B: IoBuf> {
 }
 
 impl<B: IoBuf> Send<B> {
-    /// Sends what the buffer holds, as far as one call goes.
+    /// Sends the bytes that the buffer holds, or as many as one call takes.
     #[inline]
     pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<Send<B>> {
         let part = 0..buf.io_len();
@@ -35,7 +36,7 @@ impl<B: IoBuf> Send<B> {
         })
     }
 
-    /// Sends that part of what the buffer holds: all of it, if it is not interrupted.
+    /// Sends that part of the bytes that the buffer holds: all of it, unless interrupted.
     fn part(pass: Permit, buf: B, part: Range<usize>) -> Op<Part<Send<B>>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
         Part::new(Send {
@@ -64,7 +65,7 @@ impl<B: IoBuf> Send<B> {
 }
 
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
-// part is within its length. The operation holds the stream, and that its descriptor (O5).
+// part is within its length. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for Send<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send";
@@ -119,7 +120,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
         completion.was_interrupted()
     }
 
-    /// How much of it was sent nobody will know.
+    /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
         self.leave_ring(completion);
     }
@@ -131,7 +132,7 @@ impl<B: IoBuf> Gated for Send<B> {
     }
 }
 
-/// Sends all that the buffer holds; what others send comes before it or after it.
+/// Sends all the bytes that the buffer holds; other sends come before or after them.
 pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result<B, BufError<B>> {
     let len = buf.io_len();
     if len == 0 {
@@ -170,13 +171,13 @@ impl<B: IoBuf> fmt::Debug for Send<B> {
     }
 }
 
-/// Sends from a buffer without copying it first, where the device can do that: `IORING_OP_SEND_ZC` (6.0). It is ready when
-/// the kernel is done with the buffer, which on TCP is when the peer has acknowledged the bytes.
+/// Sends from a buffer without copying it first, if the device supports that: `IORING_OP_SEND_ZC` (6.0). Completes when
+/// the kernel has finished with the buffer, which on TCP is when the peer has acknowledged the bytes.
 ///
-/// Its pages count against `RLIMIT_MEMLOCK`. Where not all of the bytes fit, fewer are sent.
+/// The buffer's pages count against `RLIMIT_MEMLOCK`. If not all of the bytes fit, fewer are sent.
 pub struct SendZeroCopy<B: IoBuf>(Send<B>);
 
-/// Below this fewer bytes lock no fewer pages: the kernel counts those that lie within the bytes, and two more.
+/// Below this size, fewer bytes do not lock fewer pages: the kernel counts the pages within the bytes, plus two.
 const LOCKED_MIN: usize = 4096;
 
 impl<B: IoBuf> SendZeroCopy<B> {
@@ -191,8 +192,8 @@ impl<B: IoBuf> SendZeroCopy<B> {
     }
 }
 
-// SAFETY: as of `Send`. The kernel reads the buffer until the notification, which is the last completion; the first one is
-// the result. Where the first fails before anything was lent it may be the only one.
+// SAFETY: as of `Send`. The kernel reads the buffer until the notification, which is the last completion; the first one
+// is the result. Where the first fails before anything was lent it may be the only one.
 unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send_zc";
@@ -210,7 +211,7 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
         self.0.entry_of(Opcode::SEND_ZC).op_flags(flags)
     }
 
-    /// How much the user may still lock the kernel does not tell: it answers ENOMEM before it sends anything.
+    /// The kernel does not report how much may still be locked: it returns ENOMEM before it sends anything.
     fn start_again(&mut self, completion: Completion) -> bool {
         let part = &mut self.0.part;
         let can_be_less = part.len() >= LOCKED_MIN;

@@ -16,21 +16,23 @@ use std::task::{Context, Poll, Waker};
 
 /// Sends a datagram: `sendmsg(2)`, or `send(2)` if there is neither an address nor ancillary data.
 ///
-/// The kernel is told not to wait, and who sends waits here for room: when a Unix socket has to wait, the kernel has taken the
-/// bytes out of the request already, and when it tries once more it sends an empty datagram (seen on 6.18).
+/// The kernel is told not to wait, and the operation waits for room by itself: when a send on a Unix socket has to
+/// wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
+/// on 6.18).
 pub struct SendMessage<B: IoBuf> {
     pass: Permit,
     buf: B,
-    /// It is to wait before it is handed to the kernel: for its address, or for room, if there was none.
+    /// It must wait before it is submitted: for its address, or for room, if there was none.
     must_wait: bool,
     wait: Option<Wait>,
 }
 
-/// Until a datagram can be sent. It is on the heap because most sends do without. With the address, if that was to be found.
+/// The wait until a datagram can be sent, which also returns the address if that had to be looked up. On the heap,
+/// because most sends do not need it.
 type Wait = Pin<Box<dyn Future<Output = io::Result<Option<SockAddr>>>>>;
 
 impl<B: IoBuf> SendMessage<B> {
-    /// Sends what the buffer holds, to that address or to the peer that the socket is connected to.
+    /// Sends the bytes that the buffer holds, to that address or to the connected peer.
     pub(crate) fn new(
         socket: Rc<Datagrams>,
         buf: B,
@@ -40,7 +42,7 @@ impl<B: IoBuf> SendMessage<B> {
         Op::new(SendMessage::over(socket, buf, to, control))
     }
 
-    /// Sends what the buffer holds, to an address that is still to be found.
+    /// Sends the bytes that the buffer holds, to an address that is still to be looked up.
     pub(crate) fn to_be_found(
         socket: Rc<Datagrams>,
         buf: B,
@@ -76,7 +78,7 @@ impl<B: IoBuf> SendMessage<B> {
         }
     }
 
-    /// Sends nothing: what was asked for cannot be.
+    /// Fails without sending: the request is invalid.
     pub(crate) fn rejected(socket: Rc<Datagrams>, buf: B, error: io::Error) -> Op<SendMessage<B>> {
         let send = SendMessage::over(socket, buf, None, &[]);
         Op::rejected(send, error)
@@ -125,8 +127,8 @@ impl<B: IoBuf> SendMessage<B> {
     }
 }
 
-// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the header
-// is an allocation of its own. The operation holds the socket, and that its descriptor (O5).
+// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
+// header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";
@@ -186,8 +188,8 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         completion.was_interrupted() || completion.raw() == -libc::EAGAIN
     }
 
-    /// Whether it was sent nobody will know. But that the peer has refused what was sent before the kernel says once, to
-    /// whoever comes first.
+    /// Whether an abandoned send was sent is unknown. But the kernel reports a refusal of an earlier datagram only
+    /// once, to the next operation, so that error is kept.
     fn dispose(&mut self, completion: Completion) {
         if completion.raw() == -libc::ECONNREFUSED
             && let Err(error) = completion.result()
@@ -198,10 +200,10 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 }
 
-/// Sends a datagram, and descriptors with it: `sendmsg(2)`, SCM_RIGHTS.
+/// Sends a datagram with descriptors: `sendmsg(2)`, SCM_RIGHTS.
 pub struct SendMessageFds<B: IoBuf, F: AsFd + 'static> {
     send: SendMessage<B>,
-    /// They stay open until the kernel has taken them over (O5).
+    /// Kept open until the kernel has taken them over (O5).
     fds: Vec<F>,
 }
 
@@ -221,7 +223,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
         }
     }
 
-    /// Sends nothing: what was asked for cannot be.
+    /// Fails without sending: the request is invalid.
     pub(crate) fn rejected(
         socket: Rc<Datagrams>,
         buf: B,

@@ -1,4 +1,4 @@
-//! Moving bytes through a pipe without having them: `splice(2)`.
+//! Moving bytes through a pipe without copying them to user space: `splice(2)`.
 
 use super::rw::BYTES_MAX;
 use super::stream::{Direction, Permit};
@@ -10,7 +10,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Where spliced bytes can go.
+/// A destination for spliced bytes.
 #[derive(Clone, Debug)]
 pub struct Outlet(To);
 
@@ -30,7 +30,7 @@ impl Outlet {
         Outlet(To::Stream(stream.clone()))
     }
 
-    /// How much it holds, if it is a pipe itself.
+    /// Returns the destination's capacity, if it is itself a pipe.
     pub(crate) fn pipe_capacity(&self) -> Option<usize> {
         match &self.0 {
             To::Stream(stream) if stream.kind() == StreamKind::Pipe => {
@@ -41,22 +41,23 @@ impl Outlet {
     }
 }
 
-/// Moves bytes between a pipe and something else: one of the two is a pipe. A worker of the kernel does it.
+/// Moves bytes between a pipe and another descriptor. A kernel worker executes it.
 #[derive(Debug)]
 pub(crate) struct Splice {
     from: SharedFd,
     to: Outlet,
     len: usize,
     pass: Option<Permit>,
-    /// What is there until the kernel is done with it.
+    /// A value that is kept alive until the kernel is done.
     _held: Rc<dyn fmt::Debug>,
-    /// The pipe is the caller's alone: what goes into it has gone nowhere if nobody waits for it any more.
+    /// The pipe belongs to the caller alone: bytes in it have gone nowhere if the operation is no longer awaited.
     is_first_half: bool,
 }
 
 impl Splice {
-    /// From a pipe, or into one. Until the kernel is done `held` is not dropped: a worker has the pipe locked while it waits for
-    /// the other side, and whoever closes an end of it meanwhile waits for that lock, with his whole thread (seen on 6.18).
+    /// Splices from or into a pipe. `held` is kept until the kernel is done: a worker keeps the pipe locked while it
+    /// waits for the other side, and closing an end of the pipe in that time waits for the lock, blocking the whole
+    /// thread (seen on 6.18).
     pub(crate) fn new(
         from: &SharedFd,
         to: &Outlet,
@@ -66,7 +67,7 @@ impl Splice {
         Op::new(Splice::between(from, to, len, held))
     }
 
-    /// From a file at its cursor into a pipe that is the caller's alone.
+    /// Splices from a file at its cursor into a pipe that belongs to the caller alone.
     pub(crate) fn first_half(
         file: &SharedFd,
         pipe: &SharedFd,
@@ -110,7 +111,7 @@ unsafe impl Operation for Splice {
             To::File(fd) => fd,
             To::Stream(stream) => stream.fd(),
         };
-        // The offset to read at is where others have the address. Minus one, in both places, is the cursor.
+        // The offset to read at goes in the address field. Minus one, in both places, means the cursor.
         to.entry(Opcode::SPLICE)
             .splice_from(self.from.as_raw_fd())
             .addr(ptr::without_provenance::<u8>(usize::MAX))
@@ -134,7 +135,8 @@ unsafe impl Operation for Splice {
         completion.was_interrupted()
     }
 
-    /// How much has arrived nobody will know. What is in a pipe that is gone can be read again: the cursor goes back.
+    /// What an abandoned splice has delivered is unknown. Bytes left in a pipe that is gone can be read again: the
+    /// cursor is moved back.
     fn dispose(&mut self, completion: Completion) {
         if let (Ok(n), true) = (completion.result(), self.is_first_half) {
             let _ = self.from.descriptor().move_back(n as usize);

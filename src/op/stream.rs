@@ -1,4 +1,4 @@
-//! A stream of bytes as its operations see it: a connected socket, or one end of a pipe.
+//! A byte stream as its operations see it: a connected socket, or one end of a pipe.
 
 use super::fifo_lock::{FifoLock, Position};
 use super::peer::describe_peer;
@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// What reads and writes ask of the kernel.
+/// The kind of stream, which selects the opcodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tcp,
@@ -26,18 +26,18 @@ pub(crate) enum Kind {
     Pipe,
 }
 
-/// What receives brought that nobody waited for any more: the next one gives it first (C8).
+/// What abandoned receives have left: the next receive returns it first (C8).
 #[derive(Debug, Default)]
 struct Kept {
     bytes: VecDeque<u8>,
-    /// They came with these bytes.
+    /// The descriptors that came with these bytes.
     passed: Passed,
-    /// The kernel says once why a connection was lost: the errno, negative.
+    /// The kernel reports only once why a connection was lost: the errno, negative.
     error: Option<i32>,
 }
 
 impl Kept {
-    /// Copies bytes to `room`, as many as one call of the kernel would give, and says how many.
+    /// Copies bytes to `room`, up to the limit of one system call, and returns how many.
     fn copy(&self, room: &mut [MaybeUninit<u8>]) -> usize {
         let len = room.len().min(self.bytes.len()).min(BYTES_MAX);
         for (place, byte) in room[..len].iter_mut().zip(&self.bytes) {
@@ -51,24 +51,24 @@ impl Kept {
 #[derive(Debug, Default)]
 pub(super) struct Passed {
     pub(super) fds: Vec<OwnedFd>,
-    /// There were more, which are closed.
+    /// There were more, which were closed.
     pub(super) is_cut: bool,
 }
 
-/// A stream that several hold: its owner, and the operations that work on it (O5).
+/// A stream shared by its owner and the operations on it (O5).
 pub(crate) struct Stream {
     fd: SharedFd,
     kind: Kind,
-    /// Receives go through one by one, and so do sends.
+    /// The lock for receives. Sends have one as well.
     inbound: FifoLock,
     outbound: FifoLock,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
     arrival: RecvHint,
-    /// What is taken for the end of a pipe may be a file, as standard output is that was redirected. Of the two directions it is
-    /// used in one, and operations of one direction follow one another: one place is enough.
+    /// An apparent pipe may be a file, such as redirected standard output. It is used in one direction only, and
+    /// operations of one direction follow one another, so one place suffices.
     place: Cell<Place>,
-    /// Who is at the other end, for the text of errors: TCP forgets it with the connection. Unix sockets are asked.
+    /// The peer, for error messages: TCP forgets it with the connection. Unix sockets are asked instead.
     peer: OnceCell<SocketAddr>,
 }
 
@@ -95,7 +95,7 @@ impl Stream {
         self.kind
     }
 
-    /// Says who is at the other end, where that is an address of IP. The first word counts.
+    /// Records the peer's IP address. Only the first call counts.
     pub(crate) fn set_peer(&self, peer: SocketAddr) {
         let _known = self.peer.set(peer);
     }
@@ -104,7 +104,7 @@ impl Stream {
         self.peer.get().copied()
     }
 
-    /// The same error, with who is at the other end.
+    /// Adds the peer to an error.
     #[cold]
     pub(crate) fn with_context(&self, what: &str, error: io::Error) -> io::Error {
         let known = self.peer.get().map(SocketAddr::to_string);
@@ -116,14 +116,14 @@ impl Stream {
         }
     }
 
-    /// Why a receive failed, by its errno, negative.
+    /// Returns the error of a failed receive from its errno, negative.
     #[cold]
     pub(super) fn failed(&self, error: i32) -> io::Error {
         let error = io::Error::from_raw_os_error(error.wrapping_neg());
         self.with_context("receive from", error)
     }
 
-    /// The descriptor itself, if nothing is at work on it and no byte of it is kept here.
+    /// Returns the descriptor itself, if no operation is at work on it and no byte is kept here.
     pub(crate) fn try_into_descriptor(self: Rc<Stream>) -> Result<Descriptor, Rc<Stream>> {
         if self.has_kept.get() || !self.fd.is_sole() {
             return Err(self);
@@ -135,8 +135,8 @@ impl Stream {
             .map_err(|_| unreachable!("it was its sole holder above"))
     }
 
-    /// Closes it, as [`SharedFd::close`] does. What waits at a gate is stopped, too: it would begin when those are stopped
-    /// that go before it.
+    /// Closes the stream, as [`SharedFd::close`] does. Also stops the operations that wait for a lock: they would
+    /// otherwise start once those ahead of them are stopped.
     pub(crate) async fn close(self: Rc<Stream>) -> io::Result<()> {
         match Rc::try_unwrap(self) {
             Ok(stream) => stream.fd.close().await,
@@ -162,7 +162,7 @@ impl Stream {
         self.fd.entry(opcode)
     }
 
-    /// The ring gets an operation.
+    /// Called when the ring gets an operation.
     #[inline]
     pub(super) fn enter_ring(&self) {
         if self.kind == Kind::Pipe && !self.fd.descriptor().is_cursor_sure() {
@@ -177,7 +177,7 @@ impl Stream {
         self.place.set(place);
     }
 
-    /// The ring has done with an operation.
+    /// Called when the ring has completed an operation.
     #[inline]
     pub(super) fn leave_ring(
         &self,
@@ -195,7 +195,7 @@ impl Stream {
         &self.arrival
     }
 
-    /// Whether there is something that the next receive is to give first.
+    /// Whether the next receive has something kept to return first.
     #[inline]
     pub(crate) fn has_kept(&self) -> bool {
         self.has_kept.get()
@@ -206,7 +206,7 @@ impl Stream {
         !self.kept.borrow().bytes.is_empty()
     }
 
-    /// Bytes that were received, and that nobody has asked for: they go behind those that are kept.
+    /// Keeps bytes that were received but not taken: they go behind those already kept.
     pub(super) fn keep(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.kept.borrow_mut().bytes.extend(bytes);
@@ -214,13 +214,14 @@ impl Stream {
         }
     }
 
-    /// Why the connection was lost, which nobody was told: the errno, negative.
+    /// Keeps the reason why the connection was lost, which was not reported: the errno, negative.
     pub(super) fn keep_error(&self, error: i32) {
         self.kept.borrow_mut().error.get_or_insert(error);
         self.has_kept.set(true);
     }
 
-    /// Takes bytes that are kept into `room`, and says how many: these are initialised then. The error comes after all bytes.
+    /// Moves kept bytes to the start of `room`, which initializes them, and returns how many. The error comes after all
+    /// bytes.
     pub(super) fn take_kept(&self, room: &mut [MaybeUninit<u8>]) -> Completion {
         let mut kept = self.kept.borrow_mut();
         if kept.bytes.is_empty() {
@@ -238,8 +239,8 @@ impl Stream {
         Completion::at_once(taken as i32)
     }
 
-    /// Copies them without taking them, and what the kernel has behind them: who peeks until there is enough must get to see
-    /// more than what a receive has left. It does not wait for that.
+    /// Copies the kept bytes without taking them, followed by what the kernel has: a caller that peeks until there is
+    /// enough must get to see more than an earlier receive has left. Does not wait.
     pub(super) fn peek_kept(&self, room: &mut [MaybeUninit<u8>]) -> Completion {
         let kept = self.kept.borrow();
         let (copied, has_error) = (kept.copy(room), kept.error.is_some());
@@ -257,7 +258,7 @@ impl Stream {
         let more = more.unwrap_or_else(|error| {
             let (kind, errno) = (error.kind(), error.raw_os_error());
             if kind != io::ErrorKind::WouldBlock && kind != io::ErrorKind::Interrupted {
-                // The kernel says it once.
+                // The kernel reports it once.
                 self.keep_error(-errno.unwrap_or(libc::EIO));
             }
             0
@@ -265,7 +266,7 @@ impl Stream {
         Completion::at_once((copied + more) as i32)
     }
 
-    /// All bytes that are kept. The error comes after them.
+    /// Takes all kept bytes. The error comes after them.
     pub(super) fn take_all_kept(&self) -> io::Result<Vec<u8>> {
         let mut kept = self.kept.borrow_mut();
         let bytes = Vec::from(mem::take(&mut kept.bytes));
@@ -278,18 +279,19 @@ impl Stream {
         error.map_or(Ok(bytes), |error| Err(self.failed(error)))
     }
 
-    /// Bytes that were received, and that nobody has got: they go to the front.
+    /// Puts back bytes that were received but not delivered: they go to the front.
     pub(crate) fn give_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let kept = &mut self.kept.borrow_mut().bytes;
             kept.extend(bytes);
-            // None are kept, most of the time, and it does not turn.
+            // Usually none are kept, so nothing is rotated.
             kept.rotate_right(bytes.len());
             self.has_kept.set(true);
         }
     }
 
-    /// Bytes of a receive that nobody waits for. Those of the kernel go behind what was given back while it had the receive.
+    /// Keeps the bytes of an abandoned receive. Bytes from the kernel go behind those that were given back while it was
+    /// in flight.
     pub(super) fn take_back(&self, bytes: &[u8], completion: Completion) {
         match completion.came_at_once() {
             true => self.give_back(bytes),
@@ -297,13 +299,13 @@ impl Stream {
         }
     }
 
-    /// The descriptors that came with the bytes that are kept. Whoever takes the last of the bytes without asking for them
-    /// closes them, as the kernel does.
+    /// Takes the descriptors that came with the kept bytes. Taking the last of those bytes without the descriptors
+    /// closes them, as in the kernel.
     pub(super) fn take_passed(&self) -> Passed {
         mem::take(&mut self.kept.borrow_mut().passed)
     }
 
-    /// Descriptors that came with bytes that are given back.
+    /// Keeps descriptors that came with bytes that are given back.
     pub(super) fn keep_passed(&self, passed: Passed) {
         let kept = &mut self.kept.borrow_mut().passed;
         kept.fds.extend(passed.fds);
@@ -320,7 +322,7 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     In,
@@ -350,20 +352,20 @@ impl Permit {
         &self.stream
     }
 
-    /// The right itself; without it this one stands outside.
+    /// Moves the right to a new permit; `self` is left without it.
     pub(super) fn hand_over(&mut self) -> Permit {
         let outside = Permit::new(self.stream.clone(), self.direction);
         mem::replace(self, outside)
     }
 
-    /// Why an operation that has this right may not be started, if that is so.
+    /// Returns why an operation with this permit must not be started now, or `None` if it may be.
     #[inline]
     pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
         let gate = self.stream.gate(self.direction);
         gate.prepare(&mut self.spot, waker)
     }
 
-    /// Whether it is this one's turn. If not, `waker` is woken to ask again.
+    /// Returns whether it is this permit's turn. If not, `waker` is woken to ask again.
     #[inline]
     pub(super) fn enter(&mut self, waker: &Waker) -> bool {
         let gate = self.stream.gate(self.direction);

@@ -14,7 +14,7 @@ use std::task::Waker;
 
 /// Receives from a stream into several buffers, one after the other: `readv(2)`.
 ///
-/// Dropped while the kernel has it, it hands what still comes to the stream, whose next receive gives that first.
+/// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
 pub struct RecvVectored<B: IoBufsMut> {
     pass: Permit,
     bufs: B,
@@ -36,7 +36,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
         }
     }
 
-    /// Bytes that a receive which nobody waited for has brought: as many as there are, and as there is room for.
+    /// Takes bytes that an abandoned receive has left: as many as there are and as fit.
     #[cold]
     fn take_kept(&self, waker: &Waker) -> Prepared {
         if yields_first(waker) {
@@ -47,13 +47,13 @@ impl<B: IoBufsMut> RecvVectored<B> {
             // SAFETY: the vector is of a buffer's capacity, which is writable and the operation's alone (L4, L5).
             let room: &mut [MaybeUninit<u8>] =
                 unsafe { std::slice::from_raw_parts_mut(vector.iov_base.cast(), vector.iov_len) };
-            // As much as one call of the kernel would give.
+            // As many as one system call would return.
             let len = room.len().min(BYTES_MAX - taken as usize);
             let room = &mut room[..len];
             if room.is_empty() {
                 continue;
             }
-            // An error comes alone.
+            // An error is returned on its own.
             if taken > 0 && !self.pass.stream().has_kept_bytes() {
                 break;
             }
@@ -67,8 +67,9 @@ impl<B: IoBufsMut> RecvVectored<B> {
     }
 }
 
-// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns them;
-// the array of vectors is a boxed allocation of its own. The operation holds the stream, and that its descriptor (O5).
+// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns
+// them; the array of vectors is a boxed allocation of its own. The operation holds the stream, which holds its
+// descriptor (O5).
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
@@ -109,8 +110,8 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     fn complete(mut self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => {
-                // SAFETY: the kernel, or `take_kept`, has filled the buffers in order, each to its capacity, with `n` bytes in
-                // all.
+                // SAFETY: the kernel, or `take_kept`, has filled the buffers in order, each to its capacity, with `n`
+                // bytes in all.
                 unsafe { self.bufs.set_lens(n as usize) };
                 Ok((n as usize, self.bufs))
             }
@@ -129,7 +130,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
         completion.was_interrupted()
     }
 
-    /// The next receive gives the bytes.
+    /// The next receive returns the bytes.
     fn dispose(&mut self, completion: Completion) {
         self.leave_ring(completion);
         let stream = self.pass.stream();
@@ -154,7 +155,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     }
 }
 
-/// What `sendmsg` is told: an allocation of its own (O2).
+/// The header for `sendmsg`: an allocation of its own (O2).
 struct Message(Box<libc::msghdr>);
 
 /// Sends from several buffers on a stream, one after the other: `sendmsg(2)`, or `writev(2)` into a pipe.
@@ -189,9 +190,9 @@ impl Message {
     }
 }
 
-// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them; the
-// array of vectors and the message are boxed allocations of their own. The operation holds the stream, and that its
-// descriptor (O5).
+// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them;
+// the array of vectors and the message are boxed allocations of their own. The operation holds the stream, which holds
+// its descriptor (O5).
 unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";
@@ -251,7 +252,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         completion.was_interrupted()
     }
 
-    /// How much of it was sent nobody will know.
+    /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
         self.leave_ring(completion);
     }

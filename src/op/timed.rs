@@ -8,22 +8,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Awaits an operation until a deadline, and then until the kernel has given it up: the future of
-/// [`Op::timeout`](Op::timeout) and [`Op::deadline`](Op::deadline).
+/// The future of [`Op::timeout`](Op::timeout) and [`Op::deadline`](Op::deadline): awaits an operation, cancels it at
+/// the deadline, and then waits until the kernel has given it up.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Timed<O: Operation> {
     op: Op<O>,
-    /// If it `counts`. Before, it is so far from the beginning of time as it will be from the moment in which it does.
+    /// The deadline, once `counts` is set. Before, the limit, stored as its distance from `Instant` zero.
     deadline: Instant,
     counts: bool,
-    /// The deadline was past when it was set.
+    /// The deadline had already passed when it was set.
     is_past: bool,
-    /// It was polled.
+    /// It was polled at least once.
     begun: bool,
 }
 
 impl<O: Operation> Timed<O> {
-    /// Counted from the first poll. What was submitted before is counted from now.
+    /// Limits `op` from its first poll. If it was submitted before, from now.
     #[inline]
     pub(super) fn within(op: Op<O>, limit: Duration) -> Timed<O> {
         let mut timed = Timed {
@@ -50,7 +50,7 @@ impl<O: Operation> Timed<O> {
         }
     }
 
-    /// When it is stopped. Before its time counts, that is what it would be if it began now.
+    /// Returns the deadline. Before the time starts to count, returns the deadline as if it started now.
     #[must_use]
     pub fn at(&self) -> Instant {
         match self.counts {
@@ -59,14 +59,14 @@ impl<O: Operation> Timed<O> {
         }
     }
 
-    /// Its time counts from now on.
+    /// Starts the time.
     #[inline]
     fn count(&mut self) {
         self.deadline = from_now(self.deadline);
         self.counts = true;
     }
 
-    /// What is in flight already has no deadline as yet, and what is late is not submitted.
+    /// Passes the deadline on to an operation that is already in flight. A late one is not submitted.
     #[inline]
     fn begin(&mut self) {
         self.begun = true;
@@ -84,7 +84,7 @@ impl<O: Operation> Timed<O> {
     }
 }
 
-/// As far from now as this is from the beginning of time.
+/// Returns a time as far from now as `after` is from `Instant` zero.
 #[inline]
 fn from_now(after: Instant) -> Instant {
     Instant::from_ns(Instant::now().as_ns().saturating_add(after.as_ns()))

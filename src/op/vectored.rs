@@ -8,15 +8,15 @@ use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use std::fmt;
 use std::io;
 
-/// The most buffers of one call, `IOV_MAX` (`readv(2)`): of more, the first ones are used, as in std. A call may do less than it was
-/// asked for anyway.
+/// The most buffers of one call, `IOV_MAX` (`readv(2)`): only the first ones are used, as in std. A call may do less
+/// than requested anyway.
 const BUFFERS_MAX: usize = 1024;
 
 /// The array that tells the kernel where the buffers are: an allocation of its own (O2).
 pub(super) struct Vectors(Box<[libc::iovec]>);
 
 impl Vectors {
-    /// Where several buffers are, to be filled.
+    /// Describes the capacity of several buffers, to be filled.
     pub(super) fn of_mut(bufs: &mut impl IoBufsMut) -> Vectors {
         let mut vectors = Vec::new();
         bufs.for_each_buf_mut(&mut |buf| {
@@ -26,7 +26,7 @@ impl Vectors {
         Vectors(vectors.into())
     }
 
-    /// Where several buffers are, to be read.
+    /// Describes the contents of several buffers, to be read.
     pub(super) fn of(bufs: &impl IoBufs) -> Vectors {
         let mut vectors = Vec::new();
         bufs.for_each_buf(&mut |buf| add(&mut vectors, buf.io_ptr().cast_mut(), buf.io_len()));
@@ -42,7 +42,7 @@ impl Vectors {
         self.0.iter().any(|vector| vector.iov_len > 0)
     }
 
-    /// How many bytes the kernel is asked for.
+    /// Returns how many bytes are requested from the kernel.
     pub(super) fn asked(&self) -> usize {
         let lens = self.0.iter().map(|vector| vector.iov_len);
         lens.fold(0, usize::saturating_add).min(BYTES_MAX)
@@ -97,8 +97,8 @@ impl<B: IoBufsMut> ReadVectored<B> {
     }
 }
 
-// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns them;
-// the array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
+// SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns
+// them; the array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
 unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
@@ -169,8 +169,8 @@ impl<B: IoBufs> WriteVectored<B> {
     }
 }
 
-// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them; the
-// array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
+// SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them;
+// the array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
 unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "writev";
@@ -205,7 +205,7 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
         completion.was_interrupted()
     }
 
-    /// As a write from one buffer.
+    /// As for a write from one buffer.
     fn dispose(&mut self, completion: Completion) {
         self.leave_ring(completion);
     }

@@ -1,11 +1,11 @@
-//! A ring of provided buffers: memory that the kernel takes pieces of when it has something to put into them (5.19).
+//! A ring of provided buffers: memory from which the kernel takes a buffer when it has data to put into it (5.19).
 //!
-//! It owns the memory and the queue through which buffers go back to the kernel. Any thread may give a buffer back: the queue
-//! has one lock, and the kernel reads only its tail. Nobody waits for a buffer: who finds none uses memory of its own
-//! (`op/chunks.rs`).
+//! It owns the memory and the queue through which buffers return to the kernel. Any thread may return a buffer: the
+//! queue has one lock, and the kernel reads only its tail. Nothing waits for a buffer: a receive that finds none
+//! allocates memory of its own (`op/chunks.rs`).
 //!
-//! The memory lives as long as anybody holds the ring: the runtime, every operation that may take a buffer (one that is
-//! leaked leaks the memory with it, O8), every buffer that is out.
+//! The memory lives as long as the ring has a holder: the runtime, every operation that may take a buffer (a leaked
+//! operation leaks the memory with it, O8), and every buffer in use.
 
 use std::fmt;
 use std::io;
@@ -15,16 +15,16 @@ use std::slice;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most buffers that a ring can have: their numbers have 16 bits, and the kernel takes no more than this.
+/// The most buffers in a ring: buffer IDs have 16 bits, and this is the kernel's limit.
 const COUNT_MAX: usize = 1 << 15;
 
-/// The most bytes of one buffer: the kernel counts what it received in 31 bits.
+/// The most bytes of one buffer: the kernel counts received bytes in 31 bits.
 const SIZE_MAX: usize = 1 << 30;
 
-/// Where memory that the kernel reads in pages begins, on every machine that there is.
+/// An alignment that suffices for memory that the kernel reads in pages, on every machine.
 const PAGE: usize = 1 << 16;
 
-/// One place in the queue: `struct io_uring_buf`. The last field of the first place is the tail of the queue.
+/// An entry of the queue: `struct io_uring_buf`. The last field of the first entry is the tail of the queue.
 #[repr(C)]
 struct Place {
     addr: u64,
@@ -33,7 +33,7 @@ struct Place {
     tail: AtomicU16,
 }
 
-/// How many buffers a ring has, and how large they are.
+/// The number and size of a ring's buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BufSizes {
     count: usize,
@@ -41,7 +41,7 @@ pub(crate) struct BufSizes {
 }
 
 impl BufSizes {
-    /// Checks them.
+    /// Checks the sizes.
     pub(crate) fn new(count: usize, size: usize) -> io::Result<BufSizes> {
         let bad = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         if !count.is_power_of_two() || count > COUNT_MAX {
@@ -66,7 +66,7 @@ impl BufSizes {
         self.size
     }
 
-    /// The bytes of the queue, in whole pages.
+    /// Returns the length of the queue in bytes, in whole pages.
     fn queue_len(self) -> usize {
         (self.count * mem::size_of::<Place>()).next_multiple_of(PAGE)
     }
@@ -80,20 +80,20 @@ impl BufSizes {
 pub(crate) struct BufRing {
     memory: NonNull<u8>,
     sizes: BufSizes,
-    /// Buffers that the kernel has handed out so far. Only the runtime's own thread counts them.
+    /// How many buffers the kernel has handed out so far. Only the runtime's own thread counts them.
     handed_out: AtomicUsize,
-    /// Places of the queue that were filled so far. The lock is the right to fill the next one.
+    /// How many entries of the queue were filled so far. The lock is the right to fill the next one.
     filled: Mutex<usize>,
 }
 
-// SAFETY: the pointer is that of a mapping of its own, which goes with the ring. The queue in it is written under the lock
-// only; a buffer in it is read by whoever has its `ProvidedBuf`, of which there is one.
+// SAFETY: the pointer is that of a mapping of its own, which lives as long as the ring. The queue in it is written
+// under the lock only; a buffer in it is read only through its `ProvidedBuf`, of which there is one.
 unsafe impl Send for BufRing {}
 // SAFETY: as above.
 unsafe impl Sync for BufRing {}
 
 impl BufRing {
-    /// All of its buffers are in the queue. No kernel knows of it as yet.
+    /// Creates a ring with all of its buffers in the queue. It is not registered with any kernel ring yet.
     pub(crate) fn new(sizes: BufSizes) -> io::Result<BufRing> {
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory that exists.
         let memory = unsafe {
@@ -124,24 +124,24 @@ impl BufRing {
         Ok(ring)
     }
 
-    /// Where the queue begins: at a page.
+    /// Returns the address of the queue, which is at a page boundary.
     pub(super) fn address(&self) -> u64 {
         self.memory.as_ptr().expose_provenance() as u64
     }
 
-    /// How many buffers it has, a power of two.
+    /// Returns the number of buffers, a power of two.
     pub(super) fn count(&self) -> u16 {
         self.sizes.count as u16
     }
 
-    /// Buffers that the kernel has handed out and nobody has given back.
+    /// Returns how many buffers the kernel has handed out that were not returned yet.
     pub(crate) fn out(&self) -> usize {
         let given_back = *self.lock() - self.sizes.count;
         self.handed_out.load(Ordering::Relaxed) - given_back
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
-        // Nothing that panics runs under it.
+        // Nothing that can panic runs under the lock.
         self.filled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -150,24 +150,24 @@ impl BufRing {
         self.memory.as_ptr().wrapping_add(offset)
     }
 
-    /// Puts a buffer into the queue, which nobody else has.
+    /// Puts a buffer into the queue. The caller is its only holder.
     fn fill(&self, id: u16) {
         let mut filled = self.lock();
         let at = *filled & (self.sizes.count - 1);
         let queue = self.memory.as_ptr().cast::<Place>();
         let addr = self.buffer(id).expose_provenance() as u64;
         *filled = filled.wrapping_add(1);
-        // SAFETY: the place is one of the queue's, which is mapped, aligned and written under the lock only, and the kernel
-        // does not read it before the tail is past it: at most `count` buffers are in the queue. It never writes there. The
-        // tail, which shares the first place, is not touched by what comes before its store. The store is a release: what
-        // was written before it is seen by whoever sees the tail.
+        // SAFETY: the entry is one of the queue's, which is mapped, aligned and written under the lock only, and the
+        // kernel does not read it before the tail is past it: at most `count` buffers are in the queue. The kernel
+        // never writes there. The tail, which shares the first entry, is not touched before its store. The store is a
+        // release: whatever sees the tail also sees what was written before it.
         unsafe {
             let place = queue.add(at);
             (&raw mut (*place).addr).write(addr);
             (&raw mut (*place).len).write(self.sizes.size as u32);
             (&raw mut (*place).id).write(id);
             let tail = &(*queue).tail;
-            // The tail has 16 bits, more than the places of a queue need.
+            // The tail has 16 bits, more than the entries of a queue need.
             tail.store(*filled as u16, Ordering::Release);
         }
     }
@@ -175,8 +175,8 @@ impl BufRing {
 
 impl Drop for BufRing {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this one's, of this length, and nobody is left who could look at it: neither `ProvidedBuf` nor an
-        // operation that may take a buffer, for they hold the ring.
+        // SAFETY: the mapping belongs to this ring and has this length, and nothing that could read it is left: every
+        // `ProvidedBuf` and every operation that may take a buffer holds the ring.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), self.sizes.len()) };
     }
 }
@@ -190,7 +190,7 @@ impl fmt::Debug for BufRing {
     }
 }
 
-/// A buffer that the kernel has filled, and nobody else has.
+/// A buffer that the kernel has filled, with this as its only holder.
 #[derive(Debug)]
 pub(crate) struct ProvidedBuf {
     ring: Arc<BufRing>,
@@ -199,15 +199,15 @@ pub(crate) struct ProvidedBuf {
 }
 
 impl ProvidedBuf {
-    /// The buffer that a completion names.
+    /// Returns the buffer that a completion names.
     ///
     /// # Safety
     ///
-    /// The completion is of a request that takes its buffers from this ring, and is looked at once. It says that the kernel
-    /// has filled `len` bytes.
+    /// The completion belongs to a request that takes its buffers from this ring, and is passed here once. It reports
+    /// that the kernel has filled `len` bytes.
     pub(crate) unsafe fn from_completion(ring: &Arc<BufRing>, id: u16, len: usize) -> ProvidedBuf {
         assert!(usize::from(id) < ring.sizes.count && len <= ring.sizes.size);
-        // One thread counts them, so this need not be one step.
+        // One thread counts them, so load and store need not be one step.
         let handed_out = ring.handed_out.load(Ordering::Relaxed);
         ring.handed_out.store(handed_out + 1, Ordering::Relaxed);
         ProvidedBuf {
@@ -219,13 +219,13 @@ impl ProvidedBuf {
 
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: the buffer is mapped and was zeroed at first; the kernel writes into it only while it has it, which ended
-        // with the completion and begins again when this is dropped.
+        // SAFETY: the buffer is mapped and was zeroed at first; the kernel writes into it only while it has it, which
+        // ended with the completion and begins again when this is dropped.
         unsafe { slice::from_raw_parts(self.ring.buffer(self.id), self.len) }
     }
 }
 
-/// The kernel may take it again.
+/// Returns the buffer to the kernel.
 impl Drop for ProvidedBuf {
     #[inline]
     fn drop(&mut self) {

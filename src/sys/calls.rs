@@ -1,9 +1,9 @@
-//! An entry as a plain system call, for where no thread can be had that would serve it.
+//! Entries served as plain system calls, where the kernel can create no thread to serve them.
 //!
-//! The ring hands what would block to worker threads of the kernel: writes to files, most opens, whatever lies on tmpfs or
-//! in `/proc`. Where the kernel can make none (RLIMIT_NPROC, the `pids.max` of a cgroup) such entries are served here, on the
-//! thread of the loop, which they hold up: requests on files, and on paths that lead to files. A file makes nobody wait for
-//! somebody else; what may do that, a FIFO or a device, is left alone.
+//! The ring hands requests that would block to kernel worker threads: writes to files, most opens, everything on tmpfs
+//! or in `/proc`. Where the kernel cannot create any (RLIMIT_NPROC, the `pids.max` of a cgroup), such entries are
+//! served here, on the event loop's thread, which they hold up: requests on files, and on paths that lead to files. A
+//! file never waits for another party; anything that may, such as a FIFO or a device, is left alone.
 
 use super::Fd;
 use super::entry::{Completion, Entry, Opcode};
@@ -13,16 +13,16 @@ use std::mem;
 use std::ptr;
 use std::thread;
 
-/// One system call: its number and arguments, of which it takes as many as it has.
+/// A system call: its number and arguments, of which it takes as many as it has.
 type Call = (libc::c_long, [u64; 6]);
 
 /// A vector that stands for the one buffer of a READ or WRITE.
 type Vector = libc::iovec;
 
-/// Serves the entry, however long that takes, if it has nobody to wait for. Unless the ring has `refused` it, what the ring
-/// can serve without a thread is left to it. `None`, if it is not served.
+/// Serves the entry, however long that takes, if it cannot wait for another party. Unless the ring has `refused` it, an
+/// entry that the ring can serve without a thread is left to the ring. Returns `None` if the entry is not served.
 pub(super) fn serve(entry: &Entry, refused: bool) -> Option<Completion> {
-    // The calls have no word for what else an entry may say.
+    // The calls cannot express these fields.
     if entry.ioprio != 0 || entry.buf_group.is_some() || entry.second != 0 {
         return None;
     }
@@ -32,8 +32,8 @@ pub(super) fn serve(entry: &Entry, refused: bool) -> Option<Completion> {
             if !is_file(fd) {
                 return None;
             }
-            // What is in memory is read at once; what has to come from a disk the ring can wait for. Where there is no such
-            // thing (EOPNOTSUPP), the ring takes a thread: on tmpfs, in `/proc`.
+            // Bytes in memory are read at once; the ring can wait for bytes from a disk. Where that is unsupported
+            // (EOPNOTSUPP), the ring would need a thread: on tmpfs, in `/proc`.
             let result = call(entry, libc::RWF_NOWAIT);
             match -result {
                 libc::EAGAIN if !refused => return None,
@@ -62,7 +62,7 @@ pub(super) fn serve(entry: &Entry, refused: bool) -> Option<Completion> {
     Some(Completion::at_once(result))
 }
 
-/// Whether the descriptor is one of a file or a directory.
+/// Whether the descriptor is that of a file or a directory.
 pub(super) fn is_file(fd: i32) -> bool {
     // SAFETY: a stat is plain integers.
     let mut stat = unsafe { mem::zeroed() };
@@ -74,14 +74,14 @@ fn is_file_mode(mode: libc::mode_t) -> bool {
     matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR)
 }
 
-/// Whether it has nothing to wait for. Files always have not; but some of `/proc` and of debugfs are files by their mode
-/// alone, and wait for what is still to be said: `/proc/kmsg`, `trace_pipe`.
+/// Whether a read or write would not wait. For files it never does; but some in `/proc` and debugfs are files only by
+/// their mode, and wait for new data: `/proc/kmsg`, `trace_pipe`.
 fn is_ready(fd: i32, events: libc::c_short) -> bool {
     poll_now(fd, events) != 0
 }
 
-/// Opens a file or a directory, or makes one. As the ring does it without a thread, nothing is waited for, also if there is
-/// something else at the path by now.
+/// Opens or creates a file, or opens a directory. Like an open without a thread on the ring, it does not wait, even if
+/// the path now leads to something else.
 fn open(entry: &Entry, fd: i32) -> Option<i32> {
     let flags = entry.op_flags as i32;
     let follow = match flags & libc::O_NOFOLLOW {
@@ -91,22 +91,22 @@ fn open(entry: &Entry, fd: i32) -> Option<i32> {
     let path = ptr::with_exposed_provenance(entry.addr as usize);
     // SAFETY: a stat is plain integers.
     let mut stat = unsafe { mem::zeroed::<libc::stat>() };
-    // SAFETY: the path of an OPENAT is a string that ends with a zero byte (the contract of `Operation`); `stat` is written
-    // during the call.
+    // SAFETY: the path of an OPENAT is a string that ends with a zero byte (the contract of `Operation`); `stat` is
+    // written during the call.
     let is_there = unsafe { libc::fstatat(fd, path, &mut stat, follow) } == 0;
-    // A symbolic link is there only if it is not followed, and then the open says so.
+    // A symbolic link is found only if it is not followed; then the open itself fails.
     if is_there && !is_file_mode(stat.st_mode) && stat.st_mode & libc::S_IFMT != libc::S_IFLNK {
         return None;
     }
     let was_asked = flags & libc::O_NONBLOCK != 0;
     let opened = call(entry, libc::O_NONBLOCK);
     if opened == -libc::EAGAIN && !was_asked {
-        // Somebody has a lease on it, and is to give it up first.
+        // Another process has a lease on it and must give that up first.
         return None;
     }
     if opened >= 0 && !was_asked {
-        // SAFETY: no address is passed, and the descriptor is new: nobody else has its flags. One that was opened by
-        // O_PATH has none.
+        // SAFETY: no address is passed, and the descriptor is new: nothing else uses its flags. A descriptor opened
+        // with O_PATH has none.
         unsafe {
             let flags = libc::fcntl(opened, libc::F_GETFL);
             libc::fcntl(opened, libc::F_SETFL, flags & !libc::O_NONBLOCK);
@@ -115,7 +115,7 @@ fn open(entry: &Entry, fd: i32) -> Option<i32> {
     Some(opened)
 }
 
-/// Does it, with these flags besides. The result is that of a completion.
+/// Makes the system call, with these flags added. Returns the result as a completion has it.
 fn call(entry: &Entry, flags: i32) -> i32 {
     let vector = Vector {
         iov_base: ptr::with_exposed_provenance_mut(entry.addr as usize),
@@ -124,8 +124,8 @@ fn call(entry: &Entry, flags: i32) -> i32 {
     let Some((number, [a, b, c, d, e, f])) = call_of(entry, flags, &vector) else {
         return -libc::EINVAL;
     };
-    // SAFETY: the call is the one that the opcode stands for, so what the entry points at is valid for what is done with it
-    // (the contract of `Operation`), and it keeps nothing of that. `vector` outlives it.
+    // SAFETY: the call matches the opcode, so the memory of the entry is valid for its accesses (the contract of
+    // `Operation`), and the call keeps no reference to it. `vector` outlives it.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     match i32::try_from(result) {
         Ok(result) if result >= 0 => result,
@@ -135,8 +135,8 @@ fn call(entry: &Entry, flags: i32) -> i32 {
     }
 }
 
-/// The fields of an entry in the order in which the call of the same name takes them. (Offsets are in one argument on every
-/// machine of 64 bits.)
+/// Returns the fields of an entry in the order in which the system call of the same name takes them. (On every 64-bit
+/// machine, an offset is one argument.)
 fn call_of(entry: &Entry, flags: i32, vector: &Vector) -> Option<Call> {
     const DATA_ONLY: u32 = 1;
     let Fd::Plain(fd) = entry.fd;
@@ -153,7 +153,7 @@ fn call_of(entry: &Entry, flags: i32, vector: &Vector) -> Option<Call> {
             (libc::SYS_fdatasync, [fd, 0, 0, 0, 0, 0])
         }
         Opcode::FSYNC => (libc::SYS_fsync, [fd, 0, 0, 0, 0, 0]),
-        // The length is where others have the address.
+        // The length is in the address field.
         Opcode::FALLOCATE => (libc::SYS_fallocate, [fd, len, offset, addr, 0, 0]),
         Opcode::FTRUNCATE => (libc::SYS_ftruncate, [fd, offset, 0, 0, 0, 0]),
         Opcode::OPENAT => (libc::SYS_openat, [fd, addr, flags, len, 0, 0]),
@@ -168,10 +168,10 @@ fn call_of(entry: &Entry, flags: i32, vector: &Vector) -> Option<Call> {
     })
 }
 
-/// An error, if no thread can be made.
+/// Returns an error if no thread can be created.
 pub(super) fn try_thread() -> io::Result<()> {
     let thread = thread::Builder::new().stack_size(0).spawn(|| ())?;
-    // It has nothing that could panic.
+    // The thread runs nothing that could panic.
     let _ = thread.join();
     Ok(())
 }

@@ -1,21 +1,21 @@
-//! The clock that every deadline is measured by: `CLOCK_MONOTONIC`, which is also what the ring waits by.
+//! The clock by which every deadline is measured: `CLOCK_MONOTONIC`, by which the ring waits as well.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::time::Duration;
 
-/// A moment of the monotonic clock, in nanoseconds since some moment in the past.
+/// A point in time of the monotonic clock, in nanoseconds since an arbitrary point in the past.
 ///
-/// It is [`std::time::Instant`] in all but its origin: it comes from the runtime, so that a runtime with a clock of its own
-/// is possible. Its range ends 584 years after the machine was started; arithmetic that would leave it saturates, so a
-/// deadline that is too far away to be named is simply never reached.
+/// It is [`std::time::Instant`] with a different origin: it comes from the runtime, so that a runtime can have a clock
+/// of its own. Its range ends 584 years after the machine was started. Arithmetic saturates at the ends of the range,
+/// so a deadline too far away to be represented is simply never reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant {
     ns: u64,
 }
 
 impl Instant {
-    /// The last moment that can be named.
+    /// The last representable time.
     pub(crate) const FAR_FUTURE: Instant = Instant { ns: u64::MAX };
 
     pub(crate) const fn from_ns(ns: u64) -> Instant {
@@ -26,32 +26,32 @@ impl Instant {
         self.ns
     }
 
-    /// The time from `earlier` to this moment, or zero if `earlier` is later.
+    /// Returns the time from `earlier` to this instant, or zero if `earlier` is later.
     #[must_use]
     pub fn duration_since(&self, earlier: Instant) -> Duration {
         self.saturating_duration_since(earlier)
     }
 
-    /// The time from `earlier` to this moment, or zero if `earlier` is later.
+    /// Returns the time from `earlier` to this instant, or zero if `earlier` is later.
     #[must_use]
     pub fn saturating_duration_since(&self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.ns.saturating_sub(earlier.ns))
     }
 
-    /// The time from `earlier` to this moment, or `None` if `earlier` is later.
+    /// Returns the time from `earlier` to this instant, or `None` if `earlier` is later.
     #[must_use]
     pub fn checked_duration_since(&self, earlier: Instant) -> Option<Duration> {
         self.ns.checked_sub(earlier.ns).map(Duration::from_nanos)
     }
 
-    /// This moment and `duration`, or `None` if that cannot be named.
+    /// Returns this instant plus `duration`, or `None` if that cannot be represented.
     #[must_use]
     pub fn checked_add(&self, duration: Duration) -> Option<Instant> {
         let ns = u64::try_from(duration.as_nanos()).ok()?;
         self.ns.checked_add(ns).map(Instant::from_ns)
     }
 
-    /// This moment less `duration`, or `None` if that cannot be named.
+    /// Returns this instant minus `duration`, or `None` if that cannot be represented.
     #[must_use]
     pub fn checked_sub(&self, duration: Duration) -> Option<Instant> {
         let ns = u64::try_from(duration.as_nanos()).ok()?;
@@ -102,7 +102,8 @@ impl fmt::Debug for Instant {
     }
 }
 
-/// The machine's own clock, for where no ring is: `clock_gettime(CLOCK_MONOTONIC)`, answered without entering the kernel.
+/// Reads the machine's own clock, where there is no ring: `clock_gettime(CLOCK_MONOTONIC)`, which does not enter the
+/// kernel.
 #[inline]
 pub(crate) fn machine_now() -> Instant {
     Instant {
@@ -110,8 +111,8 @@ pub(crate) fn machine_now() -> Instant {
     }
 }
 
-/// A clock that is as coarse as the kernel's tick (1 to 10 ms) and costs a few nanoseconds: good enough to say since when
-/// an operation has been in flight.
+/// Reads a clock that is as coarse as the kernel's tick (1 to 10 ms) and costs a few nanoseconds: precise enough to
+/// tell how long an operation has been in flight.
 #[inline]
 pub(crate) fn coarse_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC_COARSE)

@@ -1,7 +1,7 @@
-//! What is asked of a ring and what it answers, in words of our own.
+//! Requests to a ring and its completions, in types of our own.
 //!
-//! An [`Entry`] describes a request; the ring turns it into what its kernel reads. User data, links and skip flags are
-//! not in it: those belong to the runtime.
+//! An [`Entry`] describes a request; the ring turns it into the kernel's form. It contains no user data, links or skip
+//! flags: those belong to the runtime.
 
 use std::fmt;
 use std::io;
@@ -9,11 +9,11 @@ use std::os::fd::RawFd;
 
 /// The descriptor that an entry works on.
 ///
-/// It is resolved when the entry is submitted, so that what an operation names need not be a number of the process.
+/// It is resolved when the entry is submitted, so it need not be a descriptor number of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fd {
-    /// A descriptor of the process. `-1` where the opcode wants none, `libc::AT_FDCWD` where it wants a directory.
+    /// A descriptor of the process. `-1` if the opcode takes none, `libc::AT_FDCWD` if it takes a directory.
     Plain(RawFd),
 }
 
@@ -23,7 +23,7 @@ impl From<RawFd> for Fd {
     }
 }
 
-/// What the kernel is asked to do: the number of an io_uring opcode (`io_uring_enter(2)`).
+/// The requested action: an io_uring opcode by its number (`io_uring_enter(2)`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Opcode(u8);
 
@@ -45,7 +45,7 @@ impl Opcode {
     pub(crate) const TIMEOUT: Opcode = Opcode(11);
     /// `accept4` (5.5).
     pub const ACCEPT: Opcode = Opcode(13);
-    /// Asks another request to stop (5.5).
+    /// Cancels another request (5.5).
     pub const ASYNC_CANCEL: Opcode = Opcode(14);
     /// `connect` (5.5).
     pub const CONNECT: Opcode = Opcode(16);
@@ -70,10 +70,10 @@ impl Opcode {
     pub(crate) const MKDIRAT: Opcode = Opcode(37);
     pub(crate) const SYMLINKAT: Opcode = Opcode(38);
     pub(crate) const LINKAT: Opcode = Opcode(39);
-    /// `send` that lends the bytes to the network card (6.0).
+    /// `send` without a copy: the network card reads the lent bytes (6.0).
     pub const SEND_ZC: Opcode = Opcode(47);
 
-    /// `read` into one provided buffer after the other, of what can be polled (6.7).
+    /// `read` into a sequence of provided buffers, for pollable descriptors (6.7).
     pub const READ_MULTISHOT: Opcode = Opcode(49);
 
     /// `bind` (6.11).
@@ -84,7 +84,7 @@ impl Opcode {
 
     pub(crate) const FTRUNCATE: Opcode = Opcode(55);
 
-    /// Whether it is of files and may need a thread of the kernel, but waits for nobody else there.
+    /// Whether it is a file operation that may need a kernel thread, but never waits there for another party.
     const fn is_of_files(self) -> bool {
         matches!(
             self,
@@ -106,7 +106,7 @@ impl Opcode {
         )
     }
 
-    /// Whether the ring waits for it by polling: it gets to a thread of the kernel by chance only.
+    /// Whether the ring waits for it by polling, so that it reaches a kernel thread only by chance.
     pub(crate) const fn is_polled(self) -> bool {
         matches!(
             self,
@@ -125,13 +125,13 @@ impl Opcode {
         )
     }
 
-    /// Any other opcode by its number, for operations of your own.
+    /// Creates any other opcode by its number, for operations of your own.
     #[must_use]
     pub const fn new(number: u8) -> Opcode {
         Opcode(number)
     }
 
-    /// The number that the kernel knows it by.
+    /// Returns the kernel's number of this opcode.
     #[must_use]
     pub const fn number(self) -> u8 {
         self.0
@@ -169,8 +169,8 @@ impl fmt::Debug for Opcode {
 
 /// A request to the kernel: opcode, descriptor, addresses, lengths and flags.
 ///
-/// The fields are named as in the first half of `struct io_uring_sqe`, and mean for each opcode what
-/// `io_uring_enter(2)` says. What they point at is the operation's business (see
+/// The fields are named as in the first half of `struct io_uring_sqe`; `io_uring_enter(2)` defines their meaning for
+/// each opcode. The operation is responsible for the memory that they point to (see
 /// [`Operation`](crate::op::Operation)).
 ///
 /// ```
@@ -187,10 +187,11 @@ pub struct Entry {
     pub(super) in_worker: bool,
     pub(super) tries_first: bool,
     pub(super) ioprio: u16,
-    /// The group of provided buffers that it takes one of.
+    /// The group of provided buffers from which it takes one.
     pub(super) buf_group: Option<u16>,
     pub(super) fd: Fd,
-    /// The second descriptor of those that have two, and what shares its place: the most bytes of a multishot receive.
+    /// The second descriptor, if the opcode has two; or the field that shares its place: the byte limit of a multishot
+    /// receive.
     pub(super) second: u32,
     pub(super) len: u32,
     pub(super) op_flags: u32,
@@ -199,7 +200,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A request with this opcode, on no descriptor, with every other field zero.
+    /// Creates a request with this opcode, without a descriptor, and with every other field zero.
     pub const fn new(opcode: Opcode) -> Entry {
         Entry {
             opcode,
@@ -216,71 +217,71 @@ impl Entry {
         }
     }
 
-    /// The descriptor that it works on.
+    /// Sets the descriptor.
     pub fn fd(mut self, fd: impl Into<Fd>) -> Entry {
         self.fd = fd.into();
         self
     }
 
-    /// The address of what is lent to the kernel: a buffer, a path, an array of vectors.
+    /// Sets the address of the memory lent to the kernel: a buffer, a path, an array of vectors.
     pub fn addr<T>(mut self, addr: *const T) -> Entry {
         self.addr = addr.expose_provenance() as u64;
         self
     }
 
-    /// The length of what is lent: bytes, or the number of vectors.
+    /// Sets the length of the lent memory: bytes, or the number of vectors.
     pub const fn len(mut self, len: u32) -> Entry {
         self.len = len;
         self
     }
 
-    /// The offset in the file in bytes, `u64::MAX` for the cursor. The kernel leaves the cursor of a regular file behind if it moves
-    /// only a part of what was asked for before it fails, and often where the file is open with `O_DIRECT`.
+    /// Sets the offset in the file in bytes; `u64::MAX` means the cursor. The kernel fails to move the cursor of a
+    /// regular file if an error stops the operation partway, and often if the file was opened with `O_DIRECT`.
     pub const fn offset(mut self, offset: u64) -> Entry {
         self.offset = offset;
         self
     }
 
-    /// The second address of opcodes that have one, where the others have the offset.
+    /// Sets the second address of an opcode that has one. It shares its field with the offset.
     pub fn addr2<T>(self, addr: *const T) -> Entry {
         let addr = addr.expose_provenance() as u64;
         self.offset(addr)
     }
 
-    /// The flags of the opcode itself: `rw_flags`, `open_flags`, `fsync_flags` and so on.
+    /// Sets the opcode's own flags: `rw_flags`, `open_flags`, `fsync_flags` and so on.
     pub const fn op_flags(mut self, flags: u32) -> Entry {
         self.op_flags = flags;
         self
     }
 
-    /// The second word of flags that receives, sends and accepts have (`IORING_RECV_MULTISHOT`,
-    /// `IORING_RECVSEND_POLL_FIRST` and so on), where files have a priority: `ioprio`.
+    /// Sets the second flags word of receives, sends and accepts (`IORING_RECV_MULTISHOT`, `IORING_RECVSEND_POLL_FIRST`
+    /// and so on). For files, the same field contains a priority: `ioprio`.
     pub const fn ioprio(mut self, flags: u16) -> Entry {
         self.ioprio = flags;
         self
     }
 
-    /// The descriptor that a splice takes from: `splice_fd_in`.
+    /// Sets the descriptor that a splice reads from: `splice_fd_in`.
     pub const fn splice_from(mut self, fd: RawFd) -> Entry {
         self.second = fd as u32;
         self
     }
 
-    /// The kernel takes a buffer of this group of provided ones when there is something to put into it
+    /// Makes the kernel take a buffer from this group of provided buffers when it has data to put into it
     /// (`IOSQE_BUFFER_SELECT`).
     pub(crate) const fn buffer_of(mut self, group: u16) -> Entry {
         self.buf_group = Some(group);
         self
     }
 
-    /// A multishot receive ends when it has brought this many bytes, and brings no more (6.17): `optlen`.
+    /// Ends a multishot receive when it has delivered this many bytes, and never delivers more (6.17): `optlen`.
     pub(crate) const fn at_most(mut self, bytes: u32) -> Entry {
         self.second = bytes;
         self
     }
 
-    /// The events that a poll waits for (`POLLIN` and so on). The kernel reads them as two 16-bit words, the lower first,
-    /// on every machine.
+    /// Sets the events that a poll waits for (`POLLIN` and so on). The kernel reads them as two 16-bit words, the lower
+    /// first, on every machine.
     pub(crate) const fn poll_events(self, events: u32) -> Entry {
         let words = if cfg!(target_endian = "big") {
             events.rotate_left(16)
@@ -290,50 +291,51 @@ impl Entry {
         self.op_flags(words)
     }
 
-    /// Has a worker thread of the kernel run it, even if it could be answered at once (`IOSQE_ASYNC`). It costs about
-    /// 3 µs, and keeps a request that would burn time in the kernel from delaying those behind it.
+    /// Makes a kernel worker thread run the request, even if it could complete at once (`IOSQE_ASYNC`). That costs
+    /// about 3 µs, and keeps a request that burns time in the kernel from delaying those behind it.
     pub const fn in_worker(mut self) -> Entry {
         self.in_worker = true;
         self
     }
 
-    /// A plain system call may serve it, where the ring would be entered for it alone and nothing has to be waited for: that
-    /// saves the entering, and a turn of the event loop. It is for SEND, RECV, SENDMSG and RECVMSG with descriptor, address,
-    /// length and flags alone, and for READ and READV, which also have an offset. What would have to wait goes into the ring as
-    /// ever; [`Operation::would_wait`](crate::op::Operation::would_wait) hears of it.
+    /// Allows a direct system call to serve the request, if the ring would be entered for it alone and it would not
+    /// block. That saves the enter, and a pass of the event loop. Supported for SEND, RECV, SENDMSG and RECVMSG with
+    /// only a descriptor, address, length and flags, and for READ and READV, which may also have an offset. A request
+    /// that would block goes to the ring as usual, after a call of
+    /// [`Operation::would_wait`](crate::op::Operation::would_wait).
     ///
-    /// With `MSG_WAITALL` such a call may all the same be cut short, and a read of a file ends where its next bytes are not
-    /// cached. A read with `O_DIRECT` waits for the disk in such a call.
+    /// Such a call may transfer less than requested even with `MSG_WAITALL`, and a read of a file ends where the next
+    /// bytes are not cached. With `O_DIRECT`, such a call waits for the disk.
     pub const fn try_first(mut self) -> Entry {
         self.tries_first = true;
         self
     }
 
-    /// Whether it is of files, and a thread of the kernel may have to serve it. (An open that insists on one is there to wait
-    /// for somebody.)
+    /// Whether it is a file operation that may need a kernel thread to serve it. (An open that requires a worker is
+    /// expected to wait for another party.)
     pub(crate) const fn is_of_files(&self) -> bool {
         self.opcode.is_of_files() && !(self.in_worker && matches!(self.opcode, Opcode::OPENAT))
     }
 
-    /// Whether it is to have a thread of the kernel in any case.
+    /// Whether it always runs in a kernel worker thread.
     #[inline]
     pub(crate) const fn is_in_worker(&self) -> bool {
         self.in_worker
     }
 
-    /// Whether a plain system call may serve it.
+    /// Whether a direct system call may serve it.
     #[inline]
     pub(crate) const fn tries_first(&self) -> bool {
         self.tries_first
     }
 
-    /// The number of its descriptor in the process, `-1` if it has none.
+    /// Returns the process's number of its descriptor, `-1` if it has none.
     pub(crate) const fn plain_fd(&self) -> RawFd {
         let Fd::Plain(fd) = self.fd;
         fd
     }
 
-    /// The number of the descriptor that a splice takes from, `-1` for everything else.
+    /// Returns the number of the descriptor that a splice reads from, `-1` for other opcodes.
     pub(crate) fn second_fd(&self) -> RawFd {
         match self.opcode {
             Opcode::SPLICE => self.second as RawFd,
@@ -341,14 +343,14 @@ impl Entry {
         }
     }
 
-    /// What it asks for.
+    /// Returns the opcode.
     #[must_use]
     pub const fn opcode(&self) -> Opcode {
         self.opcode
     }
 }
 
-/// The answer of the kernel to a request.
+/// The kernel's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
     result: i32,
@@ -356,13 +358,13 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// The upper half of the flags is the number of a provided buffer (`IORING_CQE_F_BUFFER`).
+    /// The upper half of the flags is the ID of a provided buffer (`IORING_CQE_F_BUFFER`).
     const BUFFER: u32 = 1 << 0;
     /// More completions of the same request follow (`IORING_CQE_F_MORE`).
     const MORE: u32 = 1 << 1;
-    /// The socket has more than was received (`IORING_CQE_F_SOCK_NONEMPTY`).
+    /// The socket has more data than was received (`IORING_CQE_F_SOCK_NONEMPTY`).
     const SOCK_NONEMPTY: u32 = 1 << 2;
-    /// It was served without the ring. No bit of the kernel's: those are 0 to 5 and 15 (6.18).
+    /// It was served without the ring. Not one of the kernel's bits, which are 0 to 5 and 15 (6.18).
     const AT_ONCE: u32 = 1 << 14;
 
     pub(crate) const fn new(result: i32, flags: u32) -> Completion {
@@ -373,12 +375,11 @@ impl Completion {
         Completion::new(result, Completion::AT_ONCE)
     }
 
-    /// The result as the system call would give it: a count or a descriptor, or the error that its number means.
+    /// Returns the result as the system call would: a count or a descriptor, or the error that the number stands for.
     ///
     /// # Errors
     ///
-    /// What the kernel answered, with its errno. A number by which the kernel tells itself to restart an interrupted system
-    /// call is EINTR.
+    /// The kernel's errno. Its internal codes for restarting an interrupted system call become EINTR.
     #[inline]
     pub fn result(&self) -> io::Result<u32> {
         match u32::try_from(self.result) {
@@ -387,8 +388,8 @@ impl Completion {
         }
     }
 
-    /// A worker of the kernel that was interrupted answers EINTR, or lets the kernel's own restart codes through (measured on
-    /// 6.18: 512).
+    /// Returns the errno. An interrupted kernel worker returns EINTR, or the kernel's own restart codes leak through
+    /// (measured on 6.18: 512).
     fn errno(&self) -> i32 {
         const ERESTARTSYS: i32 = 512;
         const ERESTARTNOINTR: i32 = 513;
@@ -400,24 +401,24 @@ impl Completion {
         }
     }
 
-    /// Whether the request was stopped before it did anything: canceled, or interrupted in a worker of the kernel.
+    /// Whether the request was stopped before it had any effect: canceled, or interrupted in a kernel worker.
     pub(crate) fn was_interrupted(&self) -> bool {
         matches!(self.errno(), libc::ECANCELED | libc::EINTR)
     }
 
-    /// The number as the kernel wrote it: negative for an errno.
+    /// Returns the number as the kernel wrote it: negative for an errno.
     #[must_use]
     pub const fn raw(&self) -> i32 {
         self.result
     }
 
-    /// The flags of the completion (`IORING_CQE_F_*`).
+    /// Returns the flags of the completion (`IORING_CQE_F_*`).
     #[must_use]
     pub const fn flags(&self) -> u32 {
         self.flags & !Completion::AT_ONCE
     }
 
-    /// Whether it was served without the ring: by a plain system call, or by what was kept.
+    /// Whether it was served without the ring: by a direct call, or from kept data.
     pub(crate) const fn came_at_once(&self) -> bool {
         self.flags & Completion::AT_ONCE != 0
     }
@@ -426,12 +427,12 @@ impl Completion {
         self.flags & Completion::MORE != 0
     }
 
-    /// Whether the socket had more when this was received. Kernels before 5.19 never say so.
+    /// Whether the socket had more data when this was received. Kernels before 5.19 never report it.
     pub(crate) const fn socket_has_more(&self) -> bool {
         self.flags & Completion::SOCK_NONEMPTY != 0
     }
 
-    /// The provided buffer that the kernel has taken. It is taken also where the result is an error (O4).
+    /// Returns the provided buffer that the kernel has taken. There may be one even if the result is an error (O4).
     pub(crate) const fn buffer(&self) -> Option<u16> {
         if self.flags & Completion::BUFFER == 0 {
             return None;

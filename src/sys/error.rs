@@ -1,10 +1,10 @@
-//! Errors that say where they come from: a sentence in front, the errno behind it.
+//! Errors with context: a description in front, the errno behind it.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// What was tried, and the error that it met.
+/// A description of what was tried, and the error that it met.
 #[derive(Debug)]
 struct Explained {
     what: String,
@@ -23,13 +23,13 @@ impl Error for Explained {
     }
 }
 
-/// The same error with `what` before it: its kind stays, and `source()` leads to it.
+/// Puts `what` before an error: its kind stays, and `source()` leads to it.
 #[cold]
 pub(crate) fn with_context(source: io::Error, what: impl Into<String>) -> io::Error {
     explain_as(source.kind(), source, what)
 }
 
-/// The same as an error of another kind.
+/// Does the same, and changes the kind.
 #[cold]
 pub(super) fn explain_as(
     kind: io::ErrorKind,

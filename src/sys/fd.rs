@@ -1,4 +1,4 @@
-//! A descriptor that closes when its last holder lets go (O5), and the plain calls on one.
+//! A descriptor that is closed when its last holder drops it (O5), and plain system calls on it.
 
 use std::cell::Cell;
 use std::io::{self, Seek, SeekFrom};
@@ -6,39 +6,39 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 
-/// An open descriptor. Operations hold it through an `Rc`, so its number is not used again while one is in flight (O5).
+/// An open descriptor. Operations hold it through an `Rc`, so its number is not reused while one is in flight (O5).
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     fd: OwnedFd,
     cursor: Cell<Cursor>,
 }
 
-/// What becomes of the cursor when the ring reads or writes at it. io_uring stores the new position only if its last attempt
-/// succeeded and did not complete later (seen on 6.18; so does the source of 6.12). So on regular files and block devices, where it
-/// tries to complete a partial result, the cursor stays behind when
+/// Whether the ring moves the cursor when it reads or writes there. io_uring stores the new position only if its last
+/// attempt succeeded and did not complete later (seen on 6.18; so does the source of 6.12). So on regular files and
+/// block devices, where it tries to complete a partial result, the cursor stays behind when
 ///
-/// - a part was moved, and the attempt at the rest failed: the disk is full, a limit is reached, a block cannot be read. The
-///   completion has the length of the part;
+/// - a part was moved, and the attempt at the rest failed: the disk is full, a limit is reached, a block cannot be
+///   read. The completion has the length of the part;
 /// - the file is open with O_DIRECT, where the disk completes most requests later.
 #[derive(Clone, Copy, Debug)]
 enum Cursor {
     Unknown,
-    /// There is none, or the ring always moves it: pipes, sockets, terminals, other devices.
+    /// There is no cursor, or the ring always moves it: pipes, sockets, terminals, other devices.
     Sure,
-    /// It may stay behind where less was moved than was asked for.
+    /// It may stay behind if fewer bytes were moved than requested.
     Cached,
     /// It may always stay behind.
     Direct,
 }
 
 impl Descriptor {
-    /// Takes over a descriptor that the kernel has just made for us in answer to a request.
+    /// Takes ownership of a descriptor that the kernel has just created for a request.
     ///
     /// # Safety
     ///
-    /// It is the result of a completion that hands over a new descriptor, and nobody else takes it.
+    /// It is the result of a completion that hands over a new descriptor, and nothing else takes it.
     pub(crate) unsafe fn from_completion(fd: u32) -> Descriptor {
-        // SAFETY: the caller says that the descriptor is open and that nobody else owns it.
+        // SAFETY: the caller promises that the descriptor is open and has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
         Descriptor::from(fd)
     }
@@ -55,19 +55,20 @@ impl Descriptor {
         self.fd
     }
 
-    /// Gives up the number without closing it: somebody else does.
+    /// Gives up the number without closing it: the caller takes over.
     pub(crate) fn into_raw(self) -> RawFd {
         self.fd.into_raw_fd()
     }
 
-    /// Looks at the file through std, whose calls on a descriptor are all there.
+    /// Lends the file as a `std::fs::File`, which has the calls needed.
     pub(crate) fn with_std<T>(&self, look: impl FnOnce(&std::fs::File) -> T) -> T {
-        // SAFETY: the descriptor is open for as long as `self` is borrowed, and `ManuallyDrop` keeps it from being closed.
+        // SAFETY: the descriptor is open for as long as `self` is borrowed, and `ManuallyDrop` keeps it from being
+        // closed.
         let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.raw()) });
         look(&file)
     }
 
-    /// Moves the cursor of a regular file back, and says whether it is one.
+    /// Moves the cursor of a regular file back, and returns whether it is one.
     pub(crate) fn move_back(&self, bytes: usize) -> bool {
         self.with_std(|mut file| {
             let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
@@ -87,7 +88,7 @@ impl Descriptor {
         matches!(self.cursor.get(), Cursor::Sure)
     }
 
-    /// Where the cursor is, if the ring may leave it behind.
+    /// Returns the cursor's position, if the ring may leave it behind.
     pub(crate) fn watch_cursor(&self) -> Option<u64> {
         if let Cursor::Unknown = self.cursor.get() {
             self.cursor.set(self.kind_of_cursor());
@@ -95,29 +96,29 @@ impl Descriptor {
         if self.is_cursor_sure() {
             return None;
         }
-        // It looks at memory only. A call of another process at the same cursor is waited for, as in `write(2)`.
+        // This reads memory only. It waits for a call of another process at the same cursor, like `write(2)`.
         self.with_std(|mut file| file.stream_position()).ok()
     }
 
-    /// Brings the cursor behind the bytes that a request of the ring has moved, if that has left it at `before`. Anywhere else it
-    /// was brought by the ring, or by somebody who shares it.
+    /// Moves the cursor past the bytes that a request of the ring has moved, if the ring has left it at `before`. If it
+    /// is anywhere else, it was moved by the ring, or by another user of it.
     #[cold]
     pub(crate) fn mend_cursor(&self, before: u64, moved: usize, appends: bool) {
         let behind = match i64::try_from(moved) {
-            // They are at the end of the file, wherever the cursor was.
+            // The bytes are at the end of the file, wherever the cursor was.
             _ if appends && self.flags() & libc::O_APPEND != 0 => SeekFrom::End(0),
             Ok(moved) => SeekFrom::Current(moved),
             Err(_) => return,
         };
         self.with_std(|mut file| {
             if file.stream_position().is_ok_and(|now| now == before) {
-                // The position was asked for, so the file can seek.
+                // The position was read before, so the file can seek.
                 let _sought = file.seek(behind);
             }
         });
     }
 
-    /// Whether the ring may leave the cursor behind though it has moved all that was asked for.
+    /// Whether the ring may leave the cursor behind even though it has moved all the bytes requested.
     pub(crate) fn is_direct(&self) -> bool {
         matches!(self.cursor.get(), Cursor::Direct)
     }
@@ -132,21 +133,21 @@ impl Descriptor {
         }
     }
 
-    /// The flags that it was opened with (`O_APPEND` and so on).
+    /// Returns the flags that it was opened with (`O_APPEND` and so on).
     #[cold]
     pub(crate) fn flags(&self) -> i32 {
         // SAFETY: no address is passed.
         unsafe { libc::fcntl(self.raw(), libc::F_GETFL) }
     }
 
-    /// How many bytes a pipe holds.
+    /// Returns the capacity of a pipe in bytes.
     pub(crate) fn pipe_capacity(&self) -> io::Result<usize> {
         // SAFETY: no address is passed.
         let bytes = unsafe { libc::fcntl(self.raw(), libc::F_GETPIPE_SZ) };
         usize::try_from(bytes).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Has a pipe hold so many bytes at least, and says how many it holds.
+    /// Sets the capacity of a pipe to at least this many bytes, and returns the actual capacity.
     pub(crate) fn set_pipe_capacity(&self, bytes: usize) -> io::Result<usize> {
         let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
         // SAFETY: no address is passed.
@@ -166,7 +167,7 @@ impl From<OwnedFd> for Descriptor {
     }
 }
 
-/// Whether a descriptor has one of these events, or an error, now: `poll(2)`, which answers 1 or 0, or -1 where it fails.
+/// Polls a descriptor now: `poll(2)`. Returns 1 for one of these events or an error, 0 for neither, -1 on failure.
 pub(super) fn poll_now(fd: i32, events: libc::c_short) -> i32 {
     let mut poll = libc::pollfd {
         fd,

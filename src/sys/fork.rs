@@ -1,13 +1,13 @@
-//! Tells a process from the child that it forked, at the price of one load.
+//! Tells a process from the child that it forked, at the cost of one load.
 //!
-//! A child shares the queues of its parent's rings, so it must not touch them: what it pushed would be submitted by the
-//! parent. One page of the process is marked `MADV_WIPEONFORK` (4.14, `madvise(2)`): the child finds it empty.
+//! A child shares the queues of its parent's rings, so it must not touch them: the parent would submit what it pushed.
+//! One page of the process is marked `MADV_WIPEONFORK` (4.14, `madvise(2)`): the child finds it zeroed.
 
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Whether this is still the process that made the runtime.
+/// Tells whether this is still the process that created the runtime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ForkMark {
     page: &'static AtomicU32,
@@ -15,11 +15,11 @@ pub(crate) struct ForkMark {
 }
 
 impl ForkMark {
-    /// The mark of this process. The page is mapped once and stays.
+    /// Returns the mark of this process. The page is mapped once and stays.
     pub(crate) fn new() -> io::Result<ForkMark> {
         static PAGE: OnceLock<&'static AtomicU32> = OnceLock::new();
-        /// Counts the processes of this line: a child inherits the count, finds the page empty, and goes one on. So a
-        /// runtime that it makes for itself has another mark than the one that it has inherited.
+        /// Counts the processes in this line of descent: a child inherits the count, finds the page zeroed, and
+        /// increments the count. So a runtime that it creates has another mark than the one that it inherited.
         static PROCESSES: AtomicU32 = AtomicU32::new(0);
         let page = match PAGE.get() {
             Some(page) => page,
@@ -30,7 +30,7 @@ impl ForkMark {
         };
         if page.load(Ordering::Acquire) == 0 {
             let next = PROCESSES.fetch_add(1, Ordering::Relaxed) + 1;
-            // Two threads may get here at once: the first one's mark stands.
+            // Two threads may get here at once: the first one's mark counts.
             let _ = page.compare_exchange(0, next, Ordering::AcqRel, Ordering::Acquire);
         }
         let born = page.load(Ordering::Acquire);
@@ -61,10 +61,11 @@ fn map_page() -> io::Result<&'static AtomicU32> {
     if page == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the range is the page that was just mapped; the advice changes only what a child of fork sees there.
+    // SAFETY: the range is the page that was just mapped; the advice changes only what a forked child sees there.
     if unsafe { libc::madvise(page, size, libc::MADV_WIPEONFORK) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the page is zeroed, aligned, mapped for reading and writing, and never unmapped; an AtomicU32 may be any bits.
+    // SAFETY: the page is zeroed, aligned, mapped for reading and writing, and never unmapped; an AtomicU32 may be any
+    // bits.
     Ok(unsafe { &*page.cast::<AtomicU32>() })
 }

@@ -1,11 +1,11 @@
-//! The interfaces of the network by name: the plain call that asks the kernel.
+//! Network interfaces by name: the plain system call that looks one up.
 
 use std::ffi::CStr;
 use std::io;
 
-/// The number of an interface: `if_nametoindex(3)`, which waits for nothing.
+/// Returns the index of an interface: `if_nametoindex(3)`, which never waits.
 pub(crate) fn interface_index(name: &CStr) -> io::Result<u32> {
-    // SAFETY: the name is a string that ends with a zero byte, for the length of the call.
+    // SAFETY: the name is a NUL-terminated string for the duration of the call.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
         0 => Err(io::Error::last_os_error()),
         index => Ok(index),

@@ -1,7 +1,7 @@
 //! The kernel's ring: the [`Port`] over io_uring.
 //!
-//! It owns the two queues and the ring's descriptor. One thread makes it, uses it and drops it: with `SINGLE_ISSUER` the
-//! kernel refuses every other, and the registered descriptor is of this thread.
+//! It owns the two queues and the ring's descriptor. One thread creates, uses and drops it: with `SINGLE_ISSUER` the
+//! kernel refuses every other thread, and the registered descriptor belongs to this one.
 
 use super::buf_ring::BufRing;
 use super::calls;
@@ -23,7 +23,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a runtime that has nothing else to do waits before it submits again what the kernel had no memory for.
+/// How long an otherwise idle runtime waits before it resubmits what the kernel had no memory for.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 const ENTER_GETEVENTS: u32 = 1;
@@ -52,7 +52,7 @@ struct Sqe {
     user_data: u64,
     buf_index: u16,
     personality: u16,
-    /// A direct descriptor's place, or the descriptor that a splice takes from.
+    /// The index of a direct descriptor, or the descriptor that a splice reads from.
     second: u32,
     addr3: u64,
     pad: u64,
@@ -75,11 +75,11 @@ struct RingUpdate {
     data: u64,
 }
 
-/// What the ring's descriptor is called in `enter`.
+/// How `enter` names the ring's descriptor.
 #[derive(Clone, Copy, Debug)]
 enum RingName {
     Descriptor(RawFd),
-    /// An index into the table that the kernel keeps for this thread: 22 ns of 109 cheaper an enter (measured on 6.18).
+    /// An index into the kernel's table of this thread: saves 22 of 109 ns an enter (measured on 6.18).
     Registered(u32),
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct KernelRing {
 }
 
 impl KernelRing {
-    /// Makes a ring of this thread with what the kernel has and the mask allows.
+    /// Creates a ring of this thread with the features that the kernel has and the mask allows.
     pub(crate) fn new(sizes: Sizes, mask: &Mask) -> io::Result<KernelRing> {
         let (ring, setup_flags) = setup::build(sizes, mask)?;
         let params = ring.params();
@@ -146,7 +146,7 @@ impl KernelRing {
         Ok(ring)
     }
 
-    /// The sizes of its queues, which may be smaller than what was asked for.
+    /// Returns the sizes of its queues, which may be smaller than requested.
     pub(crate) fn sizes(&self) -> Sizes {
         let params = self.ring.params();
         Sizes {
@@ -155,8 +155,8 @@ impl KernelRing {
         }
     }
 
-    /// Has the kernel keep the ring's descriptor in the table of this thread. Kernels before 5.18 have none, and the table
-    /// has 16 places: without a place the plain descriptor serves.
+    /// Registers the ring's descriptor in the kernel's table of this thread. Kernels before 5.18 have none, and the
+    /// table has 16 entries: without one, the plain descriptor is used.
     fn register(&mut self) {
         let mut update = RingUpdate {
             offset: u32::MAX,
@@ -168,7 +168,7 @@ impl KernelRing {
         }
     }
 
-    /// A ring that stays registered lives until its thread ends (measured on 6.18), with all that it has in flight.
+    /// A ring that stays registered lives until its thread ends (measured on 6.18), with everything in flight.
     fn unregister(&mut self) {
         if let RingName::Registered(offset) = self.name {
             let mut update = RingUpdate {
@@ -195,10 +195,10 @@ impl KernelRing {
         done == 1
     }
 
-    /// Gives back the memory of the queues, which are not used any more. The kernel frees a ring some time after it is
-    /// closed, and counts it until then against the locked memory of its user: 2 of the 21 pages of a ring of 256 and 4096
-    /// entries are left by this. Kernels before 6.13, and rings without deferred task work, cannot do it; and one that has
-    /// unread completions keeps them.
+    /// Releases the memory of the queues, which are no longer used. The kernel frees a ring some time after it is
+    /// closed, and until then counts it against the locked memory of its user: this leaves 2 of the 21 pages of a ring
+    /// of 256 and 4096 entries. Not possible on kernels before 6.13, nor for rings without deferred task work; and a
+    /// ring with unread completions keeps its queues.
     fn shrink(&mut self) {
         /// `struct io_uring_params`, which begins with the entries of both queues, and the flags.
         type Params = [u32; 30];
@@ -208,9 +208,9 @@ impl KernelRing {
         if !self.resizes {
             return;
         }
-        // SAFETY: the parameters are 120 bytes that the kernel reads and writes during the call. It goes over to other
-        // memory for the queues, while what is mapped here stays until it is unmapped: whoever read or wrote it would see
-        // nothing of the kernel, and the ring is about to go.
+        // SAFETY: the parameters are 120 bytes that the kernel reads and writes during the call. It switches to other
+        // memory for the queues, while the old memory stays mapped here until it is unmapped: reads and writes of it
+        // would no longer reach the kernel, and the ring is about to be dropped.
         unsafe {
             libc::syscall(
                 libc::SYS_io_uring_register,
@@ -222,23 +222,23 @@ impl KernelRing {
         };
     }
 
-    /// From now on requests take buffers of this group from there, until it is withdrawn or the ring goes.
+    /// Makes requests take buffers of this group from `buffers`, until it is withdrawn or the ring is dropped.
     pub(crate) fn provide(&self, group: u16, buffers: &Arc<BufRing>) -> io::Result<()> {
         let submitter = self.ring.submitter();
-        // SAFETY: the queue is at a page, in memory that is mapped for as long as anybody holds `buffers`: so do all
-        // requests that may take one, and nothing else has the kernel look there.
+        // SAFETY: the queue is at a page boundary, in memory that is mapped for as long as `buffers` has a holder:
+        // every request that may take a buffer holds it, and nothing else makes the kernel access it.
         unsafe {
             submitter.register_buf_ring_with_flags(buffers.address(), buffers.count(), group, 0)
         }
     }
 
-    /// No request takes a buffer of this group any more.
+    /// Stops requests from taking buffers of this group.
     pub(crate) fn withdraw(&self, group: u16) {
-        // It can fail only if there is none: then there is nothing to withdraw.
+        // It fails only if there is no such group, and then there is nothing to withdraw.
         let _gone = self.ring.submitter().unregister_buf_ring(group);
     }
 
-    /// Leaves a timeout in the ring. False if there is no room for it.
+    /// Leaves a timeout in the ring. Returns false if there is no room for it.
     fn arm_alarm(&mut self, deadline: Instant) -> bool {
         let Some((user_data, time)) = self.alarms.arm(deadline) else {
             return false;
@@ -254,13 +254,13 @@ impl KernelRing {
         false
     }
 
-    /// Takes the timeouts out of the ring, without which the kernel takes its time to free it.
+    /// Removes the timeouts from the ring; with them, the kernel would free it late.
     fn disarm_alarms(&mut self) {
         let armed: Vec<u64> = self.alarms.armed().collect();
         for user_data in &armed {
             let target = ptr::without_provenance::<u8>(*user_data as usize);
             let cancel = Entry::new(Opcode::ASYNC_CANCEL).addr(target);
-            // There is room: whatever was queued has been submitted.
+            // There is room: everything queued has been submitted.
             let _pushed = self.push(&cancel, 0, Answer::OnFailure);
         }
         if !armed.is_empty() {
@@ -268,7 +268,7 @@ impl KernelRing {
         }
     }
 
-    /// One `io_uring_enter`. The argument, if there is one, is the deadline's.
+    /// Calls `io_uring_enter` once. The argument, if there is one, contains the timeout.
     fn enter_once(
         &self,
         submit: u32,
@@ -299,8 +299,8 @@ impl KernelRing {
                 (ptr::from_ref(&argument), mem::size_of::<WaitArgument>())
             }
         };
-        // SAFETY: with EXT_ARG the address is that of a valid argument of this size, whose timespec outlives the call;
-        // without, both are zero. The entries that are submitted keep what they point at by O1.
+        // SAFETY: with EXT_ARG, the address is that of a valid argument of this size, whose timespec outlives the call;
+        // without, both are zero. The memory of the submitted entries stays in place by O1.
         let entered = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,
@@ -360,7 +360,7 @@ impl Port for KernelRing {
     #[inline]
     fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full> {
         let sqe = self.sqe(entry, user_data, answer);
-        // SAFETY: what the entry points at stays alive and in place until its last completion: the contract of
+        // SAFETY: the memory of the entry stays alive and in place until its last completion: the contract of
         // `Operation`, kept by the driver (O1, O2).
         unsafe { self.ring.submission().push(&sqe) }.map_err(|_| Full)
     }
@@ -368,7 +368,7 @@ impl Port for KernelRing {
     #[inline]
     fn attempt(&mut self, entry: &Entry) -> Attempt {
         let is_read = matches!(entry.opcode, Opcode::READ | Opcode::READV);
-        // The calls have no word for what else an entry may say.
+        // The calls cannot express these fields.
         let is_plain = entry.ioprio == 0
             && (is_read || entry.offset == 0)
             && entry.second == 0
@@ -379,22 +379,23 @@ impl Port for KernelRing {
         }
         let Fd::Plain(fd) = entry.fd;
         let (len, flags) = (entry.len as usize, entry.op_flags as i32 | MSG_DONTWAIT);
-        // As in the ring: no signal for a peer that is gone.
+        // As in the ring: no signal if the peer is gone.
         let send_flags = flags | MSG_NOSIGNAL;
         let address = ptr::with_exposed_provenance_mut::<libc::c_void>(entry.addr as usize);
-        // An offset of -1 is the cursor to this call, too; there it waits for another thread that is reading or writing there.
-        // Kernels from 5.9 to 5.10 gave 0 where nothing was cached; since then that is the end (tried on 6.18, also with holes).
+        // An offset of -1 means the cursor for this call, too; it then waits for other threads that read or write at
+        // that cursor. Kernels 5.9 and 5.10 returned 0 if nothing was cached; since then, 0 is the end of the file
+        // (tried on 6.18, also with holes).
         let read = |vectors: *const libc::iovec, count: usize| {
             let (offset, flags) = (entry.offset as libc::off_t, entry.op_flags as i32);
-            // SAFETY: `count` vectors are there, of memory that may be written: that of the entry, as below.
+            // SAFETY: there are `count` vectors, of writable memory: that of the entry, as below.
             unsafe { libc::preadv2(fd, vectors, count as i32, offset, flags | libc::RWF_NOWAIT) }
         };
         let whole = libc::iovec {
             iov_base: address,
             iov_len: len,
         };
-        // SAFETY: what the entry points at is valid for what its opcode does with it (as for `push`), which is what the call
-        // of the same name does; the call keeps nothing of it.
+        // SAFETY: the memory of the entry is valid for the accesses of its opcode (as for `push`), which are those of
+        // the call of the same name; the call keeps no reference to it.
         let done = unsafe {
             match entry.opcode {
                 Opcode::SEND => libc::send(fd, address, len, send_flags),
@@ -413,8 +414,8 @@ impl Port for KernelRing {
         }
         match io::Error::last_os_error().raw_os_error() {
             Some(libc::EAGAIN | libc::EINTR) | None => Attempt::WouldWait,
-            // A file system that cannot tell, or a directory; a pipe, whose offset the ring does not look at; a sandbox that
-            // has the ring and not this call.
+            // A file system that cannot tell, or a directory; a pipe, whose offset the ring ignores; a sandbox that
+            // allows the ring but not this call.
             Some(libc::EOPNOTSUPP | libc::ESPIPE | libc::ENOSYS | libc::EPERM) if is_read => {
                 Attempt::Never
             }
@@ -430,7 +431,7 @@ impl Port for KernelRing {
             Wait::Until(deadline) if self.alarms.covers(deadline) => (1, ENTER_GETEVENTS, None),
             Wait::Until(deadline) => {
                 match deadline.checked_duration_since(machine_now()) {
-                    // A timeout of nothing would still arm a timer in the kernel.
+                    // A timeout of zero would still arm a timer in the kernel.
                     None | Some(Duration::ZERO) => (0, ENTER_GETEVENTS, None),
                     Some(left) if left >= FAR && self.arm_alarm(deadline) => {
                         (1, ENTER_GETEVENTS, None)
@@ -442,10 +443,10 @@ impl Port for KernelRing {
         let queued = self.ring.submission().len() as u32;
         match self.enter_once(queued, complete, flags, timeout) {
             Ok(_) => Ok(()),
-            // A signal came, or the deadline: the caller looks at its own clock and queue.
+            // Interrupted by a signal, or timed out: the caller checks its own clock and queue.
             Err(libc::EINTR | libc::ETIME) => Ok(()),
-            // No memory for a request, or too many completions unread. What was not taken is still queued. If that is
-            // all there is to do, wait a moment for completions, or for memory, before it is tried again.
+            // No memory for a request, or too many unread completions. Whatever was not taken is still queued. If there
+            // is nothing else to do, wait a moment for completions, or for memory, before the next try.
             Err(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {
                 if complete == 0 && wait == Wait::Submit {
                     return Ok(());
@@ -493,7 +494,7 @@ impl Port for KernelRing {
             return true;
         }
         let submission = self.ring.submission();
-        // Without the flag the kernel runs its task work in any system call, and completions just appear.
+        // Without the flag, the kernel runs its task work in any system call, and completions just appear.
         submission.cq_overflow()
             || (self.setup_flags & SETUP_TASKRUN_FLAG != 0 && submission.taskrun())
     }
@@ -514,10 +515,10 @@ impl Port for KernelRing {
         self.opcodes[usize::from(number >> 7)] & (1 << (number & 127)) != 0
     }
 
-    /// The limit on workers for what is expected to end soon, of which there are four for each processor (measured on 6.18:
-    /// eight opens of a FIFO that wait stop every write to a file). It belongs to the thread, so it is changed by a
-    /// difference. The kernel never sets more than RLIMIT_NPROC, which would take away workers instead. Kernels before 5.15
-    /// have no such call.
+    /// Changes the limit on workers for bounded work, of which there are four for each processor (measured on 6.18:
+    /// eight blocked opens of a FIFO stop every write to a file). The limit belongs to the thread, so it is changed by
+    /// a difference. The kernel never sets more than RLIMIT_NPROC, which would take away workers instead. Kernels
+    /// before 5.15 do not have this call.
     fn add_workers(&self, by: i32) -> bool {
         let mut limits = [0; 2];
         let submitter = self.ring.submitter();
@@ -587,11 +588,11 @@ mod tests {
     };
 
     fn bytes(sqe: squeue::Entry) -> [u8; 64] {
-        // SAFETY: 64 bytes of integers are 64 bytes.
+        // SAFETY: both are 64 bytes of integers.
         unsafe { mem::transmute(sqe) }
     }
 
-    /// The layout of `Sqe` against entries that the io-uring crate fills in field by field.
+    /// Compares the layout of `Sqe` with entries that the io-uring crate fills in field by field.
     #[test]
     fn entries_are_laid_out_as_the_kernel_reads_them() {
         let ring = KernelRing::new(SIZES, &Mask::none()).unwrap();

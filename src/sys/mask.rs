@@ -1,11 +1,11 @@
-//! What of the kernel to leave unused, so that the way down the ladder is really tried.
+//! Hides kernel features, so that each fallback is really tested.
 
 use super::entry::Opcode;
 
-/// Features of io_uring that the runtime shall not use, although the kernel has them.
+/// Features of io_uring that the runtime must not use, although the kernel has them.
 ///
-/// It is for tests of programs that must run on older kernels too. It takes away what a program would lack there; it
-/// does not change what the kernel does with the rest.
+/// It is for testing programs that must also run on older kernels. It removes features that older kernels lack; it does
+/// not change how the kernel implements the others.
 ///
 /// ```
 /// use gimmal::runtime::Mask;
@@ -37,7 +37,7 @@ pub(super) const SETUP_NO_SQARRAY: u32 = 1 << 16;
 pub(super) const FEAT_CQE_SKIP: u32 = 1 << 11;
 
 impl Mask {
-    /// Hides nothing.
+    /// Creates a mask that hides nothing.
     #[must_use]
     pub const fn none() -> Mask {
         Mask {
@@ -50,7 +50,8 @@ impl Mask {
         }
     }
 
-    /// Leaves what Linux 6.1 has: no ring without an index array, and none that changes its size.
+    /// Creates a mask that leaves the features of Linux 6.1: no ring without an index array, and none that can be
+    /// resized.
     #[must_use]
     pub const fn linux_6_1() -> Mask {
         Mask {
@@ -61,8 +62,8 @@ impl Mask {
         .without_opcodes_from(49)
     }
 
-    /// Leaves what Linux 5.15 has: no cooperative or deferred task work, no batch that survives a bad entry, no
-    /// registered ring descriptor, no completions skipped.
+    /// Creates a mask that leaves the features of Linux 5.15: no cooperative or deferred task work, no batch that
+    /// survives a bad entry, no registered ring descriptor, no skipped completions.
     #[must_use]
     pub const fn linux_5_15() -> Mask {
         Mask {
@@ -80,7 +81,7 @@ impl Mask {
         .without_opcodes_from(40)
     }
 
-    /// Hides one opcode more.
+    /// Also hides this opcode.
     #[must_use]
     pub const fn without_opcode(mut self, opcode: Opcode) -> Mask {
         let number = opcode.number();
@@ -88,14 +89,14 @@ impl Mask {
         self
     }
 
-    /// Hides a flag of the ring's setup more (`IORING_SETUP_*`, `io_uring_setup(2)`).
+    /// Also hides this setup flag of the ring (`IORING_SETUP_*`, `io_uring_setup(2)`).
     #[must_use]
     pub const fn without_setup_flag(mut self, flag: u32) -> Mask {
         self.setup |= flag;
         self
     }
 
-    /// Has every operation go through the ring, also where a plain system call could serve it
+    /// Sends every operation through the ring, even if a direct system call could serve it
     /// ([`Entry::try_first`](crate::op::Entry::try_first)).
     #[must_use]
     pub const fn without_attempts(mut self) -> Mask {
@@ -103,7 +104,7 @@ impl Mask {
         self
     }
 
-    /// Opcodes are numbered in the order in which kernels got them.
+    /// Opcodes are numbered in the order in which kernels introduced them.
     const fn without_opcodes_from(mut self, number: u8) -> Mask {
         let mut next = number;
         while next < u8::MAX {

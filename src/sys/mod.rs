@@ -1,23 +1,23 @@
-//! The kernel's side of the house: the ring behind its port, and the few plain system calls.
+//! The kernel's side: the ring behind its port, and a few plain system calls.
 //!
-//! Above this module nobody knows which ring is there. A ring supplies what [`Port`] lists:
+//! Nothing above this module knows which ring it uses. A ring provides the methods of [`Port`]:
 //!
-//! | method | what it owes |
+//! | method | duty |
 //! |---|---|
-//! | `push` | takes an entry into its queue, in order, or says that the queue is full |
-//! | `attempt` | serves an entry by a plain system call, if there is one for it and it need not wait |
-//! | `enter` | hands over what is queued and waits as told; never an error for what merely has to be tried again |
-//! | `reap` | every completion that is there, once, in the order of the ring |
-//! | `has_work` | whether `enter` would bring completions without waiting |
+//! | `push` | takes an entry into its queue, in order, or reports that the queue is full |
+//! | `attempt` | serves an entry by a plain system call, if there is one for it and it would not block |
+//! | `enter` | submits the queue and waits as told; never fails for what merely has to be retried |
+//! | `reap` | passes on every completion that is there, once, in the order of the ring |
+//! | `has_work` | whether `enter` would deliver completions without waiting |
 //! | `queued` | how many entries the kernel has not taken yet |
-//! | `now` | the time that deadlines are measured by |
+//! | `now` | the time by which deadlines are measured |
 //! | `supports` | whether an opcode can be served at all |
-//! | `add_workers` | more threads for requests that block, or fewer; none, where there are no such threads |
-//! | `try_thread` | an error, if no thread can be made |
+//! | `add_workers` | adds or removes threads for blocking requests, if the ring has such threads |
+//! | `try_thread` | fails if no thread can be created |
 //! | `is_file` | whether a descriptor is that of a file or a directory |
-//! | `serve` | serves an entry without the queue and without a thread, however long that takes, if it waits for nobody |
+//! | `serve` | serves an entry without queue or thread, however long it takes, if it waits for no other party |
 //!
-//! All unsafe code that talks to the kernel by address is in this folder, in `buf`, or in an operation's own entry.
+//! All unsafe code that passes addresses to the kernel is in this folder, in `buf`, or in an operation's own entry.
 
 mod buf_ring;
 mod calls;
@@ -58,44 +58,45 @@ pub(crate) use sockopt::{option, set_option};
 
 use std::io;
 
-/// A completion with the number of the submission that it answers.
+/// A completion and the `user_data` of its submission.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cqe {
     pub(crate) user_data: u64,
     pub(crate) completion: Completion,
 }
 
-/// What the runtime alone may set on a submission.
+/// Whether a submission is to be answered; set by the runtime only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// A completion comes in any case.
+    /// A completion always comes.
     Always,
-    /// No completion comes for a success, where the ring can do that.
+    /// No completion comes for a success, if the ring supports that.
     OnFailure,
 }
 
 /// How long `enter` may wait for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Not at all, and completions are not asked for: only to make room in the submission queue, or for what completes at once.
+    /// Not at all, and without reaping: only to make room in the submission queue, or for requests that complete at
+    /// once.
     Submit,
-    /// Not at all, but the completions that are there are brought in.
+    /// Not at all, but available completions are reaped.
     No,
-    /// Until a completion arrives or this moment comes.
+    /// Until a completion arrives or this time comes.
     Until(Instant),
     /// Until a completion arrives.
     Forever,
 }
 
-/// What a plain system call in the place of an entry has come to.
+/// The outcome of a direct call in place of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attempt {
     Done(Completion),
-    /// It would have to wait.
+    /// It would block.
     WouldWait,
-    /// What the entry works on has no such call, and never will.
+    /// The entry's descriptor does not support such calls, and never will.
     Never,
-    /// None was made: there is none for this entry, or this is not the moment.
+    /// No call was made: there is none for this entry, or not now.
     Unserved,
 }
 
@@ -103,43 +104,44 @@ pub(crate) enum Attempt {
 #[derive(Debug)]
 pub(crate) struct Full;
 
-/// The one interface through which the driver meets a ring.
+/// The interface through which the driver uses a ring.
 pub(crate) trait Port {
     fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full>;
 
     /// Serves an entry at once, without the queue.
     fn attempt(&mut self, entry: &Entry) -> Attempt;
 
-    /// Submits what is queued and waits. What the kernel did not take stays queued, in order. An error means that the
-    /// ring is lost (`EBADR`, a ring descriptor that was closed): nothing that is in flight can be trusted to complete.
+    /// Submits the queue and waits. Entries that the kernel did not take stay queued, in order. An error means that the
+    /// ring is lost (`EBADR`, a closed ring descriptor): nothing in flight can be trusted to complete.
     fn enter(&mut self, wait: Wait) -> io::Result<()>;
 
-    /// Copies every completion out. `each` must not reach the ring.
+    /// Passes on a copy of every completion. `each` must not access the ring.
     fn reap(&mut self, each: impl FnMut(Cqe));
 
-    /// Whether completions are there or the kernel holds work that it will turn into some at the next `enter`.
+    /// Whether there are completions, or the kernel holds work that becomes completions at the next `enter`.
     fn has_work(&mut self) -> bool;
 
-    /// Entries that the kernel has not taken yet.
+    /// Returns how many entries the kernel has not taken yet.
     fn queued(&mut self) -> usize;
 
-    /// Whether it is known, without looking at the clock, that this moment has not come.
+    /// Whether it is known, without reading the clock, that this time has not come.
     fn is_before(&self, moment: Instant) -> bool;
 
     fn now(&self) -> Instant;
 
     fn supports(&self, opcode: Opcode) -> bool;
 
-    /// Adds this many threads for requests that block, or takes them away. False, if their number cannot be changed.
+    /// Adds threads for blocking requests, or removes them. Returns false if their number cannot be changed.
     fn add_workers(&self, by: i32) -> bool;
 
-    /// Makes a thread that ends at once. The error is that of making it.
+    /// Creates a thread that ends at once. Returns the error if it cannot be created.
     fn try_thread(&self) -> io::Result<()>;
 
     /// Whether a descriptor is that of a file or a directory.
     fn is_file(&self, fd: i32) -> bool;
 
-    /// Serves an entry on this thread. Unless the ring has `refused` it for want of a thread, what it can serve without one
-    /// is left to it. `None`, if the entry is not served: it may have to wait for somebody, or there is no call for it.
+    /// Serves an entry on this thread. Unless the ring has `refused` it for want of a thread, an entry that the ring
+    /// can serve without one is left to the ring. Returns `None` if the entry is not served: it may wait for another
+    /// party, or there is no call for it.
     fn serve(&self, entry: &Entry, refused: bool) -> Option<Completion>;
 }

@@ -1,4 +1,4 @@
-//! Paths as the kernel takes them, errors that name one, and the plain call that makes a FIFO of one.
+//! Paths as C strings, errors that name a path, and the plain system call that creates a FIFO.
 
 use super::error::with_context;
 use std::ffi::{CStr, CString};
@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A path as the kernel takes it.
+/// Converts a path to a C string for the kernel.
 pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| {
         io::Error::new(
@@ -16,15 +16,15 @@ pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
     })
 }
 
-/// The error of something that was done with this path.
+/// Adds the path, and what was done with it, to an error.
 #[cold]
 pub(crate) fn with_path(error: io::Error, what: &str, path: &Path) -> io::Error {
     with_context(error, format!("{what} {}", path.display()))
 }
 
-/// Makes a FIFO: `mkfifo(3)`, which has no opcode.
+/// Creates a FIFO: `mkfifo(3)`, which has no opcode.
 pub(crate) fn make_fifo(path: &CStr, mode: u32) -> io::Result<()> {
-    // SAFETY: the path is a string that ends with a zero byte, for the length of the call.
+    // SAFETY: the path is a NUL-terminated string for the duration of the call.
     match unsafe { libc::mkfifo(path.as_ptr(), mode) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

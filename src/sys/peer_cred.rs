@@ -1,9 +1,10 @@
-//! Who made the other end of a Unix socket: the plain call that asks the kernel.
+//! The credentials of a Unix socket's peer, by a plain system call.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Process, user and group of whoever made the other end, as of then: `SO_PEERCRED` (`unix(7)`).
+/// Returns process, user and group of the process that created the other end, as of that time: `SO_PEERCRED`
+/// (`unix(7)`).
 pub(crate) fn peer_cred(socket: impl AsFd) -> io::Result<libc::ucred> {
     let mut cred = libc::ucred {
         pid: 0,

@@ -2,21 +2,21 @@
 
 use std::ptr;
 
-/// Bytes that come into the cache together.
+/// The size of a cache line in bytes.
 const LINE: usize = 64;
 
-/// The most of a value that is fetched: what comes behind it is fetched by the processor itself, or not needed.
+/// The most lines of a value to fetch: the processor fetches the rest by itself, or it is not needed.
 const LINES_MAX: usize = 4;
 
-/// Has the processor fetch a value that will be used soon, while it goes on with what is at hand. On other processors than
-/// x86-64 it does nothing: there is no stable intrinsic.
+/// Makes the processor fetch a value that will be used soon, while it goes on with other work. Does nothing on
+/// processors other than x86-64: there is no stable intrinsic.
 #[inline]
 pub(crate) fn prefetch<T: ?Sized>(value: &T) {
     let start = ptr::from_ref(value).cast::<i8>();
     for line in 0..size_of_val(value).div_ceil(LINE).min(LINES_MAX) {
         let address = start.wrapping_add(line * LINE);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a hint reads nothing that the program could see, and faults at no address.
+        // SAFETY: a hint reads nothing that the program could observe, and faults at no address.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             _mm_prefetch::<_MM_HINT_T0>(address);

@@ -1,9 +1,10 @@
-//! Deadlines that the kernel keeps for a ring, so that a wait need not name one.
+//! Deadlines that the kernel keeps for a ring, so that a wait need not have one.
 //!
-//! To wait until a deadline costs: the clock is read, and the kernel takes an argument and starts a timer (40 ns more an enter
-//! on 6.18). Most deadlines are far away and are taken back long before they come: those of timeouts. So for one that is far
-//! a timeout request is left in the ring (`IORING_OP_TIMEOUT`); until it has fired, no later deadline has come either, and
-//! waits just wait. It is not taken back with its deadline: it fires once, for nothing, and makes room.
+//! A wait with a deadline has a cost: the clock is read, and the kernel takes an argument and starts a timer (40 ns
+//! more an enter on 6.18). Most deadlines are far away and are canceled long before they pass: those of timeouts. So
+//! for a far deadline, a timeout request is left in the ring (`IORING_OP_TIMEOUT`); until it has fired, no later
+//! deadline has passed either, and waits need no deadline. It is not removed with its deadline: it fires once, without
+//! effect, and makes room.
 
 #![forbid(unsafe_code)]
 
@@ -11,24 +12,24 @@ use super::clock::Instant;
 use io_uring::types::Timespec;
 use std::time::Duration;
 
-/// A deadline that is nearer than this is waited for by the wait itself.
+/// A deadline nearer than this is passed to the wait itself.
 pub(super) const FAR: Duration = Duration::from_millis(50);
 
-/// How many of them a ring has at most: each is nearer than those before it.
+/// The most timeouts in a ring: each is nearer than those before it.
 const ALARMS_MAX: usize = 8;
 
-/// The user data of the first; no request of the driver has these.
+/// The user data of the first; no request of the driver uses these values.
 const FIRST: u64 = u64::MAX - ALARMS_MAX as u64;
 
-/// The timeouts that are in the ring.
+/// The timeouts in the ring.
 #[derive(Debug)]
 pub(super) struct Alarms {
     armed: [Option<Instant>; ALARMS_MAX],
     /// The nearest of them.
     next: Option<Instant>,
-    /// What the kernel reads when it takes the requests. A place is written only while its alarm is not armed.
+    /// The times that the kernel reads when it takes the requests. Each is written only while its timeout is not armed.
     times: Box<[Timespec; ALARMS_MAX]>,
-    /// The kernel will not have them.
+    /// The kernel does not support them.
     broken: bool,
 }
 
@@ -42,13 +43,13 @@ impl Alarms {
         }
     }
 
-    /// Whether one that has not fired is no later than this: then this moment has not come.
+    /// Whether a timeout that has not fired is no later than `deadline`, which proves that `deadline` has not passed.
     #[inline]
     pub(super) fn covers(&self, deadline: Instant) -> bool {
         self.next.is_some_and(|next| next <= deadline)
     }
 
-    /// Room for one more: its user data and its time, which stays where it is.
+    /// Reserves a place for one more. Returns its user data and its time, which stays in place.
     pub(super) fn arm(&mut self, deadline: Instant) -> Option<(u64, &Timespec)> {
         if self.broken {
             return None;
@@ -60,7 +61,7 @@ impl Alarms {
         Some((FIRST + place as u64, &self.times[place]))
     }
 
-    /// The request found no room, or is over with this result.
+    /// Frees the place of a request that found no room, or completed with this result.
     pub(super) fn over(&mut self, user_data: u64, result: i32) {
         let place = (user_data - FIRST) as usize;
         self.armed[place] = None;
@@ -68,13 +69,13 @@ impl Alarms {
         self.broken |= !matches!(-result, libc::ETIME | libc::ECANCELED);
     }
 
-    /// Whether a completion is that of an alarm.
+    /// Whether a completion belongs to a timeout.
     #[inline]
     pub(super) fn is_alarm(user_data: u64) -> bool {
         (FIRST..u64::MAX).contains(&user_data)
     }
 
-    /// The user data of those that are in the ring.
+    /// Returns the user data of the timeouts in the ring.
     pub(super) fn armed(&self) -> impl Iterator<Item = u64> {
         let places = (FIRST..u64::MAX).zip(&self.armed);
         places.filter_map(|(user_data, armed)| armed.map(|_| user_data))

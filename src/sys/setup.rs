@@ -1,4 +1,4 @@
-//! Making a ring: the ladder of flags, the sizes that fit, and what to say when there is no ring to be had.
+//! Creating a ring: the ladder of flags, the sizes that fit, and the error message if there is no ring.
 
 use super::clock::{Instant, machine_now};
 use super::error::{explain_as, with_context};
@@ -11,19 +11,18 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-/// How many entries the two queues have.
+/// The number of entries in each queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
     pub(crate) submission: u32,
     pub(crate) completion: u32,
 }
 
-/// Below this a smaller ring is not tried: it would not be what is short.
+/// Below this, a smaller ring is not tried: the ring's size would not be the problem.
 const SUBMISSION_MIN: u32 = 4;
 
-/// How long a build waits for the kernel to free rings that are closed. It does so in its own time: some 10 ms after the
-/// close, up to 350 ms on a busy machine, and until then they count against the locked memory of their user (measured on
-/// 6.18).
+/// How long a build waits for the kernel to free closed rings. It frees them some 10 ms after the close, up to 350 ms
+/// on a busy machine, and until then they count against the locked memory of their user (measured on 6.18).
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The first pause between two tries, which doubles up to the longest.
@@ -33,12 +32,12 @@ const PAUSE_MAX: Duration = Duration::from_millis(16);
 const COOPERATIVE: u32 = SETUP_SUBMIT_ALL | SETUP_COOP_TASKRUN | SETUP_TASKRUN_FLAG;
 const DEFERRED: u32 = COOPERATIVE | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN;
 
-/// What the kernel clamps to.
+/// The limit that the kernel clamps to.
 const SUBMISSIONS_MAX: u32 = 1 << 15;
 const COMPLETIONS_MAX: u32 = 1 << 16;
 
-/// The flags to ask for, the best first. A kernel that does not know one answers EINVAL and gets the next (the number is
-/// the kernel that first knows them all).
+/// The flags to request, the best first. A kernel that does not know one returns EINVAL and gets the next set (the
+/// number is the first kernel that knows them all).
 const LADDER: [u32; 5] = [
     DEFERRED | SETUP_NO_SQARRAY, // 6.6
     DEFERRED,                    // 6.1
@@ -47,7 +46,7 @@ const LADDER: [u32; 5] = [
     0,                           // 5.5
 ];
 
-/// Makes the best ring that the kernel gives and the mask allows, and says which setup flags it has.
+/// Creates the best ring that the kernel supports and the mask allows, and returns it with its setup flags.
 pub(super) fn build(sizes: Sizes, mask: &Mask) -> io::Result<(IoUring, u32)> {
     let mut patience = Patience::new();
     let mut last = None;
@@ -65,8 +64,8 @@ pub(super) fn build(sizes: Sizes, mask: &Mask) -> io::Result<(IoUring, u32)> {
     Err(remedy(error, sizes))
 }
 
-/// A ring with these flags. If the kernel has no memory for it, one of this size is waited for, where it can come to that;
-/// then smaller ones are tried.
+/// Creates a ring with these flags. If the kernel has no memory for it, waits for one of this size, where that can
+/// succeed; then tries smaller ones.
 fn build_with(mut sizes: Sizes, flags: u32, patience: &mut Patience) -> io::Result<IoUring> {
     loop {
         match request(sizes, flags) {
@@ -99,8 +98,8 @@ impl Patience {
         }
     }
 
-    /// Lets some of it pass. False if there is none left. The thread has to sleep for that: its own old rings wait for it
-    /// to let go of them, which it does in the kernel.
+    /// Waits for a while. Returns false if no time is left. The thread has to sleep: its own closed rings wait for it
+    /// to release them, which it does in the kernel.
     fn pause(&mut self) -> bool {
         let now = machine_now();
         let until = *self.until.get_or_insert(now + WAIT_MAX);
@@ -111,17 +110,17 @@ impl Patience {
     }
 }
 
-/// Whether a ring of this size fits into the limit of locked memory once nothing else does.
+/// Whether a ring of this size fits into the limit of locked memory once nothing else counts against it.
 fn may_fit(sizes: Sizes, flags: u32) -> bool {
     match soft_limit(libc::RLIMIT_MEMLOCK) {
-        // Without a limit it is not what is short.
+        // Without a limit, locked memory is not the problem.
         None | Some(libc::RLIM_INFINITY) => false,
         Some(limit) => locked_bytes(sizes, flags) <= limit,
     }
 }
 
-/// What the kernel counts for a ring: two regions of whole pages. The one holds the completions, behind a header of 320
-/// bytes, and the index array if it has one; the other the submissions.
+/// Returns the locked memory of a ring: two regions of whole pages. One contains the completions, behind a header of
+/// 320 bytes, and the index array if there is one; the other the submissions.
 fn locked_bytes(sizes: Sizes, flags: u32) -> u64 {
     const HEADER: u64 = 320;
     const COMPLETION: u64 = 16;
@@ -157,7 +156,7 @@ fn request(sizes: Sizes, flags: u32) -> io::Result<IoUring> {
     builder.build(sizes.submission)
 }
 
-/// The same error, with its cause, the value that stands in the way, and what to do.
+/// Adds the cause, the limit that was hit, and a remedy to an error.
 fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
     let what = match error.raw_os_error() {
         Some(libc::ENOSYS) => "io_uring is not built into this kernel (CONFIG_IO_URING), or a \
@@ -188,8 +187,8 @@ fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
         ),
         Some(libc::EMFILE | libc::ENFILE) => return no_descriptor(error, "a ring"),
         Some(libc::EINVAL) => format!(
-            "the kernel takes no ring of {} and {} entries: each is at least 1, and there are no fewer \
-             completion entries than submission entries",
+            "the kernel rejects a ring of {} and {} entries: both must be at least 1, and there must be at \
+             least as many completion entries as submission entries",
             sizes.submission, sizes.completion,
         ),
         _ => "io_uring_setup".to_owned(),
@@ -197,7 +196,8 @@ fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
     with_context(error, what)
 }
 
-/// The same error of whatever takes a descriptor; if there is none left, with the limit in the way and what to do.
+/// Adds a description to the error of a call that creates a descriptor; if none is left, with the limit that was hit
+/// and a remedy.
 pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
     let what = match error.raw_os_error() {
         Some(libc::EMFILE) => format!(
@@ -207,13 +207,13 @@ pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
         Some(libc::ENFILE) => {
             format!("no descriptor left in the whole system for {wanted}: raise fs.file-max")
         }
-        _ => format!("making {wanted}"),
+        _ => format!("create {wanted}"),
     };
     with_context(error, what)
 }
 
-/// The error of a thread that could not be made for this, with the limits in the way and what to do. It is not
-/// `WouldBlock`, although the kernel says EAGAIN: to try again is of no use.
+/// Creates the error for a thread that could not be created, with the limits that may have been hit and a remedy. It is
+/// not `WouldBlock`, although the kernel returns EAGAIN, because retrying is of no use.
 #[cold]
 pub(crate) fn no_thread(error: io::Error, wanted: &str) -> io::Error {
     let limit = limit(libc::RLIMIT_NPROC, "threads of the user");
@@ -223,7 +223,7 @@ pub(crate) fn no_thread(error: io::Error, wanted: &str) -> io::Error {
     explain_as(io::ErrorKind::QuotaExceeded, error, what)
 }
 
-/// The soft limit of a resource, in words.
+/// Formats the soft limit of a resource.
 pub(crate) fn limit(resource: libc::__rlimit_resource_t, unit: &str) -> String {
     match soft_limit(resource) {
         None => "unknown".to_owned(),
@@ -251,7 +251,7 @@ mod tests {
     const CHILD: &str = "GIMMAL_TEST_CHILD_OF_SETUP";
     const SKIPPED: &str = "skipped";
 
-    /// Whether a user who may lock so much gets the ring, perhaps when those before it are gone.
+    /// Whether a user with this limit of locked memory gets the ring, perhaps once earlier ones are freed.
     fn fits(sizes: Sizes, flags: u32, limit: u64, mut patience: Patience) -> bool {
         let limit = libc::rlimit {
             rlim_cur: limit,
@@ -279,7 +279,7 @@ mod tests {
             let output = child.output().unwrap();
             assert!(output.status.success(), "{output:?}");
             if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
-                // The harness captures what the print macros write, but not this.
+                // The test harness captures the output of the print macros, but not this.
                 let _ = writeln!(
                     io::stderr(),
                     "\n{SKIPPED}: {TEST}: not root, or not on this kernel"

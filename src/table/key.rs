@@ -1,12 +1,12 @@
-//! The name of a row.
+//! The key of a row.
 
-/// An index, and the generation that tells this row from those that had its place before.
+/// A row index plus a generation that detects reuse.
 ///
-/// A row's generation comes back after 2³¹ values at the earliest (T5). A holder that must not meet another's value after that owns the row until it
-/// releases it; wakers do not, for them a false wake is harmless.
+/// A row's generation recurs after 2³¹ values at the earliest (T5). A holder that must never reach another's value owns
+/// the row until it releases it; wakers do not, because a spurious wake is harmless for them.
 ///
-/// It is one number, so that it is written and read as one: whoever reads the whole of what was just written in halves waits
-/// until both are in the cache, which cost a task or a child more than any look-up.
+/// It is a single number, so that it is written and read as one: reading as a whole what was just written in halves
+/// stalls until both are in the cache, which cost a task or a child more than any lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key(u64);
 
@@ -26,7 +26,7 @@ impl Key {
         (self.0 >> 32) as u32
     }
 
-    /// The key as one number, for the user data of a submission.
+    /// Returns the key as one number, for the user data of a submission.
     pub(crate) const fn to_u64(self) -> u64 {
         self.0
     }

@@ -1,21 +1,21 @@
-//! The name of something pending, and of where it belongs.
+//! Identifies a pending leaf and its owner (task or scope).
 
 use super::Key;
 use std::num::NonZeroU64;
 
-/// Which table the row of a leaf is in.
+/// The table that contains a leaf's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Operation,
     Timer,
-    /// The wait for the end of the task of that key.
+    /// The wait for the end of the task with that key.
     Join,
-    /// Anything else that is awaited.
+    /// Any other wait.
     Wait,
 }
 
-/// Something pending that the runtime will complete: the key of its row, and which table that is in. Indices of rows have
-/// 28 bits, so there is room for the kind.
+/// Something pending that the runtime will complete: the key of its row, and the kind of table. Row indices have 28
+/// bits, which leaves room for the kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Leaf(NonZeroU64);
 
@@ -51,12 +51,12 @@ impl Leaf {
     }
 }
 
-/// Where a leaf belongs: a scope of the tree, or a task that has none of its own as yet, because it never awaited two
-/// things at once. Such a task is its own scope: it keeps the one leaf in its row.
+/// The owner of a leaf: a scope of the tree, or a task without a scope of its own, because it never awaited two things
+/// at once. Such a task acts as its own scope: it keeps the one leaf in its row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Owner(u64);
 
-/// Indices of rows have 28 bits, so the bit is free.
+/// Row indices have 28 bits, so the bit is free.
 const TASK: u64 = 1 << 31;
 
 impl Owner {
@@ -70,7 +70,7 @@ impl Owner {
         Owner(key.to_u64() | TASK)
     }
 
-    /// The task, or else the scope.
+    /// Returns the task as `Ok`, or the scope as `Err`.
     #[inline]
     pub(crate) const fn find(self) -> Result<Key, Key> {
         let key = Key::from_u64(self.0 & !TASK);

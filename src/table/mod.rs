@@ -1,15 +1,15 @@
-//! Rows with names: what the four tables of the runtime are made of.
+//! Rows with keys: the structure of the runtime's four tables.
 //!
-//! A [`Table`] keeps rows and names each by a [`Key`]: an index, and a generation that tells a row from the one that had
-//! its place before. Nothing here knows what a row means, makes a system call or holds a pointer.
+//! A [`Table`] stores rows and gives each a [`Key`]: an index, and a generation that tells a row from earlier ones at
+//! the same index. Nothing here knows what a row means, makes a system call or holds a pointer.
 //!
-//! - **T1** A key names one row or none. It is compared in full on every look-up by key.
+//! - **T1** A key names one row or none. It is compared in full on every lookup by key.
 //! - **T2** A row stays at its index until it is removed.
-//! - **T4** `next_index` says where the next row will be.
-//! - **T3** Growing copies at most one chunk of rows, however many there are: a table that grows does not stall a turn. Nor does
-//!   one that gives memory back.
-//! - **T5** A key that was given is not given again before its row has had 2³¹ values more: a chunk that is given back leaves the
-//!   highest generation of its rows behind, from which all of them go on when it is made again.
+//! - **T4** `next_index` returns where the next row will be.
+//! - **T3** Growing copies at most one chunk of rows, however many there are: a growing table does not stall a turn.
+//!   Neither does one that releases memory.
+//! - **T5** A key is not reused before its row has had 2³¹ more values: a released chunk leaves the highest generation
+//!   of its rows behind, from which all of them continue when it is allocated again.
 
 #![forbid(unsafe_code)]
 

@@ -1,53 +1,55 @@
-//! A table: rows in chunks, found by key.
+//! The table: rows in chunks, found by key.
 //!
-//! It does what a `slab::Slab` does, and what that lacks: chunks (T3), and generations that outlive a value. Built over
-//! `slab` a no-op through a task took 775 instructions in user space instead of 692 (callgrind, 32 at once).
+//! It does what a `slab::Slab` does, plus two things that a slab lacks: chunks (T3), and generations that outlive a
+//! value. Built on `slab`, a no-op through a task took 775 instructions in user space instead of 692 (callgrind, 32 at
+//! once).
 //!
-//! A free row is in one of two places. One that was freed lies in the *heap*, a list from which the next insertion takes the
-//! last: that is all that an insertion and a removal do. While there are many more free rows than a chunk has, the heap is
-//! tidied, a part of it at a time: each row goes to the *shelf* of its chunk, and a chunk that lies there as a whole is given
-//! back. An insertion that finds no heap takes the lowest shelf for one, so rows gather in few chunks, and the others empty.
+//! A free row is in one of two places. A row that was just freed goes to the *heap*, a list from which the next
+//! insertion takes the last: that is all that an insertion and a removal do. While the free rows far exceed a chunk,
+//! the heap is tidied, a part of it at a time: each row moves to the *shelf* of its chunk, and a chunk whose rows are
+//! all on its shelf is released. An insertion that finds the heap empty takes the lowest shelf as the heap, so rows
+//! gather in few chunks, and the others empty.
 //!
 //! | free rows | next insertion | tidied, with too many of them |
 //! |---|---|---|
-//! | in the heap | takes the last one | go to their shelves |
-//! | on a shelf, some of their chunk | takes the lowest shelf as the heap, if there is none | stay |
-//! | on a shelf, all of their chunk | the same | given back: the memory is freed, the highest generation stays (T5) |
-//! | given back | makes them again, if there is neither heap nor shelf nor room in the last chunk made | |
+//! | in the heap | takes the last one | move to their shelves |
+//! | on a shelf, some of their chunk | takes the lowest shelf as the heap, if the heap is empty | stay |
+//! | on a shelf, all of their chunk | the same | released: the memory is freed, the highest generation stays (T5) |
+//! | released | allocates them again, if there is no heap, no shelf and no room in the newest chunk | |
 //!
-//! Most peaks come once, so nothing is kept for the next one at first. A chunk that is made again in the period in which one
-//! was given back shows that peaks repeat: from then on one more is kept, until there is a period without such a peak.
+//! Most peaks occur once, so at first nothing is kept for the next one. If a chunk is allocated again in the period in
+//! which one was released, peaks repeat: from then on, one more is kept, until a period has no such peak.
 
 use super::Key;
 
-/// Rows in one chunk, as a power of two. A chunk grows by copying, or is dealt with as a whole, so its size bounds what one
-/// call can cost (T3); one chunk more costs nothing but a longer vector of chunks.
+/// The rows of one chunk, as a power of two. A chunk is grown by copying, or handled as a whole, so its size bounds the
+/// cost of one call (T3); one more chunk costs nothing but a longer vector of chunks.
 const CHUNK_BITS: u32 = 12;
 
-/// The most rows a table takes: the index of a row fits in 28 bits, which is what the name of a task has for it.
+/// The most rows of a table: a row index fits in 28 bits, which is the size of the index in a wake ID.
 pub(crate) const ROWS_MAX: usize = 1 << 28;
 
-/// A table with more rows is large: with fewer, to fetch one ahead costs more than it saves.
+/// A table with more rows is large: with fewer, prefetching a row costs more than it saves.
 const CACHED_ROWS: usize = 4096;
 
-/// No row: the end of the list of free ones.
+/// No row: the end of the free list.
 const NONE: u32 = u32::MAX;
 
-/// A chunk with a generation from here on is not given back: its other rows would skip too many to be told from their own old
-/// ones (T5).
+/// A chunk with a generation from here on is not released: its other rows would skip too many generations to be told
+/// from their own old ones (T5).
 const GENERATION_MAX: u32 = 1 << 31;
 
-/// Rows that go to their shelves in one call: some ten microseconds, if none of them is in the cache.
+/// The most rows moved to shelves in one call: some ten microseconds, if none of them is in the cache.
 const TIDIED_MAX: usize = 1024;
 
-/// Chunks that are given back in one call: freeing the memory of one takes some ten microseconds, too.
+/// The most chunks released in one call: freeing the memory of one takes some ten microseconds, too.
 const GIVEN_BACK_MAX: usize = 2;
 
 #[derive(Debug)]
 struct Row<T> {
-    /// Counts the values that have been here, from the first generation of its chunk.
+    /// Counts the values of this row, from the first generation of its chunk.
     generation: u32,
-    /// While it is free: the free row behind it.
+    /// The next free row, while it is free.
     next_free: u32,
     value: Option<T>,
 }
@@ -57,16 +59,16 @@ struct Row<T> {
 struct Shelf {
     first: u32,
     len: usize,
-    /// No row that came here had a key with this generation, or a later one (T5).
+    /// No row on this shelf has had a key with this generation, or a later one (T5).
     generation: u32,
 }
 
-/// Where the next row is, if there is no heap, and no room in the chunk that was made last.
+/// Where the next row is, if the heap is empty and the newest chunk is full.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     /// On this shelf.
     Shelf(usize),
-    /// The first one of this chunk, which is still to be made.
+    /// The first row of this chunk, which is not allocated yet.
     New(usize),
 }
 
@@ -79,18 +81,18 @@ pub(crate) struct Table<T, const BITS: u32 = CHUNK_BITS> {
     len: usize,
     /// One for each chunk.
     shelves: Vec<Shelf>,
-    /// Rows on shelves.
+    /// The number of rows on shelves.
     shelved: usize,
-    /// Rows there are, free or not.
+    /// The number of allocated rows, free or not.
     made: usize,
-    /// The chunk that was made last, and the generation of its new rows.
+    /// The newest chunk, and the generation of its new rows.
     growing: usize,
     generation: u32,
-    /// Chunks that may be free beyond one.
+    /// The number of chunks, beyond one, that may stay free.
     kept: usize,
-    /// Chunks that were given back in this period, and none was made for them.
+    /// The number of chunks released in this period and not allocated again.
     given_back: usize,
-    /// The most rows that were seen in this period, and its number.
+    /// The largest length seen in this period, and the period's number.
     len_max: usize,
     period: u32,
 }
@@ -120,7 +122,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         self.len
     }
 
-    // Left to itself the compiler makes a call of it in groups, which costs a child 1 %.
+    // Left alone, the compiler does not inline this into groups, which costs a child 1 %.
     #[inline(always)]
     pub(crate) fn insert(&mut self, value: T) -> Key {
         let index = self.free;
@@ -139,7 +141,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         }
     }
 
-    /// The index of the row that the next insertion will take.
+    /// Returns the index of the row that the next insertion will take.
     #[inline]
     pub(crate) fn next_index(&self) -> u32 {
         match self.free {
@@ -172,7 +174,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         Next::New(given_back.unwrap_or(self.chunks.len()))
     }
 
-    /// There is no heap: most of the time because the table grows.
+    /// Inserts when the heap is empty, which is mostly because the table grows.
     #[cold]
     fn insert_new(&mut self, value: T) -> Key {
         let at = self.growing;
@@ -238,8 +240,8 @@ impl<T, const BITS: u32> Table<T, BITS> {
         self.generation = self.shelves[at].generation;
     }
 
-    /// Gives back what a peak has left, a part of it at a time (T3): in the period of this number, which the caller chooses. True
-    /// if there is more to do.
+    /// Releases memory left over from a peak, a part of it at a time (T3). `period` is the number of the current
+    /// period, which the caller chooses. Returns whether there is more to do.
     pub(crate) fn tidy(&mut self, period: u32) -> bool {
         self.len_max = self.len_max.max(self.len);
         if period != self.period {
@@ -249,7 +251,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         self.has_excess() && self.tidy_some()
     }
 
-    /// More is free than a chunk, and those that are kept.
+    /// Whether more rows are free than one chunk plus those that are kept.
     pub(crate) fn has_excess(&self) -> bool {
         self.made - self.len > (self.kept + 1) << BITS
     }
@@ -269,7 +271,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         true
     }
 
-    /// Takes a row from the heap to its shelf, if there is one.
+    /// Moves a row from the heap to its shelf, if there is one.
     fn shelve(&mut self) -> bool {
         let index = self.free;
         let shelf = self.shelves.get_mut((index >> BITS) as usize);
@@ -286,7 +288,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         true
     }
 
-    /// Gives the highest chunk back that is on its shelf as a whole, if there is one.
+    /// Releases the highest chunk whose rows are all on its shelf, if there is one.
     fn give_back(&mut self) -> bool {
         let mut chunks = self.chunks.iter_mut().zip(&mut self.shelves);
         let whole = chunks.rfind(|(chunk, shelf)| {
@@ -304,7 +306,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         true
     }
 
-    /// What was kept for a peak that did not come is not kept any longer.
+    /// Stops keeping memory for a peak that did not come.
     #[cold]
     fn end_period(&mut self) {
         self.kept = self.kept.min(self.len_max >> BITS);
@@ -312,7 +314,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         self.len_max = 0;
     }
 
-    /// The row of this name, if it is still there (T1).
+    /// Returns the row with this key, if it still exists (T1).
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         let row = self.row(key.index())?;
@@ -322,7 +324,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
         row.value.as_ref()
     }
 
-    /// The row of this name, if it is still there (T1).
+    /// Returns the row with this key, if it still exists (T1).
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let row = self.row_mut(key.index())?;
@@ -332,19 +334,19 @@ impl<T, const BITS: u32> Table<T, BITS> {
         row.value.as_mut()
     }
 
-    /// Takes the row of this name out, if it is still there (T1).
+    /// Removes and returns the row with this key, if it still exists (T1).
     #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.free_with(key, Option::take)
     }
 
-    /// Drops the row of this name where it is, if it is still there (T1): to take it out is to copy it.
+    /// Drops the row with this key in place, if it still exists (T1): removing it would copy it.
     #[inline]
     pub(crate) fn discard(&mut self, key: Key) {
         self.free_with(key, |value| value.is_some().then(|| *value = None));
     }
 
-    /// Frees the row of this name, if it is still there and `empty` finds a value to take out of it.
+    /// Frees the row with this key, if it still exists and `empty` returns a value taken out of it.
     #[inline(always)]
     fn free_with<R>(
         &mut self,
@@ -357,7 +359,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
             return None;
         }
         let emptied = empty(&mut row.value)?;
-        // Zero is the generation of no row, also after 2^32 values.
+        // No row has generation zero, not even after 2^32 values.
         row.generation = row.generation.wrapping_add(1).max(1);
         row.next_free = free;
         self.free = key.index();
@@ -365,27 +367,27 @@ impl<T, const BITS: u32> Table<T, BITS> {
         Some(emptied)
     }
 
-    /// The row at this index, and its key.
+    /// Returns the row at this index, and its key.
     #[inline]
     pub(crate) fn at(&self, index: u32) -> Option<(Key, &T)> {
         let row = self.row(index)?;
         Some((Key::new(index, row.generation), row.value.as_ref()?))
     }
 
-    /// The row at this index, and its key.
+    /// Returns the row at this index, and its key.
     #[inline]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<(Key, &mut T)> {
         let row = self.row_mut(index)?;
         Some((Key::new(index, row.generation), row.value.as_mut()?))
     }
 
-    /// Whether a row that was not used lately is hardly in the processor's cache, because there are too many.
+    /// Whether the table is so large that a row not used lately is unlikely to be in the processor's cache.
     #[inline]
     pub(crate) fn is_large(&self) -> bool {
         self.len > CACHED_ROWS
     }
 
-    /// The place of a row, whatever is in it: to be fetched ahead, for to look at it is to wait for it.
+    /// Returns the memory of a row, whatever it contains, for prefetching: looking at it would stall.
     #[inline]
     pub(crate) fn place(&self, index: u32) -> Option<&impl Sized> {
         self.row(index)
@@ -405,13 +407,13 @@ impl<T, const BITS: u32> Table<T, BITS> {
             .get_mut((index & Self::ROW_MASK) as usize)
     }
 
-    /// Every row, by rising index.
+    /// Iterates over all rows, by increasing index.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         let rows = self.chunks.iter_mut().flatten();
         rows.filter_map(|row| row.value.as_mut())
     }
 
-    /// Every row with its key, by rising index.
+    /// Iterates over all rows with their keys, by increasing index.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         let chunks = (0..).step_by(Self::CHUNK_ROWS).zip(&self.chunks);
         chunks

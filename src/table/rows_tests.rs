@@ -1,9 +1,9 @@
-//! Tables: keys stay apart whatever happens, and the memory of a peak goes.
+//! Tables: keys stay distinct whatever happens, and the memory of a peak is released.
 
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Two rows in a chunk, so that a few events make several, and give some back.
+/// Two rows in a chunk, so that a few events fill several chunks and release some.
 const BITS: u32 = 1;
 
 type Small = Table<u32, BITS>;
@@ -11,15 +11,15 @@ type Small = Table<u32, BITS>;
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Insert,
-    /// Of the rows there are, by rising key, this one.
+    /// The row at this position, by increasing key.
     Remove(usize),
-    /// The same, where it is.
+    /// The same, in place.
     Discard(usize),
     Tidy,
     EndPeriod,
 }
 
-/// The table beside what it should be, and every key that it ever gave.
+/// The table, its model, and every key that it ever returned.
 #[derive(Default)]
 struct Pair {
     table: Small,
@@ -35,7 +35,7 @@ impl Default for Small {
 }
 
 impl Pair {
-    /// False if the event is not possible.
+    /// Returns false if the event is not possible.
     fn apply(&mut self, event: Event) -> bool {
         let row = |rows: &BTreeMap<u64, (Key, u32)>, at| rows.values().nth(at).copied();
         match event {
@@ -72,7 +72,7 @@ impl Pair {
         true
     }
 
-    /// T1: each key that was ever given names its row, or none.
+    /// T1: each key that was ever returned names its row, or none.
     fn check(&mut self) {
         let Pair {
             table, rows, keys, ..
@@ -144,7 +144,8 @@ fn every_sequence_of_events_keeps_keys_apart() {
     let count = events.len();
     let (mut sequences, mut made_again) = (0, 0);
     let mut number = 0;
-    // Each number names a sequence, by its digits. They begin with a peak of three chunks, which may go and come again.
+    // Each number encodes a sequence, by its digits. Sequences begin with a peak of three chunks, which may go and come
+    // again.
     while number < count.pow(LENGTH) {
         let mut pair = Pair::default();
         for _ in 0..5 {
@@ -163,7 +164,7 @@ fn every_sequence_of_events_keeps_keys_apart() {
             made_again += u32::from(gave_back && !pair.table.chunks.iter().any(Vec::is_empty));
             pair.check();
         }
-        // What begins with an impossible sequence is passed over.
+        // Sequences that begin with an impossible one are skipped.
         number = (number / step + 1) * step;
     }
     assert!(sequences > 200_000, "{sequences}");
@@ -183,7 +184,7 @@ fn long_random_sequences_keep_keys_apart() {
     };
     for _ in 0..200 {
         let mut pair = Pair::default();
-        // Up and down, as peaks are.
+        // Up and down, like real peaks.
         for n in 0..300 {
             let rows = pair.rows.len();
             let grows = n / 50 % 2 == 0;
@@ -208,14 +209,14 @@ fn tidy<T, const BITS: u32>(table: &mut Table<T, BITS>) {
     while table.tidy(0) {}
 }
 
-/// Rows of memory.
+/// The number of rows in memory.
 fn room<T, const BITS: u32>(table: &Table<T, BITS>) -> usize {
     table.chunks.iter().map(Vec::capacity).sum()
 }
 
 const ROWS: usize = 1 << CHUNK_BITS;
 
-/// A peak of ten chunks, that goes in the order in which it came, or in another.
+/// A peak of ten chunks that are freed in the order of insertion, or in another.
 fn peak(table: &mut Table<usize>, order: usize) {
     let keys: Vec<Key> = (0..10 * ROWS).map(|n| table.insert(n)).collect();
     table.tidy(0);
@@ -247,7 +248,7 @@ fn the_memory_of_a_peak_is_given_back_and_old_keys_find_nothing() {
                 assert_eq!(table.get(*key), None);
                 assert_eq!(table.remove(*key), None);
             }
-            // The same rows, made again.
+            // The same rows, allocated again.
             for n in 0..keys.len() {
                 table.insert(n);
             }
@@ -270,7 +271,7 @@ fn peaks_that_repeat_allocate_no_more_until_they_come_no_more() {
             let after: Vec<_> = table.chunks.iter().map(Vec::as_ptr).collect();
             assert_eq!(before, after);
         }
-        // A period in which there was one, and one without.
+        // A period with a peak, and one without.
         for period in 1..=2 {
             let key = table.insert(0);
             table.tidy(period);
@@ -281,7 +282,7 @@ fn peaks_that_repeat_allocate_no_more_until_they_come_no_more() {
     }
 }
 
-/// Those that stay are scattered: no chunk of theirs is empty, and new rows gather in the lowest.
+/// The remaining rows are scattered: no chunk of theirs is empty, and new rows gather in the lowest.
 #[test]
 fn rows_gather_in_few_chunks() {
     let mut table: Table<usize> = Table::new();
@@ -295,7 +296,7 @@ fn rows_gather_in_few_chunks() {
     }
     tidy(&mut table);
     assert!(room(&table) >= 10 * ROWS);
-    // They go one by one, and others come for them.
+    // They are removed one by one, and replaced by others.
     for n in 0..kept.len() {
         kept.push_back(table.insert(n));
         assert!(

@@ -1,25 +1,26 @@
-//! The table of timers: what is to be woken when.
+//! The timer table: what is to be woken, and when.
 //!
-//! It owns a row for each timer from `insert` to `release`, and knows which is due first. It never reads a clock,
-//! never waits and never wakes: times come in as nanoseconds since an epoch of the caller's choice, and what is due
-//! is handed out. The runtime calls [`Timers::pop_due`] in its turn, and waits in the kernel until
+//! It holds a row for each timer from `insert` to `release`, and knows which is due first. It never reads a clock,
+//! never waits and never wakes: times are passed in as nanoseconds since an epoch of the caller's choice, and whatever
+//! is due is returned. The runtime calls [`Timers::pop_due`] in its turn, and waits in the kernel until
 //! [`Timers::next_deadline`]; sleeps and deadlines insert, renew and release.
 //!
-//! Timers fire by deadline, to the nanosecond, and those of one deadline in the order in which they were armed.
-//! Arming and canceling take constant time, spread over many; a timer moves a few times in its life at most, between
-//! coarse slots and fine ones. Slots are contiguous memory, and hold what they need of a timer beside its row.
+//! Timers fire by deadline, to the nanosecond, and those of one deadline in the order in which they were armed. Arming
+//! and canceling take amortized constant time; a timer moves at most a few times in its life, from coarse slots to
+//! finer ones. Slots are contiguous memory, and contain what they need of a timer apart from its row.
 //!
 //! - **W1** No timer fires before its deadline, and none while an earlier one is armed.
 //! - **W2** Every timer armed for up to the wheel's position is in the fired slot, and no other is.
-//! - **W3** An entry behind the position is where the wheel would put it today, relative to the position. So where it is
-//!   need not be written down, and equal deadlines share a slot, in the order in which they were armed.
-//! - **W4** The bounds of a slot are the least and the greatest deadline of its entries, stale ones among them; a stale
-//!   entry is dropped when it is the first and its time has come. So one canceled timer causes at most one needless wake.
+//! - **W3** An entry past the position is where the wheel would put it today, relative to the position. So its place
+//!   need not be recorded, and equal deadlines share a slot, in the order in which they were armed.
+//! - **W4** The bounds of a slot are the least and the greatest deadline of its entries, including stale ones; a stale
+//!   entry is dropped when it is the first and its time has come. So one canceled timer causes at most one needless
+//!   wake.
 //! - **W5** Every armed timer has one entry. An entry whose timer was canceled is stale: no row has its key and its
-//!   deadline any more. (A generation comes back after 2³² values of its row, a deadline with it does not.) A slot counts
-//!   its stale entries, and they are never all of it, nor, beyond a few, more than half.
-//! - **W6** A row has something to wake until it fires or is released, and stays in the table until whoever holds its key
-//!   releases it.
+//!   deadline any more. (A generation recurs after 2³² values of its row, together with a deadline it does not.) A slot
+//!   counts its stale entries, and they are never all of it, nor, beyond a few, more than half.
+//! - **W6** A row has something to wake until it fires or is released, and stays in the table until the holder of its
+//!   key releases it.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +32,7 @@ mod tests;
 use crate::table::{Key, Table};
 use wheel::Wheel;
 
-/// One timer.
+/// A timer.
 #[derive(Debug)]
 struct TimerRow<W> {
     deadline: u64,
@@ -39,7 +40,7 @@ struct TimerRow<W> {
     wake: Option<W>,
 }
 
-/// All timers of one runtime. `W` is what a timer wakes.
+/// The timers of one runtime. `W` is what a timer wakes.
 #[derive(Debug)]
 pub(crate) struct Timers<W> {
     rows: Table<TimerRow<W>>,
@@ -56,7 +57,7 @@ impl<W> Timers<W> {
         }
     }
 
-    /// Arms a timer. If its deadline is past, it is due at once.
+    /// Arms a timer. If its deadline has passed, it is due at once.
     pub(crate) fn insert(&mut self, deadline: u64, wake: W) -> Key {
         let key = self.rows.insert(TimerRow {
             deadline,
@@ -67,27 +68,27 @@ impl<W> Timers<W> {
         key
     }
 
-    /// What the timer will wake, or `None` if it has fired.
+    /// Returns what the timer will wake, or `None` if it has fired.
     pub(crate) fn wake_mut(&mut self, key: Key) -> Option<&mut W> {
         self.rows.get_mut(key).expect(OWNED).wake.as_mut()
     }
 
-    /// What the timer will wake, if it is there and has not fired. Whoever asks need not own it.
+    /// Returns what the timer will wake, if it exists and has not fired. The caller need not own it.
     pub(crate) fn peek(&self, key: Key) -> Option<&W> {
         self.rows.get(key)?.wake.as_ref()
     }
 
-    /// What the timer will wake, if it is there and has not fired.
+    /// Returns what the timer will wake, if it exists and has not fired.
     pub(crate) fn peek_mut(&mut self, key: Key) -> Option<&mut W> {
         self.rows.get_mut(key)?.wake.as_mut()
     }
 
-    /// What every armed timer wakes.
+    /// Iterates over what the armed timers wake.
     pub(crate) fn wakes_mut(&mut self) -> impl Iterator<Item = &mut W> {
         self.rows.iter_mut().filter_map(|row| row.wake.as_mut())
     }
 
-    /// Fires the earliest timer if it is due, and hands out what it wakes.
+    /// Fires the earliest timer if it is due, and returns what it wakes.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<W> {
         let key = self.wheel.pop(&self.rows, now)?;
         let row = self.rows.get_mut(key)?;
@@ -97,7 +98,7 @@ impl<W> Timers<W> {
         row.wake.take()
     }
 
-    /// What to fetch for the timer that fires after `others` more.
+    /// Returns the memory to prefetch for the timer that fires after `others` more.
     #[inline]
     pub(crate) fn upcoming(&self, others: usize) -> Option<&impl Sized> {
         if !self.rows.is_large() {
@@ -111,7 +112,7 @@ impl<W> Timers<W> {
         self.row(key).wake.is_none()
     }
 
-    /// Cancels the timer if it is armed, and forgets it. What it would have woken is the caller's to drop.
+    /// Cancels the timer if it is armed, and removes it. Returns what it would have woken, for the caller to drop.
     pub(crate) fn release(&mut self, key: Key) -> Option<W> {
         let row = self.rows.remove(key).expect(OWNED);
         if row.wake.is_some() {
@@ -121,7 +122,8 @@ impl<W> Timers<W> {
         row.wake
     }
 
-    /// Gives back what a peak has left in the rows, a part of it at a time; slots do so themselves. True if there is more to do.
+    /// Releases row memory left over from a peak, a part of it at a time; slots do so themselves. Returns whether there
+    /// is more to do.
     pub(crate) fn tidy(&mut self, period: u32) -> bool {
         self.rows.tidy(period)
     }
@@ -130,7 +132,7 @@ impl<W> Timers<W> {
         self.rows.has_excess()
     }
 
-    /// When to call [`Timers::pop_due`] next: never after the earliest deadline, and before it only if a timer that was
+    /// Returns when to call [`Timers::pop_due`] next: never after the earliest deadline, and before it only if a timer
     /// due then has been canceled. A call at that time that fires nothing corrects it (W4).
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.wheel.next_deadline()
@@ -141,12 +143,12 @@ impl<W> Timers<W> {
         self.row(key).deadline
     }
 
-    /// The number of timers that have yet to fire.
+    /// Returns the number of timers that have yet to fire.
     pub(crate) fn armed(&self) -> usize {
         self.armed
     }
 
-    /// The number of rows: timers that were not released yet, fired or not.
+    /// Returns the number of rows: timers that were not released yet, fired or not.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -156,7 +158,7 @@ impl<W> Timers<W> {
         self.rows.len() == 0
     }
 
-    /// How many entries the wheel has, stale ones among them, and for how many it has room.
+    /// Returns the number of entries in the wheel, including stale ones, and the number for which it has room.
     #[cfg(test)]
     fn entries(&self) -> (usize, usize) {
         self.wheel.entries()
@@ -168,4 +170,4 @@ impl<W> Timers<W> {
     }
 }
 
-const OWNED: &str = "W6: whoever holds the key of a timer owns its row";
+const OWNED: &str = "W6: the holder of a timer's key owns its row";

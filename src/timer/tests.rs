@@ -3,14 +3,14 @@
 use super::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// The timers beside a model of them. Every call is checked against the model.
+/// The timers and their model. Every call is checked against the model.
 struct Checked {
     timers: Timers<u32>,
-    /// Each row's name, deadline, and whether it has fired, under its number. Numbers rise in the order of arming.
+    /// Each row's key, deadline, and whether it has fired, by its number. Numbers increase in the order of arming.
     rows: BTreeMap<u32, (Key, u64, bool)>,
-    /// The same for those that are armed, in the order in which they must fire.
+    /// The same for the armed ones, in the order in which they must fire.
     armed: BTreeSet<(u64, u32)>,
-    /// The deadlines of canceled timers: the only ones that `next_deadline` may name though nothing is due then.
+    /// The deadlines of canceled timers: the only times that `next_deadline` may return although nothing is due then.
     canceled: HashSet<u64>,
     inserted: u32,
 }
@@ -78,7 +78,7 @@ impl Checked {
         }
     }
 
-    /// Fires all that is left, going to sleep as the runtime does. Returns how often it woke for nothing.
+    /// Fires all that is left, sleeping as the runtime does. Returns how often it woke for nothing.
     fn drain(&mut self) -> usize {
         let mut needless = 0;
         while let Some(next) = self.timers.next_deadline() {
@@ -90,11 +90,11 @@ impl Checked {
     }
 }
 
-/// Runs every sequence of `events` events. Each is chosen among: arm with one of `deadlines`; pop with one of `nows`,
-/// which may also go back; release one of the rows there are, fired or not. Returns the number of sequences.
+/// Runs every sequence of `events` events. Each event is one of: arm with one of `deadlines`; pop with one of `nows`,
+/// which may also go back; release one of the existing rows, fired or not. Returns the number of sequences.
 fn every_sequence(events: usize, start: u64, deadlines: &[u64], nows: &[u64]) -> usize {
     let mut tried = 0;
-    // The choice at each step, and the number of choices that there were.
+    // The choice at each step, and the number of choices there.
     let mut choices = vec![(0, 0); events];
     loop {
         let mut state = Checked::new(start);
@@ -115,7 +115,7 @@ fn every_sequence(events: usize, start: u64, deadlines: &[u64], nows: &[u64]) ->
         let canceled = state.canceled.len();
         assert!(state.drain() <= canceled, "W4 in {choices:?}");
         tried += 1;
-        // The next sequence: count up the last step that has a choice left, and start again behind it.
+        // The next sequence: increment the last step that has a choice left, and start again after it.
         let Some(step) = choices.iter().rposition(|(choice, of)| choice + 1 < *of) else {
             return tried;
         };
@@ -124,7 +124,7 @@ fn every_sequence(events: usize, start: u64, deadlines: &[u64], nows: &[u64]) ->
     }
 }
 
-/// How many sequences there are, counted without running them: `rows` rows to begin with, `events` events.
+/// Counts the sequences without running them: `rows` rows to begin with, `events` events.
 fn sequences(events: usize, rows: usize, deadlines: usize, nows: usize) -> usize {
     let count = |rows| match events {
         0 => 1,
@@ -152,7 +152,7 @@ fn every_short_sequence_fires_as_the_model_does() {
 
 #[test]
 fn every_longer_sequence_of_fewer_events_fires_as_the_model_does() {
-    // All begin in one slot two levels up, so bounds go stale, and half-empty slots are dealt out.
+    // All begin in one slot two levels up, so bounds become stale, and half-empty slots are dealt out.
     let (deadlines, nows) = ([4096, 4160, 4161], [4160]);
     let tried = every_sequence(7, 0, &deadlines, &nows);
     println!("{tried} sequences");
@@ -176,15 +176,15 @@ impl Random {
         self.next() % end
     }
 
-    /// A number of up to `bits` bits, each length as likely as any other.
+    /// Returns a number of up to `bits` bits, each length with the same probability.
     fn span(&mut self, bits: u64) -> u64 {
         let length = self.below(bits + 1);
         self.next() & ((1u128 << length) - 1) as u64
     }
 }
 
-/// A long life of a runtime: time passes, timers are armed for near, far, past and equal times, some are canceled,
-/// those that are due are fired a few at a time. `bits` bounds how far ahead they are, and `step` how fast time goes.
+/// A long life of a runtime: time passes, timers are armed for near, far, past and equal times, some are canceled, and
+/// due ones are fired a few at a time. `bits` bounds how far ahead they are, and `step` how fast time passes.
 fn random_life(seed: u64, events: usize, bits: u64, step: u64) {
     println!("random_life({seed}, {events}, {bits}, {step})");
     let mut random = Random(seed);
@@ -211,7 +211,7 @@ fn random_life(seed: u64, events: usize, bits: u64, step: u64) {
             }
             10..12 => now = now.saturating_add(random.span(step)),
             12 => {
-                // Sleeps until something is said to be due.
+                // Sleeps until something is reported as due.
                 now = now.max(state.timers.next_deadline().unwrap_or(now));
                 let due = state.timers.next_deadline().is_some();
                 needless += usize::from(state.pop(now).is_none() && due);
@@ -398,11 +398,12 @@ fn timers_armed_for_the_slot_that_fires_take_their_places_in_it() {
 
 #[test]
 fn a_row_is_small() {
-    // For a payload of 16 bytes with a niche. With the table's generation and its tag it comes to 40, and an entry to 16.
+    // For a payload of 16 bytes with a niche. With the table's generation and its tag, a row has 40 bytes, and an entry
+    // 16.
     assert!(size_of::<TimerRow<(u64, std::num::NonZeroU64)>>() <= 24);
 }
 
-/// Only of a large table is anything to be fetched ahead, and it is the row of the timer that fires then.
+/// Only a large table has anything to prefetch, which is the row of the timer that fires then.
 #[test]
 fn what_is_fetched_ahead_is_what_fires_then() {
     let mut timers = Timers::new(0);

@@ -1,20 +1,20 @@
-//! The hierarchical wheel: armed timers in slots that get finer as their time comes near.
+//! The hierarchical wheel: armed timers in slots that become finer as their time approaches.
 //!
-//! It owns an entry for each armed timer, and a position in time that it moves on itself. It never decides what firing
-//! means, and of a row it asks only whether the entry still stands for it (W5); `Timers` alone calls it.
+//! It holds an entry for each armed timer, and a position in time that it advances itself. It never decides what firing
+//! means, and checks a row only to learn whether the entry is still live (W5); it is called by `Timers` alone.
 //!
 //! A deadline is read as eleven digits to the base 64. The highest digit in which it differs from the position is its
-//! level, and the value of that digit its slot. So the first slot of the lowest level that is not empty holds what
+//! level, and the value of that digit its slot. So the first slot of the lowest level that is not empty contains what
 //! comes first. Once that is due, there are two ways on. If its entries are few and close together, or all of one
-//! deadline, the slot as it is becomes the one that is *fired*: it is sorted, and the position moves to its upper bound.
-//! Otherwise the position moves to its lower bound, and its entries are dealt out: those at the bound to the fired slot,
-//! the others to lower levels. That costs as much as the slot has entries, so it is done only when it must be; most
-//! timeouts are canceled before that. What is dealt out is read and written in order, and no row is looked at unless a
-//! timer of the slot was canceled: cache misses are what a timer costs, so its row is touched when it is armed and when
-//! it fires. A slot is dealt out in one go, at some 12 to 20 ns an entry: a million different deadlines in one slot hold
-//! up one turn by up to 20 ms, and the turns after it hardly at all.
+//! deadline, the slot as a whole becomes the *fired* one: it is sorted, and the position moves to its upper bound.
+//! Otherwise the position moves to its lower bound, and its entries are dealt out: those at the bound to the fired
+//! slot, the others to lower levels. That costs in proportion to the slot's entries, so it is done only when necessary;
+//! most timeouts are canceled before that. Dealing reads and writes in order, and looks at no row unless a timer of the
+//! slot was canceled: the cost of a timer is its cache misses, so its row is touched when it is armed and when it
+//! fires. A slot is dealt out in one go, at some 12 to 20 ns an entry: a million different deadlines in one slot delay
+//! one turn by up to 20 ms, and the turns after it hardly at all.
 //!
-//! Why W3 outlives a move: the new position agrees with the old one in all digits above the level of the slot, so
+//! Why W3 survives a move: the new position agrees with the old one in all digits above the level of the slot, so
 //! entries on higher levels stay right, as do those in other slots of this level; and below it there are none.
 
 use super::TimerRow;
@@ -25,16 +25,16 @@ const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT_BITS) as usize;
 
-/// A slot is fired as it is if it has at most so many entries, and they lie in at most so many nanoseconds: what is armed
-/// for that time meanwhile has to be sorted into it.
+/// A slot is fired as a whole if it has at most this many entries, and they span at most this many nanoseconds: a timer
+/// armed for that span in the meantime has to be sorted into it.
 const FEW: usize = 512;
 const CLOSE: u64 = 1 << (3 * DIGIT_BITS);
 
-/// So many stale entries may stay in any slot; and so much room, in entries, does an empty slot keep.
+/// How many stale entries may stay in any slot, and for how many entries an empty slot keeps room.
 const STALE_KEPT: usize = 16;
 const ROOM_KEPT: usize = 64;
 
-/// What stands in a slot for a timer.
+/// The entry of a timer in a slot.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     deadline: u64,
@@ -56,7 +56,7 @@ struct Slot {
     /// Bounds of the deadlines of the entries (W4). They mean nothing while there are none.
     min: u64,
     max: u64,
-    /// How many entries are stale (W5).
+    /// The number of stale entries (W5).
     stale: usize,
 }
 
@@ -81,7 +81,7 @@ impl Slot {
         self.entries.push_back(entry);
     }
 
-    /// One more entry is stale.
+    /// Counts one more stale entry.
     #[inline]
     fn cancel<W>(&mut self, rows: &Table<TimerRow<W>>) {
         self.stale += 1;
@@ -92,7 +92,7 @@ impl Slot {
         }
     }
 
-    /// Drops the stale entries; the others keep their order.
+    /// Removes the stale entries; the others keep their order.
     fn compact<W>(&mut self, rows: &Table<TimerRow<W>>) {
         self.entries.retain(|entry| entry.is_live(rows));
         self.stale = 0;
@@ -109,7 +109,7 @@ impl Slot {
         self.trim();
     }
 
-    /// Gives memory back that a burst has left.
+    /// Releases memory left over from a burst.
     fn trim(&mut self) {
         if self.entries.capacity() / 4 > self.entries.len().max(ROOM_KEPT / 4) {
             self.entries.shrink_to(self.entries.len() * 2);
@@ -119,11 +119,11 @@ impl Slot {
 
 #[derive(Debug)]
 pub(super) struct Wheel {
-    /// W2.
+    /// See W2.
     position: u64,
-    /// What is armed for up to the position.
+    /// The entries up to the position.
     fired: Slot,
-    /// Whether the entries of `fired` lie by deadline.
+    /// Whether the entries of `fired` are sorted by deadline.
     is_sorted: bool,
     /// A bit for each level that is not empty.
     levels: u16,
@@ -144,7 +144,7 @@ impl Wheel {
         }
     }
 
-    /// The level and the slot of a deadline behind the position (W3).
+    /// Returns the level and the slot of a deadline past the position (W3).
     fn place(&self, deadline: u64) -> (usize, usize) {
         debug_assert!(deadline > self.position, "W2");
         let level = (deadline ^ self.position).ilog2() / DIGIT_BITS;
@@ -152,7 +152,7 @@ impl Wheel {
         (level as usize, digit)
     }
 
-    /// The slot with the earliest deadline behind the position.
+    /// Returns the slot with the earliest deadline past the position.
     fn first(&self) -> Option<(usize, usize)> {
         let level = self.levels.trailing_zeros() as usize;
         let digit = self.occupied.get(level)?.trailing_zeros() as usize;
@@ -166,7 +166,7 @@ impl Wheel {
         }
     }
 
-    /// Puts in an armed timer, behind those of the same deadline.
+    /// Inserts an armed timer, behind those of the same deadline.
     #[inline]
     pub(super) fn push(&mut self, deadline: u64, key: Key) {
         let entry = Entry { deadline, key };
@@ -180,7 +180,7 @@ impl Wheel {
         self.levels |= 1 << level;
     }
 
-    /// A timer of this deadline that was armed is no more.
+    /// Records that an armed timer of this deadline was canceled.
     #[inline]
     pub(super) fn cancel<W>(&mut self, rows: &Table<TimerRow<W>>, deadline: u64) {
         if deadline <= self.position {
@@ -194,7 +194,7 @@ impl Wheel {
         }
     }
 
-    /// Takes out the earliest timer if it is due.
+    /// Takes the earliest timer if it is due.
     pub(super) fn pop<W>(&mut self, rows: &Table<TimerRow<W>>, now: u64) -> Option<Key> {
         loop {
             if self.fired.entries.is_empty() {
@@ -208,7 +208,7 @@ impl Wheel {
         }
     }
 
-    /// Takes the first entry out of the fired slot: its timer, or `None` if that is stale.
+    /// Takes the first entry out of the fired slot. Returns its timer, or `None` if the entry is stale.
     #[inline]
     fn pop_fired<W>(&mut self, rows: &Table<TimerRow<W>>) -> Option<Key> {
         let fired = &mut self.fired;
@@ -229,8 +229,8 @@ impl Wheel {
         is_live.then_some(entry.key)
     }
 
-    /// Moves the position on, and with it what comes first into the fired slot, which is empty: `None` if that is not
-    /// due.
+    /// Advances the position, and moves the next slot's entries into the fired slot, which is empty. Returns `None` if
+    /// they are not due.
     fn advance<W>(&mut self, rows: &Table<TimerRow<W>>, now: u64) -> Option<()> {
         while self.fired.entries.is_empty() {
             let (level, digit) = self.first()?;
@@ -273,13 +273,13 @@ impl Wheel {
         slot.trim();
     }
 
-    /// The timer that fires after `others` more, as far as that is known: canceled ones are counted.
+    /// Returns the timer that fires after `others` more, as far as known: canceled ones are counted.
     #[inline]
     pub(super) fn upcoming(&self, others: usize) -> Option<Key> {
         Some(self.fired.entries.get(others)?.key)
     }
 
-    /// A time that no deadline in the wheel is before (W4).
+    /// Returns a time that no deadline in the wheel precedes (W4).
     pub(super) fn next_deadline(&self) -> Option<u64> {
         if !self.fired.entries.is_empty() {
             return Some(self.fired.min);
@@ -293,7 +293,7 @@ impl Wheel {
         self.position
     }
 
-    /// How many entries there are, and for how many there is room.
+    /// Returns the number of entries, and the number for which there is room.
     #[cfg(test)]
     pub(super) fn entries(&self) -> (usize, usize) {
         let slots = self.slots.iter().flatten().chain([&self.fired]);
