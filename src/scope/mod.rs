@@ -7,14 +7,14 @@
 //! | event | effect |
 //! |---|---|
 //! | opened | it starts canceled if its parent is, unless it is a shield |
-//! | canceled | so are all scopes below it, but not into shields; each pending leaf is notified and each scope's future woken, once |
+//! | canceled | so is all below it, but not into shields; each pending leaf is notified, each scope's future woken, once |
 //! | a leaf starts or is polled in it | the leaf is enlisted; finished leaves are removed when the list needs room |
-//! | a leaf ends `Canceled` in it | the cancel is attributed to the outermost canceled scope that it sees; the walk stops at a shield |
-//! | its future is polled elsewhere | it moves there with all below it, canceled if the new parent is; a future above that waits for orphans is woken to check again |
-//! | given a deadline | the deadline counts for the outlook of the scope and of all below it, but not into shields |
+//! | a leaf ends `Canceled` in it | attributed to the outermost canceled scope that it sees; the walk stops at a shield |
+//! | its future polled elsewhere | it moves there with all below it, canceled if that is; waits for orphans above check again |
+//! | given a deadline | it counts for the outlook of the scope and of all below it, but not into shields |
 //! | closed, or its future dropped | leaves that are still pending in it, and scopes that outlive it, move to its parent |
 //!
-//! - **S1** A scope is canceled if and only if it was canceled itself, or its parent is canceled and it is not a shield.
+//! - **S1** A scope is canceled if and only if it was itself canceled, or its parent is canceled and it is not a shield.
 //! - **S2** Every pending leaf of a scope is in the scope's list, or in that of the task that it belongs to; a list may hold
 //!   more.
 //! - **S3** Every row but the root has a parent, and is in its parent's list of children once.

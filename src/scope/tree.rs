@@ -18,7 +18,7 @@ pub(crate) enum ScopeKind {
     Task,
     /// The scope of a timeout, or one that a user opened.
     Plain,
-    /// A scope that cancels from outside do not enter.
+    /// A scope into which a cancel from outside does not spread.
     Shield,
     /// A scope with children, which waits for them.
     Group,
