@@ -163,7 +163,7 @@ impl<T> Job<T> {
 /// # Cancel safety
 ///
 /// A wait that is dropped leaves the closure and the handle as they were (`tests/blocking.rs`).
-#[must_use = "dropping a handle detaches the closure; say so with `drop` if that is meant"]
+#[must_use = "dropping the handle detaches the closure; call `drop` to do so on purpose"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,
     pool: Pool,

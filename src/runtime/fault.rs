@@ -102,7 +102,7 @@ impl fmt::Display for Fault {
             ),
             Fault::OperationStuck { kind, task } => write!(
                 f,
-                "the kernel was asked to stop a {kind} of task {task} for a second, and still has it"
+                "a {kind} of task {task} is still in the kernel a second after its cancel"
             ),
             Fault::ChildFailed { child, message } => {
                 write!(f, "child {child} failed, and nobody joined it: {message}")
@@ -113,7 +113,7 @@ impl fmt::Display for Fault {
             ),
             Fault::NoThreads { message } => write!(
                 f,
-                "operations on files hold up the runtime, and what may wait fails: {message}"
+                "file operations block the runtime, and operations that may wait for a peer fail: {message}"
             ),
             Fault::RingLost { message } => write!(f, "the ring is lost: {message}"),
         }

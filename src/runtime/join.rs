@@ -40,7 +40,7 @@ use std::task::{Context, Poll};
 /// # Panics
 ///
 /// If polled outside its runtime, or after it has returned the output.
-#[must_use = "dropping a handle detaches the task; say so with `drop` if that is meant"]
+#[must_use = "dropping the handle detaches the task; call `drop` to do so on purpose"]
 pub struct JoinHandle<T> {
     serial: u64,
     state: State,
@@ -257,7 +257,7 @@ impl<T> Drop for JoinHandle<T> {
             && core.is_open()
         {
             let mut finished = core.tasks.borrow_mut().release(key);
-            // The joiner was this handle, which is being dropped: there is no task to wake.
+            // The task that awaited this handle has let go of it: there is no task to wake.
             drop_waker(finished.joiner.take());
             core.settle(finished);
         }

@@ -2,8 +2,8 @@
 //!
 //! 1. reject new tasks, new closures, and new operations except closes; withdraw closures that have not started;
 //! 2. drop the tasks while the runtime is still current, catching each panic;
-//! 3. cancel every operation, and reap until nothing is in flight or the deadline passes; dispose of results that no future
-//!    will take;
+//! 3. cancel every operation, and reap until nothing is in flight or the deadline passes; dispose of results that no
+//!    future will take;
 //! 4. wait for the closures running in the pool, until the deadline;
 //! 5. leak what is left, and report it.
 //!
@@ -76,7 +76,8 @@ impl Drop for Runtime {
 }
 
 impl Core {
-    /// Runs turns until `done` returns true or the deadline passes.
+    /// Runs turns until `done` returns true or the deadline passes; if not done, at least one turn, even past the
+    /// deadline.
     fn turn_until(&self, deadline: Instant, done: impl Fn() -> bool) {
         let mut scratch = Scratch::default();
         let main_is_gone = &mut |_: &mut std::task::Context<'_>| false;

@@ -5,8 +5,8 @@
 //! 3. Enter the kernel once, waiting only if nothing is ready and nothing is left over.
 //! 4. Reap: copy every completion into its row, then wake, then dispose of results that no future waits for.
 //!
-//! Within a poll, the kernel is entered only to start a connection that is requested, and for a socket that is dropped
-//! with operations in flight ([`Core::enter_now`]).
+//! The kernel is also entered within a poll: to accept one connection on demand, and to end the operations of a socket that
+//! was dropped with some in flight ([`Core::enter_now`]).
 
 use super::core::Core;
 use super::current::drop_waker;

@@ -128,8 +128,8 @@ impl Inbox {
         lock(&self.posted).waits.len()
     }
 
-    /// Opens the inbox for the runtime with this serial, before it hands out its first key. Returned waits for the
-    /// slot's previous runtime are rejected. (Wake IDs may arrive before this, and are false wakes.)
+    /// Opens the inbox for the runtime with this serial, before it hands out its first key. Waits returned to
+    /// the slot's previous runtime are rejected. (Its wake IDs may still arrive, and are false wakes.)
     pub(crate) fn open(&self, owner: u64) {
         let _posted = lock(&self.posted);
         self.owner.store(owner, Ordering::Release);

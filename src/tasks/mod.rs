@@ -20,8 +20,8 @@
 //!   transition returns (a waker, a future, an ended task) is for the caller to use or drop outside the borrow (R1).
 //! - **K2** A row is removed once: when it ends without a handle, or by its handle.
 //! - **K3** Waking by a wake ID that fits no row does nothing. A false wake does no harm.
-//! - **K5** The ready queue of a child set outlives the rows of its children. A queued child is in the ready queue of its child
-//!   set, and the future that polls the set has been woken or is polling it now.
+//! - **K5** The ready queue of a child set outlives the rows of its children. A queued child is in that queue, and the
+//!   future that polls the set has been woken or is polling it now.
 
 mod cell;
 mod inbox;
