@@ -1,4 +1,4 @@
-//! A timer that wakes, and is not awaited itself.
+//! A timer that wakes a task but is not a leaf.
 
 use super::current::{self, Local, drop_waker};
 use crate::sys::Instant;
@@ -6,17 +6,17 @@ use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::task::Waker;
 
-/// A moment at which somebody is woken. It is no leaf: a canceled scope does not end it.
+/// A deadline at which a task is woken. It is not a leaf: a canceled scope does not end it.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
-    /// The runtime and the row of the timer, once it was polled.
+    /// The runtime's serial and the timer's row, once polled.
     row: Option<(u64, Key)>,
     _local: Local,
 }
 
 impl Alarm {
-    /// Whether it has gone off. If not, it wakes this from now on. The first poll sets it to `deadline`, also if that is past: so
-    /// at least one turn goes by.
+    /// Returns whether the alarm has gone off. If it has not, sets its waker. The first poll arms it for `deadline`,
+    /// even if that is past, and returns false: so at least one turn goes by.
     pub(crate) fn poll(&mut self, deadline: Instant, waker: &Waker) -> bool {
         let waker = copy_waker(waker);
         let Some((serial, key)) = self.row else {

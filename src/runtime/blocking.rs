@@ -1,7 +1,7 @@
-//! A closure that runs on the pool of threads, and its handle.
+//! A closure that runs on the blocking pool, and its handle.
 //!
-//! A closure is Waiting → Running → Done → Taken. Waiting, it can be withdrawn: then it did not happen. Running, it is
-//! waited for, unless it was declared abandonable (C10).
+//! A closure is Waiting → Running → Done → Taken. While Waiting it can be withdrawn, and then never runs. Once Running
+//! it is waited for, unless it was declared abandonable (C10).
 
 use super::core::Core;
 use super::current::{self, drop_waker};
@@ -27,13 +27,13 @@ enum State<T> {
     Waiting {
         closure: Closure<T>,
         waker: Option<Waker>,
-        /// Its handle is gone.
+        /// Whether the handle was dropped.
         detached: bool,
     },
     Running {
         waker: Option<Waker>,
     },
-    /// Running, and its handle is gone.
+    /// Running, after the handle was dropped.
     Detached,
     Done(Outcome<T>),
     Withdrawn(Why),
@@ -43,7 +43,7 @@ enum State<T> {
 /// Why a closure was not run.
 enum Why {
     Aborted,
-    /// The scope that it would have been started in was canceled.
+    /// The scope of the call was canceled.
     Refused,
     NoThread(io::Error),
 }
@@ -51,7 +51,7 @@ enum Why {
 struct Job<T> {
     state: Mutex<State<T>>,
     dispose: Mutex<Option<Disposal<T>>>,
-    /// It has run, and whoever waits for it is woken.
+    /// Set once the closure has run, just before its waiter is woken.
     over: Arc<AtomicBool>,
     abandonable: bool,
     hook: Hook,
@@ -109,7 +109,7 @@ impl<T: Send> Run for Job<T> {
 }
 
 impl<T> Job<T> {
-    /// It is not run, if no thread has begun with it.
+    /// Withdraws the closure if no thread has started it.
     fn take_back(&self, why: Why) {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Withdrawn(why)) {
@@ -129,7 +129,7 @@ impl<T> Job<T> {
         matches!(&*lock(&self.state), State::Withdrawn(Why::Refused))
     }
 
-    /// No thread has begun with it.
+    /// Whether no thread has started the closure.
     fn is_waiting(&self) -> bool {
         matches!(&*lock(&self.state), State::Waiting { .. })
     }
@@ -154,15 +154,16 @@ impl<T> Job<T> {
     }
 }
 
-/// Owns the end of a closure that runs on the pool: await it for what it returns. Dropping it detaches the closure, which
-/// runs on.
+/// The join handle of a closure that runs on the blocking pool: await it for the closure's result. Dropping the handle
+/// detaches the closure, which keeps running.
 ///
-/// It is `Send` as what it waits for is. Once it was polled it is for its runtime to poll, and may be dropped on any thread.
+/// The handle is `Send` if the result is. Once polled, it must be polled on the same runtime, but can be dropped on any
+/// thread.
 ///
 /// # Cancel safety
 ///
 /// A wait that is dropped leaves the closure and the handle as they were (`tests/blocking.rs`).
-#[must_use = "dropping a handle detaches the closure; say so with `drop` if that is meant"]
+#[must_use = "dropping the handle detaches the closure; call `drop` to do so on purpose"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,
     pool: Pool,
@@ -199,15 +200,15 @@ impl<T: Send + 'static> BlockingHandle<T> {
         Runnable(self.job.clone())
     }
 
-    /// The closure is dropped, and awaiting gives the error of a canceled scope.
+    /// Drops the closure, so that awaiting the handle returns the error of a canceled scope.
     pub(super) fn refuse(&self) {
         self.job.take_back(Why::Refused);
     }
 }
 
 impl<T> BlockingHandle<T> {
-    /// Takes the closure out of the queue, if no thread has begun with it: awaiting then gives an error of which
-    /// [`JoinError::is_aborted`] is true. A closure that runs cannot be stopped, and is waited for.
+    /// Removes the closure from the queue if no thread has started it: awaiting the handle then returns an error for
+    /// which [`JoinError::is_aborted`] is true. A running closure cannot be stopped; awaiting the handle waits for it.
     pub fn abort(&self)
     where
         T: Send,
@@ -216,7 +217,7 @@ impl<T> BlockingHandle<T> {
         self.pool.forget(&self.job);
     }
 
-    /// Whether awaiting would be ready.
+    /// Whether the closure has ended or was removed from the queue, so that awaiting the handle does not wait.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(
@@ -232,21 +233,21 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // What is ready is attributed, as every leaf that is.
+        // A ready result uses up coop budget, as every ready leaf does.
         if self.is_finished() {
             if !current::try_with(Core::has_budget).unwrap_or(true) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
             if self.job.was_refused() && current::try_with(Core::is_canceled) == Some(true) {
-                // So that a loop that swallows the error ends (C2).
+                // Counts the rejection, so that a loop that swallows the error ends (C2).
                 ready!(self.waiting.poll(context));
             }
             current::try_with(Core::consume_budget);
             self.waiting.end();
             return self.poll_job(false, copy_waker(context.waker()));
         }
-        // A closure that runs is waited for, whatever happens, unless nobody has to wait for it (C10).
+        // A running closure is waited for even if its scope is canceled, unless it is abandonable (C10).
         let give_up = if self.job.abandonable || self.job.is_waiting() {
             self.waiting.poll(context).is_ready()
         } else {
@@ -256,7 +257,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
         };
         let outcome = self.poll_job(give_up, copy_waker(context.waker()));
         if give_up && outcome.is_pending() {
-            // A thread has begun with it in between.
+            // A thread has started it in between.
             let over = self.job.over.clone();
             self.waiting.hold(context, &over);
         }

@@ -1,4 +1,4 @@
-//! Making a runtime, and running a future on it.
+//! Builds a runtime and runs a future on it.
 
 use super::core::{Core, Settings};
 use super::current::{self, Entered};
@@ -22,26 +22,26 @@ use std::sync::atomic::AtomicU32;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Entries of the submission queue: what one turn submits in one system call.
+/// Entries of the submission queue: the most that one turn submits in one system call.
 const ENTRIES: u32 = 256;
-/// Entries of the completion queue. What does not fit is kept by the kernel and costs an allocation there.
+/// Entries of the completion queue. The kernel keeps completions that do not fit, at the cost of an allocation each.
 const COMPLETION_ENTRIES: u32 = 4096;
 /// Tasks polled in one turn.
 const POLLS_PER_TURN: u32 = 256;
 /// Time spent on polling in one turn.
 const TIME_PER_TURN: Duration = Duration::from_millis(1);
-/// How long what is left at the end of `run` may take to end by itself.
+/// How long tasks that are left at the end of `run` may take to clean up.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the kernel and for the pool.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// How many buffers receives share that lend none, and their size. What is never filled takes no memory, so large ones cost
-/// short messages nothing (64 B: 1.18 of a bare ring with 4 KiB as with 16), and one of 16 KiB needs one completion, not four:
-/// 4.2 µs instead of 5.4, both with 64 socket pairs. Bundles in buffers of 4 KiB came to 4.1 in a bare ring, beside 3.7 with
-/// plain ones of 16 KiB (measured on 6.18).
+/// Number and size of the provided buffers, which receives share that lend no buffer of their own. A buffer that is
+/// never filled takes no memory, so large ones cost short messages nothing (64 B: 1.18 of a bare ring with 4 KiB as with
+/// 16), and 16 KiB arrive in one completion instead of four: 4.2 µs instead of 5.4, both with 64 socket pairs. Bundles
+/// of 4 KiB buffers took 4.1 µs in a bare ring, against 3.7 with single buffers of 16 KiB (measured on 6.18).
 const RECEIVE_BUFFERS: (usize, usize) = (256, 16 << 10);
 
-/// Settings of a runtime before it is built.
+/// Configures a runtime and builds it.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -85,12 +85,12 @@ impl Builder {
         }
     }
 
-    /// The name of the runtime, `gimmal` by default: its threads for closures that block are called by it, with `-blocking`
-    /// behind it. Linux shows the first 15 bytes of that.
+    /// Sets the name of the runtime, `gimmal` by default. The threads of its blocking pool are named after it, with
+    /// `-blocking` appended; Linux shows the first 15 bytes.
     ///
     /// # Panics
     ///
-    /// If there is a zero byte in it.
+    /// If the name contains a zero byte.
     #[track_caller]
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = name.into();
@@ -101,60 +101,61 @@ impl Builder {
         self
     }
 
-    /// Entries of the submission queue, 256 by default: so many requests go to the kernel in one system call. The kernel
-    /// rounds up to a power of two and takes 32768 at most.
+    /// Sets the size of the submission queue, 256 entries by default: the most requests that one system call submits. The
+    /// kernel rounds up to a power of two and accepts at most 32768.
     pub fn entries(mut self, entries: u32) -> Builder {
         self.entries = entries;
         self
     }
 
-    /// Entries of the completion queue, 4096 by default and never fewer than [`entries`](Builder::entries). Completions
-    /// beyond it are not lost, but they cost the kernel an allocation each.
+    /// Sets the size of the completion queue, 4096 entries by default and never fewer than [`entries`](Builder::entries).
+    /// Completions that do not fit are not lost, but cost the kernel an allocation each.
     pub fn completion_entries(mut self, entries: u32) -> Builder {
         self.completion_entries = entries;
         self
     }
 
-    /// How many tasks one turn polls, and for how long, before it looks at timers and completions again: 256 and 1 ms by
-    /// default. A timer is late by at most this time and that of 32 polls more.
+    /// Sets how many tasks the event loop polls, and for how long, before it checks timers and completions again: 256 and
+    /// 1 ms by default. A timer fires late by at most this time plus that of 32 polls.
     ///
-    /// Where polls are long, the turn looks at the clock more often. A task that yields (by
-    /// [`yield_now`](crate::yield_now), [`checkpoint`](crate::cancel::checkpoint), or a sleep of zero), or awaits one thing after
-    /// the other that is ready at once, ends the turn when its time is over, by a clock that is as coarse as the kernel's tick (1 to
-    /// 10 ms).
+    /// When polls are long, the event loop reads the clock more often. A task that yields (by
+    /// [`yield_now`](crate::yield_now), [`checkpoint`](crate::cancel::checkpoint), or a sleep of zero), or that awaits
+    /// one ready future after another, ends the pass when the time is up, by a clock that is only as precise as the
+    /// kernel's tick (1 to 10 ms).
     pub fn budget(mut self, polls: u32, time: Duration) -> Builder {
         self.polls_per_turn = polls.max(1);
         self.time_per_turn = time;
         self
     }
 
-    /// The most threads for closures that block, 64 by default and at least 1.
+    /// Sets the maximum number of threads in the blocking pool, 64 by default and at least 1.
     pub fn blocking_threads(mut self, threads: usize) -> Builder {
         self.blocking_threads = threads.max(1);
         self
     }
 
-    /// How long what is left at the end of [`Builder::run`] may take to end by itself once it is canceled: 5 s by
-    /// default. What is left after it is dropped.
+    /// Sets how long tasks that are left at the end of [`Builder::run`] may take to clean up once they are canceled: 5 s
+    /// by default. Tasks that have not ended by then are dropped.
     pub fn grace(mut self, time: Duration) -> Builder {
         self.grace = time;
         self
     }
 
-    /// How long dropping the runtime waits for the kernel to give up what is in flight, and for closures that block: 5 s
-    /// by default. What is left after it is leaked and reported.
+    /// Sets how long dropping the runtime waits for operations in flight and for blocking closures: 5 s by default. The
+    /// memory of operations that are still in flight after that is leaked, and reported as a [`Fault`], as are closures
+    /// still running.
     pub fn shutdown_timeout(mut self, time: Duration) -> Builder {
         self.shutdown = time;
         self
     }
 
-    /// The buffers that [`chunks`](crate::net::TcpStream::chunks) of all streams share: how many, a power of two up to
-    /// 32768, and the size of each in bytes. 256 of 16 KiB by default, of which the machine has to give what is filled. They
-    /// are made for the first chunk, and a received chunk holds one until it is dropped.
+    /// Sets the buffers that the [`chunks`](crate::net::TcpStream::chunks) of all streams share: their number, a power
+    /// of two up to 32768, and the size of each in bytes. Default 256 × 16 KiB; only pages that are written use memory.
+    /// The buffers are created for the first chunk, and a received chunk holds one until it is dropped.
     ///
-    /// Nobody waits for a buffer: while all are held, each receive allocates one of this size. So a number that is too small
-    /// costs an allocation and a request to the kernel more, and nothing else; a few are enough where few connections are
-    /// busy at once. A receive asks for 64 KiB at most, so larger buffers are of no use.
+    /// A receive never waits for a buffer: while all are held, each receive allocates one of this size. So a number that
+    /// is too small only costs an extra allocation and an extra request to the kernel; a few are enough if few
+    /// connections are busy at once. A receive requests at most 64 KiB, so larger buffers are of no use.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -171,9 +172,10 @@ impl Builder {
         self
     }
 
-    /// Has [`Builder::run`] cancel its main future on Ctrl-C (SIGINT), as `asyncio.run` does: what it awaits ends with
-    /// [`Canceled`](crate::Canceled), and `run` ends as ever. On a second Ctrl-C what is left is dropped. The
-    /// [module `signal`](crate::signal) says what becomes of other handlers, and of SIGINT after `run`.
+    /// Makes [`Builder::run`] cancel its main future on Ctrl-C (SIGINT), as `asyncio.run` does: the future's waits end
+    /// with [`Canceled`](crate::Canceled), and `run` then ends as usual. A second Ctrl-C drops whatever is still
+    /// running. The [module `signal`](crate::signal) describes what happens to other handlers, and to SIGINT after
+    /// `run`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -195,14 +197,15 @@ impl Builder {
         self
     }
 
-    /// Leaves features of the kernel unused, for tests.
+    /// Hides kernel features from the runtime, for tests.
     pub fn mask(mut self, mask: Mask) -> Builder {
         self.mask = mask;
         self
     }
 
-    /// Where faults go that nobody awaits: a panic of a task that is not joined, a panic in a destructor, memory that had
-    /// to be leaked. By default each is a line of the `log` crate, at level `error`. Threads of the pool call it too.
+    /// Sets the callback for faults that no caller awaits: a panic of a task that is not joined, a panic in a destructor,
+    /// memory that had to be leaked. By default each is logged through the `log` crate at level `error`. Threads of the
+    /// blocking pool call the callback too.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -218,16 +221,16 @@ impl Builder {
         self
     }
 
-    /// Builds the runtime on this thread, which is then the only one that can use it.
+    /// Builds the runtime on this thread, the only one that can use it.
     ///
     /// # Errors
     ///
-    /// If the kernel gives no ring: io_uring is switched off or forbidden (`EPERM`), not built in (`ENOSYS`), over a limit
-    /// (`ENOMEM`, `EMFILE`). The error says which, with the value in the way and what to do, and its source is the
-    /// kernel's own. `InvalidInput` for sizes that cannot be.
+    /// If the kernel refuses to create a ring: io_uring is disabled or forbidden (`EPERM`), not built in (`ENOSYS`), or
+    /// over a limit (`ENOMEM`, `EMFILE`). The error names the cause, the setting or limit with its value, and the
+    /// remedy; its source is the kernel's error. `InvalidInput` for invalid sizes.
     ///
-    /// Where locked memory is short (RLIMIT_MEMLOCK), this waits up to a second for rings that were closed and that the
-    /// kernel has not freed yet, then tries smaller sizes. [`Stats`](super::Stats) has the size of the ring.
+    /// If locked memory is short (RLIMIT_MEMLOCK), this waits up to a second for closed rings that the kernel has not
+    /// freed yet, then tries smaller sizes. [`Stats`](super::Stats) reports the size of the ring.
     pub fn build(self) -> io::Result<Runtime> {
         let (count, size) = self.receive_buffers;
         let receive_buffers = BufSizes::new(count, size)?;
@@ -252,12 +255,13 @@ impl Builder {
         Ok(Runtime { core })
     }
 
-    /// Builds a runtime and runs `main` on it to its end, as [`run`] does.
+    /// Builds a runtime and runs `main` on it to completion, as [`run`] does.
     ///
     /// # Errors
     ///
-    /// Those of [`build`](Builder::build), and what `main` returns; [`Canceled`](crate::Canceled), if `main` was canceled
-    /// by Ctrl-C (see [`cancel_on_ctrl_c`](Builder::cancel_on_ctrl_c)) and waited only for something of another crate.
+    /// Those of [`build`](Builder::build), and the error that `main` returns; [`Canceled`](crate::Canceled), if Ctrl-C
+    /// canceled `main` (see [`cancel_on_ctrl_c`](Builder::cancel_on_ctrl_c)) while it waited only for a future of
+    /// another crate.
     ///
     /// # Panics
     ///
@@ -285,11 +289,11 @@ impl Builder {
     }
 }
 
-/// Runs a program: makes a runtime, runs `main` to its end, and ends cleanly.
+/// Runs a program: builds a runtime, runs `main` to completion, and shuts down cleanly.
 ///
-/// When `main` is done, every task that is left is canceled: what it awaits ends with [`Canceled`](crate::Canceled), and
-/// it may clean up and end. After a grace period (5 s) the rest is dropped; then the runtime shuts down, as when a
-/// [`Runtime`] is dropped.
+/// When `main` is done, every task that is left is canceled: its waits end with [`Canceled`](crate::Canceled), and it
+/// may clean up and end. Tasks that have not ended after a grace period (5 s) are dropped; then the runtime shuts down,
+/// as when a [`Runtime`] is dropped.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -303,7 +307,7 @@ impl Builder {
 ///
 /// # Errors
 ///
-/// What `main` returns, and an [`io::Error`] that says what is in the way if there is no ring to be had (see
+/// The error that `main` returns, or an [`io::Error`] that names the cause if the kernel refuses to create a ring (see
 /// [`Builder::build`]).
 ///
 /// # Panics
@@ -317,9 +321,9 @@ where
     Builder::new().run(main)
 }
 
-/// A runtime: one ring, and the tasks, operations and timers of one thread.
+/// A runtime: one io_uring instance, and the tasks, operations and timers of one thread.
 ///
-/// Dropping it shuts it down: tasks are dropped, operations canceled and waited for, within the
+/// Dropping the runtime shuts it down: it drops its tasks, cancels its operations, and waits for them for at most the
 /// [`shutdown_timeout`](Builder::shutdown_timeout).
 ///
 /// ```
@@ -336,7 +340,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime with the default settings.
+    /// Builds a runtime with the default settings.
     ///
     /// # Errors
     ///
@@ -345,18 +349,18 @@ impl Runtime {
         Builder::new().build()
     }
 
-    /// The settings of a runtime to be.
+    /// Returns a builder with the default settings.
     pub fn builder() -> Builder {
         Builder::new()
     }
 
-    /// Names the runtime from outside and inside.
+    /// Returns a handle to the runtime, for use inside and outside of it.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::of(&self.core)
     }
 
-    /// Starts a task, which runs while [`block_on`](Runtime::block_on) does.
+    /// Spawns a task, which runs while [`block_on`](Runtime::block_on) does.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
@@ -366,12 +370,13 @@ impl Runtime {
         self.core.spawn(future, None, Location::caller())
     }
 
-    /// Runs a future, and all tasks beside it, until the future is ready. Tasks that are left go on in the next call.
+    /// Runs a future to completion, and all tasks beside it, and returns its output. Tasks that are left continue in the
+    /// next call.
     ///
     /// # Panics
     ///
-    /// Inside of another `block_on`; in a process that was forked off after the runtime was built; if the ring is lost
-    /// (see [`Fault::RingLost`]); and with the panic of the future itself.
+    /// If called inside another `block_on`; in a process that was forked after the runtime was built; if the ring is
+    /// lost (see [`Fault::RingLost`]); and if the future panics, with its panic.
     #[track_caller]
     pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
         match self.block_until(future) {
@@ -380,7 +385,7 @@ impl Runtime {
         }
     }
 
-    /// From now on Ctrl-C cancels the main future.
+    /// Makes Ctrl-C cancel the main future from now on.
     fn catch_interrupts(&self) -> io::Result<Caught> {
         let count = Arc::new(AtomicU32::new(0));
         let wake = self.core.inbox().descriptor();
@@ -389,7 +394,7 @@ impl Runtime {
         Ok(caught)
     }
 
-    /// Runs a future until it is ready, or is canceled and over.
+    /// Runs a future until it is ready, and returns its output; `None` if it was canceled and dropped.
     #[track_caller]
     fn block_until<F: Future>(&mut self, future: F) -> Option<F::Output> {
         assert!(
@@ -417,7 +422,7 @@ impl Runtime {
     }
 }
 
-/// The row of `block_on`'s own future, for as long as that is there.
+/// Guard that holds the task-table row of the future of `block_on`.
 struct MainRow<'a> {
     core: &'a Core,
     key: crate::table::Key,

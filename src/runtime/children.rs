@@ -1,4 +1,4 @@
-//! What a group asks of the runtime for its children.
+//! The runtime's calls for groups and their children.
 
 use super::core::Core;
 use super::current::drop_waker;
@@ -21,7 +21,7 @@ impl Core {
         drop_waker(waker);
     }
 
-    /// A row for a new child. The waker is to be woken.
+    /// Inserts a row for a new child. Returns its key, and a waker for the caller to wake.
     #[inline]
     pub(crate) fn insert_child(
         &self,
@@ -32,8 +32,8 @@ impl Core {
         self.tasks.borrow_mut().insert_child(queue, child, origin)
     }
 
-    /// A child that is only a name: a part of the future that has the child set, polled in the same scope as that, and woken
-    /// alone.
+    /// Inserts a child that is only a wake ID: a part of the future that owns the child set, polled in the scope of that
+    /// future, but woken separately.
     pub(crate) fn insert_sub_waker(
         &self,
         queue: Key,
@@ -51,7 +51,7 @@ impl Core {
             scope: self.root,
             canceled: false,
         };
-        // It is not ready: there is nobody to wake.
+        // The child is not ready, so there is no waker to wake.
         self.insert_child(queue, name, origin).0
     }
 
@@ -59,7 +59,7 @@ impl Core {
         self.tasks.borrow_mut().remove_sub_waker(name);
     }
 
-    /// Polls what has a name. It stands where whoever polls it stands, and may pass as many ready leaves as a child.
+    /// Polls a sub-future under its own waker. It runs in the scope of its poller, with the coop budget of a child.
     pub(crate) fn poll_sub_waker<T>(
         &self,
         name: Key,
@@ -76,7 +76,7 @@ impl Core {
         polled
     }
 
-    /// Has a child polled.
+    /// Wakes a child.
     pub(crate) fn wake_child(&self, child: Key) {
         let name = WakeId::new(self.number, child);
         let foreign = self.tasks.borrow_mut().wake(name);
@@ -100,12 +100,12 @@ impl Core {
         self.tasks.borrow().has_ready_child(queue)
     }
 
-    /// What a child belongs to is not canceled any more.
+    /// Clears the cancel of a child, whose group is no longer canceled.
     pub(crate) fn free_child(&self, child: Key) {
         self.tasks.borrow_mut().free(child);
     }
 
-    /// A child that has not begun was woken, and is not polled for that. Whether it is canceled.
+    /// Unqueues a child that was woken before it started, without polling it. Returns whether it is canceled.
     pub(crate) fn unqueue_child(&self, child: Key) -> bool {
         self.tasks.borrow_mut().unqueue_child(child)
     }
@@ -114,7 +114,7 @@ impl Core {
         self.tasks.borrow_mut().next_sub_waker(queue)
     }
 
-    /// The next child that was woken, which stands where it belongs, and may pass as many ready leaves as any task.
+    /// Returns the next child that was woken, after entering its scope with the coop budget of a task.
     #[inline]
     pub(crate) fn next_child(&self, queue: Key) -> Option<ReadyChild> {
         let turn = self.tasks.borrow_mut().next_child(queue)?;
@@ -123,13 +123,13 @@ impl Core {
         Some(turn)
     }
 
-    /// The waker of a child. It has nothing to drop.
+    /// Returns the waker of a child, which has nothing to drop.
     #[inline]
     pub(crate) fn waker_of_child(&self, child: Key) -> ManuallyDrop<Waker> {
         ManuallyDrop::new(waker(WakeId::new(self.number, child)))
     }
 
-    /// The child that was polled is not ready.
+    /// Parks the child that was polled and is pending.
     #[inline]
     pub(crate) fn park_child(&self, child: Key) {
         if self.tasks.borrow_mut().park_child(child, self.leaf.get()) {
@@ -137,7 +137,7 @@ impl Core {
         }
     }
 
-    /// A child has ended, and its future is gone. What it left pending belongs to the group.
+    /// Ends a child whose future was dropped. Leaves that it left pending move to the group.
     #[inline]
     pub(crate) fn end_child(&self, child: Key, leaf: Option<Leaf>, group: Key) {
         let ended = self.tasks.borrow_mut().end_child(child, leaf);
@@ -150,7 +150,7 @@ impl Core {
         }
     }
 
-    /// The handle of a child that has ended takes what it left.
+    /// Frees the row of a child that has ended, when its handle takes the result.
     #[inline]
     pub(crate) fn take_child(&self, child: Key) {
         let joiner = self.tasks.borrow_mut().take_child(child);
@@ -162,23 +162,23 @@ impl Core {
         drop_waker(joiner);
     }
 
-    /// Runs a user's code; if it panics, the hook hears of it.
+    /// Runs user code, and reports its panic to the hook. Returns `None` after a panic.
     pub(crate) fn guard<T>(&self, what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
         self.hook.guard(what, run)
     }
 
-    /// Runs a user's code, and keeps its panic.
+    /// Runs user code, and returns its panic as an error.
     pub(crate) fn catch<T>(&self, run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
         catch(run)
     }
 
-    /// A child failed, and nobody will ask for that.
+    /// Reports the error of a child that no handle will take.
     pub(crate) fn report_child(&self, child: Key, message: String) {
         let child = self.describe_task(WakeId::new(self.number, child));
         self.hook.report(&Fault::ChildFailed { child, message });
     }
 
-    /// A child panicked, and nobody will ask for that.
+    /// Reports the panic of a child that no handle will take.
     pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
             task: self.describe_task(WakeId::new(self.number, child)),
@@ -188,7 +188,7 @@ impl Core {
         self.hook.drop_payload(payload);
     }
 
-    /// A panic in a group that is not carried on: the second one, or that of a group that was dropped before its end.
+    /// Reports a panic in a group that is not resumed: a second one, or that of a group that was dropped before its end.
     pub(crate) fn report_panic_of_group(&self, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
             task: self.running_task(),
@@ -198,8 +198,9 @@ impl Core {
         self.hook.drop_payload(payload);
     }
 
-    /// A group is gone, and its children with it. If it was canceled from outside, and something was `refused` in it, that
-    /// counts once for the scope around it: a loop that opens a group each time is a loop (C2).
+    /// Closes the scope of a group that is gone with its children. If the group was canceled from outside and a leaf in
+    /// it was rejected (`refused`), that counts once for the scope around it, so that a loop that opens a group each
+    /// time ends (C2).
     pub(crate) fn close_scope_of_group(&self, scope: Key, refused: bool) {
         if refused && self.is_canceled_from_outside(scope) {
             self.count_refusal_above(scope);

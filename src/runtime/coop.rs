@@ -1,4 +1,4 @@
-//! A step that needs no kernel, as a leaf: what is in a buffer already, or cannot be done at all.
+//! A leaf that needs no kernel: for data that is already in a buffer, or a step that cannot be done at all.
 
 use super::core::{Core, Refusal};
 use super::current::try_with;
@@ -9,8 +9,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Is ready at once, but lets others go first when the task has passed enough such leaves in this turn, and ends with
-/// [`Canceled`] in a canceled scope (C2).
+/// A leaf that is ready at once, but yields when the task's coop budget is used up, and ends with [`Canceled`] in a
+/// canceled scope (C2).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub(crate) struct Pass {
@@ -27,7 +27,7 @@ impl Future for Pass {
     type Output = Result<(), Canceled>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Outside of a runtime nobody waits for his turn.
+        // Outside a runtime there is no budget to wait for.
         let (is_canceled, has_budget) =
             try_with(|core: &Core| (core.is_canceled(), core.has_budget()))
                 .unwrap_or((false, true));
@@ -43,7 +43,7 @@ impl Future for Pass {
     }
 }
 
-/// The same with a buffer, which is in the error, too.
+/// Passes a buffer through [`pass`]. A cancel returns it in the error.
 pub(crate) async fn pass_with<B>(buf: B) -> Result<B, BufError<B>> {
     match pass().await {
         Ok(()) => Ok(buf),
@@ -51,7 +51,7 @@ pub(crate) async fn pass_with<B>(buf: B) -> Result<B, BufError<B>> {
     }
 }
 
-/// An error that is there at once.
+/// Returns an error through [`pass`], without a call to the kernel.
 #[cold]
 pub(crate) async fn ready_err<T>(error: io::Error) -> io::Result<T> {
     pass().await?;

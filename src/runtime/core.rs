@@ -1,4 +1,4 @@
-//! One runtime: its tables, its ring, and what the leaves of its tasks ask of it.
+//! One runtime: its tables, its ring, and the calls that leaves make into it.
 
 use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-/// What a builder settles.
+/// The builder's settings that the runtime keeps.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(super) polls_per_turn: u32,
@@ -32,16 +32,16 @@ pub(crate) struct Settings {
     pub(super) receive_buffers: BufSizes,
 }
 
-/// How far the end of a runtime is.
+/// The lifecycle of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// Nothing new is taken but closing.
+    /// Rejects everything new except closes.
     Closing,
     Ended,
 }
 
-/// Whether a leaf has already let the others go first before it is refused.
+/// Whether a leaf has already yielded once before it is rejected with `Canceled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Refusal {
     #[default]
@@ -49,7 +49,7 @@ pub(crate) enum Refusal {
     Yielded,
 }
 
-/// One runtime. It is on the heap and belongs to the thread that made it.
+/// One runtime. It lives on the heap and belongs to the thread that built it.
 pub(crate) struct Core {
     pub(super) serial: u64,
     pub(super) tasks: SharedTasks,
@@ -57,7 +57,7 @@ pub(crate) struct Core {
     pub(super) timers: RefCell<Timers<Sleeper>>,
     pub(super) scopes: RefCell<Scopes<Waker, Mirror>>,
     pub(super) waits: RefCell<Table<WaitRow>>,
-    /// Who waits for a descriptor to be free of operations. They look again after each reap.
+    /// Tasks that wait for a descriptor to have no operations in flight. They are woken after each reap, to check again.
     pub(super) closers: RefCell<WaitQueue<Waker>>,
     pub(super) pool: Pool,
     pub(super) receiving: Receiving,
@@ -66,62 +66,62 @@ pub(crate) struct Core {
     pub(super) settings: Settings,
     pub(super) turns: Cell<u64>,
     pub(super) polls: Cell<u64>,
-    /// The task, or child, that is being polled, or was last.
+    /// The task or child that is being polled, or was polled last.
     pub(super) running: Cell<Key>,
-    /// What that waits for, while it has no scope of its own and is being polled.
+    /// The leaf that the running task waits for, while it is being polled and has no scope of its own.
     pub(super) leaf: Cell<Option<Leaf>>,
     pub(super) budget: Budget,
-    /// Ready leaves that the task may still pass in this poll.
+    /// The running task's coop budget: ready leaves that it may still pass in this poll.
     pub(super) allowance: Cell<Allowance>,
-    /// What is being polled is polled together with others by one future.
+    /// Whether a combinator is polling several futures in this poll.
     pub(super) together: Cell<bool>,
     /// The current scope.
     pub(super) at: Cell<Owner>,
-    /// Whether that is canceled.
+    /// Whether the current scope is canceled.
     pub(super) canceled: Cell<bool>,
     pub(super) root_canceled: Cell<bool>,
-    /// Counts what may have changed whether a scope is canceled.
+    /// Counts the events that may have changed whether a scope is canceled.
     pub(super) changes: Cell<u64>,
     pub(super) root: Key,
-    /// How often Ctrl-C was pressed, if that is to be known.
+    /// Ctrl-C presses since the last check, if the builder asked for `cancel_on_ctrl_c`.
     pub(super) interrupts: RefCell<Option<Arc<AtomicU32>>>,
-    /// It was pressed once.
+    /// Whether Ctrl-C was pressed once.
     pub(super) interrupted: Cell<bool>,
-    /// The row of the future that `block_on` holds.
+    /// The task-table row of the future that `block_on` holds.
     pub(super) main: Cell<Option<Key>>,
-    /// That future may be dropped before it is ready.
+    /// Whether `run` may drop that future before it is ready.
     pub(super) may_drop_main: Cell<bool>,
-    /// What is left is not waited for any longer.
+    /// Whether to stop waiting for canceled tasks: set by the second Ctrl-C.
     pub(super) force_shutdown: Cell<bool>,
-    /// How often canceled tasks have woken themselves.
+    /// The number of times that canceled tasks have woken themselves.
     pub(super) self_wakes: Cell<u64>,
-    /// Memory that is used again from cancel to cancel.
+    /// Memory that is reused from cancel to cancel.
     pub(super) notified: Cell<Option<Box<CancelEffects<Waker, Mirror>>>>,
-    /// There are some in `attributions`.
+    /// Whether `attributions` holds any.
     pub(super) attributed: Cell<bool>,
-    /// Scopes that were attributed with a leaf that ended `Canceled`, until whoever polls in them has looked.
+    /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
     pub(super) attributions: RefCell<Vec<Key>>,
-    /// Leaves that were refused so far.
+    /// Leaves that were rejected with `Canceled` so far.
     pub(super) refusals: Cell<u64>,
-    /// The poll in which one was last refused to a task without a scope of its own.
+    /// The last poll in which a task without a scope of its own had a leaf rejected.
     pub(super) refused_in: Cell<u64>,
-    /// Where the next choice among equals falls.
+    /// State of [`choose`](Core::choose).
     choice: Cell<u64>,
-    /// What was drawn last.
+    /// State of the generator of [`draw`](Core::draw).
     draw: Cell<u64>,
     pub(super) phase: Cell<Phase>,
-    /// Tables had more memory than they need when they were last asked.
+    /// Whether the tables had more memory than they need when last checked.
     pub(super) untidy: Cell<bool>,
-    /// The turn in which they are asked again.
+    /// The turn in which the tables are checked again.
     pub(super) tidy_at: Cell<u64>,
-    /// The period in which peaks that repeat keep their memory, and when by the coarse clock it ends.
+    /// The period in which repeated peaks keep their memory, and its end by the coarse clock.
     pub(super) period: Cell<u32>,
     pub(super) period_ends: Cell<u64>,
-    /// Zero, until it is asked for in this turn.
+    /// The coarse time of this turn; zero until it is first read.
     pub(super) turn_time: Cell<u64>,
     /// When timers last fired.
     pub(super) timers_fired: Cell<Instant>,
-    /// The number of the runtime, which is a part of every name.
+    /// The runtime's slot number, which is part of every wake ID.
     pub(super) number: u16,
     fork: ForkMark,
     slot: RuntimeSlot,
@@ -178,7 +178,7 @@ impl Core {
             refusals: Cell::new(0),
             refused_in: Cell::new(0),
             choice: Cell::new(0),
-            // The first that is drawn is the 66th.
+            // With this seed the 66th draw is the first to be true.
             draw: Cell::new(5),
             phase: Cell::new(Phase::Open),
             untidy: Cell::new(false),
@@ -201,7 +201,7 @@ impl Core {
         self.slot.inbox()
     }
 
-    /// This process is a child of the one that made the runtime, and must not touch its ring.
+    /// Whether this process was forked from the one that built the runtime, and so must not touch the ring.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         self.fork.is_forked()
@@ -215,7 +215,7 @@ impl Core {
         self.phase.get() == Phase::Ended
     }
 
-    /// Operations have results that their futures have not looked at.
+    /// Whether operations hold results that their futures have not taken.
     pub(super) fn holds_results(&self) -> bool {
         self.driver.borrow().len() > 0
     }
@@ -230,9 +230,9 @@ impl Core {
         self.driver.borrow().now()
     }
 
-    // What operations ask for.
+    // Calls by operations.
 
-    /// Hands an operation to the ring, or says why not. The waker that is given back is to be dropped.
+    /// Queues an operation for submission. On an error, returns the waker too, for the caller to drop.
     #[inline]
     pub(crate) fn submit(
         &self,
@@ -263,7 +263,8 @@ impl Core {
         Ok(key)
     }
 
-    /// Hands an operation to the ring that belongs to no scope: whoever polls it may go, and it goes on.
+    /// Queues an owned operation for submission. It belongs to no scope: it continues when the task that polls it is
+    /// gone.
     pub(crate) fn submit_standing(
         &self,
         entry: &Entry,
@@ -288,8 +289,8 @@ impl Core {
         Ok(driver.submit(entry, request, None))
     }
 
-    /// Looks at a standing operation for the task that waits for what it brings. While there is nothing it may be a leaf
-    /// ([`wait_for_operation`](Core::wait_for_operation)), and what it brings ends that.
+    /// Polls an owned operation for the task that waits for its next item. Until an item arrives the operation may be a
+    /// leaf ([`wait_for_operation`](Core::wait_for_operation)); the item ends that.
     #[inline]
     pub(crate) fn poll_standing(&self, key: Key) -> Polled {
         let polled = self.poll_operation(key);
@@ -299,20 +300,20 @@ impl Core {
         polled
     }
 
-    /// A standing operation is awaited by nobody, and no leaf.
+    /// Detaches an owned operation from its scope: no task awaits it, and it is not a leaf.
     #[inline]
     pub(crate) fn rest_standing(&self, key: Key) {
         self.driver.borrow_mut().set_owner(key, NO_OWNER);
         self.leaf_ended(Leaf::new(Kind::Operation, key));
     }
 
-    /// Has a standing operation wake this, in the task that is being polled. The waker that this replaces is to be dropped.
+    /// Sets the waker of an owned operation, for the running task. Returns the replaced waker, for the caller to drop.
     pub(crate) fn watch_standing(&self, key: Key, waker: Waker) -> Option<Waker> {
         let task = self.id_of_running().bits();
         self.driver.borrow_mut().renew(key, waker, task).0
     }
 
-    /// A standing operation is given up. Whoever gives it up has its orphan in his scope (G1).
+    /// Abandons an owned operation. Its orphan belongs to the current scope (G1).
     pub(crate) fn abandon_standing(&self, key: Key, owners: Box<dyn Owners>) {
         if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
             self.leaf_ended(Leaf::new(Kind::Operation, key));
@@ -323,14 +324,14 @@ impl Core {
         self.abandon(key, None, owners);
     }
 
-    /// Has the kernel asked at this moment to stop an operation, if it still has it then. Whoever awaits it is not woken for
-    /// that, but by its end.
+    /// Cancels an operation at this deadline if it is still in the kernel. The deadline does not wake the task that
+    /// awaits the operation; its completion does.
     #[inline]
     pub(crate) fn limit_operation(&self, key: Key, deadline: Instant) {
         self.driver.borrow_mut().limit(key, deadline);
     }
 
-    /// Why nothing may be submitted any more, if that is so. Closing always may, but in a child of the process.
+    /// Returns the error if operations can no longer be submitted. Closes always can, except in a forked child.
     #[inline]
     pub(super) fn may_submit(&self, stoppable: bool) -> Option<io::Error> {
         if self.is_open() && !self.is_forked() {
@@ -350,7 +351,7 @@ impl Core {
             .then(|| io::Error::other("the runtime is shutting down and takes no more operations"))
     }
 
-    /// The time of this turn by the coarse clock, which is asked once a turn, if anybody wants to know.
+    /// Returns the coarse time of this turn. The clock is read at most once a turn, on the first call.
     #[inline]
     fn turn_time(&self) -> u64 {
         match self.turn_time.get() {
@@ -376,7 +377,7 @@ impl Core {
         polled
     }
 
-    /// The task that polls it waits for an operation. The waker that this replaces is to be dropped.
+    /// Makes an operation the leaf that the running task waits for. Returns the replaced waker, for the caller to drop.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
         let task = self.id_of_running().bits();
         let (replaced, owner) = {
@@ -396,21 +397,21 @@ impl Core {
         }
     }
 
-    /// Asks everything on a descriptor to stop. True if there is anything.
+    /// Requests the cancel of every operation on a descriptor. Returns whether there is any.
     pub(crate) fn cancel_on(&self, fd: i32) -> bool {
         !self.is_forked() && self.driver.borrow_mut().cancel_on(fd)
     }
 
-    /// Who waits for a descriptor to be free of operations.
+    /// Returns the queue of tasks that wait for a descriptor to have no operations in flight.
     pub(crate) fn closers(&self) -> RefMut<'_, WaitQueue<Waker>> {
         self.closers.borrow_mut()
     }
 
-    /// The future of an operation is gone. What is to be disposed of is disposed of here, outside of the borrow: `first` is
-    /// a completion that the future had taken already.
+    /// Abandons an operation whose future was dropped. Results that need disposal are disposed of here, outside the
+    /// borrow: `first` is a completion that the future had already taken.
     pub(crate) fn abandon(&self, key: Key, first: Option<Completion>, owners: Box<dyn Owners>) {
         if self.has_ended() && self.driver.borrow().is_in_flight(key) {
-            // The kernel may still write into what was lent, and nobody will reap the end of it (O8).
+            // The kernel may still write into the lent memory, and the completion will never be reaped (O8).
             std::mem::forget(owners);
             self.driver.borrow_mut().forget(key);
             return;
@@ -439,9 +440,9 @@ impl Core {
         }
     }
 
-    // What timers ask for.
+    // Calls by timers.
 
-    /// A timer that is awaited: a leaf.
+    /// Arms a timer that is awaited, and so is a leaf.
     pub(crate) fn arm_timer(&self, deadline: Instant, waker: Waker) -> Key {
         let owner = self.owner_of_next_leaf();
         let sleeper = Sleeper { waker, owner };
@@ -450,7 +451,8 @@ impl Core {
         key
     }
 
-    /// Whether the timer has fired. If not, it wakes `waker` from now on; what that replaces comes back to be dropped.
+    /// Returns whether the timer has fired. If it has not, `waker` becomes its waker, and is replaced by the old one,
+    /// for the caller to drop.
     pub(crate) fn poll_timer(&self, key: Key, waker: &mut Option<Waker>) -> bool {
         let owner = {
             let mut timers = self.timers.borrow_mut();
@@ -466,13 +468,14 @@ impl Core {
         false
     }
 
-    /// A timer that only wakes: that of a deadline, which is no leaf.
+    /// Arms an alarm: the timer of a deadline, which only wakes and is not a leaf.
     pub(crate) fn arm_alarm(&self, deadline: Instant, waker: Waker) -> Key {
         let sleeper = Sleeper::alarm(waker);
         self.timers.borrow_mut().insert(deadline.as_ns(), sleeper)
     }
 
-    /// Whether the alarm has gone off. If not, it wakes `waker` from now on; what that replaces is to be dropped.
+    /// Returns `Ok` if the alarm has gone off. If it has not, sets its waker and returns the old one, for the caller to
+    /// drop.
     pub(crate) fn poll_alarm(&self, key: Key, waker: Waker) -> Result<(), Waker> {
         match self.timers.borrow_mut().wake_mut(key) {
             Some(kept) => Err(std::mem::replace(&mut kept.waker, waker)),
@@ -480,54 +483,54 @@ impl Core {
         }
     }
 
-    /// Gives the row of a timer up. The waker is to be dropped.
+    /// Frees the row of a timer. Returns its waker, for the caller to drop.
     pub(crate) fn release_timer(&self, key: Key) -> Option<Waker> {
         self.leaf_ended(Leaf::new(Kind::Timer, key));
         let released = self.timers.borrow_mut().release(key);
         released.map(|sleeper| sleeper.waker)
     }
 
-    // What every leaf asks for.
+    // Calls by every leaf.
 
-    /// Whether the scope of the task is canceled.
+    /// Whether the running task's current scope is canceled.
     #[inline]
     pub(crate) fn is_canceled(&self) -> bool {
         self.canceled.get()
     }
 
-    /// One of so many, each as often as the others, also if several callers take turns: the steps are as even as can be, and
-    /// so is every second or third of them.
+    /// Returns a number below `among`, each equally often, even if several callers alternate: golden-ratio steps are
+    /// spread as evenly as possible, and so is every second or third of them.
     pub(crate) fn choose(&self, among: u32) -> u32 {
-        /// The golden section of 2⁶⁴.
+        /// 2⁶⁴ divided by the golden ratio.
         const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
         let choice = self.choice.get().wrapping_add(STEP);
         self.choice.set(choice);
         (((choice >> 32) * u64::from(among)) >> 32) as u32
     }
 
-    /// True once in 32 times, in no rhythm at all.
+    /// Returns true pseudorandomly, once in 32 calls on average.
     pub(super) fn draw(&self) -> bool {
-        /// Of the PCG generators, by Knuth.
+        /// Knuth's multiplier, which the PCG generators use.
         const FACTOR: u64 = 6_364_136_223_846_793_005;
         let draw = self.draw.get().wrapping_mul(FACTOR).wrapping_add(1);
         self.draw.set(draw);
         draw >> 59 == 0
     }
 
-    /// Tells the hook. It is a user's code: nothing is borrowed.
+    /// Reports a fault to the hook, which is user code: the caller borrows nothing.
     pub(crate) fn report(&self, fault: &Fault) {
         self.hook.report(fault);
     }
 
-    // What tasks leave behind.
+    // The ends of tasks.
 
-    /// Wakes who joins a task, and looks after an end that nobody will ask for.
+    /// Closes the scope of a finished task, wakes its joiner, and disposes of a result that has no joiner.
     pub(super) fn settle(&self, finished: Finished) {
         if let Some(scope) = finished.scope {
             self.close_scope(scope);
         }
         if let Some(joiner) = finished.joiner {
-            // One of ours runs no code of a user, and is woken by name.
+            // A waker of ours runs no user code, and is woken by its wake ID.
             let foreign = match wake_id_of(&joiner) {
                 Some(name) if name.runtime() == self.number => self.tasks.borrow_mut().wake(name),
                 _ => Some(joiner),
@@ -565,7 +568,7 @@ fn lacks(opcode: Opcode) -> io::Error {
     )
 }
 
-/// A task by its name, or by the place that spawned it.
+/// Returns the task's name, or the location that spawned it.
 pub(super) fn describe(origin: &Origin) -> String {
     match &origin.name {
         Some(name) => format!("{name:?}"),
@@ -573,7 +576,7 @@ pub(super) fn describe(origin: &Origin) -> String {
     }
 }
 
-/// Only what is not borrowed: formatting may run a user's code (R1).
+/// Shows only fields that need no borrow: formatting may run user code (R1).
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")

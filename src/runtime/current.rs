@@ -1,4 +1,4 @@
-//! Which runtime is current on this thread, and how whatever holds a key finds its own (O9).
+//! The current runtime of this thread, and the lookup of a runtime by serial for holders of its keys (O9).
 
 use super::core::Core;
 use crate::table::Key;
@@ -11,33 +11,33 @@ use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 thread_local! {
-    /// It has no destructor, so that it is there while others of the thread's locals are being dropped: a runtime may be
-    /// among them. Whatever is put in is taken out by its guard.
+    /// Has no destructor, so that it stays usable while the thread's other locals are dropped: a runtime may be among
+    /// them. The guard that puts a runtime in takes it out.
     static CURRENT: RefCell<ManuallyDrop<Option<Rc<Core>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
     /// The runtimes of this thread by serial.
     static RUNTIMES: RefCell<Vec<(u64, Link)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How a thread holds on to a runtime that is not current.
+/// How a thread refers to a runtime that may not be current.
 enum Link {
     Living(Weak<Core>),
-    /// It has ended, but futures hold results that they have not looked at: they find them there.
+    /// Ended, but kept for futures whose results they have not taken.
     Ended(Rc<Core>),
 }
 
-/// Keeps what holds a key on the thread of its runtime, which it could not reach from another one (O9): there it could
-/// neither be polled, nor give its row back when it is dropped. (A wait's row alone can be sent back: [`give_back`].)
+/// Marker that makes the holder of a key `!Send`. On another thread the holder could not reach its runtime (O9): it
+/// could neither be polled nor free its row on drop. (Only a wait's row can be sent back: [`give_back`].)
 pub(crate) type Local = PhantomData<*const ()>;
 
-/// What someone who used the runtime from outside is told.
+/// Panic message for a call from outside a runtime.
 const NONE_CURRENT: &str = "no gimmal runtime is current on this thread: call this from inside a future that \
                             gimmal::run or Runtime::block_on is running, on the thread that runs it";
 
 const FOREIGN: &str = "this future belongs to another gimmal runtime than the one that polls it: poll it where it was \
                        first polled, or where its task was spawned";
 
-/// Makes a runtime the current one of this thread, until it is dropped.
+/// Guard that makes a runtime the current one of this thread.
 pub(super) struct Entered {
     before: Option<Rc<Core>>,
     _local: LocalGuard,
@@ -65,7 +65,7 @@ fn replace_current(core: Option<Rc<Core>>) -> Option<Rc<Core>> {
     CURRENT.with(|current| mem::replace(&mut **current.borrow_mut(), core))
 }
 
-/// Calls `f` with the current runtime, if there is one. `f` runs no code of a user (R1).
+/// Calls `f` with the current runtime, if there is one. `f` must not run user code (R1).
 #[inline]
 pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
     // `LocalKey::with` is not inlined here, which costs a no-op 130 of its 700 instructions.
@@ -77,7 +77,7 @@ pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
 ///
 /// # Panics
 ///
-/// If there is none.
+/// If no runtime is current.
 #[inline]
 #[track_caller]
 pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
@@ -87,11 +87,11 @@ pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
     }
 }
 
-/// Calls `f` with the current runtime, which must be the one with that serial: whoever calls holds a key of it (O9).
+/// Calls `f` with the current runtime, which must have this serial: the caller holds a key of it (O9).
 ///
 /// # Panics
 ///
-/// If there is none, or it is another.
+/// If no runtime is current, or another one is.
 #[inline]
 #[track_caller]
 pub(crate) fn with_own<T>(serial: u64, f: impl FnOnce(&Core) -> T) -> T {
@@ -101,8 +101,8 @@ pub(crate) fn with_own<T>(serial: u64, f: impl FnOnce(&Core) -> T) -> T {
     })
 }
 
-/// Drops a waker that a leaf has no use for. A foreign one's drop is a user's code: call this where nothing is borrowed. A
-/// panic there goes to the hook, and the leaf goes on (R1).
+/// Drops a waker that a leaf no longer needs. Dropping a foreign waker runs user code: call this where nothing is
+/// borrowed. A panic in it goes to the hook, and the leaf continues (R1).
 #[inline]
 pub(crate) fn drop_waker(waker: Option<Waker>) {
     if let Some(waker) = waker {
@@ -119,25 +119,25 @@ fn drop_foreign(waker: Waker) {
     guard("a waker", || drop(waker));
 }
 
-/// Wakes them where nothing is borrowed, whether a runtime is current or not.
+/// Wakes all of them, with or without a current runtime. The caller borrows nothing.
 pub(crate) fn wake_all(wakers: Vec<Waker>) {
     for waker in wakers {
         guard("a waker", || waker.wake());
     }
 }
 
-/// Runs a user's code where its runtime may be gone; if it panics, the hook of the current runtime hears of it, or that of a
-/// runtime for which none was set.
+/// Runs user code whose runtime may be gone. A panic is reported to the hook of the current runtime, or to the default
+/// hook if there is none.
 pub(crate) fn guard<T>(what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
     let hook = current().map(|core| core.hook.clone()).unwrap_or_default();
     hook.guard(what, run)
 }
 
-/// The current runtime, to be held while a user's code runs.
+/// Returns the current runtime, to hold while user code runs.
 ///
 /// # Panics
 ///
-/// If there is none.
+/// If no runtime is current.
 #[track_caller]
 pub(crate) fn required() -> Rc<Core> {
     match current() {
@@ -146,11 +146,11 @@ pub(crate) fn required() -> Rc<Core> {
     }
 }
 
-/// The current runtime, to be held while a user's code runs, which must be the one with that serial (O9).
+/// Returns the current runtime, to hold while user code runs. It must have this serial (O9).
 ///
 /// # Panics
 ///
-/// If there is none, or it is another.
+/// If no runtime is current, or another one is.
 #[track_caller]
 pub(crate) fn hold_own(serial: u64) -> Rc<Core> {
     let core = required();
@@ -158,7 +158,7 @@ pub(crate) fn hold_own(serial: u64) -> Rc<Core> {
     core
 }
 
-/// The current runtime, to be held.
+/// Returns the current runtime, if there is one.
 #[inline]
 pub(crate) fn current() -> Option<Rc<Core>> {
     // As in `try_with`.
@@ -166,10 +166,10 @@ pub(crate) fn current() -> Option<Rc<Core>> {
     found.ok().flatten()
 }
 
-/// The runtime of that serial, whether it is current or not. `None` if it is gone, if it belongs to the parent of this
-/// process, or if the thread is ending: then what was lent is forgotten, never freed (O9).
+/// Returns the runtime with this serial, whether or not it is current. `None` if it is gone, if it belongs to this
+/// process's parent, or if the thread is ending: the caller then forgets lent memory, and never frees it (O9).
 ///
-/// What is done with it may run a user's code: the current runtime is not borrowed meanwhile (R1).
+/// The caller may run user code while it holds the runtime: this borrows nothing of the current one (R1).
 #[inline]
 pub(crate) fn reach(serial: u64) -> Option<Reached> {
     let core = match current() {
@@ -192,8 +192,8 @@ fn find(serial: u64) -> Option<Rc<Core>> {
     RUNTIMES.try_with(find).ok()?
 }
 
-/// The owner of a descriptor is gone, and operations hold it: whichever runtime of this thread has them ends those that nobody
-/// awaits.
+/// Ends the orphans of every runtime of this thread. Called when the owner of a descriptor was dropped but operations
+/// still hold the descriptor.
 #[cold]
 pub(crate) fn end_orphans() {
     let living = |runtimes: &RefCell<Vec<(u64, Link)>>| -> Vec<Rc<Core>> {
@@ -209,8 +209,9 @@ pub(crate) fn end_orphans() {
     }
 }
 
-/// The row of a wait goes back to a runtime that is not of this thread, if it is there. A child of the process has no use for
-/// the row, and the locks of its parent's other threads.
+/// Sends the row of a wait back to its runtime on another thread, if that still exists. If the runtime is of this
+/// thread, does nothing: a forked child has no use for the row, and could inherit locks held by its parent's other
+/// threads.
 #[cold]
 pub(crate) fn give_back(serial: u64, wait: Key) {
     if find(serial).is_none() {
@@ -230,7 +231,7 @@ impl Deref for Reached {
 }
 
 impl Drop for Reached {
-    /// Whoever reached a runtime that has ended may have taken the last of what it was kept for.
+    /// Forgets a runtime that has ended if the last result that it was kept for may have been taken.
     fn drop(&mut self) {
         if self.has_ended() {
             forget_if_empty(&self.0);
@@ -238,7 +239,7 @@ impl Drop for Reached {
     }
 }
 
-/// A runtime of this thread is born.
+/// Registers a new runtime with this thread.
 pub(super) fn register(core: &Rc<Core>) {
     // While the thread is ending it stays unknown, which `reach` allows for.
     let _ = RUNTIMES.try_with(|runtimes| {
@@ -247,7 +248,7 @@ pub(super) fn register(core: &Rc<Core>) {
     });
 }
 
-/// A runtime of this thread has ended. While futures hold results of it, it is kept for them.
+/// Marks a runtime of this thread as ended. It is kept as long as futures have results in it.
 pub(super) fn retire(core: &Rc<Core>) {
     let _ = RUNTIMES.try_with(|runtimes| {
         if let Some((_, link)) = runtimes

@@ -1,4 +1,5 @@
-//! Which operations are served by a plain system call: those that are alone, and only so many in a turn.
+//! Direct calls: which operations run as a plain system call. Only operations that would be submitted alone do, and only
+//! a limited number in a turn.
 
 use super::core::Core;
 use super::current::try_with;
@@ -6,14 +7,14 @@ use crate::sys::{Attempt, Completion, Entry};
 use crate::tasks::wake_id_of;
 use std::task::Waker;
 
-/// What operations that are served at once may move in one turn, each counted as at least a 32nd of this: 32 of them, which is
-/// some 0.2 ms of messages over TCP on loopback (`benches/src/bin/receive.rs`), and 50 µs of what is read or is large. What
-/// comes after them ends the turn, as every operation does that goes into the ring.
+/// The bytes that direct calls may move in one turn, each call counted as at least a 32nd of this: at most 32 calls,
+/// which take some 0.2 ms for messages over TCP on loopback (`benches/src/bin/receive.rs`), and 50 µs for reads or large
+/// transfers. The next operation goes into the ring and so ends the turn.
 pub(super) const ATTEMPTED_BYTES_PER_TURN: u32 = 256 << 10;
 const ATTEMPT_COST: u32 = ATTEMPTED_BYTES_PER_TURN / 32;
 
 impl Core {
-    /// Whether it is worth asking for [`attempt`](Core::attempt): what costs least to know.
+    /// Whether [`attempt`](Core::attempt) is worth calling, by its cheapest checks.
     #[inline]
     pub(crate) fn may_attempt(&self) -> bool {
         self.has_room_alone() && self.allowance.get().is_some()
@@ -24,7 +25,7 @@ impl Core {
         !self.tasks.borrow().has_ready() && self.budget.attempts.get() > 0 && !self.together.get()
     }
 
-    /// Serves an operation at once, if the ring would be entered for it alone and this turn has room for it.
+    /// Tries an operation as a direct call, if the ring would be entered for it alone and the turn's budget allows it.
     pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Attempt {
         if !self.has_room_alone() || !self.has_budget() || self.may_submit(true).is_some() {
             return Attempt::Unserved;
@@ -32,8 +33,8 @@ impl Core {
         let may_run_inline = wake_id_of(waker).is_some_and(|name| {
             name.runtime() == self.number && self.tasks.borrow().may_run_inline(name)
         });
-        // One in 32 goes into the ring all the same, and is not ready when it is first polled: a loop in which every other future
-        // is polled only then, a biased select, has no rhythm that keeps it from them.
+        // One in 32 goes into the ring anyway, and so is pending at its first poll. A loop that polls its other futures
+        // only then, as a biased select does, cannot starve them by any rhythm.
         if !may_run_inline || self.draw() {
             return Attempt::Unserved;
         }
@@ -44,12 +45,12 @@ impl Core {
         attempt
     }
 
-    /// Whether another operation may be served by a plain call in this turn, whatever else is ready.
+    /// Whether another direct call may run in this turn, even if other tasks are ready.
     pub(crate) fn may_serve(&self) -> bool {
         self.budget.attempts.get() > 0 && self.has_budget()
     }
 
-    /// One was.
+    /// Charges a completed direct call to the turn's budget and the task's.
     #[inline]
     pub(super) fn count_attempt(&self, completion: Completion) {
         let moved = u32::try_from(completion.raw()).unwrap_or(0);
@@ -61,8 +62,8 @@ impl Core {
     }
 }
 
-/// While this is there, what is polled is not alone: futures that one task polls one after the other as if they ran at once
-/// are submitted together.
+/// Guard that turns direct calls off while a task polls sibling futures one after another, so that their operations are
+/// submitted in one batch.
 #[derive(Debug)]
 pub(crate) struct JointPoll {
     before: bool,

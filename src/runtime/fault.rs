@@ -1,77 +1,78 @@
-//! Faults that nobody awaits, and the hook that they go to.
+//! Faults that no caller awaits, and the hook that reports them.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-/// Something that went wrong where nobody waits for it.
+/// An error or panic that no caller awaits.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A task, or a closure given to [`spawn_blocking`](crate::task::spawn_blocking), panicked, and its handle was dropped.
+    /// A task, or a closure given to [`spawn_blocking`](crate::task::spawn_blocking), panicked, and its handle was
+    /// dropped.
     Panicked {
-        /// The task's name, or the place that spawned it.
+        /// The task's name, or the location that spawned it.
         task: String,
-        /// What it said.
+        /// The panic message.
         message: String,
     },
     /// A destructor, a disposal or a waker panicked while the runtime called it.
     DestructorPanicked {
-        /// What was being dropped, disposed of or woken.
+        /// The value that was being dropped, disposed of or woken.
         what: &'static str,
-        /// What it said.
+        /// The panic message.
         message: String,
     },
-    /// The runtime ended with operations that the kernel would not give up. What they had lent to the kernel is never
+    /// The runtime shut down while operations were still in the kernel. The memory that they lent to the kernel is never
     /// freed.
     OperationsLeaked {
         /// The kind of each operation.
         kinds: Vec<&'static str>,
     },
-    /// The runtime ended while closures given to [`spawn_blocking`](crate::task::spawn_blocking) were still running.
-    /// Their threads go on.
+    /// The runtime shut down while closures given to [`spawn_blocking`](crate::task::spawn_blocking) were still running.
+    /// Their threads keep running.
     BlockingLeft {
-        /// How many.
+        /// The number of closures.
         running: usize,
     },
-    /// A task whose scope was canceled began to wait again 64 times, as if nothing had happened, and was dropped.
+    /// A task in a canceled scope ignored the error and started a new wait 64 times, and was dropped.
     CancelIgnored {
-        /// The task's name, or the place that spawned it.
+        /// The task's name, or the location that spawned it.
         task: String,
     },
-    /// The kernel was asked to stop an operation for a second, and still has it. Whoever awaits it waits on: what was lent
-    /// is not free before.
+    /// An operation is still in the kernel although the runtime has tried to cancel it for a second. The task that
+    /// awaits the operation keeps waiting: the memory it lent is not free before.
     OperationStuck {
         /// The kind of operation.
         kind: &'static str,
-        /// The task that polled it last: its name, or the place that spawned it.
+        /// The task that last polled it: its name, or the location that spawned it.
         task: String,
     },
-    /// A child of a [`supervise`](crate::supervise) ended with an error, and its handle was dropped.
+    /// A child of [`supervise`](crate::supervise) ended with an error, and its handle was dropped.
     ChildFailed {
-        /// The child's name, or the place that spawned it.
+        /// The child's name, or the location that spawned it.
         child: String,
-        /// What it said.
+        /// The text of the child's error.
         message: String,
     },
-    /// A listener has no descriptor, or no memory, to make another connection of. It tries again, and the connections wait
-    /// in the kernel's queue. It is said once, until a connection is accepted again.
+    /// A listener cannot accept connections for lack of descriptors or memory. It retries, and connections wait in the
+    /// kernel's queue. Reported once, until a connection is accepted again.
     AcceptPaused {
-        /// Where it listens.
+        /// The address that the listener is bound to.
         listener: String,
-        /// What the kernel said.
+        /// The kernel's error.
         message: String,
     },
-    /// The kernel can make no thread for requests that may block (RLIMIT_NPROC, or the `pids.max` of the cgroup). Operations
-    /// on files are served on the thread of the runtime, which they hold up; opens of FIFOs, splices, and whatever else may
-    /// have to wait for somebody, fail. It is said once, until there are threads again.
+    /// The kernel cannot create a thread for requests that may block (RLIMIT_NPROC, or the `pids.max` of the cgroup).
+    /// File operations run on the runtime's own thread and block it; opens of FIFOs, splices, and other operations that
+    /// may wait for a peer, fail. Reported once, until threads can be created again.
     NoThreads {
-        /// The limits in the way, and what to do.
+        /// The limits in the way, and the remedy.
         message: String,
     },
-    /// The kernel does not serve the ring any more.
+    /// The kernel no longer serves the ring.
     RingLost {
-        /// What it said.
+        /// The kernel's error.
         message: String,
     },
 }
@@ -101,7 +102,7 @@ impl fmt::Display for Fault {
             ),
             Fault::OperationStuck { kind, task } => write!(
                 f,
-                "the kernel was asked to stop a {kind} of task {task} for a second, and still has it"
+                "a {kind} of task {task} is still in the kernel a second after its cancel"
             ),
             Fault::ChildFailed { child, message } => {
                 write!(f, "child {child} failed, and nobody joined it: {message}")
@@ -112,14 +113,14 @@ impl fmt::Display for Fault {
             ),
             Fault::NoThreads { message } => write!(
                 f,
-                "operations on files hold up the runtime, and what may wait fails: {message}"
+                "file operations block the runtime, and operations that may wait for a peer fail: {message}"
             ),
             Fault::RingLost { message } => write!(f, "the ring is lost: {message}"),
         }
     }
 }
 
-/// Where faults go. Threads of the pool call it too.
+/// The callback that faults are reported to. Threads of the pool call it too.
 #[derive(Clone)]
 pub(crate) struct Hook(Arc<dyn Fn(&Fault) + Send + Sync>);
 
@@ -128,7 +129,7 @@ impl Hook {
         Hook(Arc::new(hook))
     }
 
-    /// Tells the hook. A hook that panics itself is not told of that.
+    /// Calls the hook. A panic of the hook itself is swallowed.
     pub(crate) fn report(&self, fault: &Fault) {
         if let Err(payload) = catch(|| (self.0)(fault))
             && let Err(second) = catch(|| drop(payload))
@@ -137,7 +138,7 @@ impl Hook {
         }
     }
 
-    /// Runs a user's code; if it panics, the hook hears of it.
+    /// Runs user code, and reports its panic to the hook. Returns `None` after a panic.
     pub(crate) fn guard<T>(&self, what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
         match catch(run) {
             Ok(value) => Some(value),
@@ -150,7 +151,7 @@ impl Hook {
         }
     }
 
-    /// A payload may panic in its own destructor, and the hook hears of it; the payload of that is given up.
+    /// Drops a panic payload. If its destructor panics, reports that to the hook and gives up the second payload.
     pub(crate) fn drop_payload(&self, payload: Box<dyn Any + Send>) {
         if let Err(second) = catch(|| drop(payload)) {
             self.report(&Fault::DestructorPanicked {
@@ -174,20 +175,21 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// Runs a user's code and keeps its panic. What it may have left half done is its own: nothing of the runtime is borrowed
-/// meanwhile (R1).
+/// Runs user code and catches its panic. `AssertUnwindSafe` holds because nothing of the runtime is borrowed (R1): only
+/// the user's own state can be left half done.
 pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
 }
 
-/// The payload of a panic in the destructor of a payload: words are freed, anything else is leaked, for it could go on so.
+/// Gives up the payload of a panic in a payload's destructor: strings are freed, and anything else is leaked, because
+/// its destructor could panic again, without end.
 fn give_up(payload: Box<dyn Any + Send>) {
     if !payload.is::<&'static str>() && !payload.is::<String>() {
         std::mem::forget(payload);
     }
 }
 
-/// What a panic said, if it said it in words.
+/// Returns the panic's message, if the payload is a string.
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
     if let Some(message) = payload.downcast_ref::<&str>() {
         (*message).to_owned()

@@ -1,4 +1,4 @@
-//! A name for a runtime that can be kept.
+//! A weak, cloneable handle to a runtime.
 
 use super::core::{Core, describe};
 use super::current;
@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-/// A runtime, by name: for starting tasks and for looking into it. It keeps nothing alive.
+/// A weak handle to a runtime, which spawns tasks on it and inspects it. The handle keeps nothing alive.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -35,11 +35,11 @@ impl Handle {
         }
     }
 
-    /// The runtime that is running on this thread.
+    /// Returns a handle to the runtime that is running on this thread.
     ///
     /// # Panics
     ///
-    /// Outside of a runtime.
+    /// If called outside a runtime.
     #[must_use]
     #[track_caller]
     pub fn current() -> Handle {
@@ -49,7 +49,7 @@ impl Handle {
         }
     }
 
-    /// The runtime that is running on this thread, if there is one.
+    /// Returns a handle to the runtime that is running on this thread, if there is one.
     #[must_use]
     pub fn try_current() -> Option<Handle> {
         current::current().map(|core| Handle::of(&core))
@@ -63,7 +63,7 @@ impl Handle {
         }
     }
 
-    /// Starts a task on it, as [`spawn`](crate::spawn) does on the current one.
+    /// Spawns a task on this runtime, as [`spawn`](crate::spawn) does on the current one.
     ///
     /// # Panics
     ///
@@ -77,7 +77,7 @@ impl Handle {
         self.core().spawn(future, None, Location::caller())
     }
 
-    /// The time by the runtime's clock.
+    /// Returns the current time of the runtime's clock.
     ///
     /// # Panics
     ///
@@ -87,7 +87,7 @@ impl Handle {
         self.core().now()
     }
 
-    /// What the runtime has at this moment, and has done so far.
+    /// Returns the runtime's current figures, and its totals since it was built.
     ///
     /// # Panics
     ///
@@ -97,7 +97,7 @@ impl Handle {
         self.core().stats()
     }
 
-    /// Every task that has not ended, by rising index of its row.
+    /// Returns every task that has not ended, in the order of the task table.
     ///
     /// # Panics
     ///
@@ -116,7 +116,7 @@ impl Handle {
             .collect()
     }
 
-    /// Every operation that the kernel has, by rising index of its row.
+    /// Returns every operation that is in the kernel, in the order of the operation table.
     ///
     /// # Panics
     ///

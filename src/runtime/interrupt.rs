@@ -1,4 +1,4 @@
-//! How another thread ends the wait of a runtime.
+//! The eventfd by which another thread ends the wait of a runtime.
 
 use crate::sys::EventFd;
 use crate::tasks::Interrupt;

@@ -1,4 +1,4 @@
-//! The handle of a task, and the ways in which a task ends without an output.
+//! The join handle of a task, and the error of a task that ends without an output.
 
 use super::core::Refusal;
 use super::current::{self, Local, drop_waker};
@@ -16,10 +16,10 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-/// Owns a task's end: await it for the task's output. Dropping it detaches the task, which runs on;
-/// [`cancel_on_drop`](JoinHandle::cancel_on_drop) changes that.
+/// An owned permission to join a task: await it for the task's output. Dropping the handle detaches the task, which
+/// keeps running; [`cancel_on_drop`](JoinHandle::cancel_on_drop) changes that.
 ///
-/// It can be awaited by value and by `&mut`, so that a wait that is given up leaves task and handle as they were.
+/// Await the handle by value or by `&mut`; with `&mut`, dropping the wait leaves the task and the handle usable.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -39,15 +39,15 @@ use std::task::{Context, Poll};
 ///
 /// # Panics
 ///
-/// Polled outside of its runtime, or after it has given the output.
-#[must_use = "dropping a handle detaches the task; say so with `drop` if that is meant"]
+/// If polled outside its runtime, or after it has returned the output.
+#[must_use = "dropping the handle detaches the task; call `drop` to do so on purpose"]
 pub struct JoinHandle<T> {
     serial: u64,
     state: State,
     refusal: Refusal,
-    /// It is enlisted in a scope.
+    /// Whether this wait is registered with a scope.
     waits: bool,
-    /// Of the type that the task was spawned with, and no other that this could be taken for: the output is found by its type.
+    /// Invariant in `T`, because the output is read as exactly the type that the task was spawned with.
     _output: PhantomData<fn(T) -> T>,
     _local: Local,
 }
@@ -55,7 +55,7 @@ pub struct JoinHandle<T> {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Owned(Key),
-    /// The task was refused before it began.
+    /// The runtime rejected the task before it started.
     Aborted,
     Taken,
 }
@@ -83,10 +83,11 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Has the task dropped instead of polled, in its own next turn. The join resolves after that, with an error of which
+    /// Drops the task when its turn to be polled next comes. The handle then resolves to an error for which
     /// [`JoinError::is_aborted`] is true. A task that has ended by then keeps its output.
     ///
-    /// This is the hard way: the task's operations become orphans, which the runtime cancels and disposes of.
+    /// The task gets no chance to clean up: its operations are abandoned, and the runtime cancels them and disposes of
+    /// them. Prefer [`cancel`](JoinHandle::cancel).
     pub fn abort(&self) {
         if let State::Owned(key) = self.state
             && let Some(core) = current::reach(self.serial)
@@ -95,12 +96,11 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Cancels the task, and nothing else: what it awaits ends with [`Canceled`](crate::Canceled), from now on, and it may
-    /// clean up with awaits under a [`shield`](crate::cancel::shield) and return a value as ever. Awaiting the handle gives
-    /// that value.
+    /// Cancels the task alone: from now on its waits end with [`Canceled`](crate::Canceled). The task may still clean
+    /// up, with awaits under a [`shield`](crate::cancel::shield), and return a value, which awaiting the handle returns.
     ///
-    /// A task that waits for nothing that the runtime completes, but for something of another crate, is dropped, as by
-    /// [`abort`](JoinHandle::abort); so is one that ignores 64 errors.
+    /// A task that waits only for a future of another crate, which the runtime cannot end, is dropped, as by
+    /// [`abort`](JoinHandle::abort); so is a task that ignores 64 such errors.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -126,7 +126,8 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Has the task canceled, as [`cancel`](JoinHandle::cancel) does, when what this gives is dropped before the task has ended.
+    /// Converts this handle into one that cancels the task when dropped before the task has ended, as
+    /// [`cancel`](JoinHandle::cancel) does.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -151,7 +152,7 @@ impl<T> JoinHandle<T> {
         CancelOnDrop { handle: self }
     }
 
-    /// Whether the task has ended, in whichever way. Its output may still be in the handle's keeping.
+    /// Whether the task has ended, with or without an output. An output that has not been taken stays with the handle.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match self.state {
@@ -163,7 +164,7 @@ impl<T> JoinHandle<T> {
     }
 }
 
-/// It holds no output, only the name of a row: nothing in it is pinned.
+/// The handle holds only a key of the task table, not the output: nothing in it is pinned.
 impl<T> Unpin for JoinHandle<T> {}
 
 /// What a poll found while the tables were borrowed.
@@ -197,7 +198,7 @@ impl<T: 'static> Future for JoinHandle<T> {
                     core.consume_budget();
                     Found::Ended(end)
                 }
-                // It takes the ends of its tasks itself when it ends.
+                // A runtime that shuts down takes the results of its tasks itself.
                 None if !core.is_open() => Found::Ended(End::Aborted),
                 None if core.is_canceled() => Found::Canceled,
                 None => Found::Waiting,
@@ -252,11 +253,11 @@ impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         if let State::Owned(key) = self.state
             && let Some(core) = current::reach(self.serial)
-            // While a runtime ends it takes the ends of its tasks itself.
+            // A runtime that shuts down takes the results of its tasks itself.
             && core.is_open()
         {
             let mut finished = core.tasks.borrow_mut().release(key);
-            // Whoever waited has let go: there is nobody to wake.
+            // The task that awaited this handle has let go of it: there is no task to wake.
             drop_waker(finished.joiner.take());
             core.settle(finished);
         }
@@ -273,7 +274,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 /// A [`JoinHandle`] that cancels its task when it is dropped: see [`JoinHandle::cancel_on_drop`].
 ///
-/// It is awaited as the handle is, by value or by `&mut`, and has the handle's methods.
+/// Await it by value or by `&mut`, as the handle; it dereferences to the handle, so it has the handle's methods.
 ///
 /// # Cancel safety
 ///
@@ -285,7 +286,7 @@ pub struct CancelOnDrop<T> {
 }
 
 impl<T> CancelOnDrop<T> {
-    /// The plain handle, whose drop detaches the task.
+    /// Returns the plain handle, whose drop detaches the task.
     pub fn into_inner(mut self) -> JoinHandle<T> {
         std::mem::replace(&mut self.handle, JoinHandle::aborted())
     }
@@ -319,16 +320,16 @@ impl<T> fmt::Debug for CancelOnDrop<T> {
     }
 }
 
-/// Why there is no output: the task panicked, it was aborted, or the wait for it was canceled.
+/// Error of a join: the task panicked, it was aborted, or the wait for it was canceled.
 ///
-/// These are different things, and only the last leaves the task as it was.
+/// Only a canceled wait leaves the task as it was.
 pub struct JoinError(Kind);
 
 enum Kind {
-    /// In a mutex, which is never locked by two, because a payload is `Send` only and the error shall be `Sync` too.
+    /// The payload, in a mutex only because it is not `Sync` and the error must be. The mutex is never contended.
     Panicked(Mutex<Box<dyn Any + Send>>),
     Aborted,
-    /// It was canceled with its group, and dropped for that.
+    /// The task was dropped because its group was canceled.
     Dropped,
     Canceled,
     NoThread(io::Error),
@@ -367,14 +368,14 @@ impl JoinError {
         matches!(self.0, Kind::Aborted | Kind::Dropped)
     }
 
-    /// Whether it was the wait for the task that was canceled. The task and its handle are as they were. A closure of
-    /// [`spawn_blocking`](crate::task::spawn_blocking) that had not begun did not happen.
+    /// Whether the wait for the task was canceled. The task and its handle are as they were. A closure given to
+    /// [`spawn_blocking`](crate::task::spawn_blocking) that had not started never runs.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         matches!(self.0, Kind::Canceled)
     }
 
-    /// What the task panicked with, for [`std::panic::resume_unwind`]; or the error again if it did not panic.
+    /// Returns the payload of the task's panic, for [`std::panic::resume_unwind`].
     ///
     /// # Errors
     ///

@@ -1,11 +1,12 @@
-//! A runtime, its settings, and what it says about itself.
+//! The runtime: its builder, handles, statistics and faults.
 
-// Here the tables are put together: the turn, the current runtime, `block_on`, spawning, shutdown, other threads, the pool.
+// This layer connects the tables: the turn, the current runtime, `block_on`, spawning, shutdown, other threads, the
+// pool.
 //
 // - R1: User code never runs while the ring or a table is borrowed. User code is polling a future; cloning, waking and
 //   dropping a foreign waker; dropping an operation, an output, a panic's payload; disposing of a late result.
-// - O8: The order of a shutdown is that of `shutdown.rs`, and what is left is leaked and reported.
-// - O9: Whatever holds a key holds the serial of its runtime too, and reaches it through `current.rs`.
+// - O8: Shutdown follows the order in `shutdown.rs`; whatever is left is leaked and reported.
+// - O9: Whatever holds a key also holds the serial of its runtime, and reaches the runtime through `current.rs`.
 
 mod alarm;
 pub(crate) mod blocking;

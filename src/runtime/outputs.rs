@@ -1,7 +1,7 @@
-//! What the compiler refuses, each beside what it takes: the two differ in nothing else.
+//! Code that must not compile, each beside code that must, with no other difference.
 //!
-//! An output is kept without its type, and is found by the type that its handle has. So a handle has that type to the letter:
-//! not one that the output could also pass for, which is another type where outputs are compared by type.
+//! An output is stored type-erased, and downcast to the type in its handle. So a handle must be invariant in that type:
+//! a subtype or supertype has another `TypeId`.
 
 /// The handle of a task.
 ///
@@ -19,7 +19,7 @@
 /// }
 /// ```
 ///
-/// The other way round neither.
+/// Nor the other way round.
 ///
 /// ```compile_fail,E0308
 /// # use gimmal::task::JoinHandle;
@@ -29,7 +29,7 @@
 /// ```
 struct OfATask;
 
-/// The handle of a closure that blocks.
+/// The handle of a blocking closure.
 ///
 /// ```
 /// # use gimmal::task::BlockingHandle;

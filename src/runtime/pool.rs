@@ -1,7 +1,6 @@
-//! The pool of threads for what io_uring has no opcode for.
+//! The blocking pool: threads for work that io_uring has no opcode for.
 //!
-//! It owns the queue of closures and the threads that work it off. What a closure is, and who waits for it, is in
-//! `blocking.rs`.
+//! It owns the queue of closures and the threads that run them. Closures and their handles are in `blocking.rs`.
 
 use super::fault::Hook;
 use crate::sys::no_thread;
@@ -11,27 +10,27 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Threads of a pool, unless the builder says otherwise.
+/// The default maximum of threads in a pool.
 pub(super) const THREADS_MAX: usize = 64;
 
-/// A thread that found nothing to do for so long ends.
+/// How long a thread stays idle before it exits.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// A closure in the queue of the pool.
 pub(super) trait Run: Send + Sync {
     fn run(&self);
-    /// It will not be run: wake who waits, and drop the closure.
+    /// Withdraws a closure that will not be run: wakes its waiter, and drops the closure.
     fn withdraw(&self, why: Option<io::Error>);
-    /// Whether a shutdown goes on without it.
+    /// Whether a shutdown does not wait for it.
     fn is_abandonable(&self) -> bool;
 }
 
-/// Nothing that can panic runs under these locks.
+/// Locks a mutex and ignores poisoning: no code that can panic runs under these locks.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A closure on its way into the queue.
+/// A closure that is about to be queued.
 pub(super) struct Runnable(pub(super) Arc<dyn Run>);
 
 /// The threads of one runtime.
@@ -52,7 +51,7 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Arc<dyn Run>>,
     running: Vec<Arc<dyn Run>>,
-    /// Closures that have run, and whose remains are being dropped, which may panic and tell the hook.
+    /// Closures that have run and are being dropped, which may panic and call the hook.
     leaving: usize,
     threads: usize,
     idle: usize,
@@ -60,7 +59,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Closures that run and that a shutdown waits for (C10).
+    /// Returns the number of running closures that a shutdown waits for (C10).
     fn awaited(&self) -> usize {
         let awaited = self.running.iter().filter(|job| !job.is_abandonable());
         awaited.count() + self.leaving
@@ -80,7 +79,7 @@ impl Pool {
         }
     }
 
-    /// Queues a closure and sees that a thread will come to it.
+    /// Queues a closure, and wakes or starts a thread for it.
     pub(super) fn start(&self, Runnable(job): Runnable, hook: &Hook) {
         let mut queue = lock(&self.shared.queue);
         if queue.closed {
@@ -103,7 +102,7 @@ impl Pool {
         if let Err(error) = started {
             let mut queue = lock(&self.shared.queue);
             queue.threads -= 1;
-            // Another thread will come to it, if there is one.
+            // If there are other threads, one of them will run it.
             let refused = if queue.threads == 0 {
                 queue.jobs.pop_back()
             } else {
@@ -116,7 +115,7 @@ impl Pool {
         }
     }
 
-    /// Takes out what has not begun, and lets no more in.
+    /// Closes the queue, and withdraws closures that have not started.
     pub(super) fn close(&self, hook: &Hook) {
         let waiting = {
             let mut queue = lock(&self.shared.queue);
@@ -125,7 +124,7 @@ impl Pool {
         };
         self.shared.work.notify_all();
         for job in waiting {
-            // The last holder of a job drops what it owns, which is a user's code.
+            // The last holder of a job drops its contents, which runs user code.
             hook.guard("a closure that was not run", move || {
                 job.withdraw(None);
                 drop(job);
@@ -133,7 +132,7 @@ impl Pool {
         }
     }
 
-    /// Waits for what runs and is not abandonable. Says how many closures of those still run.
+    /// Waits for running closures that are not abandonable. Returns how many of those are still running.
     pub(super) fn wait(&self, timeout: Duration) -> usize {
         let queue = lock(&self.shared.queue);
         let (queue, _) = self
@@ -144,7 +143,7 @@ impl Pool {
         queue.awaited()
     }
 
-    /// Takes a job that was withdrawn out of the queue.
+    /// Removes a withdrawn job from the queue.
     pub(super) fn forget(&self, job: &Arc<impl Run>) {
         let mut queue = lock(&self.shared.queue);
         let ours = Arc::as_ptr(job).cast::<()>();
@@ -152,11 +151,11 @@ impl Pool {
             .jobs
             .iter()
             .position(|job| Arc::as_ptr(job).cast::<()>() == ours);
-        // Its handle still holds it, so nothing of it is dropped here.
+        // The handle still holds the job, so nothing is dropped here.
         at.map(|at| queue.jobs.remove(at));
     }
 
-    /// Threads, closures that run, closures that wait.
+    /// Returns the numbers of threads, of running closures, and of waiting closures.
     pub(super) fn figures(&self) -> (usize, usize, usize) {
         let queue = lock(&self.shared.queue);
         (queue.threads, queue.running.len(), queue.jobs.len())

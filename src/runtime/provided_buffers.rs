@@ -1,4 +1,4 @@
-//! The ring of provided buffers of a runtime, and how much is received into them.
+//! The runtime's ring of provided buffers, and the limits of receives into them.
 
 use super::core::Core;
 use crate::sys::{BufRing, Opcode};
@@ -8,14 +8,15 @@ use std::sync::Arc;
 /// The one group of provided buffers of a runtime's ring.
 pub(crate) const BUFFER_GROUP: u16 = 0;
 
-/// The most bytes that are received for one connection before anybody asks for them.
+/// The most bytes that are received for one connection before a task requests them.
 pub(crate) const READ_AHEAD_MAX: usize = 64 << 10;
 
-/// What a runtime keeps for receives that lend no buffer.
+/// The runtime's state for receives that lend no buffer.
 pub(super) struct Receiving {
-    /// Not there before the first such receive, and empty where the kernel has none or gives none.
+    /// Unset before the first such receive; `None` if the kernel does not support provided buffers or has no memory for
+    /// them.
     buffers: OnceCell<Option<Arc<BufRing>>>,
-    /// The kernel has refused to bound a multishot receive.
+    /// Whether the kernel has rejected a bounded multishot receive.
     is_unbounded: Cell<bool>,
 }
 
@@ -29,8 +30,8 @@ impl Receiving {
 }
 
 impl Core {
-    /// The ring of provided buffers, made when it is first asked for. `None` if the kernel has none, or has no memory for
-    /// it (`RLIMIT_MEMLOCK`).
+    /// Returns the ring of provided buffers, which the first call creates. `None` if the kernel does not support it, or
+    /// has no memory for it (`RLIMIT_MEMLOCK`).
     pub(crate) fn receive_buffers(&self) -> Option<Arc<BufRing>> {
         self.receiving
             .buffers
@@ -40,7 +41,7 @@ impl Core {
 
     #[cold]
     fn provide_buffers(&self) -> Option<Arc<BufRing>> {
-        // A multishot receive is of 6.0, as is this opcode, and the probe knows opcodes only.
+        // Multishot receives came with 6.0, as did this opcode, and the probe reports only opcodes.
         if !self.is_open() || self.is_forked() || !self.supports(Opcode::SEND_ZC) {
             return None;
         }
@@ -50,15 +51,15 @@ impl Core {
         Some(ring)
     }
 
-    /// The kernel takes none of them from now on. What is out can still be looked at and given back: the memory goes when
-    /// nobody has any of it.
+    /// Unregisters the buffers, so that the kernel fills no more of them. Chunks that hold one stay valid; the memory is
+    /// freed when the last is dropped.
     pub(super) fn withdraw_buffers(&self) {
         if let Some(Some(_)) = self.receiving.buffers.get() {
             self.driver.borrow().ring().withdraw(BUFFER_GROUP);
         }
     }
 
-    /// Buffers that were filled, and have not been given back.
+    /// Returns the number of buffers that were filled and have not been returned.
     pub(super) fn receive_buffers_out(&self) -> usize {
         match self.receiving.buffers.get() {
             Some(Some(ring)) => ring.out(),
@@ -66,18 +67,19 @@ impl Core {
         }
     }
 
-    /// How many bytes one receive asks for that lends no buffer.
+    /// Returns how many bytes a receive that lends no buffer requests.
     pub(crate) fn receive_size(&self) -> usize {
         self.settings.receive_buffers.size().min(READ_AHEAD_MAX)
     }
 
-    /// Whether the kernel ends a multishot receive after a given number of bytes (6.17). No feature bit tells: a kernel without
-    /// the newest opcode of the version before cannot, and one that refuses fails the first such receive.
+    /// Whether the kernel ends a multishot receive after a given number of bytes (6.17). No feature bit reports this: a
+    /// kernel without the newest opcode of the version before cannot, and one that has the opcode but cannot either
+    /// fails the first such receive.
     pub(crate) fn bounds_receives(&self) -> bool {
         self.supports(Opcode::PIPE) && !self.receiving.is_unbounded.get()
     }
 
-    /// It does not.
+    /// Records that the kernel does not bound multishot receives.
     #[cold]
     pub(crate) fn note_unbounded_receives(&self) {
         self.receiving.is_unbounded.set(true);

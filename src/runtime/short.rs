@@ -1,15 +1,16 @@
-//! What is done where the kernel can make no thread, for itself or for the pool.
+//! Fallbacks when no thread can be created, by the kernel or for the pool.
 //!
-//! The ring hands what would block to threads of the kernel. If the first one cannot be made (RLIMIT_NPROC, the `pids.max` of
-//! a cgroup), it answers ECANCELED after some 50 ms (6.18); if others are there, what they do not come to waits behind them.
-//! So where an operation ends like that, or one on a file has not ended for a second, a thread is tried. If there is none:
+//! The ring hands requests that would block to kernel threads. If the first one cannot be created (RLIMIT_NPROC, the
+//! `pids.max` of a cgroup), the request completes with ECANCELED after some 50 ms (6.18); if there are others, requests
+//! queue behind the ones that these serve. So when an operation ends like that, or one on a file has not ended for a
+//! second, the runtime tries to create a thread. If it cannot:
 //!
-//! - operations on files are served on this thread, by a plain system call;
-//! - what may have to wait for somebody else fails, and names the limits;
-//! - what the kernel waits for by polling, without a thread, is as ever.
+//! - operations on files run on this thread, as plain system calls;
+//! - operations that may have to wait for a peer fail, with an error that names the limits;
+//! - operations that the kernel waits for by polling, without a thread, are not affected.
 //!
-//! That is believed for a second, so that no other operation waits to find it out, and no thread is tried for each. Before one
-//! fails it is tried again.
+//! The result is cached for a second, so that other operations do not wait to find out, and no thread is tried for each.
+//! Before an operation fails, the runtime tries again.
 
 use super::core::Core;
 use super::fault::Fault;
@@ -19,14 +20,14 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
-/// How long it is believed that no thread can be made.
+/// How long the result "no thread can be created" is cached.
 const BELIEVED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Short {
-    /// No thread could be made when it was last tried.
+    /// Whether the last try to create a thread failed.
     is: Cell<bool>,
-    /// It is not tried again before this.
+    /// The time before which it is not tried again.
     until: Cell<Instant>,
 }
 
@@ -40,21 +41,21 @@ impl Short {
 }
 
 impl Core {
-    /// Whether it is known that no thread can be made, or was a moment ago.
+    /// Whether the last try to create a thread failed, perhaps longer ago than the cache holds.
     #[inline]
     pub(crate) fn is_short_of_threads(&self) -> bool {
         self.short.is.get()
     }
 
-    /// Whether no thread can be made: tries it, unless it is believed. It may tell the hook, which is a user's code: nothing
-    /// is borrowed.
+    /// Returns whether no thread can be created: tries it, unless a failure is cached. May call the hook, which is user
+    /// code: the caller borrows nothing.
     #[cold]
     pub(crate) fn lacks_threads(&self) -> bool {
         let is_believed = self.short.is.get() && self.now() < self.short.until.get();
         is_believed || self.lacks_threads_now()
     }
 
-    /// The same where it is not to be believed: an operation is to fail for it.
+    /// As [`lacks_threads`](Core::lacks_threads), but always tries: the caller is about to fail an operation for it.
     #[cold]
     pub(crate) fn lacks_threads_now(&self) -> bool {
         let tried = self.driver.borrow().try_thread();
@@ -70,14 +71,14 @@ impl Core {
         true
     }
 
-    /// Serves an operation on a file on this thread. `None`, if it is not one, or this turn has no more time for such.
+    /// Runs a file operation on this thread, as a plain system call. `None` if the entry cannot be served so.
     pub(crate) fn serve(&self, entry: &Entry, refused: bool) -> Option<Completion> {
         let completion = self.driver.borrow_mut().serve(entry, refused)?;
         self.count_attempt(completion);
         Some(completion)
     }
 
-    /// Operations on files have not ended for a second.
+    /// Handles file operations that have not ended for a second: withdraws them from the kernel if it lacks threads.
     #[cold]
     pub(super) fn look_at_overdue(&self, overdue: &mut Vec<Key>) {
         if self.lacks_threads() {
@@ -90,7 +91,7 @@ impl Core {
     }
 }
 
-/// The error of an operation that no thread can serve.
+/// Returns the error of an operation that no thread can serve.
 #[cold]
 pub(crate) fn no_thread_for(kind: &'static str) -> io::Error {
     no_thread(io::Error::from_raw_os_error(libc::EAGAIN), kind)

@@ -1,14 +1,14 @@
-//! The end of a runtime (O8), in this order:
+//! Shutdown of a runtime (O8), in this order:
 //!
-//! 1. refuse new tasks, new operations except closing, and new closures; take those that have not begun out of the pool;
-//! 2. drop the tasks while the runtime is still current, each panic caught;
-//! 3. ask the kernel to cancel everything, and reap until nothing is in flight or the deadline passes; dispose of results
-//!    that nobody will ask for;
-//! 4. wait for what runs in the pool, as long as there is time;
-//! 5. leak, and report, what is left.
+//! 1. reject new tasks, new closures, and new operations except closes; withdraw closures that have not started;
+//! 2. drop the tasks while the runtime is still current, catching each panic;
+//! 3. cancel every operation, and reap until nothing is in flight or the deadline passes; dispose of results that no
+//!    future will take;
+//! 4. wait for the closures running in the pool, until the deadline;
+//! 5. leak what is left, and report it.
 //!
-//! Closing a ring is no barrier: 20 ms after the close the kernel still wrote into the buffers of 32 reads (measured on
-//! 6.18). So nothing that is in flight is ever freed.
+//! Closing a ring is not a barrier: 20 ms after the close the kernel still wrote into the buffers of 32 reads (measured
+//! on 6.18). So memory lent to an operation in flight is never freed.
 
 use super::builder::Runtime;
 use super::core::{Core, Phase};
@@ -22,7 +22,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 impl Runtime {
-    /// Shuts the runtime down, as dropping it does, but within this time, and says what would not end.
+    /// Shuts the runtime down, as dropping it does, but within this time, and reports what did not end as an error.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -37,8 +37,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `TimedOut`, with the kinds of operations that the kernel would not give up, whose memory is then leaked, and the
-    /// number of closures that still run.
+    /// `TimedOut`, with the kinds of operations that are still in the kernel, whose memory is leaked, and the number of
+    /// closures that are still running.
     pub fn shutdown(self, timeout: Duration) -> io::Result<()> {
         let faults = self.core.shut_down(&self.core, timeout);
         if faults.is_empty() {
@@ -51,7 +51,7 @@ impl Runtime {
         ))
     }
 
-    /// The end of `run`: cancels the root scope, and waits until its tasks have ended or the grace period is over.
+    /// Cancels the root scope at the end of `run`, and waits until its tasks have ended or the grace period has passed.
     pub(super) fn cancel_what_is_left(&mut self) {
         let core = &self.core;
         if core.tasks.borrow().alive() == 0 || core.is_forked() {
@@ -76,13 +76,14 @@ impl Drop for Runtime {
 }
 
 impl Core {
-    /// Turns until `done` or the deadline, and once at least.
+    /// Runs turns until `done` returns true or the deadline passes; if not done, at least one turn, even past the
+    /// deadline.
     fn turn_until(&self, deadline: Instant, done: impl Fn() -> bool) {
         let mut scratch = Scratch::default();
         let main_is_gone = &mut |_: &mut std::task::Context<'_>| false;
         while !done() && !self.driver.borrow().is_lost() {
             self.first_half(main_is_gone);
-            // The last task may just have ended: then nothing is left that would end the wait before the deadline.
+            // If the last task has just ended, nothing would end the wait before the deadline.
             if done() {
                 break;
             }
@@ -93,10 +94,10 @@ impl Core {
         }
     }
 
-    /// Ends the runtime. What could not be ended is reported, and given back.
+    /// Shuts the runtime down. Reports and returns as faults what did not end in time.
     fn shut_down(&self, shared: &Rc<Core>, timeout: Duration) -> Vec<Fault> {
         if self.is_forked() {
-            // The ring and all that is in flight belong to the parent: nothing of it is touched, and nothing is freed.
+            // The ring and everything in flight belong to the parent: touch and free nothing of it.
             std::mem::forget(shared.clone());
             self.enter_phase(Phase::Ended);
             return Vec::new();
@@ -116,7 +117,7 @@ impl Core {
         for wait in self.waits.borrow_mut().iter_mut() {
             sleepers.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
         }
-        // Whom they wake is gone.
+        // The tasks that these would wake are gone.
         for waker in wakers.into_iter().chain(sleepers) {
             self.hook.guard("a waker", || drop(waker));
         }
@@ -140,8 +141,8 @@ impl Core {
         faults
     }
 
-    /// Drops every task, and the outputs that nobody will take any more. While one is being dropped others may be woken
-    /// or let go of, but none is begun.
+    /// Drops every task, and the outputs that have not been taken. Dropping one task may wake others or drop their
+    /// handles, but spawns none.
     fn drop_tasks(&self) {
         self.tasks.borrow_mut().abort_all();
         while self.tasks.borrow().alive() > 0 {

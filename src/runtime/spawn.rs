@@ -1,4 +1,4 @@
-//! Starting tasks, and closures on the pool of threads.
+//! Spawns tasks, and closures on the blocking pool.
 
 use super::blocking::BlockingHandle;
 use super::core::{Core, Phase};
@@ -8,7 +8,8 @@ use crate::tasks::{Origin, TaskCell};
 use std::panic::Location;
 
 impl Core {
-    /// A new task. While the runtime ends nothing new is taken: the future is dropped, and the handle says "aborted".
+    /// Spawns a task. A runtime that is shutting down accepts none: the future is dropped, and the join handle reports
+    /// "aborted".
     #[inline]
     pub(super) fn spawn<F>(
         &self,
@@ -28,7 +29,7 @@ impl Core {
         self.start(future, name, location)
     }
 
-    /// A new task, of a runtime that takes some.
+    /// Spawns a task on a runtime that is open.
     #[inline]
     fn start<F>(
         &self,
@@ -49,10 +50,11 @@ impl Core {
     }
 }
 
-/// Starts a task on the current runtime. It runs whether or not its handle is awaited; dropping the handle detaches it.
+/// Spawns a task on the current runtime. The task runs whether or not its handle is awaited; dropping the handle
+/// detaches it.
 ///
-/// The task lives as long as the runtime at most: [`run`](crate::run) cancels what is left when its future is done. The
-/// future is polled for the first time in a later turn, never inside this call.
+/// The task never outlives the runtime: [`run`](crate::run) cancels the tasks that are left when its future is done. The
+/// future is first polled in a later pass of the event loop, never inside this call.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -66,7 +68,7 @@ impl Core {
 ///
 /// # Panics
 ///
-/// Outside of a runtime.
+/// If called outside a runtime.
 #[track_caller]
 #[inline]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
@@ -100,7 +102,7 @@ where
     });
     match (spawned, future) {
         (Some(Some(handle)), _) => handle,
-        // Dropping the future is a user's code, so it is done here, where nothing is borrowed.
+        // Dropping the future runs user code, so it happens here, where nothing is borrowed.
         (Some(None), future) => {
             current::required()
                 .hook
@@ -114,7 +116,7 @@ where
     }
 }
 
-/// Settings of a task before it is spawned.
+/// Configures a task and spawns it.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -132,22 +134,22 @@ pub struct TaskBuilder {
 }
 
 impl TaskBuilder {
-    /// A task without a name.
+    /// Returns a builder of a task without a name.
     pub fn new() -> TaskBuilder {
         TaskBuilder::default()
     }
 
-    /// The name that lists of what is running, and reports of faults, call it by.
+    /// Names the task. [`Handle::tasks`](super::Handle::tasks) and reports of [faults](super::Fault) show the name.
     pub fn name(mut self, name: impl Into<String>) -> TaskBuilder {
         self.name = Some(name.into().into_boxed_str());
         self
     }
 
-    /// Starts it, as [`spawn`] does.
+    /// Spawns the task, as [`spawn`] does.
     ///
     /// # Panics
     ///
-    /// Outside of a runtime.
+    /// If called outside a runtime.
     #[track_caller]
     pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
     where
@@ -158,17 +160,19 @@ impl TaskBuilder {
     }
 }
 
-/// Runs a closure that blocks on a thread of the runtime's pool, so that it does not block the loop.
+/// Runs a blocking closure on a thread of the runtime's pool, so that it does not block the event loop.
 ///
-/// The pool has 64 threads at most (see [`Builder::blocking_threads`](super::Builder::blocking_threads)); when all are
-/// busy, closures wait in order. The closure starts whether or not the handle is awaited. Dropping the handle detaches it.
+/// The pool has at most 64 threads by default (see [`Builder::blocking_threads`](super::Builder::blocking_threads));
+/// when all are busy, closures queue in order. The closure runs whether or not the handle is awaited; dropping the
+/// handle detaches it.
 ///
-/// In a canceled scope it is refused at the call: the closure is dropped, and awaiting gives an error of which
-/// [`JoinError::is_canceled`](super::join::JoinError::is_canceled) is true. A closure that runs can learn that its scope is
-/// canceled from a [`ScopeHandle`](crate::cancel::ScopeHandle).
+/// In a canceled scope, this call drops the closure, and awaiting the handle returns an error for which
+/// [`JoinError::is_canceled`](super::join::JoinError::is_canceled) is true. A running closure can check whether its
+/// scope is canceled through a [`ScopeHandle`](crate::cancel::ScopeHandle).
 ///
-/// If the pool has no thread and none can be made, the closure is dropped, and awaiting gives an error that becomes an
-/// [`io::Error`](std::io::Error) of kind `QuotaExceeded`, with the limits in the way (RLIMIT_NPROC, `pids.max`).
+/// If the pool has no thread and cannot create one, the closure is dropped, and awaiting the handle returns an error
+/// that converts to an [`io::Error`](std::io::Error) of kind `QuotaExceeded` and names the limits in the way
+/// (RLIMIT_NPROC, `pids.max`).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -182,12 +186,12 @@ impl TaskBuilder {
 ///
 /// # Cancel safety
 ///
-/// A closure that has not started is taken out of the queue, and did not happen. One that has started is waited for
-/// (`tests/blocking.rs`).
+/// If the wait is canceled, a closure that has not started is removed from the queue and never runs; one that has
+/// started is waited for (`tests/blocking.rs`).
 ///
 /// # Panics
 ///
-/// Outside of a runtime.
+/// If called outside a runtime.
 #[track_caller]
 pub fn spawn_blocking<F, T>(run: F) -> BlockingHandle<T>
 where
@@ -197,10 +201,11 @@ where
     start_blocking(run, None)
 }
 
-/// Runs a closure as [`spawn_blocking`] does, but nobody has to wait for it: when the wait is canceled it ends at once,
-/// the thread goes on, and the late result goes to `dispose`. The end of the runtime does not wait for it either.
+/// Runs a closure as [`spawn_blocking`] does, but lets it be abandoned: a canceled wait ends at once, the thread keeps
+/// running, and `dispose` receives the late result. The runtime's shutdown does not wait for the closure either.
 ///
-/// The closure must own all that it touches, which `'static` says, and must not matter to what comes after.
+/// The closure must own everything it touches, which the `'static` bound requires, and later code must not depend on its
+/// effects.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -214,11 +219,11 @@ where
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the result, which `dispose` gets (`tests/blocking.rs`).
+/// Only the result is lost to the caller; `dispose` receives it (`tests/blocking.rs`).
 ///
 /// # Panics
 ///
-/// Outside of a runtime.
+/// If called outside a runtime.
 #[track_caller]
 pub fn spawn_abandonable<F, T, D>(run: F, dispose: D) -> BlockingHandle<T>
 where
@@ -235,7 +240,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    // Starting may drop the closure, which is a user's code: the runtime is held, not borrowed.
+    // Starting may drop the closure, which runs user code: hold the runtime, but borrow nothing of it.
     let core = current::required();
     let job = BlockingHandle::new(
         Box::new(run),
@@ -245,7 +250,7 @@ where
         Location::caller(),
     );
     if core.is_canceled() {
-        // Something was cut short, whether anybody awaits the handle or not (C7).
+        // The cancel cut this call short, whether or not the handle is awaited (C7).
         core.attribute_canceled();
         job.refuse();
     } else {

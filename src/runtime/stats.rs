@@ -1,58 +1,58 @@
-//! What a runtime says about itself.
+//! Figures and listings that a runtime reports about itself.
 
 use super::core::Core;
 use std::panic::Location;
 use std::time::Duration;
 
-/// What a runtime has at a moment, and how much it has done since it was built.
+/// A snapshot of a runtime's current figures and of its totals since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Tasks that have not ended; the future of `block_on` is one.
     pub tasks: usize,
-    /// Rows of the table of tasks: those that ended and whose handle has not taken the output included.
+    /// Entries in the task table, including tasks that have ended but whose handle has not taken the output.
     pub task_rows: usize,
     /// Tasks that are ready to be polled.
     pub ready_tasks: usize,
-    /// Operations that the kernel has, orphans included.
+    /// Operations in the kernel, including [`orphans`](Stats::orphans).
     pub operations: usize,
-    /// Operations that the kernel has and whose future is gone.
+    /// Abandoned operations: still in the kernel, although their future was dropped.
     pub orphans: usize,
-    /// Rows of the table of operations: those whose result nobody has looked at yet included.
+    /// Entries in the operation table, including operations whose result their future has not taken yet.
     pub operation_rows: usize,
-    /// Rows of the table of timers: those that fired and whose future has not looked yet included.
+    /// Entries in the timer table, including timers that have fired but whose future has not been polled since.
     pub timers: usize,
-    /// Open scopes: those of timeouts, groups, shields, and of [`Scope`](crate::cancel::Scope)s that are entered.
+    /// Open scopes: those of timeouts, groups and shields, and every [`Scope`](crate::cancel::Scope) that is entered.
     pub scopes: usize,
-    /// Waits for what is in none of the other tables: for a closure on the pool, for room in a group.
+    /// Waits that none of the other figures count, such as for a closure on the pool or for room in a group.
     pub waits: usize,
     /// Buffers of [`Builder::receive_buffers`](super::Builder::receive_buffers) that chunks hold.
     pub receive_buffers_out: usize,
-    /// Entries of the submission queue that the kernel gave: fewer than [`Builder::entries`](super::Builder::entries), if
-    /// locked memory was short.
+    /// Entries of the submission queue that the kernel granted: fewer than [`Builder::entries`](super::Builder::entries)
+    /// if locked memory was short.
     pub submission_entries: u32,
-    /// Entries of the completion queue that the kernel gave.
+    /// Entries of the completion queue that the kernel granted.
     pub completion_entries: u32,
     /// Threads of the pool.
     pub blocking_threads: usize,
-    /// Closures that run on the pool.
+    /// Closures that are running on the pool.
     pub blocking_running: usize,
-    /// Closures that wait for a thread.
+    /// Closures that are waiting for a thread.
     pub blocking_waiting: usize,
-    /// Turns of the event loop so far.
+    /// Passes of the event loop so far.
     pub turns: u64,
     /// Polls of tasks so far.
     pub polls: u64,
     /// System calls that entered the ring so far.
     pub enters: u64,
-    /// Plain system calls so far by which an operation was tried before the ring was entered for it
+    /// Direct system calls so far that tried an operation before submitting it to the ring
     /// ([`Entry::try_first`](crate::op::Entry::try_first)).
     pub attempts: u64,
-    /// Entries submitted so far, requests to cancel included.
+    /// Entries submitted so far, including cancel requests.
     pub submitted: u64,
     /// Operations that completed so far.
     pub completed: u64,
-    /// Requests to cancel so far, repeated ones included.
+    /// Cancel requests so far, including repeated ones.
     pub cancels: u64,
 }
 
@@ -60,23 +60,23 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskInfo {
-    /// The name that it was given.
+    /// The task's name, if it was given one.
     pub name: Option<String>,
-    /// Where it was spawned.
+    /// The location that spawned it.
     pub spawned_at: &'static Location<'static>,
-    /// Whether it waits to be polled.
+    /// Whether it is ready to be polled.
     pub is_ready: bool,
 }
 
-/// An operation that the kernel has.
+/// An operation in the kernel.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OperationInfo {
     /// Its [`Operation::NAME`](crate::op::Operation::NAME).
     pub kind: &'static str,
-    /// The task that polled it last: its name, or where it was spawned. `None` if that task has ended.
+    /// The task that last polled it: its name, or the location that spawned it. `None` if that task has ended.
     pub task: Option<String>,
-    /// Whether its future is gone.
+    /// Whether it is abandoned: its future was dropped.
     pub is_orphan: bool,
     /// How long the kernel has had it, to within a tick of the kernel (1 to 10 ms).
     pub age: Duration,

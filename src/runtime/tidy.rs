@@ -1,30 +1,30 @@
-//! Giving back the memory that a peak has left in the tables.
+//! Frees the memory that a peak has left in the tables.
 //!
-//! Each table does a bounded part of it when it is asked to, which costs nothing where nothing is to be done. They are asked every
-//! few turns, and while they have more than they need before each wait in the kernel, for that may be a long one: so a runtime
-//! that falls asleep after a peak does so without its memory.
+//! Each call frees a bounded part of a table's excess, and costs nothing if there is none. The tables are tidied every
+//! few turns, and, while they have excess, before each wait in the kernel, because that may be long: so a runtime that
+//! goes idle after a peak does not keep the peak's memory.
 
 use super::core::Core;
 use crate::scope::CancelEffects;
 use crate::sys::coarse_ns;
 
-/// Turns between two looks at the tables, and between two while one of them has more than it needs.
+/// Turns between two checks of the tables: normally, and while one of them has excess memory.
 const TURNS: u64 = 64;
 const TURNS_IN_EXCESS: u64 = 8;
 
-/// Peaks that come again in this time keep their memory.
+/// Peaks that recur within this time keep their memory.
 const PERIOD_NS: u64 = 1_000_000_000;
 
-/// The room for leaves of a canceled scope, and for the wakers to wake for it, that is kept.
+/// The capacity that is kept for the leaves and wakers of a canceled scope.
 const EFFECTS_KEPT: usize = 1024;
 
 impl Core {
-    /// The number of the period in which peaks are taken for the same.
+    /// Returns the number of the current period; peaks of one period count as the same peak.
     pub(crate) fn period(&self) -> u32 {
         self.period.get()
     }
 
-    /// A turn begins.
+    /// Tidies at the start of a turn, every few turns.
     #[inline]
     pub(super) fn tidy_at_times(&self) {
         if self.turns.get() >= self.tidy_at.get() {
@@ -32,13 +32,13 @@ impl Core {
         }
     }
 
-    /// The kernel is about to be waited for. True if there is something to do before.
+    /// Tidies before a wait in the kernel. Returns whether there is more to free first.
     #[inline]
     pub(super) fn tidy_before_wait(&self) -> bool {
         self.untidy.get() && self.tidy()
     }
 
-    /// Does a part of it. True if there is more to do.
+    /// Frees a part of the excess. Returns whether there is more to free.
     #[inline(never)]
     fn tidy(&self) -> bool {
         let effects = self.notified.take();

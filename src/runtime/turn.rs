@@ -3,10 +3,10 @@
 //! 1. Poll ready tasks, within a budget of polls and time.
 //! 2. Fire due timers; take what other threads sent.
 //! 3. Enter the kernel once, waiting only if nothing is ready and nothing is left over.
-//! 4. Reap: copy every completion into its row, then wake, then dispose of what nobody waits for.
+//! 4. Reap: copy every completion into its row, then wake, then dispose of results that no future waits for.
 //!
-//! Within a poll the kernel is entered for a connection that is asked for, and for a socket that is dropped with operations in
-//! flight ([`Core::enter_now`]).
+//! The kernel is also entered within a poll: to accept one connection on demand, and to end the operations of a socket that
+//! was dropped with some in flight ([`Core::enter_now`]).
 
 use super::core::Core;
 use super::current::drop_waker;
@@ -24,35 +24,35 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-/// Between two looks at the clock a turn polls at most so many tasks, and before the first look one less: most turns are over
-/// by then, and never look. Where polls are long, there are fewer between two looks.
+/// The most polls between two reads of the clock, and one less before the first read: most turns end earlier, and never
+/// read it. When polls are long, there are fewer between two reads.
 const POLLS_PER_CLOCK: u32 = 16;
 
-/// Leaves that are ready at their first poll which a task may pass in one poll, before it has to let others go first.
+/// The most ready leaves that a task may pass in one poll before it has to yield.
 const READY_LEAVES_PER_POLL: u32 = 128;
-/// It looks at the coarse clock when it has passed so many of them, and each time that it has passed so many times as many.
+/// Ready leaves that a task passes before it first reads the coarse clock; it reads the clock again each time that the
+/// number has grown by the factor below.
 const READY_LEAVES_TO_CLOCK: u32 = 4;
 const READY_LEAVES_GROWTH: u32 = 8;
 
-/// With so many timers armed, a runtime that has nothing else to do lets this much time pass between two turns that fire
-/// some, so that those due in between share a turn: a wait in the kernel costs more than a timer. It is the slack that the
-/// kernel gives every thread's sleep by default (`prctl(PR_SET_TIMERSLACK)`).
+/// With at least `TIMERS_DENSE` timers armed, an otherwise idle runtime lets `TIMERS_APART` pass between two turns that
+/// fire timers, so that timers due in between share a turn: a wait in the kernel costs more than a timer. This is the
+/// default slack of the kernel for every thread's sleep (`prctl(PR_SET_TIMERSLACK)`).
 const TIMERS_DENSE: usize = 256;
 const TIMERS_APART: Duration = Duration::from_micros(50);
 
-/// Timers that fire in one turn. More of them wait for the next, behind what is ready: so few that what they have touched is
-/// still in the processor's cache when the tasks are polled.
+/// The most timers that fire in one turn. The rest wait for the next turn, behind the ready tasks. The number is small
+/// enough that memory touched by the timers is still in the processor's cache when the tasks are polled.
 const TIMERS_PER_TURN: usize = 256;
 
-/// In large tables the processor is told to fetch what belongs to a timer or a task while this many before it are served: what
-/// a sleeping task costs is cache misses.
+/// How many timers or tasks ahead large tables prefetch: the cost of a sleeping task is cache misses.
 const AHEAD: usize = 8;
 
-/// The kernel brings some twenty completions each time that it is entered (6.18), and the end of an orphan may be behind many
-/// others: so often is it entered for one.
+/// The most enters to end orphans. Each enter yields some twenty completions (6.18), and that of an orphan may be behind
+/// many others.
 const ENTERS_FOR_ORPHANS: u32 = 256;
 
-/// Vectors that are used again from turn to turn.
+/// Vectors that are reused from turn to turn.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     reaped: Reaped,
@@ -60,38 +60,40 @@ pub(super) struct Scratch {
     mail: Posted,
 }
 
-/// The task that is being polled, out of reach of a panic.
+/// The task that is being polled, kept where its own panic does not drop it.
 #[derive(Default)]
 pub(super) struct Polled {
     key: Option<Key>,
     task: Option<Pin<Box<dyn Task>>>,
 }
 
-/// What one turn spends on polling. Children are counted, too.
+/// A turn's budget for polling. Polls of children count, too.
 #[derive(Debug)]
 pub(super) struct Budget {
     polls: Cell<u32>,
-    /// With so many polls there is something to look at: the clock, or that they were enough.
+    /// The number of polls at which the clock or the end of the budget is checked next.
     look_at: Cell<u32>,
-    /// When the clock was looked at for the first time in this turn.
+    /// The time of the first read of the clock in this turn.
     started: Cell<Option<Instant>>,
     is_over: Cell<bool>,
-    /// Polls from one look at the clock to the next: fewer after long ones, in later turns, too.
+    /// Polls between two reads of the clock: fewer after long polls, in later turns, too.
     polls_per_clock: Cell<u32>,
-    /// From so many polls on, one that yields looks at the coarse clock.
+    /// The number of polls from which a task that yields reads the coarse clock.
     look_at_yield: Cell<u32>,
-    /// The number of leaves that had been refused when one that yielded came to look.
+    /// The count of rejected leaves when a yielding task last checked.
     refusals: Cell<u64>,
-    /// When by the coarse clock a turn was last found to be over by one that yields or passes ready leaves, or the first such look
-    /// after the loop has waited. It outlasts the turn, so that one long step is enough to end the next.
+    /// The coarse time at which a task that yields or passes ready leaves last found the turn's time used up, or at
+    /// which one first checked after the loop had waited. It outlives the turn, so that one long step is enough to end
+    /// the next turn.
     ended: Cell<u64>,
-    /// The loop has waited since then: that time is none of a turn's.
+    /// Whether the loop has waited since `ended`: time spent waiting does not count.
     has_rested: Cell<bool>,
-    /// Bytes that operations which are served at once may still move.
+    /// Bytes that direct calls may still move in this turn.
     pub(super) attempts: Cell<u32>,
 }
 
-/// Ready leaves that a task may still pass in this poll: before it looks at the clock, in the lower half, and after that.
+/// Ready leaves that a task may still pass in this poll: in the lower half those before it reads the clock, in the upper
+/// half those after that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance(u32);
 
@@ -116,13 +118,13 @@ impl Allowance {
         self.0 & 0xffff
     }
 
-    /// After a look at the clock.
+    /// Returns the allowance after a read of the clock.
     fn next(self) -> Allowance {
         let passed = READY_LEAVES_PER_POLL - (self.0 >> 16);
         self.next_after((READY_LEAVES_GROWTH - 1) * passed)
     }
 
-    /// The next look is after so many more.
+    /// Returns the allowance whose next read of the clock is after this many more leaves.
     fn next_after(self, leaves: u32) -> Allowance {
         let left = self.0 >> 16;
         let now = left.min(leaves);
@@ -147,7 +149,7 @@ impl Budget {
     }
 }
 
-/// Polls the future that `block_on` holds: true when it is ready.
+/// Polls the future that `block_on` holds, and returns whether it is ready.
 pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 
 impl Core {
@@ -169,19 +171,19 @@ impl Core {
         self.budget.polls.get() < self.budget.look_at.get() || self.look_at_budget()
     }
 
-    /// It is about to be.
+    /// Counts a poll that is about to happen.
     #[inline]
     pub(crate) fn count_poll(&self) {
         self.budget.polls.set(self.budget.polls.get() + 1);
     }
 
-    /// A number of the poll that is under way, of a task or a child.
+    /// Returns a number that identifies the current poll of a task or a child.
     #[inline]
     pub(crate) fn this_poll(&self) -> u64 {
         self.polls_so_far()
     }
 
-    /// Polls of this turn and of those before it.
+    /// Returns the number of polls of this turn and of all turns before it.
     pub(super) fn polls_so_far(&self) -> u64 {
         self.polls.get() + u64::from(self.budget.polls.get())
     }
@@ -204,7 +206,7 @@ impl Core {
         }
         let apart = budget.polls_per_clock.get();
         if spent > 0 {
-            // They are not that long any more.
+            // Polls are shorter again.
             budget.polls_per_clock.set(POLLS_PER_CLOCK.min(2 * apart));
         }
         let next = polls + budget.polls_per_clock.get();
@@ -212,19 +214,19 @@ impl Core {
         true
     }
 
-    /// Nanoseconds.
+    /// Whether this many nanoseconds use up the time of a turn.
     #[inline]
     fn is_enough(&self, spent: u64) -> bool {
         spent > 0 && spent >= self.settings.ns_per_turn
     }
 
-    /// Nothing more is polled in this turn.
+    /// Ends the polling of this turn.
     fn end_turn(&self) {
         self.budget.is_over.set(true);
         self.budget.look_at.set(0);
     }
 
-    /// The polls of this turn took that long, at least: from now on the clock is looked at as often as that asks for.
+    /// Sets how often the clock is read from now on, given that the polls of this turn took at least this long.
     fn look_as_often_as(&self, spent: u64) {
         let polls = u64::from(self.budget.polls.get());
         let in_time = polls.saturating_mul(self.settings.ns_per_turn) / spent;
@@ -232,8 +234,9 @@ impl Core {
         self.budget.polls_per_clock.set(apart as u32);
     }
 
-    /// What was polled is to be polled again, for it was woken meanwhile: it lets the others go first. The turn is over if
-    /// its time is. The first in a turn looks, then the second, the fourth and so on: in between, the turn itself does.
+    /// Counts a yield: a task that was woken during its own poll goes behind the others. Ends the turn if its time is
+    /// used up. The first yield of a turn checks, then the second, the fourth and so on; in between, the turn's own
+    /// checks apply.
     #[inline]
     pub(super) fn count_yield(&self) {
         if self.budget.polls.get() >= self.budget.look_at_yield.get() {
@@ -243,7 +246,7 @@ impl Core {
 
     #[cold]
     fn look_at_yield(&self) {
-        // One that was refused yields to end as canceled. It finds what it was refused for as it was.
+        // A task whose leaf was rejected yields only to end as canceled: that is not counted.
         let refusals = self.refusals.get();
         if self.budget.refusals.replace(refusals) == refusals {
             self.look_at_coarse_clock();
@@ -252,7 +255,8 @@ impl Core {
         self.budget.look_at_yield.set(2 * polls);
     }
 
-    /// Ends the turn, as soon as what is polled now is pending, if by the coarse clock its time is over. True if it is over.
+    /// Ends the turn, as soon as the current poll is pending, if its time is used up by the coarse clock. Returns
+    /// whether the turn has ended.
     #[inline(never)]
     fn look_at_coarse_clock(&self) -> bool {
         let budget = &self.budget;
@@ -274,7 +278,7 @@ impl Core {
 
     #[cold]
     fn look_at_allowance(&self) -> bool {
-        // The first look after the loop has waited tells only when the next would be too late.
+        // The first check after the loop has waited only sets the start time.
         let is_first = self.budget.has_rested.get();
         let allowance = self.allowance.get();
         let allowance = match self.look_at_coarse_clock() {
@@ -286,7 +290,7 @@ impl Core {
         allowance.now() > 0
     }
 
-    /// The task passes a leaf that was ready.
+    /// Counts a ready leaf that the task passes.
     #[inline]
     pub(crate) fn consume_budget(&self) {
         let allowance = self.allowance.get();
@@ -294,7 +298,8 @@ impl Core {
         self.allowance.set(Allowance(allowance.0 - passed));
     }
 
-    /// One pass. It waits at most until `limit`. True when the main future is ready; the pass ends there.
+    /// Runs one turn, which waits at most until `limit`. Returns true, and ends the turn there, when the main future is
+    /// ready.
     pub(super) fn turn(
         &self,
         main: PollMain<'_>,
@@ -308,7 +313,7 @@ impl Core {
         false
     }
 
-    /// Step 1, after which the end of a runtime may find that there is nothing left to wait for.
+    /// Runs step 1, after which a shutdown checks whether there is anything left to wait for.
     pub(super) fn first_half(&self, main: PollMain<'_>) -> bool {
         self.assert_not_forked();
         self.turns.set(self.turns.get() + 1);
@@ -317,7 +322,7 @@ impl Core {
         self.poll_ready(main)
     }
 
-    /// The ring is the parent's to enter.
+    /// Panics in a forked child: only the parent may enter the ring.
     fn assert_not_forked(&self) {
         assert!(
             !self.is_forked(),
@@ -326,16 +331,17 @@ impl Core {
         );
     }
 
-    /// Steps 2 to 4.
+    /// Runs steps 2 to 4.
     pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
-        // A task may have forked: what is queued is the parent's to submit.
+        // A task may have forked: only the parent may submit what is queued.
         self.assert_not_forked();
         self.fire_timers(scratch);
         self.take_mail(scratch);
         self.enter(limit, scratch);
     }
 
-    /// Step 1. One catch for all polls costs less than one for each; after a panic the rest of them go on.
+    /// Runs step 1. One `catch_unwind` for all polls costs less than one for each; after a panic the remaining polls
+    /// continue.
     fn poll_ready(&self, main: PollMain<'_>) -> bool {
         self.begin_budget();
         let mut polled = Polled::default();
@@ -367,7 +373,8 @@ impl Core {
         false
     }
 
-    /// Polls one task, or drops it if it was aborted. True if it is the main future, and that is ready or over.
+    /// Polls one task, or drops it if it was aborted. Returns whether it is the main future and that is ready or to be
+    /// dropped.
     #[inline]
     pub(super) fn poll_task(
         &self,
@@ -390,7 +397,7 @@ impl Core {
         let waker = ManuallyDrop::new(waker(name));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
-            // Back in its row first: its panic goes through to whoever called `block_on`.
+            // Park the row first: a panic of the main future propagates to the caller of `block_on`.
             let _ = self.tasks.borrow_mut().park(key, None, None);
             let ready = main(&mut context) || self.canceled.get() && self.drops_main(key);
             if self.tasks.borrow_mut().keep_leaf(key, self.leaf.get()) {
@@ -405,7 +412,7 @@ impl Core {
             return false;
         }
         polled.key = Some(key);
-        // Nothing is there to be dropped: the one before was taken out, below or after its panic.
+        // The slot is empty: the previous task was taken out below, or after its panic.
         std::mem::forget(polled.task.replace(task));
         let ready = match &mut polled.task {
             Some(task) => task.as_mut().poll(&mut context).is_ready(),
@@ -425,7 +432,7 @@ impl Core {
         false
     }
 
-    /// Whether the main future, which is canceled, is over, although it is not ready.
+    /// Whether the main future, which is canceled and pending, is to be dropped.
     #[cold]
     fn drops_main(&self, key: Key) -> bool {
         self.may_drop_main.get() && (self.force_shutdown.get() || self.should_drop_canceled(key))
@@ -447,7 +454,7 @@ impl Core {
         self.settle(finished);
     }
 
-    /// The task that was being polled ends with this payload. If it was the main future, the panic goes on.
+    /// Ends the task that was being polled with this panic payload. The panic of the main future is resumed.
     #[cold]
     fn task_panicked(&self, polled: &mut Polled, payload: Box<dyn Any + Send>) {
         let (Some(task), Some(key)) = (polled.task.take(), polled.key) else {
@@ -459,7 +466,7 @@ impl Core {
         self.settle(finished);
     }
 
-    /// Step 2.
+    /// Fires due timers (step 2).
     fn fire_timers(&self, scratch: &mut Scratch) {
         {
             let mut timers = self.timers.borrow_mut();
@@ -483,7 +490,7 @@ impl Core {
                     prefetch(row);
                 }
             }
-            // After a full batch more are due, which do not wait for others.
+            // After a full batch more timers are due, which must not be delayed to share a turn.
             if (1..TIMERS_PER_TURN).contains(&scratch.wakers.len()) {
                 self.timers_fired.set(now);
             }
@@ -491,7 +498,7 @@ impl Core {
         self.wake_all(&mut scratch.wakers);
     }
 
-    /// Step 2.
+    /// Takes what other threads sent (step 2).
     fn take_mail(&self, scratch: &mut Scratch) {
         self.look_at_interrupts();
         if !self.inbox().has_remote_wakes() {
@@ -517,7 +524,7 @@ impl Core {
         }
     }
 
-    /// Steps 3 and 4.
+    /// Enters the kernel and reaps (steps 3 and 4).
     fn enter(&self, limit: Option<Instant>, scratch: &mut Scratch) {
         let wait = self.wait_for(limit);
         let outcome = {
@@ -525,7 +532,7 @@ impl Core {
             if wait == Wait::No && !driver.needs_turn() {
                 return;
             }
-            // What is there or is only to be fetched does not wait for more.
+            // Do not wait if there is work left over, or a wake from another thread.
             let wait = match wait {
                 Wait::No => Wait::No,
                 _ if driver.has_work() || !self.inbox().park() => Wait::No,
@@ -544,10 +551,10 @@ impl Core {
         }
     }
 
-    /// Wakes and disposes of what was reaped.
+    /// Wakes the tasks of reaped completions, and disposes of results without a future.
     #[inline]
     fn bring_in(&self, reaped: &mut Reaped) {
-        // Tasks that close a descriptor look again at what is in flight on it.
+        // Tasks that close a descriptor check again for operations in flight on it.
         let mut closers = self.closers.borrow_mut();
         if !closers.is_empty() {
             reaped.woken.append(&mut closers.take_all());
@@ -571,7 +578,7 @@ impl Core {
         }
     }
 
-    /// Steps 3 and 4 within a poll. It runs a user's code: the caller borrows nothing (R1).
+    /// Runs steps 3 and 4 within a poll. Runs user code: the caller borrows nothing (R1).
     pub(crate) fn enter_now(&self, wait: Wait) {
         let mut reaped = Reaped::default();
         // The next turn reports that the ring is lost.
@@ -579,16 +586,16 @@ impl Core {
         self.bring_in(&mut reaped);
     }
 
-    /// Whether no table is borrowed: then the turn enters soon enough.
+    /// Whether no table is borrowed. If one is, the kernel is entered at the end of the turn instead.
     fn is_free(&self) -> bool {
         self.driver.try_borrow_mut().is_ok()
             && self.tasks.try_borrow_mut().is_ok()
             && self.scopes.try_borrow_mut().is_ok()
     }
 
-    /// Has the kernel end operations that nobody awaits any more, and lets go of what they hold: so a descriptor that was
-    /// dropped with operations in flight is closed now. What the kernel does not give up at once goes in a later turn, and
-    /// all of it when the runtime ends, which waits for that anyway.
+    /// Ends orphans now and releases what they hold, so that a descriptor that was dropped with operations in flight is
+    /// closed at once. Orphans that the kernel does not end immediately are released in a later turn, or at shutdown,
+    /// which waits for them anyway.
     #[cold]
     pub(crate) fn end_orphans(&self) {
         if !self.is_open() || self.is_forked() || !self.is_free() {
@@ -605,7 +612,7 @@ impl Core {
         }
     }
 
-    /// The first Ctrl-C cancels the main future; the next ends the waiting for what is canceled.
+    /// Handles Ctrl-C: the first press cancels the main future; the next stops waiting for canceled tasks.
     fn look_at_interrupts(&self) {
         let count = match &*self.interrupts.borrow() {
             Some(count) => count.swap(0, Ordering::SeqCst),
@@ -624,7 +631,7 @@ impl Core {
         }
     }
 
-    /// How long the kernel may be waited for: not at all if a task is ready.
+    /// Returns how long to wait in the kernel: not at all if a task is ready.
     fn wait_for(&self, limit: Option<Instant>) -> Wait {
         if self.tasks.borrow().has_ready() || self.tidy_before_wait() {
             return Wait::No;
@@ -637,7 +644,7 @@ impl Core {
         }
     }
 
-    /// When timers are to be looked at again.
+    /// Returns when timers must be checked again.
     fn next_timer(&self) -> Option<Instant> {
         let timers = self.timers.borrow();
         let due = Instant::from_ns(timers.next_deadline()?);
@@ -647,7 +654,7 @@ impl Core {
         Some(due.max(self.timers_fired.get() + TIMERS_APART))
     }
 
-    /// Wakes them: ours by name in one borrow, foreign ones after it, for their code is a user's (R1).
+    /// Wakes all of them: our own by wake ID in one borrow, then foreign ones, which run user code (R1).
     #[inline]
     pub(crate) fn wake_all(&self, wakers: &mut Vec<Waker>) {
         if !wakers.is_empty() {
@@ -678,7 +685,7 @@ impl Core {
         }
     }
 
-    /// Wakers whose code is a user's: nothing is borrowed here.
+    /// Wakes foreign wakers, which run user code: the caller borrows nothing.
     #[inline]
     pub(crate) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
         for waker in wakers {
@@ -701,7 +708,8 @@ impl Core {
         }
     }
 
-    /// Whoever runs on it is told by a panic. While the runtime ends nobody does, and what was in flight is leaked.
+    /// Reports that the ring is lost, and panics out of `block_on`. During shutdown it does not panic: operations in
+    /// flight are leaked.
     #[cold]
     fn ring_lost(&self, error: &std::io::Error) {
         let message = error.to_string();

@@ -1,22 +1,22 @@
-//! One more worker of the kernel, for a request that may keep one for as long as somebody else likes.
+//! An extra io-wq worker, for a request that may block until a peer acts.
 //!
-//! What the ring cannot do without waiting is done by a few worker threads of the kernel: writes to files, among others. An
-//! open of a FIFO sits in one until the other side comes. So it brings its own.
+//! Requests that the ring cannot complete without blocking, such as writes to files, run in a few kernel worker threads.
+//! Opening a FIFO occupies one until its other end is opened, so it adds a worker of its own.
 
 use super::current::{self, Local};
 use std::marker::PhantomData;
 
-/// A worker more than there were, until this is dropped.
+/// Guard that raises the limit of workers by one.
 #[derive(Debug)]
 pub(crate) struct Worker {
     serial: u64,
-    /// The kernel was told.
+    /// Whether the kernel raised the limit.
     added: bool,
     _local: Local,
 }
 
 impl Worker {
-    /// For the current runtime.
+    /// Adds a worker to the ring of the current runtime.
     pub(crate) fn add() -> Worker {
         current::with(|core| Worker {
             serial: core.serial(),
@@ -25,8 +25,8 @@ impl Worker {
         })
     }
 
-    /// Whether there may be none for another request of the current runtime that waits: others are waiting, and no thread can
-    /// be made.
+    /// Whether another blocking request of the current runtime may find no worker: others are blocked, and no thread can
+    /// be created.
     pub(crate) fn may_lack() -> bool {
         let core = current::required();
         core.driver.borrow().held_workers() > 0 && core.lacks_threads_now()

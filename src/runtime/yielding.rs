@@ -1,11 +1,11 @@
-//! Letting the others go first.
+//! Yielding to other tasks.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lets every other ready task go first, once. Timers and completions are looked at when all that is ready has had its turn
-/// or the budget of the turn is spent, in polls or in time (see [`Builder::budget`](crate::runtime::Builder::budget)): so a long
-/// computation that yields from step to step holds them up by a step or two.
+/// Yields once to every other ready task. The event loop checks timers and completions after all ready tasks have been
+/// polled, or when the budget of polls or time is used up (see [`Builder::budget`](crate::runtime::Builder::budget)). So
+/// a long computation that yields between steps delays them by a step or two.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -21,7 +21,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose. It is not a leaf: it ends in a canceled scope too, as it always does (`tests/tasks.rs`).
+/// Dropping the future loses nothing. Cancellation does not affect it: in a canceled scope it completes as usual
+/// (`tests/tasks.rs`).
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
 }

@@ -1,13 +1,13 @@
-//! What it means to be canceled and to be timed out, and how each is told from every other error.
+//! The errors of cancels and timeouts, and how to tell them from every other error.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// What was awaited did not happen, because it was canceled: nothing moved, nothing was opened, nothing was lost.
+/// Error of a wait that was canceled: the operation had no effect. Nothing was moved, opened or lost.
 ///
-/// It converts into [`std::io::Error`], with a kind that no loop of std retries, and is found again with
-/// [`is_canceled`], however deep it is wrapped.
+/// It converts into an [`std::io::Error`] of a kind that no loop of std retries. [`is_canceled`] finds it however deep
+/// it is wrapped.
 ///
 /// ```
 /// let error = std::io::Error::from(gimmal::Canceled);
@@ -31,7 +31,8 @@ impl From<Canceled> for io::Error {
     }
 }
 
-/// Whether this error, or one that it came from, is [`Canceled`], and no timeout is the reason for that.
+/// Whether this error is a [`Canceled`] that no timeout caused. The first [`Canceled`] or
+/// [`Elapsed`](crate::time::Elapsed) in the chain of sources decides.
 ///
 /// ```
 /// let error: Box<dyn std::error::Error> = Box::new(std::io::Error::other("disk on fire"));
@@ -43,10 +44,10 @@ pub fn is_canceled(error: &(dyn Error + 'static)) -> bool {
     matches!(cause(error), Some(Cause::Canceled))
 }
 
-/// What was awaited was stopped, because its own time was over.
+/// Error of a future that was stopped because its own timeout or deadline passed.
 ///
-/// It converts into [`std::io::Error`] with the kind `TimedOut`, and is found again with [`is_timeout`]: no errno of the
-/// kernel can be taken for it.
+/// It converts into an [`std::io::Error`] of kind `TimedOut`. [`is_timeout`] finds it, and never mistakes an errno of
+/// the kernel for it.
 ///
 /// ```
 /// let error = std::io::Error::from(gimmal::time::Elapsed);
@@ -70,7 +71,7 @@ impl From<Elapsed> for io::Error {
     }
 }
 
-/// [`Elapsed`], with the error of what was stopped.
+/// [`Elapsed`], with the error of the future that was stopped.
 #[derive(Debug)]
 pub(crate) struct ElapsedOver(pub(crate) Box<dyn Error + Send + Sync>);
 
@@ -92,8 +93,9 @@ impl From<ElapsedOver> for io::Error {
     }
 }
 
-/// Whether this error, or one that it came from, is [`Elapsed`](crate::time::Elapsed): a timeout or a deadline of this
-/// crate, and nothing that the kernel or a peer said.
+/// Whether this error is an [`Elapsed`](crate::time::Elapsed): a timeout or a deadline of this crate, not a timeout that
+/// the kernel or a peer reported. The first [`Canceled`] or [`Elapsed`](crate::time::Elapsed) in the chain of sources
+/// decides.
 ///
 /// ```
 /// let peer = std::io::Error::from(std::io::ErrorKind::TimedOut);
@@ -104,13 +106,14 @@ pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     matches!(cause(error), Some(Cause::Elapsed))
 }
 
-/// Why something was cut short.
+/// Why a future was stopped.
 enum Cause {
     Canceled,
     Elapsed,
 }
 
-/// The first that is found on the way to the root counts: a time that was over ends what it stops with [`Canceled`].
+/// Returns the first cause in the chain of sources: a timeout ends the waits that it stops with [`Canceled`], so a
+/// `Canceled` below an `Elapsed` does not count.
 fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {
     chain(error).find_map(|error| {
         if error.is::<Canceled>() {
@@ -123,13 +126,13 @@ fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {
     })
 }
 
-/// The error, and those that it came from.
+/// Returns the error and its chain of sources.
 pub(crate) fn chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>() {
-            // `io::Error::source` passes over the error that it wraps.
+            // `io::Error::source` skips the error that it wraps.
             Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
             None => error.source(),
         }

@@ -1,22 +1,23 @@
-//! What is pending in one scope.
+//! The leaves of one scope.
 
 use crate::table::Leaf;
 
-/// What the table that a leaf is in knows of it.
+/// The status of a leaf, according to the table that holds its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeafStatus {
-    /// It is not pending any more, or is so in another scope.
+    /// No longer pending, or pending in another scope.
     Finished,
-    /// A future waits for it.
+    /// Awaited by a future.
     Pending,
-    /// The kernel has it, and its future is gone.
+    /// In flight in the kernel, although its future was dropped.
     Orphaned,
 }
 
-/// Room for so many is kept.
+/// The capacity that a list keeps.
 const ROOM_KEPT: usize = 16;
 
-/// What is pending in one scope, and some that was. Most scopes have one at a time, and allocate nothing for it.
+/// The pending leaves of one scope, and some that are no longer pending. Most scopes have one leaf at a time, and
+/// allocate nothing for it.
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
     one: Option<Leaf>,
@@ -24,7 +25,7 @@ pub(super) struct Leaves {
 }
 
 impl Leaves {
-    /// Puts a leaf in. What is gone makes room before the list grows, so it is at most twice as long as it has to be.
+    /// Adds a leaf. Finished leaves are removed before the list grows, so it is at most twice as long as necessary.
     pub(super) fn add(&mut self, leaf: Leaf, status: impl Fn(Leaf) -> LeafStatus) {
         let is_gone = |leaf| status(leaf) == LeafStatus::Finished;
         match self.one {
@@ -41,7 +42,7 @@ impl Leaves {
         if self.more.len() == self.more.capacity() {
             self.more.retain(|leaf| !is_gone(*leaf));
             if self.more.len() * 2 > self.more.capacity() {
-                // One that left and came back is here again for each time.
+                // A leaf that left and came back is listed once for each time.
                 self.more
                     .sort_by_key(|leaf| (leaf.key().to_u64(), leaf.kind() as u8));
                 self.more.dedup();
@@ -53,7 +54,7 @@ impl Leaves {
         self.more.push(leaf);
     }
 
-    /// Two that are gone go for each that comes, and with most of them the room that they had.
+    /// Removes up to two finished leaves, so that the list shrinks faster than it grows, and frees its excess capacity.
     #[cold]
     fn forget_some(&mut self, is_gone: impl Fn(Leaf) -> bool) {
         for _ in 0..2 {
@@ -68,8 +69,8 @@ impl Leaves {
         self.one.into_iter().chain(self.more.iter().copied())
     }
 
-    /// What the first thing is that is pending, if there is any. What is gone and stands in the way of the answer is
-    /// forgotten, so that asking again is cheap.
+    /// Returns the status of the first leaf that is not finished, or `Finished` if there is none. Removes the finished
+    /// leaves that it passes, so that the next call is cheap.
     pub(super) fn pending(&mut self, status: impl Fn(Leaf) -> LeafStatus) -> LeafStatus {
         if let Some(one) = self.one {
             let found = status(one);
@@ -142,7 +143,7 @@ mod tests {
     fn leaves_that_leave_and_come_back_do_not_make_the_list_grow() {
         let mut leaves = Leaves::default();
         let leaf = |n| Leaf::new(Kind::Wait, Key::new(n, 1));
-        // The first stays. Of the others, those below a line are here, and the others have not come back yet.
+        // The first stays. Of the others, those up to `here` are back, and the rest have not come back yet.
         leaves.add(leaf(0), |_| LeafStatus::Pending);
         for _ in 0..10_000 {
             for here in 1..8 {

@@ -1,25 +1,27 @@
-//! The cancellation tree: which scopes there are, which of them are canceled, and what is awaited in each.
+//! The cancellation tree: the open scopes, which of them are canceled, and the leaves awaited in each.
 //!
-//! A scope is a row that names its parent, its children, what is pending in it, and whom to wake when it is canceled. The
-//! tree decides and does nothing else: whom to tell and whom to wake goes out to the caller, and whether something that was
-//! enlisted is still pending is asked of the caller.
+//! A scope is a row with its parent, its children, its leaves, and the waker to wake when it is canceled. The tree only
+//! decides: it returns the leaves to notify and the wakers to wake to the caller, and asks the caller whether an
+//! enlisted leaf is still pending.
 //!
-//! | event | what follows |
+//! | event | effect |
 //! |---|---|
-//! | opened | it is canceled from the start if its parent is, unless it is a shield |
-//! | canceled | it and all below it, but not into shields; each pending leaf is told, each scope's future woken, once |
-//! | a leaf starts or is polled in it | it is enlisted; what is not pending any more is forgotten when room is needed |
-//! | a leaf ends `Canceled` in it | the outermost canceled scope that it sees is attributed; the walk stops at a shield |
-//! | its future polled elsewhere | it moves there with all below it, canceled if that is; a wait above for orphans looks again |
+//! | opened | it starts canceled if its parent is, unless it is a shield |
+//! | canceled | so is all below it, but not into shields; each pending leaf is notified, each scope's future woken, once |
+//! | a leaf starts or is polled in it | the leaf is enlisted; finished leaves are removed when the list needs room |
+//! | a leaf ends `Canceled` in it | attributed to the outermost canceled scope that it sees; the walk stops at a shield |
+//! | its future polled elsewhere | it moves there with all below it, canceled if that is; waits for orphans above check again |
 //! | given a deadline | it counts for the outlook of the scope and of all below it, but not into shields |
-//! | closed, or its future dropped | what is still pending in it, and scopes that outlive it, move to its parent |
+//! | closed, or its future dropped | leaves that are still pending in it, and scopes that outlive it, move to its parent |
 //!
-//! - **S1** A scope is canceled if and only if it was asked for, or its parent is canceled and it is no shield.
-//! - **S2** What is pending in a scope is in its list, or in that of the task that it belongs to; a list may have more.
+//! - **S1** A scope is canceled if and only if it was itself canceled, or its parent is canceled and it is not a shield.
+//! - **S2** Every pending leaf of a scope is in the scope's list, or in that of the task that it belongs to; a list may hold
+//!   more.
 //! - **S3** Every row but the root has a parent, and is in its parent's list of children once.
-//! - **S4** No walk is recursive, and each is bounded by the scopes below the one that it starts from, or by its depth.
-//! - **S5** The outlook of a scope is when it is canceled: now, at the earliest deadline around it, or never. What is behind a
-//!   shield is not around it, but the shield is. A mirror shows it: whatever changes an outlook says what the mirrors are to show.
+//! - **S4** No walk is recursive, and each is bounded by the number of scopes below its start, or by its depth.
+//! - **S5** The outlook of a scope is the time at which it is canceled: now, at the earliest deadline around it, or never.
+//!   Scopes outside a shield are not around the scopes in it, but the shield is. A mirror shows the outlook: every call that
+//!   changes one returns the new values for the mirrors.
 
 #![forbid(unsafe_code)]
 

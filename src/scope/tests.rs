@@ -1,7 +1,8 @@
-//! The tree against a model that is written straight from the rules: every short sequence of events, then long random ones.
+//! Checks the tree against a model written directly from the rules: every short sequence of events, then long random
+//! ones.
 //!
-//! The model keeps no flags that have to be spread. It knows who is below whom, which scopes were asked to cancel, and where
-//! each leaf is; whatever else there is to know of a scope, it works out anew each time.
+//! The model keeps no flags that would have to spread. It stores the parent of each scope, which scopes were canceled
+//! themselves, and where each leaf is; everything else about a scope it recomputes each time.
 
 use super::*;
 use crate::table::{Key, Kind, Leaf};
@@ -12,33 +13,33 @@ use std::sync::Mutex;
 
 const RANKS: [ScopeKind; 3] = [ScopeKind::Plain, ScopeKind::Shield, ScopeKind::Group];
 
-/// Scopes that a short sequence opens, each below the one before, and leaves that are pending in it at once.
+/// The scopes that a short sequence opens, each below the one before, and the leaves that are pending in it at once.
 const NESTED: usize = 3;
 const LEAVES_AT_ONCE: usize = 2;
 
-/// So many sequences there are at least: fewer, and something that happens was not tried.
+/// The minimum number of sequences: if there are fewer, some event was not tried.
 const SEQUENCES_MIN: u32 = 740_000;
 const SEQUENCES_ASKING_MIN: u32 = 100_000;
 
-/// Open scopes in a random tree, and events in its life.
+/// The open scopes in a random tree, and the events in its life.
 const SCOPES_MAX: usize = 30;
 const RANDOM_EVENTS: usize = 200;
 
-/// Wakes and mirrors are numbered.
+/// The tree under test, with numbers for wakers and mirrors.
 type Tree = Scopes<u32, usize>;
 
-/// Deadlines that a scope may have.
+/// The deadlines that a scope may have.
 const DEADLINES: [u64; 3] = [NEVER, 10, 20];
 const SEQUENCES_OF_DEADLINES_MIN: u32 = 500_000;
 
-/// Who cancels a scope: to the tree it is the same.
+/// What cancels a scope: the tree does not distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     Hand,
     Deadline,
 }
 
-/// Scopes and leaves are numbered as they come; scope 0 is the root.
+/// An event in the life of a tree. Scopes and leaves are numbered in order of creation; scope 0 is the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     /// A scope is opened below this one.
@@ -46,22 +47,22 @@ enum Event {
     Cancel(usize, By),
     /// A scope gets this deadline.
     Limit(usize, u64),
-    /// The outlook of a scope is shown from now on.
+    /// The outlook of a scope is mirrored from now on.
     Mirror(usize),
     /// The future of a scope is polled where the second scope is current.
     Poll(usize, usize),
     Close(usize),
-    /// Whoever runs in this scope waits for the orphans below it.
+    /// The future of this scope waits for the orphans below it.
     Watch(usize),
     /// A leaf starts in this scope.
     Start(usize),
     /// A leaf is polled in another scope than before.
     Repoll(usize, usize),
     Complete(usize),
-    /// A leaf's future is dropped, and the kernel still has its operation.
+    /// A leaf's future is dropped while its operation is still in the kernel.
     Drop(usize),
     OrphanEnds(usize),
-    /// A leaf ends `Canceled`, and that is attributed.
+    /// A leaf ends `Canceled`, and the cancel is attributed.
     EndCanceled(usize),
 }
 
@@ -72,7 +73,7 @@ struct Node {
     kind: ScopeKind,
     is_open: bool,
     asked: u32,
-    /// Who canceled it first.
+    /// What canceled it first.
     by: Option<By>,
     has_deadline: bool,
     deadline: u64,
@@ -107,12 +108,12 @@ impl Node {
 struct Pending {
     status: LeafStatus,
     at: usize,
-    /// Every scope that it was in, as often as it came there.
+    /// Every scope that it was in, once for each time that it entered.
     places: Vec<usize>,
     effects: bool,
 }
 
-/// What was in force before an event, to know what changed by it.
+/// The state before an event, to tell what the event changed.
 struct Before {
     canceled: Vec<bool>,
     wakes: Vec<Option<u32>>,
@@ -124,11 +125,11 @@ struct World {
     nodes: Vec<Node>,
     leaves: Vec<Pending>,
     wakes: u32,
-    /// What the mirror of each scope shows, if it has one.
+    /// The value in each scope's mirror, if it has one.
     shown: Vec<Option<u64>>,
-    /// Each refusal is in a poll of its own.
+    /// The number of polls: each refusal happens in a poll of its own.
     polls: u64,
-    /// Leaves that ended `Canceled` because of a call, and because of a deadline.
+    /// Leaves that ended `Canceled` because of a call to cancel, and because of a deadline.
     answered: [u32; 2],
 }
 
@@ -140,7 +141,7 @@ fn number(leaf: Leaf) -> usize {
     leaf.key().index() as usize
 }
 
-/// What the table of operations would say.
+/// Returns the status that the operation table would report.
 fn status(nodes: &[Node], leaves: &[Pending], leaf: Leaf, scope: Key) -> LeafStatus {
     let pending = &leaves[number(leaf)];
     if nodes[pending.at].key == scope {
@@ -165,7 +166,7 @@ impl World {
         }
     }
 
-    // The model: the rules, each worked out from the beginning.
+    // The model: each rule computed from scratch.
 
     fn open_scopes(&self) -> impl Iterator<Item = usize> {
         (0..self.nodes.len()).filter(|i| self.nodes[*i].is_open)
@@ -176,7 +177,7 @@ impl World {
         scope == above || parent.is_some_and(|parent| self.is_at_or_below(parent, above))
     }
 
-    /// What cancellation comes in from.
+    /// Returns the scope from which a cancel spreads into this one.
     fn outside(&self, scope: usize) -> Option<usize> {
         let node = &self.nodes[scope];
         node.parent.filter(|_| node.kind != ScopeKind::Shield)
@@ -188,7 +189,7 @@ impl World {
         self.nodes[scope].asked > 0 || outside.is_some_and(|outside| self.is_canceled(outside))
     }
 
-    /// C7: whoever answers outside goes before.
+    /// C7: an outer scope has precedence.
     fn outermost(&self, scope: usize) -> Option<usize> {
         let outside = self.outside(scope);
         let found = outside.and_then(|outside| self.outermost(outside));
@@ -204,7 +205,7 @@ impl World {
         self.nodes[scope].deadline.min(outside.unwrap_or(NEVER))
     }
 
-    /// The outermost scope that is seen from this one and whose deadline is past.
+    /// Returns the outermost scope that is visible from this one and whose deadline has passed.
     fn outermost_due(&self, scope: usize, now: u64) -> Option<usize> {
         let outside = self.outside(scope);
         let found = outside.and_then(|outside| self.outermost_due(outside, now));
@@ -231,7 +232,7 @@ impl World {
             || self.has_below(scope, |kind| kind != ScopeKind::Plain)
     }
 
-    // What can happen, and what it does.
+    // The possible events, and their effects.
 
     fn is_possible(&self, event: Event) -> bool {
         let is_open = |scope: usize| self.nodes[scope].is_open;
@@ -269,7 +270,7 @@ impl World {
         Some(self.wakes)
     }
 
-    /// The world goes on; what follows is checked if `checked`.
+    /// Applies an event to the tree and the model, and checks the effects if `checked`.
     fn happens(&mut self, event: Event, checked: bool) {
         let before = checked.then(|| Before {
             canceled: (0..self.nodes.len()).map(|i| self.is_canceled(i)).collect(),
@@ -319,7 +320,7 @@ impl World {
                     self.nodes[scope].refusals += 1;
                     self.polls += 1;
                     let refusals = self.tree.refuse(self.nodes[scope].key, self.polls);
-                    // Another one in the same poll does not count.
+                    // A second refusal in the same poll does not count.
                     assert_eq!(
                         refusals,
                         self.tree.refuse(self.nodes[scope].key, self.polls)
@@ -362,14 +363,14 @@ impl World {
         }
     }
 
-    /// The future of a scope is polled: where it is, and whom to wake.
+    /// Polls the future of a scope: updates its parent and its waker.
     fn poll(&mut self, scope: usize, parent: usize, before: Option<Before>) {
         let key = self.nodes[scope].key;
         let mut effects = CancelEffects::default();
         if let Some(left) = self.nodes[scope].parent
             && left != parent
         {
-            // These may have waited for an orphan that is no longer below them.
+            // These scopes may have waited for an orphan that is no longer below them.
             let watchers = self.take_watchers(left, Some(parent));
             self.nodes[scope].parent = Some(parent);
             self.tree
@@ -423,7 +424,7 @@ impl World {
         self.deliver(effects, before, &[]);
     }
 
-    /// A leaf belongs to this scope from now on, and is told if that is canceled.
+    /// Moves a leaf to this scope, and notifies it if the scope is canceled.
     fn put(&mut self, n: usize, scope: usize) {
         let (canceled, key) = (self.is_canceled(scope), self.nodes[scope].key);
         let pending = &mut self.leaves[n];
@@ -435,8 +436,8 @@ impl World {
             .enlist(key, leaf(n), |leaf| status(nodes, leaves, leaf, key));
     }
 
-    /// Who is to be woken when an orphan of this scope is no longer below: it ended, or now is below the second scope. A
-    /// watch is good for once.
+    /// Returns the wakers of scopes that watch an orphan of this scope and no longer have it below them: it has ended,
+    /// or is now below the second scope. A watch fires once.
     fn take_watchers(&mut self, scope: usize, now: Option<usize>) -> Vec<u32> {
         let mut watchers = Vec::new();
         for at in 0..self.nodes.len() {
@@ -449,14 +450,15 @@ impl World {
         watchers
     }
 
-    /// Whom the tree named is told and woken: those in what is newly canceled, the watchers, and nobody else.
+    /// Delivers the effects that the tree returned, and checks that they concern only newly canceled scopes and the
+    /// watchers.
     fn deliver(
         &mut self,
         mut effects: CancelEffects<u32, usize>,
         before: Option<Before>,
         watchers: &[u32],
     ) {
-        // As the runtime does: what is not awaited there any more is passed over.
+        // As in the runtime, skip leaves that are no longer pending in that scope.
         effects.leaves.retain(|(leaf, scope)| {
             status(&self.nodes, &self.leaves, *leaf, *scope) == LeafStatus::Pending
         });
@@ -487,7 +489,7 @@ impl World {
             let named = effects.leaves.iter().filter(|(named, _)| *named == leaf(n));
             let named = named.count();
             if pending.status == LeafStatus::Pending && is_new(pending.at) {
-                // One that left a scope and came back may be in its list twice.
+                // A leaf that left a scope and came back may be in its list twice.
                 let came = pending.places.iter().filter(|at| **at == pending.at);
                 assert!(
                     (1..=came.count()).contains(&named),
@@ -506,7 +508,7 @@ impl World {
         assert_eq!(woken, expected, "each is woken once");
     }
 
-    /// What a future asks when it was polled. The tree may forget what is gone.
+    /// Asks what a future asks after its poll: whether its scope is busy. The tree may then remove finished leaves.
     fn ask_whether_busy(&mut self) {
         for scope in 0..self.nodes.len() {
             if !self.nodes[scope].is_open {
@@ -521,7 +523,7 @@ impl World {
         }
     }
 
-    /// Everything that the tree can be asked.
+    /// Compares every query of the tree with the model.
     fn audit(&mut self) {
         self.ask_whether_busy();
         let key = |scope: usize| self.nodes[scope].key;
@@ -554,14 +556,14 @@ impl World {
                 assert_eq!(self.tree.parent(at), key(parent), "S3");
             }
         }
-        // All parents are right: then one way up shows it.
+        // All parents are correct, so checking one path to the root is enough.
         let last = self.open_scopes().last().expect("the root is open");
         for above in self.open_scopes() {
             let below = self.tree.is_at_or_below(key(last), key(above));
             assert_eq!(below, self.is_at_or_below(last, above));
         }
         assert_eq!(self.tree.len() + 1, self.open_scopes().count());
-        // A walk that finds nothing comes to every scope.
+        // A walk that finds nothing visits every scope.
         let listed = RefCell::new(Vec::new());
         self.tree.has_orphan(self.tree.root(), |leaf, scope| {
             listed.borrow_mut().push((leaf, scope));
@@ -585,9 +587,10 @@ impl World {
         }
     }
 
-    /// What can happen next in a short sequence, but not what is the same under another name: of two leaves that are alike
-    /// only the first does anything; a scope is canceled at most twice, once in each way, and the first of all by a deadline
-    /// (the root has none); what is polled where it was has a new waker to leave; nobody watches the root, or twice.
+    /// Returns the events that can come next in a short sequence, without symmetric ones: of two leaves that are alike
+    /// only the first has events; a scope is canceled at most twice, once in each way, and the first cancel of all is by
+    /// a deadline (the root has none); a poll in the same place must set a new waker; the root is not watched, and no
+    /// scope twice.
     fn next_events(&self) -> Vec<Event> {
         let mut events = Vec::new();
         let open: Vec<usize> = self.open_scopes().collect();
@@ -640,7 +643,7 @@ impl World {
         events
     }
 
-    /// What can happen next where there are only scopes and deadlines. One that has a mirror has no second one.
+    /// Returns the events that can come next when there are only scopes and deadlines. A scope gets at most one mirror.
     fn next_events_of_deadlines(&self) -> Vec<Event> {
         let open: Vec<usize> = self.open_scopes().collect();
         let mut events = Vec::new();
@@ -667,7 +670,7 @@ impl World {
     }
 }
 
-/// What was tried.
+/// A count of what was tried.
 #[derive(Debug, Default)]
 struct Tally {
     sequences: u32,
@@ -682,17 +685,17 @@ impl Tally {
     }
 }
 
-/// Whether the futures ask if their scopes are busy only at the end, or after each event: the tree forgets by it.
+/// When the futures ask whether their scopes are busy, which makes the tree remove finished leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asking {
     AtTheEnd,
     AllTheTime,
-    /// It is about deadlines, and nothing is awaited.
+    /// For sequences of deadlines, in which nothing is awaited.
     Never,
 }
 
-/// Tries every sequence that begins like this, up to `events_max` events. What is checked is what follows from the last
-/// event: the ones before were last in their turn.
+/// Tries every sequence with this prefix, up to `events_max` events. Only the effects of the last event are checked:
+/// each earlier event was the last one of a shorter sequence.
 fn try_all(events: &mut Vec<Event>, events_max: usize, asking: Asking, tally: &mut Tally) {
     let mut world = World::new();
     if let Some((last, before)) = events.split_last() {
@@ -721,7 +724,7 @@ fn try_all(events: &mut Vec<Event>, events_max: usize, asking: Asking, tally: &m
     }
 }
 
-/// Tries all that begins in one of these ways, on as many threads as there are processors. Says which sequence it was if
+/// Tries every sequence with one of these prefixes, on as many threads as there are processors. Prints the sequence if
 /// one fails.
 fn try_all_from(starts: Vec<Vec<Event>>, events_max: usize, asking: Asking) -> Tally {
     let (starts, total) = (Mutex::new(starts), Mutex::new(Tally::default()));
@@ -799,7 +802,7 @@ fn every_sequence_of_six_events_shows_when_each_scope_is_canceled() {
     assert!(tally.sequences >= SEQUENCES_OF_DEADLINES_MIN);
 }
 
-/// A source of numbers by its seed.
+/// A seeded source of pseudorandom numbers.
 struct Random(u64);
 
 impl Random {
@@ -815,7 +818,8 @@ impl Random {
     }
 }
 
-/// Something that may be possible. The root is canceled late, if at all: after that little is left to happen.
+/// Returns a random event, which may not be possible. The root is canceled late, if at all: little can happen after
+/// that.
 fn random_event(world: &World, random: &mut Random, late: bool) -> Event {
     let open: Vec<usize> = world.open_scopes().collect();
     let live = (0..world.leaves.len()).filter(|n| world.leaves[*n].status != LeafStatus::Finished);
@@ -858,7 +862,7 @@ fn random_life(seed: u64) {
             events += 1;
         }
     }
-    // Whatever is open is closed, in any order: then all that is left is the root's.
+    // Close all open scopes in random order: then all leaves that are left belong to the root.
     loop {
         let open: Vec<usize> = world.open_scopes().skip(1).collect();
         if open.is_empty() {
@@ -889,9 +893,9 @@ fn a_random_life_of_many_scopes_keeps_to_the_rules() {
     }
 }
 
-// What is subtle, one situation at a time.
+// Subtle cases, one at a time.
 
-/// A leaf that is awaited wherever it was enlisted.
+/// Enlists a leaf that is awaited wherever it was enlisted.
 fn enlist(tree: &mut Tree, scope: Key, n: usize) {
     tree.enlist(scope, leaf(n), |_| LeafStatus::Pending);
 }
@@ -932,7 +936,7 @@ fn what_moves_out_of_a_cancelled_scope_is_cancelled_no_more_unless_it_was_asked_
     assert_eq!(tree.outermost(below_asked), Some(asked));
     assert_eq!(tree.outermost(innocent), None);
 
-    // And back again: whoever waits there by now is told, and what was canceled all the time is not.
+    // And back again: leaves in newly canceled scopes are notified, and leaves in scopes that stayed canceled are not.
     enlist(&mut tree, innocent, 0);
     enlist(&mut tree, below_asked, 1);
     tree.wake_with(innocent, 7);
@@ -964,7 +968,7 @@ fn a_mirror_shows_what_happens_around_its_scope_but_not_outside_of_a_shield() {
     let mut effects = CancelEffects::default();
     tree.cancel(outer, None, &mut effects);
     assert_eq!(effects.mirrored, [(1, CANCELED)]);
-    // The shield goes, and what outlives it is outside.
+    // When the shield is closed, a scope that outlives it is outside.
     let effects = tree.close(shield).outlived.expect("one outlives it");
     assert_eq!(effects.mirrored, [(0, CANCELED)]);
 }
@@ -994,12 +998,13 @@ fn a_shield_keeps_out_what_is_outside_and_nothing_else() {
     assert!(!tree.is_canceled(late), "opened in a canceled scope");
     assert!(tree.has_shield(outer) && !tree.has_shield(shield));
 
-    // Its own deadline is inside: it answers, and not the scope outside that was canceled before.
+    // The shield's own deadline is inside: the cancel is attributed to the shield, not to the scope outside that was
+    // canceled before.
     assert_eq!(cancel(&mut tree, shield).0, [(leaf(0), inner)]);
     assert_eq!(tree.outermost(inner), Some(shield));
     assert_eq!(tree.outermost(outer), Some(outer));
 
-    // When a shield is closed, what outlives it is outside.
+    // When a shield is closed, a scope that outlives it is outside.
     let open = tree.open(late, ScopeKind::Plain);
     enlist(&mut tree, open, 1);
     let effects = tree.close(late).outlived.expect("one outlives it");
@@ -1015,7 +1020,7 @@ fn cancelling_twice_tells_nobody_twice() {
     enlist(&mut tree, inner, 0);
     tree.wake_with(inner, 7);
     assert_eq!(cancel(&mut tree, inner), (vec![(leaf(0), inner)], vec![7]));
-    // Its future was polled, and waits on.
+    // The scope's future was polled, and is still pending.
     tree.wake_with(inner, 8);
     assert_eq!(cancel(&mut tree, inner), nothing());
     assert_eq!(cancel(&mut tree, outer), nothing());
@@ -1035,7 +1040,7 @@ fn who_waits_for_an_orphan_looks_again_when_it_moves_away() {
         tree.wake_with(scope, wake);
         tree.watch(scope);
     }
-    // The orphan is still below the two others.
+    // The orphan is still below the other two.
     assert_eq!(move_below(&mut tree, moved, around).1, [7]);
     assert!(!tree.has_orphan(waiting, |_, _| LeafStatus::Orphaned));
     let mut woken = Vec::new();
@@ -1067,13 +1072,13 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
         assert!(tree.is_at_or_below(last, root));
         assert_eq!(cancel(&mut tree, root), (vec![(leaf(0), last)], vec![7]));
         assert_eq!(tree.outermost(last), Some(root));
-        // Out of what is canceled, and back into it.
+        // Out of the canceled scope, and back into it.
         let shield = tree.open(root, ScopeKind::Shield);
         assert_eq!(move_below(&mut tree, top, shield), nothing());
         assert!(!tree.is_canceled(last));
         assert_eq!(move_below(&mut tree, top, root).0, [(leaf(0), last)]);
         tree.orphan_ended(last, &mut Vec::new());
-        // From the top: each hands the chain below it to the root.
+        // From the top: each close moves the chain below to the root.
         for scope in &chain[..DEEP / 2] {
             let _ = tree.close(*scope);
         }
@@ -1104,7 +1109,7 @@ fn a_cancel_from_inside_wakes_nobody_that_is_being_polled() {
     let mut effects = CancelEffects::default();
     tree.cancel(outer, Some(inner), &mut effects);
     assert_eq!(effects.woken, [3], "the one beside it");
-    // Behind a shield that is open, a scope is canceled from inside of another one.
+    // Cancel a scope inside an open shield while another scope's future is being polled.
     let mut effects = CancelEffects::default();
     tree.cancel(hidden, Some(inner), &mut effects);
     assert_eq!(effects.woken, [4]);

@@ -4,23 +4,23 @@ use super::leaves::{LeafStatus, Leaves};
 use crate::table::{Key, Leaf, Table};
 use std::fmt;
 
-/// No row: no value of a row has generation zero.
+/// The key of no row: rows never have generation zero.
 const NONE: Key = Key::new(0, 0);
 
 /// The outlook of a scope that is canceled, and of one that has no deadline around it (S5).
 pub(crate) const CANCELED: u64 = 0;
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// What kind of scope it is.
+/// The kind of a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScopeKind {
-    /// That of a task which awaits several things at once.
+    /// The scope of a task that awaits several leaves at once or has opened a scope.
     Task,
-    /// That of a timeout, or one that a user opened.
+    /// The scope of a timeout, or one that a user opened.
     Plain,
-    /// Cancellation does not come in from outside.
+    /// A scope into which a cancel from outside does not spread.
     Shield,
-    /// It has children, and waits for them.
+    /// A scope with children, which waits for them.
     Group,
 }
 
@@ -30,40 +30,41 @@ struct ScopeRow<W, M> {
     next: Key,
     before: Key,
     kind: ScopeKind,
-    /// This scope itself was canceled.
+    /// Whether this scope itself was canceled.
     cancel_called: bool,
-    /// It is canceled: itself, or by what is above (S1).
+    /// Whether it is canceled, itself or from above (S1).
     canceled: bool,
-    /// A leaf that ended `Canceled` was attributed to it.
+    /// Whether a leaf that ended `Canceled` was attributed to it.
     attributed: bool,
-    /// Its future is being polled, while a cancel goes through the tree.
+    /// Set during a cancel's walk if the scope's future is being polled.
     polled: bool,
-    /// Its future is woken when the last orphan of an operation below it is gone.
+    /// Whether its future is woken when an orphan in it or below it ends or moves away.
     watched: bool,
-    /// Polls in which a leaf was refused in it.
+    /// The number of polls in which a leaf was rejected in it.
     refusals: u32,
     /// The last of those polls.
     refused_in: u64,
     /// Its own deadline in nanoseconds, or `NEVER`.
     deadline: u64,
-    /// What shows its outlook to others.
+    /// The cell that shows its outlook to other threads.
     mirror: Option<M>,
-    /// Whom to wake when it is canceled.
+    /// The waker to wake when it is canceled.
     wake: Option<W>,
     leaves: Leaves,
 }
 
-/// Whom the canceling of a scope concerns.
+/// Leaves and wakers to notify after a cancel.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct CancelEffects<W, M> {
-    /// Each is told, if it is still pending there. One that had left and came back may be named twice.
+    /// Leaves to notify, each with the scope where it must still be pending. One that left and came back may be listed
+    /// twice.
     pub(crate) leaves: Vec<(Leaf, Key)>,
     pub(crate) woken: Vec<W>,
     pub(crate) mirrored: Mirrored<M>,
 }
 
-/// Mirrors of scopes whose outlook may have changed, and what each is to show.
+/// Mirrors of scopes whose outlook may have changed, each with its new value.
 pub(crate) type Mirrored<M> = Vec<(M, u64)>;
 
 impl<W, M> Default for CancelEffects<W, M> {
@@ -76,13 +77,14 @@ impl<W, M> Default for CancelEffects<W, M> {
     }
 }
 
-/// The scopes of one runtime. `W` is what wakes the future that runs in a scope, and `M` what shows its outlook to others.
+/// The scopes of one runtime. `W` is the waker of the future that runs in a scope, and `M` the cell that shows its
+/// outlook to other threads.
 pub(crate) struct Scopes<W, M> {
     rows: Table<ScopeRow<W, M>>,
     root: Key,
-    /// Scopes that have a mirror.
+    /// The number of scopes that have a mirror.
     mirrors: usize,
-    /// Those of tasks, the root among them.
+    /// The number of scopes of tasks, including the root.
     of_tasks: usize,
 }
 
@@ -104,12 +106,12 @@ impl<W, M: Clone> Scopes<W, M> {
         self.root
     }
 
-    /// Open scopes, those of tasks not counted.
+    /// Returns the number of open scopes, not counting those of tasks.
     pub(crate) fn len(&self) -> usize {
         self.rows.len() - self.of_tasks
     }
 
-    /// Gives back what a peak has left, a part of it at a time. True if there is more to do.
+    /// Frees a part of the memory that a peak has left. Returns whether there is more to free.
     pub(crate) fn tidy(&mut self, period: u32) -> bool {
         self.rows.tidy(period)
     }
@@ -128,7 +130,7 @@ impl<W, M: Clone> Scopes<W, M> {
         self.rows.get_mut(key).expect(OWNED)
     }
 
-    /// A new scope below this one.
+    /// Opens a scope below this one.
     pub(crate) fn open(&mut self, parent: Key, kind: ScopeKind) -> Key {
         let above = self.row(parent);
         let mut row = ScopeRow::new(parent, kind);
@@ -143,7 +145,7 @@ impl<W, M: Clone> Scopes<W, M> {
         key
     }
 
-    /// S1, for a scope that was not asked for itself.
+    /// Whether a scope is canceled from above (S1).
     fn inherits(&self, key: Key) -> bool {
         let row = self.row(key);
         row.kind != ScopeKind::Shield && self.row(row.parent).canceled
@@ -165,7 +167,7 @@ impl<W, M: Clone> Scopes<W, M> {
         self.bridge(row.parent, row.before, row.next);
     }
 
-    /// What was between these two is there no longer.
+    /// Links these two siblings, to remove the scope between them.
     #[inline]
     fn bridge(&mut self, parent: Key, before: Key, next: Key) {
         match before {
@@ -177,11 +179,10 @@ impl<W, M: Clone> Scopes<W, M> {
         }
     }
 
-    /// Closes a scope: gives back whom it would have woken, and what was enlisted in it, which is the parent's to take over
-    /// as far as it is still pending.
+    /// Closes a scope. Returns its waker and its enlisted leaves, of which those still pending move to the parent.
     pub(crate) fn close(&mut self, key: Key) -> Closed<W, M> {
         assert!(key != self.root, "the root is never closed");
-        // Scopes whose futures live elsewhere by now.
+        // Scopes whose futures have moved elsewhere.
         let outlived = match self.row(key).first_child {
             NONE => None,
             _ => Some(self.hand_children_up(key)),
@@ -215,10 +216,10 @@ impl<W, M: Clone> Scopes<W, M> {
         }
     }
 
-    /// The future of a scope is polled inside of another one than before.
+    /// Moves a scope, with all below it, to a new parent, because its future is now polled there.
     pub(crate) fn move_below(&mut self, key: Key, parent: Key, effects: &mut CancelEffects<W, M>) {
         debug_assert!(key != self.root && !self.is_at_or_below(parent, key), "S3");
-        // An orphan may move along: whoever waited for it above, and is not above the new parent, looks again.
+        // An orphan may move along: wake the futures above that wait for it, unless they are also above the new parent.
         let mut at = self.row(key).parent;
         while let Some(row) = self.rows.get(at) {
             let above = row.parent;
@@ -253,8 +254,8 @@ impl<W, M: Clone> Scopes<W, M> {
         self.row(key).parent
     }
 
-    /// Cancels a scope, and with it all below that is not shielded. If `inside` is a scope at or below it, the futures from
-    /// there up to this one are being polled: they look themselves, and need not be woken.
+    /// Cancels a scope and all below it that is not shielded. If `inside` is a scope at or below it, the futures from
+    /// there up to this one are being polled: they check by themselves, and need not be woken.
     pub(crate) fn cancel(
         &mut self,
         key: Key,
@@ -272,27 +273,28 @@ impl<W, M: Clone> Scopes<W, M> {
             let inside = inside.filter(|inside| self.is_at_or_below(*inside, key));
             self.mark_polled(inside, key, true);
             self.spread(key, effects);
-            // What is shielded was not come by.
+            // The walk has skipped shielded scopes.
             self.mark_polled(inside, key, false);
         }
         self.reflect(key, &mut effects.mirrored);
     }
 
-    /// Gives a scope a deadline, or takes it away with `NEVER`. Nothing here knows when that is over.
+    /// Sets the deadline of a scope, or removes it with `NEVER`. The tree does not know the time: the caller cancels the
+    /// scope.
     #[inline]
     pub(crate) fn limit(&mut self, key: Key, deadline: u64, mirrored: &mut Mirrored<M>) {
         self.row_mut(key).deadline = deadline;
         self.reflect(key, mirrored);
     }
 
-    /// Has a scope's outlook shown from now on, until it is closed.
+    /// Mirrors the outlook of a scope until it is closed.
     pub(crate) fn mirror(&mut self, key: Key, mirror: M, mirrored: &mut Mirrored<M>) {
         let replaced = self.row_mut(key).mirror.replace(mirror);
         self.mirrors += usize::from(replaced.is_none());
         self.reflect(key, mirrored);
     }
 
-    /// The outlook of this scope may have changed, and that of what is below.
+    /// Updates the mirrors of this scope and all below it, whose outlook may have changed.
     #[inline]
     fn reflect(&self, top: Key, mirrored: &mut Mirrored<M>) {
         if self.mirrors > 0 {
@@ -313,7 +315,7 @@ impl<W, M: Clone> Scopes<W, M> {
         }
     }
 
-    /// A scope, and those around it that its future is seen by: up to the next shield, which is one of them.
+    /// Returns a scope and those around it, up to and including the next shield.
     fn around(&self, key: Key) -> impl Iterator<Item = (Key, &ScopeRow<W, M>)> {
         let mut next = Some(key);
         std::iter::from_fn(move || {
@@ -324,7 +326,7 @@ impl<W, M: Clone> Scopes<W, M> {
         })
     }
 
-    /// S5: `CANCELED`, or the earliest deadline of the scopes around this one, or `NEVER`.
+    /// Returns the outlook of a scope (S5): `CANCELED`, or the earliest deadline around it, or `NEVER`.
     pub(crate) fn outlook(&self, key: Key) -> u64 {
         if self.row(key).canceled {
             return CANCELED;
@@ -333,13 +335,13 @@ impl<W, M: Clone> Scopes<W, M> {
         deadlines.min().unwrap_or(NEVER)
     }
 
-    /// The outermost scope around this one whose deadline is not later than this.
+    /// Returns the outermost scope around this one whose deadline has passed by `now`.
     pub(crate) fn outermost_due(&self, key: Key, now: u64) -> Option<Key> {
         let due = self.around(key).filter(|(_, row)| row.deadline <= now);
         due.last().map(|(key, _)| key)
     }
 
-    /// Says of the scopes from `inside` up to `top` whether their futures are being polled.
+    /// Sets whether the futures of the scopes from `inside` up to `top` are being polled.
     fn mark_polled(&mut self, inside: Option<Key>, top: Key, polled: bool) {
         let Some(mut at) = inside else {
             return;
@@ -354,7 +356,8 @@ impl<W, M: Clone> Scopes<W, M> {
         }
     }
 
-    /// Marks a scope and all below it as canceled, but for shields and for what is so already.
+    /// Marks a scope and all below it as canceled, except for shields, scopes that are already canceled, and all below
+    /// those.
     fn spread(&mut self, top: Key, effects: &mut CancelEffects<W, M>) {
         let mut at = Some(top);
         while let Some(key) = at {
@@ -367,7 +370,7 @@ impl<W, M: Clone> Scopes<W, M> {
         }
     }
 
-    /// What was canceled from above is so no longer.
+    /// Clears the cancel that came from above, in a scope and all below it.
     fn recede(&mut self, top: Key) {
         let mut at = Some(top);
         while let Some(key) = at {
@@ -380,7 +383,7 @@ impl<W, M: Clone> Scopes<W, M> {
         }
     }
 
-    /// The next scope below `top` in a walk from parents to children, with or without what is below this one (S4).
+    /// Returns the next scope in a preorder walk below `top`, with or without the scopes below this one (S4).
     fn after(&self, key: Key, top: Key, down: bool) -> Option<Key> {
         let mut row = self.row(key);
         if down && row.first_child != NONE {
@@ -402,18 +405,18 @@ impl<W, M: Clone> Scopes<W, M> {
         self.row(key).canceled
     }
 
-    /// Something is pending in this scope.
+    /// Adds a pending leaf to this scope.
     #[inline]
     pub(crate) fn enlist(&mut self, key: Key, leaf: Leaf, status: impl Fn(Leaf) -> LeafStatus) {
         self.row_mut(key).leaves.add(leaf, status);
     }
 
-    /// Whom to wake when it is canceled. What this replaces is to be dropped.
+    /// Sets the waker to wake when the scope is canceled. Returns the replaced one, for the caller to drop.
     pub(crate) fn wake_with(&mut self, key: Key, wake: W) -> Option<W> {
         self.row_mut(key).wake.replace(wake)
     }
 
-    /// Whether its future is still in this parent, whether it is woken as this says, and whether the scope is canceled.
+    /// Returns whether the scope still has this parent, whether `wakes` accepts its waker, and whether it is canceled.
     #[inline]
     pub(crate) fn is_as_before(
         &self,
@@ -430,7 +433,7 @@ impl<W, M: Clone> Scopes<W, M> {
         self.row(key).wake.as_ref()
     }
 
-    /// Whether it is there, and canceled.
+    /// Whether the scope is open and canceled.
     pub(crate) fn is_open_and_canceled(&self, key: Key) -> bool {
         self.rows.get(key).is_some_and(|row| row.canceled)
     }
@@ -439,7 +442,7 @@ impl<W, M: Clone> Scopes<W, M> {
         self.row_mut(key).wake.take()
     }
 
-    /// The outermost canceled scope that is seen from this one: it answers for a leaf that ends here.
+    /// Returns the outermost canceled scope that is visible from this one, to which a leaf that ends here is attributed.
     pub(crate) fn outermost(&self, key: Key) -> Option<Key> {
         let mut found = None;
         let mut at = key;
@@ -447,7 +450,7 @@ impl<W, M: Clone> Scopes<W, M> {
             if row.cancel_called {
                 found = Some(at);
             }
-            // Above what is not canceled nothing is, as far as it is seen from here (S1).
+            // Above a scope that is not canceled, no visible scope is (S1).
             if row.kind == ScopeKind::Shield || !row.canceled {
                 break;
             }
@@ -456,15 +459,15 @@ impl<W, M: Clone> Scopes<W, M> {
         found
     }
 
-    /// A leaf ended `Canceled` in this scope: says which one answers for it.
+    /// Attributes a leaf that ended `Canceled` in this scope, and returns the scope that it is attributed to.
     pub(crate) fn attribute_outermost(&mut self, key: Key) -> Option<Key> {
         let outermost = self.outermost(key)?;
         self.row_mut(outermost).attributed = true;
         Some(outermost)
     }
 
-    /// A leaf was refused in this scope, in the poll of that number. A poll counts once, however many leaves are refused in
-    /// it: a hundred that begin together are no loop. Says how many polls there were.
+    /// Counts a leaf that was rejected in this scope, in the poll with this number. A poll counts once, however many
+    /// leaves are rejected in it: a hundred that start together are not a loop. Returns the number of such polls.
     pub(crate) fn refuse(&mut self, key: Key, poll: u64) -> u32 {
         let row = self.row_mut(key);
         if row.refused_in != poll {
@@ -474,7 +477,7 @@ impl<W, M: Clone> Scopes<W, M> {
         row.refusals
     }
 
-    /// So many polls more.
+    /// Adds to the number of polls in which a leaf was rejected, and returns the sum.
     pub(crate) fn add_refusals(&mut self, key: Key, refusals: u32) -> u32 {
         let row = self.row_mut(key);
         row.refusals = row.refusals.saturating_add(refusals);
@@ -485,7 +488,7 @@ impl<W, M: Clone> Scopes<W, M> {
         self.row(key).refusals
     }
 
-    /// Whoever polls in this scope counts for itself.
+    /// Sets the number of refusals, for a poller that keeps its own count.
     pub(crate) fn set_refusals(&mut self, key: Key, refusals: u32) {
         self.row_mut(key).refusals = refusals;
     }
@@ -501,8 +504,8 @@ impl<W, M: Clone> Scopes<W, M> {
         false
     }
 
-    /// What the first thing is, in this scope or below it, that the runtime will still complete: a scope below that ends by
-    /// itself is like something awaited.
+    /// Returns the status of the first leaf, in this scope or below it, that the runtime will still complete. A shield
+    /// or a group below ends by itself, and counts as a pending leaf.
     pub(crate) fn pending(
         &mut self,
         top: Key,
@@ -523,7 +526,7 @@ impl<W, M: Clone> Scopes<W, M> {
         LeafStatus::Finished
     }
 
-    /// One of the things that are pending in this scope, or were.
+    /// Returns one of the scope's enlisted leaves, which may no longer be pending.
     #[inline]
     pub(crate) fn any_leaf(&self, key: Key) -> Option<Leaf> {
         self.row(key).leaves.iter().next()
@@ -534,7 +537,7 @@ impl<W, M: Clone> Scopes<W, M> {
         self.any(top, |key, row| key != top && row.kind == ScopeKind::Shield)
     }
 
-    /// Whether the kernel has an operation of this scope, or of one below it, whose future is gone.
+    /// Whether this scope, or one below it, has an orphan.
     pub(crate) fn has_orphan(&self, top: Key, status: impl Fn(Leaf, Key) -> LeafStatus) -> bool {
         self.any(top, |key, row| {
             let mut leaves = row.leaves.iter();
@@ -553,12 +556,12 @@ impl<W, M: Clone> Scopes<W, M> {
         false
     }
 
-    /// From now on whoever waits in this scope wants to know when an orphan below it ends, or moves away.
+    /// Has the scope's future woken when an orphan in it or below it ends or moves away.
     pub(crate) fn watch(&mut self, key: Key) {
         self.row_mut(key).watched = true;
     }
 
-    /// An orphan of this scope has ended: hands out whom to wake.
+    /// Handles the end of an orphan of this scope: adds the wakers of the watching scopes to `woken`.
     pub(crate) fn orphan_ended(&mut self, key: Key, woken: &mut Vec<W>) {
         let mut at = key;
         while let Some(row) = self.rows.get_mut(at) {
@@ -569,7 +572,7 @@ impl<W, M: Clone> Scopes<W, M> {
         }
     }
 
-    /// Whom every scope would wake, taken out to be dropped: the runtime ends.
+    /// Takes the wakers of all scopes, for the caller to drop at shutdown.
     pub(crate) fn take_wakes(&mut self) -> Vec<W> {
         let rows = self.rows.iter_mut();
         rows.filter_map(|row| row.wake.take()).collect()
@@ -577,7 +580,7 @@ impl<W, M: Clone> Scopes<W, M> {
 }
 
 impl<W, M> ScopeRow<W, M> {
-    /// It is canceled. If its future is being polled, that need not be woken.
+    /// Marks the scope as canceled. Its future need not be woken if it is being polled.
     fn cancel(&mut self, key: Key, is_polled: bool, effects: &mut CancelEffects<W, M>) {
         self.canceled = true;
         if !is_polled {
@@ -610,20 +613,20 @@ impl<W, M> ScopeRow<W, M> {
     }
 }
 
-/// What is left of a scope.
+/// What remains of a closed scope.
 #[must_use]
 pub(crate) struct Closed<W, M> {
     pub(crate) parent: Key,
-    /// Scopes outlived it, and hang below its parent now: these are to be told of it.
+    /// The effects on scopes that outlived it and are now below its parent.
     pub(crate) outlived: Option<CancelEffects<W, M>>,
-    /// It answered for a leaf that ended `Canceled`.
+    /// Whether a leaf that ended `Canceled` was attributed to it.
     pub(crate) attributed: bool,
     pub(crate) wake: Option<W>,
     leaves: Leaves,
 }
 
 impl<W, M> Closed<W, M> {
-    /// What may still be pending.
+    /// Returns the leaves that may still be pending.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = Leaf> {
         self.leaves.iter()
     }

@@ -7,12 +7,12 @@ use std::any::Any;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A task as the table holds it, whatever its future is.
+/// A task as the table holds it, with its future type erased.
 pub(crate) trait Task {
-    /// Polls the future; when it is ready, drops it and keeps its output in its place.
+    /// Polls the future. When it is ready, drops it and stores its output in its place.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
 
-    /// Moves the output of a future that is ready into `slot`, which is an `Option` of the output's type.
+    /// Moves the output of a finished future into `slot`, which is an `Option` of the output's type.
     fn take_output(self: Pin<&mut Self>, slot: &mut dyn Any);
 }
 
@@ -35,7 +35,7 @@ impl<F: Future> TaskCell<F> {
         matches!(self, TaskCell::Output { .. })
     }
 
-    /// Polls the future; when it is ready, drops it and keeps its output in its place.
+    /// Polls the future. When it is ready, drops it and stores its output in its place.
     #[inline]
     pub(crate) fn poll_stored(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let output = match self.as_mut().project() {
@@ -53,7 +53,7 @@ impl<F: Future> TaskCell<F> {
         Poll::Ready(())
     }
 
-    /// The output of a future that is ready, once.
+    /// Returns the output of a finished future; `None` once it has been taken.
     pub(crate) fn output(self: Pin<&mut Self>) -> &mut Option<F::Output> {
         match self.project() {
             StoredProjection::Output { output } => output,

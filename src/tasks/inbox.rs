@@ -1,10 +1,10 @@
-//! What other threads send to a runtime: the names of tasks to wake, and rows that they give back.
+//! Messages from other threads to a runtime: wake IDs of tasks to wake, and rows of waits to free.
 //!
-//! A sender posts a name and interrupts the runtime's wait, but only if it sleeps. The two agree without a lock: the
-//! sender sets `pending`, then looks at `asleep`; the runtime sets `asleep`, then looks at `pending`. Both are sequentially
-//! consistent, so at least one sees the other (shown by `tests::neither_side_misses_the_other`).
+//! A sender posts a message, and interrupts the runtime's wait only if it is asleep. The two synchronize without a lock:
+//! the sender sets `pending`, then reads `asleep`; the runtime sets `asleep`, then reads `pending`. Both are
+//! sequentially consistent, so at least one sees the other's store (tested by `tests::neither_side_misses_the_other`).
 //!
-//! Inboxes are static and are used again by later runtimes: a waker may outlive its runtime by any time.
+//! Inboxes are static and are reused by later runtimes, because a waker may outlive its runtime by any time.
 
 #![forbid(unsafe_code)]
 
@@ -15,21 +15,21 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Past so many names an inbox is full: it forgets them and asks for every task to be woken, which is never wrong (K3).
+/// The most wake IDs in an inbox. A full inbox drops them all and has every task woken, which is never wrong (K3).
 pub(crate) const NAMES_MAX: usize = 1 << 14;
 
-/// How a runtime that waits in the kernel is woken.
+/// Wakes a runtime that waits in the kernel.
 pub(crate) trait Interrupt: Send + Sync {
     fn interrupt(&self);
 
-    /// What the runtime polls to notice it.
+    /// Returns the descriptor that the runtime polls to notice an interrupt.
     fn descriptor(&self) -> i32;
 }
 
-/// What other threads have posted to one runtime.
+/// The inbox of one runtime, which other threads post to.
 pub(crate) struct Inbox {
     posted: Mutex<Posted>,
-    /// The serial of the runtime, or zero. It changes under the lock.
+    /// The serial of the runtime, or zero. It changes only under the lock.
     owner: AtomicU64,
     pending: AtomicBool,
     asleep: AtomicBool,
@@ -40,9 +40,9 @@ pub(crate) struct Inbox {
 pub(crate) struct Posted {
     /// Tasks to wake.
     pub(crate) names: Vec<WakeId>,
-    /// Every task is to be woken.
+    /// Whether to wake every task.
     pub(crate) everyone: bool,
-    /// Waits that were dropped elsewhere. There are no more of them than the runtime has rows.
+    /// Waits that were dropped on other threads: at most as many as the runtime has rows.
     pub(crate) waits: Vec<Key>,
 }
 
@@ -56,7 +56,7 @@ impl Posted {
     }
 }
 
-/// One for each number that a runtime can have. Memory that is never touched costs nothing.
+/// One inbox for each possible slot number. Memory that is never touched costs nothing.
 static INBOXES: [Inbox; RUNTIMES_MAX] = [const { Inbox::new() }; RUNTIMES_MAX];
 
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers {
@@ -80,13 +80,13 @@ impl Inbox {
         }
     }
 
-    /// The inbox of the runtime with that number.
+    /// Returns the inbox of the runtime with this slot number.
     #[inline]
     pub(super) fn of(runtime: u16) -> &'static Inbox {
         &INBOXES[usize::from(runtime)]
     }
 
-    /// Any thread: have this task woken.
+    /// Has this task woken. Called from any thread.
     pub(super) fn post(&self, name: WakeId) {
         {
             let mut posted = lock(&self.posted);
@@ -102,7 +102,7 @@ impl Inbox {
         self.interrupt_sleeper();
     }
 
-    /// Any thread: the runtime of that serial gets the row of a wait back, if it is still there.
+    /// Sends the row of a wait back to the runtime with this serial, if it still exists. Called from any thread.
     pub(crate) fn give_back(owner: u64, wait: Key) {
         let used = usize::from(lock(&NUMBERS).unused);
         let mut inboxes = INBOXES[..used].iter();
@@ -123,19 +123,19 @@ impl Inbox {
         self.interrupt_sleeper();
     }
 
-    /// The runtime: how many waits it has not taken back as yet.
+    /// Returns how many returned waits the runtime has not taken yet. Called by the runtime.
     pub(crate) fn waits(&self) -> usize {
         lock(&self.posted).waits.len()
     }
 
-    /// The runtime, with its serial, before it hands out the first key. What was sent to the one that had the number before
-    /// means nothing to it. (Names may be sent meanwhile, and are false wakes.)
+    /// Opens the inbox for the runtime with this serial, before it hands out its first key. Waits returned to
+    /// the slot's previous runtime are rejected. (Its wake IDs may still arrive, and are false wakes.)
     pub(crate) fn open(&self, owner: u64) {
         let _posted = lock(&self.posted);
         self.owner.store(owner, Ordering::Release);
     }
 
-    /// The runtime is gone, and what was sent to it with it.
+    /// Closes the inbox of a runtime that is gone, and drops its messages.
     fn close(&self) {
         let posted = {
             let mut posted = lock(&self.posted);
@@ -156,27 +156,28 @@ impl Inbox {
         }
     }
 
-    /// What the runtime polls to notice that it is interrupted. It is never closed.
+    /// Returns the descriptor that the runtime polls to notice an interrupt. It is never closed.
     pub(crate) fn descriptor(&self) -> i32 {
         self.interrupt
             .get()
             .map_or(-1, |interrupt| interrupt.descriptor())
     }
 
-    /// The runtime: whether there is something to take.
+    /// Whether there are messages to take. Called by the runtime.
     #[inline]
     pub(crate) fn has_remote_wakes(&self) -> bool {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// The runtime: takes what was sent, in exchange for what it took last and has emptied.
+    /// Takes the messages, in exchange for the last batch, which the caller has emptied. Called by the runtime.
     pub(crate) fn take(&self, emptied: &mut Posted) {
         let mut posted = lock(&self.posted);
         self.pending.store(false, Ordering::SeqCst);
         std::mem::swap(&mut *posted, emptied);
     }
 
-    /// The runtime: from now on a sender interrupts the wait. False if something was sent before: then do not wait.
+    /// Announces that the runtime is about to sleep: from now on a sender interrupts its wait. Returns false if a
+    /// message is already there: then do not wait. Called by the runtime.
     #[inline]
     pub(crate) fn park(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
@@ -187,7 +188,8 @@ impl Inbox {
         true
     }
 
-    /// The runtime: the wait is over. A sender that comes between may still interrupt; that is a false wake.
+    /// Announces that the runtime is awake. A sender may still interrupt at the same moment, which is a false wake.
+    /// Called by the runtime.
     #[inline]
     pub(crate) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
@@ -203,14 +205,15 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// The number of a live runtime, and its inbox. The number is free again when this is dropped.
+/// The slot number of a live runtime, and its inbox. Dropping it frees the number.
 #[derive(Debug)]
 pub(crate) struct RuntimeSlot {
     number: u16,
 }
 
 impl RuntimeSlot {
-    /// A number that no live runtime has. `interrupt` is asked for once for each inbox, and then kept for ever.
+    /// Takes a number that no live runtime has. `interrupt` is called once for each inbox, and its result is kept until
+    /// the process ends.
     pub(crate) fn take(
         interrupt: impl FnOnce() -> io::Result<Box<dyn Interrupt>>,
     ) -> io::Result<RuntimeSlot> {
@@ -236,7 +239,7 @@ impl RuntimeSlot {
             let set = inbox.interrupt.set(made);
             assert!(set.is_ok(), "a number belongs to one runtime at a time");
         }
-        // What was sent to the runtime that had the number before means nothing to this one.
+        // Drop messages to the runtime that had the number before.
         inbox.close();
         Ok(slot)
     }
@@ -249,7 +252,7 @@ impl RuntimeSlot {
         Inbox::of(self.number)
     }
 
-    /// What the runtime polls to notice that it is interrupted.
+    /// Returns the descriptor that the runtime polls to notice an interrupt.
     pub(crate) fn descriptor(&self) -> i32 {
         self.inbox().descriptor()
     }
@@ -262,7 +265,7 @@ impl Drop for RuntimeSlot {
     }
 }
 
-/// Nothing that can panic runs under these locks, so a poisoned one holds what it should.
+/// Locks a mutex and ignores poisoning: no code that can panic runs under these locks, so the data is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -351,7 +354,7 @@ mod tests {
         assert_eq!(taken(), []);
     }
 
-    /// Were the order of the two stores and the two loads other than it is, this would hang.
+    /// Would hang if the two stores and the two loads were in any other order.
     #[test]
     fn neither_side_misses_the_other() {
         const SENDERS: usize = 2;
@@ -372,7 +375,7 @@ mod tests {
                 })
             })
             .collect();
-        // A sender counts before it posts: whoever sleeps while something was counted is woken by its post.
+        // A sender counts before it posts: a runtime that sleeps after the count is woken by the post.
         let mut mail = Posted::new();
         while sent.load(Ordering::SeqCst) < SENDERS * EACH || inbox.has_remote_wakes() {
             if inbox.park() {

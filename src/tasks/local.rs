@@ -1,4 +1,4 @@
-//! Which tasks belong to the thread that is running: the short way of a wake.
+//! The task table that is current on this thread: the fast path of a wake.
 
 #![forbid(unsafe_code)]
 
@@ -7,20 +7,19 @@ use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::rc::Rc;
 
-/// The tasks of one runtime, as the runtime and the wakers of its thread reach them.
+/// The tasks of one runtime, shared by the runtime and the wakers of its thread.
 pub(crate) type SharedTasks = Rc<RefCell<Tasks>>;
 
 thread_local! {
-    /// What the innermost living [`LocalGuard`] of this thread holds, or null. A plain pointer, so that a wake costs one
-    /// load and works while the thread's storage is torn down.
+    /// The tasks that the innermost living [`LocalGuard`] of this thread holds, or null. A plain pointer, so that a wake
+    /// costs one load and works while the thread's storage is torn down.
     static LOCAL: Cell<*const RefCell<Tasks>> = const { Cell::new(ptr::null()) };
 }
 
-/// Makes these tasks the ones that wakes on this thread reach directly, until it is dropped.
+/// Guard that lets wakes on this thread reach these tasks directly.
 ///
-/// - **K4** The pointer in `LOCAL` is that of tasks which a living guard of this thread keeps alive, or null. Guards are
-///   dropped in the reverse order of their making, and never forgotten: they live on the stack of `block_on` and of the
-///   shutdown.
+/// - **K4** The pointer in `LOCAL` is null, or points to tasks that a living guard of this thread keeps alive. Guards are
+///   dropped in reverse order of creation, and never forgotten: they live on the stack of `block_on` and of the shutdown.
 #[derive(Debug)]
 pub(crate) struct LocalGuard {
     _tasks: SharedTasks,
@@ -43,7 +42,7 @@ impl Drop for LocalGuard {
     }
 }
 
-/// The tasks that are current on this thread, valid for as long as no guard is dropped (K4), or null.
+/// Returns the tasks that are current on this thread, or null. The pointer is valid until a guard is dropped (K4).
 #[inline]
 pub(super) fn current() -> *const RefCell<Tasks> {
     LOCAL.get()

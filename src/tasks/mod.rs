@@ -1,27 +1,27 @@
-//! Tasks: what they are while they live, and how they are woken.
+//! Tasks: their states, and how they are woken.
 //!
-//! A task is a row in [`Tasks`] and one allocation, its [`TaskCell`] future. It is named by a [`WakeId`], which is all that a
-//! waker holds. The row goes through these states; the runtime calls, and the table decides.
+//! A task is a row in [`Tasks`] and one allocation, its [`TaskCell`]. A [`WakeId`] identifies it, and is all that a
+//! waker holds. The row goes through these states; the runtime makes the calls, and the table decides the transitions.
 //!
-//! | state | what it holds | woken | polled (`next`) | handle dropped |
+//! | state | holds | woken | polled (`next`) | handle dropped |
 //! |---|---|---|---|---|
-//! | Parked | the future | into the ready queue, once | → Running, the future goes out to the runtime | stays |
-//! | Running | nothing: the runtime polls | into the ready queue, once | impossible: assert | stays |
+//! | Parked | the future | into the ready queue, once | → Running, the runtime takes the future out | stays |
+//! | Running | nothing: the runtime has the future | into the ready queue, once | impossible: assert | stays |
 //! | Ended | output, panic or "aborted", if a handle wants it | nothing | nothing | → gone |
 //!
-//! An abort is a mark: it wakes the task, and its next turn drops the future instead of polling it (C14).
+//! An abort only sets a mark and wakes the task; when its turn comes, the future is dropped instead of polled (C14).
 //!
-//! A child is a row too, but its future is elsewhere: with the one future that polls it and all its siblings, its child set.
-//! Waking it puts it into the ready queue of the child set and wakes that future, so of many children only those are polled that
-//! were woken. A child may be a name and nothing else: then its future is polled where its parent stands, and the row is for
+//! A child is a row too, but its future is stored in its child set, which one future owns and polls. Waking a child puts
+//! it into the ready queue of the child set and wakes that future, so that of many children only those that were woken
+//! are polled. A child may be a mere wake ID: then its future is polled in the context of its parent, and the row serves
 //! wakes only.
 //!
-//! - **K1** No code of a user runs in this module but in [`TaskCell`], which is called while no table is borrowed. What a
-//!   transition gives back (a waker, a future, an ended task) is the caller's to use or drop outside of the borrow (R1).
+//! - **K1** No user code runs in this module except in [`TaskCell`], which is called while no table is borrowed. What a
+//!   transition returns (a waker, a future, an ended task) is for the caller to use or drop outside the borrow (R1).
 //! - **K2** A row is removed once: when it ends without a handle, or by its handle.
-//! - **K3** Waking by a name that fits no row does nothing. A false wake does no harm.
-//! - **K5** A row of a child set is there for longer than the rows of its children. A child that is queued is in the ready queue
-//!   of its child set, and whoever polls that has been woken, or is at it.
+//! - **K3** Waking by a wake ID that fits no row does nothing. A false wake does no harm.
+//! - **K5** The ready queue of a child set outlives the rows of its children. A queued child is in that queue, and the
+//!   future that polls the set has been woken or is polling it now.
 
 mod cell;
 mod inbox;

@@ -2,14 +2,14 @@
 
 use crate::table::Key;
 
-/// The room of each half of a queue that is kept, in rows.
+/// The capacity that each half of a queue keeps, in rows.
 const ROOM_KEPT: usize = 1024;
 
-/// Rows that are to be polled, by index, first in, first out: what is being worked off, from `next` on, and behind it what
-/// has been woken since. Two vectors that change places cost less at each end than one ring does.
+/// A FIFO of the indices of ready rows: first the batch that is being polled, from `next` on, then the rows woken since.
+/// Two vectors that swap cost less at each end than one ring buffer.
 ///
-/// A row says itself that it is in a queue. One that does not is passed over: what was there has gone, or another has its
-/// place, and has had its turn.
+/// Each row records whether it is queued. An index whose row is not queued is skipped: the row was removed, or was
+/// reused by another task that has already had its turn.
 #[derive(Default)]
 pub(super) struct Queue {
     ready: Vec<u32>,
@@ -39,7 +39,7 @@ impl Queue {
         }
     }
 
-    /// Gives back half of the room that a crowd has left. True if there is more to do.
+    /// Frees half of the excess capacity that a peak has left. Returns whether there is more to free.
     pub(super) fn trim(&mut self) -> bool {
         let mut more = false;
         for list in [&mut self.ready, &mut self.woken] {
@@ -52,7 +52,7 @@ impl Queue {
         more
     }
 
-    /// The row that will be polled after `others` more, as far as that is known.
+    /// Returns the row that will be polled after `others` more, if it is in the current batch.
     #[inline]
     pub(super) fn upcoming(&self, others: usize) -> Option<u32> {
         self.ready.get(self.next + others).copied()

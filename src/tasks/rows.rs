@@ -18,7 +18,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::Waker;
 
-/// Where a task comes from: what a list of what is running shows of it.
+/// The name of a task and the location that spawned it, for listings and reports.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) name: Option<Box<str>>,
@@ -43,7 +43,7 @@ impl fmt::Debug for End {
     }
 }
 
-/// Where a task stands.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Parked,
@@ -55,38 +55,38 @@ enum Stage {
     Aborted,
 }
 
-/// The stage and the allocation stand apart, and are each moved as a whole: an enum of both would be written in one size
-/// and read in another, which costs more than everything else that a poll does.
+/// The row of a task. The stage and the allocation are separate fields, each moved as a whole: an enum of both would be
+/// written in one size and read in another, which costs more than everything else in a poll.
 struct TaskRow {
-    /// Not there while it runs; never there for the future that `block_on` holds itself.
+    /// `None` while the task runs, and always for the future that `block_on` holds itself.
     task: Option<Pin<Box<dyn Task>>>,
     stage: Stage,
-    /// In the ready queue. It is there once at most.
+    /// Whether the row is in the ready queue, where it is at most once.
     queued: bool,
-    /// To be dropped instead of polled.
+    /// Whether to drop the task instead of polling it.
     aborted: bool,
-    /// A join handle owns the row.
+    /// Whether a join handle owns the row.
     held: bool,
-    /// Canceled: itself, or from above. Of a task that has a scope of its own, that scope says it.
+    /// Whether the task is canceled, itself or from above. Unused if the task has a scope of its own, which knows it.
     canceled: bool,
-    /// It was canceled itself.
+    /// Whether the task itself was canceled.
     cancel_called: bool,
-    /// `scope` is its own, not the one that it belongs to.
+    /// Whether `scope` is the task's own, not the one that it belongs to.
     has_scope: bool,
-    /// Leaves that were refused in it (of a task without a scope of its own).
+    /// Polls in which a leaf was rejected (in a task without a scope of its own).
     refusals: u8,
-    /// The child set that it is a child of, and its place there.
+    /// The child set that holds it, and its slot there.
     child_of: Child,
     joiner: Option<Waker>,
-    /// Where the wait of `joiner` belongs.
+    /// The owner of the wait of `joiner`.
     join_owner: Owner,
     scope: Key,
-    /// What it waits for, while it has no scope of its own.
+    /// The leaf that the task waits for, while it has no scope of its own.
     leaf: Option<Leaf>,
     origin: Origin,
 }
 
-/// Which child set a child is in, by index, and where in it.
+/// The index of a child's child set, and its slot there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Child {
     queue: u32,
@@ -94,17 +94,17 @@ struct Child {
 }
 
 impl Child {
-    /// A task of the runtime itself.
+    /// Marks a task of the runtime itself, which is not a child.
     const NONE: Child = Child {
         queue: u32::MAX,
         slot: 0,
     };
 }
 
-/// Where a task stands among the scopes.
+/// A task's position in the scope tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TaskScope {
-    /// Its own scope, if it has one, else the one that it belongs to.
+    /// The task's own scope, if it has one; otherwise the scope that it belongs to.
     pub(crate) scope: Key,
     pub(crate) has_scope: bool,
     pub(crate) canceled: bool,
@@ -127,30 +127,30 @@ impl TaskRow {
     }
 }
 
-/// A task whose turn it is.
+/// A task that is to be polled now.
 pub(crate) struct ReadyTask {
     pub(crate) key: Key,
     /// `None` for the future that `block_on` holds itself.
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
-    /// Drop it instead of polling it.
+    /// Whether to drop the task instead of polling it.
     pub(crate) aborted: bool,
-    /// What it waits for, if it has no scope of its own, and whether it is canceled then.
+    /// The leaf that the task waits for, and whether it is canceled, if it has no scope of its own.
     pub(crate) leaf: Option<Leaf>,
     pub(crate) canceled: bool,
     pub(crate) has_scope: bool,
 }
 
-/// What the end of a task leaves to do, outside of the borrow.
+/// The work that the end of a task leaves to do, outside the borrow.
 #[must_use = "a joiner waits, or an ended task is to be looked at and dropped"]
 pub(crate) struct Finished {
     pub(crate) joiner: Option<Waker>,
-    /// Nobody will ask for this end any more.
+    /// The result of a task without a handle.
     pub(crate) unclaimed: Option<(End, Origin)>,
-    /// Its own scope, to be closed.
+    /// The task's own scope, to be closed.
     pub(crate) scope: Option<Key>,
 }
 
-/// The room for payloads of panics that is kept.
+/// The capacity for panic payloads that is kept.
 const PAYLOADS_KEPT: usize = 64;
 
 /// The tasks of one runtime.
@@ -158,10 +158,10 @@ pub(crate) struct Tasks {
     runtime: u16,
     rows: Table<TaskRow>,
     ready: Queue,
-    /// Rows that have not ended, children not counted.
+    /// Rows that have not ended, not counting children.
     alive: usize,
     queues: Table<ReadyQueue>,
-    /// What held tasks panicked with. There are few.
+    /// Panic payloads of tasks whose handle is still there. There are few.
     payloads: HashMap<Key, Box<dyn Any + Send>>,
 }
 
@@ -177,8 +177,8 @@ impl Tasks {
         }
     }
 
-    /// A new task, which is ready. `held` says that a join handle will own its row; `scope` is what it belongs to, and
-    /// `canceled` says whether that is canceled.
+    /// Inserts a new task, which is ready. `held` is set if a join handle will own its row; `scope` is the scope that it
+    /// belongs to, and `canceled` is set if that is canceled.
     #[inline]
     pub(crate) fn insert(
         &mut self,
@@ -210,7 +210,7 @@ impl Tasks {
         key
     }
 
-    /// Gives back what a peak has left, a part of it at a time. True if there is more to do.
+    /// Frees a part of the memory that a peak has left. Returns whether there is more to free.
     pub(crate) fn tidy(&mut self, period: u32) -> bool {
         if self.payloads.capacity() / 4 > self.payloads.len().max(PAYLOADS_KEPT) {
             self.payloads.shrink_to(PAYLOADS_KEPT);
@@ -218,7 +218,7 @@ impl Tasks {
         self.rows.tidy(period) | self.queues.tidy(period) | self.ready.trim()
     }
 
-    /// There is more room than the tasks need.
+    /// Whether the tables have more memory than they need.
     pub(crate) fn has_excess(&self) -> bool {
         self.rows.has_excess() || self.queues.has_excess()
     }
@@ -230,13 +230,13 @@ impl Tasks {
         self.rows.get(key).map(TaskRow::task_scope)
     }
 
-    /// What a task without a scope of its own waits for.
+    /// Returns the leaf that a task without a scope of its own waits for.
     #[inline]
     pub(crate) fn leaf(&self, key: Key) -> Option<Leaf> {
         self.rows.get(key)?.leaf
     }
 
-    /// The task gets a scope of its own, which takes over what it waited for. Says how often it was refused.
+    /// Gives the task a scope of its own, which takes over its leaf. Returns the task's refusals so far.
     pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> u32 {
         match self.rows.get_mut(key) {
             Some(row) => {
@@ -249,7 +249,7 @@ impl Tasks {
         }
     }
 
-    /// Cancels a task that has no scope of its own, itself or from above. True if it was not canceled before.
+    /// Cancels a task that has no scope of its own, itself or from above. Returns whether it was not canceled before.
     pub(crate) fn cancel(&mut self, key: Key, cancel_called: bool) -> bool {
         let Some(row) = self.rows.get_mut(key) else {
             return false;
@@ -258,14 +258,14 @@ impl Tasks {
         !std::mem::replace(&mut row.canceled, true)
     }
 
-    /// What a task belongs to is not canceled any more.
+    /// Clears the cancel of a task that came from above.
     pub(crate) fn free(&mut self, key: Key) {
         if let Some(row) = self.rows.get_mut(key) {
             row.canceled = row.cancel_called;
         }
     }
 
-    /// A leaf was refused in a task without a scope of its own.
+    /// Counts a rejected leaf in a task without a scope of its own.
     pub(crate) fn refuse(&mut self, key: Key) {
         if let Some(row) = self.rows.get_mut(key) {
             row.refusals = row.refusals.saturating_add(1);
@@ -276,13 +276,13 @@ impl Tasks {
         self.rows.get(key).map_or(0, |row| u32::from(row.refusals))
     }
 
-    /// Whether the task will be polled again without anything else happening.
+    /// Whether the task is queued to be polled again.
     #[inline]
     pub(crate) fn is_queued(&self, key: Key) -> bool {
         self.rows.get(key).is_some_and(|row| row.queued)
     }
 
-    /// Every task of the runtime itself that has no scope of its own and has not ended.
+    /// Returns every task of the runtime itself that has no scope of its own and has not ended.
     pub(crate) fn without_scope(&self) -> Vec<Key> {
         let rows = self.rows.iter();
         rows.filter(|(_, row)| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
@@ -290,18 +290,18 @@ impl Tasks {
             .collect()
     }
 
-    /// Whether somebody waits for the end of this task in this place.
+    /// Whether a join of this task is pending for this owner.
     pub(crate) fn is_joined(&self, key: Key, place: Owner) -> bool {
         let row = self.rows.get(key);
         row.is_some_and(|row| row.joiner.is_some() && row.join_owner == place && !row.has_ended())
     }
 
-    /// Takes out who waits for the end of a task, to be woken for another reason.
+    /// Takes the joiner of a task, to be woken for another reason than the task's end.
     pub(crate) fn take_joiner(&mut self, key: Key) -> Option<Waker> {
         self.rows.get_mut(key)?.joiner.take()
     }
 
-    /// The wait for the end of a task belongs elsewhere from now on.
+    /// Sets the owner of the join of a task.
     pub(crate) fn move_join(&mut self, key: Key, place: Owner) {
         if let Some(row) = self.rows.get_mut(key) {
             row.join_owner = place;
@@ -312,21 +312,21 @@ impl Tasks {
         WakeId::new(self.runtime, key)
     }
 
-    /// Whether that name is of this runtime.
+    /// Whether this wake ID belongs to this runtime.
     #[inline]
     pub(crate) fn is_ours(&self, name: WakeId) -> bool {
         name.runtime() == self.runtime
     }
 
-    /// Wakes the task of that name, which is of this runtime (K3). If it is a child in a future of another crate, the waker
-    /// that this gives back is to be woken outside of the borrow (R1).
+    /// Wakes the task with this wake ID, which belongs to this runtime (K3). For a child in a future of another crate,
+    /// returns the waker of that future, for the caller to wake outside the borrow (R1).
     #[inline]
     pub(crate) fn wake(&mut self, name: WakeId) -> Option<Waker> {
         if let Some((key, row)) = self.rows.at_mut(name.index())
             && name.fits(key)
             && !row.queued
         {
-            // One that has ended is passed over by `next`.
+            // A task that has ended is skipped by `next`.
             row.queued = true;
             if row.child_of == Child::NONE {
                 self.ready.push(key);
@@ -338,7 +338,7 @@ impl Tasks {
         None
     }
 
-    /// Wakes every task. The wakers are to be woken outside of the borrow.
+    /// Wakes every task. Returns foreign wakers, for the caller to wake outside the borrow.
     pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
         let names: Vec<WakeId> = self.rows.iter().map(|(key, _)| self.name(key)).collect();
         names
@@ -347,7 +347,7 @@ impl Tasks {
             .collect()
     }
 
-    /// The next task whose turn it is. Its future is out of the table until [`park`](Tasks::park) or
+    /// Returns the next task to poll. Its future is out of the table until [`park`](Tasks::park) or
     /// [`finish`](Tasks::finish).
     #[inline]
     pub(crate) fn next(&mut self) -> Option<ReadyTask> {
@@ -371,20 +371,20 @@ impl Tasks {
         }
     }
 
-    /// Whether the table is so large that it pays to fetch rows ahead.
+    /// Whether the table is so large that it pays to prefetch rows.
     #[inline]
     pub(crate) fn are_far(&self) -> bool {
         self.rows.is_large()
     }
 
-    /// What is to be fetched to wake the task of that name.
+    /// Returns what to prefetch to wake the task with this wake ID.
     #[inline]
     pub(crate) fn place(&self, name: WakeId) -> Option<&impl Sized> {
         self.rows.place(name.index())
     }
 
-    /// What to fetch for the task whose turn comes after `others` more: its future, for its row was touched when it
-    /// was woken.
+    /// Returns what to prefetch for the task that is polled after `others` more: its future, because its row was touched
+    /// when it was woken.
     #[inline]
     pub(crate) fn upcoming(&self, others: usize) -> Option<&dyn Task> {
         if !self.are_far() {
@@ -394,7 +394,7 @@ impl Tasks {
         row.task.as_deref()
     }
 
-    /// The task was polled and is not ready. True if it was woken meanwhile.
+    /// Parks a task that was polled and is pending. Returns whether it was woken during the poll.
     #[inline]
     pub(crate) fn park(
         &mut self,
@@ -405,7 +405,7 @@ impl Tasks {
         let row = self.running(key);
         row.stage = Stage::Parked;
         row.leaf = leaf;
-        // It was taken out by `next`, so there is nothing to drop.
+        // `next` took the future out, so there is nothing to drop.
         let before = std::mem::replace(&mut row.task, task);
         debug_assert!(before.is_none());
         std::mem::forget(before);
@@ -420,7 +420,7 @@ impl Tasks {
         }
     }
 
-    /// The task that was being polled has ended.
+    /// Ends the task that was being polled.
     #[inline]
     pub(crate) fn finish(&mut self, key: Key, end: End) -> Finished {
         self.alive -= 1;
@@ -454,7 +454,7 @@ impl Tasks {
         }
     }
 
-    /// Takes the row of a task that has ended out, and its end with it.
+    /// Removes the row of a task that has ended, and returns its result.
     #[inline]
     fn remove_ended(&mut self, key: Key) -> Option<(End, Origin)> {
         if !self.rows.get(key)?.has_ended() {
@@ -469,14 +469,14 @@ impl Tasks {
         Some((end, row.origin))
     }
 
-    /// The holder of the row takes its end, if there is one, and the row with it (K2).
+    /// Takes the result for the handle, if the task has ended, and removes the row (K2).
     #[inline]
     pub(crate) fn take_end(&mut self, key: Key) -> Option<End> {
         self.remove_ended(key).map(|(end, _)| end)
     }
 
-    /// The holder of the row waits for its end, in this place. The waker that this replaces is to be dropped outside of the
-    /// borrow.
+    /// Sets the joiner of a task, and the owner of that wait. Returns the replaced waker, for the caller to drop outside
+    /// the borrow.
     #[inline]
     pub(crate) fn wait_for_end(&mut self, key: Key, waker: Waker, place: Owner) -> Option<Waker> {
         match self.rows.get_mut(key) {
@@ -488,7 +488,7 @@ impl Tasks {
         }
     }
 
-    /// Where the wait for the end of a task belongs.
+    /// Returns the owner of the join of a task.
     pub(crate) fn join_owner(&self, key: Key) -> Owner {
         match self.rows.get(key) {
             Some(row) => row.join_owner,
@@ -500,7 +500,7 @@ impl Tasks {
         self.rows.get(key).is_none_or(|row| row.has_ended())
     }
 
-    /// The holder of the row lets go. What it leaves is to be dropped outside of the borrow.
+    /// Releases the row when its handle is dropped. Returns what is left, for the caller to drop outside the borrow.
     #[inline]
     pub(crate) fn release(&mut self, key: Key) -> Finished {
         let Some(row) = self.rows.get_mut(key) else {
@@ -516,7 +516,7 @@ impl Tasks {
         }
     }
 
-    /// Marks the task: its next turn drops it (C14). Nothing, if it has ended.
+    /// Marks the task to be dropped at its next turn (C14). Does nothing if it has ended.
     pub(crate) fn abort(&mut self, key: Key) {
         if let Some(row) = self.rows.get_mut(key)
             && !row.has_ended()
@@ -528,7 +528,7 @@ impl Tasks {
         }
     }
 
-    /// Marks every spawned task. Children are dropped with the futures that have them.
+    /// Marks every spawned task to be dropped. Children are dropped with the futures that own them.
     pub(crate) fn abort_all(&mut self) {
         let rows = self.rows.iter();
         let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);
@@ -538,7 +538,7 @@ impl Tasks {
         }
     }
 
-    /// Takes the row of `block_on`'s own future out. Its scope is to be closed, if it has one.
+    /// Removes the row of the future of `block_on`. Returns its own scope, if it has one, for the caller to close.
     pub(crate) fn remove_main(&mut self, key: Key) -> Option<Key> {
         self.alive -= 1;
         match self.rows.remove(key) {
@@ -547,12 +547,12 @@ impl Tasks {
         }
     }
 
-    /// Tasks that have not ended.
+    /// Returns the number of tasks that have not ended.
     pub(crate) fn alive(&self) -> usize {
         self.alive
     }
 
-    /// Rows, those included whose end is still to be asked for.
+    /// Returns the number of rows, including those whose result is still to be taken.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -566,8 +566,8 @@ impl Tasks {
         self.ready_len() > 0
     }
 
-    /// Whether no other task and no other child waits to be polled, as far as this one's name tells: that of a child of a
-    /// future of another crate tells nothing, and neither does one that is deep down.
+    /// Whether no other task or child is ready, as far as this wake ID can tell. Returns false for a child of a future
+    /// of another crate, and for one nested too deep.
     pub(crate) fn may_run_inline(&self, mut name: WakeId) -> bool {
         const DEPTH_MAX: usize = 8;
         if self.has_ready() {
@@ -593,7 +593,7 @@ impl Tasks {
         false
     }
 
-    /// Every task that has not ended: its name, where it was spawned, and whether it is ready.
+    /// Returns every task that has not ended: its key, its origin, and whether it is ready.
     pub(crate) fn origins(&self) -> impl Iterator<Item = (Key, &Origin, bool)> {
         self.rows
             .iter()
@@ -601,13 +601,13 @@ impl Tasks {
             .map(|(key, row)| (key, &row.origin, row.queued))
     }
 
-    /// Who is this, for a list of what is running?
+    /// Returns the origin of the task with this wake ID.
     pub(crate) fn origin_of(&self, name: WakeId) -> Option<&Origin> {
         let (key, row) = self.rows.at(name.index())?;
         name.fits(key).then_some(&row.origin)
     }
 
-    /// The runtime ends: takes out what has ended and whose handle has not asked for it. The handle finds nothing.
+    /// Takes the results that handles have not taken, at shutdown. The handles find nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<(End, Origin)> {
         let rows = self.rows.iter();
         let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);

@@ -1,4 +1,4 @@
-//! The name of a task: all that a waker holds.
+//! The wake ID of a task: all that a waker holds.
 
 #![forbid(unsafe_code)]
 
@@ -8,12 +8,12 @@ const GENERATION_BITS: u32 = 24;
 const INDEX_BITS: u32 = 28;
 const RUNTIME_BITS: u32 = 12;
 
-/// The most runtimes that live in a process at once.
+/// The most runtimes that can live in a process at once.
 pub(crate) const RUNTIMES_MAX: usize = 1 << RUNTIME_BITS;
 
-/// The number of a runtime, the index of a task in it, and as much of its generation as fits.
+/// The slot number of a runtime, the index of a task in it, and as much of its generation as fits.
 ///
-/// A generation comes back after 2²⁴ tasks; the wake is then a false one, which does no harm (K3).
+/// A generation repeats after 2²⁴ tasks; a stale wake is then a false one, which does no harm (K3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct WakeId(u64);
 
@@ -48,7 +48,7 @@ impl WakeId {
         (self.0 >> GENERATION_BITS) as u32 & ((1 << INDEX_BITS) - 1)
     }
 
-    /// Whether this could be the name of the row with that key.
+    /// Whether this can be the wake ID of the row with this key.
     #[inline]
     pub(crate) const fn fits(self, key: Key) -> bool {
         let mask = (1 << GENERATION_BITS) - 1;

@@ -1,4 +1,4 @@
-//! Wakers that are names: nothing is counted, nothing is freed, and every thread may have one.
+//! Wakers that hold only a wake ID: not counted, never freed, and usable on every thread.
 
 use super::inbox::Inbox;
 use super::local;
@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-/// It is a `static` so that its address tells our wakers from those of others.
+/// A `static`, so that its address tells our wakers from foreign ones.
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake, drop);
 
-/// The data of a waker is the name as a number, never an address.
+/// Returns the data of a waker: the wake ID as a number, never an address.
 fn data(name: WakeId) -> *const () {
     ptr::without_provenance(name.bits() as usize)
 }
@@ -26,8 +26,8 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 #[inline]
 unsafe fn wake(data: *const ()) {
     let name = name(data);
-    // SAFETY: the pointer is null, or that of tasks which a guard on this thread's stack keeps alive (K4). No guard is
-    // dropped while this reference lives: it ends with the borrow below, until which no code of a user runs (K1).
+    // SAFETY: the pointer is null, or points to tasks that a guard on this thread's stack keeps alive (K4). No guard is
+    // dropped while this reference lives: it ends with the borrow below, and no user code runs before that (K1).
     let tasks = unsafe { local::current().as_ref() };
     let Some(mut tasks) = tasks
         .map(RefCell::borrow_mut)
@@ -38,28 +38,29 @@ unsafe fn wake(data: *const ()) {
     let foreign = tasks.wake(name);
     std::mem::drop(tasks);
     if let Some(parent) = foreign {
-        // A child in a future of another crate, whose waker is a user's code.
+        // The parent of a child is polled by a future of another crate, whose waker is user code.
         parent.wake();
     }
 }
 
 unsafe fn drop(_: *const ()) {}
 
-/// The waker of this task.
+/// Returns the waker of this task.
 #[inline]
 pub(crate) fn waker(name: WakeId) -> Waker {
-    // SAFETY: the four functions read a number and keep, share or free nothing, so any thread may call them in any order,
-    // any number of times, also after the task and its runtime are gone: the contract of RawWaker asks no more.
+    // SAFETY: the four functions only read a number, and keep, share or free nothing. So any thread may call them in any
+    // order, any number of times, even after the task and its runtime are gone, which is all that the contract of
+    // RawWaker requires.
     unsafe { Waker::new(data(name), &VTABLE) }
 }
 
-/// The task that this waker wakes, if it is one of ours.
+/// Returns the wake ID in this waker, if it is one of ours.
 #[inline]
 pub(crate) fn wake_id_of(waker: &Waker) -> Option<WakeId> {
     ptr::eq(waker.vtable(), &VTABLE).then(|| name(waker.data()))
 }
 
-/// A clone that does not call through the table of a waker that is ours. A foreign waker's clone is a user's code (R1).
+/// Clones a waker, without a call through the vtable if it is ours. Cloning a foreign waker runs user code (R1).
 #[inline]
 pub(crate) fn copy_waker(original: &Waker) -> Waker {
     match wake_id_of(original) {

@@ -1,11 +1,11 @@
-//! Who answers for a leaf that ended `Canceled` (C7), and how many were refused (C2).
+//! Which scope is responsible for a leaf that ended `Canceled` (C7), and the count of rejected leaves (C2).
 
 use crate::runtime::core::Core;
 use crate::table::Key;
 
 impl Core {
-    /// A leaf ends `Canceled`: the outermost canceled scope that it sees answers for it, and whoever polls the task, or the
-    /// child, is told which one that is (C7).
+    /// Attributes a leaf that ends `Canceled` to the outermost canceled scope that it sees, and records the scope for
+    /// the poller of the task or child (C7).
     pub(crate) fn attribute_canceled(&self) {
         let scope = match self.at.get().find() {
             Ok(task) => self
@@ -20,7 +20,7 @@ impl Core {
         }
     }
 
-    /// What was cut short below this scope is attributed to the outermost canceled one that it sees.
+    /// Attributes a cancel below this scope to the outermost canceled scope that it sees.
     #[inline]
     pub(crate) fn attribute_outermost(&self, scope: Key) {
         let attributed = self.scopes.borrow_mut().attribute_outermost(scope);
@@ -37,13 +37,13 @@ impl Core {
         }
     }
 
-    /// Whether it is a scope outside of this one that canceled it.
+    /// Whether a scope outside this one canceled it.
     pub(crate) fn is_canceled_from_outside(&self, scope: Key) -> bool {
         let outermost = self.scopes.borrow().outermost(scope);
         outermost.is_some_and(|outermost| outermost != scope)
     }
 
-    /// A leaf would begin, and its scope is canceled.
+    /// Counts a new leaf that is rejected because its scope is canceled.
     pub(crate) fn count_refusal(&self) {
         self.refusals.set(self.refusals.get() + 1);
         let poll = self.polls_so_far();
@@ -59,14 +59,14 @@ impl Core {
         }
     }
 
-    /// What was refused in this scope counts once in the one around it.
+    /// Counts the rejections in this scope once for its parent.
     pub(in crate::runtime) fn count_refusal_above(&self, scope: Key) {
         let mut scopes = self.scopes.borrow_mut();
         let parent = scopes.parent(scope);
         scopes.add_refusals(parent, 1);
     }
 
-    /// How many leaves were refused so far, in whichever scope.
+    /// Returns how many leaves were rejected so far, in all scopes.
     pub(crate) fn refusals(&self) -> u64 {
         self.refusals.get()
     }

@@ -1,4 +1,4 @@
-//! What is current: which task is polled, in which scope, and whether that is canceled (C1).
+//! The current context: the task that is being polled, its scope, and whether that is canceled (C1).
 
 use crate::runtime::core::Core;
 use crate::runtime::turn::Allowance;
@@ -7,7 +7,7 @@ use crate::table::{Key, Leaf, Owner};
 use crate::tasks::{WakeId, waker};
 use std::task::Waker;
 
-/// What was current before a child or a scope was entered.
+/// The context that was current before a child or a scope was entered.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Before {
@@ -18,27 +18,27 @@ pub(crate) struct Before {
     changes: u64,
 }
 
-/// What concerns whoever polls children, and not them.
+/// The parent's context, saved while its children are polled.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct SavedContext {
     before: Before,
-    /// Ready leaves that it may still pass.
+    /// Ready leaves that the parent may still pass.
     allowance: Allowance,
-    /// What was attributed to it.
+    /// Scopes that cancels were attributed to in the parent's poll.
     attributions: Vec<Key>,
 }
 
-/// Which scopes answer for leaves of a child that ended `Canceled` (C7).
+/// Which scopes are responsible for leaves of a child that ended `Canceled` (C7).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Attribution(u8);
 
 impl Attribution {
-    /// The child's own: its handle canceled it.
+    /// The child's own scope: its handle canceled it.
     const ITSELF: u8 = 1;
-    /// That of its group.
+    /// The scope of its group.
     const GROUP: u8 = 2;
-    /// One outside of its group.
+    /// A scope outside its group.
     const OUTSIDE: u8 = 4;
 
     fn new(itself: bool, group: bool, outside: bool) -> Attribution {
@@ -65,7 +65,7 @@ impl Attribution {
 }
 
 impl Core {
-    /// A task, or a child, is about to be polled.
+    /// Makes a task or child, which is about to be polled, current.
     #[inline]
     pub(in crate::runtime) fn enter_task(
         &self,
@@ -83,7 +83,7 @@ impl Core {
         }
     }
 
-    /// The task has a scope of its own.
+    /// Enters the task's own scope.
     pub(super) fn enter_task_scope(&self, task: Key) {
         let task_scope = self.tasks.borrow().task_scope(task);
         if let Some(task_scope) = task_scope {
@@ -92,7 +92,7 @@ impl Core {
         }
     }
 
-    /// A task was polled, and none is now. What was attributed meanwhile concerns nobody any more.
+    /// Leaves the task after its poll. Attributions that are left have no poller to look at them, and are cleared.
     #[inline]
     pub(in crate::runtime) fn leave_task(&self) {
         self.at.set(Owner::scope(self.root));
@@ -101,7 +101,7 @@ impl Core {
         }
     }
 
-    /// The task, or child, that is being polled.
+    /// Returns the wake ID of the task or child that is being polled.
     #[inline]
     pub(in crate::runtime) fn id_of_running(&self) -> WakeId {
         WakeId::new(self.number, self.running.get())
@@ -118,7 +118,7 @@ impl Core {
         }
     }
 
-    /// Keeps apart, while children are polled, what concerns whoever polls them.
+    /// Saves the context of the parent before it polls children.
     #[inline]
     pub(crate) fn suspend(&self) -> SavedContext {
         SavedContext {
@@ -131,7 +131,7 @@ impl Core {
         }
     }
 
-    /// Children were polled: what was current before is so again. Gives what the last one waits for, or waited for.
+    /// Restores the context of the parent after its children were polled. Returns the latest leaf of the last child.
     #[inline]
     pub(crate) fn resume(&self, saved: SavedContext) -> Option<Leaf> {
         let leaf = self.leaf.get();
@@ -143,26 +143,26 @@ impl Core {
         leaf
     }
 
-    /// Whether scopes were canceled since.
+    /// Whether scopes may have been canceled since the context was saved.
     #[inline]
     pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
         self.changes.get() != saved.before.changes
     }
 
-    /// Whether the task, or child, that is being polled, and has no scope of its own, has left something pending.
+    /// Whether the running task or child, which has no scope of its own, has left a leaf pending.
     #[inline]
     pub(crate) fn has_leaf(&self) -> bool {
         self.leaf.get().is_some()
     }
 
-    /// Whether something was attributed since.
+    /// Whether a cancel was attributed since the context was saved.
     #[inline]
     pub(crate) fn was_attributed(&self) -> bool {
         self.attributed.get()
     }
 
-    /// What was attributed while a child was polled. What was attributed to scopes outside of its group is for whoever polls the
-    /// group, too.
+    /// Takes the attributions of a child's poll. Those to scopes outside its group are also kept for the poller of the
+    /// group.
     #[cold]
     pub(crate) fn take_attributions(
         &self,
@@ -186,7 +186,7 @@ impl Core {
         Attribution::new(itself, to_group, outside)
     }
 
-    /// A future that has a scope is about to be polled, which is woken by this. Says what was current before.
+    /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
     pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
         let canceled = self.renew_scope(key, waker);
         let before = self.before();
@@ -195,7 +195,7 @@ impl Core {
         before
     }
 
-    /// What belongs to a scope that is open is about to be dropped. Says what was current before.
+    /// Enters an open scope to drop what belongs to it. Returns the previous context.
     pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
         let before = self.before();
         self.at.set(Owner::scope(scope));
@@ -203,7 +203,7 @@ impl Core {
         before
     }
 
-    /// What was current before is so again.
+    /// Restores the previous context.
     #[inline]
     pub(crate) fn leave(&self, before: Before) {
         if self.running.replace(before.running) != before.running {
@@ -216,8 +216,8 @@ impl Core {
         }
     }
 
-    /// Scopes have changed meanwhile: what is current may be canceled, and the task may have got a scope of its own, if a
-    /// destructor canceled it by its handle.
+    /// Updates the context after scopes have changed: the current scope may be canceled, and the task may have a scope
+    /// of its own by now, if a destructor canceled it through its handle.
     #[cold]
     fn look_again(&self) {
         if let Ok(task) = self.at.get().find()
@@ -229,7 +229,8 @@ impl Core {
         self.look_up();
     }
 
-    /// What a task without a scope of its own waits for: the row of the one that is being polled does not know.
+    /// Returns the leaf of a task without a scope of its own. While a task is being polled, its row does not hold the
+    /// leaf.
     #[inline]
     pub(super) fn leaf_of(&self, task: Key) -> Option<Leaf> {
         if task == self.running.get() {
@@ -239,7 +240,7 @@ impl Core {
         }
     }
 
-    /// A leaf has ended. If it is that of the running task, the next need not ask what became of it.
+    /// Forgets a leaf that has ended if it is that of the running task, so that the next leaf need not check its status.
     #[inline]
     pub(in crate::runtime) fn leaf_ended(&self, leaf: Leaf) {
         if self.leaf.get() == Some(leaf) {
@@ -247,18 +248,19 @@ impl Core {
         }
     }
 
-    /// Scopes may be canceled that were not, or the other way round.
+    /// Records that scopes may have been canceled or freed, and updates the current state.
     pub(in crate::runtime) fn refresh(&self) {
         self.changes.set(self.changes.get() + 1);
         self.look_up();
     }
 
-    /// Whether the current scope is canceled.
+    /// Looks up whether the current scope is canceled.
     pub(super) fn look_up(&self) {
         let canceled = match self.at.get().find() {
             Ok(task) => {
                 let task_scope = self.tasks.borrow().task_scope(task);
-                // A child is told by its group, which may not have been polled since its scope was canceled.
+                // The group marks its children as canceled, but it may not have been polled since its scope was
+                // canceled.
                 task_scope.is_some_and(|task_scope| {
                     task_scope.canceled
                         || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
@@ -269,7 +271,8 @@ impl Core {
         self.canceled.set(canceled);
     }
 
-    /// The scope of the tree that is current, for what is opened below it. A task gets its own for that.
+    /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for
+    /// that.
     #[inline]
     pub(crate) fn current_scope(&self) -> Key {
         match self.at.get().find() {
@@ -278,12 +281,12 @@ impl Core {
         }
     }
 
-    /// A task gets a row in the tree.
+    /// Gives a task a scope of its own in the tree.
     #[cold]
     pub(super) fn give_scope(&self, task: Key) -> Key {
         let task_scope = self.tasks.borrow().task_scope(task);
         let Some(task_scope) = task_scope else {
-            // It has ended while something of it was still at work.
+            // The task has ended, but one of its destructors is still running.
             return self.root;
         };
         let mut effects = CancelEffects::default();
@@ -307,7 +310,7 @@ impl Core {
         }
         self.scopes.borrow_mut().add_refusals(key, refusals);
         if !task_scope.canceled && self.is_scope_canceled(key) {
-            // The group of this child is canceled, and passes over a child with a scope when it tells the others.
+            // The group of this child is canceled, and skips children with a scope when it notifies the others.
             let mut woken = vec![waker(WakeId::new(self.number, task))];
             if let Some(leaf) = leaf {
                 self.notify_leaf(leaf, Owner::scope(key), &mut woken);

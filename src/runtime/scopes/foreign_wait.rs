@@ -1,4 +1,4 @@
-//! What a canceled future waits for: if it is nothing of ours, the future is dropped (C6).
+//! Drops a canceled future that waits for nothing that the runtime will complete (C6).
 
 use super::waiting::WaitRow;
 use crate::runtime::core::{Core, describe};
@@ -8,17 +8,17 @@ use crate::table::{Key, Kind, Leaf, Owner};
 use crate::tasks::{WakeId, waker};
 use std::cell::RefCell;
 
-/// In so many polls a future in a canceled scope may begin to wait for something again before it is taken for a loop that
+/// The number of polls in which a future in a canceled scope may start a new wait before it counts as a loop that
 /// ignores every error, and is dropped (C2).
 pub(super) const REFUSALS_MAX: u32 = 64;
 
-/// So many of its own wakes count like one refusal: 64 times as many, without anything of the runtime in between, and a
-/// canceled task is taken for one that never ends.
+/// The number of self-wakes that count as one refusal: after 64 times as many, with no leaf of the runtime in between, a
+/// canceled task counts as one that never ends.
 const SELF_WAKES_PER_REFUSAL: u64 = 64;
 
 impl Core {
-    /// A task, or a child, whose scope is canceled was polled and is pending. True if nothing will ever wake it that the
-    /// runtime knows of, or if it ignores that it is canceled: then it is to be dropped.
+    /// Decides whether to drop a task or child in a canceled scope that was polled and is pending. Returns true if
+    /// nothing that the runtime knows of will ever wake it, or if it ignores the cancel.
     #[cold]
     pub(crate) fn should_drop_canceled(&self, key: Key) -> bool {
         let at = self.at.get();
@@ -35,13 +35,13 @@ impl Core {
                 return false;
             }
         }
-        // Nobody can answer for what it would have said.
+        // Its own result is lost, so the cancel is attributed here.
         self.attribute_canceled();
         true
     }
 
-    /// A canceled task, or child, was woken in its own poll and waits for nothing of the runtime. It may have something left
-    /// to do; if it does so for ever, it ignores that it is canceled.
+    /// Counts a self-wake: a canceled task or child was woken in its own poll, and waits for no leaf of the runtime. It
+    /// may have work left to do, but if it goes on without end it ignores the cancel.
     fn count_self_wake(&self) {
         let self_wakes = self.self_wakes.get() + 1;
         self.self_wakes.set(self_wakes);
@@ -50,8 +50,8 @@ impl Core {
         }
     }
 
-    /// Whether a future that has a scope inside of a task waits for an operation there, and is not spent: by far the most that
-    /// are canceled do, and nothing else is to be asked of them.
+    /// Whether a scoped future inside a task waits for an operation in its scope, and is not spent. Most canceled
+    /// futures do, and need no further check.
     pub(crate) fn is_scope_parked(&self, key: Key) -> bool {
         let (refusals, leaf) = {
             let scopes = self.scopes.borrow();
@@ -64,7 +64,8 @@ impl Core {
             })
     }
 
-    /// As [`should_drop_canceled`](Core::should_drop_canceled), for a future that has a scope inside of a task. Whether it was woken is not known here.
+    /// Whether a scoped future inside a task ignores the cancel, as in
+    /// [`should_drop_canceled`](Core::should_drop_canceled). Whether it was woken is not known here.
     pub(crate) fn is_scope_spent(&self, key: Key) -> bool {
         let refusals = self.scopes.borrow().refusals(key);
         self.is_spent(Owner::scope(key), refusals)
@@ -74,7 +75,7 @@ impl Core {
         self.is_busy(Owner::scope(key))
     }
 
-    /// It swallowed every error.
+    /// Whether a future has swallowed too many errors. If so, reports that.
     pub(super) fn is_spent(&self, at: Owner, refusals: u32) -> bool {
         if refusals < REFUSALS_MAX {
             return false;
@@ -90,20 +91,20 @@ impl Core {
         true
     }
 
-    /// The task that is being polled, for a report.
+    /// Describes the task that is being polled, for a report.
     pub(crate) fn running_task(&self) -> String {
         self.describe_task(self.id_of_running())
     }
 
-    /// A task, or a child, for a report.
+    /// Describes a task or child, for a report.
     pub(in crate::runtime) fn describe_task(&self, name: WakeId) -> String {
         let tasks = self.tasks.borrow();
         let origin = tasks.origin_of(name);
         origin.map_or_else(|| "(unknown)".to_owned(), describe)
     }
 
-    /// Whether the runtime will still complete something in this place. If that is an operation whose future is gone,
-    /// whoever runs here is woken when it ends.
+    /// Returns whether the runtime will still complete a leaf of this owner. If that leaf is an orphan, the future that
+    /// runs here is woken when the orphan ends.
     fn is_busy(&self, at: Owner) -> bool {
         let overdue = RefCell::new(Vec::new());
         let status = |leaf: Leaf, owner| {
@@ -139,8 +140,7 @@ impl Core {
         found != LeafStatus::Finished
     }
 
-    /// Whether the kernel has an operation of this scope whose future is gone. If so, the future that has the scope is woken
-    /// when the next of them ends.
+    /// Returns whether this scope has an orphan. If so, the scope's future is woken when the next orphan ends.
     pub(crate) fn waits_for_orphans(&self, scope: Key) -> bool {
         let status = |leaf, scope| self.status(leaf, Owner::scope(scope));
         let has_orphan = self.scopes.borrow().has_orphan(scope, status);
@@ -151,7 +151,7 @@ impl Core {
         has_orphan
     }
 
-    /// The scope of a task has nobody to wake any more once it was canceled, for that woke the task.
+    /// Gives the scope of the running task its waker again: the cancel used it up when it woke the task.
     pub(super) fn keep_wakeable(&self, scope: Key) {
         let mut scopes = self.scopes.borrow_mut();
         if scopes.wake_of(scope).is_none() {
@@ -159,7 +159,7 @@ impl Core {
         }
     }
 
-    /// The last completion of an operation whose future is gone has come.
+    /// Handles the last completion of an orphan: wakes the futures that wait for it.
     pub(in crate::runtime) fn orphan_ended(&self, owner: Owner) {
         if let Err(scope) = owner.find() {
             let mut woken = Vec::new();

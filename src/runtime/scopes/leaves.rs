@@ -1,4 +1,4 @@
-//! What is awaited: where it belongs, and whether it is still pending (C12).
+//! Leaves: their owner, and whether they are still pending (C12).
 
 use crate::runtime::core::Core;
 use crate::scope::LeafStatus;
@@ -7,7 +7,7 @@ use crate::tasks::{WakeId, waker};
 use std::task::Waker;
 
 impl Core {
-    /// What is known of a leaf that was enlisted in this place.
+    /// Returns the status of a leaf that was enlisted for this owner.
     pub(in crate::runtime) fn status(&self, leaf: Leaf, owner: Owner) -> LeafStatus {
         let key = leaf.key();
         let awaited = match leaf.kind() {
@@ -33,7 +33,8 @@ impl Core {
         }
     }
 
-    /// Where the next leaf of the current scope belongs. A task that awaits a second thing gets a scope of its own.
+    /// Returns the owner of the next leaf of the current scope. A task that awaits a second leaf gets a scope of its
+    /// own.
     #[inline]
     pub(in crate::runtime) fn owner_of_next_leaf(&self) -> Owner {
         let at = self.at.get();
@@ -49,11 +50,11 @@ impl Core {
         }
     }
 
-    /// A leaf is pending in this place (S2).
+    /// Records that a leaf of this owner is pending (S2).
     #[inline]
     pub(in crate::runtime) fn enlist(&self, leaf: Leaf, owner: Owner) {
         match owner.find() {
-            // It is the task that is being polled: nothing else awaits anything.
+            // The owner is the task that is being polled: no other task starts a wait now.
             Ok(_) => self.leaf.set(Some(leaf)),
             Err(scope) => {
                 let mut scopes = self.scopes.borrow_mut();
@@ -62,7 +63,7 @@ impl Core {
         }
     }
 
-    /// A leaf was polled, and belonged to `before` until now (C12).
+    /// Moves a leaf that was polled from its owner `before` to the current one (C12).
     #[inline]
     pub(in crate::runtime) fn keep_here(&self, leaf: Leaf, before: Owner) {
         if before != self.at.get() {
@@ -78,7 +79,7 @@ impl Core {
         self.ask_again(before);
     }
 
-    /// A leaf has left this place. If that is canceled, whoever runs there may wait for nothing of ours any more, and is
+    /// Wakes the future of a canceled owner that a leaf has left: it may no longer wait for anything of ours, and is
     /// polled to find out (C6).
     pub(super) fn ask_again(&self, owner: Owner) {
         let waker = match owner.find() {
@@ -97,7 +98,7 @@ impl Core {
         }
     }
 
-    /// A leaf belongs to this scope from now on, and is told if that is canceled.
+    /// Moves a leaf to this scope, and notifies it if the scope is canceled.
     pub(super) fn move_leaf(&self, leaf: Leaf, scope: Key) {
         let owner = Owner::scope(scope);
         self.set_owner(leaf, owner);
@@ -127,14 +128,14 @@ impl Core {
         }
     }
 
-    /// A child has ended: what it left pending belongs to the scope of its child set.
+    /// Moves a leaf that a child left pending when it ended to the scope of its child set.
     pub(in crate::runtime) fn inherit(&self, child: Key, leaf: Leaf, scope: Key) {
         if self.status(leaf, Owner::task(child)) != LeafStatus::Finished {
             self.move_leaf(leaf, scope);
         }
     }
-    /// A handle waits for the end of its task, or child; `waits` says whether it did before. The waker that this replaces is
-    /// to be dropped.
+    /// Registers a handle's wait for the end of its task or child; `waits` tells whether it is already registered.
+    /// Returns the replaced waker, for the caller to drop.
     #[inline]
     pub(crate) fn wait_for_end(&self, task: Key, waker: Waker, waits: bool) -> Option<Waker> {
         let leaf = Leaf::new(Kind::Join, task);

@@ -1,14 +1,15 @@
-//! Scopes, and what is awaited in them: the tree of scopes put together with the tables that leaves are rows of.
+//! Scopes and the leaves awaited in them: connects the scope tree with the tables that hold the leaves' rows.
 //!
-//! - **C1** Each poll of a task happens in a scope, the current one: the task's own, or one that its future has entered.
-//! - **C2** Every leaf asks whether that is canceled. One that would begin is refused; one that is pending is told.
-//! - **C6** What waits for nothing that the runtime will complete, and is canceled, waits for something foreign: it is
+//! - **C1** Each poll of a task happens in the current scope: the task's own, or one that its future has entered.
+//! - **C2** Every leaf checks whether the current scope is canceled. A new leaf is rejected; a pending one is notified.
+//! - **C6** A canceled future that waits for nothing that the runtime will complete waits for something foreign: it is
 //!   dropped.
-//! - **C7** Who answers for a leaf that ended `Canceled` is written down where it ended: see [`Core::attribute_canceled`].
+//! - **C7** The scope responsible for a leaf that ended `Canceled` is recorded when the leaf ends: see
+//!   [`Core::attribute_canceled`].
 //! - **C12** A leaf belongs to the scope that is current at its latest poll.
 //!
-//! A task that never awaits two things at once, and opens no scope, has no row in the tree: it is its own scope, and its row
-//! in the table of tasks holds its one leaf. So a task that only sleeps pays 40 bytes for all of this.
+//! A task that never awaits two leaves at once, and opens no scope, has no row in the tree: it is its own scope, and its
+//! row in the task table holds its one leaf. So a task that only sleeps pays 40 bytes for all of this.
 
 mod attribution;
 mod context;
@@ -31,13 +32,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-/// What shows the outlook of a scope to other threads (S5).
+/// The cell through which other threads read the outlook of a scope (S5).
 pub(crate) type Mirror = Arc<AtomicU64>;
 
-/// No scope, for a timer or an operation that is no leaf.
+/// No scope: the owner of a timer or an operation that is not a leaf.
 pub(in crate::runtime) const NO_OWNER: Owner = Owner::scope(Key::new(0, 0));
 
-/// What a timer wakes.
+/// A timer's waker, and the owner of the timer as a leaf.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     pub(in crate::runtime) waker: Waker,
@@ -45,7 +46,7 @@ pub(crate) struct Sleeper {
 }
 
 impl Sleeper {
-    /// A timer that wakes, and is not awaited itself.
+    /// Returns the sleeper of a timer that only wakes, and is not a leaf.
     pub(in crate::runtime) fn alarm(waker: Waker) -> Sleeper {
         Sleeper {
             waker,
@@ -60,8 +61,8 @@ impl Core {
         self.scopes.borrow_mut().open(parent, kind)
     }
 
-    /// A scope is left: what is still pending in it belongs to its parent (C12). True if a leaf that ended `Canceled` was
-    /// attributed to it.
+    /// Closes a scope: leaves that are still pending in it move to its parent (C12). Returns whether a leaf that ended
+    /// `Canceled` was attributed to the scope.
     pub(crate) fn close_scope(&self, key: Key) -> bool {
         let closed = self.scopes.borrow_mut().close(key);
         for leaf in closed.leaves() {
@@ -80,8 +81,8 @@ impl Core {
         closed.attributed
     }
 
-    /// The refusals of a scope count for the one around it, if that is canceled, too: a loop that opens a scope each time is
-    /// a loop. What was cut short where nothing around it was canceled is no sign of one.
+    /// Counts the refusals of a scope for its parent, if the parent is canceled, too: otherwise a loop that opens a
+    /// scope each time would never end. Refusals in a scope whose parent is not canceled are no sign of such a loop.
     pub(crate) fn pass_refusals_on(&self, key: Key) {
         let mut scopes = self.scopes.borrow_mut();
         let refusals = scopes.refusals(key);
@@ -95,7 +96,7 @@ impl Core {
         };
     }
 
-    /// The refusals of a scope that stays open, and of which the one around it judges, count there from now on.
+    /// Moves the refusals of a scope that stays open to its parent, which decides about them from now on.
     pub(crate) fn lift_refusals(&self, key: Key) {
         let mut scopes = self.scopes.borrow_mut();
         let refusals = scopes.refusals(key);
@@ -114,7 +115,7 @@ impl Core {
         self.scopes.borrow_mut().set_refusals(key, refusals);
     }
 
-    /// The future that has a scope is polled: where it is, and whom to wake when the scope is canceled. Says whether it is.
+    /// Updates the parent and the waker of a scope when its future is polled. Returns whether the scope is canceled.
     #[inline]
     pub(crate) fn renew_scope(&self, key: Key, waker: &Waker) -> bool {
         let parent = self.current_scope();
@@ -150,7 +151,8 @@ impl Core {
         self.scopes.borrow().is_canceled(key)
     }
 
-    /// What wakes the future that has a scope. It is taken out to be copied: that may be a user's code (R1).
+    /// Returns a copy of the waker of a scope's future. The waker is taken out to be copied: cloning may run user code
+    /// (R1).
     pub(crate) fn waker_of_scope(&self, key: Key) -> Option<Waker> {
         let waker = self.scopes.borrow_mut().take_wake(key)?;
         let copy = copy_waker(&waker);
@@ -159,14 +161,14 @@ impl Core {
         Some(copy)
     }
 
-    /// Has the future that has a scope polled.
+    /// Wakes the future that has a scope.
     pub(crate) fn wake_scope(&self, key: Key) {
         if let Some(waker) = self.waker_of_scope(key) {
             self.wake_all(&mut vec![waker]);
         }
     }
 
-    /// Cancels a scope and all below it.
+    /// Cancels a scope and all scopes below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut effects = self.notified.take().unwrap_or_default();
         let inside = self.at.get().find().err();
@@ -176,7 +178,7 @@ impl Core {
         self.refresh();
     }
 
-    /// Cancels a task or a child: itself if `asked`, else because what it belongs to is canceled.
+    /// Cancels a task or a child: directly if `asked`, otherwise because the scope that it belongs to is canceled.
     pub(crate) fn cancel_task(&self, key: Key, asked: bool) {
         let Some(task_scope) = self.tasks.borrow().task_scope(key) else {
             return;
@@ -200,7 +202,7 @@ impl Core {
         self.refresh();
     }
 
-    /// The handle of a child cancels it. The child gets a scope of its own, which answers for what is cut short by that.
+    /// Cancels a child through its handle. The child gets a scope of its own, to which the cancel is attributed.
     pub(crate) fn cancel_child(&self, child: Key) {
         let Some(task_scope) = self.tasks.borrow().task_scope(child) else {
             return;
@@ -210,11 +212,11 @@ impl Core {
             false => self.give_scope(child),
         };
         self.cancel_scope(scope);
-        // One that has not begun is dropped for that.
+        // A child that has not started is dropped.
         self.tasks.borrow_mut().cancel(child, true);
     }
 
-    /// Cancels the root: every scope and every task but what is shielded.
+    /// Cancels the root: every scope and every task that is not shielded.
     pub(in crate::runtime) fn cancel_root(&self) {
         self.root_canceled.set(true);
         self.cancel_scope(self.root);
@@ -224,7 +226,8 @@ impl Core {
         }
     }
 
-    /// The deadline of a scope, for those who ask. The timer that keeps it is whoever's that polls in the scope.
+    /// Sets the deadline of a scope, for readers of its outlook. The timer that enforces it belongs to the future that
+    /// polls in the scope.
     #[inline]
     pub(crate) fn limit_scope(&self, key: Key, deadline: Option<Instant>) {
         let mut mirrored = Mirrored::new();
@@ -235,7 +238,7 @@ impl Core {
         show(&mut mirrored);
     }
 
-    /// Has the outlook of a scope shown until it is closed.
+    /// Mirrors the outlook of a scope into a cell until the scope is closed.
     pub(crate) fn mirror_scope(&self, key: Key, mirror: Mirror) {
         let mut mirrored = Mirrored::new();
         let mut scopes = self.scopes.borrow_mut();
@@ -244,8 +247,8 @@ impl Core {
         show(&mut mirrored);
     }
 
-    /// Whether a scope is canceled by now. If a deadline of it, or around it, is past and nothing has looked at it as yet, that
-    /// cancels what it is the deadline of.
+    /// Returns whether a scope is canceled by now. If its own deadline or one around it has passed unnoticed, cancels
+    /// the scope that the deadline belongs to.
     pub(crate) fn is_scope_over(&self, key: Key) -> bool {
         let outlook = self.scopes.borrow().outlook(key);
         if matches!(outlook, CANCELED | NEVER) {
@@ -259,7 +262,7 @@ impl Core {
         due.is_some()
     }
 
-    /// When what is awaited here is canceled: the earliest deadline around it, or now.
+    /// Returns when leaves of the current scope are canceled: at the earliest deadline around it, or now.
     pub(crate) fn deadline_here(&self) -> Option<Instant> {
         if self.is_canceled() {
             return Some(self.now());
@@ -287,9 +290,9 @@ impl Core {
         self.wake_all(woken);
     }
 
-    /// What is pending is told that its scope is canceled: the kernel is asked to stop an operation, which ends by its own
-    /// completion (C3); anything else is looked at again, and belongs nowhere until it is: if nobody polls it any more, then
-    /// nobody waits for it (C6).
+    /// Notifies a pending leaf that its scope is canceled. An operation is canceled in the kernel, and ends by its own
+    /// completion (C3). Any other leaf is woken, and belongs to no scope until it is polled: a leaf that is no longer
+    /// polled is not waited for (C6).
     pub(super) fn notify_leaf(&self, leaf: Leaf, owner: Owner, woken: &mut Vec<Waker>) {
         if self.status(leaf, owner) != LeafStatus::Pending {
             return;

@@ -1,4 +1,4 @@
-//! Waits that are rows of no other table, as leaves.
+//! Leaves that have a row in no other table.
 
 use crate::runtime::core::{Core, Refusal};
 use crate::runtime::current::{self, drop_waker};
@@ -9,24 +9,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-/// A wait that has no other row.
+/// The row of a wait that has none in another table.
 #[derive(Debug)]
 pub(in crate::runtime) struct WaitRow {
     pub(in crate::runtime) waker: Waker,
     pub(super) owner: Owner,
-    /// Of one that a cancel does not end: what is waited for is there.
+    /// For a wait that a cancel does not end: set when the result is there.
     over: Option<Arc<AtomicBool>>,
-    /// It was found to be over, and whoever waits was woken once more for it.
+    /// Whether the waiter has already had its final wake.
     notified: bool,
 }
 
 impl WaitRow {
-    /// Whether somebody is still to be woken for it.
+    /// Whether the waiter has yet to be woken.
     pub(super) fn is_pending(&self) -> bool {
         !self.notified
     }
 
-    /// What is waited for is there, and nobody has looked at it as yet. The wake for it may still be on its way.
+    /// Whether the result is there, but the waiter has not taken it yet. Its wake may still be on the way.
     pub(super) fn is_overdue(&self) -> bool {
         let over = |over: &Arc<AtomicBool>| over.load(Ordering::Acquire);
         !self.notified && self.over.as_ref().is_some_and(over)
@@ -58,7 +58,7 @@ impl Core {
         Some(replaced)
     }
 
-    /// Whoever waits for this is woken once more. If it does not look then, it is not waited for any longer.
+    /// Wakes the waiter one last time. If it does not poll the wait then, the wait no longer counts as pending.
     pub(super) fn notify_overdue(&self, key: Key) {
         let woken = self.waits.borrow_mut().get_mut(key).map(|wait| {
             wait.notified = true;
@@ -79,9 +79,9 @@ impl Core {
     }
 }
 
-/// The wait for something that is no row of any table, as a leaf: it is told when its scope is canceled.
+/// A leaf that waits for something without a row in another table. It is notified when its scope is canceled.
 ///
-/// Polled on another thread it panics (O9). Dropped there it sends its row back.
+/// Polled on another thread, it panics (O9). Dropped there, it sends its row back.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     row: Option<(u64, Key)>,
@@ -89,7 +89,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// What is waited for is not there: waits on, or ends with [`Canceled`].
+    /// Waits on for a result that is not there yet, or ends with [`Canceled`].
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
         let canceled = current::with(Core::is_canceled);
         match self.row {
@@ -105,7 +105,7 @@ impl Waiting {
         }
     }
 
-    /// What is waited for is not there, and will be waited for whatever happens, until it is `over`.
+    /// Waits on for a result that is not there yet, even if the scope is canceled, until `over` is set.
     pub(crate) fn hold(&mut self, context: &Context<'_>, over: &Arc<AtomicBool>) {
         self.wait(context);
         if let Some((serial, key)) = self.row {
@@ -125,7 +125,7 @@ impl Waiting {
         }
     }
 
-    /// It is over.
+    /// Ends the wait and frees its row.
     pub(crate) fn end(&mut self) {
         if let Some((serial, key)) = self.row.take() {
             match current::reach(serial) {
@@ -142,14 +142,14 @@ impl Drop for Waiting {
     }
 }
 
-/// A leaf that was pending ends, because its scope was canceled.
+/// Ends a pending leaf whose scope was canceled, and attributes the cancel.
 pub(crate) fn canceled_here(core: &Core) -> Canceled {
     core.attribute_canceled();
     Canceled
 }
 
-/// A leaf that would begin in a canceled scope ends with [`Canceled`], but lets the others go first, once: so a loop that
-/// swallows the error cannot freeze the thread (C2).
+/// Ends a new leaf in a canceled scope with [`Canceled`], after yielding once, so that a loop that swallows the error
+/// cannot freeze the thread (C2).
 pub(crate) fn reject_canceled(refusal: &mut Refusal, context: &Context<'_>) -> Poll<Canceled> {
     match refusal {
         Refusal::None => {

@@ -1,4 +1,4 @@
-//! Tasks that are polled by a future: the children of a group, of a join, of a race.
+//! Tasks that a future polls: the children of a group, of a join, of a race.
 
 use super::{Child, Origin, Stage, TaskRow, Tasks};
 use crate::table::{Key, Leaf, Owner};
@@ -6,21 +6,21 @@ use crate::tasks::queue::Queue;
 use crate::tasks::waker::wake_id_of;
 use std::task::Waker;
 
-/// Children that one future polls: those that were woken, and whom to wake for them (K5).
+/// The woken children of one child set, and the waker of the future that polls them (K5).
 #[derive(Default)]
 pub(super) struct ReadyQueue {
     pub(super) ready: Queue,
     pub(super) waker: Option<Waker>,
-    /// It is being polled, and looks at `ready` before it parks.
+    /// Whether that future is being polled: it checks `ready` before it parks.
     polled: bool,
 }
 
-/// What a new child is like.
+/// The properties of a new child.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewChild {
-    /// Where it is in its child set.
+    /// The child's slot in its child set.
     pub(crate) slot: u32,
-    /// There is a handle.
+    /// Whether there is a handle.
     pub(crate) held: bool,
     pub(crate) ready: bool,
     /// The scope of its group, and whether that is canceled.
@@ -28,11 +28,11 @@ pub(crate) struct NewChild {
     pub(crate) canceled: bool,
 }
 
-/// A child whose turn it is.
+/// A child that is to be polled now.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadyChild {
     pub(crate) key: Key,
-    /// Where it is in its child set.
+    /// The child's slot in its child set.
     pub(crate) slot: u32,
     /// As in [`ReadyTask`].
     pub(crate) leaf: Option<Leaf>,
@@ -40,14 +40,14 @@ pub(crate) struct ReadyChild {
     pub(crate) has_scope: bool,
 }
 
-/// What a child leaves.
+/// What a child leaves to do when it ends.
 #[must_use]
 pub(crate) struct EndedChild {
-    /// To be woken.
+    /// The joiner, to be woken outside the borrow.
     pub(crate) joiner: Option<Waker>,
-    /// Its own scope, to be closed.
+    /// The child's own scope, to be closed.
     pub(crate) scope: Option<Key>,
-    /// What it waited for, if it had none.
+    /// The leaf that it waited for, if it had no scope of its own.
     pub(crate) leaf: Option<Leaf>,
 }
 
@@ -58,13 +58,14 @@ impl Tasks {
         self.queues.insert(ReadyQueue::default())
     }
 
-    /// The child set is gone, and its children before it. The waker is to be dropped outside of the borrow.
+    /// Closes the ready queue of a child set whose children are gone. Returns its waker, for the caller to drop outside
+    /// the borrow.
     pub(crate) fn close_ready_queue(&mut self, queue: Key) -> Option<Waker> {
         self.queues.remove(queue)?.waker
     }
 
-    /// A child for this place of a child set. It is polled when it is woken for the first time: at once, if it is `ready`. The
-    /// waker is to be woken outside of the borrow.
+    /// Inserts a child with this slot in a child set. It is first polled when it is first woken: at once, if it is
+    /// `ready`. Returns its key, and a waker for the caller to wake outside the borrow.
     #[inline]
     pub(crate) fn insert_child(
         &mut self,
@@ -101,15 +102,15 @@ impl Tasks {
         (key, foreign)
     }
 
-    /// The future that has these children is polled, and wants to be woken by this for them. The waker that this replaces
-    /// is to be dropped outside of the borrow.
+    /// Begins a poll of the future that owns these children, and sets its waker. Returns the replaced waker, for the
+    /// caller to drop outside the borrow.
     pub(crate) fn begin_children(&mut self, queue: Key, waker: Waker) -> Option<Waker> {
         let queue = self.queues.get_mut(queue).expect(QUEUE);
         queue.polled = true;
         queue.waker.replace(waker)
     }
 
-    /// It was polled. True if children were woken that it has not looked at.
+    /// Ends the poll. Returns whether there are woken children that it has not polled.
     pub(crate) fn end_children(&mut self, queue: Key) -> bool {
         match self.queues.get_mut(queue) {
             Some(queue) => {
@@ -121,14 +122,14 @@ impl Tasks {
         }
     }
 
-    /// Whether a child was woken.
+    /// Whether a woken child is queued.
     #[inline]
     pub(crate) fn has_ready_child(&self, queue: Key) -> bool {
         let queue = self.queues.get(queue);
         queue.is_some_and(|queue| queue.ready.len() > 0)
     }
 
-    /// A child is not polled although it was woken. Whether it is canceled.
+    /// Unqueues a woken child without polling it. Returns whether it is canceled.
     pub(crate) fn unqueue_child(&mut self, key: Key) -> bool {
         match self.rows.get_mut(key) {
             Some(row) => {
@@ -140,7 +141,7 @@ impl Tasks {
         }
     }
 
-    /// The next name that was woken, by its place.
+    /// Returns the slot of the next sub-future that was woken.
     pub(crate) fn next_sub_waker(&mut self, queue: Key) -> Option<u32> {
         let ready = &mut self.queues.get_mut(queue)?.ready;
         loop {
@@ -154,13 +155,13 @@ impl Tasks {
         }
     }
 
-    /// A child that was only a name is gone. Nobody waits for its end, and it had no scope.
+    /// Removes the row of a child that is only a wake ID. It has no joiner and no scope.
     pub(crate) fn remove_sub_waker(&mut self, key: Key) {
         let row = self.rows.remove(key);
         debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.has_scope));
     }
 
-    /// The next child that was woken. It is about to be polled.
+    /// Returns the next woken child, which is about to be polled.
     #[inline]
     pub(crate) fn next_child(&mut self, queue: Key) -> Option<ReadyChild> {
         let ready = &mut self.queues.get_mut(queue)?.ready;
@@ -183,7 +184,7 @@ impl Tasks {
         }
     }
 
-    /// A child was polled and is not ready. True if it was woken meanwhile.
+    /// Parks a child that was polled and is pending. Returns whether it was woken during the poll.
     #[inline]
     pub(crate) fn park_child(&mut self, key: Key, leaf: Option<Leaf>) -> bool {
         let row = self.running(key);
@@ -192,7 +193,8 @@ impl Tasks {
         row.queued
     }
 
-    /// What a task waits for that is not polled any more, and has no scope of its own. True if it was woken meanwhile.
+    /// Stores the leaf of a task after its poll, if it has no scope of its own. Returns whether it was woken during the
+    /// poll.
     #[inline]
     pub(crate) fn keep_leaf(&mut self, key: Key, leaf: Option<Leaf>) -> bool {
         self.rows.get_mut(key).is_some_and(|row| {
@@ -201,14 +203,13 @@ impl Tasks {
         })
     }
 
-    /// Whether a task is to be polled again.
+    /// Whether a task is queued to be polled again.
     #[inline]
     pub(crate) fn is_woken(&self, key: Key) -> bool {
         self.rows.get(key).is_some_and(|row| row.queued)
     }
 
-    /// A child has ended, or is dropped: its output is with the one that has the children. Without a handle its row is
-    /// free. What is left of it: whom to wake outside of the borrow, its own scope, and what it waited for without one.
+    /// Ends a child that is ready or dropped; the child set keeps its output. Removes the row if there is no handle.
     #[inline]
     pub(crate) fn end_child(&mut self, key: Key, leaf: Option<Leaf>) -> EndedChild {
         let Some(row) = self.rows.get_mut(key) else {
@@ -233,13 +234,14 @@ impl Tasks {
         }
     }
 
-    /// The handle of a child that has ended takes what it left.
+    /// Removes the row of a child that has ended, when its handle takes the result. Returns its joiner.
     #[inline]
     pub(crate) fn take_child(&mut self, key: Key) -> Option<Waker> {
         self.rows.remove(key)?.joiner
     }
 
-    /// The handle of a child lets go, or has taken its end. The waker is to be dropped outside of the borrow.
+    /// Releases the row of a child when its handle is dropped or has taken the result. Returns the joiner, for the
+    /// caller to drop outside the borrow.
     pub(crate) fn release_child(&mut self, key: Key) -> Option<Waker> {
         let row = self.rows.get_mut(key)?;
         row.held = false;
@@ -250,7 +252,8 @@ impl Tasks {
         joiner
     }
 
-    /// A child was woken: the future that polls it is, too (K5). A loop, for that may be a child itself.
+    /// Queues a woken child, and wakes the future that polls it (K5). A loop, because that future may be part of a child
+    /// itself.
     #[inline]
     pub(super) fn wake_parent(&mut self, key: Key, child: Child) -> Option<Waker> {
         let (_, queue) = self.queues.at_mut(child.queue)?;
@@ -269,7 +272,7 @@ impl Tasks {
             }
             let name = match wake_id_of(queue.waker.as_ref()?) {
                 Some(name) if name.runtime() == self.runtime => name,
-                // It comes back with the next poll.
+                // The next poll sets the waker again.
                 _ => return queue.waker.take(),
             };
             let (key, row) = self.rows.at_mut(name.index())?;
