@@ -493,7 +493,7 @@ impl World {
                 let came = pending.places.iter().filter(|at| **at == pending.at);
                 assert!(
                     (1..=came.count()).contains(&named),
-                    "leaf {n} effects {named}×"
+                    "leaf {n} notified {named}×"
                 );
             } else {
                 assert_eq!(named, 0, "leaf {n} is not concerned");
