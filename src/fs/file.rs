@@ -77,7 +77,7 @@ impl File {
             .await
     }
 
-    /// The descriptor, to be held by operations of your own.
+    /// Returns the descriptor, to be held by custom operations.
     #[must_use]
     pub fn shared_fd(&self) -> SharedFd {
         self.fd.clone()
@@ -100,8 +100,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says; [`Canceled`](crate::Canceled). The buffer is in
-    /// the error.
+    /// `InvalidInput` for a buffer of capacity zero; what the kernel says; [`Canceled`](crate::Canceled). The error
+    /// contains the buffer.
     ///
     /// # Cancel safety
     ///
@@ -117,11 +117,11 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What the kernel says; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// What the kernel says; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
+    /// How much a dropped write has written is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<Write<B>> {
         Write::new(self.fd.clone(), buf, Place::At(offset))
@@ -150,14 +150,14 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
+    /// How much a dropped write has written is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
         Write::new(self.fd.clone(), buf, Place::CURSOR)
     }
 
-    /// Reads at an offset into several buffers, one after the other: `preadv(2)`.
-    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
+    /// Reads at an offset into several buffers in order: `preadv(2)`. As in std, only the first 1024 buffers are
+    /// filled; the others get a length of 0.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -181,8 +181,8 @@ impl File {
         ReadVectored::new(self.fd.clone(), bufs, Place::At(offset))
     }
 
-    /// Writes at an offset from several buffers, one after the other: `pwritev(2)`.
-    /// Of more than 1024 buffers the first 1024 are written, as in std.
+    /// Writes at an offset from several buffers in order: `pwritev(2)`. As in std, only the first 1024 buffers are
+    /// written.
     ///
     /// # Errors
     ///
@@ -195,8 +195,8 @@ impl File {
         WriteVectored::new(self.fd.clone(), bufs, Place::At(offset))
     }
 
-    /// Reads at the cursor into several buffers: `readv(2)`.
-    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
+    /// Reads at the cursor into several buffers: `readv(2)`. As in std, only the first 1024 buffers are filled; the
+    /// others get a length of 0.
     ///
     /// # Errors
     ///
@@ -209,8 +209,7 @@ impl File {
         ReadVectored::new(self.fd.clone(), bufs, Place::CURSOR)
     }
 
-    /// Writes at the cursor from several buffers: `writev(2)`.
-    /// Of more than 1024 buffers the first 1024 are written, as in std.
+    /// Writes at the cursor from several buffers: `writev(2)`. As in std, only the first 1024 buffers are written.
     ///
     /// # Errors
     ///
@@ -239,7 +238,8 @@ impl File {
     /// # Errors
     ///
     /// `UnexpectedEof` if the file ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
-    /// [`read_at`](File::read_at). The error holds the buffer, and how many bytes were read: they are at its start.
+    /// [`read_at`](File::read_at). The error contains the buffer, with the bytes read so far at its start, and their
+    /// number.
     ///
     /// # Cancel safety
     ///
@@ -311,8 +311,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// `WriteZero` if the kernel takes nothing more; those of [`write_at`](File::write_at). The error holds the buffer, and
-    /// how many bytes were written.
+    /// `WriteZero` if the kernel takes nothing more; those of [`write_at`](File::write_at). The error contains the
+    /// buffer, and the number of bytes written.
     ///
     /// # Cancel safety
     ///
@@ -379,8 +379,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What the kernel says; [`Canceled`](crate::Canceled); `OutOfMemory` if the buffer cannot grow. The error holds the
-    /// buffer with all that was read until then, and how many bytes that were.
+    /// What the kernel says; [`Canceled`](crate::Canceled); `OutOfMemory` if the buffer cannot grow. The error contains
+    /// the buffer with everything read so far, and the number of those bytes.
     ///
     /// # Cancel safety
     ///
@@ -389,12 +389,12 @@ impl File {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
 
-    /// Reads text to the end, appends it, and gives the number of bytes read.
+    /// Reads text to the end, appends it to the string, and returns the number of bytes read.
     ///
     /// # Errors
     ///
-    /// `InvalidData` if it is not UTF-8; those of [`read_to_end`](File::read_to_end). The error holds bytes: what the string held,
-    /// and behind it all that was read until then, however it failed, and how many bytes those were.
+    /// `InvalidData` if the text is not UTF-8; those of [`read_to_end`](File::read_to_end). Whatever the error, it
+    /// contains the string's bytes followed by everything read so far, and the number of bytes read.
     ///
     /// # Cancel safety
     ///
@@ -403,16 +403,17 @@ impl File {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
 
-    /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
-    /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+    /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first grows by
+    /// 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](File::read). The error holds the buffer with what it held.
+    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](File::read). The error contains the buffer with its
+    /// former content.
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](File::read), but the buffer of a wait that is dropped is lost, with what it held (`tests/readers.rs`).
+    /// As [`read`](File::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
@@ -485,14 +486,14 @@ impl File {
         Fsync::new(self.fd.clone(), true)
     }
 
-    /// Closes the file, and says whether that went well. Operations that are still at work on it are asked to stop and
-    /// waited for.
+    /// Closes the file, and returns any error of closing it. Cancels operations that are still in progress on it, and
+    /// waits for them.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says; the descriptor is gone even then. `ResourceBusy` if something else holds the descriptor: an
-    /// operation that was started and not awaited, or a [`SharedFd`]; it closes when that lets go.
-    /// [`Canceled`](crate::Canceled) while operations are waited for.
+    /// Those of `close(2)`; the descriptor is closed even then. `ResourceBusy` if something else holds the descriptor:
+    /// an operation that was started and not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is
+    /// dropped. [`Canceled`](crate::Canceled) while waiting for operations.
     ///
     /// # Cancel safety
     ///

@@ -349,7 +349,7 @@ impl<R> BufReader<R> {
         self.bad = Bad::Nothing;
     }
 
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn get_ref(&self) -> &R {
         &self.inner
     }

@@ -93,7 +93,7 @@ impl<W> BufWriter<W> {
         &self.held
     }
 
-    /// The writer below.
+    /// Returns the underlying writer.
     pub fn get_ref(&self) -> &W {
         &self.inner
     }

@@ -41,17 +41,17 @@ impl<R, S> Chain<R, S> {
         }
     }
 
-    /// The readers below.
+    /// Returns the underlying readers.
     pub fn get_ref(&self) -> (&R, &S) {
         (&self.first, &self.second)
     }
 
-    /// The readers below.
+    /// Returns the underlying readers.
     pub fn get_mut(&mut self) -> (&mut R, &mut S) {
         (&mut self.first, &mut self.second)
     }
 
-    /// The readers below.
+    /// Returns the underlying readers.
     pub fn into_inner(self) -> (R, S) {
         (self.first, self.second)
     }

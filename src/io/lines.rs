@@ -149,12 +149,12 @@ where
 }
 
 impl<R> Lines<R> {
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn get_ref(&self) -> &BufReader<R> {
         &self.reader
     }
 
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn get_mut(&mut self) -> &mut BufReader<R> {
         &mut self.reader
     }

@@ -133,58 +133,59 @@ impl PipeReader {
         Ok(PipeReader { stream })
     }
 
-    /// Reads what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
-    /// bytes, which is zero when every writer is closed, and the buffer: `read(2)`.
+    /// Reads available bytes into at most the buffer's whole capacity, and sets the buffer's length to their number.
+    /// Returns that number, which is zero when every writer is closed, and the buffer: `read(2)`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// `InvalidInput` for a buffer of capacity zero; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. A read that was canceled has taken nothing; what one brings that is dropped, the next one gives
-    /// first (`tests/pipes.rs`).
+    /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first
+    /// (`tests/pipes.rs`).
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
         Recv::new(self.stream.clone(), buf)
     }
 
-    /// Reads `len` bytes into the start of the buffer, and sets its length to that.
+    /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
     ///
     /// # Errors
     ///
-    /// `UnexpectedEof` if the writers end first; `InvalidInput` if the buffer has no room for `len` bytes; those of
-    /// [`read`](PipeReader::read). The error holds the buffer, and how many bytes were read: they are at its start.
+    /// `UnexpectedEof` if every writer is closed first; `InvalidInput` if the buffer has no room for `len` bytes; those
+    /// of [`read`](PipeReader::read). The error contains the buffer, with the bytes read so far at its start, and their
+    /// number.
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. If it was canceled, what it has read is in the error; if it is dropped, the next read gives that
-    /// first (`tests/pipes.rs`).
+    /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first
+    /// (`tests/pipes.rs`).
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let buf = check_room(buf, len).await?;
         RecvExact::new(self.stream.clone(), buf, len).await
     }
 
-    /// Reads until every writer is closed, appends it to the buffer, and gives the number of bytes read.
+    /// Reads until every writer is closed, appends the bytes to the buffer, and returns their number.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](PipeReader::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all
-    /// that was read until then, and how many bytes that were.
+    /// Those of [`read`](PipeReader::read); `OutOfMemory` if the buffer cannot grow. The error contains the buffer with
+    /// everything read so far, and the number of those bytes.
     ///
     /// # Cancel safety
     ///
-    /// If it was canceled, what it has read is in the error; if it is dropped, that is lost (`tests/pipes.rs`).
+    /// After a cancel, the error contains what was read; after a drop, it is lost (`tests/pipes.rs`).
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
 
-    /// Reads text to the end, appends it, and gives the number of bytes read.
+    /// Reads text to the end, appends it to the string, and returns the number of bytes read.
     ///
     /// # Errors
     ///
-    /// `InvalidData` if it is not UTF-8; those of [`read_to_end`](PipeReader::read_to_end). The error holds bytes: what the string held,
-    /// and behind it all that was read until then, however it failed, and how many bytes those were.
+    /// `InvalidData` if the text is not UTF-8; those of [`read_to_end`](PipeReader::read_to_end). Whatever the error,
+    /// it contains the string's bytes followed by everything read so far, and the number of bytes read.
     ///
     /// # Cancel safety
     ///
@@ -193,22 +194,23 @@ impl PipeReader {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
 
-    /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
-    /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+    /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first grows by
+    /// 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](PipeReader::read). The error holds the buffer with what it held.
+    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](PipeReader::read). The error contains the buffer with
+    /// its former content.
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](PipeReader::read), but the buffer of a wait that is dropped is lost, with what it held (`tests/readers.rs`).
+    /// As [`read`](PipeReader::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
 
-    /// Reads into several buffers, one after the other: `readv(2)`.
-    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
+    /// Reads into several buffers in order: `readv(2)`. As in std, only the first 1024 buffers are filled; the others
+    /// get a length of 0.
     ///
     /// # Errors
     ///
@@ -257,12 +259,11 @@ impl PipeWriter {
     ///
     /// # Errors
     ///
-    /// `BrokenPipe` if every reader is gone; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// `BrokenPipe` if every reader is gone; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// A write that was canceled has written nothing. How much one has written that is dropped is unknown
-    /// (`tests/pipes.rs`).
+    /// A canceled write has written nothing. How much a dropped write has written is unknown (`tests/pipes.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
         Send::new(self.stream.clone(), buf)
@@ -273,18 +274,16 @@ impl PipeWriter {
     ///
     /// # Errors
     ///
-    /// Those of [`write`](PipeWriter::write). The error holds the buffer, and how many bytes were written.
+    /// Those of [`write`](PipeWriter::write). The error contains the buffer, and the number of bytes written.
     ///
     /// # Cancel safety
     ///
-    /// If it was canceled, the error says how much was written. How much was when it is dropped is unknown
-    /// (`tests/pipes.rs`).
+    /// After a cancel, the error reports how much was written. After a drop, that is unknown (`tests/pipes.rs`).
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         send_all(self.stream.clone(), buf).await
     }
 
-    /// Writes from several buffers, one after the other: `writev(2)`.
-    /// Of more than 1024 buffers the first 1024 are written, as in std.
+    /// Writes from several buffers in order: `writev(2)`. As in std, only the first 1024 buffers are written.
     ///
     /// # Errors
     ///
@@ -322,24 +321,24 @@ macro_rules! end {
                 set.map_err(|error| with_context(error, format!("set the capacity of a pipe to {bytes}")))
             }
 
-            /// The descriptor, to be held by operations of your own.
+            /// Returns the descriptor, to be held by custom operations.
             #[must_use]
             pub fn shared_fd(&self) -> SharedFd {
                 self.stream.fd().clone()
             }
 
-            /// Closes this end, and says whether that went well. Operations that are still at work on it are asked to stop
-            /// and waited for.
+            /// Closes this end, and returns any error of closing it. Cancels operations that are still in progress on
+            /// it, and waits for them.
             ///
             /// # Errors
             ///
-            /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started
-            /// and not awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while
-            /// operations are waited for.
+            /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was
+            /// started and not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
+            /// [`Canceled`](crate::Canceled) while waiting for operations.
             ///
             /// # Cancel safety
             ///
-            /// The end closes in any case (`tests/pipes.rs`).
+            /// The end closes in either case (`tests/pipes.rs`).
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }
@@ -348,8 +347,8 @@ macro_rules! end {
             ///
             /// # Errors
             ///
-            /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a
-            /// one has brought are still to be read. The end is in the error.
+            /// `ResourceBusy` while an operation is in progress on the pipe, even one whose future was dropped, or
+            /// while bytes that such an operation read have not been taken. The error contains the end.
             pub fn into_std(self) -> Result<io::$type, BufError<$type>> {
                 match self.stream.give_up().try_into_descriptor() {
                     Ok(descriptor) => Ok(descriptor.into_owned().into()),

@@ -41,25 +41,26 @@ const APPENDED_AT_ONCE: usize = 16 << 10;
 /// # }
 /// ```
 pub trait AsyncRead {
-    /// Reads what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
-    /// bytes, which is zero at the end, and the buffer.
+    /// Reads available bytes into at most the buffer's whole capacity, and sets the buffer's length to their number.
+    /// Returns that number, which is zero at the end, and the buffer.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says; [`Canceled`](crate::Canceled). The buffer is in
-    /// the error.
+    /// `InvalidInput` for a buffer of capacity zero; what the kernel says; [`Canceled`](crate::Canceled). The error
+    /// contains the buffer.
     ///
     /// # Cancel safety
     ///
     /// A wait that was canceled has read nothing. What becomes of one that is dropped, the type says (`tests/streams.rs`).
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
-    /// Reads `len` bytes into the start of the buffer, and sets its length to that.
+    /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
     ///
     /// # Errors
     ///
     /// `UnexpectedEof` if it ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
-    /// [`read`](AsyncRead::read). The error holds the buffer, and how many bytes were read: they are at its start.
+    /// [`read`](AsyncRead::read). The error contains the buffer, with the bytes read so far at its start, and their
+    /// number.
     ///
     /// # Cancel safety
     ///
@@ -103,12 +104,12 @@ pub trait AsyncRead {
         }
     }
 
-    /// Reads to the end, appends it to the buffer, and gives the number of bytes read.
+    /// Reads to the end, appends the bytes to the buffer, and returns their number.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](AsyncRead::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all that
-    /// was read until then, and how many bytes that were.
+    /// Those of [`read`](AsyncRead::read); `OutOfMemory` if the buffer cannot grow. The error contains the buffer with
+    /// everything read so far, and the number of those bytes.
     ///
     /// # Cancel safety
     ///
@@ -132,7 +133,7 @@ pub trait AsyncRead {
         }
     }
 
-    /// Reads text to the end, appends it, and gives the number of bytes read.
+    /// Reads text to the end, appends it to the string, and returns the number of bytes read.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -175,8 +176,8 @@ pub trait AsyncRead {
         }
     }
 
-    /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
-    /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+    /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first grows by
+    /// 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -197,8 +198,8 @@ pub trait AsyncRead {
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](AsyncRead::read). The error holds the buffer with what it
-    /// held.
+    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](AsyncRead::read). The error contains the buffer with
+    /// its former content.
     ///
     /// # Cancel safety
     ///

@@ -47,7 +47,7 @@ impl<R> Take<R> {
         self.limit = bytes;
     }
 
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn get_ref(&self) -> &R {
         &self.inner
     }
@@ -57,7 +57,7 @@ impl<R> Take<R> {
         &mut self.inner
     }
 
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn into_inner(self) -> R {
         self.inner
     }

@@ -33,7 +33,7 @@ pub trait AsyncWrite {
     ///
     /// # Errors
     ///
-    /// What the kernel says; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// What the kernel says; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
@@ -45,8 +45,8 @@ pub trait AsyncWrite {
     ///
     /// # Errors
     ///
-    /// `WriteZero` if nothing more is taken; those of [`write`](AsyncWrite::write). The error holds the buffer, and how many
-    /// bytes were written.
+    /// `WriteZero` if nothing more is taken; those of [`write`](AsyncWrite::write). The error contains the buffer, and
+    /// the number of bytes written.
     ///
     /// # Cancel safety
     ///

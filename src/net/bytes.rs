@@ -4,8 +4,8 @@
 macro_rules! byte_stream {
     ($type:ident) => {
         impl $type {
-            /// Receives what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the
-            /// number of bytes, which is zero when the peer has ended its side, and the buffer: `recv(2)`.
+            /// Receives available bytes into at most the buffer's whole capacity, and sets the buffer's length to their
+            /// number. Returns that number, which is zero after the peer has ended its side, and the buffer: `recv(2)`.
             ///
             /// Reads of one stream follow one another in the order in which they began: a second one waits until the first has
             /// ended, so those of one task are awaited in that order.
@@ -13,28 +13,29 @@ macro_rules! byte_stream {
             /// # Errors
             ///
             /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer's address;
-            /// [`Canceled`](crate::Canceled). The buffer is in the error.
+            /// [`Canceled`](crate::Canceled). The error contains the buffer.
             ///
             /// # Cancel safety
             ///
-            /// No byte is lost. A read that was canceled has taken nothing; what one brings that is dropped, the next one
-            /// gives first (`tests/streams.rs`).
+            /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns
+            /// first (`tests/streams.rs`).
             #[inline]
             pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
                 Recv::new(self.stream.clone(), buf)
             }
 
-            /// Receives `len` bytes into the start of the buffer, and sets its length to that.
+            /// Receives `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
             ///
             /// # Errors
             ///
-            /// `UnexpectedEof` if the peer ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
-            /// [`read`](Self::read). The error holds the buffer, and how many bytes were received: they are at its start.
+            /// `UnexpectedEof` if the peer ends its side first; `InvalidInput` if the buffer has no room for `len`
+            /// bytes; those of [`read`](Self::read). The error contains the buffer, with the bytes received so far at
+            /// its start, and their number.
             ///
             /// # Cancel safety
             ///
-            /// No byte is lost. If it was canceled, what it has received is in the error; if it is dropped, the next read
-            /// gives that first (`tests/streams.rs`).
+            /// No byte is lost. After a cancel, the error contains what was received; after a drop, the next read
+            /// returns it first (`tests/streams.rs`).
             pub async fn read_exact<B: IoBufMut>(
                 &self,
                 buf: B,
@@ -44,27 +45,26 @@ macro_rules! byte_stream {
                 RecvExact::new(self.stream.clone(), buf, len).await
             }
 
-            /// Receives until the peer ends its side, appends it to the buffer, and gives the number of bytes received.
+            /// Receives until the peer ends its side, appends the bytes to the buffer, and returns their number.
             ///
             /// # Errors
             ///
-            /// Those of [`read`](Self::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all
-            /// that was received until then, and how many bytes that were.
+            /// Those of [`read`](Self::read); `OutOfMemory` if the buffer cannot grow. The error contains the buffer
+            /// with everything received so far, and the number of those bytes.
             ///
             /// # Cancel safety
             ///
-            /// If it was canceled, what it has received is in the error; if it is dropped, that is lost
-            /// (`tests/streams.rs`).
+            /// After a cancel, the error contains what was received; after a drop, it is lost (`tests/streams.rs`).
             pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_to_end(&mut &*self, buf).await
             }
 
-            /// Reads text to the end, appends it, and gives the number of bytes read.
+            /// Reads text to the end, appends it to the string, and returns the number of bytes read.
             ///
             /// # Errors
             ///
-            /// `InvalidData` if it is not UTF-8; those of [`read_to_end`](Self::read_to_end). The error holds bytes: what the string held,
-            /// and behind it all that was read until then, however it failed, and how many bytes those were.
+            /// `InvalidData` if the text is not UTF-8; those of [`read_to_end`](Self::read_to_end). Whatever the error,
+            /// it contains the string's bytes followed by everything read so far, and the number of bytes read.
             ///
             /// # Cancel safety
             ///
@@ -76,22 +76,23 @@ macro_rules! byte_stream {
                 AsyncRead::read_to_string(&mut &*self, buf).await
             }
 
-            /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
-            /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+            /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first
+            /// grows by 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
             ///
             /// # Errors
             ///
-            /// `OutOfMemory` if the buffer cannot grow; those of [`read`](Self::read). The error holds the buffer with what it held.
+            /// `OutOfMemory` if the buffer cannot grow; those of [`read`](Self::read). The error contains the buffer
+            /// with its former content.
             ///
             /// # Cancel safety
             ///
-            /// As [`read`](Self::read), but the buffer of a wait that is dropped is lost, with what it held (`tests/readers.rs`).
+            /// As [`read`](Self::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
             pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_append(&mut &*self, buf).await
             }
 
-            /// Receives into several buffers, one after the other: `readv(2)`.
-            /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
+            /// Receives into several buffers in order: `readv(2)`. As in std, only the first 1024 buffers are filled;
+            /// the others get a length of 0.
             ///
             /// # Errors
             ///
@@ -139,12 +140,11 @@ macro_rules! byte_stream {
             /// # Errors
             ///
             /// What the kernel says, with the peer's address (`BrokenPipe` if the peer is gone: there is no SIGPIPE);
-            /// [`Canceled`](crate::Canceled). The buffer is in the error.
+            /// [`Canceled`](crate::Canceled). The error contains the buffer.
             ///
             /// # Cancel safety
             ///
-            /// A write that was canceled has sent nothing. How much one has sent that is dropped is unknown
-            /// (`tests/streams.rs`).
+            /// A canceled write has sent nothing. How much a dropped write has sent is unknown (`tests/streams.rs`).
             #[inline]
             pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
                 Send::new(self.stream.clone(), buf)
@@ -154,18 +154,16 @@ macro_rules! byte_stream {
             ///
             /// # Errors
             ///
-            /// Those of [`write`](Self::write). The error holds the buffer, and how many bytes were sent.
+            /// Those of [`write`](Self::write). The error contains the buffer, and the number of bytes sent.
             ///
             /// # Cancel safety
             ///
-            /// If it was canceled, the error says how much was sent. How much was when it is dropped is unknown
-            /// (`tests/streams.rs`).
+            /// After a cancel, the error reports how much was sent. After a drop, that is unknown (`tests/streams.rs`).
             pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
                 send_all(self.stream.clone(), buf).await
             }
 
-            /// Sends from several buffers, one after the other: `sendmsg(2)`.
-            /// Of more than 1024 buffers the first 1024 are written, as in std.
+            /// Sends from several buffers in order: `sendmsg(2)`. As in std, only the first 1024 buffers are written.
             ///
             /// # Errors
             ///
@@ -225,24 +223,24 @@ macro_rules! byte_stream {
                 owned_halves(self)
             }
 
-            /// The descriptor, to be held by operations of your own.
+            /// Returns the descriptor, to be held by custom operations.
             #[must_use]
             pub fn shared_fd(&self) -> SharedFd {
                 self.stream.fd().clone()
             }
 
-            /// Closes the stream, and says whether that went well. Operations that are still at work on it are asked to
-            /// stop and waited for.
+            /// Closes the stream, and returns any error of closing it. Cancels operations that are still in progress on
+            /// it, and waits for them.
             ///
             /// # Errors
             ///
-            /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started
-            /// and not awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while
-            /// operations are waited for.
+            /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was
+            /// started and not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
+            /// [`Canceled`](crate::Canceled) while waiting for operations.
             ///
             /// # Cancel safety
             ///
-            /// The stream closes in any case (`tests/streams.rs`).
+            /// The stream closes in either case (`tests/streams.rs`).
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }

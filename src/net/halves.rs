@@ -147,7 +147,7 @@ half! { read: ReadHalf<'_, S> OwnedReadHalf<S> }
 half! { write: WriteHalf<'_, S> OwnedWriteHalf<S> }
 
 impl<S> ReadHalf<'_, S> {
-    /// The whole stream.
+    /// Returns the whole stream.
     #[must_use]
     pub fn stream(&self) -> &S {
         self.0
@@ -155,7 +155,7 @@ impl<S> ReadHalf<'_, S> {
 }
 
 impl<S> WriteHalf<'_, S> {
-    /// The whole stream.
+    /// Returns the whole stream.
     #[must_use]
     pub fn stream(&self) -> &S {
         self.0
@@ -163,7 +163,7 @@ impl<S> WriteHalf<'_, S> {
 }
 
 impl<S> OwnedReadHalf<S> {
-    /// The whole stream.
+    /// Returns the whole stream.
     #[must_use]
     pub fn stream(&self) -> &S {
         self.0.deref()
@@ -171,7 +171,7 @@ impl<S> OwnedReadHalf<S> {
 }
 
 impl<S: EndOutput> OwnedWriteHalf<S> {
-    /// The whole stream.
+    /// Returns the whole stream.
     #[must_use]
     pub fn stream(&self) -> &S {
         self.stream.deref()

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 /// Room for all that one datagram brings: two addresses, four numbers for each version of IP, a time and a size take 224.
 pub(super) const CONTROL_ROOM: usize = 256;
 
-/// What is known of a datagram that was received: of [`UdpSocket::recv_msg`](super::UdpSocket::recv_msg).
+/// The metadata of a received datagram, returned by [`UdpSocket::recv_msg`](super::UdpSocket::recv_msg).
 ///
 /// What is not asked for by an option of the socket is `None`.
 ///
@@ -34,9 +34,9 @@ pub(super) const CONTROL_ROOM: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecvMeta {
-    /// Bytes in the buffer.
+    /// The number of bytes in the buffer.
     pub len: usize,
-    /// Bytes of the datagram. More than there was room for are lost.
+    /// The length of the datagram in bytes. Bytes beyond the buffer's capacity are lost.
     pub full_len: usize,
     /// Who sent it.
     pub from: SocketAddr,
@@ -55,7 +55,7 @@ pub struct RecvMeta {
 }
 
 impl RecvMeta {
-    /// Whether the buffer had no room for all of it.
+    /// Whether the datagram did not fit into the buffer.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.full_len > self.len

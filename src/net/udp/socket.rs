@@ -17,8 +17,8 @@ use std::rc::Rc;
 
 /// A UDP socket.
 ///
-/// Its methods take `&self`, so one task can receive while others send. It belongs to the thread of its runtime; to hand it
-/// to another, go through [`into_std`](UdpSocket::into_std).
+/// Its methods take `&self`, so one task can receive while others send. A socket belongs to its runtime's thread; to
+/// move it to another thread, convert it with [`into_std`](UdpSocket::into_std).
 ///
 /// A datagram goes into one buffer. What that has no room for is lost: [`recv_msg`](UdpSocket::recv_msg) says so.
 ///
@@ -92,12 +92,13 @@ impl UdpSocket {
     /// # Errors
     ///
     /// What the kernel says, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
-    /// `PermissionDenied` for the address of a broadcast, until [`set_broadcast`](UdpSocket::set_broadcast). `InvalidInput` for
-    /// text that is no address; the error of the resolver, with the name; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// `PermissionDenied` for the address of a broadcast, until [`set_broadcast`](UdpSocket::set_broadcast).
+    /// `InvalidInput` for text that is no address; the error of the resolver, with the name;
+    /// [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// One that was canceled has sent nothing. Whether one that is dropped has sent it is unknown (`tests/udp.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown (`tests/udp.rs`).
     #[inline]
     pub fn send_to<B: IoBuf>(&self, buf: B, to: impl ToAddrs) -> Op<SendMessage<B>> {
         match to.address() {
@@ -167,25 +168,26 @@ impl UdpSocket {
         }
     }
 
-    /// Receives a datagram, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
-    /// bytes, who sent them, and the buffer: `recvfrom(2)`.
+    /// Receives a datagram into at most the buffer's whole capacity, and sets the buffer's length to what was received.
+    /// Gives the number of bytes, who sent them, and the buffer: `recvfrom(2)`.
     ///
-    /// Receives of one socket follow one another: a second one waits until the first has ended.
+    /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer: `ConnectionRefused` if the socket is
-    /// connected and the peer has refused what was sent; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer: `ConnectionRefused` if the
+    /// socket is connected and the peer has refused what was sent; [`Canceled`](crate::Canceled). The error contains
+    /// the buffer.
     ///
     /// # Cancel safety
     ///
-    /// No datagram is lost. A receive that was canceled has taken none; one that is dropped leaves what it has brought to
-    /// the next, which gets as much of it as the buffer of the first had room for (`tests/udp.rs`).
+    /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
+    /// receive, which gets as much of it as fit into the first buffer (`tests/udp.rs`).
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Receives a datagram, and gives the number of bytes and the buffer: `recv(2)`.
+    /// Receives a datagram, and returns the number of bytes and the buffer: `recv(2)`.
     ///
     /// # Errors
     ///
@@ -240,51 +242,52 @@ impl UdpSocket {
         RecvMessage::peek(self.socket.clone(), buf)
     }
 
-    /// The address of the socket.
+    /// Returns the socket's local address.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
 
-    /// The peer that it is connected to.
+    /// Returns the address of the connected peer.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if there is none.
+    /// `NotConnected` if the socket is not connected.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).peer_addr()?)
     }
 
-    /// The descriptor, to be held by operations of your own.
+    /// Returns the descriptor, to be held by custom operations.
     #[must_use]
     pub fn shared_fd(&self) -> SharedFd {
         self.socket.fd().clone()
     }
 
-    /// Closes the socket, and says whether that went well. Operations that are still at work on it are asked to stop and
-    /// waited for.
+    /// Closes the socket, and returns any error of closing it. Cancels operations that are still in progress on it, and
+    /// waits for them.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started and not
-    /// awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while operations are waited for.
+    /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was started and
+    /// not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
+    /// [`Canceled`](crate::Canceled) while waiting for operations.
     ///
     /// # Cancel safety
     ///
-    /// The socket closes in any case (`tests/udp.rs`).
+    /// The socket closes in either case (`tests/udp.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }
 
-    /// A socket of std over the same descriptor, which another thread can have.
+    /// Converts the socket into a std socket over the same descriptor, which can be sent to another thread.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while a datagram that such a one
-    /// has brought is still to be received. The socket is in the error.
+    /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
+    /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::net::UdpSocket, BufError<UdpSocket>> {
         match self.socket.give_up().try_into_descriptor() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
@@ -297,7 +300,7 @@ impl UdpSocket {
         }
     }
 
-    /// A socket over one of std.
+    /// Creates a socket from a std socket.
     #[must_use]
     pub fn from_std(socket: std::net::UdpSocket) -> UdpSocket {
         UdpSocket {

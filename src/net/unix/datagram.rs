@@ -17,8 +17,8 @@ use std::rc::Rc;
 
 /// A Unix socket of datagrams.
 ///
-/// Its methods take `&self`, so one task can receive while others send. It belongs to the thread of its runtime; to hand it
-/// to another, go through [`into_std`](UnixDatagram::into_std).
+/// Its methods take `&self`, so one task can receive while others send. A socket belongs to its runtime's thread; to
+/// move it to another thread, convert it with [`into_std`](UnixDatagram::into_std).
 ///
 /// Between Unix sockets no datagram is lost, and those of one sender arrive in order: when the receiver has too many, who
 /// sends waits. A datagram goes into one buffer; what that has no room for is lost.
@@ -131,12 +131,13 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the path and the length: those of [`connect`](UnixDatagram::connect), and that it is too
-    /// long for the buffers of the sockets (`SO_SNDBUF`); [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// What the kernel says, with the path and the length: those of [`connect`](UnixDatagram::connect), and that it is
+    /// too long for the buffers of the sockets (`SO_SNDBUF`); [`Canceled`](crate::Canceled). The error contains the
+    /// buffer.
     ///
     /// # Cancel safety
     ///
-    /// One that was canceled has sent nothing. Whether one that is dropped has sent it is unknown
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown
     /// (`tests/unix_datagrams.rs`).
     pub fn send_to<B: IoBuf>(&self, buf: B, path: impl AsRef<Path>) -> Op<SendMessage<B>> {
         match of_path(path.as_ref()) {
@@ -177,26 +178,26 @@ impl UnixDatagram {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
 
-    /// Receives a datagram, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
-    /// bytes, who sent them (without a name, if that has none), and the buffer: `recvfrom(2)`.
+    /// Receives a datagram into at most the buffer's whole capacity, and sets the buffer's length to what was received.
+    /// Gives the number of bytes, who sent them (without a name, if that has none), and the buffer: `recvfrom(2)`.
     ///
-    /// Receives of one socket follow one another: a second one waits until the first has ended.
+    /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says: `ConnectionReset` if the peer has connected to
-    /// somebody else; [`Canceled`](crate::Canceled). The buffer is in the error. That the peer is gone is no error: the receive
-    /// waits.
+    /// `InvalidInput` for a buffer of capacity zero; what the kernel says: `ConnectionReset` if the peer has connected
+    /// to somebody else; [`Canceled`](crate::Canceled). The error contains the buffer. That the peer is gone is no
+    /// error: the receive waits.
     ///
     /// # Cancel safety
     ///
-    /// No datagram is lost. A receive that was canceled has taken none; one that is dropped leaves what it has brought to
-    /// the next, which gets as much of it as the buffer of the first had room for (`tests/unix_datagrams.rs`).
+    /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
+    /// receive, which gets as much of it as fit into the first buffer (`tests/unix_datagrams.rs`).
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Receives a datagram, and gives the number of bytes and the buffer: `recv(2)`.
+    /// Receives a datagram, and returns the number of bytes and the buffer: `recv(2)`.
     ///
     /// # Errors
     ///
@@ -312,20 +313,20 @@ impl UnixDatagram {
         RecvMessage::with_fds(self.socket.clone(), buf, fds_max)
     }
 
-    /// The address of the socket.
+    /// Returns the socket's local address.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
-    /// The peer that it is connected to.
+    /// Returns the address of the connected peer.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if there is none.
+    /// `NotConnected` if the socket is not connected.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).peer_addr()?)
     }
@@ -340,33 +341,34 @@ impl UnixDatagram {
         SockRef::from(self).shutdown(how)
     }
 
-    /// The descriptor, to be held by operations of your own.
+    /// Returns the descriptor, to be held by custom operations.
     #[must_use]
     pub fn shared_fd(&self) -> SharedFd {
         self.socket.fd().clone()
     }
 
-    /// Closes the socket, and says whether that went well. Operations that are still at work on it are asked to stop and
-    /// waited for.
+    /// Closes the socket, and returns any error of closing it. Cancels operations that are still in progress on it, and
+    /// waits for them.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started and not
-    /// awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while operations are waited for.
+    /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was started and
+    /// not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
+    /// [`Canceled`](crate::Canceled) while waiting for operations.
     ///
     /// # Cancel safety
     ///
-    /// The socket closes in any case (`tests/unix_datagrams.rs`).
+    /// The socket closes in either case (`tests/unix_datagrams.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }
 
-    /// A socket of std over the same descriptor, which another thread can have.
+    /// Converts the socket into a std socket over the same descriptor, which can be sent to another thread.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while a datagram that such a one
-    /// has brought is still to be received. The socket is in the error.
+    /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
+    /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixDatagram, BufError<UnixDatagram>> {
         match self.socket.give_up().try_into_descriptor() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
@@ -379,7 +381,7 @@ impl UnixDatagram {
         }
     }
 
-    /// A socket over one of std.
+    /// Creates a socket from a std socket.
     #[must_use]
     pub fn from_std(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
         UnixDatagram {
@@ -388,7 +390,7 @@ impl UnixDatagram {
     }
 }
 
-/// What is known of a datagram that was received: of [`UnixDatagram::recv_msg`].
+/// The metadata of a received datagram, returned by [`UnixDatagram::recv_msg`].
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -408,9 +410,9 @@ impl UnixDatagram {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnixRecvMeta {
-    /// Bytes in the buffer.
+    /// The number of bytes in the buffer.
     pub len: usize,
-    /// Bytes of the datagram. More than there was room for are lost.
+    /// The length of the datagram in bytes. Bytes beyond the buffer's capacity are lost.
     pub full_len: usize,
     /// Who sent it; without a name, if that has none.
     pub from: SocketAddr,
@@ -419,7 +421,7 @@ pub struct UnixRecvMeta {
 }
 
 impl UnixRecvMeta {
-    /// Whether the buffer had no room for all of it.
+    /// Whether the datagram did not fit into the buffer.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.full_len > self.len

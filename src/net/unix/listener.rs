@@ -18,7 +18,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// Connections that the kernel keeps until they are accepted: what std asks for.
+/// The number of connections that the kernel queues until they are accepted, as in std.
 const BACKLOG: i32 = 128;
 
 /// A Unix socket that listens for connections, at a path or under an abstract name.
@@ -89,29 +89,32 @@ impl UnixListener {
         }
     }
 
-    /// Waits for the next connection, and says who it is: most often a socket without a name.
+    /// Waits for the next connection, and returns it with the peer's address, which most often is unnamed.
     ///
-    /// When there is no descriptor for it (`EMFILE`, `ENFILE`) or no memory, it waits and tries again; that is said to the
-    /// hook, once ([`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused)).
+    /// If no descriptor is left for the connection (`EMFILE`, `ENFILE`), or no memory, this waits and tries again, and
+    /// reports [`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused) to the hook, once.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the address; [`Canceled`](crate::Canceled). The listener lives on.
+    /// Those of `accept(2)`, with the address, except shortages (see above) and failures of the connection itself,
+    /// which are skipped; [`Canceled`](crate::Canceled). The listener stays usable.
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped is for the next (`tests/unix.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
+    /// (`tests/unix.rs`).
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         connection(self.accepting.next(Way::OneByOne).await?)
     }
 
-    /// The connections, one after the other, each taken when it is asked for, as by [`accept`](UnixListener::accept).
+    /// Returns the connections as a stream. Each is accepted when the stream is polled for it, as by
+    /// [`accept`](UnixListener::accept).
     #[must_use]
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming(Arrivals::new(&self.accepting))
     }
 
-    /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
+    /// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish: see
     /// [`net::serve`](crate::net::serve()).
     ///
     /// ```no_run
@@ -137,25 +140,26 @@ impl UnixListener {
         serve(self, handler)
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the listener is bound to.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
-    /// A listener of std over the same socket, which another thread can have, or another process.
+    /// Converts the listener into a std listener over the same socket, which can be passed to another thread or
+    /// process.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if a connection was accepted ahead ([`Serve::accept_ahead`]) that nobody has asked for: accept it, then
-    /// ask again; [`Canceled`](crate::Canceled). The listener is in the error.
+    /// `ResourceBusy` if a connection that was accepted ahead ([`Serve::accept_ahead`]) has not been taken: accept it,
+    /// then try again; [`Canceled`](crate::Canceled). The error contains the listener.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it drops the listener (`tests/unix.rs`).
+    /// Dropping the wait drops the listener (`tests/unix.rs`).
     pub async fn into_std(
         self,
     ) -> Result<std::os::unix::net::UnixListener, BufError<UnixListener>> {
@@ -165,21 +169,22 @@ impl UnixListener {
         }
     }
 
-    /// Stops listening, and waits until the kernel has nothing of this listener. Connections that were accepted and that
-    /// nobody has asked for are closed. Dropping a listener does the same, but does not say whether it went well. The file at the path stays.
+    /// Stops listening, and waits until no operation of this listener is left in the kernel. Closes connections that
+    /// were accepted ahead and not taken. Dropping a listener does the same, but does not report errors. The file at
+    /// the path stays.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says; [`Canceled`](crate::Canceled), and then the listener closes without being waited for.
+    /// Those of `close(2)`; [`Canceled`](crate::Canceled), after which the listener closes in the background.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves the listener closing (`tests/unix.rs`).
+    /// If the wait is dropped, the listener closes in the background (`tests/unix.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
 
-    /// A listener over one of std.
+    /// Creates a listener from a std listener.
     #[must_use]
     pub fn from_std(listener: std::os::unix::net::UnixListener) -> UnixListener {
         UnixListener::new(listener.into())
@@ -206,7 +211,7 @@ impl Listener for UnixListener {
 fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
     let peer = match accepted.peer {
         Some(peer) => from_kernel(&peer)?,
-        // One that is gone already has none.
+        // A connection that has already ended has no peer address.
         None => match SockRef::from(&accepted.fd).peer_addr() {
             Ok(peer) => from_kernel(&peer)?,
             Err(_) => unnamed()?,
@@ -215,12 +220,12 @@ fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
     Ok((UnixStream::new(accepted.fd), peer))
 }
 
-/// The connections of a listener, one after the other: of [`UnixListener::incoming`]. It is a [`Stream`](futures_core::Stream) of
-/// other crates' combinators, too, which never ends.
+/// The connections of a listener, returned by [`UnixListener::incoming`]. It also implements
+/// [`Stream`](futures_core::Stream), for other crates' combinators; the stream never ends.
 ///
 /// # Cancel safety
 ///
-/// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/unix.rs`).
+/// No connection is lost when a wait or this value is dropped: connections stay with the listener (`tests/unix.rs`).
 #[derive(Debug)]
 pub struct UnixIncoming<'a>(Arrivals<'a>);
 
@@ -257,7 +262,7 @@ impl From<std::os::unix::net::UnixListener> for UnixListener {
     }
 }
 
-/// Of a Unix socket that listens: what a service manager has handed over, or a peer has sent.
+/// Wraps a listening Unix socket, such as one handed over by a service manager or sent by a peer.
 impl From<OwnedFd> for UnixListener {
     fn from(fd: OwnedFd) -> UnixListener {
         UnixListener::new(fd)

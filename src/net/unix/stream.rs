@@ -26,8 +26,8 @@ use std::rc::Rc;
 
 /// A connection of Unix sockets: bytes, and descriptors with them, between processes of one machine.
 ///
-/// Its methods take `&self`, so one task can read while another writes. It belongs to the thread of its runtime; to hand it
-/// to another, go through [`into_std`](UnixStream::into_std).
+/// Its methods take `&self`, so one task can read while another writes. A stream belongs to its runtime's thread; to
+/// move it to another thread, convert it with [`into_std`](UnixStream::into_std).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -218,7 +218,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// What `getpeername(2)` says.
+    /// If `getpeername(2)` fails, with `NotConnected` if the peer is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).peer_addr()?)
     }
@@ -227,7 +227,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
@@ -237,8 +237,8 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a one
-    /// has brought are still to be read. The stream is in the error.
+    /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
+    /// bytes that such an operation received have not been read. The error contains the stream.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, BufError<UnixStream>> {
         let descriptor = match self.stream.give_up().try_into_descriptor() {
             Ok(descriptor) => descriptor,
@@ -251,7 +251,7 @@ impl UnixStream {
         Ok(descriptor.into_owned().into())
     }
 
-    /// A stream over one of std.
+    /// Creates a stream from a std stream.
     #[must_use]
     pub fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
         UnixStream::new(SharedFd::from(OwnedFd::from(stream)))
