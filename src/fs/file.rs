@@ -522,7 +522,7 @@ impl File {
         match self.fd.try_unwrap() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(fd) => {
-                let error = busy("an operation is still at work on the file");
+                let error = busy("an operation is still in progress on the file");
                 Err(BufError::new(error, File { fd }))
             }
         }

@@ -43,7 +43,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// What `dup(2)` says: that there are too many descriptors.
     pub fn new(inner: T) -> io::Result<AsyncFd<T>> {
         let fd = inner.as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|error| with_context(error, "a second descriptor to wait with"))?;
+        let fd = fd.map_err(|error| with_context(error, "duplicate the descriptor to wait on"))?;
         Ok(AsyncFd {
             inner,
             fd: Owned::new(SharedFd::from(fd)),

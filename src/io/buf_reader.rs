@@ -342,7 +342,7 @@ impl<R> BufReader<R> {
     pub fn consume(&mut self, bytes: usize) {
         assert!(
             bytes <= self.buffer().len(),
-            "{bytes} bytes were used of {} that are there",
+            "consumed {bytes} bytes of {} in the buffer",
             self.buffer().len()
         );
         self.start += bytes;

@@ -95,7 +95,7 @@ async fn open(path: &Path, access: i32) -> io::Result<Owned<Rc<Stream>>> {
 fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
     let error = match fd.descriptor().with_std(|file| file.metadata()) {
         Ok(metadata) if metadata.file_type().is_fifo() => return Ok(()),
-        Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, "it is no FIFO"),
+        Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, "it is not a FIFO"),
         Err(error) => error,
     };
     Err(with_path(error, "open", path))
@@ -353,7 +353,7 @@ macro_rules! end {
                 match self.stream.give_up().try_into_descriptor() {
                     Ok(descriptor) => Ok(descriptor.into_owned().into()),
                     Err(stream) => {
-                        let error = busy("an operation is still at work on the pipe, or has left bytes");
+                        let error = busy("an operation is still in progress on the pipe, or has left unread bytes");
                         let stream = Owned::new(stream);
                         Err(BufError::new(error, $type { stream }))
                     }

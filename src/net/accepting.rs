@@ -174,7 +174,7 @@ impl Accepting {
     pub(super) async fn into_descriptor(self) -> Result<Descriptor, (io::Error, Accepting)> {
         let stopped = match self.stop().await {
             Ok(()) if !self.kept.borrow().is_empty() => Err(busy(
-                "a connection was accepted that nobody has asked for: accept it first",
+                "a connection was accepted ahead and has not been taken: accept it first",
             )),
             stopped => stopped,
         };
@@ -182,7 +182,10 @@ impl Accepting {
             return Err((error, self));
         }
         if !self.fd.is_sole() {
-            return Err((busy("an operation is still at work on it"), self));
+            return Err((
+                busy("an operation is still in progress on the listener"),
+                self,
+            ));
         }
         match self.fd.give_up().try_unwrap() {
             Ok(descriptor) => Ok(descriptor),

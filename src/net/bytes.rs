@@ -1,19 +1,19 @@
-//! What sockets that carry a stream of bytes have in common, TCP's and those of Unix.
+//! The methods that TCP and Unix stream sockets have in common.
 
-/// Writes the methods of a stream of bytes, for a type that has a `stream: Owned<Rc<Stream>>`.
+/// Generates the methods of a byte stream, for a type with a field `stream: Owned<Rc<Stream>>`.
 macro_rules! byte_stream {
     ($type:ident) => {
         impl $type {
             /// Receives available bytes into at most the buffer's whole capacity, and sets the buffer's length to their
             /// number. Returns that number, which is zero after the peer has ended its side, and the buffer: `recv(2)`.
             ///
-            /// Reads of one stream follow one another in the order in which they began: a second one waits until the first has
-            /// ended, so those of one task are awaited in that order.
+            /// Reads of one stream run in the order in which they began: a second one waits until the first has ended,
+            /// so one task must await its reads in that order.
             ///
             /// # Errors
             ///
-            /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer's address;
-            /// [`Canceled`](crate::Canceled). The error contains the buffer.
+            /// `InvalidInput` for a buffer of capacity zero; those of `recv(2)`, with the peer's address, such as
+            /// `ConnectionReset`; [`Canceled`](crate::Canceled). The error contains the buffer.
             ///
             /// # Cancel safety
             ///
@@ -105,22 +105,23 @@ macro_rules! byte_stream {
                 RecvVectored::new(self.stream.clone(), bufs)
             }
 
-            /// The bytes in chunks as they arrive, in buffers that the streams of the runtime share and that nobody has to
-            /// lend; while all of these are held, in memory of their own. A connection that waits holds no buffer. On TCP one
-            /// request to the kernel brings several chunks (multishot receive, bounded since 6.17); on older kernels, and on
-            /// Unix sockets, where such a request may miss the end, there is one for each chunk.
+            /// Returns the bytes in chunks as they arrive. The chunks are in buffers shared by the runtime's streams,
+            /// or, while all of those are held, in memory of their own; an idle connection holds no buffer. On TCP, one
+            /// request to the kernel returns several chunks (multishot receive, bounded since 6.17); on older kernels,
+            /// and on Unix sockets, where a multishot receive may miss the end, each chunk takes one request.
             ///
-            /// This is the fast way to serve many connections. A [`read`](Self::read) into one buffer is faster only between
-            /// tasks of one thread, where the answer is there before it is asked for.
+            /// This is the fast way to serve many connections. A [`read`](Self::read) into one buffer is faster only
+            /// between tasks of one thread, where data arrives before it is requested.
             ///
-            /// From its first chunk until it is dropped the stream is its own: other reads wait. At most 64 KiB are received
-            /// before they are asked for: a peer that sends more than is read waits. When it is dropped, the next read gives
-            /// what was received first.
+            /// From the first chunk until the returned value is dropped, other reads of the stream wait. At most 64 KiB
+            /// are received ahead of the reader: a peer that sends more has to wait. After a drop, the next read first
+            /// returns what was received ahead.
             pub fn chunks(&self) -> Chunks<'_> {
                 Chunks::new(self.stream.clone())
             }
 
-            /// Looks at what is there without taking it: the next read gives it again. `recv(2)` with `MSG_PEEK`.
+            /// Receives available bytes without removing them, so the next read returns them again: `recv(2)` with
+            /// `MSG_PEEK`.
             ///
             /// # Errors
             ///
@@ -133,13 +134,14 @@ macro_rules! byte_stream {
                 Recv::peek(self.stream.clone(), buf)
             }
 
-            /// Sends what the buffer holds, as far as one call goes. Gives the number of bytes, and the buffer: `send(2)`.
+            /// Sends as much of the buffer as one system call takes, and returns the number of bytes and the buffer:
+            /// `send(2)`.
             ///
-            /// Writes on one stream follow one another in the order in which they began, as reads do.
+            /// Writes to one stream run in the order in which they began, as reads do.
             ///
             /// # Errors
             ///
-            /// What the kernel says, with the peer's address (`BrokenPipe` if the peer is gone: there is no SIGPIPE);
+            /// Those of `send(2)`, with the peer's address (`BrokenPipe` if the peer is gone; no SIGPIPE is raised);
             /// [`Canceled`](crate::Canceled). The error contains the buffer.
             ///
             /// # Cancel safety
@@ -150,7 +152,7 @@ macro_rules! byte_stream {
                 Send::new(self.stream.clone(), buf)
             }
 
-            /// Sends all that the buffer holds. What others write comes before it or after it, not in between.
+            /// Sends the whole buffer. Bytes of other writes come before or after it, never in between.
             ///
             /// # Errors
             ///
@@ -176,48 +178,50 @@ macro_rules! byte_stream {
                 SendVectored::new(self.stream.clone(), bufs)
             }
 
-            /// Sends what the buffer holds without copying it first, as far as one call goes, where the device can do that:
-            /// `IORING_OP_SEND_ZC` (6.0). It is ready when the kernel is done with the buffer, which on TCP is when the peer
-            /// has acknowledged the bytes.
+            /// Sends as much of the buffer as one call takes without copying it, if the device supports that:
+            /// `IORING_OP_SEND_ZC` (Linux 6.0). Completes when the kernel no longer uses the buffer; on TCP, that is
+            /// when the peer has acknowledged the bytes.
             ///
-            /// It pays for large buffers on real network cards. On loopback the kernel copies all the same, and it is
-            /// dearer than [`write`](Self::write) at every size.
+            /// Zero copy pays off for large buffers on real network cards. On loopback the kernel copies anyway, and
+            /// the call is more expensive than [`write`](Self::write) at every size.
             ///
             /// # Errors
             ///
-            /// Those of [`write`](Self::write); `Unsupported` before Linux 6.0, and on sockets that cannot do it. Without
-            /// `CAP_IPC_LOCK` the bytes in flight of all of a user's processes, and their rings, count against
-            /// `RLIMIT_MEMLOCK`: it sends fewer bytes where not all of them fit, and where none do, the error is
-            /// `OutOfMemory` and names the limit.
+            /// Those of [`write`](Self::write); `Unsupported` before Linux 6.0, and on sockets without support for it.
+            /// Without `CAP_IPC_LOCK`, the bytes in flight of all of a user's processes, and their rings, count against
+            /// `RLIMIT_MEMLOCK`: if not all bytes fit, fewer are sent; if none do, the error is `OutOfMemory` and names
+            /// the limit.
             ///
             /// # Cancel safety
             ///
-            /// As [`write`](Self::write) (`tests/streams.rs`). But what the kernel has begun to send it does not give up: to be
-            /// canceled, or timed out, ends the wait no sooner than the peer has acknowledged those bytes, or the connection
-            /// is lost. So a peer that does not read holds up a timeout, a group, `close` and the end of a server.
+            /// As [`write`](Self::write) (`tests/streams.rs`). However, the kernel cannot abort a send that it has
+            /// begun: a cancel or a timeout ends the wait only when the peer has acknowledged those bytes or the
+            /// connection is lost. So a peer that does not read delays a timeout, a group, `close` and the shutdown of
+            /// a server.
             pub fn write_zero_copy<B: IoBuf>(&self, buf: B) -> Op<SendZeroCopy<B>> {
                 SendZeroCopy::new(self.stream.clone(), buf)
             }
 
-            /// Ends one direction, or both: `shutdown(2)`. The peer reads what was sent, and then the end.
+            /// Shuts down one direction or both: `shutdown(2)`. The peer reads what was sent, and then the end.
             ///
             /// # Errors
             ///
-            /// `NotConnected` if the connection has ended: after the peer's reset, and on TCP when both directions were shut
-            /// down before. For [`AsyncWrite::shutdown`](crate::io::AsyncWrite::shutdown) that is no error.
+            /// `NotConnected` if the connection has ended: after a reset by the peer, and on TCP after both directions
+            /// have been shut down. [`AsyncWrite::shutdown`](crate::io::AsyncWrite::shutdown) does not treat this as an
+            /// error.
             pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-                // The plain call: it looks at memory only, and in the ring it would go to a worker thread.
+                // A direct call: it touches only memory, and in the ring it would go to a worker thread.
                 SockRef::from(self).shutdown(how)
             }
 
-            /// Two views, one to read and one to write, which can be used at once and borrow the stream.
+            /// Splits the stream into a read half and a write half that borrow it and can be used at the same time.
             #[must_use]
             pub fn split(&self) -> (ReadHalf<'_, Self>, WriteHalf<'_, Self>) {
                 halves(self)
             }
 
-            /// Two halves, one to read and one to write, for tasks that share the stream. Dropping the one that writes
-            /// ends that direction, as [`shutdown`](Self::shutdown) does.
+            /// Splits the stream into an owned read half and an owned write half, for tasks that share it. Dropping the
+            /// write half shuts down that direction, as [`shutdown`](Self::shutdown) does.
             #[must_use]
             pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
                 owned_halves(self)

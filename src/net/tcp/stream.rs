@@ -158,7 +158,9 @@ impl TcpStream {
         let descriptor = match self.stream.give_up().try_into_descriptor() {
             Ok(descriptor) => descriptor,
             Err(stream) => {
-                let error = busy("an operation is still at work on the stream, or has left bytes");
+                let error = busy(
+                    "an operation is still in progress on the stream, or has left unread bytes",
+                );
                 let stream = Owned::new(stream);
                 return Err(BufError::new(error, TcpStream { stream }));
             }

@@ -20,7 +20,8 @@ use std::rc::Rc;
 /// Its methods take `&self`, so one task can receive while others send. A socket belongs to its runtime's thread; to
 /// move it to another thread, convert it with [`into_std`](UdpSocket::into_std).
 ///
-/// A datagram goes into one buffer. What that has no room for is lost: [`recv_msg`](UdpSocket::recv_msg) says so.
+/// A datagram is received into one buffer. Bytes that do not fit are lost; [`recv_msg`](UdpSocket::recv_msg) reports
+/// the truncation.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -41,17 +42,17 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// A socket with an address, or with the first address of a name that can be had. Port 0 is one that is free, which
-    /// [`local_addr`](UdpSocket::local_addr) tells.
+    /// Creates a socket bound to an address, or to the first address of a name that can be bound. Port 0 selects a free
+    /// port, which [`local_addr`](UdpSocket::local_addr) returns.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is no address; the error of the resolver, with the name; what the kernel says, with the
-    /// address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
+    /// `InvalidInput` for text that is not an address; the resolver's error, with the name; those of `bind(2)`, with
+    /// the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: only a name is waited for (`tests/udp.rs`).
+    /// There is nothing to lose: the only wait is for a name lookup (`tests/udp.rs`).
     pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
         first(to, |address| {
             let socket = std::net::UdpSocket::bind(address);
@@ -62,39 +63,39 @@ impl UdpSocket {
         .await
     }
 
-    /// Sets the peer: from now on only its datagrams are received, and [`send`](UdpSocket::send) sends to it. Connecting
-    /// again sets another one. Nothing is sent, so it says nothing of whether the peer is there.
+    /// Sets the peer: from now on only its datagrams are received, and [`send`](UdpSocket::send) sends to it.
+    /// Connecting again replaces the peer. No packet is sent, so success does not mean that the peer exists.
     ///
-    /// Datagrams of others that have arrived before are still received.
+    /// Datagrams from other senders that arrived earlier are still received.
     ///
     /// # Errors
     ///
-    /// Those of [`bind`](UdpSocket::bind); `NetworkUnreachable` if there is no way to the peer.
+    /// Those of [`bind`](UdpSocket::bind); `NetworkUnreachable` if there is no route to the peer.
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: only a name is waited for (`tests/udp.rs`).
+    /// There is nothing to lose: the only wait is for a name lookup (`tests/udp.rs`).
     pub async fn connect(&self, to: impl ToAddrs) -> io::Result<()> {
         first(to, |address| {
-            // The plain call: it waits for nothing.
+            // A direct call: connecting a UDP socket does not block.
             let connected = SockRef::from(self).connect(&address.into());
             connected.map_err(|error| with_context(error, format!("connect to {address}")))
         })
         .await
     }
 
-    /// Sends a datagram to an address: `sendto(2)`. Returns its length, and the buffer.
+    /// Sends a datagram to an address: `sendto(2)`. Returns its length and the buffer.
     ///
-    /// It is sent once: of several addresses, such as those of a name, to the first of the socket's own version of IP, or else to
-    /// the first. A name is looked up for each datagram: to send many, call
+    /// The datagram is sent once: of several addresses, such as those of a name, to the first of the socket's own IP
+    /// version, or else to the first. A name is looked up for every datagram: to send many, call
     /// [`lookup_host`](crate::net::lookup_host) once.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
-    /// `PermissionDenied` for the address of a broadcast, until [`set_broadcast`](UdpSocket::set_broadcast).
-    /// `InvalidInput` for text that is no address; the error of the resolver, with the name;
-    /// [`Canceled`](crate::Canceled). The error contains the buffer.
+    /// Those of `sendto(2)`, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
+    /// `PermissionDenied` for a broadcast address without [`set_broadcast`](UdpSocket::set_broadcast). `InvalidInput`
+    /// for text that is not an address; the resolver's error, with the name; [`Canceled`](crate::Canceled). The error
+    /// contains the buffer.
     ///
     /// # Cancel safety
     ///
@@ -118,11 +119,11 @@ impl UdpSocket {
         SendMessage::to_be_found(self.socket.clone(), buf, address)
     }
 
-    /// Sends a datagram to the peer that the socket is connected to: `send(2)`. Gives its length, and the buffer.
+    /// Sends a datagram to the connected peer: `send(2)`. Returns its length and the buffer.
     ///
     /// # Errors
     ///
-    /// As [`send_to`](UdpSocket::send_to); `ConnectionRefused` if the peer has refused one that was sent **before**.
+    /// As [`send_to`](UdpSocket::send_to); `ConnectionRefused` if the peer has refused an **earlier** datagram.
     ///
     /// # Cancel safety
     ///
@@ -131,7 +132,7 @@ impl UdpSocket {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
 
-    /// Sends a datagram as said: from one of several addresses, through an interface, with so many hops, in segments.
+    /// Sends a datagram with the given metadata: source address, interface, hop limit, traffic class, segment size.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -154,8 +155,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send_to`](UdpSocket::send_to); `InvalidInput` for addresses of different versions of IP, and for values that the
-    /// kernel does not take.
+    /// As [`send_to`](UdpSocket::send_to); `InvalidInput` for addresses of different IP versions, and for values that
+    /// the kernel rejects.
     ///
     /// # Cancel safety
     ///
@@ -169,15 +170,15 @@ impl UdpSocket {
     }
 
     /// Receives a datagram into at most the buffer's whole capacity, and sets the buffer's length to what was received.
-    /// Gives the number of bytes, who sent them, and the buffer: `recvfrom(2)`.
+    /// Returns the number of bytes, the sender's address, and the buffer: `recvfrom(2)`.
     ///
     /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer: `ConnectionRefused` if the
-    /// socket is connected and the peer has refused what was sent; [`Canceled`](crate::Canceled). The error contains
-    /// the buffer.
+    /// `InvalidInput` for a buffer of capacity zero; those of `recvfrom(2)`, with the peer's address:
+    /// `ConnectionRefused` if the socket is connected and the peer has refused an earlier datagram;
+    /// [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
@@ -200,8 +201,8 @@ impl UdpSocket {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Receives a datagram with all that is known of it: whether it was cut off, and what the options of the socket ask for,
-    /// those that begin with `set_recv_` and [`set_gro`](UdpSocket::set_gro).
+    /// Receives a datagram with its metadata: whether it was truncated, and what the socket's options enable, which are
+    /// [`set_gro`](UdpSocket::set_gro) and those that begin with `set_recv_`.
     ///
     /// # Errors
     ///
@@ -209,14 +210,15 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UdpSocket::recv_from); what is known of the datagram is kept with it (`tests/udp.rs`).
+    /// As [`recv_from`](UdpSocket::recv_from); the metadata is kept with the datagram (`tests/udp.rs`).
     pub fn recv_msg<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, RecvMeta>> {
-        // The options may have been set by others.
+        // Code outside of this type may have set the options.
         self.socket.make_room_for_control(CONTROL_ROOM);
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Looks at the next datagram without taking it: the next receive gives it again. `recvfrom(2)` with `MSG_PEEK`.
+    /// Receives the next datagram without removing it, so the next receive returns it again: `recvfrom(2)` with
+    /// `MSG_PEEK`.
     ///
     /// # Errors
     ///
@@ -229,7 +231,8 @@ impl UdpSocket {
         RecvMessage::peek(self.socket.clone(), buf)
     }
 
-    /// Looks at the next datagram without taking it, and gives the number of bytes and the buffer: `recv(2)` with `MSG_PEEK`.
+    /// Receives the next datagram without removing it, and returns the number of bytes and the buffer: `recv(2)` with
+    /// `MSG_PEEK`.
     ///
     /// # Errors
     ///
@@ -293,7 +296,7 @@ impl UdpSocket {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(socket) => {
                 let error =
-                    busy("an operation is still at work on the socket, or has left a datagram");
+                    busy("an operation is still in progress on the socket, or has left a datagram");
                 let socket = Owned::new(socket);
                 Err(BufError::new(error, UdpSocket { socket }))
             }
@@ -309,7 +312,7 @@ impl UdpSocket {
     }
 }
 
-/// Tries the addresses one after the other.
+/// Tries the addresses in order, and returns the first success or the last error.
 async fn first<T>(
     to: impl ToAddrs,
     mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
@@ -333,7 +336,7 @@ impl From<std::net::UdpSocket> for UdpSocket {
     }
 }
 
-/// Of a UDP socket.
+/// Wraps a UDP socket.
 impl From<OwnedFd> for UdpSocket {
     fn from(fd: OwnedFd) -> UdpSocket {
         UdpSocket::from_std(fd.into())

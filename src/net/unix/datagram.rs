@@ -1,4 +1,4 @@
-//! A Unix socket of datagrams.
+//! A Unix datagram socket.
 
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::{BufError, IoBuf, IoBufMut};
@@ -15,13 +15,13 @@ use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 
-/// A Unix socket of datagrams.
+/// A Unix datagram socket.
 ///
 /// Its methods take `&self`, so one task can receive while others send. A socket belongs to its runtime's thread; to
 /// move it to another thread, convert it with [`into_std`](UnixDatagram::into_std).
 ///
-/// Between Unix sockets no datagram is lost, and those of one sender arrive in order: when the receiver has too many, who
-/// sends waits. A datagram goes into one buffer; what that has no room for is lost.
+/// Unix sockets lose no datagrams, and deliver those of one sender in order: while the receiver's queue is full,
+/// senders wait. A datagram is received into one buffer; bytes that do not fit are lost.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -42,18 +42,20 @@ pub struct UnixDatagram {
 }
 
 impl UnixDatagram {
-    /// A socket with a path, which must not be there. The file stays when the socket is closed: who binds removes it.
+    /// Creates a socket bound to a path, which must not exist. The file stays when the socket is closed: the program
+    /// that binds the path must remove it.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a path of more than 107 bytes; what the kernel says, with the path: `AddrInUse` if it is there,
-    /// `NotFound` if its directory is not, and so on.
+    /// `InvalidInput` for a path that is empty, contains a zero byte, or is longer than 107 bytes; those of `bind(2)`,
+    /// with the path: `AddrInUse` if the path exists, `NotFound` if its directory does not, and so on.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
         UnixDatagram::bind_addr(&of_path(path.as_ref())?)
     }
 
-    /// A socket with an address: a path, or a name of the abstract namespace
-    /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)), which is gone with the socket.
+    /// Creates a socket bound to an address: a path, or a name in the abstract namespace
+    /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)), which disappears with the
+    /// socket.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -83,40 +85,40 @@ impl UnixDatagram {
         Ok(UnixDatagram::from_std(socket))
     }
 
-    /// A socket without a name: it can send, and nobody can answer.
+    /// Creates an unnamed socket: it can send, but receivers cannot reply.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left (`EMFILE`, `ENFILE`).
+    /// If no descriptor is left (`EMFILE`, `ENFILE`).
     pub fn unbound() -> io::Result<UnixDatagram> {
         let socket = std::os::unix::net::UnixDatagram::unbound();
         let socket = socket.map_err(|error| with_context(error, "make a socket for datagrams"))?;
         Ok(UnixDatagram::from_std(socket))
     }
 
-    /// Two sockets without names, each of which is the other's peer.
+    /// Creates two unnamed sockets that are connected to each other.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left (`EMFILE`, `ENFILE`).
+    /// If no descriptor is left (`EMFILE`, `ENFILE`).
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
         let (left, right) = std::os::unix::net::UnixDatagram::pair()
             .map_err(|error| with_context(error, "make a pair of sockets"))?;
         Ok((UnixDatagram::from_std(left), UnixDatagram::from_std(right)))
     }
 
-    /// Sets the peer: from now on [`send`](UnixDatagram::send) sends to it, and only its datagrams are received. Connecting
-    /// again sets another one.
+    /// Sets the peer: from now on [`send`](UnixDatagram::send) sends to it, and only its datagrams are received.
+    /// Connecting again replaces the peer.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the path: `NotFound` if it is not there, `ConnectionRefused` if it is no socket or nobody
-    /// has it any more, `PermissionDenied`.
+    /// Those of `connect(2)`, with the path: `NotFound` if it does not exist, `ConnectionRefused` if it is not a socket
+    /// or no open socket is bound to it any more, `PermissionDenied`.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.connect_addr(&of_path(path.as_ref())?)
     }
 
-    /// Sets the peer, by an address.
+    /// Sets the peer by address, as [`connect`](UnixDatagram::connect) does by path.
     ///
     /// # Errors
     ///
@@ -126,14 +128,14 @@ impl UnixDatagram {
         connected.map_err(|error| with_context(error, format!("connect to {address:?}")))
     }
 
-    /// Sends a datagram to the socket with this path: `sendto(2)`. Gives its length, and the buffer. It waits while the
-    /// receiver has as many as it takes (`net.unix.max_dgram_qlen`), which holds up no datagram to anybody else.
+    /// Sends a datagram to the socket bound to this path: `sendto(2)`. Returns its length and the buffer. Waits while
+    /// the receiver's queue is full (`net.unix.max_dgram_qlen`), without delaying datagrams to other receivers.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the path and the length: those of [`connect`](UnixDatagram::connect), and that it is
-    /// too long for the buffers of the sockets (`SO_SNDBUF`); [`Canceled`](crate::Canceled). The error contains the
-    /// buffer.
+    /// Those of `sendto(2)`, with the path and the length: those of [`connect`](UnixDatagram::connect), and `EMSGSIZE`
+    /// if the datagram is too long for the send buffer (`SO_SNDBUF`); [`Canceled`](crate::Canceled). The error contains
+    /// the buffer.
     ///
     /// # Cancel safety
     ///
@@ -146,7 +148,7 @@ impl UnixDatagram {
         }
     }
 
-    /// Sends a datagram to the socket with this address, as [`send_to`](UnixDatagram::send_to) does.
+    /// Sends a datagram to the socket bound to this address, as [`send_to`](UnixDatagram::send_to) does.
     ///
     /// # Errors
     ///
@@ -154,7 +156,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send_to_addr<B: IoBuf>(&self, buf: B, address: &SocketAddr) -> Op<SendMessage<B>> {
         let socket = self.socket.clone();
         match to_kernel(address) {
@@ -163,31 +165,32 @@ impl UnixDatagram {
         }
     }
 
-    /// Sends a datagram to the peer that the socket is connected to: `send(2)`. Gives its length, and the buffer. It waits
-    /// while the peer has as many as it takes. Sends to the peer follow one another.
+    /// Sends a datagram to the connected peer: `send(2)`. Returns its length and the buffer. Waits while the peer's
+    /// queue is full. Sends to the peer run in order.
     ///
     /// # Errors
     ///
-    /// Those of [`send_to`](UnixDatagram::send_to); `NotConnected` if there is no peer; `ConnectionRefused` or
-    /// `ConnectionReset` if it is gone.
+    /// Those of [`send_to`](UnixDatagram::send_to); `NotConnected` if the socket has no peer; `ConnectionRefused` or
+    /// `ConnectionReset` if the peer is gone.
     ///
     /// # Cancel safety
     ///
-    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
 
     /// Receives a datagram into at most the buffer's whole capacity, and sets the buffer's length to what was received.
-    /// Gives the number of bytes, who sent them (without a name, if that has none), and the buffer: `recvfrom(2)`.
+    /// Returns the number of bytes, the sender's address (unnamed if the sender is not bound), and the buffer:
+    /// `recvfrom(2)`.
     ///
     /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says: `ConnectionReset` if the peer has connected
-    /// to somebody else; [`Canceled`](crate::Canceled). The error contains the buffer. That the peer is gone is no
-    /// error: the receive waits.
+    /// `InvalidInput` for a buffer of capacity zero; those of `recvfrom(2)`: `ConnectionReset` if the peer has
+    /// connected to another socket; [`Canceled`](crate::Canceled). The error contains the buffer. If the peer is gone,
+    /// that is not an error: the receive waits.
     ///
     /// # Cancel safety
     ///
@@ -210,8 +213,8 @@ impl UnixDatagram {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Sends a datagram to the peer, and descriptors with it. Gives its length, the buffer, and the descriptors, which stay open
-    /// here until they are dropped: `sendmsg(2)`, SCM_RIGHTS.
+    /// Sends a datagram with descriptors to the peer: `sendmsg(2)`, SCM_RIGHTS. Returns its length, the buffer, and the
+    /// descriptors, which stay open in this process until they are dropped.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -235,12 +238,12 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for more than 253 descriptors; those of [`send`](UnixDatagram::send). Buffer and descriptors are in the
-    /// error.
+    /// `InvalidInput` for more than 253 descriptors; those of [`send`](UnixDatagram::send). The error contains the
+    /// buffer and the descriptors.
     ///
     /// # Cancel safety
     ///
-    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendMessageFds<B, F>>
     where
         B: IoBuf,
@@ -249,7 +252,8 @@ impl UnixDatagram {
         SendMessageFds::new(self.socket.clone(), buf, fds, None)
     }
 
-    /// Sends a datagram and descriptors to the socket with this address, as [`send_with_fds`](UnixDatagram::send_with_fds) does.
+    /// Sends a datagram with descriptors to the socket bound to this address, as
+    /// [`send_with_fds`](UnixDatagram::send_with_fds) does.
     ///
     /// # Errors
     ///
@@ -257,7 +261,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send_to_addr_with_fds<B, F>(
         &self,
         buf: B,
@@ -275,14 +279,14 @@ impl UnixDatagram {
         }
     }
 
-    /// Receives a datagram, and the descriptors that came with it, `max` at most. They are closed by `exec`, and belong to the
-    /// caller: `recvmsg(2)`, SCM_RIGHTS. Where a datagram is received in another way, its descriptors are closed.
+    /// Receives a datagram and at most `max` descriptors sent with it: `recvmsg(2)`, SCM_RIGHTS. The descriptors are
+    /// close-on-exec and belong to the caller. All other receive methods close the descriptors of a datagram.
     ///
     /// # Errors
     ///
-    /// Those of [`recv_from`](UnixDatagram::recv_from). `InvalidData` if more than `max` descriptors came, or more than this
-    /// process may have open: then all of them are closed. The datagram is received all the same: the buffer in the error has
-    /// it, and [`done`](BufError::done) says how many bytes.
+    /// Those of [`recv_from`](UnixDatagram::recv_from). `InvalidData` if more than `max` descriptors arrived, or more
+    /// than this process may have open: then all of them are closed. The datagram is received nevertheless: the buffer
+    /// in the error contains it, and [`done`](BufError::done) returns its number of bytes.
     ///
     /// # Cancel safety
     ///
@@ -295,8 +299,8 @@ impl UnixDatagram {
         RecvMessage::with_fds(self.socket.clone(), buf, max)
     }
 
-    /// Receives a datagram with all that is known of it: who sent it, whether it was cut off, and the descriptors that came with
-    /// it, `fds_max` at most.
+    /// Receives a datagram with its metadata: the sender's address, whether it was truncated, and at most `fds_max`
+    /// descriptors sent with it.
     ///
     /// # Errors
     ///
@@ -331,12 +335,12 @@ impl UnixDatagram {
         from_kernel(&SockRef::from(self).peer_addr()?)
     }
 
-    /// Ends one direction, or both: `shutdown(2)`. A receive that waits gives zero bytes then; so does every later one, when
-    /// what has arrived is received.
+    /// Shuts down one direction or both: `shutdown(2)`. A waiting receive then returns zero bytes, and so does every
+    /// later one, once the datagrams that have arrived are received.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if there is no peer.
+    /// `NotConnected` if the socket has no peer.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(self).shutdown(how)
     }
@@ -374,7 +378,7 @@ impl UnixDatagram {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(socket) => {
                 let error =
-                    busy("an operation is still at work on the socket, or has left a datagram");
+                    busy("an operation is still in progress on the socket, or has left a datagram");
                 let socket = Owned::new(socket);
                 Err(BufError::new(error, UnixDatagram { socket }))
             }
@@ -414,9 +418,9 @@ pub struct UnixRecvMeta {
     pub len: usize,
     /// The length of the datagram in bytes. Bytes beyond the buffer's capacity are lost.
     pub full_len: usize,
-    /// Who sent it; without a name, if that has none.
+    /// The sender's address; unnamed if the sender is not bound.
     pub from: SocketAddr,
-    /// The descriptors that came with it.
+    /// The descriptors sent with the datagram.
     pub fds: Vec<OwnedFd>,
 }
 
@@ -442,10 +446,10 @@ impl FromMessage for UnixRecvMeta {
     }
 }
 
-/// The number of bytes, and who sent them.
+/// The number of bytes and the sender's address.
 impl FromMessage for (usize, SocketAddr) {
     fn from_message(message: Message<'_>) -> io::Result<(usize, SocketAddr)> {
-        // One without a name comes without an address. A path of 108 bytes, without a zero behind it, std does not take.
+        // An unnamed sender has no address. Std rejects a path of 108 bytes without a terminating zero.
         let from = from_kernel(message.address).or_else(|_| unnamed())?;
         Ok((message.len, from))
     }
@@ -457,7 +461,7 @@ impl From<std::os::unix::net::UnixDatagram> for UnixDatagram {
     }
 }
 
-/// Of a Unix socket of datagrams.
+/// Wraps a Unix datagram socket.
 impl From<OwnedFd> for UnixDatagram {
     fn from(fd: OwnedFd) -> UnixDatagram {
         UnixDatagram::from_std(fd.into())

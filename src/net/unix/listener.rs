@@ -1,4 +1,4 @@
-//! A Unix socket that listens.
+//! A listening Unix socket.
 
 use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
@@ -23,12 +23,13 @@ const BACKLOG: i32 = 128;
 
 /// A Unix socket that listens for connections, at a path or under an abstract name.
 ///
-/// The file at the path is made by binding it, and stays when the listener is dropped, as with std: whoever binds the path
-/// again removes it first. An abstract name goes with its socket.
+/// Binding creates the file at the path, which stays when the listener is dropped, as in std: remove it before binding
+/// the path again. An abstract name disappears with its socket.
 ///
-/// A connection is taken from the kernel by the poll that hands it out, so a wait that is canceled or dropped loses none, and
-/// other holders of the socket get those that nobody asks for here. When the listener is dropped its abstract name can be bound
-/// again at once, and connections that nobody has accepted are closed, unless the socket has other holders.
+/// A connection is taken from the kernel in the same poll that returns it, so a canceled or dropped wait loses none,
+/// and other holders of the socket get the connections that are not accepted here. When the listener is dropped, its
+/// abstract name can be bound again at once, and connections that were not accepted are closed, unless the socket has
+/// other holders.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -53,22 +54,23 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Listens at a path, at which there must be no file.
+    /// Listens at a path, which must not exist.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a path that is empty, has a zero in it, or is longer than 107 bytes; what the kernel says, with the
-    /// path: `AddrInUse` if there is a file, `NotFound`, `PermissionDenied` and so on.
+    /// `InvalidInput` for a path that is empty, contains a zero byte, or is longer than 107 bytes; those of `bind(2)`,
+    /// with the path: `AddrInUse` if the path exists, `NotFound`, `PermissionDenied` and so on.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
         UnixListener::bind_addr(&of_path(path.as_ref())?)
     }
 
-    /// Listens at an address: a path, or a name that is in no directory
+    /// Listens at an address: a path, or an abstract name
     /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for one without a name; what the kernel says, with the address.
+    /// `InvalidInput` for an unnamed address; those of `bind(2)`, with the address, as for
+    /// [`bind`](UnixListener::bind).
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
         let address = to_kernel(address)?;
         let explained =
