@@ -174,7 +174,7 @@ impl ToAddrs for &str {
         }
         let number = |port: &str| {
             let port = port.parse();
-            port.map_err(|_| bad(self, "its port is not a number from 0 to 65535"))
+            port.map_err(|_| bad(self, "its port is no number from 0 to 65535"))
         };
         if let Some(bracketed) = self.strip_prefix('[') {
             let Some((ip, port)) = bracketed.split_once("]:") else {

@@ -140,8 +140,8 @@ impl<'l, L, H, U> Serve<'l, L, H, U> {
     }
 
     /// Accepts up to this many connections ahead of their handlers (a burst may bring a few more), which is cheaper
-    /// when many arrive at once. Nothing is accepted ahead while fewer than this many are left below the
-    /// [`limit`](Serve::limit).
+    /// when many arrive at once. Accepts ahead only while the [`limit`](Serve::limit) leaves room for more than this
+    /// many connections.
     ///
     /// Use this only for a socket without other holders. Without it, a connection is taken when its handler begins, so
     /// connections that this thread has no time for can be answered by another thread or process that holds the socket.
