@@ -4,8 +4,8 @@
 //!
 //! As in std, `&[u8]` and [`Cursor`](std::io::Cursor) are readers, `Vec<u8>` and cursors of vectors and slices are
 //! writers, and [`empty`], [`sink`] and [`repeat`] are std's own. All these are ready at once; like all operations,
-//! they yield to other tasks when the coop budget is used up, and end with [`Canceled`](crate::Canceled) in a canceled
-//! scope. If std's traits are also in scope, name the trait: `AsyncRead::read(&mut bytes, buf)`.
+//! they regularly yield to other tasks, and end with [`Canceled`](crate::Canceled) in a canceled scope. If std's traits
+//! are also in scope, name the trait: `AsyncRead::read(&mut bytes, buf)`.
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {

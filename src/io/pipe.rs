@@ -1,4 +1,4 @@
-//! Pipes: anonymous ones, and those that have a path (FIFOs).
+//! Anonymous pipes, and pipes with a path (FIFOs).
 
 use super::{AsyncRead, AsyncWrite, check_room};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
@@ -16,8 +16,8 @@ use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::rc::Rc;
 
-/// Makes a pipe: what is written to the one end is read from the other, and when every writer is closed, the reader meets
-/// the end. It is [`std::io::pipe`].
+/// Creates a pipe, as [`std::io::pipe`] does: what is written to one end is read from the other, and when every writer
+/// is closed, the reader gets end of file.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -34,14 +34,14 @@ use std::rc::Rc;
 ///
 /// # Errors
 ///
-/// What `pipe(2)` says: that there are too many descriptors.
+/// If no descriptor is left (`EMFILE`, `ENFILE`).
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = io::pipe().map_err(|error| with_context(error, "make a pipe"))?;
     Ok((reader.into(), writer.into()))
 }
 
-/// Makes a FIFO, which is a pipe with a path: `mkfifo(3)`, on a thread of the pool. `mode` is what `open(2)` calls so, less
-/// the umask.
+/// Creates a FIFO, which is a pipe with a path: `mkfifo(3)`, on a thread of the pool. `mode` sets its permissions as in
+/// `open(2)`, less the umask.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -62,12 +62,13 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 ///
 /// # Errors
 ///
-/// What the kernel says, with the path: `AlreadyExists` if there is something of that name;
+/// Those of `mkfifo(3)`, with the path: `AlreadyExists` if the path exists, `NotFound`, `PermissionDenied` and so on;
 /// [`Canceled`](crate::Canceled).
 ///
 /// # Cancel safety
 ///
-/// A call that has begun is waited for, and its result stands; dropped, it may still make the FIFO (`tests/pipes.rs`).
+/// A cancel waits for a call that has begun, and returns its result; after a drop, the call may still create the FIFO
+/// (`tests/pipes.rs`).
 pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let name = match c_path(path) {
@@ -81,13 +82,13 @@ pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     made.map_err(|error| with_path(error, "make the FIFO", path))
 }
 
-/// Opens one side of a FIFO.
+/// Opens one end of a FIFO.
 async fn open(path: &Path, access: i32) -> io::Result<Owned<Rc<Stream>>> {
-    // Looked at before it is opened: to open what is no FIFO may do something, and without waiting.
+    // Check the type first: opening something other than a FIFO may have side effects, and would not wait.
     let found = OpenAt::path(path, libc::O_PATH, 0).await?;
     check(&found, path)?;
     let opened = OpenAt::fifo(path, access).await?;
-    // Something else may have got its name meanwhile.
+    // The path may refer to something else by now.
     check(&opened, path)?;
     Ok(Owned::new(Stream::new(opened, StreamKind::Pipe)))
 }
@@ -101,10 +102,11 @@ fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
     Err(with_path(error, "open", path))
 }
 
-/// The end of a pipe that is read from.
+/// The read end of a pipe.
 ///
-/// Its methods take `&self`. Reads of one pipe follow one another: a second one waits until the first has ended. It belongs
-/// to the thread of its runtime; to hand it to another, go through [`into_std`](PipeReader::into_std).
+/// Its methods take `&self`. Reads of one pipe run one at a time, in order: a second one waits until the first has
+/// ended. A pipe belongs to its runtime's thread; to move it to another thread, convert it with
+/// [`into_std`](PipeReader::into_std).
 ///
 /// See [`pipe`] for an example.
 #[derive(Debug)]
@@ -113,21 +115,21 @@ pub struct PipeReader {
 }
 
 impl PipeReader {
-    /// Opens the side of a FIFO that is read from, and waits until somebody opens it for writing.
+    /// Opens the read end of a FIFO, and waits until the FIFO is opened for writing.
     ///
-    /// It waits in a worker thread of the kernel, which it adds to those that there are: so no other operation waits for
-    /// one. It opens the other side's waiting `open` also if that is in another process.
+    /// The open blocks in an additional kernel worker thread, so other operations do not wait for a worker. It also
+    /// completes a waiting `open` of the other end in another process.
     ///
     /// See [`mkfifo`] for an example.
     ///
     /// # Errors
     ///
-    /// What `open(2)` says, with the path; `InvalidInput` if that is no FIFO; `QuotaExceeded` if there is no thread to wait
-    /// in, with the limits in the way; [`Canceled`](crate::Canceled).
+    /// Those of `open(2)`, with the path; `InvalidInput` if the path is not a FIFO; `QuotaExceeded`, with the limits
+    /// that were reached, if no thread can be created to wait in; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// Canceled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
+    /// After a cancel or a drop, the FIFO is not open, or is closed at once (`tests/pipes.rs`).
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeReader> {
         let stream = open(path.as_ref(), libc::O_RDONLY).await?;
         Ok(PipeReader { stream })
@@ -224,11 +226,11 @@ impl PipeReader {
     }
 }
 
-/// The end of a pipe that is written to.
+/// The write end of a pipe.
 ///
-/// Its methods take `&self`. Writes to one pipe follow one another: a second one waits until the first has ended. When every
-/// reader is gone a write fails with `BrokenPipe`. (The kernel also sends SIGPIPE, which every Rust program ignores unless
-/// it was told otherwise.) It belongs to the thread of its runtime; to hand it to another, go through
+/// Its methods take `&self`. Writes to one pipe run one at a time, in order: a second one waits until the first has
+/// ended. When every reader is gone, a write fails with `BrokenPipe`. (The kernel also sends SIGPIPE, which Rust
+/// programs ignore by default.) A pipe belongs to its runtime's thread; to move it to another thread, convert it with
 /// [`into_std`](PipeWriter::into_std).
 ///
 /// See [`pipe`] for an example.
@@ -238,7 +240,7 @@ pub struct PipeWriter {
 }
 
 impl PipeWriter {
-    /// Opens the side of a FIFO that is written to, and waits until somebody opens it for reading.
+    /// Opens the write end of a FIFO, and waits until the FIFO is opened for reading.
     ///
     /// Otherwise as [`PipeReader::open`].
     ///
@@ -248,14 +250,15 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// Canceled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
+    /// After a cancel or a drop, the FIFO is not open, or is closed at once (`tests/pipes.rs`).
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeWriter> {
         let stream = open(path.as_ref(), libc::O_WRONLY).await?;
         Ok(PipeWriter { stream })
     }
 
-    /// Writes what the buffer holds, as far as there is room in the pipe. Gives the number of bytes, and the buffer:
-    /// `write(2)`. Up to 4096 bytes (`PIPE_BUF`) are written all at once, and no other writer's bytes come between them.
+    /// Writes as much of the buffer as the pipe has room for, and returns the number of bytes and the buffer:
+    /// `write(2)`. A write of up to 4096 bytes (`PIPE_BUF`) is atomic: all of its bytes are written, and no other
+    /// writer's bytes come between them.
     ///
     /// # Errors
     ///
@@ -269,7 +272,7 @@ impl PipeWriter {
         Send::new(self.stream.clone(), buf)
     }
 
-    /// Writes all that the buffer holds. What others write through this `PipeWriter` comes before it or after it, not in
+    /// Writes the whole buffer. Bytes of other writes through this `PipeWriter` come before or after it, never in
     /// between.
     ///
     /// # Errors
@@ -297,25 +300,26 @@ impl PipeWriter {
     }
 }
 
-/// What both ends have.
+/// Generates the methods that both ends have.
 macro_rules! end {
     ($($type:ident)+) => {$(
         impl $type {
-            /// How many bytes the pipe holds that nobody has read: 65536, unless it was set.
+            /// Returns how many unread bytes the pipe can hold: 65536 by default.
             ///
             /// # Errors
             ///
-            /// What `fcntl(2)` says.
+            /// If `fcntl(2)` fails, for instance because the descriptor is not a pipe.
             pub fn capacity(&self) -> io::Result<usize> {
                 self.stream.fd().descriptor().pipe_capacity()
             }
 
-            /// Has the pipe hold so many bytes, rounded up to what the kernel can do; gives how many it holds now.
+            /// Sets how many bytes the pipe can hold, rounded up to a size that the kernel supports, and returns the
+            /// new capacity.
             ///
             /// # Errors
             ///
-            /// `PermissionDenied`, with the number, above `/proc/sys/fs/pipe-max-size`; `ResourceBusy` for less than there
-            /// is in it.
+            /// `PermissionDenied`, with the number, above `/proc/sys/fs/pipe-max-size`; `ResourceBusy` for less than
+            /// the pipe contains.
             pub fn set_capacity(&self, bytes: usize) -> io::Result<usize> {
                 let set = self.stream.fd().descriptor().set_pipe_capacity(bytes);
                 set.map_err(|error| with_context(error, format!("set the capacity of a pipe to {bytes}")))
@@ -343,7 +347,7 @@ macro_rules! end {
                 self.stream.give_up().close().await
             }
 
-            /// The same end as one of std, which another thread can have.
+            /// Converts the end into std's type, which can be sent to another thread.
             ///
             /// # Errors
             ///
@@ -360,14 +364,15 @@ macro_rules! end {
                 }
             }
 
-            /// Over an end of std.
+            /// Creates an end from std's type.
             #[must_use]
             pub fn from_std(end: io::$type) -> $type {
                 $type::from(OwnedFd::from(end))
             }
         }
 
-        /// Of something that is read and written as a pipe is: also a terminal, or what another process has handed over.
+        /// Wraps a descriptor that is read and written like a pipe, such as a terminal, or one handed over by another
+        /// process.
         impl From<OwnedFd> for $type {
             fn from(fd: OwnedFd) -> $type {
                 let fd = SharedFd::new(Descriptor::from(fd));
@@ -399,7 +404,7 @@ end! { PipeReader PipeWriter }
 
 macro_rules! of_a_child {
     ($($type:ident: $end:ident;)+) => {$(
-        /// The end of a pipe whose other end a child process has.
+        /// Converts the end of a pipe whose other end belongs to a child process.
         impl From<$end> for $type {
             fn from(end: $end) -> $type {
                 $type::from(OwnedFd::from(end))
@@ -447,7 +452,7 @@ macro_rules! generic {
                 PipeWriter::write_all(self, buf)
             }
 
-            /// The reader meets the end when the pipe is closed, and not before.
+            /// Does nothing: the reader gets end of file only when the pipe is closed.
             async fn shutdown(&mut self) -> io::Result<()> {
                 Ok(())
             }
