@@ -223,7 +223,7 @@ impl File {
         WriteVectored::new(self.fd.clone(), bufs, Place::CURSOR)
     }
 
-    /// Reads `len` bytes at an offset into the start of the buffer, and sets its length to that.
+    /// Reads `len` bytes at an offset into the start of the buffer, and sets the buffer's length to `len`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -254,7 +254,7 @@ impl File {
         self.read_exact_from(buf, len, Some(offset)).await
     }
 
-    /// Reads `len` bytes at the cursor into the start of the buffer, and sets its length to that.
+    /// Reads `len` bytes at the cursor into the start of the buffer, and sets the buffer's length to `len`.
     ///
     /// # Errors
     ///

@@ -106,9 +106,9 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Errors
     ///
-    /// Those of [`read_until`](BufReader::read_until); `InvalidData` if the line is not UTF-8. Nothing is appended then, and
-    /// the next call returns the next line. Until then the bad line is at the front of the [buffer](BufReader::buffer), and
-    /// `read_until` or any other read returns its bytes.
+    /// Those of [`read_until`](BufReader::read_until); `InvalidData` if the line is not UTF-8. Nothing is appended
+    /// then, and the next call returns the next line. Until that call, the bad line is at the front of the
+    /// [buffer](BufReader::buffer), and `read_until` or any other read returns its bytes.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {

@@ -34,7 +34,8 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed (`tests/connecting.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed
+    /// (`tests/connecting.rs`).
     pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
         pass().await?;
         connect_to(to.target()?, &RefCell::default()).await

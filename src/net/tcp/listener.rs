@@ -146,8 +146,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// Those of `accept(2)`, with the address, except shortages (see above) and failures of the connection itself,
-    /// which are skipped; [`Canceled`](crate::Canceled). The listener stays usable.
+    /// Those of `accept(2)`, with the address, except shortages, which are retried (see above), and failures of the
+    /// connection itself, which are skipped; [`Canceled`](crate::Canceled). The listener stays usable.
     ///
     /// # Cancel safety
     ///

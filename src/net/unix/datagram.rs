@@ -280,7 +280,8 @@ impl UnixDatagram {
     }
 
     /// Receives a datagram and at most `max` descriptors sent with it: `recvmsg(2)`, SCM_RIGHTS. The descriptors are
-    /// close-on-exec and belong to the caller. All other receive methods close the descriptors of a datagram.
+    /// close-on-exec and belong to the caller. Receive methods that do not return descriptors close those of the
+    /// datagram.
     ///
     /// # Errors
     ///
@@ -290,7 +291,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram (`tests/unix_datagrams.rs`).
+    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram
+    /// (`tests/unix_datagrams.rs`).
     pub fn recv_with_fds<B: IoBufMut>(
         &self,
         buf: B,

@@ -185,7 +185,7 @@ impl UnixStream {
     /// `recvmsg(2)`, SCM_RIGHTS. The descriptors are close-on-exec and belong to the caller.
     ///
     /// A receive ends after bytes that were sent with descriptors, so two messages with descriptors are never merged.
-    /// All other receive methods close the descriptors.
+    /// Receive methods that do not return descriptors close them.
     ///
     /// # Errors
     ///
