@@ -499,8 +499,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// The file closes in either case: if the wait is dropped, the last operation in progress on it closes it
-    /// (`tests/operations.rs`).
+    /// The file closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
+    /// closes it (`tests/operations.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.fd.close().await
     }

@@ -342,7 +342,7 @@ macro_rules! end {
             ///
             /// # Cancel safety
             ///
-            /// The end closes in either case (`tests/pipes.rs`).
+            /// The end closes even after a cancel or a drop (`tests/pipes.rs`).
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }

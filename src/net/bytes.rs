@@ -244,7 +244,7 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// The stream closes in either case (`tests/streams.rs`).
+            /// The stream closes even after a cancel or a drop (`tests/streams.rs`).
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }

@@ -280,7 +280,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// The socket closes in either case (`tests/udp.rs`).
+    /// The socket closes even after a cancel or a drop (`tests/udp.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }

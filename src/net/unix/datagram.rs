@@ -364,7 +364,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// The socket closes in either case (`tests/unix_datagrams.rs`).
+    /// The socket closes even after a cancel or a drop (`tests/unix_datagrams.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }
