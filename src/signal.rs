@@ -1,6 +1,6 @@
 //! Waiting for Ctrl-C.
 //!
-//! [`ctrl_c`] waits for it once. Who waits for it again and again makes a [`CtrlC`], which also counts what arrives between
+//! [`ctrl_c`] waits for it once. To wait repeatedly, create a [`CtrlC`], which also counts signals that arrive between
 //! two waits.
 //!
 //! ```no_run
@@ -16,16 +16,16 @@
 //!
 //! # What becomes of SIGINT
 //!
-//! The first listener of the process installs a handler for SIGINT, **which stays**: from then on SIGINT does not end the
-//! process by itself, also when there is no listener any more, and also if it was ignored before. A program that has
-//! stopped listening and shall end on Ctrl-C must see to that itself.
+//! The first listener of the process installs a handler for SIGINT, **which stays**: from then on SIGINT does not end
+//! the process by itself, even when no listener is left, and even if it was ignored before. A program that has stopped
+//! listening and should end on Ctrl-C must arrange that itself.
 //!
-//! A handler that was installed before still runs, ahead of the listeners. One that is installed later, other than by the
-//! crate signal-hook-registry, takes the place of this one, and the listeners hear nothing more.
+//! A handler that was installed before still runs, ahead of the listeners. One that is installed later, other than by
+//! the crate signal-hook-registry, replaces this one, and the listeners receive no more signals.
 //!
-//! A child made by `fork` inherits the handler: a SIGINT does not end it either, and is told only to listeners that it has
-//! made itself, never to its parent. The listeners of its parent are not for it to use. Programs that are started (`exec`)
-//! begin with the default.
+//! A child process created by `fork` inherits the handler: a SIGINT does not end it either, and reaches only the
+//! listeners that the child has created itself, never the parent's. The child must not use its parent's listeners.
+//! Programs started by `exec` begin with the default action.
 
 use crate::op::{PollAdd, SharedFd};
 use crate::sys::{Caught, EventFd};
@@ -34,8 +34,8 @@ use std::io;
 
 /// Waits for the next SIGINT, which is what Ctrl-C in a terminal sends.
 ///
-/// It listens from its first poll on, and as long as it is there. Whoever waits for it in a loop uses a [`CtrlC`] instead:
-/// between two calls of this function nobody listens.
+/// The future listens from its first poll until it is dropped. To wait in a loop, use a [`CtrlC`] instead: between two
+/// calls of this function, nothing listens.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -57,20 +57,20 @@ use std::io;
 ///
 /// # Panics
 ///
-/// Outside of a runtime.
+/// If called outside of a runtime.
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped listens no more: a SIGINT that had arrived by then is lost, and so is one that arrives later. Of a
-/// [`CtrlC`] none is (`tests/signal.rs`).
+/// A dropped wait stops listening: a SIGINT that has arrived by then is lost, and so is one that arrives later. A
+/// [`CtrlC`] loses none (`tests/signal.rs`).
 pub async fn ctrl_c() -> io::Result<()> {
     CtrlC::new()?.recv().await
 }
 
-/// Listens for SIGINT from when it is made until it is dropped. Every listener gets every signal.
+/// A listener for SIGINT, from its creation until it is dropped. Every listener gets every signal.
 ///
-/// Each signal that the process handles counts. (The kernel itself merges those that arrive while one is already pending,
-/// so a quick series may be fewer than were sent, but at least one.) It takes two descriptors.
+/// Each signal that the process handles is counted. (The kernel merges signals that arrive while one is already
+/// pending, so of a quick series fewer may arrive than were sent, but at least one.) A listener uses two descriptors.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -89,13 +89,14 @@ pub struct CtrlC {
 }
 
 impl CtrlC {
-    /// Listens from now on. It needs no runtime.
+    /// Creates a listener, which listens from now on. Needs no runtime.
     ///
-    /// The first one of a process changes what SIGINT does, for good: see [the module](self#what-becomes-of-sigint).
+    /// The first listener of a process permanently changes what SIGINT does: see [the
+    /// module](self#what-becomes-of-sigint).
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left (`EMFILE`, `ENFILE`).
+    /// If no descriptor is left (`EMFILE`, `ENFILE`).
     pub fn new() -> io::Result<CtrlC> {
         let (caught, descriptor) = Caught::new(libc::SIGINT)?;
         Ok(CtrlC {
@@ -104,23 +105,23 @@ impl CtrlC {
         })
     }
 
-    /// Waits for the next SIGINT. One that arrived since the listener was made, and was not received, is the next.
+    /// Waits for the next SIGINT. A signal that has arrived since the listener was created and was not received counts.
     ///
     /// # Errors
     ///
-    /// [`Canceled`](crate::Canceled), and the signal is still to be received; what the kernel says of a poll.
+    /// [`Canceled`](crate::Canceled), after which the signal can still be received; those of `poll(2)`.
     ///
     /// # Panics
     ///
-    /// Outside of a runtime.
+    /// If called outside of a runtime.
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped or canceled takes no signal: the next one gets it (`tests/signal.rs`).
+    /// A dropped or canceled wait takes no signal: the next wait gets it (`tests/signal.rs`).
     pub async fn recv(&mut self) -> io::Result<()> {
         loop {
             PollAdd::readable(self.fd.clone()).await?;
-            // In a child made by fork there are two who take from the same counter.
+            // After a fork, two processes take from the same counter.
             if EventFd::take_one(self.fd.descriptor())? {
                 return Ok(());
             }

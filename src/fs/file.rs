@@ -11,18 +11,19 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-/// The least that reading a whole file makes room for.
+/// The minimum growth of the buffer when reading a whole file.
 const GROWTH_MIN: usize = 32;
-/// The most that one read of a whole file asks for, where nothing says how much there is.
+/// The maximum growth of the buffer when the size of the file is unknown.
 const GROWTH_MAX: usize = 4 << 20;
-/// Of a file that has less to read no splice is made: it would bring one chunk of what a splice brings, or less.
+/// A file with fewer bytes left is not spliced: it would fill at most one chunk of a splice.
 const SPLICE_MIN: u64 = 256 << 10;
 
-/// An open file, or anything else that is read and written like one: a pipe, a terminal, a device.
+/// An open file, or anything else that is read and written like a file: a pipe, a terminal, a device.
 ///
-/// Its methods take `&self`, and several operations may be in flight at once. At the cursor, await one before the next begins: the
-/// kernel does not order them, and of two that are in flight at once both may start at the same place. Dropping it closes it, as
-/// soon as no operation works on it any more; [`close`](File::close) also says whether that went well.
+/// Its methods take `&self`, and several operations may be in flight at once. At the cursor, await each operation
+/// before the next begins: the kernel does not order them, and two that are in flight at once may both start at the
+/// same position. Dropping the file closes it as soon as no operation is in progress on it; [`close`](File::close) also
+/// reports errors.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -57,7 +58,7 @@ impl File {
         OpenOptions::new().read(true).open(path).await
     }
 
-    /// Opens a file for writing, creates it if it is not there, and cuts it to length zero if it is.
+    /// Opens a file for writing, creates it if it does not exist, and truncates it if it does.
     ///
     /// # Errors
     ///
@@ -65,7 +66,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// A file that the kernel still opens after the wait was dropped is closed; it may have been created or cut
+    /// A file that the kernel still opens after the wait was dropped is closed; it may have been created or truncated
     /// (`tests/operations.rs`).
     pub async fn create(path: impl AsRef<Path>) -> io::Result<File> {
         let mut options = OpenOptions::new();
@@ -77,14 +78,14 @@ impl File {
             .await
     }
 
-    /// The descriptor, to be held by operations of your own.
+    /// Returns the descriptor, to be held by custom operations.
     #[must_use]
     pub fn shared_fd(&self) -> SharedFd {
         self.fd.clone()
     }
 
-    /// Reads at an offset in bytes, into the whole capacity of the buffer, and sets its length to what was read. Gives the
-    /// number of bytes, which is zero at the end of the file, and the buffer: `pread(2)`.
+    /// Reads at an offset in bytes into at most the buffer's whole capacity, and sets the buffer's length to what was
+    /// read. Returns the number of bytes, which is zero at the end of the file, and the buffer: `pread(2)`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -100,34 +101,34 @@ impl File {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says; [`Canceled`](crate::Canceled). The buffer is in
-    /// the error.
+    /// `InvalidInput` for a buffer of capacity zero; those of `pread(2)`; [`Canceled`](crate::Canceled). The error
+    /// contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped loses the buffer and nothing else; it is freed when the kernel is done with it
+    /// Dropping the wait loses the buffer and nothing else; the buffer is freed when the kernel no longer uses it
     /// (`tests/operations.rs`).
     #[inline]
     pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<Read<B>> {
         Read::new(self.fd.clone(), buf, Place::At(offset))
     }
 
-    /// Writes at an offset in bytes. Gives the number of bytes, which may be less than the buffer holds, and the buffer:
-    /// `pwrite(2)`.
+    /// Writes at an offset in bytes. Returns the number of bytes, which may be less than the buffer's length, and the
+    /// buffer: `pwrite(2)`.
     ///
     /// # Errors
     ///
-    /// What the kernel says; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// Those of `pwrite(2)`, such as `StorageFull`; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
+    /// How much a dropped write has written is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<Write<B>> {
         Write::new(self.fd.clone(), buf, Place::At(offset))
     }
 
-    /// Reads at the cursor, and moves it on: `read(2)`. Otherwise as [`read_at`](File::read_at).
+    /// Reads at the cursor, and advances it: `read(2)`. Otherwise as [`read_at`](File::read_at).
     ///
     /// # Errors
     ///
@@ -135,14 +136,14 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped may have moved the cursor, and then lost what was read (`tests/operations.rs`). A wait that
-    /// was canceled has not.
+    /// A dropped wait may have advanced the cursor and lost what was read (`tests/operations.rs`). A canceled wait has
+    /// not.
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
         Read::new(self.fd.clone(), buf, Place::CURSOR)
     }
 
-    /// Writes at the cursor, and moves it on: `write(2)`. Otherwise as [`write_at`](File::write_at).
+    /// Writes at the cursor, and advances it: `write(2)`. Otherwise as [`write_at`](File::write_at).
     ///
     /// # Errors
     ///
@@ -150,14 +151,14 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// How much a write has written whose wait was dropped is unknown (`tests/operations.rs`).
+    /// How much a dropped write has written is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
         Write::new(self.fd.clone(), buf, Place::CURSOR)
     }
 
-    /// Reads at an offset into several buffers, one after the other: `preadv(2)`.
-    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
+    /// Reads at an offset into several buffers in order: `preadv(2)`. As in std, only the first 1024 buffers are
+    /// filled; the others get a length of 0.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -181,8 +182,8 @@ impl File {
         ReadVectored::new(self.fd.clone(), bufs, Place::At(offset))
     }
 
-    /// Writes at an offset from several buffers, one after the other: `pwritev(2)`.
-    /// Of more than 1024 buffers the first 1024 are written, as in std.
+    /// Writes at an offset from several buffers in order: `pwritev(2)`. As in std, only the first 1024 buffers are
+    /// written.
     ///
     /// # Errors
     ///
@@ -195,8 +196,8 @@ impl File {
         WriteVectored::new(self.fd.clone(), bufs, Place::At(offset))
     }
 
-    /// Reads at the cursor into several buffers: `readv(2)`.
-    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
+    /// Reads at the cursor into several buffers: `readv(2)`. As in std, only the first 1024 buffers are filled; the
+    /// others get a length of 0.
     ///
     /// # Errors
     ///
@@ -209,8 +210,7 @@ impl File {
         ReadVectored::new(self.fd.clone(), bufs, Place::CURSOR)
     }
 
-    /// Writes at the cursor from several buffers: `writev(2)`.
-    /// Of more than 1024 buffers the first 1024 are written, as in std.
+    /// Writes at the cursor from several buffers: `writev(2)`. As in std, only the first 1024 buffers are written.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl File {
         WriteVectored::new(self.fd.clone(), bufs, Place::CURSOR)
     }
 
-    /// Reads `len` bytes at an offset into the start of the buffer, and sets its length to that.
+    /// Reads `len` bytes at an offset into the start of the buffer, and sets the buffer's length to `len`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -239,7 +239,8 @@ impl File {
     /// # Errors
     ///
     /// `UnexpectedEof` if the file ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
-    /// [`read_at`](File::read_at). The error holds the buffer, and how many bytes were read: they are at its start.
+    /// [`read_at`](File::read_at). The error contains the buffer, with the bytes read so far at its start, and their
+    /// number.
     ///
     /// # Cancel safety
     ///
@@ -253,7 +254,7 @@ impl File {
         self.read_exact_from(buf, len, Some(offset)).await
     }
 
-    /// Reads `len` bytes at the cursor into the start of the buffer, and sets its length to that.
+    /// Reads `len` bytes at the cursor into the start of the buffer, and sets the buffer's length to `len`.
     ///
     /// # Errors
     ///
@@ -295,7 +296,7 @@ impl File {
         Ok(buf)
     }
 
-    /// Writes all that the buffer holds at an offset.
+    /// Writes the whole buffer at an offset.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -311,8 +312,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// `WriteZero` if the kernel takes nothing more; those of [`write_at`](File::write_at). The error holds the buffer, and
-    /// how many bytes were written.
+    /// `WriteZero` if the kernel accepts no more bytes; those of [`write_at`](File::write_at). The error contains the
+    /// buffer, and the number of bytes written.
     ///
     /// # Cancel safety
     ///
@@ -321,7 +322,7 @@ impl File {
         self.write_all_from(buf, Some(offset)).await
     }
 
-    /// Writes all that the buffer holds at the cursor.
+    /// Writes the whole buffer at the cursor.
     ///
     /// # Errors
     ///
@@ -364,7 +365,7 @@ impl File {
         Ok(buf)
     }
 
-    /// Reads from the cursor to the end, appends it to the buffer, and gives the number of bytes read.
+    /// Reads from the cursor to the end, appends the bytes to the buffer, and returns their number.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -379,22 +380,22 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What the kernel says; [`Canceled`](crate::Canceled); `OutOfMemory` if the buffer cannot grow. The error holds the
-    /// buffer with all that was read until then, and how many bytes that were.
+    /// Those of `read(2)`; [`Canceled`](crate::Canceled); `OutOfMemory` if the buffer cannot grow. The error contains
+    /// the buffer with everything read so far, and the number of those bytes.
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped loses the buffer, and with it what was read (`tests/operations.rs`).
+    /// Dropping the wait loses the buffer, and with it what was read (`tests/operations.rs`).
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
 
-    /// Reads text to the end, appends it, and gives the number of bytes read.
+    /// Reads text to the end, appends it to the string, and returns the number of bytes read.
     ///
     /// # Errors
     ///
-    /// `InvalidData` if it is not UTF-8; those of [`read_to_end`](File::read_to_end). The error holds bytes: what the string held,
-    /// and behind it all that was read until then, however it failed, and how many bytes those were.
+    /// `InvalidData` if the text is not UTF-8; those of [`read_to_end`](File::read_to_end). Whatever the error, it
+    /// contains the string's bytes followed by everything read so far, and the number of bytes read.
     ///
     /// # Cancel safety
     ///
@@ -403,22 +404,23 @@ impl File {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
 
-    /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
-    /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+    /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first grows by
+    /// 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](File::read). The error holds the buffer with what it held.
+    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](File::read). The error contains the buffer with its
+    /// former content.
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](File::read), but the buffer of a wait that is dropped is lost, with what it held (`tests/readers.rs`).
+    /// As [`read`](File::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
 
-    /// As [`read_to_end`](File::read_to_end), but from the start. Not until a read of nothing is it the end: files in `/proc` give
-    /// less than asked for, and any file may grow or shrink meanwhile.
+    /// Reads as [`read_to_end`](File::read_to_end) does, but from the start. Only a read of 0 bytes is end of file:
+    /// files in `/proc` return less than requested, and any file may grow or shrink during the read.
     pub(super) async fn read_whole(&self, mut buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         let start = buf.len();
         loop {
@@ -438,8 +440,9 @@ impl File {
         }
     }
 
-    /// Makes room for what is left of a file whose size is known, and a byte more, which is where its end is met; else
-    /// doubles. The size is asked for by a plain `fstat`, which looks at memory only: STATX in the ring goes to a worker.
+    /// Makes room for the rest of a file whose size is known, plus one byte for the read that finds the end; otherwise
+    /// doubles the capacity. Gets the size by a direct `fstat`, which touches only memory: STATX in the ring goes to a
+    /// worker.
     fn make_room(&self, buf: &mut Vec<u8>, at: u64) -> io::Result<()> {
         let metadata = self.fd.descriptor().with_std(|file| file.metadata());
         let left = metadata.map_or(0, |metadata| metadata.len().saturating_sub(at));
@@ -449,7 +452,7 @@ impl File {
             .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
     }
 
-    /// The descriptor, if there is much to read in it from its cursor on.
+    /// Returns the descriptor if many bytes are left to read from its cursor.
     pub(super) fn inlet_if_large(&self) -> Option<SharedFd> {
         let left = self.fd.descriptor().with_std(|mut file| {
             let metadata = file.metadata().ok()?;
@@ -459,20 +462,20 @@ impl File {
         (left? >= SPLICE_MIN).then(|| self.fd.clone())
     }
 
-    /// Brings data and metadata to the disk: `fsync(2)`.
+    /// Flushes data and metadata to disk: `fsync(2)`.
     ///
     /// # Errors
     ///
-    /// What the kernel says: an error that an earlier write met on its way to the disk, too.
+    /// Those of `fsync(2)`, including an error of an earlier write that occurred on its way to disk.
     ///
     /// # Cancel safety
     ///
-    /// What has reached the disk when the wait is dropped is unknown (`tests/operations.rs`).
+    /// After a drop, what has reached the disk is unknown (`tests/operations.rs`).
     pub fn sync_all(&self) -> Op<Fsync> {
         Fsync::new(self.fd.clone(), false)
     }
 
-    /// Brings data to the disk, and the metadata that reading it back needs: `fdatasync(2)`.
+    /// Flushes data to disk, and the metadata that is needed to read it back: `fdatasync(2)`.
     ///
     /// # Errors
     ///
@@ -485,49 +488,50 @@ impl File {
         Fsync::new(self.fd.clone(), true)
     }
 
-    /// Closes the file, and says whether that went well. Operations that are still at work on it are asked to stop and
-    /// waited for.
+    /// Closes the file, and returns any error of closing it. Cancels operations that are still in progress on it, and
+    /// waits for them.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says; the descriptor is gone even then. `ResourceBusy` if something else holds the descriptor: an
-    /// operation that was started and not awaited, or a [`SharedFd`]; it closes when that lets go.
-    /// [`Canceled`](crate::Canceled) while operations are waited for.
+    /// Those of `close(2)`; the descriptor is closed even then. `ResourceBusy` if something else holds the descriptor:
+    /// an operation that was started and not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is
+    /// dropped. [`Canceled`](crate::Canceled) while waiting for operations.
     ///
     /// # Cancel safety
     ///
-    /// The file closes in any case: when the wait is dropped, the last operation at work on it closes it
-    /// (`tests/operations.rs`).
+    /// The file closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
+    /// closes it (`tests/operations.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.fd.close().await
     }
 
-    /// A second file over the same open file description: `dup(2)`. The two share the cursor.
+    /// Creates a second file over the same open file description: `dup(2)`. The two share the cursor.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If no descriptor is left (`EMFILE`).
     pub fn try_clone(&self) -> io::Result<File> {
         let descriptor = self.fd.descriptor().try_clone()?;
         Ok(File::from_shared(SharedFd::new(descriptor)))
     }
 
-    /// A file of std over the same descriptor.
+    /// Converts the file into a std file over the same descriptor.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` while an operation works on it, also one whose future was dropped. The file is in the error.
+    /// `ResourceBusy` while an operation is in progress on the file, even one whose future was dropped. The error
+    /// contains the file.
     pub fn into_std(self) -> Result<std::fs::File, BufError<File>> {
         match self.fd.try_unwrap() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(fd) => {
-                let error = busy("an operation is still at work on the file");
+                let error = busy("an operation is still in progress on the file");
                 Err(BufError::new(error, File { fd }))
             }
         }
     }
 
-    /// A file over an open file of std, or over anything else that is read and written like one.
+    /// Creates a file from an open std file, or from anything else that is read and written like one.
     #[must_use]
     pub fn from_std(file: std::fs::File) -> File {
         File::from(OwnedFd::from(file))
@@ -558,7 +562,7 @@ impl AsFd for File {
     }
 }
 
-/// Where the next part of a loop goes.
+/// Returns the position of the next part in a loop.
 fn place(offset: Option<u64>, done: usize) -> Place {
     match offset {
         Some(offset) => Place::At(offset.saturating_add(done as u64)),

@@ -1,4 +1,4 @@
-//! A file as anything else that is read and written: at its cursor.
+//! `AsyncRead` and `AsyncWrite` for files, at the cursor.
 
 use super::File;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};

@@ -1,4 +1,4 @@
-//! How a file is opened.
+//! Options for opening a file.
 
 use super::{File, with_path};
 use crate::op::OpenAt;
@@ -6,7 +6,7 @@ use crate::runtime::ready_err;
 use std::io;
 use std::path::Path;
 
-/// How a file is opened: [`std::fs::OpenOptions`], with the extensions of Unix.
+/// Options for opening a file: those of [`std::fs::OpenOptions`], with its Unix extensions.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -38,7 +38,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Nothing set; the mode of a file that is created is `0o666`, less the umask.
+    /// Creates options with nothing set. The mode of a created file is `0o666`, less the umask.
     #[must_use]
     pub const fn new() -> OpenOptions {
         OpenOptions {
@@ -53,49 +53,49 @@ impl OpenOptions {
         }
     }
 
-    /// For reading.
+    /// Opens for reading.
     pub const fn read(&mut self, read: bool) -> &mut OpenOptions {
         self.read = read;
         self
     }
 
-    /// For writing.
+    /// Opens for writing.
     pub const fn write(&mut self, write: bool) -> &mut OpenOptions {
         self.write = write;
         self
     }
 
-    /// For writing at the end, wherever that is at the time of each write.
+    /// Opens for appending: each write goes to the end of the file at that time.
     pub const fn append(&mut self, append: bool) -> &mut OpenOptions {
         self.append = append;
         self
     }
 
-    /// Cut to length zero. It needs [`write`](OpenOptions::write).
+    /// Truncates the file to length zero. Requires [`write`](OpenOptions::write).
     pub const fn truncate(&mut self, truncate: bool) -> &mut OpenOptions {
         self.truncate = truncate;
         self
     }
 
-    /// Created if it is not there. It needs `write` or `append`.
+    /// Creates the file if it does not exist. Requires `write` or `append`.
     pub const fn create(&mut self, create: bool) -> &mut OpenOptions {
         self.create = create;
         self
     }
 
-    /// Created, and an error if it is there. It needs `write` or `append`.
+    /// Creates the file, and fails if it exists. Requires `write` or `append`.
     pub const fn create_new(&mut self, create_new: bool) -> &mut OpenOptions {
         self.create_new = create_new;
         self
     }
 
-    /// The permissions of a file that is created, less the umask: `open(2)`.
+    /// Sets the permissions of a created file, less the umask: `open(2)`.
     pub const fn mode(&mut self, mode: u32) -> &mut OpenOptions {
         self.mode = mode;
         self
     }
 
-    /// More flags for `open(2)`, `libc::O_DIRECT` for example. The access mode among them is ignored.
+    /// Sets additional flags for `open(2)`, such as `libc::O_DIRECT`. Their access mode is ignored.
     pub const fn custom_flags(&mut self, flags: i32) -> &mut OpenOptions {
         self.custom_flags = flags;
         self
@@ -105,13 +105,13 @@ impl OpenOptions {
     ///
     /// # Errors
     ///
-    /// What `open(2)` says, with the path before it and the errno as its source; `InvalidInput` for options that exclude
-    /// each other, or a path with a zero byte in it; [`Canceled`](crate::Canceled).
+    /// Those of `open(2)`, prefixed with the path, with the errno as the source; `InvalidInput` for options that
+    /// exclude each other, or a path that contains a zero byte; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// A file that the kernel still opens after the wait was dropped is closed (`tests/operations.rs`). One that was to be
-    /// created may be there.
+    /// A file that the kernel still opens after the wait was dropped is closed (`tests/operations.rs`). With `create`,
+    /// the file may have been created.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let flags = match self.flags() {

@@ -1,11 +1,11 @@
-//! Whole files by their path.
+//! Reading and writing whole files by path.
 
 use super::{File, buf_at_path, with_path};
 use crate::buf::{BufError, IoBuf};
 use std::io;
 use std::path::Path;
 
-/// The room that reading begins with. A file that is smaller costs no question for its size; the kernel touches only what
+/// The initial buffer capacity for reading. A smaller file needs no `fstat` for its size; the kernel touches only what
 /// it fills.
 const FIRST_ROOM: usize = 16 << 10;
 
@@ -23,20 +23,20 @@ const FIRST_ROOM: usize = 16 << 10;
 ///
 /// # Errors
 ///
-/// What opening or reading says, with the path before it, and the errno as its source.
+/// Those of opening or reading, prefixed with the path, with the errno as the source.
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped loses what was read, and nothing else (`tests/operations.rs`).
+/// Dropping the wait loses what was read, and nothing else (`tests/operations.rs`).
 pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let file = File::open(path).await?;
     let buf = Vec::with_capacity(FIRST_ROOM);
     match file.read_whole(buf).await {
         Ok((_, mut bytes)) => {
-            // Memory is given back as exactly as `std::fs::read` asks for it.
+            // Frees the excess capacity, which `std::fs::read` does not allocate.
             bytes.shrink_to_fit();
-            // What closing says does not matter to a file that was only read.
+            // An error of closing does not matter for a file that was only read.
             let _ = file.close().await;
             Ok(bytes)
         }
@@ -58,7 +58,7 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// Those of [`read`], and `InvalidData` where the bytes are not UTF-8, with the place of the first that is not.
+/// Those of [`read`], and `InvalidData` if the bytes are not UTF-8, with the position of the first invalid byte.
 ///
 /// # Cancel safety
 ///
@@ -72,7 +72,7 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     })
 }
 
-/// Writes a whole file: creates it if it is not there, and replaces what it held. Gives the buffer back.
+/// Writes a whole file: creates it if it does not exist, and replaces its content. Returns the buffer.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -88,11 +88,12 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 ///
 /// # Errors
 ///
-/// What opening, writing or closing says, with the path before it, and the errno as its source; the buffer is in the error.
+/// Those of opening, writing or closing, prefixed with the path, with the errno as the source. The error contains the
+/// buffer.
 ///
 /// # Cancel safety
 ///
-/// What the file holds when the wait is dropped is unknown (`tests/operations.rs`).
+/// After a drop, the content of the file is unknown (`tests/operations.rs`).
 pub async fn write<B: IoBuf>(path: impl AsRef<Path>, contents: B) -> Result<B, BufError<B>> {
     let path = path.as_ref();
     let file = match File::create(path).await {

@@ -1,14 +1,14 @@
-//! Waiting until any descriptor is ready: for what has no type here.
+//! Waiting for the readiness of any descriptor, for kinds that have no type in this crate.
 
 use crate::op::{Op, Owned, PollAdd, SharedFd};
 use crate::sys::with_context;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Waits until a descriptor can be read or written: an eventfd, a timerfd, an inotify, a netlink socket, a library's own
-/// descriptor. What is done with it then is the caller's business.
+/// Waits until a descriptor is readable or writable: an eventfd, a timerfd, an inotify instance, a netlink socket, a
+/// library's own descriptor. The caller then reads or writes it.
 ///
-/// It has a second descriptor of the same open file, made by `dup(2)`, so what becomes of the first one while a wait is in
+/// It waits on a duplicate of the descriptor, made by `dup(2)`, so closing or reusing the original while a wait is in
 /// the kernel does no harm (O5).
 ///
 /// ```
@@ -36,35 +36,35 @@ pub struct AsyncFd<T> {
 }
 
 impl<T: AsFd> AsyncFd<T> {
-    /// For whatever has a descriptor.
+    /// Wraps any value that has a descriptor.
     ///
     /// # Errors
     ///
-    /// What `dup(2)` says: that there are too many descriptors.
+    /// If no descriptor is left (`EMFILE`).
     pub fn new(inner: T) -> io::Result<AsyncFd<T>> {
         let fd = inner.as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|error| with_context(error, "a second descriptor to wait with"))?;
+        let fd = fd.map_err(|error| with_context(error, "duplicate the descriptor to wait on"))?;
         Ok(AsyncFd {
             inner,
             fd: Owned::new(SharedFd::from(fd)),
         })
     }
 
-    /// Until it can be read without waiting; also if what would be read is its end or an error. If it can be read already,
-    /// that is at once. Several waits may be in flight, of both kinds.
+    /// Waits until a read would not block, including when it would return end of file or an error. Completes at once if
+    /// the descriptor is already readable. Several waits, for reading and for writing, may be in flight.
     ///
     /// # Errors
     ///
-    /// What `poll(2)` says; [`Canceled`](crate::Canceled).
+    /// Those of `poll(2)`; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// It takes nothing from the descriptor: there is nothing to lose (`tests/async_fd.rs`).
+    /// There is nothing to lose: the wait takes nothing from the descriptor (`tests/async_fd.rs`).
     pub fn readable(&self) -> Op<PollAdd> {
         PollAdd::readable(self.fd.clone())
     }
 
-    /// Until it can be written without waiting; also if that would fail. Otherwise as [`readable`](AsyncFd::readable).
+    /// Waits until a write would not block, including when it would fail. Otherwise as [`readable`](AsyncFd::readable).
     ///
     /// # Errors
     ///
@@ -77,16 +77,16 @@ impl<T: AsFd> AsyncFd<T> {
         PollAdd::writable(self.fd.clone())
     }
 
-    /// Reads by a call of your own as soon as that need not wait: until it says something else than `WouldBlock`. The
-    /// descriptor is to be non-blocking, for others may read it first.
+    /// Waits until the descriptor is readable, then calls `read`, and repeats while that returns `WouldBlock`. The
+    /// descriptor must be nonblocking, because others may read it first.
     ///
     /// # Errors
     ///
-    /// Those of [`readable`](AsyncFd::readable), and of the call.
+    /// Those of [`readable`](AsyncFd::readable) and of `read`.
     ///
     /// # Cancel safety
     ///
-    /// The call is made only to be returned from at once: either it was not made, or its result is given
+    /// Nothing is awaited after a successful call: either no call has succeeded, or its result is returned
     /// (`tests/async_fd.rs`).
     pub async fn read_with<V>(&self, mut read: impl FnMut(&T) -> io::Result<V>) -> io::Result<V> {
         loop {
@@ -98,11 +98,12 @@ impl<T: AsFd> AsyncFd<T> {
         }
     }
 
-    /// Writes by a call of your own as soon as that need not wait. Otherwise as [`read_with`](AsyncFd::read_with).
+    /// Waits until the descriptor is writable, then calls `write`, and repeats while that returns `WouldBlock`.
+    /// Otherwise as [`read_with`](AsyncFd::read_with).
     ///
     /// # Errors
     ///
-    /// Those of [`writable`](AsyncFd::writable), and of the call.
+    /// Those of [`writable`](AsyncFd::writable) and of `write`.
     ///
     /// # Cancel safety
     ///
@@ -119,17 +120,17 @@ impl<T: AsFd> AsyncFd<T> {
 }
 
 impl<T> AsyncFd<T> {
-    /// What it was made from.
+    /// Returns a reference to the wrapped value.
     pub fn get_ref(&self) -> &T {
         &self.inner
     }
 
-    /// What it was made from.
+    /// Returns a mutable reference to the wrapped value.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.inner
     }
 
-    /// What it was made from.
+    /// Returns the wrapped value.
     pub fn into_inner(self) -> T {
         self.inner
     }

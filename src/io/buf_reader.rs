@@ -1,4 +1,4 @@
-//! Reading line by line, through a buffer.
+//! A buffered reader, for lines and small pieces.
 
 use super::read::room_for;
 use super::{AsyncRead, Lines};
@@ -9,16 +9,16 @@ use std::io;
 use std::mem;
 use std::str;
 
-/// Bytes that a [`BufReader`] asks for at once, unless it was told otherwise.
+/// The default number of bytes that a [`BufReader`] requests at once.
 const CAPACITY: usize = 16 << 10;
 
-/// The longest line that a [`BufReader`] reads, unless it was told otherwise: a peer that never ends its line must not fill
+/// The default limit on the length of a line that a [`BufReader`] reads: a peer that never ends its line must not fill
 /// the memory.
 pub const LINE_MAX: usize = 1 << 20;
 
-/// Reads ahead into a buffer of its own, for reading by lines and in small pieces.
+/// Reads ahead into its own buffer, for reading lines and small pieces.
 ///
-/// What was read and not used stays in it, also when a wait is canceled or dropped.
+/// Bytes that were read and not consumed stay in the buffer, even when a wait is canceled or dropped.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -36,43 +36,43 @@ pub const LINE_MAX: usize = 1 << 20;
 /// ```
 pub struct BufReader<R> {
     inner: R,
-    /// What was read, of which the bytes from `start` on were not used.
+    /// The bytes that were read, of which those from `start` on are not consumed yet.
     held: Vec<u8>,
     start: usize,
-    /// What the next read is lent. It is another buffer, because a read that is dropped does not give it back.
+    /// The buffer for the next read, kept apart from `held` because a dropped read does not return it.
     spare: Vec<u8>,
     capacity: usize,
     line_max: usize,
     bad: Bad,
 }
 
-/// What an error has left at the front of the buffer, for the next line to pass over.
+/// What an error left at the front of the buffer, which the next read of a line skips.
 #[derive(Clone, Copy, Debug)]
 enum Bad {
     Nothing,
-    /// A line of this many bytes, its end included, that is not UTF-8.
+    /// A line of this many bytes, including its end, that is not UTF-8.
     NotText(usize),
-    /// A line that is too long, and goes on until this byte.
+    /// A line that is too long, up to this delimiter.
     TooLong(u8),
-    /// One of which some was discarded.
+    /// A line that is too long and was partly discarded, up to this delimiter.
     Discarded(u8),
 }
 
-/// What bytes up to a delimiter are to be.
+/// The kind of data that is searched for a delimiter.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sought {
-    /// Text: what was found not to be is passed over.
+    /// Text: a line that was found not to be UTF-8 is skipped.
     Line,
     Bytes,
 }
 
 impl<R: AsyncRead> BufReader<R> {
-    /// With a buffer of 16 KiB.
+    /// Creates a reader with a buffer of 16 KiB.
     pub fn new(inner: R) -> BufReader<R> {
         BufReader::with_capacity(CAPACITY, inner)
     }
 
-    /// With a buffer of so many bytes, at least one.
+    /// Creates a reader with a buffer of `capacity` bytes; the minimum is one.
     pub fn with_capacity(capacity: usize, inner: R) -> BufReader<R> {
         BufReader {
             inner,
@@ -85,15 +85,15 @@ impl<R: AsyncRead> BufReader<R> {
         }
     }
 
-    /// The same with another limit on the bytes of a line, its end not counted: [`LINE_MAX`], unless it is set.
+    /// Returns the reader with another limit on the bytes of a line, not counting its end. The default is [`LINE_MAX`].
     #[must_use]
     pub fn line_max(mut self, bytes: usize) -> BufReader<R> {
         self.set_line_max(bytes);
         self
     }
 
-    /// Sets the limit on the bytes of a line. A line that was too long is tried again with the new limit, if no call has begun
-    /// to discard it.
+    /// Sets the limit on the bytes of a line. A line that was too long is read again with the new limit, unless a call
+    /// has begun to discard it.
     pub fn set_line_max(&mut self, bytes: usize) {
         self.line_max = bytes;
         if let Bad::TooLong(_) = self.bad {
@@ -101,14 +101,14 @@ impl<R: AsyncRead> BufReader<R> {
         }
     }
 
-    /// Reads a line and appends it, with its `\n`, which only the last line may lack. Returns the number of bytes: zero at
-    /// the end.
+    /// Reads a line and appends it, including its `\n`, which only the last line may lack. Returns the number of bytes,
+    /// which is zero at the end.
     ///
     /// # Errors
     ///
-    /// Those of [`read_until`](BufReader::read_until); `InvalidData` if the line is not UTF-8. Nothing is appended then, and
-    /// the next call returns the next line. Until then the bad line is at the front of the [buffer](BufReader::buffer), and
-    /// `read_until` or any other read returns its bytes.
+    /// Those of [`read_until`](BufReader::read_until); `InvalidData` if the line is not UTF-8. Nothing is appended
+    /// then, and the next call returns the next line. Until that call, the bad line is at the front of the
+    /// [buffer](BufReader::buffer), and `read_until` or any other read returns its bytes.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -139,23 +139,23 @@ impl<R: AsyncRead> BufReader<R> {
         Ok(len)
     }
 
-    /// Reads as far as this byte and appends it all, the byte included, or what there is until the end. Returns the number of
-    /// bytes: zero at the end.
+    /// Reads up to and including this byte, or to the end, and appends the bytes. Returns their number, which is zero
+    /// at the end.
     ///
     /// # Errors
     ///
-    /// `InvalidData`, with the limit, as soon as there are [more bytes](BufReader::line_max) than that without the delimiter:
-    /// nothing is appended, and what was read is at the front of the [buffer](BufReader::buffer). The next call, of this
-    /// method or for a line, first discards everything until the delimiter, in little memory. To have the bytes instead, read
-    /// them in another way, or set a higher limit.
+    /// `InvalidData`, with the limit, as soon as [more bytes](BufReader::line_max) than the limit were read without the
+    /// delimiter: nothing is appended, and what was read is at the front of the [buffer](BufReader::buffer). The next
+    /// call of this method or for a line first discards everything up to the delimiter, in little memory. To get the
+    /// bytes instead, read them with another method, or set a higher limit.
     ///
-    /// Those of the reader: what was read until then stays in the buffer, and nothing is appended.
+    /// Those of the reader: what was read so far stays in the buffer, and nothing is appended.
     ///
     /// # Cancel safety
     ///
-    /// What was read until then stays in the buffer, and nothing is appended. A wait that was discarding what is too long has
-    /// discarded some of it, and the next call goes on with that. What is in the kernel when the wait is dropped is up to the
-    /// reader: streams lose nothing, a file has moved its cursor on (`tests/lines.rs`).
+    /// What was read so far stays in the buffer, and nothing is appended. A wait that was discarding a line that is too
+    /// long has discarded part of it, and the next call continues. What happens to a read in the kernel when the wait
+    /// is dropped depends on the reader: streams lose nothing, a file has advanced its cursor (`tests/lines.rs`).
     pub async fn read_until(&mut self, delimiter: u8, into: &mut Vec<u8>) -> io::Result<usize> {
         let len = self.find(delimiter, Sought::Bytes).await?;
         into.extend_from_slice(&self.buffer()[..len]);
@@ -163,8 +163,8 @@ impl<R: AsyncRead> BufReader<R> {
         Ok(len)
     }
 
-    /// Reads as far as this byte and discards it all, the byte included, or what there is until the end. Returns the number
-    /// of bytes, to which no limit applies: zero at the end.
+    /// Reads up to and including this byte, or to the end, and discards the bytes. Returns their number, which is not
+    /// limited, and is zero at the end.
     ///
     /// # Errors
     ///
@@ -172,20 +172,21 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Cancel safety
     ///
-    /// Some of the bytes may have been discarded; those that follow are in the buffer or still to be read (`tests/lines.rs`).
+    /// Some of the bytes may have been discarded; the following ones are in the buffer or not read yet
+    /// (`tests/lines.rs`).
     pub async fn skip_until(&mut self, delimiter: u8) -> io::Result<usize> {
         pass().await?;
         self.bad = Bad::Nothing;
         self.skip(delimiter).await
     }
 
-    /// Line by line, each without its end.
+    /// Returns the lines of the reader, each without its line ending.
     pub fn lines(self) -> Lines<R> {
         Lines::new(self)
     }
 
-    /// What is in the buffer; if that is empty it is filled first. It is empty only at the end. What is used of it is to be
-    /// [consumed](BufReader::consume).
+    /// Returns the content of the buffer, and first fills it if it is empty. The result is empty only at the end. Mark
+    /// the used bytes with [`consume`](BufReader::consume).
     ///
     /// # Errors
     ///
@@ -202,7 +203,7 @@ impl<R: AsyncRead> BufReader<R> {
         Ok(self.buffer())
     }
 
-    /// The text of the line that was found.
+    /// Returns the text of the line that was found, or marks it as not UTF-8.
     pub(super) fn text(&mut self, len: usize) -> io::Result<&str> {
         str::from_utf8(&self.held[self.start..][..len]).map_err(|error| {
             self.bad = Bad::NotText(len);
@@ -210,7 +211,8 @@ impl<R: AsyncRead> BufReader<R> {
         })
     }
 
-    /// As far as the delimiter, which is counted, or as far as the end: so many bytes are in the buffer.
+    /// Reads until the buffer contains the delimiter or the end, and returns the number of bytes up to there, counting
+    /// the delimiter.
     pub(super) async fn find(&mut self, delimiter: u8, sought: Sought) -> io::Result<usize> {
         pass().await?;
         match (self.bad, sought) {
@@ -252,7 +254,7 @@ impl<R: AsyncRead> BufReader<R> {
             if found.is_some() {
                 return Ok(skipped);
             }
-            // The reader may be a user's own, which awaits nothing, and has no end.
+            // A user's reader may never wait and never end.
             pass().await?;
             if self.fill_more().await? == 0 {
                 return Ok(skipped);
@@ -260,8 +262,9 @@ impl<R: AsyncRead> BufReader<R> {
         }
     }
 
-    /// Reads more, once, behind what is in the [buffer](BufReader::buffer), and consumes nothing. Gives the number of bytes,
-    /// which is zero at the end. The buffer grows as long as nothing is consumed: what reads from a peer needs a bound.
+    /// Reads once, appends to the [buffer](BufReader::buffer), and consumes nothing. Returns the number of bytes, which
+    /// is zero at the end. The buffer grows as long as nothing is consumed, so code that reads from a peer needs a
+    /// bound.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -282,7 +285,7 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Errors
     ///
-    /// Those of the reader. What was in the buffer stays there.
+    /// Those of the reader. The content of the buffer is kept.
     ///
     /// # Cancel safety
     ///
@@ -311,7 +314,7 @@ impl<R: AsyncRead> BufReader<R> {
         }
     }
 
-    /// Puts bytes behind those that are held.
+    /// Appends bytes to those that are held.
     fn hold(&mut self, chunk: Vec<u8>) {
         if self.buffer().is_empty() {
             self.spare = mem::replace(&mut self.held, chunk);
@@ -321,7 +324,7 @@ impl<R: AsyncRead> BufReader<R> {
             self.spare = chunk;
         }
         self.start = 0;
-        // What a long line took is not kept for the next.
+        // The memory that a long line took is not kept for the next.
         if self.spare.capacity() > self.capacity {
             self.spare = Vec::new();
         }
@@ -329,37 +332,37 @@ impl<R: AsyncRead> BufReader<R> {
 }
 
 impl<R> BufReader<R> {
-    /// What was read and not used.
+    /// Returns the bytes that were read and not consumed.
     pub fn buffer(&self) -> &[u8] {
         &self.held[self.start..]
     }
 
-    /// So many bytes of the buffer were used.
+    /// Marks this many bytes of the buffer as used.
     ///
     /// # Panics
     ///
-    /// If there are not so many in it.
+    /// If the buffer contains fewer bytes.
     pub fn consume(&mut self, bytes: usize) {
         assert!(
             bytes <= self.buffer().len(),
-            "{bytes} bytes were used of {} that are there",
+            "consumed {bytes} bytes of {} in the buffer",
             self.buffer().len()
         );
         self.start += bytes;
         self.bad = Bad::Nothing;
     }
 
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn get_ref(&self) -> &R {
         &self.inner
     }
 
-    /// The reader below. What is read from it does not pass through the buffer.
+    /// Returns the underlying reader. What is read from it directly does not pass through the buffer.
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.inner
     }
 
-    /// The reader below, and what was read from it and not used.
+    /// Returns the underlying reader, and the bytes that were read and not consumed.
     pub fn into_inner(mut self) -> (R, Vec<u8>) {
         self.held.drain(..self.start);
         (self.inner, self.held)
@@ -379,7 +382,8 @@ fn not_text(error: str::Utf8Error) -> io::Error {
 }
 
 impl<R: AsyncRead> AsyncRead for BufReader<R> {
-    /// What is in the buffer, or else what a read brings: into the buffer, if it asks for less than that holds.
+    /// Reads from the buffer, which is filled if it is empty; a read of at least the buffer's capacity bypasses an
+    /// empty buffer.
     async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
         let room = buf.io_capacity();
         if room == 0 || self.buffer().is_empty() && room >= self.capacity {
@@ -395,7 +399,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
         Ok((n, buf))
     }
 
-    /// Until there are so many in the buffer none is taken out of it: so none is lost, dropped or canceled.
+    /// Takes nothing out of the buffer until it contains `len` bytes, so a drop or a cancel loses none.
     async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let mut buf = room_for(pass_with(buf).await?, len)?;
         while self.buffer().len() < len {
@@ -422,7 +426,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
     }
 }
 
-/// Not what is in it: a page of bytes would hide the rest.
+/// Omits the content of the buffer: a page of bytes would hide the rest.
 impl<R: fmt::Debug> fmt::Debug for BufReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufReader")

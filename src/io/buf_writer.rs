@@ -1,4 +1,4 @@
-//! Writing in small pieces, through a buffer.
+//! A buffered writer, for small pieces.
 
 use super::AsyncWrite;
 use crate::buf::{BufError, BufResult, IoBuf};
@@ -7,12 +7,12 @@ use std::fmt;
 use std::io;
 use std::mem;
 
-/// Bytes that a [`BufWriter`] gathers, unless it was told otherwise.
+/// The default capacity of a [`BufWriter`] in bytes.
 const CAPACITY: usize = 16 << 10;
 
-/// Gathers what is written, and writes it when that is much, or when it is [flushed](BufWriter::flush).
+/// Buffers small writes, and writes them out when the buffer is full or [flushed](BufWriter::flush).
 ///
-/// What is in the buffer when this is dropped is not written.
+/// Dropping the writer discards the content of the buffer.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -38,12 +38,12 @@ pub struct BufWriter<W> {
 }
 
 impl<W: AsyncWrite> BufWriter<W> {
-    /// With a buffer of 16 KiB.
+    /// Creates a writer with a buffer of 16 KiB.
     pub fn new(inner: W) -> BufWriter<W> {
         BufWriter::with_capacity(CAPACITY, inner)
     }
 
-    /// With a buffer of so many bytes.
+    /// Creates a writer with a buffer of `capacity` bytes.
     pub fn with_capacity(capacity: usize, inner: W) -> BufWriter<W> {
         BufWriter {
             inner,
@@ -52,7 +52,7 @@ impl<W: AsyncWrite> BufWriter<W> {
         }
     }
 
-    /// Writes what is in the buffer, and flushes the writer below.
+    /// Writes out the content of the buffer, and flushes the underlying writer.
     ///
     /// # Errors
     ///
@@ -60,14 +60,14 @@ impl<W: AsyncWrite> BufWriter<W> {
     ///
     /// # Cancel safety
     ///
-    /// Canceled, what was not written stays in the buffer. Dropped, how much was written is unknown, and the rest is lost
-    /// (`tests/lines.rs`).
+    /// After a cancel, what was not written stays in the buffer. After a drop, how much was written is unknown, and the
+    /// rest is lost (`tests/lines.rs`).
     pub async fn flush(&mut self) -> io::Result<()> {
         self.write_out().await?;
         self.inner.flush().await
     }
 
-    /// Writes what is in the buffer.
+    /// Writes out the content of the buffer.
     async fn write_out(&mut self) -> io::Result<()> {
         let full = mem::take(&mut self.held);
         match self.inner.write_all(full).await {
@@ -88,29 +88,30 @@ impl<W: AsyncWrite> BufWriter<W> {
 }
 
 impl<W> BufWriter<W> {
-    /// What is not written as yet.
+    /// Returns the bytes that are not written yet.
     pub fn buffer(&self) -> &[u8] {
         &self.held
     }
 
-    /// The writer below.
+    /// Returns the underlying writer.
     pub fn get_ref(&self) -> &W {
         &self.inner
     }
 
-    /// The writer below. What is written to it comes before what is in the buffer.
+    /// Returns the underlying writer. What is written to it directly comes before the content of the buffer.
     pub fn get_mut(&mut self) -> &mut W {
         &mut self.inner
     }
 
-    /// The writer below, and what is not written as yet.
+    /// Returns the underlying writer, and the bytes that are not written yet.
     pub fn into_inner(self) -> (W, Vec<u8>) {
         (self.inner, self.held)
     }
 }
 
 impl<W: AsyncWrite> AsyncWrite for BufWriter<W> {
-    /// Takes all of it, or, if it is as much as the buffer holds, writes it past that. What was in the buffer goes first.
+    /// Buffers all of the bytes, or, if they are at least the buffer's capacity, writes them directly. The content of
+    /// the buffer goes first.
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
         let len = buf.io_len();
         let ready = match self.held.len() + len > self.capacity && !self.held.is_empty() {
@@ -132,14 +133,14 @@ impl<W: AsyncWrite> AsyncWrite for BufWriter<W> {
         BufWriter::flush(self)
     }
 
-    /// What is in the buffer goes first.
+    /// Writes out the buffer first.
     async fn shutdown(&mut self) -> io::Result<()> {
         self.write_out().await?;
         self.inner.shutdown().await
     }
 }
 
-/// Not what is in it.
+/// Omits the content of the buffer.
 impl<W: fmt::Debug> fmt::Debug for BufWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufWriter")

@@ -1,10 +1,10 @@
-//! Two readers, one after the other.
+//! Two readers in sequence.
 
 use super::AsyncRead;
 use super::read::read_part;
 use crate::buf::{BufResult, IoBufMut, truncate};
 
-/// Reads one reader to its end, and then another: of [`AsyncRead::chain`].
+/// Reads one reader to its end and then another, returned by [`AsyncRead::chain`].
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -27,7 +27,7 @@ pub struct Chain<R, S> {
     first: R,
     second: S,
     first_ended: bool,
-    /// Bytes that the second has brought, and that it can take back.
+    /// The number of bytes that came from the second reader, which it can take back.
     from_second: u64,
 }
 
@@ -41,29 +41,30 @@ impl<R, S> Chain<R, S> {
         }
     }
 
-    /// The readers below.
+    /// Returns the underlying readers.
     pub fn get_ref(&self) -> (&R, &S) {
         (&self.first, &self.second)
     }
 
-    /// The readers below.
+    /// Returns the underlying readers.
     pub fn get_mut(&mut self) -> (&mut R, &mut S) {
         (&mut self.first, &mut self.second)
     }
 
-    /// The readers below.
+    /// Returns the underlying readers.
     pub fn into_inner(self) -> (R, S) {
         (self.first, self.second)
     }
 }
 
 impl<R: AsyncRead, S: AsyncRead> AsyncRead for Chain<R, S> {
-    /// What the first brings, and after its end what the second does.
+    /// Reads from the first reader, and after its end from the second.
     async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
         if !self.first_ended {
             let room = buf.io_capacity();
             let n;
-            // At its end the buffer is what it was: so it comes back if the second is canceled.
+            // At the first reader's end the buffer is unchanged, so it is returned intact if the second read is
+            // canceled.
             (n, buf) = read_part(&mut self.first, buf, room).await?;
             if n > 0 {
                 truncate(&mut buf, n);
@@ -76,7 +77,7 @@ impl<R: AsyncRead, S: AsyncRead> AsyncRead for Chain<R, S> {
         Ok((n, buf))
     }
 
-    /// What has come from both of them at once does not go back.
+    /// Bytes that came from both readers cannot be taken back together.
     fn unread(&mut self, bytes: &[u8]) -> bool {
         let len = bytes.len() as u64;
         if len <= self.from_second {

@@ -1,4 +1,4 @@
-//! Copying from a reader to a writer, to the end.
+//! Copying from a reader to a writer until the end.
 
 use super::splice::splice;
 use super::{AsyncRead, AsyncWrite};
@@ -12,17 +12,17 @@ use std::io::{self, ErrorKind::Interrupted};
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 
-/// What is read at once. With more the time for a byte stays what it is (`benches/src/bin/copy.rs`).
+/// The size of one read. A larger size does not reduce the time per byte (`benches/src/bin/copy.rs`).
 const CHUNK: usize = 64 << 10;
 
-/// Copies all that there is to read, and gives the number of bytes: from a file, a socket, a pipe or anything else, to any
-/// of them. It does not [shut the writer down](AsyncWrite::shutdown), but [flushes](AsyncWrite::flush) it at the end, and
-/// whenever there is nothing to read for now. [`copy_with`] reports how far it is.
+/// Copies everything from the reader to the writer, which may be files, sockets, pipes or anything else, and returns
+/// the number of bytes. Does not [shut the writer down](AsyncWrite::shutdown), but [flushes](AsyncWrite::flush) it at
+/// the end, and whenever a read has to wait. [`copy_with`] reports progress.
 ///
-/// A file of 256 KiB or more goes to a file, a socket, or a pipe that [holds](super::PipeWriter::set_capacity) as much,
-/// without passing through the memory of the program: `splice(2)`. (As with `sendfile(2)`, bytes of the file that change
-/// meanwhile arrive as they were or as they are.) A thread of the kernel does that, and waits where there is no room; so of
-/// the copies of one thread sixteen at once go that way.
+/// A file of 256 KiB or more is copied to a file, a socket, or a pipe that [holds](super::PipeWriter::set_capacity) as
+/// much without passing through the program's memory: `splice(2)`. (As with `sendfile(2)`, bytes of the file that
+/// change during the copy arrive in their old or new state.) A kernel thread does the work, and blocks while there is
+/// no room, so at most sixteen copies of one thread are spliced at once.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -42,14 +42,14 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Errors
 ///
-/// Those of reading and writing, and how far it came; `QuotaExceeded` if the kernel can make no thread for `splice(2)`. What was
-/// read and could not be written goes back to the reader, if that takes it back ([`AsyncRead::unread`]), or else is in the
-/// error: so a copy that failed or was canceled can be continued. What the writer had taken by then, and holds back, stays with
-/// it, and counts as copied.
+/// Those of reading and writing, with the number of bytes copied; `QuotaExceeded` if the kernel cannot create a thread
+/// for `splice(2)`. Bytes that were read and could not be written go back to the reader if it takes them back
+/// ([`AsyncRead::unread`]), and are in the error otherwise: so a copy that failed or was canceled can be continued.
+/// Bytes that the writer has accepted and buffered stay with it, and count as copied.
 ///
 /// # Cancel safety
 ///
-/// Canceled, it loses nothing, as with any error. Dropped, how much was written is unknown (`tests/copying.rs`).
+/// A cancel loses nothing, like any other error. After a drop, how much was written is unknown (`tests/copying.rs`).
 pub async fn copy<R, W>(reader: &mut R, writer: &mut W) -> Result<u64, CopyError>
 where
     R: AsyncRead + ?Sized,
@@ -58,10 +58,11 @@ where
     copy_with(reader, writer, |_| ()).await
 }
 
-/// [`copy`], which calls `progress` after each piece that was written, with the number of bytes copied until then. A piece
-/// has 64 KiB at most, spliced 256 KiB.
+/// Copies as [`copy`] does, and calls `progress` after each piece that was written, with the number of bytes copied so
+/// far. A piece has at most 64 KiB, or 256 KiB if spliced.
 ///
-/// To stop it, `progress` can cancel a [scope](crate::cancel::Scope) around it: it has then copied what it has reported.
+/// To stop the copy, `progress` can cancel a [scope](crate::cancel::Scope) around it: exactly the reported bytes are
+/// then copied.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -81,11 +82,11 @@ where
 ///
 /// # Errors
 ///
-/// Those of [`copy`]. What a write that failed has taken was not reported, and is in the error.
+/// Those of [`copy`]. Bytes that a failed write had accepted were not reported to `progress`; the error counts them.
 ///
 /// # Cancel safety
 ///
-/// That of [`copy`] (`tests/copying.rs`).
+/// As [`copy`] (`tests/copying.rs`).
 pub async fn copy_with<R, W>(
     reader: &mut R,
     writer: &mut W,
@@ -96,9 +97,9 @@ where
     W: AsyncWrite + ?Sized,
 {
     let mut copied = 0;
-    // Read and not written.
+    // Bytes that were read and not written.
     let mut full = Vec::new();
-    // What was written before may be held back, too.
+    // The writer may still buffer bytes of earlier writes.
     let mut is_flushed = false;
     if let (Some(file), Some(to)) = (reader.inlet(), writer.outlet()) {
         match splice(&file, &to, &mut copied, &mut progress).await {
@@ -109,7 +110,7 @@ where
     }
     full.reserve(CHUNK);
     loop {
-        // The reader and the writer may be a user's own, which await nothing.
+        // A user's reader and writer may never wait.
         if let Err(canceled) = pass().await {
             return Err(stop(reader, canceled.into(), copied, full));
         }
@@ -146,7 +147,7 @@ where
                     buf = error.into_buf();
                     continue;
                 }
-                // It counts before the error of a flush: the kernel tells some errors once.
+                // A read error takes precedence over a flush error, because the kernel reports some errors only once.
                 Some(Err(error)) if flushed.is_ok() || !is_canceled(&error) => {
                     return Err(CopyError::new(error.into_error(), copied, Vec::new()));
                 }
@@ -167,8 +168,8 @@ where
     }
 }
 
-/// Waits for the read, whose result goes to `brought`. While it is pending the writer is flushed: the receiver of its bytes may
-/// have to answer before there is more to read. A flush that has begun is awaited.
+/// Waits for the read, whose result goes to `brought`. While the read is pending, flushes the writer: the receiver may
+/// have to reply before there is more to read. A flush that has begun is awaited.
 fn read_or_flush<T>(
     mut read: Pin<&mut impl Future<Output = T>>,
     mut flush: Pin<&mut impl Future<Output = io::Result<()>>>,
@@ -194,7 +195,7 @@ fn read_or_flush<T>(
     })
 }
 
-/// Ends a read that the kernel may have: it is asked to stop, and what it brings all the same is not lost.
+/// Cancels a read that may be in the kernel, and returns its result, so that bytes that still arrive are not lost.
 #[cold]
 async fn end<T>(read: impl Future<Output = T>) -> Option<T> {
     let scope = Scope::new();
@@ -202,7 +203,7 @@ async fn end<T>(read: impl Future<Output = T>) -> Option<T> {
     scope.run_any(read).await.ok()
 }
 
-/// What was read and is not written goes back, if the reader takes it back.
+/// Returns the error, and gives bytes that were read and not written back to the reader if it takes them.
 #[cold]
 fn stop<R>(reader: &mut R, error: io::Error, copied: u64, mut rest: Vec<u8>) -> CopyError
 where
@@ -214,9 +215,9 @@ where
     CopyError::new(error, copied, rest)
 }
 
-/// Copies both ways between two streams until both have ended, and gives the numbers of bytes from `a` to `b` and from `b`
-/// to `a`. When one way ends the other stream is told so ([`AsyncWrite::shutdown`]), and the other way goes on. Each way flushes
-/// its writer when there is nothing to read, as [`copy`] does.
+/// Copies in both directions between two streams until both have ended, and returns the numbers of bytes from `a` to
+/// `b` and from `b` to `a`. When one direction ends, shuts down its writer ([`AsyncWrite::shutdown`]), while the other
+/// direction continues. Each direction flushes its writer when a read has to wait, as [`copy`] does.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -235,12 +236,12 @@ where
 ///
 /// # Errors
 ///
-/// That of the way that failed first, with what it came to. The other way is canceled: what it has read and not written
-/// goes back to its reader.
+/// The error of the direction that failed first, with its number of bytes. The other direction is canceled: bytes that
+/// it has read and not written go back to its reader.
 ///
 /// # Cancel safety
 ///
-/// That of [`copy`], for both ways (`tests/copying.rs`).
+/// As [`copy`], for both directions (`tests/copying.rs`).
 pub async fn copy_bidirectional<A, B>(a: &A, b: &B) -> Result<(u64, u64), CopyError>
 where
     for<'x> &'x A: AsyncRead + AsyncWrite,

@@ -1,4 +1,4 @@
-//! The lines of a reader, one after the other.
+//! The lines of a reader.
 
 use super::buf_reader::Sought;
 use super::{AsyncRead, BufReader};
@@ -10,7 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// The lines of a reader, each without its end: of [`BufReader::lines`].
+/// The lines of a reader, each without its line ending, returned by [`BufReader::lines`].
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -38,17 +38,17 @@ impl<R: AsyncRead> Lines<R> {
         Lines { reader }
     }
 
-    /// The next line, without its `\n` or `\r\n`. `None` at the end.
+    /// Reads the next line, and returns it without its `\n` or `\r\n`, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// Those of [`BufReader::read_line`]: after a line that is not UTF-8 or too long comes the next. Until that is asked for,
-    /// the bad one is at the front of the [buffer](BufReader::buffer) of [`get_ref`](Lines::get_ref), and
-    /// [`get_mut`](Lines::get_mut) can read it in another way.
+    /// Those of [`BufReader::read_line`]: after a line that is too long or not UTF-8, the next call continues with the
+    /// next line. Until then, the bad line is at the front of the [buffer](BufReader::buffer) of
+    /// [`get_ref`](Lines::get_ref), and can be read with another method through [`get_mut`](Lines::get_mut).
     ///
     /// # Cancel safety
     ///
-    /// That of [`BufReader::read_line`] (`tests/lines.rs`).
+    /// As [`BufReader::read_line`] (`tests/lines.rs`).
     pub async fn next_line(&mut self) -> io::Result<Option<String>> {
         let len = self.reader.find(b'\n', Sought::Line).await?;
         let line = self.reader.text(len)?;
@@ -61,8 +61,8 @@ impl<R: AsyncRead> Lines<R> {
         Ok(line)
     }
 
-    /// The lines as a [`Stream`](futures_core::Stream) of other crates' combinators, which is to be pinned. It ends where the
-    /// reader does, and goes on after an error.
+    /// Returns the lines as a [`Stream`](futures_core::Stream) for other crates' combinators, which must be pinned. The
+    /// stream ends where the reader does, and continues after an error.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -84,7 +84,7 @@ impl<R: AsyncRead> Lines<R> {
     ///
     /// # Cancel safety
     ///
-    /// That of `next_line`, also when the stream itself is dropped: it borrows the lines, which have what was read
+    /// As `next_line`, even when the stream itself is dropped: it borrows the lines, which keep what was read
     /// (`tests/lines.rs`).
     pub fn stream(&mut self) -> impl Stream<Item = io::Result<String>> {
         Each {
@@ -95,7 +95,7 @@ impl<R: AsyncRead> Lines<R> {
     }
 }
 
-/// What was lent, with the line.
+/// The borrowed lines, returned with the next line.
 type Next<'l, R> = (&'l mut Lines<R>, io::Result<Option<String>>);
 
 async fn next<R: AsyncRead>(lines: &mut Lines<R>) -> Next<'_, R> {
@@ -108,7 +108,7 @@ fn is_canceled_here() -> bool {
 }
 
 pin_project! {
-    /// A stream of lines: they are with it, or with the wait for the next.
+    /// A stream of lines. The borrow is held by the stream, or by the wait for the next line.
     struct Each<'l, R, N, F> {
         lines: Option<&'l mut Lines<R>>,
         next: N,
@@ -138,7 +138,7 @@ where
             this.wait.set(None);
             *this.lines = Some(lines);
             match line {
-                // It was canceled in a scope that has been left since.
+                // The wait was canceled in a scope that has been left since.
                 Err(error) if has_waited && is_canceled(&error) && !is_canceled_here() => {
                     has_waited = false;
                 }
@@ -149,17 +149,17 @@ where
 }
 
 impl<R> Lines<R> {
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn get_ref(&self) -> &BufReader<R> {
         &self.reader
     }
 
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn get_mut(&mut self) -> &mut BufReader<R> {
         &mut self.reader
     }
 
-    /// The reader below, with what is buffered in it.
+    /// Returns the underlying reader, with its buffered bytes.
     pub fn into_inner(self) -> BufReader<R> {
         self.reader
     }

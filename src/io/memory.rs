@@ -1,4 +1,4 @@
-//! Memory as what is read from and written to, and std's three streams that need none: they do what they do in std, and are
+//! `AsyncRead` and `AsyncWrite` for memory, and for std's `empty`, `sink` and `repeat`: they behave as in std, and are
 //! ready at once.
 
 use super::{AsyncRead, AsyncWrite};
@@ -8,7 +8,7 @@ use crate::runtime::pass_with;
 use std::future::ready;
 use std::io::{BufRead, Cursor, Empty, Read, Repeat, Result, Sink, Write};
 
-/// The buffer, when it is its turn, if it has room for anything.
+/// Lets other tasks go first if necessary, and returns the buffer unless its capacity is zero.
 async fn room_in<B: IoBufMut>(buf: B) -> std::result::Result<B, BufError<B>> {
     let buf = pass_with(buf).await?;
     match buf.io_capacity() {
@@ -17,7 +17,7 @@ async fn room_in<B: IoBufMut>(buf: B) -> std::result::Result<B, BufError<B>> {
     }
 }
 
-/// What is read is taken from it in the poll that is ready: so none is lost, canceled or dropped.
+/// Takes the bytes in the poll that returns them, so a cancel or a drop loses none.
 async fn read<B: IoBufMut>(from: &mut impl BufRead, buf: B) -> BufResult<usize, B> {
     let mut buf = room_in(buf).await?;
     let n = match from.fill_buf() {
@@ -28,7 +28,7 @@ async fn read<B: IoBufMut>(from: &mut impl BufRead, buf: B) -> BufResult<usize, 
     Ok((n, buf))
 }
 
-/// Written in the poll that is ready: canceled or dropped before, nothing is.
+/// Writes in the poll that returns ready: nothing is written after an earlier cancel or drop.
 async fn write<B: IoBuf>(to: &mut impl Write, buf: B) -> BufResult<usize, B> {
     let buf = pass_with(buf).await?;
     match to.write(buf.io_bytes()) {
@@ -37,7 +37,7 @@ async fn write<B: IoBuf>(to: &mut impl Write, buf: B) -> BufResult<usize, B> {
     }
 }
 
-/// From the start of the slice, which is then what follows.
+/// Reads from the start of the slice, and advances it past those bytes.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -54,14 +54,14 @@ async fn write<B: IoBuf>(to: &mut impl Write, buf: B) -> BufResult<usize, B> {
 ///
 /// # Cancel safety
 ///
-/// A read that is canceled or dropped takes nothing (`tests/readers.rs`).
+/// A canceled or dropped read takes nothing (`tests/readers.rs`).
 impl AsyncRead for &[u8] {
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
         read(self, buf)
     }
 }
 
-/// From the position on, which moves.
+/// Reads from the cursor's position, and advances it.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -79,7 +79,7 @@ impl AsyncRead for &[u8] {
 ///
 /// # Cancel safety
 ///
-/// A read that is canceled or dropped takes nothing (`tests/readers.rs`).
+/// A canceled or dropped read takes nothing (`tests/readers.rs`).
 impl<T: AsRef<[u8]>> AsyncRead for Cursor<T> {
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
         read(self, buf)
@@ -91,14 +91,14 @@ impl<T: AsRef<[u8]>> AsyncRead for Cursor<T> {
     }
 }
 
-/// There is nothing to read.
+/// Always at the end.
 impl AsyncRead for Empty {
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
         read(self, buf)
     }
 }
 
-/// There is always more: do not read to its end.
+/// Never ends, so do not read it to the end.
 impl AsyncRead for Repeat {
     async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
         let mut buf = room_in(buf).await?;
@@ -133,7 +133,7 @@ macro_rules! writer {
 }
 
 writer! {
-    /// At the end of the vector, which grows.
+    /// Appends to the vector, which grows.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -150,13 +150,14 @@ writer! {
     ///
     /// # Cancel safety
     ///
-    /// A write that is canceled or dropped writes nothing (`tests/readers.rs`).
+    /// A canceled or dropped write writes nothing (`tests/readers.rs`).
     Vec<u8>
 }
 
 writer! {
-    /// At the position, which moves, and over what is there; into a vector, an array, a boxed or a borrowed slice, as in std.
-    /// Only a vector grows: what else is full takes nothing, and [`write_all`](AsyncWrite::write_all) fails with `WriteZero`.
+    /// Writes at the cursor's position, overwrites what is there, and advances the position, as in std; into a vector,
+    /// an array, a boxed or a borrowed slice. Only a vector grows: any other type accepts nothing when it is full, and
+    /// [`write_all`](AsyncWrite::write_all) fails with `WriteZero`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -175,16 +176,16 @@ writer! {
     ///
     /// # Cancel safety
     ///
-    /// A write that is canceled or dropped writes nothing (`tests/readers.rs`).
+    /// A canceled or dropped write writes nothing (`tests/readers.rs`).
     Cursor<T>, T
 }
 
 writer! {
-    /// Takes everything, and discards it.
+    /// Accepts everything, and discards it.
     Sink
 }
 
 writer! {
-    /// Takes everything, and discards it.
+    /// Accepts everything, and discards it.
     Empty
 }

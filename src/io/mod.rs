@@ -1,12 +1,11 @@
-//! Reading and writing whatever can be read and written: the traits for it, pipes, copying, lines, and waiting for any
-//! descriptor.
+//! Reading and writing: traits, buffered readers and writers, pipes, copying, and waiting for any descriptor.
 //!
-//! Buffers go in by value and come back, as everywhere in this crate: see [`buf`](crate::buf).
+//! Buffers are passed by value and returned, as everywhere in this crate: see [`buf`](crate::buf).
 //!
-//! Memory is read from and written to as in std: `&[u8]` and [`Cursor`](std::io::Cursor), `Vec<u8>` and cursors of vectors
-//! and slices; and so are [`empty`], [`sink`] and [`repeat`], which are std's own. All these are ready at once, let others go
-//! first when it is their turn, and end with [`Canceled`](crate::Canceled) in a canceled scope, as everything does. Where std's
-//! traits are in scope as well, name the one that is meant: `AsyncRead::read(&mut bytes, buf)`.
+//! As in std, `&[u8]` and [`Cursor`](std::io::Cursor) are readers, `Vec<u8>` and cursors of vectors and slices are
+//! writers, and [`empty`], [`sink`] and [`repeat`] are std's own. All these are ready at once; like all operations,
+//! they regularly yield to other tasks, and end with [`Canceled`](crate::Canceled) in a canceled scope. If std's traits
+//! are also in scope, name the trait: `AsyncRead::read(&mut bytes, buf)`.
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
@@ -23,8 +22,9 @@
 //! # }
 //! ```
 //!
-//! Errors name the path or the address that they are about. [`gimmal::errno`](crate::errno()) finds the errno of one, and
-//! [`is_timeout`](crate::is_timeout) and [`is_canceled`](crate::is_canceled) tell what the runtime ended from what failed.
+//! Errors name the path or address they concern. [`gimmal::errno`](crate::errno()) returns the errno of an error, and
+//! [`is_timeout`](crate::is_timeout) and [`is_canceled`](crate::is_canceled) distinguish operations that the runtime
+//! ended from those that failed.
 
 mod async_fd;
 mod buf_reader;

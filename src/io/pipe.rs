@@ -1,4 +1,4 @@
-//! Pipes: anonymous ones, and those that have a path (FIFOs).
+//! Anonymous pipes, and pipes with a path (FIFOs).
 
 use super::{AsyncRead, AsyncWrite, check_room};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
@@ -16,8 +16,8 @@ use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::rc::Rc;
 
-/// Makes a pipe: what is written to the one end is read from the other, and when every writer is closed, the reader meets
-/// the end. It is [`std::io::pipe`].
+/// Creates a pipe, as [`std::io::pipe`] does: what is written to one end is read from the other, and when every writer
+/// is closed, the reader gets end of file.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -34,14 +34,14 @@ use std::rc::Rc;
 ///
 /// # Errors
 ///
-/// What `pipe(2)` says: that there are too many descriptors.
+/// If no descriptor is left (`EMFILE`, `ENFILE`).
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = io::pipe().map_err(|error| with_context(error, "make a pipe"))?;
     Ok((reader.into(), writer.into()))
 }
 
-/// Makes a FIFO, which is a pipe with a path: `mkfifo(3)`, on a thread of the pool. `mode` is what `open(2)` calls so, less
-/// the umask.
+/// Creates a FIFO, which is a pipe with a path: `mkfifo(3)`, on a thread of the pool. `mode` sets its permissions as in
+/// `open(2)`, less the umask.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -62,12 +62,13 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 ///
 /// # Errors
 ///
-/// What the kernel says, with the path: `AlreadyExists` if there is something of that name;
+/// Those of `mkfifo(3)`, with the path: `AlreadyExists` if the path exists, `NotFound`, `PermissionDenied` and so on;
 /// [`Canceled`](crate::Canceled).
 ///
 /// # Cancel safety
 ///
-/// A call that has begun is waited for, and its result stands; dropped, it may still make the FIFO (`tests/pipes.rs`).
+/// A cancel waits for a call that has begun, and returns its result; after a drop, the call may still create the FIFO
+/// (`tests/pipes.rs`).
 pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let name = match c_path(path) {
@@ -81,13 +82,13 @@ pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     made.map_err(|error| with_path(error, "make the FIFO", path))
 }
 
-/// Opens one side of a FIFO.
+/// Opens one end of a FIFO.
 async fn open(path: &Path, access: i32) -> io::Result<Owned<Rc<Stream>>> {
-    // Looked at before it is opened: to open what is no FIFO may do something, and without waiting.
+    // Check the type first: opening something other than a FIFO may have side effects, and would not wait.
     let found = OpenAt::path(path, libc::O_PATH, 0).await?;
     check(&found, path)?;
     let opened = OpenAt::fifo(path, access).await?;
-    // Something else may have got its name meanwhile.
+    // The path may refer to something else by now.
     check(&opened, path)?;
     Ok(Owned::new(Stream::new(opened, StreamKind::Pipe)))
 }
@@ -95,16 +96,17 @@ async fn open(path: &Path, access: i32) -> io::Result<Owned<Rc<Stream>>> {
 fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
     let error = match fd.descriptor().with_std(|file| file.metadata()) {
         Ok(metadata) if metadata.file_type().is_fifo() => return Ok(()),
-        Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, "it is no FIFO"),
+        Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, "it is not a FIFO"),
         Err(error) => error,
     };
     Err(with_path(error, "open", path))
 }
 
-/// The end of a pipe that is read from.
+/// The read end of a pipe.
 ///
-/// Its methods take `&self`. Reads of one pipe follow one another: a second one waits until the first has ended. It belongs
-/// to the thread of its runtime; to hand it to another, go through [`into_std`](PipeReader::into_std).
+/// Its methods take `&self`. Reads of one pipe run one at a time, in order: a second one waits until the first has
+/// ended. A pipe belongs to its runtime's thread; to move it to another thread, convert it with
+/// [`into_std`](PipeReader::into_std).
 ///
 /// See [`pipe`] for an example.
 #[derive(Debug)]
@@ -113,78 +115,79 @@ pub struct PipeReader {
 }
 
 impl PipeReader {
-    /// Opens the side of a FIFO that is read from, and waits until somebody opens it for writing.
+    /// Opens the read end of a FIFO, and waits until the FIFO is opened for writing.
     ///
-    /// It waits in a worker thread of the kernel, which it adds to those that there are: so no other operation waits for
-    /// one. It opens the other side's waiting `open` also if that is in another process.
+    /// The open blocks in an additional kernel worker thread, so other operations do not wait for a worker. It also
+    /// completes a waiting `open` of the other end in another process.
     ///
     /// See [`mkfifo`] for an example.
     ///
     /// # Errors
     ///
-    /// What `open(2)` says, with the path; `InvalidInput` if that is no FIFO; `QuotaExceeded` if there is no thread to wait
-    /// in, with the limits in the way; [`Canceled`](crate::Canceled).
+    /// Those of `open(2)`, with the path; `InvalidInput` if the path is not a FIFO; `QuotaExceeded`, with the limits
+    /// that were reached, if no thread can be created to wait in; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// Canceled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
+    /// After a cancel or a drop, the FIFO is not open, or is closed at once (`tests/pipes.rs`).
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeReader> {
         let stream = open(path.as_ref(), libc::O_RDONLY).await?;
         Ok(PipeReader { stream })
     }
 
-    /// Reads what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
-    /// bytes, which is zero when every writer is closed, and the buffer: `read(2)`.
+    /// Reads available bytes into at most the buffer's whole capacity, and sets the buffer's length to their number.
+    /// Returns that number, which is zero when every writer is closed, and the buffer: `read(2)`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// `InvalidInput` for a buffer of capacity zero; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. A read that was canceled has taken nothing; what one brings that is dropped, the next one gives
-    /// first (`tests/pipes.rs`).
+    /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first
+    /// (`tests/pipes.rs`).
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
         Recv::new(self.stream.clone(), buf)
     }
 
-    /// Reads `len` bytes into the start of the buffer, and sets its length to that.
+    /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
     ///
     /// # Errors
     ///
-    /// `UnexpectedEof` if the writers end first; `InvalidInput` if the buffer has no room for `len` bytes; those of
-    /// [`read`](PipeReader::read). The error holds the buffer, and how many bytes were read: they are at its start.
+    /// `UnexpectedEof` if every writer is closed first; `InvalidInput` if the buffer has no room for `len` bytes; those
+    /// of [`read`](PipeReader::read). The error contains the buffer, with the bytes read so far at its start, and their
+    /// number.
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. If it was canceled, what it has read is in the error; if it is dropped, the next read gives that
-    /// first (`tests/pipes.rs`).
+    /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first
+    /// (`tests/pipes.rs`).
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let buf = check_room(buf, len).await?;
         RecvExact::new(self.stream.clone(), buf, len).await
     }
 
-    /// Reads until every writer is closed, appends it to the buffer, and gives the number of bytes read.
+    /// Reads until every writer is closed, appends the bytes to the buffer, and returns their number.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](PipeReader::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all
-    /// that was read until then, and how many bytes that were.
+    /// Those of [`read`](PipeReader::read); `OutOfMemory` if the buffer cannot grow. The error contains the buffer with
+    /// everything read so far, and the number of those bytes.
     ///
     /// # Cancel safety
     ///
-    /// If it was canceled, what it has read is in the error; if it is dropped, that is lost (`tests/pipes.rs`).
+    /// After a cancel, the error contains what was read; after a drop, it is lost (`tests/pipes.rs`).
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
 
-    /// Reads text to the end, appends it, and gives the number of bytes read.
+    /// Reads text to the end, appends it to the string, and returns the number of bytes read.
     ///
     /// # Errors
     ///
-    /// `InvalidData` if it is not UTF-8; those of [`read_to_end`](PipeReader::read_to_end). The error holds bytes: what the string held,
-    /// and behind it all that was read until then, however it failed, and how many bytes those were.
+    /// `InvalidData` if the text is not UTF-8; those of [`read_to_end`](PipeReader::read_to_end). Whatever the error,
+    /// it contains the string's bytes followed by everything read so far, and the number of bytes read.
     ///
     /// # Cancel safety
     ///
@@ -193,22 +196,23 @@ impl PipeReader {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
 
-    /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
-    /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+    /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first grows by
+    /// 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](PipeReader::read). The error holds the buffer with what it held.
+    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](PipeReader::read). The error contains the buffer with
+    /// its former content.
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](PipeReader::read), but the buffer of a wait that is dropped is lost, with what it held (`tests/readers.rs`).
+    /// As [`read`](PipeReader::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
 
-    /// Reads into several buffers, one after the other: `readv(2)`.
-    /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
+    /// Reads into several buffers in order: `readv(2)`. As in std, only the first 1024 buffers are filled; the others
+    /// get a length of 0.
     ///
     /// # Errors
     ///
@@ -222,11 +226,11 @@ impl PipeReader {
     }
 }
 
-/// The end of a pipe that is written to.
+/// The write end of a pipe.
 ///
-/// Its methods take `&self`. Writes to one pipe follow one another: a second one waits until the first has ended. When every
-/// reader is gone a write fails with `BrokenPipe`. (The kernel also sends SIGPIPE, which every Rust program ignores unless
-/// it was told otherwise.) It belongs to the thread of its runtime; to hand it to another, go through
+/// Its methods take `&self`. Writes to one pipe run one at a time, in order: a second one waits until the first has
+/// ended. When every reader is gone, a write fails with `BrokenPipe`. (The kernel also sends SIGPIPE, which Rust
+/// programs ignore by default.) A pipe belongs to its runtime's thread; to move it to another thread, convert it with
 /// [`into_std`](PipeWriter::into_std).
 ///
 /// See [`pipe`] for an example.
@@ -236,7 +240,7 @@ pub struct PipeWriter {
 }
 
 impl PipeWriter {
-    /// Opens the side of a FIFO that is written to, and waits until somebody opens it for reading.
+    /// Opens the write end of a FIFO, and waits until the FIFO is opened for reading.
     ///
     /// Otherwise as [`PipeReader::open`].
     ///
@@ -246,45 +250,43 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// Canceled or dropped, the FIFO is not open, or closed at once (`tests/pipes.rs`).
+    /// After a cancel or a drop, the FIFO is not open, or is closed at once (`tests/pipes.rs`).
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeWriter> {
         let stream = open(path.as_ref(), libc::O_WRONLY).await?;
         Ok(PipeWriter { stream })
     }
 
-    /// Writes what the buffer holds, as far as there is room in the pipe. Gives the number of bytes, and the buffer:
-    /// `write(2)`. Up to 4096 bytes (`PIPE_BUF`) are written all at once, and no other writer's bytes come between them.
+    /// Writes as much of the buffer as the pipe has room for, and returns the number of bytes and the buffer:
+    /// `write(2)`. A write of up to 4096 bytes (`PIPE_BUF`) is atomic: all of its bytes are written, and no other
+    /// writer's bytes come between them.
     ///
     /// # Errors
     ///
-    /// `BrokenPipe` if every reader is gone; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// `BrokenPipe` if every reader is gone; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// A write that was canceled has written nothing. How much one has written that is dropped is unknown
-    /// (`tests/pipes.rs`).
+    /// A canceled write has written nothing. How much a dropped write has written is unknown (`tests/pipes.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
         Send::new(self.stream.clone(), buf)
     }
 
-    /// Writes all that the buffer holds. What others write through this `PipeWriter` comes before it or after it, not in
+    /// Writes the whole buffer. Bytes of other writes through this `PipeWriter` come before or after it, never in
     /// between.
     ///
     /// # Errors
     ///
-    /// Those of [`write`](PipeWriter::write). The error holds the buffer, and how many bytes were written.
+    /// Those of [`write`](PipeWriter::write). The error contains the buffer, and the number of bytes written.
     ///
     /// # Cancel safety
     ///
-    /// If it was canceled, the error says how much was written. How much was when it is dropped is unknown
-    /// (`tests/pipes.rs`).
+    /// After a cancel, the error reports how much was written. After a drop, that is unknown (`tests/pipes.rs`).
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         send_all(self.stream.clone(), buf).await
     }
 
-    /// Writes from several buffers, one after the other: `writev(2)`.
-    /// Of more than 1024 buffers the first 1024 are written, as in std.
+    /// Writes from several buffers in order: `writev(2)`. As in std, only the first 1024 buffers are written.
     ///
     /// # Errors
     ///
@@ -298,77 +300,79 @@ impl PipeWriter {
     }
 }
 
-/// What both ends have.
+/// Generates the methods that both ends have.
 macro_rules! end {
     ($($type:ident)+) => {$(
         impl $type {
-            /// How many bytes the pipe holds that nobody has read: 65536, unless it was set.
+            /// Returns how many unread bytes the pipe can hold: 65536 by default.
             ///
             /// # Errors
             ///
-            /// What `fcntl(2)` says.
+            /// If `fcntl(2)` fails, for instance because the descriptor is not a pipe.
             pub fn capacity(&self) -> io::Result<usize> {
                 self.stream.fd().descriptor().pipe_capacity()
             }
 
-            /// Has the pipe hold so many bytes, rounded up to what the kernel can do; gives how many it holds now.
+            /// Sets how many bytes the pipe can hold, rounded up to a size that the kernel supports, and returns the
+            /// new capacity.
             ///
             /// # Errors
             ///
-            /// `PermissionDenied`, with the number, above `/proc/sys/fs/pipe-max-size`; `ResourceBusy` for less than there
-            /// is in it.
+            /// `PermissionDenied`, with the number, above `/proc/sys/fs/pipe-max-size`; `ResourceBusy` for less than
+            /// the pipe contains.
             pub fn set_capacity(&self, bytes: usize) -> io::Result<usize> {
                 let set = self.stream.fd().descriptor().set_pipe_capacity(bytes);
                 set.map_err(|error| with_context(error, format!("set the capacity of a pipe to {bytes}")))
             }
 
-            /// The descriptor, to be held by operations of your own.
+            /// Returns the descriptor, to be held by custom operations.
             #[must_use]
             pub fn shared_fd(&self) -> SharedFd {
                 self.stream.fd().clone()
             }
 
-            /// Closes this end, and says whether that went well. Operations that are still at work on it are asked to stop
-            /// and waited for.
+            /// Closes this end, and returns any error of closing it. Cancels operations that are still in progress on
+            /// it, and waits for them.
             ///
             /// # Errors
             ///
-            /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started
-            /// and not awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while
-            /// operations are waited for.
+            /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was
+            /// started and not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
+            /// [`Canceled`](crate::Canceled) while waiting for operations.
             ///
             /// # Cancel safety
             ///
-            /// The end closes in any case (`tests/pipes.rs`).
+            /// The end closes even after a cancel or a drop (`tests/pipes.rs`).
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }
 
-            /// The same end as one of std, which another thread can have.
+            /// Converts the end into std's type, which can be sent to another thread.
             ///
             /// # Errors
             ///
-            /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a
-            /// one has brought are still to be read. The end is in the error.
+            /// `ResourceBusy` while an operation is in progress on the pipe, even one whose future was dropped, or
+            /// while bytes that such an operation read have not been taken. The error contains the end.
             pub fn into_std(self) -> Result<io::$type, BufError<$type>> {
                 match self.stream.give_up().try_into_descriptor() {
                     Ok(descriptor) => Ok(descriptor.into_owned().into()),
                     Err(stream) => {
-                        let error = busy("an operation is still at work on the pipe, or has left bytes");
+                        let error = busy("an operation is still in progress on the pipe, or has left unread bytes");
                         let stream = Owned::new(stream);
                         Err(BufError::new(error, $type { stream }))
                     }
                 }
             }
 
-            /// Over an end of std.
+            /// Creates an end from std's type.
             #[must_use]
             pub fn from_std(end: io::$type) -> $type {
                 $type::from(OwnedFd::from(end))
             }
         }
 
-        /// Of something that is read and written as a pipe is: also a terminal, or what another process has handed over.
+        /// Wraps a descriptor that is read and written like a pipe, such as a terminal, or one handed over by another
+        /// process.
         impl From<OwnedFd> for $type {
             fn from(fd: OwnedFd) -> $type {
                 let fd = SharedFd::new(Descriptor::from(fd));
@@ -400,7 +404,7 @@ end! { PipeReader PipeWriter }
 
 macro_rules! of_a_child {
     ($($type:ident: $end:ident;)+) => {$(
-        /// The end of a pipe whose other end a child process has.
+        /// Converts the end of a pipe whose other end belongs to a child process.
         impl From<$end> for $type {
             fn from(end: $end) -> $type {
                 $type::from(OwnedFd::from(end))
@@ -448,7 +452,7 @@ macro_rules! generic {
                 PipeWriter::write_all(self, buf)
             }
 
-            /// The reader meets the end when the pipe is closed, and not before.
+            /// Does nothing: the reader gets end of file only when the pipe is closed.
             async fn shutdown(&mut self) -> io::Result<()> {
                 Ok(())
             }

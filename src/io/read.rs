@@ -1,4 +1,4 @@
-//! What can be read.
+//! The trait of readers.
 
 use super::{Chain, Take};
 use crate::buf::{BufError, BufResult, IoBufMut, Slice, truncate};
@@ -6,19 +6,21 @@ use crate::op::SharedFd;
 use crate::runtime::{pass, pass_with};
 use std::io;
 
-/// The least that `read_to_end` makes room for.
+/// The minimum growth of the buffer in `read_to_end`.
 const GROWTH_MIN: usize = 32;
-/// The most that it makes room for at once.
+/// The maximum growth of the buffer at once.
 const GROWTH_MAX: usize = 4 << 20;
-/// What it reads to find out whether there is more than the buffer has room for. As much is made room for then.
+/// How many bytes `read_to_end` reads to find out whether more follows when the buffer is full. The buffer then grows
+/// by at least as many.
 const PROBE: usize = GROWTH_MIN;
-/// What `read_append` makes room for in a buffer that is full.
+/// How much room `read_append` makes in a full buffer.
 const APPENDED_AT_ONCE: usize = 16 << 10;
 
-/// What bytes can be read from, one after the other: a file at its cursor, a socket, a pipe.
+/// A source of bytes that are read in sequence: a file at its cursor, a socket, a pipe.
 ///
-/// The types that have methods of these names themselves need no import of the trait; it is for functions that take any
-/// of them. What can be read by reference goes in as that, too: `&stream`, and `&*shared` of an `Rc`, while other tasks write.
+/// Import this only for generic code; concrete types have inherent methods of the same names. Types that can be read by
+/// reference implement the trait for references, too: pass `&stream`, or `&*shared` for an `Rc`, while other tasks
+/// write.
 ///
 /// ```
 /// use gimmal::io::AsyncRead;
@@ -41,29 +43,30 @@ const APPENDED_AT_ONCE: usize = 16 << 10;
 /// # }
 /// ```
 pub trait AsyncRead {
-    /// Reads what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
-    /// bytes, which is zero at the end, and the buffer.
+    /// Reads available bytes into at most the buffer's whole capacity, and sets the buffer's length to their number.
+    /// Returns that number, which is zero at the end, and the buffer.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says; [`Canceled`](crate::Canceled). The buffer is in
-    /// the error.
+    /// `InvalidInput` for a buffer of capacity zero; those of the underlying system call;
+    /// [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// A wait that was canceled has read nothing. What becomes of one that is dropped, the type says (`tests/streams.rs`).
+    /// A canceled read has read nothing. What happens to a dropped read is documented by the type (`tests/streams.rs`).
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
-    /// Reads `len` bytes into the start of the buffer, and sets its length to that.
+    /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
     ///
     /// # Errors
     ///
-    /// `UnexpectedEof` if it ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
-    /// [`read`](AsyncRead::read). The error holds the buffer, and how many bytes were read: they are at its start.
+    /// `UnexpectedEof` if the reader ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
+    /// [`read`](AsyncRead::read). The error contains the buffer, with the bytes read so far at its start, and their
+    /// number.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it loses what it has read, unless the type says otherwise (`tests/streams.rs`).
+    /// A drop loses what was read, unless the type documents otherwise (`tests/streams.rs`).
     fn read_exact<B: IoBufMut>(
         &mut self,
         buf: B,
@@ -87,7 +90,7 @@ pub trait AsyncRead {
                     Err(error) => {
                         let error = error.map_buf(|part| {
                             let mut buf = part.into_inner();
-                            // What has read nothing leaves the buffer as it was.
+                            // A read of nothing leaves the buffer unchanged.
                             if done > 0 {
                                 truncate(&mut buf, done);
                             }
@@ -97,22 +100,22 @@ pub trait AsyncRead {
                     }
                 }
             }
-            // A part never shortens the buffer that it is of.
+            // A slice never shortens its buffer.
             truncate(&mut buf, len);
             Ok(buf)
         }
     }
 
-    /// Reads to the end, appends it to the buffer, and gives the number of bytes read.
+    /// Reads to the end, appends the bytes to the buffer, and returns their number.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](AsyncRead::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all that
-    /// was read until then, and how many bytes that were.
+    /// Those of [`read`](AsyncRead::read); `OutOfMemory` if the buffer cannot grow. The error contains the buffer with
+    /// everything read so far, and the number of those bytes.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it loses the buffer, and with it what it has read (`tests/streams.rs`).
+    /// A drop loses the buffer, and with it what was read (`tests/streams.rs`).
     fn read_to_end(&mut self, mut buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         async move {
             let (start, given) = (buf.len(), buf.capacity());
@@ -132,7 +135,7 @@ pub trait AsyncRead {
         }
     }
 
-    /// Reads text to the end, appends it, and gives the number of bytes read.
+    /// Reads text to the end, appends it to the string, and returns the number of bytes read.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -152,13 +155,13 @@ pub trait AsyncRead {
     ///
     /// # Errors
     ///
-    /// `InvalidData` if what was read to the end is not UTF-8; those of [`read_to_end`](AsyncRead::read_to_end). The error holds
-    /// bytes: what the string held, and behind it all that was read until then, however it failed. How many bytes those were is
-    /// in it, too, and `read_to_end` can go on with them.
+    /// `InvalidData` if the bytes that were read are not UTF-8; those of [`read_to_end`](AsyncRead::read_to_end).
+    /// Whatever the error, it contains the string's bytes followed by everything read so far, and the number of bytes
+    /// read; `read_to_end` can continue with that buffer.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it loses the string, and with it what it has read (`tests/readers.rs`).
+    /// A drop loses the string, and with it what was read (`tests/readers.rs`).
     fn read_to_string(
         &mut self,
         buf: String,
@@ -175,8 +178,8 @@ pub trait AsyncRead {
         }
     }
 
-    /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
-    /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+    /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first grows by
+    /// 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -197,18 +200,18 @@ pub trait AsyncRead {
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](AsyncRead::read). The error holds the buffer with what it
-    /// held.
+    /// `OutOfMemory` if the buffer cannot grow; those of [`read`](AsyncRead::read). The error contains the buffer with
+    /// its former content.
     ///
     /// # Cancel safety
     ///
-    /// A wait that was canceled has read nothing, and its error holds the buffer. Dropped, it loses the buffer with what that
-    /// held; what becomes of the read, the type says (`tests/readers.rs`).
+    /// A canceled read has read nothing, and its error contains the buffer. A drop loses the buffer and its content;
+    /// what happens to the read is documented by the type (`tests/readers.rs`).
     fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         append(self, buf, APPENDED_AT_ONCE)
     }
 
-    /// What this reads, and after its end what the other one does.
+    /// Returns a reader that reads this one to its end, and then the other one.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -227,7 +230,7 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// That of both readers, which have what was not read (`tests/readers.rs`).
+    /// That of both readers, which keep what was not read (`tests/readers.rs`).
     fn chain<R: AsyncRead>(self, other: R) -> Chain<Self, R>
     where
         Self: Sized,
@@ -235,7 +238,8 @@ pub trait AsyncRead {
         Chain::new(self, other)
     }
 
-    /// The first bytes of this, so many at most: after them it is the end, and nothing more is read.
+    /// Returns a reader of at most the first `limit` bytes of this one: after them it is at its end, and reads nothing
+    /// more.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -263,21 +267,21 @@ pub trait AsyncRead {
         Take::new(self, limit)
     }
 
-    /// Takes back what was read last and not used, so that the next read gives it first, and says whether it could. Streams
-    /// can, and files whose cursor moves, and cursors of memory.
+    /// Takes back bytes that were read last and not used, so that the next read returns them first. Returns whether the
+    /// reader could: streams, seekable files and in-memory cursors can.
     fn unread(&mut self, bytes: &[u8]) -> bool {
         let _ = bytes;
         false
     }
 
-    /// The file that [`copy`](super::copy) can splice from, if it is one, and large enough.
+    /// Returns the file that [`copy`](super::copy) can splice from, if this is a file, and large enough.
     #[doc(hidden)]
     fn inlet(&self) -> Option<SharedFd> {
         None
     }
 }
 
-/// Reads behind what is in the buffer, which grows by so much at least if it is full.
+/// Reads once and appends to the buffer, which first grows by at least `growth_min` bytes if it is full.
 async fn append<R>(reader: &mut R, mut buf: Vec<u8>, growth_min: usize) -> BufResult<usize, Vec<u8>>
 where
     R: AsyncRead + ?Sized,
@@ -294,8 +298,8 @@ where
     }
 }
 
-/// Reads a few bytes into memory of their own. What is read may have as many bytes as the caller made room for; only if there are
-/// more does the buffer grow. So does std.
+/// Reads a few bytes into separate memory. The caller may have made exactly enough room, so the buffer grows only if
+/// more bytes follow, as in std.
 async fn probe<R>(reader: &mut R, mut buf: Vec<u8>) -> BufResult<usize, Vec<u8>>
 where
     R: AsyncRead + ?Sized,
@@ -304,7 +308,7 @@ where
         Ok((0, _)) => Ok((0, buf)),
         Ok((n, few)) => {
             if let Err(error) = grow(&mut buf, GROWTH_MIN) {
-                // If they cannot go back they are lost: there is no room for them.
+                // If the reader cannot take them back, the bytes are lost: there is no room for them.
                 let _went_back = reader.unread(&few);
                 return Err(BufError::new(error, buf));
             }
@@ -315,8 +319,8 @@ where
     }
 }
 
-/// Reads into the first bytes of the buffer, of which it has so many. A read of nothing leaves the buffer as it was, and
-/// one of less than it holds does not shorten it.
+/// Reads into the first `room` bytes of the buffer, which must have that capacity. A read of nothing leaves the buffer
+/// unchanged, and a read of less than its length does not shorten it.
 pub(super) async fn read_part<R, B>(reader: &mut R, buf: B, room: usize) -> BufResult<usize, B>
 where
     R: AsyncRead,
@@ -328,14 +332,14 @@ where
     }
 }
 
-/// Makes room for so many bytes at least.
+/// Makes room for at least `growth_min` more bytes.
 fn grow(buf: &mut Vec<u8>, growth_min: usize) -> io::Result<()> {
     let growth = buf.capacity().clamp(growth_min, GROWTH_MAX);
     buf.try_reserve(growth)
         .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
 }
 
-/// The buffer, if it has room for so many bytes. Where nothing is left to be awaited, this lets others go first.
+/// Returns the buffer if it has room for `len` bytes. Lets other tasks go first if there is nothing else to await.
 pub(crate) async fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
     match room_for(buf, len) {
         Ok(buf) if len == 0 => pass_with(buf).await,
@@ -347,7 +351,7 @@ pub(crate) async fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, Buf
     }
 }
 
-/// The buffer, if it has room for so many bytes.
+/// Returns the buffer if it has room for `len` bytes.
 pub(super) fn room_for<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
     if len <= buf.io_capacity() {
         return Ok(buf);
@@ -365,7 +369,7 @@ pub(super) fn ended_early(missing: usize) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, what)
 }
 
-/// A signal that interrupted one part of a loop is no reason to end it, as in std.
+/// As in std, a loop continues when a signal interrupts one of its calls.
 pub(super) fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>> {
     if error.kind() == io::ErrorKind::Interrupted {
         return Ok(error.into_buf());

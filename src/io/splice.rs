@@ -1,7 +1,7 @@
-//! Copying a file inside of the kernel: from the page cache into a pipe, and from there to where it goes.
+//! Copying a file inside the kernel: from the page cache into a pipe, and from there to the destination.
 //!
-//! Measured on 6.18 in a bare ring (`benches/src/bin/copy.rs`), against a loop of reads and writes with buffers of the same
-//! size, in time for one chunk:
+//! Measured on 6.18 in a bare ring (`benches/src/bin/copy.rs`), as the time for one chunk relative to a loop of reads
+//! and writes with buffers of the same size:
 //!
 //! | from | to | 64 KiB | 128 KiB | 256 KiB | 1 MiB |
 //! |---|---|---|---|---|---|
@@ -12,11 +12,11 @@
 //! | socket | file | 2.5 | 2.1 | 0.6 to 1.5 | 0.84 |
 //! | pipe | socket | 1.02 | – | 1.09 | 1.02 |
 //!
-//! And by `gimmal::io::copy` itself, whole files of 256 KiB, 1 MiB and 32 MiB: to a socket 0.83, 0.74 and 0.69, to a pipe
-//! that holds 1 MiB 0.5, 0.4 and 0.34, to a file 0.93, 0.88 and 0.83. To a pipe that holds 64 KiB it was 0.6 to 1.9.
+//! With `gimmal::io::copy` itself, whole files of 256 KiB, 1 MiB and 32 MiB: to a socket 0.83, 0.74 and 0.69, to a pipe
+//! that holds 1 MiB 0.5, 0.4 and 0.34, to a file 0.93, 0.88 and 0.83. To a pipe that holds 64 KiB: 0.6 to 1.9.
 //!
-//! A splice always goes to a worker of the kernel, which it then holds for as long as the other side lets it wait. So it is
-//! done for files alone, for large ones, and for sixteen at once on a thread.
+//! A splice always goes to a kernel worker, which it occupies for as long as the other side makes it wait. So only
+//! large files are spliced, and at most sixteen at once on a thread.
 
 use crate::op::{Outlet, SharedFd, Splice};
 use crate::sys::Descriptor;
@@ -25,10 +25,10 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// What the pipe holds.
+/// The capacity of the pipe in bytes.
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// A copy that was stopped: why, and what has left the file and is not written.
+/// A copy that was stopped: the error, and the bytes that were taken from the file and not written.
 pub(super) struct Stopped {
     pub(super) error: io::Error,
     pub(super) rest: Vec<u8>,
@@ -42,24 +42,24 @@ impl Stopped {
         }
     }
 
-    /// Whether this cannot be spliced at all, or not to its end: the kernel says EINVAL of files that it cannot (one that is
-    /// appended to, for example), and the ring may lack the opcode. Where the other side does not block, a splice does not
-    /// wait for room, as a write does.
+    /// Whether the file cannot be spliced at all, or not to its end: the kernel returns EINVAL for files it cannot
+    /// splice (for example a file opened for appending), and the ring may lack the opcode. If the other side is
+    /// nonblocking, a splice does not wait for room, as a write does.
     pub(super) fn is_unable(&self) -> bool {
         use io::ErrorKind::{InvalidInput, Unsupported, WouldBlock};
         matches!(self.error.kind(), InvalidInput | Unsupported | WouldBlock)
     }
 }
 
-/// Copies that hold a worker of the kernel at once, which are of the thread as its ring is. More go by buffers: peers that do not
-/// read are to cost no threads.
+/// The maximum number of copies that occupy a kernel worker at once, for each thread, as each has its own ring. Further
+/// copies use buffers, so that peers that do not read cost no threads.
 const SLOTS: usize = 16;
 
 thread_local! {
     static TAKEN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The right to hold one.
+/// The right to occupy a worker.
 #[derive(Debug)]
 struct Slot(());
 
@@ -79,7 +79,7 @@ impl Drop for Slot {
     }
 }
 
-/// The pipe that bytes go through.
+/// The pipe that the bytes pass through.
 #[derive(Debug)]
 struct Through {
     reader: SharedFd,
@@ -88,7 +88,8 @@ struct Through {
 }
 
 impl Through {
-    /// `None` where there is none that is large enough: no descriptors, or too much in this user's pipes.
+    /// Creates the pipe. Returns `None` if no descriptor is left, or if this user's pipes leave no room for one that is
+    /// large enough.
     fn new(slot: Slot) -> Option<Through> {
         let (reader, writer) = io::pipe().ok()?;
         let writer = Descriptor::from(OwnedFd::from(writer));
@@ -100,18 +101,20 @@ impl Through {
         })
     }
 
-    /// What is in it, of which so much is known.
+    /// Returns the content of the pipe, which is `len` bytes.
     fn rest(&self, len: usize) -> Vec<u8> {
         let mut rest = vec![0; len];
         let read = |mut pipe: &std::fs::File| pipe.read_exact(&mut rest);
-        // They are there, so it does not wait; and nobody else has the other end, so there is no other error.
+        // The bytes are there, so the read does not wait; and nothing else holds the other end, so there is no other
+        // error.
         let there = self.reader.descriptor().with_std(read);
         debug_assert!(there.is_ok());
         rest
     }
 }
 
-/// Copies from the cursor of a file to its end, and adds to `copied` what has arrived, which it reports.
+/// Copies from the cursor of a file to its end. Adds the bytes that have arrived to `copied`, and reports it to
+/// `progress`.
 pub(super) async fn splice(
     file: &SharedFd,
     to: &Outlet,
@@ -119,7 +122,7 @@ pub(super) async fn splice(
     progress: &mut impl FnMut(u64),
 ) -> Result<(), Stopped> {
     let capacity = to.pipe_capacity();
-    // It would be a worker's trip for every little that there is room for.
+    // A small pipe would cost a trip to a worker for every small piece that fits.
     if capacity.is_some_and(|capacity| capacity < CHUNK) {
         return Err(Stopped::unable());
     }
@@ -132,7 +135,7 @@ pub(super) async fn splice(
     }
 }
 
-/// What comes out of the file is in the pipe already.
+/// Splices directly into the destination, which is a pipe itself.
 async fn into_pipe(
     file: &SharedFd,
     to: &Outlet,

@@ -1,13 +1,13 @@
-//! The first bytes of a reader.
+//! A reader with a limit.
 
 use super::read::read_part;
 use super::{AsyncRead, check_room, ended_early};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
 use crate::runtime::pass_with;
 
-/// Reads so many bytes of another reader at most: of [`AsyncRead::take`].
+/// Reads at most a given number of bytes from another reader, returned by [`AsyncRead::take`].
 ///
-/// What it was not asked for stays in the reader below, or in the stream that this borrows.
+/// Bytes that were not read stay in the underlying reader, or in the stream that this borrows.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -37,44 +37,44 @@ impl<R> Take<R> {
         Take { inner, limit }
     }
 
-    /// How many bytes it may still read. The reader below may end sooner.
+    /// Returns how many bytes may still be read. The underlying reader may end sooner.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Sets how many bytes it may still read, whatever was read before.
+    /// Sets how many bytes may still be read, regardless of what was read before.
     pub fn set_limit(&mut self, bytes: u64) {
         self.limit = bytes;
     }
 
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn get_ref(&self) -> &R {
         &self.inner
     }
 
-    /// The reader below. What is read from it does not count.
+    /// Returns the underlying reader. What is read from it directly does not count against the limit.
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.inner
     }
 
-    /// The reader below.
+    /// Returns the underlying reader.
     pub fn into_inner(self) -> R {
         self.inner
     }
 
-    /// So many bytes of the limit are used up.
+    /// Subtracts bytes that were read from the limit.
     fn count(&mut self, bytes: usize) {
         self.limit = self.limit.saturating_sub(bytes as u64);
     }
 
-    /// As many as the limit allows.
+    /// Returns the number of bytes, capped by the limit.
     fn within(&self, bytes: usize) -> usize {
         (bytes as u64).min(self.limit) as usize
     }
 }
 
 impl<R: AsyncRead> AsyncRead for Take<R> {
-    /// What the reader below brings. At the limit, it is the end, and that reader is not asked.
+    /// Reads from the underlying reader. At the limit, returns the end without reading.
     async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
         let room = self.within(buf.io_capacity());
         let mut n = 0;
@@ -88,7 +88,7 @@ impl<R: AsyncRead> AsyncRead for Take<R> {
         Ok((n, buf))
     }
 
-    /// One of the reader below: dropped, it loses what that loses.
+    /// Uses the underlying reader's `read_exact`: a drop loses what that one loses.
     async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let buf = check_room(buf, len).await?;
         let part = self.within(len);

@@ -1,4 +1,4 @@
-//! What can be written.
+//! The trait of writers.
 
 use super::read::retry;
 use crate::buf::{BufError, BufResult, IoBuf, Slice};
@@ -7,7 +7,7 @@ use crate::runtime::pass_with;
 use std::future::ready;
 use std::io;
 
-/// What bytes can be written to, one after the other: a file at its cursor, a socket, a pipe.
+/// A destination of bytes that are written in sequence: a file at its cursor, a socket, a pipe.
 ///
 /// ```
 /// use gimmal::io::AsyncWrite;
@@ -29,28 +29,28 @@ use std::io;
 /// # }
 /// ```
 pub trait AsyncWrite {
-    /// Writes what the buffer holds, as far as one call goes. Gives the number of bytes, and the buffer.
+    /// Writes as much of the buffer as one call takes, and returns the number of bytes and the buffer.
     ///
     /// # Errors
     ///
-    /// What the kernel says; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// Those of the underlying system call, such as `BrokenPipe`; [`Canceled`](crate::Canceled). The error contains the
+    /// buffer.
     ///
     /// # Cancel safety
     ///
-    /// A wait that was canceled has written nothing. How much one has written that is dropped is unknown
-    /// (`tests/streams.rs`).
+    /// A canceled write has written nothing. How much a dropped write has written is unknown (`tests/streams.rs`).
     fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
-    /// Writes all that the buffer holds.
+    /// Writes the whole buffer.
     ///
     /// # Errors
     ///
-    /// `WriteZero` if nothing more is taken; those of [`write`](AsyncWrite::write). The error holds the buffer, and how many
-    /// bytes were written.
+    /// `WriteZero` if the writer accepts no more bytes; those of [`write`](AsyncWrite::write). The error contains the
+    /// buffer, and the number of bytes written.
     ///
     /// # Cancel safety
     ///
-    /// How much was written when it is dropped is unknown (`tests/streams.rs`).
+    /// After a drop, how much was written is unknown (`tests/streams.rs`).
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
         async move {
             let mut buf = buf;
@@ -76,38 +76,37 @@ pub trait AsyncWrite {
         }
     }
 
-    /// Passes on what this writer holds back, so that all that was written is with the kernel. Files, sockets and pipes hold
-    /// nothing back, and are ready at once. (That a file is on its disk is a matter of
-    /// [`sync_all`](crate::fs::File::sync_all).)
+    /// Flushes buffered bytes, so that everything written has reached the kernel. Files, sockets and pipes do not
+    /// buffer, and are ready at once. (To get a file onto its disk, use [`sync_all`](crate::fs::File::sync_all).)
     ///
-    /// The default does nothing, for writers that hold nothing back. [`copy`](super::copy) relies on this method, so a writer
-    /// with a buffer must implement it, and one that wraps another must pass the call on.
+    /// The default does nothing, for writers without a buffer. [`copy`](super::copy) relies on this method, so a writer
+    /// with a buffer must implement it, and one that wraps another must forward the call.
     ///
     /// # Errors
     ///
-    /// Those of [`write`](AsyncWrite::write). What was not passed on is still held back.
+    /// Those of [`write`](AsyncWrite::write). Bytes that were not flushed stay buffered.
     ///
     /// # Cancel safety
     ///
-    /// After a cancel, what was not passed on is still held back. After a drop, how much was passed on is unknown, and the
-    /// type documents what becomes of the rest (`tests/copying.rs`).
+    /// After a cancel, bytes that were not flushed stay buffered. After a drop, how much was flushed is unknown, and
+    /// the type documents what happens to the rest (`tests/copying.rs`).
     fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
         ready(Ok(()))
     }
 
-    /// Says that nothing more will be written: a socket sends what it has, and then its end. A file has nothing to say. On
-    /// a connection that has already ended, by an earlier call or by the peer's reset, it does nothing.
+    /// Ends the output: a socket sends what it has, and then the end of the stream. On a file, or a connection that has
+    /// already ended by an earlier call or a reset by the peer, this does nothing.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// Those of `shutdown(2)`, for sockets; for buffering writers also those of [`write`](AsyncWrite::write).
     ///
     /// # Cancel safety
     ///
-    /// It does not wait (`tests/streams.rs`).
+    /// Sockets, files and pipes do not wait (`tests/streams.rs`).
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>>;
 
-    /// Where [`copy`](super::copy) can splice to.
+    /// Returns the destination that [`copy`](super::copy) can splice to.
     #[doc(hidden)]
     fn outlet(&self) -> Option<Outlet> {
         None

@@ -1,10 +1,10 @@
-//! What listeners of every kind have in common: who waits for a connection, and what the kernel has of a listener.
+//! The common part of all listeners: the waiters for a connection, and the listener's operation in the kernel.
 //!
-//! The socket may have other holders, so the kernel has nothing of it but while somebody waits here, and then a poll, which takes
-//! nothing from the others (see [`Accept`]). A connection is taken by the poll that hands it out, and one at most in each
-//! poll of a task: a thread that computes has taken none that another could answer. So there is none to lose when a wait is
-//! dropped or canceled, but where connections are accepted ahead: then those are for the next waits (C8), as is one that an older
-//! kernel (before 6.10) hands over late.
+//! The socket may have other holders, so an operation is in the kernel only while a task waits here, and then it is a
+//! poll, which takes nothing from the other holders (see [`Accept`]). A connection is taken by the future's poll that
+//! returns it, and at most one in each poll of a task: a thread that is computing has taken none that another could
+//! answer. So a dropped or canceled wait has no connection to lose, except where connections are accepted ahead: those
+//! go to the next waits (C8), as does one that an older kernel (before 6.10) hands over late.
 
 use crate::op::{Accept, Accepted, Arrived, ObjectOp, Opcode, Owned, SharedFd, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
@@ -23,37 +23,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
-/// How long a listener waits when there is no descriptor, or no memory, for another connection.
+/// How long a listener pauses when no descriptor or no memory is left for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A socket that listens.
+/// A listening socket.
 pub(super) struct Accepting {
     fd: Owned<SharedFd>,
-    /// Where it listens, for the text of errors.
+    /// The address it listens on, for error messages.
     address: String,
-    /// What the kernel has.
+    /// The operation that the kernel has.
     standing: RefCell<ObjectOp<Accept>>,
-    /// Whether there may be a connection, so that it is tried before it is waited for. If that is not known it is asked.
+    /// Whether a connection may be ready, so that accepting is tried before waiting. If unknown (`None`), the
+    /// descriptor is checked.
     is_ready: Cell<Option<bool>>,
-    /// The poll of a task in which one was last taken.
+    /// The task poll in which a connection was last taken.
     taken_in: Cell<u64>,
-    /// What was accepted ahead when that was stopped: the next waits get these first.
+    /// Connections that had been accepted ahead when accepting stopped: the next waits get these first.
     kept: RefCell<VecDeque<Accepted>>,
     waiters: Arc<Waiters>,
-    /// Waits so far that were pending: their numbers in the list.
+    /// The number of waits so far that were pending, which numbers them in the list.
     waits: Cell<u64>,
-    /// How often something was handed to the kernel.
+    /// How many operations were started.
     starts: Cell<u64>,
-    /// It was said that there are no descriptors left.
+    /// Whether the shortage of descriptors has been reported.
     is_short: Cell<bool>,
 }
 
-/// How connections are asked for.
+/// How connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Each when it is asked for.
+    /// Each when a wait requests it.
     OneByOne,
-    /// By one request for all of them, until this many wait to be asked for, where the kernel can do that.
+    /// By one multishot request, until this many are waiting to be taken, if the kernel supports that.
     Ahead(u32),
 }
 
@@ -63,7 +64,7 @@ impl Accepting {
             fd: Owned::new(fd),
             address,
             standing: RefCell::new(ObjectOp::new()),
-            // Only an accept fails at once on a socket that does not listen.
+            // On a socket that does not listen, only an accept fails at once, not a poll.
             is_ready: Cell::new(Some(true)),
             taken_in: Cell::new(0),
             kept: RefCell::default(),
@@ -94,11 +95,11 @@ impl Accepting {
         self.standing.borrow_mut().start(accept)
     }
 
-    /// Takes a connection if there is one: what came of it is there when this returns, but where the kernel is short of memory
-    /// or old.
+    /// Takes a connection if there is one. The result is there when this returns, unless the kernel is old or short of
+    /// memory.
     fn take(&self) -> io::Result<()> {
         let core = runtime::required();
-        // No opcode tells a kernel that can accept without waiting (6.10); one that has BIND (6.11) can.
+        // No opcode identifies a kernel that can accept without waiting (6.10); one that has BIND (6.11) can.
         let knows_dont_wait = core.supports(Opcode::BIND);
         self.start(Accept::one(self.fd.clone(), knows_dont_wait))?;
         if knows_dont_wait {
@@ -110,8 +111,8 @@ impl Accepting {
         Ok(())
     }
 
-    /// Nobody waits for a connection any more, perhaps: then the kernel is to have nothing of it, unless connections are
-    /// accepted ahead of one who was just given one.
+    /// Ends the operation in the kernel if no waiter is left, except that accepting ahead continues if the last wait
+    /// ended with a connection.
     fn rest(&self, was_given_up: bool) {
         if !self.waiters.lock().is_empty() {
             return;
@@ -123,18 +124,18 @@ impl Accepting {
             Some(false) | None => return,
         }
         drop(standing);
-        // A caller that polls each wait only once gets there, too.
+        // So that a caller that polls each wait only once makes progress, too.
         self.is_ready.set(None);
-        // Outside of the borrow, for it may run a user's code (R1).
+        // Dropped outside of the borrow, because the drop may run user code (R1).
         let poll = self.standing.replace(ObjectOp::new());
         drop(poll);
     }
 
-    /// Has the kernel accept no more, and waits until that is so. What it has brought by then is for the next waits, which
-    /// start it again.
+    /// Stops accepting, and waits for the kernel to confirm. Connections accepted by then go to the next waits, which
+    /// start accepting again.
     pub(super) async fn stop(&self) -> io::Result<()> {
         if self.standing.borrow().started().is_none_or(Accept::is_poll) {
-            // The poll of a wait that was dropped, perhaps.
+            // There may be the poll of a dropped wait.
             runtime::end_orphans();
             return Ok(());
         }
@@ -142,14 +143,14 @@ impl Accepting {
         let asked = self.starts.get();
         let mut wait = Wait::new(self);
         poll_fn(|context| {
-            // If it was started again somebody else waits for a connection.
+            // If accepting was started again, another task waits for a connection.
             while self.starts.get() == asked {
                 match self.poll_standing() {
                     Poll::Ready(None) => break,
                     Poll::Ready(Some(Arrived::Connection(Ok(accepted)))) => {
                         self.kept.borrow_mut().push_back(accepted);
                     }
-                    // It says that it was stopped; or what the next accept will say, too.
+                    // The operation was stopped, or failed with an error that the next accept will return, too.
                     Poll::Ready(Some(Arrived::Connection(Err(_)) | Arrived::Ready)) => {}
                     Poll::Pending => {
                         return wait.poll(context).map(|canceled| Err(canceled.into()));
@@ -161,7 +162,7 @@ impl Accepting {
         .await
     }
 
-    /// Looks at what the kernel has brought. If there is nothing it wakes everybody who waits.
+    /// Polls the operation in the kernel. If it is pending, its completion will wake all waiters.
     fn poll_standing(&self) -> Poll<Option<Arrived>> {
         let mut waker = Some(Waker::from(self.waiters.clone()));
         let polled = self.standing.borrow_mut().poll(&mut waker);
@@ -169,12 +170,12 @@ impl Accepting {
         polled
     }
 
-    /// The socket, once nothing is at work on it. A connection that waits here belongs to whoever accepts the next one, so
-    /// then it is not given away.
+    /// Returns the socket once no operation is in progress on it. Fails while a connection is kept here, which belongs
+    /// to the next wait.
     pub(super) async fn into_descriptor(self) -> Result<Descriptor, (io::Error, Accepting)> {
         let stopped = match self.stop().await {
             Ok(()) if !self.kept.borrow().is_empty() => Err(busy(
-                "a connection was accepted that nobody has asked for: accept it first",
+                "a connection was accepted ahead and has not been taken: accept it first",
             )),
             stopped => stopped,
         };
@@ -182,7 +183,10 @@ impl Accepting {
             return Err((error, self));
         }
         if !self.fd.is_sole() {
-            return Err((busy("an operation is still at work on it"), self));
+            return Err((
+                busy("an operation is still in progress on the listener"),
+                self,
+            ));
         }
         match self.fd.give_up().try_unwrap() {
             Ok(descriptor) => Ok(descriptor),
@@ -190,14 +194,14 @@ impl Accepting {
         }
     }
 
-    /// Closes it, and what it has accepted.
+    /// Closes the socket, and the connections that were accepted ahead.
     pub(super) async fn close(self) -> io::Result<()> {
         let Accepting { fd, standing, .. } = self;
         drop(standing);
         fd.give_up().close().await
     }
 
-    /// There is nothing to make another connection of: said once, until there is again.
+    /// Reports that no descriptor or no memory is left for another connection, once until one is accepted again.
     fn report_shortage(&self, error: &io::Error) {
         if !self.is_short.replace(true) {
             runtime::with(|core| {
@@ -219,11 +223,12 @@ impl fmt::Debug for Accepting {
     }
 }
 
-/// Those that wait for a connection. Whatever the kernel brings wakes all of them: one that is woken may be one that nobody
-/// polls any more, or that is dropped before it looks, and then the connection is for another.
+/// The tasks that wait for a connection. Each completion wakes all of them: a woken wait may not be polled any more, or
+/// may be dropped before it looks, and then the connection goes to another.
 #[derive(Debug, Default)]
 struct Waiters {
-    /// Each with its number. It is locked by the thread of the listener alone, and no code of a user runs meanwhile (R1).
+    /// Each waker with the number of its wait. Only the listener's thread locks the list, and no user code runs under
+    /// the lock (R1).
     list: Mutex<Vec<(u64, Waker)>>,
 }
 
@@ -232,7 +237,8 @@ impl Waiters {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts it into the list, or in place of the one before. What it replaces is to be dropped.
+    /// Adds the waker to the list, or replaces the previous one of this wait. Returns the replaced waker, for the
+    /// caller to drop.
     fn put(&self, number: u64, waker: Waker) -> Option<Waker> {
         let mut list = self.lock();
         match list.iter_mut().find(|(listed, _)| *listed == number) {
@@ -258,12 +264,12 @@ impl Wake for Waiters {
     }
 }
 
-/// A place among the waiters.
+/// A wait's place among the waiters.
 #[derive(Debug)]
 struct Wait<'a> {
     accepting: &'a Accepting,
     leaf: Waiting,
-    /// Once it has begun to wait.
+    /// The number of the wait, once it has begun.
     number: Option<u64>,
 }
 
@@ -280,7 +286,7 @@ impl Wait<'_> {
         self.number.is_some()
     }
 
-    /// There is nothing: waits for what the kernel brings next.
+    /// Waits for the next completion, because no connection is ready.
     fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
         let accepting = self.accepting;
         let number = *self.number.get_or_insert_with(|| {
@@ -316,7 +322,7 @@ pub(super) struct Next<'a> {
     accepting: &'a Accepting,
     way: Way,
     wait: Wait<'a>,
-    /// There were no descriptors left.
+    /// The pause after a shortage of descriptors or memory.
     pause: Option<Sleep>,
     is_over: bool,
 }
@@ -340,11 +346,11 @@ impl Drop for Next<'_> {
     }
 }
 
-/// What a look at a listener finds.
+/// The result of looking for a connection.
 enum Looked {
     Found(io::Result<Accepted>),
     Nothing,
-    /// This poll has taken one: others go first.
+    /// This poll has already taken one, so other tasks go first.
     Yields,
 }
 
@@ -364,7 +370,7 @@ impl Next<'_> {
                     return Poll::Ready(Err(canceled.into()));
                 }
             }
-            // What begins in a canceled scope is refused, whether there is a connection or not (C2).
+            // A wait that begins in a canceled scope is refused, whether a connection is ready or not (C2).
             if !self.wait.has_begun() && runtime::with(Core::is_canceled) {
                 let canceled = self.wait.leaf.poll(context);
                 return canceled.map(|canceled| Err(canceled.into()));
@@ -381,7 +387,7 @@ impl Next<'_> {
                     self.accepting.report_shortage(&error);
                     self.pause = Some(sleep(PAUSE));
                 }
-                // These are of a connection that was over before it was accepted (accept(2), "Error handling").
+                // Errors of a connection that ended before it was accepted (accept(2), "Error handling").
                 Some(
                     libc::ECONNABORTED
                     | libc::EPROTO
@@ -445,7 +451,8 @@ impl Next<'_> {
             };
             let errno = taken.as_ref().err().and_then(io::Error::raw_os_error);
             match (&taken, errno) {
-                // There was none, or others were faster; or it had collected enough, and was stopped for that.
+                // No connection was ready, or another holder was faster, or the multishot accept had collected enough
+                // and was stopped.
                 (Err(_), Some(libc::EAGAIN | libc::ECANCELED)) => {
                     accepting.is_ready.set(Some(false));
                     continue;
@@ -457,10 +464,10 @@ impl Next<'_> {
         }
     }
 
-    /// The kernel has nothing: starts what comes next. False if that is for a later poll.
+    /// Starts the next operation, because the kernel has none. Returns false if a later poll has to do it.
     fn go_on(&self) -> io::Result<bool> {
         let accepting = self.accepting;
-        // No opcode tells a kernel that knows it (5.19); one that has SEND_ZC (6.0) does.
+        // No opcode identifies a kernel that has multishot accept (5.19); one that has SEND_ZC (6.0) does.
         let knows_multishot = || runtime::with(|core| core.supports(Opcode::SEND_ZC));
         match self.way {
             Way::Ahead(ahead) if knows_multishot() => {
@@ -484,7 +491,7 @@ impl Next<'_> {
     }
 }
 
-/// The connections of a listener, one after the other. The wait for the next one goes on when nobody looks.
+/// The connections of a listener, in order. The wait for the next one continues between polls.
 #[derive(Debug)]
 pub(super) struct Arrivals<'a> {
     accepting: &'a Accepting,
@@ -499,7 +506,7 @@ impl Arrivals<'_> {
         }
     }
 
-    /// This wait ends when it is dropped.
+    /// Waits for the next connection. The wait ends when the future is dropped.
     pub(super) async fn next(&mut self) -> io::Result<Accepted> {
         self.next = None;
         self.accepting.next(Way::OneByOne).await

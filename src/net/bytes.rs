@@ -1,40 +1,41 @@
-//! What sockets that carry a stream of bytes have in common, TCP's and those of Unix.
+//! The methods that TCP and Unix stream sockets have in common.
 
-/// Writes the methods of a stream of bytes, for a type that has a `stream: Owned<Rc<Stream>>`.
+/// Generates the methods of a byte stream, for a type with a field `stream: Owned<Rc<Stream>>`.
 macro_rules! byte_stream {
     ($type:ident) => {
         impl $type {
-            /// Receives what is there, into the whole capacity of the buffer at most, and sets its length to that. Gives the
-            /// number of bytes, which is zero when the peer has ended its side, and the buffer: `recv(2)`.
+            /// Receives available bytes into at most the buffer's whole capacity, and sets the buffer's length to their
+            /// number. Returns that number, which is zero after the peer has ended its side, and the buffer: `recv(2)`.
             ///
-            /// Reads of one stream follow one another in the order in which they began: a second one waits until the first has
-            /// ended, so those of one task are awaited in that order.
+            /// Reads of one stream run in the order in which they began: a second one waits until the first has ended,
+            /// so one task must await its reads in that order.
             ///
             /// # Errors
             ///
-            /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer's address;
-            /// [`Canceled`](crate::Canceled). The buffer is in the error.
+            /// `InvalidInput` for a buffer of capacity zero; those of `recv(2)`, with the peer's address, such as
+            /// `ConnectionReset`; [`Canceled`](crate::Canceled). The error contains the buffer.
             ///
             /// # Cancel safety
             ///
-            /// No byte is lost. A read that was canceled has taken nothing; what one brings that is dropped, the next one
-            /// gives first (`tests/streams.rs`).
+            /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns
+            /// first (`tests/streams.rs`).
             #[inline]
             pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
                 Recv::new(self.stream.clone(), buf)
             }
 
-            /// Receives `len` bytes into the start of the buffer, and sets its length to that.
+            /// Receives `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
             ///
             /// # Errors
             ///
-            /// `UnexpectedEof` if the peer ends first; `InvalidInput` if the buffer has no room for `len` bytes; those of
-            /// [`read`](Self::read). The error holds the buffer, and how many bytes were received: they are at its start.
+            /// `UnexpectedEof` if the peer ends its side first; `InvalidInput` if the buffer has no room for `len`
+            /// bytes; those of [`read`](Self::read). The error contains the buffer, with the bytes received so far at
+            /// its start, and their number.
             ///
             /// # Cancel safety
             ///
-            /// No byte is lost. If it was canceled, what it has received is in the error; if it is dropped, the next read
-            /// gives that first (`tests/streams.rs`).
+            /// No byte is lost. After a cancel, the error contains what was received; after a drop, the next read
+            /// returns it first (`tests/streams.rs`).
             pub async fn read_exact<B: IoBufMut>(
                 &self,
                 buf: B,
@@ -44,27 +45,26 @@ macro_rules! byte_stream {
                 RecvExact::new(self.stream.clone(), buf, len).await
             }
 
-            /// Receives until the peer ends its side, appends it to the buffer, and gives the number of bytes received.
+            /// Receives until the peer ends its side, appends the bytes to the buffer, and returns their number.
             ///
             /// # Errors
             ///
-            /// Those of [`read`](Self::read); `OutOfMemory` if the buffer cannot grow. The error holds the buffer with all
-            /// that was received until then, and how many bytes that were.
+            /// Those of [`read`](Self::read); `OutOfMemory` if the buffer cannot grow. The error contains the buffer
+            /// with everything received so far, and the number of those bytes.
             ///
             /// # Cancel safety
             ///
-            /// If it was canceled, what it has received is in the error; if it is dropped, that is lost
-            /// (`tests/streams.rs`).
+            /// After a cancel, the error contains what was received; after a drop, it is lost (`tests/streams.rs`).
             pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_to_end(&mut &*self, buf).await
             }
 
-            /// Reads text to the end, appends it, and gives the number of bytes read.
+            /// Reads text to the end, appends it to the string, and returns the number of bytes read.
             ///
             /// # Errors
             ///
-            /// `InvalidData` if it is not UTF-8; those of [`read_to_end`](Self::read_to_end). The error holds bytes: what the string held,
-            /// and behind it all that was read until then, however it failed, and how many bytes those were.
+            /// `InvalidData` if the text is not UTF-8; those of [`read_to_end`](Self::read_to_end). Whatever the error,
+            /// it contains the string's bytes followed by everything read so far, and the number of bytes read.
             ///
             /// # Cancel safety
             ///
@@ -76,22 +76,23 @@ macro_rules! byte_stream {
                 AsyncRead::read_to_string(&mut &*self, buf).await
             }
 
-            /// Reads what is there, once, behind what the buffer holds and into the room that it has left; if that is none, the buffer
-            /// grows by 16 KiB or more. Gives the number of bytes, which is zero at the end.
+            /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first
+            /// grows by 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
             ///
             /// # Errors
             ///
-            /// `OutOfMemory` if the buffer cannot grow; those of [`read`](Self::read). The error holds the buffer with what it held.
+            /// `OutOfMemory` if the buffer cannot grow; those of [`read`](Self::read). The error contains the buffer
+            /// with its former content.
             ///
             /// # Cancel safety
             ///
-            /// As [`read`](Self::read), but the buffer of a wait that is dropped is lost, with what it held (`tests/readers.rs`).
+            /// As [`read`](Self::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
             pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_append(&mut &*self, buf).await
             }
 
-            /// Receives into several buffers, one after the other: `readv(2)`.
-            /// Of more than 1024 buffers the first 1024 are filled, as in std, and the others get a length of 0.
+            /// Receives into several buffers in order: `readv(2)`. As in std, only the first 1024 buffers are filled;
+            /// the others get a length of 0.
             ///
             /// # Errors
             ///
@@ -104,22 +105,23 @@ macro_rules! byte_stream {
                 RecvVectored::new(self.stream.clone(), bufs)
             }
 
-            /// The bytes in chunks as they arrive, in buffers that the streams of the runtime share and that nobody has to
-            /// lend; while all of these are held, in memory of their own. A connection that waits holds no buffer. On TCP one
-            /// request to the kernel brings several chunks (multishot receive, bounded since 6.17); on older kernels, and on
-            /// Unix sockets, where such a request may miss the end, there is one for each chunk.
+            /// Returns the bytes in chunks as they arrive. The chunks are in buffers shared by the runtime's streams,
+            /// or, while all of those are held, in memory of their own; an idle connection holds no buffer. On TCP, one
+            /// request to the kernel returns several chunks (multishot receive, bounded since 6.17); on older kernels,
+            /// and on Unix sockets, where a multishot receive may miss the end, each chunk takes one request.
             ///
-            /// This is the fast way to serve many connections. A [`read`](Self::read) into one buffer is faster only between
-            /// tasks of one thread, where the answer is there before it is asked for.
+            /// This is the fast way to serve many connections. A [`read`](Self::read) into one buffer is faster only
+            /// between tasks of one thread, where data arrives before it is requested.
             ///
-            /// From its first chunk until it is dropped the stream is its own: other reads wait. At most 64 KiB are received
-            /// before they are asked for: a peer that sends more than is read waits. When it is dropped, the next read gives
-            /// what was received first.
+            /// From the first chunk until the returned value is dropped, other reads of the stream wait. At most 64 KiB
+            /// are received ahead of the reader: a peer that sends more has to wait. After a drop, the next read first
+            /// returns what was received ahead.
             pub fn chunks(&self) -> Chunks<'_> {
                 Chunks::new(self.stream.clone())
             }
 
-            /// Looks at what is there without taking it: the next read gives it again. `recv(2)` with `MSG_PEEK`.
+            /// Receives available bytes without removing them, so the next read returns them again: `recv(2)` with
+            /// `MSG_PEEK`.
             ///
             /// # Errors
             ///
@@ -132,40 +134,38 @@ macro_rules! byte_stream {
                 Recv::peek(self.stream.clone(), buf)
             }
 
-            /// Sends what the buffer holds, as far as one call goes. Gives the number of bytes, and the buffer: `send(2)`.
+            /// Sends as much of the buffer as one system call takes, and returns the number of bytes and the buffer:
+            /// `send(2)`.
             ///
-            /// Writes on one stream follow one another in the order in which they began, as reads do.
+            /// Writes to one stream run in the order in which they began, as reads do.
             ///
             /// # Errors
             ///
-            /// What the kernel says, with the peer's address (`BrokenPipe` if the peer is gone: there is no SIGPIPE);
-            /// [`Canceled`](crate::Canceled). The buffer is in the error.
+            /// Those of `send(2)`, with the peer's address (`BrokenPipe` if the peer is gone; no SIGPIPE is raised);
+            /// [`Canceled`](crate::Canceled). The error contains the buffer.
             ///
             /// # Cancel safety
             ///
-            /// A write that was canceled has sent nothing. How much one has sent that is dropped is unknown
-            /// (`tests/streams.rs`).
+            /// A canceled write has sent nothing. How much a dropped write has sent is unknown (`tests/streams.rs`).
             #[inline]
             pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
                 Send::new(self.stream.clone(), buf)
             }
 
-            /// Sends all that the buffer holds. What others write comes before it or after it, not in between.
+            /// Sends the whole buffer. Bytes of other writes come before or after it, never in between.
             ///
             /// # Errors
             ///
-            /// Those of [`write`](Self::write). The error holds the buffer, and how many bytes were sent.
+            /// Those of [`write`](Self::write). The error contains the buffer, and the number of bytes sent.
             ///
             /// # Cancel safety
             ///
-            /// If it was canceled, the error says how much was sent. How much was when it is dropped is unknown
-            /// (`tests/streams.rs`).
+            /// After a cancel, the error reports how much was sent. After a drop, that is unknown (`tests/streams.rs`).
             pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
                 send_all(self.stream.clone(), buf).await
             }
 
-            /// Sends from several buffers, one after the other: `sendmsg(2)`.
-            /// Of more than 1024 buffers the first 1024 are written, as in std.
+            /// Sends from several buffers in order: `sendmsg(2)`. As in std, only the first 1024 buffers are written.
             ///
             /// # Errors
             ///
@@ -178,71 +178,73 @@ macro_rules! byte_stream {
                 SendVectored::new(self.stream.clone(), bufs)
             }
 
-            /// Sends what the buffer holds without copying it first, as far as one call goes, where the device can do that:
-            /// `IORING_OP_SEND_ZC` (6.0). It is ready when the kernel is done with the buffer, which on TCP is when the peer
-            /// has acknowledged the bytes.
+            /// Sends as much of the buffer as one call takes without copying it, if the device supports that:
+            /// `IORING_OP_SEND_ZC` (Linux 6.0). Completes when the kernel no longer uses the buffer; on TCP, that is
+            /// when the peer has acknowledged the bytes.
             ///
-            /// It pays for large buffers on real network cards. On loopback the kernel copies all the same, and it is
-            /// dearer than [`write`](Self::write) at every size.
+            /// Zero copy pays off for large buffers on real network cards. On loopback the kernel copies anyway, and
+            /// the call is more expensive than [`write`](Self::write) at every size.
             ///
             /// # Errors
             ///
-            /// Those of [`write`](Self::write); `Unsupported` before Linux 6.0, and on sockets that cannot do it. Without
-            /// `CAP_IPC_LOCK` the bytes in flight of all of a user's processes, and their rings, count against
-            /// `RLIMIT_MEMLOCK`: it sends fewer bytes where not all of them fit, and where none do, the error is
-            /// `OutOfMemory` and names the limit.
+            /// Those of [`write`](Self::write); `Unsupported` before Linux 6.0, and on sockets without support for it.
+            /// Without `CAP_IPC_LOCK`, the bytes in flight of all of a user's processes, and their rings, count against
+            /// `RLIMIT_MEMLOCK`: if not all bytes fit, fewer are sent; if none do, the error is `OutOfMemory` and names
+            /// the limit.
             ///
             /// # Cancel safety
             ///
-            /// As [`write`](Self::write) (`tests/streams.rs`). But what the kernel has begun to send it does not give up: to be
-            /// canceled, or timed out, ends the wait no sooner than the peer has acknowledged those bytes, or the connection
-            /// is lost. So a peer that does not read holds up a timeout, a group, `close` and the end of a server.
+            /// As [`write`](Self::write) (`tests/streams.rs`). However, the kernel cannot abort a send that it has
+            /// begun: a cancel or a timeout ends the wait only when the peer has acknowledged those bytes or the
+            /// connection is lost. So a peer that does not read delays a timeout, a group, `close` and the shutdown of
+            /// a server.
             pub fn write_zero_copy<B: IoBuf>(&self, buf: B) -> Op<SendZeroCopy<B>> {
                 SendZeroCopy::new(self.stream.clone(), buf)
             }
 
-            /// Ends one direction, or both: `shutdown(2)`. The peer reads what was sent, and then the end.
+            /// Shuts down one direction or both: `shutdown(2)`. The peer reads what was sent, and then the end.
             ///
             /// # Errors
             ///
-            /// `NotConnected` if the connection has ended: after the peer's reset, and on TCP when both directions were shut
-            /// down before. For [`AsyncWrite::shutdown`](crate::io::AsyncWrite::shutdown) that is no error.
+            /// `NotConnected` if the connection has ended: after a reset by the peer, and on TCP after both directions
+            /// have been shut down. [`AsyncWrite::shutdown`](crate::io::AsyncWrite::shutdown) does not treat this as an
+            /// error.
             pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-                // The plain call: it looks at memory only, and in the ring it would go to a worker thread.
+                // A direct call: it touches only memory, and in the ring it would go to a worker thread.
                 SockRef::from(self).shutdown(how)
             }
 
-            /// Two views, one to read and one to write, which can be used at once and borrow the stream.
+            /// Splits the stream into a read half and a write half that borrow it and can be used at the same time.
             #[must_use]
             pub fn split(&self) -> (ReadHalf<'_, Self>, WriteHalf<'_, Self>) {
                 halves(self)
             }
 
-            /// Two halves, one to read and one to write, for tasks that share the stream. Dropping the one that writes
-            /// ends that direction, as [`shutdown`](Self::shutdown) does.
+            /// Splits the stream into an owned read half and an owned write half, for tasks that share it. Dropping the
+            /// write half shuts down that direction, as [`shutdown`](Self::shutdown) does.
             #[must_use]
             pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
                 owned_halves(self)
             }
 
-            /// The descriptor, to be held by operations of your own.
+            /// Returns the descriptor, to be held by custom operations.
             #[must_use]
             pub fn shared_fd(&self) -> SharedFd {
                 self.stream.fd().clone()
             }
 
-            /// Closes the stream, and says whether that went well. Operations that are still at work on it are asked to
-            /// stop and waited for.
+            /// Closes the stream, and returns any error of closing it. Cancels operations that are still in progress on
+            /// it, and waits for them.
             ///
             /// # Errors
             ///
-            /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started
-            /// and not awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while
-            /// operations are waited for.
+            /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was
+            /// started and not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
+            /// [`Canceled`](crate::Canceled) while waiting for operations.
             ///
             /// # Cancel safety
             ///
-            /// The stream closes in any case (`tests/streams.rs`).
+            /// The stream closes even after a cancel or a drop (`tests/streams.rs`).
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }

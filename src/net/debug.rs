@@ -1,10 +1,10 @@
-//! What `Debug` shows of a socket: as std does, who is at its ends.
+//! The `Debug` output of sockets: as in std, the addresses of both ends.
 
 use std::fmt::{self, Debug};
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// The addresses, as far as there are any, and the descriptor.
+/// Writes the addresses, if there are any, and the descriptor.
 pub(super) fn debug<A: Debug>(
     f: &mut fmt::Formatter<'_>,
     name: &str,

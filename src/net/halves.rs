@@ -1,4 +1,4 @@
-//! The two directions of a stream, apart.
+//! The read and write halves of a stream.
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use crate::io::{AsyncRead, AsyncWrite};
@@ -8,12 +8,12 @@ use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 
-/// The half of a stream that reads: of [`TcpStream::split`](super::TcpStream::split) and
+/// The borrowed read half of a stream, returned by [`TcpStream::split`](super::TcpStream::split) and
 /// [`UnixStream::split`](super::UnixStream::split).
 #[derive(Debug)]
 pub struct ReadHalf<'a, S>(&'a S);
 
-/// The half of a stream that writes: of [`TcpStream::split`](super::TcpStream::split) and
+/// The borrowed write half of a stream, returned by [`TcpStream::split`](super::TcpStream::split) and
 /// [`UnixStream::split`](super::UnixStream::split).
 #[derive(Debug)]
 pub struct WriteHalf<'a, S>(&'a S);
@@ -22,20 +22,20 @@ pub(super) fn halves<S>(stream: &S) -> (ReadHalf<'_, S>, WriteHalf<'_, S>) {
     (ReadHalf(stream), WriteHalf(stream))
 }
 
-/// The half of a stream that reads: of [`TcpStream::into_split`](super::TcpStream::into_split) and
+/// The owned read half of a stream, returned by [`TcpStream::into_split`](super::TcpStream::into_split) and
 /// [`UnixStream::into_split`](super::UnixStream::into_split).
 pub struct OwnedReadHalf<S>(Rc<S>);
 
-/// The half of a stream that writes: of [`TcpStream::into_split`](super::TcpStream::into_split) and
-/// [`UnixStream::into_split`](super::UnixStream::into_split). Dropping it ends that direction.
+/// The owned write half of a stream, returned by [`TcpStream::into_split`](super::TcpStream::into_split) and
+/// [`UnixStream::into_split`](super::UnixStream::into_split). Dropping it shuts down that direction.
 pub struct OwnedWriteHalf<S: EndOutput> {
     stream: Rc<S>,
     forgotten: bool,
 }
 
-/// A stream whose output can be ended.
+/// A stream whose write direction can be shut down.
 pub trait EndOutput {
-    /// Nothing more will be written.
+    /// Shuts down the write direction: nothing more will be written.
     ///
     /// # Errors
     ///
@@ -43,8 +43,8 @@ pub trait EndOutput {
     fn end_output(&self) -> io::Result<()>;
 }
 
-/// The end of the output, for generic code: a connection that has ended by itself needs none. The kernel answers `ENOTCONN`
-/// after the peer's reset, and on TCP also once both directions have ended.
+/// Shuts down the write direction for generic code, and ignores that the connection has already ended: the kernel
+/// returns `ENOTCONN` after a reset by the peer, and on TCP also once both directions have ended.
 pub(super) fn end_if_connected(stream: &impl EndOutput) -> io::Result<()> {
     match stream.end_output() {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
@@ -62,11 +62,11 @@ pub(super) fn owned_halves<S: EndOutput>(stream: S) -> (OwnedReadHalf<S>, OwnedW
 }
 
 impl<S: EndOutput> OwnedReadHalf<S> {
-    /// The whole stream again.
+    /// Joins the two halves into the whole stream again.
     ///
     /// # Errors
     ///
-    /// The halves, if they are not of the same stream.
+    /// Returns the halves if they belong to different streams.
     pub fn reunite(
         self,
         mut other: OwnedWriteHalf<S>,
@@ -86,7 +86,7 @@ impl<S: EndOutput> OwnedReadHalf<S> {
 impl<S: EndOutput> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
         if !self.forgotten {
-            // Of a peer that is gone there is nothing to end.
+            // If the peer is gone, there is nothing to shut down.
             let _ = self.stream.end_output();
         }
     }
@@ -147,7 +147,7 @@ half! { read: ReadHalf<'_, S> OwnedReadHalf<S> }
 half! { write: WriteHalf<'_, S> OwnedWriteHalf<S> }
 
 impl<S> ReadHalf<'_, S> {
-    /// The whole stream.
+    /// Returns the whole stream.
     #[must_use]
     pub fn stream(&self) -> &S {
         self.0
@@ -155,7 +155,7 @@ impl<S> ReadHalf<'_, S> {
 }
 
 impl<S> WriteHalf<'_, S> {
-    /// The whole stream.
+    /// Returns the whole stream.
     #[must_use]
     pub fn stream(&self) -> &S {
         self.0
@@ -163,7 +163,7 @@ impl<S> WriteHalf<'_, S> {
 }
 
 impl<S> OwnedReadHalf<S> {
-    /// The whole stream.
+    /// Returns the whole stream.
     #[must_use]
     pub fn stream(&self) -> &S {
         self.0.deref()
@@ -171,7 +171,7 @@ impl<S> OwnedReadHalf<S> {
 }
 
 impl<S: EndOutput> OwnedWriteHalf<S> {
-    /// The whole stream.
+    /// Returns the whole stream.
     #[must_use]
     pub fn stream(&self) -> &S {
         self.stream.deref()

@@ -1,4 +1,4 @@
-//! What connections can be accepted from, whatever kind they are.
+//! The trait of listeners of every kind.
 
 use super::TcpListener;
 use super::accepting::Way;
@@ -7,27 +7,27 @@ use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 
-/// Listens for connections: what [`serve`](super::serve()) takes.
+/// A source of connections, as [`serve`](super::serve()) takes it.
 pub trait Listener {
-    /// A connection.
+    /// The type of a connection.
     type Stream;
 
-    /// Who is at the other end. Faults of a connection name it by its `Debug`.
+    /// The type of a peer's address. Reported failures of a connection print it with `Debug`.
     type Addr: Debug;
 
     /// Waits for the next connection.
     ///
     /// # Errors
     ///
-    /// What the kernel says; [`Canceled`](crate::Canceled).
+    /// Those of the listener, for sockets those of `accept(2)`; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped is for the next (`tests/listening.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
+    /// (`tests/listening.rs`).
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>>;
 
-    /// Waits for the next connection, and may have others accepted meanwhile, which are for the next waits, until `ahead` of
-    /// them are there.
+    /// Waits for the next connection, and may also accept up to `ahead` more, which are kept for later waits.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ pub trait Listener {
     ///
     /// # Cancel safety
     ///
-    /// That of [`accept`](Listener::accept) (`tests/listening.rs`).
+    /// As [`accept`](Listener::accept) (`tests/listening.rs`).
     fn accept_ahead(
         &self,
         ahead: u32,
@@ -44,7 +44,7 @@ pub trait Listener {
         self.accept()
     }
 
-    /// Has nothing more accepted until the next wait, and waits until that is so.
+    /// Stops accepting until the next `accept`, and waits for the kernel to confirm.
     ///
     /// # Errors
     ///

@@ -1,27 +1,28 @@
-//! Sockets: TCP, UDP and those of Unix; servers, and the names of hosts.
+//! TCP, UDP and Unix sockets, servers, and host name lookup.
 //!
 //! | | |
 //! |---|---|
 //! | [`TcpStream`], [`UnixStream`] | a connection: reads, writes, [`chunks`](TcpStream::chunks), halves |
-//! | [`TcpListener`], [`UnixListener`] | accept connections, one by one or as they come |
-//! | [`serve()`] | accepts, runs a handler for each connection, and ends in order |
+//! | [`TcpListener`], [`UnixListener`] | accept connections, one by one or as a stream |
+//! | [`serve()`] | accepts connections, runs a handler for each, and shuts down gracefully |
 //! | [`UdpSocket`], [`UnixDatagram`] | datagrams |
-//! | [`TcpSocket`] | a socket whose options are set before it connects or listens |
+//! | [`TcpSocket`] | a socket, for setting options before it connects or listens |
 //! | [`lookup_host`], [`ToAddrs`] | names and addresses |
 //!
-//! # What a wait that goes leaves behind
+//! # After a wait is canceled or dropped
 //!
-//! Nothing is lost when a wait is canceled, times out, or is dropped: a connection, bytes or a datagram that arrive for it are
-//! for the next wait. How much a write has sent that was dropped is unknown; one that was canceled says so.
+//! Nothing is lost when a wait is canceled, times out, or is dropped: a connection, bytes or a datagram that arrived
+//! for it go to the next wait. A canceled write reports how much it sent; how much a dropped write sent is unknown.
 //!
-//! Reads of one stream follow one another in the order in which they began, and so do writes. Whoever keeps a read that has
-//! begun, and never polls it again, holds up those behind it: drop it instead, and its bytes are for the next.
+//! Reads of one stream run in the order in which they began, and so do writes. A read that has begun and is kept
+//! without being polled again blocks the reads behind it: drop it instead, and its bytes go to the next read.
 //!
-//! A socket is closed when its drop returns, also if operations were in flight on it whose futures were dropped before, or are
-//! dropped after it: its address can be bound again, and its peer sees the end. Only what waits in a thread of the kernel, as a
-//! copy by `splice(2)` does, holds it longer, and an operation that is still awaited.
+//! A socket is closed when its drop returns, even if operations are in flight on it whose futures were dropped before
+//! it or are dropped after it: its address can be bound again, and its peer sees the end. Only two things keep it open
+//! longer: an operation that is still awaited, and one that blocks in a kernel thread, such as a copy by `splice(2)`.
 //!
-//! Sockets belong to the thread of their runtime. To hand one to another thread, go through std: `into_std` and `from_std`.
+//! A socket belongs to its runtime's thread. To move one to another thread, convert it to the std type and back:
+//! `into_std` and `from_std`.
 
 mod accepting;
 mod bytes;

@@ -1,4 +1,4 @@
-//! Addresses, and the names that stand for some.
+//! Addresses and host names.
 
 use crate::runtime::pass;
 use crate::runtime::spawn::spawn_abandonable;
@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
-/// What can be connected to, listened on, or sent to: an address, several, or a name with a port.
+/// A target to connect to, listen on, or send to: one address, several, or a name with a port.
 ///
 /// | type | example |
 /// |---|---|
@@ -17,17 +17,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// | text | `"127.0.0.1:80"`, `"[::1]:80"`, `"[fe80::1%eth0]:80"`, `"localhost:80"`, `("localhost", 80)` |
 /// | a reference to one of these | `&SocketAddr`, `&String`, `&("localhost", 80)` |
 ///
-/// Text that is no address is a name, which is looked up by a thread of the pool.
+/// Text that is not an address is a name, which is looked up on a thread of the pool.
 pub trait ToAddrs {
-    /// What this is, before any name is looked up.
+    /// Converts the value to a [`Target`], without looking up names.
     ///
     /// # Errors
     ///
-    /// `InvalidInput`, with the text, if it is neither. `NotFound` for an address with an interface that is not there, with
-    /// the name of that.
+    /// `InvalidInput`, with the text, if it is neither an address nor a name with a port. `NotFound`, with the
+    /// interface's name, for an address with an interface that does not exist.
     fn target(self) -> io::Result<Target>;
 
-    /// The address, if this is exactly one: then no list is needed.
+    /// Returns the address if this is exactly one, so that no list is needed.
     #[doc(hidden)]
     #[inline]
     fn address(&self) -> Option<SocketAddr> {
@@ -38,14 +38,14 @@ pub trait ToAddrs {
 /// Addresses, or a name that is still to be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Addresses, in the order in which they are to be tried.
+    /// Addresses, in the order in which to try them.
     Addrs(Vec<SocketAddr>),
     /// A name and a port.
     Name(String, u16),
 }
 
 impl Target {
-    /// The text of errors.
+    /// Returns the text for errors.
     pub(super) fn describe(&self) -> String {
         match self {
             Target::Name(name, port) => format!("{name}:{port}"),
@@ -56,7 +56,7 @@ impl Target {
         }
     }
 
-    /// The addresses, at least one.
+    /// Returns the addresses, at least one.
     pub(super) async fn resolve(self) -> io::Result<Vec<SocketAddr>> {
         match self {
             Target::Addrs(addrs) if addrs.is_empty() => Err(io::Error::new(
@@ -69,7 +69,8 @@ impl Target {
     }
 }
 
-/// The addresses of a name, by the resolver of the system, in its order: `getaddrinfo(3)`, on a thread of the pool.
+/// Looks up the addresses of a name with the system's resolver, and returns them in its order: `getaddrinfo(3)`, on a
+/// thread of the pool.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -83,18 +84,18 @@ impl Target {
 ///
 /// # Errors
 ///
-/// `InvalidInput` for text that is neither an address nor a name with a port; what the resolver says, with the name;
-/// `QuotaExceeded` if there is no thread for it, with the limits in the way; [`Canceled`](crate::Canceled).
+/// `InvalidInput` for text that is neither an address nor a name with a port; the resolver's error, with the name;
+/// `QuotaExceeded`, with the limits that were reached, if no thread can be created; [`Canceled`](crate::Canceled).
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose. A lookup that a thread has begun with is left to itself, and the wait for it ends at once
-/// (`tests/names.rs`).
+/// There is nothing to lose. A lookup that a thread has begun is abandoned: it runs on, but the wait for it ends at
+/// once (`tests/names.rs`).
 pub async fn lookup_host(name: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
     resolve(name).await
 }
 
-/// The addresses: at once, if it is no name.
+/// Returns the addresses, at once unless a name has to be looked up.
 pub(super) async fn resolve(to: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
     pass().await?;
     to.target()?.resolve().await
@@ -102,7 +103,7 @@ pub(super) async fn resolve(to: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
 
 async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     let asked = name.clone();
-    // It owns all that it touches, and what it brings needs no disposal: so nobody has to wait for it (C10).
+    // The closure owns everything it touches, and its result needs no cleanup, so the lookup may be abandoned (C10).
     let lookup = spawn_abandonable(
         move || {
             let addrs = (asked.as_str(), port).to_socket_addrs();
@@ -127,11 +128,12 @@ async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
 fn bad(text: &str, why: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("{text:?} is no address: {why}"),
+        format!("{text:?} is not an address: {why}"),
     )
 }
 
-/// An IPv6 address with the interface that it is for, by name or number: `fe80::1%eth0` (RFC 4007). `None` if it is none.
+/// Parses an IPv6 address with a zone, which is the name or index of an interface: `fe80::1%eth0` (RFC 4007). Returns
+/// `None` if the text is not such an address.
 fn scoped(text: &str, port: u16) -> Option<io::Result<Target>> {
     let (ip, interface) = text.split_once('%')?;
     let ip = ip.parse().ok().filter(|_| !interface.is_empty())?;
@@ -142,12 +144,12 @@ fn scoped(text: &str, port: u16) -> Option<io::Result<Target>> {
         Some(index) => SocketAddrV6::new(ip, port, 0, index).target(),
         None => Err(io::Error::new(
             io::ErrorKind::NotFound,
-            format!("{ip} is for the network interface {interface:?}, which is not there"),
+            format!("{ip} is for the network interface {interface:?}, which does not exist"),
         )),
     })
 }
 
-/// An address of IP, or a name.
+/// Parses an IP address or a name.
 fn host(name: &str, port: u16) -> io::Result<Target> {
     if let Ok(ip) = name.parse::<IpAddr>() {
         return Ok(Target::Addrs(vec![SocketAddr::new(ip, port)]));
@@ -155,11 +157,11 @@ fn host(name: &str, port: u16) -> io::Result<Target> {
     if let Some(scoped) = scoped(name, port) {
         return scoped;
     }
-    // What a resolver would take for something else, or cut off, without a word.
+    // Names that a resolver would silently misread or truncate.
     match name {
         "" => Err(bad(&format!(":{port}"), "the name is empty")),
         name if name.contains(|c: char| c == '\0' || c.is_whitespace() || "[]/@%".contains(c)) => {
-            Err(bad(name, "no name of a host has such characters"))
+            Err(bad(name, "a host name cannot contain such characters"))
         }
         name => Ok(Target::Name(name.to_owned(), port)),
     }
@@ -176,10 +178,11 @@ impl ToAddrs for &str {
         };
         if let Some(bracketed) = self.strip_prefix('[') {
             let Some((ip, port)) = bracketed.split_once("]:") else {
-                return Err(bad(self, "after the brackets it has no port"));
+                return Err(bad(self, "it has no port after the brackets"));
             };
             let scoped = scoped(ip, number(port)?);
-            return scoped.unwrap_or_else(|| Err(bad(self, "no IPv6 address is in the brackets")));
+            return scoped
+                .unwrap_or_else(|| Err(bad(self, "the brackets do not contain an IPv6 address")));
         }
         let Some((name, port)) = self.rsplit_once(':') else {
             return Err(bad(self, "it has no port"));
@@ -190,7 +193,7 @@ impl ToAddrs for &str {
                 "an IPv6 address stands in brackets, as in [::1]:80",
             ));
         }
-        host(name, number(port)?).map_err(|_| bad(self, "it has no valid name"))
+        host(name, number(port)?).map_err(|_| bad(self, "its host name is not valid"))
     }
 }
 
@@ -268,7 +271,7 @@ one_address! {
     ([u16; 8], u16),
 }
 
-/// What is tried again and again is kept, and given by reference.
+/// By reference, for targets that are used more than once.
 impl<T: ToAddrs + Clone> ToAddrs for &T {
     fn target(self) -> io::Result<Target> {
         self.clone().target()
@@ -280,11 +283,11 @@ impl<T: ToAddrs + Clone> ToAddrs for &T {
     }
 }
 
-/// The address of a socket of IP.
+/// Returns the address of an IP socket.
 pub(super) fn to_ip(address: SockAddr) -> io::Result<SocketAddr> {
     address
         .as_socket()
-        .ok_or_else(|| io::Error::other("the socket is not one of IP"))
+        .ok_or_else(|| io::Error::other("the socket is not an IP socket"))
 }
 
 #[cfg(test)]
@@ -389,7 +392,7 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bad:?}");
             assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
         }
-        // Brackets that are there are not asked for.
+        // Text that has brackets gets no hint to add them.
         for bad in ["[::1%]:80", "[nobody]:80", "[::1::]:80"] {
             let error = text(bad).unwrap_err().to_string();
             assert!(!error.contains("stands in brackets"), "{error}");

@@ -1,4 +1,4 @@
-//! Serving: a supervised child for each connection, until a signal or a scope ends it, and then an end in order.
+//! Serving: a supervised child for each connection until a future or a cancel stops it, then a graceful shutdown.
 
 use super::Listener;
 use crate::cancel::{Scope, checkpoint, shield};
@@ -13,26 +13,29 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// What connections get to come to their end, if nothing else is said: less than the 5 seconds that tasks get at the end of a
-/// runtime, so that those that are cut short then can still clean up.
+/// The default time for open connections to finish: less than the 5 seconds that tasks get when a runtime shuts down,
+/// so that connections that are canceled after it can still clean up.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end.
+/// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish.
 ///
-/// Each connection is a child of a supervised group: one that fails or panics does so alone, and what it said goes to the
-/// hook ([`Fault::ChildFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)) with the
-/// address of the peer: to the `log` crate, if nothing else is said, and so nowhere without a logger. Handlers may borrow what
-/// lives outside.
+/// Each connection is a child of a supervised group: one that fails or panics does not affect the others, and its error
+/// is reported, with the peer's address, to the hook ([`Fault::ChildFailed`](crate::runtime::Fault),
+/// [`Builder::on_fault`](crate::runtime::Builder::on_fault)). The default hook uses the `log` crate, so without a
+/// logger these errors are lost. Handlers may borrow from the caller.
 ///
-/// A connection is accepted when its handler can begin, one after the other: while a handler computes, other holders of the
-/// socket accept, in other threads or processes. To spread a heavy load over threads see [`TcpListener`](super::TcpListener).
+/// Connections are accepted one at a time, each when its handler can begin: while a handler computes, other holders of
+/// the socket, in other threads or processes, can accept. To spread a heavy load over threads, see
+/// [`TcpListener`](super::TcpListener).
 ///
-/// It stops when the future given to [`until`](Serve::until) is ready, or when the scope around it is canceled:
+/// Serving stops when the future given to [`until`](Serve::until) is ready, or when the surrounding scope is canceled:
 ///
-/// 1. Nothing more is accepted. Whoever connects from then on waits in the queue of the listener, which can be served again,
-///    or dropped.
-/// 2. Connections go on, untouched by the canceled scope, for the time given to [`drain`](Serve::drain) at most.
-/// 3. Those that are left are canceled: what they await ends with [`Canceled`](crate::Canceled), and they are waited for.
+/// 1. No more connections are accepted. Clients that connect from then on wait in the queue of the listener, which can
+///    be served again, or dropped.
+/// 2. Open connections continue, shielded from the canceled scope, for at most the time given to
+///    [`drain`](Serve::drain).
+/// 3. The remaining connections are canceled: what they await ends with [`Canceled`](crate::Canceled), and serving
+///    waits for them.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -67,18 +70,18 @@ const DRAIN: Duration = Duration::from_secs(4);
 ///
 /// # Errors
 ///
-/// What the listener says, other than that it has no descriptors left for the moment; the failure of the future given to
-/// [`until`](Serve::until). In both cases the connections have come to their end. [`Canceled`](crate::Canceled), if the scope
-/// was canceled before it began.
+/// The listener's errors, except a temporary shortage of descriptors; the failure of the future given to
+/// [`until`](Serve::until). In both cases all connections have ended. [`Canceled`](crate::Canceled) if the scope was
+/// canceled before serving began.
 ///
 /// # Panics
 ///
-/// With the panic of the future given to [`until`](Serve::until): the connections are dropped.
+/// If the future given to [`until`](Serve::until) panics; the connections are dropped.
 ///
 /// # Cancel safety
 ///
-/// Canceled, it ends in order. Dropped, it drops the handlers; connections that nobody has asked for stay with the listener
-/// (`tests/serving.rs`).
+/// A cancel shuts serving down gracefully. A drop drops the handlers; connections that were accepted ahead and not
+/// taken stay with the listener (`tests/serving.rs`).
 pub fn serve<L, H, R>(listener: &L, handler: H) -> Serve<'_, L, H, Pending<()>>
 where
     L: Listener,
@@ -95,7 +98,7 @@ where
     }
 }
 
-/// What [`serve`] is to do. Await it.
+/// The settings of [`serve`], which begins when this is awaited.
 #[must_use = "nothing is served unless it is awaited"]
 pub struct Serve<'l, L, H, U> {
     listener: &'l L,
@@ -107,8 +110,8 @@ pub struct Serve<'l, L, H, U> {
 }
 
 impl<'l, L, H, U> Serve<'l, L, H, U> {
-    /// Stops when this future is ready: `gimmal::signal::ctrl_c()`, a channel, anything. If it ends with a failure, so does
-    /// serving, in order.
+    /// Stops when this future is ready: `gimmal::signal::ctrl_c()`, a channel, or any other. If it fails, serving shuts
+    /// down gracefully and returns that failure.
     pub fn until<F>(self, until: F) -> Serve<'l, L, H, F>
     where
         F: Future<Output: Report>,
@@ -123,24 +126,25 @@ impl<'l, L, H, U> Serve<'l, L, H, U> {
         }
     }
 
-    /// Gives connections so much time to come to their end after the stop; 4 seconds, if nothing is said.
+    /// Sets how long open connections may take to finish after the stop; the default is 4 seconds.
     pub fn drain(mut self, time: Duration) -> Serve<'l, L, H, U> {
         self.drain = time;
         self
     }
 
-    /// Serves at most so many connections at once, and one at least. While there are as many nothing is accepted: others wait
-    /// in the kernel's queue.
+    /// Limits how many connections are served at once; the minimum is one. At the limit, nothing is accepted, and new
+    /// connections wait in the kernel's queue.
     pub fn limit(mut self, connections: usize) -> Serve<'l, L, H, U> {
         self.limit = connections.max(1);
         self
     }
 
-    /// Accepts up to this many connections before anybody asks for them (a burst may bring a few more), which costs less
-    /// where many come at once. With less room than that below the [`limit`](Serve::limit) none is accepted ahead.
+    /// Accepts up to this many connections ahead of their handlers (a burst may bring a few more), which is cheaper
+    /// when many arrive at once. Accepts ahead only while the [`limit`](Serve::limit) leaves room for more than this
+    /// many connections.
     ///
-    /// For a socket that nobody else holds. Without this a connection is taken when its handler is begun, and what this thread
-    /// has no time for another thread or process can answer that has the same socket.
+    /// Use this only for a socket without other holders. Without it, a connection is taken when its handler begins, so
+    /// connections that this thread has no time for can be answered by another thread or process that holds the socket.
     ///
     /// ```no_run
     /// # fn main() -> std::io::Result<()> {
@@ -174,19 +178,19 @@ impl<L, H, U> fmt::Debug for Serve<'_, L, H, U> {
     }
 }
 
-/// What was served.
+/// The counts of what was served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
-    /// Connections that were handed to the handler.
+    /// Connections that were passed to the handler.
     pub accepted: u64,
-    /// Those that ended with a failure of their own, or panicked.
+    /// Connections that ended with their own failure, or panicked.
     pub failed: u64,
-    /// Those that had not come to their end when the time for that was over, and were canceled.
+    /// Connections that had not finished within the drain time, and were canceled.
     pub cut_short: u64,
 }
 
-/// The same, while it is counted.
+/// The counts while serving.
 #[derive(Debug, Default)]
 struct Counts {
     accepted: Cell<u64>,
@@ -208,7 +212,7 @@ fn count(counter: &Cell<u64>) {
     counter.set(counter.get() + 1);
 }
 
-/// A connection that has not come to its end.
+/// A guard for a connection whose handler has not returned.
 struct Open<'a>(&'a Counts);
 
 impl Open<'_> {
@@ -217,7 +221,8 @@ impl Open<'_> {
     }
 }
 
-/// Its handler panicked; or it was dropped because it was canceled and had not begun, or waited for something of another crate.
+/// Counts a connection whose handler panicked, or was dropped because it was canceled before it began or while it
+/// waited for another crate's future.
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         count(match std::thread::panicking() {
@@ -239,7 +244,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            // In a canceled scope it does not begin.
+            // Serving does not begin in a canceled scope.
             checkpoint().await?;
             let serving = Serving {
                 listener: self.listener,
@@ -269,9 +274,9 @@ struct Serving<'l, L, H> {
     drain: Duration,
     limit: usize,
     ahead: u32,
-    /// Canceled when nothing more is to be accepted.
+    /// Canceled to stop accepting.
     accepting: Scope,
-    /// It gets its deadline then.
+    /// Gets its deadline when accepting stops.
     connections: Scope,
     counts: Counts,
 }
@@ -282,17 +287,17 @@ where
     H: AsyncFn(L::Stream, L::Addr) -> R,
     R: Report,
 {
-    /// Waits for the stop, outside of the shield: so the canceling of a scope around is one. Says what failed, if that was
-    /// the reason.
+    /// Waits for the stop outside of the shield, so that canceling a surrounding scope is a stop, too. Returns the
+    /// failure, if that was the reason.
     async fn stop_when(&self, until: impl Future<Output: Report>) -> Option<String> {
         let ended = Scope::new().run_any(until).await;
         let failure = ended.ok().and_then(|ended| ended.failure());
         self.accepting.cancel();
-        // What it says because it was canceled is no failure of its own.
+        // An error caused by the cancel is not a failure of the future.
         failure.filter(|_| !runtime::with(Core::is_canceled))
     }
 
-    /// Accepts until it is to stop, and waits for the connections.
+    /// Accepts until told to stop, then waits for the connections.
     async fn run(&self) -> io::Result<()> {
         let group = supervise(async |s| {
             let accepted = self.accepting.run(self.accept_all(s)).await;
@@ -336,13 +341,13 @@ where
         }
     }
 
-    /// Runs the handler. Gives its failure, if that is its own.
+    /// Runs the handler, and returns its failure unless the cancel caused it.
     async fn handle(&self, open: Open<'_>, stream: L::Stream, addr: L::Addr) -> Result<(), String> {
         let output = (self.handler)(stream, addr).await;
         open.ended();
         match output.failure() {
             None => Ok(()),
-            // A failure of its own while it cleans up is one, too.
+            // The handler's own failure during cleanup counts as a failure, too.
             Some(_) if self.connections.is_canceled() && output.is_canceled() != Some(false) => {
                 count(&self.counts.cut_short);
                 Ok(())

@@ -1,4 +1,4 @@
-//! In which order the addresses of a name are tried, and when: RFC 8305. It knows no clock and no socket.
+//! Decides in which order the addresses of a name are tried, and when: RFC 8305. Uses no clock and no socket.
 
 #![forbid(unsafe_code)]
 
@@ -7,30 +7,30 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long one attempt goes on alone before the next address is tried beside it: the Connection Attempt Delay that RFC 8305
+/// How long an attempt runs before the next address is tried in parallel: the Connection Attempt Delay that RFC 8305
 /// recommends (section 5).
 pub(super) const DELAY: Duration = Duration::from_millis(250);
 
 /// The attempts to connect to one of several addresses.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    /// Still to be tried.
+    /// Addresses still to be tried.
     left: VecDeque<SocketAddr>,
     under_way: usize,
-    /// When the next is begun, though none has failed.
+    /// When the next attempt begins even if none has failed.
     next_at: Option<Instant>,
 }
 
-/// What is to be done now.
+/// What to do now.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Step {
     Begin(SocketAddr),
-    /// Until one ends, or this moment comes.
+    /// Wait until an attempt ends, or until this time.
     WaitUntil(Instant),
-    /// Until one ends: there is nothing more to begin.
+    /// Wait until an attempt ends: no addresses are left to try.
     Wait,
-    /// All have failed.
+    /// All attempts have failed.
     Over,
 }
 
@@ -43,7 +43,7 @@ impl Attempts {
         }
     }
 
-    /// What is to be done at this moment. An attempt that it says is to begin has begun.
+    /// Returns what to do at this time. An attempt returned as [`Step::Begin`] counts as begun.
     pub(super) fn step(&mut self, now: Instant) -> Step {
         match self.next_at {
             Some(at) if self.under_way > 0 && !self.left.is_empty() && now < at => {
@@ -61,15 +61,15 @@ impl Attempts {
         }
     }
 
-    /// One of those under way has failed: the next is begun without delay.
+    /// Records that an attempt has failed: the next one begins without delay.
     pub(super) fn failed(&mut self) {
         self.under_way -= 1;
         self.next_at = None;
     }
 }
 
-/// The order of the resolver, but the families take turns, beginning with that of the first address (section 4): so that
-/// one family that leads nowhere costs one delay.
+/// Keeps the resolver's order, but alternates between the families, beginning with that of the first address (section
+/// 4), so that an unreachable family costs only one delay.
 fn interleave(addrs: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addrs
@@ -120,13 +120,13 @@ mod tests {
         let mut attempts = Attempts::new(vec![a, c, b]);
         assert_eq!(attempts.step(start), Step::Begin(a));
         assert_eq!(attempts.step(start), Step::WaitUntil(start + DELAY));
-        // One that is woken too early waits on.
+        // A caller that is woken too early waits again.
         let early = start + DELAY / 2;
         assert_eq!(attempts.step(early), Step::WaitUntil(start + DELAY));
         let later = start + DELAY;
         assert_eq!(attempts.step(later), Step::Begin(b));
         assert_eq!(attempts.step(later), Step::WaitUntil(later + DELAY));
-        // One of the two fails: the other goes on, and the third begins.
+        // One of the two fails: the other continues, and the third begins.
         attempts.failed();
         assert_eq!(attempts.step(later), Step::Begin(c));
         assert_eq!(attempts.step(later), Step::Wait);
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(attempts.step(later), Step::Over);
     }
 
-    /// Every sequence of eight events over up to four addresses: each begins once, when it may and no later, and it is over
-    /// when all have failed, and only then.
+    /// Checks every sequence of eight events over up to four addresses: each attempt begins once, as soon as it may,
+    /// and the result is `Over` when all have failed, and only then.
     #[test]
     fn every_short_sequence_tries_each_address_once() {
         const EVENTS: u32 = 8;

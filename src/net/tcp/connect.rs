@@ -1,4 +1,4 @@
-//! Connecting to an address, or to whichever address of a name answers first.
+//! Connecting to an address, or to the address of a name that answers first.
 
 use super::TcpStream;
 use super::attempts::{Attempts, Step};
@@ -21,36 +21,38 @@ use std::time::Duration;
 impl TcpStream {
     /// Connects to an address, or to the address of a name that answers first.
     ///
-    /// Several addresses are tried as RFC 8305 says: IPv6 and IPv4 in turns, the next one when one has failed, or has not
-    /// answered for 250 milliseconds; those that go on beside it are not given up. The first that answers is kept, and the
-    /// others are closed before this returns.
+    /// Tries several addresses as described in RFC 8305 (Happy Eyeballs): IPv6 and IPv4 alternate, and the next attempt
+    /// begins when one has failed or has not been answered for 250 milliseconds, while earlier attempts continue. Keeps
+    /// the first connection that succeeds, and closes the others before it returns.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is no address; what the resolver says, with the name; what the kernel says, with the
-    /// address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on. If there were several, the error names each
-    /// with its own reason, and its kind is that of the first that was not merely out of reach.
+    /// `InvalidInput` for text that is not an address; the resolver's error, with the name; those of `connect(2)`, with
+    /// the address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on. If several addresses were tried, the
+    /// error lists each with its own reason, and its kind is that of the first that was not merely unreachable.
     /// [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed (`tests/connecting.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed
+    /// (`tests/connecting.rs`).
     pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
         pass().await?;
         connect_to(to.target()?, &RefCell::default()).await
     }
 
-    /// Connects as [`connect`](TcpStream::connect) does, within this time, in which the name is looked up, too. Without a
-    /// time of its own it is the kernel that gives up an address that does not answer, after some two minutes.
+    /// Connects as [`connect`](TcpStream::connect) does, within this duration, which includes the name lookup. Without
+    /// a timeout, the kernel gives up on an address that does not answer after about two minutes.
     ///
     /// # Errors
     ///
-    /// One of which [`is_timeout`](crate::is_timeout) is true, if the time is over first: it names the address and the time,
-    /// and what those addresses said that have failed until then. Those of [`connect`](TcpStream::connect).
+    /// If the timeout expires first, an error for which [`is_timeout`](crate::is_timeout) is true: it names the
+    /// address, the timeout, and the errors of addresses that had failed by then. Those of
+    /// [`connect`](TcpStream::connect).
     ///
     /// # Cancel safety
     ///
-    /// That of [`connect`](TcpStream::connect) (`tests/connecting.rs`).
+    /// As [`connect`](TcpStream::connect) (`tests/connecting.rs`).
     pub async fn connect_timeout(to: impl ToAddrs, duration: Duration) -> io::Result<TcpStream> {
         pass().await?;
         let target = to.target()?;
@@ -70,7 +72,7 @@ impl TcpStream {
     }
 }
 
-/// An address that was tried, and what became of it.
+/// An address that was tried, and its error.
 #[derive(Debug)]
 struct Failed {
     addr: SocketAddr,
@@ -95,7 +97,7 @@ async fn connect_to(target: Target, failed: &RefCell<Vec<Failed>>) -> io::Result
     }
 }
 
-/// The first connection that is made. `None` if each address has failed.
+/// Returns the first connection that succeeds, or `None` if every address fails.
 async fn first_to_answer(
     addrs: Vec<SocketAddr>,
     failed: &RefCell<Vec<Failed>>,
@@ -104,7 +106,7 @@ async fn first_to_answer(
     let raced = group(async |g: &Group<'_, '_, io::Error>| race(g, attempts, failed).await).await;
     match raced {
         Ok(first) => Ok(first),
-        // It was canceled while it waited for those that lost.
+        // The scope was canceled while the group waited for the losing attempts.
         Err(error) if error.output().is_some() => Ok(error.into_output().flatten()),
         Err(error) => Err(error.into()),
     }
@@ -156,14 +158,14 @@ async fn attempt(addr: SocketAddr) -> io::Result<TcpStream> {
     connect_socket(socket, addr).await
 }
 
-/// Connects a socket. The error says nothing of where to.
+/// Connects a socket. The caller adds the address to the error.
 pub(super) async fn connect_socket(socket: Socket, addr: SocketAddr) -> io::Result<TcpStream> {
     let fd = SharedFd::from(OwnedFd::from(socket));
     let fd = Connect::new(fd, addr.into()).await?;
     Ok(TcpStream::new(fd, Some(addr)))
 }
 
-/// The same error, with the address if the kernel said it.
+/// Adds the address to the error if it came from the kernel.
 pub(super) fn explain_one(error: io::Error, addr: SocketAddr) -> io::Error {
     match error.raw_os_error() {
         Some(_) => with_context(error, format!("connect to {addr}")),
@@ -171,19 +173,19 @@ pub(super) fn explain_one(error: io::Error, addr: SocketAddr) -> io::Error {
     }
 }
 
-/// Each address of a name was tried, and none answered.
+/// The error when every address of a name was tried and none answered.
 #[derive(Debug)]
 struct AllFailed {
     name: String,
     failed: Vec<Failed>,
-    /// The one that tells most.
+    /// The index of the most informative failure.
     telling: usize,
 }
 
 impl AllFailed {
     #[expect(clippy::new_ret_no_self, reason = "it is what an io::Error holds")]
     fn new(name: String, failed: Vec<Failed>) -> io::Error {
-        // A machine without IPv6 has no way to some address of nearly every name: that says nothing about the name.
+        // A machine without IPv6 cannot reach some address of almost every name, which is not informative.
         let is_out_of_reach = |failed: &Failed| {
             let kind = failed.error.kind();
             matches!(

@@ -1,4 +1,4 @@
-//! A TCP socket that listens.
+//! A listening TCP socket.
 
 use super::TcpStream;
 use crate::buf::BufError;
@@ -17,14 +17,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// Connections that the kernel keeps until they are accepted: what std asks for.
+/// The number of connections that the kernel queues until they are accepted, as in std.
 const BACKLOG: i32 = 128;
 
 /// A TCP socket that listens for connections.
 ///
-/// A connection is taken from the kernel by the poll that hands it out, so a wait that is canceled or dropped loses none. When
-/// the listener is dropped its address can be bound again at once, and connections that nobody has accepted are closed, unless
-/// the socket has other holders.
+/// A connection is taken from the kernel in the same poll that returns it, so a canceled or dropped wait loses none.
+/// When the listener is dropped, its address can be bound again at once, and connections that were not accepted are
+/// closed, unless the socket has other holders.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -43,11 +43,11 @@ const BACKLOG: i32 = 128;
 ///
 /// # Several threads
 ///
-/// One socket may have several holders: threads that each have a clone of std's listener, other processes. Each connection
-/// goes to a holder that waits for one; a thread that computes, or that nobody waits on, takes none. But all that wait are
-/// woken for each connection. Where connections come fast, give each thread a socket of its own at the same address, with
-/// `SO_REUSEPORT`: then the kernel deals connections out among the sockets, and wakes one thread for each. A connection stays with
-/// its socket, also while the thread of that one has no time.
+/// One socket may have several holders: threads that each have a clone of a std listener, and other processes. Each
+/// connection goes to a holder that waits for one; a thread that is computing, or in which no task is accepting, takes
+/// none. However, each connection wakes all waiting holders. Where connections arrive fast, give each thread its own
+/// socket at the same address with `SO_REUSEPORT`: then the kernel distributes connections among the sockets, and wakes
+/// one thread for each. A connection stays with its socket, even while that socket's thread is busy.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -85,17 +85,17 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens on an address, or on the first address of a name that can be had. Port 0 is one that is free, which
-    /// [`local_addr`](TcpListener::local_addr) tells.
+    /// Listens on an address, or on the first address of a name that can be bound. Port 0 selects a free port, which
+    /// [`local_addr`](TcpListener::local_addr) returns.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is no address; what the resolver says, with the name; what the kernel says, with the
-    /// address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
+    /// `InvalidInput` for text that is not an address; the resolver's error, with the name; those of `bind(2)` and
+    /// `listen(2)`, with the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: only a name is waited for (`tests/listening.rs`).
+    /// There is nothing to lose: the only wait is for a name lookup (`tests/listening.rs`).
     pub async fn bind(to: impl ToAddrs) -> io::Result<TcpListener> {
         let mut last = None;
         for address in resolve(to).await? {
@@ -114,7 +114,7 @@ impl TcpListener {
         let listening = || {
             let domain = Domain::for_address(address);
             let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-            // As std: a port whose connections have only just ended can be bound again.
+            // As in std: a port with connections in TIME_WAIT can be bound again.
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
@@ -125,7 +125,7 @@ impl TcpListener {
         Ok(TcpListener::new(socket.into()))
     }
 
-    /// Over a socket that listens.
+    /// Wraps a listening socket.
     pub(super) fn new(fd: OwnedFd) -> TcpListener {
         let address = SockRef::from(&fd).local_addr().and_then(to_ip);
         let address = address.map_or_else(|_| "a socket".to_owned(), |address| address.to_string());
@@ -138,29 +138,33 @@ impl TcpListener {
         &self.accepting
     }
 
-    /// Waits for the next connection, and says who it is. The address of one that is gone by then may be `0.0.0.0:0`.
+    /// Waits for the next connection, and returns it with the peer's address. If the connection has ended by then, the
+    /// address may be `0.0.0.0:0`.
     ///
-    /// When there is no descriptor for it (`EMFILE`, `ENFILE`) or no memory, it waits and tries again; that is said to the
-    /// hook, once ([`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused)).
+    /// If no descriptor is left for the connection (`EMFILE`, `ENFILE`), or no memory, this waits and tries again, and
+    /// reports [`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused) to the hook, once.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the address; [`Canceled`](crate::Canceled). The listener lives on.
+    /// Those of `accept(2)`, with the address, except shortages, which are retried (see above), and failures of the
+    /// connection itself, which are skipped; [`Canceled`](crate::Canceled). The listener stays usable.
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped is for the next (`tests/listening.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
+    /// (`tests/listening.rs`).
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         connection(self.accepting.next(Way::OneByOne).await?)
     }
 
-    /// The connections, one after the other, each taken when it is asked for, as by [`accept`](TcpListener::accept).
+    /// Returns the connections as a stream. Each is accepted when the stream is polled for it, as by
+    /// [`accept`](TcpListener::accept).
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming(Arrivals::new(&self.accepting))
     }
 
-    /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
+    /// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish: see
     /// [`net::serve`](crate::net::serve()).
     ///
     /// ```no_run
@@ -186,25 +190,26 @@ impl TcpListener {
         serve(self, handler)
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the listener is bound to.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
 
-    /// A listener of std over the same socket, which another thread can have, or another process.
+    /// Converts the listener into a std listener over the same socket, which can be passed to another thread or
+    /// process.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if a connection was accepted ahead ([`Serve::accept_ahead`]) that nobody has asked for: accept it, then
-    /// ask again; [`Canceled`](crate::Canceled). The listener is in the error.
+    /// `ResourceBusy` if a connection that was accepted ahead ([`Serve::accept_ahead`]) has not been taken: accept it,
+    /// then try again; [`Canceled`](crate::Canceled). The error contains the listener.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it drops the listener (`tests/listening.rs`).
+    /// Dropping the wait drops the listener (`tests/listening.rs`).
     pub async fn into_std(self) -> Result<std::net::TcpListener, BufError<TcpListener>> {
         match self.accepting.into_descriptor().await {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
@@ -212,21 +217,21 @@ impl TcpListener {
         }
     }
 
-    /// Stops listening, and waits until the kernel has nothing of this listener. Connections that were accepted and that
-    /// nobody has asked for are closed. Dropping a listener does the same, but does not say whether it went well.
+    /// Stops listening, and waits until no operation of this listener is left in the kernel. Closes connections that
+    /// were accepted ahead and not taken. Dropping a listener does the same, but does not report errors.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says; [`Canceled`](crate::Canceled), and then the listener closes without being waited for.
+    /// Those of `close(2)`; [`Canceled`](crate::Canceled), after which the listener closes in the background.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves the listener closing (`tests/listening.rs`).
+    /// If the wait is dropped, the listener closes in the background (`tests/listening.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
 
-    /// A listener over one of std.
+    /// Creates a listener from a std listener.
     #[must_use]
     pub fn from_std(listener: std::net::TcpListener) -> TcpListener {
         TcpListener::new(listener.into())
@@ -236,7 +241,7 @@ impl TcpListener {
 pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, SocketAddr)> {
     let peer = match accepted.peer {
         Some(peer) => to_ip(peer)?,
-        // One that is gone already has none.
+        // A connection that has already ended has no peer address.
         None => SockRef::from(&accepted.fd)
             .peer_addr()
             .and_then(to_ip)
@@ -245,12 +250,13 @@ pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, S
     Ok((TcpStream::new(accepted.fd, Some(peer)), peer))
 }
 
-/// The connections of a listener, one after the other: of [`TcpListener::incoming`]. It is a [`Stream`](futures_core::Stream) of
-/// other crates' combinators, too, which never ends.
+/// The connections of a listener, returned by [`TcpListener::incoming`]. It also implements
+/// [`Stream`](futures_core::Stream), for other crates' combinators; the stream never ends.
 ///
 /// # Cancel safety
 ///
-/// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/listening.rs`).
+/// No connection is lost when a wait or this value is dropped: connections stay with the listener
+/// (`tests/listening.rs`).
 #[derive(Debug)]
 pub struct Incoming<'a>(Arrivals<'a>);
 
@@ -289,7 +295,7 @@ impl From<std::net::TcpListener> for TcpListener {
     }
 }
 
-/// Of a TCP socket that listens: what a service manager has handed over, or a peer has sent.
+/// Wraps a listening TCP socket, such as one handed over by a service manager or sent by a peer.
 impl From<OwnedFd> for TcpListener {
     fn from(fd: OwnedFd) -> TcpListener {
         TcpListener::new(fd)

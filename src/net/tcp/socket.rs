@@ -1,4 +1,4 @@
-//! A TCP socket before it listens or is connected: for its options.
+//! A TCP socket before it listens or is connected, for setting options.
 
 use super::connect::{connect_socket, explain_one};
 use super::{TcpListener, TcpStream};
@@ -9,9 +9,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// A TCP socket that neither listens nor is connected as yet, so that its options can be set.
+/// A TCP socket that does not listen yet and is not connected yet, so that its options can be set.
 ///
-/// Options that have no method here are set through `socket2::SockRef::from(&socket)`.
+/// Set options that have no method here through `socket2::SockRef::from(&socket)`.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -37,20 +37,20 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    /// A socket of IPv4.
+    /// Creates an IPv4 socket.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left (`EMFILE`, `ENFILE`), or the kernel has no IPv4.
+    /// If no descriptor is left (`EMFILE`, `ENFILE`), or the kernel does not support IPv4.
     pub fn new_v4() -> io::Result<TcpSocket> {
         TcpSocket::new(Domain::IPV4)
     }
 
-    /// A socket of IPv6.
+    /// Creates an IPv6 socket.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left (`EMFILE`, `ENFILE`), or the kernel has no IPv6.
+    /// If no descriptor is left (`EMFILE`, `ENFILE`), or the kernel does not support IPv6.
     pub fn new_v6() -> io::Result<TcpSocket> {
         TcpSocket::new(Domain::IPV6)
     }
@@ -61,66 +61,68 @@ impl TcpSocket {
         Ok(TcpSocket { socket })
     }
 
-    /// Sets whether an address can be bound though connections of an earlier listener on it have only just ended: `SO_REUSEADDR`.
+    /// Sets whether an address can be bound even though connections of an earlier listener on it are in `TIME_WAIT`:
+    /// `SO_REUSEADDR`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
         self.socket.set_reuse_address(reuseaddr)
     }
 
-    /// Whether it can be bound though connections have only just ended: `SO_REUSEADDR`.
+    /// Whether an address with connections in `TIME_WAIT` can be bound: `SO_REUSEADDR`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn reuseaddr(&self) -> io::Result<bool> {
         self.socket.reuse_address()
     }
 
-    /// Sets whether several sockets can listen on one address, among which the kernel deals out connections: `SO_REUSEPORT`. So
-    /// threads share a load: see [`TcpListener`].
+    /// Sets whether several sockets can listen on one address, among which the kernel distributes connections:
+    /// `SO_REUSEPORT`. This is how threads share a load: see [`TcpListener`].
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_reuseport(&self, reuseport: bool) -> io::Result<()> {
         self.socket.set_reuse_port(reuseport)
     }
 
-    /// Whether several sockets can listen on its address: `SO_REUSEPORT`.
+    /// Whether several sockets can listen on the same address: `SO_REUSEPORT`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn reuseport(&self) -> io::Result<bool> {
         self.socket.reuse_port()
     }
 
-    /// Sets whether a socket of IPv6 is for IPv6 alone. Else one that listens on `[::]` gets those of IPv4, too: `IPV6_V6ONLY`.
+    /// Sets whether an IPv6 socket is restricted to IPv6: `IPV6_V6ONLY`. Otherwise one that listens on `[::]` accepts
+    /// IPv4 connections, too.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `InvalidInput` once the socket is bound; `ENOPROTOOPT` on an IPv4 socket.
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
         self.socket.set_only_v6(only_v6)
     }
 
-    /// Whether it is for IPv6 alone: `IPV6_V6ONLY`.
+    /// Whether the socket is restricted to IPv6: `IPV6_V6ONLY`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `EOPNOTSUPP` on an IPv4 socket.
     pub fn only_v6(&self) -> io::Result<bool> {
         self.socket.only_v6()
     }
 
-    /// Sets whether small writes are sent at once instead of being gathered: `TCP_NODELAY`.
+    /// Sets whether small writes are sent at once instead of being coalesced (Nagle's algorithm): `TCP_NODELAY`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.socket.set_tcp_nodelay(nodelay)
     }
@@ -129,109 +131,112 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.socket.tcp_nodelay()
     }
 
-    /// Sets whether the kernel asks now and then if a silent peer is still there: `SO_KEEPALIVE`.
+    /// Sets whether the kernel sends keepalive probes to a silent peer: `SO_KEEPALIVE`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
         self.socket.set_keepalive(keepalive)
     }
 
-    /// Whether the kernel asks if a silent peer is still there: `SO_KEEPALIVE`.
+    /// Whether the kernel sends keepalive probes to a silent peer: `SO_KEEPALIVE`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn keepalive(&self) -> io::Result<bool> {
         self.socket.keepalive()
     }
 
-    /// Sets how many routers what it sends may pass, for IPv4: `IP_TTL`.
+    /// Sets the hop limit of outgoing IPv4 packets: `IP_TTL`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `InvalidInput` for zero and for more than 255.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket.set_ttl_v4(ttl)
     }
 
-    /// How many routers what it sends may pass, for IPv4: `IP_TTL`.
+    /// Returns the hop limit of outgoing IPv4 packets: `IP_TTL`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn ttl(&self) -> io::Result<u32> {
         self.socket.ttl_v4()
     }
 
-    /// Sets the size of the kernel's buffer for what is sent, in bytes: `SO_SNDBUF`. The kernel doubles it, for its own bookkeeping.
+    /// Sets the size of the kernel's send buffer in bytes: `SO_SNDBUF`. The kernel doubles the value, to leave room for
+    /// its own bookkeeping.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_send_buffer_size(&self, bytes: u32) -> io::Result<()> {
         self.socket.set_send_buffer_size(bytes as usize)
     }
 
-    /// The size of the kernel's buffer for what is sent, in bytes: `SO_SNDBUF`.
+    /// Returns the size of the kernel's send buffer in bytes: `SO_SNDBUF`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn send_buffer_size(&self) -> io::Result<u32> {
         self.socket.send_buffer_size().map(|bytes| bytes as u32)
     }
 
-    /// Sets the size of the kernel's buffer for what is received, in bytes: `SO_RCVBUF`. The kernel doubles it, for its own bookkeeping.
+    /// Sets the size of the kernel's receive buffer in bytes: `SO_RCVBUF`. The kernel doubles the value, to leave room
+    /// for its own bookkeeping.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_recv_buffer_size(&self, bytes: u32) -> io::Result<()> {
         self.socket.set_recv_buffer_size(bytes as usize)
     }
 
-    /// The size of the kernel's buffer for what is received, in bytes: `SO_RCVBUF`.
+    /// Returns the size of the kernel's receive buffer in bytes: `SO_RCVBUF`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn recv_buffer_size(&self) -> io::Result<u32> {
         self.socket.recv_buffer_size().map(|bytes| bytes as u32)
     }
 
-    /// Gives it an address of this machine. Port 0 is one that is free, which [`local_addr`](TcpSocket::local_addr) tells.
+    /// Binds the socket to a local address. Port 0 selects a free port, which [`local_addr`](TcpSocket::local_addr)
+    /// returns.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`, `InvalidInput` for a
-    /// socket that has one, and so on.
+    /// Those of `bind(2)`, with the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`, `InvalidInput` if the
+    /// socket is already bound, and so on.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         let bound = self.socket.bind(&addr.into());
         bound.map_err(|error| with_context(error, format!("bind to {addr}")))
     }
 
-    /// The address that it is bound to.
+    /// Returns the address that the socket is bound to.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(self.socket.local_addr()?)
     }
 
-    /// Listens for connections, of which the kernel keeps up to `backlog` until they are accepted; it has a limit of its own
-    /// (`net.core.somaxconn`).
+    /// Starts listening for connections. The kernel queues up to `backlog` of them until they are accepted, but no more
+    /// than its own limit (`net.core.somaxconn`).
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the address: `AddrInUse` if another socket listens there.
+    /// Those of `listen(2)`, with the address: `AddrInUse` if another socket listens there.
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         self.socket.listen(backlog).map_err(|error| {
@@ -241,15 +246,17 @@ impl TcpSocket {
         Ok(TcpListener::new(self.socket.into()))
     }
 
-    /// Connects to an address, from the one that it is bound to, if it is.
+    /// Connects to an address, from the local address if the socket is bound to one.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the address; [`Canceled`](crate::Canceled).
+    /// Those of `connect(2)`, with the address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on;
+    /// [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed (`tests/connecting.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed
+    /// (`tests/connecting.rs`).
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         let connected = connect_socket(self.socket, addr).await;
         connected.map_err(|error| explain_one(error, addr))

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 /// A TCP connection.
 ///
-/// Its methods take `&self`, so one task can read while another writes. It belongs to the thread of its runtime; to hand it
-/// to another, go through [`into_std`](TcpStream::into_std).
+/// Its methods take `&self`, so one task can read while another writes. A stream belongs to its runtime's thread; to
+/// move it to another thread, convert it with [`into_std`](TcpStream::into_std).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -48,7 +48,7 @@ pub struct TcpStream {
 byte_stream! { TcpStream }
 
 impl TcpStream {
-    /// Over a socket that is connected.
+    /// Wraps a connected socket.
     pub(super) fn new(fd: SharedFd, peer: Option<SocketAddr>) -> TcpStream {
         let stream = Stream::new(fd, StreamKind::Tcp);
         if let Some(peer) = peer {
@@ -59,11 +59,11 @@ impl TcpStream {
         }
     }
 
-    /// The address of the peer.
+    /// Returns the peer's address.
     ///
     /// # Errors
     ///
-    /// What `getpeername(2)` says: `NotConnected` if the peer is gone and nothing is known of it.
+    /// Those of `getpeername(2)`: `NotConnected` if the peer is gone and its address was not recorded.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self.stream.peer() {
             Some(peer) => Ok(peer),
@@ -71,94 +71,96 @@ impl TcpStream {
         }
     }
 
-    /// The address of this end.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
 
-    /// Whether small writes are sent at once instead of being gathered: `TCP_NODELAY`.
+    /// Whether small writes are sent at once instead of being coalesced (Nagle's algorithm): `TCP_NODELAY`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn nodelay(&self) -> io::Result<bool> {
         SockRef::from(self).tcp_nodelay()
     }
 
-    /// Sets whether small writes are sent at once: `TCP_NODELAY`. Options that have no method here are set through
+    /// Sets whether small writes are sent at once: `TCP_NODELAY`. Set options that have no method here through
     /// `socket2::SockRef::from(&stream)`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         SockRef::from(self).set_tcp_nodelay(nodelay)
     }
 
-    /// Whether the kernel asks now and then if a silent peer is still there: `SO_KEEPALIVE`.
+    /// Whether the kernel sends keepalive probes to a silent peer: `SO_KEEPALIVE`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn keepalive(&self) -> io::Result<bool> {
         SockRef::from(self).keepalive()
     }
 
-    /// Sets whether the kernel asks now and then if a silent peer is still there: `SO_KEEPALIVE`. When it begins with that
-    /// and how often it asks is set by `socket2::SockRef::set_tcp_keepalive`.
+    /// Sets whether the kernel sends keepalive probes to a silent peer: `SO_KEEPALIVE`. Set the idle time and the
+    /// interval of the probes with `socket2::SockRef::set_tcp_keepalive`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
         SockRef::from(self).set_keepalive(keepalive)
     }
 
-    /// How many routers what it sends may pass, for IPv4: `IP_TTL`.
+    /// Returns the hop limit of outgoing IPv4 packets: `IP_TTL`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn ttl(&self) -> io::Result<u32> {
         SockRef::from(self).ttl_v4()
     }
 
-    /// Sets how many routers what it sends may pass, for IPv4: `IP_TTL`.
+    /// Sets the hop limit of outgoing IPv4 packets: `IP_TTL`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `InvalidInput` for zero and for more than 255.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         SockRef::from(self).set_ttl_v4(ttl)
     }
 
-    /// Has the connection end by a reset when it is closed, instead of in order: what was sent and has not arrived is thrown
-    /// away, and the peer's next read fails with `ConnectionReset`. It is `SO_LINGER` with a time of zero; with any other
-    /// time closing would hold up the whole thread.
+    /// Makes closing reset the connection instead of ending it in order: data that was sent but has not arrived is
+    /// discarded, and the peer's next read fails with `ConnectionReset`. This is `SO_LINGER` with a timeout of zero;
+    /// with any other timeout, closing would block the whole thread.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
     pub fn set_zero_linger(&self) -> io::Result<()> {
         SockRef::from(self).set_linger(Some(Duration::ZERO))
     }
 
-    /// A stream of std over the same descriptor, which another thread can have. It blocks, unless it was made of
-    /// one that does not.
+    /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The std
+    /// stream is blocking, unless this one was created from a nonblocking socket.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a one
-    /// has brought are still to be read. The stream is in the error.
+    /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
+    /// bytes that such an operation received have not been read. The error contains the stream.
     pub fn into_std(self) -> Result<std::net::TcpStream, BufError<TcpStream>> {
         let descriptor = match self.stream.give_up().try_into_descriptor() {
             Ok(descriptor) => descriptor,
             Err(stream) => {
-                let error = busy("an operation is still at work on the stream, or has left bytes");
+                let error = busy(
+                    "an operation is still in progress on the stream, or has left unread bytes",
+                );
                 let stream = Owned::new(stream);
                 return Err(BufError::new(error, TcpStream { stream }));
             }
@@ -166,7 +168,7 @@ impl TcpStream {
         Ok(descriptor.into_owned().into())
     }
 
-    /// A stream over one of std.
+    /// Creates a stream from a std stream.
     #[must_use]
     pub fn from_std(stream: std::net::TcpStream) -> TcpStream {
         let peer = stream.peer_addr().ok();
@@ -186,7 +188,7 @@ impl From<std::net::TcpStream> for TcpStream {
     }
 }
 
-/// Of a TCP socket that is connected.
+/// Wraps a connected TCP socket.
 impl From<OwnedFd> for TcpStream {
     fn from(fd: OwnedFd) -> TcpStream {
         TcpStream::from_std(fd.into())

@@ -1,16 +1,17 @@
-//! What goes beside the bytes of a UDP datagram: addresses, interface, hops, class, time, segments.
+//! The metadata of a UDP datagram: addresses, interface, hop limit, traffic class, timestamp, segment size.
 
 use crate::op::{ControlMessages, FromMessage, Message, push_control};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-/// Room for all that one datagram brings: two addresses, four numbers for each version of IP, a time and a size take 224.
+/// Room for all the ancillary data of one datagram: two addresses, four numbers for each IP version, a timestamp and a
+/// size take 224 bytes.
 pub(super) const CONTROL_ROOM: usize = 256;
 
-/// What is known of a datagram that was received: of [`UdpSocket::recv_msg`](super::UdpSocket::recv_msg).
+/// The metadata of a received datagram, returned by [`UdpSocket::recv_msg`](super::UdpSocket::recv_msg).
 ///
-/// What is not asked for by an option of the socket is `None`.
+/// A field whose socket option is not set is `None`.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -34,28 +35,29 @@ pub(super) const CONTROL_ROOM: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecvMeta {
-    /// Bytes in the buffer.
+    /// The number of bytes in the buffer.
     pub len: usize,
-    /// Bytes of the datagram. More than there was room for are lost.
+    /// The length of the datagram in bytes. Bytes beyond the buffer's capacity are lost.
     pub full_len: usize,
-    /// Who sent it.
+    /// The sender's address.
     pub from: SocketAddr,
-    /// The address that it was sent to: [`set_recv_packet_info`](super::UdpSocket::set_recv_packet_info).
+    /// The destination address: see [`set_recv_packet_info`](super::UdpSocket::set_recv_packet_info).
     pub to: Option<IpAddr>,
-    /// The number of the interface that it came in through, asked for with the address.
+    /// The index of the interface on which it arrived, enabled together with the destination address.
     pub interface: Option<u32>,
-    /// The hops that it had left, TTL or hop limit: [`set_recv_ttl`](super::UdpSocket::set_recv_ttl).
+    /// The number of hops it had left (TTL or hop limit): see [`set_recv_ttl`](super::UdpSocket::set_recv_ttl).
     pub ttl: Option<u8>,
-    /// TOS or traffic class, of which the lowest two bits are ECN: [`set_recv_tos`](super::UdpSocket::set_recv_tos).
+    /// The TOS or traffic class, whose lowest two bits are ECN: see [`set_recv_tos`](super::UdpSocket::set_recv_tos).
     pub tos: Option<u8>,
-    /// When the kernel received it: [`set_recv_timestamp`](super::UdpSocket::set_recv_timestamp).
+    /// When the kernel received it: see [`set_recv_timestamp`](super::UdpSocket::set_recv_timestamp).
     pub timestamp: Option<SystemTime>,
-    /// The buffer holds several datagrams, all of this length except the last: [`set_gro`](super::UdpSocket::set_gro).
+    /// The length of each datagram but the last, if the buffer contains several: see
+    /// [`set_gro`](super::UdpSocket::set_gro).
     pub segment_size: Option<usize>,
 }
 
 impl RecvMeta {
-    /// Whether the buffer had no room for all of it.
+    /// Whether the datagram did not fit into the buffer.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.full_len > self.len
@@ -89,7 +91,7 @@ impl RecvMeta {
         let number = data.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
         let octet = number.and_then(|number| u8::try_from(number).ok());
         match (level, kind) {
-            // `in_pktinfo`: the interface, the address that an answer would come from, and the one in the packet.
+            // `in_pktinfo`: the interface, the address that a reply would be sent from, and the one in the packet.
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 if let Some(bytes) = data.get(8..).and_then(<[u8]>::first_chunk::<4>) {
                     self.to = Some(Ipv4Addr::from(*bytes).into());
@@ -107,7 +109,7 @@ impl RecvMeta {
             (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
                 self.ttl = octet;
             }
-            // One byte here, and a number there.
+            // IPv4 sends one byte, IPv6 an `int`.
             (libc::IPPROTO_IP, libc::IP_TOS) => self.tos = data.first().copied(),
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => self.tos = octet,
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => self.timestamp = time(data),
@@ -117,7 +119,7 @@ impl RecvMeta {
     }
 }
 
-/// A `timespec`: seconds since 1970, and nanoseconds.
+/// Parses a `timespec`: seconds since 1970, and nanoseconds.
 fn time(data: &[u8]) -> Option<SystemTime> {
     let (seconds, rest) = data.split_first_chunk()?;
     let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
@@ -125,9 +127,9 @@ fn time(data: &[u8]) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
 }
 
-/// How a datagram is to be sent: with [`UdpSocket::send_msg`](super::UdpSocket::send_msg).
+/// The metadata of a datagram to send with [`UdpSocket::send_msg`](super::UdpSocket::send_msg).
 ///
-/// What is not said is as the socket has it.
+/// Values that are not set are those of the socket.
 ///
 /// ```
 /// use gimmal::net::SendMeta;
@@ -146,49 +148,51 @@ pub struct SendMeta {
 }
 
 impl SendMeta {
-    /// To the peer that the socket is connected to, with nothing said.
+    /// Creates metadata with nothing set, for a datagram to the connected peer.
     #[must_use]
     pub fn new() -> SendMeta {
         SendMeta::default()
     }
 
-    /// To whom.
+    /// Sets the destination address.
     #[must_use]
     pub fn to(mut self, to: impl Into<SocketAddr>) -> SendMeta {
         self.to = Some(to.into());
         self
     }
 
-    /// From which address of this machine: for answers, the one that was asked ([`RecvMeta::to`]).
+    /// Sets the source address, which must be one of this machine: for replies, the address that received the request
+    /// ([`RecvMeta::to`]).
     #[must_use]
     pub fn from(mut self, from: impl Into<IpAddr>) -> SendMeta {
         self.from = Some(from.into());
         self
     }
 
-    /// Through which interface, by its number.
+    /// Sets the interface, by its index.
     #[must_use]
     pub fn interface(mut self, interface: u32) -> SendMeta {
         self.interface = Some(interface);
         self
     }
 
-    /// How many hops it may take: TTL, or hop limit.
+    /// Sets the TTL or hop limit.
     #[must_use]
     pub fn ttl(mut self, ttl: u8) -> SendMeta {
         self.ttl = Some(ttl);
         self
     }
 
-    /// TOS, or traffic class, of which the lowest two bits are ECN.
+    /// Sets the TOS or traffic class, whose lowest two bits are ECN.
     #[must_use]
     pub fn tos(mut self, tos: u8) -> SendMeta {
         self.tos = Some(tos);
         self
     }
 
-    /// Sends the buffer as datagrams of this length each, the last of what is left: `UDP_SEGMENT` (4.18). One call of the
-    /// kernel, and of the network card where that can do it, sends up to 64 of them (128 since 6.9), 64 KiB in all.
+    /// Splits the buffer into datagrams of this length, except that the last may be shorter: `UDP_SEGMENT` (Linux
+    /// 4.18). One system call sends up to 64 of them (128 since 6.9), 64 KiB in total; a network card that supports it
+    /// does the splitting.
     #[must_use]
     pub fn segment_size(mut self, segment_size: u16) -> SendMeta {
         self.segment_size = Some(segment_size);
@@ -199,7 +203,7 @@ impl SendMeta {
         self.to
     }
 
-    /// The same as ancillary data. `peer` is the peer that the socket is connected to.
+    /// Encodes the metadata as ancillary data. `peer` returns the connected peer's address.
     pub(super) fn control(
         &self,
         peer: impl FnOnce() -> io::Result<SocketAddr>,
@@ -207,7 +211,7 @@ impl SendMeta {
         let mut control = Vec::new();
         let of_packet = (self.from, self.interface, self.ttl, self.tos);
         if of_packet != (None, None, None, None) {
-            // An address of IPv4 in a socket of IPv6 goes the way of IPv4.
+            // An IPv4-mapped address on an IPv6 socket takes IPv4's control messages.
             let to = self.to.map_or_else(peer, Ok)?.ip().to_canonical();
             self.push_packet(to, &mut control)?;
         }
@@ -252,7 +256,9 @@ impl SendMeta {
                 _ => {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidInput,
-                        format!("send to {to} from {from}: one is of IPv4, the other of IPv6"),
+                        format!(
+                            "send to {to} from {from}: one is an IPv4 address, the other an IPv6 address"
+                        ),
                     ));
                 }
             }

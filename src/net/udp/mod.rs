@@ -1,4 +1,4 @@
-//! UDP.
+//! UDP sockets.
 
 mod meta;
 mod options;

@@ -1,4 +1,4 @@
-//! The options of a UDP socket. Those that are not here are set through `socket2::SockRef::from(&socket)`.
+//! The options of a UDP socket. Set those that have no method here through `socket2::SockRef::from(&socket)`.
 
 use super::UdpSocket;
 use super::meta::CONTROL_ROOM;
@@ -9,29 +9,29 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 impl UdpSocket {
-    /// Whether it may send to the addresses of broadcasts: `SO_BROADCAST`.
+    /// Whether the socket may send to broadcast addresses: `SO_BROADCAST`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn broadcast(&self) -> io::Result<bool> {
         SockRef::from(self).broadcast()
     }
 
-    /// Sets whether it may send to the addresses of broadcasts: `SO_BROADCAST`.
+    /// Sets whether the socket may send to broadcast addresses: `SO_BROADCAST`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
         SockRef::from(self).set_broadcast(on)
     }
 
-    /// How many hops a datagram may take: `IP_TTL`, or `IPV6_UNICAST_HOPS`.
+    /// Returns the hop limit of outgoing unicast datagrams: `IP_TTL`, or `IPV6_UNICAST_HOPS` on an IPv6 socket.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn ttl(&self) -> io::Result<u32> {
         match self.is_v6()? {
             true => SockRef::from(self).unicast_hops_v6(),
@@ -39,7 +39,7 @@ impl UdpSocket {
         }
     }
 
-    /// Sets how many hops a datagram may take: `IP_TTL`, and for a socket of IPv6 `IPV6_UNICAST_HOPS` also.
+    /// Sets the hop limit of outgoing unicast datagrams: `IP_TTL`, and on an IPv6 socket also `IPV6_UNICAST_HOPS`.
     ///
     /// # Errors
     ///
@@ -53,90 +53,90 @@ impl UdpSocket {
         }
     }
 
-    /// Whether datagrams to groups of IPv4 come back to this machine: `IP_MULTICAST_LOOP`.
+    /// Whether IPv4 multicast datagrams are looped back to this machine: `IP_MULTICAST_LOOP`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn multicast_loop_v4(&self) -> io::Result<bool> {
         SockRef::from(self).multicast_loop_v4()
     }
 
-    /// Sets whether datagrams to groups of IPv4 come back to this machine: `IP_MULTICAST_LOOP`.
+    /// Sets whether IPv4 multicast datagrams are looped back to this machine: `IP_MULTICAST_LOOP`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_multicast_loop_v4(&self, on: bool) -> io::Result<()> {
         SockRef::from(self).set_multicast_loop_v4(on)
     }
 
-    /// How many hops datagrams to groups of IPv4 may take: `IP_MULTICAST_TTL`.
+    /// Returns the hop limit of outgoing IPv4 multicast datagrams: `IP_MULTICAST_TTL`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `getsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
         SockRef::from(self).multicast_ttl_v4()
     }
 
-    /// Sets how many hops datagrams to groups of IPv4 may take: `IP_MULTICAST_TTL`.
+    /// Sets the hop limit of outgoing IPv4 multicast datagrams: `IP_MULTICAST_TTL`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `InvalidInput` for more than 255.
     pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
         SockRef::from(self).set_multicast_ttl_v4(ttl)
     }
 
-    /// Whether datagrams to groups of IPv6 come back to this machine: `IPV6_MULTICAST_LOOP`.
+    /// Whether IPv6 multicast datagrams are looped back to this machine: `IPV6_MULTICAST_LOOP`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `EOPNOTSUPP` on an IPv4 socket.
     pub fn multicast_loop_v6(&self) -> io::Result<bool> {
         SockRef::from(self).multicast_loop_v6()
     }
 
-    /// Sets whether datagrams to groups of IPv6 come back to this machine: `IPV6_MULTICAST_LOOP`.
+    /// Sets whether IPv6 multicast datagrams are looped back to this machine: `IPV6_MULTICAST_LOOP`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `ENOPROTOOPT` on an IPv4 socket.
     pub fn set_multicast_loop_v6(&self, on: bool) -> io::Result<()> {
         SockRef::from(self).set_multicast_loop_v6(on)
     }
 
-    /// How many hops datagrams to groups of IPv6 may take: `IPV6_MULTICAST_HOPS`.
+    /// Returns the hop limit of outgoing IPv6 multicast datagrams: `IPV6_MULTICAST_HOPS`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `EOPNOTSUPP` on an IPv4 socket.
     pub fn multicast_hops_v6(&self) -> io::Result<u32> {
         SockRef::from(self).multicast_hops_v6()
     }
 
-    /// Sets how many hops datagrams to groups of IPv6 may take: `IPV6_MULTICAST_HOPS`.
+    /// Sets the hop limit of outgoing IPv6 multicast datagrams: `IPV6_MULTICAST_HOPS`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `InvalidInput` for more than 255; `ENOPROTOOPT` on an IPv4 socket.
     pub fn set_multicast_hops_v6(&self, hops: u32) -> io::Result<()> {
         SockRef::from(self).set_multicast_hops_v6(hops)
     }
 
-    /// Receives what is sent to a group of IPv4, on the interface that has this address; on one that the kernel chooses, if it
-    /// is unspecified. `IP_ADD_MEMBERSHIP`.
+    /// Joins an IPv4 multicast group on the interface that has this address, or, if the address is unspecified, on one
+    /// that the kernel chooses: `IP_ADD_MEMBERSHIP`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for an address that is none of a group.
+    /// `InvalidInput` if the address is not a multicast address.
     pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         let joined = SockRef::from(self).join_multicast_v4(group, interface);
         joined.map_err(|error| of_group(error, "join", group))
     }
 
-    /// Receives it no longer: `IP_DROP_MEMBERSHIP`.
+    /// Leaves an IPv4 multicast group: `IP_DROP_MEMBERSHIP`.
     ///
     /// # Errors
     ///
@@ -146,18 +146,18 @@ impl UdpSocket {
         left.map_err(|error| of_group(error, "leave", group))
     }
 
-    /// Receives what is sent to a group of IPv6, on the interface with this number; on one that the kernel chooses, if it is
-    /// zero. `IPV6_ADD_MEMBERSHIP`.
+    /// Joins an IPv6 multicast group on the interface with this index, or, if the index is zero, on one that the kernel
+    /// chooses: `IPV6_ADD_MEMBERSHIP`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for an address that is none of a group.
+    /// `InvalidInput` if the address is not a multicast address.
     pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         let joined = SockRef::from(self).join_multicast_v6(group, interface);
         joined.map_err(|error| of_group(error, "join", group))
     }
 
-    /// Receives it no longer: `IPV6_DROP_MEMBERSHIP`.
+    /// Leaves an IPv6 multicast group: `IPV6_DROP_MEMBERSHIP`.
     ///
     /// # Errors
     ///
@@ -167,12 +167,12 @@ impl UdpSocket {
         left.map_err(|error| of_group(error, "leave", group))
     }
 
-    /// Sets whether [`recv_msg`](UdpSocket::recv_msg) says to which address a datagram was sent, and through which interface
-    /// it came: `IP_PKTINFO`, or `IPV6_RECVPKTINFO`.
+    /// Sets whether [`recv_msg`](UdpSocket::recv_msg) reports the address to which a datagram was sent and the
+    /// interface on which it arrived: `IP_PKTINFO`, or `IPV6_RECVPKTINFO` on an IPv6 socket.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_packet_info(&self, on: bool) -> io::Result<()> {
         match self.is_v6()? {
             true => self.ask(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, on),
@@ -180,12 +180,12 @@ impl UdpSocket {
         }
     }
 
-    /// Sets whether [`recv_msg`](UdpSocket::recv_msg) says how many hops a datagram had left: `IP_RECVTTL`, and for a socket of
-    /// IPv6 `IPV6_RECVHOPLIMIT` also.
+    /// Sets whether [`recv_msg`](UdpSocket::recv_msg) reports how many hops a datagram had left: `IP_RECVTTL`, and on
+    /// an IPv6 socket also `IPV6_RECVHOPLIMIT`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_ttl(&self, on: bool) -> io::Result<()> {
         self.ask(libc::IPPROTO_IP, libc::IP_RECVTTL, on)?;
         match self.is_v6()? {
@@ -194,12 +194,12 @@ impl UdpSocket {
         }
     }
 
-    /// Sets whether [`recv_msg`](UdpSocket::recv_msg) says which TOS or traffic class a datagram had, ECN included:
-    /// `IP_RECVTOS`, and for a socket of IPv6 `IPV6_RECVTCLASS` also.
+    /// Sets whether [`recv_msg`](UdpSocket::recv_msg) reports the TOS or traffic class of a datagram, including ECN:
+    /// `IP_RECVTOS`, and on an IPv6 socket also `IPV6_RECVTCLASS`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_tos(&self, on: bool) -> io::Result<()> {
         self.ask(libc::IPPROTO_IP, libc::IP_RECVTOS, on)?;
         match self.is_v6()? {
@@ -208,29 +208,31 @@ impl UdpSocket {
         }
     }
 
-    /// Sets whether [`recv_msg`](UdpSocket::recv_msg) says when the kernel received a datagram: `SO_TIMESTAMPNS`.
+    /// Sets whether [`recv_msg`](UdpSocket::recv_msg) reports when the kernel received a datagram: `SO_TIMESTAMPNS`.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_timestamp(&self, on: bool) -> io::Result<()> {
         self.ask(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, on)
     }
 
-    /// Sets whether the kernel may put several datagrams of one sender into one buffer: `UDP_GRO` (5.0).
+    /// Sets whether the kernel may put several datagrams from one sender into one buffer: `UDP_GRO` (Linux 5.0).
     ///
-    /// They have the same length, but for the last, and lie one behind the other; [`recv_msg`](UdpSocket::recv_msg) says where
-    /// each begins ([`segment_size`](super::RecvMeta::segment_size)). What comes together is 64 KiB at most, and a smaller
-    /// buffer loses the rest. The other receives do not say it: whoever sets this uses `recv_msg`.
+    /// The datagrams are adjacent in the buffer, and all but the last have the same length, which
+    /// [`recv_msg`](UdpSocket::recv_msg) reports as [`segment_size`](super::RecvMeta::segment_size). Together they have
+    /// at most 64 KiB; a smaller buffer loses the rest. The other receive methods do not report the segment size, so
+    /// use `recv_msg` on a socket with this option.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// `ENOPROTOOPT` before Linux 5.0.
     pub fn set_gro(&self, on: bool) -> io::Result<()> {
         self.ask(libc::SOL_UDP, libc::UDP_GRO, on)
     }
 
-    /// Sets an option that brings ancillary data. All receives have room for that from now on: one that is dropped keeps it.
+    /// Sets an option that makes the kernel send ancillary data. From now on every receive has room for that data, so
+    /// that an abandoned receive keeps it, too.
     fn ask(&self, level: i32, name: i32, on: bool) -> io::Result<()> {
         self.socket.make_room_for_control(CONTROL_ROOM);
         set_option(self.as_fd(), level, name, i32::from(on))

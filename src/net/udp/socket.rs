@@ -17,10 +17,11 @@ use std::rc::Rc;
 
 /// A UDP socket.
 ///
-/// Its methods take `&self`, so one task can receive while others send. It belongs to the thread of its runtime; to hand it
-/// to another, go through [`into_std`](UdpSocket::into_std).
+/// Its methods take `&self`, so one task can receive while others send. A socket belongs to its runtime's thread; to
+/// move it to another thread, convert it with [`into_std`](UdpSocket::into_std).
 ///
-/// A datagram goes into one buffer. What that has no room for is lost: [`recv_msg`](UdpSocket::recv_msg) says so.
+/// A datagram is received into one buffer. Bytes that do not fit are lost; [`recv_msg`](UdpSocket::recv_msg) reports
+/// the truncation.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -41,17 +42,17 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// A socket with an address, or with the first address of a name that can be had. Port 0 is one that is free, which
-    /// [`local_addr`](UdpSocket::local_addr) tells.
+    /// Creates a socket bound to an address, or to the first address of a name that can be bound. Port 0 selects a free
+    /// port, which [`local_addr`](UdpSocket::local_addr) returns.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is no address; the error of the resolver, with the name; what the kernel says, with the
-    /// address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
+    /// `InvalidInput` for text that is not an address; the resolver's error, with the name; those of `bind(2)`, with
+    /// the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: only a name is waited for (`tests/udp.rs`).
+    /// There is nothing to lose: the only wait is for a name lookup (`tests/udp.rs`).
     pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
         first(to, |address| {
             let socket = std::net::UdpSocket::bind(address);
@@ -62,42 +63,43 @@ impl UdpSocket {
         .await
     }
 
-    /// Sets the peer: from now on only its datagrams are received, and [`send`](UdpSocket::send) sends to it. Connecting
-    /// again sets another one. Nothing is sent, so it says nothing of whether the peer is there.
+    /// Sets the peer: from now on only its datagrams are received, and [`send`](UdpSocket::send) sends to it.
+    /// Connecting again replaces the peer. No packet is sent, so success does not mean that the peer exists.
     ///
-    /// Datagrams of others that have arrived before are still received.
+    /// Datagrams from other senders that arrived earlier are still received.
     ///
     /// # Errors
     ///
-    /// Those of [`bind`](UdpSocket::bind); `NetworkUnreachable` if there is no way to the peer.
+    /// Those of [`bind`](UdpSocket::bind); `NetworkUnreachable` if there is no route to the peer.
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: only a name is waited for (`tests/udp.rs`).
+    /// There is nothing to lose: the only wait is for a name lookup (`tests/udp.rs`).
     pub async fn connect(&self, to: impl ToAddrs) -> io::Result<()> {
         first(to, |address| {
-            // The plain call: it waits for nothing.
+            // A direct call: connecting a UDP socket does not block.
             let connected = SockRef::from(self).connect(&address.into());
             connected.map_err(|error| with_context(error, format!("connect to {address}")))
         })
         .await
     }
 
-    /// Sends a datagram to an address: `sendto(2)`. Returns its length, and the buffer.
+    /// Sends a datagram to an address: `sendto(2)`. Returns its length and the buffer.
     ///
-    /// It is sent once: of several addresses, such as those of a name, to the first of the socket's own version of IP, or else to
-    /// the first. A name is looked up for each datagram: to send many, call
+    /// The datagram is sent once: of several addresses, such as those of a name, to the first of the socket's own IP
+    /// version, or else to the first. A name is looked up for every datagram: to send many, call
     /// [`lookup_host`](crate::net::lookup_host) once.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
-    /// `PermissionDenied` for the address of a broadcast, until [`set_broadcast`](UdpSocket::set_broadcast). `InvalidInput` for
-    /// text that is no address; the error of the resolver, with the name; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// Those of `sendto(2)`, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
+    /// `PermissionDenied` for a broadcast address without [`set_broadcast`](UdpSocket::set_broadcast). `InvalidInput`
+    /// for text that is not an address; the resolver's error, with the name; [`Canceled`](crate::Canceled). The error
+    /// contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// One that was canceled has sent nothing. Whether one that is dropped has sent it is unknown (`tests/udp.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown (`tests/udp.rs`).
     #[inline]
     pub fn send_to<B: IoBuf>(&self, buf: B, to: impl ToAddrs) -> Op<SendMessage<B>> {
         match to.address() {
@@ -117,11 +119,11 @@ impl UdpSocket {
         SendMessage::to_be_found(self.socket.clone(), buf, address)
     }
 
-    /// Sends a datagram to the peer that the socket is connected to: `send(2)`. Gives its length, and the buffer.
+    /// Sends a datagram to the connected peer: `send(2)`. Returns its length and the buffer.
     ///
     /// # Errors
     ///
-    /// As [`send_to`](UdpSocket::send_to); `ConnectionRefused` if the peer has refused one that was sent **before**.
+    /// As [`send_to`](UdpSocket::send_to); `ConnectionRefused` if the peer has refused an **earlier** datagram.
     ///
     /// # Cancel safety
     ///
@@ -130,7 +132,7 @@ impl UdpSocket {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
 
-    /// Sends a datagram as said: from one of several addresses, through an interface, with so many hops, in segments.
+    /// Sends a datagram with the given metadata: source address, interface, hop limit, traffic class, segment size.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -153,8 +155,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send_to`](UdpSocket::send_to); `InvalidInput` for addresses of different versions of IP, and for values that the
-    /// kernel does not take.
+    /// As [`send_to`](UdpSocket::send_to); `InvalidInput` for addresses of different IP versions, and for values that
+    /// the kernel rejects.
     ///
     /// # Cancel safety
     ///
@@ -167,25 +169,26 @@ impl UdpSocket {
         }
     }
 
-    /// Receives a datagram, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
-    /// bytes, who sent them, and the buffer: `recvfrom(2)`.
+    /// Receives a datagram into at most the buffer's whole capacity, and sets the buffer's length to what was received.
+    /// Returns the number of bytes, the sender's address, and the buffer: `recvfrom(2)`.
     ///
-    /// Receives of one socket follow one another: a second one waits until the first has ended.
+    /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says, with the peer: `ConnectionRefused` if the socket is
-    /// connected and the peer has refused what was sent; [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// `InvalidInput` for a buffer of capacity zero; those of `recvfrom(2)`, with the peer's address:
+    /// `ConnectionRefused` if the socket is connected and the peer has refused an earlier datagram;
+    /// [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// No datagram is lost. A receive that was canceled has taken none; one that is dropped leaves what it has brought to
-    /// the next, which gets as much of it as the buffer of the first had room for (`tests/udp.rs`).
+    /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
+    /// receive, which gets as much of it as fit into the first buffer (`tests/udp.rs`).
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Receives a datagram, and gives the number of bytes and the buffer: `recv(2)`.
+    /// Receives a datagram, and returns the number of bytes and the buffer: `recv(2)`.
     ///
     /// # Errors
     ///
@@ -198,8 +201,8 @@ impl UdpSocket {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Receives a datagram with all that is known of it: whether it was cut off, and what the options of the socket ask for,
-    /// those that begin with `set_recv_` and [`set_gro`](UdpSocket::set_gro).
+    /// Receives a datagram with its metadata: whether it was truncated, and what the socket's options enable, which are
+    /// [`set_gro`](UdpSocket::set_gro) and those that begin with `set_recv_`.
     ///
     /// # Errors
     ///
@@ -207,14 +210,15 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UdpSocket::recv_from); what is known of the datagram is kept with it (`tests/udp.rs`).
+    /// As [`recv_from`](UdpSocket::recv_from); the metadata is kept with the datagram (`tests/udp.rs`).
     pub fn recv_msg<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, RecvMeta>> {
-        // The options may have been set by others.
+        // Code outside of this type may have set the options.
         self.socket.make_room_for_control(CONTROL_ROOM);
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Looks at the next datagram without taking it: the next receive gives it again. `recvfrom(2)` with `MSG_PEEK`.
+    /// Receives the next datagram without removing it, so the next receive returns it again: `recvfrom(2)` with
+    /// `MSG_PEEK`.
     ///
     /// # Errors
     ///
@@ -227,7 +231,8 @@ impl UdpSocket {
         RecvMessage::peek(self.socket.clone(), buf)
     }
 
-    /// Looks at the next datagram without taking it, and gives the number of bytes and the buffer: `recv(2)` with `MSG_PEEK`.
+    /// Receives the next datagram without removing it, and returns the number of bytes and the buffer: `recv(2)` with
+    /// `MSG_PEEK`.
     ///
     /// # Errors
     ///
@@ -240,64 +245,65 @@ impl UdpSocket {
         RecvMessage::peek(self.socket.clone(), buf)
     }
 
-    /// The address of the socket.
+    /// Returns the socket's local address.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
 
-    /// The peer that it is connected to.
+    /// Returns the address of the connected peer.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if there is none.
+    /// `NotConnected` if the socket is not connected.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).peer_addr()?)
     }
 
-    /// The descriptor, to be held by operations of your own.
+    /// Returns the descriptor, to be held by custom operations.
     #[must_use]
     pub fn shared_fd(&self) -> SharedFd {
         self.socket.fd().clone()
     }
 
-    /// Closes the socket, and says whether that went well. Operations that are still at work on it are asked to stop and
-    /// waited for.
+    /// Closes the socket, and returns any error of closing it. Cancels operations that are still in progress on it, and
+    /// waits for them.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started and not
-    /// awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while operations are waited for.
+    /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was started and
+    /// not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
+    /// [`Canceled`](crate::Canceled) while waiting for operations.
     ///
     /// # Cancel safety
     ///
-    /// The socket closes in any case (`tests/udp.rs`).
+    /// The socket closes even after a cancel or a drop (`tests/udp.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }
 
-    /// A socket of std over the same descriptor, which another thread can have.
+    /// Converts the socket into a std socket over the same descriptor, which can be sent to another thread.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while a datagram that such a one
-    /// has brought is still to be received. The socket is in the error.
+    /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
+    /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::net::UdpSocket, BufError<UdpSocket>> {
         match self.socket.give_up().try_into_descriptor() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(socket) => {
                 let error =
-                    busy("an operation is still at work on the socket, or has left a datagram");
+                    busy("an operation is still in progress on the socket, or has left a datagram");
                 let socket = Owned::new(socket);
                 Err(BufError::new(error, UdpSocket { socket }))
             }
         }
     }
 
-    /// A socket over one of std.
+    /// Creates a socket from a std socket.
     #[must_use]
     pub fn from_std(socket: std::net::UdpSocket) -> UdpSocket {
         UdpSocket {
@@ -306,7 +312,7 @@ impl UdpSocket {
     }
 }
 
-/// Tries the addresses one after the other.
+/// Tries the addresses in order, and returns the first success or the last error.
 async fn first<T>(
     to: impl ToAddrs,
     mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
@@ -330,7 +336,7 @@ impl From<std::net::UdpSocket> for UdpSocket {
     }
 }
 
-/// Of a UDP socket.
+/// Wraps a UDP socket.
 impl From<OwnedFd> for UdpSocket {
     fn from(fd: OwnedFd) -> UdpSocket {
         UdpSocket::from_std(fd.into())

@@ -1,4 +1,4 @@
-//! Addresses of Unix sockets: a path, a name that is in no directory, or none.
+//! Addresses of Unix sockets: a path, an abstract name, or unnamed.
 
 use socket2::SockAddr;
 use std::ffi::OsStr;
@@ -8,20 +8,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
-/// The bytes that the kernel has for a path and the zero behind it: those of `sun_path` (`unix(7)`).
+/// The size of `sun_path` (`unix(7)`), which holds a path and its terminating zero.
 const PATH_BYTES: usize = 108;
 
-/// The address that a path is.
+/// Returns the address of a path, or an error that says why the path is not valid.
 pub(super) fn of_path(path: &Path) -> io::Result<SocketAddr> {
     let bytes = path.as_os_str().as_bytes();
     let why = if bytes.is_empty() {
         "it is empty".to_owned()
     } else if bytes.contains(&0) {
-        "it has a zero in it (a name that is in no directory is `SocketAddr::from_abstract_name`)"
+        "it contains a zero byte (for an abstract name use `SocketAddr::from_abstract_name`)"
             .to_owned()
     } else if bytes.len() >= PATH_BYTES {
         format!(
-            "it has {} bytes, and {PATH_BYTES} is the limit, with the zero behind it",
+            "it has {} bytes, and the limit is {PATH_BYTES}, including the terminating zero",
             bytes.len()
         )
     } else {
@@ -29,11 +29,11 @@ pub(super) fn of_path(path: &Path) -> io::Result<SocketAddr> {
     };
     Err(io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("{path:?} is no path for a socket: {why}"),
+        format!("{path:?} is not a valid socket path: {why}"),
     ))
 }
 
-/// As the kernel takes it.
+/// Converts an address from std's type to the kernel's.
 pub(super) fn to_kernel(address: &SocketAddr) -> io::Result<SockAddr> {
     if let Some(path) = address.as_pathname() {
         return SockAddr::unix(path);
@@ -44,11 +44,11 @@ pub(super) fn to_kernel(address: &SocketAddr) -> io::Result<SockAddr> {
     }
     Err(io::Error::new(
         io::ErrorKind::InvalidInput,
-        "an address without a name: there is nothing to connect to or to listen on",
+        "the address is unnamed: it cannot be connected to or listened on",
     ))
 }
 
-/// As std has it.
+/// Converts an address from the kernel's type to std's.
 pub(super) fn from_kernel(address: &SockAddr) -> io::Result<SocketAddr> {
     if let Some(path) = address.as_pathname() {
         return SocketAddr::from_pathname(path);
@@ -56,11 +56,11 @@ pub(super) fn from_kernel(address: &SockAddr) -> io::Result<SocketAddr> {
     match address.as_abstract_namespace() {
         Some(name) => SocketAddr::from_abstract_name(name),
         None if address.is_unix() => unnamed(),
-        None => Err(io::Error::other("the socket is not one of Unix")),
+        None => Err(io::Error::other("the socket is not a Unix socket")),
     }
 }
 
-/// The address of a socket that was never given one.
+/// Returns the address of an unbound socket.
 pub(super) fn unnamed() -> io::Result<SocketAddr> {
     SocketAddr::from_pathname("")
 }

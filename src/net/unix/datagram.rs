@@ -1,4 +1,4 @@
-//! A Unix socket of datagrams.
+//! A Unix datagram socket.
 
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::{BufError, IoBuf, IoBufMut};
@@ -15,13 +15,13 @@ use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 
-/// A Unix socket of datagrams.
+/// A Unix datagram socket.
 ///
-/// Its methods take `&self`, so one task can receive while others send. It belongs to the thread of its runtime; to hand it
-/// to another, go through [`into_std`](UnixDatagram::into_std).
+/// Its methods take `&self`, so one task can receive while others send. A socket belongs to its runtime's thread; to
+/// move it to another thread, convert it with [`into_std`](UnixDatagram::into_std).
 ///
-/// Between Unix sockets no datagram is lost, and those of one sender arrive in order: when the receiver has too many, who
-/// sends waits. A datagram goes into one buffer; what that has no room for is lost.
+/// Unix sockets lose no datagrams, and deliver those of one sender in order: while the receiver's queue is full,
+/// senders wait. A datagram is received into one buffer; bytes that do not fit are lost.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -42,18 +42,20 @@ pub struct UnixDatagram {
 }
 
 impl UnixDatagram {
-    /// A socket with a path, which must not be there. The file stays when the socket is closed: who binds removes it.
+    /// Creates a socket bound to a path, which must not exist. The file stays when the socket is closed: the program
+    /// that binds the path must remove it.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a path of more than 107 bytes; what the kernel says, with the path: `AddrInUse` if it is there,
-    /// `NotFound` if its directory is not, and so on.
+    /// `InvalidInput` for a path that is empty, contains a zero byte, or is longer than 107 bytes; those of `bind(2)`,
+    /// with the path: `AddrInUse` if the path exists, `NotFound` if its directory does not, and so on.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
         UnixDatagram::bind_addr(&of_path(path.as_ref())?)
     }
 
-    /// A socket with an address: a path, or a name of the abstract namespace
-    /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)), which is gone with the socket.
+    /// Creates a socket bound to an address: a path, or a name in the abstract namespace
+    /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)), which disappears with the
+    /// socket.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -83,40 +85,40 @@ impl UnixDatagram {
         Ok(UnixDatagram::from_std(socket))
     }
 
-    /// A socket without a name: it can send, and nobody can answer.
+    /// Creates an unnamed socket: it can send, but receivers cannot reply.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left (`EMFILE`, `ENFILE`).
+    /// If no descriptor is left (`EMFILE`, `ENFILE`).
     pub fn unbound() -> io::Result<UnixDatagram> {
         let socket = std::os::unix::net::UnixDatagram::unbound();
         let socket = socket.map_err(|error| with_context(error, "make a socket for datagrams"))?;
         Ok(UnixDatagram::from_std(socket))
     }
 
-    /// Two sockets without names, each of which is the other's peer.
+    /// Creates two unnamed sockets that are connected to each other.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left (`EMFILE`, `ENFILE`).
+    /// If no descriptor is left (`EMFILE`, `ENFILE`).
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
         let (left, right) = std::os::unix::net::UnixDatagram::pair()
             .map_err(|error| with_context(error, "make a pair of sockets"))?;
         Ok((UnixDatagram::from_std(left), UnixDatagram::from_std(right)))
     }
 
-    /// Sets the peer: from now on [`send`](UnixDatagram::send) sends to it, and only its datagrams are received. Connecting
-    /// again sets another one.
+    /// Sets the peer: from now on [`send`](UnixDatagram::send) sends to it, and only its datagrams are received.
+    /// Connecting again replaces the peer.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the path: `NotFound` if it is not there, `ConnectionRefused` if it is no socket or nobody
-    /// has it any more, `PermissionDenied`.
+    /// Those of `connect(2)`, with the path: `NotFound` if it does not exist, `ConnectionRefused` if it is not a socket
+    /// or no open socket is bound to it any more, `PermissionDenied`.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.connect_addr(&of_path(path.as_ref())?)
     }
 
-    /// Sets the peer, by an address.
+    /// Sets the peer by address, as [`connect`](UnixDatagram::connect) does by path.
     ///
     /// # Errors
     ///
@@ -126,17 +128,18 @@ impl UnixDatagram {
         connected.map_err(|error| with_context(error, format!("connect to {address:?}")))
     }
 
-    /// Sends a datagram to the socket with this path: `sendto(2)`. Gives its length, and the buffer. It waits while the
-    /// receiver has as many as it takes (`net.unix.max_dgram_qlen`), which holds up no datagram to anybody else.
+    /// Sends a datagram to the socket bound to this path: `sendto(2)`. Returns its length and the buffer. Waits while
+    /// the receiver's queue is full (`net.unix.max_dgram_qlen`), without delaying datagrams to other receivers.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the path and the length: those of [`connect`](UnixDatagram::connect), and that it is too
-    /// long for the buffers of the sockets (`SO_SNDBUF`); [`Canceled`](crate::Canceled). The buffer is in the error.
+    /// Those of `sendto(2)`, with the path and the length: those of [`connect`](UnixDatagram::connect), and `EMSGSIZE`
+    /// if the datagram is too long for the send buffer (`SO_SNDBUF`); [`Canceled`](crate::Canceled). The error contains
+    /// the buffer.
     ///
     /// # Cancel safety
     ///
-    /// One that was canceled has sent nothing. Whether one that is dropped has sent it is unknown
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown
     /// (`tests/unix_datagrams.rs`).
     pub fn send_to<B: IoBuf>(&self, buf: B, path: impl AsRef<Path>) -> Op<SendMessage<B>> {
         match of_path(path.as_ref()) {
@@ -145,7 +148,7 @@ impl UnixDatagram {
         }
     }
 
-    /// Sends a datagram to the socket with this address, as [`send_to`](UnixDatagram::send_to) does.
+    /// Sends a datagram to the socket bound to this address, as [`send_to`](UnixDatagram::send_to) does.
     ///
     /// # Errors
     ///
@@ -153,7 +156,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send_to_addr<B: IoBuf>(&self, buf: B, address: &SocketAddr) -> Op<SendMessage<B>> {
         let socket = self.socket.clone();
         match to_kernel(address) {
@@ -162,41 +165,42 @@ impl UnixDatagram {
         }
     }
 
-    /// Sends a datagram to the peer that the socket is connected to: `send(2)`. Gives its length, and the buffer. It waits
-    /// while the peer has as many as it takes. Sends to the peer follow one another.
+    /// Sends a datagram to the connected peer: `send(2)`. Returns its length and the buffer. Waits while the peer's
+    /// queue is full. Sends to the peer run in order.
     ///
     /// # Errors
     ///
-    /// Those of [`send_to`](UnixDatagram::send_to); `NotConnected` if there is no peer; `ConnectionRefused` or
-    /// `ConnectionReset` if it is gone.
+    /// Those of [`send_to`](UnixDatagram::send_to); `NotConnected` if the socket has no peer; `ConnectionRefused` or
+    /// `ConnectionReset` if the peer is gone.
     ///
     /// # Cancel safety
     ///
-    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
 
-    /// Receives a datagram, into the whole capacity of the buffer at most, and sets its length to that. Gives the number of
-    /// bytes, who sent them (without a name, if that has none), and the buffer: `recvfrom(2)`.
+    /// Receives a datagram into at most the buffer's whole capacity, and sets the buffer's length to what was received.
+    /// Returns the number of bytes, the sender's address (unnamed if the sender is not bound), and the buffer:
+    /// `recvfrom(2)`.
     ///
-    /// Receives of one socket follow one another: a second one waits until the first has ended.
+    /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; what the kernel says: `ConnectionReset` if the peer has connected to
-    /// somebody else; [`Canceled`](crate::Canceled). The buffer is in the error. That the peer is gone is no error: the receive
-    /// waits.
+    /// `InvalidInput` for a buffer of capacity zero; those of `recvfrom(2)`: `ConnectionReset` if the peer has
+    /// connected to another socket; [`Canceled`](crate::Canceled). The error contains the buffer. If the peer is gone,
+    /// that is not an error: the receive waits.
     ///
     /// # Cancel safety
     ///
-    /// No datagram is lost. A receive that was canceled has taken none; one that is dropped leaves what it has brought to
-    /// the next, which gets as much of it as the buffer of the first had room for (`tests/unix_datagrams.rs`).
+    /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
+    /// receive, which gets as much of it as fit into the first buffer (`tests/unix_datagrams.rs`).
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Receives a datagram, and gives the number of bytes and the buffer: `recv(2)`.
+    /// Receives a datagram, and returns the number of bytes and the buffer: `recv(2)`.
     ///
     /// # Errors
     ///
@@ -209,8 +213,8 @@ impl UnixDatagram {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
-    /// Sends a datagram to the peer, and descriptors with it. Gives its length, the buffer, and the descriptors, which stay open
-    /// here until they are dropped: `sendmsg(2)`, SCM_RIGHTS.
+    /// Sends a datagram with descriptors to the peer: `sendmsg(2)`, SCM_RIGHTS. Returns its length, the buffer, and the
+    /// descriptors, which stay open in this process until they are dropped.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -234,12 +238,12 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for more than 253 descriptors; those of [`send`](UnixDatagram::send). Buffer and descriptors are in the
-    /// error.
+    /// `InvalidInput` for more than 253 descriptors; those of [`send`](UnixDatagram::send). The error contains the
+    /// buffer and the descriptors.
     ///
     /// # Cancel safety
     ///
-    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendMessageFds<B, F>>
     where
         B: IoBuf,
@@ -248,7 +252,8 @@ impl UnixDatagram {
         SendMessageFds::new(self.socket.clone(), buf, fds, None)
     }
 
-    /// Sends a datagram and descriptors to the socket with this address, as [`send_with_fds`](UnixDatagram::send_with_fds) does.
+    /// Sends a datagram with descriptors to the socket bound to this address, as
+    /// [`send_with_fds`](UnixDatagram::send_with_fds) does.
     ///
     /// # Errors
     ///
@@ -256,7 +261,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// That of [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
     pub fn send_to_addr_with_fds<B, F>(
         &self,
         buf: B,
@@ -274,18 +279,20 @@ impl UnixDatagram {
         }
     }
 
-    /// Receives a datagram, and the descriptors that came with it, `max` at most. They are closed by `exec`, and belong to the
-    /// caller: `recvmsg(2)`, SCM_RIGHTS. Where a datagram is received in another way, its descriptors are closed.
+    /// Receives a datagram and at most `max` descriptors sent with it: `recvmsg(2)`, SCM_RIGHTS. The descriptors are
+    /// close-on-exec and belong to the caller. Receive methods that do not return descriptors close those of the
+    /// datagram.
     ///
     /// # Errors
     ///
-    /// Those of [`recv_from`](UnixDatagram::recv_from). `InvalidData` if more than `max` descriptors came, or more than this
-    /// process may have open: then all of them are closed. The datagram is received all the same: the buffer in the error has
-    /// it, and [`done`](BufError::done) says how many bytes.
+    /// Those of [`recv_from`](UnixDatagram::recv_from). `InvalidData` if more than `max` descriptors arrived, or more
+    /// than this process may have open: then all of them are closed. The datagram is received nevertheless: the buffer
+    /// in the error contains it, and [`done`](BufError::done) returns its number of bytes.
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram (`tests/unix_datagrams.rs`).
+    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram
+    /// (`tests/unix_datagrams.rs`).
     pub fn recv_with_fds<B: IoBufMut>(
         &self,
         buf: B,
@@ -294,8 +301,8 @@ impl UnixDatagram {
         RecvMessage::with_fds(self.socket.clone(), buf, max)
     }
 
-    /// Receives a datagram with all that is known of it: who sent it, whether it was cut off, and the descriptors that came with
-    /// it, `fds_max` at most.
+    /// Receives a datagram with its metadata: the sender's address, whether it was truncated, and at most `fds_max`
+    /// descriptors sent with it.
     ///
     /// # Errors
     ///
@@ -312,74 +319,75 @@ impl UnixDatagram {
         RecvMessage::with_fds(self.socket.clone(), buf, fds_max)
     }
 
-    /// The address of the socket.
+    /// Returns the socket's local address.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
-    /// The peer that it is connected to.
+    /// Returns the address of the connected peer.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if there is none.
+    /// `NotConnected` if the socket is not connected.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).peer_addr()?)
     }
 
-    /// Ends one direction, or both: `shutdown(2)`. A receive that waits gives zero bytes then; so does every later one, when
-    /// what has arrived is received.
+    /// Shuts down one direction or both: `shutdown(2)`. A waiting receive then returns zero bytes, and so does every
+    /// later one, once the datagrams that have arrived are received.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if there is no peer.
+    /// `NotConnected` if the socket has no peer.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(self).shutdown(how)
     }
 
-    /// The descriptor, to be held by operations of your own.
+    /// Returns the descriptor, to be held by custom operations.
     #[must_use]
     pub fn shared_fd(&self) -> SharedFd {
         self.socket.fd().clone()
     }
 
-    /// Closes the socket, and says whether that went well. Operations that are still at work on it are asked to stop and
-    /// waited for.
+    /// Closes the socket, and returns any error of closing it. Cancels operations that are still in progress on it, and
+    /// waits for them.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says. `ResourceBusy` if something else holds the descriptor: an operation that was started and not
-    /// awaited, or a [`SharedFd`]; it closes when that lets go. [`Canceled`](crate::Canceled) while operations are waited for.
+    /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was started and
+    /// not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
+    /// [`Canceled`](crate::Canceled) while waiting for operations.
     ///
     /// # Cancel safety
     ///
-    /// The socket closes in any case (`tests/unix_datagrams.rs`).
+    /// The socket closes even after a cancel or a drop (`tests/unix_datagrams.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }
 
-    /// A socket of std over the same descriptor, which another thread can have.
+    /// Converts the socket into a std socket over the same descriptor, which can be sent to another thread.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while a datagram that such a one
-    /// has brought is still to be received. The socket is in the error.
+    /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
+    /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixDatagram, BufError<UnixDatagram>> {
         match self.socket.give_up().try_into_descriptor() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(socket) => {
                 let error =
-                    busy("an operation is still at work on the socket, or has left a datagram");
+                    busy("an operation is still in progress on the socket, or has left a datagram");
                 let socket = Owned::new(socket);
                 Err(BufError::new(error, UnixDatagram { socket }))
             }
         }
     }
 
-    /// A socket over one of std.
+    /// Creates a socket from a std socket.
     #[must_use]
     pub fn from_std(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
         UnixDatagram {
@@ -388,7 +396,7 @@ impl UnixDatagram {
     }
 }
 
-/// What is known of a datagram that was received: of [`UnixDatagram::recv_msg`].
+/// The metadata of a received datagram, returned by [`UnixDatagram::recv_msg`].
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -408,18 +416,18 @@ impl UnixDatagram {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnixRecvMeta {
-    /// Bytes in the buffer.
+    /// The number of bytes in the buffer.
     pub len: usize,
-    /// Bytes of the datagram. More than there was room for are lost.
+    /// The length of the datagram in bytes. Bytes beyond the buffer's capacity are lost.
     pub full_len: usize,
-    /// Who sent it; without a name, if that has none.
+    /// The sender's address; unnamed if the sender is not bound.
     pub from: SocketAddr,
-    /// The descriptors that came with it.
+    /// The descriptors sent with the datagram.
     pub fds: Vec<OwnedFd>,
 }
 
 impl UnixRecvMeta {
-    /// Whether the buffer had no room for all of it.
+    /// Whether the datagram did not fit into the buffer.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.full_len > self.len
@@ -440,10 +448,10 @@ impl FromMessage for UnixRecvMeta {
     }
 }
 
-/// The number of bytes, and who sent them.
+/// The number of bytes and the sender's address.
 impl FromMessage for (usize, SocketAddr) {
     fn from_message(message: Message<'_>) -> io::Result<(usize, SocketAddr)> {
-        // One without a name comes without an address. A path of 108 bytes, without a zero behind it, std does not take.
+        // An unnamed sender has no address. Std rejects a path of 108 bytes without a terminating zero.
         let from = from_kernel(message.address).or_else(|_| unnamed())?;
         Ok((message.len, from))
     }
@@ -455,7 +463,7 @@ impl From<std::os::unix::net::UnixDatagram> for UnixDatagram {
     }
 }
 
-/// Of a Unix socket of datagrams.
+/// Wraps a Unix datagram socket.
 impl From<OwnedFd> for UnixDatagram {
     fn from(fd: OwnedFd) -> UnixDatagram {
         UnixDatagram::from_std(fd.into())

@@ -1,4 +1,4 @@
-//! A Unix socket that listens.
+//! A listening Unix socket.
 
 use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
@@ -18,17 +18,18 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// Connections that the kernel keeps until they are accepted: what std asks for.
+/// The number of connections that the kernel queues until they are accepted, as in std.
 const BACKLOG: i32 = 128;
 
 /// A Unix socket that listens for connections, at a path or under an abstract name.
 ///
-/// The file at the path is made by binding it, and stays when the listener is dropped, as with std: whoever binds the path
-/// again removes it first. An abstract name goes with its socket.
+/// Binding creates the file at the path, which stays when the listener is dropped, as in std: remove it before binding
+/// the path again. An abstract name disappears with its socket.
 ///
-/// A connection is taken from the kernel by the poll that hands it out, so a wait that is canceled or dropped loses none, and
-/// other holders of the socket get those that nobody asks for here. When the listener is dropped its abstract name can be bound
-/// again at once, and connections that nobody has accepted are closed, unless the socket has other holders.
+/// A connection is taken from the kernel in the same poll that returns it, so a canceled or dropped wait loses none,
+/// and other holders of the socket get the connections that are not accepted here. When the listener is dropped, its
+/// abstract name can be bound again at once, and connections that were not accepted are closed, unless the socket has
+/// other holders.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -53,22 +54,23 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Listens at a path, at which there must be no file.
+    /// Listens at a path, which must not exist.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a path that is empty, has a zero in it, or is longer than 107 bytes; what the kernel says, with the
-    /// path: `AddrInUse` if there is a file, `NotFound`, `PermissionDenied` and so on.
+    /// `InvalidInput` for a path that is empty, contains a zero byte, or is longer than 107 bytes; those of `bind(2)`,
+    /// with the path: `AddrInUse` if the path exists, `NotFound`, `PermissionDenied` and so on.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
         UnixListener::bind_addr(&of_path(path.as_ref())?)
     }
 
-    /// Listens at an address: a path, or a name that is in no directory
+    /// Listens at an address: a path, or an abstract name
     /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for one without a name; what the kernel says, with the address.
+    /// `InvalidInput` for an unnamed address; those of `bind(2)`, with the address, as for
+    /// [`bind`](UnixListener::bind).
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
         let address = to_kernel(address)?;
         let explained =
@@ -89,29 +91,32 @@ impl UnixListener {
         }
     }
 
-    /// Waits for the next connection, and says who it is: most often a socket without a name.
+    /// Waits for the next connection, and returns it with the peer's address, which most often is unnamed.
     ///
-    /// When there is no descriptor for it (`EMFILE`, `ENFILE`) or no memory, it waits and tries again; that is said to the
-    /// hook, once ([`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused)).
+    /// If no descriptor is left for the connection (`EMFILE`, `ENFILE`), or no memory, this waits and tries again, and
+    /// reports [`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused) to the hook, once.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the address; [`Canceled`](crate::Canceled). The listener lives on.
+    /// Those of `accept(2)`, with the address, except shortages, which are retried (see above), and failures of the
+    /// connection itself, which are skipped; [`Canceled`](crate::Canceled). The listener stays usable.
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped is for the next (`tests/unix.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
+    /// (`tests/unix.rs`).
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         connection(self.accepting.next(Way::OneByOne).await?)
     }
 
-    /// The connections, one after the other, each taken when it is asked for, as by [`accept`](UnixListener::accept).
+    /// Returns the connections as a stream. Each is accepted when the stream is polled for it, as by
+    /// [`accept`](UnixListener::accept).
     #[must_use]
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming(Arrivals::new(&self.accepting))
     }
 
-    /// Accepts connections and runs a handler for each, until it is told to stop; then it lets them come to their end: see
+    /// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish: see
     /// [`net::serve`](crate::net::serve()).
     ///
     /// ```no_run
@@ -137,25 +142,26 @@ impl UnixListener {
         serve(self, handler)
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the listener is bound to.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
-    /// A listener of std over the same socket, which another thread can have, or another process.
+    /// Converts the listener into a std listener over the same socket, which can be passed to another thread or
+    /// process.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if a connection was accepted ahead ([`Serve::accept_ahead`]) that nobody has asked for: accept it, then
-    /// ask again; [`Canceled`](crate::Canceled). The listener is in the error.
+    /// `ResourceBusy` if a connection that was accepted ahead ([`Serve::accept_ahead`]) has not been taken: accept it,
+    /// then try again; [`Canceled`](crate::Canceled). The error contains the listener.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it drops the listener (`tests/unix.rs`).
+    /// Dropping the wait drops the listener (`tests/unix.rs`).
     pub async fn into_std(
         self,
     ) -> Result<std::os::unix::net::UnixListener, BufError<UnixListener>> {
@@ -165,21 +171,22 @@ impl UnixListener {
         }
     }
 
-    /// Stops listening, and waits until the kernel has nothing of this listener. Connections that were accepted and that
-    /// nobody has asked for are closed. Dropping a listener does the same, but does not say whether it went well. The file at the path stays.
+    /// Stops listening, and waits until no operation of this listener is left in the kernel. Closes connections that
+    /// were accepted ahead and not taken. Dropping a listener does the same, but does not report errors. The file at
+    /// the path stays.
     ///
     /// # Errors
     ///
-    /// What `close(2)` says; [`Canceled`](crate::Canceled), and then the listener closes without being waited for.
+    /// Those of `close(2)`; [`Canceled`](crate::Canceled), after which the listener closes in the background.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves the listener closing (`tests/unix.rs`).
+    /// If the wait is dropped, the listener closes in the background (`tests/unix.rs`).
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
 
-    /// A listener over one of std.
+    /// Creates a listener from a std listener.
     #[must_use]
     pub fn from_std(listener: std::os::unix::net::UnixListener) -> UnixListener {
         UnixListener::new(listener.into())
@@ -206,7 +213,7 @@ impl Listener for UnixListener {
 fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
     let peer = match accepted.peer {
         Some(peer) => from_kernel(&peer)?,
-        // One that is gone already has none.
+        // A connection that has already ended has no peer address.
         None => match SockRef::from(&accepted.fd).peer_addr() {
             Ok(peer) => from_kernel(&peer)?,
             Err(_) => unnamed()?,
@@ -215,12 +222,12 @@ fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
     Ok((UnixStream::new(accepted.fd), peer))
 }
 
-/// The connections of a listener, one after the other: of [`UnixListener::incoming`]. It is a [`Stream`](futures_core::Stream) of
-/// other crates' combinators, too, which never ends.
+/// The connections of a listener, returned by [`UnixListener::incoming`]. It also implements
+/// [`Stream`](futures_core::Stream), for other crates' combinators; the stream never ends.
 ///
 /// # Cancel safety
 ///
-/// No connection is lost when a wait, or this, is dropped: the listener has them (`tests/unix.rs`).
+/// No connection is lost when a wait or this value is dropped: connections stay with the listener (`tests/unix.rs`).
 #[derive(Debug)]
 pub struct UnixIncoming<'a>(Arrivals<'a>);
 
@@ -257,7 +264,7 @@ impl From<std::os::unix::net::UnixListener> for UnixListener {
     }
 }
 
-/// Of a Unix socket that listens: what a service manager has handed over, or a peer has sent.
+/// Wraps a listening Unix socket, such as one handed over by a service manager or sent by a peer.
 impl From<OwnedFd> for UnixListener {
     fn from(fd: OwnedFd) -> UnixListener {
         UnixListener::new(fd)

@@ -1,4 +1,4 @@
-//! Sockets of Unix, between processes of one machine.
+//! Unix sockets, between processes of one machine.
 
 mod address;
 mod datagram;

@@ -1,4 +1,4 @@
-//! A connection of Unix sockets.
+//! A Unix stream socket.
 
 use super::address::{from_kernel, of_path, to_kernel};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
@@ -24,10 +24,10 @@ use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 
-/// A connection of Unix sockets: bytes, and descriptors with them, between processes of one machine.
+/// A connection between Unix sockets, which carries bytes and descriptors between processes of one machine.
 ///
-/// Its methods take `&self`, so one task can read while another writes. It belongs to the thread of its runtime; to hand it
-/// to another, go through [`into_std`](UnixStream::into_std).
+/// Its methods take `&self`, so one task can read while another writes. A stream belongs to its runtime's thread; to
+/// move it to another thread, convert it with [`into_std`](UnixStream::into_std).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -48,32 +48,33 @@ pub struct UnixStream {
 
 byte_stream! { UnixStream }
 
-/// Who made the other end of a connection: of [`UnixStream::peer_cred`].
+/// The credentials of the process that created the other end of a connection, returned by [`UnixStream::peer_cred`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UCred {
-    /// The process. `None` if it cannot be seen from here, being in another namespace.
+    /// The process ID. `None` if the process is not visible from this PID namespace.
     pub pid: Option<i32>,
-    /// Its user.
+    /// The effective user ID.
     pub uid: u32,
-    /// Its group.
+    /// The effective group ID.
     pub gid: u32,
 }
 
 impl UnixStream {
-    /// Over a socket that is connected.
+    /// Wraps a connected socket.
     pub(super) fn new(fd: SharedFd) -> UnixStream {
         UnixStream {
             stream: Owned::new(Stream::new(fd, StreamKind::Unix)),
         }
     }
 
-    /// Connects to a socket that listens at a path. If more connections wait there than it wants, this one waits until some
-    /// are accepted.
+    /// Connects to a socket that listens at a path. While the listener's queue is full, waits until connections are
+    /// accepted.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a path that is empty, has a zero in it, or is longer than 107 bytes; what the kernel says, with the
-    /// path: `NotFound`, `ConnectionRefused` if nobody listens, `PermissionDenied`; [`Canceled`](crate::Canceled).
+    /// `InvalidInput` for a path that is empty, contains a zero byte, or is longer than 107 bytes; those of
+    /// `connect(2)`, with the path: `NotFound`, `ConnectionRefused` if no socket listens there, `PermissionDenied`;
+    /// [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
@@ -85,7 +86,7 @@ impl UnixStream {
         }
     }
 
-    /// Connects to an address: a path, or a name that is in no directory
+    /// Connects to an address: a path, or an abstract name
     /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)).
     ///
     /// ```
@@ -107,7 +108,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for one without a name; those of [`connect`](UnixStream::connect).
+    /// `InvalidInput` for an unnamed address; those of [`connect`](UnixStream::connect).
     ///
     /// # Cancel safety
     ///
@@ -126,21 +127,22 @@ impl UnixStream {
         }
     }
 
-    /// Two streams that are connected with each other: `socketpair(2)`.
+    /// Creates two streams that are connected to each other: `socketpair(2)`.
     ///
     /// # Errors
     ///
-    /// What the kernel says: there are no descriptors left.
+    /// If no descriptor is left (`EMFILE`, `ENFILE`).
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         let (left, right) = std::os::unix::net::UnixStream::pair()
             .map_err(|error| with_context(error, "make a pair of sockets"))?;
         Ok((UnixStream::from_std(left), UnixStream::from_std(right)))
     }
 
-    /// Sends what the buffer holds, as far as one call goes, and the descriptors with the first byte of it. Gives the number
-    /// of bytes, the buffer, and the descriptors, which stay open here until they are dropped: `sendmsg(2)`, SCM_RIGHTS.
+    /// Sends as much of the buffer as one system call takes, and the descriptors with the first byte: `sendmsg(2)`,
+    /// SCM_RIGHTS. Returns the number of bytes, the buffer, and the descriptors, which stay open in this process until
+    /// they are dropped.
     ///
-    /// If it has sent a byte, it has sent all of the descriptors; the rest of the bytes is for
+    /// If at least one byte was sent, so were all descriptors; send the remaining bytes with
     /// [`write_all`](UnixStream::write_all).
     ///
     /// ```
@@ -165,12 +167,12 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for more than 253 descriptors, and for descriptors without a byte that they could go with; those of
-    /// [`write`](UnixStream::write). Buffer and descriptors are in the error.
+    /// `InvalidInput` for more than 253 descriptors, and for descriptors with an empty buffer; those of
+    /// [`write`](UnixStream::write). The error contains the buffer and the descriptors.
     ///
     /// # Cancel safety
     ///
-    /// One that was canceled has sent nothing. Whether one that is dropped has sent anything is unknown (`tests/unix.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent anything is unknown (`tests/unix.rs`).
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendFds<B, F>>
     where
         B: IoBuf,
@@ -179,32 +181,33 @@ impl UnixStream {
         SendFds::new(self.stream.clone(), buf, fds)
     }
 
-    /// Receives what is there, as [`read`](UnixStream::read) does, and the descriptors that came with it, `max` at most. They
-    /// are closed by `exec`, and belong to the caller: `recvmsg(2)`, SCM_RIGHTS.
+    /// Receives available bytes, as [`read`](UnixStream::read) does, and at most `max` descriptors sent with them:
+    /// `recvmsg(2)`, SCM_RIGHTS. The descriptors are close-on-exec and belong to the caller.
     ///
-    /// Bytes that came with descriptors end a receive, so two messages with descriptors are never given as one. Where they
-    /// are received in another way, the descriptors are closed.
+    /// A receive ends after bytes that were sent with descriptors, so two messages with descriptors are never merged.
+    /// Receive methods that do not return descriptors close them.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](UnixStream::read). `InvalidData` if more than `max` descriptors came, or more than this process may
-    /// have open: then all of them are closed. The bytes are received all the same: the buffer in the error has them, and
-    /// [`done`](BufError::done) says how many.
+    /// Those of [`read`](UnixStream::read). `InvalidData` if more than `max` descriptors arrived, or more than this
+    /// process may have open: then all of them are closed. The bytes are received nevertheless: the buffer in the error
+    /// contains them, and [`done`](BufError::done) returns their number.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost. One that was canceled has taken nothing; the bytes and descriptors that one brings that is dropped
-    /// are for the next. If that is one without descriptors, they are closed when it takes the last of the bytes
+    /// Nothing is lost. A canceled receive has taken nothing; the bytes and descriptors of a dropped receive go to the
+    /// next one. If that one takes no descriptors, they are closed when it takes the last of the bytes
     /// (`tests/unix.rs`).
     pub fn recv_with_fds<B: IoBufMut>(&self, buf: B, max: usize) -> Op<RecvFds<B>> {
         RecvFds::new(self.stream.clone(), buf, max)
     }
 
-    /// The process that made the other end, by connecting, by listening or by making the pair, as of then.
+    /// Returns the credentials of the process that created the other end, as of when it called `connect(2)`,
+    /// `listen(2)` or `socketpair(2)`: `SO_PEERCRED`.
     ///
     /// # Errors
     ///
-    /// What `getsockopt(2)` says.
+    /// If `getsockopt(2)` fails.
     pub fn peer_cred(&self) -> io::Result<UCred> {
         let cred = peer_cred(self)?;
         Ok(UCred {
@@ -214,36 +217,38 @@ impl UnixStream {
         })
     }
 
-    /// The address of the peer.
+    /// Returns the peer's address.
     ///
     /// # Errors
     ///
-    /// What `getpeername(2)` says.
+    /// If `getpeername(2)` fails.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).peer_addr()?)
     }
 
-    /// The address of this end.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// What `getsockname(2)` says.
+    /// If `getsockname(2)` fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
-    /// A stream of std over the same descriptor, which another thread can have. It blocks, unless it was made of one that
-    /// does not.
+    /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The std
+    /// stream is blocking, unless this one was created from a nonblocking socket.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` while an operation works on it, also one whose future was dropped, or while bytes that such a one
-    /// has brought are still to be read. The stream is in the error.
+    /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
+    /// bytes that such an operation received have not been read. The error contains the stream.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, BufError<UnixStream>> {
         let descriptor = match self.stream.give_up().try_into_descriptor() {
             Ok(descriptor) => descriptor,
             Err(stream) => {
-                let error = busy("an operation is still at work on the stream, or has left bytes");
+                let error = busy(
+                    "an operation is still in progress on the stream, or has left unread bytes",
+                );
                 let stream = Owned::new(stream);
                 return Err(BufError::new(error, UnixStream { stream }));
             }
@@ -251,7 +256,7 @@ impl UnixStream {
         Ok(descriptor.into_owned().into())
     }
 
-    /// A stream over one of std.
+    /// Creates a stream from a std stream.
     #[must_use]
     pub fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
         UnixStream::new(SharedFd::from(OwnedFd::from(stream)))
@@ -270,7 +275,7 @@ impl From<std::os::unix::net::UnixStream> for UnixStream {
     }
 }
 
-/// Of a Unix socket that is connected.
+/// Wraps a connected Unix stream socket.
 impl From<OwnedFd> for UnixStream {
     fn from(fd: OwnedFd) -> UnixStream {
         UnixStream::from_std(fd.into())
