@@ -394,6 +394,17 @@ impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {
         (**self).read_to_end(buf)
     }
 
+    fn read_to_string(
+        &mut self,
+        buf: String,
+    ) -> impl Future<Output = Result<(usize, String), BufError<Vec<u8>>>> {
+        (**self).read_to_string(buf)
+    }
+
+    fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+        (**self).read_append(buf)
+    }
+
     fn unread(&mut self, bytes: &[u8]) -> bool {
         (**self).unread(bytes)
     }
