@@ -669,7 +669,13 @@ fn a_storm_of_stops_loses_no_connection() {
                                 served => served?,
                             }
                         }
-                        _ => timeout(Duration::from_micros(300), server.into_future()).await?,
+                        _ => {
+                            match timeout(Duration::from_micros(300), server.into_future()).await {
+                                // It had not begun.
+                                Err(error) if error.is_timeout() => continue,
+                                served => served?,
+                            }
+                        }
                     };
                     assert_eq!((served.failed, served.cut_short), (0, 0));
                     accepted += served.accepted;
