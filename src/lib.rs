@@ -12,12 +12,12 @@
 //!     })
 //! }
 //! ```
-//! [`run`] makes a runtime on this thread: one ring, and tables of tasks, operations and timers. [`spawn`] starts
-//! tasks, which stay on the thread, so nothing they hold has to be `Send`. Blocking work goes to a thread pool with
+//!
+//! [`run`] makes a runtime on this thread: one ring, and tables of tasks, operations and timers. [`spawn`] starts tasks,
+//! which stay on the thread, so nothing they hold has to be `Send`. Blocking work goes to a thread pool with
 //! [`task::spawn_blocking`].
-//! threads with [`task::spawn_blocking`].
+//!
 //! Buffers are lent to the kernel by value, and come back with the result or the error (see [`buf`]):
-//! Buffers are lent to the kernel by value, and come back with the result or with the error (see [`buf`]):
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
@@ -31,10 +31,10 @@
 //! ```
 //!
 //! # Cancellation and groups
+//!
 //! Any wait can be canceled, and then its operation did not happen: see [`cancel`]. [`timeout()`] limits how long a
 //! future may take. [`group()`] runs children that may borrow, and returns when all of them are gone, also from the
 //! kernel.
-//! [`group()`] runs children that may borrow, and returns when all of them are gone, also in the kernel.
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
@@ -52,35 +52,35 @@
 //! # }
 //! ```
 //!
+//! # Threads and processes
+//!
 //! A runtime belongs to the thread that made it. Its wakers may be used on any thread. A forked child process must not
 //! use its parent's runtime, and gets an error or a panic if it tries; it can make its own.
-//! A runtime belongs to the thread that made it. Its wakers may go anywhere. A child made by `fork` must not use its
-//! parent's runtime, and is told so; it can make its own.
+//!
+//! # Privileges, roots and namespaces
 //!
 //! Drop privileges and change the root, working directory, umask and namespaces before you build the thread's first
 //! runtime. Requests that need a kernel thread, such as a write to a file or an open that creates one, run in workers
 //! that belong to the ring's thread. Workers keep some of that thread's state as it was when they were created, which
 //! may be long before the request (seen on 6.18):
-//! that belong to the thread of the ring. They keep some of its state as it was when they were made, which may be long before
+//!
 //! | changed in a runtime's thread | what its file requests do then |
 //! |---|---|
 //! | user, groups, capabilities: `setuid`, `capset` | All requests use the new ones, including those in workers. |
 //! | root, working directory, umask: `chroot`, `chdir`, `umask` | All requests see them, unless the thread has its own (the next line). |
 //! | `unshare` or `setns` with `CLONE_NEWNS` or `CLONE_FS`, and `chroot`, `chdir`, `umask` or a mount after it | **Some requests see the old state**: a file may be created outside the new root. |
 //! | `unshare` with `CLONE_FILES` | **Descriptors are mixed up**: a worker opens files in the table that the thread has left. Never do that. |
-//! | `unshare` or `setns` with `CLONE_NEWNS` or `CLONE_FS`, and `chroot`, `chdir`, `umask` or a mount after it | **Some requests see the old state**: a file may be made outside of the new root. |
+//!
 //! To change such state once the thread has had a runtime, make the change, then start a new thread and build a runtime
 //! there; or make the change in a child process ([`pre_exec`](std::os::unix::process::CommandExt::pre_exec)). A new
 //! runtime on the same thread is not enough, because workers end some time after their ring. Waiting is not enough
 //! either: one of them stays.
-//! do it in a child process ([`pre_exec`](std::os::unix::process::CommandExt::pre_exec)). A new runtime on the same thread is not
+//!
 //! Threads of the pool ([`task::spawn_blocking`], host name lookups) are ordinary threads: a raw system call on the
 //! runtime's thread changes nothing for pool threads that already exist. Open files and sockets stay open, whatever
 //! changes. A seccomp filter does not see what goes through a ring.
-//! the runtime changes nothing for those that are there. Files and sockets that are open stay open, whatever changes. And a seccomp
-//! Compiles the README's code with the documentation.
 
-// The code in README is compiled with the documentation.
+// Compiles the README's code with the documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
