@@ -373,8 +373,8 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// Cancels a [`Scope`] from any thread, and tells whether it is canceled. It keeps nothing alive, and does nothing once
-/// the scope has been left.
+/// A handle that cancels a [`Scope`] from any thread, and tells whether it is canceled. It keeps nothing alive, and
+/// does nothing once the scope has been left.
 ///
 /// A cancel through the handle takes effect when the scope's future is next polled, even on the runtime's thread;
 /// [`Scope::cancel`] takes effect at once.

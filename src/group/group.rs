@@ -126,7 +126,7 @@ impl<T, E> JudgedBody<'_, '_, '_, T, E> {
     }
 }
 
-/// Starts children, and holds what they share.
+/// A task group as its body sees it: it starts children, and holds what they share.
 ///
 /// `'env` is the lifetime of what children may borrow, which outlives the group. `'scope` is the lifetime of the group
 /// itself. It is invariant, so nothing of the group can leave it.

@@ -117,7 +117,7 @@ where
     GroupError::judge(failures, shared.was_cut_off(), shared.take_reason(), output)
 }
 
-/// Starts supervised children, and holds what they share.
+/// A supervised group as its body sees it: it starts children, and holds what they share.
 ///
 /// See [`Group`](crate::group::Group) for the lifetimes.
 pub struct Supervisor<'scope, 'env: 'scope> {
