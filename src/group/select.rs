@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 /// be awaited later.
 ///
 /// Takes a tuple of two to four `&mut` to futures that are `Unpin`, as those of this crate are; pin any other first
-/// with [`std::pin::pin!`]. If several are ready at once, one is chosen at random with equal probability, so a loop
+/// with [`std::pin::pin!`]. Each of the futures is polled first equally often, so if several are ready at once, a loop
 /// that selects serves all of them. (To prefer the first in order, or to get the outputs of all, use
 /// [`race`](crate::race()).)
 ///
@@ -78,7 +78,7 @@ impl<S: Select> Future for Selecting<S> {
     }
 }
 
-/// Returns the index of the future to poll first, at random.
+/// Returns the index of the future to poll first: each index equally often.
 fn start(among: u32) -> u32 {
     runtime::with(|core: &Core| core.choose(among))
 }
