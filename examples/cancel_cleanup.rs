@@ -1,13 +1,13 @@
-//! Cleaning up after a cancel: a task that is canceled writes down how far it came before it ends.
+//! Cleaning up after a cancel: a task that is canceled saves its progress before it ends.
 //!
 //! ```text
 //! cargo run --release --example cancel_cleanup -- [STATE [MILLISECONDS]]
 //! ```
 //!
-//! It counts for 50 milliseconds, then it is canceled. What it awaits from then on ends with `Canceled`, and writing a file
-//! would, too; so that is done under a shield, which outer cancellation does not reach, with a time limit of its own. Run it
-//! again, and it goes on from where it was. STATE is `cancel_cleanup.state` in the directory for temporary files, if nothing
-//! else is said.
+//! The task counts for 50 milliseconds, then it is canceled. From then on every wait ends with `Canceled`, and so would
+//! writing a file; so the file is written under a shield, which keeps outer cancellation out, with its own time limit.
+//! Run it again, and it continues where it stopped. STATE defaults to `cancel_cleanup.state` in the directory for
+//! temporary files.
 
 use gimmal::cancel::{Scope, shield};
 use gimmal::fs;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(1);
 
-/// What writing may take: everybody else waits for it.
+/// The time limit for writing, because everything else waits for it.
 const CLEANUP_MAX: Duration = Duration::from_secs(5);
 
 async fn load(state: &Path) -> io::Result<u64> {
@@ -52,7 +52,7 @@ async fn count(state: &Path) -> io::Result<()> {
         state.display()
     );
 
-    // It was told to stop, and says that it did.
+    // The task was canceled, and returns that.
     Err(canceled.into())
 }
 

@@ -1,12 +1,12 @@
-//! Copies files to standard output, one after the other: a stream through two buffers, however long the file is.
+//! Copies files to standard output, one after another: a stream through two buffers, however long the file is.
 //!
 //! ```text
 //! cargo run --release --example cat -- FILE…
 //! ```
 //!
-//! `-`, or no file at all, is standard input. While one buffer is written, the next is read. A file that cannot be read
-//! is named on standard error, the others are printed, and the exit status is 1. When the reader of a pipe has gone
-//! (`cat big | head -1`) there is nothing left to do, and that is no failure.
+//! `-`, or no file at all, means standard input. While one buffer is written, the next is read. A file that cannot be
+//! read is reported on standard error, the others are printed, and the exit status is 1. If the reader of the output
+//! pipe is gone (`cat big | head -1`), there is nothing left to do, and that is not a failure.
 
 use gimmal::fs::File;
 use std::ffi::OsString;
@@ -15,14 +15,14 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Bytes that one read asks for, of which there are two buffers.
+/// The size of one read. There are two buffers of it.
 const CHUNK: usize = 128 << 10;
 
-/// Why a file was not copied to its end.
+/// Why a file was not copied completely.
 enum Trouble {
-    /// This file is at fault: on to the next one.
+    /// Reading this file failed: continue with the next one.
     Input(io::Error),
-    /// Nobody takes what is written: nothing more can be done.
+    /// Writing failed: nothing more can be done.
     Output(io::Error),
 }
 
@@ -34,12 +34,12 @@ async fn copy(from: &File, to: &File, name: &OsString) -> Result<(), Trouble> {
             Ok((0, _)) => return Ok(()),
             Ok((_, full)) => full,
             Err(error) => {
-                // The error of opening a file names it, that of reading from an open one cannot.
+                // The error of opening a file names it; that of reading from an open one cannot.
                 let what = format!("read {}: {error}", Path::new(name).display());
                 return Err(Trouble::Input(io::Error::new(error.kind(), what)));
             }
         };
-        // Started before the write, not awaited until after it: the kernel has both at once.
+        // Started before the write and awaited after it, so the kernel has both at once.
         next = from.read(spare).submit();
         spare = to
             .write_all(full)
@@ -50,7 +50,7 @@ async fn copy(from: &File, to: &File, name: &OsString) -> Result<(), Trouble> {
 
 async fn open(name: &OsString) -> io::Result<File> {
     if name == "-" {
-        // A descriptor of its own: closing this file leaves standard input open, for a second `-`.
+        // A separate descriptor: closing this file leaves standard input open, for a second `-`.
         return Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?));
     }
     File::open(name).await

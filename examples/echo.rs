@@ -1,11 +1,13 @@
-//! An echo server: what a client sends comes back, until the client ends its side; Ctrl-C ends the server in order.
+//! An echo server: it sends back what a client sends, until the client closes its side. Ctrl-C shuts the server down in
+//! order.
 //!
 //! ```text
 //! cargo run --release --example echo -- [ADDRESS]
 //! ```
 //!
-//! Try it with `nc 127.0.0.1 7777`. After Ctrl-C nothing more is accepted, and the connections have two seconds to come to
-//! their end; then they are canceled. Without an address it shows itself: server and clients in one process, on loopback.
+//! Try it with `nc 127.0.0.1 7777`. After Ctrl-C nothing more is accepted, and the connections have two seconds to
+//! finish; then they are canceled. Without an address it demonstrates itself: server and clients in one process, on
+//! loopback.
 
 use gimmal::net::{self, Served, TcpListener, TcpStream};
 use std::io;
@@ -13,17 +15,17 @@ use std::net::Shutdown;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What connections get to come to their end.
+/// How long connections may take to finish.
 const DRAIN: Duration = Duration::from_secs(2);
 
 const CONNECTIONS_MAX: usize = 10_000;
 
-/// Bytes that one read takes at most.
+/// The size of one read.
 const BUFFER: usize = 16 << 10;
 
 const CLIENTS: usize = 4;
 
-/// Far more than the sockets hold: who only writes and never reads would wait for ever.
+/// Far more than the sockets can buffer: a client that only writes and never reads would block forever.
 const MESSAGE: usize = 20 << 20;
 
 async fn echo(stream: TcpStream) -> io::Result<()> {
@@ -56,7 +58,7 @@ async fn until_interrupted() -> io::Result<()> {
     Ok(())
 }
 
-/// Sends a long message, and reads at the same time: it comes back as it was.
+/// Sends a long message and reads at the same time: the message comes back unchanged.
 async fn client(number: usize, listener: std::net::SocketAddr) -> io::Result<usize> {
     let stream = TcpStream::connect(listener).await?;
     let message: Vec<u8> = (0..MESSAGE).map(|at| (at * 7 + number) as u8).collect();
@@ -76,7 +78,7 @@ async fn client(number: usize, listener: std::net::SocketAddr) -> io::Result<usi
     Ok(received.len())
 }
 
-/// A few clients at once.
+/// Runs a few clients at once.
 async fn clients(listener: std::net::SocketAddr) -> io::Result<()> {
     let echoed = gimmal::map(0..CLIENTS, CLIENTS, async |number| {
         client(number, listener).await

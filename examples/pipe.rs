@@ -1,12 +1,12 @@
-//! Counts the lines and bytes of files, as `wc -lc` does: one task copies a file into a pipe, another one counts what comes
-//! out of it.
+//! Counts the lines and bytes of files, as `wc -lc` does: one task copies a file into a pipe, another one counts what
+//! comes out of it.
 //!
 //! ```text
 //! cargo run --release --example pipe -- FILE…
 //! ```
 //!
-//! `-`, or no file at all, is standard input. A file that cannot be read is named on standard error, the others are counted,
-//! and the exit status is 1.
+//! `-`, or no file at all, means standard input. A file that cannot be read is reported on standard error, the others
+//! are counted, and the exit status is 1.
 
 use gimmal::fs::File;
 use gimmal::io::{BufReader, PipeReader, copy, pipe};
@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What fits into the pipe at once, if the system allows it.
+/// The capacity of the pipe, if the system allows it.
 const ROOM: usize = 256 << 10;
 
 #[derive(Clone, Copy, Default)]
@@ -34,7 +34,7 @@ impl AddAssign for Count {
     }
 }
 
-/// Counts what comes, piece by piece: so a line may be of any length, and need be no text.
+/// Counts chunk by chunk, so a line may be of any length, and need not be text.
 async fn count(from: PipeReader) -> io::Result<Count> {
     let mut reader = BufReader::with_capacity(ROOM, from);
     let mut count = Count::default();
@@ -52,30 +52,30 @@ async fn count(from: PipeReader) -> io::Result<Count> {
 
 async fn send_and_count(name: &OsString) -> io::Result<Count> {
     let mut file = match name == "-" {
-        // A descriptor of its own: closing this file leaves standard input open, for a second `-`.
+        // A separate descriptor: closing this file leaves standard input open, for a second `-`.
         true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
         false => File::open(name).await?,
     };
     let (reader, mut writer) = pipe()?;
-    // It holds less where that is not allowed.
+    // If the system refuses, the pipe stays smaller.
     let _ = writer.set_capacity(ROOM);
     let send = async move {
         let sent = copy(&mut file, &mut writer).await;
-        // Or else the one who counts would wait for more.
+        // Otherwise the counting task would wait for more.
         writer.close().await?;
-        // The error of opening a file names it, that of reading from an open one cannot.
+        // The error of opening a file names it; that of reading from an open one cannot.
         sent.map_err(|error| {
             let what = format!("copy {}: {error}", Path::new(name).display());
             io::Error::new(error.kind(), what)
         })
     };
-    // Each is stopped if the other one fails.
+    // Each is canceled if the other one fails.
     let (sent, count) = gimmal::try_join((send, count(reader))).await?;
     assert_eq!(sent, count.bytes, "a pipe loses nothing");
     Ok(count)
 }
 
-/// `println!` would panic when nobody reads it, or a disk is full.
+/// `println!` would panic if nobody reads the output, or if a disk is full.
 fn say(count: Count, of: impl Display) -> io::Result<()> {
     let said = writeln!(io::stdout(), "{} {} {of}", count.lines, count.bytes);
     said.map_err(|error| {

@@ -4,9 +4,9 @@
 //! cargo run --release --example readall -- PATH… [--tasks N] [--compare]
 //! ```
 //!
-//! N tasks read (64 if nothing else is said), each through one buffer, while a thread walks: memory depends on N, not on
-//! the tree. Symbolic links below a PATH are not followed. What cannot be read is listed on standard error, and makes the
-//! exit status 1. `--compare` has std read the same files, in a loop and by a pool of threads.
+//! N tasks read (64 by default), each through one buffer, while a thread walks the tree, so memory use depends on N,
+//! not on the tree. Symbolic links below a PATH are not followed. Files that cannot be read are listed on standard
+//! error, and make the exit status 1. `--compare` has std read the same files, in a loop and with a pool of threads.
 //!
 //! The reading itself is in `readall/read.rs`.
 
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
 
-/// Times a pass over the files, and tells what came of it. True if there was nothing that it could not read.
+/// Times a pass over the files and reports the result. Returns whether everything could be read.
 fn pass(
     name: &str,
     tally: Tally,
@@ -44,7 +44,7 @@ fn pass(
 fn readall(request: &Request) -> io::Result<bool> {
     let (roots, tasks) = (&request.roots, request.tasks);
     let name = format!("gimmal, {tasks} tasks");
-    // One turn is to poll every reader, or not all of them have a read in the kernel at once.
+    // One pass of the event loop must poll every reader, or not all of them have a read in the kernel at once.
     let runtime =
         gimmal::Runtime::builder().budget(2 * tasks.max(128) as u32, Duration::from_millis(10));
     let by_gimmal = |tally| {
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     match readall(&request) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // Whoever read the first lines of the report and left has seen enough.
+        // If the reader of the output left after the first lines, it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("readall: {error}");

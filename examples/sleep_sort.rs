@@ -1,19 +1,19 @@
-//! Sorts numbers by sleeping: one task for each, which sleeps that many milliseconds and then prints its number.
+//! Sorts numbers by sleeping: one task per number, which sleeps that many milliseconds and then prints its number.
 //!
 //! ```text
 //! cargo run --example sleep_sort -- 300 20 100 0
 //! ```
 //!
-//! It shows tasks, their handles, and time. Timers fire in the exact order of their deadlines, so numbers that lie close
-//! together come out sorted as well.
+//! It shows tasks, their handles, and time. Timers fire in the exact order of their deadlines, so numbers that are
+//! close together are sorted as well.
 
 use gimmal::time::{Instant, sleep_until};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What each task may take until it is asleep. The first deadline lies so far ahead, for a task that came too late to its
-/// own would not wait its turn.
+/// How long each task may take until it sleeps. The first deadline is this times the number of tasks ahead, because a
+/// task that started after its own deadline would not wait its turn.
 const LEAD_PER_TASK: Duration = Duration::from_micros(20);
 
 async fn sleep_sort(numbers: Vec<u64>) -> io::Result<()> {
@@ -26,7 +26,7 @@ async fn sleep_sort(numbers: Vec<u64>) -> io::Result<()> {
         }));
     }
     for task in tasks {
-        // The first `?` is for the task, which may have panicked; the second for what it did.
+        // The first `?` is for the task, which may have panicked; the second for its result.
         task.await??;
     }
     Ok(())
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     }
     match gimmal::run(sleep_sort(numbers)) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the numbers has seen enough.
+        // If the reader of the output has left, it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sleep_sort: {error}");

@@ -1,19 +1,19 @@
-//! A task group: several workers that each digest a part of some files, and stop together when one of them fails.
+//! A task group: several workers that each digest some of the files, and all stop when one of them fails.
 //!
 //! ```text
 //! cargo run --release --example task_group -- FILE… [--workers N]
 //! ```
 //!
-//! Without a FILE it digests its own source and the manifest. A file that cannot be read is the failure of its worker: the
-//! group cancels the others, each of which ends between two of its files, or in the middle of a read, and says how far it
-//! came. The workers borrow the names of the files and the table of results: no `Arc`, no `'static`.
+//! Without a FILE it digests its own source and the manifest. If a file cannot be read, its worker fails: the group
+//! cancels the others, each of which ends between two of its files or in the middle of a read, and reports how far it
+//! came. The workers borrow the file names and the table of results: no `Arc`, no `'static`.
 
 use gimmal::{fs, group};
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
-/// Files and bytes that a worker has digested, and what came of them (FNV-1a).
+/// The number of files and bytes that a worker has digested, and the digest (FNV-1a).
 #[derive(Clone)]
 struct Progress {
     files: usize,

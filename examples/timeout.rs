@@ -1,12 +1,13 @@
-//! A timeout that loses nothing: a read from a pipe is given too little time, and what comes later is read to the last byte.
+//! A timeout that loses nothing: a read from a pipe gets too little time, and what arrives later is read to the last
+//! byte.
 //!
 //! ```text
 //! cargo run --release --example timeout -- [LINES]
 //! ```
 //!
-//! A thread writes so many numbered lines (100 if nothing else is said), now quickly, now slowly. The reader gives each read
-//! a millisecond. When that is over the kernel is asked to give the read up: either it did not happen, and the buffer comes
-//! back in the error, or it was faster, and its bytes are the result. So the lines arrive complete and in order.
+//! A thread writes numbered lines (100 by default), sometimes quickly, sometimes slowly. The reader gives each read a
+//! millisecond. Then the kernel is asked to stop the read: either it did not happen, and the buffer comes back in the
+//! error, or it completed first, and its bytes are the result. So the lines arrive complete and in order.
 
 use gimmal::fs::File;
 use gimmal::is_timeout;
@@ -18,13 +19,13 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// Bytes that one read takes at most: lines are cut anywhere.
+/// The size of one read: lines may be split anywhere.
 const BUFFER: usize = 16;
 
 fn write_lines(mut pipe: PipeWriter, lines: u32) -> io::Result<()> {
     for n in 0..lines {
         if n % 10 == 0 {
-            // Longer than the reader's patience.
+            // Longer than the reader's timeout.
             thread::sleep(3 * PATIENCE);
         }
         writeln!(pipe, "line {n}")?;
@@ -32,7 +33,7 @@ fn write_lines(mut pipe: PipeWriter, lines: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// What was read, and how many reads timed out.
+/// The bytes read, and the number of reads that timed out.
 async fn read_impatiently(pipe: &File) -> io::Result<(Vec<u8>, u32)> {
     let (mut text, mut timeouts) = (Vec::new(), 0);
     let mut buffer = Vec::with_capacity(BUFFER);
@@ -46,7 +47,7 @@ async fn read_impatiently(pipe: &File) -> io::Result<(Vec<u8>, u32)> {
             }
             Err(error) if is_timeout(&error) => {
                 timeouts += 1;
-                // The same one, as it was.
+                // The same buffer, unchanged.
                 buffer = error.into_buf();
                 assert_eq!(buffer.as_ptr(), address);
             }

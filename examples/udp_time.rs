@@ -1,4 +1,4 @@
-//! What time is it there? A time server and a client over UDP, as NTP does it, in one program.
+//! A time server and a client over UDP, working like NTP, in one program.
 //!
 //! ```text
 //! cargo run --release --example udp_time                     both, on loopback
@@ -6,9 +6,9 @@
 //! cargo run --release --example udp_time -- --ask ADDRESS    a client
 //! ```
 //!
-//! A request is a word and a number, and the answer is the number and two times: when the kernel had received the request,
-//! and when the answer was sent. With the client's own two times these give the way there and back, and by how much the
-//! clocks differ. Datagrams may be lost: after a while the client asks again, with another number.
+//! A request is a word and a number. The answer is the number and two times: when the kernel received the request, and
+//! when the answer was sent. Together with the client's own two times, these give the round-trip time and the
+//! difference between the clocks. Datagrams may be lost: after a while the client asks again, with another number.
 
 use gimmal::net::UdpSocket;
 use gimmal::prelude::*;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 const WORD: &[u8] = b"time?";
-/// How long an answer may take.
+/// The timeout for an answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 const ATTEMPTS_MAX: u64 = 5;
 
@@ -31,7 +31,7 @@ fn nanoseconds(time: SystemTime) -> i128 {
     }
 }
 
-/// Answers until it is canceled, and counts the answers.
+/// Answers requests until it is canceled. Returns the number of answers.
 async fn serve(socket: &UdpSocket, answered: &Cell<u64>) -> io::Result<()> {
     socket.set_recv_timestamp(true)?;
     let mut buffer = Vec::with_capacity(64);
@@ -48,7 +48,7 @@ async fn serve(socket: &UdpSocket, answered: &Cell<u64>) -> io::Result<()> {
             answer.extend(nanoseconds(now).to_le_bytes());
             match socket.send_to(answer, meta.from).await {
                 Ok(_) => answered.set(answered.get() + 1),
-                // That one is out of reach; the others are not.
+                // That client is unreachable; the others are not.
                 Err(error) if error.error().raw_os_error().is_none() => return Err(error.into()),
                 Err(error) => eprintln!("udp_time: {error}"),
             }
@@ -57,7 +57,7 @@ async fn serve(socket: &UdpSocket, answered: &Cell<u64>) -> io::Result<()> {
     }
 }
 
-/// By how many nanoseconds the clock there is ahead, and how long the way there and back takes.
+/// Returns by how many nanoseconds the server's clock is ahead, and the round-trip time.
 async fn ask(server: impl gimmal::net::ToAddrs, own: &str) -> io::Result<(i128, i128)> {
     let socket = UdpSocket::bind(own).await?;
     socket.connect(server).await?;
@@ -81,7 +81,7 @@ async fn ask(server: impl gimmal::net::ToAddrs, own: &str) -> io::Result<(i128, 
     ))
 }
 
-/// Waits for the answer with this number. Those of earlier requests, which come late, are not it.
+/// Waits for the answer with this number, and ignores late answers to earlier requests.
 async fn answer(socket: &UdpSocket, number: u64) -> io::Result<(i128, i128)> {
     loop {
         let (n, buffer) = socket.recv(vec![0; 64]).await?;
@@ -114,7 +114,7 @@ async fn serve_until_ctrl_c(address: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A server and a client, that knows it by its address only.
+/// Runs a server and a client that knows only the server's address.
 async fn show_both() -> io::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0").await?;
     let address = socket.local_addr()?;
@@ -160,7 +160,7 @@ fn main() -> ExitCode {
     gimmal::run(run(arguments)).unwrap_or_else(|error: io::Error| {
         eprintln!("udp_time: {error}");
         match error.kind() {
-            // What was typed is no address.
+            // The argument is not an address.
             ErrorKind::InvalidInput => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }

@@ -1,4 +1,4 @@
-//! An asynchronous runtime for Linux in which everything a task can wait for is a completion of io_uring.
+//! An asynchronous runtime for Linux in which everything a task can wait for is an io_uring completion.
 //!
 //! ```
 //! use std::io;
@@ -13,11 +13,11 @@
 //! }
 //! ```
 //!
-//! [`run`] makes a runtime on this thread: one ring, and tables of tasks, operations and timers. Tasks are started with
-//! [`spawn`] and stay on the thread, so nothing that they hold has to be `Send`. What would block goes to a pool of
-//! threads with [`task::spawn_blocking`].
+//! [`run`] makes a runtime on this thread: one ring, and tables of tasks, operations and timers. [`spawn`] starts tasks,
+//! which stay on the thread, so nothing they hold has to be `Send`. Blocking work goes to a thread pool with
+//! [`task::spawn_blocking`].
 //!
-//! Buffers are lent to the kernel by value, and come back with the result or with the error (see [`buf`]):
+//! Buffers are lent to the kernel by value, and come back with the result or the error (see [`buf`]):
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
@@ -32,8 +32,9 @@
 //!
 //! # Cancellation and groups
 //!
-//! Whatever is awaited can be canceled, and then it did not happen: see [`cancel`]. [`timeout()`] gives a future a time;
-//! [`group()`] runs children that may borrow, and returns when all of them are gone, also in the kernel.
+//! Any wait can be canceled, and then its operation did not happen: see [`cancel`]. [`timeout()`] limits how long a
+//! future may take. [`group()`] runs children that may borrow, and returns when all of them are gone, also from the
+//! kernel.
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
@@ -53,32 +54,33 @@
 //!
 //! # Threads and processes
 //!
-//! A runtime belongs to the thread that made it. Its wakers may go anywhere. A child made by `fork` must not use its
-//! parent's runtime, and is told so; it can make its own.
+//! A runtime belongs to the thread that made it. Its wakers may be used on any thread. A forked child process must not
+//! use its parent's runtime, and gets an error or a panic if it tries; it can make its own.
 //!
 //! # Privileges, roots and namespaces
 //!
-//! Drop privileges first, and change root, working directory, umask and namespaces first: before the first runtime of the
-//! thread is built. What needs a thread of the kernel, such as a write to a file or an open that creates one, runs in workers
-//! that belong to the thread of the ring. They keep some of its state as it was when they were made, which may be long before
-//! the request (seen on 6.18):
+//! Drop privileges and change the root, working directory, umask and namespaces before you build the thread's first
+//! runtime. Requests that need a kernel thread, such as a write to a file or an open that creates one, run in workers
+//! that belong to the ring's thread. Workers keep some of that thread's state as it was when they were created, which
+//! may be long before the request (seen on 6.18):
 //!
-//! | changed in the thread of a runtime | what its files do then |
+//! | changed in a runtime's thread | what its file requests do then |
 //! |---|---|
-//! | user, groups, capabilities: `setuid`, `capset` | All requests have the new ones, in workers, too. |
+//! | user, groups, capabilities: `setuid`, `capset` | All requests use the new ones, including those in workers. |
 //! | root, working directory, umask: `chroot`, `chdir`, `umask` | All requests see them, unless the thread has its own (the next line). |
-//! | `unshare` or `setns` with `CLONE_NEWNS` or `CLONE_FS`, and `chroot`, `chdir`, `umask` or a mount after it | **Some requests see the old state**: a file may be made outside of the new root. |
-//! | `unshare` with `CLONE_FILES` | **Descriptors are mixed up**: a worker opens a file in the table that the thread has left. Never do that. |
+//! | `unshare` or `setns` with `CLONE_NEWNS` or `CLONE_FS`, and `chroot`, `chdir`, `umask` or a mount after it | **Some requests see the old state**: a file may be created outside the new root. |
+//! | `unshare` with `CLONE_FILES` | **Descriptors are mixed up**: a worker opens files in the table that the thread has left. Never do that. |
 //!
-//! To change such state when the thread has had a runtime, start a new thread after the change and build a runtime there; or
-//! do it in a child process ([`pre_exec`](std::os::unix::process::CommandExt::pre_exec)). A new runtime on the same thread is not
-//! enough, because workers end some time after their ring, and time alone is not either: one of them stays.
+//! To change such state once the thread has had a runtime, make the change, then start a new thread and build a runtime
+//! there; or make the change in a child process ([`pre_exec`](std::os::unix::process::CommandExt::pre_exec)). A new
+//! runtime on the same thread is not enough, because workers end some time after their ring. Waiting is not enough
+//! either: one of them stays.
 //!
-//! Threads of the pool ([`task::spawn_blocking`], names of hosts) are threads like any other: a raw system call on the thread of
-//! the runtime changes nothing for those that are there. Files and sockets that are open stay open, whatever changes. And a seccomp
-//! filter does not see what goes through a ring.
+//! Threads of the pool ([`task::spawn_blocking`], host name lookups) are ordinary threads: a raw system call on the
+//! runtime's thread changes nothing for pool threads that already exist. Open files and sockets stay open, whatever
+//! changes. A seccomp filter does not see what goes through a ring.
 
-// The code in README is compiled with the documentation.
+// Compiles the README's code with the documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -117,7 +119,7 @@ pub use runtime::{Handle, Runtime};
 pub use scope::{Canceled, is_canceled, is_timeout};
 pub use time::{sleep, timeout};
 
-/// Tasks, their handles, and closures that block.
+/// Tasks, their handles, and blocking closures.
 pub mod task {
     pub use crate::runtime::blocking::BlockingHandle;
     pub use crate::runtime::join::{CancelOnDrop, JoinError, JoinHandle};
@@ -127,17 +129,18 @@ pub mod task {
     pub use crate::runtime::yielding::{YieldNow, yield_now};
 }
 
-/// Writes the conversions that `?` needs to turn the errors of this crate into one of yours, which can be made from an
-/// [`std::io::Error`]: from [`BufError`], [`io::CopyError`], [`Canceled`], [`task::JoinError`], [`time::TimeoutError`],
-/// [`time::CutShort`] and [`group::GroupError`].
+/// Implements the conversions that `?` needs to turn this crate's errors into your error type, which must implement
+/// `From<std::io::Error>`. It converts from [`BufError`], [`io::CopyError`], [`Canceled`], [`task::JoinError`],
+/// [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
 ///
-/// What comes out of a timeout is your own error, if it is no cancellation, and else the timeout, which has yours as its source.
-/// What comes out of a group is the only failure; of several failures it is an [`std::io::Error`] with the kind of the first,
-/// which shows all and holds a `GroupError<Box<dyn Error + Send + Sync>>`.
+/// A timeout yields your own error, unless that is a cancellation; then it yields the timeout, with your error as its
+/// source. A group yields its only failure. If it has several, it yields an [`std::io::Error`] with the kind of the
+/// first one, which displays all of them and holds a `GroupError<Box<dyn Error + Send + Sync>>`.
 ///
-/// So no error is lost, if your type is `Send + Sync` and implements [`Error`](std::error::Error), with a `source` by which failures
-/// are told from cancellations. A type that is no `Error` is held in its `Debug` form. One that is not `Send + Sync`, or has no
-/// `Debug` either, cannot be held: then a timeout comes out without it, and of several failures only the first.
+/// No error is lost if your type is `Send + Sync` and implements [`Error`](std::error::Error) with a `source` that
+/// tells failures from cancellations. A type that does not implement `Error` is held in its `Debug` form. A type that
+/// is not `Send + Sync`, or has no `Debug` either, cannot be held: then a timeout comes without it, and a group with
+/// several failures yields only the first.
 ///
 /// ```
 /// use std::io;
@@ -168,7 +171,7 @@ pub mod task {
 #[macro_export]
 macro_rules! errors_into {
     ($error:ty) => {
-        // The names of parameters, and what is imported, could be those of the user's type.
+        // The names of parameters and imports could clash with those of the user's type.
         impl<__Buf> ::core::convert::From<$crate::BufError<__Buf>> for $error {
             fn from(error: $crate::BufError<__Buf>) -> $error {
                 <$error>::from(::std::io::Error::from(error))
@@ -232,7 +235,7 @@ macro_rules! errors_into {
 #[doc(hidden)]
 pub use error::own as __own;
 
-/// Traits, and nothing else.
+/// Traits only.
 pub mod prelude {
     pub use crate::buf::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
     pub use crate::io::{AsyncRead, AsyncWrite};

@@ -1,4 +1,4 @@
-//! The same job by std: each file by `std::fs::read`, on one thread or on several.
+//! The same job with std: each file by `std::fs::read`, on one thread or on several.
 
 use crate::tally::Tally;
 use crate::walk;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fs, thread};
 
-/// Reads every file below the roots on so many threads, beside the one that walks.
+/// Reads every file below the roots on this many threads, besides the one that walks.
 pub(crate) fn read_all(roots: Vec<PathBuf>, threads: usize, tally: Arc<Tally>) {
     let (walk, batches) = walk::ahead(roots, tally.clone());
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The pass by gimmal: a thread walks, tasks read, and one task looks at how much is in flight.
+//! The pass with gimmal: a thread walks, tasks read, and one task samples how much is in flight.
 
 use crate::tally::Tally;
 use crate::walk;
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes that one read asks for: most files need no more. `gimmal::fs::read` would hold each file as a whole.
+/// The size of one read: most files need no more. `gimmal::fs::read` would hold each file as a whole.
 const BUFFER: usize = 64 << 10;
-/// The time between two looks at what is in flight.
+/// The time between two samples of what is in flight.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Reads what lies below the roots. Paths come in batches from the thread, and go one by one to the readers.
+/// Reads the files below the roots. Paths come in batches from the thread, and go one by one to the readers.
 pub(crate) async fn read_all(
     roots: Vec<PathBuf>,
     tasks: usize,
@@ -43,7 +43,7 @@ pub(crate) async fn read_all(
     Ok(())
 }
 
-/// Takes a path, reads the file, counts it, until there are no more.
+/// Takes a path, reads the file and counts it, until there are no more.
 async fn reader(paths: Receiver<PathBuf>, tally: Arc<Tally>) {
     let mut buf = Vec::with_capacity(BUFFER);
     while let Ok(path) = paths.recv().await {
@@ -60,7 +60,7 @@ async fn reader(paths: Receiver<PathBuf>, tally: Arc<Tally>) {
     }
 }
 
-/// Reads one file to its end, and gives its length. The buffer comes back, with an error too.
+/// Reads one file to its end, and returns its length. The buffer comes back, even with an error.
 async fn read(path: &Path, mut buf: Vec<u8>) -> BufResult<u64, Vec<u8>> {
     let file = match File::open(path).await {
         Ok(file) => file,
@@ -80,7 +80,8 @@ async fn read(path: &Path, mut buf: Vec<u8>) -> BufResult<u64, Vec<u8>> {
     }
 }
 
-/// The operations that the runtime has, once every reader that the last completions woke has gone on to its next one.
+/// Returns the number of operations in the runtime, once every reader that the last completions woke has started its
+/// next one.
 async fn in_flight() -> u64 {
     gimmal::yield_now().await;
     gimmal::Handle::current().stats().operations as u64

@@ -1,9 +1,9 @@
-//! What the command line asks for.
+//! The command line's arguments.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Unless `--tasks` says otherwise.
+/// The default of `--tasks`.
 const TASKS: usize = 64;
 /// Each task has a file open, and the limits of most processes are far below this.
 const TASKS_MAX: usize = 65536;

@@ -1,13 +1,13 @@
-//! What a pass over the files has come to: counted and shown while it works, and told at its end.
+//! The result of a pass over the files: counted and displayed while it runs, and reported at its end.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// On a terminal, progress is shown at every hundredth look.
+/// On a terminal, progress is displayed at every hundredth sample.
 const LOOKS_PER_LINE: u64 = 100;
 
-/// Counters, added to by every thread that reads or walks.
+/// Counters that every thread that reads or walks adds to.
 #[derive(Default)]
 pub(crate) struct Tally {
     files: AtomicU64,
@@ -17,7 +17,7 @@ pub(crate) struct Tally {
     looks: AtomicU64,
     in_flight_sum: AtomicU64,
     in_flight_max: AtomicU64,
-    /// Whether faults are listed and progress is shown.
+    /// Whether faults are listed and progress is displayed.
     loud: bool,
 }
 
@@ -29,13 +29,13 @@ impl Tally {
         }
     }
 
-    /// So many files were read, of so many bytes.
+    /// Counts files that were read, and their bytes.
     pub(crate) fn add(&self, files: u64, bytes: u64) {
         self.files.fetch_add(files, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// Something cannot be read. Why names what.
+    /// Counts and lists something that cannot be read. `why` names it.
     pub(crate) fn fault(&self, why: impl Display) {
         self.faults.fetch_add(1, Relaxed);
         self.show(format_args!("{why}\n"));
@@ -45,17 +45,17 @@ impl Tally {
         self.faults.load(Relaxed)
     }
 
-    /// Something is no regular file.
+    /// Counts something that is not a regular file.
     pub(crate) fn skip(&self) {
         self.skipped.fetch_add(1, Relaxed);
     }
 
-    /// So many operations are in flight at this moment.
+    /// Records the number of operations in flight at this moment.
     pub(crate) fn peak(&self, in_flight: u64) {
         self.in_flight_max.fetch_max(in_flight, Relaxed);
     }
 
-    /// The same, at one of the moments of which the mean is told: they lie a fixed time apart.
+    /// Records the same for the mean, which needs samples a fixed time apart.
     pub(crate) fn look(&self, in_flight: u64) {
         self.peak(in_flight);
         self.in_flight_sum.fetch_add(in_flight, Relaxed);
@@ -67,7 +67,7 @@ impl Tally {
         }
     }
 
-    /// Writes to standard error, in place of the progress that stands there. If nobody reads it, nobody need be told.
+    /// Writes to standard error, in place of the progress line. If nobody reads it, the error is ignored.
     fn show(&self, text: impl Display) {
         let is_terminal = io::stderr().is_terminal();
         if self.loud {

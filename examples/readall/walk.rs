@@ -1,4 +1,4 @@
-//! Walking directories, on a thread of its own: io_uring has no opcode that reads one.
+//! Walking directories, on a separate thread: io_uring has no opcode that reads a directory.
 
 use crate::tally::Tally;
 use async_channel::Receiver;
@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fs, vec};
 
-/// Paths that go to the readers at once: no thread is woken for a single file.
+/// How many paths go to the readers at once: no thread is woken for a single file.
 const BATCH: usize = 64;
-/// Batches that the walk may be ahead of the readers.
+/// How many batches the walk may be ahead of the readers.
 const AHEAD: usize = 16;
 
-/// The regular files below some roots. It holds one open directory for each level that it is deep.
+/// The regular files below some roots. It holds one open directory per level of depth.
 struct Walk {
     roots: vec::IntoIter<PathBuf>,
     open: Vec<(PathBuf, fs::ReadDir)>,
@@ -25,7 +25,7 @@ impl Iterator for Walk {
         loop {
             let (path, kind) = match self.open.last_mut() {
                 None => {
-                    // A root may be a symbolic link, and is followed: the user named it.
+                    // A root may be a symbolic link, and is followed, because the user named it.
                     let root = self.roots.next()?;
                     let kind = fs::metadata(&root).map(|data| data.file_type());
                     (root, kind)
@@ -58,7 +58,7 @@ impl Iterator for Walk {
     }
 }
 
-/// A walk to be run by a thread, and where its batches of paths come out.
+/// Returns a walk to be run by a thread, and the receiver of its batches of paths.
 pub(crate) fn ahead(
     roots: Vec<PathBuf>,
     tally: Arc<Tally>,
@@ -72,7 +72,7 @@ pub(crate) fn ahead(
     let run = move || {
         loop {
             let batch: Vec<_> = walk.by_ref().take(BATCH).collect();
-            // Nothing was found, or nobody wants it.
+            // No more files, or no more readers.
             if batch.is_empty() || found.send_blocking(batch).is_err() {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Futures of other crates, as leaves.
+//! Futures of other crates, made cancelable as leaves.
 
 use crate::runtime::{self, Core, Waiting};
 use crate::scope::Canceled;
@@ -7,11 +7,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Makes a future of another crate end with [`Canceled`] when its scope is canceled: it is dropped then, and whoever awaits
-/// it goes on. Without this it is dropped together with all that is around it, up to the scope.
+/// Makes a future of another crate end with [`Canceled`] when its scope is canceled: the future is dropped, and the
+/// code that awaits it continues. Without this, the future is dropped together with everything around it, up to the
+/// scope.
 ///
-/// What the future holds of this runtime is dropped with it, the hard way; so this is for what waits for others: a channel
-/// of another crate, a lock, a semaphore.
+/// Operations and tasks of this runtime that the future holds are dropped with it, without being awaited. So use it for
+/// futures that wait for other code: a channel, a lock or a semaphore of another crate.
 ///
 /// ```
 /// use gimmal::cancel::{Scope, cancellable};
@@ -32,7 +33,7 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// That of the future: it is dropped where it stands (`tests/scopes.rs`).
+/// That of the future, which is dropped wherever it is (`tests/scopes.rs`).
 pub fn cancellable<F: Future>(future: F) -> Cancellable<F> {
     Cancellable {
         future: Some(future),
@@ -47,7 +48,7 @@ pin_project! {
     pub struct Cancellable<F> {
         #[pin]
         future: Option<F>,
-        // It was polled.
+        // Whether the future was polled.
         begun: bool,
         waiting: Waiting,
     }
@@ -58,7 +59,7 @@ impl<F: Future> Future for Cancellable<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // What would begin in a canceled scope does not; what has begun may have won.
+        // In a canceled scope, do not start the future; if it has started, it may be ready.
         if *this.begun || !runtime::with(Core::is_canceled) {
             *this.begun = true;
             let Some(future) = this.future.as_mut().as_pin_mut() else {

@@ -1,13 +1,13 @@
-//! A place where a computation lets others go first, and can be stopped.
+//! A point where a computation yields and can be canceled.
 
 use crate::runtime::{self, Core, Refusal, canceled_here, reject_canceled};
 use crate::scope::Canceled;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lets every other ready task go first, once, and ends with [`Canceled`] if the scope is canceled: for computations that
-/// await nothing else. Timers, deadlines and I/O are served before the next step, if the time of the turn is over (see
-/// [`Builder::budget`](crate::runtime::Builder::budget)).
+/// Lets every other ready task run once, and returns [`Canceled`] if the scope is canceled. Use it in computations that
+/// await nothing else. Timers, deadlines and I/O are served before the next step, if the time of this pass of the event
+/// loop is used up (see [`Builder::budget`](crate::runtime::Builder::budget)).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose (`tests/scopes.rs`).
+/// Loses nothing (`tests/scopes.rs`).
 pub fn checkpoint() -> Checkpoint {
     Checkpoint {
         yielded: false,

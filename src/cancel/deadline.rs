@@ -1,15 +1,15 @@
-//! When the caller is canceled.
+//! The deadline of the current scope.
 
 use crate::runtime::{self, Core};
 use crate::sys::Instant;
 
-/// When what the caller awaits is canceled, as far as deadlines tell: the earliest one of the timeouts and scopes around it, up
-/// to the next shield. `None` if there is none, and outside of a runtime.
+/// Returns the time at which waits of the caller will be canceled by a deadline: the earliest deadline of the timeouts
+/// and scopes around it, up to the next shield. Returns `None` if there is none, and outside of a runtime.
 ///
-/// In a canceled scope it is a moment that is not in the future. Of the deadlines of operations (`.timeout(d)` on an
-/// [`Op`](crate::op::Op)) it knows nothing: they concern nothing but the operation.
+/// In a canceled scope, the returned time is not in the future. Deadlines of operations (`.timeout(d)` on an
+/// [`Op`](crate::op::Op)) do not count, because they concern only the operation.
 ///
-/// So a request to another machine can take the time along that is left for it:
+/// For example, a request to another machine can pass on the time it has left:
 ///
 /// ```
 /// use gimmal::cancel;

@@ -1,15 +1,15 @@
 //! Cancellation: scopes, shields, and futures that can be stopped.
 //!
-//! Everything that is awaited is awaited in a scope. Scopes form a tree: a task has one, and a
-//! [`timeout`](crate::time::timeout()), a [`group`](crate::group()) and a [`Scope`] open one inside it. When a scope is
-//! canceled, all that is awaited in it or below it, now or later, ends with [`Canceled`]: it did not happen, no byte and no
-//! buffer is lost. So cleaning up with awaits needs a [`shield`].
+//! Every wait happens in a scope. Scopes form a tree: a task has one, and a [`timeout`](crate::time::timeout()), a
+//! [`group`](crate::group()) and a [`Scope`] open one inside it. When a scope is canceled, every wait in it or below
+//! it, now or later, ends with [`Canceled`]: its operation did not happen, and no byte and no buffer is lost. So
+//! cleanup that awaits needs a [`shield`].
 //!
-//! When that will be by itself, [`deadline`] tells. [`Scope`] has the rules, one by one.
+//! [`deadline`] returns the time at which the current scope will be canceled. [`Scope`] lists the rules.
 //!
-//! To cancel is to ask. An operation that the kernel has is asked to stop and then waited for; if it was faster, its result
-//! is given as usual. A future of another crate that waits for nothing of this runtime is dropped, once its scope is
-//! canceled: [`cancellable`] makes it end with [`Canceled`] instead.
+//! A cancel is a request. An operation in the kernel is asked to stop and then awaited; if it completed first, it
+//! returns its result as usual. A future of another crate that waits for nothing of this runtime is dropped once its
+//! scope is canceled: [`cancellable`] makes it end with [`Canceled`] instead.
 //!
 //! ```
 //! use gimmal::cancel::{self, Scope};

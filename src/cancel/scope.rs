@@ -1,4 +1,4 @@
-//! Scopes that a user opens.
+//! Scopes that users open.
 
 use super::{Due, ScopedPoll};
 use crate::runtime::{self, Mirror};
@@ -15,21 +15,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// A scope that can be canceled, from inside and from outside: Trio's `CancelScope`.
+/// A scope that can be canceled from inside or outside: Trio's `CancelScope`.
 ///
-/// What is awaited inside of its [`run`](Scope::run) ends with [`Canceled`] once the scope is canceled, by
-/// [`cancel`](Scope::cancel), by its deadline, or because it is in another scope that is.
+/// Waits inside its [`run`](Scope::run) end with [`Canceled`] once the scope is canceled: by [`cancel`](Scope::cancel),
+/// by its deadline, or because a scope around it is canceled.
 ///
-/// - A canceled scope stays so until it is left: each wait in it ends with [`Canceled`], not only the first. (asyncio throws
-///   `CancelledError` into a task once; who catches it may wait on.) To clean up with awaits, use a [`shield`](super::shield()).
-/// - From the call of `cancel` on, the next wait is refused, also in the poll that called. What has begun is asked to stop, and
-///   gives its result if it was faster.
-/// - A task or a child that was spawned, but has not started when it is canceled, runs to its first wait, which ends with
-///   `Canceled`. (asyncio never starts it.)
-/// - A deadline that is past has canceled the scope, by the clock, whether anything was cut short or not. It takes effect at the
-///   first wait after the loop was free to look at its timers, or after [`is_canceled`](Scope::is_canceled) was asked.
-/// - `run` gives what the future returns, canceled or not. [`was_caught`](Scope::was_caught) tells whether it was this scope that
-///   cut something short.
+/// - A canceled scope stays canceled until it is left: every wait in it ends with [`Canceled`], not only the first.
+///   (asyncio throws `CancelledError` into a task once; a task that catches it may wait again.) To clean up with
+///   awaits, use a [`shield`](super::shield()).
+/// - Once `cancel` is called, the next wait is refused, also in the poll that made the call. Operations in progress are
+///   asked to stop, and return their result if they completed first.
+/// - A task or a child that was spawned, but has not started when it is canceled, runs to its first wait, which ends
+///   with `Canceled`. (asyncio never starts it.)
+/// - A deadline that has passed on the clock has canceled the scope, whether or not anything was cut short. It takes
+///   effect at the first wait after the event loop was free to check its timers, or after a call of
+///   [`is_canceled`](Scope::is_canceled).
+/// - `run` returns what the future returns, canceled or not. [`was_caught`](Scope::was_caught) returns whether this
+///   scope cut something short.
 ///
 /// ```
 /// use gimmal::cancel::Scope;
@@ -51,33 +53,33 @@ pub struct Scope {
 }
 
 struct Shared {
-    /// It was canceled from this thread, or by its own deadline, and why.
+    /// Whether it was canceled from this thread or by its own deadline.
     canceled: Cell<bool>,
     reason: RefCell<Option<String>>,
-    /// There once a handle for other threads was asked for.
+    /// Set once a handle for other threads is requested.
     remote: OnceCell<Arc<Remote>>,
     deadline: Cell<Option<Instant>>,
-    /// The runtime and the row, while its future runs.
+    /// The runtime's ID and the scope's row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
-    /// The row was canceled for that.
+    /// Whether the row was canceled because of `canceled`.
     told: Cell<bool>,
     entered: Cell<bool>,
-    /// Its future has ended, or was dropped: nothing cancels it any more.
+    /// Whether its future has ended or was dropped: nothing cancels the scope any more.
     left: Cell<bool>,
-    /// It was canceled when it was left, from wherever.
+    /// Whether it was canceled, from anywhere, when it was left.
     left_canceled: Cell<bool>,
     caught: Cell<bool>,
 }
 
-/// The reason of a scope that its deadline canceled.
+/// The reason of a scope that was canceled by its deadline.
 const DEADLINE: &str = "deadline";
 
-/// What other threads see of a scope.
+/// The part of a scope that other threads see.
 #[derive(Debug)]
 struct Remote {
-    /// By a call.
+    /// Whether a call canceled it.
     canceled: AtomicBool,
-    /// In nanoseconds: when it is canceled, by its own deadline or from outside.
+    /// The time, in nanoseconds, at which it is canceled, by its own deadline or from outside.
     outlook: Mirror,
     inner: Mutex<RemoteInner>,
 }
@@ -93,19 +95,19 @@ impl Remote {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing runs in it yet.
+    /// Publishes the deadline before the scope's future runs.
     fn foresee(&self, deadline: Option<Instant>) {
         let outlook = deadline.map_or(NEVER, Instant::as_ns);
         self.outlook.store(outlook, Ordering::Release);
     }
 
-    /// Nothing runs in it any more.
+    /// Publishes the final state when the scope is left.
     fn settle(&self, canceled: bool) {
         let outlook = if canceled { CANCELED } else { NEVER };
         self.outlook.store(outlook, Ordering::Release);
     }
 
-    /// True if it was not canceled before.
+    /// Returns true if it was not canceled before.
     fn cancel(&self, reason: Option<String>) -> bool {
         let mut inner = self.lock();
         let first = !self.canceled.swap(true, Ordering::AcqRel);
@@ -129,7 +131,7 @@ impl Shared {
         self.tell();
     }
 
-    /// Cancels its row, if it has one.
+    /// Cancels the scope's row, if it has one.
     fn tell(&self) {
         if let Some((serial, key)) = self.row.get()
             && let Some(core) = runtime::reach(serial)
@@ -139,7 +141,7 @@ impl Shared {
         }
     }
 
-    /// Has the outlook of its row shown, if it has one.
+    /// Mirrors the row's cancellation time to `remote`, if the scope has a row.
     fn show(&self, remote: &Remote) {
         if let Some((serial, key)) = self.row.get()
             && let Some(core) = runtime::reach(serial)
@@ -148,7 +150,7 @@ impl Shared {
         }
     }
 
-    /// A deadline that is past cancels it, whether its timer has gone off or not.
+    /// Cancels the scope if its deadline has passed, whether or not its timer has fired.
     fn look_at_clock(&self) {
         if let Some(deadline) = self.deadline.get()
             && !self.left.get()
@@ -159,7 +161,7 @@ impl Shared {
         }
     }
 
-    /// By a call, here or on another thread, or by its deadline.
+    /// Whether it was canceled by a call, on this or another thread, or by its deadline.
     #[inline]
     fn was_canceled(&self) -> bool {
         let elsewhere = |remote: &Arc<Remote>| remote.canceled.load(Ordering::Acquire);
@@ -174,7 +176,7 @@ impl Default for Scope {
 }
 
 impl Scope {
-    /// A scope without a deadline, in which nothing runs yet.
+    /// Creates a scope without a deadline, in which nothing runs yet.
     #[must_use]
     pub fn new() -> Scope {
         Scope {
@@ -193,7 +195,7 @@ impl Scope {
         }
     }
 
-    /// A scope that is canceled at this moment.
+    /// Creates a scope that is canceled at `deadline`.
     #[must_use]
     pub fn with_deadline(deadline: Instant) -> Scope {
         let scope = Scope::new();
@@ -201,10 +203,10 @@ impl Scope {
         scope
     }
 
-    /// Runs a future in this scope, below the scope of whoever awaits it. What the future says is what this says; if it had
-    /// to be dropped, because it was canceled and waited for something of another crate, that is [`Canceled`].
+    /// Runs a future in this scope, below the current scope, and returns what the future returns; or [`Canceled`], if
+    /// it had to be dropped because it was canceled while it waited for something of another crate.
     ///
-    /// [`was_caught`](Scope::was_caught) says afterwards whether it was this scope that cut it short.
+    /// Afterwards, [`was_caught`](Scope::was_caught) returns whether this scope cut the future short.
     ///
     /// # Errors
     ///
@@ -212,7 +214,7 @@ impl Scope {
     ///
     /// # Panics
     ///
-    /// A scope is entered once: the second time this panics.
+    /// Panics when called a second time: a scope is entered once.
     ///
     /// # Cancel safety
     ///
@@ -228,8 +230,8 @@ impl Scope {
         }
     }
 
-    /// As [`run`](Scope::run), for a future whose output is no `Result`, or one whose error cannot be made of [`Canceled`]: that
-    /// of a bare operation has the buffer in it.
+    /// Runs a future as [`run`](Scope::run) does, but takes futures whose output is not a `Result`, or whose error
+    /// cannot be made from [`Canceled`]: the error of a bare operation has the buffer in it.
     ///
     /// # Errors
     ///
@@ -237,7 +239,7 @@ impl Scope {
     ///
     /// # Panics
     ///
-    /// A scope is entered once: the second time this panics.
+    /// Panics when called a second time: a scope is entered once.
     ///
     /// # Cancel safety
     ///
@@ -258,21 +260,23 @@ impl Scope {
         }
     }
 
-    /// Cancels the scope, and all below it but what is shielded. From now on everything that is awaited in it ends with
+    /// Cancels the scope, and everything below it that is not shielded. From now on, every wait in it ends with
     /// [`Canceled`].
     pub fn cancel(&self) {
         self.shared.cancel(None);
     }
 
-    /// As [`cancel`](Scope::cancel), and says why: [`reason`](Scope::reason) tells. Only the first reason is kept.
+    /// Cancels as [`cancel`](Scope::cancel) does, with a reason, which [`reason`](Scope::reason) returns. Only the
+    /// first reason is kept.
     pub fn cancel_with(&self, reason: impl Into<String>) {
         self.shared.cancel(Some(reason.into()));
     }
 
-    /// Whether it is canceled: by a call, by its deadline, or from outside while its future runs.
+    /// Whether the scope is canceled: by a call, by its deadline, or from outside while its future runs.
     ///
-    /// A deadline counts by the clock, whether anything was cut short or not: before the future runs, and while it computes and
-    /// awaits nothing, too. Once the future has ended, neither a deadline nor anything around the scope changes what it was.
+    /// A deadline counts by the clock, whether or not anything was cut short: also before the future runs, and while it
+    /// computes without awaiting. Once the future has ended, neither a deadline nor a scope around this one changes the
+    /// result.
     #[doc(alias = "is_cancelled")]
     #[must_use]
     pub fn is_canceled(&self) -> bool {
@@ -285,15 +289,15 @@ impl Scope {
         }
     }
 
-    /// Whether something that was awaited in it was cut short, and it is this scope that answers for it: no scope around it
-    /// was canceled, too. It is known once the future has ended.
+    /// Whether a wait in the scope was cut short and this scope was the cause: no scope around it was canceled as well.
+    /// Known once the future has ended.
     #[must_use]
     pub fn was_caught(&self) -> bool {
         self.shared.caught.get()
     }
 
-    /// Why it was canceled: what [`cancel_with`](Scope::cancel_with) was given, `"deadline"` if its deadline came first, or
-    /// `None`.
+    /// Returns the reason for the cancel: that given to [`cancel_with`](Scope::cancel_with), `"deadline"` if its
+    /// deadline came first, or `None`.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         self.shared.look_at_clock();
@@ -301,15 +305,16 @@ impl Scope {
         reason.or_else(|| self.shared.remote.get()?.lock().reason.clone())
     }
 
-    /// When it is canceled by itself. `None` when it has no deadline, or that is past.
+    /// Returns the deadline. `None` if there is none, or it has passed.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.shared.deadline.get()
     }
 
-    /// Sets, moves or takes away the deadline, also while the future runs. One that is past cancels the scope at the call.
+    /// Sets, moves or removes the deadline, also while the future runs. A deadline in the past cancels the scope at the
+    /// call.
     ///
-    /// What is canceled stays so. That includes a scope whose deadline was past before it was moved.
+    /// A canceled scope stays canceled, even if its deadline is moved after it has passed.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         let shared = &self.shared;
         shared.look_at_clock();
@@ -319,7 +324,7 @@ impl Scope {
         {
             core.limit_scope(key, deadline);
             shared.look_at_clock();
-            // It has a timer for it, or needs one.
+            // The scope's future sets or moves its timer.
             core.wake_scope(key);
         } else if let Some(remote) = shared.remote.get()
             && !shared.left.get()
@@ -328,12 +333,12 @@ impl Scope {
         }
     }
 
-    /// Something that cancels it from any thread.
+    /// Returns a handle that cancels the scope from any thread.
     #[must_use]
     pub fn handle(&self) -> ScopeHandle {
         let shared = &self.shared;
         let remote = shared.remote.get_or_init(|| {
-            // The future may be running: it is woken as its scope is.
+            // The future may be running: the handle wakes it through the scope's waker.
             let waker = shared.row.get().and_then(|(serial, key)| {
                 let core = runtime::reach(serial)?;
                 core.waker_of_scope(key)
@@ -368,10 +373,11 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// Cancels a [`Scope`] from any thread, and tells there whether it is canceled. It keeps nothing alive, and does nothing when the
-/// scope has been left.
+/// A handle that cancels a [`Scope`] from any thread, and tells whether it is canceled. It keeps nothing alive, and
+/// does nothing once the scope has been left.
 ///
-/// A call from the thread of the runtime cancels when the scope's future is polled next; [`Scope::cancel`] does so at once.
+/// A cancel through the handle takes effect when the scope's future is next polled, even on the runtime's thread;
+/// [`Scope::cancel`] takes effect at once.
 #[derive(Clone, Debug)]
 pub struct ScopeHandle {
     remote: Arc<Remote>,
@@ -383,7 +389,7 @@ impl ScopeHandle {
         self.cancel_now(None);
     }
 
-    /// Cancels the scope and says why, as [`Scope::cancel_with`] does.
+    /// Cancels the scope with a reason, as [`Scope::cancel_with`] does.
     pub fn cancel_with(&self, reason: impl Into<String>) {
         self.cancel_now(Some(reason.into()));
     }
@@ -397,11 +403,11 @@ impl ScopeHandle {
         }
     }
 
-    /// Whether the scope is canceled: by a call, by its deadline, or from outside while its future runs. It is what
-    /// [`Scope::is_canceled`] is, and costs a look at the clock. Only what a handle of a scope around it has canceled is seen
-    /// later, when that scope's future is polled.
+    /// Whether the scope is canceled: by a call, by its deadline, or from outside while its future runs. Returns the
+    /// same as [`Scope::is_canceled`], and reads the clock. Only a cancel by a handle of an outer scope is seen later,
+    /// when that scope's future is polled.
     ///
-    /// So a closure on a thread of its own learns that nobody needs its result any more, also while the thread of the scope is
+    /// So a closure on another thread can learn that its result is no longer needed, even while the scope's thread is
     /// busy:
     ///
     /// ```
@@ -437,7 +443,7 @@ pin_project! {
     /// The future of [`Scope::run_any`].
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct RunAny<F> {
-        // Dropped before the scope is left.
+        // Must be dropped before `entry`, which leaves the scope.
         #[pin]
         future: Option<F>,
         entry: Entry,
@@ -447,12 +453,12 @@ pin_project! {
 struct Entry {
     region: ScopedPoll,
     shared: Rc<Shared>,
-    /// The waker that other threads have.
+    /// The waker that `remote` has.
     known: Option<Waker>,
 }
 
 impl Entry {
-    /// What others have asked of the scope since its future was polled.
+    /// Applies what was requested of the scope since its future was last polled.
     #[inline]
     fn look(&mut self, waker: &Waker) {
         self.take_over_deadline();
@@ -461,7 +467,7 @@ impl Entry {
         }
     }
 
-    /// The deadline is what it was set to.
+    /// Applies a changed deadline.
     fn take_over_deadline(&mut self) {
         let deadline = self.shared.deadline.get();
         if !self.region.is_due(deadline) {
@@ -469,7 +475,7 @@ impl Entry {
         }
     }
 
-    /// Whoever cancels it from another thread wakes this.
+    /// Stores the waker that a cancel from another thread wakes.
     fn keep_waker(&mut self, waker: &Waker) {
         if let Some(remote) = self.shared.remote.get()
             && !self
@@ -483,7 +489,7 @@ impl Entry {
         }
     }
 
-    /// Opens the scope, if it is not. What was asked of it before that, or by another thread, is done now.
+    /// Opens the scope, if it is not open. Applies a cancel that was requested before, or by another thread.
     #[inline]
     fn open(&mut self) {
         let shared = &self.shared;
@@ -500,7 +506,7 @@ impl Entry {
 
     #[inline]
     fn leave(&mut self) {
-        // From now on there is nobody to tell.
+        // From now on, a cancel finds no row.
         if let Some(open) = self.shared.row.take() {
             self.leave_open(open);
         }
@@ -539,7 +545,7 @@ impl<F: Future> Future for RunAny<F> {
             panic!("a scope's future was polled after it was ready")
         };
         entry.look(context.waker());
-        // After that: another thread either finds the waker, or what it has asked is found here.
+        // Only after the waker is stored: another thread either finds the waker, or its cancel is found here.
         entry.open();
         match entry.region.poll(future, context) {
             Poll::Ready(output) => {
@@ -550,7 +556,7 @@ impl<F: Future> Future for RunAny<F> {
             Poll::Pending => {
                 if !entry.region.is_due(entry.shared.deadline.get()) {
                     entry.shared.look_at_clock();
-                    // It is past, or the future has moved it.
+                    // The deadline has passed, or the future has moved it.
                     if !entry.region.is_due(entry.shared.deadline.get()) {
                         context.waker().wake_by_ref();
                     }

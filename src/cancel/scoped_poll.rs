@@ -1,4 +1,4 @@
-//! The scope of one future: opened when that is first polled, entered for each poll, closed when it has ended.
+//! The scope of one future: opened at the future's first poll, entered for each poll, closed when the future has ended.
 
 use super::wake_probe::WakeProbe;
 use crate::runtime::{self, Before, Core, Local};
@@ -12,35 +12,35 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// What a future that runs in a scope of its own has beside it.
+/// The state of a future's own scope, stored beside the future.
 #[derive(Debug)]
 pub(crate) struct ScopedPoll {
     kind: ScopeKind,
-    /// The runtime and the row, while it is open.
+    /// The runtime's ID and the scope's row, while it is open.
     open: Option<(u64, Key)>,
     due: Due,
-    /// The timer of the deadline, until that is over.
+    /// The timer of the deadline, until that has passed.
     alarm: Option<Key>,
-    /// There once it is canceled and nothing of this runtime is awaited in it.
+    /// Set once the scope is canceled and nothing of this runtime is awaited in it.
     probe: Option<Arc<WakeProbe>>,
-    /// Polls in a row in which it woke itself and waited for nothing of this runtime.
+    /// The number of consecutive polls in which the future woke itself and waited for nothing of this runtime.
     self_wakes: u32,
     _local: Local,
 }
 
-/// When a scope is canceled by itself.
+/// The time at which a scope is canceled by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Never,
-    /// Counted from the first poll, which makes a moment of it.
+    /// Counted from the first poll, which turns it into `At`.
     After(Duration),
     At(Instant),
 }
 
-/// So often in a row a canceled future may wake itself before it is taken for one that does so for ever, and is dropped.
+/// How many times in a row a canceled future may wake itself before it is considered an endless loop, and dropped.
 const SELF_WAKES_MAX: u32 = 1024;
 
-/// The scope is the current one until this is dropped, even if the future panics.
+/// A guard: the scope is the current one until this is dropped, even if the future panics.
 struct Inside<'a> {
     core: &'a Core,
     before: Before,
@@ -53,7 +53,7 @@ impl Drop for Inside<'_> {
 }
 
 impl ScopedPoll {
-    /// A scope without a deadline.
+    /// Creates a scope without a deadline.
     pub(crate) const fn new(kind: ScopeKind) -> ScopedPoll {
         ScopedPoll {
             kind,
@@ -66,13 +66,13 @@ impl ScopedPoll {
         }
     }
 
-    /// Moves the deadline, which may be past. It takes effect when the future is polled next.
+    /// Moves the deadline, which may be in the past. Takes effect when the future is next polled.
     pub(crate) fn set_due(&mut self, due: Due) {
         self.release_alarm();
         self.due = due;
     }
 
-    /// Whether this is the deadline that is not over yet.
+    /// Whether `deadline` is the deadline that is set and has not passed.
     #[inline]
     pub(crate) fn is_due(&self, deadline: Option<Instant>) -> bool {
         match self.due {
@@ -82,8 +82,8 @@ impl ScopedPoll {
         }
     }
 
-    /// Polls a future in its scope. `Ready(None)` says that it was canceled and waits for nothing that will ever come, or
-    /// ignores that it is canceled: it is to be dropped.
+    /// Polls a future in its scope. Returns `Ready(None)` if the future must be dropped: it was canceled, and waits for
+    /// nothing that will ever come, or ignores the cancel.
     pub(crate) fn poll<F: Future>(
         &mut self,
         future: Pin<&mut F>,
@@ -111,15 +111,15 @@ impl ScopedPoll {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if !core.is_canceled() => Poll::Pending,
             Poll::Pending => {
-                // What was refused has woken its task.
+                // A refused leaf has woken its task.
                 let was_refused = core.refusals() != refusals;
                 self.poll_canceled(&core, key, was_refused, context.waker())
             }
         }
     }
 
-    /// Polls a future in its scope, and leaves it to the scopes around to say when it is to be dropped: nobody has canceled
-    /// this one itself as yet.
+    /// Polls a future in its scope, but leaves the decision to drop it to the scopes around: this scope has not itself
+    /// been canceled yet.
     pub(crate) fn poll_through<F: Future>(
         &mut self,
         future: Pin<&mut F>,
@@ -137,7 +137,7 @@ impl ScopedPoll {
         polled
     }
 
-    /// Cancels the scope. The future is to be polled after that.
+    /// Cancels the scope. The future must be polled after that.
     pub(crate) fn cancel(&mut self) {
         let (serial, key) = self.open();
         if let Some(core) = runtime::reach(serial) {
@@ -145,7 +145,7 @@ impl ScopedPoll {
         }
     }
 
-    /// The future is pending in a scope that is canceled, and is the current one.
+    /// Handles a future that is pending in a canceled scope, which is the current one.
     #[cold]
     fn poll_canceled<T>(
         &mut self,
@@ -170,21 +170,21 @@ impl ScopedPoll {
                 }
                 Some(_) => {}
                 None => {
-                    // Whether it wakes itself is seen when it is polled once more.
+                    // Whether the future wakes itself is seen at its next poll.
                     self.probe = Some(WakeProbe::new(waker));
                     waker.wake_by_ref();
                     return Poll::Pending;
                 }
             }
         }
-        // Nobody can answer for what it would have said.
+        // Attribute the drop, because the future has no error of its own to do so.
         core.attribute_canceled();
-        // A loop that goes into something foreign again and again is a loop, too.
+        // A loop that awaits something foreign again and again is a loop that ignores the cancel, too.
         core.count_refusal();
         Poll::Ready(None)
     }
 
-    /// The runtime and the row of the scope, which is opened for that below the current one.
+    /// Returns the runtime's ID and the scope's row. Opens the scope below the current one, if it is not open.
     #[inline]
     pub(crate) fn open(&mut self) -> (u64, Key) {
         match self.open {
@@ -235,7 +235,8 @@ impl ScopedPoll {
         }
     }
 
-    /// The future has ended, or is dropped: leaves the scope. True if a leaf that ended `Canceled` was attributed to it.
+    /// Leaves the scope, because its future has ended or is dropped. Returns true if a leaf that ended `Canceled` was
+    /// attributed to it.
     #[inline]
     pub(crate) fn close(&mut self) -> bool {
         self.open.is_some() && self.close_open()

@@ -1,4 +1,4 @@
-//! Shields: what outer cancellation does not reach.
+//! Shields, which keep outer cancellation out.
 
 use super::ScopedPoll;
 use crate::scope::ScopeKind;
@@ -7,10 +7,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Runs a future to its end, even if the scope around it is canceled: for cleaning up with awaits.
+/// Runs a future to completion, even if the scope around it is canceled. Use it for cleanup that awaits.
 ///
-/// A shield is a promise that the future ends soon, since everybody else waits for it. Give it a time of its own with
-/// [`InScope::timeout`](crate::time::InScope::timeout) inside: `shield(file.sync_all().timeout(limit))`.
+/// The future must end soon, because everything that awaits the canceled scope waits for it. Give it its own time limit
+/// with [`InScope::timeout`](crate::time::InScope::timeout) inside: `shield(file.sync_all().timeout(limit))`.
 ///
 /// ```
 /// use gimmal::cancel::{Scope, shield};
@@ -47,7 +47,7 @@ pin_project! {
     /// The future of [`shield`].
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Shield<F> {
-        // Dropped before the scope is left.
+        // Must be dropped before `region`, which leaves the scope.
         #[pin]
         future: Option<F>,
         region: ScopedPoll,

@@ -1,15 +1,16 @@
-//! Whether a future was woken: a waker that remembers it, and passes it on.
+//! A waker that records whether it was woken, and passes the wake on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
-/// It is between a canceled future of another crate and whoever polls it. What waits for something will be woken; what has
-/// not been woken by the end of its poll, and waits for nothing of this runtime, may never be (C6).
+/// Stands between a canceled future of another crate and the waker of its task. A future that waits for something will
+/// be woken. One that has not been woken by the end of its poll, and waits for nothing of this runtime, may never be
+/// (C6).
 #[derive(Debug)]
 pub(super) struct WakeProbe {
     woken: AtomicBool,
-    /// Shared, so that under the lock it is counted and not cloned, which may be a user's code.
+    /// In an `Arc`, so that under the lock only a count changes: cloning the waker itself may run user code.
     waker: Mutex<Arc<Waker>>,
 }
 
@@ -21,12 +22,12 @@ impl WakeProbe {
         })
     }
 
-    /// The future is about to be polled, and `waker` wakes whoever does that.
+    /// Called before the future is polled. `waker` wakes its task.
     pub(super) fn begin(&self, waker: &Waker) {
         self.woken.store(false, Ordering::Release);
         let same = lock(&self.waker).will_wake(waker);
         if !same {
-            // Neither the clone nor the drop, which may be a user's code, under the lock.
+            // Clone and drop outside the lock, because both may run user code.
             let new = Arc::new(waker.clone());
             let old = std::mem::replace(&mut *lock(&self.waker), new);
             drop(old);

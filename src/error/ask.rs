@@ -1,8 +1,9 @@
-//! Asks an error of an unknown type what it comes from.
+//! Finds out, for an error of an unknown type, whether it comes from a cancellation.
 //!
-//! A group and a timeout take errors of any type, including those that do not implement `Error` and those that borrow. They ask
-//! the usual ones: `io::Error`, those of this crate, boxes of errors, and `anyhow::Error` (feature `anyhow`). A user's own type is
-//! asked where it is known: in the conversions of [`errors_into!`](crate::errors_into), and by `settle` of the two errors.
+//! A group and a timeout take errors of any type, including those that do not implement `Error` and those that borrow.
+//! They know the usual types: `io::Error`, those of this crate, boxes of errors, and `anyhow::Error` (feature
+//! `anyhow`). A user's own type is classified where it is known: in the conversions of
+//! [`errors_into!`](crate::errors_into), and by `settle` of the two errors.
 
 use super::CopyError;
 use crate::buf::{BufError, Slice};
@@ -17,13 +18,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Whether the error is a cancellation. `None` if its type cannot be asked.
+/// Whether the error is a cancellation. `None` if its type is unknown.
 #[cold]
 pub(crate) fn is_cancellation<E>(error: &E) -> Option<bool> {
     ask(error).map(|found| is_canceled(found.0))
 }
 
-/// Whether an error whose type is known is a cancellation. `None` if it is one of this crate around one that cannot be asked.
+/// Whether an error of a known type is a cancellation. `None` if it is one of this crate's around one of unknown type.
 pub(super) fn is_known_cancellation<E: Error + 'static>(error: &E) -> Option<bool> {
     match find(INTRODUCED.load(Ordering::Acquire), TypeId::of::<E>()) {
         Some(_) => is_cancellation(error),
@@ -31,8 +32,8 @@ pub(super) fn is_known_cancellation<E: Error + 'static>(error: &E) -> Option<boo
     }
 }
 
-/// An error that may borrow although its type does not tell. It is only looked at: for types that do not borrow, in it and in
-/// its chain of sources.
+/// An error that may borrow, although its type does not show it. It is only inspected, and only for types that do not
+/// borrow, in it and in its chain of sources.
 #[derive(Clone, Copy)]
 pub(super) struct Found<'a>(&'a (dyn Error + 'static));
 
@@ -42,22 +43,22 @@ impl<'a> Found<'a> {
     }
 }
 
-/// An error of this crate around one of any type. There are too many of these types to try each: one that is made introduces its
-/// type.
+/// An error of this crate around an error of any type. There are too many of these types to try each, so each registers
+/// its type when a value is made.
 pub(super) trait Wraps {
-    /// The error inside.
+    /// The type of the error inside.
     type Inner;
 
-    /// What it comes from, if that can be asked.
+    /// Returns the error that this one comes from, if the inner type is known.
     fn comes_from(&self) -> Option<Found<'_>>;
 }
 
-/// The source of an error around one that does not borrow.
+/// Returns the source of an error around one that does not borrow.
 pub(super) fn source<W: Wraps<Inner: 'static>>(error: &W) -> Option<&(dyn Error + 'static)> {
     error.comes_from().map(|found| found.0)
 }
 
-/// The error, or what it comes from, if its type can be asked.
+/// Returns the error, or what it comes from, if its type is known.
 pub(super) fn ask<E>(error: &E) -> Option<Found<'_>> {
     is::<E, io::Error>(error)
         .or_else(|| is::<E, Canceled>(error))
@@ -99,12 +100,12 @@ fn is_anyhow<E>(_: &E) -> Option<Found<'_>> {
     None
 }
 
-/// What becomes a [`Found`], and nothing else: it may borrow for a shorter time than its type tells.
+/// A reference that is only turned into a [`Found`]: it may borrow for a shorter time than its type shows.
 struct Cast<'a, T>(&'a T);
 
-/// The error as what it is, if it is a `T`.
+/// Casts the error to `T`, if that is its type.
 fn cast<E, T: 'static>(error: &E) -> Option<Cast<'_, T>> {
-    // SAFETY: the types are the same, but for lifetimes, of which nobody makes use: the error becomes a `Found`.
+    // SAFETY: the types are the same except for lifetimes, which nothing relies on: the error becomes a `Found`.
     (typeid::of::<E>() == TypeId::of::<T>()).then(|| Cast(unsafe { &*ptr::from_ref(error).cast() }))
 }
 
@@ -112,11 +113,11 @@ type Cause = unsafe fn(*const ()) -> Option<*const (dyn Error + 'static)>;
 
 fn is_introduced<E>(error: &E) -> Option<Found<'_>> {
     let cause = find(INTRODUCED.load(Ordering::Acquire), typeid::of::<E>())?;
-    // SAFETY: it was introduced for a type of this ID, and what it gives lies in the error.
+    // SAFETY: `cause` was registered for a type with this ID, and the error that it returns is inside `error`.
     unsafe { cause(ptr::from_ref(error).cast()).map(|error| Found(&*error)) }
 }
 
-/// A type that was introduced. It is never freed: there are as many as there are types.
+/// A registered type. It is never freed: there is at most about one per type.
 struct Introduced {
     id: TypeId,
     cause: Cause,
@@ -126,7 +127,7 @@ struct Introduced {
 static INTRODUCED: AtomicPtr<Introduced> = AtomicPtr::new(ptr::null_mut());
 
 fn find(mut at: *const Introduced, id: TypeId) -> Option<Cause> {
-    // SAFETY: the list has only boxes that were leaked, and was published after they were written.
+    // SAFETY: the list has only leaked boxes, each published after it was written.
     while let Some(introduced) = unsafe { at.as_ref() } {
         if introduced.id == id {
             return Some(introduced.cause);
@@ -136,7 +137,7 @@ fn find(mut at: *const Introduced, id: TypeId) -> Option<Cause> {
     None
 }
 
-/// From now on errors of this type are asked for their cause.
+/// Registers the type, so that errors of this type are asked for their cause from now on.
 pub(super) fn introduce<T: Wraps>() {
     let id = typeid::of::<T>();
     let mut head = INTRODUCED.load(Ordering::Acquire);
@@ -146,13 +147,13 @@ pub(super) fn introduce<T: Wraps>() {
     let new = Box::leak(Box::new(Introduced {
         id,
         cause: |error| {
-            // SAFETY: it is called with what has the type ID of `T`: the same type, but for lifetimes, of which the
-            // implementations of `Wraps`, which are for types with any, make no use.
+            // SAFETY: it is called with a value that has the type ID of `T`: the same type except for lifetimes, and
+            // the implementations of `Wraps`, which are generic over types with any lifetimes, do not rely on these.
             unsafe { (*error.cast::<T>()).comes_from() }.map(|found| ptr::from_ref(found.0))
         },
         next: head,
     }));
-    // Another thread may introduce the same type meanwhile. That it is in the list twice does no harm.
+    // Another thread may register the same type at the same time. A duplicate in the list does no harm.
     while let Err(changed) =
         INTRODUCED.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Acquire)
     {

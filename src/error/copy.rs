@@ -4,9 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// A copy that did not come to the end: why, how far it came, and what was read and is not written.
+/// The error of a copy that did not finish: its cause, the number of bytes copied, and the bytes read but not written.
 ///
-/// `?` turns it into an [`io::Error`].
+/// `?` converts it into an [`io::Error`].
 pub struct CopyError {
     error: io::Error,
     copied: u64,
@@ -22,31 +22,33 @@ impl CopyError {
         }
     }
 
-    /// What went wrong.
+    /// Returns the cause.
     #[must_use]
     pub fn error(&self) -> &io::Error {
         &self.error
     }
 
-    /// The kind of what went wrong.
+    /// Returns the kind of the cause.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         self.error.kind()
     }
 
-    /// How many bytes were read and written. A writer with a buffer may hold some of them back, for its next flush.
+    /// Returns the number of bytes that were read and written. A buffered writer may still hold some of them until its
+    /// next flush.
     #[must_use]
     pub fn copied(&self) -> u64 {
         self.copied
     }
 
-    /// What was read and is not written, if the reader did not take it back: it comes before what the reader gives next.
+    /// Returns bytes that were read and not written, if the reader did not take them back. They precede what the reader
+    /// returns next.
     #[must_use]
     pub fn unwritten(&self) -> &[u8] {
         &self.unwritten
     }
 
-    /// What went wrong, and what was read and is not written.
+    /// Returns the cause, and the bytes that were read and not written.
     #[must_use]
     pub fn into_parts(self) -> (io::Error, Vec<u8>) {
         (self.error, self.unwritten)
@@ -69,7 +71,7 @@ impl fmt::Display for CopyError {
     }
 }
 
-/// Not the bytes: they would hide the error.
+/// The bytes are omitted: they would hide the error.
 impl fmt::Debug for CopyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CopyError")

@@ -1,4 +1,4 @@
-//! The error of a timeout over what is no `Result`.
+//! The error of a timeout around a future whose output is not a `Result`.
 
 use super::ask::{Found, Wraps, introduce, source};
 use crate::scope::{Canceled, Elapsed};
@@ -6,7 +6,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// A future was cut short by its time, or by a scope around that. What it gave all the same is inside, if it did.
+/// The error of a future that was cut short by a deadline or by a scope around the timeout. It holds the future's
+/// output, if there is one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CutShort<O> {
     output: Option<O>,
@@ -22,7 +23,7 @@ impl<O> CutShort<O> {
         }
     }
 
-    /// It was dropped, because a scope around the timeout was canceled.
+    /// The future was dropped, because a scope around the timeout was canceled.
     pub(crate) fn from_outside() -> CutShort<O> {
         introduce::<CutShort<O>>();
         CutShort {
@@ -31,18 +32,18 @@ impl<O> CutShort<O> {
         }
     }
 
-    /// Whether it was the time. If not, a scope around it was canceled.
+    /// Whether the deadline cut the future short. If not, a scope around the timeout was canceled.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.is_timeout
     }
 
-    /// What the future gave. `None` if it was dropped while it waited for something of another crate.
+    /// Returns the future's output. `None` if it was dropped while it waited for something of another crate.
     pub fn inner(&self) -> Option<&O> {
         self.output.as_ref()
     }
 
-    /// What the future gave. `None` if it was dropped while it waited for something of another crate.
+    /// Returns the future's output. `None` if it was dropped while it waited for something of another crate.
     pub fn into_inner(self) -> Option<O> {
         self.output
     }
@@ -57,7 +58,7 @@ impl<O> fmt::Display for CutShort<O> {
     }
 }
 
-// What the future gave is not shown: it needs no Debug.
+// The output is omitted: it need not implement Debug.
 impl<O> fmt::Debug for CutShort<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CutShort")

@@ -4,7 +4,7 @@ use crate::scope::chain;
 use std::error::Error;
 use std::io;
 
-/// The errno (`errno(3)`) that the kernel returned, found in this error or in its chain of sources.
+/// Returns the errno (`errno(3)`) that the kernel returned, found in this error or in its chain of sources.
 ///
 /// Many errors of this crate name what was attempted, such as the path or the address. An [`io::Error`] holds either such a text
 /// or an errno, never both, so [`raw_os_error`](io::Error::raw_os_error) is `None` for them, and the errno is in a source.

@@ -7,28 +7,28 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// Why a group gave no value: its body or a child failed, or it was canceled.
+/// The error of a group that returned no value: its body or a child failed, or it was canceled.
 ///
-/// It holds the first failure, all others, and the cancellations of those that the group cut short because of the first. `?`
-/// turns it into whatever `E` turns into: the first failure alone, if there is no other, and else an error that has the first one
-/// as its source and shows all of them.
+/// It holds the first failure, all others, and the cancellations of the body and children that were cut short. `?`
+/// converts it as it converts `E`: into the first failure alone, if there is no other; otherwise into an error that has
+/// the first failure as its source and displays all of them.
 pub struct GroupError<E, T = ()>(Box<Inner<E, T>>);
 
 struct Inner<E, T> {
     failures: Failures<E>,
-    /// A scope outside of the group cut a child short.
+    /// Whether a scope outside the group cut a child short.
     cut_off: bool,
     reason: Option<String>,
     output: Option<T>,
 }
 
-/// What the body and the children of a group failed with.
+/// The errors of the body and the children of a group.
 pub(crate) struct Failures<E> {
     first: Option<E>,
     rest: Vec<E>,
     echoes: Vec<E>,
-    /// Which of the failures, by their order, may be cancellations: those of children that were cut short, if their type
-    /// cannot be asked.
+    /// The indexes of failures that may be cancellations: those of children that were cut short, if their type is
+    /// unknown.
     unsure: Vec<usize>,
 }
 
@@ -42,8 +42,8 @@ impl<E> Failures<E> {
         }
     }
 
-    /// A child, or the body, has failed; it was cut short or not. `is_cancellation` says what the error is, if it can be asked.
-    /// True if it is known to be a failure of its own.
+    /// Adds the error of a child or of the body. `cut_short` is whether it was cut short; `is_cancellation` classifies
+    /// the error, if its type is known. Returns true if it is certainly a failure of its own.
     pub(crate) fn add(&mut self, error: E, cut_short: bool, is_cancellation: Option<bool>) -> bool {
         let is_sure = !cut_short || is_cancellation.is_some();
         if cut_short && is_cancellation == Some(true) {
@@ -68,12 +68,12 @@ impl<E> Failures<E> {
         usize::from(self.first.is_some()) + self.rest.len()
     }
 
-    /// All errors.
+    /// Returns all errors, including cancellations.
     pub(crate) fn into_all(self) -> impl Iterator<Item = E> {
         self.first.into_iter().chain(self.rest).chain(self.echoes)
     }
 
-    /// The same errors as another type, which can be asked: what was unsure is sure after that.
+    /// Converts the errors into a type that can be classified, and classifies those that were unsure.
     fn settle<O>(
         self,
         into: impl Fn(E) -> O,
@@ -92,11 +92,11 @@ impl<E> Failures<E> {
     }
 }
 
-/// Failures after the first that are shown in words.
+/// How many failures after the first are displayed.
 const SHOWN: usize = 8;
 
 impl<E, T> GroupError<E, T> {
-    /// How a group ends. `cut_off` tells whether a scope outside of it cut a child short.
+    /// Decides the result of a group. `cut_off` is whether a scope outside the group cut a child short.
     pub(crate) fn judge(
         failures: Failures<E>,
         cut_off: bool,
@@ -127,61 +127,62 @@ impl<E, T> GroupError<E, T> {
         }))
     }
 
-    /// Whether nothing of the group failed by itself: it was canceled.
+    /// Whether the group was canceled, and nothing in it failed by itself.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         self.0.failures.first.is_none()
     }
 
-    /// Why the group was canceled: what was given to [`Group::cancel_with`](crate::group::Group::cancel_with).
+    /// Returns the reason for the cancel that was given to [`Group::cancel_with`](crate::group::Group::cancel_with), if
+    /// any.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// The first failure. `None` if the group was canceled.
+    /// Returns the first failure. `None` if the group was canceled.
     pub fn first(&self) -> Option<&E> {
         self.0.failures.first.as_ref()
     }
 
-    /// The first failure, without the others.
+    /// Returns the first failure, without the others.
     pub fn into_first(self) -> Option<E> {
         self.0.failures.first
     }
 
-    /// The failures after the first, in the order in which they came.
+    /// Returns the failures after the first, in the order in which they occurred.
     pub fn rest(&self) -> &[E] {
         &self.0.failures.rest
     }
 
-    /// The cancellations of the body and of children that were cut short.
+    /// Returns the cancellation errors of the body and of children that were cut short.
     pub fn echoes(&self) -> &[E] {
         &self.0.failures.echoes
     }
 
-    /// Every failure, the first one first, without echoes.
+    /// Returns every failure in order, without the cancellations of [`echoes`](GroupError::echoes).
     pub fn into_failures(self) -> impl Iterator<Item = E> {
         let Failures { first, rest, .. } = self.0.failures;
         first.into_iter().chain(rest)
     }
 
-    /// The value of the group's body, if it ended well.
+    /// Returns the value of the group's body, if it succeeded.
     pub fn output(&self) -> Option<&T> {
         self.0.output.as_ref()
     }
 
-    /// The value of the group's body, if it ended well.
+    /// Returns the value of the group's body, if it succeeded.
     pub fn into_output(self) -> Option<T> {
         self.0.output
     }
 
-    /// Asks errors of a type of your own what they come from, which a group cannot do. A group counts them as failures even when
-    /// they come from its own cancellation: they could be anything. This tells them apart, and if none of them is a failure and
-    /// nothing outside of the group cut it short, gives the value of the body.
+    /// Classifies errors of your own type as failures or cancellations. A group cannot do that: it counts them as
+    /// failures, even when they result from its own cancellation, because they could be anything. If none of them is a
+    /// failure and nothing outside the group cut it short, this returns the value of the body.
     ///
-    /// An error of this crate that has yours inside, such as a `TimeoutError<MyError>`, stays a failure: this cannot look into it,
-    /// but `?` does. Errors that a group can ask need no such call
-    /// (see [`group`](mod@crate::group#failures-and-cancellations)).
+    /// An error of this crate that wraps yours, such as a `TimeoutError<MyError>`, stays a failure: this cannot look
+    /// inside it, but `?` does. Error types that a group knows need no such call (see
+    /// [`group`](mod@crate::group#failures-and-cancellations)).
     ///
     /// ```
     /// use gimmal::group::GroupError;
@@ -223,7 +224,7 @@ impl<E, T> GroupError<E, T> {
     ///
     /// # Errors
     ///
-    /// The error itself, if there is a failure, or no value.
+    /// The error itself, if there is a failure, or if there is no value.
     pub fn settle(self) -> Result<T, GroupError<E, T>>
     where
         E: Error + 'static,
@@ -238,8 +239,8 @@ impl<E, T> GroupError<E, T> {
         GroupError::judge(failures, cut_off, reason, output)
     }
 
-    /// An error of another type: made of the first failure, if there is no other, and else of an [`io::Error`] that holds all
-    /// of them, as far as `hold` can hold them.
+    /// Converts the error into another type: from the first failure, if there is no other; otherwise from an
+    /// [`io::Error`] that holds all failures that `hold` can hold.
     #[doc(hidden)]
     pub fn into_error<O>(self, ask: Ask<O>, hold: Hold<O>) -> O
     where
@@ -287,7 +288,7 @@ impl<E, T> GroupError<E, T> {
 
 type Held = Box<dyn Error + Send + Sync>;
 
-/// A group that was canceled, as an error of std.
+/// Converts a canceled group into an `io::Error`.
 fn canceled(reason: Option<String>) -> io::Error {
     match reason {
         None => Canceled.into(),
@@ -295,7 +296,7 @@ fn canceled(reason: Option<String>) -> io::Error {
     }
 }
 
-/// The kind of the first error of std in a chain of sources.
+/// Returns the kind of the first `io::Error` in a chain of sources.
 fn kind(error: Option<&(dyn Error + 'static)>) -> io::ErrorKind {
     let mut chain = error.into_iter().flat_map(chain);
     let found = chain.find_map(|error| error.downcast_ref::<io::Error>());
@@ -323,7 +324,7 @@ impl<E: fmt::Display, T> fmt::Display for GroupError<E, T> {
     }
 }
 
-/// The first few errors of a list, and the number of the others.
+/// The first few errors of a list, and the number of the others, for `Debug`.
 struct Few<'a, E>(&'a [E]);
 
 impl<E: fmt::Debug> fmt::Debug for Few<'_, E> {
@@ -337,7 +338,7 @@ impl<E: fmt::Debug> fmt::Debug for Few<'_, E> {
     }
 }
 
-// The value of the body is not shown: it may be long, and needs no Debug.
+// The value of the body is omitted: it may be long, and need not implement Debug.
 impl<E: fmt::Debug, T> fmt::Debug for GroupError<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupError")
@@ -349,7 +350,7 @@ impl<E: fmt::Debug, T> fmt::Debug for GroupError<E, T> {
     }
 }
 
-/// As for `TimeoutError`, what is inside needs not be an `Error`.
+/// As in `TimeoutError`, the error inside need not implement `Error`.
 impl<E: fmt::Debug + fmt::Display + 'static, T> Error for GroupError<E, T> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         source(self)

@@ -1,4 +1,4 @@
-//! Errors that hold what others said: those of timeouts, of groups and of copies.
+//! Errors that wrap other errors: those of timeouts, groups and copies.
 
 mod ask;
 mod copy;

@@ -1,8 +1,8 @@
-//! What [`errors_into!`](crate::errors_into) finds out about a type: whether it is an `Error`, and whether an error of std can
-//! hold it.
+//! Lets [`errors_into!`](crate::errors_into) find out whether a type is an `Error`, and whether an `io::Error` can hold
+//! it.
 //!
-//! A macro knows the type, so an inherent constant whose bounds hold comes before that of a trait, and the trait's is used
-//! where they do not.
+//! In a macro the type is concrete, so an inherent constant takes precedence over a trait's where the inherent impl's
+//! bounds hold, and the trait's constant is used elsewhere.
 
 #![expect(missing_docs, reason = "only the macro uses this")]
 
@@ -10,13 +10,13 @@ use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The error whose chain of sources says what a value comes from, if its type is one.
+/// Returns the error whose chain of sources shows where a value comes from, if the type is an `Error`.
 pub type Ask<T> = fn(&T) -> Option<&(dyn Error + 'static)>;
 
-/// Makes an error of a value of any type, so that another error can hold it. Gives it back if that cannot be.
+/// Makes an error from a value of any type, so that another error can hold it. Returns the value if that is impossible.
 pub type Hold<T> = fn(T) -> Result<Box<dyn Error + Send + Sync>, T>;
 
-/// A type whose constants say what it is.
+/// A type whose constants depend on what `T` implements.
 #[derive(Debug)]
 pub struct Own<T>(PhantomData<T>);
 
@@ -32,7 +32,7 @@ impl<T: fmt::Debug + Send + Sync + 'static> Own<T> {
     pub const SHOW: Option<Hold<T>> = Some(|value| Ok(Box::new(Shown(value))));
 }
 
-/// The constants of a type that is not what they ask for.
+/// The constants for types whose impls above do not apply.
 pub trait Otherwise<T> {
     const ASK: Ask<T> = |_| None;
     const HOLD: Option<Hold<T>> = None;
@@ -41,7 +41,7 @@ pub trait Otherwise<T> {
 
 impl<T> Otherwise<T> for Own<T> {}
 
-/// The first way that there is.
+/// Returns the first conversion that exists.
 pub const fn hold<T>(as_error: Option<Hold<T>>, shown: Option<Hold<T>>) -> Hold<T> {
     match (as_error, shown) {
         (Some(hold), _) | (None, Some(hold)) => hold,
@@ -49,7 +49,7 @@ pub const fn hold<T>(as_error: Option<Hold<T>>, shown: Option<Hold<T>>) -> Hold<
     }
 }
 
-/// A value that is no error, inside of one.
+/// An error that holds a value of a type that is not an `Error`.
 #[derive(Debug)]
 struct Shown<T>(T);
 

@@ -7,28 +7,30 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// Why there is no value: the time was over, or the future failed by itself.
+/// The error of a timeout: the deadline passed, or the future failed by itself.
 ///
-/// `?` turns it into whatever `E` turns into: the future's own error, if that is no cancellation; else the timeout, with the
-/// future's error as its source.
+/// `?` converts it as it converts `E`: into the future's own error, unless that is a cancellation; otherwise into the
+/// timeout, with the future's error as its source.
 ///
-/// A timeout can ask these errors whether they are cancellations: an [`io::Error`], the errors of this crate (a
-/// [`BufError`](crate::BufError) only around a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a box of any
-/// error. One of another type is asked by `?` (see [`errors_into!`](crate::errors_into)) and by [`settle`](TimeoutError::settle).
+/// A timeout can tell whether these errors are cancellations: an [`io::Error`], the errors of this crate (a
+/// [`BufError`](crate::BufError) only with a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a
+/// boxed error of any type. Errors of other types are classified by `?` (see [`errors_into!`](crate::errors_into)) and
+/// by [`settle`](TimeoutError::settle).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutError<E>(Kind<E>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind<E> {
-    /// What the future returned when the time was over, unless it was dropped: a cancellation, or an error that cannot be asked.
+    /// The error that the future returned after the deadline, unless it was dropped: a cancellation, or an error of
+    /// unknown type.
     Elapsed(Option<E>),
     Failed(E),
-    /// It was dropped, because a scope around the timeout was canceled.
+    /// The future was dropped, because a scope around the timeout was canceled.
     Canceled,
 }
 
 impl<E> TimeoutError<E> {
-    /// The time was over. `inner` is what the future returned, unless it was dropped.
+    /// The deadline passed. `inner` is the error that the future returned, unless it was dropped.
     pub(crate) fn elapsed(inner: Option<E>) -> TimeoutError<E> {
         TimeoutError::new(match inner {
             Some(inner) if is_cancellation(&inner) == Some(false) => Kind::Failed(inner),
@@ -45,16 +47,16 @@ impl<E> TimeoutError<E> {
         TimeoutError(kind)
     }
 
-    /// Whether the time cut the future short.
+    /// Whether the deadline cut the future short.
     ///
-    /// It is true also if the future returned an error of its own after the time was over, of a type that a timeout cannot ask
-    /// (see [`settle`](TimeoutError::settle)).
+    /// Also true if, after the deadline, the future returned an error of its own of a type that the timeout does not
+    /// know (see [`settle`](TimeoutError::settle)).
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::Elapsed(_))
     }
 
-    /// The future's error. `None` if the future was dropped while it waited for something of another crate.
+    /// Returns the future's error. `None` if the future was dropped while it waited for something of another crate.
     pub fn inner(&self) -> Option<&E> {
         match &self.0 {
             Kind::Elapsed(inner) => inner.as_ref(),
@@ -63,7 +65,7 @@ impl<E> TimeoutError<E> {
         }
     }
 
-    /// The future's error. `None` if the future was dropped while it waited for something of another crate.
+    /// Returns the future's error. `None` if the future was dropped while it waited for something of another crate.
     pub fn into_inner(self) -> Option<E> {
         match self.0 {
             Kind::Elapsed(inner) => inner,
@@ -72,13 +74,14 @@ impl<E> TimeoutError<E> {
         }
     }
 
-    /// Asks an error of a type of your own what it comes from, which a timeout cannot do: after that
-    /// [`is_timeout`](TimeoutError::is_timeout) is false for every error that is no cancellation.
+    /// Classifies an error of your own type as a failure or a cancellation, which a timeout cannot do. After that,
+    /// [`is_timeout`](TimeoutError::is_timeout) is false for every error that is not a cancellation.
     ///
-    /// It cannot look into an error of this crate that has yours inside, such as a `GroupError<MyError>`: then nothing changes.
+    /// It cannot look inside an error of this crate that wraps yours, such as a `GroupError<MyError>`: then nothing
+    /// changes.
     ///
-    /// `?` needs no such call, whatever is inside of what: [`errors_into!`](crate::errors_into) asks. Errors that a timeout can ask
-    /// (see [`TimeoutError`]) need none either.
+    /// `?` needs no such call, however errors are nested: [`errors_into!`](crate::errors_into) classifies them. Error
+    /// types that a timeout knows (see [`TimeoutError`]) need none either.
     #[must_use]
     pub fn settle(self) -> TimeoutError<E>
     where
@@ -92,8 +95,8 @@ impl<E> TimeoutError<E> {
         })
     }
 
-    /// An error of another type: the future's own error, if that is no cancellation as far as `ask` finds; else an
-    /// [`io::Error`] that is the timeout, and holds what the future returned if `hold` can.
+    /// Converts the error into another type: from the future's own error, unless `ask` shows that it is a cancellation;
+    /// otherwise from an [`io::Error`] of the timeout, which holds what the future returned if `hold` can.
     #[doc(hidden)]
     pub fn into_error<O>(self, ask: Ask<O>, hold: Hold<O>) -> O
     where
@@ -136,8 +139,8 @@ impl<E: fmt::Debug> fmt::Debug for TimeoutError<E> {
     }
 }
 
-/// It does not require `Error` of what is inside, so that `anyhow::Error` and `Box<dyn Error>`, which are none, can be inside,
-/// too. What is inside, or what that comes from, is the source if its type can be asked.
+/// The error inside need not implement `Error`, so that it can be an `anyhow::Error` or a `Box<dyn Error>`, which do
+/// not. Its source is the error inside, or what that comes from, if its type is known.
 impl<E: fmt::Debug + fmt::Display + 'static> Error for TimeoutError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         source(self)

@@ -1,10 +1,10 @@
-//! What the compiler refuses, each beside what it takes: the two differ in nothing else.
+//! What the compiler rejects, each next to code that it accepts and that differs in nothing else.
 //!
-//! These are tests of the documentation, and nothing else: a change of a signature that let one of them through would let a
-//! child reach freed memory (G4). Where no code of an error is named the compiler has none: it says "lifetime may not live
-//! long enough".
+//! These are documentation tests only: a signature change that let a rejected one compile would let a child access
+//! freed memory (G4). Where no error code is given, the compiler has none: its message is "lifetime may not live long
+//! enough".
 
-/// A child borrows what lives outside of the group.
+/// A child can borrow what lives outside the group.
 ///
 /// ```
 /// # use gimmal::group;
@@ -21,7 +21,7 @@
 /// # }
 /// ```
 ///
-/// It cannot borrow a variable of the body, which is gone before it is.
+/// It cannot borrow a variable of the body, which is dropped before the child is.
 ///
 /// ```compile_fail,E0373
 /// # use gimmal::group;
@@ -38,7 +38,7 @@
 /// # }
 /// ```
 ///
-/// Nor by a reference that it is given.
+/// Nor can it borrow one through a reference that it is given.
 ///
 /// ```compile_fail,E0597
 /// # use gimmal::group;
@@ -56,7 +56,7 @@
 /// # }
 /// ```
 ///
-/// Moved into the child it is its own.
+/// A variable that is moved into the child belongs to it.
 ///
 /// ```
 /// # use gimmal::group;
@@ -73,7 +73,7 @@
 /// # }
 /// ```
 ///
-/// What the body has captured by value is a variable of the body, too.
+/// What the body captures by value is a variable of the body, too.
 ///
 /// ```compile_fail,E0373
 /// # use gimmal::group;
@@ -108,7 +108,7 @@
 /// ```
 struct OfTheBody;
 
-/// What a group's children borrow outlives its future.
+/// What a group's children borrow must outlive the group's future.
 ///
 /// ```
 /// # use gimmal::group;
@@ -121,7 +121,7 @@ struct OfTheBody;
 /// drop(words);
 /// ```
 ///
-/// It cannot be dropped before that.
+/// It cannot be dropped before the future.
 ///
 /// ```compile_fail,E0505
 /// # use gimmal::group;
@@ -134,7 +134,7 @@ struct OfTheBody;
 /// drop(future);
 /// ```
 ///
-/// A task of the runtime takes no group that borrows, for it may outlive the function.
+/// A task cannot run a group that borrows, because the task may outlive the function.
 ///
 /// ```compile_fail,E0597
 /// # fn main() -> std::io::Result<()> {
@@ -164,7 +164,7 @@ struct OfTheBody;
 /// ```
 struct Outlived;
 
-/// What a child gives may leave the group.
+/// A child's value may leave the group.
 ///
 /// ```
 /// # use gimmal::group;
@@ -198,7 +198,7 @@ struct Outlived;
 /// # }
 /// ```
 ///
-/// Neither may the group.
+/// Nor may the group.
 ///
 /// ```compile_fail
 /// # use gimmal::group;
@@ -216,7 +216,7 @@ struct Outlived;
 /// ```
 struct Returned;
 
-/// What a child gives may be stored outside.
+/// A child's value may be stored outside.
 ///
 /// ```
 /// # use gimmal::group;
@@ -252,7 +252,7 @@ struct Returned;
 /// # }
 /// ```
 ///
-/// Neither may the group.
+/// Nor may the group.
 ///
 /// ```compile_fail
 /// # use gimmal::group;
@@ -270,7 +270,7 @@ struct Returned;
 /// # }
 /// ```
 ///
-/// Not by a child, either: the group outlives its children, and nothing else.
+/// Not by a child, either: the group outlives only its children.
 ///
 /// ```compile_fail
 /// # use gimmal::group;
@@ -307,7 +307,7 @@ struct Returned;
 /// ```
 struct Stored;
 
-/// One child may have something to itself.
+/// One child may borrow something mutably.
 ///
 /// ```
 /// # use gimmal::group;
@@ -344,7 +344,7 @@ struct Stored;
 /// # }
 /// ```
 ///
-/// Nor can the body look at it meanwhile: that a handle was awaited does not end the borrow.
+/// Nor can the body read it while the child has it: awaiting the handle does not end the borrow.
 ///
 /// ```compile_fail,E0502
 /// # use gimmal::group;
@@ -362,7 +362,7 @@ struct Stored;
 /// # }
 /// ```
 ///
-/// Nor who started the group.
+/// Nor can the function that started the group.
 ///
 /// ```compile_fail,E0506
 /// # use gimmal::group;

@@ -13,18 +13,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// Neither longer nor shorter.
+/// Makes the lifetime invariant.
 type Invariant<'scope> = &'scope mut &'scope ();
 
-/// Owns the end of a child whose output is an `O`.
+/// Owns the result of a child whose output is an `O`.
 pub(super) struct Handle<'scope, O> {
     children: Rc<ChildSet>,
     state: State,
     refusal: Refusal,
-    /// It is enlisted in a scope.
+    /// Whether the wait is registered in a scope.
     waits: bool,
     _scope: PhantomData<Invariant<'scope>>,
-    /// Of the type that the child was spawned with, and no other that this could be taken for (G4b).
+    /// The exact output type that the child was spawned with; invariant (G4b).
     _output: PhantomData<fn(O) -> O>,
 }
 
@@ -34,17 +34,17 @@ enum State {
         slot: Key,
         task: Key,
     },
-    /// It was refused, because the group was closed.
+    /// The group was closed when the child was spawned.
     Refused,
     Taken,
 }
 
-/// How a wait for a child ends.
+/// The outcome of waiting for a child.
 pub(super) enum Joined<O> {
     Output(O),
     Panicked(Box<dyn Any + Send>),
     Dropped,
-    /// It was the wait that was canceled.
+    /// The wait was canceled, not the child.
     Canceled,
 }
 
@@ -55,7 +55,7 @@ enum Look<O> {
 }
 
 impl<O> Handle<'_, O> {
-    /// The handle of what `spawn` gave, which says what it ends with.
+    /// The handle of a spawned child. `spawned` carries its output type.
     pub(super) fn new(children: &Rc<ChildSet>, spawned: Spawned<O>) -> Self {
         Handle {
             children: children.clone(),
@@ -70,7 +70,7 @@ impl<O> Handle<'_, O> {
         }
     }
 
-    /// A number that no other child of this group has while this handle is there.
+    /// Returns a number that no other child of this group has while this handle exists.
     pub(super) fn id(&self) -> u64 {
         match self.state {
             State::Owned { slot, .. } => slot.to_u64(),
@@ -133,8 +133,8 @@ impl<O> Handle<'_, O> {
         }
     }
 
-    /// There is no value. If the group is canceled, which this returns, that is why, and an error that comes from it is an
-    /// echo (G2).
+    /// Called when there is no value. Returns whether the group is canceled. If so, that is the reason, and an error
+    /// that results from it is secondary (G2).
     fn consume_budget(&self) -> bool {
         let core = runtime::hold_own(self.children.serial());
         let is_canceled = core.is_scope_canceled(self.children.scope());
@@ -149,7 +149,7 @@ impl<O> Handle<'_, O> {
             if !core.has_budget() {
                 return Look::Spent;
             }
-            // SAFETY: `O` is what `new` was called with, which is the output of the future that was spawned (G4b).
+            // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
             match unsafe { self.children.take::<O>(core, slot) } {
                 Found::Running if core.is_canceled() => Look::Canceled,
                 Found::Running => Look::Found(Found::Running),
@@ -172,40 +172,41 @@ impl<O> Drop for Handle<'_, O> {
     }
 }
 
-/// The handle of a child of a [`Group`](crate::group::Group): await it for the child's value. Dropping it drops the value;
-/// the child runs on, and the group waits for it.
+/// The handle of a child of a [`Group`](crate::group::Group). Await it for the child's value. Dropping it drops the
+/// value; the child continues, and the group waits for it.
 ///
-/// It can be awaited by value and by `&mut`, so that a wait that is given up leaves the child as it was.
+/// It can be awaited by value or by `&mut`, so a wait can be abandoned without affecting the child.
 ///
 /// # Errors
 ///
-/// [`Canceled`], if there is no value, because the child failed (which is in the error of the group), panicked, or was
-/// canceled and dropped; and if it was the wait that was canceled.
+/// [`Canceled`], if there is no value, because the child failed (the group's error has the failure), panicked, or was
+/// canceled and dropped; or if the wait itself was canceled.
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped or canceled leaves the child and the handle as they were (`tests/groups.rs`).
+/// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
 pub struct Child<'scope, T>(pub(super) Handle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
-    /// Cancels this child, and nothing else: what it awaits ends with [`Canceled`]. When the child ends with that, its group
-    /// goes on. The group fails if the child fails by itself while it cleans up. An error that the group cannot ask (see the
-    /// [module](mod@crate::group#failures-and-cancellations)) is a failure, too, but cancels no siblings: the group returns it when
-    /// they have ended.
+    /// Cancels only this child: what it awaits ends with [`Canceled`]. If the child ends with the cancellation, its
+    /// group continues. If it fails by itself while it cleans up, the group fails. An error that the group cannot
+    /// classify (see the [module](mod@crate::group#failures-and-cancellations)) is a failure, too, but cancels no
+    /// siblings: the group returns it when they have ended.
     ///
-    /// Awaiting the handle gives [`Canceled`], which is an error of whoever awaits it: with `?` it is a failure like any other.
+    /// Awaiting the handle then returns [`Canceled`], which is an error of the awaiting code: with `?` it is a failure
+    /// like any other.
     pub fn cancel(&self) {
         self.0.cancel();
     }
 
-    /// Whether the child has ended, in whichever way.
+    /// Whether the child has ended, in any way.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.0.is_finished()
     }
 
-    /// A number that no other child of the group has while this handle is there:
-    /// [`Group::next`](crate::group::Group::next) tells by it which one has ended.
+    /// Returns an ID that no other child of the group has while this handle exists.
+    /// [`Group::next`](crate::group::Group::next) returns it when the child has ended.
     #[must_use]
     pub fn id(&self) -> ChildId {
         ChildId(self.0.id())
@@ -235,29 +236,29 @@ impl<T> fmt::Debug for Child<'_, T> {
     }
 }
 
-/// Tells the children of one group apart.
+/// Identifies a child within its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChildId(pub(super) u64);
 
-/// The handle of a child of a [`Supervisor`](crate::group::Supervisor): await it for the child's output, whatever that is.
-/// Dropping it leaves the child to itself: a failure then goes to the hook.
+/// The handle of a child of a [`Supervisor`](crate::group::Supervisor). Await it for the child's output. If it is
+/// dropped, the child continues, and its failure goes to the hook.
 ///
 /// # Errors
 ///
-/// A [`JoinError`]: the child panicked, or it was canceled and dropped, or the wait for it was canceled.
+/// A [`JoinError`], if the child panicked or was canceled and dropped, or if the wait for it was canceled.
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped or canceled leaves the child and the handle as they were (`tests/groups.rs`).
+/// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
 pub struct Supervised<'scope, O>(pub(super) Handle<'scope, O>);
 
 impl<O> Supervised<'_, O> {
-    /// Cancels this child, and nothing else: what it awaits ends with [`Canceled`].
+    /// Cancels only this child: what it awaits ends with [`Canceled`].
     pub fn cancel(&self) {
         self.0.cancel();
     }
 
-    /// Whether the child has ended, in whichever way.
+    /// Whether the child has ended, in any way.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.0.is_finished()

@@ -1,4 +1,4 @@
-//! A child as it lies in its slot: its future, later its output, of any type and with its lifetime forgotten.
+//! The storage of a child: its future, later its output, with type and lifetime erased.
 
 use crate::tasks::TaskCell;
 use pin_project_lite::pin_project;
@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
-/// Tells what went wrong in an output that nobody takes. It is given whether the child was cut short.
+/// Describes the failure in an output that nobody takes. The flag is whether the child was cut short.
 pub(super) type Report<T> = fn(&T, bool) -> Option<String>;
 
 pin_project! {
-    /// A child as it lies in its slot.
+    /// A child's future, later its output.
     pub(super) struct ChildCell<F: Future> {
         #[pin]
         stored: TaskCell<F>,
@@ -27,11 +27,11 @@ impl<F: Future> ChildCell<F> {
     }
 }
 
-/// A child, whatever its future is.
+/// A child with its future's type erased.
 pub(super) trait PollChild {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
 
-    /// What went wrong in the output, which nobody will take, of a child that was cut short or not.
+    /// Describes the failure in an output that nobody will take. `cut_short` is whether the child was cut short.
     fn report(self: Pin<&mut Self>, cut_short: bool) -> Option<String>;
 
     /// Moves the output to where `place` points.
@@ -61,15 +61,15 @@ impl<F: Future> PollChild for ChildCell<F> {
     }
 }
 
-/// A child in its allocation, its lifetime forgotten. It is pinned there from the first to the last.
+/// Owns a child in its own allocation, with its lifetime erased. The child stays pinned there until it is dropped.
 pub(super) struct ErasedChild(NonNull<dyn PollChild>);
 
 impl ErasedChild {
-    /// Forgets what a child borrows.
+    /// Erases the lifetime of what the child borrows.
     ///
     /// # Safety
     ///
-    /// The child is neither polled nor dropped after what it borrows is gone.
+    /// The child must not be polled or dropped after what it borrows is gone.
     pub(super) unsafe fn new<'a>(child: Box<dyn PollChild + 'a>) -> ErasedChild {
         // SAFETY: the two types differ in a lifetime only; that it is kept is the caller's promise.
         let child =
@@ -82,7 +82,7 @@ impl ErasedChild {
         unsafe { Pin::new_unchecked(self.0.as_mut()) }
     }
 
-    /// Another name for the child, so that it is polled while this one stays where it is.
+    /// Returns a second pointer to the child, which can be polled while this owner stays where it is.
     pub(super) fn alias(&self) -> ChildPtr {
         ChildPtr(self.0)
     }
@@ -95,13 +95,13 @@ impl Drop for ErasedChild {
     }
 }
 
-/// A child that lies in its slot.
+/// A pointer to a child, which stays in its slot while it is polled.
 pub(super) struct ChildPtr(NonNull<dyn PollChild>);
 
 impl ChildPtr {
     /// # Safety
     ///
-    /// Until this returns the child is not touched in another way, and it has not been dropped before.
+    /// Until this returns, nothing else accesses the child, and the child has not been dropped.
     #[inline]
     pub(super) unsafe fn poll(self, context: &mut Context<'_>) -> Poll<()> {
         let mut child = self.0;

@@ -1,11 +1,11 @@
 //! The children of one group: their futures, later their outputs, in the group's own memory.
 //!
-//! Children may borrow what outlives the group, and the table of tasks lives longer than that. So the table knows only their
-//! names; the futures are here, and are touched by the poll and by the drop of the group's future, and by nothing else (G4).
+//! Children may borrow what outlives the group, and the task table lives longer than that. So the table knows only
+//! their wake IDs; the futures are here, and only polling and dropping the group's future touches them (G4).
 //!
-//! - **G4a** What a slot holds is dropped by [`ChildSet::clear`], which the group's future calls before it is gone, on every way
+//! - **G4a** [`ChildSet::clear`] drops what the slots hold. The group's future calls it before it is gone, on every way
 //!   out. If that future is forgotten instead, it is never polled again, and nothing here is touched again.
-//! - **G4b** Whoever takes an output names the type that the child was spawned with: the handle that `spawn` made for it.
+//! - **G4b** An output is taken as the type that the child was spawned with, by the handle that `spawn` made for it.
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
 use super::child_cell::{ChildCell, ErasedChild, Report};
@@ -20,24 +20,24 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
-/// So many names of ended children are kept beyond twice of what there is, before they are looked through.
+/// How many keys of ended children, beyond twice the number of slots, are kept before stale ones are removed.
 const ENDED_SPARE: usize = 16;
 
-/// The room of an empty list that is kept.
+/// The largest capacity that an empty list keeps.
 const ENDED_KEPT: usize = 1024;
 
 enum State {
-    /// The body of the group, whose future lies elsewhere.
+    /// The body of the group, whose future is stored elsewhere.
     Body,
     /// Being dropped.
     Out,
-    /// There is no room for it yet: it is in line.
+    /// Queued until the limit allows it to start.
     Waiting(ErasedChild),
     Running(ErasedChild),
-    /// Its future has become its output.
+    /// The future has completed, and its output is in its place.
     Output(ErasedChild),
     Panicked(Box<dyn Any + Send>),
-    /// Its future was dropped before it was ready.
+    /// The future was dropped before it completed.
     Dropped,
 }
 
@@ -49,34 +49,34 @@ impl State {
 
 struct Slot {
     state: State,
-    /// Its row in the table of tasks.
+    /// The child's row in the task table.
     task: Key,
-    /// Its place in line, if there was no room when it was spawned.
+    /// The child's ticket in the queue, if the limit did not allow it to start when it was spawned.
     place: Option<Ticket>,
-    /// There is a handle.
+    /// Whether a handle exists.
     held: bool,
-    /// Who answers for those of its leaves that ended `Canceled`.
+    /// The scopes to which the child's `Canceled` leaves are attributed.
     attributed: Attribution,
 }
 
-/// Why no child is polled for now.
+/// Why polling of children stops for now.
 enum Stop {
-    /// None is ready.
+    /// No child is ready.
     Idle,
-    /// The turn has polled enough.
+    /// The turn's poll budget is spent.
     Spent,
     /// As in [`Next`].
     Look,
     Ended(Key, How),
-    /// This one was woken, and there is no room for it yet.
+    /// This child was woken, and is still queued.
     Waiting(Key),
 }
 
-/// How a child ended, for the group.
+/// How a child ended, as the group sees it.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) is_body: bool,
-    /// Who answers for those of its leaves that ended `Canceled`.
+    /// The scopes to which the child's `Canceled` leaves are attributed.
     pub(super) attributed: Attribution,
     pub(super) how: How,
 }
@@ -84,26 +84,26 @@ pub(super) struct Ended {
 #[derive(Debug)]
 pub(super) enum How {
     Ready,
-    /// Canceled, and it waited for nothing that would come.
+    /// Canceled, and not waiting for anything that would come.
     Dropped,
-    /// The panic is the group's.
+    /// The group resumes the panic.
     Panicked(Box<dyn Any + Send>),
-    /// The handle has the panic, or the hook, if there was no handle.
+    /// The handle has the panic, or the hook if there is no handle.
     PanicKept,
 }
 
-/// What a look at the children brought.
+/// The result of polling the children.
 pub(super) enum Next {
     Ended(Ended),
-    /// None is ready to be polled.
+    /// No child is ready to be polled.
     Idle,
-    /// The turn has polled enough: the rest is for the next one.
+    /// The turn's poll budget is spent: the rest is for the next turn.
     Spent,
     /// All have ended, or scopes were canceled.
     Look,
 }
 
-/// What a handle finds.
+/// What a handle finds in its child's slot.
 pub(super) enum Found<T> {
     Output(T),
     Panicked(Box<dyn Any + Send>),
@@ -111,7 +111,7 @@ pub(super) enum Found<T> {
     Running,
 }
 
-/// A child that was spawned: its slot and its row, and as a type what it ends with (G4b). Not there if the group was closed.
+/// A spawned child: the keys of its slot and its task row, and its output type (G4b). No keys if the group was closed.
 pub(super) struct Spawned<O> {
     pub(super) keys: Option<(Key, Key)>,
     output: PhantomData<fn(O) -> O>,
@@ -133,40 +133,41 @@ pub(super) struct ChildSet {
     serial: u64,
     /// The scope of the group.
     scope: Key,
-    /// Its row among the broods of the table of tasks.
+    /// The row of the group's ready queue in the task table.
     row: Key,
     slots: RefCell<Table<Slot>>,
-    /// Children that have not ended, the body included.
+    /// The number of children that have not ended, including the body.
     alive: Cell<usize>,
-    /// Children that were started and have not ended, the body not counted.
+    /// The number of children that were started and have not ended, without the body.
     running: Cell<usize>,
-    /// The most of those.
+    /// The maximum of `running`.
     limit: Cell<usize>,
-    /// Children that wait until there is room, in order.
+    /// The children queued under the limit, in order.
     waiting: RefCell<WaitQueue<Key>>,
-    /// Children that have ended and whose handles have not looked, and some more. Not there until somebody asks.
+    /// Children that have ended and whose handles have not taken the result, and some stale keys. `None` until
+    /// `next_ended` is called.
     ended: RefCell<Option<VecDeque<Key>>>,
     closed: Cell<bool>,
-    /// The children were told that the group is canceled.
+    /// Whether the children were notified that the group is canceled.
     notified: Cell<bool>,
-    /// Panics of children are for their handles.
+    /// Whether panics of children go to their handles.
     keeps_panics: bool,
-    /// The child that is being polled has failed, which the group is to judge.
+    /// Whether the child that is being polled has failed; the group has yet to judge that.
     failed: Cell<bool>,
-    /// Something was refused in it, because it was canceled.
+    /// Whether a leaf was refused in the group, because it was canceled.
     refused: Cell<bool>,
-    /// Who wants to know when a child ends.
+    /// Wakers of those waiting for a child to end.
     watchers: RefCell<WaitQueue<Waker>>,
 }
 
-/// The wait of somebody who wants to know when a child ends.
+/// A wait for a child to end.
 pub(super) struct Watch<'a> {
     children: &'a ChildSet,
     ticket: Option<Ticket>,
 }
 
 impl Watch<'_> {
-    /// Wakes this when a child ends, and no other.
+    /// Registers `waker`, in place of the previous one, to be woken when a child ends.
     pub(super) fn renew(&mut self, waker: &Waker) {
         let watchers = &self.children.watchers;
         let Some(ticket) = self.ticket else {
@@ -229,7 +230,7 @@ impl ChildSet {
         self.alive.get()
     }
 
-    /// Children that have not ended, the body not counted.
+    /// Returns the number of children that have not ended, without the body.
     pub(super) fn len(&self) -> usize {
         self.running.get() + self.waiting.borrow().len()
     }
@@ -245,7 +246,7 @@ impl ChildSet {
         }
     }
 
-    /// A row for the body, so that it is polled only when it is woken.
+    /// Adds a row for the body, so that it is polled only when it is woken.
     pub(super) fn add_body(&self, core: &Core, location: &'static Location<'static>) {
         let origin = Origin {
             name: Some("the body of a group".into()),
@@ -254,7 +255,7 @@ impl ChildSet {
         let _slot = self.insert(core, State::Body, origin, false);
     }
 
-    /// A new slot, and a row for it, which is ready unless it has to wait for room.
+    /// Adds a slot and its task row, which is ready unless the child is queued.
     #[inline]
     fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
         let ready = !matches!(state, State::Waiting(_));
@@ -279,12 +280,13 @@ impl ChildSet {
         (slot, task)
     }
 
-    /// A new child. If the group is closed, or its runtime gone, the future is dropped. That may happen anywhere, for what
-    /// spawns may be a destructor.
+    /// Adds a child. If the group is closed, or its runtime gone, the future is dropped. This may be called from
+    /// anywhere, even from a destructor.
     ///
     /// # Safety
     ///
-    /// Whatever the future borrows outlives the call of [`clear`](ChildSet::clear), or the group's future is forgotten (G4a).
+    /// What the future borrows outlives the call of [`clear`](ChildSet::clear), or the group's future is forgotten
+    /// (G4a).
     pub(super) unsafe fn spawn<'a, F>(
         &self,
         future: F,
@@ -318,7 +320,7 @@ impl ChildSet {
         Spawned::new(Some(keys))
     }
 
-    /// Starts children that were waiting, as far as there is room.
+    /// Starts queued children, as far as the limit allows.
     #[inline]
     fn start_waiting(&self, core: &Core) {
         if !self.waiting.borrow().is_empty() {
@@ -348,7 +350,7 @@ impl ChildSet {
         }
     }
 
-    /// The first child in line leaves it.
+    /// Removes the first child from the queue.
     fn take_waiting(&self) -> Option<Key> {
         let mut waiting = self.waiting.borrow_mut();
         let (ticket, slot) = waiting.take_first()?;
@@ -356,13 +358,13 @@ impl ChildSet {
         Some(slot)
     }
 
-    /// The group's future is polled.
+    /// Called before the group's future polls its children.
     pub(super) fn begin(&self, core: &Core, waker: &Waker) {
         core.renew_scope(self.scope, waker);
         core.begin_children(self.row, waker);
     }
 
-    /// It has been.
+    /// Called after the group's future has polled its children.
     pub(super) fn end(&self, core: &Core, waker: &Waker) {
         self.slots.borrow_mut().tidy(core.period());
         if core.end_children(self.row) {
@@ -374,8 +376,8 @@ impl ChildSet {
         self.notified.get()
     }
 
-    /// The scope of the group is canceled: its children are told, and those that did not begin are dropped. True if there
-    /// are any of these.
+    /// Notifies the children that the group's scope is canceled, and drops those that have not started. Returns whether
+    /// any was dropped.
     pub(super) fn notify_canceled(&self, core: &Core) -> bool {
         self.notified.set(true);
         let waiting = self.waiting.take().take_all();
@@ -395,7 +397,7 @@ impl ChildSet {
         any
     }
 
-    /// The scope of the group has left the canceled one that it was in.
+    /// Clears the notification: the group's scope has left the canceled scope that it was in.
     pub(super) fn notify_free(&self, core: &Core) {
         self.notified.set(false);
         for (_, slot) in self.slots.borrow().iter() {
@@ -403,12 +405,13 @@ impl ChildSet {
         }
     }
 
-    /// Polls children that were woken, until one ends. The `first` may be polled even if the turn has polled enough.
+    /// Polls woken children until one ends. If `first`, one child may be polled even if the turn's poll budget is
+    /// spent.
     pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
         loop {
             let mut saved = core.suspend();
             let mut polled = None;
-            // One catch for all of them costs less than one for each.
+            // One catch around all polls costs less than one around each.
             let stop =
                 core.catch(|| self.poll_children(core, first, body, &mut polled, &mut saved));
             if core.was_attributed() {
@@ -425,14 +428,14 @@ impl ChildSet {
                 },
                 (Ok(Stop::Ended(slot, how)), _) => (slot, how),
                 (Err(payload), Some(slot)) => (slot, How::Panicked(payload)),
-                // It was no child's.
+                // The panic was not a child's.
                 (Err(payload), None) => std::panic::resume_unwind(payload),
             };
             return Next::Ended(self.ended(core, slot, how, leaf));
         }
     }
 
-    /// `polled` says which one is, or was, polled last.
+    /// `polled` is set to the child that is, or was, polled last.
     #[inline]
     fn poll_children(
         &self,
@@ -467,9 +470,9 @@ impl ChildSet {
             let waker = core.waker_of_child(turn.key);
             let context = &mut Context::from_waker(&waker);
             let now = match child {
-                // SAFETY: it lies in its slot and has not ended. What runs meanwhile is the child, and whatever that calls:
-                // a handle leaves a child alone that has not ended, and all else that touches one is the poll or the drop
-                // of the group's future, which is being polled right now (G4).
+                // SAFETY: the child is in its slot and has not ended. Only the child, and what it calls, runs during
+                // this poll: a handle does not touch a child that has not ended, and everything else that does is the
+                // poll or the drop of the group's future, which is being polled right now (G4).
                 Some(child) => unsafe { child.poll(context) },
                 None => body(context),
             };
@@ -495,13 +498,14 @@ impl ChildSet {
         }
     }
 
-    /// Whether the group was canceled by a child, or by its body, and the rest is to be told before it is polled (C2).
+    /// Whether the group was canceled by a child or by the body, so that the others must be notified before they are
+    /// polled (C2).
     #[cold]
     fn must_notify(&self, core: &Core) -> bool {
         !self.notified.get() && core.is_scope_canceled(self.scope)
     }
 
-    /// A child that has not begun was woken: it may have been canceled.
+    /// Handles a wake of a queued child, which may have been canceled.
     #[cold]
     fn look_at_waiting(&self, core: &Core, key: Key) -> Option<Ended> {
         let (task, place) = {
@@ -516,7 +520,7 @@ impl ChildSet {
         None
     }
 
-    /// Something was attributed while this child was polled.
+    /// Moves what was attributed during the poll of this child into its slot.
     #[cold]
     fn note_attributions(&self, core: &Core, polled: Option<Key>, saved: &mut SavedContext) {
         let mut slots = self.slots.borrow_mut();
@@ -528,7 +532,7 @@ impl ChildSet {
         }
     }
 
-    /// A child has ended. Its output stays if a handle may take it. `leaf` is what it waited for last.
+    /// Ends a child. Its output stays if a handle may take it. `leaf` is what the child waited for last.
     #[inline]
     fn ended(&self, core: &Core, key: Key, how: How, leaf: Option<Leaf>) -> Ended {
         self.failed.set(false);
@@ -545,7 +549,7 @@ impl ChildSet {
             (State::Running(child), How::Ready) => (State::Output(child), How::Ready),
             (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
                 self.guard(core, "a child that had panicked", || drop(state));
-                // Without a handle it goes to the hook, below.
+                // Without a handle, the panic goes to the hook, below.
                 (State::Panicked(payload), How::PanicKept)
             }
             (state, how) => {
@@ -564,8 +568,8 @@ impl ChildSet {
         }
     }
 
-    /// The future of a child is ready. True if that is all: nothing was canceled or failed, nothing is pending, and a handle
-    /// may take the output, which stays where it is. Then the child has ended, and nobody else needs to know.
+    /// Called when a child's future is ready. Ends the child and returns true if nothing else is to be done: nothing
+    /// was canceled or failed, nothing is pending, and a handle may take the output, which stays where it is.
     #[inline]
     fn end_well(&self, core: &Core, key: Key) -> bool {
         if self.failed.get() || core.was_attributed() || core.has_leaf() {
@@ -610,8 +614,8 @@ impl ChildSet {
         }
     }
 
-    /// Keeps the end of a child if there is a handle for it, and else gives it back. The handle may have gone only just
-    /// now: a child can own its own.
+    /// Keeps the result of a child if a handle exists, and returns it otherwise. The handle may have been dropped only
+    /// just now, because a child can own its own handle.
     fn keep(&self, key: Key, kept: State) -> Option<State> {
         let mut slots = self.slots.borrow_mut();
         match slots.get_mut(key) {
@@ -625,7 +629,8 @@ impl ChildSet {
         None
     }
 
-    /// A child has ended that has a handle. Those whose handles have looked are forgotten when there are many.
+    /// Records that a child with a handle has ended. When the list is long, keys whose handles have taken the result
+    /// are removed.
     fn keep_ended(&self, slots: &Table<Slot>, key: Key) {
         let mut ended = self.ended.borrow_mut();
         let Some(ended) = &mut *ended else {
@@ -637,7 +642,8 @@ impl ChildSet {
         ended.push_back(key);
     }
 
-    /// The child that ended first of those that have not been asked for here and whose handles have not looked.
+    /// Returns the first child to end of those that this has not returned yet and whose handles have not taken the
+    /// result.
     pub(super) fn next_ended(&self) -> Option<Key> {
         let slots = self.slots.borrow();
         let mut ended = self.ended.borrow_mut();
@@ -659,13 +665,13 @@ impl ChildSet {
         }
     }
 
-    /// Whether a child has ended, in whichever way.
+    /// Whether a child has ended, in any way.
     pub(super) fn is_finished(&self, key: Key) -> bool {
         let slots = self.slots.borrow();
         slots.get(key).is_none_or(|slot| slot.state.has_ended())
     }
 
-    /// The end of a child that nobody takes.
+    /// Drops the result of a child that nobody takes, and reports a failure or panic.
     fn drop_end(&self, core: &Core, task: Key, attributed: Attribution, state: State) {
         match state {
             State::Output(child) => self.discard(core, task, attributed, child),
@@ -674,15 +680,15 @@ impl ChildSet {
         }
     }
 
-    /// Drops something of a child where that belongs: what the kernel still has of it, a listener's accept for example, is an
-    /// orphan of the group then, which waits for it (G1).
+    /// Drops something of a child in the group's scope. What the kernel still has of it, a listener's accept for
+    /// example, becomes an orphan of the group, which waits for it (G1).
     fn guard(&self, core: &Core, what: &'static str, drop: impl FnOnce()) {
         let before = core.enter_to_drop(self.scope);
         core.guard(what, drop);
         core.leave(before);
     }
 
-    /// An output that nobody takes.
+    /// Drops an output that nobody takes, and reports its failure.
     fn discard(&self, core: &Core, task: Key, attributed: Attribution, mut child: ErasedChild) {
         let report = || child.get().report(attributed.any());
         let failure = core.guard("a child's output", report);
@@ -701,7 +707,7 @@ impl ChildSet {
         Some(self.ended(core, key, How::Dropped, None))
     }
 
-    /// Drops every child that has not ended, the hard way. True if the body is among them: it is the group's to drop.
+    /// Drops every child that has not ended. Returns true if the body is among them: the group then drops the body.
     pub(super) fn drop_children(&self, core: &Core) -> bool {
         let mut body = false;
         self.waiting.take();
@@ -714,26 +720,26 @@ impl ChildSet {
         body
     }
 
-    /// The child that is being polled has failed.
+    /// Notes that the child that is being polled has failed.
     pub(super) fn note_failure(&self) {
         self.failed.set(true);
     }
 
-    /// Something was refused in the group, because it was canceled.
+    /// Notes that a leaf was refused in the group, because it was canceled.
     pub(super) fn note_refusal(&self) {
         self.refused.set(true);
     }
 
-    /// No child begins any more.
+    /// Closes the set: no child starts from now on.
     pub(super) fn close(&self) {
         self.closed.set(true);
     }
 
-    /// The group is gone: drops children, then outputs, until none is left (G4a).
+    /// Drops children, then outputs, until none is left, because the group is about to be gone (G4a).
     pub(super) fn clear(&self) {
         self.close();
         let Some(core) = runtime::reach(self.serial) else {
-            // The runtime is gone, or belongs to the parent of this process: nothing of it is touched.
+            // The runtime is gone, or belongs to the parent process: do not touch it.
             self.forget();
             return;
         };
@@ -753,17 +759,17 @@ impl ChildSet {
         core.close_scope_of_group(self.scope, self.refused.get());
     }
 
-    /// There is no runtime to speak of: the children are dropped, and no table is told.
+    /// Drops the children without a runtime: no table is updated.
     fn forget(&self) {
         let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
-        // None comes after these: the group is closed.
+        // No child is added after these: the group is closed.
         for key in keys {
             let slot = self.slots.borrow_mut().remove(key);
             runtime::guard("a child that was dropped", || drop(slot));
         }
     }
 
-    /// The handle of a child lets go of it: what it left is dropped.
+    /// Called when a child's handle is dropped. Drops the child's result, if it has ended.
     pub(super) fn release(&self, core: &Core, key: Key) {
         let (task, attributed, state) = {
             let mut slots = self.slots.borrow_mut();
@@ -773,7 +779,7 @@ impl ChildSet {
             slot.held = false;
             let (task, attributed) = (slot.task, slot.attributed);
             let state = match slot.state {
-                // It ends without a handle.
+                // The child ends later, without a handle.
                 State::Waiting(_) | State::Running(_) | State::Body | State::Out => None,
                 _ => slots.remove(key).map(|slot| slot.state),
             };
@@ -785,11 +791,11 @@ impl ChildSet {
         core.release_child(task);
     }
 
-    /// What a handle takes: the end of its child, once.
+    /// Takes the result of a child for its handle, once.
     ///
     /// # Safety
     ///
-    /// `T` is the output of the future that this child was spawned with (G4b).
+    /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
     pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Found<T> {
         let state = {
@@ -821,7 +827,7 @@ impl ChildSet {
         }
     }
 
-    /// For somebody who wants to know when a child ends.
+    /// Returns a wait for the next child to end.
     pub(super) fn watch(&self) -> Watch<'_> {
         Watch {
             children: self,

@@ -1,4 +1,4 @@
-//! What groups and supervisors have in common: the loop that polls body and children until none is left.
+//! The part that groups and supervisors share: the loop that polls body and children until none is left.
 
 use super::child_set::{ChildSet, Ended, How, Next};
 use crate::runtime::{self, Core, Waiting};
@@ -13,25 +13,25 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A group as its future, its body and its children see it.
+/// The state of a group that its future, its body and its children share.
 pub(super) struct Shared {
     pub(super) children: Rc<ChildSet>,
     drain: Cell<Option<Duration>>,
-    /// The timer of the deadline for draining.
+    /// The timer of the cleanup deadline.
     alarm: Cell<Option<Key>>,
-    /// A scope outside of the group cut a child short.
+    /// Whether a scope outside the group cut a child short.
     cut_off: Cell<bool>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
     reason: RefCell<Option<String>>,
 }
 
-/// What the group's own kind says to the end of a child or of the body.
+/// Decides what the end of a child or of the body means: a group and a supervisor differ in that.
 pub(super) trait Judge {
-    /// True if the group is to be canceled.
+    /// Returns true if the group is to be canceled.
     fn judge(&self, ended: &Ended) -> bool;
 }
 
-/// Empties the group on every way out (G4a).
+/// Empties the group's child set when dropped, on every way out (G4a).
 pub(super) struct Closing(Rc<ChildSet>);
 
 impl Drop for Closing {
@@ -41,7 +41,7 @@ impl Drop for Closing {
 }
 
 impl Shared {
-    /// Opens the group below the current scope.
+    /// Opens a group below the current scope.
     pub(super) fn open(keeps_panics: bool, location: &'static Location<'static>) -> Shared {
         let core = runtime::required();
         let scope = core.open_scope(ScopeKind::Group);
@@ -61,7 +61,7 @@ impl Shared {
         Closing(self.children.clone())
     }
 
-    /// A scope outside of the group cut a child short.
+    /// Whether a scope outside the group cut a child short.
     pub(super) fn was_cut_off(&self) -> bool {
         self.cut_off.get()
     }
@@ -72,12 +72,12 @@ impl Shared {
         }
         if let Some(core) = runtime::reach(self.children.serial()) {
             core.cancel_scope(self.children.scope());
-            // The children are told when the group is polled.
+            // The children are notified when the group is polled.
             core.wake_scope(self.children.scope());
         }
     }
 
-    /// Why it was canceled.
+    /// Returns the reason for the cancel, if one was given.
     pub(super) fn reason(&self) -> Option<String> {
         self.reason.borrow().clone()
     }
@@ -93,7 +93,7 @@ impl Shared {
 
     pub(super) fn drain_within(&self, time: Duration) {
         self.drain.set(Some(time));
-        // Whoever cleans up may ask for it: then the time begins now.
+        // This may be called during cleanup, when the group is already canceled: then the time starts now.
         if let Some(core) = runtime::reach(self.children.serial())
             && core.is_scope_canceled(self.children.scope())
         {
@@ -101,7 +101,7 @@ impl Shared {
         }
     }
 
-    /// Waits until a look finds something; it looks again each time that a child ends.
+    /// Waits until `look` returns a value; calls it again each time a child ends.
     pub(super) async fn wait_until<T>(
         &self,
         mut look: impl FnMut() -> Option<T>,
@@ -120,17 +120,17 @@ impl Shared {
         .await
     }
 
-    /// Waits until another child may begin at once.
+    /// Waits until another child could start at once.
     pub(super) async fn room(&self) -> Result<(), Canceled> {
         let children = &self.children;
-        // In a canceled scope nothing is to begin, whether there is room or not (C2).
+        // In a canceled scope nothing is to start, whatever the limit (C2).
         let has_room = || {
             (!runtime::with(Core::is_canceled) && children.len() < children.limit()).then_some(())
         };
         self.wait_until(has_room).await
     }
 
-    /// Polls body and children until all have ended and the kernel has nothing of theirs.
+    /// Polls body and children until all have ended and none of their operations is left in the kernel.
     pub(super) fn poll<F: Future>(
         &self,
         judge: &dyn Judge,
@@ -157,20 +157,20 @@ impl Shared {
         done: &mut dyn FnMut(F::Output),
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        // So that the smallest budget comes to an end. But a group is a leaf that may be ready at its first poll: a loop over
-        // groups has to let others go first.
+        // `first` guarantees progress even with the smallest poll budget. But a group is a leaf that may be ready at
+        // its first poll, so a loop over groups has to let other tasks go first.
         let mut first = core.has_budget();
         core.consume_budget();
         loop {
             let is_canceled = core.is_scope_canceled(self.children.scope());
             if !is_canceled && self.children.is_notified() {
-                // Polled inside of another scope than before.
+                // The group has moved to another scope since its last poll.
                 self.children.notify_free(core);
             }
             if is_canceled && self.children.alive() > 0 {
                 self.notify(core);
                 if self.is_drained_out(core, context) {
-                    // What their destructors spawn does not begin: nobody would drop it.
+                    // Children spawned by their destructors must not start: nobody would drop them.
                     self.children.close();
                     let and_body = self.children.drop_children(core);
                     self.cut_short(core);
@@ -206,7 +206,7 @@ impl Shared {
                     }
                 }
                 Next::Look => {}
-                // A child may have canceled a scope around the group, which does not wake what is being polled.
+                // A child may have canceled a scope around the group; that does not wake the task being polled.
                 Next::Idle if !self.children.is_notified() && self.is_canceled() => {}
                 Next::Idle => return Poll::Pending,
                 Next::Spent => {
@@ -223,7 +223,7 @@ impl Shared {
         Poll::Ready(())
     }
 
-    /// Tells the children that the group is canceled, once.
+    /// Notifies the children that the group is canceled, once.
     fn notify(&self, core: &Core) {
         if self.children.is_notified() {
             return;
@@ -233,7 +233,7 @@ impl Shared {
         }
     }
 
-    /// Children were dropped because the group is canceled.
+    /// Records that children were dropped because the group is canceled.
     fn cut_short(&self, core: &Core) {
         if core.is_canceled_from_outside(self.children.scope()) {
             self.cut_off.set(true);
@@ -241,9 +241,9 @@ impl Shared {
         }
     }
 
-    /// The body has ended. True if its destructors panic: that is a panic of the body.
+    /// Drops the body, which has ended. Returns true if its destructors panic, which counts as a panic of the body.
     fn drop_body<F>(&self, core: &Core, body: &mut Pin<&mut Option<F>>) -> bool {
-        // What it leaves in the kernel is an orphan of the group (G1).
+        // What the body leaves in the kernel becomes an orphan of the group (G1).
         let before = core.enter_to_drop(self.children.scope());
         let dropped = core.catch(|| body.set(None));
         core.leave(before);
@@ -256,7 +256,7 @@ impl Shared {
         }
     }
 
-    /// True if the group is to be canceled.
+    /// Judges the end of a child or of the body. Returns true if the group is to be canceled.
     fn ended(&self, core: &Core, judge: &dyn Judge, mut ended: Ended) -> bool {
         if ended.attributed.outside() && !ended.is_body {
             self.cut_off.set(true);
@@ -269,7 +269,7 @@ impl Shared {
         true
     }
 
-    /// The first panic is carried on when all is over.
+    /// Keeps the first panic, to be resumed when all children have ended; reports the others.
     fn keep_panic(&self, core: &Core, payload: Box<dyn Any + Send>) {
         match self.panic.take() {
             None => self.panic.set(Some(payload)),
@@ -280,7 +280,7 @@ impl Shared {
         }
     }
 
-    /// Whether the time for draining is over.
+    /// Whether the cleanup deadline has passed. Starts its timer at the first call.
     fn is_drained_out(&self, core: &Core, context: &Context<'_>) -> bool {
         let Some(time) = self.drain.get() else {
             return false;
@@ -306,8 +306,8 @@ impl Shared {
         }
     }
 
-    /// All is over: a panic goes on from here. What the group would have given is dropped before, by `discard`: a second
-    /// panic there would end the process.
+    /// Resumes the group's panic, if any, when all children have ended. Before that, `discard` drops the group's
+    /// output: a second panic during the unwinding would abort the process.
     pub(super) fn resume_panic(&self, discard: impl FnOnce()) {
         if let Some(payload) = self.panic.take() {
             discard();
@@ -321,7 +321,7 @@ impl Drop for Shared {
         let panic = self.panic.take();
         if let Some(core) = runtime::reach(self.children.serial()) {
             self.release_alarm(&core);
-            // The group was dropped before it could be carried on.
+            // The group was dropped before its panic could be resumed.
             if let Some(payload) = panic {
                 core.report_panic_of_group(payload);
             }

@@ -1,4 +1,4 @@
-//! The group itself.
+//! The group: its body, its children and its verdict.
 
 use super::child::{Child, ChildId, Handle};
 use super::child_set::Ended;
@@ -18,10 +18,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Runs a body that starts children, and returns when the body and every child have ended, and none of their operations is
-/// left, not even in the kernel: asyncio's `TaskGroup`, Trio's nursery.
+/// Runs a body that can start children. Returns when the body and all children have ended and none of their operations
+/// is left, not even in the kernel. This is asyncio's `TaskGroup` and Trio's nursery.
 ///
-/// The first of them that fails cancels the rest, which end in order. Children may borrow what lives outside of the group.
+/// The first failure of the body or of a child cancels the rest, which end in order. Children may borrow what lives
+/// outside the group.
 ///
 /// ```
 /// use gimmal::fs;
@@ -41,21 +42,23 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
-/// See the [module](mod@crate::group) for what children can borrow, and for a loop that starts one for each item of a list.
+/// See the [module](mod@crate::group) for what children can borrow, and for a loop that starts one child per item of a
+/// list.
 ///
 /// # Errors
 ///
-/// [`GroupError`]: the first failure of a child or of the body, with all others; or canceled, if a scope outside of the
-/// group cut a child short. See the [module](mod@crate::group#failures-and-cancellations) for what is a failure.
+/// [`GroupError`]: the first failure of a child or of the body, with all others; or canceled, if a scope outside the
+/// group cut a child short. See the [module](mod@crate::group#failures-and-cancellations) for what counts as a failure.
 ///
 /// # Panics
 ///
-/// With the first panic of the body or of a child, after all have ended; outside of a runtime.
+/// Resumes the first panic of the body or of a child, after all have ended. Panics outside of a runtime.
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope the group is canceled, and waits until its children have ended. Dropped, it drops them at once, and
-/// their operations are gone after the next turns (`tests/groups.rs`).
+/// In a canceled scope, the group is canceled, and waits until its children have ended. If its future is dropped, it
+/// drops the children at once, and their operations are gone after the next passes of the event loop
+/// (`tests/groups.rs`).
 #[track_caller]
 pub fn group<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
 where
@@ -78,7 +81,7 @@ where
         scope: PhantomData,
         env: PhantomData,
     };
-    // What is declared later is dropped earlier: the body, then the children, then the group (G4a).
+    // Locals are dropped in reverse order of declaration: the body, then the children, then the group (G4a).
     let _closing = group.shared.closing();
     let mut body = pin!(Some(body(&group)));
     let mut output = None;
@@ -97,7 +100,7 @@ where
     group.verdict(output)
 }
 
-/// The body of a group, whose failure is judged as that of a child is.
+/// The body of a group. Its failure is judged like that of a child.
 struct JudgedBody<'a, 'scope, 'env, T, E> {
     group: &'a Group<'scope, 'env, E>,
     output: &'a mut Option<T>,
@@ -123,13 +126,13 @@ impl<T, E> JudgedBody<'_, '_, '_, T, E> {
     }
 }
 
-/// Where children are started, and what they share.
+/// A task group as its body sees it: it starts children, and holds what they share.
 ///
-/// `'env` is what children may borrow: it outlives the group. `'scope` is the life of the group itself; it neither grows nor
-/// shrinks, so nothing of the group leaves it.
+/// `'env` is the lifetime of what children may borrow, which outlives the group. `'scope` is the lifetime of the group
+/// itself. It is invariant, so nothing of the group can leave it.
 pub struct Group<'scope, 'env: 'scope, E> {
     shared: Shared,
-    /// What the child that is being polled has failed with.
+    /// The error of the child that is being polled.
     failed: Cell<Option<E>>,
     failures: RefCell<Failures<E>>,
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -142,7 +145,7 @@ impl<E> Judge for Group<'_, '_, E> {
             return false;
         };
         let cut_short = ended.attributed.any();
-        // Asked outside of the borrow: that is a user's code.
+        // Called outside the borrow, because it runs user code (R1).
         let is_cancellation = if cut_short {
             is_cancellation(&error)
         } else {
@@ -154,12 +157,12 @@ impl<E> Judge for Group<'_, '_, E> {
 }
 
 impl<'scope, E> Group<'scope, '_, E> {
-    /// Starts a child. It runs whether or not its handle is awaited, and the group waits for it.
+    /// Starts a child. The child runs whether or not its handle is awaited, and the group waits for it.
     ///
-    /// The future is polled for the first time later, never inside this call, and only while the group itself is polled. It
-    /// may start siblings. In a group that has ended it is dropped, and the handle says [`Canceled`].
+    /// The future is first polled later, never inside this call, and only while the group itself is polled. It may
+    /// start siblings. If the group has ended, the future is dropped, and the handle returns [`Canceled`].
     ///
-    /// A child ends with nothing, or with a `Result` of the group's error type: a failure cancels the group.
+    /// A child's output is `()`, or a `Result` with the group's error type, whose failure cancels the group.
     #[track_caller]
     pub fn spawn<F>(&'scope self, future: F) -> Child<'scope, <F::Output as Outcome<E>>::Value>
     where
@@ -169,7 +172,7 @@ impl<'scope, E> Group<'scope, '_, E> {
         self.spawn_as(None, future, Location::caller())
     }
 
-    /// Starts a child as [`spawn`](Group::spawn) does, with a name for lists of what is running and for reports of faults.
+    /// Starts a child as [`spawn`](Group::spawn) does, with a name that appears in task listings and fault reports.
     #[track_caller]
     pub fn spawn_named<F>(
         &'scope self,
@@ -198,8 +201,8 @@ impl<'scope, E> Group<'scope, '_, E> {
             future,
             group: self,
         };
-        // SAFETY: the future borrows for 'scope at least, which outlives this borrow of the group; and the group is
-        // dropped after `Closing`, which clears the children (G4a).
+        // SAFETY: the future's borrows live for 'scope at least, which outlives this borrow of the group; and the group
+        // is dropped after `Closing`, which clears the children (G4a).
         let spawned = unsafe {
             self.shared
                 .children
@@ -213,19 +216,19 @@ impl<'scope, E> Group<'scope, '_, E> {
         self.shared.children.note_failure();
     }
 
-    /// Cancels the body and all children: what they await ends with [`Canceled`]. A child that ends with that is no failure of
-    /// the group; one that fails by itself while it cleans up is.
+    /// Cancels the body and all children: what they await ends with [`Canceled`]. A child that ends with the
+    /// cancellation is not a failure of the group; one that fails by itself while it cleans up is.
     pub fn cancel(&self) {
         self.shared.cancel(None);
     }
 
-    /// Cancels as [`cancel`](Group::cancel) does, and gives the reason: [`GroupError::reason`] has it, if the group ends with an
-    /// error. Only the first reason is kept.
+    /// Cancels as [`cancel`](Group::cancel) does, with a reason. If the group ends with an error,
+    /// [`GroupError::reason`] returns it. Only the first reason is kept.
     pub fn cancel_with(&self, reason: impl Into<String>) {
         self.shared.cancel(Some(reason.into()));
     }
 
-    /// Why the group was canceled, if [`cancel_with`](Group::cancel_with) gave a reason.
+    /// Returns the reason given to [`cancel_with`](Group::cancel_with), if any.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         self.shared.reason()
@@ -237,7 +240,7 @@ impl<'scope, E> Group<'scope, '_, E> {
         self.shared.is_canceled()
     }
 
-    /// Children that have not ended, those that wait for room included.
+    /// Returns the number of children that have not ended, including those queued under the [`limit`](Group::limit).
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.children.len()
@@ -249,19 +252,19 @@ impl<'scope, E> Group<'scope, '_, E> {
         self.len() == 0
     }
 
-    /// Lets at most so many children run at once, and one at least. Those beyond it begin in order, as others end.
+    /// Limits how many children run at once (at least one). Children beyond the limit start in order, as others end.
     pub fn limit(&self, children: usize) {
         self.shared.children.set_limit(children);
     }
 
-    /// Gives the children so much time to clean up once the group is canceled: what is left then is dropped, the hard way.
-    /// Without this they may take as long as they like.
+    /// Limits how long children may clean up after the group is canceled: any child left then is dropped, even in the
+    /// middle of its cleanup. Without this, cleanup may take arbitrarily long.
     pub fn drain_within(&self, time: Duration) {
         self.shared.drain_within(time);
     }
 
-    /// Waits until another child may begin at once, by the [`limit`](Group::limit): a loop that awaits this before each
-    /// `spawn` never has more children than that.
+    /// Waits until another child could start at once under the [`limit`](Group::limit). A loop that awaits this before
+    /// each `spawn` never has more children than the limit.
     ///
     /// # Errors
     ///
@@ -269,13 +272,13 @@ impl<'scope, E> Group<'scope, '_, E> {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose (`tests/groups.rs`).
+    /// Loses nothing (`tests/groups.rs`).
     pub async fn room(&self) -> Result<(), Canceled> {
         self.shared.room().await
     }
 
-    /// Waits for a child to end, and says which one: the first to end of those that were not told here yet and whose handles
-    /// were neither awaited nor dropped. `None` when no child is left that could end.
+    /// Waits for a child to end, and returns its ID: the first to end of those that this has not returned yet and whose
+    /// handles were neither awaited nor dropped. Returns `None` when no child is left that could end.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -309,7 +312,7 @@ impl<'scope, E> Group<'scope, '_, E> {
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped or canceled has told nothing (`tests/groups.rs`).
+    /// A wait that is dropped or canceled consumes no child's ID (`tests/groups.rs`).
     pub async fn next(&self) -> Result<Option<ChildId>, Canceled> {
         let children = &self.shared.children;
         let wait = self.shared.wait_until(|| match children.next_ended() {
@@ -335,7 +338,7 @@ impl<'scope, E> Group<'scope, '_, E> {
 }
 
 pin_project! {
-    /// A child's future, whose failure goes to the group.
+    /// A child's future. Its failure goes to the group.
     struct Judged<'scope, 'env, F, E> {
         #[pin]
         future: F,

@@ -1,4 +1,4 @@
-//! Awaiting several futures at once, for all of their outputs.
+//! `join`: awaits several futures at once, for all of their outputs.
 
 use super::sub_wakers::{Look, SubWakers};
 use crate::runtime::JointPoll;
@@ -9,12 +9,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-pub(super) const AGAIN: &str = "it was polled after it had given its outputs";
+pub(super) const AGAIN: &str = "it was polled after it had returned its outputs";
 
-/// Awaits several futures of one task at once, and gives the tuple of their outputs: asyncio's `gather`.
+/// Awaits several futures in one task, and returns the tuple of their outputs: asyncio's `gather`.
 ///
-/// They run in the scope of whoever awaits this, as if they were awaited one after another there. None is canceled because
-/// of another: for that there is [`try_join`](crate::try_join()).
+/// They run in the current scope, as if they were awaited one after another. A failure of one does not cancel the
+/// others: for that, use [`try_join`](crate::try_join()).
 ///
 /// ```
 /// use gimmal::fs;
@@ -30,35 +30,35 @@ pub(super) const AGAIN: &str = "it was polled after it had given its outputs";
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped.
+/// Panics if one of the futures panics; the others are dropped.
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
-/// of those that were ready (`tests/combinators.rs`).
+/// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping this drops the futures
+/// and the outputs of those that were ready (`tests/combinators.rs`).
 pub fn join<J: Join>(futures: J) -> J::Joined {
     futures.into_joined()
 }
 
-/// What [`join`] takes: tuples of two to eight futures.
+/// The argument of [`join`]: a tuple of two to eight futures.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no tuple of two to eight futures",
-    note = "for a list of futures there is `join_all`"
+    message = "`{Self}` is not a tuple of two to eight futures",
+    note = "for a list of futures, use `join_all`"
 )]
 pub trait Join {
     /// The tuple of the outputs.
     type Outputs;
 
-    /// The future that gives them.
+    /// The future that returns the outputs.
     type Joined: Future<Output = Self::Outputs>;
 
     #[doc(hidden)]
     fn into_joined(self) -> Self::Joined;
 }
 
-/// A future, then its output, whatever its type is.
+/// A future, then its output, with the type erased.
 trait Runs {
-    /// Polls the future, unless it is ready. True if it is.
+    /// Polls the future, unless it is ready. Returns whether it is.
     fn run(self: Pin<&mut Self>, context: &mut Context<'_>) -> bool;
 }
 
@@ -127,10 +127,10 @@ join_tuples! {
     Join8: A a, B b, C c, D d, E e, F f, G g, H h;
 }
 
-/// Awaits any number of futures of one type at once, and gives their outputs in the order of the futures.
+/// Awaits any number of futures of one type at once, and returns their outputs in the order of the futures.
 ///
-/// They run in the scope of whoever awaits this. Of many futures only those are polled that were woken, and no more in a turn
-/// than the turn has polls for.
+/// They run in the current scope. Only futures that were woken are polled, and in one pass of the event loop no more
+/// than its poll budget allows.
 ///
 /// ```
 /// use gimmal::fs;
@@ -150,12 +150,12 @@ join_tuples! {
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped. Outside of a runtime.
+/// Panics if one of the futures panics; the others are dropped. Panics outside of a runtime.
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
-/// of those that were ready (`tests/combinators.rs`).
+/// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping this drops the futures
+/// and the outputs of those that were ready (`tests/combinators.rs`).
 #[track_caller]
 pub fn join_all<I>(futures: I) -> JoinAll<I::Item>
 where
@@ -174,13 +174,13 @@ where
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct JoinAll<F: Future> {
     futures: Vec<Option<Pin<Box<F>>>>,
-    /// Until they are given.
+    /// `None` once they have been returned.
     outputs: Option<Vec<Option<F::Output>>>,
     left: usize,
     names: SubWakers,
 }
 
-/// The futures are pinned where they are, and the outputs are not.
+/// The futures are pinned in their boxes, and outputs are never pinned.
 impl<F: Future> Unpin for JoinAll<F> {}
 
 impl<F: Future> Future for JoinAll<F> {
@@ -208,7 +208,7 @@ impl<F: Future> Future for JoinAll<F> {
     }
 }
 
-/// Polls a future that may have ended before. When it is ready, it is dropped.
+/// Polls a future, unless it has ended. Drops it when it is ready, and returns its output.
 pub(super) fn poll_one<F: Future + Unpin>(
     place: &mut Option<F>,
     context: &mut Context<'_>,

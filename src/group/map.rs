@@ -1,4 +1,4 @@
-//! The same for each item of a list, so many at once.
+//! `map`: calls an async closure for each item of a list, with limited concurrency.
 
 use super::group::run_group;
 use crate::error::GroupError;
@@ -6,12 +6,12 @@ use crate::scope::Canceled;
 use std::cell::RefCell;
 use std::panic::Location;
 
-/// Calls an async closure for each item, at most `limit` at once (and one at least), and gives the results in the order of
-/// the items.
+/// Calls an async closure for each item, at most `limit` calls at once (and at least one), and returns the results in
+/// the order of the items.
 ///
-/// Each call is a child of a [`group`](crate::group()): the first that fails cancels the others and is the error, and items
-/// that were not begun by then are left. Items are taken from the iterator only when there is room, so it may be endless
-/// until one fails. Closure and items may borrow.
+/// Each call is a child of a [`group`](crate::group()): the first failure cancels the others and becomes the error, and
+/// the remaining items are not started. Items are taken from the iterator only when a call can start, so the iterator
+/// may be endless until a call fails. Closure and items may borrow.
 ///
 /// ```
 /// use gimmal::fs;
@@ -28,17 +28,18 @@ use std::panic::Location;
 ///
 /// # Errors
 ///
-/// [`GroupError`], as a group's: the first failure, with all others; or canceled, if a scope outside cut a call short or
-/// there was no time for every item.
+/// [`GroupError`], as for a group: the first failure, with all others; or canceled, if an outer scope cut a call short
+/// or was canceled before every item was started.
 ///
 /// # Panics
 ///
-/// With the first panic of a call or of the iterator, after all calls have ended.
+/// Resumes the first panic of a call or of the iterator, after all calls have ended.
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope it waits until the calls that were begun have ended. Dropped, it drops them. Either way, and after an
-/// error, the results that were there are lost: keep what must not be in the closure's surroundings (`tests/combinators.rs`).
+/// In a canceled scope, it waits until the calls that were started have ended. Dropping it drops the calls. Either way,
+/// and after an error, results already produced are lost: store what you must keep outside the closure
+/// (`tests/combinators.rs`).
 #[track_caller]
 pub fn map<I, T, E, F>(
     items: I,
@@ -74,7 +75,7 @@ where
                 let canceled = group.room().await.is_err() || group.is_canceled();
                 let Some(item) = items.next() else { break };
                 if canceled {
-                    // Not for every item was there time.
+                    // Canceled before every item was started.
                     return Ok(());
                 }
                 let child = async move {

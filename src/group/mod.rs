@@ -2,8 +2,9 @@
 //!
 //! # What children can borrow
 //!
-//! Everything that lives outside of the group: variables of the function that awaits it, and what those borrow. Not
-//! variables of the body itself, which is gone before the children are; a child gets these by `async move`.
+//! Everything that lives outside the group: variables of the function that awaits the group, and what those borrow.
+//! Variables of the body itself cannot be borrowed, because the body is dropped before the children; move them into a
+//! child with `async move`.
 //!
 //! ```
 //! use gimmal::fs;
@@ -30,35 +31,38 @@
 //! # }
 //! ```
 //!
-//! Children need not be `Send`, and stand still while the group's future is not polled: they run inside of it. In return
-//! nothing outlives a group: when [`group()`] returns, its body, its children and their operations are gone, whatever
-//! happened. A task that shall live longer is started with [`spawn`](crate::spawn).
+//! Children need not be `Send`: they run inside the group's future, and make progress only while it is polled. In
+//! return nothing outlives a group: when [`group()`] returns, its body, its children and their operations are gone,
+//! whatever happened. To start a task that may outlive the group, use [`spawn`](crate::spawn).
 //!
 //! # Failures and cancellations
 //!
-//! The first failure of the body or of a child cancels the rest. So does [`Group::cancel`], and a scope or timeout around the
-//! group. A child that is canceled and ends with that ([`is_canceled`](crate::is_canceled) is true of its error) is no failure:
-//! [`GroupError::echoes`] has its error. Every other error is a failure, whenever it comes: also that of a child which was
-//! canceled, caught that, and failed while it cleaned up under a [`shield`](crate::cancel::shield()). So no failure is lost:
+//! The first failure of the body or of a child cancels the rest. So does [`Group::cancel`], and so does a scope or
+//! timeout around the group. If a child is canceled and ends with the cancellation ([`is_canceled`](crate::is_canceled)
+//! is true of its error), that is not a failure; [`GroupError::echoes`] has the error. Every other error is a failure,
+//! whenever it occurs: also that of a child that was canceled, caught the cancellation, and failed while it cleaned up
+//! under a [`shield`](crate::cancel::shield()). So no failure is lost:
 //!
 //! - A group that canceled itself returns `Ok` only if nothing failed.
-//! - A group that a scope around it cut short never returns `Ok`. Its [`GroupError`] has the failures; without one it is
-//!   [canceled](GroupError::is_canceled), and has the value of the body.
-//! - A child that its own handle canceled ([`Child::cancel`]) ends alone; the group goes on.
+//! - A group that was cut short by a scope around it never returns `Ok`. Its [`GroupError`] has the failures; without
+//!   failures it is [canceled](GroupError::is_canceled), and has the value of the body.
+//! - A child that was canceled by its own handle ([`Child::cancel`]) ends alone; the group continues.
 //!
-//! A group can ask these errors whether they are cancellations: a [`std::io::Error`], the errors of this crate (a
-//! [`BufError`](crate::BufError) only around a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a box of any
-//! error. An error of another type, such as your own, counts as a failure, so the group returns an error in place of `Ok`. In your
-//! function the type is known: `?` tells the failures from the cancellations (see [`errors_into!`](crate::errors_into)), and
-//! [`GroupError::settle`] gives the value of the body if there are only cancellations.
+//! A group can tell whether these errors are cancellations: a [`std::io::Error`], the errors of this crate (a
+//! [`BufError`](crate::BufError) only with a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a
+//! boxed error of any type. An error of another type, such as your own, counts as a failure, so the group returns an
+//! error in place of `Ok`. In your function the type is known: `?` tells failures from cancellations (see
+//! [`errors_into!`](crate::errors_into)), and [`GroupError::settle`] returns the value of the body if there are only
+//! cancellations.
 //!
-//! Such an error is also hidden by an `anyhow::Error` or a box that was made of a `GroupError<MyError>` or a
-//! `TimeoutError<MyError>`: turn it into `MyError` first, by `?`.
+//! An `anyhow::Error` or a box that was made from a `GroupError<MyError>` or a `TimeoutError<MyError>` hides such an
+//! error, too: convert it into `MyError` first, with `?`.
 //!
-//! Differences to asyncio: cancellation is a state and no exception that is thrown once, so each wait in a canceled group ends
-//! with [`Canceled`](crate::Canceled) until the group is left. A child that has not started when the group is canceled still runs
-//! to its first wait, where asyncio never starts it; only children that wait for room under a [`limit`](Group::limit) are dropped.
-//! A failure in the cleanup of a group that an outer scope cancels is the group's error, as in asyncio and AnyIO.
+//! Differences from asyncio: cancellation is a state, not an exception that is thrown once, so every wait in a canceled
+//! group ends with [`Canceled`](crate::Canceled) until the group is left. A child that has not started when the group
+//! is canceled still runs to its first wait (asyncio never starts it); only children that are queued under a
+//! [`limit`](Group::limit) are dropped. If an outer scope cancels a group and its cleanup fails, that failure is the
+//! group's error, as in asyncio and AnyIO.
 //!
 //! | | Trio | asyncio |
 //! |---|---|---|
@@ -70,7 +74,7 @@
 //! | [`race`] | | `wait(FIRST_COMPLETED)`, then `cancel` |
 //! | [`select`], [`wait`] | | `wait` |
 //!
-//! The last five start nothing: their futures are parts of the task that awaits them, and run in its scope.
+//! The last five start no tasks: their futures are polled as part of the task that awaits them, in its scope.
 
 #[cfg(doctest)]
 mod borrowing;

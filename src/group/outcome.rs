@@ -1,15 +1,16 @@
-//! What a child may end with.
+//! What a child may return.
 
 use crate::error::is_cancellation;
 use std::fmt::Display;
 
-/// The output of a loop without an end: `!`, which has no name of its own on stable Rust, but is the output of a function.
+/// The output of an endless loop: `!`, which cannot be named on stable Rust except as the return type of a function
+/// pointer.
 type Never = <fn() -> ! as Returns>::Output;
 
-/// What a function pointer returns.
+/// The return type of a function pointer.
 #[doc(hidden)]
 pub trait Returns {
-    /// Its output.
+    /// The return type.
     type Output;
 }
 
@@ -17,16 +18,16 @@ impl<O> Returns for fn() -> O {
     type Output = O;
 }
 
-/// What a child of a group may end with: nothing (or it never ends), or a `Result` with the group's error type.
+/// The output of a group's child: `()`, `!`, or a `Result` with the group's error type.
 pub trait Outcome<E> {
-    /// What its handle gives.
+    /// The value that the child's handle returns.
     type Value;
 
-    /// The value, or the failure.
+    /// Converts the output into the value or the failure.
     ///
     /// # Errors
     ///
-    /// The failure.
+    /// The child's failure.
     fn into_result(self) -> Result<Self::Value, E>;
 }
 
@@ -54,12 +55,13 @@ impl<T, E> Outcome<E> for Result<T, E> {
     }
 }
 
-/// What a child of a [`Supervisor`](super::Supervisor) may end with: nothing (or it never ends), or a `Result` whose error can be shown.
+/// The output of a [`Supervisor`](super::Supervisor)'s child: `()`, `!`, or a `Result` whose error can be displayed.
 pub trait Report {
-    /// The failure, in words, if it is one.
+    /// Returns a description of the failure, if there is one.
     fn failure(&self) -> Option<String>;
 
-    /// Whether the failure is a cancellation and none of its own. `None` if there is no failure, or its type cannot be asked.
+    /// Whether the failure is a cancellation rather than an error of its own. `None` if there is no failure, or its
+    /// type cannot tell.
     fn is_canceled(&self) -> Option<bool> {
         None
     }

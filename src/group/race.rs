@@ -1,4 +1,4 @@
-//! Awaiting several futures at once, for the first of them, without losing what the others may have.
+//! `race`: awaits the first of several futures, without losing the outputs of the others.
 
 use super::join::AGAIN;
 use super::sub_wakers::{Look, SubWakers};
@@ -11,15 +11,16 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Awaits several futures of one task until the first is ready, cancels the others, and waits until they have ended: every
-/// output that there is comes back.
+/// Awaits several futures in one task until the first is ready, cancels the others, and waits until they have ended.
+/// Returns every output there is.
 ///
-/// To cancel is to ask: a loser may have been ready at the same moment, or its operation may be over when the kernel is asked
-/// to stop it. Such an output is not lost, it stands beside that of the first. A loser that is cut short says so in its own
-/// way, with the buffer that it had lent. Only one that waits for something of another crate is dropped, and has no output.
+/// A cancel is a request: a loser may have become ready at the same moment, or its operation may complete before the
+/// kernel stops it. Such an output is not lost; it is returned beside the first one. A loser that is cut short returns
+/// its own error, with the buffer it had lent. Only a loser that waits for something of another crate is dropped, and
+/// has no output.
 ///
-/// It takes tuples of two to eight futures, vectors and arrays. Of several that are ready at once the one that stands first
-/// wins. A loser that had not begun is polled all the same, in a canceled scope, for it may have something to give back.
+/// Takes tuples of two to eight futures, vectors and arrays. If several are ready at once, the first in order wins. A
+/// loser that was never polled is still polled, in a canceled scope, because it may have something to give back.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,23 +42,24 @@ use std::task::{Context, Poll};
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped. Outside of a runtime. If the vector or array is empty: nobody would ever win.
+/// Panics if one of the futures panics; the others are dropped. Panics outside of a runtime, and if the vector
+/// or array is empty, because no future could win.
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope each future is told, and the outputs are what they say. Dropped, it drops the futures, and the outputs
-/// of those that were ready: it is the hard way, and the only one that loses something (`tests/combinators.rs`).
+/// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping the race drops the
+/// futures and the outputs of those that were ready: this is the only way to lose something (`tests/combinators.rs`).
 #[track_caller]
 pub fn race<R: Race>(futures: R) -> R::Racing {
     futures.into_race()
 }
 
-/// What [`race`] takes: tuples of two to eight futures, vectors and arrays.
+/// The argument of [`race`]: a tuple of two to eight futures, a vector or an array.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no tuple of two to eight futures, and no vector or array of futures"
+    message = "`{Self}` is not a tuple of two to eight futures, or a vector or an array of futures"
 )]
 pub trait Race {
-    /// An `Option` of each output: in a tuple, a vector or an array, as the futures came.
+    /// An `Option` of each output, in a tuple, a vector or an array like that of the futures.
     type Outputs;
 
     /// The future of the race.
@@ -68,20 +70,20 @@ pub trait Race {
     fn into_race(self) -> Self::Racing;
 }
 
-/// How a [`race`] ended.
+/// The result of a [`race`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raced<O> {
-    /// The place of the one that was ready first, counted from zero. Its output is there.
+    /// The index of the future that was ready first. Its output is present.
     pub first: usize,
-    /// Every output that there is, in the order of the futures. `None` for one that was dropped, because it was canceled and
-    /// waited for something of another crate, or ignored that it was canceled.
+    /// The outputs, in the order of the futures. `None` for a future that was dropped, because it was canceled while it
+    /// waited for something of another crate, or ignored the cancel.
     pub outputs: O,
 }
 
 pin_project! {
-    /// One of the futures, in a scope of its own, and then its output.
+    /// One of the futures, in its own scope, and later its output.
     struct Racer<F: Future> {
-        // Dropped before the scope is left.
+        // Must be dropped before `region`, which leaves the scope.
         #[pin]
         future: Option<F>,
         output: Option<F::Output>,
@@ -90,12 +92,12 @@ pin_project! {
     }
 }
 
-/// A racer, whatever its type is.
+/// A racer with its future's type erased.
 trait Runs {
-    /// Polls it, unless it has ended. True if it has.
+    /// Polls the future, unless it has ended. Returns whether it has ended.
     fn run(self: Pin<&mut Self>, context: &mut Context<'_>) -> bool;
 
-    /// Another was faster: cancels it. It is to be polled after that.
+    /// Cancels the racer, because another was faster. It must be polled after that.
     fn lose(self: Pin<&mut Self>);
 }
 
@@ -141,7 +143,7 @@ impl<F: Future> Runs for Racer<F> {
     }
 }
 
-/// Polls all, and cancels those that lost.
+/// Polls the racers until one wins; then cancels and polls the losers.
 fn run_all(
     racers: &mut [Pin<&mut dyn Runs>],
     first: &mut Option<usize>,
@@ -233,13 +235,13 @@ race_tuples! {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct RaceAll<F: Future> {
     racers: Vec<Pin<Box<Racer<F>>>>,
-    /// Racers that have not ended.
+    /// The number of racers that have not ended.
     left: usize,
     first: Option<usize>,
     names: SubWakers,
 }
 
-/// The futures are pinned where they are, and the outputs are not.
+/// The futures are pinned in their boxes, and outputs are never pinned.
 impl<F: Future> Unpin for RaceAll<F> {}
 
 impl<F: Future> RaceAll<F> {
@@ -256,7 +258,7 @@ impl<F: Future> RaceAll<F> {
         }
     }
 
-    /// Polls those that were woken, until there is a first one.
+    /// Polls the racers that were woken, until one wins.
     fn run_woken(&mut self, context: &mut Context<'_>) {
         let had_first = self.first.is_some();
         self.names.poll(context, &mut |index, context| {

@@ -1,15 +1,16 @@
-//! Awaiting several futures by reference, for the first of them, and leaving the others as they are.
+//! `select`: awaits the first of several futures by reference, and leaves the others as they are.
 
 use crate::runtime::{self, Core, JointPoll};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Awaits several futures by reference until the first is ready, and leaves the others as they were: neither canceled nor
-/// dropped, they can be awaited later.
+/// Awaits several futures by reference until the first is ready. The others are neither canceled nor dropped, and can
+/// be awaited later.
 ///
-/// It takes a tuple of two to four `&mut` to futures that can be moved, as those of this crate can; any other is pinned first
-/// with [`std::pin::pin!`]. If several are ready at once each of them is as likely to be given as the others, so a loop that
-/// selects serves all of them. (For the first in the order given, and for outputs of all, there is [`race`](crate::race()).)
+/// Takes a tuple of two to four `&mut` to futures that are `Unpin`, as those of this crate are; pin any other first
+/// with [`std::pin::pin!`]. Each of the futures is polled first equally often, so if several are ready at once, a loop
+/// that selects serves all of them. (To prefer the first in order, or to get the outputs of all, use
+/// [`race`](crate::race()).)
 ///
 /// ```
 /// use gimmal::group::Select2;
@@ -39,24 +40,24 @@ use std::task::{Context, Poll};
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures. Outside of a runtime. Futures that were ready before may panic when they are polled again: do not select
-/// over one that has given its output.
+/// Panics if one of the futures panics, and outside of a runtime. A future that has returned its output may panic
+/// when it is polled again, so do not select over it.
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope each future is told, and the first that says so is given. Nothing is lost when it is dropped: the
-/// futures are their owner's (`tests/combinators.rs`).
+/// In a canceled scope, each future is canceled, and the first that returns wins. Dropping the select loses nothing,
+/// because it only borrows the futures (`tests/combinators.rs`).
 pub fn select<S: Select>(futures: S) -> Selecting<S> {
     Selecting(futures)
 }
 
-/// What [`select`] takes: tuples of two to four `&mut` to futures that are `Unpin`.
+/// The argument of [`select`]: a tuple of two to four `&mut` to futures that are `Unpin`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no tuple of two to four `&mut` to futures that are `Unpin`",
-    note = "pin a future that is not `Unpin` with `std::pin::pin!`, and give a `&mut` to that"
+    message = "`{Self}` is not a tuple of two to four `&mut` to futures that are `Unpin`",
+    note = "pin a future that is not `Unpin` with `std::pin::pin!`, and pass a `&mut` to it"
 )]
 pub trait Select: Unpin {
-    /// Which one was ready, with its output.
+    /// The future that was ready, with its output.
     type Output;
 
     #[doc(hidden)]
@@ -77,7 +78,7 @@ impl<S: Select> Future for Selecting<S> {
     }
 }
 
-/// Which of so many is polled first.
+/// Returns the index of the future to poll first: each index equally often.
 fn start(among: u32) -> u32 {
     runtime::with(|core: &Core| core.choose(among))
 }

@@ -1,7 +1,8 @@
-//! A name for each of many futures that one future owns and polls as a part of itself, so that a wake costs the same with ten
-//! of them as with a hundred thousand: only those that were woken are polled.
+//! A wake ID for each of many futures that one future owns and polls as parts of itself. Only those that were woken are
+//! polled, so a wake costs the same among ten of them as among a hundred thousand.
 //!
-//! A name is a row in the table of tasks that is for wakes only. What has one runs in the scope of whoever polls it.
+//! Such a wake ID is a row in the task table that is used for wakes only. Its future runs in the scope of the task that
+//! polls it.
 
 use crate::runtime::{self, Core, Local};
 use crate::table::Key;
@@ -9,13 +10,13 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Waker};
 
-/// What a look at one of them brought.
+/// The result of polling one of the futures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     Pending,
-    /// It has ended, and its name is free.
+    /// The future has ended, and its wake ID is free.
     Ended,
-    /// It has ended, and the others are not to be polled now.
+    /// The future has ended, and the others must not be polled now.
     EndedAndStop,
 }
 
@@ -26,30 +27,31 @@ pub(super) struct SubWakers {
     open: Option<Open>,
 }
 
-/// From the first poll on.
+/// The state from the first poll on.
 #[derive(Debug)]
 struct Open {
     serial: u64,
     children: Key,
     rows: Vec<Row>,
-    /// The scope in which they were polled latest.
+    /// The scope of the latest poll.
     scope: Key,
-    /// The most refusals of one of them there.
+    /// The largest `refused` of all rows in that scope.
     refused_max: u32,
-    /// The turn had polled enough before any of these was polled, and the others were let go first.
+    /// Whether the last poll yielded at once, because the turn's poll budget was spent before any of these futures was
+    /// polled.
     yielded: bool,
     _local: Local,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    /// Not there once it has ended.
+    /// `None` once the future has ended.
     name: Option<Key>,
-    /// How often it was refused in the scope of the latest poll.
+    /// The number of its refusals in the scope of the latest poll.
     refused: u32,
 }
 
-/// The future that has the names is being polled, until this is dropped.
+/// A guard: while it exists, the future that owns the wake IDs is being polled.
 struct Begun<'a> {
     core: &'a Core,
     children: Key,
@@ -65,7 +67,7 @@ impl Drop for Begun<'_> {
 }
 
 impl SubWakers {
-    /// So many, for futures that were handed over at that place. All are polled in the first poll.
+    /// Wake IDs for `count` futures that were passed in at `location`. The first poll polls all of them.
     pub(super) fn new(count: usize, location: &'static Location<'static>) -> SubWakers {
         assert!(u32::try_from(count).is_ok(), "more futures than names");
         SubWakers {
@@ -75,7 +77,8 @@ impl SubWakers {
         }
     }
 
-    /// Polls those that were woken, by their place, as far as the turn allows it; the rest in the next.
+    /// Calls `look` with the index of each woken future, as far as the turn's poll budget allows; the rest follow in
+    /// the next turn.
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -88,7 +91,7 @@ impl SubWakers {
         open.poll(context.waker(), look);
     }
 
-    /// Has one polled, if it has not ended.
+    /// Wakes one future, if it has not ended.
     pub(super) fn wake(&self, index: usize) {
         if let Some(open) = &self.open
             && let Some(name) = open.rows[index].name
@@ -111,7 +114,7 @@ impl Open {
                 serial: core.serial(),
                 children,
                 rows: (0..count).map(name).collect(),
-                // No scope: it is always another than the current one.
+                // Not a valid scope, so it always differs from the current one.
                 scope: Key::new(0, 0),
                 refused_max: 0,
                 yielded: false,
@@ -147,7 +150,8 @@ impl Open {
         }
     }
 
-    /// In another scope than before, all are polled, so that what they await is awaited there (C12). So they are at first.
+    /// If the scope has changed, wakes all, so that what they await is registered in the new scope (C12). The first
+    /// poll does so, too.
     fn look_at_scope(&mut self, core: &Core) {
         let scope = core.current_scope();
         if self.scope == scope {
@@ -177,8 +181,8 @@ impl Open {
         let looked = core.poll_sub_waker(name, |context| look(index, context));
         let refused = core.refusals_in(self.scope).saturating_sub(before);
         if refused > 0 {
-            // A thousand futures of which each is refused once are no loop that ignores its errors: the one that was refused
-            // most often counts.
+            // A thousand futures that are refused once each are not a loop that ignores its errors: count only the one
+            // that was refused most often.
             row.refused += refused;
             let more = row.refused.saturating_sub(self.refused_max);
             self.refused_max += more;

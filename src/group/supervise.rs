@@ -1,4 +1,4 @@
-//! The group in which failures stay alone.
+//! The group in which a failure affects only the child that failed.
 
 use super::child::{Handle, Supervised};
 use super::child_set::{Ended, How};
@@ -16,13 +16,14 @@ use std::panic::Location;
 use std::pin::pin;
 use std::time::Duration;
 
-/// Runs a body that starts children, as [`group`](crate::group()) does, but a child that fails or panics does so alone: what
-/// servers use for their connections.
+/// Runs a body that can start children, as [`group`](crate::group()) does, but a child that fails or panics does not
+/// cancel the others. Servers use this for their connections.
 ///
-/// The handle of a child gives its failure. A failure that no handle takes goes to the hook
-/// ([`Fault::ChildFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)). A child that is
-/// canceled and ends with that is no failure, and is not reported; one that fails by itself while it cleans up is
-/// (see the [module](mod@crate::group#failures-and-cancellations)). A failure of the body cancels the children.
+/// The child's handle returns its failure. A failure that no handle takes goes to the hook
+/// ([`Fault::ChildFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)). A child
+/// that is canceled and ends with the cancellation is not a failure, and is not reported; one that fails by itself
+/// while it cleans up is (see the [module](mod@crate::group#failures-and-cancellations)). A failure of the body cancels
+/// the children.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -48,11 +49,11 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// [`GroupError`]: the failure of the body; or canceled, if a scope outside of the group cut a child short.
+/// [`GroupError`]: the failure of the body; or canceled, if a scope outside the group cut a child short.
 ///
 /// # Panics
 ///
-/// With the panic of the body, after all children have ended; outside of a runtime.
+/// Resumes the panic of the body, after all children have ended. Panics outside of a runtime.
 ///
 /// # Cancel safety
 ///
@@ -79,7 +80,7 @@ where
         scope: PhantomData,
         env: PhantomData,
     };
-    // What is declared later is dropped earlier: the body, then the children, then the supervisor (G4a).
+    // Locals are dropped in reverse order of declaration: the body, then the children, then the supervisor (G4a).
     let _closing = supervisor.shared.closing();
     let mut body = pin!(Some(body(&supervisor)));
     let mut outcome = None;
@@ -116,14 +117,14 @@ where
     GroupError::judge(failures, shared.was_cut_off(), shared.take_reason(), output)
 }
 
-/// Where supervised children are started, and what they share.
+/// A supervised group as its body sees it: it starts children, and holds what they share.
 ///
-/// For the lifetimes see [`Group`](crate::group::Group).
+/// See [`Group`](crate::group::Group) for the lifetimes.
 pub struct Supervisor<'scope, 'env: 'scope> {
     shared: Shared,
-    /// The body ended with an error.
+    /// Whether the body failed.
     has_failed: Cell<bool>,
-    /// It was cut short.
+    /// Whether the body was cut short.
     was_cut_short: Cell<bool>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -140,9 +141,9 @@ impl Judge for Supervisor<'_, '_> {
 }
 
 impl<'scope> Supervisor<'scope, '_> {
-    /// Starts a child. It runs whether or not its handle is awaited, and the group waits for it.
+    /// Starts a child. The child runs whether or not its handle is awaited, and the group waits for it.
     ///
-    /// A child ends with nothing, or with a `Result` whose error can be shown.
+    /// A child's output is `()`, or a `Result` whose error can be displayed.
     #[track_caller]
     pub fn spawn<F>(&'scope self, future: F) -> Supervised<'scope, F::Output>
     where
@@ -152,8 +153,8 @@ impl<'scope> Supervisor<'scope, '_> {
         self.spawn_as(None, future, Location::caller())
     }
 
-    /// Starts a child as [`spawn`](Supervisor::spawn) does, with a name for lists of what is running and for reports of
-    /// faults.
+    /// Starts a child as [`spawn`](Supervisor::spawn) does, with a name that appears in task listings and fault
+    /// reports.
     #[track_caller]
     pub fn spawn_named<F>(
         &'scope self,
@@ -178,8 +179,8 @@ impl<'scope> Supervisor<'scope, '_> {
         F: Future + 'scope,
         F::Output: Report,
     {
-        // SAFETY: the future borrows for 'scope at least, which outlives this borrow of the supervisor; and that is dropped
-        // after `Closing`, which clears the children (G4a).
+        // SAFETY: the future's borrows live for 'scope at least, which outlives this borrow of the supervisor; and the
+        // supervisor is dropped after `Closing`, which clears the children (G4a).
         let spawned = unsafe {
             self.shared.children.spawn(
                 future,
@@ -190,18 +191,19 @@ impl<'scope> Supervisor<'scope, '_> {
         Supervised(Handle::new(&self.shared.children, spawned))
     }
 
-    /// Cancels the body and all children: what they await ends with [`Canceled`]. That is no failure of theirs.
+    /// Cancels the body and all children: what they await ends with [`Canceled`]. Children that end with it have not
+    /// failed.
     pub fn cancel(&self) {
         self.shared.cancel(None);
     }
 
-    /// Cancels as [`cancel`](Supervisor::cancel) does, and gives the reason: [`GroupError::reason`] has it, if the group ends with
-    /// an error. Only the first reason is kept.
+    /// Cancels as [`cancel`](Supervisor::cancel) does, with a reason. If the group ends with an error,
+    /// [`GroupError::reason`] returns it. Only the first reason is kept.
     pub fn cancel_with(&self, reason: impl Into<String>) {
         self.shared.cancel(Some(reason.into()));
     }
 
-    /// Why the group was canceled, if [`cancel_with`](Supervisor::cancel_with) gave a reason.
+    /// Returns the reason given to [`cancel_with`](Supervisor::cancel_with), if any.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         self.shared.reason()
@@ -213,7 +215,8 @@ impl<'scope> Supervisor<'scope, '_> {
         self.shared.is_canceled()
     }
 
-    /// Children that have not ended, those that wait for room included.
+    /// Returns the number of children that have not ended, including those queued under the
+    /// [`limit`](Supervisor::limit).
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.children.len()
@@ -225,18 +228,18 @@ impl<'scope> Supervisor<'scope, '_> {
         self.len() == 0
     }
 
-    /// Lets at most so many children run at once, and one at least. Those beyond it begin in order, as others end.
+    /// Limits how many children run at once (at least one). Children beyond the limit start in order, as others end.
     pub fn limit(&self, children: usize) {
         self.shared.children.set_limit(children);
     }
 
-    /// Gives the children so much time to clean up once the group is canceled: what is left then is dropped, the hard way.
-    /// Without this they may take as long as they like.
+    /// Limits how long children may clean up after the group is canceled: any child left then is dropped, even in the
+    /// middle of its cleanup. Without this, cleanup may take arbitrarily long.
     pub fn drain_within(&self, time: Duration) {
         self.shared.drain_within(time);
     }
 
-    /// Waits until another child may begin at once, by the [`limit`](Supervisor::limit).
+    /// Waits until another child could start at once under the [`limit`](Supervisor::limit).
     ///
     /// # Errors
     ///
@@ -244,13 +247,13 @@ impl<'scope> Supervisor<'scope, '_> {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose (`tests/groups.rs`).
+    /// Loses nothing (`tests/groups.rs`).
     pub async fn room(&self) -> Result<(), Canceled> {
         self.shared.room().await
     }
 }
 
-/// The failure, in words, unless it is only that the child was cut short.
+/// Describes the failure, unless the child was only cut short.
 fn failure<O: Report>(output: &O, cut_short: bool) -> Option<String> {
     match cut_short && output.is_canceled() == Some(true) {
         true => None,

@@ -1,4 +1,4 @@
-//! Awaiting several futures at once, until one of them fails.
+//! `try_join`: awaits several futures at once, until one of them fails.
 
 use super::join::{AGAIN, poll_one};
 use super::sub_wakers::{Look, SubWakers};
@@ -12,11 +12,11 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Awaits several futures of one task at once: the tuple of their values, or the first error.
+/// Awaits several futures in one task, and returns the tuple of their values, or the first error.
 ///
-/// The first that fails cancels the others, and this waits until they have ended, so that no operation of theirs is cut off
-/// in the middle. What they say then is dropped. The error type is the same for all; to keep every error, and for children
-/// that start others, there is the [`group`](crate::group()).
+/// The first failure cancels the others. `try_join` waits until they have ended, so that none of their operations is
+/// abandoned midway, and discards their outputs. All futures have the same error type. To keep every error, or for
+/// children that start others, use a [`group`](crate::group()).
 ///
 /// ```
 /// use gimmal::fs;
@@ -37,52 +37,53 @@ use std::task::{Context, Poll};
 ///
 /// # Errors
 ///
-/// The first error. In a canceled scope that is what the first future says that is cut short.
+/// The first error. In a canceled scope, that is the error of the first future that is cut short.
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped. Outside of a runtime.
+/// Panics if one of the futures panics; the others are dropped. Panics outside of a runtime.
 ///
 /// # Cancel safety
 ///
-/// An error loses the values of those that were ready, and what the others say when they are canceled; these did not happen,
-/// or their results are disposed of. So does dropping this, which drops the futures (`tests/combinators.rs`).
+/// An error loses the values of futures that were ready, and what the others return when they are canceled: their
+/// operations did not happen, or their results are disposed of. Dropping this drops the futures, with the same loss
+/// (`tests/combinators.rs`).
 pub fn try_join<J: TryJoin>(futures: J) -> J::Joined {
     futures.into_try_joined()
 }
 
-/// What [`try_join`] takes: tuples of two to eight futures of `Result`s with one error type.
+/// The argument of [`try_join`]: a tuple of two to eight futures of `Result`s with one error type.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no tuple of two to eight futures of `Result`s with one error type",
-    note = "for a list of futures there is `try_join_all`"
+    message = "`{Self}` is not a tuple of two to eight futures of `Result`s with one error type",
+    note = "for a list of futures, use `try_join_all`"
 )]
 pub trait TryJoin {
     /// The tuple of the values.
     type Values;
 
-    /// Of each of the futures.
+    /// The error type of each future.
     type Error;
 
-    /// The future that gives the values, or the first error.
+    /// The future that returns the values, or the first error.
     type Joined: Future<Output = Result<Self::Values, Self::Error>>;
 
     #[doc(hidden)]
     fn into_try_joined(self) -> Self::Joined;
 }
 
-/// Several futures, until one has failed, and from then on until all have ended. It is pending in the poll in which the first
-/// one fails.
+/// Several futures: polled until one has failed, and from then on until all have ended. Returns `Pending` from the poll
+/// in which the first one fails.
 pub trait Trying: Future<Output = ()> {
-    /// What it gives if none failed.
+    /// The values, if no future failed.
     type Values;
 
-    /// Of each of the futures.
+    /// The error type of each future.
     type Error;
 
-    /// One has failed.
+    /// Whether a future has failed.
     fn has_failed(&self) -> bool;
 
-    /// Once it is ready, or has failed.
+    /// Takes the result, once this is ready or has failed.
     fn take_result(self: Pin<&mut Self>) -> Result<Self::Values, Self::Error>;
 }
 
@@ -90,7 +91,7 @@ pin_project! {
     /// The future of [`try_join`] and [`try_join_all`].
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct TryJoined<I> {
-        // Dropped before the scope is left.
+        // Must be dropped before `region`, which leaves the scope.
         #[pin]
         inner: Option<I>,
         region: ScopedPoll,
@@ -125,7 +126,7 @@ impl<I: Trying> Future for TryJoined<I> {
             if !std::mem::replace(this.canceled, true) {
                 this.region.cancel();
             }
-            // Those that wait for something foreign are dropped with `inner`.
+            // Futures that wait for something foreign are dropped with `inner`.
             if this.region.poll(inner.as_mut(), context).is_pending() {
                 return Poll::Pending;
             }
@@ -145,9 +146,9 @@ impl<I> fmt::Debug for TryJoined<I> {
     }
 }
 
-/// A future, then its value, whatever its type is.
+/// A future, then its value, with the type erased.
 trait Tries<E> {
-    /// Polls the future, unless it is ready. True if it is; if it failed, with the first error taken out.
+    /// Polls the future, unless it is ready. Returns whether it is. If it fails first, moves its error into `error`.
     fn run(self: Pin<&mut Self>, error: &mut Option<E>, context: &mut Context<'_>) -> bool;
 }
 
@@ -269,10 +270,11 @@ try_join_tuples! {
     Trying8: A T1 a, B T2 b, C T3 c, D T4 d, E T5 e, F T6 f, G T7 g, H T8 h;
 }
 
-/// Awaits any number of futures of `Result`s at once: their values in the order of the futures, or the first error.
+/// Awaits any number of futures of `Result`s at once, and returns their values in the order of the futures, or the
+/// first error.
 ///
-/// The first that fails cancels the others, and this waits until they have ended, as [`try_join`] does. Of many futures only
-/// those are polled that were woken.
+/// The first failure cancels the others, and this waits until they have ended, as [`try_join`] does. Only futures that
+/// were woken are polled.
 ///
 /// ```
 /// use gimmal::fs;
@@ -289,15 +291,15 @@ try_join_tuples! {
 ///
 /// # Errors
 ///
-/// The first error. In a canceled scope that is what the first future says that is cut short.
+/// The first error. In a canceled scope, that is the error of the first future that is cut short.
 ///
 /// # Panics
 ///
-/// With the panic of one of the futures: the others are dropped. Outside of a runtime.
+/// Panics if one of the futures panics; the others are dropped. Panics outside of a runtime.
 ///
 /// # Cancel safety
 ///
-/// That of [`try_join`] (`tests/combinators.rs`).
+/// As for [`try_join`] (`tests/combinators.rs`).
 #[track_caller]
 pub fn try_join_all<I, T, E>(futures: I) -> TryJoined<TryingAll<I::Item, T, E>>
 where
@@ -321,7 +323,7 @@ pub struct TryingAll<F, T, E> {
     names: SubWakers,
 }
 
-/// The futures are pinned where they are, and the values are not.
+/// The futures are pinned in their boxes, and values are never pinned.
 impl<F, T, E> Unpin for TryingAll<F, T, E> {}
 
 impl<F, T, E> Future for TryingAll<F, T, E>

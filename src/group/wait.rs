@@ -1,4 +1,4 @@
-//! Awaiting any of many futures, again and again.
+//! `wait`: awaits any of many futures, repeatedly.
 
 use super::join::poll_one;
 use super::sub_wakers::{Look, SubWakers};
@@ -11,15 +11,15 @@ use std::panic::Location;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Takes futures to be awaited as they become ready: asyncio's `wait`, in its three ways, and `as_completed`.
+/// Collects futures, to be awaited as they become ready: asyncio's `wait`, in its three modes, and `as_completed`.
 ///
-/// [`first`](Wait::first), [`first_error`](Wait::first_error) and [`all`](Wait::all) of what this gives say what is waited
-/// for, and [`within`](Wait::within) for how long. They give the outputs that there are since the last time, each with the place of its future, in the order in which
-/// they came. The other futures stay as they are, neither canceled nor dropped, and can be waited for again;
-/// [`into_pending`](Wait::into_pending) gives them back.
+/// On the returned [`Wait`], [`first`](Wait::first), [`first_error`](Wait::first_error) and [`all`](Wait::all) choose
+/// what to wait for, and [`within`](Wait::within) limits how long. They return the outputs that became available since
+/// the last call, each with the index of its future, in order of completion. The other futures stay as they are,
+/// neither canceled nor dropped, and can be awaited again; [`into_pending`](Wait::into_pending) returns them.
 ///
-/// The futures are such as can be moved, as those of this crate are, or `&mut` to such; put others into a `Box::pin`. Of many
-/// futures only those are polled that were woken.
+/// The futures must be `Unpin`, as those of this crate are, or `&mut` to such futures; put others into a `Box::pin`.
+/// Only futures that were woken are polled.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,7 +40,7 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// What was ready stays here until it is asked for, and what is pending stays pending: only dropping the set drops them
+/// An output stays here until it is returned, and a pending future stays pending: only dropping the `Wait` drops them
 /// (`tests/combinators.rs`).
 #[track_caller]
 pub fn wait<I>(futures: I) -> Wait<I::Item>
@@ -56,49 +56,50 @@ where
     }
 }
 
-/// Futures that are awaited as they become ready, and the outputs that nobody has asked for yet: see [`wait`].
+/// Futures to await as they become ready, and outputs that have not been returned yet: see [`wait`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Wait<F: Future> {
     futures: Vec<Option<F>>,
-    /// Futures that are pending.
+    /// The number of pending futures.
     left: usize,
     done: VecDeque<(usize, F::Output)>,
     names: SubWakers,
 }
 
 impl<F: Future + Unpin> Wait<F> {
-    /// Waits until one is ready, and gives all that are. Nothing, if none is left.
+    /// Waits until at least one future is ready, and returns all available outputs. Returns an empty list if no future
+    /// is left.
     ///
-    /// A loop of it gives each as it comes: `while !wait.is_empty() { for (place, output) in wait.first().await { … } }`.
+    /// To handle outputs one by one: `while !wait.is_empty() { for (place, output) in wait.first().await { … } }`.
     ///
     /// # Panics
     ///
-    /// With the panic of one of the futures; outside of a runtime.
+    /// Panics if one of the futures panics, and outside of a runtime.
     ///
     /// # Cancel safety
     ///
-    /// In a canceled scope each future is told, and the outputs are what they say. A wait that is dropped loses nothing: the
-    /// futures and the outputs stay here for the next one (`tests/combinators.rs`).
+    /// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping the wait loses
+    /// nothing: the futures and outputs stay here for the next one (`tests/combinators.rs`).
     pub async fn first(&mut self) -> Vec<(usize, F::Output)> {
         self.until(has_one, None).await
     }
 
-    /// Waits until all are ready.
+    /// Waits until all futures are ready, and returns their outputs.
     ///
     /// # Panics
     ///
-    /// With the panic of one of the futures; outside of a runtime.
+    /// Panics if one of the futures panics, and outside of a runtime.
     ///
     /// # Cancel safety
     ///
-    /// That of [`first`](Wait::first) (`tests/combinators.rs`).
+    /// As for [`first`](Wait::first) (`tests/combinators.rs`).
     pub async fn all(&mut self) -> Vec<(usize, F::Output)> {
         self.until(|_| false, None).await
     }
 
-    /// Waits for so long at most, counted from the first poll: then [`first`](Within::first), [`all`](Within::all) and
-    /// [`first_error`](Within::first_error) give what is ready by then, which may be nothing. The pending futures stay as they
-    /// are, neither canceled nor dropped: this is asyncio's `wait` with a `timeout`.
+    /// Limits the wait to a duration, counted from the first poll. [`first`](Within::first), [`all`](Within::all) and
+    /// [`first_error`](Within::first_error) then return what is ready by the deadline, which may be nothing. Pending
+    /// futures stay as they are, neither canceled nor dropped: this is asyncio's `wait` with a `timeout`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -121,13 +122,13 @@ impl<F: Future + Unpin> Wait<F> {
         }
     }
 
-    /// What is ready by now, or was before and has not been given. It does not wait, and polls nothing.
+    /// Returns the outputs that are available and have not been returned yet. Does not wait or poll.
     pub fn take_done(&mut self) -> Vec<(usize, F::Output)> {
         self.done.drain(..).collect()
     }
 
-    /// The futures that are not ready, with their places, to be awaited elsewhere. Outputs that were not asked for are
-    /// dropped: [`take_done`](Wait::take_done) gives them.
+    /// Returns the futures that are not ready, with their indexes, to be awaited elsewhere. Outputs that were not
+    /// returned yet are dropped: take them first with [`take_done`](Wait::take_done).
     #[must_use]
     pub fn into_pending(self) -> Vec<(usize, F)> {
         let futures = self.futures.into_iter().enumerate();
@@ -135,13 +136,13 @@ impl<F: Future + Unpin> Wait<F> {
         pending.collect()
     }
 
-    /// Futures that are pending.
+    /// Returns the number of pending futures.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.left
     }
 
-    /// Whether no future is pending, and every output was given.
+    /// Whether no future is pending and every output has been returned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.left == 0 && self.done.is_empty()
@@ -188,15 +189,15 @@ impl<F, T, E> Wait<F>
 where
     F: Future<Output = Result<T, E>> + Unpin,
 {
-    /// Waits until one has failed, or all are ready, and gives all that are ready.
+    /// Waits until one future has failed or all are ready, and returns all available outputs.
     ///
     /// # Panics
     ///
-    /// With the panic of one of the futures; outside of a runtime.
+    /// Panics if one of the futures panics, and outside of a runtime.
     ///
     /// # Cancel safety
     ///
-    /// That of [`first`](Wait::first) (`tests/combinators.rs`).
+    /// As for [`first`](Wait::first) (`tests/combinators.rs`).
     pub async fn first_error(&mut self) -> Vec<(usize, Result<T, E>)> {
         self.until(has_failed, None).await
     }
@@ -213,7 +214,7 @@ where
     wait.done.iter().any(|(_, result)| result.is_err())
 }
 
-/// A [`Wait`] that is over after some time: see [`Wait::within`].
+/// A [`Wait`] with a time limit: see [`Wait::within`].
 #[derive(Debug)]
 #[must_use = "it waits when it is asked what for"]
 pub struct Within<'a, F: Future> {
@@ -222,7 +223,7 @@ pub struct Within<'a, F: Future> {
 }
 
 impl<F: Future + Unpin> Within<'_, F> {
-    /// As [`Wait::first`], until the time is over.
+    /// Waits as [`Wait::first`] does, until the deadline at most.
     ///
     /// # Panics
     ///
@@ -230,12 +231,12 @@ impl<F: Future + Unpin> Within<'_, F> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Wait::first`] (`tests/combinators.rs`).
+    /// As for [`Wait::first`] (`tests/combinators.rs`).
     pub async fn first(self) -> Vec<(usize, F::Output)> {
         self.wait.until(has_one, Some(self.duration)).await
     }
 
-    /// As [`Wait::all`], until the time is over.
+    /// Waits as [`Wait::all`] does, until the deadline at most.
     ///
     /// # Panics
     ///
@@ -243,7 +244,7 @@ impl<F: Future + Unpin> Within<'_, F> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Wait::first`] (`tests/combinators.rs`).
+    /// As for [`Wait::first`] (`tests/combinators.rs`).
     pub async fn all(self) -> Vec<(usize, F::Output)> {
         self.wait.until(|_| false, Some(self.duration)).await
     }
@@ -253,7 +254,7 @@ impl<F, T, E> Within<'_, F>
 where
     F: Future<Output = Result<T, E>> + Unpin,
 {
-    /// As [`Wait::first_error`], until the time is over.
+    /// Waits as [`Wait::first_error`] does, until the deadline at most.
     ///
     /// # Panics
     ///
@@ -261,7 +262,7 @@ where
     ///
     /// # Cancel safety
     ///
-    /// That of [`Wait::first`] (`tests/combinators.rs`).
+    /// As for [`Wait::first`] (`tests/combinators.rs`).
     pub async fn first_error(self) -> Vec<(usize, Result<T, E>)> {
         self.wait.until(has_failed, Some(self.duration)).await
     }

@@ -1,14 +1,14 @@
-//! What every future gets: a time, and a shield.
+//! Methods for every future: timeout, deadline and shield.
 
 use super::{Instant, Timeout, timeout, timeout_at};
 use crate::cancel::{Shield, shield};
 use std::time::Duration;
 
-/// A time and a shield for any future, behind a dot: `fs::read(path).timeout(limit).await?`.
+/// Adds timeouts and shields to any future as methods: `fs::read(path).timeout(limit).await?`.
 ///
-/// Operations have a [`timeout`](crate::op::Op::timeout) of their own, which costs less and gives the buffer back.
+/// Operations have their own [`timeout`](crate::op::Op::timeout), which costs less and returns the buffer.
 pub trait InScope: Future + Sized {
-    /// Gives it so much time, counted from its first poll: [`timeout`](crate::time::timeout()).
+    /// Limits the future to `duration`, counted from its first poll: see [`timeout`](crate::time::timeout()).
     ///
     /// ```
     /// use gimmal::prelude::*;
@@ -29,7 +29,7 @@ pub trait InScope: Future + Sized {
         timeout(duration, self)
     }
 
-    /// Gives it time until this moment: [`timeout_at`](crate::time::timeout_at).
+    /// Limits the future until `deadline`: see [`timeout_at`](crate::time::timeout_at).
     fn deadline<T, E>(self, deadline: Instant) -> Timeout<Self>
     where
         Self: Future<Output = Result<T, E>>,
@@ -37,7 +37,7 @@ pub trait InScope: Future + Sized {
         timeout_at(deadline, self)
     }
 
-    /// Runs it to its end even if the scope is canceled: [`shield`](crate::cancel::shield()).
+    /// Runs the future to completion even if the scope is canceled: see [`shield`](crate::cancel::shield()).
     fn shield(self) -> Shield<Self> {
         shield(self)
     }

@@ -1,4 +1,4 @@
-//! Ticking at a steady pace.
+//! Ticks at a steady pace.
 
 use super::{Instant, Sleep, sleep_until};
 use crate::scope::Canceled;
@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// Ticks at once, and then once in each period.
+/// Returns an [`Interval`] that ticks at once, and then once per period.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,17 +26,17 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// If the period is zero.
+/// Panics if the period is zero.
 #[track_caller]
 pub fn interval(period: Duration) -> Interval {
     interval_at(Instant::now(), period)
 }
 
-/// Ticks at `start`, and then once in each period.
+/// Returns an [`Interval`] that ticks at `start`, and then once per period.
 ///
 /// # Panics
 ///
-/// If the period is zero.
+/// Panics if the period is zero.
 #[track_caller]
 pub fn interval_at(start: Instant, period: Duration) -> Interval {
     assert!(
@@ -50,21 +50,21 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
     }
 }
 
-/// What an [`Interval`] does about ticks that came due while nobody waited.
+/// What an [`Interval`] does about ticks that were due while nothing waited for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MissedTicks {
-    /// It gives them at once, one after the other, until it has caught up.
+    /// Return them at once, one after another, until it has caught up.
     #[default]
     Burst,
-    /// It gives one, and counts the period from there.
+    /// Return one, and count the period from then.
     Delay,
-    /// It gives one, and goes on at the next multiple of the period.
+    /// Return one, and continue at the next multiple of the period.
     Skip,
 }
 
-/// A series of moments, a period apart. It is a [`Stream`](futures_core::Stream) of other crates' combinators, too, which never
-/// ends.
+/// A series of ticks, one period apart. It is also an endless [`Stream`](futures_core::Stream), for the combinators of
+/// other crates.
 ///
 /// ```
 /// use futures_util::{StreamExt, TryStreamExt};
@@ -87,20 +87,21 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Waits for the next tick, and says for when it was due.
+    /// Waits for the next tick, and returns the time at which it was due.
     ///
     /// # Errors
     ///
-    /// [`Canceled`], when its scope is canceled first. The tick is not used up.
+    /// [`Canceled`], if its scope is canceled first. The tick is not used up.
     ///
     /// # Cancel safety
     ///
-    /// A tick that is not waited for to the end is not used up (`tests/time.rs`).
+    /// If the wait is dropped or canceled, the tick is not used up (`tests/time.rs`).
     pub async fn tick(&mut self) -> Result<Instant, Canceled> {
         poll_fn(|context| self.poll_tick(context)).await
     }
 
-    /// Starts anew: the next tick is due a period from now. It takes effect at the next wait, or poll of the stream.
+    /// Restarts the interval: the next tick is due one period from now. Takes effect at the next wait, or poll of the
+    /// stream.
     ///
     /// ```
     /// use gimmal::time::{Instant, interval};
@@ -120,14 +121,14 @@ impl Interval {
         self.sleep.reset(Instant::now() + self.period);
     }
 
-    /// What to do about ticks that nobody waited for.
+    /// Sets what to do about ticks that nothing waited for.
     #[must_use]
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Interval {
         self.missed = missed;
         self
     }
 
-    /// The time between two ticks.
+    /// Returns the time between two ticks.
     #[must_use]
     pub fn period(&self) -> Duration {
         self.period
@@ -141,7 +142,7 @@ impl Interval {
         Poll::Ready(Ok(due))
     }
 
-    /// When the tick after this one is due.
+    /// Returns the time at which the tick after this one is due.
     fn next(&self, due: Instant, now: Instant) -> Instant {
         let next = due + self.period;
         if next > now {

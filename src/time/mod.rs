@@ -1,8 +1,9 @@
 //! Sleeping, ticking, and timeouts.
 //!
-//! Deadlines are [`Instant`]s of the runtime's clock, in nanoseconds. A sleep is never early; it is late by what the
-//! machine takes to wake a thread (some 10 µs), where hundreds of timers are armed by 50 µs more, so that those due together
-//! share a turn, and under load by at most the budget of a turn (see [`Builder::budget`](crate::runtime::Builder::budget)).
+//! Deadlines are [`Instant`]s of the runtime's clock, in nanoseconds. A sleep never ends early. It ends late by the
+//! time the machine takes to wake a thread (some 10 µs); with hundreds of timers armed by up to 50 µs more, so that
+//! timers due together share a pass of the event loop; and under load by at most the budget of a pass (see
+//! [`Builder::budget`](crate::runtime::Builder::budget)).
 
 mod in_scope;
 mod interval;
@@ -22,7 +23,7 @@ use crate::sys::machine_now;
 use std::time::Duration;
 
 impl Instant {
-    /// This moment, by the clock of the current runtime; outside of one, by the machine's own.
+    /// Returns the current time by the runtime's clock; outside of a runtime, by the machine's clock.
     ///
     /// ```
     /// let before = gimmal::time::Instant::now();
@@ -34,7 +35,7 @@ impl Instant {
         runtime::try_with(|core| core.now()).unwrap_or_else(machine_now)
     }
 
-    /// The time from this moment until now.
+    /// Returns the time elapsed since this instant.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Instant::now().saturating_duration_since(*self)

@@ -1,4 +1,4 @@
-//! Waiting for a moment.
+//! Sleeping until a deadline.
 
 use super::Instant;
 use crate::runtime::{self, Core, Refusal};
@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Waits for this long, counted from the call. A sleep of zero lets every other ready task go first, once, as
+/// Waits for `duration`, counted from the call. A sleep of zero lets every other ready task run once, as
 /// [`checkpoint`](crate::cancel::checkpoint) does.
 ///
 /// ```
@@ -29,11 +29,11 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// [`Canceled`], when its scope is canceled before the time is over.
+/// [`Canceled`], if its scope is canceled before the time has passed.
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose: a sleep can be awaited by `&mut`, dropped, and started again (`tests/time.rs`).
+/// Loses nothing: a sleep can be awaited by `&mut`, dropped, and started again (`tests/time.rs`).
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
     let timer = match duration.is_zero() {
@@ -43,8 +43,8 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep::new(Instant::now() + duration, timer)
 }
 
-/// Waits until this moment. One that is past is ready at once, unless the task has to let others go first (see
-/// [`Builder::budget`](crate::runtime::Builder::budget)).
+/// Waits until `deadline`. If it has passed, the sleep is ready at once, unless the task has to let others run first
+/// (see [`Builder::budget`](crate::runtime::Builder::budget)).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -57,11 +57,11 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # Errors
 ///
-/// [`Canceled`], when its scope is canceled before the moment comes.
+/// [`Canceled`], if its scope is canceled before the deadline.
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose (`tests/time.rs`).
+/// Loses nothing (`tests/time.rs`).
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     let timer = match Instant::now() >= deadline {
@@ -75,7 +75,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 ///
 /// # Panics
 ///
-/// Polled outside of a runtime, or inside of another than the one that it was first polled in.
+/// Panics when polled outside of a runtime, or in another runtime than at its first poll.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
     deadline: Instant,
@@ -87,18 +87,18 @@ pub struct Sleep {
 
 #[derive(Clone, Copy, Debug)]
 enum Timer {
-    /// The time was over when the deadline was set: no timer is needed.
+    /// The deadline had passed when it was set, so no timer is needed.
     Over,
     Idle,
-    /// Others are still to go first, and nothing else is waited for.
+    /// A sleep of zero that has not yielded yet.
     Zero,
-    /// They have.
+    /// A sleep of zero that has yielded.
     Yielded,
-    /// The runtime's serial and the row of the timer, which this owns.
+    /// The runtime's ID and the row of the timer, which this sleep owns.
     Armed(u64, Key),
 }
 
-/// What a poll found while the tables were borrowed.
+/// The result of a poll, taken while the tables are borrowed.
 enum Found {
     Over,
     Armed(u64, Key),
@@ -119,20 +119,20 @@ impl Sleep {
         }
     }
 
-    /// When it will be over.
+    /// Returns the deadline.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Whether the time is over.
+    /// Whether the deadline has passed.
     #[must_use]
     pub fn is_elapsed(&self) -> bool {
         Instant::now() >= self.deadline
     }
 
-    /// Moves the deadline, earlier or later. It takes effect at the next poll, so a task that waits elsewhere for this
-    /// sleep is not told.
+    /// Moves the deadline, earlier or later. Takes effect at the next poll: a task that is already waiting for this
+    /// sleep is not woken.
     pub fn reset(&mut self, deadline: Instant) {
         self.release();
         *self = sleep_until(deadline);
@@ -148,7 +148,7 @@ impl Sleep {
     }
 }
 
-/// It holds no timer, only the name of a row: nothing in it is pinned.
+/// The sleep holds only the key of its timer's row, so nothing in it is pinned.
 impl Unpin for Sleep {}
 
 impl Future for Sleep {
@@ -199,7 +199,7 @@ impl Future for Sleep {
             Found::Waiting => Poll::Pending,
             Found::Canceled if matches!(self.timer, Timer::Armed(..) | Timer::Yielded) => {
                 self.release();
-                // Awaited again, it sleeps on.
+                // If it is awaited again, it sleeps until its deadline.
                 self.timer = Timer::Idle;
                 Poll::Ready(Err(runtime::with(runtime::canceled_here)))
             }

@@ -1,4 +1,4 @@
-//! A time for a future, after which what it awaits is canceled.
+//! Timeouts: a time limit for a future, after which its waits are canceled.
 
 use super::Instant;
 use crate::cancel::{Due, ScopedPoll};
@@ -10,23 +10,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Gives a future so much time, counted from its first poll. Then what it awaits is canceled, and it is waited for until it
-/// ends.
+/// Limits a future to `duration`, counted from its first poll. When the time has passed, the future's waits are
+/// canceled, and the timeout waits until the future ends.
 ///
-/// It gives `Ok` whenever the future ended well, late or not: nothing that happened is thrown away. If the future ends with an
-/// error of its own after the time is over, such as a full disk while it cleans up, that is the error, and no timeout
-/// ([`TimeoutError`] tells which errors can be asked for that). One `?` is enough. Read about scopes in [`cancel`](crate::cancel).
+/// Returns `Ok` whenever the future succeeds, late or not: no result is thrown away. If the future fails with an error
+/// of its own after the time has passed, such as a full disk during cleanup, it returns that error, not a timeout
+/// ([`TimeoutError`] lists the error types for which this is known). One `?` is enough. See [`cancel`](crate::cancel)
+/// for scopes.
 ///
-/// The rules are those of a [`Scope`](crate::cancel::Scope): once the time is over, each wait of the future ends with
-/// [`Canceled`](crate::Canceled), not only the first, as asyncio's would. A time of zero is over at the first poll. A
-/// deadline that several futures share is for [`timeout_at`].
+/// The rules are those of a [`Scope`](crate::cancel::Scope): once the time has passed, every wait of the future ends
+/// with [`Canceled`](crate::Canceled), not only the first as in asyncio. A duration of zero has passed at the first
+/// poll. For a deadline that several futures share, use [`timeout_at`].
 ///
-/// What is canceled is the future, and what it awaits. A task that it has spawned is none of it: when the time of
-/// `spawn(f)` is over, the wait ends, the handle is dropped, and the task goes on. To have it canceled, give the timeout
+/// Only the future and its waits are canceled, not tasks that it spawned: when the time of `spawn(f)` has passed, the
+/// wait ends, the handle is dropped, and the task continues. To cancel the task as well, give the timeout
 /// `spawn(f).cancel_on_drop()` ([`JoinHandle::cancel_on_drop`](crate::task::JoinHandle::cancel_on_drop)).
 ///
-/// A future that computes is cut short where it awaits something: call [`checkpoint`](crate::cancel::checkpoint) from step to
-/// step.
+/// A future that computes is cut short only where it awaits something: call [`checkpoint`](crate::cancel::checkpoint)
+/// between steps.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,12 +47,12 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// [`TimeoutError`]: timed out, if the time cut the future short; else the future's own error.
+/// [`TimeoutError`]: timed out, if the deadline cut the future short; otherwise the future's own error.
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the future inside. A timeout itself loses nothing: operations that it cancels did not happen, or give
-/// their result (`tests/timeouts.rs`).
+/// Dropping it drops the future inside. A timeout itself loses nothing: operations that it cancels did not happen, or
+/// return their result (`tests/timeouts.rs`).
 pub fn timeout<F, T, E>(duration: Duration, future: F) -> Timeout<F>
 where
     F: Future<Output = Result<T, E>>,
@@ -61,15 +62,15 @@ where
     }
 }
 
-/// Gives a future time until this moment, as [`timeout`] does. One that is past is over at the first poll.
+/// Limits a future until `deadline`, as [`timeout`] does. A deadline in the past takes effect at the first poll.
 ///
 /// # Errors
 ///
-/// Those of [`timeout`].
+/// As for [`timeout`].
 ///
 /// # Cancel safety
 ///
-/// That of [`timeout`] (`tests/timeouts.rs`).
+/// As for [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_at<F, T, E>(deadline: Instant, future: F) -> Timeout<F>
 where
     F: Future<Output = Result<T, E>>,
@@ -79,7 +80,8 @@ where
     }
 }
 
-/// As [`timeout`], for a future whose output is no `Result`. If the time cut it short, its output is in the error.
+/// Limits a future whose output is not a `Result`, as [`timeout`] does. If the deadline cut it short, the error has its
+/// output.
 ///
 /// ```
 /// use std::time::Duration;
@@ -100,12 +102,12 @@ where
 ///
 /// # Cancel safety
 ///
-/// That of [`timeout`] (`tests/timeouts.rs`).
+/// As for [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
     TimeoutAny::new(future, Due::After(duration))
 }
 
-/// As [`timeout_any`], until this moment.
+/// Limits a future until `deadline`, as [`timeout_any`] does.
 ///
 /// # Errors
 ///
@@ -113,7 +115,7 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 ///
 /// # Cancel safety
 ///
-/// That of [`timeout`] (`tests/timeouts.rs`).
+/// As for [`timeout`] (`tests/timeouts.rs`).
 pub fn timeout_any_at<F: Future>(deadline: Instant, future: F) -> TimeoutAny<F> {
     TimeoutAny::new(future, Due::At(deadline))
 }
@@ -122,7 +124,7 @@ pin_project! {
     /// The future of [`timeout_any`].
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct TimeoutAny<F> {
-        // Dropped before the scope is left.
+        // Must be dropped before `region`, which leaves the scope.
         #[pin]
         future: Option<F>,
         region: ScopedPoll,
@@ -139,7 +141,7 @@ impl<F: Future> TimeoutAny<F> {
         }
     }
 
-    /// What the future said, if it was not dropped, and whether the time cut it short.
+    /// Polls the future. Returns its output, unless it was dropped, and whether the deadline cut it short.
     fn poll_both(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
