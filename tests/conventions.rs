@@ -1,4 +1,4 @@
-//! The rules of the house, as a test. Each rule is also broken once, on purpose, to show that breaking it is noticed.
+//! The conventions of the code, as a test. Each rule is also broken once, on purpose, to show that breaking it is noticed.
 
 #![expect(
     clippy::unwrap_used,

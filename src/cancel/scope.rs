@@ -253,7 +253,7 @@ impl Scope {
         RunAny {
             future: Some(future),
             entry: Entry {
-                region: ScopedPoll::new(ScopeKind::Plain),
+                scoped: ScopedPoll::new(ScopeKind::Plain),
                 shared: self.shared.clone(),
                 known: None,
             },
@@ -451,7 +451,7 @@ pin_project! {
 }
 
 struct Entry {
-    region: ScopedPoll,
+    scoped: ScopedPoll,
     shared: Rc<Shared>,
     /// The waker that `remote` has.
     known: Option<Waker>,
@@ -470,8 +470,8 @@ impl Entry {
     /// Applies a changed deadline.
     fn take_over_deadline(&mut self) {
         let deadline = self.shared.deadline.get();
-        if !self.region.is_due(deadline) {
-            self.region.set_due(deadline.map_or(Due::Never, Due::At));
+        if !self.scoped.is_due(deadline) {
+            self.scoped.set_due(deadline.map_or(Due::Never, Due::At));
         }
     }
 
@@ -494,7 +494,7 @@ impl Entry {
     fn open(&mut self) {
         let shared = &self.shared;
         if shared.row.get().is_none() {
-            shared.row.set(Some(self.region.open()));
+            shared.row.set(Some(self.scoped.open()));
             if let Some(remote) = shared.remote.get() {
                 shared.show(remote);
             }
@@ -519,7 +519,7 @@ impl Entry {
         let is_over = || runtime::reach(serial).is_some_and(|core| core.is_scope_over(key));
         let canceled = shared.was_canceled() || is_over();
         shared.left_canceled.set(canceled);
-        let caught = self.region.close();
+        let caught = self.scoped.close();
         shared.caught.set(shared.caught.get() | caught);
         if let Some(remote) = shared.remote.get() {
             remote.settle(canceled);
@@ -547,17 +547,17 @@ impl<F: Future> Future for RunAny<F> {
         entry.look(context.waker());
         // Only after the waker is stored: another thread either finds the waker, or its cancel is found here.
         entry.open();
-        match entry.region.poll(future, context) {
+        match entry.scoped.poll(future, context) {
             Poll::Ready(output) => {
                 this.future.set(None);
                 entry.leave();
                 Poll::Ready(output.ok_or(Canceled))
             }
             Poll::Pending => {
-                if !entry.region.is_due(entry.shared.deadline.get()) {
+                if !entry.scoped.is_due(entry.shared.deadline.get()) {
                     entry.shared.look_at_clock();
                     // The deadline has passed, or the future has moved it.
-                    if !entry.region.is_due(entry.shared.deadline.get()) {
+                    if !entry.scoped.is_due(entry.shared.deadline.get()) {
                         context.waker().wake_by_ref();
                     }
                 }

@@ -39,7 +39,7 @@ use std::task::{Context, Poll};
 pub fn shield<F: Future>(future: F) -> Shield<F> {
     Shield {
         future: Some(future),
-        region: ScopedPoll::new(ScopeKind::Shield),
+        scoped: ScopedPoll::new(ScopeKind::Shield),
     }
 }
 
@@ -50,7 +50,7 @@ pin_project! {
         // Must be dropped before `region`, which leaves the scope.
         #[pin]
         future: Option<F>,
-        region: ScopedPoll,
+        scoped: ScopedPoll,
     }
 }
 
@@ -62,11 +62,11 @@ impl<F: Future> Future for Shield<F> {
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             panic!("a shield was polled after it was ready")
         };
-        match this.region.poll(future, context) {
+        match this.scoped.poll(future, context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(output)) => {
                 this.future.set(None);
-                this.region.close();
+                this.scoped.close();
                 Poll::Ready(output)
             }
             Poll::Ready(None) => unreachable!("a shield without a deadline is never canceled"),

@@ -135,7 +135,7 @@ impl<O> Handle<'_, O> {
 
     /// Called when there is no value. Returns whether the group is canceled. If so, that is the reason, and an error
     /// that results from it is secondary (G2).
-    fn consume_budget(&self) -> bool {
+    fn attribute_to_group(&self) -> bool {
         let core = runtime::hold_own(self.children.serial());
         let is_canceled = core.is_scope_canceled(self.children.scope());
         if is_canceled {
@@ -223,7 +223,7 @@ impl<T> Future for Child<'_, T> {
             Joined::Output(Some(value)) => Ok(value),
             Joined::Canceled => Err(Canceled),
             Joined::Output(None) | Joined::Panicked(_) | Joined::Dropped => {
-                self.0.consume_budget();
+                self.0.attribute_to_group();
                 Err(Canceled)
             }
         })
@@ -274,7 +274,7 @@ impl<O> Future for Supervised<'_, O> {
         self.0.poll(context).map(|joined| match joined {
             Joined::Output(output) => Ok(output),
             Joined::Panicked(payload) => Err(JoinError::panicked(payload)),
-            Joined::Dropped => Err(match self.0.consume_budget() {
+            Joined::Dropped => Err(match self.0.attribute_to_group() {
                 true => JoinError::dropped(),
                 false => JoinError::aborted(),
             }),

@@ -69,7 +69,7 @@ impl<F: Future> Runs for TaskCell<F> {
 }
 
 fn run_all(futures: &mut [Pin<&mut dyn Runs>], context: &mut Context<'_>) -> Poll<()> {
-    let _together = JointPoll::begin();
+    let _joint = JointPoll::begin();
     let mut all = true;
     for future in futures {
         all &= future.as_mut().run(context);

@@ -87,7 +87,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         output: Option<F::Output>,
-        region: ScopedPoll,
+        scoped: ScopedPoll,
         lost: bool,
     }
 }
@@ -106,7 +106,7 @@ impl<F: Future> Racer<F> {
         Racer {
             future: Some(future),
             output: None,
-            region: ScopedPoll::new(ScopeKind::Plain),
+            scoped: ScopedPoll::new(ScopeKind::Plain),
             lost: false,
         }
     }
@@ -123,22 +123,22 @@ impl<F: Future> Runs for Racer<F> {
             return true;
         };
         let polled = match *this.lost {
-            false => this.region.poll_through(future, context).map(Some),
-            true => this.region.poll(future, context),
+            false => this.scoped.poll_through(future, context).map(Some),
+            true => this.scoped.poll(future, context),
         };
         let Poll::Ready(output) = polled else {
             return false;
         };
         *this.output = output;
         this.future.set(None);
-        this.region.close();
+        this.scoped.close();
         true
     }
 
     fn lose(self: Pin<&mut Self>) {
         let this = self.project();
         if this.future.is_some() && !std::mem::replace(this.lost, true) {
-            this.region.cancel();
+            this.scoped.cancel();
         }
     }
 }
@@ -149,7 +149,7 @@ fn run_all(
     first: &mut Option<usize>,
     context: &mut Context<'_>,
 ) -> Poll<usize> {
-    let _together = JointPoll::begin();
+    let _joint = JointPoll::begin();
     let first = match *first {
         Some(first) => first,
         None => {

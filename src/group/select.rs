@@ -73,7 +73,7 @@ impl<S: Select> Future for Selecting<S> {
     type Output = S::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<S::Output> {
-        let _together = JointPoll::begin();
+        let _joint = JointPoll::begin();
         self.0.poll_select(context)
     }
 }

@@ -94,7 +94,7 @@ pin_project! {
         // Must be dropped before `region`, which leaves the scope.
         #[pin]
         inner: Option<I>,
-        region: ScopedPoll,
+        scoped: ScopedPoll,
         canceled: bool,
     }
 }
@@ -103,7 +103,7 @@ impl<I> TryJoined<I> {
     fn new(inner: I) -> TryJoined<I> {
         TryJoined {
             inner: Some(inner),
-            region: ScopedPoll::new(ScopeKind::Plain),
+            scoped: ScopedPoll::new(ScopeKind::Plain),
             canceled: false,
         }
     }
@@ -117,23 +117,23 @@ impl<I: Trying> Future for TryJoined<I> {
         let mut inner = this.inner.as_mut().as_pin_mut().expect(AGAIN);
         let mut ended = false;
         if !*this.canceled {
-            ended = this.region.poll_through(inner.as_mut(), context).is_ready();
+            ended = this.scoped.poll_through(inner.as_mut(), context).is_ready();
             if !ended && !inner.has_failed() {
                 return Poll::Pending;
             }
         }
         if !ended {
             if !std::mem::replace(this.canceled, true) {
-                this.region.cancel();
+                this.scoped.cancel();
             }
             // Futures that wait for something foreign are dropped with `inner`.
-            if this.region.poll(inner.as_mut(), context).is_pending() {
+            if this.scoped.poll(inner.as_mut(), context).is_pending() {
                 return Poll::Pending;
             }
         }
         let result = inner.take_result();
         this.inner.set(None);
-        this.region.close();
+        this.scoped.close();
         Poll::Ready(result)
     }
 }
@@ -177,7 +177,7 @@ fn run_all<E>(
     error: &mut Option<E>,
     context: &mut Context<'_>,
 ) -> Poll<()> {
-    let _together = JointPoll::begin();
+    let _joint = JointPoll::begin();
     let had_failed = error.is_some();
     let mut all = true;
     for future in futures {

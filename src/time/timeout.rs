@@ -127,17 +127,17 @@ pin_project! {
         // Must be dropped before `region`, which leaves the scope.
         #[pin]
         future: Option<F>,
-        region: ScopedPoll,
+        scoped: ScopedPoll,
     }
 }
 
 impl<F: Future> TimeoutAny<F> {
     fn new(future: F, due: Due) -> TimeoutAny<F> {
-        let mut region = ScopedPoll::new(ScopeKind::Plain);
-        region.set_due(due);
+        let mut scoped = ScopedPoll::new(ScopeKind::Plain);
+        scoped.set_due(due);
         TimeoutAny {
             future: Some(future),
-            region,
+            scoped,
         }
     }
 
@@ -150,11 +150,11 @@ impl<F: Future> TimeoutAny<F> {
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             panic!("a timeout was polled after it was ready")
         };
-        match this.region.poll(future, context) {
+        match this.scoped.poll(future, context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(output) => {
                 this.future.set(None);
-                Poll::Ready((output, this.region.close()))
+                Poll::Ready((output, this.scoped.close()))
             }
         }
     }
