@@ -259,9 +259,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Those of [`build`](Builder::build), and the error that `main` returns; [`Canceled`](crate::Canceled), if Ctrl-C
-    /// canceled `main` (see [`cancel_on_ctrl_c`](Builder::cancel_on_ctrl_c)) while it waited only for a future of
-    /// another crate.
+    /// Those of [`build`](Builder::build), and the error that `main` returns. [`Canceled`](crate::Canceled), if Ctrl-C
+    /// canceled `main` (see [`cancel_on_ctrl_c`](Builder::cancel_on_ctrl_c)) and it was dropped: because it waited only for
+    /// a future of another crate, because it ignored the cancellation 64 times, or by a second Ctrl-C.
     ///
     /// # Panics
     ///
