@@ -525,7 +525,7 @@ fn what_is_no_fifo_is_refused_by_its_name() {
             let error = PipeReader::open(path).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
             assert!(error.to_string().contains(path.to_str().unwrap()));
-            assert!(error.to_string().contains("no FIFO"), "{error}");
+            assert!(error.to_string().contains("not a FIFO"), "{error}");
             assert!(PipeWriter::open(path).await.is_err());
         }
         assert_eq!(std::fs::read(&file)?, b"kept");
