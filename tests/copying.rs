@@ -591,7 +591,7 @@ fn one_way_that_fails_stops_the_other() {
                 [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()),
                 "{error}"
             );
-            // The client's side is as it was: whoever has it can go on with it.
+            // The client's side is as it was, and can still be used.
             near.write_all("sorry").await?;
             assert_eq!(client.read_exact(vec![0; 5], 5).await?, b"sorry");
             io::Result::Ok(())

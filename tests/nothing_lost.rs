@@ -42,7 +42,7 @@ fn pipe() -> (File, File) {
     (OwnedFd::from(reader).into(), OwnedFd::from(writer).into())
 }
 
-/// Buffers that came back from a canceled operation, refilled: whoever still had one would be seen.
+/// Buffers that came back from a canceled operation, refilled: a second owner of one would be seen.
 #[derive(Default)]
 struct Canaries {
     kept: Vec<Vec<u8>>,

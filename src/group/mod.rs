@@ -48,6 +48,32 @@
 //!   failures it is [canceled](GroupError::is_canceled), and has the value of the body.
 //! - A child that was canceled by its own handle ([`Child::cancel`]) ends alone; the group continues.
 //!
+//! ```
+//! use gimmal::{cancel, fs, sleep};
+//! use std::io;
+//! use std::time::Duration;
+//!
+//! # fn main() -> io::Result<()> {
+//! gimmal::run(async {
+//!     let group = gimmal::group(async |g| {
+//!         g.spawn(async {
+//!             // Canceled, it saves its state in a directory that does not exist.
+//!             let _ = sleep(Duration::from_secs(3600)).await;
+//!             cancel::shield(fs::write("no/such/directory/state", "42")).await?;
+//!             Ok(())
+//!         });
+//!         gimmal::yield_now().await;
+//!         g.cancel_with("shutting down");
+//!         Ok::<_, io::Error>(())
+//!     });
+//!     let error = group.await.unwrap_err();
+//!     assert_eq!(error.first().unwrap().kind(), io::ErrorKind::NotFound);
+//!     assert_eq!(error.reason(), Some("shutting down"));
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
 //! A group can tell whether these errors are cancellations: a [`std::io::Error`], the errors of this crate (a
 //! [`BufError`](crate::BufError) only with a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a
 //! boxed error of any type. An error of another type, such as your own, counts as a failure, so the group returns an

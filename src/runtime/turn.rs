@@ -235,8 +235,8 @@ impl Core {
     }
 
     /// Counts a yield: a task that was woken during its own poll goes behind the others. Ends the turn if its time is
-    /// used up. The first yield of a turn checks, then the second, the fourth and so on; in between, the turn's own
-    /// checks apply.
+    /// used up. The first yield of a turn checks, and after that the first one each time that the turn's polls have
+    /// doubled; in between, the turn's own checks apply.
     #[inline]
     pub(super) fn count_yield(&self) {
         if self.budget.polls.get() >= self.budget.look_at_yield.get() {
@@ -252,7 +252,7 @@ impl Core {
             self.look_at_coarse_clock();
         }
         let polls = self.budget.polls.get();
-        self.budget.look_at_yield.set(2 * polls);
+        self.budget.look_at_yield.set(polls.saturating_mul(2));
     }
 
     /// Ends the turn, as soon as the current poll is pending, if its time is used up by the coarse clock. Returns

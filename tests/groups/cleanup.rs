@@ -581,7 +581,7 @@ fn a_child_that_is_dropped_with_its_supervisor_is_a_cancellation_for_its_sibling
     });
 }
 
-/// What is hidden in an error of this crate is not taken for a failure by whoever cannot see it.
+/// An error that is hidden inside one of this crate is not taken for a failure where it cannot be seen.
 #[test]
 fn what_settle_cannot_see_stays_what_it_was() {
     async fn rests() -> Result<(), Mine> {
@@ -626,7 +626,7 @@ impl Drop for Cancels<'_> {
     }
 }
 
-/// A destructor runs in the scope of the group, and may cancel whoever drops the value.
+/// A destructor runs in the scope of the group, and may cancel the child that drops the value.
 #[test]
 fn a_child_that_a_destructor_cancels_under_its_hands_fails_nothing() {
     run(async || {
