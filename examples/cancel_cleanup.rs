@@ -40,7 +40,7 @@ async fn count(state: &Path) -> io::Result<()> {
             Err(canceled) => break canceled,
         }
     };
-    println!("cancelled at step {steps}");
+    println!("canceled at step {steps}");
 
     if fs::write(state, "never written").await.is_err() {
         println!("without a shield nothing is written any more");

@@ -62,7 +62,10 @@ async fn digest(files: Vec<String>, workers: usize) -> io::Result<ExitCode> {
     }
     if let Err(error) = outcome {
         println!("stopped by: {error}");
-        println!("cut short by that: {} workers", error.echoes().len());
+        println!(
+            "cut short by that: {} workers",
+            error.canceled_errors().len()
+        );
         return Ok(ExitCode::FAILURE);
     }
     println!("all done");

@@ -156,7 +156,7 @@ pub mod task {
 ///     }
 /// }
 ///
-/// gimmal::errors_into!(MyError);
+/// gimmal::impl_from_errors!(MyError);
 ///
 /// fn main() -> Result<(), MyError> {
 ///     gimmal::run(async {
@@ -169,7 +169,7 @@ pub mod task {
 /// }
 /// ```
 #[macro_export]
-macro_rules! errors_into {
+macro_rules! impl_from_errors {
     ($error:ty) => {
         // The names of parameters and imports could clash with those of the user's type.
         impl<__Buf> ::core::convert::From<$crate::BufError<__Buf>> for $error {
@@ -240,5 +240,5 @@ pub mod prelude {
     pub use crate::buf::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
     pub use crate::io::{AsyncRead, AsyncWrite};
     pub use crate::op::Operation;
-    pub use crate::time::InScope;
+    pub use crate::time::FutureExt;
 }

@@ -1,9 +1,9 @@
 //! What is left of a runtime that has ended: operations, sleeps and join handles that were kept, and are then dropped,
 //! polled, or polled where they do not belong. Nothing is written to freed memory; a clear panic at most.
 
-mod baseline;
+mod common;
 
-use baseline::{Watched, alone, descriptors, is_child, passes_in_child_that_leaks, rings};
+use common::{Watched, alone, descriptors, is_child, passes_in_child_that_leaks, rings};
 use gimmal::fs::File;
 use gimmal::op::{Op, Read, nop};
 use gimmal::runtime::Fault;
@@ -273,8 +273,8 @@ fn a_shutdown_without_time_leaks_what_is_in_flight_and_says_so() {
             let (in_a_task, task_writer) = pipe();
             let read = in_a_task.read(Watched::new(256, 1));
             drop(gimmal::spawn(async move { read.await.map(drop) }));
-            baseline::next_turn().await;
-            baseline::next_turn().await;
+            common::next_turn().await;
+            common::next_turn().await;
             (kept, vec![writer, task_writer])
         });
         let ended = runtime.shutdown(Duration::ZERO);
@@ -374,7 +374,7 @@ fn a_runtime_in_a_thread_local_ends_with_its_thread() {
                             let _holds = task_holds;
                             pending::<()>().await;
                         }));
-                        baseline::next_turn().await;
+                        common::next_turn().await;
                         Kept::polled_once().await
                     });
                     match order {
@@ -401,7 +401,7 @@ fn a_future_of_one_runtime_dropped_by_a_task_of_another_that_ends() {
             let _kept = kept;
             pending::<()>().await;
         }));
-        baseline::next_turn().await;
+        common::next_turn().await;
     });
     drop(other);
     assert_eq!(own.handle().stats().orphans, 1);
@@ -426,7 +426,7 @@ fn a_task_that_holds_its_own_handle_ends_with_its_runtime() {
             drop(writer);
         });
         *own.borrow_mut() = Some(task);
-        baseline::next_turn().await;
+        common::next_turn().await;
     });
     drop(runtime);
     Watched::check_and_forget("a cycle");

@@ -1,8 +1,8 @@
 //! Waiting for descriptors that have no type here: eventfds, timerfds, sockets of std.
 
-mod baseline;
+mod common;
 
-use baseline::{Baseline, MOMENTS, alone, dropped_everywhere, next_turn};
+use common::{Baseline, MOMENTS, alone, dropped_everywhere, next_turn};
 use gimmal::io::AsyncFd;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};

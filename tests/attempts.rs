@@ -7,18 +7,18 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 #[path = "attempts/files.rs"]
 mod files;
 #[path = "tasks/support.rs"]
 mod support;
 
-use baseline::next_turn;
+use common::next_turn;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpStream, UdpSocket, UnixStream};
 use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
-use gimmal::runtime::{Mask, Stats};
+use gimmal::runtime::{FeatureMask, Stats};
 use gimmal::{
     Handle, Runtime, group, is_canceled, join, join_all, race, sleep, spawn, try_join, yield_now,
 };
@@ -50,9 +50,9 @@ fn run<T>(main: impl Future<Output = T>) -> T {
 /// As it comes, and by the ring alone.
 fn both(test: impl AsyncFn(bool)) {
     for (mask, attempts) in [
-        (Mask::none(), true),
-        (Mask::linux_5_15(), true),
-        (Mask::none().without_attempts(), false),
+        (FeatureMask::none(), true),
+        (FeatureMask::linux_5_15(), true),
+        (FeatureMask::none().without_attempts(), false),
     ] {
         let mut runtime = Runtime::builder().mask(mask).build().unwrap();
         runtime.block_on(test(attempts));
@@ -256,7 +256,7 @@ fn what_would_wait_waits_in_the_ring() {
 
 #[test]
 fn errors_are_those_of_the_ring() {
-    let said = |mask: Mask| {
+    let said = |mask: FeatureMask| {
         let mut runtime = Runtime::builder().mask(mask).build().unwrap();
         runtime.block_on(async {
             let mut said = Vec::new();
@@ -287,8 +287,8 @@ fn errors_are_those_of_the_ring() {
             (said, attempts)
         })
     };
-    let (by_call, attempts) = said(Mask::none());
-    let (by_ring, none) = said(Mask::none().without_attempts());
+    let (by_call, attempts) = said(FeatureMask::none());
+    let (by_ring, none) = said(FeatureMask::none().without_attempts());
     assert_eq!((attempts, none), (1, 0));
     assert_eq!(by_call[0].0, io::ErrorKind::BrokenPipe);
     let without_ports = |said: Vec<(io::ErrorKind, String)>| -> Vec<_> {
@@ -452,7 +452,7 @@ fn entries_of_other_kinds_go_into_the_ring() {
             Err(error)
         }
 
-        fn proves_nothing_happened(&self, _: Completion) -> bool {
+        fn had_no_effect(&self, _: Completion) -> bool {
             false
         }
 
@@ -517,7 +517,7 @@ fn what_is_to_be_started_again_is() {
             entry.addr(self.0.as_ptr()).len(1).try_first()
         }
 
-        fn start_again(&mut self, completion: Completion) -> bool {
+        fn should_retry(&mut self, completion: Completion) -> bool {
             assert_eq!(completion.raw(), -libc::EBADF);
             self.2.set(self.2.get() + 1);
             true
@@ -531,7 +531,7 @@ fn what_is_to_be_started_again_is() {
             Err(error)
         }
 
-        fn proves_nothing_happened(&self, _: Completion) -> bool {
+        fn had_no_effect(&self, _: Completion) -> bool {
             false
         }
 

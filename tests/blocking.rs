@@ -190,7 +190,7 @@ fn a_closure_that_waits_is_taken_out_by_an_abort_and_dropped_without_running() {
         assert_eq!(dropped.load(Ordering::SeqCst), 1);
         assert!(withdrawn.is_finished());
         let error: JoinError = withdrawn.await.unwrap_err();
-        assert!(error.is_aborted() && !error.is_canceled());
+        assert!(error.is_aborted() && !error.is_wait_canceled());
         busy.release.send(()).unwrap();
         busy_handle.await.unwrap();
     });
@@ -469,7 +469,7 @@ fn at_the_end_of_run_a_closure_that_waits_is_canceled_and_one_that_runs_is_waite
     let outcome = Arc::new(Mutex::new(Vec::new()));
     let (dropped, tally) = tally();
     let kept = outcome.clone();
-    let builder = Runtime::builder().blocking_threads(1).grace(AMPLE);
+    let builder = Runtime::builder().blocking_threads(1).grace_period(AMPLE);
     let start = Instant::now();
     let ended: io::Result<()> = builder.run(async move {
         let (running, closure) = held(7);
@@ -487,7 +487,7 @@ fn at_the_end_of_run_a_closure_that_waits_is_canceled_and_one_that_runs_is_waite
         let outcomes = kept;
         drop(spawn(async move {
             let error: JoinError = waiting.await.unwrap_err();
-            assert!(error.is_canceled() && gimmal::is_canceled(&error));
+            assert!(error.is_wait_canceled() && gimmal::is_canceled(&error));
             outcomes.lock().unwrap().push("withdrawn".to_owned());
             // The other one ends after the cancel, and its value is not lost.
             running.release.send(()).unwrap();
@@ -509,7 +509,7 @@ fn the_wait_for_an_abandonable_closure_ends_at_once_and_its_late_result_is_dispo
     let faults = Faults::default();
     let builder = faults
         .hear(Runtime::builder())
-        .grace(AMPLE)
+        .grace_period(AMPLE)
         .shutdown_timeout(AMPLE);
     let start = Instant::now();
     let Held { begun, release } = running;
@@ -518,7 +518,7 @@ fn the_wait_for_an_abandonable_closure_ends_at_once_and_its_late_result_is_dispo
         begun.recv().unwrap();
         drop(spawn(async move {
             let error = slow.await.unwrap_err();
-            told.send(error.is_canceled()).unwrap();
+            told.send(error.is_wait_canceled()).unwrap();
         }));
         yield_now().await;
         Ok(())
@@ -839,7 +839,7 @@ fn in_a_canceled_scope_a_closure_is_refused_at_the_call() {
             assert!(first.is_finished() && second.is_finished());
             for refused in [first, second] {
                 let error = refused.await.unwrap_err();
-                assert!(error.is_canceled() && gimmal::is_canceled(&error));
+                assert!(error.is_wait_canceled() && gimmal::is_canceled(&error));
             }
             // Behind a shield it is not refused.
             gimmal::cancel::shield(async { spawn_blocking(|| 5).await })
@@ -848,8 +848,8 @@ fn in_a_canceled_scope_a_closure_is_refused_at_the_call() {
             outlives
         });
         let outlives = outlives.await.unwrap();
-        assert!(scope.was_caught());
-        assert!(outlives.await.unwrap_err().is_canceled());
+        assert!(scope.canceled_caught());
+        assert!(outlives.await.unwrap_err().is_wait_canceled());
         assert_eq!(ran.load(Ordering::Relaxed), 0);
         assert_eq!(Handle::current().stats().blocking_waiting, 0);
     });

@@ -6,14 +6,14 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{Baseline, Random, alone, next_turn};
+use common::{Baseline, Random, alone, next_turn};
 use futures_util::{FutureExt, StreamExt, select_biased};
 use gimmal::buf::IoBuf;
 use gimmal::cancel::Scope;
 use gimmal::net::{Chunk, Chunks, TcpListener, TcpStream};
-use gimmal::runtime::{Builder, Mask};
+use gimmal::runtime::{Builder, FeatureMask};
 use gimmal::{Handle, Runtime, is_canceled, is_timeout, yield_now};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -60,11 +60,11 @@ fn runtimes() -> [(&'static str, Builder); 7] {
         (
             "6.1",
             builder()
-                .mask(Mask::linux_6_1())
+                .mask(FeatureMask::linux_6_1())
                 .entries(4)
                 .completion_entries(8),
         ),
-        ("5.15", builder().mask(Mask::linux_5_15())),
+        ("5.15", builder().mask(FeatureMask::linux_5_15())),
     ]
 }
 
@@ -1074,8 +1074,8 @@ fn sizes_that_cannot_be_are_refused_with_the_number() {
 #[test]
 fn without_locked_memory_for_it_chunks_have_memory_of_their_own() {
     const TEST: &str = "without_locked_memory_for_it_chunks_have_memory_of_their_own";
-    if !baseline::is_child() {
-        return baseline::passes_in_child(TEST);
+    if !common::is_child() {
+        return common::passes_in_child(TEST);
     }
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {

@@ -6,9 +6,9 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
-mod baseline;
+mod common;
 
-use baseline::{Baseline, alone, descriptors, is_child, next_turn, rings};
+use common::{Baseline, alone, descriptors, is_child, next_turn, rings};
 use futures_util::poll;
 use gimmal::io::AsyncFd;
 use gimmal::net::{
@@ -180,9 +180,9 @@ fn another_process_can_bind_the_address() {
         let _waited = timeout(SHORTLY, listener.accept()).await;
         let _waited = timeout(SHORTLY, socket.recv_from(vec![0; 16])).await;
         drop((listener, socket));
-        let mut child = baseline::child(NAME, &[]);
+        let mut child = common::child(NAME, &[]);
         let output = child.env(ADDRESS, address.to_string()).output()?;
-        baseline::assert_passed(NAME, &output);
+        common::assert_passed(NAME, &output);
         Ok(())
     });
 }
@@ -339,7 +339,7 @@ fn the_other_end_of_a_dropped_pipe_sees_its_end_at_once() {
         reader.read_to_end(&mut Vec::new())?;
 
         // One that has a path, opened by both.
-        let directory = baseline::directory();
+        let directory = common::directory();
         let path = directory.path().join("fifo");
         gimmal::io::mkfifo(&path, 0o600).await?;
         let ends = (
@@ -470,7 +470,7 @@ fn it_closes_wherever_it_is_dropped() {
                     std::future::pending::<io::Result<()>>().await
                 }));
                 assert!(
-                    baseline::dropped_after(grouped, 1, baseline::Moment::Turns(1))
+                    common::dropped_after(grouped, 1, common::Moment::Turns(1))
                         .await
                         .is_none()
                 );

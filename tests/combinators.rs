@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails there")]
 
-mod baseline;
+mod common;
 
-use baseline::{Baseline, MOMENTS, Moment, Random, Watched, alone, dropped_everywhere, next_turn};
+use common::{Baseline, MOMENTS, Moment, Random, Watched, alone, dropped_everywhere, next_turn};
 use gimmal::cancel::{Scope, shield};
 use gimmal::fs::File;
 use gimmal::group::{Select2, Select3, Select4};
@@ -390,7 +390,7 @@ fn a_cancelled_join_says_what_its_futures_say() {
         let error = timeout_any(SHORT, join((sleep(LONG), after(1, 7))))
             .await
             .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         assert_eq!(error.into_inner(), Some((Err(Canceled), 7)));
         for many in [1, 2, 63, 64, 65, 1000] {
             // Parked.
@@ -410,7 +410,7 @@ fn a_cancelled_join_says_what_its_futures_say() {
                 assert!(gimmal::is_canceled(&error));
                 drop(error.into_buf());
             }
-            assert!(scope.was_caught());
+            assert!(scope.canceled_caught());
         }
         assert_eq!(Watched::alive(), 0);
     });
@@ -427,7 +427,7 @@ fn one_of_many_that_ignores_every_error_is_dropped_with_the_join() {
         let both: [Pin<Box<dyn Future<Output = ()>>>; 2] =
             [Box::pin(stubborn), Box::pin(after(1, ()))];
         let error = timeout_any(SHORT, join_all(both)).await.unwrap_err();
-        assert!(error.is_timeout() && error.into_inner().is_none());
+        assert!(error.is_elapsed() && error.into_inner().is_none());
         let stubborn = async {
             loop {
                 let _ = sleep(LONG).await;
@@ -499,19 +499,19 @@ fn foreign_futures_under_a_timeout_are_left_to_it() {
             timeout_any(SHORT, &mut raced)
                 .await
                 .unwrap_err()
-                .is_timeout()
+                .is_elapsed()
         );
         let mut tried = Box::pin(try_join((
             through(door.clone(), io::Result::Ok(1)),
             after(1, Ok(2)),
         )));
-        assert!(timeout(SHORT, &mut tried).await.unwrap_err().is_timeout());
+        assert!(timeout(SHORT, &mut tried).await.unwrap_err().is_elapsed());
         let mut joined = join_all([through(door.clone(), 5), through(door.clone(), 6)]);
         assert!(
             timeout_any(SHORT, &mut joined)
                 .await
                 .unwrap_err()
-                .is_timeout()
+                .is_elapsed()
         );
         door.open();
         let raced = raced.await;
@@ -643,7 +643,7 @@ fn try_join_in_a_cancelled_scope_says_what_its_futures_say() {
         let error = timeout(SHORT, try_join((asleep(&asked), asleep(&asked))))
             .await
             .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         assert!(gimmal::is_canceled(error.inner().unwrap()));
         assert_eq!(asked.get(), 2);
         let scope = Scope::new();
@@ -652,7 +652,7 @@ fn try_join_in_a_cancelled_scope_says_what_its_futures_say() {
             .run(try_join((asleep(&asked), asleep(&asked))))
             .await
             .unwrap_err();
-        assert!(gimmal::is_canceled(&error) && scope.was_caught());
+        assert!(gimmal::is_canceled(&error) && scope.canceled_caught());
         let scope = Scope::new();
         scope.cancel();
         let all = try_join_all((0..100).map(|_| asleep(&asked)));
@@ -668,7 +668,7 @@ fn try_join_in_a_cancelled_scope_says_what_its_futures_say() {
         );
         // A timeout inside says so for itself.
         let error = try_join((sleep(LONG).timeout(SHORT), sleep(LONG).timeout(LONG))).await;
-        assert!(error.unwrap_err().is_timeout());
+        assert!(error.unwrap_err().is_elapsed());
         // The error need not be made from `Canceled`.
         let (reader, _writer) = pipe();
         let read = || reader.read(Watched::new(8, 1));
@@ -807,7 +807,7 @@ fn races_in_cancelled_scopes_and_timeouts() {
         let error = timeout_any(SHORT, race((sleep(LONG), sleep(LONG))))
             .await
             .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         let raced = error.into_inner().unwrap();
         assert_eq!(raced.outputs, (Some(Err(Canceled)), Some(Err(Canceled))));
         for polls in 0..2 {
@@ -845,7 +845,7 @@ fn races_in_cancelled_scopes_and_timeouts() {
         // A loser's own timeout is not charged for the race.
         let raced = race((sleep(LONG).timeout(LONG), after(2, ()))).await;
         let error = raced.outputs.0.unwrap().unwrap_err();
-        assert!(!error.is_timeout());
+        assert!(!error.is_elapsed());
         // In a group: that a loser was canceled is no echo of the group's.
         let value = gimmal::group(async |g| {
             let child = g.spawn(async {
@@ -1079,7 +1079,7 @@ fn an_item_that_fails_cancels_the_rest() {
         });
         let error = error.await.unwrap_err();
         assert_eq!(error.first().unwrap().to_string(), "three");
-        assert_eq!(error.echoes().len(), asked.get());
+        assert_eq!(error.canceled_errors().len(), asked.get());
         assert_eq!(asked.get(), 4);
         // The error needs not be made from `Canceled`.
         let error = map(
@@ -1099,7 +1099,7 @@ fn a_cancelled_map_never_says_that_all_is_well() {
         for limit in [1, 3, 100] {
             let mapped = map(0..10, limit, async |_| asleep(&asked).await);
             let error = timeout(SHORT, mapped).await.unwrap_err();
-            assert!(error.is_timeout());
+            assert!(error.is_elapsed());
             assert!(error.into_inner().unwrap().is_canceled());
             // Calls that end well, and no time for the others.
             let mapped = map(0..10, limit, async |_| {
@@ -1107,7 +1107,7 @@ fn a_cancelled_map_never_says_that_all_is_well() {
                 io::Result::Ok(1)
             });
             let mapped = timeout(SHORT, mapped).await;
-            assert!(mapped.unwrap_err().is_timeout());
+            assert!(mapped.unwrap_err().is_elapsed());
         }
     });
 }

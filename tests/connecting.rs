@@ -6,9 +6,9 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{Baseline, Moment, Random, alone, dropped_after, dropped_everywhere, rings};
+use common::{Baseline, Moment, Random, alone, dropped_after, dropped_everywhere, rings};
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpListener, TcpSocket, TcpStream, ToAddrs};
@@ -276,7 +276,7 @@ fn a_cancelled_connect_is_over_at_once_and_leaves_nothing() {
             let scope = Scope::new();
             let connecting = scope.run(TcpStream::connect(addrs));
             let cancel = async {
-                baseline::next_turn().await;
+                common::next_turn().await;
                 scope.cancel();
             };
             let (connected, ()) = gimmal::join((connecting, cancel)).await;
@@ -396,7 +396,7 @@ fn a_storm_of_connects_loses_no_descriptor() {
             if round % 1000 == 999 {
                 for listener in &listeners {
                     while listener.accept().now_or_never().is_some() {}
-                    baseline::next_turn().await;
+                    common::next_turn().await;
                     while listener.accept().now_or_never().is_some() {}
                 }
             }
@@ -408,7 +408,7 @@ fn a_storm_of_connects_loses_no_descriptor() {
         while left.stats().operations > 0 {
             gimmal::yield_now().await;
         }
-        assert_eq!(baseline::descriptors() + good.len(), baseline.descriptors());
+        assert_eq!(common::descriptors() + good.len(), baseline.descriptors());
         Ok(())
     });
 }

@@ -1,8 +1,8 @@
 //! Copying between files, pipes, sockets and anything else: to the byte, also when it is stopped and gone on with.
 
-mod baseline;
+mod common;
 
-use baseline::{
+use common::{
     Baseline, MOMENTS, Random, alone, directory, dropped_after, dropped_everywhere, next_turn,
 };
 use gimmal::buf::{BufError, BufResult, IoBuf};
@@ -14,7 +14,7 @@ use gimmal::io::{
 use gimmal::net::{TcpListener, TcpStream};
 use gimmal::op::Opcode;
 use gimmal::prelude::*;
-use gimmal::runtime::Mask;
+use gimmal::runtime::FeatureMask;
 use gimmal::{Handle, Runtime};
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -298,7 +298,7 @@ fn progress_is_reported_piece_by_piece() {
     let _alone = alone();
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
-    let runtime = Runtime::builder().mask(Mask::none()).build();
+    let runtime = Runtime::builder().mask(FeatureMask::none()).build();
     runtime.unwrap().block_on(async {
         source(&from).await.unwrap();
         async fn check<W: AsyncWrite>(mut reader: impl AsyncRead, writer: &mut W, piece: u64) {
@@ -473,8 +473,11 @@ fn where_nothing_can_be_spliced_buffers_do() {
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     for (name, mask) in [
-        ("all", Mask::none()),
-        ("no splice", Mask::none().without_opcode(Opcode::SPLICE)),
+        ("all", FeatureMask::none()),
+        (
+            "no splice",
+            FeatureMask::none().without_opcode(Opcode::SPLICE),
+        ),
     ] {
         std::fs::write(&to, "before").unwrap();
         let mut runtime = Runtime::builder().mask(mask).build().unwrap();

@@ -4,9 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{Baseline, alone, assert_passed, child, directory, is_child, next_turn, rings};
+use common::{Baseline, alone, assert_passed, child, directory, is_child, next_turn, rings};
 use gimmal::buf::AlignedBuf;
 use gimmal::fs::{File, OpenOptions};
 use gimmal::io::{AsyncWrite, BufWriter, PipeReader, PipeWriter, copy};
@@ -162,7 +162,7 @@ async fn ours(file: std::fs::File, by: By, data: &[u8]) -> Calls {
             Ok(_) => calls.push(Ok(data.len())),
             Err(error) => {
                 assert_eq!(error.buf(), data);
-                calls.extend([Ok(error.done()), Err(errno(&error))]);
+                calls.extend([Ok(error.transferred()), Err(errno(&error))]);
             }
         }
         return calls;
@@ -271,7 +271,7 @@ async fn buffered(path: &Path, len: usize) {
             match writer.write_all(next).await {
                 Ok(back) => taken += back.len(),
                 Err(error) => {
-                    taken += error.done();
+                    taken += error.transferred();
                     break error.into_error();
                 }
             }
@@ -388,7 +388,7 @@ fn limit_file_size(bytes: u64) {
 fn passes_alone(test: &str) {
     let output = child(test, &[]).output().unwrap();
     assert_passed(test, &output);
-    baseline::skip::relay(&String::from_utf8_lossy(&output.stderr));
+    common::skip::relay(&String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

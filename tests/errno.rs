@@ -6,9 +6,9 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{directory, is_child, limit_descriptors, passes_in_child};
+use common::{directory, is_child, limit_descriptors, passes_in_child};
 use gimmal::fs::File;
 use gimmal::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram};
 use gimmal::{errno, group, timeout};

@@ -1,6 +1,6 @@
 //! Code as README writes it compiles without annotations, whatever the function's error type is, and one `?` is enough.
 
-use gimmal::cancel::{Scope, cancellable, checkpoint, shield};
+use gimmal::cancel::{Scope, cancelable, checkpoint, shield};
 use gimmal::group::Select2;
 use gimmal::prelude::*;
 use gimmal::time::timeout;
@@ -40,7 +40,7 @@ macro_rules! everything {
         timeout(LONG, timeout(LONG, gimmal::sleep(Duration::ZERO))).await?;
         timeout(LONG, gimmal::spawn(async {})).await?;
         checkpoint().await?;
-        cancellable(async {}).await?;
+        cancelable(async {}).await?;
         shield(gimmal::op::nop()).await?;
         gimmal::op::nop().await?;
         let paths = ["Cargo.toml", "README.md"];
@@ -108,7 +108,7 @@ impl From<io::Error> for MyError {
     }
 }
 
-gimmal::errors_into!(MyError);
+gimmal::impl_from_errors!(MyError);
 
 fn with_my_own() -> Result<usize, MyError> {
     gimmal::run(async { everything!() })
@@ -335,7 +335,7 @@ impl From<io::Error> for Mine {
     }
 }
 
-gimmal::errors_into!(Mine);
+gimmal::impl_from_errors!(Mine);
 
 /// One that is no `Error`.
 #[derive(Debug)]
@@ -350,7 +350,7 @@ impl From<io::Error> for Plain {
     }
 }
 
-gimmal::errors_into!(Plain);
+gimmal::impl_from_errors!(Plain);
 
 /// Swallows its cancellation and fails by itself.
 async fn fails<E>(error: E) -> Result<(), E> {
@@ -393,9 +393,9 @@ fn a_failure_after_the_time_was_over_is_the_error_and_no_timeout() {
         // Where its type is known, it is asked before it goes anywhere.
         let error = timeout(SHORT, fails(Mine::DiskFull)).await.unwrap_err();
         let error = error.settle();
-        assert!(!error.is_timeout() && error.to_string() == "the disk is full");
+        assert!(!error.is_elapsed() && error.to_string() == "the disk is full");
         let error = timeout(SHORT, async { Ok::<_, Mine>(gimmal::sleep(LONG).await?) });
-        assert!(error.await.unwrap_err().settle().is_timeout());
+        assert!(error.await.unwrap_err().settle().is_elapsed());
         Ok::<_, io::Error>(())
     };
     gimmal::run(main).unwrap();
@@ -504,7 +504,7 @@ mod named_as_parameters {
                 }
             }
 
-            gimmal::errors_into!($name);
+            gimmal::impl_from_errors!($name);
         )*};
     }
 

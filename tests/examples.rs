@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[macro_use]
-mod baseline;
+mod common;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -613,7 +613,7 @@ fn cancel_cleanup_goes_on_from_where_it_was() {
         let text = fs::read_to_string(&state).unwrap();
         let steps: u64 = text.trim().parse().unwrap();
         assert!(steps >= before);
-        assert_eq!(lines[1], format!("cancelled at step {steps}"));
+        assert_eq!(lines[1], format!("canceled at step {steps}"));
         assert_eq!(lines[2], "without a shield nothing is written any more");
         assert!(lines[3].starts_with(&format!("under a shield it is: step {steps} ")));
         assert_eq!(lines[4], "the task has ended: the time is over");
@@ -629,7 +629,7 @@ fn cancel_cleanup_goes_on_from_where_it_was() {
     let nowhere = directory.path().join("no directory").join("state");
     let output = run("cancel_cleanup", [nowhere.as_os_str(), "200".as_ref()]);
     ends(&output, 1);
-    assert!(out(&output).contains("cancelled at step"));
+    assert!(out(&output).contains("canceled at step"));
     ends(
         &run("cancel_cleanup", [state.as_os_str(), "soon".as_ref()]),
         2,

@@ -4,14 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{Baseline, Random, Watched, alone, directory, next_turn, rings};
+use common::{Baseline, Random, Watched, alone, directory, next_turn, rings};
 use gimmal::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::io::{AsyncRead, BufReader};
 use gimmal::op::{Opcode, nop};
-use gimmal::runtime::Mask;
+use gimmal::runtime::FeatureMask;
 use gimmal::{Handle, Runtime, is_canceled, yield_now};
 use std::cell::RefCell;
 use std::error::Error;
@@ -537,7 +537,7 @@ fn known() -> Vec<u8> {
 #[track_caller]
 fn is_known<B: IoBuf>(error: BufError<B>, kind: ErrorKind) {
     assert_eq!(error.kind(), kind, "{error}");
-    assert_eq!(error.done(), 0);
+    assert_eq!(error.transferred(), 0);
     assert_eq!(error.into_buf().io_bytes(), b"as it was");
 }
 
@@ -594,7 +594,10 @@ fn every_error_brings_the_buffer_back_as_it_was() {
 
             // The file ends early: what there was is at the start.
             let error = read_only.read_exact_at(known(), 30, 4).await.unwrap_err();
-            assert_eq!((error.kind(), error.done()), (ErrorKind::UnexpectedEof, 6));
+            assert_eq!(
+                (error.kind(), error.transferred()),
+                (ErrorKind::UnexpectedEof, 6)
+            );
             assert_eq!(&error.into_buf()[..6], b"456789");
 
             // A pipe whose reader goes away in the middle of a long write.
@@ -610,7 +613,10 @@ fn every_error_brings_the_buffer_back_as_it_was() {
             let taken = taker.join().unwrap();
             assert!(taken == contents[..150_000]);
             assert_eq!(error.kind(), ErrorKind::BrokenPipe);
-            assert!(error.done() == 0 || error.done() >= 150_000, "{error}");
+            assert!(
+                error.transferred() == 0 || error.transferred() >= 150_000,
+                "{error}"
+            );
             assert!(*error.buf() == contents);
             drop((write_only, read_only, folder, writer));
             baseline.returns("errors").await;
@@ -646,7 +652,7 @@ async fn exact(mut reader: impl AsyncRead, len: usize) -> (Vec<u8>, usize, Optio
     match reader.read_exact(vec![7; 9], len).await {
         Ok(buf) => (buf, len, None),
         Err(error) => {
-            let (done, kind) = (error.done(), error.kind());
+            let (done, kind) = (error.transferred(), error.kind());
             (error.into_buf(), done, Some(kind))
         }
     }
@@ -871,7 +877,9 @@ fn of_more_buffers_than_one_call_takes_the_first_are_used_as_in_std() {
 fn an_opcode_that_the_kernel_lacks_is_said_and_the_buffer_comes_back() {
     let _alone = alone();
     let hidden = [Opcode::READ, Opcode::WRITE, Opcode::FSYNC, Opcode::CLOSE];
-    let mask = hidden.into_iter().fold(Mask::none(), Mask::without_opcode);
+    let mask = hidden
+        .into_iter()
+        .fold(FeatureMask::none(), FeatureMask::without_opcode);
     let mut runtime = Runtime::builder().mask(mask).build().unwrap();
     runtime.block_on(async {
         let baseline = Baseline::take();
@@ -943,7 +951,7 @@ fn a_parked_read_that_is_cancelled_gives_the_buffer_back_as_it_was() {
         assert_eq!(found.len(), 10);
         for error in found {
             assert!(is_canceled(&error), "{error}");
-            assert_eq!(error.done(), 0);
+            assert_eq!(error.transferred(), 0);
             let buf = error.into_buf();
             assert_eq!(
                 (&buf[..], buf.capacity()),
@@ -1089,7 +1097,7 @@ fn a_program_whose_tasks_end_when_they_are_cancelled_does_not_wait_out_the_grace
     const GRACE: std::time::Duration = std::time::Duration::from_secs(60 * 60);
     for (name, ring) in rings() {
         println!("ring: {name}");
-        let ended: io::Result<()> = ring.grace(GRACE).run(async {
+        let ended: io::Result<()> = ring.grace_period(GRACE).run(async {
             let (reader, writer) = pipe();
             drop(gimmal::spawn(async move {
                 let _ = reader.read(vec![0; 8]).await;

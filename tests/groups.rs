@@ -11,9 +11,9 @@
     reason = "handles are taken out of scopes on purpose"
 )]
 
-mod baseline;
 #[path = "groups/cleanup.rs"]
 mod cleanup;
+mod common;
 #[path = "groups/failures.rs"]
 mod failures;
 #[path = "groups/gone.rs"]

@@ -5,9 +5,9 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{Baseline, alone, child, directory, is_child};
+use common::{Baseline, alone, child, directory, is_child};
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
 use gimmal::io::PipeReader;
@@ -52,7 +52,7 @@ unsafe impl Operation for Injected {
         (Err(error), self.entries)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.raw() < 0 && completion.raw() != -libc::EIO
     }
 

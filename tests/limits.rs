@@ -2,15 +2,15 @@
 //! descriptors that are used again at once, signals, and the number of system calls.
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{
+use common::{
     Baseline, CANARY, Moment, Random, Watched, alone, assert_passed, child, directory,
     dropped_after, is_child, next_turn, passes_in_child, rings, without_leak_checker,
 };
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::op::nop;
-use gimmal::runtime::Mask;
+use gimmal::runtime::FeatureMask;
 use gimmal::{Handle, Runtime, yield_now};
 use std::cell::RefCell;
 use std::io::{self, Read as _, Write as _};
@@ -28,9 +28,9 @@ const MANY: usize = if cfg!(debug_assertions) {
 fn a_completion_queue_of_eight_loses_nothing_and_keeps_the_order_of_each_task() {
     let _alone = alone();
     for (name, mask) in [
-        ("all", Mask::none()),
-        ("6.1", Mask::linux_6_1()),
-        ("5.15", Mask::linux_5_15()),
+        ("all", FeatureMask::none()),
+        ("6.1", FeatureMask::linux_6_1()),
+        ("5.15", FeatureMask::linux_5_15()),
     ] {
         println!("kernel: {name}");
         let dir = directory();
@@ -533,7 +533,7 @@ fn an_entry_that_the_kernel_refuses_does_not_hold_up_those_behind_it() {
             0
         }
 
-        fn proves_nothing_happened(&self, _: Completion) -> bool {
+        fn had_no_effect(&self, _: Completion) -> bool {
             false
         }
 

@@ -1,8 +1,8 @@
 //! Reading by lines: against std, over the limit, and under cancels and drops; and writing through a buffer.
 
-mod baseline;
+mod common;
 
-use baseline::{Baseline, MOMENTS, Random, alone, directory, dropped_after, next_turn};
+use common::{Baseline, MOMENTS, Random, alone, directory, dropped_after, next_turn};
 use futures_util::{Stream, StreamExt};
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
@@ -474,7 +474,7 @@ fn no_line_is_lost_whatever_becomes_of_the_waits() {
                         // What there is stays there.
                         Some(Err(error)) => {
                             assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
-                            assert_eq!(error.done(), 0);
+                            assert_eq!(error.transferred(), 0);
                         }
                     }
                 }
@@ -582,7 +582,7 @@ fn what_is_written_through_a_buffer_arrives_in_order() {
                 writer.write_all(piece).await?;
             } else if let Err(error) = writer.write_all(piece).timeout(time).await {
                 let error = error.into_inner().expect("nothing of it is foreign");
-                let done = error.done();
+                let done = error.transferred();
                 timeouts += 1;
                 writer.write_all(error.into_buf().split_off(done)).await?;
             }
@@ -617,7 +617,10 @@ fn what_a_flush_could_not_write_stays_in_the_buffer() {
         assert_eq!(writer.buffer(), b"kept");
         let large = vec![7; 1 << 20];
         let error = writer.write_all(large).await.unwrap_err();
-        assert_eq!((error.kind(), error.done()), (ErrorKind::BrokenPipe, 0));
+        assert_eq!(
+            (error.kind(), error.transferred()),
+            (ErrorKind::BrokenPipe, 0)
+        );
         assert_eq!(writer.into_inner().1, b"kept");
         io::Result::Ok(())
     })

@@ -6,9 +6,9 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{
+use common::{
     Baseline, MOMENTS, Moment, Random, alone, descriptors, dropped_after, is_child, next_turn,
     passes_in_child, rings,
 };
@@ -467,7 +467,7 @@ fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_that_returns() {
                             }
                         };
                         let waited = timeout(Duration::from_millis(1), waits).await;
-                        assert!(waited.unwrap_err().is_timeout());
+                        assert!(waited.unwrap_err().is_elapsed());
                         for _ in 0..connected {
                             TcpStream::connect(address).await?;
                         }
@@ -886,7 +886,7 @@ fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
             // It tries some times, and a wait that is given up, or another that begins, is told nothing new.
             for _ in 0..3 {
                 let waited = timeout(Duration::from_millis(120), accept()).await;
-                assert!(waited.unwrap_err().is_timeout());
+                assert!(waited.unwrap_err().is_elapsed());
             }
             let [fault] = &said()[..] else {
                 panic!("it is to be said once");
@@ -1046,11 +1046,11 @@ fn ten_thousand_connections_at_once() {
         let (now, most) = (Cell::new(0), Cell::new(0));
         let child = async {
             let child = gimmal::task::spawn_blocking(move || {
-                let mut child = baseline::child("ten_thousand_connections_at_once", &[]);
+                let mut child = common::child("ten_thousand_connections_at_once", &[]);
                 child.env(ADDRESS, address.to_string()).output()
             });
             let output = child.await??;
-            baseline::assert_passed("ten_thousand_connections_at_once", &output);
+            common::assert_passed("ten_thousand_connections_at_once", &output);
             io::Result::Ok(())
         };
         let served = net::serve(&listener, async |stream: TcpStream, _| {

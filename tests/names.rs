@@ -1,7 +1,7 @@
 //! Names of hosts, and their addresses.
 
 #[macro_use]
-mod baseline;
+mod common;
 
 use std::io;
 use std::task::Poll;

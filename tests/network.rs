@@ -10,7 +10,7 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
 use gimmal::net::{TcpListener, TcpStream};
 use std::fs::File;

@@ -5,9 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-mod baseline;
+mod common;
 
-use baseline::{Random, alone, next_turn};
+use common::{Random, alone, next_turn};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::buf::{BufError, BufResult};
 use gimmal::cancel::Scope;
@@ -162,7 +162,7 @@ where
         Cut::Timeout => {
             let ended = timeout(moment(random), op).await;
             ended.map_err(|error| {
-                assert!(error.is_timeout());
+                assert!(error.is_elapsed());
                 error.into_inner().unwrap()
             })
         }
@@ -197,7 +197,7 @@ where
     BufError<B>: std::error::Error + 'static,
 {
     assert!(is_canceled(error) || is_timeout(error), "{error}");
-    assert_eq!(error.done(), 0);
+    assert_eq!(error.transferred(), 0);
 }
 
 async fn write_all(file: File, how: Cut, mut random: Random) -> usize {
@@ -350,8 +350,8 @@ fn exact_reads_and_whole_writes_say_how_far_they_came() {
                 match timeout(moment(&mut dice), writer.write_all(buf)).await {
                     Ok(_) => at += len,
                     Err(error) => {
-                        assert!(error.is_timeout());
-                        at += error.into_inner().unwrap().done();
+                        assert!(error.is_elapsed());
+                        at += error.into_inner().unwrap().transferred();
                     }
                 }
             }
@@ -364,10 +364,10 @@ fn exact_reads_and_whole_writes_say_how_far_they_came() {
             let (buf, n) = match timeout(moment(&mut random), read).await {
                 Ok(buf) => (buf, len),
                 Err(error) => {
-                    assert!(error.is_timeout());
+                    assert!(error.is_elapsed());
                     cuts += 1;
                     let error = error.into_inner().unwrap();
-                    let done = error.done();
+                    let done = error.transferred();
                     (error.into_buf(), done)
                 }
             };
@@ -418,7 +418,7 @@ unsafe impl Operation for InWorker {
         Err(BufError::new(error, self.buf))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         [libc::ECANCELED, libc::EINTR, 512, 513, 514, 516].contains(&-completion.raw())
     }
 

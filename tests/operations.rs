@@ -3,9 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-mod baseline;
+mod common;
 
-use baseline::{
+use common::{
     Baseline, CANARY, MOMENTS, Moment, Random, Watched, alone, directory, dropped_after,
     dropped_everywhere, next_turn, rings,
 };
@@ -156,7 +156,7 @@ impl Pair {
                         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
                         let there = self.oracle.read_at(&mut other, at).unwrap();
                         assert!(there < len, "there was enough");
-                        assert_eq!(error.done(), there);
+                        assert_eq!(error.transferred(), there);
                         let buf = error.into_buf();
                         assert_eq!(buf[..there], other[..there]);
                     }
@@ -732,7 +732,7 @@ fn results_that_nobody_looked_at_are_disposed_of() {
             yield_now().await;
         }
         assert_eq!(handle.stats().operation_rows, 100);
-        assert_eq!(baseline::descriptors(), baseline.descriptors() + 100);
+        assert_eq!(common::descriptors(), baseline.descriptors() + 100);
         drop(opens);
         baseline.returns("opens that nobody looked at").await;
     });
@@ -745,7 +745,7 @@ fn a_runtime_dropped_amid_a_storm_frees_nothing_too_early() {
     let mut random = Random::new();
     // The descriptor by which other threads wake a runtime is kept for the next one.
     drop(Runtime::new().unwrap());
-    let before = (baseline::descriptors(), Watched::alive());
+    let before = (common::descriptors(), Watched::alive());
     for (name, _) in rings() {
         for _ in 0..10 {
             let (_, ring) = rings().into_iter().find(|ring| ring.0 == name).unwrap();
@@ -779,11 +779,7 @@ fn a_runtime_dropped_amid_a_storm_frees_nothing_too_early() {
             Watched::check(&name);
             drop(outside);
             Watched::check_and_forget(&name);
-            assert_eq!(
-                (baseline::descriptors(), Watched::alive()),
-                before,
-                "{name}"
-            );
+            assert_eq!((common::descriptors(), Watched::alive()), before, "{name}");
         }
     }
 }
@@ -809,7 +805,7 @@ unsafe impl Operation for Asked {
         Err(error)
     }
 
-    fn proves_nothing_happened(&self, _: Completion) -> bool {
+    fn had_no_effect(&self, _: Completion) -> bool {
         false
     }
 

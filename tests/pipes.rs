@@ -1,8 +1,8 @@
 //! Pipes: against std, and under cancels, timeouts and drops; FIFOs, whose opens wait for each other.
 
-mod baseline;
+mod common;
 
-use baseline::{
+use common::{
     Baseline, MOMENTS, Random, alone, directory, dropped_after, dropped_everywhere, next_turn,
     rings,
 };
@@ -110,7 +110,7 @@ fn without_a_reader_a_write_fails_and_brings_the_buffer_back() {
         assert_eq!(read?, sent[..1000]);
         let error = write.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
-        assert!((1000..LARGE).contains(&error.done()), "{error}");
+        assert!((1000..LARGE).contains(&error.transferred()), "{error}");
         assert!(error.into_buf() == sent);
         let error = writer.write("x").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
@@ -162,7 +162,7 @@ fn no_byte_is_lost_or_read_twice_whatever_becomes_of_the_waits() {
                         Some(Ok(bytes)) => received.extend(bytes),
                         Some(Err(error)) => {
                             assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
-                            let done = error.done();
+                            let done = error.transferred();
                             received.extend(&error.into_buf()[..done]);
                         }
                     }
@@ -175,7 +175,7 @@ fn no_byte_is_lost_or_read_twice_whatever_becomes_of_the_waits() {
                         Err(error) => {
                             let error = error.into_inner().expect("nothing of it is foreign");
                             canceled += u32::from(gimmal::is_canceled(&error));
-                            let done = error.done();
+                            let done = error.transferred();
                             received.extend(&error.into_buf()[..done]);
                         }
                     }
@@ -253,7 +253,7 @@ fn a_write_that_times_out_says_how_far_it_came() {
                 Err(error) => {
                     timeouts += 1;
                     let error = error.into_inner().expect("nothing of it is foreign");
-                    let done = error.done();
+                    let done = error.transferred();
                     sent = error.into_buf();
                     sent.drain(..done);
                 }

@@ -6,7 +6,7 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
 use gimmal::fs::{self, File};
 use std::ffi::CString;
@@ -33,7 +33,7 @@ fn on_a_thread(test: impl FnOnce(&Path) + Send) {
     if unsafe { libc::geteuid() } != 0 {
         return skip!("only root can change what a thread may do and see");
     }
-    let directory = baseline::directory();
+    let directory = common::directory();
     thread::scope(|scope| scope.spawn(|| test(directory.path())).join().unwrap());
 }
 

@@ -5,9 +5,9 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
-mod baseline;
+mod common;
 
-use baseline::{MOMENTS, Random, alone, directory, dropped_after};
+use common::{MOMENTS, Random, alone, directory, dropped_after};
 use gimmal::buf::{BufError, BufResult, IoBufMut};
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
@@ -282,7 +282,7 @@ fn what_is_not_read_stays_below() {
             for polls in 0..2 {
                 let (reader, writer) = pipe().unwrap();
                 let mut take = AsyncRead::take(&reader, 6);
-                if polls > 0 && moment == baseline::Moment::Woken {
+                if polls > 0 && moment == common::Moment::Woken {
                     continue;
                 }
                 assert!(
@@ -299,7 +299,10 @@ fn what_is_not_read_stays_below() {
                 assert_eq!(take.read_exact(vec![0; 4], 4).await.unwrap(), b"abcd");
                 assert_eq!(take.limit(), 2);
                 let error = take.read_exact(vec![0; 4], 4).await.unwrap_err();
-                assert_eq!((error.kind(), error.done()), (ErrorKind::UnexpectedEof, 2));
+                assert_eq!(
+                    (error.kind(), error.transferred()),
+                    (ErrorKind::UnexpectedEof, 2)
+                );
                 assert_eq!(error.into_buf(), b"ef");
                 take.set_limit(1);
                 assert_eq!(take.read(vec![0; 9]).await.unwrap().1, b"g");
@@ -324,7 +327,7 @@ fn exact_reads_end_at_the_limit_as_in_std() {
                         Err(error) => {
                             let all = there.min(limit as usize);
                             assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{what}");
-                            assert_eq!(error.done(), all, "{what}");
+                            assert_eq!(error.transferred(), all, "{what}");
                             assert!(!fits, "{what}");
                             if all > 0 {
                                 assert_eq!(*error.buf(), &TEXT[..all], "{what}");
@@ -384,7 +387,7 @@ async fn text_as_std(name: &str, mut reader: impl AsyncRead, bytes: &[u8]) {
         Err(error) => {
             assert_eq!(error.kind(), theirs.unwrap_err().kind(), "{name}");
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{name}");
-            assert_eq!(error.done(), bytes.len(), "{name}");
+            assert_eq!(error.transferred(), bytes.len(), "{name}");
             assert_eq!(
                 error.into_buf(),
                 ["é ".as_bytes(), bytes].concat(),
@@ -467,7 +470,7 @@ fn text_that_is_cut_short_is_gone_on_with() {
             let error = read.timeout(Duration::from_millis(1)).await.unwrap_err();
             assert!(gimmal::is_timeout(&error), "{error}");
             let error = error.into_inner().unwrap();
-            let done = error.done();
+            let done = error.transferred();
             cut += usize::from(0 < done && done == at);
             let bytes = error.into_buf();
             assert_eq!(bytes, ["ä".as_bytes(), &start[..done]].concat());
@@ -480,7 +483,10 @@ fn text_that_is_cut_short_is_gone_on_with() {
                 .read_to_string("ä".to_owned())
                 .await;
             let error = error.unwrap_err();
-            assert_eq!((error.kind(), error.done()), (ErrorKind::BrokenPipe, at));
+            assert_eq!(
+                (error.kind(), error.transferred()),
+                (ErrorKind::BrokenPipe, at)
+            );
             assert_eq!(error.into_buf(), ["ä".as_bytes(), start].concat());
         }
         assert!(cut > 0, "each time was over before anything was read");
@@ -520,7 +526,10 @@ fn an_appending_read_keeps_what_is_there() {
         }
         for held in [Vec::new(), b"held".to_vec()] {
             let error = Fails.read_append(held.clone()).await.unwrap_err();
-            assert_eq!((error.kind(), error.done()), (ErrorKind::BrokenPipe, 0));
+            assert_eq!(
+                (error.kind(), error.transferred()),
+                (ErrorKind::BrokenPipe, 0)
+            );
             assert_eq!(*error.buf(), held);
 
             let (reader, writer) = pipe().unwrap();

@@ -5,7 +5,7 @@
     reason = "a test that meets an error fails where it stands"
 )]
 
-mod baseline;
+mod common;
 
 use gimmal::cancel::Scope;
 use gimmal::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
@@ -86,8 +86,8 @@ fn an_offset_that_no_file_has_is_an_error() -> io::Result<()> {
 #[test]
 fn a_runtime_that_leaked_an_orphan_gives_its_ring_back() -> io::Result<()> {
     // Other tests have rings of their own meanwhile.
-    if !baseline::is_child() {
-        baseline::passes_in_child_that_leaks("a_runtime_that_leaked_an_orphan_gives_its_ring_back");
+    if !common::is_child() {
+        common::passes_in_child_that_leaks("a_runtime_that_leaked_an_orphan_gives_its_ring_back");
         return Ok(());
     }
     let rings = || {
@@ -150,7 +150,7 @@ fn a_disposal_that_panics_frees_nothing_that_is_in_flight() -> io::Result<()> {
 
         fn fail(self, _: io::Error) {}
 
-        fn proves_nothing_happened(&self, _: Completion) -> bool {
+        fn had_no_effect(&self, _: Completion) -> bool {
             false
         }
 
@@ -198,12 +198,12 @@ fn a_cancelled_group_has_no_room() {
     gimmal::run(async {
         let started = std::cell::Cell::new(0);
         let error = gimmal::group(async |g| {
-            g.limit(10);
+            g.set_limit(10);
             drop(g.spawn(async { Err::<(), _>(io::Error::other("first")) }));
             gimmal::yield_now().await;
             assert!(g.is_canceled());
             while started.get() < 100 {
-                g.room().await?;
+                g.wait_for_slot().await?;
                 started.set(started.get() + 1);
                 drop(g.spawn(async { gimmal::sleep(Duration::ZERO).await.map_err(Into::into) }));
             }
@@ -293,7 +293,7 @@ fn a_closure_that_has_returned_holds_up_no_timeout() {
                 pending::<()>().await;
             };
             let limit = gimmal::time::timeout_any(Duration::from_millis(20), future);
-            assert!(limit.await.unwrap_err().is_timeout());
+            assert!(limit.await.unwrap_err().is_elapsed());
             io::Result::Ok(())
         })
         .unwrap();
@@ -383,7 +383,7 @@ unsafe impl Operation for SecondTry {
         }
     }
 
-    fn start_again(&mut self, _: Completion) -> bool {
+    fn should_retry(&mut self, _: Completion) -> bool {
         self.tries == 1
     }
 
@@ -395,7 +395,7 @@ unsafe impl Operation for SecondTry {
         Err(error)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.raw() == -libc::ECANCELED
     }
 

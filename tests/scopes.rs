@@ -9,13 +9,13 @@
 
 #[path = "scopes/answering.rs"]
 mod answering;
-mod baseline;
 #[path = "scopes/blocking.rs"]
 mod blocking;
 #[path = "scopes/canceling.rs"]
 mod canceling;
 #[path = "scopes/closing.rs"]
 mod closing;
+mod common;
 #[path = "scopes/deadlines.rs"]
 mod deadlines;
 #[path = "scopes/drops.rs"]
@@ -31,7 +31,7 @@ mod support;
 #[path = "scopes/tasks.rs"]
 mod tasks;
 
-use baseline::alone;
+use common::alone;
 use gimmal::fs::File;
 use gimmal::time::Instant;
 use gimmal::{Canceled, Handle, Runtime, yield_now};
@@ -57,7 +57,7 @@ fn pipe() -> (File, PipeWriter) {
 /// Lets everybody run until nothing is ready but this, so many times.
 async fn settle() {
     for _ in 0..8 {
-        baseline::next_turn().await;
+        common::next_turn().await;
     }
 }
 

@@ -13,13 +13,13 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 #[path = "tasks/support.rs"]
 mod support;
 
-use baseline::CHILD;
+use common::CHILD;
 use gimmal::fs::File;
-use gimmal::runtime::Mask;
+use gimmal::runtime::FeatureMask;
 use gimmal::{Runtime, sleep, spawn, yield_now};
 use std::cell::Cell;
 use std::error::Error;
@@ -53,7 +53,7 @@ fn in_own_process(test: &str, body: impl FnOnce()) {
         output.status.success() && said.contains("1 passed"),
         "{test} in its own process:\n{said}"
     );
-    baseline::skip::relay(&said);
+    common::skip::relay(&said);
 }
 
 /// The errno that the kernel gave, at the end of the chain of sources.
@@ -314,7 +314,11 @@ fn five_hundred_runs_in_turn_fit_into_the_usual_limit_of_locked_memory() {
         if !lock_at_most(8 << 20) {
             return;
         }
-        for mask in [Mask::none(), Mask::linux_6_1(), Mask::linux_5_15()] {
+        for mask in [
+            FeatureMask::none(),
+            FeatureMask::linux_6_1(),
+            FeatureMask::linux_5_15(),
+        ] {
             for n in 0..500 {
                 let builder = Runtime::builder().mask(mask);
                 let outcome: io::Result<()> = builder.run(async { Ok(()) });
@@ -449,9 +453,9 @@ fn two_hundred_runtimes_one_after_another_leave_no_descriptor() {
             let before = descriptors();
             for n in 0..200 {
                 work(Runtime::builder().mask(if n % 2 == 0 {
-                    Mask::none()
+                    FeatureMask::none()
                 } else {
-                    Mask::linux_5_15()
+                    FeatureMask::linux_5_15()
                 }));
                 assert_eq!(descriptors(), before, "after {n} runtimes");
             }
@@ -704,7 +708,7 @@ fn a_ring_that_was_closed_by_others_is_reported() {
     in_own_process("a_ring_that_was_closed_by_others_is_reported", || {
         let faults = support::Faults::default();
         let mut runtime = faults
-            .hear(Runtime::builder().mask(Mask::linux_5_15()))
+            .hear(Runtime::builder().mask(FeatureMask::linux_5_15()))
             .build()
             .unwrap();
         runtime.block_on(gimmal::op::nop()).unwrap();

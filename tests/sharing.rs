@@ -6,9 +6,9 @@
     reason = "a test that meets what it does not expect fails there"
 )]
 
-mod baseline;
+mod common;
 
-use baseline::{Moment, alone, dropped_after, is_child, next_turn, rings};
+use common::{Moment, alone, dropped_after, is_child, next_turn, rings};
 use gimmal::cancel::Scope;
 use gimmal::net::{self, TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use gimmal::{Handle, is_timeout, join, sleep, spawn, timeout, yield_now};
@@ -454,7 +454,7 @@ fn a_listener_of_unix_takes_nothing_from_others_either() {
     for (name, ring) in rings() {
         println!("ring: {name}");
         let test = async {
-            let directory = baseline::directory();
+            let directory = common::directory();
             let path = directory.path().join("socket");
             let listener = UnixListener::bind(&path)?;
             let waited = timeout(Duration::from_millis(1), listener.accept()).await;
@@ -501,7 +501,7 @@ fn another_process_gets_what_nobody_asks_for_here() {
             give_up(&listener, way).await;
         }
         let shared = shared(&listener)?;
-        let mut child = baseline::child(NAME, &[]);
+        let mut child = common::child(NAME, &[]);
         let child = child
             .stdin(Stdio::from(shared))
             .stdout(Stdio::piped())
@@ -516,7 +516,7 @@ fn another_process_gets_what_nobody_asks_for_here() {
         }
         clients.join().unwrap();
         (0..CLIENTS / 2).for_each(|_| is_answered(asks(address, SHORT)));
-        baseline::assert_passed(NAME, &child.wait_with_output()?);
+        common::assert_passed(NAME, &child.wait_with_output()?);
         io::Result::Ok(())
     })
     .unwrap();

@@ -9,9 +9,9 @@
     reason = "a test that meets an error fails where it stands"
 )]
 
-mod baseline;
+mod common;
 
-use baseline::{
+use common::{
     Baseline, MOMENTS, alone, descriptors, dropped_after, dropped_everywhere, is_child, next_turn,
     passes_in_child, rings,
 };
@@ -487,23 +487,27 @@ fn on_a_second_ctrl_c_what_is_left_is_dropped() {
     let _alone = alone();
     for (name, builder) in rings() {
         let dropped = Rc::new(Cell::new(0));
-        let outcome: io::Result<()> = builder.cancel_on_ctrl_c(true).grace(LONG).run(async {
-            for _ in 0..2 {
-                let dropped = dropped.clone();
-                drop(spawn(async move {
-                    let _held = OnDrop(dropped);
-                    let mut stubborn = FuturesUnordered::new();
-                    stubborn.push(shield(gimmal::sleep(LONG)));
-                    let _ = stubborn.next().await;
-                }));
-            }
-            let _held = OnDrop(dropped.clone());
-            next_turn().await;
-            raise();
-            let _ = gimmal::sleep(LONG).await;
-            raise();
-            shield(std::future::pending()).await
-        });
+        let outcome: io::Result<()> =
+            builder
+                .cancel_on_ctrl_c(true)
+                .grace_period(LONG)
+                .run(async {
+                    for _ in 0..2 {
+                        let dropped = dropped.clone();
+                        drop(spawn(async move {
+                            let _held = OnDrop(dropped);
+                            let mut stubborn = FuturesUnordered::new();
+                            stubborn.push(shield(gimmal::sleep(LONG)));
+                            let _ = stubborn.next().await;
+                        }));
+                    }
+                    let _held = OnDrop(dropped.clone());
+                    next_turn().await;
+                    raise();
+                    let _ = gimmal::sleep(LONG).await;
+                    raise();
+                    shield(std::future::pending()).await
+                });
         assert!(is_canceled(&outcome.unwrap_err()), "{name}");
         assert_eq!(dropped.get(), 3, "{name}");
     }

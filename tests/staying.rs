@@ -47,14 +47,14 @@ stays!(
     group::RaceArray<Never, 2>,
     group::Wait<Never>,
     op::Op<op::Nop>,
-    op::Timed<op::Nop>,
+    op::WithDeadline<op::Nop>,
     op::Op<op::Read<Vec<u8>>>,
     time::Sleep,
     time::Interval,
     time::Timeout<Never>,
     time::TimeoutAny<Never>,
-    cancel::Run<Never>,
-    cancel::RunAny<Never>,
+    cancel::RunScope<Never>,
+    cancel::RunScopeAny<Never>,
     cancel::Shield<Never>,
     net::Chunks<'static>,
 );
@@ -87,7 +87,7 @@ stays!(
 // What is made to cross, and what only carries values.
 moves!(
     cancel::ScopeHandle,
-    cancel::Cancellable<Never>,
+    cancel::Cancelable<Never>,
     task::BlockingHandle<u8>,
     net::Chunk,
     runtime::Builder,

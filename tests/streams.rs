@@ -8,7 +8,7 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 #[path = "streams/closing.rs"]
 mod closing;
 #[path = "streams/dropped.rs"]
@@ -131,7 +131,7 @@ fn tcp() -> (OwnedFd, OwnedFd) {
 }
 
 fn unix() -> (OwnedFd, OwnedFd) {
-    let directory = baseline::directory();
+    let directory = common::directory();
     let path = directory.path().join("s");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let client = std::os::unix::net::UnixStream::connect(&path).unwrap();
@@ -167,7 +167,7 @@ use on_each;
 
 /// Descriptors are counted, so one test runs at a time.
 fn run<T>(main: impl Future<Output = T>) -> T {
-    let _alone = baseline::alone();
+    let _alone = common::alone();
     Runtime::new().unwrap().block_on(main)
 }
 
@@ -212,16 +212,16 @@ fn write_plain(fd: &impl AsRawFd, bytes: &[u8]) {
 async fn keep<S: Socket>(from: &S, to: &S, text: &[u8]) {
     let handle = Handle::current();
     while handle.stats().orphans > 0 {
-        baseline::next_turn().await;
+        common::next_turn().await;
     }
     let before = handle.stats().operations;
     let mut read = to.read(vec![0; text.len()]);
     assert!(support::poll_once(&mut read).await.is_pending());
-    baseline::next_turn().await;
+    common::next_turn().await;
     assert_eq!(handle.stats().operations, before + 1);
     write_plain(from, text);
     while handle.stats().operations > before {
-        baseline::next_turn().await;
+        common::next_turn().await;
     }
     // It has them, and has not looked.
     drop(read);

@@ -18,7 +18,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future, select};
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
-use gimmal::runtime::Mask;
+use gimmal::runtime::FeatureMask;
 use gimmal::time::{Instant, MissedTicks, interval, interval_at, sleep_until};
 use gimmal::{Canceled, Handle, Runtime, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
@@ -566,7 +566,7 @@ fn a_tick_that_is_given_up_is_not_used_up() {
 #[test]
 fn a_tick_that_is_canceled_is_not_used_up() {
     everywhere(|builder| {
-        let ended: std::io::Result<()> = builder.grace(Duration::from_secs(20)).run(async {
+        let ended: std::io::Result<()> = builder.grace_period(Duration::from_secs(20)).run(async {
             drop(spawn(async {
                 let mut ticks = interval_at(Instant::now() + LONG, LONG);
                 let due = {
@@ -671,9 +671,9 @@ async fn lateness(sleeps: usize) -> Vec<Duration> {
 #[test]
 fn how_late_sleeps_of_ten_milliseconds_are() {
     for (name, mask) in [
-        ("this kernel", Mask::none()),
-        ("6.1", Mask::linux_6_1()),
-        ("5.15", Mask::linux_5_15()),
+        ("this kernel", FeatureMask::none()),
+        ("6.1", FeatureMask::linux_6_1()),
+        ("5.15", FeatureMask::linux_5_15()),
     ] {
         let mut runtime = Runtime::builder().mask(mask).build().unwrap();
         for under_io in [false, true] {

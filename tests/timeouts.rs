@@ -4,11 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails there")]
 
-mod baseline;
+mod common;
 #[path = "tasks/support.rs"]
 mod support;
 
-use baseline::{Baseline, alone, next_turn};
+use common::{Baseline, alone, next_turn};
 use futures_util::future::{join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::buf::BufError;
@@ -58,7 +58,7 @@ fn a_sleep_that_is_too_long_times_out() {
     let _alone = alone();
     gimmal::run(async {
         let error = timeout(SHORT, gimmal::sleep(LONG)).await.unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         assert!(gimmal::is_timeout(&io::Error::from(error)));
         let text = gimmal::fs::read_to_string("Cargo.toml")
             .timeout(LONG)
@@ -67,7 +67,7 @@ fn a_sleep_that_is_too_long_times_out() {
         let error = timeout(SHORT, std::future::pending::<io::Result<()>>())
             .await
             .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         assert!(error.inner().is_none());
         Ok::<_, io::Error>(())
     })
@@ -145,14 +145,14 @@ fn an_error_of_the_futures_own_is_told_from_the_time() {
         let failed = timeout(LONG, async { Err::<(), _>(Own(1)) })
             .await
             .unwrap_err();
-        assert!(!failed.is_timeout() && !is_timeout(&failed));
+        assert!(!failed.is_elapsed() && !is_timeout(&failed));
         assert_eq!(failed.inner(), Some(&Own(1)));
         assert_eq!(failed.to_string(), "own error 1");
         // Late, but nothing of it was cut short.
         let failed = timeout(Duration::ZERO, async { Err::<(), _>(Own(2)) })
             .await
             .unwrap_err();
-        assert!(!failed.is_timeout());
+        assert!(!failed.is_elapsed());
         assert_eq!(failed.into_inner(), Some(Own(2)));
         // Cut short, it catches that and says something else: that is inside.
         let cut = timeout(SHORT, async {
@@ -162,7 +162,7 @@ fn an_error_of_the_futures_own_is_told_from_the_time() {
             }
         });
         let cut = cut.await.unwrap_err();
-        assert!(cut.is_timeout() && is_timeout(&cut) && !is_canceled(&cut));
+        assert!(cut.is_elapsed() && is_timeout(&cut) && !is_canceled(&cut));
         assert_eq!(cut.inner(), Some(&Own(3)));
         assert!(cut.to_string().contains("timed out") && cut.to_string().contains("own error 3"));
         assert_eq!(cut.into_inner(), Some(Own(3)));
@@ -191,17 +191,17 @@ fn nested_timeouts_in_every_order() {
                     let ended = timeout_at(start + outer, async {
                         let ended = timeout_at(start + middle, async {
                             let ended = timeout_at(start + inner, leaf).await;
-                            in_inner.replace(Some(ended.as_ref().unwrap_err().is_timeout()));
+                            in_inner.replace(Some(ended.as_ref().unwrap_err().is_elapsed()));
                             ended
                         })
                         .await;
-                        in_middle.replace(Some(ended.as_ref().unwrap_err().is_timeout()));
+                        in_middle.replace(Some(ended.as_ref().unwrap_err().is_elapsed()));
                         ended
                     })
                     .await;
                     let error = ended.unwrap_err();
                     let answers = [
-                        error.is_timeout(),
+                        error.is_elapsed(),
                         in_middle.take().unwrap(),
                         in_inner.take().unwrap(),
                     ];
@@ -237,9 +237,9 @@ fn an_outer_timeout_over_a_foreign_future_drops_it_through_the_inner_ones() {
             };
             let ended = timeout_at(start + outer, timeout_at(start + inner, foreign)).await;
             let error = ended.unwrap_err();
-            assert_eq!(error.is_timeout(), by_outer);
+            assert_eq!(error.is_elapsed(), by_outer);
             assert!(is_timeout(&error));
-            assert_eq!(error.into_inner().unwrap().is_timeout(), !by_outer);
+            assert_eq!(error.into_inner().unwrap().is_elapsed(), !by_outer);
             assert_eq!(journal.take(), ["dropped"]);
         }
     });
@@ -253,18 +253,18 @@ fn a_timeout_in_a_cancelled_scope_is_no_timeout() {
         let ended = scope
             .run_any(async {
                 let ours = timeout(LONG, sleep(LONG)).await.unwrap_err();
-                assert!(!ours.is_timeout() && is_canceled(&ours) && !is_timeout(&ours));
+                assert!(!ours.is_elapsed() && is_canceled(&ours) && !is_timeout(&ours));
                 let foreign = timeout(LONG, pending::<Never>()).await.unwrap_err();
-                assert!(!foreign.is_timeout() && is_canceled(&foreign));
+                assert!(!foreign.is_elapsed() && is_canceled(&foreign));
                 assert!(foreign.inner().is_none());
                 assert!(is_canceled(&io::Error::from(foreign)));
                 // Both are due: the scope's wins.
                 let both = timeout(Duration::ZERO, sleep(LONG)).await.unwrap_err();
-                assert!(!both.is_timeout() && is_canceled(&both));
+                assert!(!both.is_elapsed() && is_canceled(&both));
             })
             .await;
         assert_eq!(ended, Ok(()));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 
@@ -398,7 +398,7 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
                 future.await;
             };
             let error = timeout_any(SHORT, future).await.unwrap_err();
-            assert!(error.is_timeout() && error.inner().is_none(), "{name}");
+            assert!(error.is_elapsed() && error.inner().is_none(), "{name}");
             assert_eq!(journal.take(), ["dropped"], "{name}");
         }
         assert_eq!(Handle::current().stats().timers, 0);
@@ -412,7 +412,7 @@ fn what_waits_at_a_futures_channel_is_dropped_in_time_and_loses_no_message() {
     run(async {
         let (sender, receiver) = futures_channel::oneshot::channel::<u8>();
         let error = timeout_any(SHORT, receiver).await.unwrap_err();
-        assert!(error.is_timeout() && error.inner().is_none());
+        assert!(error.is_elapsed() && error.inner().is_none());
         assert!(sender.is_canceled(), "the receiver was dropped");
 
         let (mut sender, mut receiver) = futures_channel::mpsc::channel::<u32>(1);
@@ -431,7 +431,7 @@ fn what_waits_at_a_futures_channel_is_dropped_in_time_and_loses_no_message() {
             match timeout_any(SHORT / 4, receiver.next()).await {
                 Ok(Some(n)) => received.push(n),
                 Ok(None) => break,
-                Err(late) => assert!(late.is_timeout() && late.into_inner().is_none()),
+                Err(late) => assert!(late.is_elapsed() && late.into_inner().is_none()),
             }
         }
         sends.await.unwrap();
@@ -481,7 +481,7 @@ fn operations_in_a_foreign_future_are_waited_for_and_lose_nothing() {
         })
         .await;
         let error = ended.unwrap_err();
-        assert!(error.is_timeout() && error.inner().is_none());
+        assert!(error.is_elapsed() && error.inner().is_none());
         assert_eq!(journal.take(), ["dropped"]);
         let mut back = back.take();
         back.sort_unstable();
@@ -511,7 +511,7 @@ fn an_operation_that_a_foreign_future_drops_is_gone_when_the_timeout_returns() {
                 pending::<()>().await
             })
             .await;
-            assert!(ended.unwrap_err().is_timeout());
+            assert!(ended.unwrap_err().is_elapsed());
             let stats = Handle::current().stats();
             assert_eq!((stats.operations, stats.orphans), (0, 0));
             assert!(file.into_std().is_ok());
@@ -552,7 +552,7 @@ fn a_shielded_foreign_future_is_waited_for() {
             )
             .await
         });
-        assert!(ended.await.unwrap_err().is_timeout());
+        assert!(ended.await.unwrap_err().is_elapsed());
         assert_eq!(journal.take(), ["sent", "received", "dropped"]);
     });
 }
@@ -570,7 +570,10 @@ fn the_time_of_an_operation_that_is_over_before_it_starts_gives_the_buffer_back(
         let (at, capacity) = (buf.as_ptr(), buf.capacity());
         let error = file.read(buf).timeout(Duration::ZERO).await.unwrap_err();
         assert!(is_timeout(&error) && !is_canceled(&error));
-        assert_eq!((error.kind(), error.done()), (io::ErrorKind::TimedOut, 0));
+        assert_eq!(
+            (error.kind(), error.transferred()),
+            (io::ErrorKind::TimedOut, 0)
+        );
         let buf = error.into_buf();
         assert_eq!(
             (buf.as_ptr(), buf.capacity(), &buf[..]),
@@ -667,13 +670,13 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
             })
             .await;
         assert_eq!(ended, Ok(()));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
         // While it is parked, at one moment.
         for _ in 0..10 {
             let at = Instant::now() + SHORT;
             let read = file.read(vec![2; 4]).deadline(at);
             let error = timeout_at(at, read).await.unwrap_err();
-            assert!(error.is_timeout());
+            assert!(error.is_elapsed());
             let inner = error.into_inner().unwrap();
             assert!(is_canceled(&inner) && !is_timeout(&inner), "{inner}");
             assert_eq!(inner.into_buf(), [2; 4]);
@@ -682,7 +685,7 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
         let error = timeout(LONG, file.read(vec![3; 4]).timeout(SHORT))
             .await
             .unwrap_err();
-        assert!(!error.is_timeout());
+        assert!(!error.is_elapsed());
         let inner = error.into_inner().unwrap();
         assert!(is_timeout(&inner) && !is_canceled(&inner));
         // It has started, and is moved into a scope that is canceled.
@@ -696,7 +699,7 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
             .unwrap()
             .unwrap_err();
         assert!(is_canceled(&error) && !is_timeout(&error));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 
@@ -775,7 +778,7 @@ fn no_errno_is_taken_for_a_timeout() {
     run(async {
         let peer = async { Err::<(), _>(io::Error::from_raw_os_error(libc::ETIMEDOUT)) };
         let error = timeout(LONG, peer).await.unwrap_err();
-        assert!(!error.is_timeout() && !is_timeout(&error));
+        assert!(!error.is_elapsed() && !is_timeout(&error));
         let error = io::Error::from(error);
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(!is_timeout(&error));
@@ -846,7 +849,7 @@ fn a_timeout_is_found_through_a_timeout_around_an_error_of_another_crate() {
             anyhow::Ok(())
         };
         let error = timeout(LONG, any).await.unwrap_err();
-        assert!(!error.is_timeout());
+        assert!(!error.is_elapsed());
         assert!(is_timeout(error.inner().unwrap().as_ref()));
         assert!(is_timeout(&error), "{error:?}");
     });
@@ -860,9 +863,9 @@ where
     let error = timeout(LONG, timeout(Duration::ZERO, future))
         .await
         .unwrap_err();
-    assert!(!error.is_timeout());
+    assert!(!error.is_elapsed());
     assert!(is_timeout(&error), "{error:?}");
-    assert!(error.into_inner().unwrap().is_timeout());
+    assert!(error.into_inner().unwrap().is_elapsed());
 }
 
 /// The flat timeout of an operation, inside of the timeout of a future.
@@ -872,7 +875,7 @@ fn a_timeout_with_a_buffer_is_found_through_another_timeout() {
         let (file, _writer) = pipe();
         let read = || timeout(LONG, file.read(vec![0; 4]).timeout(Duration::ZERO));
         let error = read().await.unwrap_err();
-        assert!(!error.is_timeout());
+        assert!(!error.is_elapsed());
         assert!(is_timeout(&error), "{error:?}");
         assert!(is_timeout(&io::Error::from(error)));
         let any = anyhow::Error::from(read().await.unwrap_err());
@@ -905,7 +908,7 @@ fn whole_files_with_a_time() {
             .timeout(Duration::ZERO)
             .await
             .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         let inner = error.into_inner().unwrap();
         assert!(is_canceled(&inner));
         let missing = gimmal::fs::read("/there/is/none")
@@ -932,7 +935,7 @@ fn ten_thousand_timeouts_leave_nothing_behind() {
             });
             match cut.await {
                 Ok(()) => ended.set(ended.get() + 1),
-                Err(error) => assert!(error.is_timeout()),
+                Err(error) => assert!(error.is_elapsed()),
             }
         }
         assert!(ended.get() > 0);

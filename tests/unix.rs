@@ -8,7 +8,7 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 #[path = "unix/connecting.rs"]
 mod connecting;
 #[path = "unix/passing.rs"]
@@ -20,6 +20,6 @@ use gimmal::Runtime;
 
 /// Descriptors are counted, so one test runs at a time.
 fn run<T>(main: impl Future<Output = T>) -> T {
-    let _alone = baseline::alone();
+    let _alone = common::alone();
     Runtime::new().unwrap().block_on(main)
 }

@@ -7,9 +7,9 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{
+use common::{
     Baseline, MOMENTS, Random, Watched, alone, directory, dropped_everywhere, is_child,
     limit_descriptors, next_turn, passes_in_child, rings,
 };
@@ -497,7 +497,7 @@ fn descriptors_go_with_a_datagram() {
             .await?;
         let error = right.recv_with_fds(vec![0; 8], 3).await.unwrap_err();
         assert_eq!(
-            (error.kind(), error.done()),
+            (error.kind(), error.transferred()),
             (io::ErrorKind::InvalidData, 4)
         );
         assert!(error.to_string().contains("than the 3 that"), "{error}");

@@ -9,9 +9,9 @@
 )]
 
 #[macro_use]
-mod baseline;
+mod common;
 
-use baseline::{Watched, assert_passed, child, directory, is_child, without_leak_checker};
+use common::{Watched, assert_passed, child, directory, is_child, without_leak_checker};
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::io::{PipeReader, PipeWriter};
 use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
@@ -259,7 +259,7 @@ unsafe impl Operation for Request {
         Err(error)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.raw() == -libc::ECANCELED
     }
 
@@ -354,7 +354,9 @@ fn what_may_wait_for_somebody_else_names_the_limits() {
                 let made = gimmal::io::mkfifo("another", 0o600).await;
                 names_the_limits(&made.unwrap_err());
                 let closure = gimmal::task::spawn_blocking(|| 1).await.unwrap_err();
-                assert!(!closure.is_canceled() && !closure.is_aborted() && !closure.is_panic());
+                assert!(
+                    !closure.is_wait_canceled() && !closure.is_aborted() && !closure.is_panic()
+                );
                 names_the_limits(&closure.into());
                 let found = gimmal::net::lookup_host("localhost:80").await;
                 names_the_limits(&found.unwrap_err());
@@ -569,10 +571,10 @@ fn a_descriptor_that_is_flushed_when_it_is_closed_is_closed() {
             }
             Runtime::new().unwrap().block_on(async {
                 fs::write("file", "").await.unwrap();
-                let before = baseline::descriptors();
+                let before = common::descriptors();
                 for _ in 0..100 {
                     File::from(open().unwrap()).close().await.unwrap();
-                    assert_eq!(baseline::descriptors(), before);
+                    assert_eq!(common::descriptors(), before);
                 }
             });
             // SAFETY: the name is a string that ends with a zero byte.

@@ -5,7 +5,7 @@ use gimmal::buf::AlignedBuf;
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
 use gimmal::net::{TcpStream, UnixStream};
-use gimmal::runtime::Mask;
+use gimmal::runtime::FeatureMask;
 use gimmal::task::JoinHandle;
 use gimmal::{Handle, Runtime, op, sleep, spawn, yield_now};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub fn runtime() -> Runtime {
 
 /// A runtime that does everything by its ring, also what a plain system call could serve.
 pub fn runtime_of_ring() -> Runtime {
-    let mask = Mask::none().without_attempts();
+    let mask = FeatureMask::none().without_attempts();
     Runtime::builder().mask(mask).build().expect("a ring")
 }
 
@@ -333,9 +333,9 @@ async fn nap_or_not() {
 pub fn short_children(runtime: &mut Runtime, ops: u64) {
     runtime.block_on(async {
         let group = gimmal::group(async |g| {
-            g.limit(1000);
+            g.set_limit(1000);
             for _ in 0..ops {
-                g.room().await?;
+                g.wait_for_slot().await?;
                 drop(g.spawn(yield_now()));
             }
             Ok::<_, gimmal::Canceled>(())

@@ -28,7 +28,7 @@ pub type BufResult<T, B> = Result<(T, B), BufError<B>>;
 /// An error that contains the buffer lent to the failed operation.
 ///
 /// `?` turns it into an [`io::Error`] and drops the buffer. A loop over several operations (`read_exact`, `write_all`)
-/// also reports how many bytes were [`done`](BufError::done) before it failed.
+/// also reports how many bytes were [`transferred`](BufError::transferred) before it failed.
 ///
 /// It is displayed like its `io::Error`, which is also its source, so a report that prints the whole chain prints it
 /// twice.
@@ -40,7 +40,7 @@ pub type BufResult<T, B> = Result<(T, B), BufError<B>>;
 /// use std::io::{self, ErrorKind};
 ///
 /// let error = BufError::new(ErrorKind::UnexpectedEof.into(), vec![1, 2, 3]).with_done(2);
-/// assert_eq!((error.kind(), error.done()), (ErrorKind::UnexpectedEof, 2));
+/// assert_eq!((error.kind(), error.transferred()), (ErrorKind::UnexpectedEof, 2));
 /// assert_eq!(error.to_string(), "unexpected end of file (after 2 bytes)");
 /// let (error, buf) = error.into_parts();
 /// assert_eq!((error.kind(), buf), (ErrorKind::UnexpectedEof, vec![1, 2, 3]));
@@ -86,7 +86,7 @@ impl<B> BufError<B> {
     }
 
     /// Returns how many bytes were read or written before the failure: 0, unless it was a loop over several operations.
-    pub fn done(&self) -> usize {
+    pub fn transferred(&self) -> usize {
         self.done
     }
 
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn it_gives_back_each_of_its_parts() {
         let error = || fails().err().unwrap();
-        assert_eq!(error().done(), 3);
+        assert_eq!(error().transferred(), 3);
         assert_eq!(error().buf().0, 5);
         assert_eq!(error().kind(), io::ErrorKind::StorageFull);
         assert_eq!(error().error().raw_os_error(), Some(ENOSPC));
@@ -216,7 +216,7 @@ mod tests {
         let (inner, buf) = error().into_parts();
         assert_eq!((inner.raw_os_error(), buf.0), (Some(ENOSPC), 5));
         let mapped = error().map_buf(|buf| vec![buf.0]);
-        assert_eq!((mapped.done(), mapped.into_buf()), (3, vec![5]));
+        assert_eq!((mapped.transferred(), mapped.into_buf()), (3, vec![5]));
     }
 
     #[test]

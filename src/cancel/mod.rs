@@ -9,7 +9,7 @@
 //!
 //! A cancel is a request. An operation in the kernel is asked to stop and then awaited; if it completed first, it
 //! returns its result as usual. A future of another crate that waits for nothing of this runtime is dropped once its
-//! scope is canceled: [`cancellable`] makes it end with [`Canceled`] instead.
+//! scope is canceled: [`cancelable`] makes it end with [`Canceled`] instead.
 //!
 //! ```
 //! use gimmal::cancel::{self, Scope};
@@ -27,13 +27,13 @@
 //!             Err(error)
 //!         })
 //!         .await;
-//!     assert!(outcome.is_err() && scope.was_caught());
+//!     assert!(outcome.is_err() && scope.canceled_caught());
 //!     Ok(())
 //! })
 //! # }
 //! ```
 
-mod cancellable;
+mod cancelable;
 mod checkpoint;
 mod deadline;
 mod scope;
@@ -42,9 +42,9 @@ mod shield;
 mod wake_probe;
 
 pub use crate::scope::Canceled;
-pub use cancellable::{Cancellable, cancellable};
+pub use cancelable::{Cancelable, cancelable};
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use deadline::deadline;
-pub use scope::{Run, RunAny, Scope, ScopeHandle};
+pub use scope::{RunScope, RunScopeAny, Scope, ScopeHandle};
 pub(crate) use scoped_poll::{Due, ScopedPoll};
 pub use shield::{Shield, shield};

@@ -30,7 +30,7 @@ use std::task::{Context, Poll, Waker};
 /// - A deadline that has passed on the clock has canceled the scope, whether or not anything was cut short. It takes
 ///   effect at the first wait after the event loop was free to check its timers, or after a call of
 ///   [`is_canceled`](Scope::is_canceled).
-/// - `run` returns what the future returns, canceled or not. [`was_caught`](Scope::was_caught) returns whether this
+/// - `run` returns what the future returns, canceled or not. [`canceled_caught`](Scope::canceled_caught) returns whether this
 ///   scope cut something short.
 ///
 /// ```
@@ -49,10 +49,10 @@ use std::task::{Context, Poll, Waker};
 /// # }
 /// ```
 pub struct Scope {
-    shared: Rc<Shared>,
+    shared: Rc<ScopeState>,
 }
 
-struct Shared {
+struct ScopeState {
     /// Whether it was canceled from this thread or by its own deadline.
     canceled: Cell<bool>,
     reason: RefCell<Option<String>>,
@@ -118,7 +118,7 @@ impl Remote {
     }
 }
 
-impl Shared {
+impl ScopeState {
     fn cancel(&self, reason: Option<String>) {
         if self.was_canceled() {
             return;
@@ -133,8 +133,8 @@ impl Shared {
 
     /// Cancels the scope's row, if it has one.
     fn tell(&self) {
-        if let Some((serial, key)) = self.row.get()
-            && let Some(core) = runtime::reach(serial)
+        if let Some((runtime_id, key)) = self.row.get()
+            && let Some(core) = runtime::reach(runtime_id)
         {
             self.told.set(true);
             core.cancel_scope(key);
@@ -143,8 +143,8 @@ impl Shared {
 
     /// Mirrors the row's cancellation time to `remote`, if the scope has a row.
     fn show(&self, remote: &Remote) {
-        if let Some((serial, key)) = self.row.get()
-            && let Some(core) = runtime::reach(serial)
+        if let Some((runtime_id, key)) = self.row.get()
+            && let Some(core) = runtime::reach(runtime_id)
         {
             core.mirror_scope(key, remote.outlook.clone());
         }
@@ -180,7 +180,7 @@ impl Scope {
     #[must_use]
     pub fn new() -> Scope {
         Scope {
-            shared: Rc::new(Shared {
+            shared: Rc::new(ScopeState {
                 canceled: Cell::new(false),
                 reason: RefCell::new(None),
                 remote: OnceCell::new(),
@@ -206,7 +206,7 @@ impl Scope {
     /// Runs a future in this scope, below the current scope, and returns what the future returns; or [`Canceled`], if
     /// it had to be dropped because it was canceled while it waited for something of another crate.
     ///
-    /// Afterwards, [`was_caught`](Scope::was_caught) returns whether this scope cut the future short.
+    /// Afterwards, [`canceled_caught`](Scope::canceled_caught) returns whether this scope cut the future short.
     ///
     /// # Errors
     ///
@@ -220,12 +220,12 @@ impl Scope {
     ///
     /// Dropping it drops the future inside (`tests/scopes.rs`).
     #[track_caller]
-    pub fn run<F, T, E>(&self, future: F) -> Run<F>
+    pub fn run<F, T, E>(&self, future: F) -> RunScope<F>
     where
         F: Future<Output = Result<T, E>>,
         E: From<Canceled>,
     {
-        Run {
+        RunScope {
             inner: self.run_any(future),
         }
     }
@@ -245,14 +245,14 @@ impl Scope {
     ///
     /// Dropping it drops the future inside (`tests/scopes.rs`).
     #[track_caller]
-    pub fn run_any<F: Future>(&self, future: F) -> RunAny<F> {
+    pub fn run_any<F: Future>(&self, future: F) -> RunScopeAny<F> {
         assert!(
             !self.shared.entered.replace(true),
             "a scope is entered once: make a new one with Scope::new"
         );
-        RunAny {
+        RunScopeAny {
             future: Some(future),
-            entry: Entry {
+            entry: RunState {
                 scoped: ScopedPoll::new(ScopeKind::Plain),
                 shared: self.shared.clone(),
                 known: None,
@@ -284,7 +284,7 @@ impl Scope {
         shared.look_at_clock();
         shared.was_canceled() || shared.left_canceled.get() || {
             let open = shared.row.get();
-            let core = open.and_then(|(serial, key)| Some((runtime::reach(serial)?, key)));
+            let core = open.and_then(|(runtime_id, key)| Some((runtime::reach(runtime_id)?, key)));
             core.is_some_and(|(core, key)| core.is_scope_over(key))
         }
     }
@@ -292,7 +292,7 @@ impl Scope {
     /// Whether a wait in the scope was cut short and this scope was the cause: no scope around it was canceled as well.
     /// Known once the future has ended.
     #[must_use]
-    pub fn was_caught(&self) -> bool {
+    pub fn canceled_caught(&self) -> bool {
         self.shared.caught.get()
     }
 
@@ -319,8 +319,8 @@ impl Scope {
         let shared = &self.shared;
         shared.look_at_clock();
         shared.deadline.set(deadline);
-        if let Some((serial, key)) = shared.row.get()
-            && let Some(core) = runtime::reach(serial)
+        if let Some((runtime_id, key)) = shared.row.get()
+            && let Some(core) = runtime::reach(runtime_id)
         {
             core.limit_scope(key, deadline);
             shared.look_at_clock();
@@ -339,8 +339,8 @@ impl Scope {
         let shared = &self.shared;
         let remote = shared.remote.get_or_init(|| {
             // The future may be running: the handle wakes it through the scope's waker.
-            let waker = shared.row.get().and_then(|(serial, key)| {
-                let core = runtime::reach(serial)?;
+            let waker = shared.row.get().and_then(|(runtime_id, key)| {
+                let core = runtime::reach(runtime_id)?;
                 core.waker_of_scope(key)
             });
             let remote = Remote {
@@ -442,22 +442,22 @@ impl ScopeHandle {
 pin_project! {
     /// The future of [`Scope::run_any`].
     #[must_use = "futures do nothing unless they are awaited"]
-    pub struct RunAny<F> {
+    pub struct RunScopeAny<F> {
         // Must be dropped before `entry`, which leaves the scope.
         #[pin]
         future: Option<F>,
-        entry: Entry,
+        entry: RunState,
     }
 }
 
-struct Entry {
+struct RunState {
     scoped: ScopedPoll,
-    shared: Rc<Shared>,
+    shared: Rc<ScopeState>,
     /// The waker that `remote` has.
     known: Option<Waker>,
 }
 
-impl Entry {
+impl RunState {
     /// Applies what was requested of the scope since its future was last polled.
     #[inline]
     fn look(&mut self, waker: &Waker) {
@@ -513,10 +513,10 @@ impl Entry {
         self.shared.left.set(true);
     }
 
-    fn leave_open(&mut self, (serial, key): (u64, Key)) {
+    fn leave_open(&mut self, (runtime_id, key): (u64, Key)) {
         let shared = &self.shared;
         shared.look_at_clock();
-        let is_over = || runtime::reach(serial).is_some_and(|core| core.is_scope_over(key));
+        let is_over = || runtime::reach(runtime_id).is_some_and(|core| core.is_scope_over(key));
         let canceled = shared.was_canceled() || is_over();
         shared.left_canceled.set(canceled);
         let caught = self.scoped.close();
@@ -529,13 +529,13 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for RunState {
     fn drop(&mut self) {
         self.leave();
     }
 }
 
-impl<F: Future> Future for RunAny<F> {
+impl<F: Future> Future for RunScopeAny<F> {
     type Output = Result<F::Output, Canceled>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -567,9 +567,9 @@ impl<F: Future> Future for RunAny<F> {
     }
 }
 
-impl<F> fmt::Debug for RunAny<F> {
+impl<F> fmt::Debug for RunScopeAny<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunAny").finish_non_exhaustive()
+        f.debug_struct("RunScopeAny").finish_non_exhaustive()
     }
 }
 
@@ -577,13 +577,13 @@ pin_project! {
     /// The future of [`Scope::run`].
     #[must_use = "futures do nothing unless they are awaited"]
     #[derive(Debug)]
-    pub struct Run<F> {
+    pub struct RunScope<F> {
         #[pin]
-        inner: RunAny<F>,
+        inner: RunScopeAny<F>,
     }
 }
 
-impl<F, T, E> Future for Run<F>
+impl<F, T, E> Future for RunScope<F>
 where
     F: Future<Output = Result<T, E>>,
     E: From<Canceled>,

@@ -89,8 +89,8 @@ impl ScopedPoll {
         future: Pin<&mut F>,
         context: &mut Context<'_>,
     ) -> Poll<Option<F::Output>> {
-        let (serial, key) = self.open();
-        let core = runtime::hold_own(serial);
+        let (runtime_id, key) = self.open();
+        let core = runtime::hold_own(runtime_id);
         let _inside = Inside {
             core: &core,
             before: core.enter_scope(key, context.waker()),
@@ -126,8 +126,8 @@ impl ScopedPoll {
         context: &mut Context<'_>,
     ) -> Poll<F::Output> {
         debug_assert!(self.due == Due::Never);
-        let (serial, key) = self.open();
-        let core = runtime::hold_own(serial);
+        let (runtime_id, key) = self.open();
+        let core = runtime::hold_own(runtime_id);
         let _inside = Inside {
             core: &core,
             before: core.enter_scope(key, context.waker()),
@@ -139,8 +139,8 @@ impl ScopedPoll {
 
     /// Cancels the scope. The future must be polled after that.
     pub(crate) fn cancel(&mut self) {
-        let (serial, key) = self.open();
-        if let Some(core) = runtime::reach(serial) {
+        let (runtime_id, key) = self.open();
+        if let Some(core) = runtime::reach(runtime_id) {
             core.cancel_scope(key);
         }
     }
@@ -194,7 +194,7 @@ impl ScopedPoll {
     }
 
     fn open_now(&mut self) -> (u64, Key) {
-        let open = runtime::with(|core| (core.serial(), core.open_scope(self.kind)));
+        let open = runtime::with(|core| (core.runtime_id(), core.open_scope(self.kind)));
         self.open = Some(open);
         open
     }
@@ -228,8 +228,8 @@ impl ScopedPoll {
     #[inline]
     fn release_alarm(&mut self) {
         if let Some(alarm) = self.alarm.take()
-            && let Some((serial, _)) = self.open
-            && let Some(core) = runtime::reach(serial)
+            && let Some((runtime_id, _)) = self.open
+            && let Some(core) = runtime::reach(runtime_id)
         {
             runtime::drop_waker(core.release_timer(alarm));
         }
@@ -244,10 +244,10 @@ impl ScopedPoll {
 
     fn close_open(&mut self) -> bool {
         self.release_alarm();
-        let Some((serial, key)) = self.open.take() else {
+        let Some((runtime_id, key)) = self.open.take() else {
             return false;
         };
-        runtime::reach(serial).is_some_and(|core| {
+        runtime::reach(runtime_id).is_some_and(|core| {
             core.pass_refusals_on(key);
             core.close_scope(key)
         })

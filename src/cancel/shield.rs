@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 /// Runs a future to completion, even if the scope around it is canceled. Use it for cleanup that awaits.
 ///
 /// The future must end soon, because everything that awaits the canceled scope waits for it. Give it its own time limit
-/// with [`InScope::timeout`](crate::time::InScope::timeout) inside: `shield(file.sync_all().timeout(limit))`.
+/// with [`FutureExt::timeout`](crate::time::FutureExt::timeout) inside: `shield(file.sync_all().timeout(limit))`.
 ///
 /// ```
 /// use gimmal::cancel::{Scope, shield};

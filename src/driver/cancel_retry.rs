@@ -28,7 +28,7 @@ const LOOK: u64 = 0;
 
 /// The action that is due.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum DueRetry {
     /// Repeat the cancel request for this operation.
     Ask(Key),
     /// Search for overdue operations.
@@ -40,7 +40,7 @@ const ROOM_KEPT: usize = 64;
 
 /// The operations whose cancel is to be repeated. The caller checks whether each is still in flight.
 #[derive(Debug, Default)]
-pub(super) struct Again {
+pub(super) struct CancelRetries {
     /// The operations whose cancel failed in the current reap.
     missed: Vec<Key>,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -48,8 +48,8 @@ pub(super) struct Again {
     looks: bool,
 }
 
-impl Again {
-    pub(super) fn miss(&mut self, key: Key) {
+impl CancelRetries {
+    pub(super) fn missed(&mut self, key: Key) {
         self.missed.push(key);
     }
 
@@ -103,7 +103,7 @@ impl Again {
     }
 
     /// Takes the next action that is due.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Due> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<DueRetry> {
         let Reverse((due, bits)) = *self.due.peek()?;
         if due > now {
             return None;
@@ -111,8 +111,8 @@ impl Again {
         self.due.pop();
         if bits == LOOK {
             self.looks = false;
-            return Some(Due::Look);
+            return Some(DueRetry::Look);
         }
-        Some(Due::Ask(Key::from_u64(bits)))
+        Some(DueRetry::Ask(Key::from_u64(bits)))
     }
 }

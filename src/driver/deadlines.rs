@@ -6,7 +6,7 @@
 //! stale entries are swept out.
 //!
 //! - **D1** An operation that is in flight, awaited and has a deadline has one entry until it is canceled.
-//! - **D2** No deadline of a young entry is before `young_next`, and no other deadline is before `next`.
+//! - **D2** No deadline of a new entry is before `new_next`, and no other deadline is before `next`.
 //! - **D3** The heap is never longer than twice the largest number in flight at once, plus a constant.
 
 use crate::sys::Instant;
@@ -20,10 +20,10 @@ const SHORT: usize = 32;
 
 /// Deadlines by operation. The caller knows whether an operation is in flight and awaited.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(super) struct Deadlines {
     /// Set since the last turn entered the kernel.
-    young: Vec<(Instant, Key)>,
-    young_next: Instant,
+    new: Vec<(Instant, Key)>,
+    new_next: Instant,
     /// Set in the turn before that.
     recent: Vec<(Instant, Key)>,
     heap: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -32,11 +32,11 @@ pub(super) struct Limits {
     next: Instant,
 }
 
-impl Limits {
-    pub(super) const fn new() -> Limits {
-        Limits {
-            young: Vec::new(),
-            young_next: Instant::FAR_FUTURE,
+impl Deadlines {
+    pub(super) const fn new() -> Deadlines {
+        Deadlines {
+            new: Vec::new(),
+            new_next: Instant::FAR_FUTURE,
             recent: Vec::new(),
             heap: BinaryHeap::new(),
             sweep_at: SHORT,
@@ -49,31 +49,31 @@ impl Limits {
     pub(super) fn set(&mut self, deadline: Instant, key: Key) {
         // A deadline that is never reached is not kept.
         if deadline < Instant::FAR_FUTURE {
-            self.young_next = self.young_next.min(deadline);
-            self.young.push((deadline, key));
+            self.new_next = self.new_next.min(deadline);
+            self.new.push((deadline, key));
         }
     }
 
     /// Returns a time that no deadline precedes (D2).
     #[inline]
     pub(super) fn next(&self) -> Option<Instant> {
-        let next = self.next.min(self.young_next);
+        let next = self.next.min(self.new_next);
         (next < Instant::FAR_FUTURE).then_some(next)
     }
 
     /// Called before the kernel is entered. Moves the deadlines set before the previous enter to the heap, if still in
     /// flight.
-    pub(super) fn grow_older(&mut self, is_live: impl Fn(Key) -> bool) {
+    pub(super) fn age(&mut self, is_live: impl Fn(Key) -> bool) {
         for (deadline, key) in self.recent.drain(..) {
             if is_live(key) {
                 self.heap.push(Reverse((deadline, key.to_u64())));
             }
         }
-        mem::swap(&mut self.young, &mut self.recent);
+        mem::swap(&mut self.new, &mut self.recent);
         if self.heap.len() >= self.sweep_at {
             self.sweep(is_live);
         }
-        self.next = mem::replace(&mut self.young_next, Instant::FAR_FUTURE);
+        self.next = mem::replace(&mut self.new_next, Instant::FAR_FUTURE);
         if let Some(Reverse((first, _))) = self.heap.peek() {
             self.next = self.next.min(*first);
         }
@@ -90,7 +90,7 @@ impl Limits {
     /// Returns the number of entries, including stale ones.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.young.len() + self.recent.len() + self.heap.len()
+        self.new.len() + self.recent.len() + self.heap.len()
     }
 
     /// Takes the next operation whose deadline has passed out of the heap.

@@ -8,14 +8,14 @@
 //! | last completion (`complete`) | keep the result, wake → Done | impossible: assert | dispose of it, free the row |
 //! | completion with MORE (`complete`) | collect it, wake; at the limit request a cancel | impossible: assert | dispose of this one |
 //! | polled (`poll`, `renew`) | return a collected item, else renew the waker | return the next; the last frees the row | impossible: assert |
-//! | future dropped (`abandon`) | its owners move in, request a cancel → Orphan | dispose of the rest, free the row | impossible: assert |
+//! | future dropped (`abandon`) | its payload moves in, request a cancel → Orphan | dispose of the rest, free the row | impossible: assert |
 //! | cancel requested (`ask_cancel`) | ask the kernel, once | nothing: the result stands | nothing: requested when orphaned |
 //! | a cancel failed (`cancel_missed`) | ask again | nothing | ask again |
 //!
 //! `InFlight` begins when the entry is handed to the port. Whether the kernel has taken it from the queue yet makes no
 //! difference to any event: a cancel request goes into the same queue, behind it.
 //!
-//! The machine is generic over what it wakes (`W`) and over the owners of lent memory (`D`), so that the tests can
+//! The machine is generic over what it wakes (`W`) and over the payload of lent memory (`D`), so that the tests can
 //! count both. Each transition returns the work left to do: none of it runs in here (R1).
 
 use crate::sys::Completion;
@@ -44,7 +44,7 @@ impl CancelAttempts {
 
 /// The state of an operation.
 #[derive(Debug)]
-pub(crate) enum Life<W, D> {
+pub(crate) enum Lifecycle<W, D> {
     /// The kernel has it, and a future awaits it.
     InFlight {
         wake: Option<W>,
@@ -57,9 +57,9 @@ pub(crate) enum Life<W, D> {
         collected: Collected,
         asked: bool,
     },
-    /// The kernel has it, and its future is gone. The owners are lent out while one of its completions is disposed of.
+    /// The kernel has it, and its future is gone. The payload is taken out while one of its completions is disposed of.
     Orphan {
-        owners: Option<D>,
+        payload: Option<D>,
         asks: CancelAttempts,
     },
 }
@@ -73,7 +73,7 @@ pub(crate) enum OnComplete<W> {
         /// Too many are collected: ask the kernel to stop the operation.
         ask_cancel: bool,
     },
-    /// Not awaited: the owners dispose of it. After the last, they are dropped and the row is freed.
+    /// Not awaited: the payload disposes of it. After the last, it is dropped and the row is freed.
     Dispose { last: bool },
 }
 
@@ -95,24 +95,24 @@ pub(crate) enum Polled {
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum OnDrop<D> {
-    /// The kernel still has the operation, and the row has the owners: request a cancel, unless that was done before.
-    /// The second field contains the collected completions, for the owners to dispose of.
+    /// The kernel still has the operation, and the row has the payload: request a cancel, unless that was done before.
+    /// The second field contains the collected completions, for the payload to dispose of.
     Orphaned {
         ask_cancel: bool,
         collected: Collected,
     },
-    /// The kernel is done with it: the owners dispose of the remaining completions, and the row must be freed.
+    /// The kernel is done with it: the payload disposes of the remaining completions, and the row must be freed.
     Ended {
-        owners: D,
+        payload: D,
         collected: Collected,
         last: Completion,
     },
 }
 
-impl<W, D> Life<W, D> {
+impl<W, D> Lifecycle<W, D> {
     /// Creates the state of a submitted operation. Without a waker if it was started without being awaited.
-    pub(crate) fn new(wake: Option<W>) -> Life<W, D> {
-        Life::InFlight {
+    pub(crate) fn new(wake: Option<W>) -> Lifecycle<W, D> {
+        Lifecycle::InFlight {
             wake,
             collected: None,
             asks: CancelAttempts::default(),
@@ -123,7 +123,7 @@ impl<W, D> Life<W, D> {
     #[inline]
     pub(crate) fn complete(&mut self, completion: Completion, collect_max: u32) -> OnComplete<W> {
         match self {
-            Life::InFlight {
+            Lifecycle::InFlight {
                 wake,
                 collected,
                 asks,
@@ -132,7 +132,7 @@ impl<W, D> Life<W, D> {
                 if !completion.has_more() {
                     let collected = collected.take();
                     let asked = asks.0 > 0;
-                    *self = Life::Done {
+                    *self = Lifecycle::Done {
                         last: completion,
                         collected,
                         asked,
@@ -150,10 +150,10 @@ impl<W, D> Life<W, D> {
                 }
                 OnComplete::Wake { wake, ask_cancel }
             }
-            Life::Orphan { .. } => OnComplete::Dispose {
+            Lifecycle::Orphan { .. } => OnComplete::Dispose {
                 last: !completion.has_more(),
             },
-            Life::Done { .. } => panic!("O3: a completion came after the last one"),
+            Lifecycle::Done { .. } => panic!("O3: a completion came after the last one"),
         }
     }
 
@@ -161,11 +161,11 @@ impl<W, D> Life<W, D> {
     #[inline]
     pub(crate) fn poll(&mut self) -> Polled {
         match self {
-            Life::InFlight { collected, .. } => match pop(collected) {
+            Lifecycle::InFlight { collected, .. } => match pop(collected) {
                 Some(item) => Polled::Item(item),
                 None => Polled::Pending,
             },
-            Life::Done {
+            Lifecycle::Done {
                 last,
                 collected,
                 asked,
@@ -176,7 +176,7 @@ impl<W, D> Life<W, D> {
                     asked: *asked,
                 },
             },
-            Life::Orphan { .. } => panic!("an orphan has no future that could poll it"),
+            Lifecycle::Orphan { .. } => panic!("an orphan has no future that could poll it"),
         }
     }
 
@@ -184,8 +184,8 @@ impl<W, D> Life<W, D> {
     #[inline]
     pub(crate) fn renew(&mut self, new: W) -> Option<W> {
         match self {
-            Life::InFlight { wake, .. } => wake.replace(new),
-            Life::Done { .. } | Life::Orphan { .. } => {
+            Lifecycle::InFlight { wake, .. } => wake.replace(new),
+            Lifecycle::Done { .. } | Lifecycle::Orphan { .. } => {
                 panic!("only an operation that is pending is waited for")
             }
         }
@@ -194,16 +194,16 @@ impl<W, D> Life<W, D> {
     /// Takes the waker, to be woken for another reason than a completion.
     pub(crate) fn take_wake(&mut self) -> Option<W> {
         match self {
-            Life::InFlight { wake, .. } => wake.take(),
-            Life::Done { .. } | Life::Orphan { .. } => None,
+            Lifecycle::InFlight { wake, .. } => wake.take(),
+            Lifecycle::Done { .. } | Lifecycle::Orphan { .. } => None,
         }
     }
 
-    /// Handles the drop of the future. `owners` keep the lent memory alive until the last completion (O1). Also returns
+    /// Handles the drop of the future. `payload` keeps the lent memory alive until the last completion (O1). Also returns
     /// the waker, to be dropped.
-    pub(crate) fn abandon(&mut self, owners: D) -> (OnDrop<D>, Option<W>) {
+    pub(crate) fn abandon(&mut self, payload: D) -> (OnDrop<D>, Option<W>) {
         match self {
-            Life::InFlight {
+            Lifecycle::InFlight {
                 wake,
                 collected,
                 asks,
@@ -215,8 +215,8 @@ impl<W, D> Life<W, D> {
                 if ask_cancel {
                     asks.add();
                 }
-                *self = Life::Orphan {
-                    owners: Some(owners),
+                *self = Lifecycle::Orphan {
+                    payload: Some(payload),
                     asks,
                 };
                 let duty = OnDrop::Orphaned {
@@ -225,17 +225,19 @@ impl<W, D> Life<W, D> {
                 };
                 (duty, wake)
             }
-            Life::Done {
+            Lifecycle::Done {
                 last, collected, ..
             } => {
                 let duty = OnDrop::Ended {
-                    owners,
+                    payload,
                     collected: collected.take(),
                     last: *last,
                 };
                 (duty, None)
             }
-            Life::Orphan { .. } => panic!("an operation has one future, and it is dropped once"),
+            Lifecycle::Orphan { .. } => {
+                panic!("an operation has one future, and it is dropped once")
+            }
         }
     }
 
@@ -243,7 +245,7 @@ impl<W, D> Life<W, D> {
     #[inline]
     pub(crate) fn ask_cancel(&mut self) -> bool {
         match self {
-            Life::InFlight { asks, .. } | Life::Orphan { asks, .. } if asks.0 == 0 => {
+            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } if asks.0 == 0 => {
                 asks.add();
                 true
             }
@@ -255,7 +257,7 @@ impl<W, D> Life<W, D> {
     /// must be repeated, and this returns how often it was made before.
     pub(crate) fn cancel_missed(&mut self) -> Option<CancelAttempts> {
         match self {
-            Life::InFlight { asks, .. } | Life::Orphan { asks, .. } if asks.0 > 0 => {
+            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } if asks.0 > 0 => {
                 let before = *asks;
                 asks.add();
                 Some(before)
@@ -267,40 +269,40 @@ impl<W, D> Life<W, D> {
     /// Returns how often the kernel was asked to stop the operation, while it has it.
     pub(crate) fn asks(&self) -> u8 {
         match self {
-            Life::InFlight { asks, .. } | Life::Orphan { asks, .. } => asks.0,
-            Life::Done { .. } => 0,
+            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } => asks.0,
+            Lifecycle::Done { .. } => 0,
         }
     }
 
     /// Whether the kernel has it.
     #[inline]
     pub(crate) fn is_in_flight(&self) -> bool {
-        !matches!(self, Life::Done { .. })
+        !matches!(self, Lifecycle::Done { .. })
     }
 
     /// Whether the kernel has it and a future awaits it.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
-        matches!(self, Life::InFlight { .. })
+        matches!(self, Lifecycle::InFlight { .. })
     }
 
     pub(crate) fn is_orphan(&self) -> bool {
-        matches!(self, Life::Orphan { .. })
+        matches!(self, Lifecycle::Orphan { .. })
     }
 
-    /// Takes the owners of an orphan, to dispose of a completion.
-    pub(crate) fn lend_owners(&mut self) -> Option<D> {
+    /// Takes the payload of an orphan, to dispose of a completion.
+    pub(crate) fn take_payload(&mut self) -> Option<D> {
         match self {
-            Life::Orphan { owners, .. } => owners.take(),
+            Lifecycle::Orphan { payload, .. } => payload.take(),
             _ => None,
         }
     }
 
-    /// Gives the owners back: the kernel still has the operation.
-    pub(crate) fn return_owners(&mut self, returned: D) {
+    /// Gives the payload back: the kernel still has the operation.
+    pub(crate) fn return_payload(&mut self, returned: D) {
         match self {
-            Life::Orphan { owners, .. } if owners.is_none() => *owners = Some(returned),
-            _ => panic!("owners come back to the orphan that lent them"),
+            Lifecycle::Orphan { payload, .. } if payload.is_none() => *payload = Some(returned),
+            _ => panic!("payload come back to the orphan that lent them"),
         }
     }
 }

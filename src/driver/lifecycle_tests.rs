@@ -45,22 +45,22 @@ const MORE: u32 = 1 << 1;
 
 /// Applies the events; returns false if the last one cannot happen at that point.
 fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
-    struct Owners<'a>(&'a Cell<i32>);
-    impl Drop for Owners<'_> {
+    struct Payload<'a>(&'a Cell<i32>);
+    impl Drop for Payload<'_> {
         fn drop(&mut self) {
             self.0.set(self.0.get() - 1);
         }
     }
-    let owners = || {
+    let payload = || {
         live_owners.set(live_owners.get() + 1);
-        Owners(live_owners)
+        Payload(live_owners)
     };
     live_owners.set(0);
     let mut world = World {
         waker_kept: true,
         ..World::default()
     };
-    let mut life: Life<(), Owners> = Life::new(Some(()));
+    let mut lifecycle: Lifecycle<(), Payload> = Lifecycle::new(Some(()));
     for event in events {
         if world.row_free {
             return false;
@@ -74,7 +74,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 world.posted += 1;
                 world.kernel_done = !more;
                 let completion = Completion::new(world.posted, if more { MORE } else { 0 });
-                match life.complete(completion, COLLECT_MAX) {
+                match lifecycle.complete(completion, COLLECT_MAX) {
                     OnComplete::Wake { wake, ask_cancel } => {
                         assert!(!world.future_gone, "only a future is woken");
                         assert_eq!(wake.is_some(), world.waker_kept, "a waker is used once");
@@ -84,14 +84,14 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                     OnComplete::Dispose { last } => {
                         assert!(world.future_gone);
                         assert_eq!(last, !more);
-                        let out = life.lend_owners().expect("an orphan has its owners");
-                        assert!(life.lend_owners().is_none(), "and has them once");
+                        let out = lifecycle.take_payload().expect("an orphan has its payload");
+                        assert!(lifecycle.take_payload().is_none(), "and has them once");
                         world.disposed.push(world.posted);
                         if last {
                             drop(out);
                             world.row_free = true;
                         } else {
-                            life.return_owners(out);
+                            lifecycle.return_payload(out);
                         }
                     }
                 }
@@ -100,11 +100,11 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 if world.future_gone {
                     return false;
                 }
-                match life.poll() {
+                match lifecycle.poll() {
                     Polled::Pending => {
                         assert!(!world.kernel_done, "what is done is handed out");
                         assert_eq!(world.handed_out.len() as i32, world.posted);
-                        let replaced = life.renew(());
+                        let replaced = lifecycle.renew(());
                         assert_eq!(replaced.is_some(), world.waker_kept);
                         world.waker_kept = true;
                     }
@@ -123,7 +123,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                     return false;
                 }
                 world.future_gone = true;
-                let (duty, waker) = life.abandon(owners());
+                let (duty, waker) = lifecycle.abandon(payload());
                 assert_eq!(waker.is_some(), world.waker_kept);
                 world.waker_kept = false;
                 let collected = match duty {
@@ -135,20 +135,20 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                         assert_eq!(
                             ask_cancel,
                             world.asks == 0,
-                            "asked once, by whoever is first"
+                            "asked once, by the first to ask"
                         );
                         world.asks += u32::from(ask_cancel);
                         assert_eq!(live_owners.get(), 1, "O1: the row keeps what was lent");
                         collected
                     }
                     OnDrop::Ended {
-                        owners,
+                        payload,
                         mut collected,
                         last,
                     } => {
                         assert!(world.kernel_done);
                         collected.get_or_insert_default().push_back(last);
-                        drop(owners);
+                        drop(payload);
                         world.row_free = true;
                         collected
                     }
@@ -158,7 +158,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 }
             }
             Event::Cancel | Event::Shutdown => {
-                let ask = life.ask_cancel();
+                let ask = lifecycle.ask_cancel();
                 assert_eq!(ask, !world.kernel_done && world.asks == 0);
                 world.asks += u32::from(ask);
             }
@@ -166,9 +166,9 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 if world.asks == 0 {
                     return false;
                 }
-                let again = life.cancel_missed();
-                assert_eq!(again.is_some(), !world.kernel_done);
-                if let Some(before) = again {
+                let retries = lifecycle.cancel_missed();
+                assert_eq!(retries.is_some(), !world.kernel_done);
+                if let Some(before) = retries {
                     assert_eq!(u32::from(before.count()), world.asks);
                     world.asks += 1;
                 }
@@ -188,8 +188,8 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
             assert_eq!(live_owners.get(), 0);
         } else {
             assert_eq!(live_owners.get(), i32::from(world.future_gone), "O1");
-            assert_eq!(life.is_in_flight(), !world.kernel_done);
-            assert_eq!(life.is_orphan(), world.future_gone);
+            assert_eq!(lifecycle.is_in_flight(), !world.kernel_done);
+            assert_eq!(lifecycle.is_orphan(), world.future_gone);
         }
     }
     true
@@ -217,16 +217,19 @@ fn every_sequence_of_eight_events_keeps_to_the_table() {
 
 #[test]
 fn what_is_collected_is_bounded() {
-    let mut life: Life<(), ()> = Life::new(Some(()));
+    let mut lifecycle: Lifecycle<(), ()> = Lifecycle::new(Some(()));
     let mut asked = 0;
     for n in 0..COLLECT_MAX as usize + 10 {
-        match life.complete(Completion::new(n as i32, MORE), COLLECT_MAX) {
+        match lifecycle.complete(Completion::new(n as i32, MORE), COLLECT_MAX) {
             OnComplete::Wake { ask_cancel, .. } => asked += usize::from(ask_cancel),
             OnComplete::Dispose { .. } => panic!("its future is there"),
         }
     }
     assert_eq!(asked, 1);
     for n in 0..COLLECT_MAX as usize + 10 {
-        assert_eq!(life.poll(), Polled::Item(Completion::new(n as i32, MORE)));
+        assert_eq!(
+            lifecycle.poll(),
+            Polled::Item(Completion::new(n as i32, MORE))
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The operation table: what the runtime knows of each operation in flight.
 //!
 //! The driver pushes entries into the ring, finds the row of each completion, and returns the wakers to wake and the
-//! completions to dispose of. It never runs user code: wakers and owners are returned to the caller (R1). The states of
+//! completions to dispose of. It never runs user code: wakers and payloads are returned to the caller (R1). The states of
 //! an operation are described in [`lifecycle`](self::lifecycle).
 //!
 //! - **O1** Memory that the kernel may read or write stays in place and alive until the last completion has been
@@ -20,11 +20,11 @@ mod cancel_retry;
 mod deadlines;
 pub(crate) mod lifecycle;
 
-use crate::sys::{Answer, Attempt, Completion, Cqe, Entry, Instant, Opcode, Port, Wait};
+use crate::sys::{Answer, Attempt, Completion, Cqe, EnterWait, Entry, Instant, Opcode, Port};
 use crate::table::{Key, Owner, Table};
-use cancel_retry::{ASKS_UNTIL_STUCK, Again, Due, OVERDUE};
-use deadlines::Limits;
-use lifecycle::{Life, OnComplete, OnDrop, Polled};
+use cancel_retry::{ASKS_UNTIL_STUCK, CancelRetries, DueRetry, OVERDUE};
+use deadlines::Deadlines;
+use lifecycle::{Lifecycle, OnComplete, OnDrop, Polled};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -50,14 +50,14 @@ const POLL_MULTISHOT: u32 = 1;
 /// call would only be an additional call.
 const FEW: usize = 8;
 
-/// The owners of the memory that an orphan lent to the kernel.
-pub(crate) trait Owners {
+/// Owns the memory that an orphan lent to the kernel.
+pub(crate) trait Payload {
     /// Disposes of a completion that is not awaited.
     fn dispose(&mut self, completion: Completion);
 }
 
 struct Slot {
-    life: Life<Waker, Box<dyn Owners>>,
+    lifecycle: Lifecycle<Waker, Box<dyn Payload>>,
     kind: &'static str,
     /// The descriptor that it works on.
     fd: i32,
@@ -97,7 +97,7 @@ pub(crate) struct RowView {
     pub(crate) orphan: bool,
 }
 
-/// A completion that is not awaited: its owners are taken with [`Driver::lend_owners`].
+/// A completion that is not awaited: its payload is taken with [`Driver::take_payload`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Late {
     pub(crate) key: Key,
@@ -139,8 +139,8 @@ pub(crate) struct Dropped {
 pub(crate) enum DroppedDuty {
     /// The completions that an orphan had collected.
     Items(Key, Vec<Completion>),
-    /// All remaining completions; the owners are dropped after them.
-    Ended(Box<dyn Owners>, Vec<Completion>),
+    /// All remaining completions; the payload is dropped after them.
+    Ended(Box<dyn Payload>, Vec<Completion>),
 }
 
 /// The operations of one runtime, on a ring.
@@ -151,10 +151,10 @@ pub(crate) struct Driver<P> {
     orphans: usize,
     /// Entries that found no room (O7).
     backlog: VecDeque<(Entry, u64, Answer)>,
-    again: Again,
+    retries: CancelRetries,
     held_workers: usize,
     /// Boxed, so that the fields that each operation touches lie closer together.
-    limits: Box<Limits>,
+    deadlines: Box<Deadlines>,
     wake_fd: i32,
     wake_armed: bool,
     /// The kernel was asked to end that poll, and has not reported a failure.
@@ -173,9 +173,9 @@ impl<P: Port> Driver<P> {
             in_flight: 0,
             orphans: 0,
             backlog: VecDeque::new(),
-            again: Again::default(),
+            retries: CancelRetries::default(),
             held_workers: 0,
-            limits: Box::new(Limits::new()),
+            deadlines: Box::new(Deadlines::new()),
             wake_fd,
             wake_armed: false,
             wake_asked: false,
@@ -207,8 +207,8 @@ impl<P: Port> Driver<P> {
     /// and returns whether it did.
     pub(crate) fn hold_worker(&mut self) -> bool {
         self.held_workers += 1;
-        if !self.again.looks() {
-            self.again.look_at(self.ring.now() + OVERDUE);
+        if !self.retries.looks() {
+            self.retries.look_at(self.ring.now() + OVERDUE);
         }
         self.ring.add_workers(1)
     }
@@ -230,7 +230,7 @@ impl<P: Port> Driver<P> {
     #[inline]
     pub(crate) fn submit(&mut self, entry: &Entry, request: Request, waker: Option<Waker>) -> Key {
         let key = self.rows.insert(Slot {
-            life: Life::new(waker),
+            lifecycle: Lifecycle::new(waker),
             kind: request.kind,
             fd: entry.plain_fd(),
             second_fd: entry.second_fd(),
@@ -279,15 +279,19 @@ impl<P: Port> Driver<P> {
     /// Takes back an operation that no kernel thread has started: it completes with ECANCELED, although no cancel was
     /// requested. A running one is at most interrupted.
     pub(crate) fn withdraw(&mut self, key: Key) {
-        if self.rows.get(key).is_some_and(|row| row.life.is_awaited()) {
+        if self
+            .rows
+            .get(key)
+            .is_some_and(|row| row.lifecycle.is_awaited())
+        {
             self.push_cancel(key);
         }
     }
 
     /// Cancels an operation in flight at this time, unless it has completed by then.
     #[inline]
-    pub(crate) fn limit(&mut self, key: Key, deadline: Instant) {
-        self.limits.set(deadline, key);
+    pub(crate) fn set_deadline(&mut self, key: Key, deadline: Instant) {
+        self.deadlines.set(deadline, key);
     }
 
     /// Polls an operation for its future. Its last completion frees the row.
@@ -296,7 +300,7 @@ impl<P: Port> Driver<P> {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it has taken the result")
         };
-        let polled = row.life.poll();
+        let polled = row.lifecycle.poll();
         if let Polled::Last { .. } = polled {
             self.rows.discard(key);
         }
@@ -311,7 +315,7 @@ impl<P: Port> Driver<P> {
             unreachable!("O3: a future owns its row until it has taken the result")
         };
         row.task = task;
-        (row.life.renew(waker), row.owner)
+        (row.lifecycle.renew(waker), row.owner)
     }
 
     /// Moves an operation to another owner.
@@ -325,15 +329,15 @@ impl<P: Port> Driver<P> {
     #[inline]
     pub(crate) fn is_orphan_in(&self, key: Key, owner: Owner) -> Option<bool> {
         let row = self.rows.get(key)?;
-        (row.owner == owner && row.life.is_in_flight()).then(|| row.life.is_orphan())
+        (row.owner == owner && row.lifecycle.is_in_flight()).then(|| row.lifecycle.is_orphan())
     }
 
-    /// Handles the drop of an operation's future, which leaves its owners here.
-    pub(crate) fn abandon(&mut self, key: Key, owners: Box<dyn Owners>) -> Dropped {
+    /// Handles the drop of an operation's future, which leaves its payload here.
+    pub(crate) fn abandon(&mut self, key: Key, payload: Box<dyn Payload>) -> Dropped {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("O3: a future owns its row until it is dropped")
         };
-        let (abandoned, waker) = row.life.abandon(owners);
+        let (abandoned, waker) = row.lifecycle.abandon(payload);
         let duty = match abandoned {
             OnDrop::Orphaned {
                 ask_cancel,
@@ -347,38 +351,38 @@ impl<P: Port> Driver<P> {
                 DroppedDuty::Items(key, items.unwrap_or_default())
             }
             OnDrop::Ended {
-                owners,
+                payload,
                 collected,
                 last,
             } => {
                 self.rows.remove(key);
                 let mut items = collected.map_or_else(Vec::new, |items| Vec::from(*items));
                 items.push(last);
-                DroppedDuty::Ended(owners, items)
+                DroppedDuty::Ended(payload, items)
             }
         };
         Dropped { waker, duty }
     }
 
-    /// Takes the owners of an orphan, to dispose of a completion. With the last completion, the row is freed.
-    pub(crate) fn lend_owners(&mut self, key: Key, last: bool) -> Box<dyn Owners> {
-        let owners = self
+    /// Takes the payload of an orphan, to dispose of a completion. With the last completion, the row is freed.
+    pub(crate) fn take_payload(&mut self, key: Key, last: bool) -> Box<dyn Payload> {
+        let payload = self
             .rows
             .get_mut(key)
-            .and_then(|row| row.life.lend_owners());
+            .and_then(|row| row.lifecycle.take_payload());
         if last {
             self.rows.remove(key);
         }
-        match owners {
-            Some(owners) => owners,
-            None => unreachable!("O1: an orphan has its owners until its last completion"),
+        match payload {
+            Some(payload) => payload,
+            None => unreachable!("O1: an orphan has its payload until its last completion"),
         }
     }
 
-    /// Gives the owners back: the kernel still has the operation.
-    pub(crate) fn return_owners(&mut self, key: Key, owners: Box<dyn Owners>) {
+    /// Gives the payload back: the kernel still has the operation.
+    pub(crate) fn return_payload(&mut self, key: Key, payload: Box<dyn Payload>) {
         match self.rows.get_mut(key) {
-            Some(row) => row.life.return_owners(owners),
+            Some(row) => row.lifecycle.return_payload(payload),
             None => unreachable!("O3: an orphan's row is there until its last completion"),
         }
     }
@@ -387,7 +391,7 @@ impl<P: Port> Driver<P> {
     #[inline]
     pub(crate) fn ask_cancel(&mut self, key: Key) {
         let row = self.rows.get_mut(key);
-        if row.is_some_and(|row| row.stoppable && row.life.ask_cancel()) {
+        if row.is_some_and(|row| row.stoppable && row.lifecycle.ask_cancel()) {
             self.push_cancel(key);
         }
     }
@@ -395,8 +399,9 @@ impl<P: Port> Driver<P> {
     /// Asks the kernel to stop all operations on this descriptor, and returns whether there are any (C13).
     pub(crate) fn cancel_on(&mut self, fd: i32) -> bool {
         let on_it = self.rows.iter();
-        let on_it = on_it
-            .filter(|(_, row)| (row.fd == fd || row.second_fd == fd) && row.life.is_in_flight());
+        let on_it = on_it.filter(|(_, row)| {
+            (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight()
+        });
         let keys: Vec<Key> = on_it.map(|(key, _)| key).collect();
         for key in &keys {
             self.ask_cancel(*key);
@@ -411,7 +416,11 @@ impl<P: Port> Driver<P> {
         let mut wakers = Vec::new();
         for key in keys {
             self.ask_cancel(key);
-            wakers.extend(self.rows.get_mut(key).and_then(|row| row.life.take_wake()));
+            wakers.extend(
+                self.rows
+                    .get_mut(key)
+                    .and_then(|row| row.lifecycle.take_wake()),
+            );
         }
         // Never re-arm the wake poll from here on: nothing would cancel it.
         self.wake_fd = -1;
@@ -445,7 +454,7 @@ impl<P: Port> Driver<P> {
     #[cold]
     fn push_slowly(&mut self, entry: &Entry, user_data: u64, answer: Answer) {
         if self.backlog.is_empty() {
-            self.enter(Wait::Submit);
+            self.enter(EnterWait::Submit);
             if self.ring.push(entry, user_data, answer).is_ok() {
                 return;
             }
@@ -453,7 +462,7 @@ impl<P: Port> Driver<P> {
         self.backlog.push_back((*entry, user_data, answer));
     }
 
-    fn enter(&mut self, wait: Wait) {
+    fn enter(&mut self, wait: EnterWait) {
         self.counts.enters += 1;
         if let Err(error) = self.ring.enter(wait) {
             self.lost.get_or_insert(error);
@@ -465,7 +474,7 @@ impl<P: Port> Driver<P> {
         if self.backlog.capacity() / 4 > self.backlog.len().max(BACKLOG_KEPT) {
             self.backlog.shrink_to(BACKLOG_KEPT);
         }
-        self.again.trim();
+        self.retries.trim();
         self.rows.tidy(period)
     }
 
@@ -480,7 +489,7 @@ impl<P: Port> Driver<P> {
                 continue;
             }
             let before = self.ring.queued();
-            self.enter(Wait::Submit);
+            self.enter(EnterWait::Submit);
             if self.ring.queued() == before {
                 return;
             }
@@ -500,22 +509,22 @@ impl<P: Port> Driver<P> {
 
     /// Returns the time at which this table next has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        match (self.again.next(), self.limits.next()) {
-            (Some(again), Some(limit)) => Some(again.min(limit)),
-            (again, limit) => again.or(limit),
+        match (self.retries.next(), self.deadlines.next()) {
+            (Some(retries), Some(limit)) => Some(retries.min(limit)),
+            (retries, limit) => retries.or(limit),
         }
     }
 
     /// Submits what is queued, waits as told, and reaps the completions. An error means that the ring is lost.
-    pub(crate) fn turn(&mut self, wait: Wait, reaped: &mut Reaped) -> io::Result<()> {
+    pub(crate) fn turn(&mut self, wait: EnterWait, reaped: &mut Reaped) -> io::Result<()> {
         if self
-            .again
+            .retries
             .next()
             .is_some_and(|next| !self.ring.is_before(next))
         {
             self.look_at_again(reaped);
         }
-        if let Some(next) = self.limits.next() {
+        if let Some(next) = self.deadlines.next() {
             self.look_at_limits(next);
         }
         match self.wake_fd >= 0 {
@@ -543,8 +552,10 @@ impl<P: Port> Driver<P> {
     /// Cancels the operations whose deadline has passed.
     #[inline(never)]
     fn look_at_limits(&mut self, next: Instant) {
-        let Driver { limits, rows, .. } = self;
-        limits.grow_older(|key| is_awaited(rows, key));
+        let Driver {
+            deadlines, rows, ..
+        } = self;
+        deadlines.age(|key| is_awaited(rows, key));
         if !self.ring.is_before(next) && next <= self.ring.now() {
             self.stop_overdue();
         }
@@ -552,13 +563,17 @@ impl<P: Port> Driver<P> {
 
     #[cold]
     fn stop_overdue(&mut self) {
-        let Driver { limits, rows, .. } = self;
+        let Driver {
+            deadlines, rows, ..
+        } = self;
         // Moves the remaining ones to the heap.
-        limits.grow_older(|key| is_awaited(rows, key));
+        deadlines.age(|key| is_awaited(rows, key));
         let now = self.ring.now();
         loop {
-            let Driver { limits, rows, .. } = self;
-            match limits.pop(now, |key| is_awaited(rows, key)) {
+            let Driver {
+                deadlines, rows, ..
+            } = self;
+            match deadlines.pop(now, |key| is_awaited(rows, key)) {
                 Some(key) => self.ask_cancel(key),
                 None => return,
             }
@@ -567,12 +582,12 @@ impl<P: Port> Driver<P> {
 
     /// Limits the wait while there is a backlog that the kernel did not take, so that it is offered again soon.
     #[cold]
-    fn wait_for_room(&self, wait: Wait) -> Wait {
+    fn wait_for_room(&self, wait: EnterWait) -> EnterWait {
         let soon = self.ring.now() + BACKLOG_PAUSE;
         match wait {
-            Wait::Submit | Wait::No => wait,
-            Wait::Until(deadline) => Wait::Until(deadline.min(soon)),
-            Wait::Forever => Wait::Until(soon),
+            EnterWait::Submit | EnterWait::No => wait,
+            EnterWait::Until(deadline) => EnterWait::Until(deadline.min(soon)),
+            EnterWait::Forever => EnterWait::Until(soon),
         }
     }
 
@@ -582,7 +597,7 @@ impl<P: Port> Driver<P> {
             rows,
             in_flight,
             orphans,
-            again,
+            retries,
             wake_armed,
             wake_asked,
             lost,
@@ -605,7 +620,7 @@ impl<P: Port> Driver<P> {
                     } else if user_data == CANCEL {
                         *wake_asked &= completion.raw() >= 0;
                     } else if completion.raw() < 0 {
-                        again.miss(Key::from_u64(user_data & !CANCEL));
+                        retries.missed(Key::from_u64(user_data & !CANCEL));
                     }
                     return;
                 }
@@ -617,7 +632,7 @@ impl<P: Port> Driver<P> {
                     counts.completed += 1;
                     *in_flight -= 1;
                 }
-                match row.life.complete(completion, row.collect_max) {
+                match row.lifecycle.complete(completion, row.collect_max) {
                     OnComplete::Wake { wake, ask_cancel } => {
                         reaped.woken.extend(wake);
                         if ask_cancel {
@@ -639,7 +654,7 @@ impl<P: Port> Driver<P> {
         for key in limit_reached {
             self.push_cancel(key);
         }
-        if self.again.has_missed() {
+        if self.retries.has_missed() {
             self.schedule_missed();
         }
     }
@@ -647,26 +662,31 @@ impl<P: Port> Driver<P> {
     #[cold]
     fn schedule_missed(&mut self) {
         let Driver {
-            again, rows, ring, ..
+            retries,
+            rows,
+            ring,
+            ..
         } = self;
-        again.schedule(ring.now(), |key| rows.get_mut(key)?.life.cancel_missed());
+        retries.schedule(ring.now(), |key| {
+            rows.get_mut(key)?.lifecycle.cancel_missed()
+        });
     }
 
     fn look_at_again(&mut self, reaped: &mut Reaped) {
         let now = self.ring.now();
-        while let Some(due) = self.again.pop(now) {
+        while let Some(due) = self.retries.pop(now) {
             match due {
-                Due::Look => self.look_for_overdue(now, &mut reaped.overdue),
-                Due::Ask(key) => self.ask_again(key, &mut reaped.stuck),
+                DueRetry::Look => self.look_for_overdue(now, &mut reaped.overdue),
+                DueRetry::Ask(key) => self.ask_again(key, &mut reaped.stuck),
             }
         }
     }
 
     fn ask_again(&mut self, key: Key, stuck: &mut Vec<(&'static str, u64)>) {
         if let Some(row) = self.rows.get(key)
-            && row.life.is_in_flight()
+            && row.lifecycle.is_in_flight()
         {
-            if row.life.asks() == ASKS_UNTIL_STUCK {
+            if row.lifecycle.asks() == ASKS_UNTIL_STUCK {
                 stuck.push((row.kind, row.task));
             }
             self.push_cancel(key);
@@ -678,7 +698,7 @@ impl<P: Port> Driver<P> {
     fn look_for_overdue(&mut self, now: Instant, overdue: &mut Vec<Key>) {
         let is_overdue = |row: &Slot| {
             let due = Instant::from_ns(row.since_ns) + OVERDUE;
-            !row.is_looked_at && row.stoppable && row.life.is_awaited() && due <= now
+            !row.is_looked_at && row.stoppable && row.lifecycle.is_awaited() && due <= now
         };
         let found = self.rows.iter().filter(|(_, row)| is_overdue(row));
         let found: Vec<Key> = found.map(|(key, _)| key).collect();
@@ -692,7 +712,7 @@ impl<P: Port> Driver<P> {
             }
         }
         if self.held_workers > 0 {
-            self.again.look_at(now + OVERDUE);
+            self.retries.look_at(now + OVERDUE);
         }
     }
 
@@ -710,7 +730,7 @@ impl<P: Port> Driver<P> {
     pub(crate) fn is_in_flight(&self, key: Key) -> bool {
         self.rows
             .get(key)
-            .is_some_and(|row| row.life.is_in_flight())
+            .is_some_and(|row| row.lifecycle.is_in_flight())
     }
 
     /// Whether there are completions to reap, including those that the kernel has yet to post.
@@ -748,8 +768,8 @@ impl<P: Port> Driver<P> {
             kind: row.kind,
             task: row.task,
             since_ns: row.since_ns,
-            in_flight: row.life.is_in_flight(),
-            orphan: row.life.is_orphan(),
+            in_flight: row.lifecycle.is_in_flight(),
+            orphan: row.lifecycle.is_orphan(),
         })
     }
 
@@ -758,7 +778,7 @@ impl<P: Port> Driver<P> {
         self.lost.is_some()
     }
 
-    /// Leaks the operations in flight at the end of the runtime. Their owners are never freed: the kernel may still
+    /// Leaks the operations in flight at the end of the runtime. Their payload is never freed: the kernel may still
     /// write into their memory (O8). Returns the kind of each.
     pub(crate) fn leak(&mut self) -> Vec<&'static str> {
         leak_owners(&mut self.rows)
@@ -783,14 +803,14 @@ impl<P> Drop for Driver<P> {
 /// Forgets the memory that orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps
 /// its memory, or forgets it. Returns the kinds of the operations in flight.
 fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
-    let in_flight = rows.iter().filter(|(_, row)| row.life.is_in_flight());
+    let in_flight = rows.iter().filter(|(_, row)| row.lifecycle.is_in_flight());
     let keys: Vec<Key> = in_flight.map(|(key, _)| key).collect();
     let mut kinds = Vec::with_capacity(keys.len());
     for key in keys {
         if let Some(row) = rows.get_mut(key) {
             kinds.push(row.kind);
-            if row.life.is_orphan() {
-                std::mem::forget(row.life.lend_owners());
+            if row.lifecycle.is_orphan() {
+                std::mem::forget(row.lifecycle.take_payload());
                 rows.remove(key);
             }
         }
@@ -800,7 +820,7 @@ fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
 
 /// Whether an operation is in flight and a future awaits it.
 fn is_awaited(rows: &Table<Slot>, key: Key) -> bool {
-    rows.get(key).is_some_and(|row| row.life.is_awaited())
+    rows.get(key).is_some_and(|row| row.lifecycle.is_awaited())
 }
 
 fn cancel_entry(target: u64) -> Entry {

@@ -36,7 +36,7 @@ struct World {
     /// The error of the next `enter`.
     lost: Option<i32>,
     now: u64,
-    enters: Vec<Wait>,
+    enters: Vec<EnterWait>,
     /// The results of direct calls, and the calls that were made.
     attempt: Attempt,
     attempts: Vec<Opcode>,
@@ -101,7 +101,7 @@ impl World {
         };
         let is_there = self.taken.contains_key(&target);
         let result = match self.misses.pop_front() {
-            Some(miss) if is_there => miss,
+            Some(missed) if is_there => missed,
             _ if is_there => 0,
             _ => -libc::ENOENT,
         };
@@ -136,7 +136,7 @@ impl Port for FakeRing {
         world.attempt
     }
 
-    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+    fn enter(&mut self, wait: EnterWait) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         world.enters.push(wait);
         if let Some(errno) = world.lost {
@@ -149,7 +149,7 @@ impl Port for FakeRing {
                 world.take(entry, user_data, answer);
             }
         }
-        if wait == Wait::Submit {
+        if wait == EnterWait::Submit {
             return Ok(());
         }
         let kept = std::mem::take(&mut world.kept);
@@ -157,9 +157,9 @@ impl Port for FakeRing {
         // The kernel waits only once it has taken everything queued.
         if world.posted.is_empty() && takes >= all {
             match wait {
-                Wait::Until(deadline) => world.now = world.now.max(deadline.as_ns()),
-                Wait::Forever => panic!("nothing will ever end this wait"),
-                Wait::No | Wait::Submit => {}
+                EnterWait::Until(deadline) => world.now = world.now.max(deadline.as_ns()),
+                EnterWait::Forever => panic!("nothing will ever end this wait"),
+                EnterWait::No | EnterWait::Submit => {}
             }
         }
         Ok(())
@@ -220,7 +220,7 @@ struct Fate {
 /// Counts how often it is dropped, and the completions that it disposes of.
 struct Counted(Rc<Fate>);
 
-impl Owners for Counted {
+impl Payload for Counted {
     fn dispose(&mut self, completion: Completion) {
         self.0.disposed.borrow_mut().push(completion.raw());
     }
@@ -253,9 +253,9 @@ fn request() -> Request {
 }
 
 /// The driver's part of a turn of the runtime. Returns the longest wait, as the runtime computes it.
-fn turn(driver: &mut Driver<FakeRing>, wait: Wait) -> usize {
+fn turn(driver: &mut Driver<FakeRing>, wait: EnterWait) -> usize {
     let wait = match (wait, driver.next_deadline()) {
-        (Wait::Forever, Some(deadline)) => Wait::Until(deadline),
+        (EnterWait::Forever, Some(deadline)) => EnterWait::Until(deadline),
         (wait, _) => wait,
     };
     let mut reaped = Reaped::default();
@@ -263,10 +263,10 @@ fn turn(driver: &mut Driver<FakeRing>, wait: Wait) -> usize {
     let woken = reaped.woken.len();
     reaped.woken.drain(..).for_each(Waker::wake);
     for late in reaped.late {
-        let mut owners = driver.lend_owners(late.key, late.last);
-        owners.dispose(late.completion);
+        let mut payload = driver.take_payload(late.key, late.last);
+        payload.dispose(late.completion);
         if !late.last {
-            driver.return_owners(late.key, owners);
+            driver.return_payload(late.key, payload);
         }
     }
     woken
@@ -278,12 +278,12 @@ fn abandon(driver: &mut Driver<FakeRing>, key: Key, fate: &Rc<Fate>) {
     match dropped.duty {
         DroppedDuty::Items(_, items) if items.is_empty() => {}
         DroppedDuty::Items(key, items) => {
-            let mut owners = driver.lend_owners(key, false);
-            items.into_iter().for_each(|item| owners.dispose(item));
-            driver.return_owners(key, owners);
+            let mut payload = driver.take_payload(key, false);
+            items.into_iter().for_each(|item| payload.dispose(item));
+            driver.return_payload(key, payload);
         }
-        DroppedDuty::Ended(mut owners, items) => {
-            items.into_iter().for_each(|item| owners.dispose(item));
+        DroppedDuty::Ended(mut payload, items) => {
+            items.into_iter().for_each(|item| payload.dispose(item));
         }
     }
 }
@@ -303,11 +303,11 @@ fn more_than_the_queue_holds_goes_out_in_order() {
             driver.submit(&entry, request(), None).to_u64()
         })
         .collect();
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     assert_eq!(ring.0.borrow().order, keys);
     let waits = ring.0.borrow().enters.clone();
     assert_eq!(waits.len(), 25, "one each time that it was full: {waits:?}");
-    assert!(waits[..24].iter().all(|wait| *wait == Wait::Submit));
+    assert!(waits[..24].iter().all(|wait| *wait == EnterWait::Submit));
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn what_the_kernel_did_not_take_is_taken_later_in_order_and_nothing_is_lost() {
     let mut turns = 0;
     while ring.0.borrow().order.len() < keys.len() {
         assert!(driver.needs_turn());
-        turn(&mut driver, Wait::No);
+        turn(&mut driver, EnterWait::No);
         turns += 1;
         assert!(turns < 20);
     }
@@ -360,21 +360,21 @@ fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
     driver.submit(&Entry::new(Opcode::RECV), request(), None);
     assert_eq!(attempt(&mut driver), (None, 0), "one is in the backlog");
     while driver.needs_turn() {
-        turn(&mut driver, Wait::No);
+        turn(&mut driver, EnterWait::No);
     }
     assert_eq!(attempt(&mut driver).1, 1, "the kernel has them");
     ring.post(key.to_u64(), 1, 0);
     assert_eq!(attempt(&mut driver), (None, 0), "a completion is there");
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     assert_eq!(attempt(&mut driver).1, 1);
 
     let parked: Vec<Key> = (0..8)
         .map(|_| driver.submit(&Entry::new(Opcode::RECV), request(), None))
         .collect();
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     assert_eq!(attempt(&mut driver), (None, 0), "nine are in flight");
     ring.post(parked[0].to_u64(), 1, 0);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
 
     let before = driver.counts();
     for vain in [Attempt::WouldWait, Attempt::Never, Attempt::Unserved] {
@@ -405,7 +405,7 @@ fn a_wait_does_not_hold_up_what_found_no_room() {
         }
         let mut turns = 0;
         while driver.in_flight() > 0 {
-            turn(&mut driver, Wait::Forever);
+            turn(&mut driver, EnterWait::Forever);
             turns += 1;
             assert!(turns < 20);
         }
@@ -426,7 +426,9 @@ fn an_operation_that_is_not_given_up_for_a_second_is_reported_once() {
     let mut reported = Vec::new();
     while driver.in_flight() > 0 {
         let mut reaped = Reaped::default();
-        let wait = driver.next_deadline().map_or(Wait::No, Wait::Until);
+        let wait = driver
+            .next_deadline()
+            .map_or(EnterWait::No, EnterWait::Until);
         driver.turn(wait, &mut reaped).unwrap();
         for (kind, _) in reaped.stuck {
             assert_eq!(kind, "test");
@@ -443,11 +445,13 @@ fn an_operation_that_is_not_given_up_for_a_second_is_reported_once() {
 /// Runs one turn, with as long a wait as possible, and returns the overdue operations.
 fn overdue(driver: &mut Driver<FakeRing>) -> Vec<Key> {
     let mut reaped = Reaped::default();
-    let wait = driver.next_deadline().map_or(Wait::No, Wait::Until);
+    let wait = driver
+        .next_deadline()
+        .map_or(EnterWait::No, EnterWait::Until);
     driver.turn(wait, &mut reaped).unwrap();
     for late in reaped.late {
-        let mut owners = driver.lend_owners(late.key, late.last);
-        owners.dispose(late.completion);
+        let mut payload = driver.take_payload(late.key, late.last);
+        payload.dispose(late.completion);
         assert!(late.last, "no operation here completes twice");
     }
     reaped.overdue
@@ -511,17 +515,17 @@ fn what_is_withdrawn_completes_as_if_nobody_had_asked_and_is_asked_once() {
     let mut driver = ring.driver();
     let entry = Entry::new(Opcode::WRITE).fd(FILE);
     let key = driver.submit(&entry, request(), None);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     // It is running, so it is left alone.
     ring.0.borrow_mut().misses.push_back(-libc::EALREADY);
     driver.withdraw(key);
     for _ in 0..10 {
-        turn(&mut driver, Wait::No);
+        turn(&mut driver, EnterWait::No);
     }
     assert_eq!(driver.poll(key), Polled::Pending);
     assert_eq!(driver.counts().cancels_asked, 1);
     driver.withdraw(key);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     let completion = Completion::new(-libc::ECANCELED, 0);
     let asked = false;
     assert_eq!(driver.poll(key), Polled::Last { completion, asked });
@@ -538,7 +542,7 @@ fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
     ring.0.borrow_mut().misses.extend([-libc::EALREADY; MISSES]);
     let fate = Rc::new(Fate::default());
     let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     abandon(&mut driver, key, &fate);
     let mut asked_at: Vec<u64> = Vec::new();
     let mut asks = 0;
@@ -547,7 +551,7 @@ fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
             break;
         }
         assert_eq!(fate.dropped.get(), 0, "O1: the kernel still has it");
-        turn(&mut driver, Wait::Forever);
+        turn(&mut driver, EnterWait::Forever);
         let sent = ring.0.borrow().order.len();
         if sent > asks {
             asks = sent;
@@ -571,14 +575,14 @@ fn an_operation_that_ends_between_two_asks_is_not_asked_again() {
     let fate = Rc::new(Fate::default());
     let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     abandon(&mut driver, key, &fate);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     ring.post(key.to_u64(), 5, 0);
-    turn(&mut driver, Wait::No);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
+    turn(&mut driver, EnterWait::No);
     assert_eq!(*fate.disposed.borrow(), [5]);
     assert_eq!(fate.dropped.get(), 1);
     for _ in 0..10 {
-        turn(&mut driver, Wait::No);
+        turn(&mut driver, EnterWait::No);
     }
     assert!(driver.counts().cancels_asked <= 2);
     assert_eq!((driver.len(), driver.orphans()), (0, 0));
@@ -591,11 +595,11 @@ fn a_late_answer_to_a_cancel_is_not_taken_for_the_next_operation_of_the_row() {
     let mut driver = ring.driver();
     let fate = Rc::new(Fate::default());
     let first = driver.submit(&Entry::new(Opcode::RECV), request(), None);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     ring.post(first.to_u64(), 1, 0);
     driver.ask_cancel(first);
     abandon(&mut driver, first, &fate);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     let second = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     assert_eq!(second.index(), first.index());
     ring.0.borrow_mut().kept.push_back(Cqe {
@@ -603,13 +607,13 @@ fn a_late_answer_to_a_cancel_is_not_taken_for_the_next_operation_of_the_row() {
         completion: Completion::new(-libc::EALREADY, 0),
     });
     for _ in 0..5 {
-        turn(&mut driver, Wait::No);
+        turn(&mut driver, EnterWait::No);
     }
     assert_eq!(driver.counts().cancels_asked, 1);
     assert!(ring.0.borrow().taken.contains_key(&second.to_u64()));
     abandon(&mut driver, second, &fate);
-    turn(&mut driver, Wait::No);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
+    turn(&mut driver, EnterWait::No);
     assert_eq!(driver.len(), 0);
     assert_eq!(fate.dropped.get(), 2);
 }
@@ -628,25 +632,25 @@ fn closing_is_never_asked_to_stop() {
     driver.cancel_on(9);
     driver.cancel_all();
     abandon(&mut driver, key, &fate);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     assert_eq!(ring.0.borrow().order, [key.to_u64()]);
     ring.post(key.to_u64(), 0, 0);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     assert_eq!(*fate.disposed.borrow(), [0]);
     assert_eq!(fate.dropped.get(), 1);
 }
 
 #[test]
-fn cancelling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
+fn canceling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let on = |driver: &mut Driver<_>, fd| {
         driver.submit(&Entry::new(Opcode::RECV).fd(fd), request(), None)
     };
     let (a, b, c) = (on(&mut driver, 5), on(&mut driver, 6), on(&mut driver, 5));
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     assert!(driver.cancel_on(5));
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     let taken: Vec<u64> = ring.0.borrow().taken.keys().copied().collect();
     assert_eq!(taken, [b.to_u64()]);
     for key in [a, c] {
@@ -667,14 +671,14 @@ fn cancelling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
 fn a_poll_for_wakes_whose_cancel_missed_is_asked_to_end_again() {
     let ring = FakeRing::new(8);
     let mut driver = Driver::new(ring.clone(), 7);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     ring.0
         .borrow_mut()
         .misses
         .extend([-libc::EALREADY, -libc::ENOENT]);
     drop(driver.cancel_all());
     let turns = (0..10).take_while(|_| {
-        turn(&mut driver, Wait::No);
+        turn(&mut driver, EnterWait::No);
         !driver.is_drained()
     });
     assert_eq!(turns.count(), 2, "one turn for each ask that missed");
@@ -690,12 +694,12 @@ fn a_driver_that_was_cancelled_is_drained_whether_or_not_it_had_turned() {
         let fate = Rc::new(Fate::default());
         let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
         for _ in 0..turns {
-            turn(&mut driver, Wait::No);
+            turn(&mut driver, EnterWait::No);
         }
         abandon(&mut driver, key, &fate);
         drop(driver.cancel_all());
         for _ in 0..5 {
-            turn(&mut driver, Wait::No);
+            turn(&mut driver, EnterWait::No);
         }
         assert!(driver.is_drained(), "after {turns} turns");
         assert!(ring.0.borrow().taken.is_empty());
@@ -706,7 +710,7 @@ fn a_driver_that_was_cancelled_is_drained_whether_or_not_it_had_turned() {
 /// It has no memory of its own to be leaked, and must not be dropped.
 struct Immortal;
 
-impl Owners for Immortal {
+impl Payload for Immortal {
     fn dispose(&mut self, _: Completion) {}
 }
 
@@ -721,11 +725,11 @@ fn a_lost_ring_is_said_in_every_turn_and_frees_nothing() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     drop(driver.abandon(key, Box::new(Immortal)).waker);
     ring.0.borrow_mut().lost = Some(libc::EBADR);
     for _ in 0..3 {
-        assert!(driver.turn(Wait::No, &mut Reaped::default()).is_err());
+        assert!(driver.turn(EnterWait::No, &mut Reaped::default()).is_err());
     }
     assert!(driver.is_lost());
     assert_eq!(driver.leak(), ["test"]);
@@ -787,7 +791,7 @@ fn random_world(seed: u64) {
                 let limit = ring.0.borrow().now + random.below(20_000_000) as u64;
                 let limit = (random.below(2) == 0).then_some(limit);
                 if let Some(limit) = limit {
-                    driver.limit(key, Instant::from_ns(limit));
+                    driver.set_deadline(key, Instant::from_ns(limit));
                 }
                 followed.push(Followed {
                     key,
@@ -856,27 +860,31 @@ fn random_world(seed: u64) {
                         world.takes.push_back(n);
                     }
                     1 => {
-                        let miss = [-libc::EALREADY, -libc::ENOENT][random.below(2)];
-                        world.misses.push_back(miss);
+                        let missed = [-libc::EALREADY, -libc::ENOENT][random.below(2)];
+                        world.misses.push_back(missed);
                     }
                     _ => world.now += random.below(3_000_000) as u64,
                 }
                 drop(world);
-                let wait = if ending { Wait::Forever } else { Wait::No };
+                let wait = if ending {
+                    EnterWait::Forever
+                } else {
+                    EnterWait::No
+                };
                 let now = ring.0.borrow().now;
                 turn(&mut driver, wait);
                 for op in followed.iter().filter(|op| op.has_future && !op.asked) {
                     if let Some(row) = driver.rows.get(op.key)
-                        && row.life.is_in_flight()
+                        && row.lifecycle.is_in_flight()
                     {
                         let is_late = op.limit.is_some_and(|limit| limit <= now);
-                        assert_eq!(row.life.asks() > 0, is_late, "it is stopped in time");
+                        assert_eq!(row.lifecycle.asks() > 0, is_late, "it is stopped in time");
                     }
                 }
             }
         }
         for op in &followed {
-            assert!(op.fate.dropped.get() <= 1, "owners are dropped once");
+            assert!(op.fate.dropped.get() <= 1, "payload are dropped once");
             let kernel_has_it = ring.0.borrow().taken.contains_key(&op.key.to_u64());
             if kernel_has_it {
                 assert_eq!(op.fate.dropped.get(), 0, "O1: {}", op.key.to_u64());
@@ -927,27 +935,27 @@ fn limits_of_what_has_ended_are_forgotten() {
     let mut parked = Vec::new();
     for n in 0..MANY {
         let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
-        driver.limit(key, hour);
+        driver.set_deadline(key, hour);
         parked.push(key);
-        turn(&mut driver, Wait::No);
+        turn(&mut driver, EnterWait::No);
         // Each lasts a hundred turns, but one in a hundred stays.
         if n >= 100 && n % 100 > 0 {
             let key = parked[n - 100];
             ring.post(key.to_u64(), 0, 0);
-            turn(&mut driver, Wait::No);
+            turn(&mut driver, EnterWait::No);
             assert!(matches!(
                 driver.poll(key),
                 Polled::Last { asked: false, .. }
             ));
         }
-        assert!(driver.limits.len() <= 2 * driver.in_flight() + 64);
+        assert!(driver.deadlines.len() <= 2 * driver.in_flight() + 64);
     }
     let stay = driver.in_flight();
     ring.0.borrow_mut().now = hour.as_ns();
-    turn(&mut driver, Wait::No);
+    turn(&mut driver, EnterWait::No);
     assert_eq!(driver.counts().cancels_asked as usize, stay);
-    turn(&mut driver, Wait::No);
-    assert_eq!((driver.limits.len(), driver.next_deadline()), (0, None));
+    turn(&mut driver, EnterWait::No);
+    assert_eq!((driver.deadlines.len(), driver.next_deadline()), (0, None));
 }
 
 #[test]
@@ -955,8 +963,8 @@ fn what_has_no_end_needs_no_limit() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
-    driver.limit(key, Instant::FAR_FUTURE);
-    assert_eq!((driver.limits.len(), driver.next_deadline()), (0, None));
+    driver.set_deadline(key, Instant::FAR_FUTURE);
+    assert_eq!((driver.deadlines.len(), driver.next_deadline()), (0, None));
 }
 
 #[test]
@@ -969,7 +977,7 @@ fn a_random_kernel_gets_no_operation_lost_doubled_or_freed_too_early() {
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| random_world(seed));
         if let Err(payload) = outcome {
-            eprintln!("run again with GIMMAL_SEED={seed}");
+            eprintln!("run retries with GIMMAL_SEED={seed}");
             std::panic::resume_unwind(payload);
         }
     }

@@ -3,7 +3,7 @@
 //! A group and a timeout take errors of any type, including those that do not implement `Error` and those that borrow.
 //! They know the usual types: `io::Error`, those of this crate, boxes of errors, and `anyhow::Error` (feature
 //! `anyhow`). A user's own type is classified where it is known: in the conversions of
-//! [`errors_into!`](crate::errors_into), and by `settle` of the two errors.
+//! [`impl_from_errors!`](crate::impl_from_errors), and by `settle` of the two errors.
 
 use super::CopyError;
 use crate::buf::{BufError, Slice};
@@ -35,11 +35,11 @@ pub(super) fn is_known_cancellation<E: Error + 'static>(error: &E) -> Option<boo
 /// An error that may borrow, although its type does not show it. It is only inspected, and only for types that do not
 /// borrow, in it and in its chain of sources.
 #[derive(Clone, Copy)]
-pub(super) struct Found<'a>(&'a (dyn Error + 'static));
+pub(super) struct Source<'a>(&'a (dyn Error + 'static));
 
-impl<'a> Found<'a> {
-    pub(super) fn new(error: &'a (dyn Error + 'static)) -> Found<'a> {
-        Found(error)
+impl<'a> Source<'a> {
+    pub(super) fn new(error: &'a (dyn Error + 'static)) -> Source<'a> {
+        Source(error)
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) trait Wraps {
     type Inner;
 
     /// Returns the error that this one comes from, if the inner type is known.
-    fn comes_from(&self) -> Option<Found<'_>>;
+    fn comes_from(&self) -> Option<Source<'_>>;
 }
 
 /// Returns the source of an error around one that does not borrow.
@@ -59,7 +59,7 @@ pub(super) fn source<W: Wraps<Inner: 'static>>(error: &W) -> Option<&(dyn Error 
 }
 
 /// Returns the error, or what it comes from, if its type is known.
-pub(super) fn ask<E>(error: &E) -> Option<Found<'_>> {
+pub(super) fn ask<E>(error: &E) -> Option<Source<'_>> {
     is::<E, io::Error>(error)
         .or_else(|| is::<E, Canceled>(error))
         .or_else(|| is::<E, JoinError>(error))
@@ -79,24 +79,24 @@ pub(super) fn ask<E>(error: &E) -> Option<Found<'_>> {
         .or_else(|| is_introduced(error))
 }
 
-fn is<E, T: Error + 'static>(error: &E) -> Option<Found<'_>> {
-    Some(Found(cast::<E, T>(error)?.0))
+fn is<E, T: Error + 'static>(error: &E) -> Option<Source<'_>> {
+    Some(Source(cast::<E, T>(error)?.0))
 }
 
-fn is_box<E>(error: &E) -> Option<Found<'_>> {
+fn is_box<E>(error: &E) -> Option<Source<'_>> {
     match cast::<E, Box<dyn Error>>(error) {
-        Some(Cast(error)) => Some(Found(&**error)),
-        None => Some(Found(&**cast::<E, Box<dyn Error + Send + Sync>>(error)?.0)),
+        Some(Cast(error)) => Some(Source(&**error)),
+        None => Some(Source(&**cast::<E, Box<dyn Error + Send + Sync>>(error)?.0)),
     }
 }
 
 #[cfg(feature = "anyhow")]
-fn is_anyhow<E>(error: &E) -> Option<Found<'_>> {
-    Some(Found(cast::<E, anyhow::Error>(error)?.0.as_ref()))
+fn is_anyhow<E>(error: &E) -> Option<Source<'_>> {
+    Some(Source(cast::<E, anyhow::Error>(error)?.0.as_ref()))
 }
 
 #[cfg(not(feature = "anyhow"))]
-fn is_anyhow<E>(_: &E) -> Option<Found<'_>> {
+fn is_anyhow<E>(_: &E) -> Option<Source<'_>> {
     None
 }
 
@@ -111,10 +111,10 @@ fn cast<E, T: 'static>(error: &E) -> Option<Cast<'_, T>> {
 
 type Cause = unsafe fn(*const ()) -> Option<*const (dyn Error + 'static)>;
 
-fn is_introduced<E>(error: &E) -> Option<Found<'_>> {
+fn is_introduced<E>(error: &E) -> Option<Source<'_>> {
     let cause = find(INTRODUCED.load(Ordering::Acquire), typeid::of::<E>())?;
     // SAFETY: `cause` was registered for a type with this ID, and the error that it returns is inside `error`.
-    unsafe { cause(ptr::from_ref(error).cast()).map(|error| Found(&*error)) }
+    unsafe { cause(ptr::from_ref(error).cast()).map(|error| Source(&*error)) }
 }
 
 /// A registered type. It is never freed: there is at most about one per type.

@@ -1,6 +1,6 @@
 //! The error of a timeout around a future whose output is not a `Result`.
 
-use super::ask::{Found, Wraps, introduce, source};
+use super::ask::{Source, Wraps, introduce, source};
 use crate::scope::{Canceled, Elapsed};
 use std::error::Error;
 use std::fmt;
@@ -34,7 +34,7 @@ impl<O> CutShort<O> {
 
     /// Whether the deadline cut the future short. If not, a scope around the timeout was canceled.
     #[must_use]
-    pub fn is_timeout(&self) -> bool {
+    pub fn is_elapsed(&self) -> bool {
         self.is_timeout
     }
 
@@ -77,10 +77,10 @@ impl<O> Error for CutShort<O> {
 impl<O> Wraps for CutShort<O> {
     type Inner = ();
 
-    fn comes_from(&self) -> Option<Found<'_>> {
+    fn comes_from(&self) -> Option<Source<'_>> {
         match self.is_timeout {
-            true => Some(Found::new(&Elapsed)),
-            false => Some(Found::new(&Canceled)),
+            true => Some(Source::new(&Elapsed)),
+            false => Some(Source::new(&Canceled)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The error of a group.
 
-use super::ask::{Found, Wraps, ask, introduce, is_known_cancellation, source};
+use super::ask::{Source, Wraps, ask, introduce, is_known_cancellation, source};
 use super::own::{Ask, Hold};
 use crate::scope::{Canceled, chain, is_canceled};
 use std::error::Error;
@@ -12,9 +12,9 @@ use std::io;
 /// It holds the first failure, all others, and the cancellations of the body and children that were cut short. `?`
 /// converts it as it converts `E`: into the first failure alone, if there is no other; otherwise into an error that has
 /// the first failure as its source and displays all of them.
-pub struct GroupError<E, T = ()>(Box<Inner<E, T>>);
+pub struct GroupError<E, T = ()>(Box<Fields<E, T>>);
 
-struct Inner<E, T> {
+struct Fields<E, T> {
     failures: Failures<E>,
     /// Whether a scope outside the group cut a child short.
     cut_off: bool,
@@ -107,7 +107,7 @@ impl<E, T> GroupError<E, T> {
             Some(output) if failures.is_empty() && !cut_off => Ok(output),
             output => {
                 introduce::<GroupError<E, T>>();
-                Err(GroupError(Box::new(Inner {
+                Err(GroupError(Box::new(Fields {
                     failures,
                     cut_off,
                     reason,
@@ -119,7 +119,7 @@ impl<E, T> GroupError<E, T> {
 
     fn new(failures: Failures<E>, reason: Option<String>) -> GroupError<E, T> {
         introduce::<GroupError<E, T>>();
-        GroupError(Box::new(Inner {
+        GroupError(Box::new(Fields {
             failures,
             cut_off: false,
             reason,
@@ -156,11 +156,11 @@ impl<E, T> GroupError<E, T> {
     }
 
     /// Returns the cancellation errors of the body and of children that were cut short.
-    pub fn echoes(&self) -> &[E] {
+    pub fn canceled_errors(&self) -> &[E] {
         &self.0.failures.echoes
     }
 
-    /// Returns every failure in order, without the cancellations of [`echoes`](GroupError::echoes).
+    /// Returns every failure in order, without the cancellations of [`canceled_errors`](GroupError::canceled_errors).
     pub fn into_failures(self) -> impl Iterator<Item = E> {
         let Failures { first, rest, .. } = self.0.failures;
         first.into_iter().chain(rest)
@@ -206,7 +206,7 @@ impl<E, T> GroupError<E, T> {
     /// #         MyError(error)
     /// #     }
     /// # }
-    /// # gimmal::errors_into!(MyError);
+    /// # gimmal::impl_from_errors!(MyError);
     ///
     /// # fn main() -> Result<(), MyError> {
     /// gimmal::run(async {
@@ -229,7 +229,7 @@ impl<E, T> GroupError<E, T> {
     where
         E: Error + 'static,
     {
-        let Inner {
+        let Fields {
             failures,
             cut_off,
             reason,
@@ -246,7 +246,7 @@ impl<E, T> GroupError<E, T> {
     where
         O: From<E> + From<io::Error>,
     {
-        let Inner {
+        let Fields {
             failures, reason, ..
         } = *self.0;
         let asked = |error: &O| ask(error).map(is_canceled);
@@ -360,17 +360,17 @@ impl<E: fmt::Debug + fmt::Display + 'static, T> Error for GroupError<E, T> {
 impl<E, T> Wraps for GroupError<E, T> {
     type Inner = E;
 
-    fn comes_from(&self) -> Option<Found<'_>> {
+    fn comes_from(&self) -> Option<Source<'_>> {
         match &self.0.failures.first {
             Some(first) => ask(first),
-            None => Some(Found::new(&Canceled)),
+            None => Some(Source::new(&Canceled)),
         }
     }
 }
 
 impl<E: Into<io::Error>, T> From<GroupError<E, T>> for io::Error {
     fn from(error: GroupError<E, T>) -> io::Error {
-        let Inner {
+        let Fields {
             failures, reason, ..
         } = *error.0;
         let asked = |error: &io::Error| Some(is_canceled(error));

@@ -1,4 +1,4 @@
-//! Lets [`errors_into!`](crate::errors_into) find out whether a type is an `Error`, and whether an `io::Error` can hold
+//! Lets [`impl_from_errors!`](crate::impl_from_errors) find out whether a type is an `Error`, and whether an `io::Error` can hold
 //! it.
 //!
 //! In a macro the type is concrete, so an inherent constant takes precedence over a trait's where the inherent impl's

@@ -1,6 +1,6 @@
 //! The error of a timeout.
 
-use super::ask::{Found, Wraps, ask, introduce, is_cancellation, is_known_cancellation, source};
+use super::ask::{Source, Wraps, ask, introduce, is_cancellation, is_known_cancellation, source};
 use super::own::{Ask, Hold};
 use crate::scope::{Canceled, Elapsed, ElapsedOver, is_canceled};
 use std::error::Error;
@@ -14,13 +14,13 @@ use std::io;
 ///
 /// A timeout can tell whether these errors are cancellations: an [`io::Error`], the errors of this crate (a
 /// [`BufError`](crate::BufError) only with a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a
-/// boxed error of any type. Errors of other types are classified by `?` (see [`errors_into!`](crate::errors_into)) and
+/// boxed error of any type. Errors of other types are classified by `?` (see [`impl_from_errors!`](crate::impl_from_errors)) and
 /// by [`settle`](TimeoutError::settle).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TimeoutError<E>(Kind<E>);
+pub struct TimeoutError<E>(TimeoutErrorKind<E>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind<E> {
+enum TimeoutErrorKind<E> {
     /// The error that the future returned after the deadline, unless it was dropped: a cancellation, or an error of
     /// unknown type.
     Elapsed(Option<E>),
@@ -33,16 +33,18 @@ impl<E> TimeoutError<E> {
     /// The deadline passed. `inner` is the error that the future returned, unless it was dropped.
     pub(crate) fn elapsed(inner: Option<E>) -> TimeoutError<E> {
         TimeoutError::new(match inner {
-            Some(inner) if is_cancellation(&inner) == Some(false) => Kind::Failed(inner),
-            inner => Kind::Elapsed(inner),
+            Some(inner) if is_cancellation(&inner) == Some(false) => {
+                TimeoutErrorKind::Failed(inner)
+            }
+            inner => TimeoutErrorKind::Elapsed(inner),
         })
     }
 
     pub(crate) fn failed(inner: E) -> TimeoutError<E> {
-        TimeoutError::new(Kind::Failed(inner))
+        TimeoutError::new(TimeoutErrorKind::Failed(inner))
     }
 
-    fn new(kind: Kind<E>) -> TimeoutError<E> {
+    fn new(kind: TimeoutErrorKind<E>) -> TimeoutError<E> {
         introduce::<TimeoutError<E>>();
         TimeoutError(kind)
     }
@@ -52,35 +54,35 @@ impl<E> TimeoutError<E> {
     /// Also true if, after the deadline, the future returned an error of its own of a type that the timeout does not
     /// know (see [`settle`](TimeoutError::settle)).
     #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(self.0, Kind::Elapsed(_))
+    pub fn is_elapsed(&self) -> bool {
+        matches!(self.0, TimeoutErrorKind::Elapsed(_))
     }
 
     /// Returns the future's error. `None` if the future was dropped while it waited for something of another crate.
     pub fn inner(&self) -> Option<&E> {
         match &self.0 {
-            Kind::Elapsed(inner) => inner.as_ref(),
-            Kind::Failed(inner) => Some(inner),
-            Kind::Canceled => None,
+            TimeoutErrorKind::Elapsed(inner) => inner.as_ref(),
+            TimeoutErrorKind::Failed(inner) => Some(inner),
+            TimeoutErrorKind::Canceled => None,
         }
     }
 
     /// Returns the future's error. `None` if the future was dropped while it waited for something of another crate.
     pub fn into_inner(self) -> Option<E> {
         match self.0 {
-            Kind::Elapsed(inner) => inner,
-            Kind::Failed(inner) => Some(inner),
-            Kind::Canceled => None,
+            TimeoutErrorKind::Elapsed(inner) => inner,
+            TimeoutErrorKind::Failed(inner) => Some(inner),
+            TimeoutErrorKind::Canceled => None,
         }
     }
 
     /// Classifies an error of your own type as a failure or a cancellation, which a timeout cannot do. After that,
-    /// [`is_timeout`](TimeoutError::is_timeout) is false for every error that is not a cancellation.
+    /// [`is_elapsed`](TimeoutError::is_elapsed) is false for every error that is not a cancellation.
     ///
     /// It cannot look inside an error of this crate that wraps yours, such as a `GroupError<MyError>`: then nothing
     /// changes.
     ///
-    /// `?` needs no such call, however errors are nested: [`errors_into!`](crate::errors_into) classifies them. Error
+    /// `?` needs no such call, however errors are nested: [`impl_from_errors!`](crate::impl_from_errors) classifies them. Error
     /// types that a timeout knows (see [`TimeoutError`]) need none either.
     #[must_use]
     pub fn settle(self) -> TimeoutError<E>
@@ -88,8 +90,10 @@ impl<E> TimeoutError<E> {
         E: Error + 'static,
     {
         TimeoutError(match self.0 {
-            Kind::Elapsed(Some(inner)) if is_known_cancellation(&inner) == Some(false) => {
-                Kind::Failed(inner)
+            TimeoutErrorKind::Elapsed(Some(inner))
+                if is_known_cancellation(&inner) == Some(false) =>
+            {
+                TimeoutErrorKind::Failed(inner)
             }
             kind => kind,
         })
@@ -103,10 +107,10 @@ impl<E> TimeoutError<E> {
         O: From<E> + From<io::Error>,
     {
         let timeout: io::Error = match self.0 {
-            Kind::Failed(inner) => return O::from(inner),
-            Kind::Canceled => Canceled.into(),
-            Kind::Elapsed(None) => Elapsed.into(),
-            Kind::Elapsed(Some(inner)) => {
+            TimeoutErrorKind::Failed(inner) => return O::from(inner),
+            TimeoutErrorKind::Canceled => Canceled.into(),
+            TimeoutErrorKind::Elapsed(None) => Elapsed.into(),
+            TimeoutErrorKind::Elapsed(Some(inner)) => {
                 let inner = O::from(inner);
                 if ask(&inner).is_some_and(|error| !is_canceled(error)) {
                     return inner;
@@ -121,10 +125,10 @@ impl<E> TimeoutError<E> {
 impl<E: fmt::Display> fmt::Display for TimeoutError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Elapsed(None) => write!(f, "{Elapsed}"),
-            Kind::Elapsed(Some(inner)) => write!(f, "{Elapsed}: {inner}"),
-            Kind::Failed(inner) => write!(f, "{inner}"),
-            Kind::Canceled => write!(f, "{Canceled}"),
+            TimeoutErrorKind::Elapsed(None) => write!(f, "{Elapsed}"),
+            TimeoutErrorKind::Elapsed(Some(inner)) => write!(f, "{Elapsed}: {inner}"),
+            TimeoutErrorKind::Failed(inner) => write!(f, "{inner}"),
+            TimeoutErrorKind::Canceled => write!(f, "{Canceled}"),
         }
     }
 }
@@ -132,9 +136,9 @@ impl<E: fmt::Display> fmt::Display for TimeoutError<E> {
 impl<E: fmt::Debug> fmt::Debug for TimeoutError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Elapsed(inner) => f.debug_tuple("Elapsed").field(inner).finish(),
-            Kind::Failed(inner) => f.debug_tuple("Failed").field(inner).finish(),
-            Kind::Canceled => f.write_str("Canceled"),
+            TimeoutErrorKind::Elapsed(inner) => f.debug_tuple("Elapsed").field(inner).finish(),
+            TimeoutErrorKind::Failed(inner) => f.debug_tuple("Failed").field(inner).finish(),
+            TimeoutErrorKind::Canceled => f.write_str("Canceled"),
         }
     }
 }
@@ -150,11 +154,11 @@ impl<E: fmt::Debug + fmt::Display + 'static> Error for TimeoutError<E> {
 impl<E> Wraps for TimeoutError<E> {
     type Inner = E;
 
-    fn comes_from(&self) -> Option<Found<'_>> {
+    fn comes_from(&self) -> Option<Source<'_>> {
         match &self.0 {
-            Kind::Elapsed(_) => Some(Found::new(&Elapsed)),
-            Kind::Failed(inner) => ask(inner),
-            Kind::Canceled => Some(Found::new(&Canceled)),
+            TimeoutErrorKind::Elapsed(_) => Some(Source::new(&Elapsed)),
+            TimeoutErrorKind::Failed(inner) => ask(inner),
+            TimeoutErrorKind::Canceled => Some(Source::new(&Canceled)),
         }
     }
 }
@@ -170,15 +174,15 @@ impl<E: Into<io::Error>> From<TimeoutError<E>> for io::Error {
 impl<E> TimeoutError<E> {
     fn map<O>(self, into: impl FnOnce(E) -> O) -> TimeoutError<O> {
         TimeoutError::new(match self.0 {
-            Kind::Elapsed(inner) => Kind::Elapsed(inner.map(into)),
-            Kind::Failed(inner) => Kind::Failed(into(inner)),
-            Kind::Canceled => Kind::Canceled,
+            TimeoutErrorKind::Elapsed(inner) => TimeoutErrorKind::Elapsed(inner.map(into)),
+            TimeoutErrorKind::Failed(inner) => TimeoutErrorKind::Failed(into(inner)),
+            TimeoutErrorKind::Canceled => TimeoutErrorKind::Canceled,
         })
     }
 }
 
 impl<E> From<Canceled> for TimeoutError<E> {
     fn from(_: Canceled) -> TimeoutError<E> {
-        TimeoutError::new(Kind::Canceled)
+        TimeoutError::new(TimeoutErrorKind::Canceled)
     }
 }

@@ -3,8 +3,8 @@
 use super::OpenOptions;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, truncate};
 use crate::io::{AsyncRead, check_room};
-use crate::op::{Fsync, Op, Place, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
-use crate::runtime::pass_with;
+use crate::op::{Fsync, Offset, Op, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
+use crate::runtime::proceed_with;
 use crate::sys::Descriptor;
 use std::io::{self, Seek};
 use std::ops::Range;
@@ -110,7 +110,7 @@ impl File {
     /// (`tests/operations.rs`).
     #[inline]
     pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<Read<B>> {
-        Read::new(self.fd.clone(), buf, Place::At(offset))
+        Read::new(self.fd.clone(), buf, Offset::At(offset))
     }
 
     /// Writes at an offset in bytes. Returns the number of bytes, which may be less than the buffer's length, and the
@@ -125,7 +125,7 @@ impl File {
     /// How much a dropped write has written is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<Write<B>> {
-        Write::new(self.fd.clone(), buf, Place::At(offset))
+        Write::new(self.fd.clone(), buf, Offset::At(offset))
     }
 
     /// Reads at the cursor, and advances it: `read(2)`. Otherwise as [`read_at`](File::read_at).
@@ -140,7 +140,7 @@ impl File {
     /// not.
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
-        Read::new(self.fd.clone(), buf, Place::CURSOR)
+        Read::new(self.fd.clone(), buf, Offset::CURSOR)
     }
 
     /// Writes at the cursor, and advances it: `write(2)`. Otherwise as [`write_at`](File::write_at).
@@ -154,7 +154,7 @@ impl File {
     /// How much a dropped write has written is unknown (`tests/operations.rs`).
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
-        Write::new(self.fd.clone(), buf, Place::CURSOR)
+        Write::new(self.fd.clone(), buf, Offset::CURSOR)
     }
 
     /// Reads at an offset into several buffers in order: `preadv(2)`. As in std, only the first 1024 buffers are
@@ -179,7 +179,7 @@ impl File {
     ///
     /// As [`read_at`](File::read_at) (`tests/operations.rs`).
     pub fn read_vectored_at<B: IoBufsMut>(&self, bufs: B, offset: u64) -> Op<ReadVectored<B>> {
-        ReadVectored::new(self.fd.clone(), bufs, Place::At(offset))
+        ReadVectored::new(self.fd.clone(), bufs, Offset::At(offset))
     }
 
     /// Writes at an offset from several buffers in order: `pwritev(2)`. As in std, only the first 1024 buffers are
@@ -193,7 +193,7 @@ impl File {
     ///
     /// As [`write_at`](File::write_at) (`tests/operations.rs`).
     pub fn write_vectored_at<B: IoBufs>(&self, bufs: B, offset: u64) -> Op<WriteVectored<B>> {
-        WriteVectored::new(self.fd.clone(), bufs, Place::At(offset))
+        WriteVectored::new(self.fd.clone(), bufs, Offset::At(offset))
     }
 
     /// Reads at the cursor into several buffers: `readv(2)`. As in std, only the first 1024 buffers are filled; the
@@ -207,7 +207,7 @@ impl File {
     ///
     /// As [`read`](File::read) (`tests/operations.rs`).
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<ReadVectored<B>> {
-        ReadVectored::new(self.fd.clone(), bufs, Place::CURSOR)
+        ReadVectored::new(self.fd.clone(), bufs, Offset::CURSOR)
     }
 
     /// Writes at the cursor from several buffers: `writev(2)`. As in std, only the first 1024 buffers are written.
@@ -220,7 +220,7 @@ impl File {
     ///
     /// As [`write`](File::write) (`tests/operations.rs`).
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<WriteVectored<B>> {
-        WriteVectored::new(self.fd.clone(), bufs, Place::CURSOR)
+        WriteVectored::new(self.fd.clone(), bufs, Offset::CURSOR)
     }
 
     /// Reads `len` bytes at an offset into the start of the buffer, and sets the buffer's length to `len`.
@@ -342,7 +342,7 @@ impl File {
     ) -> Result<B, BufError<B>> {
         let len = buf.io_len();
         if len == 0 {
-            return pass_with(buf).await;
+            return proceed_with(buf).await;
         }
         let mut done = 0;
         while done < len {
@@ -431,7 +431,7 @@ impl File {
                 return Err(BufError::new(error, buf).with_done(done));
             }
             let part = part_to_fill(&buf);
-            let read = Read::part(self.fd.clone(), buf, part, Place::At(done as u64));
+            let read = Read::part(self.fd.clone(), buf, part, Offset::At(done as u64));
             match read.await {
                 Ok((0, back)) => return Ok((done, back)),
                 Ok((_, back)) => buf = back,
@@ -563,10 +563,10 @@ impl AsFd for File {
 }
 
 /// Returns the position of the next part in a loop.
-fn place(offset: Option<u64>, done: usize) -> Place {
+fn place(offset: Option<u64>, done: usize) -> Offset {
     match offset {
-        Some(offset) => Place::At(offset.saturating_add(done as u64)),
-        None => Place::CURSOR,
+        Some(offset) => Offset::At(offset.saturating_add(done as u64)),
+        None => Offset::CURSOR,
     }
 }
 

@@ -30,7 +30,7 @@ use std::path::Path;
 /// Adds the path to an error, which keeps its buffer.
 #[cold]
 fn buf_at_path<B>(error: BufError<B>, what: &str, path: &Path) -> BufError<B> {
-    let done = error.done();
+    let done = error.transferred();
     let (error, buf) = error.into_parts();
     BufError::new(with_path(error, what, path), buf).with_done(done)
 }

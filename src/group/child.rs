@@ -1,6 +1,6 @@
 //! The handle of a child.
 
-use super::child_set::{ChildSet, Found, Spawned};
+use super::child_set::{ChildResult, ChildSet, Spawned};
 use crate::runtime::join::JoinError;
 use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
 use crate::scope::Canceled;
@@ -17,9 +17,9 @@ use std::task::{Context, Poll};
 type Invariant<'scope> = &'scope mut &'scope ();
 
 /// Owns the result of a child whose output is an `O`.
-pub(super) struct Handle<'scope, O> {
+pub(super) struct ChildHandle<'scope, O> {
     children: Rc<ChildSet>,
-    state: State,
+    state: HandleState,
     refusal: Refusal,
     /// Whether the wait is registered in a scope.
     waits: bool,
@@ -29,7 +29,7 @@ pub(super) struct Handle<'scope, O> {
 }
 
 #[derive(Clone, Copy)]
-enum State {
+enum HandleState {
     Owned {
         slot: Key,
         task: Key,
@@ -48,20 +48,20 @@ pub(super) enum Joined<O> {
     Canceled,
 }
 
-enum Look<O> {
-    Found(Found<O>),
+enum ResultPoll<O> {
+    ChildResult(ChildResult<O>),
     Canceled,
     Spent,
 }
 
-impl<O> Handle<'_, O> {
+impl<O> ChildHandle<'_, O> {
     /// The handle of a spawned child. `spawned` carries its output type.
     pub(super) fn new(children: &Rc<ChildSet>, spawned: Spawned<O>) -> Self {
-        Handle {
+        ChildHandle {
             children: children.clone(),
             state: match spawned.keys {
-                Some((slot, task)) => State::Owned { slot, task },
-                None => State::Refused,
+                Some((slot, task)) => HandleState::Owned { slot, task },
+                None => HandleState::Refused,
             },
             refusal: Refusal::None,
             waits: false,
@@ -73,15 +73,15 @@ impl<O> Handle<'_, O> {
     /// Returns a number that no other child of this group has while this handle exists.
     pub(super) fn id(&self) -> u64 {
         match self.state {
-            State::Owned { slot, .. } => slot.to_u64(),
-            State::Refused | State::Taken => 0,
+            HandleState::Owned { slot, .. } => slot.to_u64(),
+            HandleState::Refused | HandleState::Taken => 0,
         }
     }
 
     pub(super) fn cancel(&self) {
-        if let State::Owned { slot, task } = self.state
+        if let HandleState::Owned { slot, task } = self.state
             && !self.children.is_finished(slot)
-            && let Some(core) = runtime::reach(self.children.serial())
+            && let Some(core) = runtime::reach(self.children.runtime_id())
         {
             core.cancel_child(task);
         }
@@ -89,44 +89,48 @@ impl<O> Handle<'_, O> {
 
     pub(super) fn is_finished(&self) -> bool {
         match self.state {
-            State::Owned { slot, .. } => self.children.is_finished(slot),
-            State::Refused | State::Taken => true,
+            HandleState::Owned { slot, .. } => self.children.is_finished(slot),
+            HandleState::Refused | HandleState::Taken => true,
         }
     }
 
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Joined<O>> {
         let (slot, task) = match self.state {
-            State::Owned { slot, task } => (slot, task),
-            State::Refused => {
-                self.state = State::Taken;
+            HandleState::Owned { slot, task } => (slot, task),
+            HandleState::Refused => {
+                self.state = HandleState::Taken;
                 return Poll::Ready(Joined::Dropped);
             }
-            State::Taken => panic!("the handle of a child was polled after it had given its end"),
+            HandleState::Taken => {
+                panic!("the handle of a child was polled after it had given its end")
+            }
         };
         match self.look(slot) {
-            Look::Found(Found::Running) => {
-                let core = runtime::hold_own(self.children.serial());
+            ResultPoll::ChildResult(ChildResult::Running) => {
+                let core = runtime::hold_own(self.children.runtime_id());
                 let waker = copy_waker(context.waker());
                 let replaced = core.wait_for_end(task, waker, self.waits);
                 self.waits = true;
                 runtime::drop_waker(replaced);
                 Poll::Pending
             }
-            Look::Found(found) => {
-                self.state = State::Taken;
+            ResultPoll::ChildResult(found) => {
+                self.state = HandleState::Taken;
                 Poll::Ready(match found {
-                    Found::Output(output) => Joined::Output(output),
-                    Found::Panicked(payload) => Joined::Panicked(payload),
-                    Found::Dropped | Found::Running => Joined::Dropped,
+                    ChildResult::Output(output) => Joined::Output(output),
+                    ChildResult::Panicked(payload) => Joined::Panicked(payload),
+                    ChildResult::Dropped | ChildResult::Running => Joined::Dropped,
                 })
             }
-            Look::Canceled if self.waits => {
+            ResultPoll::Canceled if self.waits => {
                 self.waits = false;
                 runtime::with(canceled_here);
                 Poll::Ready(Joined::Canceled)
             }
-            Look::Canceled => reject_canceled(&mut self.refusal, context).map(|_| Joined::Canceled),
-            Look::Spent => {
+            ResultPoll::Canceled => {
+                reject_canceled(&mut self.refusal, context).map(|_| Joined::Canceled)
+            }
+            ResultPoll::Spent => {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -136,7 +140,7 @@ impl<O> Handle<'_, O> {
     /// Called when there is no value. Returns whether the group is canceled. If so, that is the reason, and an error
     /// that results from it is secondary (G2).
     fn attribute_to_group(&self) -> bool {
-        let core = runtime::hold_own(self.children.serial());
+        let core = runtime::hold_own(self.children.runtime_id());
         let is_canceled = core.is_scope_canceled(self.children.scope());
         if is_canceled {
             core.attribute_outermost(self.children.scope());
@@ -144,28 +148,28 @@ impl<O> Handle<'_, O> {
         is_canceled
     }
 
-    fn look(&self, slot: Key) -> Look<O> {
-        runtime::with_own(self.children.serial(), |core| {
+    fn look(&self, slot: Key) -> ResultPoll<O> {
+        runtime::with_own(self.children.runtime_id(), |core| {
             if !core.has_budget() {
-                return Look::Spent;
+                return ResultPoll::Spent;
             }
             // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
             match unsafe { self.children.take::<O>(core, slot) } {
-                Found::Running if core.is_canceled() => Look::Canceled,
-                Found::Running => Look::Found(Found::Running),
+                ChildResult::Running if core.is_canceled() => ResultPoll::Canceled,
+                ChildResult::Running => ResultPoll::ChildResult(ChildResult::Running),
                 found => {
                     core.consume_budget();
-                    Look::Found(found)
+                    ResultPoll::ChildResult(found)
                 }
             }
         })
     }
 }
 
-impl<O> Drop for Handle<'_, O> {
+impl<O> Drop for ChildHandle<'_, O> {
     fn drop(&mut self) {
-        if let State::Owned { slot, .. } = self.state
-            && let Some(core) = runtime::reach(self.children.serial())
+        if let HandleState::Owned { slot, .. } = self.state
+            && let Some(core) = runtime::reach(self.children.runtime_id())
         {
             self.children.release(&core, slot);
         }
@@ -185,7 +189,7 @@ impl<O> Drop for Handle<'_, O> {
 /// # Cancel safety
 ///
 /// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
-pub struct Child<'scope, T>(pub(super) Handle<'scope, Option<T>>);
+pub struct Child<'scope, T>(pub(super) ChildHandle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
     /// Cancels only this child: what it awaits ends with [`Canceled`]. If the child ends with the cancellation, its
@@ -206,7 +210,7 @@ impl<T> Child<'_, T> {
     }
 
     /// Returns an ID that no other child of the group has while this handle exists.
-    /// [`Group::next`](crate::group::Group::next) returns it when the child has ended.
+    /// [`Group::next_finished`](crate::group::Group::next_finished) returns it when the child has ended.
     #[must_use]
     pub fn id(&self) -> ChildId {
         ChildId(self.0.id())
@@ -250,7 +254,7 @@ pub struct ChildId(pub(super) u64);
 /// # Cancel safety
 ///
 /// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
-pub struct Supervised<'scope, O>(pub(super) Handle<'scope, O>);
+pub struct Supervised<'scope, O>(pub(super) ChildHandle<'scope, O>);
 
 impl<O> Supervised<'_, O> {
     /// Cancels only this child: what it awaits ends with [`Canceled`].

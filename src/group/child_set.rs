@@ -26,7 +26,7 @@ const ENDED_SPARE: usize = 16;
 /// The largest capacity that an empty list keeps.
 const ENDED_KEPT: usize = 1024;
 
-enum State {
+enum ChildState {
     /// The body of the group, whose future is stored elsewhere.
     Body,
     /// Being dropped.
@@ -41,14 +41,17 @@ enum State {
     Dropped,
 }
 
-impl State {
+impl ChildState {
     fn has_ended(&self) -> bool {
-        matches!(self, State::Output(_) | State::Panicked(_) | State::Dropped)
+        matches!(
+            self,
+            ChildState::Output(_) | ChildState::Panicked(_) | ChildState::Dropped
+        )
     }
 }
 
-struct Slot {
-    state: State,
+struct ChildSlot {
+    state: ChildState,
     /// The child's row in the task table.
     task: Key,
     /// The child's ticket in the queue, if the limit did not allow it to start when it was spawned.
@@ -93,7 +96,7 @@ pub(super) enum How {
 }
 
 /// The result of polling the children.
-pub(super) enum Next {
+pub(super) enum NextChild {
     Ended(Ended),
     /// No child is ready to be polled.
     Idle,
@@ -104,7 +107,7 @@ pub(super) enum Next {
 }
 
 /// What a handle finds in its child's slot.
-pub(super) enum Found<T> {
+pub(super) enum ChildResult<T> {
     Output(T),
     Panicked(Box<dyn Any + Send>),
     Dropped,
@@ -130,12 +133,12 @@ impl<O> Spawned<O> {
 pub(super) type PollBody<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> Poll<()>;
 
 pub(super) struct ChildSet {
-    serial: u64,
+    runtime_id: u64,
     /// The scope of the group.
     scope: Key,
     /// The row of the group's ready queue in the task table.
     row: Key,
-    slots: RefCell<Table<Slot>>,
+    slots: RefCell<Table<ChildSlot>>,
     /// The number of children that have not ended, including the body.
     alive: Cell<usize>,
     /// The number of children that were started and have not ended, without the body.
@@ -161,12 +164,12 @@ pub(super) struct ChildSet {
 }
 
 /// A wait for a child to end.
-pub(super) struct Watch<'a> {
+pub(super) struct Watcher<'a> {
     children: &'a ChildSet,
     ticket: Option<Ticket>,
 }
 
-impl Watch<'_> {
+impl Watcher<'_> {
     /// Registers `waker`, in place of the previous one, to be woken when a child ends.
     pub(super) fn renew(&mut self, waker: &Waker) {
         let watchers = &self.children.watchers;
@@ -191,7 +194,7 @@ impl Watch<'_> {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for Watcher<'_> {
     fn drop(&mut self) {
         self.end();
     }
@@ -200,7 +203,7 @@ impl Drop for Watch<'_> {
 impl ChildSet {
     pub(super) fn new(core: &Core, scope: Key, keeps_panics: bool) -> ChildSet {
         ChildSet {
-            serial: core.serial(),
+            runtime_id: core.runtime_id(),
             scope,
             row: core.open_ready_queue(),
             slots: RefCell::new(Table::new()),
@@ -218,8 +221,8 @@ impl ChildSet {
         }
     }
 
-    pub(super) fn serial(&self) -> u64 {
-        self.serial
+    pub(super) fn runtime_id(&self) -> u64 {
+        self.runtime_id
     }
 
     pub(super) fn scope(&self) -> Key {
@@ -241,7 +244,7 @@ impl ChildSet {
 
     pub(super) fn set_limit(&self, limit: usize) {
         self.limit.set(limit.max(1));
-        if let Some(core) = runtime::reach(self.serial) {
+        if let Some(core) = runtime::reach(self.runtime_id) {
             self.start_waiting(&core);
         }
     }
@@ -252,13 +255,13 @@ impl ChildSet {
             name: Some("the body of a group".into()),
             location,
         };
-        let _slot = self.insert(core, State::Body, origin, false);
+        let _slot = self.insert(core, ChildState::Body, origin, false);
     }
 
     /// Adds a slot and its task row, which is ready unless the child is queued.
     #[inline]
-    fn insert(&self, core: &Core, state: State, origin: Origin, held: bool) -> (Key, Key) {
-        let ready = !matches!(state, State::Waiting(_));
+    fn insert(&self, core: &Core, state: ChildState, origin: Origin, held: bool) -> (Key, Key) {
+        let ready = !matches!(state, ChildState::Waiting(_));
         let child = NewChild {
             slot: self.slots.borrow().next_index(),
             held,
@@ -267,7 +270,7 @@ impl ChildSet {
             canceled: self.notified.get(),
         };
         let (task, foreign) = core.insert_child(self.row, child, origin);
-        let slot = self.slots.borrow_mut().insert(Slot {
+        let slot = self.slots.borrow_mut().insert(ChildSlot {
             state,
             task,
             place: None,
@@ -297,7 +300,7 @@ impl ChildSet {
         F: Future + 'a,
         F::Output: 'a,
     {
-        let core = match runtime::reach(self.serial) {
+        let core = match runtime::reach(self.runtime_id) {
             Some(core) if !self.closed.get() => core,
             _ => {
                 runtime::guard("a future that came too late", || drop(future));
@@ -310,10 +313,10 @@ impl ChildSet {
         let child = unsafe { ErasedChild::new(child) };
         if self.running.get() < self.limit.get() {
             self.running.set(self.running.get() + 1);
-            let keys = self.insert(&core, State::Running(child), origin, true);
+            let keys = self.insert(&core, ChildState::Running(child), origin, true);
             return Spawned::new(Some(keys));
         }
-        let keys = self.insert(&core, State::Waiting(child), origin, true);
+        let keys = self.insert(&core, ChildState::Waiting(child), origin, true);
         if let Some(slot) = self.slots.borrow_mut().get_mut(keys.0) {
             slot.place = Some(self.waiting.borrow_mut().push(keys.0));
         }
@@ -335,10 +338,10 @@ impl ChildSet {
             };
             let task = match self.slots.borrow_mut().get_mut(slot) {
                 Some(slot) => {
-                    let state = std::mem::replace(&mut slot.state, State::Out);
+                    let state = std::mem::replace(&mut slot.state, ChildState::Out);
                     slot.place = None;
                     slot.state = match state {
-                        State::Waiting(child) => State::Running(child),
+                        ChildState::Waiting(child) => ChildState::Running(child),
                         other => other,
                     };
                     slot.task
@@ -407,7 +410,7 @@ impl ChildSet {
 
     /// Polls woken children until one ends. If `first`, one child may be polled even if the turn's poll budget is
     /// spent.
-    pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Next {
+    pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> NextChild {
         loop {
             let mut saved = core.suspend();
             let mut polled = None;
@@ -419,11 +422,11 @@ impl ChildSet {
             }
             let leaf = core.resume(saved);
             let (slot, how) = match (stop, polled) {
-                (Ok(Stop::Idle), _) => return Next::Idle,
-                (Ok(Stop::Spent), _) => return Next::Spent,
-                (Ok(Stop::Look), _) => return Next::Look,
+                (Ok(Stop::Idle), _) => return NextChild::Idle,
+                (Ok(Stop::Spent), _) => return NextChild::Spent,
+                (Ok(Stop::Look), _) => return NextChild::Look,
                 (Ok(Stop::Waiting(slot)), _) => match self.look_at_waiting(core, slot) {
-                    Some(ended) => return Next::Ended(ended),
+                    Some(ended) => return NextChild::Ended(ended),
                     None => continue,
                 },
                 (Ok(Stop::Ended(slot, how)), _) => (slot, how),
@@ -431,7 +434,7 @@ impl ChildSet {
                 // The panic was not a child's.
                 (Err(payload), None) => std::panic::resume_unwind(payload),
             };
-            return Next::Ended(self.ended(core, slot, how, leaf));
+            return NextChild::Ended(self.ended(core, slot, how, leaf));
         }
     }
 
@@ -459,9 +462,9 @@ impl ChildSet {
             core.count_poll();
             let (slot, child) = match self.slots.borrow().at(turn.slot) {
                 Some((key, slot)) => match &slot.state {
-                    State::Running(child) => (key, Some(child.alias())),
-                    State::Body => (key, None),
-                    State::Waiting(_) => return Stop::Waiting(key),
+                    ChildState::Running(child) => (key, Some(child.alias())),
+                    ChildState::Body => (key, None),
+                    ChildState::Waiting(_) => return Stop::Waiting(key),
                     _ => unreachable!("G4: the row of a child that has ended says so"),
                 },
                 None => unreachable!("G4: a slot is there until its child has ended"),
@@ -538,23 +541,23 @@ impl ChildSet {
         self.failed.set(false);
         let (task, attributed, state) = match self.slots.borrow_mut().get_mut(key) {
             Some(slot) => {
-                let state = std::mem::replace(&mut slot.state, State::Out);
+                let state = std::mem::replace(&mut slot.state, ChildState::Out);
                 (slot.task, slot.attributed, state)
             }
             None => unreachable!("G4: a slot is there until its child has ended"),
         };
-        let is_body = matches!(state, State::Body);
-        let was_running = !matches!(state, State::Body | State::Waiting(_));
+        let is_body = matches!(state, ChildState::Body);
+        let was_running = !matches!(state, ChildState::Body | ChildState::Waiting(_));
         let (kept, how) = match (state, how) {
-            (State::Running(child), How::Ready) => (State::Output(child), How::Ready),
+            (ChildState::Running(child), How::Ready) => (ChildState::Output(child), How::Ready),
             (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
                 self.guard(core, "a child that had panicked", || drop(state));
                 // Without a handle, the panic goes to the hook, below.
-                (State::Panicked(payload), How::PanicKept)
+                (ChildState::Panicked(payload), How::PanicKept)
             }
             (state, how) => {
                 self.guard(core, "a child that was dropped", || drop(state));
-                (State::Dropped, how)
+                (ChildState::Dropped, how)
             }
         };
         if let Some(left) = self.keep(key, kept) {
@@ -583,8 +586,8 @@ impl ChildSet {
             if !slot.held || slot.attributed.any() {
                 return false;
             }
-            match std::mem::replace(&mut slot.state, State::Out) {
-                State::Running(child) => slot.state = State::Output(child),
+            match std::mem::replace(&mut slot.state, ChildState::Out) {
+                ChildState::Running(child) => slot.state = ChildState::Output(child),
                 other => {
                     slot.state = other;
                     return false;
@@ -616,7 +619,7 @@ impl ChildSet {
 
     /// Keeps the result of a child if a handle exists, and returns it otherwise. The handle may have been dropped only
     /// just now, because a child can own its own handle.
-    fn keep(&self, key: Key, kept: State) -> Option<State> {
+    fn keep(&self, key: Key, kept: ChildState) -> Option<ChildState> {
         let mut slots = self.slots.borrow_mut();
         match slots.get_mut(key) {
             Some(slot) if slot.held => slot.state = kept,
@@ -631,7 +634,7 @@ impl ChildSet {
 
     /// Records that a child with a handle has ended. When the list is long, keys whose handles have taken the result
     /// are removed.
-    fn keep_ended(&self, slots: &Table<Slot>, key: Key) {
+    fn keep_ended(&self, slots: &Table<ChildSlot>, key: Key) {
         let mut ended = self.ended.borrow_mut();
         let Some(ended) = &mut *ended else {
             return;
@@ -672,10 +675,10 @@ impl ChildSet {
     }
 
     /// Drops the result of a child that nobody takes, and reports a failure or panic.
-    fn drop_end(&self, core: &Core, task: Key, attributed: Attribution, state: State) {
+    fn drop_end(&self, core: &Core, task: Key, attributed: Attribution, state: ChildState) {
         match state {
-            State::Output(child) => self.discard(core, task, attributed, child),
-            State::Panicked(payload) => core.report_panic(task, payload),
+            ChildState::Output(child) => self.discard(core, task, attributed, child),
+            ChildState::Panicked(payload) => core.report_panic(task, payload),
             _ => {}
         }
     }
@@ -701,7 +704,7 @@ impl ChildSet {
     /// Drops a child that has not ended.
     fn drop_child(&self, core: &Core, key: Key) -> Option<Ended> {
         match self.slots.borrow().get(key)?.state {
-            State::Waiting(_) | State::Running(_) | State::Body => {}
+            ChildState::Waiting(_) | ChildState::Running(_) | ChildState::Body => {}
             _ => return None,
         }
         Some(self.ended(core, key, How::Dropped, None))
@@ -738,7 +741,7 @@ impl ChildSet {
     /// Drops children, then outputs, until none is left, because the group is about to be gone (G4a).
     pub(super) fn clear(&self) {
         self.close();
-        let Some(core) = runtime::reach(self.serial) else {
+        let Some(core) = runtime::reach(self.runtime_id) else {
             // The runtime is gone, or belongs to the parent process: do not touch it.
             self.forget();
             return;
@@ -780,7 +783,10 @@ impl ChildSet {
             let (task, attributed) = (slot.task, slot.attributed);
             let state = match slot.state {
                 // The child ends later, without a handle.
-                State::Waiting(_) | State::Running(_) | State::Body | State::Out => None,
+                ChildState::Waiting(_)
+                | ChildState::Running(_)
+                | ChildState::Body
+                | ChildState::Out => None,
                 _ => slots.remove(key).map(|slot| slot.state),
             };
             (task, attributed, state)
@@ -797,39 +803,42 @@ impl ChildSet {
     ///
     /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
-    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Found<T> {
+    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> ChildResult<T> {
         let state = {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get(key) else {
-                return Found::Dropped;
+                return ChildResult::Dropped;
             };
             match slot.state {
-                State::Waiting(_) | State::Running(_) | State::Body | State::Out => {
-                    return Found::Running;
+                ChildState::Waiting(_)
+                | ChildState::Running(_)
+                | ChildState::Body
+                | ChildState::Out => {
+                    return ChildResult::Running;
                 }
                 _ => slots.remove(key).map(|slot| (slot.state, slot.task)),
             }
         };
         let Some((state, task)) = state else {
-            return Found::Dropped;
+            return ChildResult::Dropped;
         };
         core.take_child(task);
         match state {
-            State::Output(mut child) => {
+            ChildState::Output(mut child) => {
                 let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;
                 // SAFETY: `T` is the child's output, which the caller promises, so this is an option of that.
                 unsafe { child.get().take_output(place.cast()) };
-                output.map_or(Found::Dropped, Found::Output)
+                output.map_or(ChildResult::Dropped, ChildResult::Output)
             }
-            State::Panicked(payload) => Found::Panicked(payload),
-            _ => Found::Dropped,
+            ChildState::Panicked(payload) => ChildResult::Panicked(payload),
+            _ => ChildResult::Dropped,
         }
     }
 
     /// Returns a wait for the next child to end.
-    pub(super) fn watch(&self) -> Watch<'_> {
-        Watch {
+    pub(super) fn watch(&self) -> Watcher<'_> {
+        Watcher {
             children: self,
             ticket: None,
         }

@@ -1,6 +1,6 @@
 //! The part that groups and supervisors share: the loop that polls body and children until none is left.
 
-use super::child_set::{ChildSet, Ended, How, Next};
+use super::child_set::{ChildSet, Ended, How, NextChild};
 use crate::runtime::{self, Core, Waiting};
 use crate::scope::{Canceled, ScopeKind};
 use crate::table::Key;
@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The state of a group that its future, its body and its children share.
-pub(super) struct Shared {
+pub(super) struct GroupShared {
     pub(super) children: Rc<ChildSet>,
     drain: Cell<Option<Duration>>,
     /// The timer of the cleanup deadline.
@@ -40,14 +40,14 @@ impl Drop for Closing {
     }
 }
 
-impl Shared {
+impl GroupShared {
     /// Opens a group below the current scope.
-    pub(super) fn open(keeps_panics: bool, location: &'static Location<'static>) -> Shared {
+    pub(super) fn open(keeps_panics: bool, location: &'static Location<'static>) -> GroupShared {
         let core = runtime::required();
         let scope = core.open_scope(ScopeKind::Group);
         let children = ChildSet::new(&core, scope, keeps_panics);
         children.add_body(&core, location);
-        Shared {
+        GroupShared {
             children: Rc::new(children),
             drain: Cell::new(None),
             alarm: Cell::new(None),
@@ -70,7 +70,7 @@ impl Shared {
         if !self.is_canceled() {
             self.reason.replace(reason);
         }
-        if let Some(core) = runtime::reach(self.children.serial()) {
+        if let Some(core) = runtime::reach(self.children.runtime_id()) {
             core.cancel_scope(self.children.scope());
             // The children are notified when the group is polled.
             core.wake_scope(self.children.scope());
@@ -87,14 +87,14 @@ impl Shared {
     }
 
     pub(super) fn is_canceled(&self) -> bool {
-        let core = runtime::reach(self.children.serial());
+        let core = runtime::reach(self.children.runtime_id());
         core.is_none_or(|core| core.is_scope_canceled(self.children.scope()))
     }
 
-    pub(super) fn drain_within(&self, time: Duration) {
+    pub(super) fn set_cleanup_timeout(&self, time: Duration) {
         self.drain.set(Some(time));
         // This may be called during cleanup, when the group is already canceled: then the time starts now.
-        if let Some(core) = runtime::reach(self.children.serial())
+        if let Some(core) = runtime::reach(self.children.runtime_id())
             && core.is_scope_canceled(self.children.scope())
         {
             core.wake_scope(self.children.scope());
@@ -121,7 +121,7 @@ impl Shared {
     }
 
     /// Waits until another child could start at once.
-    pub(super) async fn room(&self) -> Result<(), Canceled> {
+    pub(super) async fn wait_for_slot(&self) -> Result<(), Canceled> {
         let children = &self.children;
         // In a canceled scope nothing is to start, whatever the limit (C2).
         let has_room = || {
@@ -138,7 +138,7 @@ impl Shared {
         done: &mut dyn FnMut(F::Output),
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        let core = runtime::hold_own(self.children.serial());
+        let core = runtime::hold_own(self.children.runtime_id());
         self.children.begin(&core, context.waker());
         let refusals = core.refusals();
         let polled = self.poll_begun(&core, judge, body, done, context);
@@ -195,7 +195,7 @@ impl Shared {
                 }
             });
             match next {
-                Next::Ended(ended) => {
+                NextChild::Ended(ended) => {
                     let is_body = ended.is_body;
                     let mut cancel = self.ended(core, judge, ended);
                     if is_body {
@@ -205,11 +205,11 @@ impl Shared {
                         core.cancel_scope(self.children.scope());
                     }
                 }
-                Next::Look => {}
+                NextChild::Look => {}
                 // A child may have canceled a scope around the group; that does not wake the task being polled.
-                Next::Idle if !self.children.is_notified() && self.is_canceled() => {}
-                Next::Idle => return Poll::Pending,
-                Next::Spent => {
+                NextChild::Idle if !self.children.is_notified() && self.is_canceled() => {}
+                NextChild::Idle => return Poll::Pending,
+                NextChild::Spent => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -316,10 +316,10 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for GroupShared {
     fn drop(&mut self) {
         let panic = self.panic.take();
-        if let Some(core) = runtime::reach(self.children.serial()) {
+        if let Some(core) = runtime::reach(self.children.runtime_id()) {
             self.release_alarm(&core);
             // The group was dropped before its panic could be resumed.
             if let Some(payload) = panic {

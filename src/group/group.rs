@@ -1,8 +1,8 @@
 //! The group: its body, its children and its verdict.
 
-use super::child::{Child, ChildId, Handle};
+use super::child::{Child, ChildHandle, ChildId};
 use super::child_set::Ended;
-use super::core::{Judge, Shared};
+use super::core::{GroupShared, Judge};
 use super::outcome::Outcome;
 use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
@@ -75,7 +75,7 @@ where
     F: for<'scope> AsyncFnOnce(&'scope Group<'scope, 'env, E>) -> Result<T, E>,
 {
     let group = Group {
-        shared: Shared::open(false, location),
+        shared: GroupShared::open(false, location),
         failed: Cell::new(None),
         failures: RefCell::new(Failures::new()),
         scope: PhantomData,
@@ -131,7 +131,7 @@ impl<T, E> JudgedBody<'_, '_, '_, T, E> {
 /// `'env` is the lifetime of what children may borrow, which outlives the group. `'scope` is the lifetime of the group
 /// itself. It is invariant, so nothing of the group can leave it.
 pub struct Group<'scope, 'env: 'scope, E> {
-    shared: Shared,
+    shared: GroupShared,
     /// The error of the child that is being polled.
     failed: Cell<Option<E>>,
     failures: RefCell<Failures<E>>,
@@ -208,7 +208,7 @@ impl<'scope, E> Group<'scope, '_, E> {
                 .children
                 .spawn(judged, None, Origin { name, location })
         };
-        Child(Handle::new(&self.shared.children, spawned))
+        Child(ChildHandle::new(&self.shared.children, spawned))
     }
 
     fn fail(&self, error: E) {
@@ -240,7 +240,7 @@ impl<'scope, E> Group<'scope, '_, E> {
         self.shared.is_canceled()
     }
 
-    /// Returns the number of children that have not ended, including those queued under the [`limit`](Group::limit).
+    /// Returns the number of children that have not ended, including those queued under the [`limit`](Group::set_limit).
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.children.len()
@@ -253,17 +253,17 @@ impl<'scope, E> Group<'scope, '_, E> {
     }
 
     /// Limits how many children run at once (at least one). Children beyond the limit start in order, as others end.
-    pub fn limit(&self, children: usize) {
+    pub fn set_limit(&self, children: usize) {
         self.shared.children.set_limit(children);
     }
 
     /// Limits how long children may clean up after the group is canceled: any child left then is dropped, even in the
     /// middle of its cleanup. Without this, cleanup may take arbitrarily long.
-    pub fn drain_within(&self, time: Duration) {
-        self.shared.drain_within(time);
+    pub fn set_cleanup_timeout(&self, time: Duration) {
+        self.shared.set_cleanup_timeout(time);
     }
 
-    /// Waits until another child could start at once under the [`limit`](Group::limit). A loop that awaits this before
+    /// Waits until another child could start at once under the [`limit`](Group::set_limit). A loop that awaits this before
     /// each `spawn` never has more children than the limit.
     ///
     /// # Errors
@@ -273,8 +273,8 @@ impl<'scope, E> Group<'scope, '_, E> {
     /// # Cancel safety
     ///
     /// Loses nothing (`tests/groups.rs`).
-    pub async fn room(&self) -> Result<(), Canceled> {
-        self.shared.room().await
+    pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
+        self.shared.wait_for_slot().await
     }
 
     /// Waits for a child to end, and returns its ID: the first to end of those that this has not returned yet and whose
@@ -292,7 +292,7 @@ impl<'scope, E> Group<'scope, '_, E> {
     ///             children.insert(child.id(), child);
     ///         }
     ///         let mut sum = 0;
-    ///         while let Some(id) = g.next().await? {
+    ///         while let Some(id) = g.next_finished().await? {
     ///             if let Some(child) = children.remove(&id) {
     ///                 sum += child.await?;
     ///             }
@@ -313,7 +313,7 @@ impl<'scope, E> Group<'scope, '_, E> {
     /// # Cancel safety
     ///
     /// A wait that is dropped or canceled consumes no child's ID (`tests/groups.rs`).
-    pub async fn next(&self) -> Result<Option<ChildId>, Canceled> {
+    pub async fn next_finished(&self) -> Result<Option<ChildId>, Canceled> {
         let children = &self.shared.children;
         let wait = self.shared.wait_until(|| match children.next_ended() {
             Some(key) => Some(Some(ChildId(key.to_u64()))),

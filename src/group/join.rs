@@ -57,18 +57,18 @@ pub trait Join {
 }
 
 /// A future, then its output, with the type erased.
-trait Runs {
+trait PollErased {
     /// Polls the future, unless it is ready. Returns whether it is.
     fn run(self: Pin<&mut Self>, context: &mut Context<'_>) -> bool;
 }
 
-impl<F: Future> Runs for TaskCell<F> {
+impl<F: Future> PollErased for TaskCell<F> {
     fn run(self: Pin<&mut Self>, context: &mut Context<'_>) -> bool {
         self.is_ready() || self.poll_stored(context).is_ready()
     }
 }
 
-fn run_all(futures: &mut [Pin<&mut dyn Runs>], context: &mut Context<'_>) -> Poll<()> {
+fn run_all(futures: &mut [Pin<&mut dyn PollErased>], context: &mut Context<'_>) -> Poll<()> {
     let _joint = JointPoll::begin();
     let mut all = true;
     for future in futures {

@@ -69,10 +69,10 @@ where
     let all = &mut begun_all;
     let children = run_group(
         async move |group| {
-            group.limit(limit);
+            group.set_limit(limit);
             let mut items = items.into_iter();
             for index in 0.. {
-                let canceled = group.room().await.is_err() || group.is_canceled();
+                let canceled = group.wait_for_slot().await.is_err() || group.is_canceled();
                 let Some(item) = items.next() else { break };
                 if canceled {
                     // Canceled before every item was started.

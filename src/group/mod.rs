@@ -39,7 +39,7 @@
 //!
 //! The first failure of the body or of a child cancels the rest. So does [`Group::cancel`], and so does a scope or
 //! timeout around the group. If a child is canceled and ends with the cancellation ([`is_canceled`](crate::is_canceled)
-//! is true of its error), that is not a failure; [`GroupError::echoes`] has the error. Every other error is a failure,
+//! is true of its error), that is not a failure; [`GroupError::canceled_errors`] has the error. Every other error is a failure,
 //! whenever it occurs: also that of a child that was canceled, caught the cancellation, and failed while it cleaned up
 //! under a [`shield`](crate::cancel::shield()). So no failure is lost:
 //!
@@ -78,7 +78,7 @@
 //! [`BufError`](crate::BufError) only with a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a
 //! boxed error of any type. An error of another type, such as your own, counts as a failure, so the group returns an
 //! error in place of `Ok`. In your function the type is known: `?` tells failures from cancellations (see
-//! [`errors_into!`](crate::errors_into)), and [`GroupError::settle`] returns the value of the body if there are only
+//! [`impl_from_errors!`](crate::impl_from_errors)), and [`GroupError::settle`] returns the value of the body if there are only
 //! cancellations.
 //!
 //! An `anyhow::Error` or a box that was made from a `GroupError<MyError>` or a `TimeoutError<MyError>` hides such an
@@ -87,7 +87,7 @@
 //! Differences from asyncio: cancellation is a state, not an exception that is thrown once, so every wait in a canceled
 //! group ends with [`Canceled`](crate::Canceled) until the group is left. A child that has not started when the group
 //! is canceled still runs to its first wait (asyncio never starts it); only children that are queued under a
-//! [`limit`](Group::limit) are dropped. If an outer scope cancels a group and its cleanup fails, that failure is the
+//! [`limit`](Group::set_limit) are dropped. If an outer scope cancels a group and its cleanup fails, that failure is the
 //! group's error, as in asyncio and AnyIO.
 //!
 //! | | Trio | asyncio |

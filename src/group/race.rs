@@ -93,7 +93,7 @@ pin_project! {
 }
 
 /// A racer with its future's type erased.
-trait Runs {
+trait PollRacer {
     /// Polls the future, unless it has ended. Returns whether it has ended.
     fn run(self: Pin<&mut Self>, context: &mut Context<'_>) -> bool;
 
@@ -116,7 +116,7 @@ impl<F: Future> Racer<F> {
     }
 }
 
-impl<F: Future> Runs for Racer<F> {
+impl<F: Future> PollRacer for Racer<F> {
     fn run(self: Pin<&mut Self>, context: &mut Context<'_>) -> bool {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
@@ -145,7 +145,7 @@ impl<F: Future> Runs for Racer<F> {
 
 /// Polls the racers until one wins; then cancels and polls the losers.
 fn run_all(
-    racers: &mut [Pin<&mut dyn Runs>],
+    racers: &mut [Pin<&mut dyn PollRacer>],
     first: &mut Option<usize>,
     context: &mut Context<'_>,
 ) -> Poll<usize> {

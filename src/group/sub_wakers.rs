@@ -24,15 +24,15 @@ pub(super) enum Look {
 pub(super) struct SubWakers {
     count: usize,
     location: &'static Location<'static>,
-    open: Option<Open>,
+    open: Option<Registered>,
 }
 
 /// The state from the first poll on.
 #[derive(Debug)]
-struct Open {
-    serial: u64,
+struct Registered {
+    runtime_id: u64,
     children: Key,
-    rows: Vec<Row>,
+    rows: Vec<SubWaker>,
     /// The scope of the latest poll.
     scope: Key,
     /// The largest `refused` of all rows in that scope.
@@ -44,7 +44,7 @@ struct Open {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Row {
+struct SubWaker {
     /// `None` once the future has ended.
     name: Option<Key>,
     /// The number of its refusals in the scope of the latest poll.
@@ -86,7 +86,7 @@ impl SubWakers {
     ) {
         let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(Open::new(self.count, self.location)),
+            None => self.open.insert(Registered::new(self.count, self.location)),
         };
         open.poll(context.waker(), look);
     }
@@ -95,23 +95,23 @@ impl SubWakers {
     pub(super) fn wake(&self, index: usize) {
         if let Some(open) = &self.open
             && let Some(name) = open.rows[index].name
-            && let Some(core) = runtime::reach(open.serial)
+            && let Some(core) = runtime::reach(open.runtime_id)
         {
             core.wake_child(name);
         }
     }
 }
 
-impl Open {
-    fn new(count: usize, location: &'static Location<'static>) -> Open {
+impl Registered {
+    fn new(count: usize, location: &'static Location<'static>) -> Registered {
         runtime::with(|core| {
             let children = core.open_ready_queue();
-            let name = |slot| Row {
+            let name = |slot| SubWaker {
                 name: Some(core.insert_sub_waker(children, slot as u32, location)),
                 refused: 0,
             };
-            Open {
-                serial: core.serial(),
+            Registered {
+                runtime_id: core.runtime_id(),
                 children,
                 rows: (0..count).map(name).collect(),
                 // Not a valid scope, so it always differs from the current one.
@@ -124,7 +124,7 @@ impl Open {
     }
 
     fn poll(&mut self, waker: &Waker, look: &mut dyn FnMut(usize, &mut Context<'_>) -> Look) {
-        let core = runtime::hold_own(self.serial);
+        let core = runtime::hold_own(self.runtime_id);
         core.begin_children(self.children, waker);
         let _begun = Begun {
             core: &core,
@@ -196,9 +196,9 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for Registered {
     fn drop(&mut self) {
-        if let Some(core) = runtime::reach(self.serial) {
+        if let Some(core) = runtime::reach(self.runtime_id) {
             for row in &self.rows {
                 if let Some(name) = row.name {
                     core.remove_sub_waker(name);

@@ -1,8 +1,8 @@
 //! The group in which a failure affects only the child that failed.
 
-use super::child::{Handle, Supervised};
+use super::child::{ChildHandle, Supervised};
 use super::child_set::{Ended, How};
-use super::core::{Judge, Shared};
+use super::core::{GroupShared, Judge};
 use super::outcome::Report;
 use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
@@ -74,7 +74,7 @@ where
     F: for<'scope> AsyncFnOnce(&'scope Supervisor<'scope, 'env>) -> Result<T, E>,
 {
     let supervisor = Supervisor {
-        shared: Shared::open(true, location),
+        shared: GroupShared::open(true, location),
         has_failed: Cell::new(false),
         was_cut_short: Cell::new(false),
         scope: PhantomData,
@@ -121,7 +121,7 @@ where
 ///
 /// See [`Group`](crate::group::Group) for the lifetimes.
 pub struct Supervisor<'scope, 'env: 'scope> {
-    shared: Shared,
+    shared: GroupShared,
     /// Whether the body failed.
     has_failed: Cell<bool>,
     /// Whether the body was cut short.
@@ -188,7 +188,7 @@ impl<'scope> Supervisor<'scope, '_> {
                 Origin { name, location },
             )
         };
-        Supervised(Handle::new(&self.shared.children, spawned))
+        Supervised(ChildHandle::new(&self.shared.children, spawned))
     }
 
     /// Cancels the body and all children: what they await ends with [`Canceled`]. Children that end with it have not
@@ -216,7 +216,7 @@ impl<'scope> Supervisor<'scope, '_> {
     }
 
     /// Returns the number of children that have not ended, including those queued under the
-    /// [`limit`](Supervisor::limit).
+    /// [`limit`](Supervisor::set_limit).
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.children.len()
@@ -229,17 +229,17 @@ impl<'scope> Supervisor<'scope, '_> {
     }
 
     /// Limits how many children run at once (at least one). Children beyond the limit start in order, as others end.
-    pub fn limit(&self, children: usize) {
+    pub fn set_limit(&self, children: usize) {
         self.shared.children.set_limit(children);
     }
 
     /// Limits how long children may clean up after the group is canceled: any child left then is dropped, even in the
     /// middle of its cleanup. Without this, cleanup may take arbitrarily long.
-    pub fn drain_within(&self, time: Duration) {
-        self.shared.drain_within(time);
+    pub fn set_cleanup_timeout(&self, time: Duration) {
+        self.shared.set_cleanup_timeout(time);
     }
 
-    /// Waits until another child could start at once under the [`limit`](Supervisor::limit).
+    /// Waits until another child could start at once under the [`limit`](Supervisor::set_limit).
     ///
     /// # Errors
     ///
@@ -248,8 +248,8 @@ impl<'scope> Supervisor<'scope, '_> {
     /// # Cancel safety
     ///
     /// Loses nothing (`tests/groups.rs`).
-    pub async fn room(&self) -> Result<(), Canceled> {
-        self.shared.room().await
+    pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
+        self.shared.wait_for_slot().await
     }
 }
 

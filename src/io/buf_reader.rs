@@ -3,7 +3,7 @@
 use super::read::room_for;
 use super::{AsyncRead, Lines};
 use crate::buf::{self, BufError, BufResult, IoBufMut};
-use crate::runtime::{pass, pass_with};
+use crate::runtime::{proceed, proceed_with};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -175,7 +175,7 @@ impl<R: AsyncRead> BufReader<R> {
     /// Some of the bytes may have been discarded; the following ones are in the buffer or not read yet
     /// (`tests/lines.rs`).
     pub async fn skip_until(&mut self, delimiter: u8) -> io::Result<usize> {
-        pass().await?;
+        proceed().await?;
         self.bad = Bad::Nothing;
         self.skip(delimiter).await
     }
@@ -198,7 +198,7 @@ impl<R: AsyncRead> BufReader<R> {
     pub async fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self.buffer().is_empty() {
             true => _ = self.fill_more().await?,
-            false => pass().await?,
+            false => proceed().await?,
         }
         Ok(self.buffer())
     }
@@ -214,7 +214,7 @@ impl<R: AsyncRead> BufReader<R> {
     /// Reads until the buffer contains the delimiter or the end, and returns the number of bytes up to there, counting
     /// the delimiter.
     pub(super) async fn find(&mut self, delimiter: u8, sought: Sought) -> io::Result<usize> {
-        pass().await?;
+        proceed().await?;
         match (self.bad, sought) {
             (Bad::Nothing, _) | (Bad::NotText(_), Sought::Bytes) => {}
             (Bad::NotText(len), Sought::Line) => self.consume(len),
@@ -255,7 +255,7 @@ impl<R: AsyncRead> BufReader<R> {
                 return Ok(skipped);
             }
             // A user's reader may never wait and never end.
-            pass().await?;
+            proceed().await?;
             if self.fill_more().await? == 0 {
                 return Ok(skipped);
             }
@@ -401,7 +401,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
 
     /// Takes nothing out of the buffer until it contains `len` bytes, so a drop or a cancel loses none.
     async fn read_exact<B: IoBufMut>(&mut self, buf: B, len: usize) -> Result<B, BufError<B>> {
-        let mut buf = room_for(pass_with(buf).await?, len)?;
+        let mut buf = room_for(proceed_with(buf).await?, len)?;
         while self.buffer().len() < len {
             match self.fill_more().await {
                 Ok(0) => {

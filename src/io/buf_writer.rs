@@ -2,7 +2,7 @@
 
 use super::AsyncWrite;
 use crate::buf::{BufError, BufResult, IoBuf};
-use crate::runtime::pass_with;
+use crate::runtime::proceed_with;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -77,7 +77,7 @@ impl<W: AsyncWrite> BufWriter<W> {
                 Ok(())
             }
             Err(error) => {
-                let done = error.done();
+                let done = error.transferred();
                 let (error, mut rest) = error.into_parts();
                 rest.drain(..done);
                 self.held = rest;
@@ -124,7 +124,7 @@ impl<W: AsyncWrite> AsyncWrite for BufWriter<W> {
         if len >= self.capacity {
             return self.inner.write(buf).await;
         }
-        let buf = pass_with(buf).await?;
+        let buf = proceed_with(buf).await?;
         self.held.extend_from_slice(buf.io_bytes());
         Ok((len, buf))
     }

@@ -5,7 +5,7 @@ use super::{AsyncRead, AsyncWrite};
 use crate::cancel::Scope;
 pub use crate::error::CopyError;
 use crate::group::try_join;
-use crate::runtime::pass;
+use crate::runtime::proceed;
 use crate::scope::is_canceled;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind::Interrupted};
@@ -111,14 +111,14 @@ where
     full.reserve(CHUNK);
     loop {
         // A user's reader and writer may never wait.
-        if let Err(canceled) = pass().await {
+        if let Err(canceled) = proceed().await {
             return Err(stop(reader, canceled.into(), copied, full));
         }
         let len = full.len();
         let mut buf = match writer.write_all(full).await {
             Ok(buf) => buf,
             Err(error) => {
-                let done = error.done();
+                let done = error.transferred();
                 let (error, mut rest) = error.into_parts();
                 rest.drain(..done);
                 return Err(stop(reader, error, copied + done as u64, rest));

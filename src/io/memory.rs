@@ -4,13 +4,13 @@
 use super::{AsyncRead, AsyncWrite};
 use crate::buf::{self, BufError, BufResult, IoBuf, IoBufMut};
 use crate::op::no_room;
-use crate::runtime::pass_with;
+use crate::runtime::proceed_with;
 use std::future::ready;
 use std::io::{BufRead, Cursor, Empty, Read, Repeat, Result, Sink, Write};
 
 /// Lets other tasks go first if necessary, and returns the buffer unless its capacity is zero.
 async fn room_in<B: IoBufMut>(buf: B) -> std::result::Result<B, BufError<B>> {
-    let buf = pass_with(buf).await?;
+    let buf = proceed_with(buf).await?;
     match buf.io_capacity() {
         0 => Err(BufError::new(no_room(), buf)),
         _ => Ok(buf),
@@ -30,7 +30,7 @@ async fn read<B: IoBufMut>(from: &mut impl BufRead, buf: B) -> BufResult<usize, 
 
 /// Writes in the poll that returns ready: nothing is written after an earlier cancel or drop.
 async fn write<B: IoBuf>(to: &mut impl Write, buf: B) -> BufResult<usize, B> {
-    let buf = pass_with(buf).await?;
+    let buf = proceed_with(buf).await?;
     match to.write(buf.io_bytes()) {
         Ok(n) => Ok((n, buf)),
         Err(error) => Err(BufError::new(error, buf)),
@@ -167,7 +167,7 @@ writer! {
     /// gimmal::run(async {
     ///     let mut cursor = Cursor::new([0; 6]);
     ///     let error = cursor.write_all("head body").await.unwrap_err();
-    ///     assert_eq!((error.kind(), error.done()), (std::io::ErrorKind::WriteZero, 6));
+    ///     assert_eq!((error.kind(), error.transferred()), (std::io::ErrorKind::WriteZero, 6));
     ///     assert_eq!(&cursor.into_inner(), b"head b");
     ///     Ok(())
     /// })

@@ -3,7 +3,7 @@
 use super::{Chain, Take};
 use crate::buf::{BufError, BufResult, IoBufMut, Slice, truncate};
 use crate::op::SharedFd;
-use crate::runtime::{pass, pass_with};
+use crate::runtime::{proceed, proceed_with};
 use std::io;
 
 /// The minimum growth of the buffer in `read_to_end`.
@@ -147,7 +147,7 @@ pub trait AsyncRead {
     ///
     ///     let error = (&b"caf\xe9"[..]).read_to_string(text).await.unwrap_err();
     ///     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
-    ///     assert_eq!((error.done(), error.into_buf()), (4, b"head bodycaf\xe9".to_vec()));
+    ///     assert_eq!((error.transferred(), error.into_buf()), (4, b"head bodycaf\xe9".to_vec()));
     ///     Ok(())
     /// })
     /// # }
@@ -342,8 +342,8 @@ fn grow(buf: &mut Vec<u8>, growth_min: usize) -> io::Result<()> {
 /// Returns the buffer if it has room for `len` bytes. Lets other tasks go first if there is nothing else to await.
 pub(crate) async fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
     match room_for(buf, len) {
-        Ok(buf) if len == 0 => pass_with(buf).await,
-        Err(error) => match pass().await {
+        Ok(buf) if len == 0 => proceed_with(buf).await,
+        Err(error) => match proceed().await {
             Ok(()) => Err(error),
             Err(canceled) => Err(BufError::new(canceled.into(), error.into_buf())),
         },

@@ -61,19 +61,19 @@ thread_local! {
 
 /// The right to occupy a worker.
 #[derive(Debug)]
-struct Slot(());
+struct WorkerPermit(());
 
-impl Slot {
-    fn take() -> Option<Slot> {
+impl WorkerPermit {
+    fn take() -> Option<WorkerPermit> {
         TAKEN.with(|taken| {
             let is_free = taken.get() < SLOTS;
             taken.update(|taken| taken + usize::from(is_free));
-            is_free.then(|| Slot(()))
+            is_free.then(|| WorkerPermit(()))
         })
     }
 }
 
-impl Drop for Slot {
+impl Drop for WorkerPermit {
     fn drop(&mut self) {
         TAKEN.with(|taken| taken.update(|taken| taken - 1));
     }
@@ -84,13 +84,13 @@ impl Drop for Slot {
 struct Through {
     reader: SharedFd,
     writer: SharedFd,
-    _slot: Slot,
+    _slot: WorkerPermit,
 }
 
 impl Through {
     /// Creates the pipe. Returns `None` if no descriptor is left, or if this user's pipes leave no room for one that is
     /// large enough.
-    fn new(slot: Slot) -> Option<Through> {
+    fn new(slot: WorkerPermit) -> Option<Through> {
         let (reader, writer) = io::pipe().ok()?;
         let writer = Descriptor::from(OwnedFd::from(writer));
         writer.set_pipe_capacity(CHUNK).ok()?;
@@ -126,7 +126,7 @@ pub(super) async fn splice(
     if capacity.is_some_and(|capacity| capacity < CHUNK) {
         return Err(Stopped::unable());
     }
-    let Some(slot) = Slot::take() else {
+    let Some(slot) = WorkerPermit::take() else {
         return Err(Stopped::unable());
     };
     match capacity {
@@ -141,7 +141,7 @@ async fn into_pipe(
     to: &Outlet,
     copied: &mut u64,
     progress: &mut impl FnMut(u64),
-    slot: Slot,
+    slot: WorkerPermit,
 ) -> Result<(), Stopped> {
     let slot = Rc::new(slot);
     loop {
@@ -164,7 +164,7 @@ async fn through_pipe(
     to: &Outlet,
     copied: &mut u64,
     progress: &mut impl FnMut(u64),
-    slot: Slot,
+    slot: WorkerPermit,
 ) -> Result<(), Stopped> {
     let Some(pipe) = Through::new(slot).map(Rc::new) else {
         return Err(Stopped::unable());

@@ -3,7 +3,7 @@
 use super::read::read_part;
 use super::{AsyncRead, check_room, ended_early};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
-use crate::runtime::pass_with;
+use crate::runtime::proceed_with;
 
 /// Reads at most a given number of bytes from another reader, returned by [`AsyncRead::take`].
 ///
@@ -79,7 +79,7 @@ impl<R: AsyncRead> AsyncRead for Take<R> {
         let room = self.within(buf.io_capacity());
         let mut n = 0;
         if self.limit == 0 && buf.io_capacity() > 0 {
-            buf = pass_with(buf).await?;
+            buf = proceed_with(buf).await?;
         } else {
             (n, buf) = read_part(&mut self.inner, buf, room).await?;
         }
@@ -101,7 +101,7 @@ impl<R: AsyncRead> AsyncRead for Take<R> {
                 }
             }
             Err(error) => {
-                self.count(error.done());
+                self.count(error.transferred());
                 Err(error)
             }
         }

@@ -3,7 +3,7 @@
 use super::read::retry;
 use crate::buf::{BufError, BufResult, IoBuf, Slice};
 use crate::op::{Outlet, nothing_taken};
-use crate::runtime::pass_with;
+use crate::runtime::proceed_with;
 use std::future::ready;
 use std::io;
 
@@ -56,7 +56,7 @@ pub trait AsyncWrite {
             let mut buf = buf;
             let len = buf.io_len();
             if len == 0 {
-                return pass_with(buf).await;
+                return proceed_with(buf).await;
             }
             let mut done = 0;
             while done < len {

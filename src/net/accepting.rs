@@ -9,7 +9,7 @@
 use crate::op::{Accept, Accepted, Arrived, ObjectOp, Opcode, Owned, SharedFd, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
 use crate::scope::Canceled;
-use crate::sys::{Descriptor, Wait as Enter, with_context};
+use crate::sys::{Descriptor, EnterWait, with_context};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
 use std::cell::{Cell, RefCell};
@@ -32,7 +32,7 @@ pub(super) struct Accepting {
     /// The address it listens on, for error messages.
     address: String,
     /// The operation that the kernel has.
-    standing: RefCell<ObjectOp<Accept>>,
+    owned: RefCell<ObjectOp<Accept>>,
     /// Whether a connection may be ready, so that accepting is tried before waiting. If unknown (`None`), the
     /// descriptor is checked.
     is_ready: Cell<Option<bool>>,
@@ -51,7 +51,7 @@ pub(super) struct Accepting {
 
 /// How connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum AcceptMode {
     /// Each when a wait requests it.
     OneByOne,
     /// By one multishot request, until this many are waiting to be taken, if the kernel supports that.
@@ -63,7 +63,7 @@ impl Accepting {
         Accepting {
             fd: Owned::new(fd),
             address,
-            standing: RefCell::new(ObjectOp::new()),
+            owned: RefCell::new(ObjectOp::new()),
             // On a socket that does not listen, only an accept fails at once, not a poll.
             is_ready: Cell::new(Some(true)),
             taken_in: Cell::new(0),
@@ -80,11 +80,11 @@ impl Accepting {
     }
 
     /// Waits for the next connection.
-    pub(super) fn next(&self, way: Way) -> Next<'_> {
-        Next {
+    pub(super) fn next(&self, way: AcceptMode) -> NextAccepted<'_> {
+        NextAccepted {
             accepting: self,
             way,
-            wait: Wait::new(self),
+            wait: AcceptWait::new(self),
             pause: None,
             is_over: false,
         }
@@ -92,7 +92,7 @@ impl Accepting {
 
     fn start(&self, accept: Accept) -> io::Result<()> {
         self.starts.set(self.starts.get() + 1);
-        self.standing.borrow_mut().start(accept)
+        self.owned.borrow_mut().start(accept)
     }
 
     /// Takes a connection if there is one. The result is there when this returns, unless the kernel is old or short of
@@ -103,10 +103,10 @@ impl Accepting {
         let knows_dont_wait = core.supports(Opcode::BIND);
         self.start(Accept::one(self.fd.clone(), knows_dont_wait))?;
         if knows_dont_wait {
-            core.enter_now(Enter::Submit);
+            core.enter_now(EnterWait::Submit);
         } else {
-            self.standing.borrow().ask_cancel();
-            core.enter_now(Enter::No);
+            self.owned.borrow().ask_cancel();
+            core.enter_now(EnterWait::No);
         }
         Ok(())
     }
@@ -117,35 +117,35 @@ impl Accepting {
         if !self.waiters.lock().is_empty() {
             return;
         }
-        let standing = self.standing.borrow();
-        match standing.started().map(Accept::is_poll) {
+        let owned = self.owned.borrow();
+        match owned.started().map(Accept::is_poll) {
             Some(true) => {}
-            Some(false) if was_given_up => return standing.ask_cancel(),
+            Some(false) if was_given_up => return owned.ask_cancel(),
             Some(false) | None => return,
         }
-        drop(standing);
+        drop(owned);
         // So that a caller that polls each wait only once makes progress, too.
         self.is_ready.set(None);
         // Dropped outside of the borrow, because the drop may run user code (R1).
-        let poll = self.standing.replace(ObjectOp::new());
+        let poll = self.owned.replace(ObjectOp::new());
         drop(poll);
     }
 
     /// Stops accepting, and waits for the kernel to confirm. Connections accepted by then go to the next waits, which
     /// start accepting again.
     pub(super) async fn stop(&self) -> io::Result<()> {
-        if self.standing.borrow().started().is_none_or(Accept::is_poll) {
+        if self.owned.borrow().started().is_none_or(Accept::is_poll) {
             // There may be the poll of a dropped wait.
             runtime::end_orphans();
             return Ok(());
         }
-        self.standing.borrow().ask_cancel();
+        self.owned.borrow().ask_cancel();
         let asked = self.starts.get();
-        let mut wait = Wait::new(self);
+        let mut wait = AcceptWait::new(self);
         poll_fn(|context| {
             // If accepting was started again, another task waits for a connection.
             while self.starts.get() == asked {
-                match self.poll_standing() {
+                match self.poll_owned() {
                     Poll::Ready(None) => break,
                     Poll::Ready(Some(Arrived::Connection(Ok(accepted)))) => {
                         self.kept.borrow_mut().push_back(accepted);
@@ -163,9 +163,9 @@ impl Accepting {
     }
 
     /// Polls the operation in the kernel. If it is pending, its completion will wake all waiters.
-    fn poll_standing(&self) -> Poll<Option<Arrived>> {
+    fn poll_owned(&self) -> Poll<Option<Arrived>> {
         let mut waker = Some(Waker::from(self.waiters.clone()));
-        let polled = self.standing.borrow_mut().poll(&mut waker);
+        let polled = self.owned.borrow_mut().poll(&mut waker);
         drop(waker);
         polled
     }
@@ -196,8 +196,8 @@ impl Accepting {
 
     /// Closes the socket, and the connections that were accepted ahead.
     pub(super) async fn close(self) -> io::Result<()> {
-        let Accepting { fd, standing, .. } = self;
-        drop(standing);
+        let Accepting { fd, owned, .. } = self;
+        drop(owned);
         fd.give_up().close().await
     }
 
@@ -266,16 +266,16 @@ impl Wake for Waiters {
 
 /// A wait's place among the waiters.
 #[derive(Debug)]
-struct Wait<'a> {
+struct AcceptWait<'a> {
     accepting: &'a Accepting,
     leaf: Waiting,
     /// The number of the wait, once it has begun.
     number: Option<u64>,
 }
 
-impl Wait<'_> {
-    fn new(accepting: &Accepting) -> Wait<'_> {
-        Wait {
+impl AcceptWait<'_> {
+    fn new(accepting: &Accepting) -> AcceptWait<'_> {
+        AcceptWait {
             accepting,
             leaf: Waiting::default(),
             number: None,
@@ -309,7 +309,7 @@ impl Wait<'_> {
     }
 }
 
-impl Drop for Wait<'_> {
+impl Drop for AcceptWait<'_> {
     fn drop(&mut self) {
         self.end();
     }
@@ -318,16 +318,16 @@ impl Drop for Wait<'_> {
 /// The wait for the next connection.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
-pub(super) struct Next<'a> {
+pub(super) struct NextAccepted<'a> {
     accepting: &'a Accepting,
-    way: Way,
-    wait: Wait<'a>,
+    way: AcceptMode,
+    wait: AcceptWait<'a>,
     /// The pause after a shortage of descriptors or memory.
     pause: Option<Sleep>,
     is_over: bool,
 }
 
-impl Future for Next<'_> {
+impl Future for NextAccepted<'_> {
     type Output = io::Result<Accepted>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -338,7 +338,7 @@ impl Future for Next<'_> {
     }
 }
 
-impl Drop for Next<'_> {
+impl Drop for NextAccepted<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.end(true);
@@ -354,7 +354,7 @@ enum Looked {
     Yields,
 }
 
-impl Next<'_> {
+impl NextAccepted<'_> {
     fn end(&mut self, was_given_up: bool) {
         self.is_over = true;
         self.wait.end();
@@ -436,7 +436,7 @@ impl Next<'_> {
     fn look_at_socket(&self) -> Looked {
         let accepting = self.accepting;
         loop {
-            let taken = match accepting.poll_standing() {
+            let taken = match accepting.poll_owned() {
                 Poll::Pending => return Looked::Nothing,
                 Poll::Ready(None) => match self.go_on() {
                     Ok(true) => continue,
@@ -470,7 +470,7 @@ impl Next<'_> {
         // No opcode identifies a kernel that has multishot accept (5.19); one that has SEND_ZC (6.0) does.
         let knows_multishot = || runtime::with(|core| core.supports(Opcode::SEND_ZC));
         match self.way {
-            Way::Ahead(ahead) if knows_multishot() => {
+            AcceptMode::Ahead(ahead) if knows_multishot() => {
                 accepting.start(Accept::many(accepting.fd.clone(), ahead))?;
             }
             _ => {
@@ -495,7 +495,7 @@ impl Next<'_> {
 #[derive(Debug)]
 pub(super) struct Arrivals<'a> {
     accepting: &'a Accepting,
-    next: Option<Next<'a>>,
+    next: Option<NextAccepted<'a>>,
 }
 
 impl Arrivals<'_> {
@@ -509,11 +509,11 @@ impl Arrivals<'_> {
     /// Waits for the next connection. The wait ends when the future is dropped.
     pub(super) async fn next(&mut self) -> io::Result<Accepted> {
         self.next = None;
-        self.accepting.next(Way::OneByOne).await
+        self.accepting.next(AcceptMode::OneByOne).await
     }
 
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        let begin = || self.accepting.next(Way::OneByOne);
+        let begin = || self.accepting.next(AcceptMode::OneByOne);
         let next = self.next.get_or_insert_with(begin);
         let accepted = ready!(Pin::new(next).poll(context));
         self.next = None;

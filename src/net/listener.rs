@@ -1,7 +1,7 @@
 //! The trait of listeners of every kind.
 
 use super::TcpListener;
-use super::accepting::Way;
+use super::accepting::AcceptMode;
 use super::tcp::{TcpStream, connection};
 use std::fmt::Debug;
 use std::io;
@@ -67,7 +67,7 @@ impl Listener for TcpListener {
     }
 
     async fn accept_ahead(&self, ahead: u32) -> io::Result<(TcpStream, SocketAddr)> {
-        connection(self.accepting().next(Way::Ahead(ahead)).await?)
+        connection(self.accepting().next(AcceptMode::Ahead(ahead)).await?)
     }
 
     fn pause(&self) -> impl Future<Output = io::Result<()>> {

@@ -1,6 +1,6 @@
 //! Addresses and host names.
 
-use crate::runtime::pass;
+use crate::runtime::proceed;
 use crate::runtime::spawn::spawn_abandonable;
 use crate::sys::{interface_index, with_context};
 use socket2::SockAddr;
@@ -19,13 +19,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 ///
 /// Text that is not an address is a name, which is looked up on a thread of the pool.
 pub trait ToAddrs {
-    /// Converts the value to a [`Target`], without looking up names.
+    /// Converts the value to a [`Host`], without looking up names.
     ///
     /// # Errors
     ///
     /// `InvalidInput`, with the text, if it is neither an address nor a name with a port. `NotFound`, with the
     /// interface's name, for an address with an interface that does not exist.
-    fn target(self) -> io::Result<Target>;
+    fn target(self) -> io::Result<Host>;
 
     /// Returns the address if this is exactly one, so that no list is needed.
     #[doc(hidden)]
@@ -37,19 +37,19 @@ pub trait ToAddrs {
 
 /// Addresses, or a name that is still to be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum Host {
     /// Addresses, in the order in which to try them.
     Addrs(Vec<SocketAddr>),
     /// A name and a port.
     Name(String, u16),
 }
 
-impl Target {
+impl Host {
     /// Returns the text for errors.
     pub(super) fn describe(&self) -> String {
         match self {
-            Target::Name(name, port) => format!("{name}:{port}"),
-            Target::Addrs(addrs) => {
+            Host::Name(name, port) => format!("{name}:{port}"),
+            Host::Addrs(addrs) => {
                 let addrs: Vec<String> = addrs.iter().map(SocketAddr::to_string).collect();
                 addrs.join(", ")
             }
@@ -59,12 +59,12 @@ impl Target {
     /// Returns the addresses, at least one.
     pub(super) async fn resolve(self) -> io::Result<Vec<SocketAddr>> {
         match self {
-            Target::Addrs(addrs) if addrs.is_empty() => Err(io::Error::new(
+            Host::Addrs(addrs) if addrs.is_empty() => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the list of addresses is empty",
             )),
-            Target::Addrs(addrs) => Ok(addrs),
-            Target::Name(name, port) => look_up(name, port).await,
+            Host::Addrs(addrs) => Ok(addrs),
+            Host::Name(name, port) => look_up(name, port).await,
         }
     }
 }
@@ -97,7 +97,7 @@ pub async fn lookup_host(name: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
 
 /// Returns the addresses, at once unless a name has to be looked up.
 pub(super) async fn resolve(to: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
-    pass().await?;
+    proceed().await?;
     to.target()?.resolve().await
 }
 
@@ -134,7 +134,7 @@ fn bad(text: &str, why: &str) -> io::Error {
 
 /// Parses an IPv6 address with a zone, which is the name or index of an interface: `fe80::1%eth0` (RFC 4007). Returns
 /// `None` if the text is not such an address.
-fn scoped(text: &str, port: u16) -> Option<io::Result<Target>> {
+fn scoped(text: &str, port: u16) -> Option<io::Result<Host>> {
     let (ip, interface) = text.split_once('%')?;
     let ip = ip.parse().ok().filter(|_| !interface.is_empty())?;
     let is_number = interface.bytes().all(|byte| byte.is_ascii_digit());
@@ -150,9 +150,9 @@ fn scoped(text: &str, port: u16) -> Option<io::Result<Target>> {
 }
 
 /// Parses an IP address or a name.
-fn host(name: &str, port: u16) -> io::Result<Target> {
+fn host(name: &str, port: u16) -> io::Result<Host> {
     if let Ok(ip) = name.parse::<IpAddr>() {
-        return Ok(Target::Addrs(vec![SocketAddr::new(ip, port)]));
+        return Ok(Host::Addrs(vec![SocketAddr::new(ip, port)]));
     }
     if let Some(scoped) = scoped(name, port) {
         return scoped;
@@ -163,14 +163,14 @@ fn host(name: &str, port: u16) -> io::Result<Target> {
         name if name.contains(|c: char| c == '\0' || c.is_whitespace() || "[]/@%".contains(c)) => {
             Err(bad(name, "a host name cannot contain such characters"))
         }
-        name => Ok(Target::Name(name.to_owned(), port)),
+        name => Ok(Host::Name(name.to_owned(), port)),
     }
 }
 
 impl ToAddrs for &str {
-    fn target(self) -> io::Result<Target> {
+    fn target(self) -> io::Result<Host> {
         if let Ok(addr) = self.parse::<SocketAddr>() {
-            return Ok(Target::Addrs(vec![addr]));
+            return Ok(Host::Addrs(vec![addr]));
         }
         let number = |port: &str| {
             let port = port.parse();
@@ -198,58 +198,58 @@ impl ToAddrs for &str {
 }
 
 impl ToAddrs for (&str, u16) {
-    fn target(self) -> io::Result<Target> {
+    fn target(self) -> io::Result<Host> {
         host(self.0, self.1)
     }
 }
 
 impl ToAddrs for String {
-    fn target(self) -> io::Result<Target> {
+    fn target(self) -> io::Result<Host> {
         self.as_str().target()
     }
 }
 
 impl ToAddrs for (&String, u16) {
-    fn target(self) -> io::Result<Target> {
+    fn target(self) -> io::Result<Host> {
         host(self.0, self.1)
     }
 }
 
 impl ToAddrs for (String, u16) {
-    fn target(self) -> io::Result<Target> {
+    fn target(self) -> io::Result<Host> {
         host(&self.0, self.1)
     }
 }
 
-impl ToAddrs for Target {
-    fn target(self) -> io::Result<Target> {
+impl ToAddrs for Host {
+    fn target(self) -> io::Result<Host> {
         Ok(self)
     }
 }
 
 impl ToAddrs for &[SocketAddr] {
-    fn target(self) -> io::Result<Target> {
-        Ok(Target::Addrs(self.to_vec()))
+    fn target(self) -> io::Result<Host> {
+        Ok(Host::Addrs(self.to_vec()))
     }
 }
 
 impl<const N: usize> ToAddrs for [SocketAddr; N] {
-    fn target(self) -> io::Result<Target> {
-        Ok(Target::Addrs(self.to_vec()))
+    fn target(self) -> io::Result<Host> {
+        Ok(Host::Addrs(self.to_vec()))
     }
 }
 
 impl ToAddrs for Vec<SocketAddr> {
-    fn target(self) -> io::Result<Target> {
-        Ok(Target::Addrs(self))
+    fn target(self) -> io::Result<Host> {
+        Ok(Host::Addrs(self))
     }
 }
 
 macro_rules! one_address {
     ($($type:ty,)+) => {$(
         impl ToAddrs for $type {
-            fn target(self) -> io::Result<Target> {
-                Ok(Target::Addrs(vec![self.into()]))
+            fn target(self) -> io::Result<Host> {
+                Ok(Host::Addrs(vec![self.into()]))
             }
 
             #[inline]
@@ -273,7 +273,7 @@ one_address! {
 
 /// By reference, for targets that are used more than once.
 impl<T: ToAddrs + Clone> ToAddrs for &T {
-    fn target(self) -> io::Result<Target> {
+    fn target(self) -> io::Result<Host> {
         self.clone().target()
     }
 
@@ -294,16 +294,16 @@ pub(super) fn to_ip(address: SockAddr) -> io::Result<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> io::Result<Target> {
+    fn text(text: &str) -> io::Result<Host> {
         text.target()
     }
 
     #[test]
     fn text_is_an_address_or_a_name_with_a_port() {
-        let address = |text: &str| Target::Addrs(vec![text.parse().unwrap()]);
+        let address = |text: &str| Host::Addrs(vec![text.parse().unwrap()]);
         assert_eq!(text("127.0.0.1:80").unwrap(), address("127.0.0.1:80"));
         assert_eq!(text("[::1]:80").unwrap(), address("[::1]:80"));
-        let name = Target::Name("localhost".to_owned(), 8080);
+        let name = Host::Name("localhost".to_owned(), 8080);
         assert_eq!(text("localhost:8080").unwrap(), name);
         assert_eq!(("localhost", 8080).target().unwrap(), name);
         assert_eq!(("::1", 80).target().unwrap(), address("[::1]:80"));
@@ -313,7 +313,7 @@ mod tests {
     fn an_address_in_brackets_may_name_an_interface() {
         let scoped = |scope_id| {
             let ip = "fe80::1".parse().unwrap();
-            Target::Addrs(vec![SocketAddrV6::new(ip, 80, 0, scope_id).into()])
+            Host::Addrs(vec![SocketAddrV6::new(ip, 80, 0, scope_id).into()])
         };
         let lo = crate::sys::interface_index(c"lo").unwrap();
         assert_eq!(text("[fe80::1%lo]:80").unwrap(), scoped(lo));
@@ -339,8 +339,8 @@ mod tests {
     #[test]
     fn addresses_and_names_may_be_kept_and_given_by_reference() {
         let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
-        let same = |to: &dyn Fn() -> io::Result<Target>, count: usize| {
-            assert_eq!(to().unwrap(), Target::Addrs(vec![addr; count]));
+        let same = |to: &dyn Fn() -> io::Result<Host>, count: usize| {
+            assert_eq!(to().unwrap(), Host::Addrs(vec![addr; count]));
         };
         let (text, several) = (addr.to_string(), vec![addr; 2]);
         same(&|| (&addr).target(), 1);
@@ -351,7 +351,7 @@ mod tests {
         same(&|| several[..].target(), 2);
         same(&|| [addr, addr].target(), 2);
         same(&|| (&[addr, addr]).target(), 2);
-        let name = Target::Name("localhost".to_owned(), 80);
+        let name = Host::Name("localhost".to_owned(), 80);
         let localhost = "localhost".to_owned();
         assert_eq!((&localhost, 80).target().unwrap(), name);
         assert_eq!((&("localhost", 80)).target().unwrap(), name);

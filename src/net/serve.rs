@@ -213,9 +213,9 @@ fn count(counter: &Cell<u64>) {
 }
 
 /// A guard for a connection whose handler has not returned.
-struct Open<'a>(&'a Counts);
+struct OpenConnection<'a>(&'a Counts);
 
-impl Open<'_> {
+impl OpenConnection<'_> {
     fn ended(self) {
         std::mem::forget(self);
     }
@@ -223,7 +223,7 @@ impl Open<'_> {
 
 /// Counts a connection whose handler panicked, or was dropped because it was canceled before it began or while it
 /// waited for another crate's future.
-impl Drop for Open<'_> {
+impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         count(match std::thread::panicking() {
             true => &self.0.failed,
@@ -321,10 +321,10 @@ where
     where
         R: 'scope,
     {
-        s.limit(self.limit);
+        s.set_limit(self.limit);
         let mut was_ahead = false;
         loop {
-            s.room().await?;
+            s.wait_for_slot().await?;
             let is_ahead = self.ahead > 0 && self.limit - s.len() > self.ahead as usize;
             if was_ahead && !is_ahead {
                 self.listener.pause().await?;
@@ -336,13 +336,18 @@ where
             };
             count(&self.counts.accepted);
             let name = format!("connection of {addr:?}");
-            let open = Open(&self.counts);
+            let open = OpenConnection(&self.counts);
             drop(s.spawn_named(name, self.handle(open, stream, addr)));
         }
     }
 
     /// Runs the handler, and returns its failure unless the cancel caused it.
-    async fn handle(&self, open: Open<'_>, stream: L::Stream, addr: L::Addr) -> Result<(), String> {
+    async fn handle(
+        &self,
+        open: OpenConnection<'_>,
+        stream: L::Stream,
+        addr: L::Addr,
+    ) -> Result<(), String> {
         let output = (self.handler)(stream, addr).await;
         open.ended();
         match output.failure() {

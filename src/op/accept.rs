@@ -45,10 +45,10 @@ struct Address {
 /// Waits for a connection, or accepts one: `poll(2)`, `accept4(2)`.
 pub(crate) struct Accept {
     listener: SharedFd,
-    way: Way,
+    way: AcceptRequest,
 }
 
-enum Way {
+enum AcceptRequest {
     Poll,
     One {
         /// `Some` until it is taken.
@@ -65,7 +65,7 @@ enum Way {
 impl Accept {
     /// Waits until a connection may be waiting.
     pub(crate) fn poll(listener: SharedFd) -> Accept {
-        let way = Way::Poll;
+        let way = AcceptRequest::Poll;
         Accept { listener, way }
     }
 
@@ -74,7 +74,7 @@ impl Accept {
     pub(crate) fn one(listener: SharedFd, knows_dont_wait: bool) -> Accept {
         let storage = SockAddrStorage::zeroed();
         let len = storage.size_of();
-        let way = Way::One {
+        let way = AcceptRequest::One {
             address: Some(Box::new(Address { storage, len })),
             flags: if knows_dont_wait { DONT_WAIT } else { 0 },
         };
@@ -83,13 +83,13 @@ impl Accept {
 
     /// Accepts until it is stopped, or until `ahead` connections are waiting to be taken.
     pub(crate) fn many(listener: SharedFd, ahead: u32) -> Accept {
-        let way = Way::Many { ahead };
+        let way = AcceptRequest::Many { ahead };
         Accept { listener, way }
     }
 
     /// Whether it only polls.
     pub(crate) fn is_poll(&self) -> bool {
-        matches!(self.way, Way::Poll)
+        matches!(self.way, AcceptRequest::Poll)
     }
 
     fn take(&mut self, completion: Completion) -> io::Result<Accepted> {
@@ -98,8 +98,8 @@ impl Accept {
         // waited for or not.
         let descriptor = unsafe { Descriptor::from_completion(fd) };
         let (address, says_more) = match &mut self.way {
-            Way::One { address, flags } => (address.take(), *flags == DONT_WAIT),
-            Way::Poll | Way::Many { .. } => (None, false),
+            AcceptRequest::One { address, flags } => (address.take(), *flags == DONT_WAIT),
+            AcceptRequest::Poll | AcceptRequest::Many { .. } => (None, false),
         };
         let peer = address.map(|address| {
             let Address { storage, len } = *address;
@@ -134,11 +134,11 @@ unsafe impl Operation for Accept {
             entry.op_flags(libc::SOCK_CLOEXEC as u32)
         };
         match &mut self.way {
-            Way::Poll => listener
+            AcceptRequest::Poll => listener
                 .entry(Opcode::POLL_ADD)
                 .poll_events(libc::POLLIN as u32),
-            Way::Many { .. } => accept(MULTISHOT),
-            Way::One { address, flags } => {
+            AcceptRequest::Many { .. } => accept(MULTISHOT),
+            AcceptRequest::One { address, flags } => {
                 let Some(address) = address else {
                     unreachable!("it accepts once")
                 };
@@ -159,7 +159,7 @@ unsafe impl Operation for Accept {
         Arrived::Connection(Err(error))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -175,15 +175,17 @@ unsafe impl Collect for Accept {
 
     fn max(&self) -> u32 {
         match self.way {
-            Way::Poll | Way::One { .. } => 1,
-            Way::Many { ahead } => ahead,
+            AcceptRequest::Poll | AcceptRequest::One { .. } => 1,
+            AcceptRequest::Many { ahead } => ahead,
         }
     }
 
     fn collect(&mut self, completion: Completion) -> Arrived {
         // After an interrupted poll, an accept is tried all the same.
         match self.way {
-            Way::Poll if completion.raw() >= 0 || completion.was_interrupted() => Arrived::Ready,
+            AcceptRequest::Poll if completion.raw() >= 0 || completion.was_interrupted() => {
+                Arrived::Ready
+            }
             _ => Arrived::Connection(self.take(completion)),
         }
     }

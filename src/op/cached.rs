@@ -19,7 +19,7 @@ const UNTRIED_MAX: u16 = 1024;
 
 /// Whether the next read tries a direct call.
 #[derive(Clone, Copy, Debug)]
-enum Next {
+enum NextRead {
     /// Not known yet: depends on how the file was opened.
     Unknown,
     /// Yes, because the last one succeeded.
@@ -32,7 +32,7 @@ enum Next {
 /// What an open file remembers of its reads.
 #[derive(Debug)]
 pub(super) struct Cached {
-    next: Cell<Next>,
+    next: Cell<NextRead>,
     /// How many reads skip the direct call after the next one that would have blocked.
     untried: Cell<u16>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Cached {
 impl Cached {
     pub(super) const fn new() -> Cached {
         Cached {
-            next: Cell::new(Next::Unknown),
+            next: Cell::new(NextRead::Unknown),
             untried: Cell::new(UNTRIED),
         }
     }
@@ -49,8 +49,8 @@ impl Cached {
     /// 6.18).
     pub(super) fn opened(&self, flags: i32) {
         self.next.set(match flags & libc::O_DIRECT {
-            0 => Next::Tried,
-            _ => Next::Never,
+            0 => NextRead::Tried,
+            _ => NextRead::Never,
         });
     }
 
@@ -58,17 +58,17 @@ impl Cached {
     fn expects(&self, file: &Descriptor) -> bool {
         match self.next.get() {
             // The last one was served, or was not tried after all.
-            Next::Tried => self.untried.set(UNTRIED),
-            Next::Untried(0) => self.next.set(Next::Tried),
-            Next::Untried(reads) => {
-                self.next.set(Next::Untried(reads - 1));
+            NextRead::Tried => self.untried.set(UNTRIED),
+            NextRead::Untried(0) => self.next.set(NextRead::Tried),
+            NextRead::Untried(reads) => {
+                self.next.set(NextRead::Untried(reads - 1));
                 return false;
             }
-            Next::Unknown => {
+            NextRead::Unknown => {
                 self.opened(file.flags());
-                return matches!(self.next.get(), Next::Tried);
+                return matches!(self.next.get(), NextRead::Tried);
             }
-            Next::Never => return false,
+            NextRead::Never => return false,
         }
         true
     }
@@ -78,8 +78,8 @@ impl Cached {
         let untried = self.untried.get();
         self.untried.set(UNTRIED_MAX.min(untried * 2));
         self.next.set(match is_never {
-            true => Next::Never,
-            false => Next::Untried(untried),
+            true => NextRead::Never,
+            false => NextRead::Untried(untried),
         });
     }
 }

@@ -33,28 +33,28 @@ use std::ops::Deref;
 /// })
 /// # }
 /// ```
-pub struct Chunk(Place);
+pub struct Chunk(Storage);
 
-enum Place {
+enum Storage {
     ProvidedBuf(ProvidedBuf),
     Heap(Vec<u8>),
 }
 
 impl Chunk {
     pub(super) fn lent(lent: ProvidedBuf) -> Chunk {
-        Chunk(Place::ProvidedBuf(lent))
+        Chunk(Storage::ProvidedBuf(lent))
     }
 
     pub(super) fn heap(bytes: Vec<u8>) -> Chunk {
-        Chunk(Place::Heap(bytes))
+        Chunk(Storage::Heap(bytes))
     }
 
     /// Returns the bytes in an allocation of their own. Copies them unless they already have one.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
-            Place::ProvidedBuf(lent) => lent.bytes().to_vec(),
-            Place::Heap(bytes) => bytes,
+            Storage::ProvidedBuf(lent) => lent.bytes().to_vec(),
+            Storage::Heap(bytes) => bytes,
         }
     }
 }
@@ -65,8 +65,8 @@ impl Deref for Chunk {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Place::ProvidedBuf(lent) => lent.bytes(),
-            Place::Heap(bytes) => bytes,
+            Storage::ProvidedBuf(lent) => lent.bytes(),
+            Storage::Heap(bytes) => bytes,
         }
     }
 }

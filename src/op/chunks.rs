@@ -19,7 +19,7 @@
 //! | the end of the stream, an error | nothing before the next piece is requested |
 
 use super::part::Part;
-use super::recv_many::{Arrived, RecvMany, What};
+use super::recv_many::{Received, RecvMany, What};
 use super::stream::{Direction, Permit};
 use super::{Chunk, ObjectOp, Op, Recv, Stream, StreamKind};
 use crate::buf::BufError;
@@ -73,7 +73,7 @@ const OWN_PIECES: u8 = 16;
 pub struct Chunks<'a> {
     stream: Rc<Stream>,
     /// The right to receive, or a place in line for it, while no receive holds it.
-    pass: Option<Permit>,
+    permit: Option<Permit>,
     source: Source,
     /// The receive into an allocation of its own.
     own: Option<Op<Part<Recv<Vec<u8>>>>>,
@@ -89,14 +89,14 @@ pub struct Chunks<'a> {
 enum Source {
     Unknown,
     Own,
-    Shared(Shared),
+    Provided(Provided),
 }
 
 /// Receives into the runtime's provided buffers.
-struct Shared {
+struct Provided {
     buffers: Arc<BufRing>,
-    serial: u64,
-    standing: ObjectOp<RecvMany>,
+    runtime_id: u64,
+    owned: ObjectOp<RecvMany>,
     /// How many more pieces go into allocations of their own, because there was no buffer.
     own_left: u8,
 }
@@ -105,7 +105,7 @@ impl Chunks<'_> {
     pub(crate) fn new(stream: Rc<Stream>) -> Self {
         Chunks {
             stream,
-            pass: None,
+            permit: None,
             source: Source::Unknown,
             own: None,
             leaf: Waiting::default(),
@@ -127,7 +127,7 @@ impl Chunks<'_> {
     ///
     /// No byte is lost: data that arrives for a canceled or dropped wait goes to the next one (`tests/chunks.rs`).
     pub async fn next(&mut self) -> io::Result<Option<Chunk>> {
-        Next(self).await.transpose()
+        NextChunk(self).await.transpose()
     }
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
@@ -149,7 +149,7 @@ impl Chunks<'_> {
             }
             Poll::Pending => {
                 self.waits = true;
-                if self.pass.is_none() {
+                if self.permit.is_none() {
                     // The receive is itself a leaf.
                     return Poll::Pending;
                 }
@@ -175,9 +175,9 @@ impl Chunks<'_> {
         }
         loop {
             if let Some(receive) = &mut self.own {
-                let (received, pass) = ready!(Pin::new(receive).poll(context));
+                let (received, permit) = ready!(Pin::new(receive).poll(context));
                 self.own = None;
-                self.pass = Some(pass);
+                self.permit = Some(permit);
                 return match received {
                     Ok((0, _)) => self.end(),
                     Ok((_, bytes)) => Poll::Ready(Some(Ok(Chunk::heap(bytes)))),
@@ -188,7 +188,7 @@ impl Chunks<'_> {
             }
             match ready!(self.take_arrived(context)) {
                 None => {}
-                Some(Arrived { chunk, what }) => match what {
+                Some(Received { chunk, what }) => match what {
                     What::Bytes => return Poll::Ready(chunk.map(Ok)),
                     What::End => return self.end(),
                     What::Failed(error) => return self.fail(self.stream.failed(error)),
@@ -207,17 +207,17 @@ impl Chunks<'_> {
 
     /// Returns the next completion of the receive into provided buffers; `None` if there is no such receive in flight.
     #[inline]
-    fn take_arrived(&mut self, context: &Context<'_>) -> Poll<Option<Arrived>> {
-        let Source::Shared(shared) = &mut self.source else {
+    fn take_arrived(&mut self, context: &Context<'_>) -> Poll<Option<Received>> {
+        let Source::Provided(shared) = &mut self.source else {
             return Poll::Ready(None);
         };
-        runtime::with_own(shared.serial, |_| {});
-        shared.standing.poll_awaited(context)
+        runtime::with_own(shared.runtime_id, |_| {});
+        shared.owned.poll_awaited(context)
     }
 
     #[cold]
     fn has_no_buffer(&mut self) {
-        if let Source::Shared(shared) = &mut self.source {
+        if let Source::Provided(shared) = &mut self.source {
             shared.own_left = OWN_PIECES;
         }
     }
@@ -226,36 +226,36 @@ impl Chunks<'_> {
     /// FIFO lock, which wakes `waker`. Nothing is borrowed while a waker is copied or dropped (R1).
     fn start(&mut self, waker: &Waker) -> Poll<Option<io::Result<Chunk>>> {
         self.regain_pass();
-        let mut pass = match self.pass.take() {
-            Some(pass) => pass,
+        let mut permit = match self.permit.take() {
+            Some(permit) => permit,
             None => Permit::new(self.stream.clone(), Direction::In),
         };
-        let may_receive = pass.enter(waker);
+        let may_receive = permit.enter(waker);
         if !may_receive || self.stream.has_kept() {
-            self.pass = Some(pass);
+            self.permit = Some(permit);
             return match may_receive {
                 true => Poll::Ready(Some(self.stream.take_all_kept().map(Chunk::heap))),
                 false => Poll::Pending,
             };
         }
-        if let Source::Shared(shared) = &mut self.source {
+        if let Source::Provided(shared) = &mut self.source {
             if shared.own_left == 0 {
-                let receive = RecvMany::new(pass, shared.buffers.clone());
-                return Poll::Ready(shared.standing.start(receive).err().map(Err));
+                let receive = RecvMany::new(permit, shared.buffers.clone());
+                return Poll::Ready(shared.owned.start(receive).err().map(Err));
             }
             shared.own_left -= 1;
         }
         let size = runtime::with(Core::receive_size);
-        self.own = Some(Recv::part(pass, Vec::with_capacity(size), 0..size));
+        self.own = Some(Recv::part(permit, Vec::with_capacity(size), 0..size));
         Poll::Ready(None)
     }
 
     /// Takes the right to receive back from a receive that has ended.
     fn regain_pass(&mut self) {
-        if let Source::Shared(shared) = &mut self.source
-            && let Some(ended) = shared.standing.take_resting()
+        if let Source::Provided(shared) = &mut self.source
+            && let Some(ended) = shared.owned.take_resting()
         {
-            self.pass = Some(ended.into_pass());
+            self.permit = Some(ended.into_permit());
         }
     }
 
@@ -264,7 +264,7 @@ impl Chunks<'_> {
     #[cold]
     fn let_go(&mut self) {
         self.regain_pass();
-        self.pass = None;
+        self.permit = None;
     }
 
     fn end(&mut self) -> Poll<Option<io::Result<Chunk>>> {
@@ -283,8 +283,8 @@ impl Chunks<'_> {
 
     /// Ends the wait for a chunk.
     fn stop_waiting(&mut self) {
-        if let Source::Shared(shared) = &self.source {
-            shared.standing.stop_awaiting();
+        if let Source::Provided(shared) = &self.source {
+            shared.owned.stop_awaiting();
         }
         self.leaf.end();
         self.waits = false;
@@ -296,14 +296,14 @@ fn source(stream: &Stream) -> Source {
     let is_socket = stream.kind() != StreamKind::Pipe;
     let shared = runtime::with(|core| {
         let buffers = core.receive_buffers().filter(|_| is_socket)?;
-        Some((core.serial(), buffers))
+        Some((core.runtime_id(), buffers))
     });
     match shared {
         None => Source::Own,
-        Some((serial, buffers)) => Source::Shared(Shared {
+        Some((runtime_id, buffers)) => Source::Provided(Provided {
             buffers,
-            serial,
-            standing: ObjectOp::new(),
+            runtime_id,
+            owned: ObjectOp::new(),
             own_left: 0,
         }),
     }
@@ -336,9 +336,9 @@ impl fmt::Debug for Chunks<'_> {
 }
 
 /// The wait for the next chunk.
-struct Next<'a, 'c>(&'a mut Chunks<'c>);
+struct NextChunk<'a, 'c>(&'a mut Chunks<'c>);
 
-impl Future for Next<'_, '_> {
+impl Future for NextChunk<'_, '_> {
     type Output = Option<io::Result<Chunk>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -346,7 +346,7 @@ impl Future for Next<'_, '_> {
     }
 }
 
-impl Drop for Next<'_, '_> {
+impl Drop for NextChunk<'_, '_> {
     fn drop(&mut self) {
         if self.0.waits {
             self.0.stop_waiting();

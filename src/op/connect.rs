@@ -49,7 +49,7 @@ unsafe impl Operation for Connect {
     }
 
     /// Nothing else holds the socket: whatever happened, closing it leaves nothing behind.
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.raw() == 0
             || completion.was_interrupted()
             || completion.raw() == -libc::EINPROGRESS

@@ -4,7 +4,7 @@ use super::fifo_lock::{FifoLock, Position};
 use super::header::Header;
 use super::peer::describe;
 use super::recv_hint::RecvHint;
-use super::{Entry, Opcode, Prepared, SharedFd};
+use super::{Entry, Opcode, Readiness, SharedFd};
 use crate::sys::{Descriptor, with_context};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
@@ -29,7 +29,7 @@ pub(super) struct Datagram {
 /// What abandoned operations received: the next receive returns it (C8). Receives run one by one, and none is submitted
 /// while something is kept, so there is at most one datagram.
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptDatagram {
     datagram: Option<Datagram>,
     /// The kernel reports only once that a peer refused an earlier datagram.
     error: Option<io::Error>,
@@ -44,8 +44,8 @@ pub(crate) struct Datagrams {
     /// Where sends to an address wait for the socket to close. They do not wait for one another.
     closing: FifoLock,
     has_kept: Cell<bool>,
-    kept: RefCell<Kept>,
-    arrival: RecvHint,
+    kept: RefCell<KeptDatagram>,
+    recv_hint: RecvHint,
     /// How many bytes of ancillary data receives have room for.
     control_len: Cell<usize>,
     /// Unused headers, one for each way, kept for reuse.
@@ -61,7 +61,7 @@ impl Datagrams {
             closing: FifoLock::taken(),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
-            arrival: RecvHint::default(),
+            recv_hint: RecvHint::default(),
             control_len: Cell::new(0),
             spare: Default::default(),
         })
@@ -76,8 +76,8 @@ impl Datagrams {
         self.control_len.set(len.max(self.control_len.get()));
     }
 
-    pub(super) fn arrival(&self) -> &RecvHint {
-        &self.arrival
+    pub(super) fn recv_hint(&self) -> &RecvHint {
+        &self.recv_hint
     }
 
     pub(super) fn control_len(&self) -> usize {
@@ -193,11 +193,11 @@ impl Datagrams {
         })
     }
 
-    fn gate(&self, way: Way) -> &FifoLock {
+    fn lock(&self, way: DatagramPermitKind) -> &FifoLock {
         match way {
-            Way::In => &self.inbound,
-            Way::ToPeer => &self.outbound,
-            Way::ToAddress => &self.closing,
+            DatagramPermitKind::In => &self.inbound,
+            DatagramPermitKind::ToPeer => &self.outbound,
+            DatagramPermitKind::ToAddress => &self.closing,
         }
     }
 }
@@ -212,7 +212,7 @@ impl fmt::Debug for Datagrams {
 
 /// The direction of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum DatagramPermitKind {
     In,
     /// To the connected peer: in order.
     ToPeer,
@@ -223,19 +223,19 @@ pub(super) enum Way {
 /// The right to receive from a socket, or to send, until it is dropped; and the operation's header, if it took one.
 /// When this is dropped, the kernel has finished with the header.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(super) struct DatagramPermit {
     socket: Rc<Datagrams>,
-    way: Way,
-    spot: Position,
+    way: DatagramPermitKind,
+    position: Position,
     header: Option<Header>,
 }
 
-impl Permit {
-    pub(super) fn new(socket: Rc<Datagrams>, way: Way) -> Permit {
-        Permit {
+impl DatagramPermit {
+    pub(super) fn new(socket: Rc<Datagrams>, way: DatagramPermitKind) -> DatagramPermit {
+        DatagramPermit {
             socket,
             way,
-            spot: Position::Outside,
+            position: Position::Outside,
             header: None,
         }
     }
@@ -244,23 +244,25 @@ impl Permit {
         &self.socket
     }
 
-    pub(super) fn way(&self) -> Way {
+    pub(super) fn way(&self) -> DatagramPermitKind {
         self.way
     }
 
     /// Returns why an operation with this right must not be started now, or `None` if it may be.
     #[inline]
-    pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
-        let gate = self.socket.gate(self.way);
+    pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Readiness> {
+        let lock = self.socket.lock(self.way);
         match self.way {
-            Way::In | Way::ToPeer => gate.prepare(&mut self.spot, waker),
-            Way::ToAddress => gate.check_open(),
+            DatagramPermitKind::In | DatagramPermitKind::ToPeer => {
+                lock.prepare(&mut self.position, waker)
+            }
+            DatagramPermitKind::ToAddress => lock.check_open(),
         }
     }
 
     /// Makes an operation that waits for something else be polled again when the socket closes.
     pub(super) fn wait_for_close(&mut self, waker: &Waker) {
-        self.socket.gate(self.way).enter(&mut self.spot, waker);
+        self.socket.lock(self.way).enter(&mut self.position, waker);
     }
 
     /// Returns a header to fill.
@@ -279,12 +281,12 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for DatagramPermit {
     #[inline]
     fn drop(&mut self) {
         if let Some(header) = self.header.take() {
             self.socket.spare[self.way as usize].set(Some(header));
         }
-        self.socket.gate(self.way).leave(self.spot);
+        self.socket.lock(self.way).leave(self.position);
     }
 }

@@ -24,10 +24,10 @@ use std::rc::Rc;
 /// ```
 #[derive(Clone)]
 pub struct SharedFd {
-    open: Rc<Open>,
+    open: Rc<OpenFd>,
 }
 
-struct Open {
+struct OpenFd {
     descriptor: Descriptor,
     cached: Cached,
     /// Its owner is gone: only operations hold it, and copies that the user requested.
@@ -37,7 +37,7 @@ struct Open {
 impl SharedFd {
     pub(crate) fn new(descriptor: Descriptor) -> SharedFd {
         SharedFd {
-            open: Rc::new(Open {
+            open: Rc::new(OpenFd {
                 descriptor,
                 cached: Cached::new(),
                 is_left: Cell::new(false),

@@ -6,7 +6,7 @@ use super::message::{fds_cut, fds_room};
 use super::rw::no_room;
 use super::stream::{Direction, Passed, Permit};
 use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream};
+use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use std::task::Waker;
 
 /// Sends from a buffer on a Unix stream, with descriptors attached to the first byte: `sendmsg(2)`.
 pub struct SendFds<B: IoBuf, F: AsFd + 'static> {
-    pass: Permit,
+    permit: Permit,
     buf: B,
     /// Kept open until the operation is finished (O5).
     fds: Vec<F>,
@@ -34,7 +34,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
             control => control,
         };
         let mut send = SendFds {
-            pass: Permit::new(stream, Direction::Out),
+            permit: Permit::new(stream, Direction::Out),
             buf,
             fds,
             header: Header::new(),
@@ -56,15 +56,15 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     const NAME: &'static str = "sendmsg";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.pass.stream().fd())
+        Some(self.permit.stream().fd())
     }
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        self.pass.prepare(waker).unwrap_or(Prepared::Start)
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        self.permit.prepare(waker).unwrap_or(Readiness::Start)
     }
 
     fn entry(&mut self) -> Entry {
-        self.pass
+        self.permit
             .stream()
             .entry(Opcode::SENDMSG)
             .addr(self.header.sending(&self.buf))
@@ -77,7 +77,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
         match completion.result() {
             Ok(n) => Ok((n as usize, (self.buf, self.fds))),
             Err(error) => {
-                let error = self.pass.stream().with_context("send to", error);
+                let error = self.permit.stream().with_context("send to", error);
                 self.fail(error)
             }
         }
@@ -87,7 +87,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
         Err(BufError::new(error, (self.buf, self.fds)))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -100,7 +100,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
 /// If it is dropped in flight, the stream keeps the bytes and descriptors that still arrive, and its next receive
 /// returns them first.
 pub struct RecvFds<B: IoBufMut> {
-    pass: Permit,
+    permit: Permit,
     buf: B,
     /// How many descriptors it accepts at most.
     max: usize,
@@ -113,7 +113,7 @@ impl<B: IoBufMut> RecvFds<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B, max: usize) -> Op<RecvFds<B>> {
         let has_room = buf.io_capacity() > 0;
         let recv = RecvFds {
-            pass: Permit::new(stream, Direction::In),
+            permit: Permit::new(stream, Direction::In),
             buf,
             max,
             header: Header::new(),
@@ -139,16 +139,16 @@ impl<B: IoBufMut> RecvFds<B> {
     }
 
     #[cold]
-    fn take_kept(&mut self, waker: &Waker) -> Prepared {
+    fn take_kept(&mut self, waker: &Waker) -> Readiness {
         if yields_first(waker) {
-            return Prepared::Wait;
+            return Readiness::Wait;
         }
         let start = self.buf.io_mut_ptr().cast();
         // SAFETY: the capacity is writable and the operation's alone (L4, L5).
         let room = unsafe { std::slice::from_raw_parts_mut(start, self.buf.io_capacity()) };
         // Before the last of their bytes is taken, which closes them.
-        self.kept = self.pass.stream().take_passed();
-        Prepared::Done(self.pass.stream().take_kept(room))
+        self.kept = self.permit.stream().take_passed();
+        Readiness::Done(self.permit.stream().take_kept(room))
     }
 }
 
@@ -160,40 +160,40 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     const NAME: &'static str = "recvmsg";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.pass.stream().fd())
+        Some(self.permit.stream().fd())
     }
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if let Some(not_yet) = self.pass.prepare(waker) {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        if let Some(not_yet) = self.permit.prepare(waker) {
             return not_yet;
         }
-        if self.pass.stream().has_kept() {
+        if self.permit.stream().has_kept() {
             return self.take_kept(waker);
         }
-        Prepared::Start
+        Readiness::Start
     }
 
     fn entry(&mut self) -> Entry {
         self.header.make_room(fds_room(self.max));
         let header = self.header.filling(&mut self.buf);
-        let stream = self.pass.stream();
+        let stream = self.permit.stream();
         let entry = stream
             .entry(Opcode::RECVMSG)
             .addr(header)
             .len(1)
             .op_flags(libc::MSG_CMSG_CLOEXEC as u32);
-        stream.arrival().expect(entry)
+        stream.recv_hint().expect(entry)
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
         let n = match completion.result() {
             Ok(n) => n as usize,
             Err(error) => {
-                let error = self.pass.stream().with_context("receive from", error);
+                let error = self.permit.stream().with_context("receive from", error);
                 return self.fail(error);
             }
         };
-        self.pass.stream().arrival().note(completion);
+        self.permit.stream().recv_hint().note(completion);
         // SAFETY: it is completed once.
         let passed = unsafe { self.take_passed() };
         // SAFETY: the kernel, or `take_kept`, has written this many bytes from the start.
@@ -208,7 +208,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -220,11 +220,11 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
                 let passed = unsafe { self.take_passed() };
                 // SAFETY: the kernel, or `take_kept`, has written this many bytes from the start.
                 let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), n as usize) };
-                self.pass.stream().keep_passed(passed);
-                self.pass.stream().take_back(bytes, completion);
+                self.permit.stream().keep_passed(passed);
+                self.permit.stream().take_back(bytes, completion);
             }
             Err(_) if completion.was_interrupted() => {}
-            Err(_) => self.pass.stream().keep_error(completion.raw()),
+            Err(_) => self.permit.stream().keep_error(completion.raw()),
         }
     }
 }
@@ -232,7 +232,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
 impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendFds<B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendFds")
-            .field("stream", &self.pass.stream())
+            .field("stream", &self.permit.stream())
             .field("fds", &self.fds.len())
             .finish_non_exhaustive()
     }
@@ -241,7 +241,7 @@ impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendFds<B, F> {
 impl<B: IoBufMut> fmt::Debug for RecvFds<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvFds")
-            .field("stream", &self.pass.stream())
+            .field("stream", &self.permit.stream())
             .field("max", &self.max)
             .finish_non_exhaustive()
     }

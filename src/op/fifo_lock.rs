@@ -6,7 +6,7 @@
 //!
 //! Releasing the lock hands it to the longest waiter, so a task that writes in a loop starves nobody.
 
-use super::Prepared;
+use super::Readiness;
 use crate::runtime;
 use crate::scope::Canceled;
 use crate::tasks::copy_waker;
@@ -45,46 +45,46 @@ impl FifoLock {
 
     /// Returns why an operation that needs the lock must not be started now, or `None` if it has the lock.
     #[inline]
-    pub(super) fn prepare(&self, spot: &mut Position, waker: &Waker) -> Option<Prepared> {
+    pub(super) fn prepare(&self, position: &mut Position, waker: &Waker) -> Option<Readiness> {
         if let Some(closed) = self.check_open() {
             return Some(closed);
         }
-        (!self.enter(spot, waker)).then_some(Prepared::Wait)
+        (!self.enter(position, waker)).then_some(Readiness::Wait)
     }
 
     /// Returns a failure if the lock is closed. Also for operations that do not need the lock.
     #[inline]
-    pub(super) fn check_open(&self) -> Option<Prepared> {
+    pub(super) fn check_open(&self) -> Option<Readiness> {
         let is_closed = self.is_closed.get();
-        is_closed.then(|| Prepared::Failed(Canceled.into()))
+        is_closed.then(|| Readiness::Failed(Canceled.into()))
     }
 
     /// Takes the lock, if it is this waiter's turn. Otherwise `waker` is woken when it is, to call this again.
     #[inline]
-    pub(super) fn enter(&self, spot: &mut Position, waker: &Waker) -> bool {
-        match *spot {
+    pub(super) fn enter(&self, position: &mut Position, waker: &Waker) -> bool {
+        match *position {
             Position::Inside => return true,
-            Position::Outside if !self.is_taken.replace(true) => *spot = Position::Inside,
-            _ => self.wait(spot, waker),
+            Position::Outside if !self.is_taken.replace(true) => *position = Position::Inside,
+            _ => self.wait(position, waker),
         }
-        *spot == Position::Inside
+        *position == Position::Inside
     }
 
     #[cold]
-    fn wait(&self, spot: &mut Position, waker: &Waker) {
+    fn wait(&self, position: &mut Position, waker: &Waker) {
         // Cloning a foreign waker runs user code, so it happens before the list is borrowed (R1).
         let waker = copy_waker(waker);
-        let needless = match *spot {
+        let needless = match *position {
             Position::Waiting(ticket) if self.admitted.get() == Some(ticket) => {
                 self.admitted.set(None);
-                *spot = Position::Inside;
+                *position = Position::Inside;
                 self.waiting.borrow_mut().remove(ticket);
                 Some(waker)
             }
             // A ticket that was not granted the lock is still in line.
             Position::Waiting(ticket) => self.waiting.borrow_mut().renew(ticket, waker),
             Position::Outside | Position::Inside => {
-                *spot = Position::Waiting(self.waiting.borrow_mut().push(waker));
+                *position = Position::Waiting(self.waiting.borrow_mut().push(waker));
                 None
             }
         };
@@ -103,8 +103,8 @@ impl FifoLock {
 
     /// Releases the lock, or leaves the line.
     #[inline]
-    pub(super) fn leave(&self, spot: Position) {
-        match spot {
+    pub(super) fn leave(&self, position: Position) {
+        match position {
             Position::Outside => {}
             Position::Inside => self.admit(),
             Position::Waiting(ticket) => self.give_up(ticket),

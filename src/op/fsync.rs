@@ -38,7 +38,7 @@ unsafe impl Operation for Fsync {
     }
 
     /// An interrupted sync guarantees nothing, which here is what having no effect means.
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 

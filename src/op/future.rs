@@ -1,8 +1,8 @@
 //! The one future that awaits an operation.
 
-use super::queue::Queue;
-use super::{Collect, Completion, Entry, Operation, Prepared, SharedFd, Timed};
-use crate::driver::{Owners, lifecycle::Polled};
+use super::queue::QueuedWait;
+use super::{Collect, Completion, Entry, Operation, Readiness, SharedFd, WithDeadline};
+use crate::driver::{Payload, lifecycle::Polled};
 use crate::runtime::{self, Core, Refusal, canceled_here};
 use crate::scope::{Canceled, Elapsed};
 use crate::sys::{Attempt, Instant};
@@ -36,7 +36,7 @@ const GIVEN_UP_SHORT_MAX: u16 = 16;
 pub struct Op<O: Operation> {
     /// `Some` until the operation is finished.
     operation: Option<O>,
-    state: State,
+    state: OpState,
     refusal: Refusal,
     /// How often the kernel has interrupted it.
     given_up: u16,
@@ -44,18 +44,18 @@ pub struct Op<O: Operation> {
     _local: PhantomData<*const ()>,
 }
 
-enum State {
+enum OpState {
     Idle,
     /// Idle again: the kernel could not create a thread for it.
     Refused,
     /// Never submitted: its input is bad, or it could not be started.
     Rejected(io::Error),
     /// Waiting for another operation to go first.
-    Queued(Queue),
+    Queued(QueuedWait),
     /// Completed without the kernel, but not polled since.
     Ready(Completion),
     InFlight {
-        serial: u64,
+        runtime_id: u64,
         key: Key,
         /// The result of an operation with several completions: the first of them.
         first: Option<Completion>,
@@ -63,9 +63,9 @@ enum State {
     Finished,
 }
 
-impl State {
+impl OpState {
     fn is_refused(&self) -> bool {
-        matches!(self, State::Refused)
+        matches!(self, OpState::Refused)
     }
 }
 
@@ -75,7 +75,7 @@ impl<O: Operation> Op<O> {
     pub fn new(operation: O) -> Op<O> {
         Op {
             operation: Some(operation),
-            state: State::Idle,
+            state: OpState::Idle,
             refusal: Refusal::None,
             given_up: 0,
             _local: PhantomData,
@@ -85,7 +85,7 @@ impl<O: Operation> Op<O> {
     /// Creates the future of an operation with bad input: it ends with this error and gives its values back.
     pub(crate) fn rejected(operation: O, error: io::Error) -> Op<O> {
         let mut op = Op::new(operation);
-        op.state = State::Rejected(error);
+        op.state = OpState::Rejected(error);
         op
     }
 
@@ -113,26 +113,26 @@ impl<O: Operation> Op<O> {
     #[track_caller]
     pub fn submit(mut self) -> Op<O> {
         if !is_canceled::<O>()
-            && let (State::Idle, Some(operation)) = (&self.state, &mut self.operation)
+            && let (OpState::Idle, Some(operation)) = (&self.state, &mut self.operation)
         {
             match operation.prepare(Waker::noop()) {
-                Prepared::Start => {
+                Readiness::Start => {
                     let entry = operation.entry();
                     self.state = match start(operation, &entry, None, &self.state) {
-                        Ok((serial, key)) => in_flight(serial, key),
+                        Ok((runtime_id, key)) => in_flight(runtime_id, key),
                         Err(why) => match self.start_otherwise(why, &entry) {
-                            Otherwise::InFlight(serial, key) => in_flight(serial, key),
-                            Otherwise::Served(completion) => State::Ready(completion),
-                            Otherwise::Failed(error) => State::Rejected(error),
+                            Fallback::InFlight(runtime_id, key) => in_flight(runtime_id, key),
+                            Fallback::Served(completion) => OpState::Ready(completion),
+                            Fallback::Failed(error) => OpState::Rejected(error),
                             // `prepare` is called again when it is polled.
-                            Otherwise::Later => State::Idle,
+                            Fallback::Later => OpState::Idle,
                         },
                     };
                 }
                 // `prepare` is called again when it is polled.
-                Prepared::Wait => {}
-                Prepared::Done(completion) => self.state = State::Ready(completion),
-                Prepared::Failed(error) => self.state = State::Rejected(error),
+                Readiness::Wait => {}
+                Readiness::Done(completion) => self.state = OpState::Ready(completion),
+                Readiness::Failed(error) => self.state = OpState::Rejected(error),
             }
         }
         self
@@ -166,8 +166,8 @@ impl<O: Operation> Op<O> {
     ///
     /// That of the operation (`tests/timeouts.rs`).
     #[inline]
-    pub fn timeout(self, duration: Duration) -> Timed<O> {
-        Timed::within(self, duration)
+    pub fn timeout(self, duration: Duration) -> WithDeadline<O> {
+        WithDeadline::within(self, duration)
     }
 
     /// Like [`timeout`](Op::timeout), with a point in time as the limit.
@@ -176,14 +176,16 @@ impl<O: Operation> Op<O> {
     ///
     /// That of the operation (`tests/timeouts.rs`).
     #[inline]
-    pub fn deadline(self, deadline: Instant) -> Timed<O> {
-        Timed::until(self, deadline)
+    pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
+        WithDeadline::until(self, deadline)
     }
 
     /// Returns the runtime's serial and the slot's key while the operation is in flight.
     pub(super) fn in_flight(&self) -> Option<(u64, Key)> {
         match &self.state {
-            State::InFlight { serial, key, .. } => Some((*serial, *key)),
+            OpState::InFlight {
+                runtime_id, key, ..
+            } => Some((*runtime_id, *key)),
             _ => None,
         }
     }
@@ -191,23 +193,23 @@ impl<O: Operation> Op<O> {
     /// Returns the operation while the kernel does not have it.
     pub(super) fn at_rest(&mut self) -> Option<&mut O> {
         match &self.state {
-            State::Idle | State::Refused | State::Queued(_) | State::Rejected(_) => {
+            OpState::Idle | OpState::Refused | OpState::Queued(_) | OpState::Rejected(_) => {
                 self.operation.as_mut()
             }
-            State::InFlight { .. } | State::Ready(_) | State::Finished => None,
+            OpState::InFlight { .. } | OpState::Ready(_) | OpState::Finished => None,
         }
     }
 
     /// Rejects an operation that was not started before its deadline.
     pub(super) fn reject_if_idle(&mut self) {
-        if let State::Idle | State::Refused | State::Queued(_) = self.state {
-            self.state = State::Rejected(Elapsed.into());
+        if let OpState::Idle | OpState::Refused | OpState::Queued(_) = self.state {
+            self.state = OpState::Rejected(Elapsed.into());
         }
     }
 
     #[inline]
     fn finish(&mut self) -> O {
-        self.state = State::Finished;
+        self.state = OpState::Finished;
         match self.operation.take() {
             Some(operation) => operation,
             None => panic!("an operation was polled after it was ready"),
@@ -223,8 +225,8 @@ impl<O: Operation> Op<O> {
             return Poll::Pending;
         }
         runtime::try_with(Core::consume_budget);
-        match mem::replace(&mut self.state, State::Finished) {
-            State::Rejected(error) => Poll::Ready(self.finish().fail(error)),
+        match mem::replace(&mut self.state, OpState::Finished) {
+            OpState::Rejected(error) => Poll::Ready(self.finish().fail(error)),
             _ => unreachable!("only what is rejected comes here"),
         }
     }
@@ -240,7 +242,7 @@ impl<O: Operation> Op<O> {
             unreachable!("an operation that is still to begin is there")
         };
         match operation.prepare(context.waker()) {
-            Prepared::Start => {}
+            Readiness::Start => {}
             prepared => return self.do_not_begin(prepared, context, deadline()),
         }
         let entry = operation.entry();
@@ -259,8 +261,8 @@ impl<O: Operation> Op<O> {
             Some(copy_waker(context.waker())),
             &self.state,
         ) {
-            Ok((serial, key)) => {
-                self.state = in_flight(serial, key);
+            Ok((runtime_id, key)) => {
+                self.state = in_flight(runtime_id, key);
                 if let Some(deadline) = deadline() {
                     runtime::with(|core| core.limit_operation(key, deadline));
                 }
@@ -280,26 +282,26 @@ impl<O: Operation> Op<O> {
         deadline: Option<Instant>,
     ) -> Poll<O::Output> {
         match self.start_otherwise(why, entry) {
-            Otherwise::InFlight(serial, key) => {
-                self.state = in_flight(serial, key);
+            Fallback::InFlight(runtime_id, key) => {
+                self.state = in_flight(runtime_id, key);
                 // It was submitted without its waker.
-                wait(serial, key, context);
+                wait(runtime_id, key, context);
                 if let Some(deadline) = deadline {
                     runtime::with(|core| core.limit_operation(key, deadline));
                 }
                 Poll::Pending
             }
-            Otherwise::Served(completion) if self.starts_again(completion, false) => {
+            Fallback::Served(completion) if self.starts_again(completion, false) => {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            Otherwise::Served(completion) => Poll::Ready(self.finish().complete(completion)),
-            Otherwise::Failed(error) => {
-                self.state = State::Rejected(error);
+            Fallback::Served(completion) => Poll::Ready(self.finish().complete(completion)),
+            Fallback::Failed(error) => {
+                self.state = OpState::Rejected(error);
                 self.reject(context)
             }
             // Yield to other tasks first.
-            Otherwise::Later => {
+            Fallback::Later => {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -309,57 +311,57 @@ impl<O: Operation> Op<O> {
     /// Starts an operation that failed to start, or for which the kernel lacked a thread a moment ago. If the kernel
     /// still lacks one, the operation is served on this thread or fails, unless the ring needs no thread for it.
     #[cold]
-    fn start_otherwise(&mut self, (error, waker): NotHanded, entry: &Entry) -> Otherwise {
+    fn start_otherwise(&mut self, (error, waker): NotHanded, entry: &Entry) -> Fallback {
         runtime::drop_waker(waker);
         if let Some(error) = error {
-            return Otherwise::Failed(error);
+            return Fallback::Failed(error);
         }
         let core = runtime::required();
         if core.lacks_threads() {
             if !core.may_serve() {
-                return Otherwise::Later;
+                return Fallback::Later;
             }
             if let Some(completion) = core.serve(entry, self.state.is_refused()) {
-                return Otherwise::Served(completion);
+                return Fallback::Served(completion);
             }
             let may_try = entry.opcode().is_polled() && self.given_up < GIVEN_UP_SHORT_MAX;
             if self.state.is_refused() && !may_try && core.lacks_threads_now() {
-                return Otherwise::Failed(runtime::no_thread_for(O::NAME));
+                return Fallback::Failed(runtime::no_thread_for(O::NAME));
             }
         }
         if let Some(operation) = &mut self.operation {
             operation.enter_ring();
         }
         match hand_over::<O>(&core, entry, None) {
-            Ok((serial, key)) => Otherwise::InFlight(serial, key),
-            Err((error, _)) => Otherwise::Failed(error),
+            Ok((runtime_id, key)) => Fallback::InFlight(runtime_id, key),
+            Err((error, _)) => Fallback::Failed(error),
         }
     }
 
     #[cold]
     fn do_not_begin(
         &mut self,
-        prepared: Prepared,
+        prepared: Readiness,
         context: &Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<O::Output> {
         match prepared {
-            Prepared::Start | Prepared::Wait => {
-                if !matches!(self.state, State::Queued(_)) {
-                    self.state = State::Queued(Queue::default());
+            Readiness::Start | Readiness::Wait => {
+                if !matches!(self.state, OpState::Queued(_)) {
+                    self.state = OpState::Queued(QueuedWait::default());
                 }
-                let State::Queued(queue) = &mut self.state else {
+                let OpState::Queued(queue) = &mut self.state else {
                     unreachable!("it was put there above")
                 };
                 let over = queue.wait(context, deadline);
                 over.map(|error| self.finish().fail(error))
             }
             // Being ready without the kernel consumes budget.
-            Prepared::Done(completion) => {
+            Readiness::Done(completion) => {
                 runtime::with(Core::consume_budget);
                 Poll::Ready(self.finish().complete(completion))
             }
-            Prepared::Failed(error) => {
+            Readiness::Failed(error) => {
                 runtime::with(Core::consume_budget);
                 Poll::Ready(self.finish().fail(error))
             }
@@ -377,9 +379,9 @@ impl<O: Operation> Op<O> {
         let Some(operation) = &mut self.operation else {
             return false;
         };
-        let says_so = operation.start_again(completion);
+        let says_so = operation.should_retry(completion);
         let again = match asked {
-            true => says_so && !operation.proves_nothing_happened(completion),
+            true => says_so && !operation.had_no_effect(completion),
             false => says_so || self.was_given_up(completion),
         };
         if again {
@@ -388,8 +390,8 @@ impl<O: Operation> Op<O> {
                 && completion.raw() == -libc::ECANCELED
                 && runtime::required().lacks_threads();
             self.state = match is_refused {
-                true => State::Refused,
-                false => State::Idle,
+                true => OpState::Refused,
+                false => OpState::Idle,
             };
         }
         again
@@ -402,7 +404,7 @@ impl<O: Operation> Op<O> {
     fn was_given_up(&mut self, completion: Completion) -> bool {
         let operation = self.operation.as_ref();
         let was_given_up = completion.was_interrupted()
-            && operation.is_some_and(|operation| operation.proves_nothing_happened(completion))
+            && operation.is_some_and(|operation| operation.had_no_effect(completion))
             && self.given_up < GIVEN_UP_MAX;
         self.given_up += u16::from(was_given_up);
         was_given_up
@@ -419,19 +421,19 @@ impl<O: Operation> Op<O> {
 #[inline]
 #[track_caller]
 fn is_canceled<O: Operation>() -> bool {
-    runtime::with(Core::is_canceled) && !O::ALWAYS
+    runtime::with(Core::is_canceled) && O::CANCELABLE
 }
 
 /// The same check where there may be no runtime: a rejected operation returns its error even there.
 fn is_canceled_here<O: Operation>() -> bool {
-    runtime::try_with(Core::is_canceled).unwrap_or(false) && !O::ALWAYS
+    runtime::try_with(Core::is_canceled).unwrap_or(false) && O::CANCELABLE
 }
 
 /// The submission error, or `None` if the kernel may lack a thread for the operation; and the operation's unused waker.
 type NotHanded = (Option<io::Error>, Option<Waker>);
 
 /// The outcome for an operation that was not submitted at once.
-enum Otherwise {
+enum Fallback {
     /// Submitted, without a waker: the runtime's serial and the slot's key.
     InFlight(u64, Key),
     Served(Completion),
@@ -440,9 +442,9 @@ enum Otherwise {
     Later,
 }
 
-fn in_flight(serial: u64, key: Key) -> State {
-    State::InFlight {
-        serial,
+fn in_flight(runtime_id: u64, key: Key) -> OpState {
+    OpState::InFlight {
+        runtime_id,
         key,
         first: None,
     }
@@ -466,7 +468,7 @@ fn start<O: Operation>(
     operation: &mut O,
     entry: &Entry,
     waker: Option<Waker>,
-    state: &State,
+    state: &OpState,
 ) -> Result<(u64, Key), NotHanded> {
     runtime::with(|core| {
         if core.is_short_of_threads() && (state.is_refused() || entry.is_of_files()) {
@@ -484,15 +486,15 @@ fn hand_over<O: Operation>(
     entry: &Entry,
     waker: Option<Waker>,
 ) -> Result<(u64, Key), (io::Error, Option<Waker>)> {
-    let key = core.submit(entry, O::NAME, !O::ALWAYS, waker)?;
-    Ok((core.serial(), key))
+    let key = core.submit(entry, O::NAME, O::CANCELABLE, waker)?;
+    Ok((core.runtime_id(), key))
 }
 
 /// Submits the entry of an owned operation to the current runtime.
-pub(super) fn start_standing<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u64, Key)> {
+pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u64, Key)> {
     runtime::with(|core| {
-        let key = core.submit_standing(entry, O::NAME, max)?;
-        Ok((core.serial(), key))
+        let key = core.submit_owned(entry, O::NAME, max)?;
+        Ok((core.runtime_id(), key))
     })
 }
 
@@ -518,12 +520,16 @@ impl<O: Operation> Op<O> {
     ) -> Poll<O::Output> {
         let this = self;
         match &mut this.state {
-            State::InFlight { serial, key, first } => {
-                let (serial, key) = (*serial, *key);
+            OpState::InFlight {
+                runtime_id,
+                key,
+                first,
+            } => {
+                let (runtime_id, key) = (*runtime_id, *key);
                 loop {
-                    match runtime::with_own(serial, |core| core.poll_operation(key)) {
+                    match runtime::with_own(runtime_id, |core| core.poll_operation(key)) {
                         Polled::Pending => {
-                            wait(serial, key, context);
+                            wait(runtime_id, key, context);
                             return Poll::Pending;
                         }
                         Polled::Item(item) => match (&first, &mut this.operation) {
@@ -545,7 +551,7 @@ impl<O: Operation> Op<O> {
                                 return this.poll_until(context, deadline);
                             }
                             let operation = this.finish();
-                            if asked && operation.proves_nothing_happened(result) {
+                            if asked && operation.had_no_effect(result) {
                                 return Poll::Ready(operation.fail(why(deadline())));
                             }
                             operation.leave_ring(result);
@@ -554,22 +560,22 @@ impl<O: Operation> Op<O> {
                     }
                 }
             }
-            State::Idle | State::Refused if is_canceled::<O>() => this.refuse(context),
-            State::Idle | State::Refused => this.begin(context, deadline),
-            State::Queued(queue) => {
+            OpState::Idle | OpState::Refused if is_canceled::<O>() => this.refuse(context),
+            OpState::Idle | OpState::Refused => this.begin(context, deadline),
+            OpState::Queued(queue) => {
                 if let Some(error) = queue.over(context, deadline()) {
                     return Poll::Ready(this.finish().fail(error));
                 }
                 this.begin(context, deadline)
             }
-            State::Ready(completion) => {
+            OpState::Ready(completion) => {
                 let completion = *completion;
                 Poll::Ready(this.finish().complete(completion))
             }
             // Rejections are counted, so that a loop that swallows the error ends (C2).
-            State::Rejected(_) if is_canceled_here::<O>() => this.refuse(context),
-            State::Rejected(_) => this.reject(context),
-            State::Finished => panic!("an operation was polled after it was ready"),
+            OpState::Rejected(_) if is_canceled_here::<O>() => this.refuse(context),
+            OpState::Rejected(_) => this.reject(context),
+            OpState::Finished => panic!("an operation was polled after it was ready"),
         }
     }
 }
@@ -588,16 +594,16 @@ fn why(deadline: Option<Instant>) -> io::Error {
 
 /// Waits on for an operation that the kernel still has. In a canceled scope, it is asked to stop.
 #[cold]
-pub(super) fn wait(serial: u64, key: Key, context: &Context<'_>) {
+pub(super) fn wait(runtime_id: u64, key: Key, context: &Context<'_>) {
     let waker = copy_waker(context.waker());
-    let replaced = runtime::with_own(serial, |core| core.wait_for_operation(key, waker));
+    let replaced = runtime::with_own(runtime_id, |core| core.wait_for_operation(key, waker));
     runtime::drop_waker(replaced);
 }
 
 /// An operation whose future was dropped.
-pub(super) struct Left<O: Operation>(pub(super) O);
+pub(super) struct Orphaned<O: Operation>(pub(super) O);
 
-impl<O: Operation> Owners for Left<O> {
+impl<O: Operation> Payload for Orphaned<O> {
     fn dispose(&mut self, completion: Completion) {
         self.0.dispose(completion);
     }
@@ -606,11 +612,15 @@ impl<O: Operation> Owners for Left<O> {
 impl<O: Operation> Drop for Op<O> {
     #[inline]
     fn drop(&mut self) {
-        if let State::InFlight { serial, key, first } = &mut self.state
+        if let OpState::InFlight {
+            runtime_id,
+            key,
+            first,
+        } = &mut self.state
             && let Some(operation) = self.operation.take()
         {
-            abandon(*serial, *key, first.take(), operation);
-        } else if let State::Ready(completion) = self.state
+            abandon(*runtime_id, *key, first.take(), operation);
+        } else if let OpState::Ready(completion) = self.state
             && let Some(operation) = &mut self.operation
         {
             operation.dispose(completion);
@@ -619,11 +629,11 @@ impl<O: Operation> Drop for Op<O> {
 }
 
 #[cold]
-fn abandon<O: Operation>(serial: u64, key: Key, first: Option<Completion>, operation: O) {
-    match runtime::reach(serial) {
+fn abandon<O: Operation>(runtime_id: u64, key: Key, first: Option<Completion>, operation: O) {
+    match runtime::reach(runtime_id) {
         Some(core) => {
             let is_left = operation.shared_fd().is_some_and(SharedFd::is_left);
-            core.abandon(key, first, Box::new(Left(operation)));
+            core.abandon(key, first, Box::new(Orphaned(operation)));
             if is_left {
                 core.end_orphans();
             }
@@ -638,12 +648,12 @@ fn abandon<O: Operation>(serial: u64, key: Key, first: Option<Completion>, opera
 impl<O: Operation> fmt::Debug for Op<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Idle | State::Refused => "idle",
-            State::Rejected(_) => "rejected",
-            State::Queued(_) => "queued",
-            State::Ready(_) => "ready",
-            State::InFlight { .. } => "in flight",
-            State::Finished => "finished",
+            OpState::Idle | OpState::Refused => "idle",
+            OpState::Rejected(_) => "rejected",
+            OpState::Queued(_) => "queued",
+            OpState::Ready(_) => "ready",
+            OpState::InFlight { .. } => "in flight",
+            OpState::Finished => "finished",
         };
         f.debug_struct("Op")
             .field("operation", &O::NAME)

@@ -35,11 +35,11 @@ impl Idle<'_> {
     fn wait(&mut self, context: &Context<'_>) {
         let waker = copy_waker(context.waker());
         let replaced = match self.place {
-            Some((serial, ticket)) => {
-                runtime::with_own(serial, |core| core.closers().renew(ticket, waker))
+            Some((runtime_id, ticket)) => {
+                runtime::with_own(runtime_id, |core| core.closers().renew(ticket, waker))
             }
             None => {
-                let push = |core: &Core| (core.serial(), core.closers().push(waker));
+                let push = |core: &Core| (core.runtime_id(), core.closers().push(waker));
                 self.place = Some(runtime::with(push));
                 None
             }
@@ -49,8 +49,8 @@ impl Idle<'_> {
 
     fn end(&mut self) {
         self.waiting.end();
-        if let Some((serial, ticket)) = self.place.take()
-            && let Some(core) = runtime::reach(serial)
+        if let Some((runtime_id, ticket)) = self.place.take()
+            && let Some(core) = runtime::reach(runtime_id)
         {
             let left = core.closers().remove(ticket);
             runtime::drop_waker(left);

@@ -35,7 +35,7 @@
 //!         Err(error)
 //!     }
 //!
-//!     fn proves_nothing_happened(&self, completion: Completion) -> bool {
+//!     fn had_no_effect(&self, completion: Completion) -> bool {
 //!         completion.raw() == -libc::ECANCELED
 //!     }
 //!
@@ -61,6 +61,7 @@ mod chunks;
 mod connect;
 mod control;
 mod datagram;
+mod deadline;
 mod fd;
 mod fds;
 mod fifo_lock;
@@ -88,7 +89,6 @@ mod send_message;
 mod splice;
 mod stream;
 mod stream_vectored;
-mod timed;
 mod vectored;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
@@ -98,6 +98,7 @@ pub use chunks::Chunks;
 pub(crate) use connect::Connect;
 pub(crate) use control::{ControlMessages, push_control};
 pub(crate) use datagram::Datagrams;
+pub use deadline::WithDeadline;
 pub use fd::SharedFd;
 pub use fds::{RecvFds, SendFds};
 pub use fsync::Fsync;
@@ -111,7 +112,7 @@ pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
 pub(crate) use owned::Owned;
 pub(crate) use peer::describe;
-pub(crate) use place::Place;
+pub(crate) use place::Offset;
 pub use poll::PollAdd;
 pub use recv::Recv;
 pub(crate) use recv::RecvExact;
@@ -124,9 +125,8 @@ pub use send_message::{SendMessage, SendMessageFds};
 #[doc(hidden)]
 pub use splice::Outlet;
 pub(crate) use splice::Splice;
-pub(crate) use stream::{Kind as StreamKind, Stream};
+pub(crate) use stream::{Stream, StreamKind};
 pub use stream_vectored::{RecvVectored, SendVectored};
-pub use timed::Timed;
 pub use vectored::{ReadVectored, WriteVectored};
 
 use std::io;
@@ -156,8 +156,8 @@ pub unsafe trait Operation: Sized + 'static {
     /// The operation's name in listings of pending work.
     const NAME: &'static str;
 
-    /// Whether the operation is never rejected and never canceled: only for closing.
-    const ALWAYS: bool = false;
+    /// Whether the operation can be rejected and canceled. Only closing cannot.
+    const CANCELABLE: bool = true;
 
     /// Returns the shared descriptor that the operation works on, if there is one. If the operation is dropped in
     /// flight after the descriptor's owner, the runtime enters the kernel at once to cancel it. So the descriptor is
@@ -171,9 +171,9 @@ pub unsafe trait Operation: Sized + 'static {
     /// Operations that must follow one another, such as those of one stream, wait here. Most operations can always
     /// start.
     #[inline]
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
         let _ = waker;
-        Prepared::Start
+        Readiness::Start
     }
 
     /// Returns the request. Called once each time the operation is started.
@@ -203,7 +203,7 @@ pub unsafe trait Operation: Sized + 'static {
     /// again when [`prepare`](Operation::prepare) allows. Called on a poll after the last completion; of several
     /// completions, it receives the first. Returns `false` by default.
     #[inline]
-    fn start_again(&mut self, completion: Completion) -> bool {
+    fn should_retry(&mut self, completion: Completion) -> bool {
         let _ = completion;
         false
     }
@@ -218,7 +218,7 @@ pub unsafe trait Operation: Sized + 'static {
     /// Returns whether this completion proves that nothing happened: nothing was read, written, opened or consumed.
     /// Called for the result after a cancel request; without one, called for EINTR and ECANCELED, and `true` then
     /// restarts the operation.
-    fn proves_nothing_happened(&self, completion: Completion) -> bool;
+    fn had_no_effect(&self, completion: Completion) -> bool;
 
     /// Disposes of a completion that is no longer awaited: closes the descriptor it delivered, returns the resources it
     /// used. The operation itself is dropped after its last completion. There is no default, because an operation that
@@ -228,7 +228,7 @@ pub unsafe trait Operation: Sized + 'static {
 
 /// Whether an operation can be started: the result of [`Operation::prepare`].
 #[derive(Debug)]
-pub enum Prepared {
+pub enum Readiness {
     /// Submit it to the kernel.
     Start,
     /// Not yet. The operation has kept the waker and wakes it when `prepare` is to be called again.

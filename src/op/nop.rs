@@ -45,7 +45,7 @@ unsafe impl Operation for Nop {
         Err(error)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 

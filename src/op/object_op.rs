@@ -4,7 +4,7 @@
 //! listener: a wait that is dropped or canceled loses none (C8). So the operation is not a leaf of any scope while its
 //! owner exists. When the owner is dropped, it becomes an orphan of the scope in which that happens.
 
-use super::future::{Left, start_standing, wait};
+use super::future::{Orphaned, start_owned, wait};
 use super::{Completion, Operation, SharedFd};
 use crate::driver::lifecycle::Polled;
 use crate::runtime::{self, Local};
@@ -62,10 +62,10 @@ impl<O: Collect> ObjectOp<O> {
 
     /// Starts the operation. The previous one must have ended.
     pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
-        assert!(self.row.is_none(), "a standing operation is started once");
+        assert!(self.row.is_none(), "an owned operation is started once");
         let (entry, max) = (operation.entry(), operation.max());
         self.rest(operation);
-        self.row = Some(start_standing::<O>(&entry, max)?);
+        self.row = Some(start_owned::<O>(&entry, max)?);
         Ok(())
     }
 
@@ -85,36 +85,36 @@ impl<O: Collect> ObjectOp<O> {
     /// Like [`poll`](ObjectOp::poll), but while there is no item, the operation is a leaf of the waiting task: if its
     /// scope is canceled, the operation is asked to stop.
     pub(crate) fn poll_awaited(&mut self, context: &Context<'_>) -> Poll<Option<O::Item>> {
-        let Some((serial, key)) = self.row else {
+        let Some((runtime_id, key)) = self.row else {
             return Poll::Ready(None);
         };
-        let polled = runtime::with_own(serial, |core| core.poll_standing(key));
+        let polled = runtime::with_own(runtime_id, |core| core.poll_owned(key));
         if let Polled::Pending = polled {
-            wait(serial, key, context);
+            wait(runtime_id, key, context);
         }
         self.take(polled)
     }
 
     /// Ends the wait for it.
     pub(crate) fn stop_awaiting(&self) {
-        if let Some((serial, key)) = self.row
-            && let Some(core) = runtime::reach(serial)
+        if let Some((runtime_id, key)) = self.row
+            && let Some(core) = runtime::reach(runtime_id)
         {
-            core.rest_standing(key);
+            core.rest_owned(key);
         }
     }
 
     /// Returns the next item; `None` if the operation has ended. If there is no item, stores `waker` as the only one to
     /// wake, and leaves the waker that it replaces in its place, for the caller to drop. Runs no user code (R1).
     pub(crate) fn poll(&mut self, waker: &mut Option<Waker>) -> Poll<Option<O::Item>> {
-        let Some((serial, key)) = self.row else {
+        let Some((runtime_id, key)) = self.row else {
             return Poll::Ready(None);
         };
-        let polled = runtime::with_own(serial, |core| core.poll_operation(key));
+        let polled = runtime::with_own(runtime_id, |core| core.poll_operation(key));
         if let Polled::Pending = polled
             && let Some(new) = waker.take()
         {
-            *waker = runtime::with_own(serial, |core| core.watch_standing(key, new));
+            *waker = runtime::with_own(runtime_id, |core| core.watch_owned(key, new));
         }
         self.take(polled)
     }
@@ -141,8 +141,8 @@ impl<O: Collect> ObjectOp<O> {
 
     /// Asks the kernel to stop the operation.
     pub(crate) fn ask_cancel(&self) {
-        if let Some((serial, key)) = self.row
-            && let Some(core) = runtime::reach(serial)
+        if let Some((runtime_id, key)) = self.row
+            && let Some(core) = runtime::reach(runtime_id)
         {
             core.ask_cancel(key);
         }
@@ -151,11 +151,12 @@ impl<O: Collect> ObjectOp<O> {
 
 impl<O: Collect> Drop for ObjectOp<O> {
     fn drop(&mut self) {
-        if let (Some((serial, key)), Some(operation)) = (self.row.take(), self.operation.take()) {
-            match runtime::reach(serial) {
+        if let (Some((runtime_id, key)), Some(operation)) = (self.row.take(), self.operation.take())
+        {
+            match runtime::reach(runtime_id) {
                 Some(core) => {
                     let is_left = operation.shared_fd().is_some_and(SharedFd::is_left);
-                    core.abandon_standing(key, Box::new(Left(operation)));
+                    core.abandon_owned(key, Box::new(Orphaned(operation)));
                     if is_left {
                         core.end_orphans();
                     }

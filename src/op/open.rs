@@ -1,6 +1,6 @@
 //! Opening and closing.
 
-use super::{Completion, Entry, Idle, Op, Opcode, Operation, Prepared, SharedFd};
+use super::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, c_path, with_path};
 use std::ffi::CString;
@@ -76,12 +76,12 @@ unsafe impl Operation for OpenAt {
 
     /// If the kernel cannot create a thread, this open might queue behind another open that blocks in the only worker.
     /// So it fails.
-    fn prepare(&mut self, _: &Waker) -> Prepared {
+    fn prepare(&mut self, _: &Waker) -> Readiness {
         self.worker = None;
         if self.waits && Worker::may_lack() {
-            return Prepared::Failed(runtime::no_thread_for(OpenAt::NAME));
+            return Readiness::Failed(runtime::no_thread_for(OpenAt::NAME));
         }
-        Prepared::Start
+        Readiness::Start
     }
 
     fn entry(&mut self) -> Entry {
@@ -114,7 +114,7 @@ unsafe impl Operation for OpenAt {
 
     /// An interrupted open that creates or truncates may have had an effect; only ECANCELED proves that it never
     /// started.
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         let changes = self.flags & (libc::O_CREAT | libc::O_TRUNC) != 0;
         match changes {
             true => completion.raw() == -libc::ECANCELED,
@@ -158,7 +158,7 @@ impl Close {
 unsafe impl Operation for Close {
     type Output = io::Result<()>;
     const NAME: &'static str = "close";
-    const ALWAYS: bool = true;
+    const CANCELABLE: bool = false;
 
     fn entry(&mut self) -> Entry {
         let fd = self.descriptor.as_ref().map_or(-1, Descriptor::raw);
@@ -177,7 +177,7 @@ unsafe impl Operation for Close {
         }
     }
 
-    fn proves_nothing_happened(&self, _: Completion) -> bool {
+    fn had_no_effect(&self, _: Completion) -> bool {
         false
     }
 

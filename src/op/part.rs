@@ -1,13 +1,13 @@
 //! A part of a loop over one direction of a stream: no other operation gets in between two parts.
 
 use super::stream::Permit;
-use super::{Completion, Entry, Op, Operation, Prepared, SharedFd};
+use super::{Completion, Entry, Op, Operation, Readiness, SharedFd};
 use std::io;
 use std::task::Waker;
 
 /// An operation that needs a stream's lock.
 pub(super) trait Gated: Operation {
-    fn pass(&mut self) -> &mut Permit;
+    fn permit(&mut self) -> &mut Permit;
 }
 
 /// An operation as a part of a loop: the permit comes back with the result.
@@ -28,7 +28,7 @@ unsafe impl<O: Gated> Operation for Part<O> {
         self.0.shared_fd()
     }
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
         self.0.prepare(waker)
     }
 
@@ -45,17 +45,17 @@ unsafe impl<O: Gated> Operation for Part<O> {
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
-        let pass = self.0.pass().hand_over();
-        (self.0.complete(completion), pass)
+        let permit = self.0.permit().hand_over();
+        (self.0.complete(completion), permit)
     }
 
     fn fail(mut self, error: io::Error) -> Self::Output {
-        let pass = self.0.pass().hand_over();
-        (self.0.fail(error), pass)
+        let permit = self.0.permit().hand_over();
+        (self.0.fail(error), permit)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        self.0.proves_nothing_happened(completion)
+    fn had_no_effect(&self, completion: Completion) -> bool {
+        self.0.had_no_effect(completion)
     }
 
     fn dispose(&mut self, completion: Completion) {

@@ -7,30 +7,30 @@ use std::io;
 
 /// A file position.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Offset {
     /// This many bytes from the start.
     At(u64),
     /// At the cursor, which moves.
-    Cursor(Watch),
+    Cursor(CursorBefore),
 }
 
 /// The cursor's position when the ring got the operation, if the ring may fail to move it. (The place takes two words:
 /// an `Option` would add a third to every operation at an offset as well.)
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Watch(u64);
+pub(crate) struct CursorBefore(u64);
 
 /// A position that no file has.
 const UNWATCHED: u64 = u64::MAX;
 
-impl Place {
-    pub(crate) const CURSOR: Place = Place::Cursor(Watch(UNWATCHED));
+impl Offset {
+    pub(crate) const CURSOR: Offset = Offset::Cursor(CursorBefore(UNWATCHED));
 
     /// Returns the kernel's form: `u64::MAX`, which is -1, for the cursor.
     #[inline]
     pub(super) fn offset(self) -> u64 {
         match self {
-            Place::At(offset) => offset,
-            Place::Cursor(_) => u64::MAX,
+            Offset::At(offset) => offset,
+            Offset::Cursor(_) => u64::MAX,
         }
     }
 
@@ -38,7 +38,7 @@ impl Place {
     #[inline]
     pub(super) fn check(self) -> io::Result<()> {
         match self {
-            Place::At(offset) if i64::try_from(offset).is_err() => Err(too_far(offset)),
+            Offset::At(offset) if i64::try_from(offset).is_err() => Err(too_far(offset)),
             _ => Ok(()),
         }
     }
@@ -46,7 +46,7 @@ impl Place {
     /// Called when the ring gets the operation.
     #[inline]
     pub(super) fn enter_ring(&mut self, fd: &SharedFd) {
-        if let Place::Cursor(watch) = self
+        if let Offset::Cursor(watch) = self
             && !fd.descriptor().is_cursor_sure()
         {
             watch.begin(fd.descriptor());
@@ -63,7 +63,7 @@ impl Place {
         asked: impl FnOnce() -> usize,
         direction: Direction,
     ) {
-        if let Place::Cursor(watch) = self
+        if let Offset::Cursor(watch) = self
             && watch.0 != UNWATCHED
         {
             watch.end(fd.descriptor(), completion, asked(), direction);
@@ -79,7 +79,7 @@ fn too_far(offset: u64) -> io::Error {
     )
 }
 
-impl Watch {
+impl CursorBefore {
     #[cold]
     fn begin(&mut self, fd: &Descriptor) {
         self.0 = fd.watch_cursor().unwrap_or(UNWATCHED);

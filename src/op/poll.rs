@@ -46,7 +46,7 @@ unsafe impl Operation for PollAdd {
         Err(error)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 

@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 
 /// A leaf that ends when the operation is canceled or its own deadline passes.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct QueuedWait {
     waiting: Waiting,
     /// The alarm for the deadline.
     alarm: Alarm,
 }
 
-impl Queue {
+impl QueuedWait {
     /// Returns the error if the operation must not be started any more.
     pub(super) fn over(
         &mut self,

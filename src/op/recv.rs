@@ -4,7 +4,7 @@ use super::part::{Gated, Part};
 use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Permit};
 use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
+use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 ///
 /// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
 pub struct Recv<B: IoBufMut> {
-    pass: Permit,
+    permit: Permit,
     buf: B,
     /// Where the bytes go. The bytes before it were received earlier in the same loop.
     part: Range<usize>,
@@ -41,9 +41,9 @@ impl<B: IoBufMut> Recv<B> {
     fn whole(stream: Rc<Stream>, buf: B, flags: i32) -> Op<Recv<B>> {
         let part = 0..buf.io_capacity();
         let is_empty = part.is_empty();
-        let pass = Permit::new(stream, Direction::In);
+        let permit = Permit::new(stream, Direction::In);
         let recv = Recv {
-            pass,
+            permit,
             buf,
             part,
             flags,
@@ -59,10 +59,10 @@ impl<B: IoBufMut> Recv<B> {
     /// Does not use MSG_WAITALL: if the connection is lost after some bytes, the kernel would return their number and
     /// never report the loss, so truncated data would look like an end of stream (measured on 6.18). Receives of 64 KiB
     /// to 16 MiB cost the same without it.
-    pub(super) fn part(pass: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
+    pub(super) fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
         assert!(part.end <= buf.io_capacity() && !part.is_empty());
         Part::new(Recv {
-            pass,
+            permit,
             buf,
             part,
             flags: 0,
@@ -70,7 +70,7 @@ impl<B: IoBufMut> Recv<B> {
     }
 
     fn stream(&self) -> &Stream {
-        self.pass.stream()
+        self.permit.stream()
     }
 
     #[inline]
@@ -80,16 +80,16 @@ impl<B: IoBufMut> Recv<B> {
 
     /// Takes bytes that an abandoned receive has left.
     #[cold]
-    fn take_kept(&mut self, waker: &Waker) -> Prepared {
+    fn take_kept(&mut self, waker: &Waker) -> Readiness {
         if yields_first(waker) {
-            return Prepared::Wait;
+            return Readiness::Wait;
         }
         let start = self.buf.io_mut_ptr().wrapping_add(self.part.start).cast();
         // SAFETY: the part is within the capacity, which is writable and the operation's alone (L4, L5).
         let room: &mut [MaybeUninit<u8>] =
             unsafe { std::slice::from_raw_parts_mut(start, self.part.len()) };
-        let stream = self.pass.stream();
-        Prepared::Done(match self.flags & libc::MSG_PEEK != 0 {
+        let stream = self.permit.stream();
+        Readiness::Done(match self.flags & libc::MSG_PEEK != 0 {
             true => stream.peek_kept(room),
             false => stream.take_kept(room),
         })
@@ -119,14 +119,14 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     }
 
     #[inline]
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if let Some(not_yet) = self.pass.prepare(waker) {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        if let Some(not_yet) = self.permit.prepare(waker) {
             return not_yet;
         }
         if self.stream().has_kept() {
             return self.take_kept(waker);
         }
-        Prepared::Start
+        Readiness::Start
     }
 
     #[inline]
@@ -137,7 +137,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         match stream.kind() {
             StreamKind::Tcp | StreamKind::Unix => {
                 let entry = stream.entry(Opcode::RECV).op_flags(self.flags as u32);
-                stream.arrival().expect(entry)
+                stream.recv_hint().expect(entry)
             }
             StreamKind::Pipe => stream.entry(Opcode::READ).offset(u64::MAX),
         }
@@ -162,7 +162,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
             Ok(n) => {
                 let n = n as usize;
                 assert!(n <= self.part.len(), "the kernel read more than was lent");
-                self.stream().arrival().note(completion);
+                self.stream().recv_hint().note(completion);
                 self.set_len(self.part.start + n);
                 Ok((self.part.start + n, self.buf))
             }
@@ -181,7 +181,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         Err(BufError::new(error, self.buf).with_done(done))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -203,8 +203,8 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
 }
 
 impl<B: IoBufMut> Gated for Recv<B> {
-    fn pass(&mut self) -> &mut Permit {
-        &mut self.pass
+    fn permit(&mut self) -> &mut Permit {
+        &mut self.permit
     }
 }
 
@@ -233,8 +233,8 @@ impl<B: IoBufMut> RecvExact<B> {
     pub(crate) fn new(stream: Rc<Stream>, mut buf: B, len: usize) -> RecvExact<B> {
         let (mut op, mut nothing) = (None, None);
         if len > 0 {
-            let pass = Permit::new(stream, Direction::In);
-            op = Some(Recv::part(pass, buf, 0..len));
+            let permit = Permit::new(stream, Direction::In);
+            op = Some(Recv::part(permit, buf, 0..len));
         } else {
             truncate(&mut buf, 0);
             nothing = Some(buf);
@@ -262,7 +262,7 @@ impl<B: IoBufMut> Future for RecvExact<B> {
             let Some(op) = &mut self.op else {
                 panic!("a read was polled after it was ready")
             };
-            let (received, pass) = std::task::ready!(Pin::new(op).poll(context));
+            let (received, permit) = std::task::ready!(Pin::new(op).poll(context));
             self.op = None;
             let buf = match received {
                 Ok((done, buf)) if done == self.len => return Poll::Ready(Ok(buf)),
@@ -278,7 +278,7 @@ impl<B: IoBufMut> Future for RecvExact<B> {
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             };
-            self.op = Some(Recv::part(pass, buf, self.done..self.len));
+            self.op = Some(Recv::part(permit, buf, self.done..self.len));
         }
     }
 }

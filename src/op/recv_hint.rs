@@ -27,7 +27,7 @@ const PROMPT: Duration = Duration::from_micros(5);
 
 /// The result of the last probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
+enum Probe {
     /// It had to wait.
     Waits,
     /// The ring had data promptly.
@@ -41,7 +41,7 @@ enum Shown {
 pub(super) struct RecvHint {
     /// The last receive left no data behind.
     is_drained: Cell<bool>,
-    shown: Cell<Option<Shown>>,
+    shown: Cell<Option<Probe>>,
     /// How many receives precede the next probe.
     unprobed: Cell<u8>,
     /// When the current receive started, if it is a probe.
@@ -56,7 +56,7 @@ impl RecvHint {
             return entry;
         }
         match (self.probes(), self.shown.get()) {
-            (true, Some(_)) | (false, Some(Shown::AtOnce)) => entry.try_first(),
+            (true, Some(_)) | (false, Some(Probe::AtOnce)) => entry.try_first(),
             _ => entry.ioprio(self.poll_first()),
         }
     }
@@ -88,7 +88,7 @@ impl RecvHint {
     /// Kernels before 5.19 do not have the flag, and none of those has SEND_ZC (6.0).
     #[inline]
     fn poll_first(&self) -> u16 {
-        let waits = self.shown.get() == Some(Shown::Waits);
+        let waits = self.shown.get() == Some(Probe::Waits);
         match waits && runtime::with(|core: &Core| core.supports(Opcode::SEND_ZC)) {
             true => POLL_FIRST,
             false => 0,
@@ -102,12 +102,12 @@ impl RecvHint {
         if let Some(begun) = self.begun.take() {
             let is_late = !completion.came_at_once() && begun.elapsed() > PROMPT;
             self.shown.set(Some(match self.shown.get() {
-                _ if completion.came_at_once() => Shown::AtOnce,
+                _ if completion.came_at_once() => Probe::AtOnce,
                 // Other tasks may have been polled in between: the next probe decides.
-                Some(Shown::AtOnce) if is_late => Shown::Prompt,
-                Some(Shown::AtOnce) => Shown::AtOnce,
-                _ if is_late => Shown::Waits,
-                _ => Shown::Prompt,
+                Some(Probe::AtOnce) if is_late => Probe::Prompt,
+                Some(Probe::AtOnce) => Probe::AtOnce,
+                _ if is_late => Probe::Waits,
+                _ => Probe::Prompt,
             }));
         }
     }

@@ -18,7 +18,7 @@ const COLLECT_MAX: u32 = 16;
 
 /// The content of one completion. There may be a buffer whatever the result is (O4).
 #[derive(Debug)]
-pub(super) struct Arrived {
+pub(super) struct Received {
     pub(super) chunk: Option<Chunk>,
     pub(super) what: What,
 }
@@ -40,7 +40,7 @@ pub(super) enum What {
 /// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel supports such a
 /// limit; otherwise once.
 pub(super) struct RecvMany {
-    pass: Permit,
+    permit: Permit,
     buffers: Arc<BufRing>,
     /// It may deliver several chunks.
     is_many: bool,
@@ -48,20 +48,20 @@ pub(super) struct RecvMany {
 
 impl RecvMany {
     /// Creates a receive that holds the right to receive.
-    pub(super) fn new(pass: Permit, buffers: Arc<BufRing>) -> RecvMany {
+    pub(super) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMany {
         RecvMany {
-            pass,
+            permit,
             buffers,
             is_many: false,
         }
     }
 
     /// Releases the right to receive: the receive has ended.
-    pub(super) fn into_pass(self) -> Permit {
-        self.pass
+    pub(super) fn into_permit(self) -> Permit {
+        self.permit
     }
 
-    fn take(&mut self, completion: Completion) -> Arrived {
+    fn take(&mut self, completion: Completion) -> Received {
         // The buffer first, whatever the result (O4).
         let taken = usize::try_from(completion.raw()).unwrap_or(0);
         let chunk = completion.buffer().map(|id| {
@@ -70,12 +70,12 @@ impl RecvMany {
             // start.
             Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
         });
-        let stream = self.pass.stream();
+        let stream = self.permit.stream();
         let what = match completion.result() {
             Ok(0) => What::End,
             Ok(_) => {
                 assert!(chunk.is_some(), "what was received is in a buffer");
-                stream.arrival().note(completion);
+                stream.recv_hint().note(completion);
                 What::Bytes
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => What::Short,
@@ -86,13 +86,13 @@ impl RecvMany {
             }
             Err(_) => What::Failed(completion.raw()),
         };
-        Arrived { chunk, what }
+        Received { chunk, what }
     }
 }
 
 /// Keeps untaken data for the next read.
-fn keep(stream: &Stream, arrived: Arrived) {
-    let Arrived { chunk, what } = arrived;
+fn keep(stream: &Stream, arrived: Received) {
+    let Received { chunk, what } = arrived;
     if let Some(chunk) = chunk {
         stream.keep(&chunk);
     }
@@ -106,21 +106,21 @@ fn keep(stream: &Stream, arrived: Arrived) {
 // as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
 // completion names is taken by `take`, once.
 unsafe impl Operation for RecvMany {
-    type Output = io::Result<Arrived>;
+    type Output = io::Result<Received>;
     const NAME: &'static str = "recv_chunks";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.pass.stream().fd())
+        Some(self.permit.stream().fd())
     }
 
     fn entry(&mut self) -> Entry {
-        let stream = self.pass.stream();
+        let stream = self.permit.stream();
         let (size, bounds) =
             runtime::with(|core| (core.receive_size() as u32, core.bounds_receives()));
         // On a Unix socket, one receive at a time: where data and a hang-up arrive together, a multishot receive
         // returns the data, and then waits for an event that has already passed (seen on 6.18).
         self.is_many = bounds && stream.kind() == StreamKind::Tcp;
-        let flags = stream.arrival().flags();
+        let flags = stream.recv_hint().flags();
         let entry = stream.entry(Opcode::RECV).len(size);
         match self.is_many {
             true => entry
@@ -139,20 +139,20 @@ unsafe impl Operation for RecvMany {
         Err(error)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
     /// The next read returns the bytes.
     fn dispose(&mut self, completion: Completion) {
         let arrived = self.take(completion);
-        keep(self.pass.stream(), arrived);
+        keep(self.permit.stream(), arrived);
     }
 }
 
 // SAFETY: it takes the buffer that the completion names.
 unsafe impl Collect for RecvMany {
-    type Item = Arrived;
+    type Item = Received;
 
     /// Keeps the lock: data from before its end may still be unread, and no other read may come between.
     const RESTS: bool = true;
@@ -161,7 +161,7 @@ unsafe impl Collect for RecvMany {
         COLLECT_MAX
     }
 
-    fn collect(&mut self, completion: Completion) -> Arrived {
+    fn collect(&mut self, completion: Completion) -> Received {
         self.take(completion)
     }
 }
@@ -169,7 +169,7 @@ unsafe impl Collect for RecvMany {
 impl fmt::Debug for RecvMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvMany")
-            .field("stream", &self.pass.stream())
+            .field("stream", &self.permit.stream())
             .finish_non_exhaustive()
     }
 }
@@ -194,11 +194,11 @@ mod tests {
                 let fd = SharedFd::from(client.as_fd().try_clone_to_owned()?);
                 let stream = Stream::new(fd, StreamKind::Tcp);
                 let buffers = runtime::with(Core::receive_buffers);
-                let (pass, buffers) = (
+                let (permit, buffers) = (
                     Permit::new(stream, Direction::In),
                     buffers.expect("6.17 has some"),
                 );
-                let mut receive = RecvMany::new(pass, buffers);
+                let mut receive = RecvMany::new(permit, buffers);
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.what, What::Stopped) && !bounds());

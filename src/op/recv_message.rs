@@ -1,12 +1,12 @@
 //! Receiving datagrams, with addresses and ancillary data.
 
-use super::datagram::{Datagram, Permit, Way};
+use super::datagram::{Datagram, DatagramPermit, DatagramPermitKind};
 use super::header::Header;
 use super::message::fds_room;
 use super::rw::no_room;
 use super::yields_first;
 use super::{
-    Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Prepared, SharedFd,
+    Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
 };
 use crate::buf::{BufError, BufResult, IoBufMut};
 use std::fmt;
@@ -19,7 +19,7 @@ use std::task::Waker;
 ///
 /// If it is dropped in flight, the socket keeps the datagram that still arrives, and its next receive returns it first.
 pub struct RecvMessage<B: IoBufMut, T> {
-    pass: Permit,
+    permit: DatagramPermit,
     buf: B,
     peeks: bool,
     fds_max: usize,
@@ -49,7 +49,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     fn with(socket: Rc<Datagrams>, buf: B, peeks: bool, fds_max: usize) -> Op<RecvMessage<B, T>> {
         let is_empty = buf.io_capacity() == 0;
         let recv = RecvMessage {
-            pass: Permit::new(socket, Way::In),
+            permit: DatagramPermit::new(socket, DatagramPermitKind::In),
             buf,
             peeks,
             fds_max,
@@ -64,17 +64,17 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
 
     /// Takes what an abandoned receive has left.
     #[cold]
-    fn take_kept(&mut self, waker: &Waker) -> Prepared {
+    fn take_kept(&mut self, waker: &Waker) -> Readiness {
         if yields_first(waker) {
-            return Prepared::Wait;
+            return Readiness::Wait;
         }
-        let socket = self.pass.socket();
+        let socket = self.permit.socket();
         self.kept = match self.peeks {
             true => socket.peek_kept().map(Ok),
             false => None,
         };
         self.kept = self.kept.take().or_else(|| socket.take_kept());
-        Prepared::Done(Completion::at_once(0))
+        Readiness::Done(Completion::at_once(0))
     }
 
     /// Fills the buffer with a kept datagram. Bytes that do not fit are cut off, as the kernel does.
@@ -122,7 +122,9 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
     }
 
     fn with_context(&self, error: io::Error) -> io::Error {
-        self.pass.socket().with_context("receive from", None, error)
+        self.permit
+            .socket()
+            .with_context("receive from", None, error)
     }
 }
 
@@ -134,31 +136,31 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     const NAME: &'static str = "recvmsg";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.pass.socket().fd())
+        Some(self.permit.socket().fd())
     }
 
     #[inline]
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if let Some(not_yet) = self.pass.prepare(waker) {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        if let Some(not_yet) = self.permit.prepare(waker) {
             return not_yet;
         }
-        if self.pass.socket().has_kept() {
+        if self.permit.socket().has_kept() {
             return self.take_kept(waker);
         }
-        Prepared::Start
+        Readiness::Start
     }
 
     fn entry(&mut self) -> Entry {
-        let socket = self.pass.socket();
+        let socket = self.permit.socket();
         // MSG_TRUNC returns the datagram's full length, even if the buffer is shorter.
         let mut flags = libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
         if self.peeks {
             flags |= libc::MSG_PEEK;
         }
         let entry = socket.entry(Opcode::RECVMSG).op_flags(flags as u32).len(1);
-        let entry = socket.arrival().expect(entry);
+        let entry = socket.recv_hint().expect(entry);
         let control_len = socket.control_len();
-        let header = self.pass.take_header();
+        let header = self.permit.take_header();
         header.make_room(control_len);
         entry.addr(header.filling(&mut self.buf))
     }
@@ -189,11 +191,11 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
                 return self.fail(error);
             }
         };
-        self.pass.socket().arrival().note(completion);
+        self.permit.socket().recv_hint().note(completion);
         let len = full_len.min(self.buf.io_capacity());
         // SAFETY: the kernel has written this many bytes from the start of the buffer.
         unsafe { self.buf.set_io_len(len) };
-        let Some(header) = self.pass.header() else {
+        let Some(header) = self.permit.header() else {
             unreachable!("what the kernel has answered has a header")
         };
         let received = T::from_message(Message {
@@ -213,13 +215,13 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
     /// The next receive returns the datagram, or the error, which the kernel reports only once.
     fn dispose(&mut self, completion: Completion) {
-        let brought = match (self.kept.take(), self.pass.header(), completion.result()) {
+        let brought = match (self.kept.take(), self.permit.header(), completion.result()) {
             (Some(kept), ..) => kept,
             // SAFETY: the completion is that of a receive, and it is disposed of once.
             (None, Some(header), Ok(n)) => Ok(unsafe { self.brought(header, n as usize) }),
@@ -228,7 +230,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         };
         // A peek leaves the datagram in the socket; descriptors that came with it were copies.
         if !(self.peeks && brought.is_ok()) {
-            self.pass.socket().keep(brought);
+            self.permit.socket().keep(brought);
         }
     }
 }
@@ -236,7 +238,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
 impl<B: IoBufMut, T> fmt::Debug for RecvMessage<B, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvMessage")
-            .field("socket", &self.pass.socket())
+            .field("socket", &self.permit.socket())
             .finish_non_exhaustive()
     }
 }

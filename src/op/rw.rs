@@ -1,6 +1,6 @@
 //! Reading into one buffer, and writing from one.
 
-use super::place::Place;
+use super::place::Offset;
 use super::stream::Direction;
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
@@ -16,13 +16,13 @@ pub struct Read<B: IoBufMut> {
     fd: SharedFd,
     buf: B,
     part: Range<usize>,
-    place: Place,
+    place: Offset,
 }
 
 impl<B: IoBufMut> Read<B> {
     /// Reads into the whole capacity.
     #[inline]
-    pub(crate) fn new(fd: SharedFd, buf: B, place: Place) -> Op<Read<B>> {
+    pub(crate) fn new(fd: SharedFd, buf: B, place: Offset) -> Op<Read<B>> {
         let capacity = buf.io_capacity();
         Read::part(fd, buf, 0..capacity, place)
     }
@@ -30,7 +30,7 @@ impl<B: IoBufMut> Read<B> {
     /// Reads into that part of the capacity. The bytes before it are initialized, and count towards the length
     /// afterwards.
     #[inline]
-    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Place) -> Op<Read<B>> {
+    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Offset) -> Op<Read<B>> {
         assert!(part.end <= buf.io_capacity() && part.start <= buf.io_len());
         let is_empty = part.is_empty();
         let read = Read {
@@ -111,7 +111,7 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -131,20 +131,20 @@ pub struct Write<B: IoBuf> {
     fd: SharedFd,
     buf: B,
     part: Range<usize>,
-    place: Place,
+    place: Offset,
 }
 
 impl<B: IoBuf> Write<B> {
     /// Writes all the bytes that the buffer holds, or as many as one call takes.
     #[inline]
-    pub(crate) fn new(fd: SharedFd, buf: B, place: Place) -> Op<Write<B>> {
+    pub(crate) fn new(fd: SharedFd, buf: B, place: Offset) -> Op<Write<B>> {
         let len = buf.io_len();
         Write::part(fd, buf, 0..len, place)
     }
 
     /// Writes that part of the bytes that the buffer holds.
     #[inline]
-    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Place) -> Op<Write<B>> {
+    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Offset) -> Op<Write<B>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
         let write = Write {
             fd,
@@ -204,7 +204,7 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -226,7 +226,7 @@ fn debug(
     name: &str,
     fd: &SharedFd,
     len: usize,
-    place: Place,
+    place: Offset,
 ) -> fmt::Result {
     f.debug_struct(name)
         .field("fd", fd)

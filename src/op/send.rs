@@ -3,9 +3,9 @@
 use super::part::{Gated, Part};
 use super::rw::BYTES_MAX;
 use super::stream::{Direction, Permit};
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
+use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBuf};
-use crate::runtime::pass_with;
+use crate::runtime::proceed_with;
 use crate::sys::limit;
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use std::task::Waker;
 /// Sends from a buffer on a stream: `send(2)`, or `write(2)` into a pipe. If the peer is gone, returns an error,
 /// without SIGPIPE.
 pub struct Send<B: IoBuf> {
-    pass: Permit,
+    permit: Permit,
     buf: B,
     part: Range<usize>,
     flags: i32,
@@ -27,9 +27,9 @@ impl<B: IoBuf> Send<B> {
     #[inline]
     pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<Send<B>> {
         let part = 0..buf.io_len();
-        let pass = Permit::new(stream, Direction::Out);
+        let permit = Permit::new(stream, Direction::Out);
         Op::new(Send {
-            pass,
+            permit,
             buf,
             part,
             flags: libc::MSG_NOSIGNAL,
@@ -37,10 +37,10 @@ impl<B: IoBuf> Send<B> {
     }
 
     /// Sends that part of the bytes that the buffer holds: all of it, unless interrupted.
-    fn part(pass: Permit, buf: B, part: Range<usize>) -> Op<Part<Send<B>>> {
+    fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Send<B>>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
         Part::new(Send {
-            pass,
+            permit,
             buf,
             part,
             flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
@@ -48,7 +48,7 @@ impl<B: IoBuf> Send<B> {
     }
 
     fn stream(&self) -> &Stream {
-        self.pass.stream()
+        self.permit.stream()
     }
 
     fn entry_of(&self, opcode: Opcode) -> Entry {
@@ -71,12 +71,12 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     const NAME: &'static str = "send";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.pass.stream().fd())
+        Some(self.permit.stream().fd())
     }
 
     #[inline]
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        self.pass.prepare(waker).unwrap_or(Prepared::Start)
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        self.permit.prepare(waker).unwrap_or(Readiness::Start)
     }
 
     #[inline]
@@ -116,7 +116,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -127,8 +127,8 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
 }
 
 impl<B: IoBuf> Gated for Send<B> {
-    fn pass(&mut self) -> &mut Permit {
-        &mut self.pass
+    fn permit(&mut self) -> &mut Permit {
+        &mut self.permit
     }
 }
 
@@ -136,13 +136,13 @@ impl<B: IoBuf> Gated for Send<B> {
 pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result<B, BufError<B>> {
     let len = buf.io_len();
     if len == 0 {
-        return pass_with(buf).await;
+        return proceed_with(buf).await;
     }
-    let mut pass = Permit::new(stream, Direction::Out);
+    let mut permit = Permit::new(stream, Direction::Out);
     let mut done = 0;
     while done < len {
-        let (sent, back) = Send::part(pass, buf, done..len).await;
-        pass = back;
+        let (sent, back) = Send::part(permit, buf, done..len).await;
+        permit = back;
         match sent {
             Ok((0, back)) => return Err(BufError::new(nothing_taken(), back).with_done(done)),
             Ok((n, back)) => {
@@ -184,7 +184,7 @@ impl<B: IoBuf> SendZeroCopy<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<SendZeroCopy<B>> {
         let len = buf.io_len();
         Op::new(SendZeroCopy(Send {
-            pass: Permit::new(stream, Direction::Out),
+            permit: Permit::new(stream, Direction::Out),
             buf,
             part: 0..len,
             flags: libc::MSG_NOSIGNAL,
@@ -199,10 +199,10 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     const NAME: &'static str = "send_zc";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.0.pass.stream().fd())
+        Some(self.0.permit.stream().fd())
     }
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
         self.0.prepare(waker)
     }
 
@@ -212,7 +212,7 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     }
 
     /// The kernel does not report how much may still be locked: it returns ENOMEM before it sends anything.
-    fn start_again(&mut self, completion: Completion) -> bool {
+    fn should_retry(&mut self, completion: Completion) -> bool {
         let part = &mut self.0.part;
         let can_be_less = part.len() >= LOCKED_MIN;
         let again = completion.raw() == -libc::ENOMEM && can_be_less;
@@ -242,7 +242,7 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
         self.0.fail(error)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted() || completion.raw() == -libc::ENOMEM
     }
 

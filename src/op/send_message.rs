@@ -1,10 +1,10 @@
 //! Sending datagrams, with addresses and ancillary data.
 
 use super::control::fds_control;
-use super::datagram::{Permit, Way};
+use super::datagram::{DatagramPermit, DatagramPermitKind};
 use super::header::Header;
 use super::rw::BYTES_MAX;
-use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Prepared, SharedFd};
+use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd};
 use crate::buf::{BufError, BufResult, IoBuf};
 use socket2::SockAddr;
 use std::fmt;
@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 /// wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
 /// on 6.18).
 pub struct SendMessage<B: IoBuf> {
-    pass: Permit,
+    permit: DatagramPermit,
     buf: B,
     /// It must wait before it is submitted: for its address, or for room, if there was none.
     must_wait: bool,
@@ -49,7 +49,7 @@ impl<B: IoBuf> SendMessage<B> {
         address: impl Future<Output = io::Result<SockAddr>> + 'static,
     ) -> Op<SendMessage<B>> {
         Op::new(SendMessage {
-            pass: Permit::new(socket, Way::ToAddress),
+            permit: DatagramPermit::new(socket, DatagramPermitKind::ToAddress),
             buf,
             must_wait: true,
             wait: Some(Box::pin(async { address.await.map(Some) })),
@@ -63,15 +63,15 @@ impl<B: IoBuf> SendMessage<B> {
         control: &[u8],
     ) -> SendMessage<B> {
         let way = match to {
-            Some(_) => Way::ToAddress,
-            None => Way::ToPeer,
+            Some(_) => DatagramPermitKind::ToAddress,
+            None => DatagramPermitKind::ToPeer,
         };
-        let mut pass = Permit::new(socket, way);
+        let mut permit = DatagramPermit::new(socket, way);
         if to.is_some() || !control.is_empty() {
-            pass.take_header().set(to, control);
+            permit.take_header().set(to, control);
         }
         SendMessage {
-            pass,
+            permit,
             buf,
             must_wait: false,
             wait: None,
@@ -85,35 +85,35 @@ impl<B: IoBuf> SendMessage<B> {
     }
 
     #[cold]
-    fn wait(&mut self, waker: &Waker) -> Prepared {
+    fn wait(&mut self, waker: &Waker) -> Readiness {
         let mut wait = match self.wait.take() {
             Some(wait) => wait,
-            None => match self.pass.socket().way_to(self.address().as_ref()) {
+            None => match self.permit.socket().way_to(self.address().as_ref()) {
                 Ok(fd) => Box::pin(async { PollAdd::writable(fd).await.map(|()| None) }),
-                Err(error) => return Prepared::Failed(error),
+                Err(error) => return Readiness::Failed(error),
             },
         };
         match wait.as_mut().poll(&mut Context::from_waker(waker)) {
             Poll::Pending => {
                 self.wait = Some(wait);
-                self.pass.wait_for_close(waker);
-                Prepared::Wait
+                self.permit.wait_for_close(waker);
+                Readiness::Wait
             }
-            Poll::Ready(Err(error)) => Prepared::Failed(error),
+            Poll::Ready(Err(error)) => Readiness::Failed(error),
             Poll::Ready(Ok(found)) => {
                 if found.is_some() {
-                    self.pass.take_header().set(found.as_ref(), &[]);
+                    self.permit.take_header().set(found.as_ref(), &[]);
                 }
                 self.must_wait = false;
-                Prepared::Start
+                Readiness::Start
             }
         }
     }
 
     fn address(&self) -> Option<SockAddr> {
-        let header = self.pass.header();
+        let header = self.permit.header();
         header
-            .filter(|_| self.pass.way() == Way::ToAddress)
+            .filter(|_| self.permit.way() == DatagramPermitKind::ToAddress)
             .map(Header::address)
     }
 
@@ -123,7 +123,7 @@ impl<B: IoBuf> SendMessage<B> {
             1 => "send 1 byte to".to_owned(),
             len => format!("send {len} bytes to"),
         };
-        self.pass.socket().with_context(&what, to.as_ref(), error)
+        self.permit.socket().with_context(&what, to.as_ref(), error)
     }
 }
 
@@ -134,27 +134,27 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     const NAME: &'static str = "sendmsg";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.pass.socket().fd())
+        Some(self.permit.socket().fd())
     }
 
     #[inline]
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if let Some(not_yet) = self.pass.prepare(waker) {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        if let Some(not_yet) = self.permit.prepare(waker) {
             return not_yet;
         }
         match self.must_wait {
             true => self.wait(waker),
-            false => Prepared::Start,
+            false => Readiness::Start,
         }
     }
 
     fn entry(&mut self) -> Entry {
-        let opcode = match self.pass.header() {
+        let opcode = match self.permit.header() {
             Some(_) => Opcode::SENDMSG,
             None => Opcode::SEND,
         };
-        let entry = self.pass.socket().entry(opcode);
-        let entry = match self.pass.header_mut() {
+        let entry = self.permit.socket().entry(opcode);
+        let entry = match self.permit.header_mut() {
             Some(header) => entry.addr(header.sending(&self.buf)).len(1),
             None => entry
                 .addr(self.buf.io_ptr())
@@ -165,7 +165,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
             .try_first()
     }
 
-    fn start_again(&mut self, completion: Completion) -> bool {
+    fn should_retry(&mut self, completion: Completion) -> bool {
         self.must_wait = completion.raw() == -libc::EAGAIN;
         self.must_wait
     }
@@ -184,7 +184,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted() || completion.raw() == -libc::EAGAIN
     }
 
@@ -194,8 +194,11 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         if completion.raw() == -libc::ECONNREFUSED
             && let Err(error) = completion.result()
         {
-            let error = self.pass.socket().with_context("receive from", None, error);
-            self.pass.socket().keep(Err(error));
+            let error = self
+                .permit
+                .socket()
+                .with_context("receive from", None, error);
+            self.permit.socket().keep(Err(error));
         }
     }
 }
@@ -235,7 +238,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
     }
 }
 
-// SAFETY: as of `SendMessage`. The descriptors stay open while the operation holds their owners.
+// SAFETY: as of `SendMessage`. The descriptors stay open while the operation holds their payload.
 unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
     type Output = BufResult<usize, (B, Vec<F>)>;
     const NAME: &'static str = "sendmsg";
@@ -244,7 +247,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
         self.send.shared_fd()
     }
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
         self.send.prepare(waker)
     }
 
@@ -252,8 +255,8 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
         self.send.entry()
     }
 
-    fn start_again(&mut self, completion: Completion) -> bool {
-        self.send.start_again(completion)
+    fn should_retry(&mut self, completion: Completion) -> bool {
+        self.send.should_retry(completion)
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
@@ -267,8 +270,8 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
         Err(BufError::new(error, (self.send.buf, self.fds)))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
-        self.send.proves_nothing_happened(completion)
+    fn had_no_effect(&self, completion: Completion) -> bool {
+        self.send.had_no_effect(completion)
     }
 
     fn dispose(&mut self, completion: Completion) {
@@ -279,7 +282,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
 impl<B: IoBuf> fmt::Debug for SendMessage<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendMessage")
-            .field("socket", &self.pass.socket())
+            .field("socket", &self.permit.socket())
             .finish_non_exhaustive()
     }
 }
@@ -287,7 +290,7 @@ impl<B: IoBuf> fmt::Debug for SendMessage<B> {
 impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendMessageFds<B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendMessageFds")
-            .field("socket", &self.send.pass.socket())
+            .field("socket", &self.send.permit.socket())
             .field("fds", &self.fds.len())
             .finish_non_exhaustive()
     }

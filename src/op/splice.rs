@@ -2,7 +2,7 @@
 
 use super::rw::BYTES_MAX;
 use super::stream::{Direction, Permit};
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
+use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -47,7 +47,7 @@ pub(crate) struct Splice {
     from: SharedFd,
     to: Outlet,
     len: usize,
-    pass: Option<Permit>,
+    permit: Option<Permit>,
     /// A value that is kept alive until the kernel is done.
     _held: Rc<dyn fmt::Debug>,
     /// The pipe belongs to the caller alone: bytes in it have gone nowhere if the operation is no longer awaited.
@@ -81,7 +81,7 @@ impl Splice {
     }
 
     fn between(from: &SharedFd, to: &Outlet, len: usize, held: Rc<dyn fmt::Debug>) -> Splice {
-        let pass = match &to.0 {
+        let permit = match &to.0 {
             To::File(_) => None,
             To::Stream(stream) => Some(Permit::new(stream.clone(), Direction::Out)),
         };
@@ -89,7 +89,7 @@ impl Splice {
             from: from.clone(),
             to: to.clone(),
             len,
-            pass,
+            permit,
             _held: held,
             is_first_half: false,
         }
@@ -101,9 +101,12 @@ unsafe impl Operation for Splice {
     type Output = io::Result<usize>;
     const NAME: &'static str = "splice";
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        let not_yet = self.pass.as_mut().and_then(|pass| pass.prepare(waker));
-        not_yet.unwrap_or(Prepared::Start)
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        let not_yet = self
+            .permit
+            .as_mut()
+            .and_then(|permit| permit.prepare(waker));
+        not_yet.unwrap_or(Readiness::Start)
     }
 
     fn entry(&mut self) -> Entry {
@@ -131,7 +134,7 @@ unsafe impl Operation for Splice {
         Err(error)
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 

@@ -2,10 +2,10 @@
 
 use super::fifo_lock::{FifoLock, Position};
 use super::peer::describe_peer;
-use super::place::Place;
+use super::place::Offset;
 use super::recv_hint::RecvHint;
 use super::rw::BYTES_MAX;
-use super::{Completion, Entry, Opcode, Prepared, SharedFd};
+use super::{Completion, Entry, Opcode, Readiness, SharedFd};
 use crate::sys::Descriptor;
 use socket2::SockRef;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -20,7 +20,7 @@ use std::task::Waker;
 
 /// The kind of stream, which selects the opcodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum StreamKind {
     Tcp,
     Unix,
     Pipe,
@@ -58,22 +58,22 @@ pub(super) struct Passed {
 /// A stream shared by its owner and the operations on it (O5).
 pub(crate) struct Stream {
     fd: SharedFd,
-    kind: Kind,
+    kind: StreamKind,
     /// The lock for receives. Sends have one as well.
     inbound: FifoLock,
     outbound: FifoLock,
     has_kept: Cell<bool>,
     kept: RefCell<Kept>,
-    arrival: RecvHint,
+    recv_hint: RecvHint,
     /// An apparent pipe may be a file, such as redirected standard output. It is used in one direction only, and
     /// operations of one direction follow one another, so one place suffices.
-    place: Cell<Place>,
+    place: Cell<Offset>,
     /// The peer, for error messages: TCP forgets it with the connection. Unix sockets are asked instead.
     peer: OnceCell<SocketAddr>,
 }
 
 impl Stream {
-    pub(crate) fn new(fd: SharedFd, kind: Kind) -> Rc<Stream> {
+    pub(crate) fn new(fd: SharedFd, kind: StreamKind) -> Rc<Stream> {
         Rc::new(Stream {
             fd,
             kind,
@@ -81,8 +81,8 @@ impl Stream {
             outbound: FifoLock::default(),
             has_kept: Cell::new(false),
             kept: RefCell::default(),
-            arrival: RecvHint::default(),
-            place: Cell::new(Place::CURSOR),
+            recv_hint: RecvHint::default(),
+            place: Cell::new(Offset::CURSOR),
             peer: OnceCell::new(),
         })
     }
@@ -91,7 +91,7 @@ impl Stream {
         &self.fd
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> StreamKind {
         self.kind
     }
 
@@ -151,7 +151,7 @@ impl Stream {
     }
 
     #[inline]
-    fn gate(&self, direction: Direction) -> &FifoLock {
+    fn lock(&self, direction: Direction) -> &FifoLock {
         match direction {
             Direction::In => &self.inbound,
             Direction::Out => &self.outbound,
@@ -165,14 +165,14 @@ impl Stream {
     /// Called when the ring gets an operation.
     #[inline]
     pub(super) fn enter_ring(&self) {
-        if self.kind == Kind::Pipe && !self.fd.descriptor().is_cursor_sure() {
+        if self.kind == StreamKind::Pipe && !self.fd.descriptor().is_cursor_sure() {
             self.watch_cursor();
         }
     }
 
     #[cold]
     fn watch_cursor(&self) {
-        let mut place = Place::CURSOR;
+        let mut place = Offset::CURSOR;
         place.enter_ring(&self.fd);
         self.place.set(place);
     }
@@ -185,14 +185,14 @@ impl Stream {
         asked: impl FnOnce() -> usize,
         direction: Direction,
     ) {
-        if self.kind == Kind::Pipe {
+        if self.kind == StreamKind::Pipe {
             let place = self.place.get();
             place.leave_ring(&self.fd, completion, asked, direction);
         }
     }
 
-    pub(super) fn arrival(&self) -> &RecvHint {
-        &self.arrival
+    pub(super) fn recv_hint(&self) -> &RecvHint {
+        &self.recv_hint
     }
 
     /// Whether the next receive has something kept to return first.
@@ -334,7 +334,7 @@ pub(super) enum Direction {
 pub(crate) struct Permit {
     stream: Rc<Stream>,
     direction: Direction,
-    spot: Position,
+    position: Position,
 }
 
 impl Permit {
@@ -343,7 +343,7 @@ impl Permit {
         Permit {
             stream,
             direction,
-            spot: Position::Outside,
+            position: Position::Outside,
         }
     }
 
@@ -360,22 +360,22 @@ impl Permit {
 
     /// Returns why an operation with this permit must not be started now, or `None` if it may be.
     #[inline]
-    pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Prepared> {
-        let gate = self.stream.gate(self.direction);
-        gate.prepare(&mut self.spot, waker)
+    pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Readiness> {
+        let lock = self.stream.lock(self.direction);
+        lock.prepare(&mut self.position, waker)
     }
 
     /// Returns whether it is this permit's turn. If not, `waker` is woken to ask again.
     #[inline]
     pub(super) fn enter(&mut self, waker: &Waker) -> bool {
-        let gate = self.stream.gate(self.direction);
-        gate.enter(&mut self.spot, waker)
+        let lock = self.stream.lock(self.direction);
+        lock.enter(&mut self.position, waker)
     }
 }
 
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        self.stream.gate(self.direction).leave(self.spot);
+        self.stream.lock(self.direction).leave(self.position);
     }
 }

@@ -4,7 +4,7 @@ use super::rw::{BYTES_MAX, no_room};
 use super::stream::{Direction, Permit};
 use super::vectored::Vectors;
 use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Prepared, SharedFd, Stream, StreamKind};
+use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use std::task::Waker;
 ///
 /// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
 pub struct RecvVectored<B: IoBufsMut> {
-    pass: Permit,
+    permit: Permit,
     bufs: B,
     vectors: Vectors,
 }
@@ -26,7 +26,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
         let vectors = Vectors::of_mut(&mut bufs);
         let has_room = vectors.has_room();
         let recv = RecvVectored {
-            pass: Permit::new(stream, Direction::In),
+            permit: Permit::new(stream, Direction::In),
             bufs,
             vectors,
         };
@@ -38,9 +38,9 @@ impl<B: IoBufsMut> RecvVectored<B> {
 
     /// Takes bytes that an abandoned receive has left: as many as there are and as fit.
     #[cold]
-    fn take_kept(&self, waker: &Waker) -> Prepared {
+    fn take_kept(&self, waker: &Waker) -> Readiness {
         if yields_first(waker) {
-            return Prepared::Wait;
+            return Readiness::Wait;
         }
         let mut taken = 0;
         for vector in self.vectors.as_slice() {
@@ -54,16 +54,16 @@ impl<B: IoBufsMut> RecvVectored<B> {
                 continue;
             }
             // An error is returned on its own.
-            if taken > 0 && !self.pass.stream().has_kept_bytes() {
+            if taken > 0 && !self.permit.stream().has_kept_bytes() {
                 break;
             }
-            let more = self.pass.stream().take_kept(room);
+            let more = self.permit.stream().take_kept(room);
             if more.result().is_err() {
-                return Prepared::Done(more);
+                return Readiness::Done(more);
             }
             taken += more.raw();
         }
-        Prepared::Done(Completion::at_once(taken))
+        Readiness::Done(Completion::at_once(taken))
     }
 }
 
@@ -75,22 +75,22 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     const NAME: &'static str = "readv";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.pass.stream().fd())
+        Some(self.permit.stream().fd())
     }
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        if let Some(not_yet) = self.pass.prepare(waker) {
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        if let Some(not_yet) = self.permit.prepare(waker) {
             return not_yet;
         }
-        if self.pass.stream().has_kept() {
+        if self.permit.stream().has_kept() {
             return self.take_kept(waker);
         }
-        Prepared::Start
+        Readiness::Start
     }
 
     fn entry(&mut self) -> Entry {
         let vectors = self.vectors.as_slice();
-        self.pass
+        self.permit
             .stream()
             .entry(Opcode::READV)
             .addr(vectors.as_ptr())
@@ -99,11 +99,11 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     }
 
     fn enter_ring(&mut self) {
-        self.pass.stream().enter_ring();
+        self.permit.stream().enter_ring();
     }
 
     fn leave_ring(&self, completion: Completion) {
-        let stream = self.pass.stream();
+        let stream = self.permit.stream();
         stream.leave_ring(completion, || self.vectors.asked(), Direction::In);
     }
 
@@ -116,7 +116,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
                 Ok((n as usize, self.bufs))
             }
             Err(error) => {
-                let error = self.pass.stream().with_context("receive from", error);
+                let error = self.permit.stream().with_context("receive from", error);
                 self.fail(error)
             }
         }
@@ -126,14 +126,14 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
     /// The next receive returns the bytes.
     fn dispose(&mut self, completion: Completion) {
         self.leave_ring(completion);
-        let stream = self.pass.stream();
+        let stream = self.permit.stream();
         match completion.result() {
             Ok(n) => {
                 let mut left = n as usize;
@@ -156,22 +156,22 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
 }
 
 /// The header for `sendmsg`: an allocation of its own (O2).
-struct Message(Box<libc::msghdr>);
+struct SendHeader(Box<libc::msghdr>);
 
 /// Sends from several buffers on a stream, one after the other: `sendmsg(2)`, or `writev(2)` into a pipe.
 pub struct SendVectored<B: IoBufs> {
-    pass: Permit,
+    permit: Permit,
     bufs: B,
     vectors: Vectors,
-    message: Message,
+    message: SendHeader,
 }
 
 impl<B: IoBufs> SendVectored<B> {
     pub(crate) fn new(stream: Rc<Stream>, bufs: B) -> Op<SendVectored<B>> {
         let vectors = Vectors::of(&bufs);
-        let message = Message::new(&vectors);
+        let message = SendHeader::new(&vectors);
         Op::new(SendVectored {
-            pass: Permit::new(stream, Direction::Out),
+            permit: Permit::new(stream, Direction::Out),
             bufs,
             vectors,
             message,
@@ -179,14 +179,14 @@ impl<B: IoBufs> SendVectored<B> {
     }
 }
 
-impl Message {
-    fn new(vectors: &Vectors) -> Message {
+impl SendHeader {
+    fn new(vectors: &Vectors) -> SendHeader {
         // SAFETY: a `msghdr` of zeros is one with null pointers and lengths of zero.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         let vectors = vectors.as_slice();
         header.msg_iov = vectors.as_ptr().cast_mut();
         header.msg_iovlen = vectors.len();
-        Message(Box::new(header))
+        SendHeader(Box::new(header))
     }
 }
 
@@ -198,15 +198,15 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     const NAME: &'static str = "sendmsg";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.pass.stream().fd())
+        Some(self.permit.stream().fd())
     }
 
-    fn prepare(&mut self, waker: &Waker) -> Prepared {
-        self.pass.prepare(waker).unwrap_or(Prepared::Start)
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        self.permit.prepare(waker).unwrap_or(Readiness::Start)
     }
 
     fn entry(&mut self) -> Entry {
-        let stream = self.pass.stream();
+        let stream = self.permit.stream();
         match stream.kind() {
             StreamKind::Tcp | StreamKind::Unix => stream
                 .entry(Opcode::SENDMSG)
@@ -226,11 +226,11 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     }
 
     fn enter_ring(&mut self) {
-        self.pass.stream().enter_ring();
+        self.permit.stream().enter_ring();
     }
 
     fn leave_ring(&self, completion: Completion) {
-        let stream = self.pass.stream();
+        let stream = self.permit.stream();
         stream.leave_ring(completion, || self.vectors.asked(), Direction::Out);
     }
 
@@ -238,7 +238,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         match completion.result() {
             Ok(n) => Ok((n as usize, self.bufs)),
             Err(error) => {
-                let error = self.pass.stream().with_context("send to", error);
+                let error = self.permit.stream().with_context("send to", error);
                 self.fail(error)
             }
         }
@@ -248,7 +248,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -261,7 +261,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
 impl<B: IoBufsMut> fmt::Debug for RecvVectored<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvVectored")
-            .field("stream", &self.pass.stream())
+            .field("stream", &self.permit.stream())
             .finish_non_exhaustive()
     }
 }
@@ -269,7 +269,7 @@ impl<B: IoBufsMut> fmt::Debug for RecvVectored<B> {
 impl<B: IoBufs> fmt::Debug for SendVectored<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendVectored")
-            .field("stream", &self.pass.stream())
+            .field("stream", &self.permit.stream())
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! Reading into several buffers at once, and writing from several.
 
-use super::place::Place;
+use super::place::Offset;
 use super::rw::{BYTES_MAX, no_room};
 use super::stream::Direction;
 use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
@@ -53,7 +53,7 @@ impl Vectors {
         lens.fold(0, usize::saturating_add)
     }
 
-    fn entry(&self, entry: Entry, place: Place) -> Entry {
+    fn entry(&self, entry: Entry, place: Offset) -> Entry {
         entry
             .addr(self.0.as_ptr())
             .len(self.0.len() as u32)
@@ -75,11 +75,11 @@ pub struct ReadVectored<B: IoBufsMut> {
     fd: SharedFd,
     bufs: B,
     vectors: Vectors,
-    place: Place,
+    place: Offset,
 }
 
 impl<B: IoBufsMut> ReadVectored<B> {
-    pub(crate) fn new(fd: SharedFd, mut bufs: B, place: Place) -> Op<ReadVectored<B>> {
+    pub(crate) fn new(fd: SharedFd, mut bufs: B, place: Offset) -> Op<ReadVectored<B>> {
         let vectors = Vectors::of_mut(&mut bufs);
         let check = place.check();
         let has_room = vectors.has_room();
@@ -137,7 +137,7 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 
@@ -149,11 +149,11 @@ pub struct WriteVectored<B: IoBufs> {
     fd: SharedFd,
     bufs: B,
     vectors: Vectors,
-    place: Place,
+    place: Offset,
 }
 
 impl<B: IoBufs> WriteVectored<B> {
-    pub(crate) fn new(fd: SharedFd, bufs: B, place: Place) -> Op<WriteVectored<B>> {
+    pub(crate) fn new(fd: SharedFd, bufs: B, place: Offset) -> Op<WriteVectored<B>> {
         let vectors = Vectors::of(&bufs);
         let check = place.check();
         let write = WriteVectored {
@@ -201,7 +201,7 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn proves_nothing_happened(&self, completion: Completion) -> bool {
+    fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted()
     }
 

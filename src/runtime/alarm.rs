@@ -19,12 +19,12 @@ impl Alarm {
     /// even if that is past, and returns false: so at least one turn goes by.
     pub(crate) fn poll(&mut self, deadline: Instant, waker: &Waker) -> bool {
         let waker = copy_waker(waker);
-        let Some((serial, key)) = self.row else {
-            let arm = |core: &super::Core| (core.serial(), core.arm_alarm(deadline, waker));
+        let Some((runtime_id, key)) = self.row else {
+            let arm = |core: &super::Core| (core.runtime_id(), core.arm_alarm(deadline, waker));
             self.row = Some(current::with(arm));
             return false;
         };
-        match current::with_own(serial, |core| core.poll_alarm(key, waker)) {
+        match current::with_own(runtime_id, |core| core.poll_alarm(key, waker)) {
             Ok(()) => true,
             Err(replaced) => {
                 drop_waker(Some(replaced));
@@ -36,8 +36,8 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        if let Some((serial, key)) = self.row
-            && let Some(core) = current::reach(serial)
+        if let Some((runtime_id, key)) = self.row
+            && let Some(core) = current::reach(runtime_id)
         {
             drop_waker(core.release_timer(key));
         }

@@ -7,7 +7,7 @@ use super::core::Core;
 use super::current::{self, drop_waker};
 use super::fault::{Fault, Hook, catch, message_of};
 use super::join::JoinError;
-use super::pool::{Pool, Run, Runnable, lock};
+use super::pool::{ErasedJob, Pool, Runnable, lock};
 use super::scopes::Waiting;
 use crate::tasks::copy_waker;
 use std::any::Any;
@@ -23,7 +23,7 @@ type Closure<T> = Box<dyn FnOnce() -> T + Send>;
 type Disposal<T> = Box<dyn FnOnce(T) + Send>;
 type Outcome<T> = Result<T, Box<dyn Any + Send>>;
 
-enum State<T> {
+enum JobState<T> {
     Waiting {
         closure: Closure<T>,
         waker: Option<Waker>,
@@ -49,7 +49,7 @@ enum Why {
 }
 
 struct Job<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<JobState<T>>,
     dispose: Mutex<Option<Disposal<T>>>,
     /// Set once the closure has run, just before its waiter is woken.
     over: Arc<AtomicBool>,
@@ -58,20 +58,20 @@ struct Job<T> {
     location: &'static Location<'static>,
 }
 
-impl<T: Send> Run for Job<T> {
+impl<T: Send> ErasedJob for Job<T> {
     fn run(&self) {
         let closure = {
             let mut state = lock(&self.state);
-            match std::mem::replace(&mut *state, State::Taken) {
-                State::Waiting {
+            match std::mem::replace(&mut *state, JobState::Taken) {
+                JobState::Waiting {
                     closure,
                     waker,
                     detached,
                 } => {
                     *state = if detached {
-                        State::Detached
+                        JobState::Detached
                     } else {
-                        State::Running { waker }
+                        JobState::Running { waker }
                     };
                     closure
                 }
@@ -83,9 +83,9 @@ impl<T: Send> Run for Job<T> {
         };
         let outcome = catch(closure);
         let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, State::Taken) {
-            State::Running { waker } => {
-                *state = State::Done(outcome);
+        match std::mem::replace(&mut *state, JobState::Taken) {
+            JobState::Running { waker } => {
+                *state = JobState::Done(outcome);
                 self.over.store(true, Ordering::Release);
                 drop(state);
                 if let Some(waker) = waker {
@@ -112,8 +112,8 @@ impl<T> Job<T> {
     /// Withdraws the closure if no thread has started it.
     fn take_back(&self, why: Why) {
         let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, State::Withdrawn(why)) {
-            State::Waiting { closure, waker, .. } => {
+        match std::mem::replace(&mut *state, JobState::Withdrawn(why)) {
+            JobState::Waiting { closure, waker, .. } => {
                 drop(state);
                 if let Some(waker) = waker {
                     self.hook.guard("a waker", || waker.wake());
@@ -126,12 +126,12 @@ impl<T> Job<T> {
     }
 
     fn was_refused(&self) -> bool {
-        matches!(&*lock(&self.state), State::Withdrawn(Why::Refused))
+        matches!(&*lock(&self.state), JobState::Withdrawn(Why::Refused))
     }
 
     /// Whether no thread has started the closure.
     fn is_waiting(&self) -> bool {
-        matches!(&*lock(&self.state), State::Waiting { .. })
+        matches!(&*lock(&self.state), JobState::Waiting { .. })
     }
 
     fn nobody_waits(&self, outcome: Outcome<T>) {
@@ -181,7 +181,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
         BlockingHandle {
             job: Arc::new(Job {
                 abandonable: dispose.is_some(),
-                state: Mutex::new(State::Waiting {
+                state: Mutex::new(JobState::Waiting {
                     closure,
                     waker: None,
                     detached: false,
@@ -222,7 +222,7 @@ impl<T> BlockingHandle<T> {
     pub fn is_finished(&self) -> bool {
         matches!(
             &*lock(&self.job.state),
-            State::Done(_) | State::Withdrawn(_) | State::Taken
+            JobState::Done(_) | JobState::Withdrawn(_) | JobState::Taken
         )
     }
 }
@@ -270,45 +270,45 @@ impl<T: Send + 'static> BlockingHandle<T> {
         let mut withdrawn = None;
         let (outcome, replaced) = {
             let mut state = lock(&self.job.state);
-            match std::mem::replace(&mut *state, State::Taken) {
-                State::Waiting { closure, waker, .. } if give_up => {
+            match std::mem::replace(&mut *state, JobState::Taken) {
+                JobState::Waiting { closure, waker, .. } if give_up => {
                     withdrawn = Some((closure, waker));
                     (Poll::Ready(Err(JoinError::canceled())), Some(new))
                 }
-                State::Waiting {
+                JobState::Waiting {
                     closure,
                     waker,
                     detached,
                 } => {
-                    *state = State::Waiting {
+                    *state = JobState::Waiting {
                         closure,
                         waker: Some(new),
                         detached,
                     };
                     (Poll::Pending, waker)
                 }
-                State::Running { waker } if give_up && self.job.abandonable => {
-                    *state = State::Detached;
+                JobState::Running { waker } if give_up && self.job.abandonable => {
+                    *state = JobState::Detached;
                     (Poll::Ready(Err(JoinError::canceled())), waker)
                 }
-                State::Running { waker } => {
-                    *state = State::Running { waker: Some(new) };
+                JobState::Running { waker } => {
+                    *state = JobState::Running { waker: Some(new) };
                     (Poll::Pending, waker)
                 }
-                State::Done(Ok(value)) => (Poll::Ready(Ok(value)), Some(new)),
-                State::Done(Err(payload)) => {
+                JobState::Done(Ok(value)) => (Poll::Ready(Ok(value)), Some(new)),
+                JobState::Done(Err(payload)) => {
                     (Poll::Ready(Err(JoinError::panicked(payload))), Some(new))
                 }
-                State::Withdrawn(Why::Aborted) => {
+                JobState::Withdrawn(Why::Aborted) => {
                     (Poll::Ready(Err(JoinError::aborted())), Some(new))
                 }
-                State::Withdrawn(Why::Refused) => {
+                JobState::Withdrawn(Why::Refused) => {
                     (Poll::Ready(Err(JoinError::canceled())), Some(new))
                 }
-                State::Withdrawn(Why::NoThread(error)) => {
+                JobState::Withdrawn(Why::NoThread(error)) => {
                     (Poll::Ready(Err(JoinError::no_thread(error))), Some(new))
                 }
-                State::Taken | State::Detached => {
+                JobState::Taken | JobState::Detached => {
                     panic!("a BlockingHandle was polled after it had given its result")
                 }
             }
@@ -328,14 +328,14 @@ impl<T: Send + 'static> BlockingHandle<T> {
 impl<T> Drop for BlockingHandle<T> {
     fn drop(&mut self) {
         let mut state = lock(&self.job.state);
-        match std::mem::replace(&mut *state, State::Taken) {
-            State::Running { waker } => {
-                *state = State::Detached;
+        match std::mem::replace(&mut *state, JobState::Taken) {
+            JobState::Running { waker } => {
+                *state = JobState::Detached;
                 drop(state);
                 drop_waker(waker);
             }
-            State::Waiting { closure, waker, .. } => {
-                *state = State::Waiting {
+            JobState::Waiting { closure, waker, .. } => {
+                *state = JobState::Waiting {
                     closure,
                     waker: None,
                     detached: true,
@@ -343,12 +343,12 @@ impl<T> Drop for BlockingHandle<T> {
                 drop(state);
                 drop_waker(waker);
             }
-            State::Detached => *state = State::Detached,
-            State::Done(outcome) => {
+            JobState::Detached => *state = JobState::Detached,
+            JobState::Done(outcome) => {
                 drop(state);
                 self.job.nobody_waits(outcome);
             }
-            State::Withdrawn(_) | State::Taken => {}
+            JobState::Withdrawn(_) | JobState::Taken => {}
         }
     }
 }

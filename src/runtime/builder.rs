@@ -10,7 +10,7 @@ use super::pool::{Pool, THREADS_MAX};
 use super::turn::Scratch;
 use crate::driver::Driver;
 use crate::scope::Canceled;
-use crate::sys::{BufSizes, Caught, KernelRing, Mask, Sizes};
+use crate::sys::{BufSizes, Caught, FeatureMask, KernelRing, Sizes};
 use crate::tasks::{Origin, RuntimeSlot, Tasks};
 use std::cell::RefCell;
 use std::io;
@@ -63,7 +63,7 @@ pub struct Builder {
     shutdown: Duration,
     receive_buffers: (usize, usize),
     cancel_on_ctrl_c: bool,
-    mask: Mask,
+    mask: FeatureMask,
     hook: Hook,
 }
 
@@ -80,7 +80,7 @@ impl Builder {
             shutdown: SHUTDOWN,
             receive_buffers: RECEIVE_BUFFERS,
             cancel_on_ctrl_c: false,
-            mask: Mask::none(),
+            mask: FeatureMask::none(),
             hook: Hook::default(),
         }
     }
@@ -136,7 +136,7 @@ impl Builder {
 
     /// Sets how long tasks that are left at the end of [`Builder::run`] may take to clean up once they are canceled: 5 s
     /// by default. Tasks that have not ended by then are dropped.
-    pub fn grace(mut self, time: Duration) -> Builder {
+    pub fn grace_period(mut self, time: Duration) -> Builder {
         self.grace = time;
         self
     }
@@ -198,7 +198,7 @@ impl Builder {
     }
 
     /// Hides kernel features from the runtime, for tests.
-    pub fn mask(mut self, mask: Mask) -> Builder {
+    pub fn mask(mut self, mask: FeatureMask) -> Builder {
         self.mask = mask;
         self
     }

@@ -68,7 +68,7 @@ impl Core {
         self.tasks.borrow_mut().unqueue_child(name);
         self.allowance.set(Allowance::FULL);
         // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(waker(WakeId::new(self.number, name)));
+        let waker = ManuallyDrop::new(waker(WakeId::new(self.slot_number, name)));
         let polled = poll(&mut Context::from_waker(&waker));
         if self.tasks.borrow().is_woken(name) {
             self.count_yield();
@@ -78,7 +78,7 @@ impl Core {
 
     /// Wakes a child.
     pub(crate) fn wake_child(&self, child: Key) {
-        let name = WakeId::new(self.number, child);
+        let name = WakeId::new(self.slot_number, child);
         let foreign = self.tasks.borrow_mut().wake(name);
         self.wake_foreign(foreign);
     }
@@ -126,7 +126,7 @@ impl Core {
     /// Returns the waker of a child, which has nothing to drop.
     #[inline]
     pub(crate) fn waker_of_child(&self, child: Key) -> ManuallyDrop<Waker> {
-        ManuallyDrop::new(waker(WakeId::new(self.number, child)))
+        ManuallyDrop::new(waker(WakeId::new(self.slot_number, child)))
     }
 
     /// Parks the child that was polled and is pending.
@@ -174,14 +174,14 @@ impl Core {
 
     /// Reports the error of a child that no handle will take.
     pub(crate) fn report_child(&self, child: Key, message: String) {
-        let child = self.describe_task(WakeId::new(self.number, child));
+        let child = self.describe_task(WakeId::new(self.slot_number, child));
         self.hook.report(&Fault::ChildFailed { child, message });
     }
 
     /// Reports the panic of a child that no handle will take.
     pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
-            task: self.describe_task(WakeId::new(self.number, child)),
+            task: self.describe_task(WakeId::new(self.slot_number, child)),
             message: message_of(&*payload),
         };
         self.hook.report(&fault);

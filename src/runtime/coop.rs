@@ -13,17 +13,17 @@ use std::task::{Context, Poll};
 /// canceled scope (C2).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct Pass {
+pub(crate) struct Proceed {
     refusal: Refusal,
 }
 
-pub(crate) fn pass() -> Pass {
-    Pass {
+pub(crate) fn proceed() -> Proceed {
+    Proceed {
         refusal: Refusal::None,
     }
 }
 
-impl Future for Pass {
+impl Future for Proceed {
     type Output = Result<(), Canceled>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -44,8 +44,8 @@ impl Future for Pass {
 }
 
 /// Passes a buffer through [`pass`]. A cancel returns it in the error.
-pub(crate) async fn pass_with<B>(buf: B) -> Result<B, BufError<B>> {
-    match pass().await {
+pub(crate) async fn proceed_with<B>(buf: B) -> Result<B, BufError<B>> {
+    match proceed().await {
         Ok(()) => Ok(buf),
         Err(canceled) => Err(BufError::new(canceled.into(), buf)),
     }
@@ -54,6 +54,6 @@ pub(crate) async fn pass_with<B>(buf: B) -> Result<B, BufError<B>> {
 /// Returns an error through [`pass`], without a call to the kernel.
 #[cold]
 pub(crate) async fn ready_err<T>(error: io::Error) -> io::Result<T> {
-    pass().await?;
+    proceed().await?;
     Err(error)
 }

@@ -7,10 +7,10 @@ use super::scopes::{Mirror, NO_OWNER, Sleeper, WaitRow};
 use super::short::Short;
 use super::turn::{Allowance, Budget};
 use crate::driver::lifecycle::{COLLECT_MAX, Polled};
-use crate::driver::{Driver, DroppedDuty, Owners, Request};
+use crate::driver::{Driver, DroppedDuty, Payload, Request};
 use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
-use crate::table::{Key, Kind, Leaf, Owner, Table};
+use crate::table::{Key, Leaf, LeafKind, Owner, Table};
 use crate::tasks::{End, Finished, Inbox, Origin, RuntimeSlot, SharedTasks, wake_id_of};
 use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
@@ -51,7 +51,7 @@ pub(crate) enum Refusal {
 
 /// One runtime. It lives on the heap and belongs to the thread that built it.
 pub(crate) struct Core {
-    pub(super) serial: u64,
+    pub(super) id: u64,
     pub(super) tasks: SharedTasks,
     pub(super) driver: RefCell<Driver<KernelRing>>,
     pub(super) timers: RefCell<Timers<Sleeper>>,
@@ -122,7 +122,7 @@ pub(crate) struct Core {
     /// When timers last fired.
     pub(super) timers_fired: Cell<Instant>,
     /// The runtime's slot number, which is part of every wake ID.
-    pub(super) number: u16,
+    pub(super) slot_number: u16,
     fork: ForkMark,
     slot: RuntimeSlot,
 }
@@ -136,13 +136,13 @@ impl Core {
         settings: Settings,
         slot: RuntimeSlot,
     ) -> io::Result<Core> {
-        static SERIALS: AtomicU64 = AtomicU64::new(1);
+        static RUNTIME_IDS: AtomicU64 = AtomicU64::new(1);
         let now = driver.now().as_ns();
         let scopes = Scopes::new();
-        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        slot.inbox().open(serial);
+        let id = RUNTIME_IDS.fetch_add(1, Ordering::Relaxed);
+        slot.inbox().open(id);
         Ok(Core {
-            serial,
+            id,
             tasks,
             driver: RefCell::new(driver),
             timers: RefCell::new(Timers::new(now)),
@@ -187,14 +187,14 @@ impl Core {
             period_ends: Cell::new(0),
             turn_time: Cell::new(0),
             timers_fired: Cell::new(Instant::from_ns(0)),
-            number: slot.number(),
+            slot_number: slot.number(),
             fork: ForkMark::new()?,
             slot,
         })
     }
 
-    pub(crate) fn serial(&self) -> u64 {
-        self.serial
+    pub(crate) fn runtime_id(&self) -> u64 {
+        self.id
     }
 
     pub(super) fn inbox(&self) -> &'static Inbox {
@@ -259,13 +259,13 @@ impl Core {
         };
         let key = driver.submit(entry, request, waker);
         drop(driver);
-        self.enlist(Leaf::new(Kind::Operation, key), owner);
+        self.enlist(Leaf::new(LeafKind::Operation, key), owner);
         Ok(key)
     }
 
     /// Queues an owned operation for submission. It belongs to no scope: it continues when the task that polls it is
     /// gone.
-    pub(crate) fn submit_standing(
+    pub(crate) fn submit_owned(
         &self,
         entry: &Entry,
         kind: &'static str,
@@ -292,43 +292,43 @@ impl Core {
     /// Polls an owned operation for the task that waits for its next item. Until an item arrives the operation may be a
     /// leaf ([`wait_for_operation`](Core::wait_for_operation)); the item ends that.
     #[inline]
-    pub(crate) fn poll_standing(&self, key: Key) -> Polled {
+    pub(crate) fn poll_owned(&self, key: Key) -> Polled {
         let polled = self.poll_operation(key);
         if let Polled::Item(_) = polled {
-            self.rest_standing(key);
+            self.rest_owned(key);
         }
         polled
     }
 
     /// Detaches an owned operation from its scope: no task awaits it, and it is not a leaf.
     #[inline]
-    pub(crate) fn rest_standing(&self, key: Key) {
+    pub(crate) fn rest_owned(&self, key: Key) {
         self.driver.borrow_mut().set_owner(key, NO_OWNER);
-        self.leaf_ended(Leaf::new(Kind::Operation, key));
+        self.leaf_ended(Leaf::new(LeafKind::Operation, key));
     }
 
     /// Sets the waker of an owned operation, for the running task. Returns the replaced waker, for the caller to drop.
-    pub(crate) fn watch_standing(&self, key: Key, waker: Waker) -> Option<Waker> {
+    pub(crate) fn watch_owned(&self, key: Key, waker: Waker) -> Option<Waker> {
         let task = self.id_of_running().bits();
         self.driver.borrow_mut().renew(key, waker, task).0
     }
 
     /// Abandons an owned operation. Its orphan belongs to the current scope (G1).
-    pub(crate) fn abandon_standing(&self, key: Key, owners: Box<dyn Owners>) {
+    pub(crate) fn abandon_owned(&self, key: Key, payload: Box<dyn Payload>) {
         if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
-            self.leaf_ended(Leaf::new(Kind::Operation, key));
+            self.leaf_ended(Leaf::new(LeafKind::Operation, key));
             let owner = self.owner_of_next_leaf();
             self.driver.borrow_mut().set_owner(key, owner);
-            self.enlist(Leaf::new(Kind::Operation, key), owner);
+            self.enlist(Leaf::new(LeafKind::Operation, key), owner);
         }
-        self.abandon(key, None, owners);
+        self.abandon(key, None, payload);
     }
 
     /// Cancels an operation at this deadline if it is still in the kernel. The deadline does not wake the task that
     /// awaits the operation; its completion does.
     #[inline]
     pub(crate) fn limit_operation(&self, key: Key, deadline: Instant) {
-        self.driver.borrow_mut().limit(key, deadline);
+        self.driver.borrow_mut().set_deadline(key, deadline);
     }
 
     /// Returns the error if operations can no longer be submitted. Closes always can, except in a forked child.
@@ -372,7 +372,7 @@ impl Core {
     pub(crate) fn poll_operation(&self, key: Key) -> Polled {
         let polled = self.driver.borrow_mut().poll(key);
         if let Polled::Last { .. } = polled {
-            self.leaf_ended(Leaf::new(Kind::Operation, key));
+            self.leaf_ended(Leaf::new(LeafKind::Operation, key));
         }
         polled
     }
@@ -387,7 +387,7 @@ impl Core {
             }
             driver.renew(key, waker, task)
         };
-        self.keep_here(Leaf::new(Kind::Operation, key), owner);
+        self.keep_here(Leaf::new(LeafKind::Operation, key), owner);
         replaced
     }
 
@@ -409,34 +409,34 @@ impl Core {
 
     /// Abandons an operation whose future was dropped. Results that need disposal are disposed of here, outside the
     /// borrow: `first` is a completion that the future had already taken.
-    pub(crate) fn abandon(&self, key: Key, first: Option<Completion>, owners: Box<dyn Owners>) {
+    pub(crate) fn abandon(&self, key: Key, first: Option<Completion>, payload: Box<dyn Payload>) {
         if self.has_ended() && self.driver.borrow().is_in_flight(key) {
             // The kernel may still write into the lent memory, and the completion will never be reaped (O8).
-            std::mem::forget(owners);
+            std::mem::forget(payload);
             self.driver.borrow_mut().forget(key);
             return;
         }
-        let dropped = self.driver.borrow_mut().abandon(key, owners);
+        let dropped = self.driver.borrow_mut().abandon(key, payload);
         self.hook.guard("a waker", || drop(dropped.waker));
         match dropped.duty {
             DroppedDuty::Items(key, items) => {
                 if first.is_some() || !items.is_empty() {
-                    let mut owners = self.driver.borrow_mut().lend_owners(key, false);
-                    self.dispose(&mut *owners, first.into_iter().chain(items));
-                    self.driver.borrow_mut().return_owners(key, owners);
+                    let mut payload = self.driver.borrow_mut().take_payload(key, false);
+                    self.dispose(&mut *payload, first.into_iter().chain(items));
+                    self.driver.borrow_mut().return_payload(key, payload);
                 }
             }
-            DroppedDuty::Ended(mut owners, items) => {
-                self.dispose(&mut *owners, first.into_iter().chain(items));
-                self.hook.guard("an operation", || drop(owners));
+            DroppedDuty::Ended(mut payload, items) => {
+                self.dispose(&mut *payload, first.into_iter().chain(items));
+                self.hook.guard("an operation", || drop(payload));
             }
         }
     }
 
-    fn dispose(&self, owners: &mut dyn Owners, completions: impl Iterator<Item = Completion>) {
+    fn dispose(&self, payload: &mut dyn Payload, completions: impl Iterator<Item = Completion>) {
         for completion in completions {
             self.hook
-                .guard("an operation's disposal", || owners.dispose(completion));
+                .guard("an operation's disposal", || payload.dispose(completion));
         }
     }
 
@@ -447,7 +447,7 @@ impl Core {
         let owner = self.owner_of_next_leaf();
         let sleeper = Sleeper { waker, owner };
         let key = self.timers.borrow_mut().insert(deadline.as_ns(), sleeper);
-        self.enlist(Leaf::new(Kind::Timer, key), owner);
+        self.enlist(Leaf::new(LeafKind::Timer, key), owner);
         key
     }
 
@@ -464,7 +464,7 @@ impl Core {
             }
             kept.owner
         };
-        self.keep_here(Leaf::new(Kind::Timer, key), owner);
+        self.keep_here(Leaf::new(LeafKind::Timer, key), owner);
         false
     }
 
@@ -485,7 +485,7 @@ impl Core {
 
     /// Frees the row of a timer. Returns its waker, for the caller to drop.
     pub(crate) fn release_timer(&self, key: Key) -> Option<Waker> {
-        self.leaf_ended(Leaf::new(Kind::Timer, key));
+        self.leaf_ended(Leaf::new(LeafKind::Timer, key));
         let released = self.timers.borrow_mut().release(key);
         released.map(|sleeper| sleeper.waker)
     }
@@ -532,7 +532,9 @@ impl Core {
         if let Some(joiner) = finished.joiner {
             // A waker of ours runs no user code, and is woken by its wake ID.
             let foreign = match wake_id_of(&joiner) {
-                Some(name) if name.runtime() == self.number => self.tasks.borrow_mut().wake(name),
+                Some(name) if name.runtime() == self.slot_number => {
+                    self.tasks.borrow_mut().wake(name)
+                }
                 _ => Some(joiner),
             };
             self.wake_foreign(foreign);
@@ -580,7 +582,7 @@ pub(super) fn describe(origin: &Origin) -> String {
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")
-            .field("serial", &self.serial)
+            .field("runtime_id", &self.id)
             .field("phase", &self.phase.get())
             .field("turns", &self.turns.get())
             .finish_non_exhaustive()

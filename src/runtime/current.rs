@@ -94,9 +94,9 @@ pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
 /// If no runtime is current, or another one is.
 #[inline]
 #[track_caller]
-pub(crate) fn with_own<T>(serial: u64, f: impl FnOnce(&Core) -> T) -> T {
+pub(crate) fn with_own<T>(runtime_id: u64, f: impl FnOnce(&Core) -> T) -> T {
     with(|core| {
-        assert!(core.serial == serial, "{FOREIGN}");
+        assert!(core.id == runtime_id, "{FOREIGN}");
         f(core)
     })
 }
@@ -152,9 +152,9 @@ pub(crate) fn required() -> Rc<Core> {
 ///
 /// If no runtime is current, or another one is.
 #[track_caller]
-pub(crate) fn hold_own(serial: u64) -> Rc<Core> {
+pub(crate) fn hold_own(runtime_id: u64) -> Rc<Core> {
     let core = required();
-    assert!(core.serial == serial, "{FOREIGN}");
+    assert!(core.id == runtime_id, "{FOREIGN}");
     core
 }
 
@@ -171,19 +171,19 @@ pub(crate) fn current() -> Option<Rc<Core>> {
 ///
 /// The caller may run user code while it holds the runtime: this borrows nothing of the current one (R1).
 #[inline]
-pub(crate) fn reach(serial: u64) -> Option<Reached> {
+pub(crate) fn reach(runtime_id: u64) -> Option<Reached> {
     let core = match current() {
-        Some(core) if core.serial == serial => core,
-        _ => find(serial)?,
+        Some(core) if core.id == runtime_id => core,
+        _ => find(runtime_id)?,
     };
     (!core.is_forked()).then_some(Reached(core))
 }
 
 #[cold]
-fn find(serial: u64) -> Option<Rc<Core>> {
+fn find(runtime_id: u64) -> Option<Rc<Core>> {
     let find = |runtimes: &RefCell<Vec<(u64, Link)>>| {
         let runtimes = runtimes.borrow();
-        let (_, link) = runtimes.iter().find(|(known, _)| *known == serial)?;
+        let (_, link) = runtimes.iter().find(|(known, _)| *known == runtime_id)?;
         match link {
             Link::Living(core) => core.upgrade(),
             Link::Ended(core) => Some(core.clone()),
@@ -213,9 +213,9 @@ pub(crate) fn end_orphans() {
 /// thread, does nothing: a forked child has no use for the row, and could inherit locks held by its parent's other
 /// threads.
 #[cold]
-pub(crate) fn give_back(serial: u64, wait: Key) {
-    if find(serial).is_none() {
-        Inbox::give_back(serial, wait);
+pub(crate) fn give_back(runtime_id: u64, wait: Key) {
+    if find(runtime_id).is_none() {
+        Inbox::give_back(runtime_id, wait);
     }
 }
 
@@ -244,7 +244,7 @@ pub(super) fn register(core: &Rc<Core>) {
     // While the thread is ending it stays unknown, which `reach` allows for.
     let _ = RUNTIMES.try_with(|runtimes| {
         let link = Link::Living(Rc::downgrade(core));
-        runtimes.borrow_mut().push((core.serial, link));
+        runtimes.borrow_mut().push((core.id, link));
     });
 }
 
@@ -254,7 +254,7 @@ pub(super) fn retire(core: &Rc<Core>) {
         if let Some((_, link)) = runtimes
             .borrow_mut()
             .iter_mut()
-            .find(|(known, _)| *known == core.serial)
+            .find(|(known, _)| *known == core.id)
         {
             *link = Link::Ended(core.clone());
         }
@@ -268,9 +268,7 @@ fn forget_if_empty(core: &Rc<Core>) {
     }
     let removed = RUNTIMES.try_with(|runtimes| {
         let mut runtimes = runtimes.borrow_mut();
-        let at = runtimes
-            .iter()
-            .position(|(known, _)| *known == core.serial)?;
+        let at = runtimes.iter().position(|(known, _)| *known == core.id)?;
         Some(runtimes.swap_remove(at))
     });
     drop(removed);

@@ -31,7 +31,7 @@ impl Core {
             return Attempt::Unserved;
         }
         let may_run_inline = wake_id_of(waker).is_some_and(|name| {
-            name.runtime() == self.number && self.tasks.borrow().may_run_inline(name)
+            name.runtime() == self.slot_number && self.tasks.borrow().may_run_inline(name)
         });
         // One in 32 goes into the ring anyway, and so is pending at its first poll. A loop that polls its other futures
         // only then, as a biased select does, cannot starve them by any rhythm.

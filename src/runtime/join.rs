@@ -42,8 +42,8 @@ use std::task::{Context, Poll};
 /// If polled outside its runtime, or after it has returned the output.
 #[must_use = "dropping the handle detaches the task; call `drop` to do so on purpose"]
 pub struct JoinHandle<T> {
-    serial: u64,
-    state: State,
+    runtime_id: u64,
+    state: HandleState,
     refusal: Refusal,
     /// Whether this wait is registered with a scope.
     waits: bool,
@@ -53,7 +53,7 @@ pub struct JoinHandle<T> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum HandleState {
     Owned(Key),
     /// The runtime rejected the task before it started.
     Aborted,
@@ -61,10 +61,10 @@ enum State {
 }
 
 impl<T> JoinHandle<T> {
-    pub(super) fn new(serial: u64, key: Key) -> JoinHandle<T> {
+    pub(super) fn new(runtime_id: u64, key: Key) -> JoinHandle<T> {
         JoinHandle {
-            serial,
-            state: State::Owned(key),
+            runtime_id,
+            state: HandleState::Owned(key),
             refusal: Refusal::None,
             waits: false,
             _output: PhantomData,
@@ -74,8 +74,8 @@ impl<T> JoinHandle<T> {
 
     pub(super) fn aborted() -> JoinHandle<T> {
         JoinHandle {
-            serial: 0,
-            state: State::Aborted,
+            runtime_id: 0,
+            state: HandleState::Aborted,
             refusal: Refusal::None,
             waits: false,
             _output: PhantomData,
@@ -89,8 +89,8 @@ impl<T> JoinHandle<T> {
     /// The task gets no chance to clean up: its operations are abandoned, and the runtime cancels them and disposes of
     /// them. Prefer [`cancel`](JoinHandle::cancel).
     pub fn abort(&self) {
-        if let State::Owned(key) = self.state
-            && let Some(core) = current::reach(self.serial)
+        if let HandleState::Owned(key) = self.state
+            && let Some(core) = current::reach(self.runtime_id)
         {
             core.tasks.borrow_mut().abort(key);
         }
@@ -119,8 +119,8 @@ impl<T> JoinHandle<T> {
     /// # }
     /// ```
     pub fn cancel(&self) {
-        if let State::Owned(key) = self.state
-            && let Some(core) = current::reach(self.serial)
+        if let HandleState::Owned(key) = self.state
+            && let Some(core) = current::reach(self.runtime_id)
         {
             core.cancel_task(key, true);
         }
@@ -156,10 +156,9 @@ impl<T> JoinHandle<T> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match self.state {
-            State::Owned(key) => {
-                current::reach(self.serial).is_none_or(|core| core.tasks.borrow().is_finished(key))
-            }
-            State::Aborted | State::Taken => true,
+            HandleState::Owned(key) => current::reach(self.runtime_id)
+                .is_none_or(|core| core.tasks.borrow().is_finished(key)),
+            HandleState::Aborted | HandleState::Taken => true,
         }
     }
 }
@@ -168,7 +167,7 @@ impl<T> JoinHandle<T> {
 impl<T> Unpin for JoinHandle<T> {}
 
 /// What a poll found while the tables were borrowed.
-enum Found {
+enum JoinPoll {
     Ended(End),
     Waiting,
     Canceled,
@@ -181,51 +180,52 @@ impl<T: 'static> Future for JoinHandle<T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let key = match self.state {
-            State::Owned(key) => key,
-            State::Aborted => {
-                self.state = State::Taken;
-                return Poll::Ready(Err(JoinError(Kind::Aborted)));
+            HandleState::Owned(key) => key,
+            HandleState::Aborted => {
+                self.state = HandleState::Taken;
+                return Poll::Ready(Err(JoinError(JoinErrorKind::Aborted)));
             }
-            State::Taken => panic!("a JoinHandle was polled after it had given the task's output"),
+            HandleState::Taken => {
+                panic!("a JoinHandle was polled after it had given the task's output")
+            }
         };
-        let found = current::with_own(self.serial, |core| {
+        let found = current::with_own(self.runtime_id, |core| {
             if !core.has_budget() {
-                return Found::Spent;
+                return JoinPoll::Spent;
             }
             match core.tasks.borrow_mut().take_end(key) {
                 Some(end) => {
-                    core.leaf_ended(Leaf::new(table::Kind::Join, key));
+                    core.leaf_ended(Leaf::new(table::LeafKind::Join, key));
                     core.consume_budget();
-                    Found::Ended(end)
+                    JoinPoll::Ended(end)
                 }
                 // A runtime that shuts down takes the results of its tasks itself.
-                None if !core.is_open() => Found::Ended(End::Aborted),
-                None if core.is_canceled() => Found::Canceled,
-                None => Found::Waiting,
+                None if !core.is_open() => JoinPoll::Ended(End::Aborted),
+                None if core.is_canceled() => JoinPoll::Canceled,
+                None => JoinPoll::Waiting,
             }
         });
         match found {
-            Found::Ended(end) => {
-                self.state = State::Taken;
+            JoinPoll::Ended(end) => {
+                self.state = HandleState::Taken;
                 Poll::Ready(outcome(end))
             }
-            Found::Waiting => {
+            JoinPoll::Waiting => {
                 let waker = copy_waker(context.waker());
                 let waits = std::mem::replace(&mut self.waits, true);
                 let replaced =
-                    current::with_own(self.serial, |core| core.wait_for_end(key, waker, waits));
+                    current::with_own(self.runtime_id, |core| core.wait_for_end(key, waker, waits));
                 drop_waker(replaced);
                 Poll::Pending
             }
-            Found::Canceled if self.waits => {
+            JoinPoll::Canceled if self.waits => {
                 self.waits = false;
                 current::with(canceled_here);
-                Poll::Ready(Err(JoinError(Kind::Canceled)))
+                Poll::Ready(Err(JoinError(JoinErrorKind::Canceled)))
             }
-            Found::Canceled => {
-                reject_canceled(&mut self.refusal, context).map(|_| Err(JoinError(Kind::Canceled)))
-            }
-            Found::Spent => {
+            JoinPoll::Canceled => reject_canceled(&mut self.refusal, context)
+                .map(|_| Err(JoinError(JoinErrorKind::Canceled))),
+            JoinPoll::Spent => {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -244,15 +244,15 @@ fn outcome<T: 'static>(end: End) -> Result<T, JoinError> {
             }
         }
         End::Panicked(payload) => Err(JoinError::panicked(payload)),
-        End::Aborted => Err(JoinError(Kind::Aborted)),
+        End::Aborted => Err(JoinError(JoinErrorKind::Aborted)),
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Owned(key) = self.state
-            && let Some(core) = current::reach(self.serial)
+        if let HandleState::Owned(key) = self.state
+            && let Some(core) = current::reach(self.runtime_id)
             // A runtime that shuts down takes the results of its tasks itself.
             && core.is_open()
         {
@@ -323,9 +323,9 @@ impl<T> fmt::Debug for CancelOnDrop<T> {
 /// Error of a join: the task panicked, it was aborted, or the wait for it was canceled.
 ///
 /// Only a canceled wait leaves the task as it was.
-pub struct JoinError(Kind);
+pub struct JoinError(JoinErrorKind);
 
-enum Kind {
+enum JoinErrorKind {
     /// The payload, in a mutex only because it is not `Sync` and the error must be. The mutex is never contended.
     Panicked(Mutex<Box<dyn Any + Send>>),
     Aborted,
@@ -337,42 +337,42 @@ enum Kind {
 
 impl JoinError {
     pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
-        JoinError(Kind::Panicked(Mutex::new(payload)))
+        JoinError(JoinErrorKind::Panicked(Mutex::new(payload)))
     }
 
     pub(crate) fn canceled() -> JoinError {
-        JoinError(Kind::Canceled)
+        JoinError(JoinErrorKind::Canceled)
     }
 
     pub(crate) fn aborted() -> JoinError {
-        JoinError(Kind::Aborted)
+        JoinError(JoinErrorKind::Aborted)
     }
 
     pub(crate) fn dropped() -> JoinError {
-        JoinError(Kind::Dropped)
+        JoinError(JoinErrorKind::Dropped)
     }
 
     pub(super) fn no_thread(error: io::Error) -> JoinError {
-        JoinError(Kind::NoThread(error))
+        JoinError(JoinErrorKind::NoThread(error))
     }
 
     /// Whether the task panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        matches!(self.0, Kind::Panicked(_))
+        matches!(self.0, JoinErrorKind::Panicked(_))
     }
 
     /// Whether the task was aborted: its future was dropped before it was ready.
     #[must_use]
     pub fn is_aborted(&self) -> bool {
-        matches!(self.0, Kind::Aborted | Kind::Dropped)
+        matches!(self.0, JoinErrorKind::Aborted | JoinErrorKind::Dropped)
     }
 
     /// Whether the wait for the task was canceled. The task and its handle are as they were. A closure given to
     /// [`spawn_blocking`](crate::task::spawn_blocking) that had not started never runs.
     #[must_use]
-    pub fn is_canceled(&self) -> bool {
-        matches!(self.0, Kind::Canceled)
+    pub fn is_wait_canceled(&self) -> bool {
+        matches!(self.0, JoinErrorKind::Canceled)
     }
 
     /// Returns the payload of the task's panic, for [`std::panic::resume_unwind`].
@@ -382,7 +382,7 @@ impl JoinError {
     /// The error itself, if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.0 {
-            Kind::Panicked(payload) => {
+            JoinErrorKind::Panicked(payload) => {
                 Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
             }
             other => Err(JoinError(other)),
@@ -393,7 +393,7 @@ impl JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Panicked(payload) => {
+            JoinErrorKind::Panicked(payload) => {
                 let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
                 write!(
                     f,
@@ -401,10 +401,10 @@ impl fmt::Display for JoinError {
                     super::fault::message_of(&**payload)
                 )
             }
-            Kind::Aborted => f.write_str("the task was aborted"),
-            Kind::Dropped => f.write_str("the task was canceled"),
-            Kind::Canceled => f.write_str("the wait for the task was canceled"),
-            Kind::NoThread(error) => error.fmt(f),
+            JoinErrorKind::Aborted => f.write_str("the task was aborted"),
+            JoinErrorKind::Dropped => f.write_str("the task was canceled"),
+            JoinErrorKind::Canceled => f.write_str("the wait for the task was canceled"),
+            JoinErrorKind::NoThread(error) => error.fmt(f),
         }
     }
 }
@@ -418,9 +418,9 @@ impl fmt::Debug for JoinError {
 impl Error for JoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Kind::Canceled | Kind::Dropped => Some(&Canceled),
-            Kind::NoThread(error) => Some(error),
-            Kind::Panicked(_) | Kind::Aborted => None,
+            JoinErrorKind::Canceled | JoinErrorKind::Dropped => Some(&Canceled),
+            JoinErrorKind::NoThread(error) => Some(error),
+            JoinErrorKind::Panicked(_) | JoinErrorKind::Aborted => None,
         }
     }
 }
@@ -428,7 +428,7 @@ impl Error for JoinError {
 impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> io::Error {
         let kind = match &error.0 {
-            Kind::NoThread(error) => error.kind(),
+            JoinErrorKind::NoThread(error) => error.kind(),
             _ => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)

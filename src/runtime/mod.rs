@@ -38,10 +38,10 @@ pub use self::builder::{Builder, Runtime};
 pub use self::fault::Fault;
 pub use self::handle::Handle;
 pub use self::stats::{OperationInfo, Stats, TaskInfo};
-pub use crate::sys::Mask;
+pub use crate::sys::FeatureMask;
 
 pub(crate) use self::alarm::Alarm;
-pub(crate) use self::coop::{pass, pass_with, ready_err};
+pub(crate) use self::coop::{proceed, proceed_with, ready_err};
 pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     Local, drop_waker, end_orphans, guard, hold_own, reach, required, try_with, wake_all, with,

@@ -17,7 +17,7 @@ pub(super) const THREADS_MAX: usize = 64;
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// A closure in the queue of the pool.
-pub(super) trait Run: Send + Sync {
+pub(super) trait ErasedJob: Send + Sync {
     fn run(&self);
     /// Withdraws a closure that will not be run: wakes its waiter, and drops the closure.
     fn withdraw(&self, why: Option<io::Error>);
@@ -31,16 +31,16 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A closure that is about to be queued.
-pub(super) struct Runnable(pub(super) Arc<dyn Run>);
+pub(super) struct Runnable(pub(super) Arc<dyn ErasedJob>);
 
 /// The threads of one runtime.
 #[derive(Clone)]
 pub(super) struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
 }
 
-struct Shared {
-    queue: Mutex<Queue>,
+struct PoolShared {
+    queue: Mutex<JobQueue>,
     work: Condvar,
     quiet: Condvar,
     threads_max: usize,
@@ -48,9 +48,9 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Arc<dyn Run>>,
-    running: Vec<Arc<dyn Run>>,
+struct JobQueue {
+    jobs: VecDeque<Arc<dyn ErasedJob>>,
+    running: Vec<Arc<dyn ErasedJob>>,
     /// Closures that have run and are being dropped, which may panic and call the hook.
     leaving: usize,
     threads: usize,
@@ -58,7 +58,7 @@ struct Queue {
     closed: bool,
 }
 
-impl Queue {
+impl JobQueue {
     /// Returns the number of running closures that a shutdown waits for (C10).
     fn awaited(&self) -> usize {
         let awaited = self.running.iter().filter(|job| !job.is_abandonable());
@@ -69,7 +69,7 @@ impl Queue {
 impl Pool {
     pub(super) fn new(threads_max: usize, runtime: &str) -> Pool {
         Pool {
-            shared: Arc::new(Shared {
+            shared: Arc::new(PoolShared {
                 queue: Mutex::default(),
                 work: Condvar::new(),
                 quiet: Condvar::new(),
@@ -144,7 +144,7 @@ impl Pool {
     }
 
     /// Removes a withdrawn job from the queue.
-    pub(super) fn forget(&self, job: &Arc<impl Run>) {
+    pub(super) fn forget(&self, job: &Arc<impl ErasedJob>) {
         let mut queue = lock(&self.shared.queue);
         let ours = Arc::as_ptr(job).cast::<()>();
         let at = queue
@@ -162,7 +162,7 @@ impl Pool {
     }
 }
 
-impl Shared {
+impl PoolShared {
     fn serve(&self, hook: &Hook) {
         let mut queue = lock(&self.queue);
         loop {

@@ -14,7 +14,7 @@ use super::builder::Runtime;
 use super::core::{Core, Phase};
 use super::current::{self, Entered};
 use super::fault::Fault;
-use super::turn::{Polled, Scratch};
+use super::turn::{PolledTask, Scratch};
 use crate::sys::Instant;
 use std::io;
 use std::rc::Rc;
@@ -149,7 +149,7 @@ impl Core {
             let Some(turn) = self.tasks.borrow_mut().next() else {
                 unreachable!("an aborted task is ready")
             };
-            self.poll_task(turn, &mut Polled::default(), &mut |_| false);
+            self.poll_task(turn, &mut PolledTask::default(), &mut |_| false);
         }
         let ended = self.tasks.borrow_mut().take_ended();
         for (end, origin) in ended {

@@ -46,7 +46,7 @@ impl Core {
         let canceled = self.root_canceled.get();
         let mut tasks = self.tasks.borrow_mut();
         let key = tasks.insert(Some(task), origin, true, self.root, canceled);
-        JoinHandle::new(self.serial, key)
+        JoinHandle::new(self.id, key)
     }
 }
 
@@ -167,7 +167,7 @@ impl TaskBuilder {
 /// handle detaches it.
 ///
 /// In a canceled scope, this call drops the closure, and awaiting the handle returns an error for which
-/// [`JoinError::is_canceled`](super::join::JoinError::is_canceled) is true. A running closure can check whether its
+/// [`JoinError::is_wait_canceled`](super::join::JoinError::is_wait_canceled) is true. A running closure can check whether its
 /// scope is canceled through a [`ScopeHandle`](crate::cancel::ScopeHandle).
 ///
 /// If the pool has no thread and cannot create one, the closure is dropped, and awaiting the handle returns an error

@@ -13,7 +13,7 @@ use super::current::drop_waker;
 use super::direct::ATTEMPTED_BYTES_PER_TURN;
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
-use crate::sys::{Instant, Wait, coarse_ns, prefetch};
+use crate::sys::{EnterWait, Instant, coarse_ns, prefetch};
 use crate::table::Key;
 use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of, waker};
 use std::any::Any;
@@ -62,7 +62,7 @@ pub(super) struct Scratch {
 
 /// The task that is being polled, kept where its own panic does not drop it.
 #[derive(Default)]
-pub(super) struct Polled {
+pub(super) struct PolledTask {
     key: Option<Key>,
     task: Option<Pin<Box<dyn Task>>>,
 }
@@ -344,7 +344,7 @@ impl Core {
     /// continue.
     fn poll_ready(&self, main: PollMain<'_>) -> bool {
         self.begin_budget();
-        let mut polled = Polled::default();
+        let mut polled = PolledTask::default();
         loop {
             match catch(|| self.poll_tasks(&mut polled, main)) {
                 Ok(main_is_ready) => return main_is_ready,
@@ -353,7 +353,7 @@ impl Core {
         }
     }
 
-    fn poll_tasks(&self, polled: &mut Polled, main: PollMain<'_>) -> bool {
+    fn poll_tasks(&self, polled: &mut PolledTask, main: PollMain<'_>) -> bool {
         while self.may_poll() {
             let turn = {
                 let mut tasks = self.tasks.borrow_mut();
@@ -379,7 +379,7 @@ impl Core {
     pub(super) fn poll_task(
         &self,
         turn: ReadyTask,
-        polled: &mut Polled,
+        polled: &mut PolledTask,
         main: PollMain<'_>,
     ) -> bool {
         let ReadyTask {
@@ -390,7 +390,7 @@ impl Core {
             canceled,
             has_scope,
         } = turn;
-        let name = WakeId::new(self.number, key);
+        let name = WakeId::new(self.slot_number, key);
         self.enter_task(key, leaf, canceled, has_scope);
         self.allowance.set(Allowance::FULL);
         // A waker of ours has nothing to drop.
@@ -456,7 +456,7 @@ impl Core {
 
     /// Ends the task that was being polled with this panic payload. The panic of the main future is resumed.
     #[cold]
-    fn task_panicked(&self, polled: &mut Polled, payload: Box<dyn Any + Send>) {
+    fn task_panicked(&self, polled: &mut PolledTask, payload: Box<dyn Any + Send>) {
         let (Some(task), Some(key)) = (polled.task.take(), polled.key) else {
             std::panic::resume_unwind(payload)
         };
@@ -529,17 +529,17 @@ impl Core {
         let wait = self.wait_for(limit);
         let outcome = {
             let mut driver = self.driver.borrow_mut();
-            if wait == Wait::No && !driver.needs_turn() {
+            if wait == EnterWait::No && !driver.needs_turn() {
                 return;
             }
             // Do not wait if there is work left over, or a wake from another thread.
             let wait = match wait {
-                Wait::No => Wait::No,
-                _ if driver.has_work() || !self.inbox().park() => Wait::No,
+                EnterWait::No => EnterWait::No,
+                _ if driver.has_work() || !self.inbox().park() => EnterWait::No,
                 wait => wait,
             };
             let outcome = driver.turn(wait, &mut scratch.reaped);
-            if wait != Wait::No {
+            if wait != EnterWait::No {
                 self.inbox().wake_up();
                 self.budget.has_rested.set(true);
             }
@@ -579,7 +579,7 @@ impl Core {
     }
 
     /// Runs steps 3 and 4 within a poll. Runs user code: the caller borrows nothing (R1).
-    pub(crate) fn enter_now(&self, wait: Wait) {
+    pub(crate) fn enter_now(&self, wait: EnterWait) {
         let mut reaped = Reaped::default();
         // The next turn reports that the ring is lost.
         let _lost = self.driver.borrow_mut().turn(wait, &mut reaped);
@@ -605,7 +605,7 @@ impl Core {
             if self.driver.borrow().orphans() == 0 {
                 return;
             }
-            self.enter_now(Wait::No);
+            self.enter_now(EnterWait::No);
             if !self.driver.borrow_mut().has_work() {
                 return;
             }
@@ -632,15 +632,15 @@ impl Core {
     }
 
     /// Returns how long to wait in the kernel: not at all if a task is ready.
-    fn wait_for(&self, limit: Option<Instant>) -> Wait {
+    fn wait_for(&self, limit: Option<Instant>) -> EnterWait {
         if self.tasks.borrow().has_ready() || self.tidy_before_wait() {
-            return Wait::No;
+            return EnterWait::No;
         }
         let timer = self.next_timer();
         let again = self.driver.borrow().next_deadline();
         match [timer, again, limit].into_iter().flatten().min() {
-            Some(deadline) => Wait::Until(deadline),
-            None => Wait::Forever,
+            Some(deadline) => EnterWait::Until(deadline),
+            None => EnterWait::Forever,
         }
     }
 
@@ -695,15 +695,15 @@ impl Core {
 
     fn dispose_late(&self, reaped: &mut Reaped) {
         for late in reaped.late.drain(..) {
-            let mut owners = self.driver.borrow_mut().lend_owners(late.key, late.last);
+            let mut payload = self.driver.borrow_mut().take_payload(late.key, late.last);
             self.hook.guard("an operation's disposal", || {
-                owners.dispose(late.completion);
+                payload.dispose(late.completion);
             });
             if late.last {
-                self.hook.guard("an operation", || drop(owners));
+                self.hook.guard("an operation", || drop(payload));
                 self.orphan_ended(late.owner);
             } else {
-                self.driver.borrow_mut().return_owners(late.key, owners);
+                self.driver.borrow_mut().return_payload(late.key, payload);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 /// Guard that raises the limit of workers by one.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    serial: u64,
+    runtime_id: u64,
     /// Whether the kernel raised the limit.
     added: bool,
     _local: Local,
@@ -19,7 +19,7 @@ impl Worker {
     /// Adds a worker to the ring of the current runtime.
     pub(crate) fn add() -> Worker {
         current::with(|core| Worker {
-            serial: core.serial(),
+            runtime_id: core.runtime_id(),
             added: core.driver.borrow_mut().hold_worker(),
             _local: PhantomData,
         })
@@ -35,7 +35,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let Some(core) = current::reach(self.serial) {
+        if let Some(core) = current::reach(self.runtime_id) {
             core.driver.borrow_mut().release_worker(self.added);
         }
     }

@@ -41,7 +41,7 @@ impl From<Canceled> for io::Error {
 #[doc(alias = "is_cancelled")]
 #[must_use]
 pub fn is_canceled(error: &(dyn Error + 'static)) -> bool {
-    matches!(cause(error), Some(Cause::Canceled))
+    matches!(cause(error), Some(StopCause::Canceled))
 }
 
 /// Error of a future that was stopped because its own timeout or deadline passed.
@@ -103,23 +103,23 @@ impl From<ElapsedOver> for io::Error {
 /// ```
 #[must_use]
 pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    matches!(cause(error), Some(Cause::Elapsed))
+    matches!(cause(error), Some(StopCause::Elapsed))
 }
 
 /// Why a future was stopped.
-enum Cause {
+enum StopCause {
     Canceled,
     Elapsed,
 }
 
 /// Returns the first cause in the chain of sources: a timeout ends the waits that it stops with [`Canceled`], so a
 /// `Canceled` below an `Elapsed` does not count.
-fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {
+fn cause(error: &(dyn Error + 'static)) -> Option<StopCause> {
     chain(error).find_map(|error| {
         if error.is::<Canceled>() {
-            Some(Cause::Canceled)
+            Some(StopCause::Canceled)
         } else if error.is::<Elapsed>() || error.is::<ElapsedOver>() {
-            Some(Cause::Elapsed)
+            Some(StopCause::Elapsed)
         } else {
             None
         }

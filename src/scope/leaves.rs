@@ -93,12 +93,12 @@ impl Leaves {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{Key, Kind};
+    use crate::table::{Key, LeafKind};
 
     #[test]
     fn a_list_is_at_most_twice_as_long_as_what_is_pending_in_it() {
         let mut leaves = Leaves::default();
-        let leaf = |n| Leaf::new(Kind::Timer, Key::new(n, 1));
+        let leaf = |n| Leaf::new(LeafKind::Timer, Key::new(n, 1));
         for n in 0..100_000 {
             // The last ten are pending.
             leaves.add(leaf(n), |leaf| {
@@ -124,7 +124,7 @@ mod tests {
     fn the_room_of_a_crowd_is_given_back_by_those_that_come_after_it() {
         const CROWD: u32 = 10_000;
         let mut leaves = Leaves::default();
-        let leaf = |n| Leaf::new(Kind::Timer, Key::new(n, 1));
+        let leaf = |n| Leaf::new(LeafKind::Timer, Key::new(n, 1));
         for n in 0..CROWD {
             leaves.add(leaf(n), |_| LeafStatus::Pending);
         }
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn leaves_that_leave_and_come_back_do_not_make_the_list_grow() {
         let mut leaves = Leaves::default();
-        let leaf = |n| Leaf::new(Kind::Wait, Key::new(n, 1));
+        let leaf = |n| Leaf::new(LeafKind::Wait, Key::new(n, 1));
         // The first stays. Of the others, those up to `here` are back, and the rest have not come back yet.
         leaves.add(leaf(0), |_| LeafStatus::Pending);
         for _ in 0..10_000 {

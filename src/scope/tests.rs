@@ -5,7 +5,7 @@
 //! themselves, and where each leaf is; everything else about a scope it recomputes each time.
 
 use super::*;
-use crate::table::{Key, Kind, Leaf};
+use crate::table::{Key, Leaf, LeafKind};
 use std::cell::RefCell;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -134,7 +134,7 @@ struct World {
 }
 
 fn leaf(n: usize) -> Leaf {
-    Leaf::new(Kind::Operation, Key::new(n as u32, 1))
+    Leaf::new(LeafKind::Operation, Key::new(n as u32, 1))
 }
 
 fn number(leaf: Leaf) -> usize {

@@ -88,7 +88,7 @@ pub(crate) struct Scopes<W, M> {
     of_tasks: usize,
 }
 
-const OWNED: &str = "S3: whoever opened a scope owns its row until it closes it";
+const OWNED: &str = "S3: the opener of a scope owns its row until it closes it";
 
 impl<W, M: Clone> Scopes<W, M> {
     pub(crate) fn new() -> Scopes<W, M> {

@@ -26,7 +26,7 @@ const PAGE: usize = 1 << 16;
 
 /// An entry of the queue: `struct io_uring_buf`. The last field of the first entry is the tail of the queue.
 #[repr(C)]
-struct Place {
+struct BufEntry {
     addr: u64,
     len: u32,
     id: u16,
@@ -68,7 +68,7 @@ impl BufSizes {
 
     /// Returns the length of the queue in bytes, in whole pages.
     fn queue_len(self) -> usize {
-        (self.count * mem::size_of::<Place>()).next_multiple_of(PAGE)
+        (self.count * mem::size_of::<BufEntry>()).next_multiple_of(PAGE)
     }
 
     fn len(self) -> usize {
@@ -154,7 +154,7 @@ impl BufRing {
     fn fill(&self, id: u16) {
         let mut filled = self.lock();
         let at = *filled & (self.sizes.count - 1);
-        let queue = self.memory.as_ptr().cast::<Place>();
+        let queue = self.memory.as_ptr().cast::<BufEntry>();
         let addr = self.buffer(id).expose_provenance() as u64;
         *filled = filled.wrapping_add(1);
         // SAFETY: the entry is one of the queue's, which is mapped, aligned and written under the lock only, and the

@@ -8,10 +8,10 @@ use super::calls;
 use super::clock::{Instant, machine_now};
 use super::entry::{Completion, Entry, Fd, Opcode};
 use super::error::with_context;
-use super::mask::{FEAT_CQE_SKIP, Mask, SETUP_TASKRUN_FLAG};
+use super::feature_mask::{FEAT_CQE_SKIP, FeatureMask, SETUP_TASKRUN_FLAG};
 use super::ring_timeout::{Alarms, FAR};
 use super::setup::{self, Sizes};
-use super::{Answer, Attempt, Cqe, Full, Port, Wait};
+use super::{Answer, Attempt, Cqe, EnterWait, Full, Port};
 use io_uring::types::Timespec;
 use io_uring::{IoUring, squeue};
 use libc::{MSG_DONTWAIT, MSG_NOSIGNAL};
@@ -97,7 +97,7 @@ pub(crate) struct KernelRing {
 
 impl KernelRing {
     /// Creates a ring of this thread with the features that the kernel has and the mask allows.
-    pub(crate) fn new(sizes: Sizes, mask: &Mask) -> io::Result<KernelRing> {
+    pub(crate) fn new(sizes: Sizes, mask: &FeatureMask) -> io::Result<KernelRing> {
         let (ring, setup_flags) = setup::build(sizes, mask)?;
         let params = ring.params();
         let needed = [
@@ -264,7 +264,7 @@ impl KernelRing {
             let _pushed = self.push(&cancel, 0, Answer::OnFailure);
         }
         if !armed.is_empty() {
-            let _left = self.enter(Wait::No);
+            let _left = self.enter(EnterWait::No);
         }
     }
 
@@ -423,13 +423,15 @@ impl Port for KernelRing {
         }
     }
 
-    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+    fn enter(&mut self, wait: EnterWait) -> io::Result<()> {
         let (complete, flags, timeout) = match wait {
-            Wait::Submit => (0, 0, None),
-            Wait::No => (0, ENTER_GETEVENTS, None),
-            Wait::Forever => (1, ENTER_GETEVENTS, None),
-            Wait::Until(deadline) if self.alarms.covers(deadline) => (1, ENTER_GETEVENTS, None),
-            Wait::Until(deadline) => {
+            EnterWait::Submit => (0, 0, None),
+            EnterWait::No => (0, ENTER_GETEVENTS, None),
+            EnterWait::Forever => (1, ENTER_GETEVENTS, None),
+            EnterWait::Until(deadline) if self.alarms.covers(deadline) => {
+                (1, ENTER_GETEVENTS, None)
+            }
+            EnterWait::Until(deadline) => {
                 match deadline.checked_duration_since(machine_now()) {
                     // A timeout of zero would still arm a timer in the kernel.
                     None | Some(Duration::ZERO) => (0, ENTER_GETEVENTS, None),
@@ -448,7 +450,7 @@ impl Port for KernelRing {
             // No memory for a request, or too many unread completions. Whatever was not taken is still queued. If there
             // is nothing else to do, wait a moment for completions, or for memory, before the next try.
             Err(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {
-                if complete == 0 && wait == Wait::Submit {
+                if complete == 0 && wait == EnterWait::Submit {
                     return Ok(());
                 }
                 let pause = match complete {
@@ -595,7 +597,7 @@ mod tests {
     /// Compares the layout of `Sqe` with entries that the io-uring crate fills in field by field.
     #[test]
     fn entries_are_laid_out_as_the_kernel_reads_them() {
-        let ring = KernelRing::new(SIZES, &Mask::none()).unwrap();
+        let ring = KernelRing::new(SIZES, &FeatureMask::none()).unwrap();
         let mut buffer = [0u8; 8];
         let fd = types::Fd(3);
         let theirs = opcode::Read::new(fd, buffer.as_mut_ptr(), 8)
@@ -664,13 +666,14 @@ mod tests {
     #[test]
     fn every_rung_of_the_ladder_completes_a_request() {
         for (mask, flags) in [
-            (Mask::none(), None),
-            (Mask::linux_6_1(), Some(0x3380)),
+            (FeatureMask::none(), None),
+            (FeatureMask::linux_6_1(), Some(0x3380)),
             (
-                Mask::linux_6_1().without_setup_flag(super::super::mask::SETUP_DEFER_TASKRUN),
+                FeatureMask::linux_6_1()
+                    .without_setup_flag(super::super::feature_mask::SETUP_DEFER_TASKRUN),
                 Some(0x380),
             ),
-            (Mask::linux_5_15(), Some(0)),
+            (FeatureMask::linux_5_15(), Some(0)),
         ] {
             let mut ring = KernelRing::new(SIZES, &mask).unwrap();
             if let Some(flags) = flags {
@@ -679,7 +682,7 @@ mod tests {
             ring.push(&Entry::new(Opcode::NOP), 7, Answer::Always)
                 .unwrap();
             assert_eq!(ring.queued(), 1);
-            ring.enter(Wait::Forever).unwrap();
+            ring.enter(EnterWait::Forever).unwrap();
             let mut seen = Vec::new();
             ring.reap(|cqe| seen.push((cqe.user_data, cqe.completion.raw())));
             assert_eq!(seen, [(7, 0)]);
@@ -690,7 +693,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_says_so_and_keeps_its_order() {
-        let mut ring = KernelRing::new(SIZES, &Mask::none()).unwrap();
+        let mut ring = KernelRing::new(SIZES, &FeatureMask::none()).unwrap();
         for n in 0..8 {
             ring.push(&Entry::new(Opcode::NOP), n, Answer::Always)
                 .unwrap();
@@ -699,10 +702,10 @@ mod tests {
             ring.push(&Entry::new(Opcode::NOP), 8, Answer::Always)
                 .is_err()
         );
-        ring.enter(Wait::Submit).unwrap();
+        ring.enter(EnterWait::Submit).unwrap();
         ring.push(&Entry::new(Opcode::NOP), 8, Answer::Always)
             .unwrap();
-        ring.enter(Wait::No).unwrap();
+        ring.enter(EnterWait::No).unwrap();
         let mut seen = Vec::new();
         ring.reap(|cqe| seen.push(cqe.user_data));
         assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
@@ -710,12 +713,12 @@ mod tests {
 
     #[test]
     fn a_wait_ends_at_its_deadline_and_not_before() {
-        let mut ring = KernelRing::new(SIZES, &Mask::none()).unwrap();
+        let mut ring = KernelRing::new(SIZES, &FeatureMask::none()).unwrap();
         let deadline = ring.now() + Duration::from_millis(2);
         while ring.now() < deadline {
-            ring.enter(Wait::Until(deadline)).unwrap();
+            ring.enter(EnterWait::Until(deadline)).unwrap();
         }
-        ring.enter(Wait::Until(deadline)).unwrap();
+        ring.enter(EnterWait::Until(deadline)).unwrap();
     }
 
     #[test]
@@ -724,7 +727,7 @@ mod tests {
             submission: 4,
             completion: 8,
         };
-        let ring = KernelRing::new(sizes, &Mask::none()).unwrap();
+        let ring = KernelRing::new(sizes, &FeatureMask::none()).unwrap();
         let limit = || {
             let mut limits = [0; 2];
             let submitter = ring.ring.submitter();
@@ -742,12 +745,12 @@ mod tests {
     #[test]
     fn more_rings_than_a_thread_can_register_still_serve() {
         let mut rings: Vec<KernelRing> = (0..20)
-            .map(|_| KernelRing::new(SIZES, &Mask::none()).unwrap())
+            .map(|_| KernelRing::new(SIZES, &FeatureMask::none()).unwrap())
             .collect();
         for ring in &mut rings {
             ring.push(&Entry::new(Opcode::NOP), 1, Answer::Always)
                 .unwrap();
-            ring.enter(Wait::Forever).unwrap();
+            ring.enter(EnterWait::Forever).unwrap();
             assert!(ring.has_work());
         }
     }

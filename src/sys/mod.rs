@@ -26,10 +26,10 @@ mod entry;
 mod error;
 mod eventfd;
 mod fd;
+mod feature_mask;
 mod fork;
 mod interface;
 mod kernel;
-mod mask;
 mod path;
 mod peer_cred;
 mod prefetch;
@@ -45,10 +45,10 @@ pub use entry::{Completion, Entry, Fd, Opcode};
 pub(crate) use error::with_context;
 pub(crate) use eventfd::EventFd;
 pub(crate) use fd::Descriptor;
+pub use feature_mask::FeatureMask;
 pub(crate) use fork::ForkMark;
 pub(crate) use interface::interface_index;
 pub(crate) use kernel::KernelRing;
-pub use mask::Mask;
 pub(crate) use path::{c_path, make_fifo, with_path};
 pub(crate) use peer_cred::peer_cred;
 pub(crate) use prefetch::prefetch;
@@ -76,7 +76,7 @@ pub(crate) enum Answer {
 
 /// How long `enter` may wait for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
+pub(crate) enum EnterWait {
     /// Not at all, and without reaping: only to make room in the submission queue, or for requests that complete at
     /// once.
     Submit,
@@ -113,7 +113,7 @@ pub(crate) trait Port {
 
     /// Submits the queue and waits. Entries that the kernel did not take stay queued, in order. An error means that the
     /// ring is lost (`EBADR`, a closed ring descriptor): nothing in flight can be trusted to complete.
-    fn enter(&mut self, wait: Wait) -> io::Result<()>;
+    fn enter(&mut self, wait: EnterWait) -> io::Result<()>;
 
     /// Passes on a copy of every completion. `each` must not access the ring.
     fn reap(&mut self, each: impl FnMut(Cqe));

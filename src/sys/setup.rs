@@ -2,8 +2,8 @@
 
 use super::clock::{Instant, machine_now};
 use super::error::{explain_as, with_context};
-use super::mask::{
-    Mask, SETUP_COOP_TASKRUN, SETUP_DEFER_TASKRUN, SETUP_NO_SQARRAY, SETUP_SINGLE_ISSUER,
+use super::feature_mask::{
+    FeatureMask, SETUP_COOP_TASKRUN, SETUP_DEFER_TASKRUN, SETUP_NO_SQARRAY, SETUP_SINGLE_ISSUER,
     SETUP_SUBMIT_ALL, SETUP_TASKRUN_FLAG,
 };
 use io_uring::IoUring;
@@ -47,7 +47,7 @@ const LADDER: [u32; 5] = [
 ];
 
 /// Creates the best ring that the kernel supports and the mask allows, and returns it with its setup flags.
-pub(super) fn build(sizes: Sizes, mask: &Mask) -> io::Result<(IoUring, u32)> {
+pub(super) fn build(sizes: Sizes, mask: &FeatureMask) -> io::Result<(IoUring, u32)> {
     let mut patience = Patience::new();
     let mut last = None;
     for flags in LADDER {

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 /// The table that contains a leaf's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum LeafKind {
     Operation,
     Timer,
     /// The wait for the end of the task with that key.
@@ -24,7 +24,7 @@ const INDEX_MASK: u32 = (1 << KIND_SHIFT) - 1;
 
 impl Leaf {
     #[inline]
-    pub(crate) fn new(kind: Kind, key: Key) -> Leaf {
+    pub(crate) fn new(kind: LeafKind, key: Key) -> Leaf {
         debug_assert!(key.index() <= INDEX_MASK);
         let index = key.index() | (kind as u32) << KIND_SHIFT;
         let bits = Key::new(index, key.generation()).to_u64();
@@ -35,12 +35,12 @@ impl Leaf {
     }
 
     #[inline]
-    pub(crate) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> LeafKind {
         match Key::from_u64(self.0.get()).index() >> KIND_SHIFT {
-            0 => Kind::Operation,
-            1 => Kind::Timer,
-            2 => Kind::Join,
-            _ => Kind::Wait,
+            0 => LeafKind::Operation,
+            1 => LeafKind::Timer,
+            2 => LeafKind::Join,
+            _ => LeafKind::Wait,
         }
     }
 
@@ -88,7 +88,12 @@ mod tests {
 
     #[test]
     fn a_leaf_says_what_it_was_made_of() {
-        for kind in [Kind::Operation, Kind::Timer, Kind::Join, Kind::Wait] {
+        for kind in [
+            LeafKind::Operation,
+            LeafKind::Timer,
+            LeafKind::Join,
+            LeafKind::Wait,
+        ] {
             for key in [Key::new(0, 1), Key::new(INDEX_MASK, u32::MAX)] {
                 let leaf = Leaf::new(kind, key);
                 assert_eq!((leaf.kind(), leaf.key()), (kind, key));

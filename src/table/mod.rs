@@ -18,5 +18,5 @@ mod leaf;
 mod rows;
 
 pub(crate) use key::Key;
-pub(crate) use leaf::{Kind, Leaf, Owner};
+pub(crate) use leaf::{Leaf, LeafKind, Owner};
 pub(crate) use rows::Table;

@@ -65,7 +65,7 @@ struct Shelf {
 
 /// Where the next row is, if the heap is empty and the newest chunk is full.
 #[derive(Clone, Copy, Debug)]
-enum Next {
+enum NextFree {
     /// On this shelf.
     Shelf(usize),
     /// The first row of this chunk, which is not allocated yet.
@@ -159,19 +159,19 @@ impl<T, const BITS: u32> Table<T, BITS> {
             return (self.growing << BITS | chunk.len()) as u32;
         }
         match self.next() {
-            Next::Shelf(at) => self.shelves[at].first,
-            Next::New(at) => (at << BITS) as u32,
+            NextFree::Shelf(at) => self.shelves[at].first,
+            NextFree::New(at) => (at << BITS) as u32,
         }
     }
 
-    fn next(&self) -> Next {
+    fn next(&self) -> NextFree {
         if self.shelved > 0
             && let Some(at) = self.shelves.iter().position(|shelf| shelf.len > 0)
         {
-            return Next::Shelf(at);
+            return NextFree::Shelf(at);
         }
         let given_back = self.chunks.iter().position(Vec::is_empty);
-        Next::New(given_back.unwrap_or(self.chunks.len()))
+        NextFree::New(given_back.unwrap_or(self.chunks.len()))
     }
 
     /// Inserts when the heap is empty, which is mostly because the table grows.
@@ -198,13 +198,13 @@ impl<T, const BITS: u32> Table<T, BITS> {
 
     fn insert_elsewhere(&mut self, value: T) -> Key {
         let at = match self.next() {
-            Next::Shelf(at) => {
+            NextFree::Shelf(at) => {
                 let shelf = &mut self.shelves[at];
                 self.free = std::mem::replace(&mut shelf.first, NONE);
                 self.shelved -= std::mem::take(&mut shelf.len);
                 return self.insert(value);
             }
-            Next::New(at) => at,
+            NextFree::New(at) => at,
         };
         self.make_chunk(at);
         let generation = self.generation;

@@ -11,13 +11,13 @@ const ROOM_KEPT: usize = 1024;
 /// Each row records whether it is queued. An index whose row is not queued is skipped: the row was removed, or was
 /// reused by another task that has already had its turn.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(super) struct KeyQueue {
     ready: Vec<u32>,
     next: usize,
     woken: Vec<u32>,
 }
 
-impl Queue {
+impl KeyQueue {
     #[inline]
     pub(super) fn push(&mut self, key: Key) {
         self.woken.push(key.index());
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_room_of_a_crowd_is_given_back_and_nothing_is_lost() {
         const CROWD: u32 = 100_000;
-        let mut queue = Queue::default();
+        let mut queue = KeyQueue::default();
         for n in 0..CROWD {
             queue.push(Key::new(n, 1));
         }

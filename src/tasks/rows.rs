@@ -5,7 +5,7 @@
 mod children;
 
 use super::cell::Task;
-use super::queue::Queue;
+use super::queue::KeyQueue;
 use super::wake_id::WakeId;
 use super::waker::wake_id_of;
 use crate::table::{Key, Leaf, Owner, Table};
@@ -157,7 +157,7 @@ const PAYLOADS_KEPT: usize = 64;
 pub(crate) struct Tasks {
     runtime: u16,
     rows: Table<TaskRow>,
-    ready: Queue,
+    ready: KeyQueue,
     /// Rows that have not ended, not counting children.
     alive: usize,
     queues: Table<ReadyQueue>,
@@ -170,7 +170,7 @@ impl Tasks {
         Tasks {
             runtime,
             rows: Table::new(),
-            ready: Queue::default(),
+            ready: KeyQueue::default(),
             alive: 0,
             queues: Table::new(),
             payloads: HashMap::new(),

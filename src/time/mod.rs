@@ -5,7 +5,7 @@
 //! timers due together share a pass of the event loop; and under load by at most the budget of a pass (see
 //! [`Builder::budget`](crate::runtime::Builder::budget)).
 
-mod in_scope;
+mod future_ext;
 mod interval;
 mod sleep;
 mod timeout;
@@ -13,7 +13,7 @@ mod timeout;
 pub use crate::error::{CutShort, TimeoutError};
 pub use crate::scope::Elapsed;
 pub use crate::sys::Instant;
-pub use in_scope::InScope;
+pub use future_ext::FutureExt;
 pub use interval::{Interval, MissedTicks, interval, interval_at};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Timeout, TimeoutAny, timeout, timeout_any, timeout_any_at, timeout_at};

@@ -99,7 +99,7 @@ enum Timer {
 }
 
 /// The result of a poll, taken while the tables are borrowed.
-enum Found {
+enum SleepPoll {
     Over,
     Armed(u64, Key),
     Waiting,
@@ -139,8 +139,8 @@ impl Sleep {
     }
 
     fn release(&mut self) {
-        if let Timer::Armed(serial, key) = std::mem::replace(&mut self.timer, Timer::Over)
-            && let Some(core) = runtime::reach(serial)
+        if let Timer::Armed(runtime_id, key) = std::mem::replace(&mut self.timer, Timer::Over)
+            && let Some(core) = runtime::reach(runtime_id)
         {
             let waker = core.release_timer(key);
             runtime::drop_waker(waker);
@@ -157,58 +157,60 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut waker = Some(copy_waker(context.waker()));
         let found = match self.timer {
-            Timer::Armed(serial, key) => runtime::with_own(serial, |core| {
+            Timer::Armed(runtime_id, key) => runtime::with_own(runtime_id, |core| {
                 if core.poll_timer(key, &mut waker) {
-                    Found::Over
+                    SleepPoll::Over
                 } else if core.is_canceled() {
-                    Found::Canceled
+                    SleepPoll::Canceled
                 } else {
-                    Found::Waiting
+                    SleepPoll::Waiting
                 }
             }),
             Timer::Over => runtime::with(|core| {
                 if core.is_canceled() {
-                    return Found::Canceled;
+                    return SleepPoll::Canceled;
                 }
                 if !core.has_budget() {
-                    return Found::Spent;
+                    return SleepPoll::Spent;
                 }
                 core.consume_budget();
-                Found::Over
+                SleepPoll::Over
             }),
             Timer::Idle | Timer::Zero | Timer::Yielded if runtime::with(Core::is_canceled) => {
-                Found::Canceled
+                SleepPoll::Canceled
             }
-            Timer::Zero => Found::Zero,
-            Timer::Yielded => Found::Over,
+            Timer::Zero => SleepPoll::Zero,
+            Timer::Yielded => SleepPoll::Over,
             Timer::Idle => runtime::with(|core| match waker.take() {
-                Some(waker) => Found::Armed(core.serial(), core.arm_timer(self.deadline, waker)),
+                Some(waker) => {
+                    SleepPoll::Armed(core.runtime_id(), core.arm_timer(self.deadline, waker))
+                }
                 None => unreachable!("it was made above"),
             }),
         };
         runtime::drop_waker(waker);
         match found {
-            Found::Over => {
+            SleepPoll::Over => {
                 self.release();
                 Poll::Ready(Ok(()))
             }
-            Found::Armed(serial, key) => {
-                self.timer = Timer::Armed(serial, key);
+            SleepPoll::Armed(runtime_id, key) => {
+                self.timer = Timer::Armed(runtime_id, key);
                 Poll::Pending
             }
-            Found::Waiting => Poll::Pending,
-            Found::Canceled if matches!(self.timer, Timer::Armed(..) | Timer::Yielded) => {
+            SleepPoll::Waiting => Poll::Pending,
+            SleepPoll::Canceled if matches!(self.timer, Timer::Armed(..) | Timer::Yielded) => {
                 self.release();
                 // If it is awaited again, it sleeps until its deadline.
                 self.timer = Timer::Idle;
                 Poll::Ready(Err(runtime::with(runtime::canceled_here)))
             }
-            Found::Canceled => runtime::reject_canceled(&mut self.refusal, context).map(Err),
-            Found::Spent => {
+            SleepPoll::Canceled => runtime::reject_canceled(&mut self.refusal, context).map(Err),
+            SleepPoll::Spent => {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            Found::Zero => {
+            SleepPoll::Zero => {
                 self.timer = Timer::Yielded;
                 context.waker().wake_by_ref();
                 Poll::Pending

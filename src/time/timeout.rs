@@ -90,7 +90,7 @@ where
 /// gimmal::run(async {
 ///     let waits = std::future::pending::<u8>();
 ///     let error = gimmal::time::timeout_any(Duration::from_millis(1), waits).await.unwrap_err();
-///     assert!(error.is_timeout());
+///     assert!(error.is_elapsed());
 ///     Ok(())
 /// })
 /// # }

@@ -36,12 +36,12 @@ const ROOM_KEPT: usize = 64;
 
 /// The entry of a timer in a slot.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct TimerEntry {
     deadline: u64,
     key: Key,
 }
 
-impl Entry {
+impl TimerEntry {
     /// Whether its timer is still armed (W5).
     #[inline]
     fn is_live<W>(&self, rows: &Table<TimerRow<W>>) -> bool {
@@ -51,8 +51,8 @@ impl Entry {
 }
 
 #[derive(Debug)]
-struct Slot {
-    entries: VecDeque<Entry>,
+struct WheelSlot {
+    entries: VecDeque<TimerEntry>,
     /// Bounds of the deadlines of the entries (W4). They mean nothing while there are none.
     min: u64,
     max: u64,
@@ -60,9 +60,9 @@ struct Slot {
     stale: usize,
 }
 
-impl Slot {
-    const fn new() -> Slot {
-        Slot {
+impl WheelSlot {
+    const fn new() -> WheelSlot {
+        WheelSlot {
             entries: VecDeque::new(),
             min: 0,
             max: 0,
@@ -71,7 +71,7 @@ impl Slot {
     }
 
     #[inline]
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: TimerEntry) {
         if self.entries.is_empty() {
             (self.min, self.max) = (entry.deadline, entry.deadline);
         } else {
@@ -122,25 +122,25 @@ pub(super) struct Wheel {
     /// See W2.
     position: u64,
     /// The entries up to the position.
-    fired: Slot,
+    fired: WheelSlot,
     /// Whether the entries of `fired` are sorted by deadline.
     is_sorted: bool,
     /// A bit for each level that is not empty.
     levels: u16,
     /// A bit for each slot that is not empty.
     occupied: [u64; LEVELS],
-    slots: Box<[[Slot; SLOTS]; LEVELS]>,
+    slots: Box<[[WheelSlot; SLOTS]; LEVELS]>,
 }
 
 impl Wheel {
     pub(super) fn new(position: u64) -> Wheel {
         Wheel {
             position,
-            fired: Slot::new(),
+            fired: WheelSlot::new(),
             is_sorted: true,
             levels: 0,
             occupied: [0; LEVELS],
-            slots: Box::new([const { [const { Slot::new() }; SLOTS] }; LEVELS]),
+            slots: Box::new([const { [const { WheelSlot::new() }; SLOTS] }; LEVELS]),
         }
     }
 
@@ -169,7 +169,7 @@ impl Wheel {
     /// Inserts an armed timer, behind those of the same deadline.
     #[inline]
     pub(super) fn push(&mut self, deadline: u64, key: Key) {
-        let entry = Entry { deadline, key };
+        let entry = TimerEntry { deadline, key };
         if deadline <= self.position {
             self.is_sorted &= self.fired.entries.is_empty() || self.fired.max <= deadline;
             return self.fired.push(entry);

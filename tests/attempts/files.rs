@@ -1,11 +1,11 @@
 //! A read of a file that is alone is a plain call where its bytes are in memory, and gives what the ring gives everywhere.
 
 use super::{both, calls, most_in_a_turn, run};
-use crate::baseline::{directory, next_turn};
+use crate::common::{directory, next_turn};
 use crate::support::{Random, poll_once};
 use gimmal::cancel::Scope;
 use gimmal::fs::{self, File, OpenOptions};
-use gimmal::runtime::Mask;
+use gimmal::runtime::FeatureMask;
 use gimmal::{Runtime, is_canceled, is_timeout, join, race, sleep, spawn, yield_now};
 use std::cell::Cell;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -247,7 +247,7 @@ fn kinds(dir: &Path) -> Vec<(&'static str, OwnedFd, Fill)> {
 
 #[test]
 fn every_kind_of_file_gives_what_it_gives_through_the_ring() {
-    let read_all = |mask: Mask| {
+    let read_all = |mask: FeatureMask| {
         let dir = directory();
         let mut runtime = Runtime::builder().mask(mask).build().unwrap();
         runtime.block_on(async {
@@ -280,8 +280,8 @@ fn every_kind_of_file_gives_what_it_gives_through_the_ring() {
             read
         })
     };
-    let by_ring = read_all(Mask::none().without_attempts());
-    for mask in [Mask::none(), Mask::linux_5_15()] {
+    let by_ring = read_all(FeatureMask::none().without_attempts());
+    for mask in [FeatureMask::none(), FeatureMask::linux_5_15()] {
         for (by_call, by_ring) in read_all(mask).into_iter().zip(&by_ring) {
             assert_eq!(&by_call, by_ring);
         }

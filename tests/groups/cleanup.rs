@@ -43,7 +43,7 @@ fn a_failure_in_the_cleanup_of_a_group_that_cancels_itself_is_its_error() {
         .await
         .unwrap_err();
         assert!(is_not_found(error.first().unwrap()));
-        assert_eq!((error.rest().len(), error.echoes().len()), (0, 1));
+        assert_eq!((error.rest().len(), error.canceled_errors().len()), (0, 1));
         assert_eq!(error.output(), Some(&5));
         assert!(is_not_found(&error.into()));
     });
@@ -64,7 +64,7 @@ fn a_failure_in_the_cleanup_after_an_outer_cancel_is_the_error() {
             .await
             .unwrap_err();
         assert!(is_not_found(error.first().unwrap()));
-        assert_eq!((error.rest().len(), error.echoes().len()), (0, 2));
+        assert_eq!((error.rest().len(), error.canceled_errors().len()), (0, 2));
         assert!(!is_canceled(&error) && !error.is_canceled());
     });
 }
@@ -83,7 +83,7 @@ fn a_failure_in_the_cleanup_after_that_of_a_sibling_follows_it() {
         .unwrap_err();
         assert_eq!(error.first().unwrap().to_string(), "first");
         assert!(is_not_found(&error.rest()[0]));
-        assert_eq!((error.rest().len(), error.echoes().len()), (1, 1));
+        assert_eq!((error.rest().len(), error.canceled_errors().len()), (1, 1));
         // Nothing is lost on the way to another type.
         let words = error.to_string();
         let error = io::Error::from(error);
@@ -109,7 +109,7 @@ fn a_failure_in_the_cleanup_of_the_body_or_of_one_that_is_canceled_alone_is_one(
         });
         let error = error.await.unwrap_err();
         assert!(is_not_found(error.first().unwrap()));
-        assert_eq!(error.echoes().len(), 1);
+        assert_eq!(error.canceled_errors().len(), 1);
     });
 }
 
@@ -125,7 +125,7 @@ fn a_failure_in_the_cleanup_of_a_group_whose_time_is_over_is_no_timeout() {
             .timeout(SHORT)
         };
         let error = late().await.unwrap_err();
-        assert!(!error.is_timeout() && !is_timeout(&error));
+        assert!(!error.is_elapsed() && !is_timeout(&error));
         assert!(is_not_found(&error.into()));
         let any = anyhow::Error::from(late().await.unwrap_err());
         assert!(!is_timeout(any.as_ref()) && !is_canceled(any.as_ref()));
@@ -196,7 +196,7 @@ impl From<io::Error> for Mine {
     }
 }
 
-gimmal::errors_into!(Mine);
+gimmal::impl_from_errors!(Mine);
 
 /// Two children wait and end with their cancellation; a third ends with `own`, if there is one.
 async fn canceled_with(own: Option<Mine>) -> Result<u8, GroupError<Mine, u8>> {
@@ -228,7 +228,7 @@ fn errors_of_the_users_own_are_told_apart_where_they_are_known() {
         let error = canceled_with(Some(Mine::DiskFull)).await.unwrap_err();
         let error = error.settle().unwrap_err();
         assert!(matches!(error.first(), Some(Mine::DiskFull)));
-        assert_eq!((error.rest().len(), error.echoes().len()), (0, 2));
+        assert_eq!((error.rest().len(), error.canceled_errors().len()), (0, 2));
         let error = question_mark(Some(Mine::DiskFull)).await.unwrap_err();
         assert!(matches!(error, Mine::DiskFull));
         assert!(is_canceled(&question_mark(None).await.unwrap_err()));
@@ -342,7 +342,7 @@ fn what_was_dropped_in_a_scope_is_the_canceled_error_of_each_type() {
         scope.cancel();
         let pending = std::future::pending::<io::Result<()>>();
         let error = scope.run(pending.timeout(LONG)).await.unwrap_err();
-        assert!(is_canceled(&error) && !error.is_timeout());
+        assert!(is_canceled(&error) && !error.is_elapsed());
         let scope = Scope::new();
         scope.cancel();
         let error = scope.run(group(async |_| doze(LONG).await)).await;
@@ -540,7 +540,7 @@ fn the_model_of_a_canceled_group() {
                         is_ok: true,
                     },
                     Err(error) => Verdict {
-                        echoes: error.echoes().len(),
+                        echoes: error.canceled_errors().len(),
                         failures: {
                             let first: Vec<_> =
                                 error.first().into_iter().map(ToString::to_string).collect();
@@ -574,7 +574,7 @@ fn a_child_that_is_dropped_with_its_supervisor_is_a_cancellation_for_its_sibling
             yield_now().await;
             s.cancel();
             let error = shield(foreign).await.unwrap_err();
-            assert!(error.is_aborted() && !error.is_canceled());
+            assert!(error.is_aborted() && !error.is_wait_canceled());
             Err::<(), _>(error)
         });
         assert!(error.await.unwrap_err().is_canceled());
@@ -599,9 +599,9 @@ fn what_settle_cannot_see_stays_what_it_was() {
             drop(g.spawn(rests()));
             Ok::<_, Mine>(())
         });
-        assert!(cut.timeout(SHORT).await.unwrap_err().settle().is_timeout());
+        assert!(cut.timeout(SHORT).await.unwrap_err().settle().is_elapsed());
         let cut = rests().timeout(LONG).timeout(SHORT).await;
-        assert!(cut.unwrap_err().settle().is_timeout());
+        assert!(cut.unwrap_err().settle().is_elapsed());
         assert!(is_timeout(&question_mark().await.unwrap_err()));
         let error = group(async |g| {
             drop(g.spawn(rests().timeout(LONG)));
@@ -610,7 +610,7 @@ fn what_settle_cannot_see_stays_what_it_was() {
             Ok(())
         });
         let error = error.await.unwrap_err().settle().unwrap_err();
-        assert!(!error.is_canceled() && error.echoes().is_empty());
+        assert!(!error.is_canceled() && error.canceled_errors().is_empty());
         assert!(is_canceled(&Mine::from(error)));
     });
 }

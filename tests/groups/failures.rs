@@ -32,10 +32,10 @@ fn a_failure_cancels_the_rest_and_is_the_first() {
         .unwrap_err();
         assert_eq!(woken.get(), 3);
         assert_eq!(error.first().unwrap().to_string(), "first");
-        assert_eq!(error.echoes().len(), 4);
+        assert_eq!(error.canceled_errors().len(), 4);
         assert!(
             error
-                .echoes()
+                .canceled_errors()
                 .iter()
                 .all(|error| gimmal::is_canceled(error))
         );
@@ -58,7 +58,7 @@ fn failures_that_are_no_echoes_follow_in_their_order() {
         .unwrap_err();
         assert_eq!(error.first().unwrap().to_string(), "one");
         assert_eq!(words(error.rest()), ["two", "three"]);
-        assert!(error.echoes().is_empty());
+        assert!(error.canceled_errors().is_empty());
         assert_eq!(error.output(), Some(&7), "the body ended well");
         assert_eq!(error.to_string(), "one (and 2 more failed: two; three)");
         let all: Vec<io::Error> = error.into_failures().collect();
@@ -82,7 +82,7 @@ fn a_body_that_awaits_the_child_that_failed_says_nothing_new() {
         .unwrap_err();
         assert_eq!(error.first().unwrap().to_string(), "first");
         assert!(error.rest().is_empty(), "{error:?}");
-        assert_eq!(error.echoes().len(), 2);
+        assert_eq!(error.canceled_errors().len(), 2);
     });
 }
 
@@ -105,7 +105,7 @@ fn a_sibling_that_awaits_the_child_that_failed_says_nothing_new() {
         .unwrap_err();
         assert_eq!(error.first().unwrap().to_string(), "first");
         assert!(error.rest().is_empty(), "{error:?}");
-        assert_eq!(error.echoes().len(), 1);
+        assert_eq!(error.canceled_errors().len(), 1);
     });
 }
 
@@ -160,7 +160,7 @@ fn a_failure_of_the_body_cancels_the_children() {
         .unwrap_err();
         // It says so itself, and nothing canceled it.
         assert_eq!(error.first(), Some(&Canceled));
-        assert_eq!(error.echoes(), [Canceled]);
+        assert_eq!(error.canceled_errors(), [Canceled]);
         assert_eq!(journal.take(), ["cleaned up"]);
     });
 }
@@ -197,7 +197,7 @@ fn a_cancelled_group_of_which_only_echoes_come_is_ok() {
         .await
         .unwrap_err();
         assert!(error.is_canceled() && error.first().is_none());
-        assert_eq!(error.echoes().len(), 1);
+        assert_eq!(error.canceled_errors().len(), 1);
         assert!(gimmal::is_canceled(&io::Error::from(error)));
         // And a body that waits for what will never come.
         let error = group(async |g| {
@@ -206,7 +206,7 @@ fn a_cancelled_group_of_which_only_echoes_come_is_ok() {
         })
         .await
         .unwrap_err();
-        assert!(error.is_canceled() && error.echoes().is_empty());
+        assert!(error.is_canceled() && error.canceled_errors().is_empty());
     });
 }
 
@@ -274,7 +274,7 @@ fn a_group_of_which_an_outer_scope_cut_a_child_short_is_never_ok() {
                             Ok::<_, io::Error>(())
                         }));
                         if matches!(taken, Taken::HasNotBegun) {
-                            g.limit(1);
+                            g.set_limit(1);
                             drop(g.spawn(async {}));
                         }
                         yield_now().await;
@@ -290,7 +290,7 @@ fn a_group_of_which_an_outer_scope_cut_a_child_short_is_never_ok() {
             let error = outcome.unwrap_err();
             assert!(error.is_canceled(), "{taken:?}: {error:?}");
             assert_eq!(error.output(), Some(&"the body's"), "{taken:?}");
-            assert!(scope.was_caught(), "{taken:?}");
+            assert!(scope.canceled_caught(), "{taken:?}");
         }
     });
 }
@@ -358,7 +358,7 @@ fn a_failure_beside_a_sibling_that_was_cut_short_from_outside_is_a_failure() {
             let error = outcome.unwrap().unwrap_err();
             let first = error.first().map(ToString::to_string);
             assert_eq!(first.as_deref(), Some("real"), "{body_fails}: {error:?}");
-            assert_eq!(error.echoes().len(), 1);
+            assert_eq!(error.canceled_errors().len(), 1);
         }
     });
 }
@@ -384,7 +384,7 @@ fn a_group_that_an_outer_cancel_found_done_is_ok() {
             })
             .await;
         assert_eq!(outcome.unwrap().unwrap(), 3);
-        assert!(!scope.was_caught());
+        assert!(!scope.canceled_caught());
     });
 }
 
@@ -396,7 +396,7 @@ fn an_inner_timeout_of_a_child_is_its_own_affair() {
                 let error = gimmal::time::timeout(SHORT / 4, sleep(LONG))
                     .await
                     .unwrap_err();
-                assert!(error.is_timeout());
+                assert!(error.is_elapsed());
                 Ok(1)
             });
             Ok::<_, io::Error>(child.await?)
@@ -415,7 +415,7 @@ fn an_inner_timeout_of_a_child_is_its_own_affair() {
         .await
         .unwrap_err();
         assert!(gimmal::is_timeout(error.first().unwrap()));
-        assert_eq!(error.echoes().len(), 1);
+        assert_eq!(error.canceled_errors().len(), 1);
     });
 }
 

@@ -1,6 +1,6 @@
 //! What the tests of groups share.
 
-use crate::baseline::{Counts, alone, is_child, passes_in_child, passes_in_child_that_leaks};
+use crate::common::{Counts, alone, is_child, passes_in_child, passes_in_child_that_leaks};
 use crate::support::Faults;
 use gimmal::fs::File;
 use gimmal::{Handle, Runtime};

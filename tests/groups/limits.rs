@@ -18,7 +18,7 @@ fn never_more_run_at_once_and_they_begin_in_order() {
             let (running, most) = (Cell::new(0), Cell::new(0));
             let begun = RefCell::new(Vec::new());
             group(async |g| {
-                g.limit(limit);
+                g.set_limit(limit);
                 for n in 0..50 {
                     let (running, most, begun) = (&running, &most, &begun);
                     drop(g.spawn(async move {
@@ -47,7 +47,7 @@ fn a_limit_may_be_moved_and_is_one_at_least() {
     run(async || {
         let running = Cell::new(0);
         group(async |g| {
-            g.limit(0);
+            g.set_limit(0);
             for _ in 0..10 {
                 drop(g.spawn(async {
                     running.set(running.get() + 1);
@@ -59,12 +59,12 @@ fn a_limit_may_be_moved_and_is_one_at_least() {
             }
             yield_now().await;
             assert_eq!(running.get(), 1);
-            g.limit(4);
+            g.set_limit(4);
             yield_now().await;
             yield_now().await;
             assert_eq!(running.get(), 4);
-            g.limit(1);
-            g.limit(usize::MAX);
+            g.set_limit(1);
+            g.set_limit(usize::MAX);
             yield_now().await;
             yield_now().await;
             assert_eq!(running.get(), 10);
@@ -82,7 +82,7 @@ fn children_that_are_cancelled_before_they_begin_are_dropped_and_say_so() {
         let census = Census::default();
         let begun = Cell::new(0);
         group(async |g| {
-            g.limit(1);
+            g.set_limit(1);
             drop(g.spawn(async {
                 let _ = sleep(LONG).await;
             }));
@@ -130,7 +130,7 @@ fn children_dropped_before_they_began_are_cut_short_by_the_timeout_around_them()
         let error = timeout(
             SHORT / 4,
             group(async |g| {
-                g.limit(1);
+                g.set_limit(1);
                 drop(g.spawn(async {
                     let _ = shield(sleep(SHORT)).await;
                 }));
@@ -140,7 +140,7 @@ fn children_dropped_before_they_began_are_cut_short_by_the_timeout_around_them()
         )
         .await
         .unwrap_err();
-        assert!(error.is_timeout(), "{error:?}");
+        assert!(error.is_elapsed(), "{error:?}");
         assert_eq!(error.into_inner().unwrap().into_output(), Some(3));
     });
 }
@@ -150,9 +150,9 @@ fn a_body_that_waits_for_room_never_has_more_children() {
     run(async || {
         let (running, most) = (Cell::new(0), Cell::new(0));
         group(async |g| {
-            g.limit(5);
+            g.set_limit(5);
             for n in 0..100 {
-                g.room().await?;
+                g.wait_for_slot().await?;
                 assert!(g.len() < 5);
                 let (running, most) = (&running, &most);
                 drop(g.spawn(async move {
@@ -171,13 +171,18 @@ fn a_body_that_waits_for_room_never_has_more_children() {
         assert_eq!(most.get(), 5);
         // The wait can be canceled, and leaves nothing.
         supervise(async |s| {
-            s.limit(1);
+            s.set_limit(1);
             drop(s.spawn(async {
                 let _ = sleep(LONG).await;
             }));
-            assert!(timeout(SHORT / 8, s.room()).await.unwrap_err().is_timeout());
+            assert!(
+                timeout(SHORT / 8, s.wait_for_slot())
+                    .await
+                    .unwrap_err()
+                    .is_elapsed()
+            );
             s.cancel();
-            assert_eq!(s.room().await, Err(Canceled));
+            assert_eq!(s.wait_for_slot().await, Err(Canceled));
             Ok::<_, Canceled>(())
         })
         .await
@@ -207,28 +212,30 @@ fn next_tells_in_the_order_of_ending_and_loses_none() {
             loop {
                 // A wait that is given up has told nothing.
                 if !g.is_empty() && !children.values().any(Child::is_finished) {
-                    let mut given_up = Box::pin(g.next());
+                    let mut given_up = Box::pin(g.next_finished());
                     assert!(poll_once(&mut given_up).await.is_pending());
                     drop(given_up);
                     let scope = Scope::new();
                     scope.cancel();
-                    if let Ok(told) = scope.run(async { g.next().await }).await {
+                    if let Ok(told) = scope.run(async { g.next_finished().await }).await {
                         // It was refused, and let the others go first: then there was one.
                         order.push(children.remove(&told.unwrap()).unwrap().await?);
                         continue;
                     }
                 }
-                let Some(id) = g.next().await? else { break };
+                let Some(id) = g.next_finished().await? else {
+                    break;
+                };
                 let child = children.remove(&id).unwrap();
                 assert!(child.is_finished());
                 order.push(child.await?);
             }
             assert_eq!(order, (0..20).rev().collect::<Vec<_>>());
-            assert_eq!(g.next().await, Ok(None));
+            assert_eq!(g.next_finished().await, Ok(None));
             // Again, when there are some.
             let child = g.spawn(async { Ok(1) });
-            assert_eq!(g.next().await, Ok(Some(child.id())));
-            assert_eq!(g.next().await, Ok(None), "told once");
+            assert_eq!(g.next_finished().await, Ok(Some(child.id())));
+            assert_eq!(g.next_finished().await, Ok(None), "told once");
             assert_eq!(child.await, Ok(1));
             Ok(())
         })
@@ -249,9 +256,9 @@ fn next_tells_of_children_that_failed_or_were_dropped_too() {
             });
             yield_now().await;
             dropped.cancel();
-            assert_eq!(g.next().await, Ok(Some(dropped.id())));
-            assert_eq!(g.next().await, Ok(Some(failed.id())));
-            assert_eq!(g.next().await, Ok(None));
+            assert_eq!(g.next_finished().await, Ok(Some(dropped.id())));
+            assert_eq!(g.next_finished().await, Ok(Some(failed.id())));
+            assert_eq!(g.next_finished().await, Ok(None));
             Ok(())
         })
         .await
@@ -266,7 +273,7 @@ fn a_cancelled_wait_for_the_next_says_so() {
         let value = group(async |g| {
             let _child = g.spawn(async { Ok(sleep(LONG).await.is_err()) });
             drop(g.spawn(async { g.cancel() }));
-            assert_eq!(g.next().await, Err(Canceled));
+            assert_eq!(g.next_finished().await, Err(Canceled));
             Ok::<_, io::Error>(4)
         })
         .await;
@@ -296,7 +303,7 @@ fn what_is_left_when_the_time_for_draining_is_over_is_dropped() {
             let value = group(async |g| {
                 let (census, journal) = (&census, &journal);
                 if matches!(asked, Asked::Before) {
-                    g.drain_within(SHORT);
+                    g.set_cleanup_timeout(SHORT);
                 }
                 let kept = g.spawn(async move {
                     let _member = census.member();
@@ -308,7 +315,7 @@ fn what_is_left_when_the_time_for_draining_is_over_is_dropped() {
                     let _ = sleep(LONG).await;
                     shield(yield_now()).await;
                     if matches!(asked, Asked::ByAChildThatCleansUp) {
-                        g.drain_within(SHORT);
+                        g.set_cleanup_timeout(SHORT);
                     }
                     journal.note("cleaned up");
                 }));
@@ -325,7 +332,7 @@ fn what_is_left_when_the_time_for_draining_is_over_is_dropped() {
                 yield_now().await;
                 g.cancel();
                 if matches!(asked, Asked::WithTheCancel) {
-                    g.drain_within(SHORT);
+                    g.set_cleanup_timeout(SHORT);
                 }
                 drop(kept);
                 Ok::<_, io::Error>(1)
@@ -343,7 +350,7 @@ fn what_is_left_when_the_time_for_draining_is_over_is_dropped() {
 fn a_group_that_is_not_cancelled_takes_its_time() {
     run(async || {
         let value = group(async |g| {
-            g.drain_within(std::time::Duration::ZERO);
+            g.set_cleanup_timeout(std::time::Duration::ZERO);
             let child = g.spawn(async {
                 sleep(SHORT / 2).await?;
                 Ok::<_, io::Error>(1)
@@ -353,7 +360,7 @@ fn a_group_that_is_not_cancelled_takes_its_time() {
         .await;
         assert_eq!(value.unwrap(), 1);
         let value = group(async |g| {
-            g.drain_within(std::time::Duration::MAX);
+            g.set_cleanup_timeout(std::time::Duration::MAX);
             drop(g.spawn(async {
                 let _ = sleep(LONG).await;
             }));
@@ -374,7 +381,7 @@ fn children_that_an_outer_timeout_had_dropped_were_cut_short() {
             let error = timeout(
                 SHORT / 4,
                 group(async |g| {
-                    g.drain_within(SHORT / 4);
+                    g.set_cleanup_timeout(SHORT / 4);
                     drop(g.spawn(shield(sleep(LONG))));
                     if of_the_body {
                         shield(sleep(LONG)).await?;
@@ -384,7 +391,7 @@ fn children_that_an_outer_timeout_had_dropped_were_cut_short() {
             )
             .await
             .unwrap_err();
-            assert!(error.is_timeout(), "{of_the_body}: {error:?}");
+            assert!(error.is_elapsed(), "{of_the_body}: {error:?}");
             let inner = error.into_inner().unwrap();
             assert!(inner.is_canceled());
             assert_eq!(inner.into_output(), (!of_the_body).then_some(7));

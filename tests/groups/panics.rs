@@ -1,6 +1,6 @@
 //! G2: panics of children, of the body, and of what they leave behind.
 
-use crate::baseline::{Baseline, next_turn};
+use crate::common::{Baseline, next_turn};
 use crate::help::{
     Census, LONG, SHORT, caught, explode, failure, leaks_on_purpose, may_abort, run,
     run_with_faults, said,
@@ -86,7 +86,7 @@ fn a_panic_in_a_destructor_of_the_body_is_one_of_the_body() {
                 g.cancel();
                 let _bomb = DropBomb("at the end of the body");
                 if drains {
-                    g.drain_within(SHORT / 4);
+                    g.set_cleanup_timeout(SHORT / 4);
                     shield(sleep(LONG)).await.unwrap();
                 }
                 pending::<io::Result<()>>().await

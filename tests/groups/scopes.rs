@@ -1,6 +1,6 @@
 //! Groups, timeouts and shields inside of each other.
 
-use crate::baseline::{Watched, alone};
+use crate::common::{Watched, alone};
 use crate::help::{LONG, SHORT, counts, doze, failure, pipe, run, run_with_faults};
 use crate::support::Journal;
 use gimmal::cancel::{Scope, checkpoint, shield};
@@ -29,11 +29,11 @@ fn a_timeout_around_a_group() {
         )
         .await
         .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         let inner = error.into_inner().unwrap();
         assert!(inner.is_canceled());
         // The read and the sleep; what waited for others could not say anything.
-        assert_eq!(inner.echoes().len(), 2);
+        assert_eq!(inner.canceled_errors().len(), 2);
         assert_eq!(counts(), before);
         // One that fails by itself before that.
         let error = timeout(
@@ -45,7 +45,7 @@ fn a_timeout_around_a_group() {
         )
         .await
         .unwrap_err();
-        assert!(!error.is_timeout());
+        assert!(!error.is_elapsed());
         assert_eq!(io::Error::from(error).to_string(), "by itself");
         // One that is done.
         let value = timeout(LONG, group(async |_| Ok::<_, io::Error>(3))).await;
@@ -62,12 +62,12 @@ fn timeouts_around_the_body_and_around_children() {
             let children = [0, 1].map(|_| {
                 g.spawn(async {
                     let error = timeout(SHORT / 2, doze(LONG)).await.unwrap_err();
-                    Ok(error.is_timeout())
+                    Ok(error.is_elapsed())
                 })
             });
             // A timeout in the body does not reach the children.
             let error = timeout(SHORT / 4, doze(LONG)).await.unwrap_err();
-            assert!(error.is_timeout() && !g.is_canceled());
+            assert!(error.is_elapsed() && !g.is_canceled());
             let mut all = true;
             for child in children {
                 all &= child.await?;
@@ -103,7 +103,7 @@ fn a_child_belongs_to_its_group_wherever_it_was_started() {
             let child = shield(async {
                 g.spawn(async move {
                     assert_eq!(sleep(LONG).await, Err(Canceled));
-                    journal.note("cancelled");
+                    journal.note("canceled");
                 })
             })
             .await;
@@ -114,7 +114,7 @@ fn a_child_belongs_to_its_group_wherever_it_was_started() {
         })
         .await
         .unwrap();
-        assert_eq!(journal.take(), ["timeout", "child", "cancelled"]);
+        assert_eq!(journal.take(), ["timeout", "child", "canceled"]);
     });
 }
 
@@ -139,7 +139,7 @@ fn a_group_in_a_shield_is_not_reached() {
             })
             .await;
         assert_eq!(value.unwrap().unwrap(), 4);
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 
@@ -174,7 +174,7 @@ fn a_shield_in_a_child_delays_the_group_and_nothing_else() {
         )
         .await
         .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         assert_eq!(journal.take(), ["not shielded", "shielded"]);
     });
 }
@@ -216,7 +216,7 @@ fn a_deadline_over_children_that_swallow_every_error() {
         )
         .await;
         let error = outcome.unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         assert!(start.elapsed() < LONG / 1000);
         let mut said = faults.take();
         // Those of the supervisors: a wait for them was refused.
@@ -254,7 +254,7 @@ fn a_cancelled_loop_over_groups_ends() {
         })
         .await
         .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         faults.expect(&["ignored it 64 times"]);
     });
 }
@@ -287,7 +287,7 @@ fn many_children_that_are_refused_once_ignore_nothing() {
         )
         .await
         .unwrap_err();
-        assert!(error.is_timeout());
+        assert!(error.is_elapsed());
         assert_eq!(ended.get(), 200);
     });
 }
@@ -310,7 +310,7 @@ fn a_group_in_a_cancelled_scope_is_told_at_once() {
             .await;
         let error = outcome.unwrap().unwrap_err();
         assert_eq!(error.output(), Some(&Err(Canceled)));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 
@@ -346,7 +346,7 @@ fn a_failure_inside_cancels_outwards_one_group_at_a_time() {
         .await
         .unwrap_err();
         assert_eq!(error.first().unwrap().to_string(), "inside");
-        assert_eq!(error.echoes().len(), 1);
+        assert_eq!(error.canceled_errors().len(), 1);
         assert_eq!(
             journal.take(),
             ["inner sibling", "inner group", "outer sibling"]
@@ -396,7 +396,7 @@ fn a_group_that_moves_into_a_cancelled_scope_is_cancelled() {
         let outcome: Result<_, Canceled> = scope.run(async { Ok(future.as_mut().await) }).await;
         let error = outcome.unwrap().unwrap_err();
         assert!(error.is_canceled());
-        assert_eq!(error.echoes().len(), 2);
+        assert_eq!(error.canceled_errors().len(), 2);
     });
 }
 
@@ -417,7 +417,7 @@ fn a_child_that_only_yields_ends_when_its_group_is_cancelled() {
             }),
         )
         .await;
-        assert!(ended.unwrap_err().is_timeout());
+        assert!(ended.unwrap_err().is_elapsed());
         faults.expect(&["spins"]);
         let task = gimmal::spawn(forever());
         yield_now().await;

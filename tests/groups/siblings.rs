@@ -1,6 +1,6 @@
 //! G4: children borrow, start siblings, and may do so at any time.
 
-use crate::baseline::{Baseline, next_turn};
+use crate::common::{Baseline, next_turn};
 use crate::help::{Census, LONG, SHORT, counts, failure, leaks_on_purpose, run};
 use crate::support::{Finally, Journal, poll_once};
 use gimmal::group::Group;
@@ -112,7 +112,7 @@ fn a_child_of_a_cancelled_group_begins_cancelled() {
                 let _ = sleep(LONG).await;
                 let child = g.spawn(async move {
                     assert_eq!(sleep(LONG).await, Err(Canceled));
-                    journal.note("cancelled");
+                    journal.note("canceled");
                 });
                 let waited = gimmal::cancel::shield(child).await;
                 assert_eq!(waited, Ok(()));
@@ -123,7 +123,7 @@ fn a_child_of_a_cancelled_group_begins_cancelled() {
         })
         .await
         .unwrap();
-        assert_eq!(journal.take(), ["cancelled"]);
+        assert_eq!(journal.take(), ["canceled"]);
     });
 }
 

@@ -1,6 +1,6 @@
 //! G3: groups in which failures stay alone.
 
-use crate::baseline::{Baseline, next_turn};
+use crate::common::{Baseline, next_turn};
 use crate::help::{
     Census, LONG, SHORT, caught, explode, failure, leaks_on_purpose, run, run_with_faults, said,
 };
@@ -170,7 +170,7 @@ fn children_of_a_cancelled_supervisor_end_and_their_errors_are_theirs() {
             // The scope of the body is that of the group: the wait is canceled, and says so.
             let mut held = held;
             let error = (&mut held).await.unwrap_err();
-            assert!(error.is_canceled() && !error.is_aborted());
+            assert!(error.is_wait_canceled() && !error.is_aborted());
             gimmal::cancel::shield(async {
                 assert_eq!(held.await.unwrap(), Err(Canceled));
                 assert!(foreign.await.unwrap_err().is_aborted());

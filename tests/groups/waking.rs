@@ -1,6 +1,6 @@
 //! G5: only those that were woken are polled, and the others have their turn.
 
-use crate::baseline::{alone, next_turn};
+use crate::common::{alone, next_turn};
 use crate::help::{LONG, SHORT, run};
 use crate::support::{Done, counted, foreign_waker, poll_once, poll_with};
 use futures_util::StreamExt;
@@ -280,7 +280,7 @@ fn groups_in_a_foreign_set() {
 fn a_group_that_loses_a_foreign_select_is_dropped() {
     use futures_util::FutureExt;
     run(async || {
-        let baseline = crate::baseline::Baseline::take();
+        let baseline = crate::common::Baseline::take();
         for _ in 0..20 {
             let mut grouped = pin!(
                 group(async |g| {
@@ -364,16 +364,16 @@ fn foreign_wakers_that_look_into_the_runtime() {
         });
         let (sender, receiver) = async_channel::unbounded::<u8>();
         let mut future = Box::pin(group(async |g| {
-            g.drain_within(SHORT);
+            g.set_cleanup_timeout(SHORT);
             for _ in 0..3 {
                 drop(g.spawn(async {
                     let _ = receiver.recv().await;
                     Ok::<_, Canceled>(())
                 }));
             }
-            let mut told = pin!(g.next());
+            let mut told = pin!(g.next_finished());
             poll_fn(|context| Poll::Ready(told.as_mut().poll(context).is_pending())).await;
-            let mut room = pin!(g.room());
+            let mut room = pin!(g.wait_for_slot());
             poll_fn(|context| Poll::Ready(room.as_mut().poll(context).is_pending())).await;
             while !g.is_empty() {
                 yield_now().await;
@@ -399,7 +399,7 @@ fn foreign_wakers_that_look_into_the_runtime() {
                 Ok::<_, Canceled>(())
             });
             assert!(poll_with(&waker, &mut child).is_pending());
-            let mut told = Box::pin(g.next());
+            let mut told = Box::pin(g.next_finished());
             assert!(poll_with(&waker, &mut told).is_pending());
             drop(g.spawn(async move {
                 let mut sleeping = Box::pin(sleep(LONG));

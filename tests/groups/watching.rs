@@ -53,11 +53,11 @@ fn a_wait_that_is_dropped_takes_its_waker_along() {
     run(async || {
         let wakers = Arc::new(Wakers::default());
         group(async |g| {
-            g.limit(1);
+            g.set_limit(1);
             let child = g.spawn(async { sleep(LONG).await.or(Ok::<_, Canceled>(())) });
             for _ in 0..1000 {
-                begin(&wakers, pin!(g.next()));
-                begin(&wakers, pin!(g.room()));
+                begin(&wakers, pin!(g.next_finished()));
+                begin(&wakers, pin!(g.wait_for_slot()));
                 assert_eq!(wakers.alive(), 0);
             }
             child.cancel();
@@ -66,12 +66,12 @@ fn a_wait_that_is_dropped_takes_its_waker_along() {
         .await
         .unwrap();
         supervise(async |s| {
-            s.limit(1);
+            s.set_limit(1);
             let child = s.spawn(async {
                 sleep(LONG).await.unwrap_err();
             });
             for _ in 0..1000 {
-                begin(&wakers, pin!(s.room()));
+                begin(&wakers, pin!(s.wait_for_slot()));
                 assert_eq!(wakers.alive(), 0);
             }
             child.cancel();
@@ -99,7 +99,7 @@ fn a_wait_is_woken_by_its_latest_waker_alone_and_the_others_at_its_side() {
                     let _ = receiver.recv().await;
                 }));
             }
-            let waits = || Box::pin(g.next());
+            let waits = || Box::pin(g.next_finished());
             let (mut first, mut second, mut third) = (waits(), waits(), waits());
             for _ in 0..2 {
                 for wait in [&mut first, &mut second, &mut third] {
@@ -138,7 +138,7 @@ fn a_crowd_waits_for_one_child() {
             drop(g.spawn(async move {
                 let _ = receiver.recv().await;
             }));
-            let mut waits: FuturesUnordered<_> = (0..WAITS).map(|_| g.next()).collect();
+            let mut waits: FuturesUnordered<_> = (0..WAITS).map(|_| g.next_finished()).collect();
             assert!(poll_once(&mut waits.next()).await.is_pending());
             drop(sender);
             let mut ended = 0;
@@ -161,7 +161,7 @@ fn a_crowd_is_cancelled_one_by_one_before_it_begins() {
     run(async || {
         let began = Cell::new(false);
         group(async |g| {
-            g.limit(1);
+            g.set_limit(1);
             let busy = g.spawn(pending::<()>());
             let waiting: Vec<_> = (0..CHILDREN)
                 .map(|_| g.spawn(async { began.set(true) }))

@@ -60,7 +60,7 @@ fn nested<'a>(
             Level::Shield => return shield(inner).await,
             Level::TimedOut => {
                 return match timeout_at(Instant::now(), inner).await {
-                    Err(error) if error.is_timeout() => {
+                    Err(error) if error.is_elapsed() => {
                         caught.borrow_mut().push(depth);
                         Err(Canceled)
                     }
@@ -80,7 +80,7 @@ fn nested<'a>(
             }
             Level::Plain => scope.run(inner).await,
         };
-        if scope.was_caught() {
+        if scope.canceled_caught() {
             caught.borrow_mut().push(depth);
         }
         outcome
@@ -195,7 +195,7 @@ fn the_order_of_the_cancels_does_not_matter() {
                     assert_eq!(outcome.is_err(), expected.is_some(), "{what}");
                     for (depth, scope) in scopes.iter().enumerate() {
                         assert_eq!(
-                            scope.was_caught(),
+                            scope.canceled_caught(),
                             expected == Some(depth),
                             "{what} {depth}"
                         );
@@ -213,13 +213,13 @@ fn a_cancelled_task_answers_before_the_scopes_in_it() {
         let inside = scope.clone();
         let task = spawn(async move {
             let ended = inside.run(sleep(LONG)).await;
-            (ended, inside.was_caught())
+            (ended, inside.canceled_caught())
         });
         settle().await;
         scope.cancel();
         task.cancel();
         assert_eq!(task.await.unwrap(), (Err(Canceled), false));
-        assert!(!scope.was_caught());
+        assert!(!scope.canceled_caught());
     });
 }
 
@@ -234,6 +234,6 @@ fn an_error_of_the_futures_own_is_nobodys() {
             })
             .await;
         assert_eq!(outcome.unwrap_err().to_string(), "its own");
-        assert!(!scope.was_caught());
+        assert!(!scope.canceled_caught());
     });
 }

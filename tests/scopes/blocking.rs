@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 fn run(main: impl Future<Output = ()>) {
-    let _alone = crate::baseline::alone();
+    let _alone = crate::common::alone();
     let mut runtime = Runtime::builder().blocking_threads(1).build().unwrap();
     runtime.block_on(main);
 }
@@ -46,8 +46,8 @@ fn one_that_waits_is_withdrawn_and_did_not_happen() {
         settle().await;
         scope.cancel();
         let error = task.await.unwrap().unwrap().unwrap_err();
-        assert!(error.is_canceled() && is_canceled(&error) && !error.is_aborted());
-        assert!(scope.was_caught());
+        assert!(error.is_wait_canceled() && is_canceled(&error) && !error.is_aborted());
+        assert!(scope.canceled_caught());
         assert_eq!(Handle::current().stats().blocking_waiting, 0);
         // In a scope that is canceled already.
         let scope = Scope::new();
@@ -58,7 +58,7 @@ fn one_that_waits_is_withdrawn_and_did_not_happen() {
                 counter.fetch_add(1, Ordering::Relaxed)
             }))
             .await;
-        assert!(refused.unwrap().unwrap_err().is_canceled());
+        assert!(refused.unwrap().unwrap_err().is_wait_canceled());
         drop(release);
         assert!(busy.await.unwrap());
         assert_eq!(ran.load(Ordering::Relaxed), 0);
@@ -84,7 +84,7 @@ fn one_that_has_started_is_waited_for_and_gives_its_value() {
             assert!(!task.is_finished());
             drop(release);
             assert!(task.await.unwrap().unwrap().unwrap());
-            assert!(!scope.was_caught(), "nothing was cut short");
+            assert!(!scope.canceled_caught(), "nothing was cut short");
         }
     });
 }
@@ -125,8 +125,8 @@ fn one_that_may_be_abandoned_is_left_and_its_late_result_is_disposed_of() {
             settle().await;
             scope.cancel();
             let error = task.await.unwrap().unwrap().unwrap_err();
-            assert!(error.is_canceled());
-            assert!(scope.was_caught());
+            assert!(error.is_wait_canceled());
+            assert!(scope.canceled_caught());
             assert!(disposed.try_recv().is_err(), "the closure still runs");
             drop(release);
             assert!(disposed.recv().unwrap());
@@ -159,7 +159,7 @@ fn the_thread_and_the_cancel_may_come_at_the_same_time() {
             match task.await.unwrap() {
                 Ok(Ok(before)) => assert_eq!((before, ran.load(Ordering::SeqCst)), (0, 1)),
                 Ok(Err(error)) => {
-                    assert!(error.is_canceled());
+                    assert!(error.is_wait_canceled());
                     assert_eq!(ran.load(Ordering::SeqCst), 0);
                 }
                 Err(Canceled) => panic!("round {round}: it was not waited for"),

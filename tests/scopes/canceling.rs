@@ -1,9 +1,9 @@
 //! From a cancel on, everything that is awaited in the scope ends, until the scope is left (C2), but for what is shielded.
 
-use crate::baseline::next_turn;
+use crate::common::next_turn;
 use crate::{LONG, Nothing, SHORT, pipe, run, settle, until};
 use futures_util::future::join;
-use gimmal::cancel::{Canceled, Scope, cancellable, checkpoint, shield};
+use gimmal::cancel::{Canceled, Scope, cancelable, checkpoint, shield};
 use gimmal::op::nop;
 use gimmal::prelude::*;
 use gimmal::task::spawn_blocking;
@@ -36,7 +36,7 @@ fn whatever_is_awaited_in_a_cancelled_scope_is_refused_every_time() {
                     assert_eq!(sleep(std::time::Duration::ZERO).await, Err(Canceled));
                     assert!(ticks.tick().await.is_err());
                     assert_eq!(checkpoint().await, Err(Canceled));
-                    assert_eq!(cancellable(async { 1 }).await, Err(Canceled));
+                    assert_eq!(cancelable(async { 1 }).await, Err(Canceled));
                     assert!(is_canceled(&nop().await.unwrap_err()));
                     let read = file.read(vec![7; 5]).await.unwrap_err();
                     assert!(is_canceled(read.error()));
@@ -44,14 +44,14 @@ fn whatever_is_awaited_in_a_cancelled_scope_is_refused_every_time() {
                     let write = file.write("abc").await.unwrap_err();
                     assert!(is_canceled(&write) && write.into_buf() == "abc");
                     let exact = file.read_exact(vec![7; 5], 3).await.unwrap_err();
-                    assert_eq!((exact.done(), exact.into_buf()), (0, vec![7; 5]));
+                    assert_eq!((exact.transferred(), exact.into_buf()), (0, vec![7; 5]));
                     let all = file.write_all(b"abc".to_vec()).await.unwrap_err();
-                    assert_eq!((all.done(), all.into_buf()), (0, b"abc".to_vec()));
+                    assert_eq!((all.transferred(), all.into_buf()), (0, b"abc".to_vec()));
                     let submitted = file.read(vec![1; 3]).submit().await.unwrap_err();
                     assert_eq!(submitted.into_buf(), [1; 3]);
-                    assert!((&mut other).await.unwrap_err().is_canceled());
+                    assert!((&mut other).await.unwrap_err().is_wait_canceled());
                     let late = timeout(LONG, sleep(LONG)).await.unwrap_err();
-                    assert!(!late.is_timeout() && is_canceled(&late));
+                    assert!(!late.is_elapsed() && is_canceled(&late));
                     let opened = gimmal::fs::read("Cargo.toml").await.unwrap_err();
                     assert!(is_canceled(&opened));
                 }
@@ -59,7 +59,7 @@ fn whatever_is_awaited_in_a_cancelled_scope_is_refused_every_time() {
             })
             .await;
         outcome.unwrap();
-        assert!(scope.was_caught() && scope.is_canceled());
+        assert!(scope.canceled_caught() && scope.is_canceled());
         assert_eq!(
             Handle::current().stats().submitted,
             submitted,
@@ -89,14 +89,14 @@ fn whatever_is_pending_when_the_cancel_comes_ends_and_says_so() {
                         ticks.tick().await.unwrap();
                         let waits = join(
                             join(sleep(LONG), file.read(vec![7; 16])),
-                            join(join(&mut other, ticks.tick()), cancellable(pending::<()>())),
+                            join(join(&mut other, ticks.tick()), cancelable(pending::<()>())),
                         );
                         let ((slept, read), ((joined, tick), foreign)) = waits.await;
                         assert_eq!(slept, Err(Canceled));
                         let read = read.unwrap_err();
                         assert!(is_canceled(&read));
                         assert_eq!(read.into_buf(), [7; 16]);
-                        assert!(joined.unwrap_err().is_canceled());
+                        assert!(joined.unwrap_err().is_wait_canceled());
                         assert!(!other.is_finished());
                         assert!(tick.is_err());
                         assert_eq!(foreign, Err(Canceled));
@@ -110,7 +110,7 @@ fn whatever_is_pending_when_the_cancel_comes_ends_and_says_so() {
         assert!(!task.is_finished());
         scope.cancel();
         assert_eq!(task.await.unwrap(), Err(Canceled));
-        assert!(cleaned.get() && scope.was_caught());
+        assert!(cleaned.get() && scope.canceled_caught());
         until("one orphan is left of nothing", || {
             Handle::current().stats().operations == 0
         })
@@ -146,7 +146,7 @@ fn what_has_won_gives_its_result_in_a_cancelled_scope_too() {
             })
             .await;
         outcome.unwrap();
-        assert!(!scope.was_caught(), "nothing was cut short");
+        assert!(!scope.canceled_caught(), "nothing was cut short");
     });
 }
 
@@ -198,7 +198,7 @@ fn a_shield_that_is_open_when_the_cancel_comes_is_not_reached() {
         assert!(!task.is_finished());
         writer.write_all(b"late").unwrap();
         assert_eq!(task.await.unwrap().unwrap(), (4, b"late".to_vec()));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 
@@ -211,7 +211,7 @@ fn a_shield_ends_by_its_own_deadline() {
             .run(async {
                 scope.cancel();
                 let slept = shield(sleep(LONG).timeout(SHORT)).await.unwrap_err();
-                assert!(slept.is_timeout() && is_timeout(&slept));
+                assert!(slept.is_elapsed() && is_timeout(&slept));
                 let read = shield(file.read(vec![5; 5]).timeout(SHORT)).await;
                 let read = read.unwrap_err();
                 assert!(is_timeout(&read) && !is_canceled(&read));
@@ -222,7 +222,7 @@ fn a_shield_ends_by_its_own_deadline() {
                 let own = Scope::with_deadline(gimmal::time::Instant::now() + SHORT);
                 let slept = shield(own.run(sleep(LONG))).await;
                 assert_eq!(slept, Err(Canceled));
-                assert!(own.was_caught());
+                assert!(own.canceled_caught());
                 Ok(())
             })
             .await;
@@ -262,7 +262,7 @@ fn a_scope_is_cancelled_by_another_thread() {
                 .await;
             assert_eq!(outcome, Err(Canceled));
             thread.join().unwrap();
-            assert!(scope.was_caught() && scope.is_canceled());
+            assert!(scope.canceled_caught() && scope.is_canceled());
             assert_eq!(scope.reason().as_deref(), Some("from afar"));
         }
     });
@@ -283,7 +283,7 @@ fn a_scope_is_cancelled_from_inside_by_its_own_handle() {
             })
             .await;
         assert_eq!(outcome, Err(Canceled));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 
@@ -296,7 +296,7 @@ fn a_scope_that_was_cancelled_before_it_is_entered_refuses_from_the_start() {
                 true => scope.handle().cancel_with("early"),
                 false => scope.cancel_with("early"),
             }
-            assert!(scope.is_canceled() && !scope.was_caught());
+            assert!(scope.is_canceled() && !scope.canceled_caught());
             let reached = Cell::new(false);
             let submitted = Handle::current().stats().submitted;
             let outcome: Nothing = scope
@@ -307,7 +307,7 @@ fn a_scope_that_was_cancelled_before_it_is_entered_refuses_from_the_start() {
                 })
                 .await;
             assert_eq!(outcome, Err(Canceled));
-            assert!(reached.get() && scope.was_caught());
+            assert!(reached.get() && scope.canceled_caught());
             assert_eq!(Handle::current().stats().submitted, submitted);
             assert_eq!(scope.reason().as_deref(), Some("early"));
         }
@@ -322,7 +322,7 @@ fn a_handle_that_outlives_its_scope_does_nothing() {
         assert_eq!(scope.run(sleep(SHORT)).await, Ok(()));
         handle.cancel();
         scope.cancel();
-        assert!(!scope.was_caught());
+        assert!(!scope.canceled_caught());
         assert_eq!(sleep(SHORT).await, Ok(()));
         drop(scope);
         handle.cancel();
@@ -387,12 +387,12 @@ fn a_scope_inside_of_a_cancelled_one_is_cancelled_until_it_is_left() {
                     })
                     .await;
                 assert_eq!(ended, Err(Canceled));
-                assert!(!inner.was_caught(), "it is the outer one that answers");
+                assert!(!inner.canceled_caught(), "it is the outer one that answers");
                 ended
             })
             .await;
         assert_eq!(outcome, Err(Canceled));
-        assert!(outer.was_caught());
+        assert!(outer.canceled_caught());
     });
 }
 
@@ -404,12 +404,12 @@ fn cancelling_an_inner_scope_leaves_the_outer_one_alone() {
             .run(async {
                 inner.cancel();
                 assert_eq!(inner.run(sleep(LONG)).await, Err(Canceled));
-                assert!(inner.was_caught());
+                assert!(inner.canceled_caught());
                 sleep(SHORT).await
             })
             .await;
         assert_eq!(outcome, Ok(()));
-        assert!(!outer.was_caught() && !outer.is_canceled());
+        assert!(!outer.canceled_caught() && !outer.is_canceled());
     });
 }
 
@@ -424,11 +424,11 @@ fn a_scope_whose_future_ends_well_says_so_cancelled_or_not() {
             })
             .await;
         assert_eq!(outcome, Ok(7));
-        assert!(!scope.was_caught());
+        assert!(!scope.canceled_caught());
         let scope = Scope::new();
         scope.cancel();
         assert_eq!(scope.run_any(async { 8 }).await, Ok(8));
-        assert!(!scope.was_caught());
+        assert!(!scope.canceled_caught());
     });
 }
 
@@ -440,16 +440,16 @@ fn a_scope_over_something_foreign_is_dropped_and_says_cancelled() {
         drop(spawn(async move { other.cancel() }));
         let outcome: Nothing = scope.run(pending()).await;
         assert_eq!(outcome, Err(Canceled));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
         let scope = Scope::new();
         scope.cancel();
         assert_eq!(scope.run_any(pending::<u8>()).await, Err(Canceled));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 
 #[test]
-fn a_cancellable_future_is_dropped_alone() {
+fn a_cancelable_future_is_dropped_alone() {
     run(async {
         let (_sender, receiver) = async_channel::bounded::<u8>(1);
         let scope = Rc::new(Scope::new());
@@ -463,7 +463,7 @@ fn a_cancellable_future_is_dropped_alone() {
                     let _held = held;
                     receiver.recv().await
                 };
-                let mut waits = Box::pin(cancellable(waits));
+                let mut waits = Box::pin(cancelable(waits));
                 assert!(waits.as_mut().await.is_err());
                 // It is dropped when it ends, not when its box goes.
                 assert_eq!(journal.take(), ["dropped"]);
@@ -471,12 +471,12 @@ fn a_cancellable_future_is_dropped_alone() {
             })
             .await;
         assert_eq!(outcome, Ok(5));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 
 #[test]
-fn a_cancellable_future_that_has_won_gives_its_output() {
+fn a_cancelable_future_that_has_won_gives_its_output() {
     run(async {
         let (sender, receiver) = async_channel::bounded::<u8>(1);
         let scope = Rc::new(Scope::new());
@@ -486,11 +486,11 @@ fn a_cancellable_future_that_has_won_gives_its_output() {
             other.cancel();
         }));
         let outcome: Result<u8, Canceled> = scope
-            .run(async { Ok(cancellable(receiver.recv()).await?.unwrap()) })
+            .run(async { Ok(cancelable(receiver.recv()).await?.unwrap()) })
             .await;
         assert_eq!(outcome, Ok(9));
-        assert!(!scope.was_caught());
-        assert_eq!(cancellable(async { 1 }).await, Ok(1));
+        assert!(!scope.canceled_caught());
+        assert_eq!(cancelable(async { 1 }).await, Ok(1));
     });
 }
 
@@ -525,7 +525,7 @@ fn a_checkpoint_lets_others_go_first_and_ends_when_cancelled() {
 /// Many leaves that begin at once are not a loop that ignores its errors.
 #[test]
 fn a_hundred_reads_that_begin_at_once_in_a_cancelled_scope_all_give_their_buffers_back() {
-    let _alone = crate::baseline::alone();
+    let _alone = crate::common::alone();
     let faults = crate::support::Faults::default();
     let mut runtime = faults.hear(gimmal::Runtime::builder()).build().unwrap();
     runtime.block_on(async {

@@ -1,6 +1,6 @@
 //! Closing happens in any case, in a canceled scope too (C13).
 
-use crate::baseline::{Baseline, descriptors};
+use crate::common::{Baseline, descriptors};
 use crate::support::poll_once;
 use crate::{SHORT, pipe, run, settle};
 use gimmal::cancel::{Canceled, Scope};
@@ -21,7 +21,7 @@ fn a_file_is_closed_in_a_cancelled_scope() {
             })
             .await;
         closed.unwrap().unwrap();
-        assert!(!scope.was_caught());
+        assert!(!scope.canceled_caught());
         assert_eq!(descriptors(), open - 1);
         drop(writer);
         let (file, _writer) = pipe();

@@ -22,7 +22,7 @@ fn a_scope_is_cancelled_at_its_deadline() {
             })
             .await;
         assert_eq!(outcome, Err(Canceled));
-        assert!(scope.was_caught() && Instant::now() >= at);
+        assert!(scope.canceled_caught() && Instant::now() >= at);
         assert_eq!(scope.deadline(), None, "it is past");
         assert_eq!(scope.reason().as_deref(), Some("deadline"));
         assert_eq!(Handle::current().stats().timers, 0);
@@ -34,12 +34,12 @@ fn a_deadline_that_is_past_refuses_from_the_start() {
     run(async {
         let scope = Scope::with_deadline(Instant::now());
         assert_eq!(scope.run(sleep(LONG)).await, Err(Canceled));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
         let scope = Scope::new();
         scope.set_deadline(Some(Instant::now()));
         let outcome: Result<u8, Canceled> = scope.run(async { Ok(4) }).await;
         assert_eq!(outcome, Ok(4), "nothing was cut short");
-        assert!(!scope.was_caught());
+        assert!(!scope.canceled_caught());
     });
 }
 
@@ -54,7 +54,7 @@ fn the_future_moves_its_deadline_earlier() {
             })
             .await;
         assert_eq!(outcome, Err(Canceled));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
         // Into the past, where it had none before.
         let scope = Scope::new();
         let outcome: Nothing = scope
@@ -85,9 +85,9 @@ fn the_future_moves_its_deadline_later_and_takes_it_away() {
                 })
                 .await;
             // On a machine that was away for so long it was too late to move it.
-            assert!(outcome.is_ok() || scope.was_caught());
+            assert!(outcome.is_ok() || scope.canceled_caught());
             if outcome.is_ok() {
-                assert!(!scope.is_canceled() && !scope.was_caught());
+                assert!(!scope.is_canceled() && !scope.canceled_caught());
                 assert_eq!(scope.deadline(), later);
             }
             assert_eq!(Handle::current().stats().timers, 0);
@@ -116,7 +116,7 @@ fn another_task_moves_the_deadline() {
             yield_now().await;
             scope.set_deadline(Some(Instant::now() + SHORT));
             assert_eq!(task.await.unwrap(), Err(Canceled));
-            assert!(scope.was_caught());
+            assert!(scope.canceled_caught());
         }
         // Later, and away: before its first poll.
         for after in [Some(Instant::now() + LONG), None] {
@@ -129,7 +129,7 @@ fn another_task_moves_the_deadline() {
             let in_time = !scope.is_canceled();
             assert_eq!(task.await.unwrap().is_ok(), in_time);
             assert_eq!(
-                (scope.was_caught(), scope.is_canceled()),
+                (scope.canceled_caught(), scope.is_canceled()),
                 (!in_time, !in_time)
             );
         }
@@ -191,7 +191,7 @@ fn a_past_deadline_cancels_by_the_clock_before_its_timer_goes_off() {
             })
             .await;
         assert_eq!(outcome, Err(Canceled));
-        assert!(scope.was_caught() && scope.is_canceled());
+        assert!(scope.canceled_caught() && scope.is_canceled());
     });
 }
 
@@ -208,7 +208,7 @@ fn a_scope_stays_what_it_was_when_it_was_left() {
             })
             .await;
         assert_eq!(outcome, Ok(()));
-        assert!(scope.is_canceled() && !scope.was_caught());
+        assert!(scope.is_canceled() && !scope.canceled_caught());
         assert_eq!(scope.reason().as_deref(), Some("deadline"));
         // It was left before its time.
         let at = Instant::now() + SHORT;
@@ -283,7 +283,7 @@ fn a_deadline_that_the_future_moves_into_the_past_cancels_at_the_call() {
             })
             .await;
         assert_eq!(outcome, Ok(()));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 

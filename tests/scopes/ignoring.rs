@@ -1,10 +1,10 @@
 //! Loops that ignore that they are canceled end all the same, after a bounded number of refusals; the hook names them, and
 //! everybody else goes on meanwhile (C2).
 
-use crate::baseline::alone;
+use crate::common::alone;
 use crate::support::Faults;
 use crate::{LONG, pipe, run, settle};
-use gimmal::cancel::{Canceled, Scope, cancellable, checkpoint, shield};
+use gimmal::cancel::{Canceled, Scope, cancelable, checkpoint, shield};
 use gimmal::fs::File;
 use gimmal::op::nop;
 use gimmal::time::{Instant, interval_at, timeout};
@@ -78,8 +78,8 @@ fn loops() -> Vec<(&'static str, Make)> {
             round!(rounds, &mut other)
         }),
         ("checkpoint", |rounds| round!(rounds, checkpoint())),
-        ("cancellable", |rounds| {
-            round!(rounds, cancellable(pending::<()>()))
+        ("cancelable", |rounds| {
+            round!(rounds, cancelable(pending::<()>()))
         }),
         ("timeout", |rounds| {
             round!(rounds, timeout(LONG, sleep(LONG)))
@@ -183,7 +183,7 @@ fn loops_in_a_cancelled_scope_are_dropped() {
         |future, scope| {
             Box::pin(async move {
                 assert_eq!(scope.run(future).await, Err(Canceled));
-                assert!(scope.was_caught());
+                assert!(scope.canceled_caught());
             })
         },
         false,
@@ -237,7 +237,7 @@ fn loops_in_a_timeout_are_dropped() {
                     yield_now().await;
                 }
                 let error = looping.await.unwrap().unwrap_err();
-                assert!(error.is_timeout() && error.into_inner().is_none(), "{name}");
+                assert!(error.is_elapsed() && error.into_inner().is_none(), "{name}");
                 assert!(rounds.get() < 1000, "{name}: {} rounds", rounds.get());
             });
             let heard = faults.take();
@@ -255,7 +255,7 @@ fn a_loop_that_only_yields_ends_when_its_scope_is_cancelled() {
         let theirs = scope.clone();
         let task = spawn(async move {
             let forever = async {
-                while !theirs.was_caught() {
+                while !theirs.canceled_caught() {
                     yield_now().await;
                 }
             };
@@ -271,7 +271,7 @@ fn a_loop_that_only_yields_ends_when_its_scope_is_cancelled() {
         }
         assert!(task.is_finished());
         assert_eq!(task.await.unwrap(), Err(Canceled));
-        assert!(scope.was_caught());
+        assert!(scope.canceled_caught());
     });
 }
 

@@ -1,11 +1,11 @@
 //! Leaves that change their scope: one belongs to where it was polled last, and one that outlives its scope belongs to the
 //! one around (C12).
 
-use crate::baseline::next_turn;
+use crate::common::next_turn;
 use crate::support::poll_once;
 use crate::{LONG, SHORT, pipe, run, settle, until};
 use futures_util::future::join;
-use gimmal::cancel::{Canceled, Cancellable, Scope, cancellable, shield};
+use gimmal::cancel::{Cancelable, Canceled, Scope, cancelable, shield};
 use gimmal::fs::File;
 use gimmal::op::{Op, Read};
 use gimmal::task::JoinHandle;
@@ -26,7 +26,7 @@ enum Waits {
         #[expect(dead_code, reason = "kept open")] (File, PipeWriter),
     ),
     Join(JoinHandle<()>),
-    Foreign(Pin<Box<Cancellable<Pending<()>>>>),
+    Foreign(Pin<Box<Cancelable<Pending<()>>>>),
 }
 
 const KINDS: [&str; 4] = ["sleep", "read", "join", "foreign"];
@@ -40,7 +40,7 @@ impl Waits {
                 Waits::Read(file.read(vec![0; 8]), (file, writer))
             }
             "join" => Waits::Join(spawn(pending())),
-            _ => Waits::Foreign(Box::pin(cancellable(pending()))),
+            _ => Waits::Foreign(Box::pin(cancelable(pending()))),
         }
     }
 }
@@ -56,7 +56,7 @@ impl Future for Waits {
                 Canceled
             }),
             Waits::Join(join) => Pin::new(join).poll(context).map(|joined| {
-                assert!(joined.unwrap_err().is_canceled());
+                assert!(joined.unwrap_err().is_wait_canceled());
                 Canceled
             }),
             Waits::Foreign(foreign) => foreign.as_mut().poll(context).map(Result::unwrap_err),
@@ -101,7 +101,10 @@ fn a_leaf_belongs_to_the_scope_that_polled_it_last() {
             second.cancel();
             let (one, two) = task.await.unwrap();
             assert_eq!((one, two), (Ok(Err(Canceled)), Ok(Canceled)), "{kind}");
-            assert!(first.was_caught() && second.was_caught(), "{kind}");
+            assert!(
+                first.canceled_caught() && second.canceled_caught(),
+                "{kind}"
+            );
         }
     });
 }
@@ -116,7 +119,7 @@ fn a_leaf_that_is_polled_in_a_cancelled_scope_ends_there_wherever_it_began() {
             scope.cancel();
             let ended = scope.run_any(&mut leaf).await;
             assert_eq!(ended, Ok(Canceled), "{kind}");
-            assert!(scope.was_caught());
+            assert!(scope.canceled_caught());
         }
     });
 }
@@ -141,7 +144,7 @@ fn a_leaf_that_outlives_its_scope_goes_to_the_one_around() {
                 outer.cancel();
             };
             assert_eq!(join(ended, outside).await.0, Ok(Canceled), "{kind}");
-            assert!(outer.was_caught() && !inner.was_caught());
+            assert!(outer.canceled_caught() && !inner.canceled_caught());
         }
     });
 }
@@ -199,7 +202,7 @@ fn a_sleep_that_was_cut_short_sleeps_on_when_it_is_awaited_again() {
         let mut asleep = gimmal::time::sleep_until(deadline);
         let error = timeout(SHORT, &mut asleep).await;
         if let Err(error) = error {
-            assert!(error.is_timeout());
+            assert!(error.is_elapsed());
             assert_eq!((&mut asleep).await, Ok(()));
         }
         assert!(Instant::now() >= deadline);
@@ -232,8 +235,8 @@ fn a_join_that_was_cut_short_is_awaited_again() {
         let mut task = spawn(async move { receiver.recv().await.unwrap() });
         for _ in 0..3 {
             let late = timeout(SHORT, &mut task).await.unwrap_err();
-            assert!(late.is_timeout());
-            assert!(late.into_inner().unwrap().is_canceled());
+            assert!(late.is_elapsed());
+            assert!(late.into_inner().unwrap().is_wait_canceled());
         }
         sender.send(4).await.unwrap();
         assert_eq!(task.await.unwrap(), 4);
@@ -252,7 +255,7 @@ fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_timeout_up() {
             })
             .await;
             let error = ended.unwrap_err();
-            assert!(error.is_timeout() && error.inner().is_none(), "{kind}");
+            assert!(error.is_elapsed() && error.inner().is_none(), "{kind}");
         }
     });
 }
@@ -335,7 +338,7 @@ fn a_scope_that_leaves_a_cancelled_one_is_cancelled_no_longer() {
         assert!(polled.unwrap().is_pending());
         assert!(!inner.is_canceled());
         assert_eq!(wait.await, Ok(()));
-        assert!(!inner.was_caught() && !outer.was_caught());
+        assert!(!inner.canceled_caught() && !outer.canceled_caught());
         // It goes the other way, too, while it is parked.
         let (outer, inner) = (Scope::new(), Scope::new());
         outer.cancel();
@@ -343,7 +346,7 @@ fn a_scope_that_leaves_a_cancelled_one_is_cancelled_no_longer() {
         assert!(poll_once(&mut wait).await.is_pending());
         let ended = outer.run_any(wait).await;
         assert_eq!(ended, Ok(Err(Canceled)));
-        assert!(outer.was_caught() && !inner.was_caught());
+        assert!(outer.canceled_caught() && !inner.canceled_caught());
     });
 }
 
@@ -367,7 +370,7 @@ fn a_scope_that_outlives_the_one_around_it_goes_to_the_next() {
             })
             .await;
         assert_eq!(ended, Ok(Err(Canceled)));
-        assert!(far.was_caught() && !near.was_caught() && !inner.was_caught());
+        assert!(far.canceled_caught() && !near.canceled_caught() && !inner.canceled_caught());
     });
 }
 
@@ -395,7 +398,7 @@ fn a_panic_in_a_scope_leaves_it() {
             })
             .await;
         assert_eq!(ended, Ok(Ok(())));
-        assert!(!outer.was_caught() && !inner.was_caught());
+        assert!(!outer.canceled_caught() && !inner.canceled_caught());
     });
 }
 
@@ -447,9 +450,9 @@ fn leaves_and_scopes_that_move_at_random_end_by_whom_they_are_in() {
             };
             assert_eq!(task.await.unwrap(), Ok(Canceled), "{kind}");
             for (at, scope) in outer.iter().enumerate() {
-                assert_eq!(scope.was_caught(), expected == Some(at), "{kind} {at}");
+                assert_eq!(scope.canceled_caught(), expected == Some(at), "{kind} {at}");
             }
-            assert_eq!(inner.was_caught(), expected.is_none(), "{kind}");
+            assert_eq!(inner.canceled_caught(), expected.is_none(), "{kind}");
         }
     });
 }

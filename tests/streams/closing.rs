@@ -1,6 +1,6 @@
 //! Closing, handing out, and numbers that are used again: no operation touches a socket that is not its own (O5, C13).
 
-use crate::baseline::{Baseline, Random, next_turn};
+use crate::common::{Baseline, Random, next_turn};
 use crate::support::poll_once;
 use crate::{Ends, Socket, keep, on_each, run, socketpair, streams, tcp, write_plain};
 use gimmal::cancel::Scope;

@@ -1,6 +1,6 @@
 //! Waits that are dropped: the bytes that they have taken are for the next, in order (C8).
 
-use crate::baseline::{MOMENTS, Random, dropped_everywhere, next_turn};
+use crate::common::{MOMENTS, Random, dropped_everywhere, next_turn};
 use crate::support::poll_once;
 use crate::{
     Ends, Socket, assert_numbered, bytes, keep, on_each, run, socketpair, streams, write_plain,
@@ -179,7 +179,10 @@ async fn kept_and_more<S: Socket>(ends: Ends) {
         .await
         .unwrap_err();
     let error = error.into_inner().unwrap();
-    assert_eq!((error.done(), error.into_buf()), (3, b"abc".to_vec()));
+    assert_eq!(
+        (error.transferred(), error.into_buf()),
+        (3, b"abc".to_vec())
+    );
     // To the end: what is kept first.
     keep(&left, &right, b"abc").await;
     left.write_all("def").await.unwrap();
@@ -241,7 +244,10 @@ async fn cancelled_exact_read<S: Socket>(ends: Ends) {
         scope.cancel();
         if waits {
             let error = exact.await.unwrap().unwrap_err();
-            assert_eq!((error.done(), error.into_buf()), (3, b"abc".to_vec()));
+            assert_eq!(
+                (error.transferred(), error.into_buf()),
+                (3, b"abc".to_vec())
+            );
             write_plain(&left, b"def");
             assert_eq!(second.await.unwrap().1, b"def");
         } else {

@@ -1,6 +1,6 @@
 //! How a connection ends: one side first, or both, or by a reset; and who is told.
 
-use crate::baseline::{alone, child, is_child, next_turn, passes_in_child};
+use crate::common::{alone, child, is_child, next_turn, passes_in_child};
 use crate::support::poll_once;
 use crate::{Ends, Socket, on_each, run, socketpair, streams, tcp, unix, write_plain};
 use gimmal::io::{AsyncWrite, BufWriter};
@@ -65,7 +65,10 @@ async fn too_early<S: Socket>(ends: Ends) {
     left.write_all("xy").await.unwrap();
     drop(left);
     let error = right.read_exact(vec![0; 4], 3).await.unwrap_err();
-    assert_eq!((error.kind(), error.done()), (ErrorKind::UnexpectedEof, 2));
+    assert_eq!(
+        (error.kind(), error.transferred()),
+        (ErrorKind::UnexpectedEof, 2)
+    );
     assert!(error.to_string().contains("1 byte"), "{error}");
     assert_eq!(error.into_buf(), b"xy");
 }
@@ -125,7 +128,7 @@ async fn reset<S: Socket>(ends: Ends) {
     next_turn().await;
     reset_by(peer, &ours);
     let error = reading.await.unwrap_err();
-    let (done, kind) = (error.done(), error.kind());
+    let (done, kind) = (error.transferred(), error.kind());
     assert_eq!(
         (kind, done, &error.buf()[..]),
         (ErrorKind::ConnectionReset, 3, &b"abc"[..])

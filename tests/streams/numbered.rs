@@ -2,7 +2,7 @@
 //! way, under timeouts, in scopes that are canceled, in races, and by waits that are dropped. None is lost, none comes
 //! twice, none comes out of order.
 
-use crate::baseline::{Random, alone, next_turn, rings};
+use crate::common::{Random, alone, next_turn, rings};
 use crate::support::poll_once;
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, socketpair, streams};
 use futures_util::FutureExt;
@@ -146,7 +146,7 @@ impl Counts {
             Some(Err(error)) => {
                 assert!(is_canceled(&error) || is_timeout(&error), "{error}");
                 self.canceled += 1;
-                let done = error.done();
+                let done = error.transferred();
                 self.partly += usize::from(done > 0);
                 take(error.buf(), done);
                 done
@@ -269,7 +269,7 @@ async fn write<S: Socket>(left: S, total: usize, mut random: Random) {
     let mut at = 0;
     let done = |error: BufError<()>| {
         assert!(is_canceled(&error) || is_timeout(&error), "{error}");
-        error.done()
+        error.transferred()
     };
     while at < total {
         let len = match random.below(400) {

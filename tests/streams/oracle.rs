@@ -1,6 +1,6 @@
 //! Each operation against the plain system call: the same calls on two connections, one of which is never in a ring.
 
-use crate::baseline::Random;
+use crate::common::Random;
 use crate::{Ends, Socket, on_each, streams, write_plain};
 use std::io;
 use std::net::Shutdown;

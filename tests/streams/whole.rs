@@ -1,6 +1,6 @@
 //! Loops over several operations, cut short: how far they say they came is how far they came.
 
-use crate::baseline::{MOMENTS, Random, Watched, dropped_everywhere, is_child, passes_in_child};
+use crate::common::{MOMENTS, Random, Watched, dropped_everywhere, is_child, passes_in_child};
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, run, socketpair, streams, tcp};
 use bytes::Bytes;
 use gimmal::cancel::Scope;
@@ -67,7 +67,7 @@ async fn writes<S: Socket>(ends: Ends) {
                 Err(error) => {
                     assert!(is_canceled(error.error()), "{error}");
                     assert_eq!(error.buf().len(), LEN - at);
-                    at += error.done();
+                    at += error.transferred();
                     cuts += 1;
                 }
             }
@@ -112,7 +112,7 @@ async fn reads<S: Socket>(ends: Ends) {
             }
             Err(error) => {
                 let error = error.into_inner().unwrap();
-                let done = error.done();
+                let done = error.transferred();
                 assert_numbered(&error.buf()[..done], at);
                 // Nothing taken: the buffer is as it was. Something: the length says how much.
                 let as_it_was = done == 0 && error.buf().iter().all(|byte| *byte == 7);
@@ -138,7 +138,10 @@ async fn to_the_end<S: Socket>(ends: Ends) {
         .await
         .unwrap_err();
     let error = error.into_inner().unwrap();
-    assert_eq!((error.done(), &error.buf()[..6]), (5000, &b"before"[..]));
+    assert_eq!(
+        (error.transferred(), &error.buf()[..6]),
+        (5000, &b"before"[..])
+    );
     assert_numbered(&error.buf()[6..], 0);
     left.write_all(bytes(5000, 100)).await.unwrap();
     drop(left);

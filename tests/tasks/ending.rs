@@ -32,7 +32,7 @@ fn what_sleeps_joins_or_reads_ends_canceled_and_cleans_up() {
     everywhere(|builder| {
         let journal = Journal::default();
         let (reader, _writer) = pipe();
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let note = journal.clone();
             drop(spawn(async move {
                 assert_eq!(sleep(LONG).await, Err(Canceled));
@@ -50,7 +50,7 @@ fn what_sleeps_joins_or_reads_ends_canceled_and_cleans_up() {
                     }
                 });
                 let error = (&mut other).await.unwrap_err();
-                assert!(error.is_canceled() && !error.is_aborted() && !error.is_panic());
+                assert!(error.is_wait_canceled() && !error.is_aborted() && !error.is_panic());
                 assert!(gimmal::is_canceled(&error));
                 let error = io::Error::from(error);
                 assert!(gimmal::is_canceled(&error));
@@ -83,7 +83,7 @@ fn a_canceled_read_gives_its_buffer_back_as_it_was() {
     everywhere(|builder| {
         let (reader, _writer) = pipe();
         let back = Rc::new(RefCell::new(None));
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let back = back.clone();
             drop(spawn(async move {
                 let file = File::from(reader);
@@ -103,7 +103,7 @@ fn a_canceled_read_gives_its_buffer_back_as_it_was() {
 fn a_task_that_was_not_polled_yet_begins_and_is_told() {
     everywhere(|builder| {
         let told = Rc::new(Cell::new(false));
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let told = told.clone();
             drop(spawn(async move {
                 told.set(sleep(LONG).await == Err(Canceled))
@@ -117,7 +117,7 @@ fn a_task_that_was_not_polled_yet_begins_and_is_told() {
 fn a_task_spawned_by_cleanup_is_told_too() {
     everywhere(|builder| {
         let told = Rc::new(Cell::new(false));
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let told = told.clone();
             drop(spawn(async move {
                 let _ = sleep(LONG).await;
@@ -134,7 +134,7 @@ fn a_task_spawned_by_cleanup_is_told_too() {
 fn what_is_finished_is_given_even_to_the_canceled() {
     everywhere(|builder| {
         let given = Rc::new(Cell::new(0));
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let given = given.clone();
             let done = spawn(async { 5 });
             let nop = gimmal::op::nop().submit();
@@ -153,7 +153,7 @@ fn what_is_finished_is_given_even_to_the_canceled() {
 fn a_canceled_wait_leaves_the_handle_to_be_awaited_again() {
     everywhere(|builder| {
         let given = Rc::new(Cell::new(0));
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let given = given.clone();
             drop(spawn(async move {
                 let mut other = spawn(async {
@@ -167,7 +167,7 @@ fn a_canceled_wait_leaves_the_handle_to_be_awaited_again() {
                 loop {
                     match (&mut other).await {
                         Ok(value) => break given.set(value),
-                        Err(error) => assert!(error.is_canceled()),
+                        Err(error) => assert!(error.is_wait_canceled()),
                     }
                     refused += 1;
                 }
@@ -187,7 +187,7 @@ fn leaves_inside_of_foreign_combinators_are_canceled_too() {
         let faults = Faults::default();
         let (reader, _writer) = pipe();
         let start = Instant::now();
-        run_to_its_end(faults.hear(builder.grace(AMPLE)), async || {
+        run_to_its_end(faults.hear(builder.grace_period(AMPLE)), async || {
             let note = journal.clone();
             drop(spawn(async move {
                 let mut sleeps: FuturesUnordered<_> = (0..3).map(|_| sleep(LONG)).collect();
@@ -258,22 +258,25 @@ fn a_waiting_closure_inside_of_a_foreign_combinator_is_withdrawn() {
         let ended = Rc::new(Cell::new(false));
         let (release, blocked) = mpsc::channel::<()>();
         let start = Instant::now();
-        run_to_its_end(builder.grace(AMPLE).blocking_threads(1), async || {
-            let busy = task::spawn_blocking(move || blocked.recv().is_err());
-            drop(busy);
-            let ended = ended.clone();
-            drop(spawn(async move {
-                let mut waits: FuturesUnordered<_> =
-                    [task::spawn_blocking(|| unreachable!("it was not started"))]
-                        .into_iter()
-                        .collect();
-                let error: task::JoinError = waits.next().await.unwrap().unwrap_err();
-                assert!(error.is_canceled());
-                ended.set(true);
-                drop(release);
-            }));
-            yield_now().await;
-        });
+        run_to_its_end(
+            builder.grace_period(AMPLE).blocking_threads(1),
+            async || {
+                let busy = task::spawn_blocking(move || blocked.recv().is_err());
+                drop(busy);
+                let ended = ended.clone();
+                drop(spawn(async move {
+                    let mut waits: FuturesUnordered<_> =
+                        [task::spawn_blocking(|| unreachable!("it was not started"))]
+                            .into_iter()
+                            .collect();
+                    let error: task::JoinError = waits.next().await.unwrap().unwrap_err();
+                    assert!(error.is_wait_canceled());
+                    ended.set(true);
+                    drop(release);
+                }));
+                yield_now().await;
+            },
+        );
         assert!(ended.get() && start.elapsed() < AMPLE);
     });
 }
@@ -284,7 +287,7 @@ fn a_loop_over_sleeps_of_nothing_that_heeds_its_errors_ends_by_itself() {
     everywhere(|builder| {
         let ended = Rc::new(Cell::new(false));
         let start = Instant::now();
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let ended = ended.clone();
             drop(spawn(async move {
                 while sleep(Duration::ZERO).await.is_ok() {}
@@ -301,7 +304,7 @@ fn a_loop_over_sleeps_of_nothing_that_heeds_its_errors_ends_by_itself() {
 fn a_loop_over_ticks_that_are_overdue_ends_by_itself() {
     everywhere(|builder| {
         let ended = Rc::new(Cell::new(false));
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let ended = ended.clone();
             drop(spawn(async move {
                 let mut ticks = gimmal::time::interval(Duration::from_nanos(1));
@@ -320,81 +323,84 @@ fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
     everywhere(|builder| {
         let journal = Journal::default();
         let (reader, _writer) = pipe();
-        run_to_its_end(builder.grace(Duration::from_millis(500)), async || {
-            let held = journal.on_drop("sleeps");
-            drop(spawn(async move {
-                let _held = held;
-                loop {
+        run_to_its_end(
+            builder.grace_period(Duration::from_millis(500)),
+            async || {
+                let held = journal.on_drop("sleeps");
+                drop(spawn(async move {
+                    let _held = held;
+                    loop {
+                        let _ = sleep(LONG).await;
+                    }
+                }));
+                let held = journal.on_drop("sleeps of nothing");
+                drop(spawn(async move {
+                    let _held = held;
+                    loop {
+                        let _ = sleep(Duration::ZERO).await;
+                    }
+                }));
+                let held = journal.on_drop("reads");
+                drop(spawn(async move {
+                    let _held = held;
+                    let file = File::from(reader);
+                    let mut buffer = Vec::with_capacity(8);
+                    loop {
+                        buffer = match file.read(buffer).await {
+                            Ok((_, buffer)) => buffer,
+                            Err(error) => error.into_buf(),
+                        };
+                    }
+                }));
+                let held = journal.on_drop("opens");
+                drop(spawn(async move {
+                    let _held = held;
+                    loop {
+                        let _ = File::open("Cargo.toml").await;
+                    }
+                }));
+                let held = journal.on_drop("joins");
+                drop(spawn(async move {
+                    let _held = held;
+                    let mut other = spawn(async {
+                        let _ = sleep(LONG).await;
+                        for _ in 0..1000 {
+                            yield_now().await;
+                        }
+                    });
+                    loop {
+                        match (&mut other).await {
+                            Err(error) if error.is_wait_canceled() => {}
+                            _ => pending().await,
+                        }
+                    }
+                }));
+                let held = journal.on_drop("closures");
+                drop(spawn(async move {
+                    let _held = held;
+                    loop {
+                        let _ = task::spawn_blocking(|| ()).await;
+                    }
+                }));
+                let held = journal.on_drop("ticks");
+                drop(spawn(async move {
+                    let _held = held;
+                    let mut ticks = gimmal::time::interval(LONG);
+                    loop {
+                        let _ = ticks.tick().await;
+                    }
+                }));
+                let note = journal.clone();
+                drop(spawn(async move {
                     let _ = sleep(LONG).await;
-                }
-            }));
-            let held = journal.on_drop("sleeps of nothing");
-            drop(spawn(async move {
-                let _held = held;
-                loop {
-                    let _ = sleep(Duration::ZERO).await;
-                }
-            }));
-            let held = journal.on_drop("reads");
-            drop(spawn(async move {
-                let _held = held;
-                let file = File::from(reader);
-                let mut buffer = Vec::with_capacity(8);
-                loop {
-                    buffer = match file.read(buffer).await {
-                        Ok((_, buffer)) => buffer,
-                        Err(error) => error.into_buf(),
-                    };
-                }
-            }));
-            let held = journal.on_drop("opens");
-            drop(spawn(async move {
-                let _held = held;
-                loop {
-                    let _ = File::open("Cargo.toml").await;
-                }
-            }));
-            let held = journal.on_drop("joins");
-            drop(spawn(async move {
-                let _held = held;
-                let mut other = spawn(async {
-                    let _ = sleep(LONG).await;
-                    for _ in 0..1000 {
+                    for _ in 0..20 {
                         yield_now().await;
                     }
-                });
-                loop {
-                    match (&mut other).await {
-                        Err(error) if error.is_canceled() => {}
-                        _ => pending().await,
-                    }
-                }
-            }));
-            let held = journal.on_drop("closures");
-            drop(spawn(async move {
-                let _held = held;
-                loop {
-                    let _ = task::spawn_blocking(|| ()).await;
-                }
-            }));
-            let held = journal.on_drop("ticks");
-            drop(spawn(async move {
-                let _held = held;
-                let mut ticks = gimmal::time::interval(LONG);
-                loop {
-                    let _ = ticks.tick().await;
-                }
-            }));
-            let note = journal.clone();
-            drop(spawn(async move {
-                let _ = sleep(LONG).await;
-                for _ in 0..20 {
-                    yield_now().await;
-                }
-                note.note("neighbour ended");
-            }));
-            yield_now().await;
-        });
+                    note.note("neighbour ended");
+                }));
+                yield_now().await;
+            },
+        );
         let mut notes = journal.take();
         assert_eq!(notes.remove(0), "neighbour ended");
         notes.sort_unstable();
@@ -415,7 +421,7 @@ fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
 fn what_waits_for_something_foreign_is_dropped_at_once() {
     everywhere(|builder| {
         let journal = Journal::default();
-        run_to_its_end(builder.grace(AMPLE), async || {
+        run_to_its_end(builder.grace_period(AMPLE), async || {
             let held = journal.on_drop("foreign");
             drop(spawn(async move {
                 let _held = held;
@@ -448,7 +454,7 @@ fn the_outcome_of_main_is_that_of_run() {
             }
         }
         let journal = Journal::default();
-        let error: Result<(), Mine> = builder.clone().grace(AMPLE).run(async {
+        let error: Result<(), Mine> = builder.clone().grace_period(AMPLE).run(async {
             let held = journal.on_drop("task");
             drop(spawn(async move {
                 let _held = held;
@@ -488,7 +494,7 @@ fn when_main_panics_the_tasks_are_dropped_and_the_panic_goes_on() {
 fn a_panic_in_cleanup_reaches_the_hook() {
     everywhere(|builder| {
         let faults = Faults::default();
-        run_to_its_end(faults.hear(builder.grace(AMPLE)), async || {
+        run_to_its_end(faults.hear(builder.grace_period(AMPLE)), async || {
             drop(spawn(async {
                 let _ = sleep(LONG).await;
                 panic!("in cleanup");
@@ -675,7 +681,7 @@ fn run_returns_when_the_last_task_has_ended_not_when_the_grace_period_is_over() 
         let others: Vec<_> = (0..8).map(|_| builder.clone().build().unwrap()).collect();
         for _ in 0..3 {
             let start = Instant::now();
-            run_to_its_end(builder.clone().grace(AMPLE), async || {
+            run_to_its_end(builder.clone().grace_period(AMPLE), async || {
                 drop(spawn(async {
                     let _ = sleep(LONG).await;
                 }));

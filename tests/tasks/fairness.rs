@@ -188,7 +188,8 @@ fn a_loop_over_operations_that_are_refused_lets_others_go_first() {
 #[test]
 fn a_loop_over_operations_that_the_kernel_lacks_lets_others_go_first() {
     everywhere(|builder| {
-        let lacking = gimmal::runtime::Mask::linux_5_15().without_opcode(gimmal::op::Opcode::FSYNC);
+        let lacking =
+            gimmal::runtime::FeatureMask::linux_5_15().without_opcode(gimmal::op::Opcode::FSYNC);
         beside_a_timer(builder.mask(lacking), |stop, passed| async move {
             let file = File::open("/dev/null").await.unwrap();
             while !stop.get() {

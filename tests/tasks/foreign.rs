@@ -161,7 +161,7 @@ unsafe impl gimmal::op::Operation for Lacking {
         Err(error)
     }
 
-    fn proves_nothing_happened(&self, _: gimmal::op::Completion) -> bool {
+    fn had_no_effect(&self, _: gimmal::op::Completion) -> bool {
         true
     }
 

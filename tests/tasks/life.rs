@@ -154,7 +154,7 @@ async fn abort_and_join(journal: &Journal, handle: JoinHandle<()>) {
     assert!(!handle.is_finished(), "C14: an abort is only a mark");
     let error = handle.await.unwrap_err();
     journal.note("joined");
-    assert!(error.is_aborted() && !error.is_panic() && !error.is_canceled());
+    assert!(error.is_aborted() && !error.is_panic() && !error.is_wait_canceled());
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn the_three_ends_without_an_output_are_told_apart() {
         runtime.block_on(async {
             let panicked = spawn(async { panic!("some reason") });
             let panicked: gimmal::task::JoinError = Box::pin(panicked).await.unwrap_err();
-            assert!(panicked.is_panic() && !panicked.is_aborted() && !panicked.is_canceled());
+            assert!(panicked.is_panic() && !panicked.is_aborted() && !panicked.is_wait_canceled());
             assert!(panicked.to_string().contains("some reason"));
             assert!(!gimmal::is_canceled(&panicked));
             let aborted = spawn(pending::<()>());

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use gimmal::Runtime;
-use gimmal::runtime::{Builder, Mask};
+use gimmal::runtime::{Builder, FeatureMask};
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +13,11 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 /// Runs a test with what this kernel has, then with what 6.1 and 5.15 have.
 pub(crate) fn everywhere(test: impl Fn(Builder)) {
-    for mask in [Mask::none(), Mask::linux_6_1(), Mask::linux_5_15()] {
+    for mask in [
+        FeatureMask::none(),
+        FeatureMask::linux_6_1(),
+        FeatureMask::linux_5_15(),
+    ] {
         let builder = Runtime::builder().entries(64).completion_entries(256);
         test(builder.mask(mask));
     }

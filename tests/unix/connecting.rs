@@ -1,6 +1,6 @@
 //! Who listens where, who connects to whom, and what is said when it does not come to that.
 
-use crate::baseline::{
+use crate::common::{
     Baseline, MOMENTS, descriptors, directory, dropped_after, dropped_everywhere, next_turn,
 };
 use crate::run;

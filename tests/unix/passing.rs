@@ -1,6 +1,6 @@
 //! Descriptors that go with bytes: each arrives once or is closed, whatever becomes of those who wait for it.
 
-use crate::baseline::{
+use crate::common::{
     Baseline, MOMENTS, Random, alone, descriptors, dropped_everywhere, is_child, next_turn,
     passes_in_child,
 };
@@ -91,7 +91,7 @@ fn more_than_were_asked_for_are_closed_and_the_bytes_are_there() {
             let error = right.recv_with_fds(vec![0; 8], max).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
             assert!(error.to_string().contains(&max.to_string()), "{error}");
-            assert_eq!((error.done(), &error.buf()[..]), (4, &b"text"[..]));
+            assert_eq!((error.transferred(), &error.buf()[..]), (4, &b"text"[..]));
             assert_eq!(descriptors(), open, "{count} came for {max}");
         }
         // A plain read, or one into several buffers, closes them, too.
@@ -381,7 +381,7 @@ fn descriptors_that_there_is_no_room_for_are_closed() {
             // SAFETY: as above.
             unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
-            assert_eq!((error.done(), &error.buf()[..]), (4, &b"text"[..]));
+            assert_eq!((error.transferred(), &error.buf()[..]), (4, &b"text"[..]));
             drop(error);
             assert_eq!(descriptors(), open);
         }

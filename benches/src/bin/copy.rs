@@ -5,7 +5,7 @@
 //! Both ways are given for one chunk, by the clock on the wall and by the processor's time of the whole process, in which
 //! the kernel's workers count.
 
-use gimmal::runtime::Mask;
+use gimmal::runtime::FeatureMask;
 use gimmal_benches::meter::{process, wall};
 use gimmal_benches::pairs::{self, Arguments, Effort, Quartiles, Samples, Work};
 use io_uring::squeue::Entry;
@@ -322,7 +322,7 @@ fn main() -> io::Result<ExitCode> {
 
 /// Whole files by `gimmal::io::copy`, in a runtime as it comes, and in one that knows no splice.
 fn copies(path: &'static Path, to: &'static Path, rounds: usize) -> io::Result<()> {
-    let mask = Mask::none().without_opcode(gimmal::op::Opcode::SPLICE);
+    let mask = FeatureMask::none().without_opcode(gimmal::op::Opcode::SPLICE);
     let mut runtimes = (
         gimmal::Runtime::new()?,
         gimmal::Runtime::builder().mask(mask).build()?,

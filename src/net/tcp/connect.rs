@@ -3,9 +3,9 @@
 use super::TcpStream;
 use super::attempts::{Attempts, Step};
 use crate::group::{Child, Group, group};
-use crate::net::{Target, ToAddrs};
+use crate::net::{Host, ToAddrs};
 use crate::op::{Connect, SharedFd};
-use crate::runtime::pass;
+use crate::runtime::proceed;
 use crate::scope::{Elapsed, is_canceled};
 use crate::sys::with_context;
 use crate::time::{Instant, timeout, timeout_at};
@@ -37,7 +37,7 @@ impl TcpStream {
     /// A connection that the kernel still makes after the wait was dropped or canceled is closed
     /// (`tests/connecting.rs`).
     pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
-        pass().await?;
+        proceed().await?;
         connect_to(to.target()?, &RefCell::default()).await
     }
 
@@ -54,12 +54,12 @@ impl TcpStream {
     ///
     /// As [`connect`](TcpStream::connect) (`tests/connecting.rs`).
     pub async fn connect_timeout(to: impl ToAddrs, duration: Duration) -> io::Result<TcpStream> {
-        pass().await?;
+        proceed().await?;
         let target = to.target()?;
         let name = target.describe();
         let failed = RefCell::default();
         let connected = timeout(duration, connect_to(target, &failed)).await;
-        connected.map_err(|error| match error.is_timeout() {
+        connected.map_err(|error| match error.is_elapsed() {
             false => error.into(),
             true => {
                 let mut what = format!("connect to {name} within {duration:?}");
@@ -79,10 +79,10 @@ struct Failed {
     error: io::Error,
 }
 
-async fn connect_to(target: Target, failed: &RefCell<Vec<Failed>>) -> io::Result<TcpStream> {
+async fn connect_to(target: Host, failed: &RefCell<Vec<Failed>>) -> io::Result<TcpStream> {
     let name = match &target {
-        Target::Name(..) => Some(target.describe()),
-        Target::Addrs(_) => None,
+        Host::Name(..) => Some(target.describe()),
+        Host::Addrs(_) => None,
     };
     let addrs = target.resolve().await?;
     if let [addr] = addrs[..] {
@@ -125,11 +125,11 @@ async fn race<'scope>(
                 under_way.push((addr, child));
                 continue;
             }
-            Step::WaitUntil(moment) => match timeout_at(moment, g.next()).await {
-                Err(error) if error.is_timeout() => continue,
+            Step::WaitUntil(moment) => match timeout_at(moment, g.next_finished()).await {
+                Err(error) if error.is_elapsed() => continue,
                 ended => ended?,
             },
-            Step::Wait => g.next().await?,
+            Step::Wait => g.next_finished().await?,
             Step::Over => return Ok(None),
         };
         let place = under_way

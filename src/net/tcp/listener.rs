@@ -3,7 +3,7 @@
 use super::TcpStream;
 use crate::buf::BufError;
 use crate::group::Report;
-use crate::net::accepting::{Accepting, Arrivals, Way};
+use crate::net::accepting::{AcceptMode, Accepting, Arrivals};
 use crate::net::names::{resolve, to_ip};
 use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd};
@@ -154,7 +154,7 @@ impl TcpListener {
     /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
     /// (`tests/listening.rs`).
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        connection(self.accepting.next(Way::OneByOne).await?)
+        connection(self.accepting.next(AcceptMode::OneByOne).await?)
     }
 
     /// Returns the connections as a stream. Each is accepted when the stream is polled for it, as by

@@ -4,9 +4,9 @@ use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::debug::debug;
 use crate::net::names::{resolve, to_ip};
-use crate::net::{Target, ToAddrs};
+use crate::net::{Host, ToAddrs};
 use crate::op::{Datagrams, Op, Owned, RecvMessage, SendMessage, SharedFd, busy};
-use crate::runtime::pass;
+use crate::runtime::proceed;
 use crate::sys::with_context;
 use socket2::{SockAddr, SockRef};
 use std::fmt;
@@ -108,10 +108,10 @@ impl UdpSocket {
         }
     }
 
-    fn send_to_target<B: IoBuf>(&self, buf: B, to: io::Result<Target>) -> Op<SendMessage<B>> {
+    fn send_to_target<B: IoBuf>(&self, buf: B, to: io::Result<Host>) -> Op<SendMessage<B>> {
         let is_v4 = self.local_addr().is_ok_and(|address| address.is_ipv4());
         let address = async move {
-            pass().await?;
+            proceed().await?;
             let addrs = to?.resolve().await?;
             let own = addrs.iter().find(|address| address.is_ipv4() == is_v4);
             Ok(SockAddr::from(*own.unwrap_or(&addrs[0])))

@@ -287,7 +287,7 @@ impl UnixDatagram {
     ///
     /// Those of [`recv_from`](UnixDatagram::recv_from). `InvalidData` if more than `max` descriptors arrived, or more
     /// than this process may have open: then all of them are closed. The datagram is received nevertheless: the buffer
-    /// in the error contains it, and [`done`](BufError::done) returns its number of bytes.
+    /// in the error contains it, and [`transferred`](BufError::transferred) returns its number of bytes.
     ///
     /// # Cancel safety
     ///

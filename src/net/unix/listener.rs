@@ -4,7 +4,7 @@ use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::BufError;
 use crate::group::Report;
-use crate::net::accepting::{Accepting, Arrivals, Way};
+use crate::net::accepting::{AcceptMode, Accepting, Arrivals};
 use crate::net::{Listener, Serve, serve};
 use crate::op::{Accepted, SharedFd, describe};
 use crate::sys::with_context;
@@ -106,7 +106,7 @@ impl UnixListener {
     /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
     /// (`tests/unix.rs`).
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        connection(self.accepting.next(Way::OneByOne).await?)
+        connection(self.accepting.next(AcceptMode::OneByOne).await?)
     }
 
     /// Returns the connections as a stream. Each is accepted when the stream is polled for it, as by
@@ -202,7 +202,7 @@ impl Listener for UnixListener {
     }
 
     async fn accept_ahead(&self, ahead: u32) -> io::Result<(UnixStream, SocketAddr)> {
-        connection(self.accepting.next(Way::Ahead(ahead)).await?)
+        connection(self.accepting.next(AcceptMode::Ahead(ahead)).await?)
     }
 
     fn pause(&self) -> impl Future<Output = io::Result<()>> {

@@ -13,7 +13,7 @@ use crate::op::{
     Chunks, Connect, Op, Owned, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
     SendVectored, SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
 };
-use crate::runtime::{pass, ready_err};
+use crate::runtime::{proceed, ready_err};
 use crate::sys::{peer_cred, with_context};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
@@ -114,7 +114,7 @@ impl UnixStream {
     ///
     /// As [`connect`](UnixStream::connect) (`tests/unix.rs`).
     pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
-        pass().await?;
+        proceed().await?;
         let address = to_kernel(address)?;
         let name = describe(&address);
         let explained = |error: io::Error| with_context(error, format!("connect to {name}"));
@@ -191,7 +191,7 @@ impl UnixStream {
     ///
     /// Those of [`read`](UnixStream::read). `InvalidData` if more than `max` descriptors arrived, or more than this
     /// process may have open: then all of them are closed. The bytes are received nevertheless: the buffer in the error
-    /// contains them, and [`done`](BufError::done) returns their number.
+    /// contains them, and [`transferred`](BufError::transferred) returns their number.
     ///
     /// # Cancel safety
     ///

@@ -104,7 +104,7 @@ impl Core {
     /// Returns the wake ID of the task or child that is being polled.
     #[inline]
     pub(in crate::runtime) fn id_of_running(&self) -> WakeId {
-        WakeId::new(self.number, self.running.get())
+        WakeId::new(self.slot_number, self.running.get())
     }
 
     #[inline]
@@ -296,7 +296,7 @@ impl Core {
             if task_scope.cancel_called {
                 scopes.cancel(key, None, &mut effects);
             }
-            scopes.wake_with(key, waker(WakeId::new(self.number, task)));
+            scopes.wake_with(key, waker(WakeId::new(self.slot_number, task)));
             key
         };
         let leaf = self.leaf_of(task);
@@ -311,7 +311,7 @@ impl Core {
         self.scopes.borrow_mut().add_refusals(key, refusals);
         if !task_scope.canceled && self.is_scope_canceled(key) {
             // The group of this child is canceled, and skips children with a scope when it notifies the others.
-            let mut woken = vec![waker(WakeId::new(self.number, task))];
+            let mut woken = vec![waker(WakeId::new(self.slot_number, task))];
             if let Some(leaf) = leaf {
                 self.notify_leaf(leaf, Owner::scope(key), &mut woken);
             }

@@ -4,7 +4,7 @@ use super::waiting::WaitRow;
 use crate::runtime::core::{Core, describe};
 use crate::runtime::fault::Fault;
 use crate::scope::LeafStatus;
-use crate::table::{Key, Kind, Leaf, Owner};
+use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::tasks::{WakeId, waker};
 use std::cell::RefCell;
 
@@ -59,7 +59,7 @@ impl Core {
         };
         refusals < REFUSALS_MAX
             && leaf.is_some_and(|leaf| {
-                leaf.kind() == Kind::Operation
+                leaf.kind() == LeafKind::Operation
                     && self.status(leaf, Owner::scope(key)) == LeafStatus::Pending
             })
     }
@@ -109,7 +109,7 @@ impl Core {
         let overdue = RefCell::new(Vec::new());
         let status = |leaf: Leaf, owner| {
             let found = self.status(leaf, owner);
-            if found == LeafStatus::Pending && leaf.kind() == Kind::Wait {
+            if found == LeafStatus::Pending && leaf.kind() == LeafKind::Wait {
                 let waits = self.waits.borrow();
                 if waits.get(leaf.key()).is_some_and(WaitRow::is_overdue) {
                     overdue.borrow_mut().push(leaf.key());

@@ -2,7 +2,7 @@
 
 use crate::runtime::core::Core;
 use crate::scope::LeafStatus;
-use crate::table::{Key, Kind, Leaf, Owner};
+use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::tasks::{WakeId, waker};
 use std::task::Waker;
 
@@ -11,16 +11,16 @@ impl Core {
     pub(in crate::runtime) fn status(&self, leaf: Leaf, owner: Owner) -> LeafStatus {
         let key = leaf.key();
         let awaited = match leaf.kind() {
-            Kind::Operation => match self.driver.borrow().is_orphan_in(key, owner) {
+            LeafKind::Operation => match self.driver.borrow().is_orphan_in(key, owner) {
                 Some(true) => return LeafStatus::Orphaned,
                 pending => pending.is_some(),
             },
-            Kind::Timer => {
+            LeafKind::Timer => {
                 let timers = self.timers.borrow();
                 timers.peek(key).is_some_and(|kept| kept.owner == owner)
             }
-            Kind::Join => self.tasks.borrow().is_joined(key, owner),
-            Kind::Wait => {
+            LeafKind::Join => self.tasks.borrow().is_joined(key, owner),
+            LeafKind::Wait => {
                 let waits = self.waits.borrow();
                 let wait = waits.get(key);
                 wait.is_some_and(|kept| kept.owner == owner && kept.is_pending())
@@ -86,7 +86,7 @@ impl Core {
             Ok(task) => {
                 let task_scope = self.tasks.borrow().task_scope(task);
                 let canceled = task_scope.is_some_and(|task_scope| task_scope.canceled);
-                canceled.then(|| waker(WakeId::new(self.number, task)))
+                canceled.then(|| waker(WakeId::new(self.slot_number, task)))
             }
             Err(scope) => {
                 let canceled = self.scopes.borrow().is_open_and_canceled(scope);
@@ -113,14 +113,14 @@ impl Core {
     pub(super) fn set_owner(&self, leaf: Leaf, owner: Owner) {
         let key = leaf.key();
         match leaf.kind() {
-            Kind::Operation => self.driver.borrow_mut().set_owner(key, owner),
-            Kind::Timer => {
+            LeafKind::Operation => self.driver.borrow_mut().set_owner(key, owner),
+            LeafKind::Timer => {
                 if let Some(sleeper) = self.timers.borrow_mut().peek_mut(key) {
                     sleeper.owner = owner;
                 }
             }
-            Kind::Join => self.tasks.borrow_mut().move_join(key, owner),
-            Kind::Wait => {
+            LeafKind::Join => self.tasks.borrow_mut().move_join(key, owner),
+            LeafKind::Wait => {
                 if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
                     wait.owner = owner;
                 }
@@ -138,7 +138,7 @@ impl Core {
     /// Returns the replaced waker, for the caller to drop.
     #[inline]
     pub(crate) fn wait_for_end(&self, task: Key, waker: Waker, waits: bool) -> Option<Waker> {
-        let leaf = Leaf::new(Kind::Join, task);
+        let leaf = Leaf::new(LeafKind::Join, task);
         if waits {
             let mut tasks = self.tasks.borrow_mut();
             let owner = tasks.join_owner(task);

@@ -26,7 +26,7 @@ use super::core::Core;
 use super::current::drop_waker;
 use crate::scope::{CANCELED, CancelEffects, LeafStatus, Mirrored, NEVER, ScopeKind};
 use crate::sys::Instant;
-use crate::table::{Key, Kind, Leaf, Owner};
+use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::tasks::{WakeId, copy_waker, waker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -197,7 +197,7 @@ impl Core {
         if let Some(leaf) = leaf {
             self.notify_leaf(leaf, Owner::task(key), &mut woken);
         }
-        woken.push(waker(WakeId::new(self.number, key)));
+        woken.push(waker(WakeId::new(self.slot_number, key)));
         self.wake_all(&mut woken);
         self.refresh();
     }
@@ -299,16 +299,16 @@ impl Core {
         }
         let key = leaf.key();
         match leaf.kind() {
-            Kind::Operation => self.ask_cancel(key),
-            Kind::Timer => {
+            LeafKind::Operation => self.ask_cancel(key),
+            LeafKind::Timer => {
                 let mut timers = self.timers.borrow_mut();
                 if let Some(sleeper) = timers.peek_mut(key) {
                     woken.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
                     sleeper.owner = NO_OWNER;
                 }
             }
-            Kind::Join => woken.extend(self.tasks.borrow_mut().take_joiner(key)),
-            Kind::Wait => {
+            LeafKind::Join => woken.extend(self.tasks.borrow_mut().take_joiner(key)),
+            LeafKind::Wait => {
                 if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
                     woken.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
                     wait.owner = NO_OWNER;

@@ -3,7 +3,7 @@
 use crate::runtime::core::{Core, Refusal};
 use crate::runtime::current::{self, drop_waker};
 use crate::scope::Canceled;
-use crate::table::{Key, Kind, Leaf, Owner};
+use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::tasks::copy_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,7 @@ impl Core {
             over: None,
             notified: false,
         });
-        self.enlist(Leaf::new(Kind::Wait, key), owner);
+        self.enlist(Leaf::new(LeafKind::Wait, key), owner);
         key
     }
 
@@ -54,7 +54,7 @@ impl Core {
             };
             (std::mem::replace(&mut wait.waker, waker), wait.owner)
         };
-        self.keep_here(Leaf::new(Kind::Wait, key), before);
+        self.keep_here(Leaf::new(LeafKind::Wait, key), before);
         Some(replaced)
     }
 
@@ -93,9 +93,9 @@ impl Waiting {
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
         let canceled = current::with(Core::is_canceled);
         match self.row {
-            Some((serial, _)) if canceled => {
+            Some((runtime_id, _)) if canceled => {
                 self.end();
-                Poll::Ready(current::with_own(serial, canceled_here))
+                Poll::Ready(current::with_own(runtime_id, canceled_here))
             }
             None if canceled => reject_canceled(&mut self.refusal, context),
             _ => {
@@ -108,29 +108,29 @@ impl Waiting {
     /// Waits on for a result that is not there yet, even if the scope is canceled, until `over` is set.
     pub(crate) fn hold(&mut self, context: &Context<'_>, over: &Arc<AtomicBool>) {
         self.wait(context);
-        if let Some((serial, key)) = self.row {
-            current::with_own(serial, |core| core.hold_wait(key, over));
+        if let Some((runtime_id, key)) = self.row {
+            current::with_own(runtime_id, |core| core.hold_wait(key, over));
         }
     }
 
     fn wait(&mut self, context: &Context<'_>) {
         let waker = copy_waker(context.waker());
-        if let Some((serial, key)) = self.row {
-            let replaced = current::with_own(serial, |core| core.renew_wait(key, waker));
+        if let Some((runtime_id, key)) = self.row {
+            let replaced = current::with_own(runtime_id, |core| core.renew_wait(key, waker));
             drop_waker(replaced);
         } else {
             self.row = Some(current::with(|core| {
-                (core.serial(), core.begin_wait(waker))
+                (core.runtime_id(), core.begin_wait(waker))
             }));
         }
     }
 
     /// Ends the wait and frees its row.
     pub(crate) fn end(&mut self) {
-        if let Some((serial, key)) = self.row.take() {
-            match current::reach(serial) {
+        if let Some((runtime_id, key)) = self.row.take() {
+            match current::reach(runtime_id) {
                 Some(core) => drop_waker(core.end_wait(key)),
-                None => current::give_back(serial, key),
+                None => current::give_back(runtime_id, key),
             }
         }
     }

@@ -2,14 +2,14 @@
 
 use super::{Child, Origin, Stage, TaskRow, Tasks};
 use crate::table::{Key, Leaf, Owner};
-use crate::tasks::queue::Queue;
+use crate::tasks::queue::KeyQueue;
 use crate::tasks::waker::wake_id_of;
 use std::task::Waker;
 
 /// The woken children of one child set, and the waker of the future that polls them (K5).
 #[derive(Default)]
 pub(super) struct ReadyQueue {
-    pub(super) ready: Queue,
+    pub(super) ready: KeyQueue,
     pub(super) waker: Option<Waker>,
     /// Whether that future is being polled: it checks `ready` before it parks.
     polled: bool,

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Adds timeouts and shields to any future as methods: `fs::read(path).timeout(limit).await?`.
 ///
 /// Operations have their own [`timeout`](crate::op::Op::timeout), which costs less and returns the buffer.
-pub trait InScope: Future + Sized {
+pub trait FutureExt: Future + Sized {
     /// Limits the future to `duration`, counted from its first poll: see [`timeout`](crate::time::timeout()).
     ///
     /// ```
@@ -43,4 +43,4 @@ pub trait InScope: Future + Sized {
     }
 }
 
-impl<F: Future> InScope for F {}
+impl<F: Future> FutureExt for F {}

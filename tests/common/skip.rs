@@ -14,7 +14,7 @@ const MARK: &str = "skipped: ";
 /// that the rest of one can go on. To end the test, write `return skip!("only root can do this")`.
 macro_rules! skip {
     ($($why:tt)+) => {
-        $crate::baseline::skip::report(file!(), line!(), format_args!($($why)+))
+        $crate::common::skip::report(file!(), line!(), format_args!($($why)+))
     };
 }
 

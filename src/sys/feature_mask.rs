@@ -8,16 +8,16 @@ use super::entry::Opcode;
 /// not change how the kernel implements the others.
 ///
 /// ```
-/// use gimmal::runtime::Mask;
+/// use gimmal::runtime::FeatureMask;
 ///
 /// # fn main() -> std::io::Result<()> {
-/// let mut runtime = gimmal::Runtime::builder().mask(Mask::linux_5_15()).build()?;
+/// let mut runtime = gimmal::Runtime::builder().mask(FeatureMask::linux_5_15()).build()?;
 /// assert_eq!(runtime.block_on(async { 1 + 1 }), 2);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mask {
+pub struct FeatureMask {
     /// `IORING_SETUP_*`.
     setup: u32,
     /// `IORING_FEAT_*`.
@@ -36,11 +36,11 @@ pub(super) const SETUP_DEFER_TASKRUN: u32 = 1 << 13;
 pub(super) const SETUP_NO_SQARRAY: u32 = 1 << 16;
 pub(super) const FEAT_CQE_SKIP: u32 = 1 << 11;
 
-impl Mask {
+impl FeatureMask {
     /// Creates a mask that hides nothing.
     #[must_use]
-    pub const fn none() -> Mask {
-        Mask {
+    pub const fn none() -> FeatureMask {
+        FeatureMask {
             setup: 0,
             features: 0,
             registered_ring: false,
@@ -53,11 +53,11 @@ impl Mask {
     /// Creates a mask that leaves the features of Linux 6.1: no ring without an index array, and none that can be
     /// resized.
     #[must_use]
-    pub const fn linux_6_1() -> Mask {
-        Mask {
+    pub const fn linux_6_1() -> FeatureMask {
+        FeatureMask {
             setup: SETUP_NO_SQARRAY,
             resizing: true,
-            ..Mask::none()
+            ..FeatureMask::none()
         }
         .without_opcodes_from(49)
     }
@@ -65,8 +65,8 @@ impl Mask {
     /// Creates a mask that leaves the features of Linux 5.15: no cooperative or deferred task work, no batch that
     /// survives a bad entry, no registered ring descriptor, no skipped completions.
     #[must_use]
-    pub const fn linux_5_15() -> Mask {
-        Mask {
+    pub const fn linux_5_15() -> FeatureMask {
+        FeatureMask {
             setup: SETUP_NO_SQARRAY
                 | SETUP_SINGLE_ISSUER
                 | SETUP_DEFER_TASKRUN
@@ -76,14 +76,14 @@ impl Mask {
             features: FEAT_CQE_SKIP,
             registered_ring: true,
             resizing: true,
-            ..Mask::none()
+            ..FeatureMask::none()
         }
         .without_opcodes_from(40)
     }
 
     /// Also hides this opcode.
     #[must_use]
-    pub const fn without_opcode(mut self, opcode: Opcode) -> Mask {
+    pub const fn without_opcode(mut self, opcode: Opcode) -> FeatureMask {
         let number = opcode.number();
         self.opcodes[(number >> 7) as usize] |= 1 << (number & 127);
         self
@@ -91,7 +91,7 @@ impl Mask {
 
     /// Also hides this setup flag of the ring (`IORING_SETUP_*`, `io_uring_setup(2)`).
     #[must_use]
-    pub const fn without_setup_flag(mut self, flag: u32) -> Mask {
+    pub const fn without_setup_flag(mut self, flag: u32) -> FeatureMask {
         self.setup |= flag;
         self
     }
@@ -99,13 +99,13 @@ impl Mask {
     /// Sends every operation through the ring, even if a direct system call could serve it
     /// ([`Entry::try_first`](crate::op::Entry::try_first)).
     #[must_use]
-    pub const fn without_attempts(mut self) -> Mask {
+    pub const fn without_attempts(mut self) -> FeatureMask {
         self.attempts = true;
         self
     }
 
     /// Opcodes are numbered in the order in which kernels introduced them.
-    const fn without_opcodes_from(mut self, number: u8) -> Mask {
+    const fn without_opcodes_from(mut self, number: u8) -> FeatureMask {
         let mut next = number;
         while next < u8::MAX {
             self = self.without_opcode(Opcode::new(next));
@@ -146,15 +146,15 @@ mod tests {
 
     #[test]
     fn an_older_kernel_hides_what_came_later() {
-        let mask = Mask::linux_5_15();
+        let mask = FeatureMask::linux_5_15();
         assert!(!mask.hides_opcode(Opcode::READ));
         assert!(!mask.hides_opcode(Opcode::new(39)), "LINKAT is of 5.15");
         assert!(mask.hides_opcode(Opcode::new(40)), "MSG_RING is of 5.18");
         assert!(mask.hides_opcode(Opcode::new(255)));
-        assert!(!Mask::linux_6_1().hides_opcode(Opcode::new(48)));
-        assert!(Mask::linux_6_1().hides_opcode(Opcode::new(49)));
-        assert!(!Mask::linux_6_1().hides_setup(SETUP_DEFER_TASKRUN));
-        let mask = Mask::none().without_opcode(Opcode::NOP);
+        assert!(!FeatureMask::linux_6_1().hides_opcode(Opcode::new(48)));
+        assert!(FeatureMask::linux_6_1().hides_opcode(Opcode::new(49)));
+        assert!(!FeatureMask::linux_6_1().hides_setup(SETUP_DEFER_TASKRUN));
+        let mask = FeatureMask::none().without_opcode(Opcode::NOP);
         assert!(mask.hides_opcode(Opcode::NOP) && !mask.hides_opcode(Opcode::READV));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The future of [`Op::timeout`](Op::timeout) and [`Op::deadline`](Op::deadline): awaits an operation, cancels it at
 /// the deadline, and then waits until the kernel has given it up.
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct Timed<O: Operation> {
+pub struct WithDeadline<O: Operation> {
     op: Op<O>,
     /// The deadline, once `counts` is set. Before, the limit, stored as its distance from `Instant` zero.
     deadline: Instant,
@@ -22,11 +22,11 @@ pub struct Timed<O: Operation> {
     begun: bool,
 }
 
-impl<O: Operation> Timed<O> {
+impl<O: Operation> WithDeadline<O> {
     /// Limits `op` from its first poll. If it was submitted before, from now.
     #[inline]
-    pub(super) fn within(op: Op<O>, limit: Duration) -> Timed<O> {
-        let mut timed = Timed {
+    pub(super) fn within(op: Op<O>, limit: Duration) -> WithDeadline<O> {
+        let mut timed = WithDeadline {
             op,
             deadline: Instant::from_ns(0) + limit,
             counts: false,
@@ -40,8 +40,8 @@ impl<O: Operation> Timed<O> {
     }
 
     #[inline]
-    pub(super) fn until(op: Op<O>, deadline: Instant) -> Timed<O> {
-        Timed {
+    pub(super) fn until(op: Op<O>, deadline: Instant) -> WithDeadline<O> {
+        WithDeadline {
             op,
             deadline,
             counts: true,
@@ -76,7 +76,7 @@ impl<O: Operation> Timed<O> {
         match self.op.in_flight() {
             None if self.is_past => self.op.reject_if_idle(),
             None => {}
-            Some((serial, key)) => runtime::with_own(serial, |core| match self.is_past {
+            Some((runtime_id, key)) => runtime::with_own(runtime_id, |core| match self.is_past {
                 true => core.ask_cancel(key),
                 false => core.limit_operation(key, self.deadline),
             }),
@@ -90,7 +90,7 @@ fn from_now(after: Instant) -> Instant {
     Instant::from_ns(Instant::now().as_ns().saturating_add(after.as_ns()))
 }
 
-impl<O: Operation> Future for Timed<O> {
+impl<O: Operation> Future for WithDeadline<O> {
     type Output = O::Output;
 
     #[inline]
@@ -104,9 +104,9 @@ impl<O: Operation> Future for Timed<O> {
     }
 }
 
-impl<O: Operation> fmt::Debug for Timed<O> {
+impl<O: Operation> fmt::Debug for WithDeadline<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timed")
+        f.debug_struct("WithDeadline")
             .field("op", &self.op)
             .field("deadline", &self.at())
             .finish_non_exhaustive()

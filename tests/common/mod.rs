@@ -11,7 +11,7 @@
 pub(crate) mod skip;
 
 use gimmal::buf::{IoBuf, IoBufMut};
-use gimmal::runtime::{Builder, Mask, Stats};
+use gimmal::runtime::{Builder, FeatureMask, Stats};
 use gimmal::{Handle, Runtime, yield_now};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
@@ -40,11 +40,11 @@ pub(crate) fn directory() -> tempfile::TempDir {
 /// The kernels that the tests of files are run as, and rings of the usual size and of the smallest.
 pub(crate) fn rings() -> Vec<(String, Builder)> {
     let masks = [
-        ("all", Mask::none()),
-        ("6.1", Mask::linux_6_1()),
-        ("5.15", Mask::linux_5_15()),
+        ("all", FeatureMask::none()),
+        ("6.1", FeatureMask::linux_6_1()),
+        ("5.15", FeatureMask::linux_5_15()),
     ];
-    let by_ring = Runtime::builder().mask(Mask::none().without_attempts());
+    let by_ring = Runtime::builder().mask(FeatureMask::none().without_attempts());
     let mut rings = vec![("all, by the ring alone".to_owned(), by_ring)];
     for (name, mask) in masks {
         let builder = || Runtime::builder().mask(mask);

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 /// futures that wait for other code: a channel, a lock or a semaphore of another crate.
 ///
 /// ```
-/// use gimmal::cancel::{Scope, cancellable};
+/// use gimmal::cancel::{Scope, cancelable};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// gimmal::run(async {
@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 ///     let scope = Scope::new();
 ///     scope.cancel();
 ///     let received: Result<bool, gimmal::Canceled> = scope
-///         .run(async { Ok(cancellable(receiver.recv()).await.is_ok()) })
+///         .run(async { Ok(cancelable(receiver.recv()).await.is_ok()) })
 ///         .await;
 ///     assert_eq!(received, Ok(false));
 ///     Ok(())
@@ -34,8 +34,8 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// That of the future, which is dropped wherever it is (`tests/scopes.rs`).
-pub fn cancellable<F: Future>(future: F) -> Cancellable<F> {
-    Cancellable {
+pub fn cancelable<F: Future>(future: F) -> Cancelable<F> {
+    Cancelable {
         future: Some(future),
         begun: false,
         waiting: Waiting::default(),
@@ -43,9 +43,9 @@ pub fn cancellable<F: Future>(future: F) -> Cancellable<F> {
 }
 
 pin_project! {
-    /// The future of [`cancellable`].
+    /// The future of [`cancelable`].
     #[must_use = "futures do nothing unless they are awaited"]
-    pub struct Cancellable<F> {
+    pub struct Cancelable<F> {
         #[pin]
         future: Option<F>,
         // Whether the future was polled.
@@ -54,7 +54,7 @@ pin_project! {
     }
 }
 
-impl<F: Future> Future for Cancellable<F> {
+impl<F: Future> Future for Cancelable<F> {
     type Output = Result<F::Output, Canceled>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -63,7 +63,7 @@ impl<F: Future> Future for Cancellable<F> {
         if *this.begun || !runtime::with(Core::is_canceled) {
             *this.begun = true;
             let Some(future) = this.future.as_mut().as_pin_mut() else {
-                panic!("a cancellable future was polled after it was ready")
+                panic!("a cancelable future was polled after it was ready")
             };
             if let Poll::Ready(output) = future.poll(context) {
                 this.future.set(None);
@@ -79,8 +79,8 @@ impl<F: Future> Future for Cancellable<F> {
     }
 }
 
-impl<F> fmt::Debug for Cancellable<F> {
+impl<F> fmt::Debug for Cancelable<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cancellable").finish_non_exhaustive()
+        f.debug_struct("Cancelable").finish_non_exhaustive()
     }
 }
