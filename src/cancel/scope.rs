@@ -1,8 +1,9 @@
 //! Scopes that users open.
 
 use super::{Due, ScopedPoll};
+use crate::error::Canceled;
 use crate::runtime::{self, Mirror};
-use crate::scope::{CANCELED, Canceled, NEVER, ScopeKind};
+use crate::scope::{CANCELED, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;

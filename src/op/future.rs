@@ -3,8 +3,8 @@
 use super::queue::QueuedWait;
 use super::{Collect, Completion, Entry, Operation, Readiness, SharedFd, WithDeadline};
 use crate::driver::{Payload, lifecycle::Polled};
+use crate::error::{Canceled, Elapsed};
 use crate::runtime::{self, Core, Refusal, canceled_here};
-use crate::scope::{Canceled, Elapsed};
 use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;

@@ -1,6 +1,6 @@
 //! One runtime: its tables, its ring, and the calls that leaves make into it.
 
-use super::fault::{Fault, Hook, message_of};
+use super::fault::{Fault, Hook};
 use super::pool::Pool;
 use super::provided_buffers::Receiving;
 use super::scopes::{Mirror, NO_OWNER, Sleeper, WaitRow};
@@ -8,6 +8,7 @@ use super::short::Short;
 use super::turn::{Allowance, Budget};
 use crate::driver::lifecycle::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Payload, Request};
+use crate::error::panic_message;
 use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
 use crate::table::{Key, Leaf, LeafKind, Owner, Table};
@@ -552,7 +553,7 @@ impl Core {
             End::Panicked(payload) => {
                 let fault = Fault::Panicked {
                     task: describe(origin),
-                    message: message_of(&*payload),
+                    message: panic_message(&*payload),
                 };
                 self.hook.report(&fault);
                 self.hook.drop_payload(payload);
