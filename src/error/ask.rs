@@ -176,6 +176,9 @@ mod tests {
         assert_eq!(is_cancellation(&part), Some(true));
         let shared = part.map_buf(|_| Arc::<[u8]>::from([1]));
         assert_eq!(is_cancellation(&shared), Some(true));
+        // A buffer of a type that no operation lends.
+        let other = shared.map_buf(|_| [0_u16; 3]);
+        assert_eq!(is_cancellation(&other), Some(true));
         assert_eq!(
             is_cancellation(&Box::<dyn Error + Send + Sync>::from("full")),
             Some(false)
