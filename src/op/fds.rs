@@ -70,7 +70,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
             .addr(self.header.sending(&self.buf))
             .len(1)
             .op_flags(libc::MSG_NOSIGNAL as u32)
-            .try_first()
+            .try_direct()
     }
 
     fn complete(self, completion: Completion) -> Self::Output {

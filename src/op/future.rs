@@ -24,7 +24,7 @@ const GIVEN_UP_MAX: u16 = 1000;
 const GIVEN_UP_SHORT_MAX: u16 = 16;
 
 /// Awaits an operation. The operation is submitted at the first poll, or by [`submit`](Op::submit). If a direct system
-/// call can serve it at once ([`Entry::try_first`]), the first poll may be ready.
+/// call can serve it at once ([`Entry::try_direct`]), the first poll may be ready.
 ///
 /// States: Idle → InFlight → Finished, with Queued before InFlight while another operation has to go first. If it is
 /// dropped in flight, the runtime takes over the operation, cancels it, and disposes of its late completions (C8).

@@ -84,7 +84,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
         match self.stream().kind() {
             StreamKind::Tcp | StreamKind::Unix => {
                 let entry = self.entry_of(Opcode::SEND).op_flags(self.flags as u32);
-                entry.try_first()
+                entry.try_direct()
             }
             StreamKind::Pipe => self.entry_of(Opcode::WRITE).offset(u64::MAX),
         }
