@@ -1,7 +1,7 @@
 //! A part of a loop over one direction of a stream: no other operation gets in between two parts.
 
-use super::stream::Permit;
-use super::{Completion, Entry, Op, Operation, Readiness, SharedFd};
+use super::shared::Permit;
+use crate::op::{Completion, Entry, Op, Operation, Readiness, SharedFd};
 use std::io;
 use std::task::Waker;
 

@@ -1,6 +1,6 @@
 //! Opening and closing.
 
-use super::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
+use crate::op::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, c_path, with_path};
 use std::ffi::CString;
@@ -212,7 +212,7 @@ impl SharedFd {
     }
 
     /// Returns an entry for this descriptor.
-    pub(super) fn entry(&self, opcode: Opcode) -> Entry {
+    pub(in crate::op) fn entry(&self, opcode: Opcode) -> Entry {
         Entry::new(opcode).fd(self.as_raw_fd())
     }
 }

@@ -1,15 +1,15 @@
 //! Reading into one buffer, and writing from one.
 
-use super::place::Offset;
-use super::stream::Direction;
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
+use super::offset::Offset;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::op::stream::Direction;
+use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::fmt;
 use std::io;
 use std::ops::Range;
 
 /// The most bytes that the kernel moves in one call (`read(2)`, NOTES).
-pub(super) const BYTES_MAX: usize = 0x7fff_f000;
+pub(in crate::op) const BYTES_MAX: usize = 0x7fff_f000;
 
 /// Reads into a buffer: `pread(2)`, or `read(2)` at the cursor.
 pub struct Read<B: IoBufMut> {

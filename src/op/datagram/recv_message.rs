@@ -1,14 +1,14 @@
 //! Receiving datagrams, with addresses and ancillary data.
 
-use super::datagram::{Datagram, DatagramPermit, DatagramPermitKind};
 use super::header::Header;
 use super::message::fds_room;
-use super::rw::no_room;
-use super::yields_first;
-use super::{
+use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
+use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::op::file::no_room;
+use crate::op::yields_first;
+use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
 };
-use crate::buf::{BufError, BufResult, IoBufMut};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;

@@ -1,7 +1,9 @@
 //! Receiving a sequence of pieces into the runtime's provided buffers.
 
-use super::stream::Permit;
-use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind};
+use super::shared::Permit;
+use crate::op::{
+    Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind,
+};
 use crate::runtime::{self, BUFFER_GROUP, Core, READ_AHEAD_MAX};
 use crate::sys::{BufRing, ProvidedBuf};
 use std::fmt;

@@ -1,11 +1,13 @@
 //! Receiving into several buffers at once, and sending from several.
 
-use super::rw::{BYTES_MAX, no_room};
-use super::stream::{Direction, Permit};
-use super::vectored::Vectors;
-use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
+use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
+use crate::op::file::Vectors;
+use crate::op::file::{BYTES_MAX, no_room};
+use crate::op::yields_first;
+use crate::op::{
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;

@@ -1,11 +1,11 @@
 //! A byte stream as its operations see it: a connected socket, or one end of a pipe.
 
-use super::fifo_lock::{FifoLock, Position};
-use super::peer::describe_peer;
-use super::place::Offset;
 use super::recv_hint::RecvHint;
-use super::rw::BYTES_MAX;
-use super::{Completion, Entry, Opcode, Readiness, SharedFd};
+use crate::op::fifo_lock::{FifoLock, Position};
+use crate::op::file::BYTES_MAX;
+use crate::op::file::Offset;
+use crate::op::socket::describe_peer;
+use crate::op::{Completion, Entry, Opcode, Readiness, SharedFd};
 use crate::sys::Descriptor;
 use socket2::SockRef;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -324,7 +324,7 @@ impl fmt::Debug for Stream {
 
 /// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(in crate::op) enum Direction {
     In,
     Out,
 }

@@ -19,10 +19,10 @@
 //! | the end of the stream, an error | nothing before the next piece is requested |
 
 use super::part::Part;
-use super::recv_many::{Received, RecvMany, What};
-use super::stream::{Direction, Permit};
-use super::{Chunk, ObjectOp, Op, Recv, Stream, StreamKind};
+use super::recv_multishot::{Received, RecvMany, What};
+use super::shared::{Direction, Permit};
 use crate::buf::BufError;
+use crate::op::{Chunk, ObjectOp, Op, Recv, Stream, StreamKind};
 use crate::runtime::{self, Core, Waiting, canceled_here};
 use crate::scope::is_canceled;
 use crate::sys::BufRing;

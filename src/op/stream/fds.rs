@@ -1,13 +1,13 @@
 //! Descriptors sent with bytes over a Unix socket (`unix(7)`, SCM_RIGHTS).
 
-use super::control::fds_control;
-use super::header::Header;
-use super::message::{fds_cut, fds_room};
-use super::rw::no_room;
-use super::stream::{Direction, Passed, Permit};
-use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
+use super::shared::{Direction, Passed, Permit};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::op::datagram::Header;
+use crate::op::datagram::fds_control;
+use crate::op::datagram::{fds_cut, fds_room};
+use crate::op::file::no_room;
+use crate::op::yields_first;
+use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
 use std::fmt;
 use std::io;
 use std::mem;

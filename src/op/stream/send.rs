@@ -1,10 +1,12 @@
 //! Sending bytes on a stream.
 
 use super::part::{Gated, Part};
-use super::rw::BYTES_MAX;
-use super::stream::{Direction, Permit};
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
+use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBuf};
+use crate::op::file::BYTES_MAX;
+use crate::op::{
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+};
 use crate::runtime::proceed_with;
 use crate::sys::limit;
 use std::fmt;

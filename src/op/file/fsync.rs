@@ -1,6 +1,6 @@
 //! Flushing written data to the disk.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
+use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::io;
 
 /// Skips metadata that is not needed to read the data back (`IORING_FSYNC_DATASYNC`).

@@ -1,8 +1,10 @@
 //! Moving bytes through a pipe without copying them to user space: `splice(2)`.
 
-use super::rw::BYTES_MAX;
-use super::stream::{Direction, Permit};
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
+use super::shared::{Direction, Permit};
+use crate::op::file::BYTES_MAX;
+use crate::op::{
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+};
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;

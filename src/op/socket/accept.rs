@@ -6,7 +6,7 @@
 //! So waiting for a connection is a poll, followed by an accept that does not wait. Only a multishot accept
 //! ([`Accept::many`]) stays in the kernel.
 
-use super::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
+use crate::op::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
 use crate::sys::Descriptor;
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;

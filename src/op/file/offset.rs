@@ -1,7 +1,7 @@
 //! The file position at which an operation reads or writes.
 
-use super::stream::Direction;
-use super::{Completion, SharedFd};
+use crate::op::stream::Direction;
+use crate::op::{Completion, SharedFd};
 use crate::sys::Descriptor;
 use std::io;
 
@@ -45,7 +45,7 @@ impl Offset {
 
     /// Called when the ring gets the operation.
     #[inline]
-    pub(super) fn enter_ring(&mut self, fd: &SharedFd) {
+    pub(in crate::op) fn enter_ring(&mut self, fd: &SharedFd) {
         if let Offset::Cursor(watch) = self
             && !fd.descriptor().is_cursor_sure()
         {
@@ -56,7 +56,7 @@ impl Offset {
     /// Called when the ring has completed the operation, whose length was `asked`: moves the cursor past the bytes
     /// moved, if the ring did not. A direct call always moves it.
     #[inline]
-    pub(super) fn leave_ring(
+    pub(in crate::op) fn leave_ring(
         self,
         fd: &SharedFd,
         completion: Completion,

@@ -1,10 +1,10 @@
 //! Reading into several buffers at once, and writing from several.
 
-use super::place::Offset;
-use super::rw::{BYTES_MAX, no_room};
-use super::stream::Direction;
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
+use super::offset::Offset;
+use super::read_write::{BYTES_MAX, no_room};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
+use crate::op::stream::Direction;
+use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::fmt;
 use std::io;
 
@@ -13,11 +13,11 @@ use std::io;
 const BUFFERS_MAX: usize = 1024;
 
 /// The array that tells the kernel where the buffers are: an allocation of its own (O2).
-pub(super) struct Vectors(Box<[libc::iovec]>);
+pub(in crate::op) struct Vectors(Box<[libc::iovec]>);
 
 impl Vectors {
     /// Describes the capacity of several buffers, to be filled.
-    pub(super) fn of_mut(bufs: &mut impl IoBufsMut) -> Vectors {
+    pub(in crate::op) fn of_mut(bufs: &mut impl IoBufsMut) -> Vectors {
         let mut vectors = Vec::new();
         bufs.for_each_buf_mut(&mut |buf| {
             let (start, room) = (buf.io_mut_ptr(), buf.io_capacity());
@@ -27,23 +27,23 @@ impl Vectors {
     }
 
     /// Describes the contents of several buffers, to be read.
-    pub(super) fn of(bufs: &impl IoBufs) -> Vectors {
+    pub(in crate::op) fn of(bufs: &impl IoBufs) -> Vectors {
         let mut vectors = Vec::new();
         bufs.for_each_buf(&mut |buf| add(&mut vectors, buf.io_ptr().cast_mut(), buf.io_len()));
         Vectors(vectors.into())
     }
 
-    pub(super) fn as_slice(&self) -> &[libc::iovec] {
+    pub(in crate::op) fn as_slice(&self) -> &[libc::iovec] {
         &self.0
     }
 
     /// Whether there is room for a byte.
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::op) fn has_room(&self) -> bool {
         self.0.iter().any(|vector| vector.iov_len > 0)
     }
 
     /// Returns how many bytes are requested from the kernel.
-    pub(super) fn asked(&self) -> usize {
+    pub(in crate::op) fn asked(&self) -> usize {
         let lens = self.0.iter().map(|vector| vector.iov_len);
         lens.fold(0, usize::saturating_add).min(BYTES_MAX)
     }
