@@ -33,7 +33,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// That of the future, which is dropped wherever it is (`tests/scopes.rs`).
+/// That of the future, which is dropped wherever it is.
+// Test: tests/scopes.rs
 pub fn cancelable<F: Future>(future: F) -> Cancelable<F> {
     Cancelable {
         future: Some(future),

@@ -29,7 +29,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// Loses nothing (`tests/scopes.rs`).
+/// Loses nothing.
+// Test: tests/scopes.rs
 pub fn checkpoint() -> Checkpoint {
     Checkpoint {
         yielded: false,

@@ -218,7 +218,8 @@ impl Scope {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future inside (`tests/scopes.rs`).
+    /// Dropping it drops the future inside.
+    // Test: tests/scopes.rs
     #[track_caller]
     pub fn run<F, T, E>(&self, future: F) -> RunScope<F>
     where
@@ -243,7 +244,8 @@ impl Scope {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future inside (`tests/scopes.rs`).
+    /// Dropping it drops the future inside.
+    // Test: tests/scopes.rs
     #[track_caller]
     pub fn run_any<F: Future>(&self, future: F) -> RunScopeAny<F> {
         assert!(

@@ -188,7 +188,8 @@ impl<O> Drop for ChildHandle<'_, O> {
 ///
 /// # Cancel safety
 ///
-/// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
+/// If the wait is dropped or canceled, the child and the handle are unchanged.
+// Test: tests/groups.rs
 pub struct Child<'scope, T>(pub(super) ChildHandle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
@@ -253,7 +254,8 @@ pub struct ChildId(pub(super) u64);
 ///
 /// # Cancel safety
 ///
-/// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
+/// If the wait is dropped or canceled, the child and the handle are unchanged.
+// Test: tests/groups.rs
 pub struct Supervised<'scope, O>(pub(super) ChildHandle<'scope, O>);
 
 impl<O> Supervised<'_, O> {

@@ -49,7 +49,8 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Cancel safety
 ///
-/// A cancel loses nothing, like any other error. After a drop, how much was written is unknown (`tests/copying.rs`).
+/// A cancel loses nothing, like any other error. After a drop, how much was written is unknown.
+// Test: tests/copying.rs
 pub async fn copy<R, W>(reader: &mut R, writer: &mut W) -> Result<u64, CopyError>
 where
     R: AsyncRead + ?Sized,
@@ -86,7 +87,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// As [`copy`] (`tests/copying.rs`).
+/// As [`copy`].
+// Test: tests/copying.rs
 pub async fn copy_with<R, W>(
     reader: &mut R,
     writer: &mut W,
@@ -241,7 +243,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// As [`copy`], for both directions (`tests/copying.rs`).
+/// As [`copy`], for both directions.
+// Test: tests/copying.rs
 pub async fn copy_bidirectional<A, B>(a: &A, b: &B) -> Result<(u64, u64), CopyError>
 where
     for<'x> &'x A: AsyncRead + AsyncWrite,

@@ -53,7 +53,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A canceled read has read nothing. What happens to a dropped read is documented by the type (`tests/streams.rs`).
+    /// A canceled read has read nothing. What happens to a dropped read is documented by the type.
+    // Test: tests/streams.rs
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
     /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
@@ -66,7 +67,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses what was read, unless the type documents otherwise (`tests/streams.rs`).
+    /// A drop loses what was read, unless the type documents otherwise.
+    // Test: tests/streams.rs
     fn read_exact<B: IoBufMut>(
         &mut self,
         buf: B,
@@ -115,7 +117,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses the buffer, and with it what was read (`tests/streams.rs`).
+    /// A drop loses the buffer, and with it what was read.
+    // Test: tests/streams.rs
     fn read_to_end(&mut self, mut buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         async move {
             let (start, given) = (buf.len(), buf.capacity());
@@ -161,7 +164,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses the string, and with it what was read (`tests/readers.rs`).
+    /// A drop loses the string, and with it what was read.
+    // Test: tests/readers.rs
     fn read_to_string(
         &mut self,
         buf: String,
@@ -206,7 +210,8 @@ pub trait AsyncRead {
     /// # Cancel safety
     ///
     /// A canceled read has read nothing, and its error contains the buffer. A drop loses the buffer and its content;
-    /// what happens to the read is documented by the type (`tests/readers.rs`).
+    /// what happens to the read is documented by the type.
+    // Test: tests/readers.rs
     fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         append(self, buf, APPENDED_AT_ONCE)
     }
@@ -230,7 +235,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// That of both readers, which keep what was not read (`tests/readers.rs`).
+    /// That of both readers, which keep what was not read.
+    // Test: tests/readers.rs
     fn chain<R: AsyncRead>(self, other: R) -> Chain<Self, R>
     where
         Self: Sized,
@@ -259,7 +265,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// That of the reader: what was not read does not count against the limit (`tests/readers.rs`).
+    /// That of the reader: what was not read does not count against the limit.
+    // Test: tests/readers.rs
     fn take(self, limit: u64) -> Take<Self>
     where
         Self: Sized,

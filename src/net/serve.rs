@@ -81,7 +81,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// # Cancel safety
 ///
 /// A cancel shuts serving down gracefully. A drop drops the handlers; connections that were accepted ahead and not
-/// taken stay with the listener (`tests/serving.rs`).
+/// taken stay with the listener.
+// Test: tests/serving.rs
 pub fn serve<L, H, R>(listener: &L, handler: H) -> Serve<'_, L, H, Pending<()>>
 where
     L: Listener,

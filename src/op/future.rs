@@ -164,7 +164,8 @@ impl<O: Operation> Op<O> {
     ///
     /// # Cancel safety
     ///
-    /// That of the operation (`tests/timeouts.rs`).
+    /// That of the operation.
+    // Test: tests/timeouts.rs
     #[inline]
     pub fn timeout(self, duration: Duration) -> WithDeadline<O> {
         WithDeadline::within(self, duration)
@@ -174,7 +175,8 @@ impl<O: Operation> Op<O> {
     ///
     /// # Cancel safety
     ///
-    /// That of the operation (`tests/timeouts.rs`).
+    /// That of the operation.
+    // Test: tests/timeouts.rs
     #[inline]
     pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
         WithDeadline::until(self, deadline)

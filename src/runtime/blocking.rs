@@ -162,7 +162,8 @@ impl<T> Job<T> {
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped leaves the closure and the handle as they were (`tests/blocking.rs`).
+/// A wait that is dropped leaves the closure and the handle as they were.
+// Test: tests/blocking.rs
 #[must_use = "dropping the handle detaches the closure; call `drop` to do so on purpose"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,

@@ -35,11 +35,12 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped or canceled leaves the task and the handle as they were (`tests/tasks.rs`).
+/// A wait that is dropped or canceled leaves the task and the handle as they were.
 ///
 /// # Panics
 ///
 /// If polled outside its runtime, or after it has returned the output.
+// Test: tests/tasks.rs
 #[must_use = "dropping the handle detaches the task; call `drop` to do so on purpose"]
 pub struct JoinHandle<T> {
     runtime_id: u64,
@@ -278,8 +279,8 @@ impl<T> fmt::Debug for JoinHandle<T> {
 ///
 /// # Cancel safety
 ///
-/// A wait by `&mut` that is dropped or canceled leaves the task as it was. A wait by value that is dropped cancels it
-/// (`tests/tasks.rs`).
+/// A wait by `&mut` that is dropped or canceled leaves the task as it was. A wait by value that is dropped cancels it.
+// Test: tests/tasks.rs
 #[must_use = "dropping it cancels the task"]
 pub struct CancelOnDrop<T> {
     handle: JoinHandle<T>,

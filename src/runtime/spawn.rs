@@ -187,11 +187,12 @@ impl TaskBuilder {
 /// # Cancel safety
 ///
 /// If the wait is canceled, a closure that has not started is removed from the queue and never runs; one that has
-/// started is waited for (`tests/blocking.rs`).
+/// started is waited for.
 ///
 /// # Panics
 ///
 /// If called outside a runtime.
+// Test: tests/blocking.rs
 #[track_caller]
 pub fn spawn_blocking<F, T>(run: F) -> BlockingHandle<T>
 where
@@ -219,11 +220,12 @@ where
 ///
 /// # Cancel safety
 ///
-/// Only the result is lost to the caller; `dispose` receives it (`tests/blocking.rs`).
+/// Only the result is lost to the caller; `dispose` receives it.
 ///
 /// # Panics
 ///
 /// If called outside a runtime.
+// Test: tests/blocking.rs
 #[track_caller]
 pub fn spawn_abandonable<F, T, D>(run: F, dispose: D) -> BlockingHandle<T>
 where

@@ -95,7 +95,8 @@ impl Interval {
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped or canceled, the tick is not used up (`tests/time.rs`).
+    /// If the wait is dropped or canceled, the tick is not used up.
+    // Test: tests/time.rs
     pub async fn tick(&mut self) -> Result<Instant, Canceled> {
         poll_fn(|context| self.poll_tick(context)).await
     }
