@@ -82,7 +82,7 @@ const UNSAFE_FILES: &[&str] = &[
 
 /// Where the contracts of operations and buffers are declared: no other use of the word.
 const UNSAFE_WORDS: [(&str, &str); 2] = [
-    ("src/op/mod.rs", "pub unsafe trait Operation"),
+    ("src/op/operation.rs", "pub unsafe trait Operation"),
     ("src/buf/mod.rs", "unsafe"),
 ];
 

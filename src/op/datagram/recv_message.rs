@@ -5,7 +5,7 @@ use super::message::fds_room;
 use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBufMut};
 use crate::op::file::no_room;
-use crate::op::yields_first;
+use crate::op::operation::yields_first;
 use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
 };

@@ -22,7 +22,7 @@ use super::part::Part;
 use super::recv_multishot::{Received, RecvMany, What};
 use super::shared::{Direction, Permit};
 use crate::buf::BufError;
-use crate::op::{Chunk, ObjectOp, Op, Recv, Stream, StreamKind};
+use crate::op::{Chunk, Op, OwnedOp, Recv, Stream, StreamKind};
 use crate::runtime::{self, Core, Waiting, canceled_here};
 use crate::scope::is_canceled;
 use crate::sys::BufRing;
@@ -96,7 +96,7 @@ enum Source {
 struct Provided {
     buffers: Arc<BufRing>,
     runtime_id: u64,
-    owned: ObjectOp<RecvMany>,
+    owned: OwnedOp<RecvMany>,
     /// How many more pieces go into allocations of their own, because there was no buffer.
     own_left: u8,
 }
@@ -304,7 +304,7 @@ fn source(stream: &Stream) -> Source {
         Some((runtime_id, buffers)) => Source::Provided(Provided {
             buffers,
             runtime_id,
-            owned: ObjectOp::new(),
+            owned: OwnedOp::new(),
             own_left: 0,
         }),
     }

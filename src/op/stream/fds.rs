@@ -6,7 +6,7 @@ use crate::op::datagram::Header;
 use crate::op::datagram::fds_control;
 use crate::op::datagram::{fds_cut, fds_room};
 use crate::op::file::no_room;
-use crate::op::yields_first;
+use crate::op::operation::yields_first;
 use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
 use std::fmt;
 use std::io;

@@ -4,7 +4,7 @@ use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use crate::op::file::Vectors;
 use crate::op::file::{BYTES_MAX, no_room};
-use crate::op::yields_first;
+use crate::op::operation::yields_first;
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
