@@ -84,3 +84,6 @@ pub(crate) use owned_op::{Collect, OwnedOp};
 pub use poll::PollAdd;
 pub(crate) use socket::*;
 pub use stream::*;
+
+#[cfg(test)]
+mod no_effect_tests;

@@ -22,6 +22,16 @@ pub struct OpenAt {
 }
 
 impl OpenAt {
+    pub(in crate::op) fn new(path: CString, flags: i32, mode: u32, waits: bool) -> Op<OpenAt> {
+        Op::new(OpenAt {
+            path,
+            flags: flags | libc::O_CLOEXEC,
+            mode,
+            waits,
+            worker: None,
+        })
+    }
+
     /// Opens a file. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. Errors name the path.
     pub(crate) async fn path(path: &Path, flags: i32, mode: u32) -> io::Result<SharedFd> {
         OpenAt::path_with(path, flags, mode, false).await
@@ -43,14 +53,7 @@ impl OpenAt {
                 Ok(name) => name,
                 Err(error) => return runtime::ready_err(error).await,
             };
-            let open = Op::new(OpenAt {
-                path: name,
-                flags: flags | libc::O_CLOEXEC,
-                mode,
-                waits,
-                worker: None,
-            });
-            match open.await {
+            match OpenAt::new(name, flags, mode, waits).await {
                 Ok(fd) => return Ok(fd),
                 // An open that creates or truncates was interrupted: retry, as std does.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

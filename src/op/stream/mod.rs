@@ -21,9 +21,13 @@ pub use fds::{RecvFds, SendFds};
 pub use recv::Recv;
 pub(crate) use recv::RecvExact;
 pub(super) use recv_hint::RecvHint;
+#[cfg(test)]
+pub(super) use recv_multishot::RecvMany;
 pub use send::{Send, SendZeroCopy};
 pub(crate) use send::{nothing_taken, send_all};
 pub(super) use shared::Direction;
+#[cfg(test)]
+pub(super) use shared::Permit;
 pub(crate) use shared::{Stream, StreamKind};
 #[doc(hidden)]
 pub use splice::Outlet;

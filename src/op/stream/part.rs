@@ -6,7 +6,7 @@ use std::io;
 use std::task::Waker;
 
 /// An operation that needs a stream's lock.
-pub(super) trait Gated: Operation {
+pub(in crate::op) trait Gated: Operation {
     fn permit(&mut self) -> &mut Permit;
 }
 

@@ -61,7 +61,7 @@ impl<B: IoBufMut> Recv<B> {
     /// Does not use MSG_WAITALL: if the connection is lost after some bytes, the kernel would return their number and
     /// never report the loss, so truncated data would look like an end of stream (measured on 6.18). Receives of 64 KiB
     /// to 16 MiB cost the same without it.
-    pub(super) fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
+    pub(in crate::op) fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
         assert!(part.end <= buf.io_capacity() && !part.is_empty());
         Part::new(Recv {
             permit,

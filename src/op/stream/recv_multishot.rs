@@ -20,7 +20,7 @@ const COLLECT_MAX: u32 = 16;
 
 /// The content of one completion. There may be a buffer whatever the result is (O4).
 #[derive(Debug)]
-pub(super) struct Received {
+pub(in crate::op) struct Received {
     pub(super) chunk: Option<Chunk>,
     pub(super) what: What,
 }
@@ -41,7 +41,7 @@ pub(super) enum What {
 
 /// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel supports such a
 /// limit; otherwise once.
-pub(super) struct RecvMany {
+pub(in crate::op) struct RecvMany {
     permit: Permit,
     buffers: Arc<BufRing>,
     /// It may deliver several chunks.
@@ -50,7 +50,7 @@ pub(super) struct RecvMany {
 
 impl RecvMany {
     /// Creates a receive that holds the right to receive.
-    pub(super) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMany {
+    pub(in crate::op) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMany {
         RecvMany {
             permit,
             buffers,

@@ -339,7 +339,7 @@ pub(crate) struct Permit {
 
 impl Permit {
     #[inline]
-    pub(super) fn new(stream: Rc<Stream>, direction: Direction) -> Permit {
+    pub(in crate::op) fn new(stream: Rc<Stream>, direction: Direction) -> Permit {
         Permit {
             stream,
             direction,
