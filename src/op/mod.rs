@@ -35,10 +35,6 @@
 //!         Err(error)
 //!     }
 //!
-//!     fn had_no_effect(&self, completion: Completion) -> bool {
-//!         completion.raw() == -libc::ECANCELED
-//!     }
-//!
 //!     fn dispose(&mut self, _: Completion) {}
 //! }
 //!

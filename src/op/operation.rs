@@ -32,6 +32,10 @@ pub unsafe trait Operation: Sized + 'static {
     /// Whether the operation can be rejected and canceled. Only closing cannot.
     const CANCELABLE: bool = true;
 
+    /// Whether the kernel's interruption (EINTR, or one of its restart codes) proves that nothing happened. An
+    /// interrupted operation that changes names or sizes may already have done so: it keeps the default, `false`.
+    const EINTR_HAD_NO_EFFECT: bool = false;
+
     /// Returns the shared descriptor that the operation works on, if there is one. If the operation is dropped in
     /// flight after the descriptor's owner, the runtime enters the kernel at once to cancel it. So the descriptor is
     /// closed when the drop returns, unless the kernel does not give the operation up at once.
@@ -91,7 +95,15 @@ pub unsafe trait Operation: Sized + 'static {
     /// Returns whether this completion proves that nothing happened: nothing was read, written, opened or consumed.
     /// Called for the result after a cancel request; without one, called for EINTR and ECANCELED, and `true` then
     /// restarts the operation.
-    fn had_no_effect(&self, completion: Completion) -> bool;
+    ///
+    /// By default, ECANCELED proves it; so does an interruption, if
+    /// [`EINTR_HAD_NO_EFFECT`](Operation::EINTR_HAD_NO_EFFECT).
+    fn had_no_effect(&self, completion: Completion) -> bool {
+        match Self::EINTR_HAD_NO_EFFECT {
+            true => completion.was_interrupted(),
+            false => completion.raw() == -libc::ECANCELED,
+        }
+    }
 
     /// Disposes of a completion that is no longer awaited: closes the descriptor it delivered, returns the resources it
     /// used. The operation itself is dropped after its last completion. There is no default, because an operation that

@@ -134,6 +134,7 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
 unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     type Output = BufResult<T, B>;
     const NAME: &'static str = "recvmsg";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.socket().fd())
@@ -213,10 +214,6 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.buf))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// The next receive returns the datagram, or the error, which the kernel reports only once.

@@ -67,6 +67,7 @@ pub(crate) fn no_room() -> io::Error {
 unsafe impl<B: IoBufMut> Operation for Read<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "read";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
     fn entry(&mut self) -> Entry {
@@ -109,10 +110,6 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.buf))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// The bytes of a late read at an offset can be read again, and so can those of a read at the cursor that the ring
@@ -170,6 +167,7 @@ impl<B: IoBuf> Write<B> {
 unsafe impl<B: IoBuf> Operation for Write<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "write";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
     fn entry(&mut self) -> Entry {
@@ -202,10 +200,6 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.buf))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// What an abandoned write has written is unknown, but the next write goes after it.

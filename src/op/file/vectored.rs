@@ -102,6 +102,7 @@ impl<B: IoBufsMut> ReadVectored<B> {
 unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
         let entry = self.fd.read_entry(Opcode::READV, self.vectors.bytes());
@@ -137,10 +138,6 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     fn dispose(&mut self, _: Completion) {}
 }
 
@@ -174,6 +171,7 @@ impl<B: IoBufs> WriteVectored<B> {
 unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "writev";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
         let entry = self.fd.entry(Opcode::WRITEV);
@@ -199,10 +197,6 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.bufs))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// As for a write from one buffer.

@@ -115,6 +115,7 @@ impl<B: IoBufMut> Recv<B> {
 unsafe impl<B: IoBufMut> Operation for Recv<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "recv";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.stream().fd())
@@ -181,10 +182,6 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
             self.set_len(done);
         }
         Err(BufError::new(error, self.buf).with_done(done))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel

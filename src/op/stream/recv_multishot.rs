@@ -110,6 +110,7 @@ fn keep(stream: &Stream, arrived: Received) {
 unsafe impl Operation for RecvMany {
     type Output = io::Result<Received>;
     const NAME: &'static str = "recv_chunks";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -139,10 +140,6 @@ unsafe impl Operation for RecvMany {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(error)
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// The next read returns the bytes.

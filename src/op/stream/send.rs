@@ -71,6 +71,7 @@ impl<B: IoBuf> Send<B> {
 unsafe impl<B: IoBuf> Operation for Send<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -116,10 +117,6 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.buf))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// What an abandoned send has sent is unknown.

@@ -75,6 +75,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -126,10 +127,6 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.bufs))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// The next receive returns the bytes.
@@ -198,6 +195,7 @@ impl SendHeader {
 unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -248,10 +246,6 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.bufs))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// What an abandoned send has sent is unknown.
