@@ -79,16 +79,16 @@ fn each_operation_accepts_these_errnos_as_no_effect_and_no_others() {
     let ran: io::Result<()> = crate::run(async {
         let buf = || vec![0u8; 8];
         let bufs = || [buf()];
-        let at = Offset::At(0);
+        let at = || Offset::At(0);
         let mut all = Compared::default();
 
         all.accepts(nop(), &[]);
         all.accepts(PollAdd::readable(fd()), &[]);
 
-        all.accepts(Read::new(fd(), buf(), at), &[]);
-        all.accepts(Write::new(fd(), buf(), at), &[]);
-        all.accepts(ReadVectored::new(fd(), bufs(), at), &[]);
-        all.accepts(WriteVectored::new(fd(), bufs(), at), &[]);
+        all.accepts(Read::new(fd(), buf(), at()), &[]);
+        all.accepts(Write::new(fd(), buf(), at()), &[]);
+        all.accepts(ReadVectored::new(fd(), bufs(), at()), &[]);
+        all.accepts(WriteVectored::new(fd(), bufs(), at()), &[]);
         all.accepts(Fsync::new(fd(), false), &[]);
         let mut close = Close::new(Descriptor::from(
             fs::File::open("/dev/null").map(OwnedFd::from)?,

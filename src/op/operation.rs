@@ -1,6 +1,7 @@
 //! The contract between an operation and the runtime: what the operation promises about the memory it lends, and what the
 //! runtime calls, in which order.
 
+use super::file::AtCursor;
 use super::{Completion, Entry, SharedFd};
 use std::io;
 use std::task::Waker;
@@ -56,17 +57,12 @@ pub unsafe trait Operation: Sized + 'static {
     /// Returns the request. Called once each time the operation is started.
     fn entry(&mut self) -> Entry;
 
-    /// Called right before the request goes to the ring, if no direct system call has served it. Does nothing by
-    /// default.
+    /// Describes an operation at a file's cursor, which the ring may fail to move. The runtime then notes where the
+    /// cursor is right before the request goes to the ring, and moves it, if the ring did not, right before `complete`.
     #[doc(hidden)]
     #[inline]
-    fn enter_ring(&mut self) {}
-
-    /// Called when a request that went to the ring has completed and is still awaited, right before `complete`.
-    #[doc(hidden)]
-    #[inline]
-    fn leave_ring(&self, completion: Completion) {
-        let _ = completion;
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        None
     }
 
     /// Called when a direct system call ([`Entry::try_first`]) would have blocked, so that the request goes to the

@@ -10,6 +10,7 @@ mod vectored;
 pub(super) use cached::Cached;
 pub use fsync::Fsync;
 pub(crate) use offset::Offset;
+pub(super) use offset::{AtCursor, Cursor, mend_cursor, watch_cursor};
 pub(crate) use open::busy;
 pub use open::{Close, OpenAt};
 pub(super) use read_write::BYTES_MAX;

@@ -1,72 +1,62 @@
-//! The file position at which an operation reads or writes.
+//! The offset at which an operation reads or writes: given, or the file's cursor, which the ring may fail to move.
 
 use crate::op::stream::Direction;
-use crate::op::{Completion, SharedFd};
+use crate::op::{Completion, Operation, SharedFd};
 use crate::sys::Descriptor;
+use std::cell::Cell;
 use std::io;
 
-/// A file position.
-#[derive(Clone, Copy, Debug)]
+/// An offset in a file.
+#[derive(Debug)]
 pub(crate) enum Offset {
     /// This many bytes from the start.
     At(u64),
     /// At the cursor, which moves.
-    Cursor(CursorBefore),
+    Cursor(Cursor),
 }
 
-/// The cursor's position when the ring got the operation, if the ring may fail to move it. (The place takes two words:
-/// an `Option` would add a third to every operation at an offset as well.)
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CursorBefore(u64);
+/// The cursor's position when the ring got the operation, if the ring may fail to move it. (An [`Offset`] takes two
+/// words: an `Option` would add a third to every operation at a given offset as well.)
+#[derive(Debug)]
+pub(crate) struct Cursor(Cell<u64>);
 
 /// A position that no file has.
 const UNWATCHED: u64 = u64::MAX;
 
 impl Offset {
-    pub(crate) const CURSOR: Offset = Offset::Cursor(CursorBefore(UNWATCHED));
+    pub(crate) const fn cursor() -> Offset {
+        Offset::Cursor(Cursor::new())
+    }
 
     /// Returns the kernel's form: `u64::MAX`, which is -1, for the cursor.
     #[inline]
-    pub(super) fn offset(self) -> u64 {
+    pub(super) fn raw(&self) -> u64 {
         match self {
-            Offset::At(offset) => offset,
+            Offset::At(offset) => *offset,
             Offset::Cursor(_) => u64::MAX,
         }
     }
 
     /// Rejects an offset that the kernel would read as negative: it must not be mistaken for the cursor.
     #[inline]
-    pub(super) fn check(self) -> io::Result<()> {
+    pub(super) fn check(&self) -> io::Result<()> {
         match self {
-            Offset::At(offset) if i64::try_from(offset).is_err() => Err(too_far(offset)),
+            Offset::At(offset) if i64::try_from(*offset).is_err() => Err(too_far(*offset)),
             _ => Ok(()),
         }
     }
 
-    /// Called when the ring gets the operation.
+    /// Describes an operation at this offset, if it is at the cursor.
     #[inline]
-    pub(in crate::op) fn enter_ring(&mut self, fd: &SharedFd) {
-        if let Offset::Cursor(watch) = self
-            && !fd.descriptor().is_cursor_sure()
-        {
-            watch.begin(fd.descriptor());
-        }
-    }
-
-    /// Called when the ring has completed the operation, whose length was `asked`: moves the cursor past the bytes
-    /// moved, if the ring did not. A direct call always moves it.
-    #[inline]
-    pub(in crate::op) fn leave_ring(
-        self,
-        fd: &SharedFd,
-        completion: Completion,
-        asked: impl FnOnce() -> usize,
+    pub(super) fn at_cursor<'a>(
+        &'a self,
+        fd: &'a SharedFd,
         direction: Direction,
-    ) {
-        if let Offset::Cursor(watch) = self
-            && watch.0 != UNWATCHED
-        {
-            watch.end(fd.descriptor(), completion, asked(), direction);
+        requested: usize,
+    ) -> Option<AtCursor<'a>> {
+        match self {
+            Offset::At(_) => None,
+            Offset::Cursor(cursor) => Some(cursor.used_by(fd, direction, requested)),
         }
     }
 }
@@ -79,19 +69,72 @@ fn too_far(offset: u64) -> io::Error {
     )
 }
 
-impl CursorBefore {
-    #[cold]
-    fn begin(&mut self, fd: &Descriptor) {
-        self.0 = fd.watch_cursor().unwrap_or(UNWATCHED);
+impl Cursor {
+    pub(in crate::op) const fn new() -> Cursor {
+        Cursor(Cell::new(UNWATCHED))
+    }
+
+    /// Describes an operation at this cursor that requests so many bytes.
+    #[inline]
+    pub(in crate::op) fn used_by<'a>(
+        &'a self,
+        fd: &'a SharedFd,
+        direction: Direction,
+        requested: usize,
+    ) -> AtCursor<'a> {
+        AtCursor {
+            cursor: self,
+            fd,
+            direction,
+            requested,
+        }
     }
 
     #[cold]
-    fn end(self, fd: &Descriptor, completion: Completion, asked: usize, direction: Direction) {
+    fn begin(&self, fd: &Descriptor) {
+        self.0.set(fd.watch_cursor().unwrap_or(UNWATCHED));
+    }
+}
+
+/// An operation at a file's cursor, as [`Operation::at_cursor`] describes it.
+#[derive(Debug)]
+pub struct AtCursor<'a> {
+    cursor: &'a Cursor,
+    fd: &'a SharedFd,
+    direction: Direction,
+    requested: usize,
+}
+
+impl AtCursor<'_> {
+    #[cold]
+    fn end(self, completion: Completion) {
+        let fd = self.fd.descriptor();
         if let Ok(moved @ 1..) = usize::try_from(completion.raw())
             && !completion.came_at_once()
-            && (moved < asked || fd.is_direct())
+            && (moved < self.requested || fd.is_direct())
         {
-            fd.mend_cursor(self.0, moved, direction == Direction::Out);
+            fd.mend_cursor(self.cursor.0.get(), moved, self.direction == Direction::Out);
         }
+    }
+}
+
+/// Notes where the cursor is. Called when the ring gets the operation.
+#[inline]
+pub(in crate::op) fn watch_cursor(operation: &impl Operation) {
+    if let Some(AtCursor { cursor, fd, .. }) = operation.at_cursor()
+        && !fd.descriptor().is_cursor_sure()
+    {
+        cursor.begin(fd.descriptor());
+    }
+}
+
+/// Moves the cursor past the bytes moved, if the ring did not. Called when the ring has completed the operation; after
+/// a direct call, which always moves the cursor, it does nothing.
+#[inline]
+pub(in crate::op) fn mend_cursor(operation: &impl Operation, completion: Completion) {
+    if let Some(at_cursor) = operation.at_cursor()
+        && at_cursor.cursor.0.get() != UNWATCHED
+    {
+        at_cursor.end(completion);
     }
 }

@@ -3,7 +3,7 @@
 use super::part::{Gated, Part};
 use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
-use crate::op::file::{BYTES_MAX, no_room};
+use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, no_room};
 use crate::op::operation::yields_first;
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
@@ -76,7 +76,7 @@ impl<B: IoBufMut> Recv<B> {
     }
 
     #[inline]
-    fn asked(&self) -> usize {
+    fn requested(&self) -> usize {
         self.part.len().min(BYTES_MAX)
     }
 
@@ -135,7 +135,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let start = self.buf.io_mut_ptr().wrapping_add(self.part.start);
-        let len = self.asked() as u32;
+        let len = self.requested() as u32;
         let stream = self.stream();
         match stream.kind() {
             StreamKind::Tcp | StreamKind::Unix => {
@@ -149,14 +149,10 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     }
 
     #[inline]
-    fn enter_ring(&mut self) {
-        self.stream().enter_ring();
-    }
-
-    #[inline]
-    fn leave_ring(&self, completion: Completion) {
-        let stream = self.stream();
-        stream.leave_ring(completion, || self.asked(), Direction::In);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.permit
+            .stream()
+            .at_cursor(Direction::In, self.requested())
     }
 
     #[inline]
@@ -187,7 +183,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel
     /// reports only once why a connection was lost, even if to a peek.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
         match completion.result() {
             Ok(_) if self.flags & libc::MSG_PEEK != 0 => {}
             Ok(n) => self.stream().take_back(self.taken(n as usize), completion),

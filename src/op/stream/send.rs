@@ -3,7 +3,7 @@
 use super::part::{Gated, Part};
 use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBuf};
-use crate::op::file::BYTES_MAX;
+use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
@@ -57,11 +57,11 @@ impl<B: IoBuf> Send<B> {
         self.stream()
             .entry(opcode)
             .addr(self.buf.io_ptr().wrapping_add(self.part.start))
-            .len(self.asked() as u32)
+            .len(self.requested() as u32)
     }
 
     #[inline]
-    fn asked(&self) -> usize {
+    fn requested(&self) -> usize {
         self.part.len().min(BYTES_MAX)
     }
 }
@@ -94,14 +94,10 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     }
 
     #[inline]
-    fn enter_ring(&mut self) {
-        self.stream().enter_ring();
-    }
-
-    #[inline]
-    fn leave_ring(&self, completion: Completion) {
-        let stream = self.stream();
-        stream.leave_ring(completion, || self.asked(), Direction::Out);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.permit
+            .stream()
+            .at_cursor(Direction::Out, self.requested())
     }
 
     #[inline]
@@ -121,7 +117,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
 
     /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::recv_hint::RecvHint;
 use crate::op::fifo_lock::{FifoLock, Position};
 use crate::op::file::BYTES_MAX;
-use crate::op::file::Offset;
+use crate::op::file::{AtCursor, Cursor};
 use crate::op::socket::describe_peer;
 use crate::op::{Completion, Entry, Opcode, Readiness, SharedFd};
 use crate::sys::Descriptor;
@@ -66,8 +66,8 @@ pub(crate) struct Stream {
     kept: RefCell<Kept>,
     recv_hint: RecvHint,
     /// An apparent pipe may be a file, such as redirected standard output. It is used in one direction only, and
-    /// operations of one direction follow one another, so one place suffices.
-    place: Cell<Offset>,
+    /// operations of one direction follow one another, so one cursor suffices.
+    cursor: Cursor,
     /// The peer, for error messages: TCP forgets it with the connection. Unix sockets are asked instead.
     peer: OnceCell<SocketAddr>,
 }
@@ -82,7 +82,7 @@ impl Stream {
             has_kept: Cell::new(false),
             kept: RefCell::default(),
             recv_hint: RecvHint::default(),
-            place: Cell::new(Offset::CURSOR),
+            cursor: Cursor::new(),
             peer: OnceCell::new(),
         })
     }
@@ -162,32 +162,12 @@ impl Stream {
         self.fd.entry(opcode)
     }
 
-    /// Called when the ring gets an operation.
+    /// Describes an operation on this stream for [`Operation::at_cursor`](crate::op::Operation::at_cursor).
     #[inline]
-    pub(super) fn enter_ring(&self) {
-        if self.kind == StreamKind::Pipe && !self.fd.descriptor().is_cursor_sure() {
-            self.watch_cursor();
-        }
-    }
-
-    #[cold]
-    fn watch_cursor(&self) {
-        let mut place = Offset::CURSOR;
-        place.enter_ring(&self.fd);
-        self.place.set(place);
-    }
-
-    /// Called when the ring has completed an operation.
-    #[inline]
-    pub(super) fn leave_ring(
-        &self,
-        completion: Completion,
-        asked: impl FnOnce() -> usize,
-        direction: Direction,
-    ) {
-        if self.kind == StreamKind::Pipe {
-            let place = self.place.get();
-            place.leave_ring(&self.fd, completion, asked, direction);
+    pub(super) fn at_cursor(&self, direction: Direction, requested: usize) -> Option<AtCursor<'_>> {
+        match self.kind {
+            StreamKind::Tcp | StreamKind::Unix => None,
+            StreamKind::Pipe => Some(self.cursor.used_by(&self.fd, direction, requested)),
         }
     }
 

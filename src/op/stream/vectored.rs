@@ -2,8 +2,7 @@
 
 use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
-use crate::op::file::Vectors;
-use crate::op::file::{BYTES_MAX, no_room};
+use crate::op::file::{AtCursor, BYTES_MAX, Vectors, mend_cursor, no_room};
 use crate::op::operation::yields_first;
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
@@ -101,13 +100,10 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
             .offset(u64::MAX)
     }
 
-    fn enter_ring(&mut self) {
-        self.permit.stream().enter_ring();
-    }
-
-    fn leave_ring(&self, completion: Completion) {
-        let stream = self.permit.stream();
-        stream.leave_ring(completion, || self.vectors.asked(), Direction::In);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.permit
+            .stream()
+            .at_cursor(Direction::In, self.vectors.requested())
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -131,7 +127,7 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
 
     /// The next receive returns the bytes.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
         let stream = self.permit.stream();
         match completion.result() {
             Ok(n) => {
@@ -225,13 +221,10 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         }
     }
 
-    fn enter_ring(&mut self) {
-        self.permit.stream().enter_ring();
-    }
-
-    fn leave_ring(&self, completion: Completion) {
-        let stream = self.permit.stream();
-        stream.leave_ring(completion, || self.vectors.asked(), Direction::Out);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.permit
+            .stream()
+            .at_cursor(Direction::Out, self.vectors.requested())
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
@@ -250,7 +243,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
 
     /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
     }
 }
 
