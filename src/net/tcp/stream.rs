@@ -10,7 +10,7 @@ use crate::net::halves::{
 };
 use crate::net::names::to_ip;
 use crate::op::{
-    Chunks, Op, Owned, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
+    Chunks, FdOwner, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
     Stream, StreamKind, busy, send_all,
 };
 use socket2::SockRef;
@@ -42,7 +42,7 @@ use std::time::Duration;
 /// # }
 /// ```
 pub struct TcpStream {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 byte_stream! { TcpStream }
@@ -55,7 +55,7 @@ impl TcpStream {
             stream.set_peer(peer);
         }
         TcpStream {
-            stream: Owned::new(stream),
+            stream: FdOwner::new(stream),
         }
     }
 
@@ -161,7 +161,7 @@ impl TcpStream {
                 let error = busy(
                     "an operation is still in progress on the stream, or has left unread bytes",
                 );
-                let stream = Owned::new(stream);
+                let stream = FdOwner::new(stream);
                 return Err(BufError::new(error, TcpStream { stream }));
             }
         };

@@ -26,7 +26,7 @@ pub(crate) fn push_control(control: &mut Vec<u8>, level: i32, kind: i32, data: &
 }
 
 /// Returns the ancillary data that sends these descriptors (`unix(7)`, SCM_RIGHTS): empty if there are none.
-pub(super) fn fds_control(fds: &[impl AsFd]) -> io::Result<Vec<u8>> {
+pub(in crate::op) fn fds_control(fds: &[impl AsFd]) -> io::Result<Vec<u8>> {
     let count = fds.len();
     if count > FDS_MAX {
         let what =
