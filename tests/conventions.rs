@@ -1,14 +1,16 @@
-//! The conventions of the code, as a test. Each rule is also broken once, on purpose, to show that breaking it is noticed.
+//! The conventions of the code, as tests. Each rule is also broken once, on purpose, to show that it detects a
+//! violation.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a test that cannot read its sources fails there"
+    reason = "a test fails if it cannot read a source"
 )]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each module of `src/`, its level, and for the lowest ones what they may import. A module imports only from below.
+/// Each module of `src/`, its level, and for the lowest levels what it may import. A module imports only from lower
+/// levels.
 const MODULES: [(&str, u32, Option<&[&str]>); 18] = [
     ("sys", 0, Some(&[])),
     ("table", 0, Some(&[])),
@@ -30,8 +32,8 @@ const MODULES: [(&str, u32, Option<&[&str]>); 18] = [
     ("signal", 7, None),
 ];
 
-/// Where `unsafe` may be: the kernel's interface, lent memory, the waker's four functions, and one `unsafe impl` for each
-/// operation.
+/// The only files that may contain `unsafe`: the kernel interface, lent memory, the four waker functions, the storage
+/// of groups, and one `unsafe impl` per operation.
 const UNSAFE_FILES: &[&str] = &[
     "src/sys/buf_ring.rs",
     "src/sys/calls.rs",
@@ -80,13 +82,13 @@ const UNSAFE_FILES: &[&str] = &[
     "src/op/vectored.rs",
 ];
 
-/// Where the contracts of operations and buffers are declared: no other use of the word.
+/// The only other uses of the word: the declarations of the contracts of operations and buffers.
 const UNSAFE_WORDS: [(&str, &str); 2] = [
     ("src/op/mod.rs", "pub unsafe trait Operation"),
     ("src/buf/mod.rs", "unsafe"),
 ];
 
-/// These decide and do nothing else: no `unsafe`, whatever happens.
+/// Modules that only decide. They must forbid `unsafe`.
 const PURE_FILES: [&str; 6] = [
     "src/table/mod.rs",
     "src/timer/mod.rs",
@@ -102,7 +104,7 @@ struct Source {
 }
 
 impl Source {
-    /// The lines of code: neither comments nor tests, with their numbers.
+    /// The lines of code with their numbers, without comments and tests.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let is_test = self.path.ends_with("tests.rs");
         self.text
@@ -124,7 +126,7 @@ impl Source {
     }
 }
 
-/// The word, not as a part of another.
+/// Whether the line contains the word, not just as a part of another word.
 fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let part = |c: char| c.is_alphanumeric() || c == '_';
@@ -171,7 +173,7 @@ fn imports_point_down(source: &Source, faults: &mut Vec<String>) {
 
 fn files_say_what_they_own(source: &Source, faults: &mut Vec<String>) {
     if !source.text.starts_with("//! ") {
-        faults.push(format!("{}:1: no //! at the top", source.path));
+        faults.push(format!("{}:1: no //! comment at the top", source.path));
     }
 }
 
@@ -183,11 +185,13 @@ fn unsafe_is_where_it_may_be(source: &Source, faults: &mut Vec<String>) {
             && !UNSAFE_FILES.contains(&path)
             && !UNSAFE_WORDS.iter().any(excepted)
         {
-            faults.push(format!("{path}:{number}: unsafe is not for this file"));
+            faults.push(format!(
+                "{path}:{number}: unsafe is not allowed in this file"
+            ));
         }
     }
     if PURE_FILES.contains(&path) && !source.text.contains("#![forbid(unsafe_code)]") {
-        faults.push(format!("{path}: a pure module forbids unsafe code"));
+        faults.push(format!("{path}: a pure module must forbid unsafe code"));
     }
 }
 
