@@ -595,8 +595,7 @@ async fn drain(files: &Files, baseline: &Baseline) {
     }
 }
 
-/// A storm of so many operations on a ring: at the end all counts come back, and no memory was touched after it was
-/// freed.
+/// Random operations on a ring: at the end, all counts return to the baseline, and no freed memory was accessed.
 async fn storm(dir: &Path, operations: usize, random: &mut Random) {
     let path = dir.join("files");
     std::fs::write(&path, pattern(40_000)).unwrap();
