@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_mark_takes_it_into_every_usual_error() {
+    fn it_converts_into_every_common_error_type() {
         fn io() -> io::Result<usize> {
             Ok(fails()?.0)
         }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_back_each_of_its_parts() {
+    fn it_returns_each_of_its_parts() {
         let error = || fails().err().unwrap();
         assert_eq!(error().transferred(), 3);
         assert_eq!(error().buf().0, 5);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn it_prints_the_error_and_how_far_it_came() {
+    fn it_displays_the_error_and_the_progress() {
         let text = |done| {
             let error = io::Error::other("broken");
             BufError::new(error, Opaque(5)).with_done(done).to_string()
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_sent_and_shared_when_the_buffer_can() {
+    fn it_is_send_and_sync_if_the_buffer_is() {
         fn check<T: Send + Sync + 'static>() {}
         check::<BufError<Vec<u8>>>();
     }
