@@ -341,7 +341,7 @@ fn entries_not_taken_are_submitted_later_in_order_and_none_is_lost() {
 fn a_direct_call_is_made_only_if_nothing_else_is_pending() {
     let ring = FakeRing::new(1);
     let mut driver = ring.driver();
-    let entry = Entry::new(Opcode::SEND).try_first();
+    let entry = Entry::new(Opcode::SEND).try_direct();
     let attempt = |driver: &mut Driver<FakeRing>| {
         let before = ring.0.borrow().attempts.len();
         let done = match driver.attempt(&entry) {
