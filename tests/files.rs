@@ -529,7 +529,7 @@ fn errors_name_the_path_keep_their_kind_and_lead_to_the_errno() {
     });
 }
 
-/// A buffer with known_buf content.
+/// A buffer with known content.
 fn known_buf() -> Vec<u8> {
     let mut buf = Vec::with_capacity(64);
     buf.extend_from_slice(b"unchanged");

@@ -127,7 +127,7 @@ struct World {
     wakes: u32,
     /// The value in each scope's mirror, if it has one.
     shown: Vec<Option<u64>>,
-    /// The number of polls: each rejection apply in a poll of its own.
+    /// The number of polls: each rejection happens in a poll of its own.
     polls: u64,
     /// Leaves that ended `Canceled` because of a call to cancel, and because of a deadline.
     responsible: [u32; 2],

@@ -66,7 +66,7 @@ fn a_lone_cached_read_needs_no_enter() {
     both(async |attempts| {
         let file = File::open(&path).await.unwrap();
         let check = |made: u64, enters: u64| match attempts {
-            // Some of them still go into the ring, and so do those that results_of after many direct calls.
+            // Some of them still go into the ring, and so do those that come after many direct calls.
             true => assert!(made > 200 && enters < 56, "{made} calls, {enters} enters"),
             false => assert!(made == 0 && enters >= 256, "{made} calls, {enters} enters"),
         };
@@ -513,7 +513,7 @@ fn a_cached_read_can_be_canceled_rejected_and_timed_out() {
     });
 }
 
-/// A file whose bytes results_of from another process waits in the ring.
+/// A file whose bytes come from another process waits in the ring.
 #[test]
 fn an_empty_pipe_waits_in_the_ring() {
     run(async {
