@@ -170,7 +170,7 @@ fn a_wait_can_be_timed_out_and_dropped_and_its_descriptor_closed() {
 
 /// A borrowed descriptor works: it is duplicated.
 #[test]
-fn it_can_be_created_from_a_borrowed_descriptor() {
+fn an_async_fd_can_be_created_from_a_borrowed_descriptor() {
     let _alone = alone();
     gimmal::run(async {
         let counter = eventfd();

@@ -210,7 +210,7 @@ fn empty_lists_are_ready_at_once() {
 
 #[test]
 #[should_panic(expected = "a race of nobody")]
-fn a_race_of_nobody_panics() {
+fn an_empty_race_panics() {
     drop(race(Vec::<std::future::Ready<u8>>::new()));
 }
 

@@ -169,7 +169,7 @@ fn sizes() -> Vec<usize> {
 }
 
 #[test]
-fn whole_files_of_every_size_are_read_and_written_as_std_does() {
+fn whole_files_of_every_size_are_read_and_written_as_in_std() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");

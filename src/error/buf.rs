@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn it_converts_into_every_common_error_type() {
+    fn a_buf_error_converts_into_every_common_error_type() {
         fn io() -> io::Result<usize> {
             Ok(fails()?.0)
         }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn it_returns_each_of_its_parts() {
+    fn a_buf_error_returns_each_of_its_parts() {
         let error = || fails().err().unwrap();
         assert_eq!(error().transferred(), 3);
         assert_eq!(error().buf().0, 5);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn it_displays_the_error_and_the_progress() {
+    fn a_buf_error_displays_the_error_and_the_progress() {
         let text = |done| {
             let error = io::Error::other("broken");
             BufError::new(error, Opaque(5))
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_send_and_sync_if_the_buffer_is() {
+    fn a_buf_error_is_send_and_sync_if_its_buffer_is() {
         fn check<T: Send + Sync + 'static>() {}
         check::<BufError<Vec<u8>>>();
     }

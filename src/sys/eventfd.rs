@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_can_be_read_as_often_as_it_was_signaled() {
+    fn an_eventfd_can_be_read_as_often_as_it_was_signaled() {
         let (written, read) = EventFd::counting("a test").unwrap();
         assert!(!EventFd::take_one(&read).unwrap());
         written.signal();
