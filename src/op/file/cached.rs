@@ -104,14 +104,14 @@ mod tests {
     use super::*;
     use std::os::fd::OwnedFd;
 
-    /// Counts the reads until one is tried.
+    /// Counts the untried reads up to the next one that is tried.
     fn untried(cached: &Cached, file: &Descriptor) -> u16 {
         let untried = (0..u16::MAX).find(|_| cached.expects(file));
-        untried.expect("one is tried")
+        untried.expect("some read is tried")
     }
 
     #[test]
-    fn the_longer_nothing_is_cached_the_less_is_tried() {
+    fn the_longer_nothing_is_cached_the_fewer_reads_are_tried() {
         let file = std::fs::File::open("/dev/null").unwrap();
         let file = Descriptor::from(OwnedFd::from(file));
         let cached = Cached::new();
@@ -120,7 +120,7 @@ mod tests {
             cached.would_wait(false);
             assert_eq!(untried(&cached, &file), expected);
         }
-        // That one was served.
+        // That read was served.
         assert_eq!(untried(&cached, &file), 0);
         cached.would_wait(false);
         assert_eq!(untried(&cached, &file), UNTRIED);
