@@ -75,7 +75,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
