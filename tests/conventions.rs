@@ -98,6 +98,88 @@ const PURE_FILES: [&str; 6] = [
     "src/wait_queue.rs",
 ];
 
+/// Identifiers that have been renamed, or would be a second word for something that has a name. The glossary in
+/// ARCHITECTURE.md has the terms to use.
+const RENAMED: &[&str] = &[
+    // Internal.
+    "brood",
+    "Brood",
+    "stow",
+    "Stowed",
+    "Alias",
+    "insert_name",
+    "Pulse",
+    "Told",
+    "told",
+    "tell",
+    "Rank",
+    "charges",
+    "Aside",
+    "set_aside",
+    "put_back",
+    "standing",
+    "stand_down",
+    "cutoff",
+    "must_end",
+    "may_pass",
+    "Pass",
+    "Gate",
+    "gate",
+    "Spot",
+    "spot",
+    "arrival",
+    "try_first",
+    "Together",
+    "is_alone",
+    "Again",
+    "young",
+    "grow_older",
+    "life",
+    "Life",
+    "Landed",
+    "Abandoned",
+    "Asks",
+    "Owners",
+    "lend_owners",
+    "Lent",
+    "several",
+    "Bell",
+    "seat",
+    "Seat",
+    "has_mail",
+    "fall_asleep",
+    "region",
+    "Region",
+    "receiving",
+    "Collects",
+    "spill",
+    "hurry",
+    "serial",
+    "ChildTurn",
+    "Seen",
+    "How",
+    "Stop",
+    "explain",
+    "at_path",
+    "fail_at_once",
+    "ObjectOp",
+    // Public.
+    "InScope",
+    "was_caught",
+    "RunAny",
+    "drain_within",
+    "echoes",
+    "Mask",
+    "ALWAYS",
+    "start_again",
+    "proves_nothing_happened",
+    "Prepared",
+    "Timed",
+    "errors_into",
+    "cancellable",
+    "Cancellable",
+];
+
 struct Source {
     path: String,
     text: String,
@@ -301,9 +383,21 @@ fn words_are_plain(source: &Source, faults: &mut Vec<String>) {
     }
 }
 
+fn names_are_current(source: &Source, faults: &mut Vec<String>) {
+    for (number, line) in source.code() {
+        // Words in a string are prose.
+        let code = line.split('"').step_by(2);
+        for part in code {
+            for name in RENAMED.iter().filter(|name| has_word(part, name)) {
+                faults.push(format!("{}:{number}: {name} has a new name", source.path));
+            }
+        }
+    }
+}
+
 type Rule = fn(&Source, &mut Vec<String>);
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     imports_point_down,
     files_start_with_a_comment,
     unsafe_is_where_it_may_be,
@@ -311,6 +405,7 @@ const RULES: [Rule; 7] = [
     no_shortcuts,
     one_clock,
     cancel_safety_is_tested,
+    names_are_current,
 ];
 
 fn sources(folder: &str) -> Vec<Source> {
@@ -391,7 +486,12 @@ fn tests_skip_only_by_the_macro() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    let broken: [(Rule, &str, &str); 17] = [
+    let broken: [(Rule, &str, &str); 18] = [
+        (
+            names_are_current,
+            "src/group/group.rs",
+            "let brood = 1; let text = \"told\";",
+        ),
         (
             imports_point_down,
             "src/driver/mod.rs",
