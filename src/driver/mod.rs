@@ -20,7 +20,9 @@ mod cancel_retry;
 mod deadlines;
 pub(crate) mod lifecycle;
 
-use crate::sys::{Answer, Attempt, Completion, Cqe, EnterWait, Entry, Instant, Opcode, Port};
+use crate::sys::{
+    Answer, Attempt, Completion, Cqe, EnterWait, Entry, Instant, Opcode, Port, Supported,
+};
 use crate::table::{Key, Owner, Table};
 use cancel_retry::{ASKS_UNTIL_STUCK, CancelRetries, DueRetry, OVERDUE};
 use deadlines::Deadlines;
@@ -145,6 +147,7 @@ pub(crate) enum DroppedDuty {
 
 /// The operations of one runtime, on a ring.
 pub(crate) struct Driver<P> {
+    supported: Supported,
     ring: P,
     rows: Table<Slot>,
     in_flight: usize,
@@ -168,6 +171,7 @@ impl<P: Port> Driver<P> {
     /// Creates a driver on this ring, woken through `wake_fd`.
     pub(crate) fn new(ring: P, wake_fd: i32) -> Driver<P> {
         Driver {
+            supported: ring.supported(),
             ring,
             rows: Table::new(),
             in_flight: 0,
@@ -193,14 +197,20 @@ impl<P: Port> Driver<P> {
         &self.ring
     }
 
+    pub(crate) fn ring_mut(&mut self) -> &mut P {
+        &mut self.ring
+    }
+
     /// Whether it is known, without reading the clock, that this time has not come.
     #[inline]
     pub(crate) fn is_before(&self, moment: Instant) -> bool {
         self.ring.is_before(moment)
     }
 
-    pub(crate) fn supports(&self, opcode: Opcode) -> bool {
-        self.ring.supports(opcode)
+    /// Returns the opcodes and features of the ring.
+    #[inline]
+    pub(crate) fn supported(&self) -> &Supported {
+        &self.supported
     }
 
     /// Called before an operation that may block indefinitely in a kernel worker. Adds a worker for it, if possible,
@@ -254,7 +264,7 @@ impl<P: Port> Driver<P> {
             || self.ring.queued() > 0
             || !self.backlog.is_empty()
             || self.ring.has_work()
-            || !self.supports(entry.opcode())
+            || !self.supported.opcode(entry.opcode())
         {
             return Attempt::Unserved;
         }
@@ -501,7 +511,7 @@ impl<P: Port> Driver<P> {
     pub(crate) fn needs_turn(&mut self) -> bool {
         self.ring.queued() > 0
             || !self.backlog.is_empty()
-            || self.ring.has_work()
+            || self.ring.wants_turn()
             || self
                 .next_deadline()
                 .is_some_and(|due| !self.ring.is_before(due) && due <= self.ring.now())

@@ -4,7 +4,7 @@
 //! No kernel is involved, so rare events happen all the time here.
 
 use super::*;
-use crate::sys::Full;
+use crate::sys::{BufRing, Features, Full, Sizes};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -121,6 +121,31 @@ impl World {
 }
 
 impl Port for FakeRing {
+    fn supported(&self) -> Supported {
+        Supported::new(|_| true, Features::default())
+    }
+
+    fn coarse_now(&self) -> Instant {
+        self.now()
+    }
+
+    fn wants_turn(&mut self) -> bool {
+        self.has_work()
+    }
+
+    fn provide(&mut self, _group: u16, _buffers: &Arc<BufRing>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn withdraw(&mut self, _group: u16) {}
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            submission: self.0.borrow().capacity as u32,
+            completion: u32::MAX,
+        }
+    }
+
     fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full> {
         let mut world = self.0.borrow_mut();
         if world.queue.len() == world.capacity {
@@ -203,10 +228,6 @@ impl Port for FakeRing {
 
     fn serve(&self, _: &Entry, _: bool) -> Option<Completion> {
         None
-    }
-
-    fn supports(&self, _: Opcode) -> bool {
-        true
     }
 }
 

@@ -7,9 +7,9 @@
 //! go to the next waits (C8), as does one that an older kernel (before 6.10) hands over late.
 
 use crate::error::Canceled;
-use crate::op::{Accept, Accepted, Arrived, FdOwner, Opcode, OwnedOp, SharedFd, busy};
+use crate::op::{Accept, Accepted, Arrived, FdOwner, OwnedOp, SharedFd, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
-use crate::sys::{Descriptor, EnterWait, with_context};
+use crate::sys::{Descriptor, EnterWait, Features, with_context};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
 use std::cell::{Cell, RefCell};
@@ -99,8 +99,7 @@ impl Accepting {
     /// memory.
     fn take(&self) -> io::Result<()> {
         let core = runtime::required();
-        // No opcode identifies a kernel that can accept without waiting (6.10); one that has BIND (6.11) can.
-        let knows_dont_wait = core.supports(Opcode::BIND);
+        let knows_dont_wait = core.has(Features::ACCEPT_DONT_WAIT);
         self.start(Accept::one(self.fd.clone(), knows_dont_wait))?;
         if knows_dont_wait {
             core.enter_now(EnterWait::Submit);
@@ -467,8 +466,7 @@ impl NextAccepted<'_> {
     /// Starts the next operation, because the kernel has none. Returns false if a later poll has to do it.
     fn go_on(&self) -> io::Result<bool> {
         let accepting = self.accepting;
-        // No opcode identifies a kernel that has multishot accept (5.19); one that has SEND_ZC (6.0) does.
-        let knows_multishot = || runtime::with(|core| core.supports(Opcode::SEND_ZC));
+        let knows_multishot = || runtime::with(|core| core.has(Features::MULTISHOT_ACCEPT));
         match self.way {
             AcceptMode::Ahead(ahead) if knows_multishot() => {
                 accepting.start(Accept::many(accepting.fd.clone(), ahead))?;

@@ -10,7 +10,7 @@ use super::pool::{Pool, THREADS_MAX};
 use super::turn::Scratch;
 use crate::driver::Driver;
 use crate::error::Canceled;
-use crate::sys::{BufSizes, Caught, FeatureMask, KernelRing, Sizes};
+use crate::sys::{BufSizes, Caught, FeatureMask, Ring, Sizes};
 use crate::tasks::{Origin, RuntimeSlot, Tasks};
 use std::cell::RefCell;
 use std::io;
@@ -239,7 +239,7 @@ impl Builder {
             submission: self.entries,
             completion: self.completion_entries.max(self.entries),
         };
-        let ring = KernelRing::new(sizes, &self.mask)?;
+        let ring = Ring::new(sizes, &self.mask)?;
         let driver = Driver::new(ring, slot.descriptor());
         let tasks = Rc::new(RefCell::new(Tasks::new(slot.number())));
         let settings = Settings {

@@ -10,7 +10,7 @@ use crate::driver::lifecycle::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Payload, Request};
 use crate::error::panic_message;
 use crate::scope::{CancelEffects, Scopes};
-use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
+use crate::sys::{BufSizes, Completion, Entry, Features, ForkMark, Instant, Opcode, Port, Ring};
 use crate::table::{Key, Leaf, LeafKind, Owner, Table};
 use crate::tasks::{End, Finished, Inbox, Origin, RuntimeSlot, SharedTasks, wake_id_of};
 use crate::timer::Timers;
@@ -54,7 +54,7 @@ pub(crate) enum Refusal {
 pub(crate) struct Core {
     pub(super) id: u64,
     pub(super) tasks: SharedTasks,
-    pub(super) driver: RefCell<Driver<KernelRing>>,
+    pub(super) driver: RefCell<Driver<Ring>>,
     pub(super) timers: RefCell<Timers<Sleeper>>,
     pub(super) scopes: RefCell<Scopes<Waker, Mirror>>,
     pub(super) waits: RefCell<Table<WaitRow>>,
@@ -131,7 +131,7 @@ pub(crate) struct Core {
 impl Core {
     pub(super) fn new(
         tasks: SharedTasks,
-        driver: Driver<KernelRing>,
+        driver: Driver<Ring>,
         pool: Pool,
         hook: Hook,
         settings: Settings,
@@ -221,10 +221,15 @@ impl Core {
         self.driver.borrow().len() > 0
     }
 
-    /// Whether the kernel has this opcode.
+    /// Whether the ring has all of these features.
     #[inline]
-    pub(crate) fn supports(&self, opcode: Opcode) -> bool {
-        self.driver.borrow().supports(opcode)
+    pub(crate) fn has(&self, features: Features) -> bool {
+        self.driver.borrow().supported().features.has(features)
+    }
+
+    /// Returns the coarse time of the ring in nanoseconds.
+    pub(super) fn coarse_ns(&self) -> u64 {
+        self.driver.borrow().ring().coarse_now().as_ns()
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -247,7 +252,7 @@ impl Core {
         }
         let owner = self.owner_of_next_leaf();
         let mut driver = self.driver.borrow_mut();
-        if !driver.supports(entry.opcode()) {
+        if !driver.supported().opcode(entry.opcode()) {
             return Err((lacks(entry.opcode()), waker));
         }
         let request = Request {
@@ -276,7 +281,7 @@ impl Core {
             return Err(error);
         }
         let mut driver = self.driver.borrow_mut();
-        if !driver.supports(entry.opcode()) {
+        if !driver.supported().opcode(entry.opcode()) {
             return Err(lacks(entry.opcode()));
         }
         let request = Request {
@@ -357,7 +362,7 @@ impl Core {
     fn turn_time(&self) -> u64 {
         match self.turn_time.get() {
             0 => {
-                let now = coarse_ns();
+                let now = self.coarse_ns();
                 self.turn_time.set(now);
                 now
             }

@@ -4,7 +4,7 @@ use super::core::{Core, describe};
 use super::current;
 use super::join::JoinHandle;
 use super::stats::{OperationInfo, Stats, TaskInfo};
-use crate::sys::{Instant, coarse_ns};
+use crate::sys::Instant;
 use crate::tasks::WakeId;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -124,7 +124,7 @@ impl Handle {
     #[must_use]
     pub fn operations(&self) -> Vec<OperationInfo> {
         let core = self.core();
-        let now = coarse_ns();
+        let now = core.coarse_ns();
         let (driver, tasks) = (core.driver.borrow(), core.tasks.borrow());
         driver
             .rows()

@@ -1,7 +1,7 @@
 //! The runtime's ring of provided buffers, and the limits of receives into them.
 
 use super::core::Core;
-use crate::sys::{BufRing, Opcode};
+use crate::sys::{BufRing, Features, Port};
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
@@ -41,13 +41,12 @@ impl Core {
 
     #[cold]
     fn provide_buffers(&self) -> Option<Arc<BufRing>> {
-        // Multishot receives came with 6.0, as did this opcode, and the probe reports only opcodes.
-        if !self.is_open() || self.is_forked() || !self.supports(Opcode::SEND_ZC) {
+        if !self.is_open() || self.is_forked() || !self.has(Features::MULTISHOT_RECV) {
             return None;
         }
         let ring = Arc::new(BufRing::new(self.settings.receive_buffers).ok()?);
-        let driver = self.driver.borrow();
-        driver.ring().provide(BUFFER_GROUP, &ring).ok()?;
+        let mut driver = self.driver.borrow_mut();
+        driver.ring_mut().provide(BUFFER_GROUP, &ring).ok()?;
         Some(ring)
     }
 
@@ -55,7 +54,7 @@ impl Core {
     /// freed when the last is dropped.
     pub(super) fn withdraw_buffers(&self) {
         if let Some(Some(_)) = self.provided.buffers.get() {
-            self.driver.borrow().ring().withdraw(BUFFER_GROUP);
+            self.driver.borrow_mut().ring_mut().withdraw(BUFFER_GROUP);
         }
     }
 
@@ -72,11 +71,10 @@ impl Core {
         self.settings.receive_buffers.size().min(READ_AHEAD_MAX)
     }
 
-    /// Whether the kernel ends a multishot receive after a given number of bytes (6.17). No feature bit reports this: a
-    /// kernel without the newest opcode of the version before cannot, and one that has the opcode but cannot either
-    /// fails the first such receive.
+    /// Whether the ring ends a multishot receive after a given number of bytes. A kernel may have been taken for one that
+    /// does: then the first such receive has failed.
     pub(crate) fn bounds_receives(&self) -> bool {
-        self.supports(Opcode::PIPE) && !self.provided.is_unbounded.get()
+        self.has(Features::RECV_BOUND) && !self.provided.is_unbounded.get()
     }
 
     /// Records that the kernel does not bound multishot receives.

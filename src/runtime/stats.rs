@@ -1,6 +1,7 @@
 //! Figures and listings that a runtime reports about itself.
 
 use super::core::Core;
+use crate::sys::Port;
 use std::panic::Location;
 use std::time::Duration;
 

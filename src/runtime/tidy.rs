@@ -6,7 +6,6 @@
 
 use super::core::Core;
 use crate::scope::CancelEffects;
-use crate::sys::coarse_ns;
 
 /// Turns between two checks of the tables: normally, and while one of them has excess memory.
 const TURNS: u64 = 64;
@@ -53,10 +52,10 @@ impl Core {
         if effects.as_deref().and_then(size) <= Some(EFFECTS_KEPT) {
             self.notified.set(effects);
         }
+        let now = self.coarse_ns();
         let (mut tasks, mut timers) = (self.tasks.borrow_mut(), self.timers.borrow_mut());
         let (mut scopes, mut driver) = (self.scopes.borrow_mut(), self.driver.borrow_mut());
         let mut waits = self.waits.borrow_mut();
-        let now = coarse_ns();
         if now >= self.period_ends.get() {
             self.period_ends.set(now + PERIOD_NS);
             self.period.set(self.period.get().wrapping_add(1));

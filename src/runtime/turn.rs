@@ -13,7 +13,7 @@ use super::current::drop_waker;
 use super::direct::ATTEMPTED_BYTES_PER_TURN;
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
-use crate::sys::{EnterWait, Instant, coarse_ns, prefetch};
+use crate::sys::{EnterWait, Instant, prefetch};
 use crate::table::Key;
 use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of, waker};
 use std::any::Any;
@@ -260,7 +260,7 @@ impl Core {
     #[inline(never)]
     fn look_at_coarse_clock(&self) -> bool {
         let budget = &self.budget;
-        let now = coarse_ns();
+        let now = self.coarse_ns();
         if budget.has_rested.replace(false) {
             budget.ended.set(now);
         } else if self.is_enough(now.saturating_sub(budget.ended.get())) {

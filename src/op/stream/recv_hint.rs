@@ -13,7 +13,7 @@
 
 use crate::op::{Completion, Entry};
 use crate::runtime::{self, Core};
-use crate::sys::{Instant, Opcode};
+use crate::sys::{Features, Instant};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl RecvHint {
     #[inline]
     fn poll_first(&self) -> u16 {
         let waits = self.shown.get() == Some(Probe::Waits);
-        match waits && runtime::with(|core: &Core| core.supports(Opcode::SEND_ZC)) {
+        match waits && runtime::with(|core: &Core| core.has(Features::POLL_FIRST)) {
             true => POLL_FIRST,
             false => 0,
         }

@@ -168,7 +168,7 @@ impl From<OwnedFd> for Descriptor {
 }
 
 /// Polls a descriptor now: `poll(2)`. Returns 1 for one of these events or an error, 0 for neither, -1 on failure.
-pub(super) fn poll_now(fd: i32, events: libc::c_short) -> i32 {
+pub(in crate::sys) fn poll_now(fd: i32, events: libc::c_short) -> i32 {
     let mut poll = libc::pollfd {
         fd,
         events,

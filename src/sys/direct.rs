@@ -1,13 +1,17 @@
-//! Entries served as plain system calls, where the kernel can create no thread to serve them.
+//! Entries served by direct calls: plain system calls on the thread of the event loop.
+//!
+//! [`attempt`] makes a call that does not block, in place of a request that would be alone in the ring. [`serve`] also
+//! makes calls that wait for a disk, where the kernel can create no thread to serve the entry.
 //!
 //! The ring hands requests that would block to kernel worker threads: writes to files, most opens, everything on tmpfs
 //! or in `/proc`. Where the kernel cannot create any (RLIMIT_NPROC, the `pids.max` of a cgroup), such entries are
 //! served here, on the event loop's thread, which they hold up: requests on files, and on paths that lead to files. A
 //! file never waits for another party; anything that may, such as a FIFO or a device, is left alone.
 
-use super::Fd;
-use super::entry::{Completion, Entry, Opcode};
-use super::fd::poll_now;
+use super::entry::{Completion, Entry, Fd, Opcode};
+use super::os::poll_now;
+use super::ring::Attempt;
+use libc::{MSG_DONTWAIT, MSG_NOSIGNAL};
 use std::io;
 use std::mem;
 use std::ptr;
@@ -18,6 +22,65 @@ type Call = (libc::c_long, [u64; 6]);
 
 /// A vector that stands for the one buffer of a READ or WRITE.
 type Vector = libc::iovec;
+
+/// Serves the entry by a call that does not block.
+#[inline]
+pub(super) fn attempt(entry: &Entry) -> Attempt {
+    let is_read = matches!(entry.opcode, Opcode::READ | Opcode::READV);
+    // The calls cannot express these fields.
+    let is_plain = entry.ioprio == 0
+        && (is_read || entry.offset == 0)
+        && entry.second == 0
+        && !entry.in_worker
+        && entry.buf_group.is_none();
+    if !is_plain {
+        return Attempt::Unserved;
+    }
+    let Fd::Plain(fd) = entry.fd;
+    let (len, flags) = (entry.len as usize, entry.op_flags as i32 | MSG_DONTWAIT);
+    // As in the ring: no signal if the peer is gone.
+    let send_flags = flags | MSG_NOSIGNAL;
+    let address = ptr::with_exposed_provenance_mut::<libc::c_void>(entry.addr as usize);
+    // An offset of -1 means the cursor for this call, too; it then waits for other threads that read or write at
+    // that cursor. Kernels 5.9 and 5.10 returned 0 if nothing was cached; since then, 0 is the end of the file
+    // (tried on 6.18, also with holes).
+    let read = |vectors: *const libc::iovec, count: usize| {
+        let (offset, flags) = (entry.offset as libc::off_t, entry.op_flags as i32);
+        // SAFETY: there are `count` vectors, of writable memory: that of the entry, as below.
+        unsafe { libc::preadv2(fd, vectors, count as i32, offset, flags | libc::RWF_NOWAIT) }
+    };
+    let whole = libc::iovec {
+        iov_base: address,
+        iov_len: len,
+    };
+    // SAFETY: the memory of the entry is valid for the accesses of its opcode (as for `push`), which are those of
+    // the call of the same name; the call keeps no reference to it.
+    let done = unsafe {
+        match entry.opcode {
+            Opcode::SEND => libc::send(fd, address, len, send_flags),
+            Opcode::RECV => libc::recv(fd, address, len, flags),
+            Opcode::SENDMSG => libc::sendmsg(fd, address.cast(), send_flags),
+            Opcode::RECVMSG => libc::recvmsg(fd, address.cast(), flags),
+            Opcode::READ => read(&whole, 1),
+            Opcode::READV => read(address.cast(), len),
+            _ => return Attempt::Unserved,
+        }
+    };
+    if let Ok(done) = i32::try_from(done)
+        && done >= 0
+    {
+        return Attempt::Done(Completion::at_once(done));
+    }
+    match io::Error::last_os_error().raw_os_error() {
+        Some(libc::EAGAIN | libc::EINTR) | None => Attempt::WouldWait,
+        // A file system that cannot tell, or a directory; a pipe, whose offset the ring ignores; a sandbox that
+        // allows the ring but not this call.
+        Some(libc::EOPNOTSUPP | libc::ESPIPE | libc::ENOSYS | libc::EPERM) if is_read => {
+            Attempt::Never
+        }
+        Some(errno) => Attempt::Done(Completion::at_once(-errno)),
+    }
+}
 
 /// Serves the entry, however long that takes, if it cannot wait for another party. Unless the ring has `refused` it, an
 /// entry that the ring can serve without a thread is left to the ring. Returns `None` if the entry is not served.

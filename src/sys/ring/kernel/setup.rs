@@ -1,11 +1,11 @@
 //! Creating a ring: the ladder of flags, the sizes that fit, and the error message if there is no ring.
 
-use super::clock::{Instant, machine_now};
-use super::error::{explain_as, with_context};
 use super::feature_mask::{
     FeatureMask, SETUP_COOP_TASKRUN, SETUP_DEFER_TASKRUN, SETUP_NO_SQARRAY, SETUP_SINGLE_ISSUER,
     SETUP_SUBMIT_ALL, SETUP_TASKRUN_FLAG,
 };
+use crate::sys::error::{explain_as, with_context};
+use crate::sys::{Instant, machine_now};
 use io_uring::IoUring;
 use std::io;
 use std::thread;
@@ -198,7 +198,7 @@ fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
 
 /// Adds a description to the error of a call that creates a descriptor; if none is left, with the limit that was hit
 /// and a remedy.
-pub(super) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
+pub(in crate::sys) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
     let what = match error.raw_os_error() {
         Some(libc::EMFILE) => format!(
             "no descriptor left for {wanted}: RLIMIT_NOFILE is {}: raise it (ulimit -n) or close files",

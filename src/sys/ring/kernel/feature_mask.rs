@@ -1,6 +1,6 @@
 //! Hides kernel features, so that each fallback is really tested.
 
-use super::entry::Opcode;
+use crate::sys::Opcode;
 
 /// Features of io_uring that the runtime must not use, although the kernel has them.
 ///

@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::clock::Instant;
+use crate::sys::Instant;
 use io_uring::types::Timespec;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Paths as C strings, errors that name a path, and the plain system call that creates a FIFO.
 
-use super::error::with_context;
+use crate::sys::with_context;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
