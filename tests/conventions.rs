@@ -30,8 +30,7 @@ const MODULES: [(&str, u32, Option<&[&str]>); 18] = [
     ("signal", 7, None),
 ];
 
-/// Where `unsafe` may be: the kernel's interface, lent memory, the waker's four functions, and one `unsafe impl` for each
-/// operation.
+/// Where `unsafe` may be: the kernel's interface, lent memory, and the waker's four functions.
 const UNSAFE_FILES: &[&str] = &[
     "src/sys/buf_ring.rs",
     "src/sys/calls.rs",
@@ -58,30 +57,24 @@ const UNSAFE_FILES: &[&str] = &[
     "src/group/group.rs",
     "src/group/child_cell.rs",
     "src/group/supervise.rs",
-    "src/op/nop.rs",
     "src/op/owned_op.rs",
-    "src/op/poll.rs",
     "src/op/datagram/header.rs",
     "src/op/datagram/recv_message.rs",
-    "src/op/datagram/send_message.rs",
-    "src/op/file/fsync.rs",
     "src/op/file/open.rs",
     "src/op/file/read_write.rs",
     "src/op/file/vectored.rs",
     "src/op/socket/accept.rs",
-    "src/op/socket/connect.rs",
     "src/op/stream/chunk.rs",
     "src/op/stream/fds.rs",
-    "src/op/stream/part.rs",
     "src/op/stream/recv.rs",
     "src/op/stream/recv_multishot.rs",
-    "src/op/stream/send.rs",
-    "src/op/stream/splice.rs",
     "src/op/stream/vectored.rs",
 ];
 
-/// Where the contracts of operations and buffers are declared: no other use of the word.
-const UNSAFE_WORDS: [(&str, &str); 2] = [
+/// Where the contracts of operations and buffers are declared, and operations implement theirs: no other use of the
+/// word.
+const UNSAFE_WORDS: [(&str, &str); 3] = [
+    ("src/op/", " Operation for "),
     ("src/op/operation.rs", "pub unsafe trait Operation"),
     ("src/buf/mod.rs", "unsafe"),
 ];
@@ -178,7 +171,7 @@ fn files_say_what_they_own(source: &Source, faults: &mut Vec<String>) {
 fn unsafe_is_where_it_may_be(source: &Source, faults: &mut Vec<String>) {
     let path = source.path.as_str();
     for (number, line) in source.code() {
-        let excepted = |(file, words): &(&str, &str)| *file == path && line.contains(words);
+        let excepted = |(at, words): &(&str, &str)| path.starts_with(at) && line.contains(words);
         if has_word(line, "unsafe")
             && !UNSAFE_FILES.contains(&path)
             && !UNSAFE_WORDS.iter().any(excepted)
@@ -345,7 +338,7 @@ fn tests_skip_by_the_macro_alone() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    let broken: [(Rule, &str, &str); 13] = [
+    let broken: [(Rule, &str, &str); 14] = [
         (
             imports_point_down,
             "src/driver/mod.rs",
@@ -362,6 +355,11 @@ fn a_broken_rule_is_noticed() {
             unsafe_is_where_it_may_be,
             "src/runtime/turn.rs",
             "let x = unsafe { *p };",
+        ),
+        (
+            unsafe_is_where_it_may_be,
+            "src/op/nop.rs",
+            "unsafe impl Send for Nop {}",
         ),
         (unsafe_is_where_it_may_be, "src/table/mod.rs", "//! rows\n"),
         (
