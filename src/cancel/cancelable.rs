@@ -1,7 +1,7 @@
 //! Futures of other crates, made cancelable as leaves.
 
+use crate::error::Canceled;
 use crate::runtime::{self, Core, Waiting};
-use crate::scope::Canceled;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;

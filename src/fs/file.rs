@@ -290,13 +290,13 @@ impl File {
                 Ok((0, back)) => {
                     let what = format!("the file ended {} bytes early", len - done);
                     let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
-                    return Err(BufError::new(error, back).with_done(done));
+                    return Err(BufError::new(error, back).with_transferred(done));
                 }
                 Ok((n, back)) => {
                     done += n;
                     buf = back;
                 }
-                Err(error) => return Err(error.with_done(done)),
+                Err(error) => return Err(error.with_transferred(done)),
             }
         }
         if len == 0 {
@@ -364,13 +364,13 @@ impl File {
                         io::ErrorKind::WriteZero,
                         "the kernel took none of the bytes",
                     );
-                    return Err(BufError::new(error, back).with_done(done));
+                    return Err(BufError::new(error, back).with_transferred(done));
                 }
                 Ok((n, back)) => {
                     done += n;
                     buf = back;
                 }
-                Err(error) => return Err(error.with_done(done)),
+                Err(error) => return Err(error.with_transferred(done)),
             }
         }
         Ok(buf)
@@ -442,14 +442,14 @@ impl File {
             if buf.len() == buf.capacity()
                 && let Err(error) = self.make_room(&mut buf, done as u64)
             {
-                return Err(BufError::new(error, buf).with_done(done));
+                return Err(BufError::new(error, buf).with_transferred(done));
             }
             let part = part_to_fill(&buf);
             let read = Read::part(self.fd.clone(), buf, part, Offset::At(done as u64));
             match read.await {
                 Ok((0, back)) => return Ok((done, back)),
                 Ok((_, back)) => buf = back,
-                Err(error) => return Err(error.with_done(done)),
+                Err(error) => return Err(error.with_transferred(done)),
             }
         }
     }

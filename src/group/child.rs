@@ -1,9 +1,8 @@
 //! The handle of a child.
 
 use super::child_set::{ChildResult, ChildSet, Spawned};
-use crate::runtime::join::JoinError;
+use crate::error::{Canceled, JoinError};
 use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
-use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::any::Any;

@@ -1,8 +1,8 @@
 //! `map`: calls an async closure for each item of a list, with limited concurrency.
 
 use super::group::run_group;
+use crate::error::Canceled;
 use crate::error::GroupError;
-use crate::scope::Canceled;
 use std::cell::RefCell;
 use std::panic::Location;
 

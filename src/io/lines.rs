@@ -2,8 +2,8 @@
 
 use super::buf_reader::Sought;
 use super::{AsyncRead, BufReader};
+use crate::error::is_canceled;
 use crate::runtime::{self, Core};
-use crate::scope::is_canceled;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 use std::io;

@@ -83,7 +83,9 @@ pub trait AsyncRead {
                     Ok((0, part)) => {
                         let mut buf = part.into_inner();
                         truncate(&mut buf, done);
-                        return Err(BufError::new(ended_early(len - done), buf).with_done(done));
+                        return Err(
+                            BufError::new(ended_early(len - done), buf).with_transferred(done)
+                        );
                     }
                     Ok((n, part)) => {
                         done += n;
@@ -176,7 +178,7 @@ pub trait AsyncRead {
                 Ok(text) => Ok((n, text)),
                 Err(error) => {
                     let why = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
-                    Err(BufError::new(why, error.into_bytes()).with_done(n))
+                    Err(BufError::new(why, error.into_bytes()).with_transferred(n))
                 }
             }
         }
@@ -381,7 +383,7 @@ pub(super) fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>
     if error.kind() == io::ErrorKind::Interrupted {
         return Ok(error.into_buf());
     }
-    Err(error.with_done(done))
+    Err(error.with_transferred(done))
 }
 
 impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {

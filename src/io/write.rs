@@ -65,7 +65,7 @@ pub trait AsyncWrite {
                 match self.write(Slice::new(buf, done..len)).await {
                     Ok((0, part)) => {
                         let error = nothing_taken();
-                        return Err(BufError::new(error, part.into_inner()).with_done(done));
+                        return Err(BufError::new(error, part.into_inner()).with_transferred(done));
                     }
                     Ok((n, part)) => {
                         done += n;

@@ -2,9 +2,9 @@
 
 use super::Listener;
 use crate::cancel::{Scope, checkpoint, shield};
+use crate::error::{Canceled, is_canceled};
 use crate::group::{Report, Supervisor, race, supervise};
 use crate::runtime::{self, Core};
-use crate::scope::{Canceled, is_canceled};
 use crate::time::Instant;
 use std::cell::Cell;
 use std::fmt;

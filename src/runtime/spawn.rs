@@ -167,7 +167,7 @@ impl TaskBuilder {
 /// handle detaches it.
 ///
 /// In a canceled scope, this call drops the closure, and awaiting the handle returns an error for which
-/// [`JoinError::is_wait_canceled`](super::join::JoinError::is_wait_canceled) is true. A running closure can check whether its
+/// [`JoinError::is_wait_canceled`](crate::task::JoinError::is_wait_canceled) is true. A running closure can check whether its
 /// scope is canceled through a [`ScopeHandle`](crate::cancel::ScopeHandle).
 ///
 /// If the pool has no thread and cannot create one, the closure is dropped, and awaiting the handle returns an error

@@ -1,7 +1,7 @@
 //! Ticks at a steady pace.
 
 use super::{Instant, Sleep, sleep_until};
-use crate::scope::Canceled;
+use crate::error::Canceled;
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -1,8 +1,8 @@
 //! Sleeping until a deadline.
 
 use super::Instant;
+use crate::error::Canceled;
 use crate::runtime::{self, Core, Refusal};
-use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;

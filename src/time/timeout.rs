@@ -2,8 +2,9 @@
 
 use super::Instant;
 use crate::cancel::{Due, ScopedPoll};
+use crate::error::Canceled;
 use crate::error::{CutShort, TimeoutError};
-use crate::scope::{Canceled, ScopeKind};
+use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;

@@ -2,11 +2,11 @@
 
 use super::TcpStream;
 use super::attempts::{Attempts, Step};
+use crate::error::{Elapsed, is_canceled};
 use crate::group::{Child, Group, group};
 use crate::net::{Host, ToAddrs};
 use crate::op::{Connect, SharedFd};
 use crate::runtime::proceed;
-use crate::scope::{Elapsed, is_canceled};
 use crate::sys::with_context;
 use crate::time::{Instant, timeout, timeout_at};
 use socket2::{Domain, Protocol, Socket, Type};
