@@ -257,7 +257,7 @@ macro_rules! byte_stream {
             /// The stream closes even after a cancel or a drop.
             // Test: tests/streams.rs
             pub async fn close(self) -> io::Result<()> {
-                self.stream.give_up().close().await
+                self.stream.release().close().await
             }
         }
 

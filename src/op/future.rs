@@ -509,9 +509,9 @@ impl<O: Operation> Drop for Op<O> {
 fn abandon<O: Operation>(runtime_id: u64, key: Key, first: Option<Completion>, operation: O) {
     match runtime::reach(runtime_id) {
         Some(core) => {
-            let is_left = operation.shared_fd().is_some_and(SharedFd::is_left);
+            let is_ownerless = operation.shared_fd().is_some_and(SharedFd::is_ownerless);
             core.abandon(key, first, Box::new(Orphaned(operation)));
-            if is_left {
+            if is_ownerless {
                 core.end_orphans();
             }
         }
