@@ -108,7 +108,7 @@ mod timer;
 mod wait_queue;
 
 pub use buf::BufError;
-pub use error::errno;
+pub use error::{Canceled, errno, is_canceled, is_timeout};
 pub use group::{
     group, join, join_all, map, race, select, supervise, try_join, try_join_all, wait,
 };
@@ -116,13 +116,13 @@ pub use runtime::builder::run;
 pub use runtime::spawn::spawn;
 pub use runtime::yielding::yield_now;
 pub use runtime::{Handle, Runtime};
-pub use scope::{Canceled, is_canceled, is_timeout};
 pub use time::{sleep, timeout};
 
 /// Tasks, their handles, and blocking closures.
 pub mod task {
+    pub use crate::error::JoinError;
     pub use crate::runtime::blocking::BlockingHandle;
-    pub use crate::runtime::join::{CancelOnDrop, JoinError, JoinHandle};
+    pub use crate::runtime::join::{CancelOnDrop, JoinHandle};
     pub use crate::runtime::spawn::{
         TaskBuilder as Builder, spawn, spawn_abandonable, spawn_blocking,
     };

@@ -62,7 +62,8 @@ use std::io;
 /// # Cancel safety
 ///
 /// A dropped wait stops listening: a SIGINT that has arrived by then is lost, and so is one that arrives later. A
-/// [`CtrlC`] loses none (`tests/signal.rs`).
+/// [`CtrlC`] loses none.
+// Test: tests/signal.rs
 pub async fn ctrl_c() -> io::Result<()> {
     CtrlC::new()?.recv().await
 }
@@ -117,7 +118,8 @@ impl CtrlC {
     ///
     /// # Cancel safety
     ///
-    /// A dropped or canceled wait takes no signal: the next wait gets it (`tests/signal.rs`).
+    /// A dropped or canceled wait takes no signal: the next wait gets it.
+    // Test: tests/signal.rs
     pub async fn recv(&mut self) -> io::Result<()> {
         loop {
             PollAdd::readable(self.fd.clone()).await?;

@@ -441,7 +441,7 @@ fn entries_of_other_kinds_go_into_the_ring() {
         const NAME: &'static str = "raw";
 
         fn entry(&mut self) -> Entry {
-            self.0.addr(self.1.as_ptr()).len(5).try_first()
+            self.0.addr(self.1.as_ptr()).len(5).try_direct()
         }
 
         fn complete(self, completion: Completion) -> io::Result<u32> {
@@ -514,7 +514,7 @@ fn what_is_to_be_started_again_is() {
         fn entry(&mut self) -> Entry {
             let fd = if self.2.get() == 0 { -1 } else { self.1 };
             let entry = Entry::new(Opcode::SEND).fd(fd);
-            entry.addr(self.0.as_ptr()).len(1).try_first()
+            entry.addr(self.0.as_ptr()).len(1).try_direct()
         }
 
         fn should_retry(&mut self, completion: Completion) -> bool {

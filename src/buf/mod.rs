@@ -28,13 +28,12 @@
 //!   the value.
 
 mod aligned;
-mod error;
 mod io_buf;
 mod io_bufs;
 mod slice;
 
+pub use crate::error::{BufError, BufResult};
 pub use aligned::AlignedBuf;
-pub use error::{BufError, BufResult};
 pub use io_buf::{IoBuf, IoBufMut};
 pub(crate) use io_buf::{fill, repeat, truncate};
 pub use io_bufs::{IoBufs, IoBufsMut};

@@ -1,8 +1,9 @@
 //! Scopes that users open.
 
 use super::{Due, ScopedPoll};
+use crate::error::Canceled;
 use crate::runtime::{self, Mirror};
-use crate::scope::{CANCELED, Canceled, NEVER, ScopeKind};
+use crate::scope::{CANCELED, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -62,7 +63,7 @@ struct ScopeState {
     /// The runtime's ID and the scope's row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
     /// Whether the row was canceled because of `canceled`.
-    told: Cell<bool>,
+    is_row_canceled: Cell<bool>,
     entered: Cell<bool>,
     /// Whether its future has ended or was dropped: nothing cancels the scope any more.
     left: Cell<bool>,
@@ -128,15 +129,15 @@ impl ScopeState {
             remote.cancel(None);
         }
         self.reason.replace(reason);
-        self.tell();
+        self.cancel_row();
     }
 
     /// Cancels the scope's row, if it has one.
-    fn tell(&self) {
+    fn cancel_row(&self) {
         if let Some((runtime_id, key)) = self.row.get()
             && let Some(core) = runtime::reach(runtime_id)
         {
-            self.told.set(true);
+            self.is_row_canceled.set(true);
             core.cancel_scope(key);
         }
     }
@@ -186,7 +187,7 @@ impl Scope {
                 remote: OnceCell::new(),
                 deadline: Cell::new(None),
                 row: Cell::new(None),
-                told: Cell::new(false),
+                is_row_canceled: Cell::new(false),
                 entered: Cell::new(false),
                 left: Cell::new(false),
                 left_canceled: Cell::new(false),
@@ -218,7 +219,8 @@ impl Scope {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future inside (`tests/scopes.rs`).
+    /// Dropping it drops the future inside.
+    // Test: tests/scopes.rs
     #[track_caller]
     pub fn run<F, T, E>(&self, future: F) -> RunScope<F>
     where
@@ -243,7 +245,8 @@ impl Scope {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future inside (`tests/scopes.rs`).
+    /// Dropping it drops the future inside.
+    // Test: tests/scopes.rs
     #[track_caller]
     pub fn run_any<F: Future>(&self, future: F) -> RunScopeAny<F> {
         assert!(
@@ -499,8 +502,8 @@ impl RunState {
                 shared.show(remote);
             }
         }
-        if !shared.told.get() && shared.was_canceled() {
-            self.shared.tell();
+        if !shared.is_row_canceled.get() && shared.was_canceled() {
+            self.shared.cancel_row();
         }
     }
 

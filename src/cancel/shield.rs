@@ -35,7 +35,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the future inside (`tests/scopes.rs`).
+/// Dropping it drops the future inside.
+// Test: tests/scopes.rs
 pub fn shield<F: Future>(future: F) -> Shield<F> {
     Shield {
         future: Some(future),

@@ -337,7 +337,7 @@ fn what_the_kernel_did_not_take_is_taken_later_in_order_and_nothing_is_lost() {
 fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
     let ring = FakeRing::new(1);
     let mut driver = ring.driver();
-    let entry = Entry::new(Opcode::SEND).try_first();
+    let entry = Entry::new(Opcode::SEND).try_direct();
     let attempt = |driver: &mut Driver<FakeRing>| {
         let before = ring.0.borrow().attempts.len();
         let done = match driver.attempt(&entry) {

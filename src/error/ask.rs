@@ -5,17 +5,11 @@
 //! `anyhow`). A user's own type is classified where it is known: in the conversions of
 //! [`impl_from_errors!`](crate::impl_from_errors), and by `settle` of the two errors.
 
-use super::CopyError;
-use crate::buf::{BufError, Slice};
-use crate::runtime::join::JoinError;
-use crate::scope::{Canceled, is_canceled};
-use bytes::{Bytes, BytesMut};
+use super::{Canceled, CopyError, JoinError, is_canceled};
 use std::any::TypeId;
 use std::error::Error;
 use std::io;
 use std::ptr;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Whether the error is a cancellation. `None` if its type is unknown.
@@ -64,16 +58,6 @@ pub(super) fn ask<E>(error: &E) -> Option<Source<'_>> {
         .or_else(|| is::<E, Canceled>(error))
         .or_else(|| is::<E, JoinError>(error))
         .or_else(|| is::<E, CopyError>(error))
-        .or_else(|| is::<E, BufError<Vec<u8>>>(error))
-        .or_else(|| is::<E, BufError<Box<[u8]>>>(error))
-        .or_else(|| is::<E, BufError<BytesMut>>(error))
-        .or_else(|| is::<E, BufError<Bytes>>(error))
-        .or_else(|| is::<E, BufError<String>>(error))
-        .or_else(|| is::<E, BufError<&'static str>>(error))
-        .or_else(|| is::<E, BufError<&'static [u8]>>(error))
-        .or_else(|| is::<E, BufError<Rc<[u8]>>>(error))
-        .or_else(|| is::<E, BufError<Arc<[u8]>>>(error))
-        .or_else(|| is::<E, BufError<Slice<Vec<u8>>>>(error))
         .or_else(|| is_box(error))
         .or_else(|| is_anyhow(error))
         .or_else(|| is_introduced(error))
@@ -100,12 +84,12 @@ fn is_anyhow<E>(_: &E) -> Option<Source<'_>> {
     None
 }
 
-/// A reference that is only turned into a [`Found`]: it may borrow for a shorter time than its type shows.
+/// A reference that is only turned into a [`Source`]: it may borrow for a shorter time than its type shows.
 struct Cast<'a, T>(&'a T);
 
 /// Casts the error to `T`, if that is its type.
 fn cast<E, T: 'static>(error: &E) -> Option<Cast<'_, T>> {
-    // SAFETY: the types are the same except for lifetimes, which nothing relies on: the error becomes a `Found`.
+    // SAFETY: the types are the same except for lifetimes, which nothing relies on: the error becomes a `Source`.
     (typeid::of::<E>() == TypeId::of::<T>()).then(|| Cast(unsafe { &*ptr::from_ref(error).cast() }))
 }
 
@@ -166,8 +150,9 @@ pub(super) fn introduce<T: Wraps>() {
 mod tests {
     use super::*;
     use crate::buf::IoBufMut;
-    use crate::error::{GroupError, TimeoutError};
+    use crate::error::{BufError, GroupError, TimeoutError};
     use std::fmt;
+    use std::sync::Arc;
 
     #[derive(Debug)]
     struct Borrows<'a>(&'a str);
@@ -191,6 +176,9 @@ mod tests {
         assert_eq!(is_cancellation(&part), Some(true));
         let shared = part.map_buf(|_| Arc::<[u8]>::from([1]));
         assert_eq!(is_cancellation(&shared), Some(true));
+        // A buffer of a type that no operation lends.
+        let other = shared.map_buf(|_| [0_u16; 3]);
+        assert_eq!(is_cancellation(&other), Some(true));
         assert_eq!(
             is_cancellation(&Box::<dyn Error + Send + Sync>::from("full")),
             Some(false)

@@ -1,7 +1,7 @@
 //! The error of a timeout around a future whose output is not a `Result`.
 
 use super::ask::{Source, Wraps, introduce, source};
-use crate::scope::{Canceled, Elapsed};
+use super::{Canceled, Elapsed};
 use std::error::Error;
 use std::fmt;
 use std::io;

@@ -2,7 +2,7 @@
 
 use super::ask::{Source, Wraps, ask, introduce, is_known_cancellation, source};
 use super::own::{Ask, Hold};
-use crate::scope::{Canceled, chain, is_canceled};
+use super::{Canceled, chain, is_canceled};
 use std::error::Error;
 use std::fmt;
 use std::io;

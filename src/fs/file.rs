@@ -53,7 +53,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// A file that the kernel still opens after the wait was dropped is closed (`tests/operations.rs`).
+    /// A file that the kernel still opens after the wait was dropped is closed.
+    // Test: tests/operations.rs
     pub async fn open(path: impl AsRef<Path>) -> io::Result<File> {
         OpenOptions::new().read(true).open(path).await
     }
@@ -66,8 +67,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// A file that the kernel still opens after the wait was dropped is closed; it may have been created or truncated
-    /// (`tests/operations.rs`).
+    /// A file that the kernel still opens after the wait was dropped is closed; it may have been created or truncated.
+    // Test: tests/operations.rs
     pub async fn create(path: impl AsRef<Path>) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options
@@ -106,8 +107,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the wait loses the buffer and nothing else; the buffer is freed when the kernel no longer uses it
-    /// (`tests/operations.rs`).
+    /// Dropping the wait loses the buffer and nothing else; the buffer is freed when the kernel no longer uses it.
+    // Test: tests/operations.rs
     #[inline]
     pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<Read<B>> {
         Read::new(self.fd.clone(), buf, Offset::At(offset))
@@ -122,7 +123,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// How much a dropped write has written is unknown (`tests/operations.rs`).
+    /// How much a dropped write has written is unknown.
+    // Test: tests/operations.rs
     #[inline]
     pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<Write<B>> {
         Write::new(self.fd.clone(), buf, Offset::At(offset))
@@ -136,8 +138,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// A dropped wait may have advanced the cursor and lost what was read (`tests/operations.rs`). A canceled wait has
-    /// not.
+    /// A dropped wait may have advanced the cursor and lost what was read. A canceled wait has not.
+    // Test: tests/operations.rs
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
         Read::new(self.fd.clone(), buf, Offset::CURSOR)
@@ -151,7 +153,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// How much a dropped write has written is unknown (`tests/operations.rs`).
+    /// How much a dropped write has written is unknown.
+    // Test: tests/operations.rs
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
         Write::new(self.fd.clone(), buf, Offset::CURSOR)
@@ -177,7 +180,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_at`](File::read_at) (`tests/operations.rs`).
+    /// As [`read_at`](File::read_at).
+    // Test: tests/operations.rs
     pub fn read_vectored_at<B: IoBufsMut>(&self, bufs: B, offset: u64) -> Op<ReadVectored<B>> {
         ReadVectored::new(self.fd.clone(), bufs, Offset::At(offset))
     }
@@ -191,7 +195,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`write_at`](File::write_at) (`tests/operations.rs`).
+    /// As [`write_at`](File::write_at).
+    // Test: tests/operations.rs
     pub fn write_vectored_at<B: IoBufs>(&self, bufs: B, offset: u64) -> Op<WriteVectored<B>> {
         WriteVectored::new(self.fd.clone(), bufs, Offset::At(offset))
     }
@@ -205,7 +210,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](File::read) (`tests/operations.rs`).
+    /// As [`read`](File::read).
+    // Test: tests/operations.rs
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<ReadVectored<B>> {
         ReadVectored::new(self.fd.clone(), bufs, Offset::CURSOR)
     }
@@ -218,7 +224,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`write`](File::write) (`tests/operations.rs`).
+    /// As [`write`](File::write).
+    // Test: tests/operations.rs
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<WriteVectored<B>> {
         WriteVectored::new(self.fd.clone(), bufs, Offset::CURSOR)
     }
@@ -244,7 +251,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_at`](File::read_at) (`tests/operations.rs`).
+    /// As [`read_at`](File::read_at).
+    // Test: tests/operations.rs
     pub async fn read_exact_at<B: IoBufMut>(
         &self,
         buf: B,
@@ -262,7 +270,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](File::read) (`tests/operations.rs`).
+    /// As [`read`](File::read).
+    // Test: tests/operations.rs
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
         self.read_exact_from(buf, len, None).await
     }
@@ -281,13 +290,13 @@ impl File {
                 Ok((0, back)) => {
                     let what = format!("the file ended {} bytes early", len - done);
                     let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
-                    return Err(BufError::new(error, back).with_done(done));
+                    return Err(BufError::new(error, back).with_transferred(done));
                 }
                 Ok((n, back)) => {
                     done += n;
                     buf = back;
                 }
-                Err(error) => return Err(error.with_done(done)),
+                Err(error) => return Err(error.with_transferred(done)),
             }
         }
         if len == 0 {
@@ -317,7 +326,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`write_at`](File::write_at) (`tests/operations.rs`).
+    /// As [`write_at`](File::write_at).
+    // Test: tests/operations.rs
     pub async fn write_all_at<B: IoBuf>(&self, buf: B, offset: u64) -> Result<B, BufError<B>> {
         self.write_all_from(buf, Some(offset)).await
     }
@@ -330,7 +340,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`write`](File::write) (`tests/operations.rs`).
+    /// As [`write`](File::write).
+    // Test: tests/operations.rs
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         self.write_all_from(buf, None).await
     }
@@ -353,13 +364,13 @@ impl File {
                         io::ErrorKind::WriteZero,
                         "the kernel took none of the bytes",
                     );
-                    return Err(BufError::new(error, back).with_done(done));
+                    return Err(BufError::new(error, back).with_transferred(done));
                 }
                 Ok((n, back)) => {
                     done += n;
                     buf = back;
                 }
-                Err(error) => return Err(error.with_done(done)),
+                Err(error) => return Err(error.with_transferred(done)),
             }
         }
         Ok(buf)
@@ -385,7 +396,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the wait loses the buffer, and with it what was read (`tests/operations.rs`).
+    /// Dropping the wait loses the buffer, and with it what was read.
+    // Test: tests/operations.rs
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
@@ -399,7 +411,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_to_end`](File::read_to_end) (`tests/readers.rs`).
+    /// As [`read_to_end`](File::read_to_end).
+    // Test: tests/readers.rs
     pub async fn read_to_string(&self, buf: String) -> Result<(usize, String), BufError<Vec<u8>>> {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
@@ -414,7 +427,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](File::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
+    /// As [`read`](File::read), but dropping the wait loses the buffer and its content.
+    // Test: tests/readers.rs
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
@@ -428,14 +442,14 @@ impl File {
             if buf.len() == buf.capacity()
                 && let Err(error) = self.make_room(&mut buf, done as u64)
             {
-                return Err(BufError::new(error, buf).with_done(done));
+                return Err(BufError::new(error, buf).with_transferred(done));
             }
             let part = part_to_fill(&buf);
             let read = Read::part(self.fd.clone(), buf, part, Offset::At(done as u64));
             match read.await {
                 Ok((0, back)) => return Ok((done, back)),
                 Ok((_, back)) => buf = back,
-                Err(error) => return Err(error.with_done(done)),
+                Err(error) => return Err(error.with_transferred(done)),
             }
         }
     }
@@ -470,7 +484,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// After a drop, what has reached the disk is unknown (`tests/operations.rs`).
+    /// After a drop, what has reached the disk is unknown.
+    // Test: tests/operations.rs
     pub fn sync_all(&self) -> Op<Fsync> {
         Fsync::new(self.fd.clone(), false)
     }
@@ -483,7 +498,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`sync_all`](File::sync_all) (`tests/operations.rs`).
+    /// As [`sync_all`](File::sync_all).
+    // Test: tests/operations.rs
     pub fn sync_data(&self) -> Op<Fsync> {
         Fsync::new(self.fd.clone(), true)
     }
@@ -500,7 +516,8 @@ impl File {
     /// # Cancel safety
     ///
     /// The file closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
-    /// closes it (`tests/operations.rs`).
+    /// closes it.
+    // Test: tests/operations.rs
     pub async fn close(self) -> io::Result<()> {
         self.fd.close().await
     }

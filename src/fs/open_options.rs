@@ -110,8 +110,9 @@ impl OpenOptions {
     ///
     /// # Cancel safety
     ///
-    /// A file that the kernel still opens after the wait was dropped is closed (`tests/operations.rs`). With `create`,
-    /// the file may have been created.
+    /// A file that the kernel still opens after the wait was dropped is closed. With `create`, the file may have been
+    /// created.
+    // Test: tests/operations.rs
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let flags = match self.flags() {

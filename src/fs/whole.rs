@@ -27,7 +27,8 @@ const FIRST_ROOM: usize = 16 << 10;
 ///
 /// # Cancel safety
 ///
-/// Dropping the wait loses what was read, and nothing else (`tests/operations.rs`).
+/// Dropping the wait loses what was read, and nothing else.
+// Test: tests/operations.rs
 pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let file = File::open(path).await?;
@@ -62,7 +63,8 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 ///
 /// # Cancel safety
 ///
-/// As [`read`] (`tests/operations.rs`).
+/// As [`read`].
+// Test: tests/operations.rs
 pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let path = path.as_ref();
     let bytes = read(path).await?;
@@ -93,7 +95,8 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 ///
 /// # Cancel safety
 ///
-/// After a drop, the content of the file is unknown (`tests/operations.rs`).
+/// After a drop, the content of the file is unknown.
+// Test: tests/operations.rs
 pub async fn write<B: IoBuf>(path: impl AsRef<Path>, contents: B) -> Result<B, BufError<B>> {
     let path = path.as_ref();
     let file = match File::create(path).await {

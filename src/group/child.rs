@@ -1,9 +1,8 @@
 //! The handle of a child.
 
 use super::child_set::{ChildResult, ChildSet, Spawned};
-use crate::runtime::join::JoinError;
+use crate::error::{Canceled, JoinError};
 use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
-use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::any::Any;
@@ -188,7 +187,8 @@ impl<O> Drop for ChildHandle<'_, O> {
 ///
 /// # Cancel safety
 ///
-/// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
+/// If the wait is dropped or canceled, the child and the handle are unchanged.
+// Test: tests/groups.rs
 pub struct Child<'scope, T>(pub(super) ChildHandle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
@@ -253,7 +253,8 @@ pub struct ChildId(pub(super) u64);
 ///
 /// # Cancel safety
 ///
-/// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
+/// If the wait is dropped or canceled, the child and the handle are unchanged.
+// Test: tests/groups.rs
 pub struct Supervised<'scope, O>(pub(super) ChildHandle<'scope, O>);
 
 impl<O> Supervised<'_, O> {

@@ -4,9 +4,9 @@ use super::child::{Child, ChildHandle, ChildId};
 use super::child_set::Ended;
 use super::core::{GroupShared, Judge};
 use super::outcome::Outcome;
+use crate::error::Canceled;
 use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
-use crate::scope::Canceled;
 use crate::tasks::Origin;
 use pin_project_lite::pin_project;
 use std::cell::{Cell, RefCell};
@@ -57,8 +57,8 @@ use std::time::Duration;
 /// # Cancel safety
 ///
 /// In a canceled scope, the group is canceled, and waits until its children have ended. If its future is dropped, it
-/// drops the children at once, and their operations are gone after the next passes of the event loop
-/// (`tests/groups.rs`).
+/// drops the children at once, and their operations are gone after the next passes of the event loop.
+// Test: tests/groups.rs
 #[track_caller]
 pub fn group<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
 where
@@ -272,7 +272,8 @@ impl<'scope, E> Group<'scope, '_, E> {
     ///
     /// # Cancel safety
     ///
-    /// Loses nothing (`tests/groups.rs`).
+    /// Loses nothing.
+    // Test: tests/groups.rs
     pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
         self.shared.wait_for_slot().await
     }
@@ -312,7 +313,8 @@ impl<'scope, E> Group<'scope, '_, E> {
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped or canceled consumes no child's ID (`tests/groups.rs`).
+    /// A wait that is dropped or canceled consumes no child's ID.
+    // Test: tests/groups.rs
     pub async fn next_finished(&self) -> Result<Option<ChildId>, Canceled> {
         let children = &self.shared.children;
         let wait = self.shared.wait_until(|| match children.next_ended() {

@@ -1,8 +1,8 @@
 //! `map`: calls an async closure for each item of a list, with limited concurrency.
 
 use super::group::run_group;
+use crate::error::Canceled;
 use crate::error::GroupError;
-use crate::scope::Canceled;
 use std::cell::RefCell;
 use std::panic::Location;
 
@@ -38,8 +38,8 @@ use std::panic::Location;
 /// # Cancel safety
 ///
 /// In a canceled scope, it waits until the calls that were started have ended. Dropping it drops the calls. Either way,
-/// and after an error, results already produced are lost: store what you must keep outside the closure
-/// (`tests/combinators.rs`).
+/// and after an error, results already produced are lost: store what you must keep outside the closure.
+// Test: tests/combinators.rs
 #[track_caller]
 pub fn map<I, T, E, F>(
     items: I,

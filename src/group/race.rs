@@ -48,7 +48,8 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping the race drops the
-/// futures and the outputs of those that were ready: this is the only way to lose something (`tests/combinators.rs`).
+/// futures and the outputs of those that were ready: this is the only way to lose something.
+// Test: tests/combinators.rs
 #[track_caller]
 pub fn race<R: Race>(futures: R) -> R::Racing {
     futures.into_race()

@@ -46,7 +46,8 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// In a canceled scope, each future is canceled, and the first that returns wins. Dropping the select loses nothing,
-/// because it only borrows the futures (`tests/combinators.rs`).
+/// because it only borrows the futures.
+// Test: tests/combinators.rs
 pub fn select<S: Select>(futures: S) -> Selecting<S> {
     Selecting(futures)
 }

@@ -4,9 +4,9 @@ use super::child::{ChildHandle, Supervised};
 use super::child_set::{Ended, How};
 use super::core::{GroupShared, Judge};
 use super::outcome::Report;
+use crate::error::Canceled;
 use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
-use crate::scope::Canceled;
 use crate::tasks::Origin;
 use std::cell::Cell;
 use std::fmt;
@@ -57,7 +57,8 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// That of [`group`](crate::group()) (`tests/groups.rs`).
+/// That of [`group`](crate::group()).
+// Test: tests/groups.rs
 #[track_caller]
 pub fn supervise<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
 where
@@ -247,7 +248,8 @@ impl<'scope> Supervisor<'scope, '_> {
     ///
     /// # Cancel safety
     ///
-    /// Loses nothing (`tests/groups.rs`).
+    /// Loses nothing.
+    // Test: tests/groups.rs
     pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
         self.shared.wait_for_slot().await
     }

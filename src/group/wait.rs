@@ -40,8 +40,8 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// An output stays here until it is returned, and a pending future stays pending: only dropping the `Wait` drops them
-/// (`tests/combinators.rs`).
+/// An output stays here until it is returned, and a pending future stays pending: only dropping the `Wait` drops them.
+// Test: tests/combinators.rs
 #[track_caller]
 pub fn wait<I>(futures: I) -> Wait<I::Item>
 where
@@ -79,7 +79,8 @@ impl<F: Future + Unpin> Wait<F> {
     /// # Cancel safety
     ///
     /// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping the wait loses
-    /// nothing: the futures and outputs stay here for the next one (`tests/combinators.rs`).
+    /// nothing: the futures and outputs stay here for the next one.
+    // Test: tests/combinators.rs
     pub async fn first(&mut self) -> Vec<(usize, F::Output)> {
         self.until(has_one, None).await
     }
@@ -92,7 +93,8 @@ impl<F: Future + Unpin> Wait<F> {
     ///
     /// # Cancel safety
     ///
-    /// As for [`first`](Wait::first) (`tests/combinators.rs`).
+    /// As for [`first`](Wait::first).
+    // Test: tests/combinators.rs
     pub async fn all(&mut self) -> Vec<(usize, F::Output)> {
         self.until(|_| false, None).await
     }
@@ -197,7 +199,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// As for [`first`](Wait::first) (`tests/combinators.rs`).
+    /// As for [`first`](Wait::first).
+    // Test: tests/combinators.rs
     pub async fn first_error(&mut self) -> Vec<(usize, Result<T, E>)> {
         self.until(has_failed, None).await
     }
@@ -231,7 +234,8 @@ impl<F: Future + Unpin> Within<'_, F> {
     ///
     /// # Cancel safety
     ///
-    /// As for [`Wait::first`] (`tests/combinators.rs`).
+    /// As for [`Wait::first`].
+    // Test: tests/combinators.rs
     pub async fn first(self) -> Vec<(usize, F::Output)> {
         self.wait.until(has_one, Some(self.duration)).await
     }
@@ -244,7 +248,8 @@ impl<F: Future + Unpin> Within<'_, F> {
     ///
     /// # Cancel safety
     ///
-    /// As for [`Wait::first`] (`tests/combinators.rs`).
+    /// As for [`Wait::first`].
+    // Test: tests/combinators.rs
     pub async fn all(self) -> Vec<(usize, F::Output)> {
         self.wait.until(|_| false, Some(self.duration)).await
     }
@@ -262,7 +267,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// As for [`Wait::first`] (`tests/combinators.rs`).
+    /// As for [`Wait::first`].
+    // Test: tests/combinators.rs
     pub async fn first_error(self) -> Vec<(usize, Result<T, E>)> {
         self.wait.until(has_failed, Some(self.duration)).await
     }

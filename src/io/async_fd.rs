@@ -59,7 +59,8 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: the wait takes nothing from the descriptor (`tests/async_fd.rs`).
+    /// There is nothing to lose: the wait takes nothing from the descriptor.
+    // Test: tests/async_fd.rs
     pub fn readable(&self) -> Op<PollAdd> {
         PollAdd::readable(self.fd.clone())
     }
@@ -72,7 +73,8 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Cancel safety
     ///
-    /// As [`readable`](AsyncFd::readable) (`tests/async_fd.rs`).
+    /// As [`readable`](AsyncFd::readable).
+    // Test: tests/async_fd.rs
     pub fn writable(&self) -> Op<PollAdd> {
         PollAdd::writable(self.fd.clone())
     }
@@ -86,8 +88,8 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is awaited after a successful call: either no call has succeeded, or its result is returned
-    /// (`tests/async_fd.rs`).
+    /// Nothing is awaited after a successful call: either no call has succeeded, or its result is returned.
+    // Test: tests/async_fd.rs
     pub async fn read_with<V>(&self, mut read: impl FnMut(&T) -> io::Result<V>) -> io::Result<V> {
         loop {
             self.readable().await?;
@@ -107,7 +109,8 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_with`](AsyncFd::read_with) (`tests/async_fd.rs`).
+    /// As [`read_with`](AsyncFd::read_with).
+    // Test: tests/async_fd.rs
     pub async fn write_with<V>(&self, mut write: impl FnMut(&T) -> io::Result<V>) -> io::Result<V> {
         loop {
             self.writable().await?;

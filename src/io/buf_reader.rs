@@ -131,7 +131,8 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_until`](BufReader::read_until) (`tests/lines.rs`).
+    /// As [`read_until`](BufReader::read_until).
+    // Test: tests/lines.rs
     pub async fn read_line(&mut self, into: &mut String) -> io::Result<usize> {
         let len = self.find(b'\n', Sought::Line).await?;
         into.push_str(self.text(len)?);
@@ -155,7 +156,8 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// What was read so far stays in the buffer, and nothing is appended. A wait that was discarding a line that is too
     /// long has discarded part of it, and the next call continues. What happens to a read in the kernel when the wait
-    /// is dropped depends on the reader: streams lose nothing, a file has advanced its cursor (`tests/lines.rs`).
+    /// is dropped depends on the reader: streams lose nothing, a file has advanced its cursor.
+    // Test: tests/lines.rs
     pub async fn read_until(&mut self, delimiter: u8, into: &mut Vec<u8>) -> io::Result<usize> {
         let len = self.find(delimiter, Sought::Bytes).await?;
         into.extend_from_slice(&self.buffer()[..len]);
@@ -172,8 +174,8 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Cancel safety
     ///
-    /// Some of the bytes may have been discarded; the following ones are in the buffer or not read yet
-    /// (`tests/lines.rs`).
+    /// Some of the bytes may have been discarded; the following ones are in the buffer or not read yet.
+    // Test: tests/lines.rs
     pub async fn skip_until(&mut self, delimiter: u8) -> io::Result<usize> {
         proceed().await?;
         self.bad = Bad::Nothing;
@@ -194,7 +196,8 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_until`](BufReader::read_until) (`tests/lines.rs`).
+    /// As [`read_until`](BufReader::read_until).
+    // Test: tests/lines.rs
     pub async fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self.buffer().is_empty() {
             true => _ = self.fill_more().await?,
@@ -289,7 +292,8 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_until`](BufReader::read_until) (`tests/readers.rs`).
+    /// As [`read_until`](BufReader::read_until).
+    // Test: tests/readers.rs
     pub async fn fill_more(&mut self) -> io::Result<usize> {
         loop {
             let mut chunk = mem::take(&mut self.spare);

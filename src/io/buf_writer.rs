@@ -61,7 +61,8 @@ impl<W: AsyncWrite> BufWriter<W> {
     /// # Cancel safety
     ///
     /// After a cancel, what was not written stays in the buffer. After a drop, how much was written is unknown, and the
-    /// rest is lost (`tests/lines.rs`).
+    /// rest is lost.
+    // Test: tests/lines.rs
     pub async fn flush(&mut self) -> io::Result<()> {
         self.write_out().await?;
         self.inner.flush().await

@@ -4,9 +4,9 @@ use super::splice::splice;
 use super::{AsyncRead, AsyncWrite};
 use crate::cancel::Scope;
 pub use crate::error::CopyError;
+use crate::error::is_canceled;
 use crate::group::try_join;
 use crate::runtime::proceed;
-use crate::scope::is_canceled;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind::Interrupted};
 use std::pin::{Pin, pin};
@@ -49,7 +49,8 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Cancel safety
 ///
-/// A cancel loses nothing, like any other error. After a drop, how much was written is unknown (`tests/copying.rs`).
+/// A cancel loses nothing, like any other error. After a drop, how much was written is unknown.
+// Test: tests/copying.rs
 pub async fn copy<R, W>(reader: &mut R, writer: &mut W) -> Result<u64, CopyError>
 where
     R: AsyncRead + ?Sized,
@@ -86,7 +87,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// As [`copy`] (`tests/copying.rs`).
+/// As [`copy`].
+// Test: tests/copying.rs
 pub async fn copy_with<R, W>(
     reader: &mut R,
     writer: &mut W,
@@ -241,7 +243,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// As [`copy`], for both directions (`tests/copying.rs`).
+/// As [`copy`], for both directions.
+// Test: tests/copying.rs
 pub async fn copy_bidirectional<A, B>(a: &A, b: &B) -> Result<(u64, u64), CopyError>
 where
     for<'x> &'x A: AsyncRead + AsyncWrite,

@@ -2,8 +2,8 @@
 
 use super::buf_reader::Sought;
 use super::{AsyncRead, BufReader};
+use crate::error::is_canceled;
 use crate::runtime::{self, Core};
-use crate::scope::is_canceled;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 use std::io;
@@ -48,7 +48,8 @@ impl<R: AsyncRead> Lines<R> {
     ///
     /// # Cancel safety
     ///
-    /// As [`BufReader::read_line`] (`tests/lines.rs`).
+    /// As [`BufReader::read_line`].
+    // Test: tests/lines.rs
     pub async fn next_line(&mut self) -> io::Result<Option<String>> {
         let len = self.reader.find(b'\n', Sought::Line).await?;
         let line = self.reader.text(len)?;
@@ -84,8 +85,8 @@ impl<R: AsyncRead> Lines<R> {
     ///
     /// # Cancel safety
     ///
-    /// As `next_line`, even when the stream itself is dropped: it borrows the lines, which keep what was read
-    /// (`tests/lines.rs`).
+    /// As `next_line`, even when the stream itself is dropped: it borrows the lines, which keep what was read.
+    // Test: tests/lines.rs
     pub fn stream(&mut self) -> impl Stream<Item = io::Result<String>> {
         Each {
             lines: Some(self),

@@ -67,8 +67,8 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 ///
 /// # Cancel safety
 ///
-/// A cancel waits for a call that has begun, and returns its result; after a drop, the call may still create the FIFO
-/// (`tests/pipes.rs`).
+/// A cancel waits for a call that has begun, and returns its result; after a drop, the call may still create the FIFO.
+// Test: tests/pipes.rs
 pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let name = match c_path(path) {
@@ -129,7 +129,8 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// After a cancel or a drop, the FIFO is not open, or is closed at once (`tests/pipes.rs`).
+    /// After a cancel or a drop, the FIFO is not open, or is closed at once.
+    // Test: tests/pipes.rs
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeReader> {
         let stream = open(path.as_ref(), libc::O_RDONLY).await?;
         Ok(PipeReader { stream })
@@ -144,8 +145,8 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first
-    /// (`tests/pipes.rs`).
+    /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first.
+    // Test: tests/pipes.rs
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
         Recv::new(self.stream.clone(), buf)
@@ -161,8 +162,8 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first
-    /// (`tests/pipes.rs`).
+    /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first.
+    // Test: tests/pipes.rs
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let buf = check_room(buf, len).await?;
         RecvExact::new(self.stream.clone(), buf, len).await
@@ -177,7 +178,8 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// After a cancel, the error contains what was read; after a drop, it is lost (`tests/pipes.rs`).
+    /// After a cancel, the error contains what was read; after a drop, it is lost.
+    // Test: tests/pipes.rs
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
@@ -191,7 +193,8 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_to_end`](PipeReader::read_to_end) (`tests/readers.rs`).
+    /// As [`read_to_end`](PipeReader::read_to_end).
+    // Test: tests/readers.rs
     pub async fn read_to_string(&self, buf: String) -> Result<(usize, String), BufError<Vec<u8>>> {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
@@ -206,7 +209,8 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](PipeReader::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
+    /// As [`read`](PipeReader::read), but dropping the wait loses the buffer and its content.
+    // Test: tests/readers.rs
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
@@ -220,7 +224,8 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](PipeReader::read) (`tests/pipes.rs`).
+    /// As [`read`](PipeReader::read).
+    // Test: tests/pipes.rs
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
         RecvVectored::new(self.stream.clone(), bufs)
     }
@@ -250,7 +255,8 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// After a cancel or a drop, the FIFO is not open, or is closed at once (`tests/pipes.rs`).
+    /// After a cancel or a drop, the FIFO is not open, or is closed at once.
+    // Test: tests/pipes.rs
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeWriter> {
         let stream = open(path.as_ref(), libc::O_WRONLY).await?;
         Ok(PipeWriter { stream })
@@ -266,7 +272,8 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// A canceled write has written nothing. How much a dropped write has written is unknown (`tests/pipes.rs`).
+    /// A canceled write has written nothing. How much a dropped write has written is unknown.
+    // Test: tests/pipes.rs
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
         Send::new(self.stream.clone(), buf)
@@ -281,7 +288,8 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// After a cancel, the error reports how much was written. After a drop, that is unknown (`tests/pipes.rs`).
+    /// After a cancel, the error reports how much was written. After a drop, that is unknown.
+    // Test: tests/pipes.rs
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         send_all(self.stream.clone(), buf).await
     }
@@ -294,7 +302,8 @@ impl PipeWriter {
     ///
     /// # Cancel safety
     ///
-    /// As [`write`](PipeWriter::write) (`tests/pipes.rs`).
+    /// As [`write`](PipeWriter::write).
+    // Test: tests/pipes.rs
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
         SendVectored::new(self.stream.clone(), bufs)
     }
@@ -342,7 +351,8 @@ macro_rules! end {
             ///
             /// # Cancel safety
             ///
-            /// The end closes even after a cancel or a drop (`tests/pipes.rs`).
+            /// The end closes even after a cancel or a drop.
+            // Test: tests/pipes.rs
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }

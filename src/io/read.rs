@@ -53,7 +53,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A canceled read has read nothing. What happens to a dropped read is documented by the type (`tests/streams.rs`).
+    /// A canceled read has read nothing. What happens to a dropped read is documented by the type.
+    // Test: tests/streams.rs
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
     /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
@@ -66,7 +67,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses what was read, unless the type documents otherwise (`tests/streams.rs`).
+    /// A drop loses what was read, unless the type documents otherwise.
+    // Test: tests/streams.rs
     fn read_exact<B: IoBufMut>(
         &mut self,
         buf: B,
@@ -81,7 +83,9 @@ pub trait AsyncRead {
                     Ok((0, part)) => {
                         let mut buf = part.into_inner();
                         truncate(&mut buf, done);
-                        return Err(BufError::new(ended_early(len - done), buf).with_done(done));
+                        return Err(
+                            BufError::new(ended_early(len - done), buf).with_transferred(done)
+                        );
                     }
                     Ok((n, part)) => {
                         done += n;
@@ -115,7 +119,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses the buffer, and with it what was read (`tests/streams.rs`).
+    /// A drop loses the buffer, and with it what was read.
+    // Test: tests/streams.rs
     fn read_to_end(&mut self, mut buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         async move {
             let (start, given) = (buf.len(), buf.capacity());
@@ -161,7 +166,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses the string, and with it what was read (`tests/readers.rs`).
+    /// A drop loses the string, and with it what was read.
+    // Test: tests/readers.rs
     fn read_to_string(
         &mut self,
         buf: String,
@@ -172,7 +178,7 @@ pub trait AsyncRead {
                 Ok(text) => Ok((n, text)),
                 Err(error) => {
                     let why = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
-                    Err(BufError::new(why, error.into_bytes()).with_done(n))
+                    Err(BufError::new(why, error.into_bytes()).with_transferred(n))
                 }
             }
         }
@@ -206,7 +212,8 @@ pub trait AsyncRead {
     /// # Cancel safety
     ///
     /// A canceled read has read nothing, and its error contains the buffer. A drop loses the buffer and its content;
-    /// what happens to the read is documented by the type (`tests/readers.rs`).
+    /// what happens to the read is documented by the type.
+    // Test: tests/readers.rs
     fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         append(self, buf, APPENDED_AT_ONCE)
     }
@@ -230,7 +237,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// That of both readers, which keep what was not read (`tests/readers.rs`).
+    /// That of both readers, which keep what was not read.
+    // Test: tests/readers.rs
     fn chain<R: AsyncRead>(self, other: R) -> Chain<Self, R>
     where
         Self: Sized,
@@ -259,7 +267,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// That of the reader: what was not read does not count against the limit (`tests/readers.rs`).
+    /// That of the reader: what was not read does not count against the limit.
+    // Test: tests/readers.rs
     fn take(self, limit: u64) -> Take<Self>
     where
         Self: Sized,
@@ -374,7 +383,7 @@ pub(super) fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>
     if error.kind() == io::ErrorKind::Interrupted {
         return Ok(error.into_buf());
     }
-    Err(error.with_done(done))
+    Err(error.with_transferred(done))
 }
 
 impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {

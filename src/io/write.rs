@@ -38,7 +38,8 @@ pub trait AsyncWrite {
     ///
     /// # Cancel safety
     ///
-    /// A canceled write has written nothing. How much a dropped write has written is unknown (`tests/streams.rs`).
+    /// A canceled write has written nothing. How much a dropped write has written is unknown.
+    // Test: tests/streams.rs
     fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
     /// Writes the whole buffer.
@@ -50,7 +51,8 @@ pub trait AsyncWrite {
     ///
     /// # Cancel safety
     ///
-    /// After a drop, how much was written is unknown (`tests/streams.rs`).
+    /// After a drop, how much was written is unknown.
+    // Test: tests/streams.rs
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
         async move {
             let mut buf = buf;
@@ -63,7 +65,7 @@ pub trait AsyncWrite {
                 match self.write(Slice::new(buf, done..len)).await {
                     Ok((0, part)) => {
                         let error = nothing_taken();
-                        return Err(BufError::new(error, part.into_inner()).with_done(done));
+                        return Err(BufError::new(error, part.into_inner()).with_transferred(done));
                     }
                     Ok((n, part)) => {
                         done += n;
@@ -89,7 +91,8 @@ pub trait AsyncWrite {
     /// # Cancel safety
     ///
     /// After a cancel, bytes that were not flushed stay buffered. After a drop, how much was flushed is unknown, and
-    /// the type documents what happens to the rest (`tests/copying.rs`).
+    /// the type documents what happens to the rest.
+    // Test: tests/copying.rs
     fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
         ready(Ok(()))
     }
@@ -103,7 +106,8 @@ pub trait AsyncWrite {
     ///
     /// # Cancel safety
     ///
-    /// Sockets, files and pipes do not wait (`tests/streams.rs`).
+    /// Sockets, files and pipes do not wait.
+    // Test: tests/streams.rs
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>>;
 
     /// Returns the destination that [`copy`](super::copy) can splice to.

@@ -6,9 +6,9 @@
 //! answer. So a dropped or canceled wait has no connection to lose, except where connections are accepted ahead: those
 //! go to the next waits (C8), as does one that an older kernel (before 6.10) hands over late.
 
+use crate::error::Canceled;
 use crate::op::{Accept, Accepted, Arrived, ObjectOp, Opcode, Owned, SharedFd, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
-use crate::scope::Canceled;
 use crate::sys::{Descriptor, EnterWait, with_context};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};

@@ -18,7 +18,8 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns
-            /// first (`tests/streams.rs`).
+            /// first.
+            // Test: tests/streams.rs
             #[inline]
             pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
                 Recv::new(self.stream.clone(), buf)
@@ -35,7 +36,8 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// No byte is lost. After a cancel, the error contains what was received; after a drop, the next read
-            /// returns it first (`tests/streams.rs`).
+            /// returns it first.
+            // Test: tests/streams.rs
             pub async fn read_exact<B: IoBufMut>(
                 &self,
                 buf: B,
@@ -54,7 +56,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// After a cancel, the error contains what was received; after a drop, it is lost (`tests/streams.rs`).
+            /// After a cancel, the error contains what was received; after a drop, it is lost.
+            // Test: tests/streams.rs
             pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_to_end(&mut &*self, buf).await
             }
@@ -68,7 +71,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`read_to_end`](Self::read_to_end) (`tests/readers.rs`).
+            /// As [`read_to_end`](Self::read_to_end).
+            // Test: tests/readers.rs
             pub async fn read_to_string(
                 &self,
                 buf: String,
@@ -86,7 +90,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`read`](Self::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
+            /// As [`read`](Self::read), but dropping the wait loses the buffer and its content.
+            // Test: tests/readers.rs
             pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_append(&mut &*self, buf).await
             }
@@ -100,7 +105,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`read`](Self::read) (`tests/streams.rs`).
+            /// As [`read`](Self::read).
+            // Test: tests/streams.rs
             pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
                 RecvVectored::new(self.stream.clone(), bufs)
             }
@@ -129,7 +135,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// There is nothing to lose (`tests/streams.rs`).
+            /// There is nothing to lose.
+            // Test: tests/streams.rs
             pub fn peek<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
                 Recv::peek(self.stream.clone(), buf)
             }
@@ -146,7 +153,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// A canceled write has sent nothing. How much a dropped write has sent is unknown (`tests/streams.rs`).
+            /// A canceled write has sent nothing. How much a dropped write has sent is unknown.
+            // Test: tests/streams.rs
             #[inline]
             pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
                 Send::new(self.stream.clone(), buf)
@@ -160,7 +168,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// After a cancel, the error reports how much was sent. After a drop, that is unknown (`tests/streams.rs`).
+            /// After a cancel, the error reports how much was sent. After a drop, that is unknown.
+            // Test: tests/streams.rs
             pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
                 send_all(self.stream.clone(), buf).await
             }
@@ -173,7 +182,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`write`](Self::write) (`tests/streams.rs`).
+            /// As [`write`](Self::write).
+            // Test: tests/streams.rs
             pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
                 SendVectored::new(self.stream.clone(), bufs)
             }
@@ -194,10 +204,10 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`write`](Self::write) (`tests/streams.rs`). However, the kernel cannot abort a send that it has
-            /// begun: a cancel or a timeout ends the wait only when the peer has acknowledged those bytes or the
-            /// connection is lost. So a peer that does not read delays a timeout, a group, `close` and the shutdown of
-            /// a server.
+            /// As [`write`](Self::write). However, the kernel cannot abort a send that it has begun: a cancel or a
+            /// timeout ends the wait only when the peer has acknowledged those bytes or the connection is lost. So a
+            /// peer that does not read delays a timeout, a group, `close` and the shutdown of a server.
+            // Test: tests/streams.rs
             pub fn write_zero_copy<B: IoBuf>(&self, buf: B) -> Op<SendZeroCopy<B>> {
                 SendZeroCopy::new(self.stream.clone(), buf)
             }
@@ -244,7 +254,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// The stream closes even after a cancel or a drop (`tests/streams.rs`).
+            /// The stream closes even after a cancel or a drop.
+            // Test: tests/streams.rs
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }

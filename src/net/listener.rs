@@ -23,8 +23,8 @@ pub trait Listener {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
-    /// (`tests/listening.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+    // Test: tests/listening.rs
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>>;
 
     /// Waits for the next connection, and may also accept up to `ahead` more, which are kept for later waits.
@@ -35,7 +35,8 @@ pub trait Listener {
     ///
     /// # Cancel safety
     ///
-    /// As [`accept`](Listener::accept) (`tests/listening.rs`).
+    /// As [`accept`](Listener::accept).
+    // Test: tests/listening.rs
     fn accept_ahead(
         &self,
         ahead: u32,
@@ -52,7 +53,8 @@ pub trait Listener {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose (`tests/listening.rs`).
+    /// There is nothing to lose.
+    // Test: tests/listening.rs
     fn pause(&self) -> impl Future<Output = io::Result<()>> {
         std::future::ready(Ok(()))
     }

@@ -90,7 +90,8 @@ impl Host {
 /// # Cancel safety
 ///
 /// There is nothing to lose. A lookup that a thread has begun is abandoned: it runs on, but the wait for it ends at
-/// once (`tests/names.rs`).
+/// once.
+// Test: tests/names.rs
 pub async fn lookup_host(name: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
     resolve(name).await
 }

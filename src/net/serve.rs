@@ -2,9 +2,9 @@
 
 use super::Listener;
 use crate::cancel::{Scope, checkpoint, shield};
+use crate::error::{Canceled, is_canceled};
 use crate::group::{Report, Supervisor, race, supervise};
 use crate::runtime::{self, Core};
-use crate::scope::{Canceled, is_canceled};
 use crate::time::Instant;
 use std::cell::Cell;
 use std::fmt;
@@ -81,7 +81,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// # Cancel safety
 ///
 /// A cancel shuts serving down gracefully. A drop drops the handlers; connections that were accepted ahead and not
-/// taken stay with the listener (`tests/serving.rs`).
+/// taken stay with the listener.
+// Test: tests/serving.rs
 pub fn serve<L, H, R>(listener: &L, handler: H) -> Serve<'_, L, H, Pending<()>>
 where
     L: Listener,

@@ -1,6 +1,6 @@
 //! Predicts from recent reads of a file whether the next one will find its bytes in memory.
 //!
-//! A cached read is cheapest as a direct call ([`Entry::try_first`](super::Entry::try_first)) with `RWF_NOWAIT` (4.14):
+//! A cached read is cheapest as a direct call ([`Entry::try_direct`](super::Entry::try_direct)) with `RWF_NOWAIT` (4.14):
 //! it returns the bytes that are in memory, even if fewer than requested, and fails with EAGAIN if there are none. A
 //! failed try costs a system call, so the next reads go to the ring, more of them after each failure in a row: a file
 //! that is not cached is hardly ever tried.
@@ -93,7 +93,7 @@ impl SharedFd {
             && runtime::with(Core::may_attempt)
             && self.cached().expects(self.descriptor())
         {
-            return entry.try_first();
+            return entry.try_direct();
         }
         entry
     }

@@ -23,8 +23,8 @@ use super::recv_many::{Received, RecvMany, What};
 use super::stream::{Direction, Permit};
 use super::{Chunk, ObjectOp, Op, Recv, Stream, StreamKind};
 use crate::buf::BufError;
+use crate::error::is_canceled;
 use crate::runtime::{self, Core, Waiting, canceled_here};
-use crate::scope::is_canceled;
 use crate::sys::BufRing;
 use futures_core::Stream as FuturesStream;
 use std::fmt;
@@ -67,8 +67,8 @@ const OWN_PIECES: u8 = 16;
 ///
 /// # Cancel safety
 ///
-/// No byte is lost when a wait, or `Chunks` itself, is dropped: the stream's next read returns whatever was not taken
-/// (`tests/chunks.rs`).
+/// No byte is lost when a wait, or `Chunks` itself, is dropped: the stream's next read returns whatever was not taken.
+// Test: tests/chunks.rs
 #[must_use = "nothing is received before the first chunk is requested"]
 pub struct Chunks<'a> {
     stream: Rc<Stream>,
@@ -125,7 +125,8 @@ impl Chunks<'_> {
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost: data that arrives for a canceled or dropped wait goes to the next one (`tests/chunks.rs`).
+    /// No byte is lost: data that arrives for a canceled or dropped wait goes to the next one.
+    // Test: tests/chunks.rs
     pub async fn next(&mut self) -> io::Result<Option<Chunk>> {
         NextChunk(self).await.transpose()
     }

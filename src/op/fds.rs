@@ -70,7 +70,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
             .addr(self.header.sending(&self.buf))
             .len(1)
             .op_flags(libc::MSG_NOSIGNAL as u32)
-            .try_first()
+            .try_direct()
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
@@ -199,7 +199,7 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         // SAFETY: the kernel, or `take_kept`, has written this many bytes from the start.
         unsafe { self.buf.set_io_len(n) };
         match passed.is_cut || passed.fds.len() > self.max {
-            true => Err(BufError::new(fds_cut(self.max), self.buf).with_done(n)),
+            true => Err(BufError::new(fds_cut(self.max), self.buf).with_transferred(n)),
             false => Ok(((n, passed.fds), self.buf)),
         }
     }

@@ -3,8 +3,8 @@
 use super::queue::QueuedWait;
 use super::{Collect, Completion, Entry, Operation, Readiness, SharedFd, WithDeadline};
 use crate::driver::{Payload, lifecycle::Polled};
+use crate::error::{Canceled, Elapsed};
 use crate::runtime::{self, Core, Refusal, canceled_here};
-use crate::scope::{Canceled, Elapsed};
 use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -24,7 +24,7 @@ const GIVEN_UP_MAX: u16 = 1000;
 const GIVEN_UP_SHORT_MAX: u16 = 16;
 
 /// Awaits an operation. The operation is submitted at the first poll, or by [`submit`](Op::submit). If a direct system
-/// call can serve it at once ([`Entry::try_first`]), the first poll may be ready.
+/// call can serve it at once ([`Entry::try_direct`]), the first poll may be ready.
 ///
 /// States: Idle → InFlight → Finished, with Queued before InFlight while another operation has to go first. If it is
 /// dropped in flight, the runtime takes over the operation, cancels it, and disposes of its late completions (C8).
@@ -164,7 +164,8 @@ impl<O: Operation> Op<O> {
     ///
     /// # Cancel safety
     ///
-    /// That of the operation (`tests/timeouts.rs`).
+    /// That of the operation.
+    // Test: tests/timeouts.rs
     #[inline]
     pub fn timeout(self, duration: Duration) -> WithDeadline<O> {
         WithDeadline::within(self, duration)
@@ -174,7 +175,8 @@ impl<O: Operation> Op<O> {
     ///
     /// # Cancel safety
     ///
-    /// That of the operation (`tests/timeouts.rs`).
+    /// That of the operation.
+    // Test: tests/timeouts.rs
     #[inline]
     pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
         WithDeadline::until(self, deadline)

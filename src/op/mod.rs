@@ -192,7 +192,7 @@ pub unsafe trait Operation: Sized + 'static {
         let _ = completion;
     }
 
-    /// Called when a direct system call ([`Entry::try_first`]) would have blocked, so that the request goes to the
+    /// Called when a direct system call ([`Entry::try_direct`]) would have blocked, so that the request goes to the
     /// ring. `is_never` means that its descriptor does not support such calls at all. An operation may remember either.
     #[inline]
     fn would_wait(&mut self, is_never: bool) {

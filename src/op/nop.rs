@@ -21,7 +21,8 @@ pub struct Nop(());
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose (`tests/operations.rs`).
+/// There is nothing to lose.
+// Test: tests/operations.rs
 pub fn nop() -> Op<Nop> {
     Op::new(Nop(()))
 }

@@ -178,7 +178,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         if done > 0 {
             self.set_len(done);
         }
-        Err(BufError::new(error, self.buf).with_done(done))
+        Err(BufError::new(error, self.buf).with_transferred(done))
     }
 
     fn had_no_effect(&self, completion: Completion) -> bool {
@@ -270,7 +270,7 @@ impl<B: IoBufMut> Future for RecvExact<B> {
                     let left = self.len - done;
                     let what = format!("the stream ended {left} bytes early");
                     let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
-                    return Poll::Ready(Err(BufError::new(error, buf).with_done(done)));
+                    return Poll::Ready(Err(BufError::new(error, buf).with_transferred(done)));
                 }
                 Ok((done, buf)) => {
                     self.done = done;

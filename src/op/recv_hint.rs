@@ -3,7 +3,7 @@
 //! A receive that finds no data has wasted an attempt. With `IORING_RECVSEND_POLL_FIRST` (5.19), it waits for data
 //! before its first attempt: that saves 150 to 210 ns if there is none, and costs 430 to 490 ns more if there is some
 //! (Unix and TCP sockets on 6.18). If there is data and nothing else is to be done, a direct call is cheaper still
-//! ([`Entry::try_first`](super::Entry::try_first)).
+//! ([`Entry::try_direct`](super::Entry::try_direct)).
 //!
 //! A completion reports whether its socket has more data (streams only). If it has none, the answer depends on the
 //! peer: most take longer to answer than the next receive takes to start, but a peer in the same task has already
@@ -56,7 +56,7 @@ impl RecvHint {
             return entry;
         }
         match (self.probes(), self.shown.get()) {
-            (true, Some(_)) | (false, Some(Probe::AtOnce)) => entry.try_first(),
+            (true, Some(_)) | (false, Some(Probe::AtOnce)) => entry.try_direct(),
             _ => entry.ioprio(self.poll_first()),
         }
     }

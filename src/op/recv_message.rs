@@ -95,7 +95,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     fn give(self, len: usize, received: io::Result<T>) -> BufResult<T, B> {
         match received {
             Ok(received) => Ok((received, self.buf)),
-            Err(error) => Err(BufError::new(error, self.buf).with_done(len)),
+            Err(error) => Err(BufError::new(error, self.buf).with_transferred(len)),
         }
     }
 }

@@ -84,7 +84,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
         match self.stream().kind() {
             StreamKind::Tcp | StreamKind::Unix => {
                 let entry = self.entry_of(Opcode::SEND).op_flags(self.flags as u32);
-                entry.try_first()
+                entry.try_direct()
             }
             StreamKind::Pipe => self.entry_of(Opcode::WRITE).offset(u64::MAX),
         }
@@ -144,12 +144,14 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result
         let (sent, back) = Send::part(permit, buf, done..len).await;
         permit = back;
         match sent {
-            Ok((0, back)) => return Err(BufError::new(nothing_taken(), back).with_done(done)),
+            Ok((0, back)) => {
+                return Err(BufError::new(nothing_taken(), back).with_transferred(done));
+            }
             Ok((n, back)) => {
                 done += n;
                 buf = back;
             }
-            Err(error) => return Err(error.with_done(done)),
+            Err(error) => return Err(error.with_transferred(done)),
         }
     }
     Ok(buf)

@@ -162,7 +162,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         };
         entry
             .op_flags((libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32)
-            .try_first()
+            .try_direct()
     }
 
     fn should_retry(&mut self, completion: Completion) -> bool {

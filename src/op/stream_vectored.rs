@@ -213,7 +213,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
                 .addr(&raw const *self.message.0)
                 .len(1)
                 .op_flags(libc::MSG_NOSIGNAL as u32)
-                .try_first(),
+                .try_direct(),
             StreamKind::Pipe => {
                 let vectors = self.vectors.as_slice();
                 stream

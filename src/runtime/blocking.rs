@@ -5,10 +5,10 @@
 
 use super::core::Core;
 use super::current::{self, drop_waker};
-use super::fault::{Fault, Hook, catch, message_of};
-use super::join::JoinError;
+use super::fault::{Fault, Hook, catch};
 use super::pool::{ErasedJob, Pool, Runnable, lock};
 use super::scopes::Waiting;
+use crate::error::{JoinError, panic_message};
 use crate::tasks::copy_waker;
 use std::any::Any;
 use std::fmt;
@@ -146,7 +146,7 @@ impl<T> Job<T> {
             Err(payload) => {
                 self.hook.report(&Fault::Panicked {
                     task: format!("started by spawn_blocking at {}", self.location),
-                    message: message_of(&*payload),
+                    message: panic_message(&*payload),
                 });
                 self.hook.drop_payload(payload);
             }
@@ -162,7 +162,8 @@ impl<T> Job<T> {
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped leaves the closure and the handle as they were (`tests/blocking.rs`).
+/// A wait that is dropped leaves the closure and the handle as they were.
+// Test: tests/blocking.rs
 #[must_use = "dropping the handle detaches the closure; call `drop` to do so on purpose"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,

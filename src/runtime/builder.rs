@@ -9,7 +9,7 @@ use super::join::JoinHandle;
 use super::pool::{Pool, THREADS_MAX};
 use super::turn::Scratch;
 use crate::driver::Driver;
-use crate::scope::Canceled;
+use crate::error::Canceled;
 use crate::sys::{BufSizes, Caught, FeatureMask, KernelRing, Sizes};
 use crate::tasks::{Origin, RuntimeSlot, Tasks};
 use std::cell::RefCell;

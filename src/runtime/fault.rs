@@ -1,5 +1,6 @@
 //! Faults that no caller awaits, and the hook that reports them.
 
+use crate::error::panic_message;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -143,7 +144,7 @@ impl Hook {
         match catch(run) {
             Ok(value) => Some(value),
             Err(payload) => {
-                let message = message_of(&*payload);
+                let message = panic_message(&*payload);
                 self.report(&Fault::DestructorPanicked { what, message });
                 self.drop_payload(payload);
                 None
@@ -156,7 +157,7 @@ impl Hook {
         if let Err(second) = catch(|| drop(payload)) {
             self.report(&Fault::DestructorPanicked {
                 what: "the payload of a panic",
-                message: message_of(&*second),
+                message: panic_message(&*second),
             });
             give_up(second);
         }
@@ -186,16 +187,5 @@ pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>
 fn give_up(payload: Box<dyn Any + Send>) {
     if !payload.is::<&'static str>() && !payload.is::<String>() {
         std::mem::forget(payload);
-    }
-}
-
-/// Returns the panic's message, if the payload is a string.
-pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
-    if let Some(message) = payload.downcast_ref::<&str>() {
-        (*message).to_owned()
-    } else if let Some(message) = payload.downcast_ref::<String>() {
-        message.clone()
-    } else {
-        "(a payload that is not a string)".to_owned()
     }
 }

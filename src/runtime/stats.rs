@@ -46,7 +46,7 @@ pub struct Stats {
     /// System calls that entered the ring so far.
     pub enters: u64,
     /// Direct system calls so far that tried an operation before submitting it to the ring
-    /// ([`Entry::try_first`](crate::op::Entry::try_first)).
+    /// ([`Entry::try_direct`](crate::op::Entry::try_direct)).
     pub attempts: u64,
     /// Entries submitted so far, including cancel requests.
     pub submitted: u64,

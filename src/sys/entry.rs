@@ -306,7 +306,7 @@ impl Entry {
     ///
     /// Such a call may transfer less than requested even with `MSG_WAITALL`, and a read of a file ends where the next
     /// bytes are not cached. With `O_DIRECT`, such a call waits for the disk.
-    pub const fn try_first(mut self) -> Entry {
+    pub const fn try_direct(mut self) -> Entry {
         self.tries_first = true;
         self
     }

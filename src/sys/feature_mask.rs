@@ -97,7 +97,7 @@ impl FeatureMask {
     }
 
     /// Sends every operation through the ring, even if a direct system call could serve it
-    /// ([`Entry::try_first`](crate::op::Entry::try_first)).
+    /// ([`Entry::try_direct`](crate::op::Entry::try_direct)).
     #[must_use]
     pub const fn without_attempts(mut self) -> FeatureMask {
         self.attempts = true;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The most wake IDs in an inbox. A full inbox drops them all and has every task woken, which is never wrong (K3).
-pub(crate) const NAMES_MAX: usize = 1 << 14;
+pub(crate) const WAKE_IDS_MAX: usize = 1 << 14;
 
 /// Wakes a runtime that waits in the kernel.
 pub(crate) trait Interrupt: Send + Sync {
@@ -39,7 +39,7 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 pub(crate) struct Posted {
     /// Tasks to wake.
-    pub(crate) names: Vec<WakeId>,
+    pub(crate) wake_ids: Vec<WakeId>,
     /// Whether to wake every task.
     pub(crate) everyone: bool,
     /// Waits that were dropped on other threads: at most as many as the runtime has rows.
@@ -49,7 +49,7 @@ pub(crate) struct Posted {
 impl Posted {
     const fn new() -> Posted {
         Posted {
-            names: Vec::new(),
+            wake_ids: Vec::new(),
             everyone: false,
             waits: Vec::new(),
         }
@@ -87,15 +87,15 @@ impl Inbox {
     }
 
     /// Has this task woken. Called from any thread.
-    pub(super) fn post(&self, name: WakeId) {
+    pub(super) fn post(&self, wake_id: WakeId) {
         {
             let mut posted = lock(&self.posted);
-            if posted.names.len() == NAMES_MAX {
-                posted.names.clear();
+            if posted.wake_ids.len() == WAKE_IDS_MAX {
+                posted.wake_ids.clear();
                 posted.everyone = true;
             }
             if !posted.everyone {
-                posted.names.push(name);
+                posted.wake_ids.push(wake_id);
             }
             self.pending.store(true, Ordering::SeqCst);
         }
@@ -301,17 +301,17 @@ mod tests {
     #[test]
     fn only_a_sleeper_is_interrupted_and_only_once() {
         let (inbox, heard) = inbox_with_bell();
-        let name = WakeId::new(0, Key::new(1, 1));
-        inbox.post(name);
+        let wake_id = WakeId::new(0, Key::new(1, 1));
+        inbox.post(wake_id);
         assert!(heard.try_recv().is_err());
         assert!(!inbox.park(), "there is mail: no sleep");
         let mut mail = Posted::new();
         inbox.take(&mut mail);
         assert!(!mail.everyone);
-        assert_eq!(mail.names, [name]);
+        assert_eq!(mail.wake_ids, [wake_id]);
         assert!(inbox.park());
-        inbox.post(name);
-        inbox.post(name);
+        inbox.post(wake_id);
+        inbox.post(wake_id);
         assert!(heard.try_recv().is_ok());
         assert!(heard.try_recv().is_err());
     }
@@ -319,13 +319,13 @@ mod tests {
     #[test]
     fn a_full_inbox_asks_for_everyone() {
         let (inbox, _heard) = inbox_with_bell();
-        for n in 0..NAMES_MAX as u32 + 5 {
+        for n in 0..WAKE_IDS_MAX as u32 + 5 {
             inbox.post(WakeId::new(0, Key::new(n, 1)));
         }
         let mut mail = Posted::new();
         inbox.take(&mut mail);
         assert!(mail.everyone);
-        assert!(mail.names.is_empty());
+        assert!(mail.wake_ids.is_empty());
         mail.everyone = false;
         inbox.take(&mut mail);
         assert!(!mail.everyone);
@@ -382,7 +382,7 @@ mod tests {
                 heard.recv().unwrap();
             }
             inbox.wake_up();
-            mail.names.clear();
+            mail.wake_ids.clear();
             mail.everyone = false;
             inbox.take(&mut mail);
         }

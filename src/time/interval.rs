@@ -1,7 +1,7 @@
 //! Ticks at a steady pace.
 
 use super::{Instant, Sleep, sleep_until};
-use crate::scope::Canceled;
+use crate::error::Canceled;
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -95,7 +95,8 @@ impl Interval {
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped or canceled, the tick is not used up (`tests/time.rs`).
+    /// If the wait is dropped or canceled, the tick is not used up.
+    // Test: tests/time.rs
     pub async fn tick(&mut self) -> Result<Instant, Canceled> {
         poll_fn(|context| self.poll_tick(context)).await
     }

@@ -2,8 +2,9 @@
 
 use super::Instant;
 use crate::cancel::{Due, ScopedPoll};
+use crate::error::Canceled;
 use crate::error::{CutShort, TimeoutError};
-use crate::scope::{Canceled, ScopeKind};
+use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -52,7 +53,8 @@ use std::time::Duration;
 /// # Cancel safety
 ///
 /// Dropping it drops the future inside. A timeout itself loses nothing: operations that it cancels did not happen, or
-/// return their result (`tests/timeouts.rs`).
+/// return their result.
+// Test: tests/timeouts.rs
 pub fn timeout<F, T, E>(duration: Duration, future: F) -> Timeout<F>
 where
     F: Future<Output = Result<T, E>>,
@@ -70,7 +72,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// As for [`timeout`] (`tests/timeouts.rs`).
+/// As for [`timeout`].
+// Test: tests/timeouts.rs
 pub fn timeout_at<F, T, E>(deadline: Instant, future: F) -> Timeout<F>
 where
     F: Future<Output = Result<T, E>>,
@@ -102,7 +105,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// As for [`timeout`] (`tests/timeouts.rs`).
+/// As for [`timeout`].
+// Test: tests/timeouts.rs
 pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
     TimeoutAny::new(future, Due::After(duration))
 }
@@ -115,7 +119,8 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 ///
 /// # Cancel safety
 ///
-/// As for [`timeout`] (`tests/timeouts.rs`).
+/// As for [`timeout`].
+// Test: tests/timeouts.rs
 pub fn timeout_any_at<F: Future>(deadline: Instant, future: F) -> TimeoutAny<F> {
     TimeoutAny::new(future, Due::At(deadline))
 }

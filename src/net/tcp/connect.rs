@@ -2,11 +2,11 @@
 
 use super::TcpStream;
 use super::attempts::{Attempts, Step};
+use crate::error::{Elapsed, is_canceled};
 use crate::group::{Child, Group, group};
 use crate::net::{Host, ToAddrs};
 use crate::op::{Connect, SharedFd};
 use crate::runtime::proceed;
-use crate::scope::{Elapsed, is_canceled};
 use crate::sys::with_context;
 use crate::time::{Instant, timeout, timeout_at};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -34,8 +34,8 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed
-    /// (`tests/connecting.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed.
+    // Test: tests/connecting.rs
     pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
         proceed().await?;
         connect_to(to.target()?, &RefCell::default()).await
@@ -52,7 +52,8 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// As [`connect`](TcpStream::connect) (`tests/connecting.rs`).
+    /// As [`connect`](TcpStream::connect).
+    // Test: tests/connecting.rs
     pub async fn connect_timeout(to: impl ToAddrs, duration: Duration) -> io::Result<TcpStream> {
         proceed().await?;
         let target = to.target()?;

@@ -95,7 +95,8 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: the only wait is for a name lookup (`tests/listening.rs`).
+    /// There is nothing to lose: the only wait is for a name lookup.
+    // Test: tests/listening.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<TcpListener> {
         let mut last = None;
         for address in resolve(to).await? {
@@ -151,8 +152,8 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
-    /// (`tests/listening.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+    // Test: tests/listening.rs
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         connection(self.accepting.next(AcceptMode::OneByOne).await?)
     }
@@ -209,7 +210,8 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the wait drops the listener (`tests/listening.rs`).
+    /// Dropping the wait drops the listener.
+    // Test: tests/listening.rs
     pub async fn into_std(self) -> Result<std::net::TcpListener, BufError<TcpListener>> {
         match self.accepting.into_descriptor().await {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
@@ -226,7 +228,8 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped, the listener closes in the background (`tests/listening.rs`).
+    /// If the wait is dropped, the listener closes in the background.
+    // Test: tests/listening.rs
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
@@ -255,8 +258,8 @@ pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, S
 ///
 /// # Cancel safety
 ///
-/// No connection is lost when a wait or this value is dropped: connections stay with the listener
-/// (`tests/listening.rs`).
+/// No connection is lost when a wait or this value is dropped: connections stay with the listener.
+// Test: tests/listening.rs
 #[derive(Debug)]
 pub struct Incoming<'a>(Arrivals<'a>);
 
@@ -269,7 +272,8 @@ impl Incoming<'_> {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost (`tests/listening.rs`).
+    /// No connection is lost.
+    // Test: tests/listening.rs
     pub async fn next(&mut self) -> io::Result<TcpStream> {
         connection(self.0.next().await?).map(|(stream, _)| stream)
     }

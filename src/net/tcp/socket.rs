@@ -136,8 +136,8 @@ impl TcpSocket {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed
-    /// (`tests/connecting.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed.
+    // Test: tests/connecting.rs
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         let connected = connect_socket(self.socket, addr).await;
         connected.map_err(|error| explain_one(error, addr))

@@ -52,7 +52,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: the only wait is for a name lookup (`tests/udp.rs`).
+    /// There is nothing to lose: the only wait is for a name lookup.
+    // Test: tests/udp.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
         first(to, |address| {
             let socket = std::net::UdpSocket::bind(address);
@@ -74,7 +75,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: the only wait is for a name lookup (`tests/udp.rs`).
+    /// There is nothing to lose: the only wait is for a name lookup.
+    // Test: tests/udp.rs
     pub async fn connect(&self, to: impl ToAddrs) -> io::Result<()> {
         first(to, |address| {
             // A direct call: connecting a UDP socket does not block.
@@ -99,7 +101,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown (`tests/udp.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/udp.rs
     #[inline]
     pub fn send_to<B: IoBuf>(&self, buf: B, to: impl ToAddrs) -> Op<SendMessage<B>> {
         match to.address() {
@@ -127,7 +130,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UdpSocket::send_to) (`tests/udp.rs`).
+    /// As [`send_to`](UdpSocket::send_to).
+    // Test: tests/udp.rs
     pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
@@ -160,7 +164,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UdpSocket::send_to) (`tests/udp.rs`).
+    /// As [`send_to`](UdpSocket::send_to).
+    // Test: tests/udp.rs
     pub fn send_msg<B: IoBuf>(&self, buf: B, meta: &SendMeta) -> Op<SendMessage<B>> {
         let to = meta.address().map(SockAddr::from);
         match meta.control(|| self.peer_addr()) {
@@ -183,7 +188,8 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
-    /// receive, which gets as much of it as fit into the first buffer (`tests/udp.rs`).
+    /// receive, which gets as much of it as fit into the first buffer.
+    // Test: tests/udp.rs
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -196,7 +202,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UdpSocket::recv_from) (`tests/udp.rs`).
+    /// As [`recv_from`](UdpSocket::recv_from).
+    // Test: tests/udp.rs
     pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -210,7 +217,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UdpSocket::recv_from); the metadata is kept with the datagram (`tests/udp.rs`).
+    /// As [`recv_from`](UdpSocket::recv_from); the metadata is kept with the datagram.
+    // Test: tests/udp.rs
     pub fn recv_msg<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, RecvMeta>> {
         // Code outside of this type may have set the options.
         self.socket.make_room_for_control(CONTROL_ROOM);
@@ -226,7 +234,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose (`tests/udp.rs`).
+    /// There is nothing to lose.
+    // Test: tests/udp.rs
     pub fn peek_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::peek(self.socket.clone(), buf)
     }
@@ -240,7 +249,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose (`tests/udp.rs`).
+    /// There is nothing to lose.
+    // Test: tests/udp.rs
     pub fn peek<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::peek(self.socket.clone(), buf)
     }
@@ -280,7 +290,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// The socket closes even after a cancel or a drop (`tests/udp.rs`).
+    /// The socket closes even after a cancel or a drop.
+    // Test: tests/udp.rs
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }

@@ -139,8 +139,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown
-    /// (`tests/unix_datagrams.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/unix_datagrams.rs
     pub fn send_to<B: IoBuf>(&self, buf: B, path: impl AsRef<Path>) -> Op<SendMessage<B>> {
         match of_path(path.as_ref()) {
             Ok(address) => self.send_to_addr(buf, &address),
@@ -156,7 +156,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to).
+    // Test: tests/unix_datagrams.rs
     pub fn send_to_addr<B: IoBuf>(&self, buf: B, address: &SocketAddr) -> Op<SendMessage<B>> {
         let socket = self.socket.clone();
         match to_kernel(address) {
@@ -175,7 +176,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to).
+    // Test: tests/unix_datagrams.rs
     pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
@@ -195,7 +197,8 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
-    /// receive, which gets as much of it as fit into the first buffer (`tests/unix_datagrams.rs`).
+    /// receive, which gets as much of it as fit into the first buffer.
+    // Test: tests/unix_datagrams.rs
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -208,7 +211,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UnixDatagram::recv_from) (`tests/unix_datagrams.rs`).
+    /// As [`recv_from`](UnixDatagram::recv_from).
+    // Test: tests/unix_datagrams.rs
     pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -243,7 +247,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to).
+    // Test: tests/unix_datagrams.rs
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendMessageFds<B, F>>
     where
         B: IoBuf,
@@ -261,7 +266,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// As [`send_to`](UnixDatagram::send_to).
+    // Test: tests/unix_datagrams.rs
     pub fn send_to_addr_with_fds<B, F>(
         &self,
         buf: B,
@@ -291,8 +297,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram
-    /// (`tests/unix_datagrams.rs`).
+    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram.
+    // Test: tests/unix_datagrams.rs
     pub fn recv_with_fds<B: IoBufMut>(
         &self,
         buf: B,
@@ -310,7 +316,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_with_fds`](UnixDatagram::recv_with_fds) (`tests/unix_datagrams.rs`).
+    /// As [`recv_with_fds`](UnixDatagram::recv_with_fds).
+    // Test: tests/unix_datagrams.rs
     pub fn recv_msg<B: IoBufMut>(
         &self,
         buf: B,
@@ -364,7 +371,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// The socket closes even after a cancel or a drop (`tests/unix_datagrams.rs`).
+    /// The socket closes even after a cancel or a drop.
+    // Test: tests/unix_datagrams.rs
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }

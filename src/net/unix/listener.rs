@@ -103,8 +103,8 @@ impl UnixListener {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
-    /// (`tests/unix.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+    // Test: tests/unix.rs
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         connection(self.accepting.next(AcceptMode::OneByOne).await?)
     }
@@ -161,7 +161,8 @@ impl UnixListener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the wait drops the listener (`tests/unix.rs`).
+    /// Dropping the wait drops the listener.
+    // Test: tests/unix.rs
     pub async fn into_std(
         self,
     ) -> Result<std::os::unix::net::UnixListener, BufError<UnixListener>> {
@@ -181,7 +182,8 @@ impl UnixListener {
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped, the listener closes in the background (`tests/unix.rs`).
+    /// If the wait is dropped, the listener closes in the background.
+    // Test: tests/unix.rs
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
@@ -227,7 +229,8 @@ fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
 ///
 /// # Cancel safety
 ///
-/// No connection is lost when a wait or this value is dropped: connections stay with the listener (`tests/unix.rs`).
+/// No connection is lost when a wait or this value is dropped: connections stay with the listener.
+// Test: tests/unix.rs
 #[derive(Debug)]
 pub struct UnixIncoming<'a>(Arrivals<'a>);
 
@@ -240,7 +243,8 @@ impl UnixIncoming<'_> {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost (`tests/unix.rs`).
+    /// No connection is lost.
+    // Test: tests/unix.rs
     pub async fn next(&mut self) -> io::Result<UnixStream> {
         Ok(UnixStream::new(self.0.next().await?.fd))
     }

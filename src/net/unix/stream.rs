@@ -78,7 +78,8 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed (`tests/unix.rs`).
+    /// A connection that the kernel still makes after the wait was dropped or canceled is closed.
+    // Test: tests/unix.rs
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         match of_path(path.as_ref()) {
             Ok(address) => UnixStream::connect_addr(&address).await,
@@ -112,7 +113,8 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// As [`connect`](UnixStream::connect) (`tests/unix.rs`).
+    /// As [`connect`](UnixStream::connect).
+    // Test: tests/unix.rs
     pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
         proceed().await?;
         let address = to_kernel(address)?;
@@ -172,7 +174,8 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// A canceled send has sent nothing. Whether a dropped send has sent anything is unknown (`tests/unix.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent anything is unknown.
+    // Test: tests/unix.rs
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendFds<B, F>>
     where
         B: IoBuf,
@@ -196,8 +199,8 @@ impl UnixStream {
     /// # Cancel safety
     ///
     /// Nothing is lost. A canceled receive has taken nothing; the bytes and descriptors of a dropped receive go to the
-    /// next one. If that one takes no descriptors, they are closed when it takes the last of the bytes
-    /// (`tests/unix.rs`).
+    /// next one. If that one takes no descriptors, they are closed when it takes the last of the bytes.
+    // Test: tests/unix.rs
     pub fn recv_with_fds<B: IoBufMut>(&self, buf: B, max: usize) -> Op<RecvFds<B>> {
         RecvFds::new(self.stream.clone(), buf, max)
     }

@@ -3,6 +3,7 @@
 //! It owns the underlying error, the lent buffer, and the number of bytes transferred. It decides nothing: operations
 //! create it; users take it apart or let `?` turn it into an [`io::Error`].
 
+use super::ask::{Source, Wraps, introduce};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -39,7 +40,7 @@ pub type BufResult<T, B> = Result<(T, B), BufError<B>>;
 /// use gimmal::buf::BufError;
 /// use std::io::{self, ErrorKind};
 ///
-/// let error = BufError::new(ErrorKind::UnexpectedEof.into(), vec![1, 2, 3]).with_done(2);
+/// let error = BufError::new(ErrorKind::UnexpectedEof.into(), vec![1, 2, 3]).with_transferred(2);
 /// assert_eq!((error.kind(), error.transferred()), (ErrorKind::UnexpectedEof, 2));
 /// assert_eq!(error.to_string(), "unexpected end of file (after 2 bytes)");
 /// let (error, buf) = error.into_parts();
@@ -53,24 +54,29 @@ pub type BufResult<T, B> = Result<(T, B), BufError<B>>;
 pub struct BufError<B> {
     error: io::Error,
     buf: B,
-    done: usize,
+    transferred: usize,
 }
 
 impl<B> BufError<B> {
-    /// Creates an error from a cause and the buffer, with no bytes done.
+    /// Creates an error from a cause and the buffer, with no bytes transferred.
     pub fn new(error: io::Error, buf: B) -> BufError<B> {
+        BufError::introduced(error, buf, 0)
+    }
+
+    fn introduced(error: io::Error, buf: B, transferred: usize) -> BufError<B> {
+        introduce::<BufError<B>>();
         BufError {
             error,
             buf,
-            done: 0,
+            transferred,
         }
     }
 
-    /// Sets the number of bytes that were done before the failure.
+    /// Sets the number of bytes that were transferred before the failure.
     #[must_use]
-    pub fn with_done(self, bytes: usize) -> BufError<B> {
+    pub fn with_transferred(self, bytes: usize) -> BufError<B> {
         BufError {
-            done: bytes,
+            transferred: bytes,
             ..self
         }
     }
@@ -87,7 +93,7 @@ impl<B> BufError<B> {
 
     /// Returns how many bytes were read or written before the failure: 0, unless it was a loop over several operations.
     pub fn transferred(&self) -> usize {
-        self.done
+        self.transferred
     }
 
     /// Returns the buffer.
@@ -123,11 +129,7 @@ impl<B> BufError<B> {
     /// ```
     #[must_use]
     pub fn map_buf<C>(self, map: impl FnOnce(B) -> C) -> BufError<C> {
-        BufError {
-            error: self.error,
-            buf: map(self.buf),
-            done: self.done,
-        }
+        BufError::introduced(self.error, map(self.buf), self.transferred)
     }
 }
 
@@ -139,7 +141,7 @@ impl<B> From<BufError<B>> for io::Error {
 
 impl<B> fmt::Display for BufError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.done {
+        match self.transferred {
             0 => write!(f, "{}", self.error),
             1 => write!(f, "{} (after 1 byte)", self.error),
             done => write!(f, "{} (after {done} bytes)", self.error),
@@ -152,7 +154,7 @@ impl<B> fmt::Debug for BufError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufError")
             .field("error", &self.error)
-            .field("done", &self.done)
+            .field("transferred", &self.transferred)
             .finish_non_exhaustive()
     }
 }
@@ -161,6 +163,14 @@ impl<B> fmt::Debug for BufError<B> {
 impl<B> Error for BufError<B> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.error)
+    }
+}
+
+impl<B> Wraps for BufError<B> {
+    type Inner = io::Error;
+
+    fn comes_from(&self) -> Option<Source<'_>> {
+        Some(Source::new(&self.error))
     }
 }
 
@@ -175,7 +185,7 @@ mod tests {
 
     fn fails() -> BufResult<usize, Opaque> {
         let error = io::Error::from_raw_os_error(ENOSPC);
-        Err(BufError::new(error, Opaque(5)).with_done(3))
+        Err(BufError::new(error, Opaque(5)).with_transferred(3))
     }
 
     #[test]
@@ -223,13 +233,18 @@ mod tests {
     fn it_prints_the_error_and_how_far_it_came() {
         let text = |done| {
             let error = io::Error::other("broken");
-            BufError::new(error, Opaque(5)).with_done(done).to_string()
+            BufError::new(error, Opaque(5))
+                .with_transferred(done)
+                .to_string()
         };
         assert_eq!(text(0), "broken");
         assert_eq!(text(1), "broken (after 1 byte)");
         assert_eq!(text(4096), "broken (after 4096 bytes)");
         let debug = format!("{:?}", fails().err().unwrap());
-        assert!(debug.contains("28") && debug.contains("done: 3"), "{debug}");
+        assert!(
+            debug.contains("28") && debug.contains("transferred: 3"),
+            "{debug}"
+        );
     }
 
     #[test]
