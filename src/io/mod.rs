@@ -31,22 +31,27 @@ mod buf_reader;
 mod buf_writer;
 mod chain;
 mod copy;
+mod copy_bidirectional;
 mod lines;
 mod memory;
 mod pipe;
 mod read;
 mod splice;
+mod split;
 mod take;
 mod write;
 
+pub use crate::error::{CopyBidirectionalError, CopyDirection};
 pub use async_fd::AsyncFd;
 pub use buf_reader::{BufReader, LINE_MAX};
 pub use buf_writer::BufWriter;
 pub use chain::Chain;
-pub use copy::{CopyError, copy, copy_bidirectional, copy_with};
+pub use copy::{CopyError, copy, copy_with};
+pub use copy_bidirectional::copy_bidirectional;
 pub use lines::Lines;
 pub use pipe::{PipeReader, PipeWriter, mkfifo, pipe};
 pub use read::AsyncRead;
+pub use split::Split;
 #[doc(no_inline)]
 pub use std::io::{Empty, Repeat, Sink, empty, repeat, sink};
 pub use take::Take;
