@@ -60,7 +60,8 @@ use std::cell::{Cell, RefCell};
 ///
 /// # Cancel safety
 ///
-/// As [`copy`](super::copy()), for both directions.
+/// After a cancel, nothing is lost: bytes that were read and not written go back to their reader. After a drop, how
+/// much was written is unknown.
 // Test: tests/bidirectional.rs
 pub async fn copy_bidirectional<A: Split, B: Split>(
     a: A,

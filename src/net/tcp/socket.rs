@@ -96,8 +96,8 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// Those of `bind(2)`, with the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`, `InvalidInput` if the
-    /// socket is already bound, and so on.
+    /// Those of `bind(2)`, with the address: `AddrInUse`, `AddrNotAvailable` if it is not an address of this machine,
+    /// `PermissionDenied` for ports below 1024, `InvalidInput` if the socket is already bound.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         let bound = self.socket.bind(&addr.into());
         bound.map_err(|error| with_context(error, format!("bind to {addr}")))
@@ -129,14 +129,33 @@ impl TcpSocket {
 
     /// Connects to an address, from the local address if the socket is bound to one.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{TcpListener, TcpSocket};
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     // From another address of this machine.
+    ///     let socket = TcpSocket::new_v4()?;
+    ///     socket.bind(([127, 0, 0, 2], 0).into())?;
+    ///     let client = socket.connect(listener.local_addr()?).await?;
+    ///     let (_server, peer) = listener.accept().await?;
+    ///     assert_eq!(peer, client.local_addr()?);
+    ///     assert_eq!(peer.ip().to_string(), "127.0.0.2");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `connect(2)`, with the address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on;
+    /// Those of `connect(2)`, with the address: `ConnectionRefused`, `TimedOut`, `HostUnreachable`,
+    /// `NetworkUnreachable`, `AddrInUse` if the socket is bound and its connection to this address exists;
     /// [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed.
+    /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
     // Test: tests/connecting.rs
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         let connected = connect_socket(self.socket, addr).await;

@@ -11,7 +11,7 @@ use crate::net::halves::{
 use crate::net::names::to_ip;
 use crate::net::socket_option::socket_option;
 use crate::op::{
-    Chunks, Op, Owned, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
+    Chunks, FdOwner, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
     Stream, StreamKind, busy, send_all,
 };
 use socket2::SockRef;
@@ -44,7 +44,7 @@ use std::rc::Rc;
 /// # }
 /// ```
 pub struct TcpStream {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 byte_stream! { TcpStream }
@@ -57,7 +57,7 @@ impl TcpStream {
             stream.set_peer(peer);
         }
         TcpStream {
-            stream: Owned::new(stream),
+            stream: FdOwner::new(stream),
         }
     }
 
@@ -77,7 +77,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
@@ -102,7 +102,7 @@ impl TcpStream {
                 let error = busy(
                     "an operation is still in progress on the stream, or has left unread bytes",
                 );
-                let stream = Owned::new(stream);
+                let stream = FdOwner::new(stream);
                 return Err(BufError::new(error, TcpStream { stream }));
             }
         };

@@ -1,7 +1,9 @@
 //! Receiving a sequence of pieces into the runtime's provided buffers.
 
-use super::stream::Permit;
-use super::{Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind};
+use super::shared::Permit;
+use crate::op::{
+    Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind,
+};
 use crate::runtime::{self, BUFFER_GROUP, Core, READ_AHEAD_MAX};
 use crate::sys::{BufRing, ProvidedBuf};
 use std::fmt;
@@ -18,7 +20,7 @@ const COLLECT_MAX: u32 = 16;
 
 /// The content of one completion. There may be a buffer whatever the result is (O4).
 #[derive(Debug)]
-pub(super) struct Received {
+pub(in crate::op) struct Received {
     pub(super) chunk: Option<Chunk>,
     pub(super) what: What,
 }
@@ -39,7 +41,7 @@ pub(super) enum What {
 
 /// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel supports such a
 /// limit; otherwise once.
-pub(super) struct RecvMany {
+pub(in crate::op) struct RecvMany {
     permit: Permit,
     buffers: Arc<BufRing>,
     /// It may deliver several chunks.
@@ -48,7 +50,7 @@ pub(super) struct RecvMany {
 
 impl RecvMany {
     /// Creates a receive that holds the right to receive.
-    pub(super) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMany {
+    pub(in crate::op) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMany {
         RecvMany {
             permit,
             buffers,
@@ -108,6 +110,7 @@ fn keep(stream: &Stream, arrived: Received) {
 unsafe impl Operation for RecvMany {
     type Output = io::Result<Received>;
     const NAME: &'static str = "recv_chunks";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -137,10 +140,6 @@ unsafe impl Operation for RecvMany {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(error)
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// The next read returns the bytes.
@@ -184,7 +183,7 @@ mod tests {
 
     /// Simulates Linux 6.16, which has every opcode that implies the limit, but not the limit.
     #[test]
-    fn a_kernel_that_refuses_the_bound_is_asked_for_one_chunk_after_the_other() {
+    fn a_kernel_that_rejects_the_bound_receives_one_chunk_at_a_time() {
         let ran: io::Result<()> = crate::run(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let client = TcpStream::connect(listener.local_addr()?).await?;
@@ -196,13 +195,13 @@ mod tests {
                 let buffers = runtime::with(Core::receive_buffers);
                 let (permit, buffers) = (
                     Permit::new(stream, Direction::In),
-                    buffers.expect("6.17 has some"),
+                    buffers.expect("provided buffers on 6.17"),
                 );
                 let mut receive = RecvMany::new(permit, buffers);
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.what, What::Stopped) && !bounds());
-                // One that is not bounded fails for the caller.
+                // An unbounded receive fails for the caller.
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.what, What::Failed(_)));

@@ -3,7 +3,7 @@
 //! A receive that finds no data has wasted an attempt. With `IORING_RECVSEND_POLL_FIRST` (5.19), it waits for data
 //! before its first attempt: that saves 150 to 210 ns if there is none, and costs 430 to 490 ns more if there is some
 //! (Unix and TCP sockets on 6.18). If there is data and nothing else is to be done, a direct call is cheaper still
-//! ([`Entry::try_direct`](super::Entry::try_direct)).
+//! ([`Entry::try_direct`](crate::op::Entry::try_direct)).
 //!
 //! A completion reports whether its socket has more data (streams only). If it has none, the answer depends on the
 //! peer: most take longer to answer than the next receive takes to start, but a peer in the same task has already
@@ -11,7 +11,7 @@
 //! call, or are timed where that is not possible. A socket with few receives is never tried: polling a read of it once
 //! and dropping it consumes nothing.
 
-use super::{Completion, Entry};
+use crate::op::{Completion, Entry};
 use crate::runtime::{self, Core};
 use crate::sys::{Instant, Opcode};
 use std::cell::Cell;
@@ -38,7 +38,7 @@ enum Probe {
 
 /// What a socket remembers of its receives. Only one is in flight at a time.
 #[derive(Debug, Default)]
-pub(super) struct RecvHint {
+pub(in crate::op) struct RecvHint {
     /// The last receive left no data behind.
     is_drained: Cell<bool>,
     shown: Cell<Option<Probe>>,
@@ -51,7 +51,7 @@ pub(super) struct RecvHint {
 impl RecvHint {
     /// Prepares the entry for the way in which the next receive should be served.
     #[inline]
-    pub(super) fn expect(&self, entry: Entry) -> Entry {
+    pub(in crate::op) fn expect(&self, entry: Entry) -> Entry {
         if !self.is_drained.get() {
             return entry;
         }
@@ -97,7 +97,7 @@ impl RecvHint {
 
     /// Records a receive that returned data or the end of the stream.
     #[inline]
-    pub(super) fn note(&self, completion: Completion) {
+    pub(in crate::op) fn note(&self, completion: Completion) {
         self.is_drained.set(!completion.socket_has_more());
         if let Some(begun) = self.begun.take() {
             let is_late = !completion.came_at_once() && begun.elapsed() > PROMPT;

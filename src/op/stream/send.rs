@@ -1,10 +1,12 @@
 //! Sending bytes on a stream.
 
 use super::part::{Gated, Part};
-use super::rw::BYTES_MAX;
-use super::stream::{Direction, Permit};
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
+use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBuf};
+use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor};
+use crate::op::{
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+};
 use crate::runtime::proceed_with;
 use crate::sys::limit;
 use std::fmt;
@@ -55,11 +57,11 @@ impl<B: IoBuf> Send<B> {
         self.stream()
             .entry(opcode)
             .addr(self.buf.io_ptr().wrapping_add(self.part.start))
-            .len(self.asked() as u32)
+            .len(self.requested() as u32)
     }
 
     #[inline]
-    fn asked(&self) -> usize {
+    fn requested(&self) -> usize {
         self.part.len().min(BYTES_MAX)
     }
 }
@@ -69,6 +71,7 @@ impl<B: IoBuf> Send<B> {
 unsafe impl<B: IoBuf> Operation for Send<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -91,14 +94,10 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     }
 
     #[inline]
-    fn enter_ring(&mut self) {
-        self.stream().enter_ring();
-    }
-
-    #[inline]
-    fn leave_ring(&self, completion: Completion) {
-        let stream = self.stream();
-        stream.leave_ring(completion, || self.asked(), Direction::Out);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.permit
+            .stream()
+            .at_cursor(Direction::Out, self.requested())
     }
 
     #[inline]
@@ -116,13 +115,9 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
     }
 }
 

@@ -1,11 +1,11 @@
 //! A byte stream as its operations see it: a connected socket, or one end of a pipe.
 
-use super::fifo_lock::{FifoLock, Position};
-use super::peer::describe_peer;
-use super::place::Offset;
 use super::recv_hint::RecvHint;
-use super::rw::BYTES_MAX;
-use super::{Completion, Entry, Opcode, Readiness, SharedFd};
+use crate::op::fifo_lock::{FifoLock, Position};
+use crate::op::file::BYTES_MAX;
+use crate::op::file::{AtCursor, Cursor};
+use crate::op::socket::describe_peer;
+use crate::op::{Completion, Entry, Opcode, Readiness, SharedFd};
 use crate::sys::Descriptor;
 use socket2::SockRef;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -66,8 +66,8 @@ pub(crate) struct Stream {
     kept: RefCell<Kept>,
     recv_hint: RecvHint,
     /// An apparent pipe may be a file, such as redirected standard output. It is used in one direction only, and
-    /// operations of one direction follow one another, so one place suffices.
-    place: Cell<Offset>,
+    /// operations of one direction follow one another, so one cursor suffices.
+    cursor: Cursor,
     /// The peer, for error messages: TCP forgets it with the connection. Unix sockets are asked instead.
     peer: OnceCell<SocketAddr>,
 }
@@ -82,7 +82,7 @@ impl Stream {
             has_kept: Cell::new(false),
             kept: RefCell::default(),
             recv_hint: RecvHint::default(),
-            place: Cell::new(Offset::CURSOR),
+            cursor: Cursor::new(),
             peer: OnceCell::new(),
         })
     }
@@ -162,32 +162,12 @@ impl Stream {
         self.fd.entry(opcode)
     }
 
-    /// Called when the ring gets an operation.
+    /// Describes an operation on this stream for [`Operation::at_cursor`](crate::op::Operation::at_cursor).
     #[inline]
-    pub(super) fn enter_ring(&self) {
-        if self.kind == StreamKind::Pipe && !self.fd.descriptor().is_cursor_sure() {
-            self.watch_cursor();
-        }
-    }
-
-    #[cold]
-    fn watch_cursor(&self) {
-        let mut place = Offset::CURSOR;
-        place.enter_ring(&self.fd);
-        self.place.set(place);
-    }
-
-    /// Called when the ring has completed an operation.
-    #[inline]
-    pub(super) fn leave_ring(
-        &self,
-        completion: Completion,
-        asked: impl FnOnce() -> usize,
-        direction: Direction,
-    ) {
-        if self.kind == StreamKind::Pipe {
-            let place = self.place.get();
-            place.leave_ring(&self.fd, completion, asked, direction);
+    pub(super) fn at_cursor(&self, direction: Direction, requested: usize) -> Option<AtCursor<'_>> {
+        match self.kind {
+            StreamKind::Tcp | StreamKind::Unix => None,
+            StreamKind::Pipe => Some(self.cursor.used_by(&self.fd, direction, requested)),
         }
     }
 
@@ -324,7 +304,7 @@ impl fmt::Debug for Stream {
 
 /// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(in crate::op) enum Direction {
     In,
     Out,
 }
@@ -339,7 +319,7 @@ pub(crate) struct Permit {
 
 impl Permit {
     #[inline]
-    pub(super) fn new(stream: Rc<Stream>, direction: Direction) -> Permit {
+    pub(in crate::op) fn new(stream: Rc<Stream>, direction: Direction) -> Permit {
         Permit {
             stream,
             direction,

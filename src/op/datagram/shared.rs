@@ -1,10 +1,10 @@
 //! A datagram socket as its operations see it, and the one datagram that it may have to keep.
 
-use super::fifo_lock::{FifoLock, Position};
 use super::header::Header;
-use super::peer::describe;
-use super::recv_hint::RecvHint;
-use super::{Entry, Opcode, Readiness, SharedFd};
+use crate::op::fifo_lock::{FifoLock, Position};
+use crate::op::socket::describe;
+use crate::op::stream::RecvHint;
+use crate::op::{Entry, Opcode, Readiness, SharedFd};
 use crate::sys::{Descriptor, with_context};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};

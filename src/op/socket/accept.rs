@@ -6,7 +6,7 @@
 //! So waiting for a connection is a poll, followed by an accept that does not wait. Only a multishot accept
 //! ([`Accept::many`]) stays in the kernel.
 
-use super::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
+use crate::op::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
 use crate::sys::Descriptor;
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;
@@ -122,6 +122,7 @@ impl Accept {
 unsafe impl Operation for Accept {
     type Output = Arrived;
     const NAME: &'static str = "accept";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(&self.listener)
@@ -157,10 +158,6 @@ unsafe impl Operation for Accept {
 
     fn fail(self, error: io::Error) -> Arrived {
         Arrived::Connection(Err(error))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// Closes the connection: the listener is gone, so nothing would answer it.

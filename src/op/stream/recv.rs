@@ -1,11 +1,13 @@
 //! Receiving bytes from a stream.
 
 use super::part::{Gated, Part};
-use super::rw::{BYTES_MAX, no_room};
-use super::stream::{Direction, Permit};
-use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
+use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
+use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, no_room};
+use crate::op::operation::yields_first;
+use crate::op::{
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -59,7 +61,7 @@ impl<B: IoBufMut> Recv<B> {
     /// Does not use MSG_WAITALL: if the connection is lost after some bytes, the kernel would return their number and
     /// never report the loss, so truncated data would look like an end of stream (measured on 6.18). Receives of 64 KiB
     /// to 16 MiB cost the same without it.
-    pub(super) fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
+    pub(in crate::op) fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
         assert!(part.end <= buf.io_capacity() && !part.is_empty());
         Part::new(Recv {
             permit,
@@ -74,7 +76,7 @@ impl<B: IoBufMut> Recv<B> {
     }
 
     #[inline]
-    fn asked(&self) -> usize {
+    fn requested(&self) -> usize {
         self.part.len().min(BYTES_MAX)
     }
 
@@ -113,6 +115,7 @@ impl<B: IoBufMut> Recv<B> {
 unsafe impl<B: IoBufMut> Operation for Recv<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "recv";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.stream().fd())
@@ -132,7 +135,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let start = self.buf.io_mut_ptr().wrapping_add(self.part.start);
-        let len = self.asked() as u32;
+        let len = self.requested() as u32;
         let stream = self.stream();
         match stream.kind() {
             StreamKind::Tcp | StreamKind::Unix => {
@@ -146,14 +149,10 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     }
 
     #[inline]
-    fn enter_ring(&mut self) {
-        self.stream().enter_ring();
-    }
-
-    #[inline]
-    fn leave_ring(&self, completion: Completion) {
-        let stream = self.stream();
-        stream.leave_ring(completion, || self.asked(), Direction::In);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.permit
+            .stream()
+            .at_cursor(Direction::In, self.requested())
     }
 
     #[inline]
@@ -181,14 +180,10 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         Err(BufError::new(error, self.buf).with_transferred(done))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel
     /// reports only once why a connection was lost, even if to a peek.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
         match completion.result() {
             Ok(_) if self.flags & libc::MSG_PEEK != 0 => {}
             Ok(n) => self.stream().take_back(self.taken(n as usize), completion),

@@ -1,14 +1,14 @@
 //! Receiving datagrams, with addresses and ancillary data.
 
-use super::datagram::{Datagram, DatagramPermit, DatagramPermitKind};
 use super::header::Header;
 use super::message::fds_room;
-use super::rw::no_room;
-use super::yields_first;
-use super::{
+use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
+use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::op::file::no_room;
+use crate::op::operation::yields_first;
+use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
 };
-use crate::buf::{BufError, BufResult, IoBufMut};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -134,6 +134,7 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
 unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     type Output = BufResult<T, B>;
     const NAME: &'static str = "recvmsg";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.socket().fd())
@@ -213,10 +214,6 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.buf))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// The next receive returns the datagram, or the error, which the kernel reports only once.

@@ -19,7 +19,7 @@ pub(crate) fn describe(address: &SockAddr) -> String {
 
 /// Describes the peer of a connected socket. Of two connected Unix sockets, usually only one has a name, so the local
 /// name is the fallback.
-pub(super) fn describe_peer(socket: &impl AsFd) -> Option<String> {
+pub(in crate::op) fn describe_peer(socket: &impl AsFd) -> Option<String> {
     let socket = SockRef::from(socket);
     let peer = socket.peer_addr().ok()?;
     if !peer.is_unnamed() {

@@ -52,15 +52,15 @@ impl Share for Rc<Datagrams> {
 }
 
 /// The owner's share, of which there is one.
-pub(crate) struct Owned<T: Share> {
+pub(crate) struct FdOwner<T: Share> {
     share: T,
     is_given_up: bool,
 }
 
-impl<T: Share> Owned<T> {
-    pub(crate) fn new(share: T) -> Owned<T> {
+impl<T: Share> FdOwner<T> {
+    pub(crate) fn new(share: T) -> FdOwner<T> {
         share.shared_fd().set_left(false);
-        Owned {
+        FdOwner {
             share,
             is_given_up: false,
         }
@@ -74,7 +74,7 @@ impl<T: Share> Owned<T> {
     }
 }
 
-impl<T: Share> Deref for Owned<T> {
+impl<T: Share> Deref for FdOwner<T> {
     type Target = T;
 
     #[inline]
@@ -83,7 +83,7 @@ impl<T: Share> Deref for Owned<T> {
     }
 }
 
-impl<T: Share> Drop for Owned<T> {
+impl<T: Share> Drop for FdOwner<T> {
     #[inline]
     fn drop(&mut self) {
         if !self.share.is_sole() && !self.is_given_up {
@@ -99,7 +99,7 @@ fn leave(fd: &SharedFd) {
     runtime::end_orphans();
 }
 
-impl<T: Share + fmt::Debug> fmt::Debug for Owned<T> {
+impl<T: Share + fmt::Debug> fmt::Debug for FdOwner<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.share.fmt(f)
     }

@@ -34,16 +34,16 @@ pub(crate) unsafe trait Collect: Operation {
 }
 
 /// An operation owned by an object. Any waiter may poll it; each item wakes one of them.
-pub(crate) struct ObjectOp<O: Collect> {
+pub(crate) struct OwnedOp<O: Collect> {
     operation: Option<O>,
     /// The runtime's serial and the slot's key, while there is a slot.
     row: Option<(u64, Key)>,
     _local: Local,
 }
 
-impl<O: Collect> ObjectOp<O> {
-    pub(crate) const fn new() -> ObjectOp<O> {
-        ObjectOp {
+impl<O: Collect> OwnedOp<O> {
+    pub(crate) const fn new() -> OwnedOp<O> {
+        OwnedOp {
             operation: None,
             row: None,
             _local: PhantomData,
@@ -82,7 +82,7 @@ impl<O: Collect> ObjectOp<O> {
         }
     }
 
-    /// Like [`poll`](ObjectOp::poll), but while there is no item, the operation is a leaf of the waiting task: if its
+    /// Like [`poll`](OwnedOp::poll), but while there is no item, the operation is a leaf of the waiting task: if its
     /// scope is canceled, the operation is asked to stop.
     pub(crate) fn poll_awaited(&mut self, context: &Context<'_>) -> Poll<Option<O::Item>> {
         let Some((runtime_id, key)) = self.row else {
@@ -149,7 +149,7 @@ impl<O: Collect> ObjectOp<O> {
     }
 }
 
-impl<O: Collect> Drop for ObjectOp<O> {
+impl<O: Collect> Drop for OwnedOp<O> {
     fn drop(&mut self) {
         if let (Some((runtime_id, key)), Some(operation)) = (self.row.take(), self.operation.take())
         {
@@ -168,9 +168,9 @@ impl<O: Collect> Drop for ObjectOp<O> {
     }
 }
 
-impl<O: Collect> fmt::Debug for ObjectOp<O> {
+impl<O: Collect> fmt::Debug for OwnedOp<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectOp")
+        f.debug_struct("OwnedOp")
             .field("operation", &O::NAME)
             .field("is_started", &self.is_started())
             .finish_non_exhaustive()

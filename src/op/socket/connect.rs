@@ -1,6 +1,6 @@
 //! Connecting a socket.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
+use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use socket2::SockAddr;
 use std::fmt;
 use std::io;

@@ -1,11 +1,12 @@
 //! Receiving into several buffers at once, and sending from several.
 
-use super::rw::{BYTES_MAX, no_room};
-use super::stream::{Direction, Permit};
-use super::vectored::Vectors;
-use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
+use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
+use crate::op::file::{AtCursor, BYTES_MAX, Vectors, mend_cursor, no_room};
+use crate::op::operation::yields_first;
+use crate::op::{
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -73,6 +74,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -98,13 +100,10 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
             .offset(u64::MAX)
     }
 
-    fn enter_ring(&mut self) {
-        self.permit.stream().enter_ring();
-    }
-
-    fn leave_ring(&self, completion: Completion) {
-        let stream = self.permit.stream();
-        stream.leave_ring(completion, || self.vectors.asked(), Direction::In);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.permit
+            .stream()
+            .at_cursor(Direction::In, self.vectors.requested())
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -126,13 +125,9 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     /// The next receive returns the bytes.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
         let stream = self.permit.stream();
         match completion.result() {
             Ok(n) => {
@@ -196,6 +191,7 @@ impl SendHeader {
 unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "sendmsg";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -225,13 +221,10 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         }
     }
 
-    fn enter_ring(&mut self) {
-        self.permit.stream().enter_ring();
-    }
-
-    fn leave_ring(&self, completion: Completion) {
-        let stream = self.permit.stream();
-        stream.leave_ring(completion, || self.vectors.asked(), Direction::Out);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.permit
+            .stream()
+            .at_cursor(Direction::Out, self.vectors.requested())
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
@@ -248,13 +241,9 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
     }
 }
 

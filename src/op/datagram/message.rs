@@ -9,13 +9,13 @@ use std::os::fd::OwnedFd;
 
 /// Returns how many bytes of ancillary data this many descriptors take, plus the other messages that may come: the
 /// sender's credentials, and a pidfd of the sender.
-pub(super) fn fds_room(fds: usize) -> usize {
+pub(in crate::op) fn fds_room(fds: usize) -> usize {
     16 + 4 * fds.min(FDS_MAX).next_multiple_of(2) + 32 + 24
 }
 
 /// The error for more descriptors than requested. Those that arrived are closed.
 #[cold]
-pub(super) fn fds_cut(max: usize) -> io::Error {
+pub(in crate::op) fn fds_cut(max: usize) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         format!(

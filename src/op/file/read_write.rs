@@ -1,45 +1,45 @@
 //! Reading into one buffer, and writing from one.
 
-use super::place::Offset;
-use super::stream::Direction;
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
+use super::offset::{AtCursor, Offset, mend_cursor};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::op::stream::Direction;
+use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::fmt;
 use std::io;
 use std::ops::Range;
 
 /// The most bytes that the kernel moves in one call (`read(2)`, NOTES).
-pub(super) const BYTES_MAX: usize = 0x7fff_f000;
+pub(in crate::op) const BYTES_MAX: usize = 0x7fff_f000;
 
 /// Reads into a buffer: `pread(2)`, or `read(2)` at the cursor.
 pub struct Read<B: IoBufMut> {
     fd: SharedFd,
     buf: B,
     part: Range<usize>,
-    place: Offset,
+    offset: Offset,
 }
 
 impl<B: IoBufMut> Read<B> {
     /// Reads into the whole capacity.
     #[inline]
-    pub(crate) fn new(fd: SharedFd, buf: B, place: Offset) -> Op<Read<B>> {
+    pub(crate) fn new(fd: SharedFd, buf: B, offset: Offset) -> Op<Read<B>> {
         let capacity = buf.io_capacity();
-        Read::part(fd, buf, 0..capacity, place)
+        Read::part(fd, buf, 0..capacity, offset)
     }
 
     /// Reads into that part of the capacity. The bytes before it are initialized, and count towards the length
     /// afterwards.
     #[inline]
-    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Offset) -> Op<Read<B>> {
+    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: Offset) -> Op<Read<B>> {
         assert!(part.end <= buf.io_capacity() && part.start <= buf.io_len());
-        let is_empty = part.is_empty();
+        let (check, is_empty) = (offset.check(), part.is_empty());
         let read = Read {
             fd,
             buf,
             part,
-            place,
+            offset,
         };
-        match place.check() {
+        match check {
             Err(error) => Op::rejected(read, error),
             Ok(()) if is_empty => Op::rejected(read, no_room()),
             Ok(()) => Op::new(read),
@@ -48,7 +48,7 @@ impl<B: IoBufMut> Read<B> {
 
     /// Returns how many bytes are requested from the kernel.
     #[inline]
-    fn asked(&self) -> usize {
+    fn requested(&self) -> usize {
         self.part.len().min(BYTES_MAX)
     }
 }
@@ -67,6 +67,7 @@ pub(crate) fn no_room() -> io::Error {
 unsafe impl<B: IoBufMut> Operation for Read<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "read";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
     fn entry(&mut self) -> Entry {
@@ -74,8 +75,8 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         self.fd
             .read_entry(Opcode::READ, self.part.len())
             .addr(start)
-            .len(self.asked() as u32)
-            .offset(self.place.offset())
+            .len(self.requested() as u32)
+            .offset(self.offset.raw())
     }
 
     fn would_wait(&mut self, is_never: bool) {
@@ -83,14 +84,9 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
     }
 
     #[inline]
-    fn enter_ring(&mut self) {
-        self.place.enter_ring(&self.fd);
-    }
-
-    #[inline]
-    fn leave_ring(&self, completion: Completion) {
-        self.place
-            .leave_ring(&self.fd, completion, || self.asked(), Direction::In);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.offset
+            .at_cursor(&self.fd, Direction::In, self.requested())
     }
 
     #[inline]
@@ -111,10 +107,6 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     /// The bytes of a late read at an offset can be read again, and so can those of a read at the cursor that the ring
     /// did not move. Others are lost: see the `# Cancel safety` of `File::read`.
     fn dispose(&mut self, _: Completion) {}
@@ -122,7 +114,7 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
 
 impl<B: IoBufMut> fmt::Debug for Read<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Read", &self.fd, self.part.len(), self.place)
+        debug(f, "Read", &self.fd, self.part.len(), &self.offset)
     }
 }
 
@@ -131,28 +123,29 @@ pub struct Write<B: IoBuf> {
     fd: SharedFd,
     buf: B,
     part: Range<usize>,
-    place: Offset,
+    offset: Offset,
 }
 
 impl<B: IoBuf> Write<B> {
     /// Writes all the bytes that the buffer holds, or as many as one call takes.
     #[inline]
-    pub(crate) fn new(fd: SharedFd, buf: B, place: Offset) -> Op<Write<B>> {
+    pub(crate) fn new(fd: SharedFd, buf: B, offset: Offset) -> Op<Write<B>> {
         let len = buf.io_len();
-        Write::part(fd, buf, 0..len, place)
+        Write::part(fd, buf, 0..len, offset)
     }
 
     /// Writes that part of the bytes that the buffer holds.
     #[inline]
-    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, place: Offset) -> Op<Write<B>> {
+    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: Offset) -> Op<Write<B>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
+        let check = offset.check();
         let write = Write {
             fd,
             buf,
             part,
-            place,
+            offset,
         };
-        match place.check() {
+        match check {
             Err(error) => Op::rejected(write, error),
             Ok(()) => Op::new(write),
         }
@@ -160,7 +153,7 @@ impl<B: IoBuf> Write<B> {
 
     /// Returns how many bytes are offered to the kernel.
     #[inline]
-    fn asked(&self) -> usize {
+    fn requested(&self) -> usize {
         self.part.len().min(BYTES_MAX)
     }
 }
@@ -170,6 +163,7 @@ impl<B: IoBuf> Write<B> {
 unsafe impl<B: IoBuf> Operation for Write<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "write";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
     fn entry(&mut self) -> Entry {
@@ -177,19 +171,14 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
         self.fd
             .entry(Opcode::WRITE)
             .addr(start)
-            .len(self.asked() as u32)
-            .offset(self.place.offset())
+            .len(self.requested() as u32)
+            .offset(self.offset.raw())
     }
 
     #[inline]
-    fn enter_ring(&mut self) {
-        self.place.enter_ring(&self.fd);
-    }
-
-    #[inline]
-    fn leave_ring(&self, completion: Completion) {
-        self.place
-            .leave_ring(&self.fd, completion, || self.asked(), Direction::Out);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.offset
+            .at_cursor(&self.fd, Direction::Out, self.requested())
     }
 
     #[inline]
@@ -204,19 +193,15 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
         Err(BufError::new(error, self.buf))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     /// What an abandoned write has written is unknown, but the next write goes after it.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
     }
 }
 
 impl<B: IoBuf> fmt::Debug for Write<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Write", &self.fd, self.part.len(), self.place)
+        debug(f, "Write", &self.fd, self.part.len(), &self.offset)
     }
 }
 
@@ -226,11 +211,11 @@ fn debug(
     name: &str,
     fd: &SharedFd,
     len: usize,
-    place: Offset,
+    offset: &Offset,
 ) -> fmt::Result {
     f.debug_struct(name)
         .field("fd", fd)
         .field("len", &len)
-        .field("place", &place)
+        .field("offset", offset)
         .finish()
 }

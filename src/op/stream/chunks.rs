@@ -19,11 +19,11 @@
 //! | the end of the stream, an error | nothing before the next piece is requested |
 
 use super::part::Part;
-use super::recv_many::{Received, RecvMany, What};
-use super::stream::{Direction, Permit};
-use super::{Chunk, ObjectOp, Op, Recv, Stream, StreamKind};
+use super::recv_multishot::{Received, RecvMany, What};
+use super::shared::{Direction, Permit};
 use crate::buf::BufError;
 use crate::error::is_canceled;
+use crate::op::{Chunk, Op, OwnedOp, Recv, Stream, StreamKind};
 use crate::runtime::{self, Core, Waiting, canceled_here};
 use crate::sys::BufRing;
 use futures_core::Stream as FuturesStream;
@@ -96,7 +96,7 @@ enum Source {
 struct Provided {
     buffers: Arc<BufRing>,
     runtime_id: u64,
-    owned: ObjectOp<RecvMany>,
+    owned: OwnedOp<RecvMany>,
     /// How many more pieces go into allocations of their own, because there was no buffer.
     own_left: u8,
 }
@@ -304,7 +304,7 @@ fn source(stream: &Stream) -> Source {
         Some((runtime_id, buffers)) => Source::Provided(Provided {
             buffers,
             runtime_id,
-            owned: ObjectOp::new(),
+            owned: OwnedOp::new(),
             own_left: 0,
         }),
     }

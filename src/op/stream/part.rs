@@ -1,12 +1,13 @@
 //! A part of a loop over one direction of a stream: no other operation gets in between two parts.
 
-use super::stream::Permit;
-use super::{Completion, Entry, Op, Operation, Readiness, SharedFd};
+use super::shared::Permit;
+use crate::op::file::AtCursor;
+use crate::op::{Completion, Entry, Op, Operation, Readiness, SharedFd};
 use std::io;
 use std::task::Waker;
 
 /// An operation that needs a stream's lock.
-pub(super) trait Gated: Operation {
+pub(in crate::op) trait Gated: Operation {
     fn permit(&mut self) -> &mut Permit;
 }
 
@@ -36,12 +37,8 @@ unsafe impl<O: Gated> Operation for Part<O> {
         self.0.entry()
     }
 
-    fn enter_ring(&mut self) {
-        self.0.enter_ring();
-    }
-
-    fn leave_ring(&self, completion: Completion) {
-        self.0.leave_ring(completion);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.0.at_cursor()
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {

@@ -1,6 +1,6 @@
 //! Opening and closing.
 
-use super::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
+use crate::op::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, c_path, with_path};
 use std::ffi::CString;
@@ -22,6 +22,16 @@ pub struct OpenAt {
 }
 
 impl OpenAt {
+    pub(in crate::op) fn new(path: CString, flags: i32, mode: u32, waits: bool) -> Op<OpenAt> {
+        Op::new(OpenAt {
+            path,
+            flags: flags | libc::O_CLOEXEC,
+            mode,
+            waits,
+            worker: None,
+        })
+    }
+
     /// Opens a file. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. Errors name the path.
     pub(crate) async fn path(path: &Path, flags: i32, mode: u32) -> io::Result<SharedFd> {
         OpenAt::path_with(path, flags, mode, false).await
@@ -43,14 +53,7 @@ impl OpenAt {
                 Ok(name) => name,
                 Err(error) => return runtime::ready_err(error).await,
             };
-            let open = Op::new(OpenAt {
-                path: name,
-                flags: flags | libc::O_CLOEXEC,
-                mode,
-                waits,
-                worker: None,
-            });
-            match open.await {
+            match OpenAt::new(name, flags, mode, waits).await {
                 Ok(fd) => return Ok(fd),
                 // An open that creates or truncates was interrupted: retry, as std does.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -212,7 +215,7 @@ impl SharedFd {
     }
 
     /// Returns an entry for this descriptor.
-    pub(super) fn entry(&self, opcode: Opcode) -> Entry {
+    pub(in crate::op) fn entry(&self, opcode: Opcode) -> Entry {
         Entry::new(opcode).fd(self.as_raw_fd())
     }
 }

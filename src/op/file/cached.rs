@@ -1,11 +1,11 @@
 //! Predicts from recent reads of a file whether the next one will find its bytes in memory.
 //!
-//! A cached read is cheapest as a direct call ([`Entry::try_direct`](super::Entry::try_direct)) with `RWF_NOWAIT` (4.14):
+//! A cached read is cheapest as a direct call ([`Entry::try_direct`](crate::op::Entry::try_direct)) with `RWF_NOWAIT` (4.14):
 //! it returns the bytes that are in memory, even if fewer than requested, and fails with EAGAIN if there are none. A
 //! failed try costs a system call, so the next reads go to the ring, more of them after each failure in a row: a file
 //! that is not cached is hardly ever tried.
 
-use super::{Entry, Opcode, SharedFd};
+use crate::op::{Entry, Opcode, SharedFd};
 use crate::runtime::{self, Core};
 use crate::sys::Descriptor;
 use std::cell::Cell;
@@ -31,14 +31,14 @@ enum NextRead {
 
 /// What an open file remembers of its reads.
 #[derive(Debug)]
-pub(super) struct Cached {
+pub(in crate::op) struct Cached {
     next: Cell<NextRead>,
     /// How many reads skip the direct call after the next one that would have blocked.
     untried: Cell<u16>,
 }
 
 impl Cached {
-    pub(super) const fn new() -> Cached {
+    pub(in crate::op) const fn new() -> Cached {
         Cached {
             next: Cell::new(NextRead::Unknown),
             untried: Cell::new(UNTRIED),
@@ -104,14 +104,14 @@ mod tests {
     use super::*;
     use std::os::fd::OwnedFd;
 
-    /// Counts the reads until one is tried.
+    /// Counts the untried reads up to the next one that is tried.
     fn untried(cached: &Cached, file: &Descriptor) -> u16 {
         let untried = (0..u16::MAX).find(|_| cached.expects(file));
-        untried.expect("one is tried")
+        untried.expect("some read is tried")
     }
 
     #[test]
-    fn the_longer_nothing_is_cached_the_less_is_tried() {
+    fn the_longer_nothing_is_cached_the_fewer_reads_are_tried() {
         let file = std::fs::File::open("/dev/null").unwrap();
         let file = Descriptor::from(OwnedFd::from(file));
         let cached = Cached::new();
@@ -120,7 +120,7 @@ mod tests {
             cached.would_wait(false);
             assert_eq!(untried(&cached, &file), expected);
         }
-        // That one was served.
+        // That read was served.
         assert_eq!(untried(&cached, &file), 0);
         cached.would_wait(false);
         assert_eq!(untried(&cached, &file), UNTRIED);

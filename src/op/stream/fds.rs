@@ -1,13 +1,13 @@
 //! Descriptors sent with bytes over a Unix socket (`unix(7)`, SCM_RIGHTS).
 
-use super::control::fds_control;
-use super::header::Header;
-use super::message::{fds_cut, fds_room};
-use super::rw::no_room;
-use super::stream::{Direction, Passed, Permit};
-use super::yields_first;
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
+use super::shared::{Direction, Passed, Permit};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::op::datagram::Header;
+use crate::op::datagram::fds_control;
+use crate::op::datagram::{fds_cut, fds_room};
+use crate::op::file::no_room;
+use crate::op::operation::yields_first;
+use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -54,6 +54,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
 unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     type Output = BufResult<usize, (B, Vec<F>)>;
     const NAME: &'static str = "sendmsg";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -85,10 +86,6 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, (self.buf, self.fds)))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// What an abandoned send has sent is unknown.
@@ -158,6 +155,7 @@ impl<B: IoBufMut> RecvFds<B> {
 unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     type Output = BufResult<(usize, Vec<OwnedFd>), B>;
     const NAME: &'static str = "recvmsg";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.stream().fd())
@@ -206,10 +204,6 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.buf))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// The next receive returns the bytes and the descriptors.

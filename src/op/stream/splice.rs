@@ -1,8 +1,10 @@
 //! Moving bytes through a pipe without copying them to user space: `splice(2)`.
 
-use super::rw::BYTES_MAX;
-use super::stream::{Direction, Permit};
-use super::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind};
+use super::shared::{Direction, Permit};
+use crate::op::file::BYTES_MAX;
+use crate::op::{
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+};
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -100,6 +102,7 @@ impl Splice {
 unsafe impl Operation for Splice {
     type Output = io::Result<usize>;
     const NAME: &'static str = "splice";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn prepare(&mut self, waker: &Waker) -> Readiness {
         let not_yet = self
@@ -132,10 +135,6 @@ unsafe impl Operation for Splice {
 
     fn fail(self, error: io::Error) -> io::Result<usize> {
         Err(error)
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     /// What an abandoned splice has delivered is unknown. Bytes left in a pipe that is gone can be read again: the

@@ -1,8 +1,8 @@
 //! The header of a message: the input of `sendmsg` and `recvmsg`, and where `recvmsg` writes its results.
 
 use super::control::{ControlMessages, SCM_PIDFD};
-use super::rw::BYTES_MAX;
 use crate::buf::{IoBuf, IoBufMut};
+use crate::op::file::BYTES_MAX;
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;
 use std::mem;
@@ -11,7 +11,7 @@ use std::ptr;
 
 /// Header, vector and address: one allocation (O2), and a second one for ancillary data, if there is any. The kernel
 /// reads the header when a receive first runs, and may write it until the last completion.
-pub(super) struct Header(Box<Parts>);
+pub(in crate::op) struct Header(Box<Parts>);
 
 struct Parts {
     header: libc::msghdr,
@@ -21,7 +21,7 @@ struct Parts {
 }
 
 impl Header {
-    pub(super) fn new() -> Header {
+    pub(in crate::op) fn new() -> Header {
         Header(Box::new(Parts {
             // SAFETY: a `msghdr` of zeros is one with null pointers and lengths of zero.
             header: unsafe { mem::zeroed() },
@@ -35,7 +35,7 @@ impl Header {
     }
 
     /// Sets the address and the ancillary data of a message to send.
-    pub(super) fn set(&mut self, to: Option<&SockAddr>, control: &[u8]) {
+    pub(in crate::op) fn set(&mut self, to: Option<&SockAddr>, control: &[u8]) {
         let parts = &mut *self.0;
         parts.header.msg_namelen = 0;
         if let Some(to) = to {
@@ -48,7 +48,7 @@ impl Header {
     }
 
     /// Makes room for an address, and for this many bytes of ancillary data.
-    pub(super) fn make_room(&mut self, control_len: usize) {
+    pub(in crate::op) fn make_room(&mut self, control_len: usize) {
         let parts = &mut *self.0;
         // Zeroed, because the kernel may write less: the address of an earlier message must never show.
         parts.address = SockAddrStorage::zeroed();
@@ -59,13 +59,13 @@ impl Header {
     }
 
     /// Returns the header for receiving into a buffer's whole capacity.
-    pub(super) fn filling(&mut self, buf: &mut impl IoBufMut) -> *const libc::msghdr {
+    pub(in crate::op) fn filling(&mut self, buf: &mut impl IoBufMut) -> *const libc::msghdr {
         let (start, len) = (buf.io_mut_ptr(), buf.io_capacity());
         self.of(start, len)
     }
 
     /// Returns the header for sending a buffer.
-    pub(super) fn sending(&mut self, buf: &impl IoBuf) -> *const libc::msghdr {
+    pub(in crate::op) fn sending(&mut self, buf: &impl IoBuf) -> *const libc::msghdr {
         self.of(buf.io_ptr().cast_mut(), buf.io_len())
     }
 
@@ -110,7 +110,7 @@ impl Header {
     }
 
     /// Returns the received flags: `MSG_CTRUNC` and so on.
-    pub(super) fn flags(&self) -> i32 {
+    pub(in crate::op) fn flags(&self) -> i32 {
         self.0.header.msg_flags
     }
 
@@ -119,7 +119,7 @@ impl Header {
     /// # Safety
     ///
     /// The kernel has written the ancillary data, and this was not called for it before.
-    pub(super) unsafe fn fds(&self) -> Vec<OwnedFd> {
+    pub(in crate::op) unsafe fn fds(&self) -> Vec<OwnedFd> {
         let mut fds = Vec::new();
         for (level, kind, data) in ControlMessages(self.control()) {
             if level != libc::SOL_SOCKET || ![libc::SCM_RIGHTS, SCM_PIDFD].contains(&kind) {

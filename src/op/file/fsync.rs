@@ -1,6 +1,6 @@
 //! Flushing written data to the disk.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
+use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::io;
 
 /// Skips metadata that is not needed to read the data back (`IORING_FSYNC_DATASYNC`).
@@ -23,6 +23,8 @@ impl Fsync {
 unsafe impl Operation for Fsync {
     type Output = io::Result<()>;
     const NAME: &'static str = "fsync";
+    /// An interrupted sync guarantees nothing, which here is what having no effect means.
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
         let flags = if self.data_only { DATA_ONLY } else { 0 };
@@ -35,11 +37,6 @@ unsafe impl Operation for Fsync {
 
     fn fail(self, error: io::Error) -> io::Result<()> {
         Err(error)
-    }
-
-    /// An interrupted sync guarantees nothing, which here is what having no effect means.
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}

@@ -1,10 +1,10 @@
 //! Reading into several buffers at once, and writing from several.
 
-use super::place::Offset;
-use super::rw::{BYTES_MAX, no_room};
-use super::stream::Direction;
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
+use super::offset::{AtCursor, Offset, mend_cursor};
+use super::read_write::{BYTES_MAX, no_room};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
+use crate::op::stream::Direction;
+use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::fmt;
 use std::io;
 
@@ -13,51 +13,57 @@ use std::io;
 const BUFFERS_MAX: usize = 1024;
 
 /// The array that tells the kernel where the buffers are: an allocation of its own (O2).
-pub(super) struct Vectors(Box<[libc::iovec]>);
+pub(in crate::op) struct Vectors {
+    array: Box<[libc::iovec]>,
+    /// The length of all buffers together.
+    bytes: usize,
+}
 
 impl Vectors {
     /// Describes the capacity of several buffers, to be filled.
-    pub(super) fn of_mut(bufs: &mut impl IoBufsMut) -> Vectors {
+    pub(in crate::op) fn of_mut(bufs: &mut impl IoBufsMut) -> Vectors {
         let mut vectors = Vec::new();
         bufs.for_each_buf_mut(&mut |buf| {
             let (start, room) = (buf.io_mut_ptr(), buf.io_capacity());
             add(&mut vectors, start, room);
         });
-        Vectors(vectors.into())
+        Vectors::new(vectors)
     }
 
     /// Describes the contents of several buffers, to be read.
-    pub(super) fn of(bufs: &impl IoBufs) -> Vectors {
+    pub(in crate::op) fn of(bufs: &impl IoBufs) -> Vectors {
         let mut vectors = Vec::new();
         bufs.for_each_buf(&mut |buf| add(&mut vectors, buf.io_ptr().cast_mut(), buf.io_len()));
-        Vectors(vectors.into())
+        Vectors::new(vectors)
     }
 
-    pub(super) fn as_slice(&self) -> &[libc::iovec] {
-        &self.0
+    fn new(vectors: Vec<libc::iovec>) -> Vectors {
+        let lens = vectors.iter().map(|vector| vector.iov_len);
+        Vectors {
+            bytes: lens.fold(0, usize::saturating_add),
+            array: vectors.into(),
+        }
+    }
+
+    pub(in crate::op) fn as_slice(&self) -> &[libc::iovec] {
+        &self.array
     }
 
     /// Whether there is room for a byte.
-    pub(super) fn has_room(&self) -> bool {
-        self.0.iter().any(|vector| vector.iov_len > 0)
+    pub(in crate::op) fn has_room(&self) -> bool {
+        self.bytes > 0
     }
 
     /// Returns how many bytes are requested from the kernel.
-    pub(super) fn asked(&self) -> usize {
-        let lens = self.0.iter().map(|vector| vector.iov_len);
-        lens.fold(0, usize::saturating_add).min(BYTES_MAX)
+    pub(in crate::op) fn requested(&self) -> usize {
+        self.bytes.min(BYTES_MAX)
     }
 
-    fn bytes(&self) -> usize {
-        let lens = self.0.iter().map(|vector| vector.iov_len);
-        lens.fold(0, usize::saturating_add)
-    }
-
-    fn entry(&self, entry: Entry, place: Offset) -> Entry {
+    fn entry(&self, entry: Entry, offset: &Offset) -> Entry {
         entry
-            .addr(self.0.as_ptr())
-            .len(self.0.len() as u32)
-            .offset(place.offset())
+            .addr(self.array.as_ptr())
+            .len(self.array.len() as u32)
+            .offset(offset.raw())
     }
 }
 
@@ -75,19 +81,19 @@ pub struct ReadVectored<B: IoBufsMut> {
     fd: SharedFd,
     bufs: B,
     vectors: Vectors,
-    place: Offset,
+    offset: Offset,
 }
 
 impl<B: IoBufsMut> ReadVectored<B> {
-    pub(crate) fn new(fd: SharedFd, mut bufs: B, place: Offset) -> Op<ReadVectored<B>> {
+    pub(crate) fn new(fd: SharedFd, mut bufs: B, offset: Offset) -> Op<ReadVectored<B>> {
         let vectors = Vectors::of_mut(&mut bufs);
-        let check = place.check();
+        let check = offset.check();
         let has_room = vectors.has_room();
         let read = ReadVectored {
             fd,
             bufs,
             vectors,
-            place,
+            offset,
         };
         match check {
             Err(error) => Op::rejected(read, error),
@@ -102,24 +108,20 @@ impl<B: IoBufsMut> ReadVectored<B> {
 unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "readv";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
-        let entry = self.fd.read_entry(Opcode::READV, self.vectors.bytes());
-        self.vectors.entry(entry, self.place)
+        let entry = self.fd.read_entry(Opcode::READV, self.vectors.bytes);
+        self.vectors.entry(entry, &self.offset)
     }
 
     fn would_wait(&mut self, is_never: bool) {
         self.fd.cached().would_wait(is_never);
     }
 
-    fn enter_ring(&mut self) {
-        self.place.enter_ring(&self.fd);
-    }
-
-    fn leave_ring(&self, completion: Completion) {
-        let asked = || self.vectors.asked();
-        self.place
-            .leave_ring(&self.fd, completion, asked, Direction::In);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.offset
+            .at_cursor(&self.fd, Direction::In, self.vectors.requested())
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -137,10 +139,6 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     fn dispose(&mut self, _: Completion) {}
 }
 
@@ -149,18 +147,18 @@ pub struct WriteVectored<B: IoBufs> {
     fd: SharedFd,
     bufs: B,
     vectors: Vectors,
-    place: Offset,
+    offset: Offset,
 }
 
 impl<B: IoBufs> WriteVectored<B> {
-    pub(crate) fn new(fd: SharedFd, bufs: B, place: Offset) -> Op<WriteVectored<B>> {
+    pub(crate) fn new(fd: SharedFd, bufs: B, offset: Offset) -> Op<WriteVectored<B>> {
         let vectors = Vectors::of(&bufs);
-        let check = place.check();
+        let check = offset.check();
         let write = WriteVectored {
             fd,
             bufs,
             vectors,
-            place,
+            offset,
         };
         match check {
             Err(error) => Op::rejected(write, error),
@@ -174,20 +172,16 @@ impl<B: IoBufs> WriteVectored<B> {
 unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "writev";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
         let entry = self.fd.entry(Opcode::WRITEV);
-        self.vectors.entry(entry, self.place)
+        self.vectors.entry(entry, &self.offset)
     }
 
-    fn enter_ring(&mut self) {
-        self.place.enter_ring(&self.fd);
-    }
-
-    fn leave_ring(&self, completion: Completion) {
-        let asked = || self.vectors.asked();
-        self.place
-            .leave_ring(&self.fd, completion, asked, Direction::Out);
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.offset
+            .at_cursor(&self.fd, Direction::Out, self.vectors.requested())
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
@@ -201,13 +195,9 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
         Err(BufError::new(error, self.bufs))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
     /// As for a write from one buffer.
     fn dispose(&mut self, completion: Completion) {
-        self.leave_ring(completion);
+        mend_cursor(self, completion);
     }
 }
 
@@ -223,14 +213,9 @@ impl<B: IoBufs> fmt::Debug for WriteVectored<B> {
     }
 }
 
-fn debug(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    fd: &SharedFd,
-    Vectors(vectors): &Vectors,
-) -> fmt::Result {
+fn debug(f: &mut fmt::Formatter<'_>, name: &str, fd: &SharedFd, vectors: &Vectors) -> fmt::Result {
     f.debug_struct(name)
         .field("fd", fd)
-        .field("buffers", &vectors.len())
+        .field("buffers", &vectors.array.len())
         .finish_non_exhaustive()
 }

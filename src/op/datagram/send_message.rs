@@ -1,11 +1,13 @@
 //! Sending datagrams, with addresses and ancillary data.
 
 use super::control::fds_control;
-use super::datagram::{DatagramPermit, DatagramPermitKind};
 use super::header::Header;
-use super::rw::BYTES_MAX;
-use super::{Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd};
+use super::shared::{DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBuf};
+use crate::op::file::BYTES_MAX;
+use crate::op::{
+    Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd,
+};
 use socket2::SockAddr;
 use std::fmt;
 use std::io;
