@@ -274,6 +274,33 @@ impl<T> fmt::Debug for JoinHandle<T> {
 ///
 /// Await it by value or by `&mut`, as the handle; it dereferences to the handle, so it has the handle's methods.
 ///
+/// ```
+/// use gimmal::task::CancelOnDrop;
+///
+/// /// A cache that a task keeps fresh for as long as it exists.
+/// struct Cache {
+///     _refresh: CancelOnDrop<()>,
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let (canceled, was_canceled) = std::sync::mpsc::channel();
+///     let refresh = gimmal::spawn(async move {
+///         while gimmal::sleep(std::time::Duration::from_secs(60)).await.is_ok() {
+///             // Refreshes it here.
+///         }
+///         let _ = canceled.send(());
+///     });
+///     let cache = Cache { _refresh: refresh.cancel_on_drop() };
+///     gimmal::yield_now().await;
+///     drop(cache);
+///     gimmal::sleep(std::time::Duration::from_millis(1)).await?;
+///     assert_eq!(was_canceled.try_recv(), Ok(()));
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Cancel safety
 ///
 /// A wait by `&mut` that is dropped or canceled leaves the task as it was. A wait by value that is dropped cancels it.
