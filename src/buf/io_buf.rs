@@ -336,7 +336,7 @@ mod tests {
         let (start, len) = (forgotten.io_ptr(), forgotten.io_len());
         drop(many);
         let _reuse: Vec<B> = (0..100).map(|_| make()).collect();
-        // SAFETY: not dropped; that the bytes are still there is what the test checks (L2).
+        // SAFETY: not dropped; the test checks that the bytes are still there (L2).
         let bytes = unsafe { slice::from_raw_parts(start, len) };
         assert_eq!(bytes, TEXT.as_bytes());
         drop(ManuallyDrop::into_inner(forgotten));
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_keeps_its_own_slice_and_vec_its_own_names() {
+    fn bytes_keeps_its_own_slice_and_vec_its_own_methods() {
         let bytes = Bytes::from_static(b"abcd");
         let head: Bytes = bytes.slice(..2);
         let tail: Bytes = bytes.slice(2..);

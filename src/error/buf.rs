@@ -3,7 +3,7 @@
 //! It owns the underlying error, the lent buffer, and the number of bytes transferred. It decides nothing: operations
 //! create it; users take it apart or let `?` turn it into an [`io::Error`].
 
-use super::ask::{Source, Wraps, introduce};
+use super::ask::{Source, Wraps};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -60,15 +60,10 @@ pub struct BufError<B> {
 impl<B> BufError<B> {
     /// Creates an error from a cause and the buffer, with no bytes transferred.
     pub fn new(error: io::Error, buf: B) -> BufError<B> {
-        BufError::introduced(error, buf, 0)
-    }
-
-    fn introduced(error: io::Error, buf: B, transferred: usize) -> BufError<B> {
-        introduce::<BufError<B>>();
         BufError {
             error,
             buf,
-            transferred,
+            transferred: 0,
         }
     }
 
@@ -129,7 +124,11 @@ impl<B> BufError<B> {
     /// ```
     #[must_use]
     pub fn map_buf<C>(self, map: impl FnOnce(B) -> C) -> BufError<C> {
-        BufError::introduced(self.error, map(self.buf), self.transferred)
+        BufError {
+            error: self.error,
+            buf: map(self.buf),
+            transferred: self.transferred,
+        }
     }
 }
 
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_mark_takes_it_into_every_usual_error() {
+    fn a_buf_error_converts_into_every_common_error_type() {
         fn io() -> io::Result<usize> {
             Ok(fails()?.0)
         }
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_back_each_of_its_parts() {
+    fn a_buf_error_returns_each_of_its_parts() {
         let error = || fails().err().unwrap();
         assert_eq!(error().transferred(), 3);
         assert_eq!(error().buf().0, 5);
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn it_prints_the_error_and_how_far_it_came() {
+    fn a_buf_error_displays_the_error_and_the_progress() {
         let text = |done| {
             let error = io::Error::other("broken");
             BufError::new(error, Opaque(5))
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_sent_and_shared_when_the_buffer_can() {
+    fn a_buf_error_is_send_and_sync_if_its_buffer_is() {
         fn check<T: Send + Sync + 'static>() {}
         check::<BufError<Vec<u8>>>();
     }

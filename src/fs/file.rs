@@ -214,7 +214,7 @@ impl File {
     // Test: tests/operations.rs
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
-        Read::new(self.fd.clone(), buf, Offset::CURSOR)
+        Read::new(self.fd.clone(), buf, Offset::cursor())
     }
 
     /// Writes at the cursor, and advances it: `write(2)`. Otherwise as [`write_at`](File::write_at).
@@ -245,7 +245,7 @@ impl File {
     // Test: tests/operations.rs
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
-        Write::new(self.fd.clone(), buf, Offset::CURSOR)
+        Write::new(self.fd.clone(), buf, Offset::cursor())
     }
 
     /// Reads at an offset into several buffers in order: `preadv(2)`. As in std, only the first 1024 buffers are
@@ -328,7 +328,7 @@ impl File {
     /// lost what it read.
     // Test: tests/operations.rs
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<ReadVectored<B>> {
-        ReadVectored::new(self.fd.clone(), bufs, Offset::CURSOR)
+        ReadVectored::new(self.fd.clone(), bufs, Offset::cursor())
     }
 
     /// Writes at the cursor from several buffers: `writev(2)`. As in std, only the first 1024 buffers are written.
@@ -358,7 +358,7 @@ impl File {
     /// is unknown.
     // Test: tests/operations.rs
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<WriteVectored<B>> {
-        WriteVectored::new(self.fd.clone(), bufs, Offset::CURSOR)
+        WriteVectored::new(self.fd.clone(), bufs, Offset::cursor())
     }
 
     /// Reads `len` bytes at an offset into the start of the buffer, and sets the buffer's length to `len`.
@@ -842,7 +842,7 @@ impl AsFd for File {
 fn place(offset: Option<u64>, done: usize) -> Offset {
     match offset {
         Some(offset) => Offset::At(offset.saturating_add(done as u64)),
-        None => Offset::CURSOR,
+        None => Offset::cursor(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Waiting for the readiness of any descriptor, for kinds that have no type in this crate.
 
-use crate::op::{Op, Owned, PollAdd, SharedFd};
+use crate::op::{FdOwner, Op, PollAdd, SharedFd};
 use crate::sys::with_context;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -32,7 +32,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 #[derive(Debug)]
 pub struct AsyncFd<T> {
     inner: T,
-    fd: Owned<SharedFd>,
+    fd: FdOwner<SharedFd>,
 }
 
 impl<T: AsFd> AsyncFd<T> {
@@ -46,7 +46,7 @@ impl<T: AsFd> AsyncFd<T> {
         let fd = fd.map_err(|error| with_context(error, "duplicate the descriptor to wait on"))?;
         Ok(AsyncFd {
             inner,
-            fd: Owned::new(SharedFd::from(fd)),
+            fd: FdOwner::new(SharedFd::from(fd)),
         })
     }
 

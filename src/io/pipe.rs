@@ -3,8 +3,8 @@
 use super::{AsyncRead, AsyncWrite, check_room};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
-    Op, OpenAt, Outlet, Owned, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
-    StreamKind, busy, send_all,
+    FdOwner, Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd,
+    Stream, StreamKind, busy, send_all,
 };
 use crate::runtime::ready_err;
 use crate::runtime::spawn::spawn_blocking;
@@ -84,14 +84,14 @@ pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
 }
 
 /// Opens one end of a FIFO.
-async fn open(path: &Path, access: i32) -> io::Result<Owned<Rc<Stream>>> {
+async fn open(path: &Path, access: i32) -> io::Result<FdOwner<Rc<Stream>>> {
     // Check the type first: opening something other than a FIFO may have side effects, and would not wait.
     let found = OpenAt::path(path, libc::O_PATH, 0).await?;
     check(&found, path)?;
     let opened = OpenAt::fifo(path, access).await?;
     // The path may refer to something else by now.
     check(&opened, path)?;
-    Ok(Owned::new(Stream::new(opened, StreamKind::Pipe)))
+    Ok(FdOwner::new(Stream::new(opened, StreamKind::Pipe)))
 }
 
 fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
@@ -130,7 +130,7 @@ fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
 /// ```
 #[derive(Debug)]
 pub struct PipeReader {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 impl PipeReader {
@@ -395,7 +395,7 @@ impl PipeReader {
 /// ```
 #[derive(Debug)]
 pub struct PipeWriter {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 impl PipeWriter {
@@ -609,7 +609,7 @@ macro_rules! end {
                     Ok(descriptor) => Ok(descriptor.into_owned().into()),
                     Err(stream) => {
                         let error = busy("an operation is still in progress on the pipe, or has left unread bytes");
-                        let stream = Owned::new(stream);
+                        let stream = FdOwner::new(stream);
                         Err(BufError::new(error, $type { stream }))
                     }
                 }
@@ -627,7 +627,7 @@ macro_rules! end {
         impl From<OwnedFd> for $type {
             fn from(fd: OwnedFd) -> $type {
                 let fd = SharedFd::new(Descriptor::from(fd));
-                $type { stream: Owned::new(Stream::new(fd, StreamKind::Pipe)) }
+                $type { stream: FdOwner::new(Stream::new(fd, StreamKind::Pipe)) }
             }
         }
 

@@ -1,6 +1,6 @@
 //! The methods that TCP and Unix stream sockets have in common.
 
-/// Generates the methods of a byte stream, for a type with a field `stream: Owned<Rc<Stream>>`.
+/// Generates the methods of a byte stream, for a type with a field `stream: FdOwner<Rc<Stream>>`.
 macro_rules! byte_stream {
     ($type:ident) => {
         impl $type {

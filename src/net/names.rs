@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_that_is_not_there_is_named() {
+    fn the_error_of_a_missing_interface_names_it() {
         let long = "x".repeat(300);
         for name in ["nobody0", "an interface", "4294967296", "x\0", &long] {
             let error = text(&format!("[fe80::1%{name}]:80")).unwrap_err();
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_names_may_be_kept_and_given_by_reference() {
+    fn addresses_and_names_may_be_owned_or_passed_by_reference() {
         let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
         let same = |to: &dyn Fn() -> io::Result<Host>, count: usize| {
             assert_eq!(to().unwrap(), Host::Addrs(vec![addr; count]));
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused_with_its_text() {
+    fn anything_else_is_rejected_with_its_text() {
         for bad in [
             "",
             ":",
@@ -433,7 +433,7 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bad:?}");
             assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
         }
-        // Text that has brackets gets no hint to add them.
+        // Text with brackets gets no hint to add them.
         for bad in ["[::1%]:80", "[nobody]:80", "[::1::]:80"] {
             let error = text(bad).unwrap_err().to_string();
             assert!(!error.contains("stands in brackets"), "{error}");

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arithmetic_stays_within_what_can_be_named() {
+    fn arithmetic_saturates() {
         let start = Instant::from_ns(5);
         assert_eq!(start + Duration::from_nanos(7), Instant::from_ns(12));
         assert_eq!(start + Duration::MAX, Instant::FAR_FUTURE);

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_that_were_missed_burst_are_delayed_or_skipped() {
+    fn missed_ticks_burst_or_are_delayed_or_skipped() {
         for missed in [MissedTicks::Burst, MissedTicks::Delay, MissedTicks::Skip] {
             assert_eq!(next(missed, 100, 100), 110);
             assert_eq!(next(missed, 100, 109), 110);

@@ -5,7 +5,7 @@ use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::debug::debug;
 use crate::net::names::{resolve, to_ip};
 use crate::net::{Host, ToAddrs};
-use crate::op::{Datagrams, Op, Owned, RecvMessage, SendMessage, SharedFd, busy};
+use crate::op::{Datagrams, FdOwner, Op, RecvMessage, SendMessage, SharedFd, busy};
 use crate::runtime::proceed;
 use crate::sys::with_context;
 use socket2::{SockAddr, SockRef};
@@ -38,7 +38,7 @@ use std::rc::Rc;
 /// # }
 /// ```
 pub struct UdpSocket {
-    pub(super) socket: Owned<Rc<Datagrams>>,
+    pub(super) socket: FdOwner<Rc<Datagrams>>,
 }
 
 impl UdpSocket {
@@ -491,7 +491,7 @@ impl UdpSocket {
             Err(socket) => {
                 let error =
                     busy("an operation is still in progress on the socket, or has left a datagram");
-                let socket = Owned::new(socket);
+                let socket = FdOwner::new(socket);
                 Err(BufError::new(error, UdpSocket { socket }))
             }
         }
@@ -501,7 +501,7 @@ impl UdpSocket {
     #[must_use]
     pub fn from_std(socket: std::net::UdpSocket) -> UdpSocket {
         UdpSocket {
-            socket: Owned::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
+            socket: FdOwner::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::op::{
-    Datagrams, FromMessage, Message, Op, Owned, RecvMessage, SendMessage, SendMessageFds, SharedFd,
-    busy,
+    Datagrams, FdOwner, FromMessage, Message, Op, RecvMessage, SendMessage, SendMessageFds,
+    SharedFd, busy,
 };
 use crate::sys::with_context;
 use socket2::SockRef;
@@ -38,7 +38,7 @@ use std::rc::Rc;
 /// ```
 #[derive(Debug)]
 pub struct UnixDatagram {
-    socket: Owned<Rc<Datagrams>>,
+    socket: FdOwner<Rc<Datagrams>>,
 }
 
 impl UnixDatagram {
@@ -562,7 +562,7 @@ impl UnixDatagram {
             Err(socket) => {
                 let error =
                     busy("an operation is still in progress on the socket, or has left a datagram");
-                let socket = Owned::new(socket);
+                let socket = FdOwner::new(socket);
                 Err(BufError::new(error, UnixDatagram { socket }))
             }
         }
@@ -572,7 +572,7 @@ impl UnixDatagram {
     #[must_use]
     pub fn from_std(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
         UnixDatagram {
-            socket: Owned::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
+            socket: FdOwner::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::net::halves::{
     owned_halves,
 };
 use crate::op::{
-    Chunks, Connect, Op, Owned, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
+    Chunks, Connect, FdOwner, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
     SendVectored, SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
 };
 use crate::runtime::{proceed, ready_err};
@@ -43,7 +43,7 @@ use std::rc::Rc;
 /// # }
 /// ```
 pub struct UnixStream {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 byte_stream! { UnixStream }
@@ -79,7 +79,7 @@ impl UnixStream {
     /// Wraps a connected socket.
     pub(super) fn new(fd: SharedFd) -> UnixStream {
         UnixStream {
-            stream: Owned::new(Stream::new(fd, StreamKind::Unix)),
+            stream: FdOwner::new(Stream::new(fd, StreamKind::Unix)),
         }
     }
 
@@ -308,7 +308,7 @@ impl UnixStream {
                 let error = busy(
                     "an operation is still in progress on the stream, or has left unread bytes",
                 );
-                let stream = Owned::new(stream);
+                let stream = FdOwner::new(stream);
                 return Err(BufError::new(error, UnixStream { stream }));
             }
         };
