@@ -556,7 +556,7 @@ pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u6
     })
 }
 
-/// Nothing in it is pinned: the memory that the kernel uses lies outside the operation (O2).
+// Nothing in it is pinned: the memory that the kernel uses lies outside the operation (O2).
 impl<O: Operation> Unpin for Op<O> {}
 
 impl<O: Operation> Future for Op<O> {
@@ -702,7 +702,7 @@ fn abandon<O: Operation>(runtime_id: u64, key: Key, first: Option<Completion>, o
     }
 }
 
-/// Shows the operation's state, and never reads the lent memory (B3).
+/// Shows the operation's state, and never reads the lent memory.
 impl<O: Operation> fmt::Debug for Op<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {

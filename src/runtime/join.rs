@@ -80,7 +80,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Drops the task when its turn to be polled next comes. The handle then resolves to an error for which
+    /// Drops the task in place of its next poll. The handle then resolves to an error for which
     /// [`JoinError::is_aborted`] is true. A task that has ended by then keeps its output.
     ///
     /// The task gets no chance to clean up: its operations are abandoned, and the runtime cancels them and disposes of

@@ -150,7 +150,7 @@ impl Sleep {
     }
 }
 
-/// The sleep holds only the key of its timer's row, so nothing in it is pinned.
+// The sleep holds only the key of its timer's row, so nothing in it is pinned.
 impl Unpin for Sleep {}
 
 impl Future for Sleep {
