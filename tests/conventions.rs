@@ -318,7 +318,8 @@ fn one_clock(source: &Source, faults: &mut Vec<String>) {
 }
 
 /// A doc comment with a section on cancel safety is followed by a comment that names the test that proves it, and that
-/// file exists. Each public async function has such a section. The docs, which are for users, name no test.
+/// file exists. Each public function that is async or returns an operation has such a section. The docs, which are for
+/// users, name no test.
 fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
     let lines: Vec<&str> = source.text.lines().map(str::trim_start).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -337,7 +338,15 @@ fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
         if is_doc(&line) && line.contains("tests/") {
             fault(number, "docs that name a test");
         }
-        if line.starts_with("pub async fn") {
+        let last = lines[number..]
+            .iter()
+            .position(|line| line.ends_with(['{', '}', ';']));
+        let signature = &lines[number..][..=last.unwrap_or_default()];
+        // Other than the methods of `Op`, such as `submit`.
+        let returns_op = |line: &&str| line.contains("-> Op<") && !line.contains("-> Op<O>");
+        if line.starts_with("pub async fn")
+            || line.starts_with("pub fn") && signature.iter().any(returns_op)
+        {
             let above = lines[..number].iter().rev();
             let documented = above
                 .take_while(|line| line.starts_with("//") || line.starts_with("#["))
@@ -345,6 +354,68 @@ fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
             if !documented {
                 fault(number, "an async function without # Cancel safety");
             }
+        }
+    }
+}
+
+/// Docs that name the function with the example: of a type that is only a function's future, argument or operation.
+const EXAMPLE_ELSEWHERE: [&str; 3] = [
+    "/// The future of [`",
+    "/// The argument of [`",
+    "/// The operation of [`",
+];
+
+/// Public items that users cannot name, or that are hidden from them.
+const NOT_FOR_USERS: [(&str, &str); 6] = [
+    ("src/error/own.rs", "pub "),
+    ("src/group/outcome.rs", "pub trait Returns"),
+    ("src/group/try_join.rs", "pub trait Trying"),
+    ("src/op/datagram/message.rs", "pub struct Message"),
+    ("src/op/file/offset.rs", "pub struct AtCursor"),
+    ("src/op/stream/splice.rs", "pub struct Outlet"),
+];
+
+/// Each public type, each public function outside of a type, and each section on cancel safety, which everything that can
+/// be awaited has, comes with an example that runs. The lint `unreachable_pub` sees to it that `pub` means public.
+fn users_get_examples(source: &Source, faults: &mut Vec<String>) {
+    let lines = source.lines();
+    let is_doc = |line: &str| line.trim_start().starts_with("///");
+    let mut end = 0;
+    while let Some(skipped) = lines[end..].iter().position(|line| is_doc(line)) {
+        let start = end + skipped;
+        let len = lines[start..]
+            .iter()
+            .take_while(|line| is_doc(line))
+            .count();
+        end = start + len;
+        let docs = || lines[start..end].iter().map(|line| line.trim_start());
+        // Up to the item itself: attributes and comments.
+        let mut below = lines[end..].iter().take_while(|line| !line.is_empty());
+        let item = below.find(|line| line.contains("pub ")).copied();
+        let item = item.unwrap_or_default();
+        let is_excepted = NOT_FOR_USERS
+            .iter()
+            .any(|(path, start)| *path == source.path && item.starts_with(start));
+        let is_type = ["struct", "enum", "union", "trait", "unsafe trait", "type"]
+            .iter()
+            .any(|kind| item.trim_start().starts_with(&format!("pub {kind} ")));
+        let is_function = ["pub fn ", "pub const fn ", "pub unsafe fn "]
+            .iter()
+            .any(|function| item.starts_with(function));
+        let is_awaited = docs().any(|line| line == "/// # Cancel safety");
+        let is_elsewhere = EXAMPLE_ELSEWHERE
+            .iter()
+            .any(|first| lines[start].trim_start().starts_with(first));
+        let needs_example = is_awaited || is_function || is_type && !is_elsewhere;
+        // A fence without a word opens an example that runs, or closes any.
+        let mut fences = docs().filter_map(|line| line.strip_prefix("/// ```"));
+        let mut opened = std::iter::from_fn(|| {
+            let opens = fences.next();
+            fences.next();
+            opens
+        });
+        if needs_example && !is_excepted && !opened.any(str::is_empty) {
+            faults.push(format!("{}:{}: no example", source.path, start + 1));
         }
     }
 }
@@ -391,7 +462,7 @@ fn names_are_current(source: &Source, faults: &mut Vec<String>) {
 
 type Rule = fn(&Source, &mut Vec<String>);
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     imports_point_down,
     files_start_with_a_comment,
     unsafe_is_where_it_may_be,
@@ -399,6 +470,7 @@ const RULES: [Rule; 8] = [
     no_shortcuts,
     one_clock,
     cancel_safety_is_tested,
+    users_get_examples,
     names_are_current,
 ];
 
@@ -449,6 +521,14 @@ fn the_sources_follow_the_conventions() {
             "{listed} is listed but does not exist"
         );
     }
+    for (path, item) in NOT_FOR_USERS {
+        assert!(
+            sources
+                .iter()
+                .any(|source| source.path == path && source.text.contains(item)),
+            "{path} is listed for {item}, which is not there"
+        );
+    }
 }
 
 #[test]
@@ -480,7 +560,27 @@ fn tests_skip_only_by_the_macro() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    let broken: [(Rule, &str, &str); 19] = [
+    let broken: [(Rule, &str, &str); 24] = [
+        (
+            users_get_examples,
+            "src/fs/file.rs",
+            "/// An open file.\n#[derive(Debug)]\npub struct File {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/time/timeout.rs",
+            "/// Limits a future.\n///\n/// ```text\n/// a drawing\n/// ```\npub fn timeout() {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/fs/file.rs",
+            "    /// Reads.\n    ///\n    /// # Cancel safety\n    pub async fn read() {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/op/file/fsync.rs",
+            "/// The operation of [`sync_all`].\npub struct Fsync;\n\n/// Flushes.\npub struct Flush;\n",
+        ),
         (
             names_are_current,
             "src/group/group.rs",
@@ -535,6 +635,11 @@ fn a_broken_rule_is_noticed() {
             cancel_safety_is_tested,
             "src/fs/file.rs",
             "/// Reads.\npub async fn read() {}\n",
+        ),
+        (
+            cancel_safety_is_tested,
+            "src/fs/file.rs",
+            "/// Reads.\npub fn read(\n    &self,\n) -> Op<Read> {\n",
         ),
         (words_are_plain, "tests/tasks.rs", "fn it_is_cancelled() {}"),
         (words_are_plain, "README.md", "Whoever waits is woken."),
