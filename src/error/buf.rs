@@ -3,7 +3,7 @@
 //! It owns the underlying error, the lent buffer, and the number of bytes transferred. It decides nothing: operations
 //! create it; users take it apart or let `?` turn it into an [`io::Error`].
 
-use super::ask::{Source, Wraps, introduce};
+use super::ask::{Source, Wraps};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -60,15 +60,10 @@ pub struct BufError<B> {
 impl<B> BufError<B> {
     /// Creates an error from a cause and the buffer, with no bytes transferred.
     pub fn new(error: io::Error, buf: B) -> BufError<B> {
-        BufError::introduced(error, buf, 0)
-    }
-
-    fn introduced(error: io::Error, buf: B, transferred: usize) -> BufError<B> {
-        introduce::<BufError<B>>();
         BufError {
             error,
             buf,
-            transferred,
+            transferred: 0,
         }
     }
 
@@ -129,7 +124,11 @@ impl<B> BufError<B> {
     /// ```
     #[must_use]
     pub fn map_buf<C>(self, map: impl FnOnce(B) -> C) -> BufError<C> {
-        BufError::introduced(self.error, map(self.buf), self.transferred)
+        BufError {
+            error: self.error,
+            buf: map(self.buf),
+            transferred: self.transferred,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod join;
 pub mod own;
 mod timeout;
 
-pub(crate) use ask::is_cancellation;
+pub(crate) use ask::{introduce, is_cancellation};
 pub use buf::{BufError, BufResult};
 pub use canceled::{Canceled, Elapsed, is_canceled, is_timeout};
 use canceled::{ElapsedOver, chain};

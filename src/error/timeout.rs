@@ -12,8 +12,9 @@ use std::io;
 /// `?` converts it as it converts `E`: into the future's own error, unless that is a cancellation; otherwise into the
 /// timeout, with the future's error as its source.
 ///
-/// A timeout can tell whether these errors are cancellations: an [`io::Error`], the errors of this crate, an
-/// `anyhow::Error`, and a boxed error of any type. Errors of other types are classified by `?` (see
+/// A timeout can tell whether these errors are cancellations: an [`io::Error`], the errors of this crate (a
+/// [`BufError`](crate::BufError) only with a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a
+/// boxed error of any type. Errors of other types are classified by `?` (see
 /// [`impl_from_errors!`](crate::impl_from_errors)) and by [`settle`](TimeoutError::settle).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutError<E>(TimeoutErrorKind<E>);
