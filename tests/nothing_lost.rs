@@ -393,6 +393,7 @@ struct InWorker {
 unsafe impl Operation for InWorker {
     type Output = BufResult<usize, Vec<u8>>;
     const NAME: &'static str = "read in a worker";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
         Entry::new(Opcode::READ)
@@ -416,10 +417,6 @@ unsafe impl Operation for InWorker {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, self.buf))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        [libc::ECANCELED, libc::EINTR, 512, 513, 514, 516].contains(&-completion.raw())
     }
 
     fn dispose(&mut self, _: Completion) {}

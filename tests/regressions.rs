@@ -392,10 +392,6 @@ unsafe impl Operation for SecondTry {
         Err(error)
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.raw() == -libc::ECANCELED
-    }
-
     fn dispose(&mut self, _: Completion) {}
 }
 

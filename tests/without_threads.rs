@@ -257,10 +257,6 @@ unsafe impl Operation for Request {
         Err(error)
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.raw() == -libc::ECANCELED
-    }
-
     fn dispose(&mut self, _: Completion) {}
 }
 

@@ -42,14 +42,15 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Errors
 ///
-/// Those of reading and writing, with the number of bytes copied; `QuotaExceeded` if the kernel cannot create a thread
-/// for `splice(2)`. Bytes that were read and could not be written go back to the reader if it takes them back
-/// ([`AsyncRead::unread`]), and are in the error otherwise: so a copy that failed or was canceled can be continued.
-/// Bytes that the writer has accepted and buffered stay with it, and count as copied.
+/// Those of reading and writing, such as `BrokenPipe`, `ConnectionReset` or `StorageFull`, with the number of bytes
+/// copied; `QuotaExceeded` if the kernel cannot create a thread for `splice(2)`; [`Canceled`](crate::Canceled). Bytes
+/// that were read and could not be written go back to the reader if it takes them back ([`AsyncRead::unread`]), and are
+/// in the error otherwise: so a copy that failed or was canceled can be continued. Bytes that the writer has accepted
+/// and buffered stay with it, and count as copied.
 ///
 /// # Cancel safety
 ///
-/// A cancel loses nothing, like any other error. After a drop, how much was written is unknown.
+/// After a cancel, nothing is lost, as after any other error. After a drop, how much was written is unknown.
 // Test: tests/copying.rs
 pub async fn copy<R, W>(reader: &mut R, writer: &mut W) -> Result<u64, CopyError>
 where
@@ -87,7 +88,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// As [`copy`].
+/// After a cancel, nothing is lost, and exactly the reported bytes were written. After a drop, more may have been
+/// written.
 // Test: tests/copying.rs
 pub async fn copy_with<R, W>(
     reader: &mut R,
@@ -243,7 +245,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// As [`copy`], for both directions.
+/// After a cancel, nothing is lost: bytes that were read and not written go back to their reader. After a drop, how
+/// much was written is unknown.
 // Test: tests/copying.rs
 pub async fn copy_bidirectional<A, B>(a: &A, b: &B) -> Result<(u64, u64), CopyError>
 where

@@ -99,7 +99,30 @@ where
     }
 }
 
-/// The settings of [`serve`], which begins when this is awaited.
+/// The settings of [`serve`]. Serving begins when this is awaited.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{TcpListener, TcpStream};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let client = async {
+///         let client = TcpStream::connect(address).await?;
+///         assert_eq!(client.read_to_end(Vec::new()).await?.1, b"hello");
+///         std::io::Result::Ok(())
+///     };
+///     let serve = listener
+///         .serve(async |stream, _peer| stream.write_all("hello").await)
+///         .drain(Duration::from_secs(1))
+///         .limit(100);
+///     assert_eq!(serve.until(client).await?.accepted, 1);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[must_use = "nothing is served unless it is awaited"]
 pub struct Serve<'l, L, H, U> {
     listener: &'l L,
@@ -180,6 +203,36 @@ impl<L, H, U> fmt::Debug for Serve<'_, L, H, U> {
 }
 
 /// The counts of what was served.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{TcpListener, TcpStream};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let mut client = None;
+///     let connected = async {
+///         // This connection stays open when serving is to stop.
+///         let stream = TcpStream::connect(address).await?;
+///         stream.read_exact(vec![0; 5], 5).await?;
+///         client = Some(stream);
+///         std::io::Result::Ok(())
+///     };
+///     let served = listener
+///         .serve(async |stream: TcpStream, _peer| {
+///             let (_, buffer) = stream.write(b"hello".to_vec()).await?;
+///             stream.read(buffer).await
+///         })
+///         .until(connected)
+///         .drain(Duration::from_millis(1))
+///         .await?;
+///     assert_eq!((served.accepted, served.failed, served.cut_short), (1, 0, 1));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {

@@ -1,5 +1,6 @@
 //! The one future that awaits an operation.
 
+use super::file::{mend_cursor, watch_cursor};
 use super::queue::QueuedWait;
 use super::{Collect, Completion, Entry, Operation, Readiness, SharedFd, WithDeadline};
 use crate::driver::{Payload, lifecycle::Polled};
@@ -332,7 +333,7 @@ impl<O: Operation> Op<O> {
             }
         }
         if let Some(operation) = &mut self.operation {
-            operation.enter_ring();
+            watch_cursor(operation);
         }
         match hand_over::<O>(&core, entry, None) {
             Ok((runtime_id, key)) => Fallback::InFlight(runtime_id, key),
@@ -476,7 +477,7 @@ fn start<O: Operation>(
         if core.is_short_of_threads() && (state.is_refused() || entry.is_of_files()) {
             return Err((None, waker));
         }
-        operation.enter_ring();
+        watch_cursor(operation);
         let handed = hand_over::<O>(core, entry, waker);
         handed.map_err(|(error, waker)| (Some(error), waker))
     })
@@ -556,7 +557,7 @@ impl<O: Operation> Op<O> {
                             if asked && operation.had_no_effect(result) {
                                 return Poll::Ready(operation.fail(why(deadline())));
                             }
-                            operation.leave_ring(result);
+                            mend_cursor(&operation, result);
                             return Poll::Ready(operation.complete(result));
                         }
                     }

@@ -31,6 +31,7 @@ pub fn nop() -> Op<Nop> {
 unsafe impl Operation for Nop {
     type Output = io::Result<()>;
     const NAME: &'static str = "nop";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
     fn entry(&mut self) -> Entry {
@@ -44,10 +45,6 @@ unsafe impl Operation for Nop {
 
     fn fail(self, error: io::Error) -> io::Result<()> {
         Err(error)
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}

@@ -29,6 +29,7 @@ impl PollAdd {
 unsafe impl Operation for PollAdd {
     type Output = io::Result<()>;
     const NAME: &'static str = "poll";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(&self.fd)
@@ -44,10 +45,6 @@ unsafe impl Operation for PollAdd {
 
     fn fail(self, error: io::Error) -> io::Result<()> {
         Err(error)
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
     }
 
     fn dispose(&mut self, _: Completion) {}
