@@ -92,7 +92,7 @@ const PURE_FILES: [&str; 6] = [
     "src/wait_queue.rs",
 ];
 
-/// Identifiers that have been renamed, or would be a second word for something that has a name. The glossary in
+/// Identifiers that were renamed, or that would be a second word for something that has a name. The glossary in
 /// ARCHITECTURE.md has the terms to use.
 const RENAMED: &[&str] = &[
     // Internal.
@@ -450,7 +450,7 @@ fn words_are_plain(source: &Source, faults: &mut Vec<String>) {
 
 fn names_are_current(source: &Source, faults: &mut Vec<String>) {
     for (number, line) in source.code() {
-        // Words in a string are prose.
+        // Strings are prose.
         let code = line.split('"').step_by(2);
         for part in code {
             for name in RENAMED.iter().filter(|name| has_word(part, name)) {
