@@ -5,7 +5,7 @@
 //! `anyhow`). A user's own type is classified where it is known: in the conversions of
 //! [`impl_from_errors!`](crate::impl_from_errors), and by `settle` of the two errors.
 
-use super::{Canceled, CopyError, JoinError, is_canceled};
+use super::{Canceled, CopyBidirectionalError, CopyError, JoinError, is_canceled};
 use std::any::TypeId;
 use std::error::Error;
 use std::io;
@@ -59,6 +59,7 @@ pub(super) fn ask<E>(error: &E) -> Option<Source<'_>> {
         .or_else(|| is::<E, Canceled>(error))
         .or_else(|| is::<E, JoinError>(error))
         .or_else(|| is::<E, CopyError>(error))
+        .or_else(|| is::<E, CopyBidirectionalError>(error))
         .or_else(|| is_box(error))
         .or_else(|| is_anyhow(error))
         .or_else(|| is_introduced(error))
@@ -167,7 +168,7 @@ mod tests {
     impl Error for Borrows<'_> {}
 
     #[test]
-    fn the_usual_errors_are_asked() {
+    fn common_error_types_are_searched() {
         crate::buf::introduce_errors();
         assert_eq!(is_cancellation(&Canceled), Some(true));
         assert_eq!(is_cancellation(&io::Error::from(Canceled)), Some(true));
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_not() {
+    fn other_types_are_not_searched() {
         let text = String::from("short");
         assert_eq!(is_cancellation(&Borrows(&text)), None);
         assert_eq!(is_cancellation(&"canceled"), None);
@@ -210,9 +211,9 @@ mod tests {
         assert_eq!(is_cancellation(&nested), None);
     }
 
-    /// A box that borrows has the type ID of one that does not.
+    /// A box with a borrowed error has the same type ID as one without.
     #[test]
-    fn a_box_that_borrows_is_asked_for_its_sources() {
+    fn the_sources_of_a_box_that_borrows_are_searched() {
         let text = String::from("short");
         let error: Box<dyn Error + '_> = Box::new(Borrows(&text));
         assert_eq!(is_cancellation(&error), Some(false));

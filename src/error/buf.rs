@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_mark_takes_it_into_every_usual_error() {
+    fn a_buf_error_converts_into_every_common_error_type() {
         fn io() -> io::Result<usize> {
             Ok(fails()?.0)
         }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_back_each_of_its_parts() {
+    fn a_buf_error_returns_each_of_its_parts() {
         let error = || fails().err().unwrap();
         assert_eq!(error().transferred(), 3);
         assert_eq!(error().buf().0, 5);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn it_prints_the_error_and_how_far_it_came() {
+    fn a_buf_error_displays_the_error_and_the_progress() {
         let text = |done| {
             let error = io::Error::other("broken");
             BufError::new(error, Opaque(5))
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_sent_and_shared_when_the_buffer_can() {
+    fn a_buf_error_is_send_and_sync_if_its_buffer_is() {
         fn check<T: Send + Sync + 'static>() {}
         check::<BufError<Vec<u8>>>();
     }

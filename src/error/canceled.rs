@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_found_through_any_number_of_wrappings() {
+    fn canceled_is_recognized_through_any_number_of_wrappers() {
         let mut error = io::Error::from(Canceled);
         for _ in 0..4 {
             assert!(is_canceled(&error));

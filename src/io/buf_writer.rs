@@ -54,9 +54,24 @@ impl<W: AsyncWrite> BufWriter<W> {
 
     /// Writes out the content of the buffer, and flushes the underlying writer.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{AsyncWrite, BufWriter};
+    ///
+    /// gimmal::run(async {
+    ///     let mut writer = BufWriter::new(Vec::new());
+    ///     writer.write_all("hello").await?;
+    ///     assert_eq!(writer.get_ref(), b"");
+    ///     writer.flush().await?;
+    ///     assert_eq!(writer.get_ref(), b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of the writer. What was not written stays in the buffer.
+    /// Those of the underlying writer, such as `BrokenPipe` or `StorageFull`. What was not written stays in the buffer.
     ///
     /// # Cancel safety
     ///

@@ -24,12 +24,38 @@ use std::time::Duration;
 /// Awaits an operation. The operation is submitted at the first poll, or by [`submit`](Op::submit). If a direct system
 /// call can serve it at once ([`Entry::try_direct`]), the first poll may be ready.
 ///
-/// States: Idle → InFlight → Finished, with Queued before InFlight while another operation has to go first. If it is
-/// dropped in flight, the runtime takes over the operation, cancels it, and disposes of its late completions (C8).
+/// If the future is dropped while the kernel has the operation, the runtime takes over the operation, cancels it, and
+/// disposes of its late completions.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::op::{Op, Read};
+///
+/// gimmal::run(async {
+///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+///     let mut size = 0;
+///     // The next block is read while this one is used.
+///     let mut next: Op<Read<Vec<u8>>> = file.read_at(vec![0; 256], size).submit();
+///     let mut lines = 0;
+///     loop {
+///         let (n, block) = next.await?;
+///         if n == 0 {
+///             break;
+///         }
+///         size += n as u64;
+///         next = file.read_at(vec![0; 256], size).submit();
+///         lines += block.iter().filter(|byte| **byte == b'\n').count();
+///     }
+///     assert_eq!(lines, std::fs::read_to_string("Cargo.toml")?.lines().count());
+///     Ok(())
+/// })
+/// # }
+/// ```
 ///
 /// # Panics
 ///
 /// If it is polled outside a runtime, inside a runtime other than the one that submitted it, or after it was ready.
+// States: Idle → InFlight → Finished, with Queued before InFlight while another operation has to go first (C8).
 #[must_use = "futures do nothing unless they are awaited; `submit` starts an operation without awaiting it"]
 pub struct Op<O: Operation> {
     /// `Some` until the operation is finished.
@@ -156,18 +182,47 @@ impl<O: Operation> Op<O> {
     ///
     /// # Cancel safety
     ///
-    /// That of the operation.
+    /// That of the operation: the deadline cancels it. If it is dropped, it is as if the operation's own wait were
+    /// dropped.
     // Test: tests/timeouts.rs
     #[inline]
     pub fn timeout(self, duration: Duration) -> WithDeadline<O> {
         WithDeadline::within(self, duration)
     }
 
-    /// Like [`timeout`](Op::timeout), with a point in time as the limit.
+    /// Limits the operation as [`timeout`](Op::timeout) does, with a point in time as the limit.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::time::Instant;
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     writer.write_all("hello").await?;
+    ///     let (deadline, mut buffer) = (Instant::now() + Duration::from_millis(2), vec![0; 4]);
+    ///     let mut text = Vec::new();
+    ///     // Everything that arrives until then.
+    ///     let error = loop {
+    ///         match reader.read(buffer).deadline(deadline).await {
+    ///             Ok((n, back)) => {
+    ///                 text.extend_from_slice(&back[..n]);
+    ///                 buffer = back;
+    ///             }
+    ///             Err(error) => break error,
+    ///         }
+    ///     };
+    ///     assert!(gimmal::is_timeout(&error));
+    ///     assert_eq!(text, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
-    /// That of the operation.
+    /// That of the operation: the deadline cancels it. If it is dropped, it is as if the operation's own wait were
+    /// dropped.
     // Test: tests/timeouts.rs
     #[inline]
     pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
@@ -372,7 +427,7 @@ pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u6
     })
 }
 
-/// Nothing in it is pinned: the memory that the kernel uses lies outside the operation (O2).
+// Nothing in it is pinned: the memory that the kernel uses lies outside the operation (O2).
 impl<O: Operation> Unpin for Op<O> {}
 
 impl<O: Operation> Future for Op<O> {
@@ -521,7 +576,7 @@ fn abandon<O: Operation>(runtime_id: u64, key: Key, first: Option<Completion>, o
     }
 }
 
-/// Shows the operation's state, and never reads the lent memory (B3).
+/// Shows the operation's state, and never reads the lent memory.
 impl<O: Operation> fmt::Debug for Op<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {

@@ -3,7 +3,7 @@
 use super::operation::operation;
 use super::{Entry, Op, Opcode, Operation};
 
-/// A request that does nothing: `IORING_OP_NOP`.
+/// The operation of [`nop`]: `IORING_OP_NOP`.
 #[derive(Debug)]
 pub struct Nop(());
 
@@ -21,7 +21,7 @@ pub struct Nop(());
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose.
+/// Nothing is lost: the request does nothing.
 // Test: tests/operations.rs
 pub fn nop() -> Op<Nop> {
     Op::new(Nop(()))

@@ -11,6 +11,51 @@ use std::task::Waker;
 
 /// A request to the kernel that owns all the memory it lends.
 ///
+/// ```
+/// use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
+/// use std::ffi::CString;
+/// use std::io;
+/// use std::os::unix::ffi::OsStrExt;
+///
+/// /// Removes a file: `unlinkat`, which has an opcode since Linux 5.11.
+/// struct Unlink {
+///     path: CString,
+/// }
+///
+/// // SAFETY: the path is an allocation of its own, which stays in place while the `CString` moves, and which nothing
+/// // writes. There is one completion, and it hands over nothing.
+/// unsafe impl Operation for Unlink {
+///     type Output = io::Result<()>;
+///     const NAME: &'static str = "unlink";
+///
+///     fn entry(&mut self) -> Entry {
+///         Entry::new(Opcode::new(36)).fd(libc::AT_FDCWD).addr(self.path.as_ptr())
+///     }
+///
+///     fn complete(self, completion: Completion) -> io::Result<()> {
+///         completion.result().map(drop)
+///     }
+///
+///     fn fail(self, error: io::Error) -> io::Result<()> {
+///         Err(error)
+///     }
+///
+///     fn dispose(&mut self, _: Completion) {}
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("file");
+/// gimmal::run(async {
+///     gimmal::fs::write(&path, "").await?;
+///     let name = CString::new(path.as_os_str().as_bytes())?;
+///     Op::new(Unlink { path: name }).await?;
+///     assert!(!path.exists());
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Safety
 ///
 /// The implementation promises:
@@ -111,6 +156,66 @@ pub unsafe trait Operation: Sized + 'static {
 }
 
 /// Whether an operation can be started: the result of [`Operation::prepare`].
+///
+/// ```
+/// use gimmal::op::{Completion, Entry, Op, Opcode, Operation, Readiness};
+/// use std::cell::{Cell, RefCell};
+/// use std::io;
+/// use std::rc::Rc;
+/// use std::task::Waker;
+///
+/// #[derive(Default)]
+/// struct Gate {
+///     is_open: Cell<bool>,
+///     waker: RefCell<Option<Waker>>,
+/// }
+///
+/// /// A request that waits for the gate. One at a time, because the gate keeps one waker.
+/// struct Gated(Rc<Gate>);
+///
+/// // SAFETY: the entry lends no memory and has no descriptor.
+/// unsafe impl Operation for Gated {
+///     type Output = io::Result<()>;
+///     const NAME: &'static str = "gated";
+///
+///     fn prepare(&mut self, waker: &Waker) -> Readiness {
+///         if self.0.is_open.get() {
+///             return Readiness::Start;
+///         }
+///         self.0.waker.replace(Some(waker.clone()));
+///         Readiness::Wait
+///     }
+///
+///     fn entry(&mut self) -> Entry {
+///         Entry::new(Opcode::NOP)
+///     }
+/// #
+/// #     fn complete(self, completion: Completion) -> io::Result<()> {
+/// #         completion.result().map(drop)
+/// #     }
+/// #
+/// #     fn fail(self, error: io::Error) -> io::Result<()> {
+/// #         Err(error)
+/// #     }
+/// #
+/// #     fn dispose(&mut self, _: Completion) {}
+///     // …
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// gimmal::run(async {
+///     let gate = Rc::new(Gate::default());
+///     let waits = gimmal::spawn(Op::new(Gated(gate.clone())));
+///     gimmal::yield_now().await;
+///     assert!(!waits.is_finished());
+///     gate.is_open.set(true);
+///     if let Some(waker) = gate.waker.take() {
+///         waker.wake();
+///     }
+///     waits.await?
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Readiness {
     /// Submit it to the kernel.

@@ -3,7 +3,9 @@
 use super::operation::operation;
 use super::{Entry, Op, Opcode, Operation, SharedFd};
 
-/// Waits for an event on a descriptor: `poll(2)`, once. It consumes nothing, so there is nothing to lose.
+/// The operation of [`AsyncFd::readable`](crate::io::AsyncFd::readable) and
+/// [`AsyncFd::writable`](crate::io::AsyncFd::writable): `poll(2)`, once. It takes nothing from the descriptor, so there
+/// is nothing to lose.
 #[derive(Debug)]
 pub struct PollAdd {
     fd: SharedFd,

@@ -2,7 +2,7 @@
 //!
 //! A sender posts a message, and interrupts the runtime's wait only if it is asleep. The two synchronize without a lock:
 //! the sender sets `pending`, then reads `asleep`; the runtime sets `asleep`, then reads `pending`. Both are
-//! sequentially consistent, so at least one sees the other's store (tested by `tests::neither_side_misses_the_other`).
+//! sequentially consistent, so at least one sees the other's store (tested by `tests::neither_side_misses_a_wake`).
 //!
 //! Inboxes are static and are reused by later runtimes, because a waker may outlive its runtime by any time.
 
@@ -279,9 +279,9 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    struct EventFdUnparker(mpsc::SyncSender<()>);
+    struct ChannelUnparker(mpsc::SyncSender<()>);
 
-    impl Interrupt for EventFdUnparker {
+    impl Interrupt for ChannelUnparker {
         fn interrupt(&self) {
             let _ = self.0.try_send(());
         }
@@ -291,20 +291,20 @@ mod tests {
         }
     }
 
-    fn inbox_with_bell() -> (Arc<Inbox>, mpsc::Receiver<()>) {
+    fn inbox_with_unparker() -> (Arc<Inbox>, mpsc::Receiver<()>) {
         let (ring, heard) = mpsc::sync_channel(1);
         let inbox = Inbox::new();
-        assert!(inbox.interrupt.set(Box::new(EventFdUnparker(ring))).is_ok());
+        assert!(inbox.interrupt.set(Box::new(ChannelUnparker(ring))).is_ok());
         (Arc::new(inbox), heard)
     }
 
     #[test]
-    fn only_a_sleeper_is_interrupted_and_only_once() {
-        let (inbox, heard) = inbox_with_bell();
+    fn only_a_parked_runtime_is_interrupted_and_only_once() {
+        let (inbox, heard) = inbox_with_unparker();
         let wake_id = WakeId::new(0, Key::new(1, 1));
         inbox.post(wake_id);
         assert!(heard.try_recv().is_err());
-        assert!(!inbox.park(), "there is mail: no sleep");
+        assert!(!inbox.park(), "must not park with pending wakes");
         let mut mail = Posted::new();
         inbox.take(&mut mail);
         assert!(!mail.everyone);
@@ -317,8 +317,8 @@ mod tests {
     }
 
     #[test]
-    fn a_full_inbox_asks_for_everyone() {
-        let (inbox, _heard) = inbox_with_bell();
+    fn a_full_inbox_wakes_every_task() {
+        let (inbox, _heard) = inbox_with_unparker();
         for n in 0..WAKE_IDS_MAX as u32 + 5 {
             inbox.post(WakeId::new(0, Key::new(n, 1)));
         }
@@ -332,8 +332,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_gets_a_wait_back() {
-        let (inbox, heard) = inbox_with_bell();
+    fn only_the_owner_gets_a_returned_wait() {
+        let (inbox, heard) = inbox_with_unparker();
         let wait = Key::new(1, 1);
         let taken = || {
             let mut mail = Posted::new();
@@ -354,12 +354,12 @@ mod tests {
         assert_eq!(taken(), []);
     }
 
-    /// Would hang if the two stores and the two loads were in any other order.
+    /// Hangs if the two stores and the two loads are in any other order.
     #[test]
-    fn neither_side_misses_the_other() {
+    fn neither_side_misses_a_wake() {
         const SENDERS: usize = 2;
         const EACH: usize = 20_000;
-        let (inbox, heard) = inbox_with_bell();
+        let (inbox, heard) = inbox_with_unparker();
         let sent = Arc::new(AtomicUsize::new(0));
         let senders: Vec<_> = (0..SENDERS)
             .map(|_| {
@@ -375,7 +375,7 @@ mod tests {
                 })
             })
             .collect();
-        // A sender counts before it posts: a runtime that sleeps after the count is woken by the post.
+        // A sender increments the count before it posts: a runtime that parks after the increment is woken by the post.
         let mut mail = Posted::new();
         while sent.load(Ordering::SeqCst) < SENDERS * EACH || inbox.has_remote_wakes() {
             if inbox.park() {
@@ -393,10 +393,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_unique_among_the_living() {
+    fn numbers_are_unique_among_live_runtimes() {
         let never = || -> io::Result<Box<dyn Interrupt>> {
             let (ring, _) = mpsc::sync_channel(1);
-            Ok(Box::new(EventFdUnparker(ring)))
+            Ok(Box::new(ChannelUnparker(ring)))
         };
         let one = RuntimeSlot::take(never).unwrap();
         let two = RuntimeSlot::take(never).unwrap();

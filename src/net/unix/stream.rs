@@ -49,6 +49,22 @@ pub struct UnixStream {
 byte_stream! { UnixStream }
 
 /// The credentials of the process that created the other end of a connection, returned by [`UnixStream::peer_cred`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::UnixStream;
+/// use std::os::unix::fs::MetadataExt;
+///
+/// gimmal::run(async {
+///     let (left, _right) = UnixStream::pair()?;
+///     let peer = left.peer_cred()?;
+///     // Only the owner of this process may give orders.
+///     let owner = std::fs::metadata("/proc/self")?.uid();
+///     assert_eq!(peer.uid, owner);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UCred {
     /// The process ID. `None` if the process is not visible from this PID namespace.
@@ -70,6 +86,27 @@ impl UnixStream {
     /// Connects to a socket that listens at a path. While the listener's queue is full, waits until connections are
     /// accepted.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{UnixListener, UnixStream};
+    /// use std::io::ErrorKind;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let error = UnixStream::connect(&path).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::NotFound);
+    ///
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     let client = UnixStream::connect(&path).await?;
+    ///     client.write_all("hello").await?;
+    ///     let (server, _peer) = listener.accept().await?;
+    ///     assert_eq!(server.read(vec![0; 64]).await?.1, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidInput` for a path that is empty, contains a zero byte, or is longer than 107 bytes; those of
@@ -78,7 +115,7 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed.
+    /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
     // Test: tests/unix.rs
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         match of_path(path.as_ref()) {
@@ -113,7 +150,7 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// As [`connect`](UnixStream::connect).
+    /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
     // Test: tests/unix.rs
     pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
         proceed().await?;
@@ -190,6 +227,25 @@ impl UnixStream {
     /// A receive ends after bytes that were sent with descriptors, so two messages with descriptors are never merged.
     /// Receive methods that do not return descriptors close them.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixStream;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixStream::pair()?;
+    ///     let file = std::fs::File::open("Cargo.toml")?;
+    ///     left.send_with_fds("first", vec![file]).await?;
+    ///     left.write_all("second").await?;
+    ///     // A receive ends where descriptors do.
+    ///     let ((n, fds), buffer) = right.recv_with_fds(vec![0; 64], 1).await?;
+    ///     assert_eq!((&buffer[..n], fds.len()), (&b"first"[..], 1));
+    ///     let ((n, fds), buffer) = right.recv_with_fds(buffer, 1).await?;
+    ///     assert_eq!((&buffer[..n], fds.len()), (&b"second"[..], 0));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`read`](UnixStream::read). `InvalidData` if more than `max` descriptors arrived, or more than this
@@ -210,7 +266,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// If `getsockopt(2)` fails.
+    /// If `getsockopt(2)` fails, which is not expected on an open socket.
     pub fn peer_cred(&self) -> io::Result<UCred> {
         let cred = peer_cred(self)?;
         Ok(UCred {
@@ -224,7 +280,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// If `getpeername(2)` fails.
+    /// `NotConnected` if the socket has no peer.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).peer_addr()?)
     }
@@ -233,7 +289,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }

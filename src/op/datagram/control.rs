@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_pushed_is_found_again() {
+    fn pushed_messages_are_found_again() {
         let mut control = Vec::new();
         let data = [&b""[..], b"a", b"1234567", b"12345678", b"123456789"];
         for (kind, data) in data.iter().enumerate() {
@@ -82,9 +82,9 @@ mod tests {
         );
     }
 
-    /// The last message may lack its padding, or be cut off.
+    /// The last message may lack its padding, or be truncated.
     #[test]
-    fn every_prefix_gives_the_whole_messages_in_it() {
+    fn every_prefix_yields_its_complete_messages() {
         let mut control = Vec::new();
         push_control(&mut control, 1, 2, b"abc");
         push_control(&mut control, 3, 4, b"defgh");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_lie_end_it() {
+    fn invalid_lengths_end_the_iteration() {
         for len in [0, 1, 15, 17, usize::MAX, usize::MAX - 7] {
             let mut control = len.to_ne_bytes().to_vec();
             control.extend([0; 8]);

@@ -14,7 +14,8 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Receives a datagram: `recvmsg(2)`.
+/// The operation of [`UdpSocket::recv_from`](crate::net::UdpSocket::recv_from) and the other methods that receive
+/// datagrams: `recvmsg(2)`.
 ///
 /// If it is dropped in flight, the socket keeps the datagram that still arrives, and its next receive returns it first.
 pub struct RecvMessage<B: IoBufMut, T> {

@@ -16,11 +16,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Sends a datagram: `sendmsg(2)`, or `send(2)` if there is neither an address nor ancillary data.
-///
-/// The kernel is told not to wait, and the operation waits for room by itself: when a send on a Unix socket has to
-/// wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
-/// on 6.18).
+/// The operation of [`UdpSocket::send_to`](crate::net::UdpSocket::send_to) and the other methods that send datagrams:
+/// `sendmsg(2)`, or `send(2)` if there is neither an address nor ancillary data.
+// The kernel is asked not to wait, and the operation waits for room by itself: when a send on a Unix socket has to
+// wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
+// on 6.18).
 pub struct SendMessage<B: IoBuf> {
     permit: DatagramPermit,
     buf: B,
@@ -200,7 +200,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 }
 
-/// Sends a datagram with descriptors: `sendmsg(2)`, SCM_RIGHTS.
+/// The operation of [`UnixDatagram::send_with_fds`](crate::net::UnixDatagram::send_with_fds): `sendmsg(2)`, SCM_RIGHTS.
 pub struct SendMessageFds<B: IoBuf, F: AsFd + 'static> {
     send: SendMessage<B>,
     /// Kept open until the kernel has taken them over (O5).

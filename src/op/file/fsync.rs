@@ -6,7 +6,8 @@ use crate::op::{Entry, Op, Opcode, Operation, SharedFd};
 /// Skips metadata that is not needed to read the data back (`IORING_FSYNC_DATASYNC`).
 const DATA_ONLY: u32 = 1;
 
-/// `fsync(2)` or `fdatasync(2)`.
+/// The operation of [`File::sync_all`](crate::fs::File::sync_all) and [`File::sync_data`](crate::fs::File::sync_data):
+/// `fsync(2)`, `fdatasync(2)`.
 #[derive(Debug)]
 pub struct Fsync {
     fd: SharedFd,

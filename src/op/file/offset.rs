@@ -74,7 +74,7 @@ impl Cursor {
         Cursor(Cell::new(UNWATCHED))
     }
 
-    /// Describes an operation at this cursor that requests so many bytes.
+    /// Describes an operation at this cursor that requests this number of bytes.
     #[inline]
     pub(in crate::op) fn used_by<'a>(
         &'a self,

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::task::Waker;
 
-/// Opens a file by its path: `openat(2)` from the working directory.
+/// The operation of [`OpenOptions::open`](crate::fs::OpenOptions::open): `openat(2)` from the working directory.
 #[derive(Debug)]
 pub struct OpenAt {
     path: CString,
@@ -129,7 +129,8 @@ unsafe impl Operation for OpenAt {
     }
 }
 
-/// Closes a descriptor: `close(2)`. It is never canceled (C13), and dropping the wait for it does not stop it.
+/// The operation of [`File::close`](crate::fs::File::close): `close(2)`. It is never canceled, and dropping the wait
+/// for it does not stop it.
 #[derive(Debug)]
 pub struct Close {
     descriptor: Option<Descriptor>,

@@ -104,14 +104,14 @@ mod tests {
     use super::*;
     use std::os::fd::OwnedFd;
 
-    /// Counts the reads until one is tried.
+    /// Counts the skipped reads up to the next one that is tried.
     fn skips(hint: &ReadHint, file: &Descriptor) -> u16 {
         let skips = (0..u16::MAX).find(|_| hint.should_try(file));
-        skips.expect("one is tried")
+        skips.expect("some read is tried")
     }
 
     #[test]
-    fn the_longer_nothing_is_cached_the_less_is_tried() {
+    fn the_longer_nothing_is_cached_the_fewer_reads_are_tried() {
         let file = std::fs::File::open("/dev/null").unwrap();
         let file = Descriptor::from(OwnedFd::from(file));
         let hint = ReadHint::new();
@@ -120,7 +120,7 @@ mod tests {
             hint.would_wait(false);
             assert_eq!(skips(&hint, &file), expected);
         }
-        // That one was served.
+        // That read was served.
         assert_eq!(skips(&hint, &file), 0);
         hint.would_wait(false);
         assert_eq!(skips(&hint, &file), SKIPS_MIN);

@@ -11,7 +11,8 @@ use std::ops::Range;
 /// The most bytes that the kernel moves in one call (`read(2)`, NOTES).
 pub(in crate::op) const BYTES_MAX: usize = 0x7fff_f000;
 
-/// Reads into a buffer: `pread(2)`, or `read(2)` at the cursor.
+/// The operation of [`File::read_at`](crate::fs::File::read_at) and [`File::read`](crate::fs::File::read): `pread(2)`,
+/// or `read(2)` at the cursor.
 pub struct Read<B: IoBufMut> {
     fd: SharedFd,
     buf: B,
@@ -109,7 +110,8 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
 
 debug_fields!([B: IoBufMut] Read<B> { fd, part, offset });
 
-/// Writes from a buffer: `pwrite(2)`, or `write(2)` at the cursor.
+/// The operation of [`File::write_at`](crate::fs::File::write_at) and [`File::write`](crate::fs::File::write):
+/// `pwrite(2)`, or `write(2)` at the cursor.
 pub struct Write<B: IoBuf> {
     fd: SharedFd,
     buf: B,

@@ -75,7 +75,8 @@ fn add(vectors: &mut Vec<libc::iovec>, start: *mut u8, len: usize) {
     }
 }
 
-/// Reads into several buffers, one after the other: `preadv(2)`, or `readv(2)` at the cursor.
+/// The operation of [`File::read_vectored_at`](crate::fs::File::read_vectored_at) and
+/// [`File::read_vectored`](crate::fs::File::read_vectored): `preadv(2)`, or `readv(2)` at the cursor.
 pub struct ReadVectored<B: IoBufsMut> {
     fd: SharedFd,
     bufs: B,
@@ -136,7 +137,8 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     fn dispose(&mut self, _: Completion) {}
 }
 
-/// Writes from several buffers, one after the other: `pwritev(2)`, or `writev(2)` at the cursor.
+/// The operation of [`File::write_vectored_at`](crate::fs::File::write_vectored_at) and
+/// [`File::write_vectored`](crate::fs::File::write_vectored): `pwritev(2)`, or `writev(2)` at the cursor.
 pub struct WriteVectored<B: IoBufs> {
     fd: SharedFd,
     bufs: B,

@@ -14,7 +14,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Sends from a buffer on a Unix stream, with descriptors attached to the first byte: `sendmsg(2)`.
+/// The operation of [`UnixStream::send_with_fds`](crate::net::UnixStream::send_with_fds): `sendmsg(2)`, with the
+/// descriptors attached to the first byte.
 pub struct SendFds<B: IoBuf, F: AsFd + 'static> {
     permit: Permit,
     buf: B,
@@ -91,7 +92,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     fn dispose(&mut self, _: Completion) {}
 }
 
-/// Receives from a Unix stream into a buffer, together with the descriptors that came with the bytes: `recvmsg(2)`.
+/// The operation of [`UnixStream::recv_with_fds`](crate::net::UnixStream::recv_with_fds): `recvmsg(2)`.
 ///
 /// If it is dropped in flight, the stream keeps the bytes and descriptors that still arrive, and its next receive
 /// returns them first.

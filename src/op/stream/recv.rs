@@ -16,7 +16,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Receives from a stream into a buffer: `recv(2)`, or `read(2)` from a pipe.
+/// The operation of [`TcpStream::read`](crate::net::TcpStream::read) and its counterparts: `recv(2)`, or `read(2)` from
+/// a pipe.
 ///
 /// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
 pub struct Recv<B: IoBufMut> {

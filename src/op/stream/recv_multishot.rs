@@ -172,7 +172,7 @@ mod tests {
 
     /// Simulates Linux 6.16, which has every opcode that implies the limit, but not the limit.
     #[test]
-    fn a_kernel_that_refuses_the_bound_is_asked_for_one_chunk_after_the_other() {
+    fn a_kernel_that_rejects_the_bound_receives_one_chunk_at_a_time() {
         let ran: io::Result<()> = crate::run(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let client = TcpStream::connect(listener.local_addr()?).await?;
@@ -184,13 +184,13 @@ mod tests {
                 let buffers = runtime::with(Core::receive_buffers);
                 let (permit, buffers) = (
                     Permit::new(stream, Direction::In),
-                    buffers.expect("6.17 has some"),
+                    buffers.expect("provided buffers on 6.17"),
                 );
                 let mut receive = RecvMultishot::new(permit, buffers);
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.status, RecvStatus::Stopped) && !bounds());
-                // One that is not bounded fails for the caller.
+                // An unbounded receive fails for the caller.
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.status, RecvStatus::Failed(_)));

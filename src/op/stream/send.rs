@@ -16,8 +16,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Sends from a buffer on a stream: `send(2)`, or `write(2)` into a pipe. If the peer is gone, returns an error,
-/// without SIGPIPE.
+/// The operation of [`TcpStream::write`](crate::net::TcpStream::write) and its counterparts: `send(2)`, or `write(2)`
+/// into a pipe. If the peer is gone, returns an error, without SIGPIPE.
 pub struct Send<B: IoBuf> {
     permit: Permit,
     buf: B,
@@ -157,8 +157,9 @@ pub(crate) fn nothing_taken() -> io::Error {
 
 debug_fields!([B: IoBuf] Send<B> { permit, part });
 
-/// Sends from a buffer without copying it first, if the device supports that: `IORING_OP_SEND_ZC` (6.0). Completes when
-/// the kernel has finished with the buffer, which on TCP is when the peer has acknowledged the bytes.
+/// The operation of [`TcpStream::write_zero_copy`](crate::net::TcpStream::write_zero_copy): `IORING_OP_SEND_ZC` (Linux
+/// 6.0). Completes when the kernel has finished with the buffer, which on TCP is when the peer has acknowledged the
+/// bytes.
 ///
 /// The buffer's pages count against `RLIMIT_MEMLOCK`. If not all of the bytes fit, fewer are sent.
 pub struct SendZeroCopy<B: IoBuf>(Send<B>);

@@ -11,7 +11,8 @@ use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Receives from a stream into several buffers, one after the other: `readv(2)`.
+/// The operation of [`TcpStream::read_vectored`](crate::net::TcpStream::read_vectored) and its counterparts:
+/// `readv(2)`.
 ///
 /// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
 pub struct RecvVectored<B: IoBufsMut> {
@@ -146,7 +147,8 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
 /// The header for `sendmsg`: an allocation of its own (O2).
 struct SendHeader(Box<libc::msghdr>);
 
-/// Sends from several buffers on a stream, one after the other: `sendmsg(2)`, or `writev(2)` into a pipe.
+/// The operation of [`TcpStream::write_vectored`](crate::net::TcpStream::write_vectored) and its counterparts:
+/// `sendmsg(2)`, or `writev(2)` into a pipe.
 pub struct SendVectored<B: IoBufs> {
     permit: Permit,
     bufs: B,
