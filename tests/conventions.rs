@@ -32,8 +32,8 @@ const MODULES: [(&str, u32, Option<&[&str]>); 18] = [
     ("signal", 7, None),
 ];
 
-/// The only files that may contain `unsafe`: the kernel interface, lent memory, the four waker functions, the storage
-/// of groups, and one `unsafe impl` per operation.
+/// The only files that may contain `unsafe`: the kernel interface, lent memory, the four waker functions, and the
+/// storage of groups.
 const UNSAFE_FILES: &[&str] = &[
     "src/sys/buf_ring.rs",
     "src/sys/calls.rs",
@@ -60,30 +60,24 @@ const UNSAFE_FILES: &[&str] = &[
     "src/group/group.rs",
     "src/group/child_cell.rs",
     "src/group/supervise.rs",
-    "src/op/nop.rs",
     "src/op/owned_op.rs",
-    "src/op/poll.rs",
     "src/op/datagram/header.rs",
     "src/op/datagram/recv_message.rs",
-    "src/op/datagram/send_message.rs",
-    "src/op/file/fsync.rs",
     "src/op/file/open.rs",
     "src/op/file/read_write.rs",
     "src/op/file/vectored.rs",
     "src/op/socket/accept.rs",
-    "src/op/socket/connect.rs",
     "src/op/stream/chunk.rs",
     "src/op/stream/fds.rs",
-    "src/op/stream/part.rs",
     "src/op/stream/recv.rs",
     "src/op/stream/recv_multishot.rs",
-    "src/op/stream/send.rs",
-    "src/op/stream/splice.rs",
     "src/op/stream/vectored.rs",
 ];
 
-/// The only other uses of the word: the declarations of the contracts of operations and buffers.
-const UNSAFE_WORDS: [(&str, &str); 2] = [
+/// The only other uses of the word: the declarations of the contracts of operations and buffers, and the operations
+/// that implement theirs.
+const UNSAFE_WORDS: [(&str, &str); 3] = [
+    ("src/op/", " Operation for "),
     ("src/op/operation.rs", "pub unsafe trait Operation"),
     ("src/buf/mod.rs", "unsafe"),
 ];
@@ -96,6 +90,88 @@ const PURE_FILES: [&str; 6] = [
     "src/driver/mod.rs",
     "src/tasks/rows.rs",
     "src/wait_queue.rs",
+];
+
+/// Identifiers that were renamed, or that would be a second word for something that has a name. The glossary in
+/// ARCHITECTURE.md has the terms to use.
+const RENAMED: &[&str] = &[
+    // Internal.
+    "brood",
+    "Brood",
+    "stow",
+    "Stowed",
+    "Alias",
+    "insert_name",
+    "Pulse",
+    "Told",
+    "told",
+    "tell",
+    "Rank",
+    "charges",
+    "Aside",
+    "set_aside",
+    "put_back",
+    "standing",
+    "stand_down",
+    "cutoff",
+    "must_end",
+    "may_pass",
+    "Pass",
+    "Gate",
+    "gate",
+    "Spot",
+    "spot",
+    "arrival",
+    "try_first",
+    "Together",
+    "is_alone",
+    "Again",
+    "young",
+    "grow_older",
+    "life",
+    "Life",
+    "Landed",
+    "Abandoned",
+    "Asks",
+    "Owners",
+    "lend_owners",
+    "Lent",
+    "several",
+    "Bell",
+    "seat",
+    "Seat",
+    "has_mail",
+    "fall_asleep",
+    "region",
+    "Region",
+    "receiving",
+    "Collects",
+    "spill",
+    "hurry",
+    "serial",
+    "ChildTurn",
+    "Seen",
+    "How",
+    "Stop",
+    "explain",
+    "at_path",
+    "fail_at_once",
+    "ObjectOp",
+    // Public.
+    "InScope",
+    "was_caught",
+    "RunAny",
+    "drain_within",
+    "echoes",
+    "Mask",
+    "ALWAYS",
+    "start_again",
+    "proves_nothing_happened",
+    "Prepared",
+    "Timed",
+    "errors_into",
+    "cancellable",
+    "Cancellable",
 ];
 
 struct Source {
@@ -180,7 +256,7 @@ fn files_start_with_a_comment(source: &Source, faults: &mut Vec<String>) {
 fn unsafe_is_where_it_may_be(source: &Source, faults: &mut Vec<String>) {
     let path = source.path.as_str();
     for (number, line) in source.code() {
-        let excepted = |(file, words): &(&str, &str)| *file == path && line.contains(words);
+        let excepted = |(at, words): &(&str, &str)| path.starts_with(at) && line.contains(words);
         if has_word(line, "unsafe")
             && !UNSAFE_FILES.contains(&path)
             && !UNSAFE_WORDS.iter().any(excepted)
@@ -242,7 +318,8 @@ fn one_clock(source: &Source, faults: &mut Vec<String>) {
 }
 
 /// A doc comment with a section on cancel safety is followed by a comment that names the test that proves it, and that
-/// file exists. Each public async function has such a section. The docs, which are for users, name no test.
+/// file exists. Each public function that is async or returns an operation has such a section. The docs, which are for
+/// users, name no test.
 fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
     let lines: Vec<&str> = source.text.lines().map(str::trim_start).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -261,7 +338,15 @@ fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
         if is_doc(&line) && line.contains("tests/") {
             fault(number, "docs that name a test");
         }
-        if line.starts_with("pub async fn") {
+        let last = lines[number..]
+            .iter()
+            .position(|line| line.ends_with(['{', '}', ';']));
+        let signature = &lines[number..][..=last.unwrap_or_default()];
+        // Other than the methods of `Op`, such as `submit`.
+        let returns_op = |line: &&str| line.contains("-> Op<") && !line.contains("-> Op<O>");
+        if line.starts_with("pub async fn")
+            || line.starts_with("pub fn") && signature.iter().any(returns_op)
+        {
             let above = lines[..number].iter().rev();
             let documented = above
                 .take_while(|line| line.starts_with("//") || line.starts_with("#["))
@@ -269,6 +354,68 @@ fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
             if !documented {
                 fault(number, "an async function without # Cancel safety");
             }
+        }
+    }
+}
+
+/// Docs that name the function with the example: of a type that is only a function's future, argument or operation.
+const EXAMPLE_ELSEWHERE: [&str; 3] = [
+    "/// The future of [`",
+    "/// The argument of [`",
+    "/// The operation of [`",
+];
+
+/// Public items that users cannot name, or that are hidden from them.
+const NOT_FOR_USERS: [(&str, &str); 6] = [
+    ("src/error/own.rs", "pub "),
+    ("src/group/outcome.rs", "pub trait Returns"),
+    ("src/group/try_join.rs", "pub trait Trying"),
+    ("src/op/datagram/message.rs", "pub struct Message"),
+    ("src/op/file/offset.rs", "pub struct AtCursor"),
+    ("src/op/stream/splice.rs", "pub struct Outlet"),
+];
+
+/// Each public type, each public function outside of a type, and each section on cancel safety, which everything that can
+/// be awaited has, comes with an example that runs. The lint `unreachable_pub` sees to it that `pub` means public.
+fn users_get_examples(source: &Source, faults: &mut Vec<String>) {
+    let lines = source.lines();
+    let is_doc = |line: &str| line.trim_start().starts_with("///");
+    let mut end = 0;
+    while let Some(skipped) = lines[end..].iter().position(|line| is_doc(line)) {
+        let start = end + skipped;
+        let len = lines[start..]
+            .iter()
+            .take_while(|line| is_doc(line))
+            .count();
+        end = start + len;
+        let docs = || lines[start..end].iter().map(|line| line.trim_start());
+        // Up to the item itself: attributes and comments.
+        let mut below = lines[end..].iter().take_while(|line| !line.is_empty());
+        let item = below.find(|line| line.contains("pub ")).copied();
+        let item = item.unwrap_or_default();
+        let is_excepted = NOT_FOR_USERS
+            .iter()
+            .any(|(path, start)| *path == source.path && item.starts_with(start));
+        let is_type = ["struct", "enum", "union", "trait", "unsafe trait", "type"]
+            .iter()
+            .any(|kind| item.trim_start().starts_with(&format!("pub {kind} ")));
+        let is_function = ["pub fn ", "pub const fn ", "pub unsafe fn "]
+            .iter()
+            .any(|function| item.starts_with(function));
+        let is_awaited = docs().any(|line| line == "/// # Cancel safety");
+        let is_elsewhere = EXAMPLE_ELSEWHERE
+            .iter()
+            .any(|first| lines[start].trim_start().starts_with(first));
+        let needs_example = is_awaited || is_function || is_type && !is_elsewhere;
+        // A fence without a word opens an example that runs, or closes any.
+        let mut fences = docs().filter_map(|line| line.strip_prefix("/// ```"));
+        let mut opened = std::iter::from_fn(|| {
+            let opens = fences.next();
+            fences.next();
+            opens
+        });
+        if needs_example && !is_excepted && !opened.any(str::is_empty) {
+            faults.push(format!("{}:{}: no example", source.path, start + 1));
         }
     }
 }
@@ -301,9 +448,21 @@ fn words_are_plain(source: &Source, faults: &mut Vec<String>) {
     }
 }
 
+fn names_are_current(source: &Source, faults: &mut Vec<String>) {
+    for (number, line) in source.code() {
+        // Strings are prose.
+        let code = line.split('"').step_by(2);
+        for part in code {
+            for name in RENAMED.iter().filter(|name| has_word(part, name)) {
+                faults.push(format!("{}:{number}: {name} has a new name", source.path));
+            }
+        }
+    }
+}
+
 type Rule = fn(&Source, &mut Vec<String>);
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 9] = [
     imports_point_down,
     files_start_with_a_comment,
     unsafe_is_where_it_may_be,
@@ -311,6 +470,8 @@ const RULES: [Rule; 7] = [
     no_shortcuts,
     one_clock,
     cancel_safety_is_tested,
+    users_get_examples,
+    names_are_current,
 ];
 
 fn sources(folder: &str) -> Vec<Source> {
@@ -360,6 +521,14 @@ fn the_sources_follow_the_conventions() {
             "{listed} is listed but does not exist"
         );
     }
+    for (path, item) in NOT_FOR_USERS {
+        assert!(
+            sources
+                .iter()
+                .any(|source| source.path == path && source.text.contains(item)),
+            "{path} is listed for {item}, which is not there"
+        );
+    }
 }
 
 #[test]
@@ -391,7 +560,32 @@ fn tests_skip_only_by_the_macro() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    let broken: [(Rule, &str, &str); 17] = [
+    let broken: [(Rule, &str, &str); 24] = [
+        (
+            users_get_examples,
+            "src/fs/file.rs",
+            "/// An open file.\n#[derive(Debug)]\npub struct File {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/time/timeout.rs",
+            "/// Limits a future.\n///\n/// ```text\n/// a drawing\n/// ```\npub fn timeout() {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/fs/file.rs",
+            "    /// Reads.\n    ///\n    /// # Cancel safety\n    pub async fn read() {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/op/file/fsync.rs",
+            "/// The operation of [`sync_all`].\npub struct Fsync;\n\n/// Flushes.\npub struct Flush;\n",
+        ),
+        (
+            names_are_current,
+            "src/group/group.rs",
+            "let brood = 1; let text = \"told\";",
+        ),
         (
             imports_point_down,
             "src/driver/mod.rs",
@@ -408,6 +602,11 @@ fn a_broken_rule_is_noticed() {
             unsafe_is_where_it_may_be,
             "src/runtime/turn.rs",
             "let x = unsafe { *p };",
+        ),
+        (
+            unsafe_is_where_it_may_be,
+            "src/op/nop.rs",
+            "unsafe impl Send for Nop {}",
         ),
         (unsafe_is_where_it_may_be, "src/table/mod.rs", "//! rows\n"),
         (
@@ -436,6 +635,11 @@ fn a_broken_rule_is_noticed() {
             cancel_safety_is_tested,
             "src/fs/file.rs",
             "/// Reads.\npub async fn read() {}\n",
+        ),
+        (
+            cancel_safety_is_tested,
+            "src/fs/file.rs",
+            "/// Reads.\npub fn read(\n    &self,\n) -> Op<Read> {\n",
         ),
         (words_are_plain, "tests/tasks.rs", "fn it_is_cancelled() {}"),
         (words_are_plain, "README.md", "Whoever waits is woken."),

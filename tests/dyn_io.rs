@@ -117,7 +117,7 @@ fn a_boxed_reader_takes_back_what_the_one_inside_takes_back() {
         assert!(!memory.unread(b"x"));
         // A large file is spliced, boxed or not.
         let file = File::open(&path).await?;
-        assert!((&file).inlet().is_some());
+        assert!(file.inlet().is_some());
         let mut file: Box<dyn DynAsyncRead> = Box::new(file);
         assert!(file.inlet().is_some());
         let (mut stream, peer) = UnixStream::pair()?;

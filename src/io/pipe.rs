@@ -542,7 +542,7 @@ macro_rules! end {
             ///
             /// # Errors
             ///
-            /// If `fcntl(2)` fails, for instance because the descriptor is not a pipe.
+            /// EBADF if the descriptor is not a pipe, which it need not be if it was wrapped: `fcntl(2)`.
             pub fn capacity(&self) -> io::Result<usize> {
                 self.stream.fd().descriptor().pipe_capacity()
             }

@@ -5,22 +5,22 @@ use super::header::Header;
 use super::shared::{DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::op::file::BYTES_MAX;
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd,
 };
 use socket2::SockAddr;
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Sends a datagram: `sendmsg(2)`, or `send(2)` if there is neither an address nor ancillary data.
-///
-/// The kernel is told not to wait, and the operation waits for room by itself: when a send on a Unix socket has to
-/// wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
-/// on 6.18).
+/// The operation of [`UdpSocket::send_to`](crate::net::UdpSocket::send_to) and the other methods that send datagrams:
+/// `sendmsg(2)`, or `send(2)` if there is neither an address nor ancillary data.
+// The kernel is asked not to wait, and the operation waits for room by itself: when a send on a Unix socket has to
+// wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
+// on 6.18).
 pub struct SendMessage<B: IoBuf> {
     permit: DatagramPermit,
     buf: B,
@@ -132,8 +132,7 @@ impl<B: IoBuf> SendMessage<B> {
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
 // header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for SendMessage<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "sendmsg";
+    operation!("sendmsg" -> BufResult<usize, B>, lends buf);
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.socket().fd())
@@ -182,10 +181,6 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted() || completion.raw() == -libc::EAGAIN
     }
@@ -205,7 +200,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 }
 
-/// Sends a datagram with descriptors: `sendmsg(2)`, SCM_RIGHTS.
+/// The operation of [`UnixDatagram::send_with_fds`](crate::net::UnixDatagram::send_with_fds): `sendmsg(2)`, SCM_RIGHTS.
 pub struct SendMessageFds<B: IoBuf, F: AsFd + 'static> {
     send: SendMessage<B>,
     /// Kept open until the kernel has taken them over (O5).
@@ -281,19 +276,6 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
     }
 }
 
-impl<B: IoBuf> fmt::Debug for SendMessage<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendMessage")
-            .field("socket", &self.permit.socket())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf] SendMessage<B> { permit, must_wait });
 
-impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendMessageFds<B, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendMessageFds")
-            .field("socket", &self.send.permit.socket())
-            .field("fds", &self.fds.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf, F: AsFd + 'static] SendMessageFds<B, F> { send });

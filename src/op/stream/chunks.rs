@@ -119,9 +119,31 @@ impl Chunks<'_> {
     ///
     /// It never waits for other streams: while all of the runtime's buffers are taken, it allocates memory instead.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixStream;
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixStream::pair()?;
+    ///     let mut chunks = right.chunks();
+    ///     let early = gimmal::timeout(Duration::from_millis(1), chunks.next()).await;
+    ///     assert!(gimmal::is_timeout(&early.unwrap_err()));
+    ///     // That wait has taken nothing.
+    ///     left.write_all("late").await?;
+    ///     let chunk = chunks.next().await?;
+    ///     assert_eq!(chunk.as_deref(), Some(&b"late"[..]));
+    ///
+    ///     left.close().await?;
+    ///     assert!(chunks.next().await?.is_none());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `recv(2)`, such as `ECONNRESET`, with the peer's address; [`Canceled`](crate::Canceled).
+    /// Those of `recv(2)`, with the peer's address, such as `ConnectionReset`; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///

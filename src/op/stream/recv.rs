@@ -4,7 +4,7 @@ use super::part::{Gated, Part};
 use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
 use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, no_room};
-use crate::op::operation::yields_first;
+use crate::op::operation::{debug_fields, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
@@ -16,7 +16,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Receives from a stream into a buffer: `recv(2)`, or `read(2)` from a pipe.
+/// The operation of [`TcpStream::read`](crate::net::TcpStream::read) and its counterparts: `recv(2)`, or `read(2)` from
+/// a pipe.
 ///
 /// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
 pub struct Recv<B: IoBufMut> {
@@ -203,14 +204,7 @@ impl<B: IoBufMut> Gated for Recv<B> {
     }
 }
 
-impl<B: IoBufMut> fmt::Debug for Recv<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recv")
-            .field("stream", &self.stream())
-            .field("len", &self.part.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufMut] Recv<B> { permit, part });
 
 /// Receives exactly this many bytes. If dropped, it loses none: the stream's next receive returns them.
 #[must_use = "futures do nothing unless they are awaited"]
