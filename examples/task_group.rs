@@ -45,7 +45,7 @@ async fn digest(files: Vec<String>, workers: usize) -> io::Result<ExitCode> {
     let progress = vec![RefCell::new(NOTHING); parts.len()];
     let outcome = group(async |g| {
         for (part, progress) in parts.iter().zip(&progress) {
-            drop(g.spawn(work(part, progress)));
+            g.spawn(work(part, progress));
         }
         Ok::<_, io::Error>(())
     })
@@ -87,7 +87,7 @@ fn request() -> io::Result<(Vec<String>, usize)> {
         }
     }
     if files.is_empty() {
-        let names = ["examples/task_group.rs", "Cargo.toml"];
+        let names = ["task_group.rs", "Cargo.toml"];
         files.extend(names.map(|name| format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))));
     }
     Ok((files, workers))

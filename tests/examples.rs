@@ -358,12 +358,27 @@ fn readall_compares_with_std_on_the_same_files() {
         names,
         ["gimmal, 64 tasks", "gimmal, 64 tasks", "std", "std"]
     );
-    for pass in passes {
+    for pass in &passes {
         assert_eq!(
             (figure(pass, " files,"), figure(pass, " bytes,")),
             (90, bytes)
         );
     }
+    let with_cpu = passes.iter().filter(|pass| pass.contains(", CPU 0."));
+    assert_eq!(with_cpu.count(), 3, "{passes:?}");
+
+    let output = run(
+        "readall",
+        [
+            directory.path().as_os_str(),
+            "--compare".as_ref(),
+            "--evict".as_ref(),
+        ],
+    );
+    assert_exit(&output, 0);
+    let passes = out(&output).lines().filter(|line| line.contains(", CPU "));
+    let read: Vec<_> = passes.map(|pass| figure(pass, " bytes,")).collect();
+    assert_eq!(read, [bytes; 6]);
 }
 
 #[test]
@@ -482,6 +497,7 @@ fn readall_explains_invalid_arguments() {
         (&[".", "--tasks", "0"], "not \"0\""),
         (&[".", "--tasks", "many"], "not \"many\""),
         (&[".", "--fast"], "no option --fast"),
+        (&[".", "--evict"], "--evict needs --compare"),
     ] {
         let output = run("readall", arguments);
         assert_exit(&output, 2);
