@@ -1,5 +1,8 @@
 //! The contract between an operation and the runtime: what the operation promises about the memory it lends, and what the
 //! runtime calls, in which order.
+//!
+//! An operation of this crate is a type in the folder of what it works on (see `file/fsync.rs`), its lines in that
+//! folder's `mod.rs`, and a line in `sys/entry.rs` if its opcode is new.
 
 use super::file::AtCursor;
 use super::{Completion, Entry, SharedFd};
@@ -129,3 +132,50 @@ pub(super) fn yields_first(waker: &Waker) -> bool {
     }
     yields
 }
+
+/// The items that most operations spell alike. Each use names the operation and its output.
+macro_rules! operation {
+    // Returns nothing but success, and no completion leaves anything to dispose of.
+    (simple $name:literal) => {
+        operation!($name -> std::io::Result<()>);
+
+        #[inline]
+        fn complete(self, completion: crate::op::Completion) -> std::io::Result<()> {
+            completion.result().map(drop)
+        }
+
+        fn dispose(&mut self, _: crate::op::Completion) {}
+    };
+    ($name:literal -> $output:ty) => {
+        type Output = $output;
+        const NAME: &'static str = $name;
+
+        fn fail(self, error: std::io::Error) -> Self::Output {
+            Err(error)
+        }
+    };
+    // Gives back the buffer in this field, whatever happens.
+    ($name:literal -> $output:ty, lends $buf:ident) => {
+        type Output = $output;
+        const NAME: &'static str = $name;
+
+        fn fail(self, error: std::io::Error) -> Self::Output {
+            Err(crate::buf::BufError::new(error, self.$buf))
+        }
+    };
+}
+
+/// Implements `Debug` for an operation by some of its fields: the memory that it lends is never read (B3).
+macro_rules! debug_fields {
+    ($([$($bounds:tt)*])? $type:ident $(<$($parameter:ident),+>)? { $($field:ident),+ }) => {
+        impl $(<$($bounds)*>)? std::fmt::Debug for $type $(<$($parameter),+>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($type))
+                    $(.field(stringify!($field), &self.$field))+
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+pub(super) use {debug_fields, operation};

@@ -5,11 +5,10 @@ use super::message::fds_room;
 use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBufMut};
 use crate::op::file::no_room;
-use crate::op::operation::yields_first;
+use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
 };
-use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -132,8 +131,7 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
 // the header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5). Every
 // descriptor that a message brings is taken by `complete` or by `keep`, which `dispose` calls.
 unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
-    type Output = BufResult<T, B>;
-    const NAME: &'static str = "recvmsg";
+    operation!("recvmsg" -> BufResult<T, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -212,10 +210,6 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         self.give(len, received)
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     /// The next receive returns the datagram, or the error, which the kernel reports only once.
     fn dispose(&mut self, completion: Completion) {
         let brought = match (self.kept.take(), self.permit.header(), completion.result()) {
@@ -232,10 +226,4 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     }
 }
 
-impl<B: IoBufMut, T> fmt::Debug for RecvMessage<B, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvMessage")
-            .field("socket", &self.permit.socket())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufMut, T] RecvMessage<B, T> { permit, peeks });

@@ -5,11 +5,11 @@ use super::header::Header;
 use super::shared::{DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::op::file::BYTES_MAX;
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd,
 };
 use socket2::SockAddr;
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -132,8 +132,7 @@ impl<B: IoBuf> SendMessage<B> {
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
 // header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for SendMessage<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "sendmsg";
+    operation!("sendmsg" -> BufResult<usize, B>, lends buf);
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.socket().fd())
@@ -180,10 +179,6 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
                 self.fail(error)
             }
         }
-    }
-
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
     }
 
     fn had_no_effect(&self, completion: Completion) -> bool {
@@ -281,19 +276,6 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
     }
 }
 
-impl<B: IoBuf> fmt::Debug for SendMessage<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendMessage")
-            .field("socket", &self.permit.socket())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf] SendMessage<B> { permit, must_wait });
 
-impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendMessageFds<B, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendMessageFds")
-            .field("socket", &self.send.permit.socket())
-            .field("fds", &self.fds.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf, F: AsFd + 'static] SendMessageFds<B, F> { send });

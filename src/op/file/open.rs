@@ -1,5 +1,6 @@
 //! Opening and closing.
 
+use crate::op::operation::operation;
 use crate::op::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, c_path, with_path};
@@ -74,8 +75,7 @@ impl OpenAt {
 // SAFETY: the path is an allocation of its own, which stays where it is while the CString moves, and which nothing
 // writes.
 unsafe impl Operation for OpenAt {
-    type Output = io::Result<SharedFd>;
-    const NAME: &'static str = "openat";
+    operation!("openat" -> io::Result<SharedFd>);
 
     /// If the kernel cannot create a thread, this open might queue behind another open that blocks in the only worker.
     /// So it fails.
@@ -109,10 +109,6 @@ unsafe impl Operation for OpenAt {
         let fd = SharedFd::new(descriptor);
         fd.cached().opened(self.flags);
         Ok(fd)
-    }
-
-    fn fail(self, error: io::Error) -> io::Result<SharedFd> {
-        Err(error)
     }
 
     /// An interrupted open that creates or truncates may have had an effect; only ECANCELED proves that it never

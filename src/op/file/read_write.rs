@@ -2,9 +2,9 @@
 
 use super::offset::{AtCursor, Offset, mend_cursor};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::stream::Direction;
 use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
-use std::fmt;
 use std::io;
 use std::ops::Range;
 
@@ -65,8 +65,7 @@ pub(crate) fn no_room() -> io::Error {
 // SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
 // the part is within its capacity. The operation holds the descriptor (O5).
 unsafe impl<B: IoBufMut> Operation for Read<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "read";
+    operation!("read" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
@@ -103,20 +102,12 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     /// The bytes of a late read at an offset can be read again, and so can those of a read at the cursor that the ring
     /// did not move. Others are lost: see the `# Cancel safety` of `File::read`.
     fn dispose(&mut self, _: Completion) {}
 }
 
-impl<B: IoBufMut> fmt::Debug for Read<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Read", &self.fd, self.part.len(), &self.offset)
-    }
-}
+debug_fields!([B: IoBufMut] Read<B> { fd, part, offset });
 
 /// Writes from a buffer: `pwrite(2)`, or `write(2)` at the cursor.
 pub struct Write<B: IoBuf> {
@@ -161,8 +152,7 @@ impl<B: IoBuf> Write<B> {
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
 // part is within its length. The operation holds the descriptor (O5).
 unsafe impl<B: IoBuf> Operation for Write<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "write";
+    operation!("write" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
@@ -189,33 +179,10 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     /// What an abandoned write has written is unknown, but the next write goes after it.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
     }
 }
 
-impl<B: IoBuf> fmt::Debug for Write<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Write", &self.fd, self.part.len(), &self.offset)
-    }
-}
-
-/// Never reads the lent memory: the kernel may be writing it (B3).
-fn debug(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    fd: &SharedFd,
-    len: usize,
-    offset: &Offset,
-) -> fmt::Result {
-    f.debug_struct(name)
-        .field("fd", fd)
-        .field("len", &len)
-        .field("offset", offset)
-        .finish()
-}
+debug_fields!([B: IoBuf] Write<B> { fd, part, offset });

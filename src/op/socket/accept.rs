@@ -6,10 +6,10 @@
 //! So waiting for a connection is a poll, followed by an accept that does not wait. Only a multishot accept
 //! ([`Accept::many`]) stays in the kernel.
 
+use crate::op::operation::debug_fields;
 use crate::op::{Collect, Completion, Entry, Opcode, Operation, SharedFd};
 use crate::sys::Descriptor;
 use socket2::{SockAddr, SockAddrStorage};
-use std::fmt;
 use std::io;
 
 /// `IORING_ACCEPT_MULTISHOT` (5.19).
@@ -188,10 +188,4 @@ unsafe impl Collect for Accept {
     }
 }
 
-impl fmt::Debug for Accept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accept")
-            .field("listener", &self.listener)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!(Accept { listener });

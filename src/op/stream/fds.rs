@@ -6,9 +6,8 @@ use crate::op::datagram::Header;
 use crate::op::datagram::fds_control;
 use crate::op::datagram::{fds_cut, fds_room};
 use crate::op::file::no_room;
-use crate::op::operation::yields_first;
+use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
-use std::fmt;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -153,8 +152,7 @@ impl<B: IoBufMut> RecvFds<B> {
 // The header is an allocation of its own. The operation holds the stream, which holds its descriptor (O5). Each
 // descriptor that a completion brings is taken once: by `complete` or by `dispose`.
 unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
-    type Output = BufResult<(usize, Vec<OwnedFd>), B>;
-    const NAME: &'static str = "recvmsg";
+    operation!("recvmsg" -> BufResult<(usize, Vec<OwnedFd>), B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -202,10 +200,6 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     /// The next receive returns the bytes and the descriptors.
     fn dispose(&mut self, completion: Completion) {
         match completion.result() {
@@ -223,20 +217,6 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     }
 }
 
-impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendFds<B, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendFds")
-            .field("stream", &self.permit.stream())
-            .field("fds", &self.fds.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf, F: AsFd + 'static] SendFds<B, F> { permit });
 
-impl<B: IoBufMut> fmt::Debug for RecvFds<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvFds")
-            .field("stream", &self.permit.stream())
-            .field("max", &self.max)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufMut] RecvFds<B> { permit, max });

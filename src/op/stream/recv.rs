@@ -4,7 +4,7 @@ use super::part::{Gated, Part};
 use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
 use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, no_room};
-use crate::op::operation::yields_first;
+use crate::op::operation::{debug_fields, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
@@ -203,14 +203,7 @@ impl<B: IoBufMut> Gated for Recv<B> {
     }
 }
 
-impl<B: IoBufMut> fmt::Debug for Recv<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recv")
-            .field("stream", &self.stream())
-            .field("len", &self.part.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufMut] Recv<B> { permit, part });
 
 /// Receives exactly this many bytes. If dropped, it loses none: the stream's next receive returns them.
 #[must_use = "futures do nothing unless they are awaited"]

@@ -1,12 +1,12 @@
 //! Receiving a sequence of pieces into the runtime's provided buffers.
 
 use super::shared::Permit;
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind,
 };
 use crate::runtime::{self, BUFFER_GROUP, Core, READ_AHEAD_MAX};
 use crate::sys::{BufRing, ProvidedBuf};
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -108,8 +108,7 @@ fn keep(stream: &Stream, arrived: Received) {
 // as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
 // completion names is taken by `take`, once.
 unsafe impl Operation for RecvMany {
-    type Output = io::Result<Received>;
-    const NAME: &'static str = "recv_chunks";
+    operation!("recv_chunks" -> io::Result<Received>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -138,10 +137,6 @@ unsafe impl Operation for RecvMany {
         Ok(self.take(completion))
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(error)
-    }
-
     /// The next read returns the bytes.
     fn dispose(&mut self, completion: Completion) {
         let arrived = self.take(completion);
@@ -165,13 +160,7 @@ unsafe impl Collect for RecvMany {
     }
 }
 
-impl fmt::Debug for RecvMany {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvMany")
-            .field("stream", &self.permit.stream())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!(RecvMany { permit, is_many });
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use super::part::{Gated, Part};
 use super::shared::{Direction, Permit};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
@@ -69,8 +70,7 @@ impl<B: IoBuf> Send<B> {
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
 // part is within its length. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for Send<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "send";
+    operation!("send" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -109,10 +109,6 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
                 self.fail(error)
             }
         }
-    }
-
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
     }
 
     /// What an abandoned send has sent is unknown.
@@ -159,14 +155,7 @@ pub(crate) fn nothing_taken() -> io::Error {
     )
 }
 
-impl<B: IoBuf> fmt::Debug for Send<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Send")
-            .field("stream", &self.stream())
-            .field("len", &self.part.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf] Send<B> { permit, part });
 
 /// Sends from a buffer without copying it first, if the device supports that: `IORING_OP_SEND_ZC` (6.0). Completes when
 /// the kernel has finished with the buffer, which on TCP is when the peer has acknowledged the bytes.

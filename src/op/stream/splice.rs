@@ -2,6 +2,7 @@
 
 use super::shared::{Direction, Permit};
 use crate::op::file::BYTES_MAX;
+use crate::op::operation::operation;
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
@@ -100,8 +101,7 @@ impl Splice {
 
 // SAFETY: the entry has no address of memory. The operation holds both descriptors (O5), and a splice completes once.
 unsafe impl Operation for Splice {
-    type Output = io::Result<usize>;
-    const NAME: &'static str = "splice";
+    operation!("splice" -> io::Result<usize>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn prepare(&mut self, waker: &Waker) -> Readiness {
@@ -131,10 +131,6 @@ unsafe impl Operation for Splice {
             (Err(error), To::Stream(stream)) => Err(stream.with_context("send to", error)),
             (Err(error), To::File(_)) => Err(error),
         }
-    }
-
-    fn fail(self, error: io::Error) -> io::Result<usize> {
-        Err(error)
     }
 
     /// What an abandoned splice has delivered is unknown. Bytes left in a pipe that is gone can be read again: the

@@ -1,14 +1,12 @@
 //! Receiving into several buffers at once, and sending from several.
 
 use super::shared::{Direction, Permit};
-use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
+use crate::buf::{BufResult, IoBufs, IoBufsMut};
 use crate::op::file::{AtCursor, BYTES_MAX, Vectors, mend_cursor, no_room};
-use crate::op::operation::yields_first;
+use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
-use std::fmt;
-use std::io;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::task::Waker;
@@ -72,8 +70,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
 // them; the array of vectors is a boxed allocation of its own. The operation holds the stream, which holds its
 // descriptor (O5).
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "readv";
+    operation!("readv" -> BufResult<usize, B>, lends bufs);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -119,10 +116,6 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
                 self.fail(error)
             }
         }
-    }
-
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.bufs))
     }
 
     /// The next receive returns the bytes.
@@ -189,8 +182,7 @@ impl SendHeader {
 // the array of vectors and the message are boxed allocations of their own. The operation holds the stream, which holds
 // its descriptor (O5).
 unsafe impl<B: IoBufs> Operation for SendVectored<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "sendmsg";
+    operation!("sendmsg" -> BufResult<usize, B>, lends bufs);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -237,28 +229,12 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.bufs))
-    }
-
     /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
     }
 }
 
-impl<B: IoBufsMut> fmt::Debug for RecvVectored<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvVectored")
-            .field("stream", &self.permit.stream())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufsMut] RecvVectored<B> { permit });
 
-impl<B: IoBufs> fmt::Debug for SendVectored<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendVectored")
-            .field("stream", &self.permit.stream())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufs] SendVectored<B> { permit });
