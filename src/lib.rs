@@ -13,6 +13,8 @@
 //! }
 //! ```
 //!
+//! The module [`questions`] answers what newcomers ask first.
+//!
 //! [`run`] makes a runtime on this thread: one ring, and tables of tasks, operations and timers. [`spawn`] starts tasks,
 //! which stay on the thread, so nothing they hold has to be `Send`. Blocking work goes to a thread pool with
 //! [`task::spawn_blocking`].
@@ -85,6 +87,9 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[doc = include_str!("questions.md")]
+pub mod questions {}
+
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");
 
@@ -130,8 +135,8 @@ pub mod task {
 }
 
 /// Implements the conversions that `?` needs to turn this crate's errors into your error type, which must implement
-/// `From<std::io::Error>`. It converts from [`BufError`], [`io::CopyError`], [`Canceled`], [`task::JoinError`],
-/// [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
+/// `From<std::io::Error>`. It converts from [`BufError`], [`io::CopyError`], [`io::CopyBidirectionalError`],
+/// [`Canceled`], [`task::JoinError`], [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
 ///
 /// A timeout yields your own error, unless that is a cancellation; then it yields the timeout, with your error as its
 /// source. A group yields its only failure. If it has several, it yields an [`std::io::Error`] with the kind of the
@@ -180,6 +185,12 @@ macro_rules! impl_from_errors {
 
         impl ::core::convert::From<$crate::io::CopyError> for $error {
             fn from(error: $crate::io::CopyError) -> $error {
+                <$error>::from(::std::io::Error::from(error))
+            }
+        }
+
+        impl ::core::convert::From<$crate::io::CopyBidirectionalError> for $error {
+            fn from(error: $crate::io::CopyBidirectionalError) -> $error {
                 <$error>::from(::std::io::Error::from(error))
             }
         }

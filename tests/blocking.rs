@@ -499,7 +499,7 @@ fn at_the_end_of_run_waiting_closures_are_canceled_and_running_ones_awaited() {
 }
 
 #[test]
-fn a_canceled_wait_for_an_abandonable_closure_ends_at_once_and_the_late_result_is_disposed_of() {
+fn abandoning_a_closure_ends_the_wait_at_once_and_disposes_of_the_late_result() {
     let (told, tell) = mpsc::channel();
     let (running, closure) = held(String::from("late"));
     let (disposed, disposal) = mpsc::channel();

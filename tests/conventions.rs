@@ -32,23 +32,25 @@ const MODULES: [(&str, u32, Option<&[&str]>); 18] = [
     ("signal", 7, None),
 ];
 
-/// The only files that may contain `unsafe`: the kernel interface, lent memory, the four waker functions, the storage
-/// of groups, and one `unsafe impl` per operation.
+/// The only files that may contain `unsafe`: the kernel interface, lent memory, the four waker functions, and the
+/// storage of groups.
 const UNSAFE_FILES: &[&str] = &[
-    "src/sys/buf_ring.rs",
-    "src/sys/calls.rs",
-    "src/sys/clock.rs",
-    "src/sys/eventfd.rs",
-    "src/sys/fd.rs",
-    "src/sys/fork.rs",
-    "src/sys/interface.rs",
-    "src/sys/kernel.rs",
-    "src/sys/path.rs",
-    "src/sys/peer_cred.rs",
-    "src/sys/prefetch.rs",
-    "src/sys/setup.rs",
-    "src/sys/signal.rs",
-    "src/sys/sockopt.rs",
+    "src/sys/provided.rs",
+    "src/sys/direct.rs",
+    "src/sys/os/clock.rs",
+    "src/sys/os/eventfd.rs",
+    "src/sys/os/fd.rs",
+    "src/sys/os/fork.rs",
+    "src/sys/os/interface.rs",
+    "src/sys/ring/kernel/mod.rs",
+    "src/sys/os/path.rs",
+    "src/sys/os/peer_cred.rs",
+    "src/sys/os/prefetch.rs",
+    "src/sys/ring/kernel/registration.rs",
+    "src/sys/ring/kernel/setup.rs",
+    "src/sys/ring/kernel/sqe.rs",
+    "src/sys/os/signal.rs",
+    "src/sys/os/sockopt.rs",
     "src/buf/aligned.rs",
     "src/buf/io_buf.rs",
     "src/buf/io_bufs.rs",
@@ -60,30 +62,24 @@ const UNSAFE_FILES: &[&str] = &[
     "src/group/group.rs",
     "src/group/child_cell.rs",
     "src/group/supervise.rs",
-    "src/op/nop.rs",
     "src/op/owned_op.rs",
-    "src/op/poll.rs",
     "src/op/datagram/header.rs",
     "src/op/datagram/recv_message.rs",
-    "src/op/datagram/send_message.rs",
-    "src/op/file/fsync.rs",
     "src/op/file/open.rs",
     "src/op/file/read_write.rs",
     "src/op/file/vectored.rs",
     "src/op/socket/accept.rs",
-    "src/op/socket/connect.rs",
     "src/op/stream/chunk.rs",
     "src/op/stream/fds.rs",
-    "src/op/stream/part.rs",
     "src/op/stream/recv.rs",
     "src/op/stream/recv_multishot.rs",
-    "src/op/stream/send.rs",
-    "src/op/stream/splice.rs",
     "src/op/stream/vectored.rs",
 ];
 
-/// The only other uses of the word: the declarations of the contracts of operations and buffers.
-const UNSAFE_WORDS: [(&str, &str); 2] = [
+/// The only other uses of the word: the declarations of the contracts of operations and buffers, and the operations
+/// that implement theirs.
+const UNSAFE_WORDS: [(&str, &str); 3] = [
+    ("src/op/", " Operation for "),
     ("src/op/operation.rs", "pub unsafe trait Operation"),
     ("src/buf/mod.rs", "unsafe"),
 ];
@@ -98,7 +94,7 @@ const PURE_FILES: [&str; 6] = [
     "src/wait_queue.rs",
 ];
 
-/// Identifiers that have been renamed, or would be a second word for something that has a name. The glossary in
+/// Identifiers that were renamed, or that would be a second word for something that has a name. The glossary in
 /// ARCHITECTURE.md has the terms to use.
 const RENAMED: &[&str] = &[
     // Internal.
@@ -163,6 +159,12 @@ const RENAMED: &[&str] = &[
     "at_path",
     "fail_at_once",
     "ObjectOp",
+    "Gated",
+    "RecvMany",
+    "NotHanded",
+    "enter_ring",
+    "leave_ring",
+    "start_otherwise",
     // Public.
     "InScope",
     "was_caught",
@@ -262,7 +264,7 @@ fn files_start_with_a_comment(source: &Source, faults: &mut Vec<String>) {
 fn unsafe_is_where_it_may_be(source: &Source, faults: &mut Vec<String>) {
     let path = source.path.as_str();
     for (number, line) in source.code() {
-        let excepted = |(file, words): &(&str, &str)| *file == path && line.contains(words);
+        let excepted = |(at, words): &(&str, &str)| path.starts_with(at) && line.contains(words);
         if has_word(line, "unsafe")
             && !UNSAFE_FILES.contains(&path)
             && !UNSAFE_WORDS.iter().any(excepted)
@@ -324,7 +326,8 @@ fn one_clock(source: &Source, faults: &mut Vec<String>) {
 }
 
 /// A doc comment with a section on cancel safety is followed by a comment that names the test that proves it, and that
-/// file exists. Each public async function has such a section. The docs, which are for users, name no test.
+/// file exists. Each public function that is async or returns an operation has such a section. The docs, which are for
+/// users, name no test.
 fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
     let lines: Vec<&str> = source.text.lines().map(str::trim_start).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -343,7 +346,15 @@ fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
         if is_doc(&line) && line.contains("tests/") {
             fault(number, "docs that name a test");
         }
-        if line.starts_with("pub async fn") {
+        let last = lines[number..]
+            .iter()
+            .position(|line| line.ends_with(['{', '}', ';']));
+        let signature = &lines[number..][..=last.unwrap_or_default()];
+        // Except for the methods of `Op`, such as `submit`.
+        let returns_op = |line: &&str| line.contains("-> Op<") && !line.contains("-> Op<O>");
+        if line.starts_with("pub async fn")
+            || line.starts_with("pub fn") && signature.iter().any(returns_op)
+        {
             let above = lines[..number].iter().rev();
             let documented = above
                 .take_while(|line| line.starts_with("//") || line.starts_with("#["))
@@ -351,6 +362,72 @@ fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
             if !documented {
                 fault(number, "an async function without # Cancel safety");
             }
+        }
+    }
+}
+
+/// Docs that refer to the function with the example, for a type that is only a function's future, argument or
+/// operation.
+const EXAMPLE_ELSEWHERE: [&str; 3] = [
+    "/// The future of [`",
+    "/// The argument of [`",
+    "/// The operation of [`",
+];
+
+/// Public items that users cannot name, or that are hidden where they are exported.
+const NOT_FOR_USERS: [(&str, &str); 5] = [
+    ("src/error/own.rs", "pub "),
+    ("src/group/try_join.rs", "pub trait Trying"),
+    ("src/op/datagram/message.rs", "pub struct Message"),
+    ("src/op/file/offset.rs", "pub struct AtCursor"),
+    ("src/op/stream/splice.rs", "pub struct Outlet"),
+];
+
+/// Each public type, each public free function, and each item with a section on cancel safety (that is, everything that
+/// can be awaited) has a runnable example. The lint `unreachable_pub` ensures that `pub` means public.
+fn users_get_examples(source: &Source, faults: &mut Vec<String>) {
+    let lines = source.lines();
+    let is_doc = |line: &str| line.trim_start().starts_with("///");
+    let mut end = 0;
+    while let Some(skipped) = lines[end..].iter().position(|line| is_doc(line)) {
+        let start = end + skipped;
+        let len = lines[start..]
+            .iter()
+            .take_while(|line| is_doc(line))
+            .count();
+        end = start + len;
+        let docs = || lines[start..end].iter().map(|line| line.trim_start());
+        // The item, which follows attributes and comments.
+        let mut below = lines[end..].iter().take_while(|line| !line.is_empty());
+        let item = below.find(|line| line.contains("pub ")).copied();
+        let item = item.unwrap_or_default();
+        let is_hidden = lines
+            .get(end)
+            .is_some_and(|line| line.trim_start() == "#[doc(hidden)]");
+        let is_excepted = is_hidden
+            || NOT_FOR_USERS
+                .iter()
+                .any(|(path, start)| *path == source.path && item.starts_with(start));
+        let is_type = ["struct", "enum", "union", "trait", "unsafe trait", "type"]
+            .iter()
+            .any(|kind| item.trim_start().starts_with(&format!("pub {kind} ")));
+        let is_function = ["pub fn ", "pub const fn ", "pub unsafe fn "]
+            .iter()
+            .any(|function| item.starts_with(function));
+        let is_awaited = docs().any(|line| line == "/// # Cancel safety");
+        let is_elsewhere = EXAMPLE_ELSEWHERE
+            .iter()
+            .any(|first| lines[start].trim_start().starts_with(first));
+        let needs_example = is_awaited || is_function || is_type && !is_elsewhere;
+        // A bare fence opens a runnable example, or closes any block.
+        let mut fences = docs().filter_map(|line| line.strip_prefix("/// ```"));
+        let mut opened = std::iter::from_fn(|| {
+            let opens = fences.next();
+            fences.next();
+            opens
+        });
+        if needs_example && !is_excepted && !opened.any(str::is_empty) {
+            faults.push(format!("{}:{}: no example", source.path, start + 1));
         }
     }
 }
@@ -385,7 +462,7 @@ fn words_are_plain(source: &Source, faults: &mut Vec<String>) {
 
 fn names_are_current(source: &Source, faults: &mut Vec<String>) {
     for (number, line) in source.code() {
-        // Words in a string are prose.
+        // Strings are prose.
         let code = line.split('"').step_by(2);
         for part in code {
             for name in RENAMED.iter().filter(|name| has_word(part, name)) {
@@ -397,7 +474,7 @@ fn names_are_current(source: &Source, faults: &mut Vec<String>) {
 
 type Rule = fn(&Source, &mut Vec<String>);
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     imports_point_down,
     files_start_with_a_comment,
     unsafe_is_where_it_may_be,
@@ -405,6 +482,7 @@ const RULES: [Rule; 8] = [
     no_shortcuts,
     one_clock,
     cancel_safety_is_tested,
+    users_get_examples,
     names_are_current,
 ];
 
@@ -455,6 +533,14 @@ fn the_sources_follow_the_conventions() {
             "{listed} is listed but does not exist"
         );
     }
+    for (path, item) in NOT_FOR_USERS {
+        assert!(
+            sources
+                .iter()
+                .any(|source| source.path == path && source.text.contains(item)),
+            "{path} is listed for {item}, which is not there"
+        );
+    }
 }
 
 #[test]
@@ -486,7 +572,27 @@ fn tests_skip_only_by_the_macro() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    let broken: [(Rule, &str, &str); 18] = [
+    let broken: [(Rule, &str, &str); 24] = [
+        (
+            users_get_examples,
+            "src/fs/file.rs",
+            "/// An open file.\n#[derive(Debug)]\npub struct File {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/time/timeout.rs",
+            "/// Limits a future.\n///\n/// ```text\n/// a drawing\n/// ```\npub fn timeout() {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/fs/file.rs",
+            "    /// Reads.\n    ///\n    /// # Cancel safety\n    pub async fn read() {}\n",
+        ),
+        (
+            users_get_examples,
+            "src/op/file/fsync.rs",
+            "/// The operation of [`sync_all`].\npub struct Fsync;\n\n/// Flushes.\npub struct Flush;\n",
+        ),
         (
             names_are_current,
             "src/group/group.rs",
@@ -509,10 +615,15 @@ fn a_broken_rule_is_noticed() {
             "src/runtime/turn.rs",
             "let x = unsafe { *p };",
         ),
+        (
+            unsafe_is_where_it_may_be,
+            "src/op/nop.rs",
+            "unsafe impl Send for Nop {}",
+        ),
         (unsafe_is_where_it_may_be, "src/table/mod.rs", "//! rows\n"),
         (
             unsafe_is_explained,
-            "src/sys/fd.rs",
+            "src/sys/os/fd.rs",
             "// SAFETY: of the other\nunsafe { a() };\n\nunsafe { b() };",
         ),
         (no_shortcuts, "src/op/nop.rs", "let n = x.unwrap();"),
@@ -536,6 +647,11 @@ fn a_broken_rule_is_noticed() {
             cancel_safety_is_tested,
             "src/fs/file.rs",
             "/// Reads.\npub async fn read() {}\n",
+        ),
+        (
+            cancel_safety_is_tested,
+            "src/fs/file.rs",
+            "/// Reads.\npub fn read(\n    &self,\n) -> Op<Read> {\n",
         ),
         (words_are_plain, "tests/tasks.rs", "fn it_is_cancelled() {}"),
         (words_are_plain, "README.md", "Whoever waits is woken."),

@@ -412,7 +412,7 @@ fn an_earlier_handler_still_runs() {
     }
 
     let _alone = alone();
-    // The first listener of a process takes over from the handler that was installed before.
+    // The first listener of a process chains to the handler that was installed before.
     if !is_child() {
         return passes_in_child("an_earlier_handler_still_runs");
     }

@@ -1,4 +1,4 @@
-//! The options of sockets, against socket2's getters and setters.
+//! Socket options, compared with socket2's getters and setters.
 
 #[macro_use]
 mod common;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const LOCAL: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
-/// Sets each option to each value, and compares what it then is with what socket2 finds.
+/// Sets each option to each value, and compares the result with socket2's.
 macro_rules! compare {
     ($socket:expr; $($get:ident $set:ident $oracle:ident: $($value:expr),+;)+) => {$(
         for value in [$($value),+] {
@@ -26,7 +26,7 @@ macro_rules! compare {
     )+};
 }
 
-/// A connection, by the ends of its client and its server.
+/// The client's and the server's end of a connection.
 async fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind(LOCAL).await?;
     let client = TcpStream::connect(listener.local_addr()?).await?;
@@ -36,13 +36,13 @@ async fn connection() -> io::Result<(TcpStream, TcpStream)> {
 fn has_v6() -> bool {
     let has = std::net::UdpSocket::bind("[::1]:0").is_ok();
     if !has {
-        skip!("there is no IPv6 on loopback here");
+        skip!("no IPv6 on loopback");
     }
     has
 }
 
 #[test]
-fn each_option_is_what_socket2_finds() {
+fn each_option_matches_socket2() {
     gimmal::run(async {
         let socket = TcpSocket::new_v4()?;
         compare! { socket;
@@ -66,7 +66,7 @@ fn each_option_is_what_socket2_finds() {
             assert_eq!(found.send_buffer_size()?, send as usize);
             assert_eq!(found.recv_buffer_size()?, recv as usize);
         }
-        // More than there may be is as much as there may be.
+        // Values beyond the maximum set the maximum.
         socket.set_send_buffer_size(u32::MAX)?;
         let most = socket.send_buffer_size()?;
         socket.set_send_buffer_size(i32::MAX as u32)?;
@@ -89,7 +89,7 @@ fn each_option_is_what_socket2_finds() {
             ttl set_ttl ttl_v4: 1, 255, 33;
             tos set_tos tos_v4: 0, 0xb8;
         }
-        // A connection inherits them.
+        // Connections inherit the options of their listener.
         let client = TcpStream::connect(listener.local_addr()?).await?;
         let (server, _) = listener.accept().await?;
         assert_eq!((server.ttl()?, server.tos()?), (33, 0xb8));
@@ -99,7 +99,7 @@ fn each_option_is_what_socket2_finds() {
         compare! { socket;
             broadcast set_broadcast broadcast: true, false;
             ttl set_ttl ttl_v4: 1, 255, 64;
-            // On a datagram, ECN is the program's.
+            // On a datagram socket, the program sets the ECN bits.
             tos set_tos tos_v4: 0xbb, 255, 0;
             multicast_loop_v4 set_multicast_loop_v4 multicast_loop_v4: false, true;
             multicast_ttl_v4 set_multicast_ttl_v4 multicast_ttl_v4: 0, 255, 1;
@@ -138,9 +138,9 @@ fn options_of_both_ip_versions_are_set_for_both() {
     .unwrap();
 }
 
-/// The kernel takes -1 for its default, and so `u32::MAX`, if nobody looks.
+/// The kernel treats -1 as its default, so an unchecked `u32::MAX` would set that.
 #[test]
-fn a_value_that_does_not_fit_is_rejected_and_the_limit_is_named() {
+fn a_value_out_of_range_is_rejected_with_the_limit() {
     fn rejected(set: io::Result<()>, limit: &str) {
         let error = set.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -183,7 +183,7 @@ fn a_value_that_does_not_fit_is_rejected_and_the_limit_is_named() {
             }
             assert_eq!((six.multicast_hops_v6()?, six.ttl()?), (9, 9));
         }
-        // What the kernel rejects names the option, too.
+        // Errors of the kernel name the option, too.
         let error = four.set_multicast_hops_v6(1).unwrap_err();
         assert!(
             error
@@ -218,7 +218,7 @@ fn linger_is_rounded_up_to_seconds() {
         assert_eq!(socket.linger().unwrap(), expected, "{asked:?}");
         assert_eq!(SockRef::from(&socket).linger().unwrap(), expected);
     }
-    // The kernel's longest.
+    // The kernel's maximum.
     socket.set_linger(Some(Duration::MAX)).unwrap();
     assert!(socket.linger().unwrap() > Some(Duration::from_secs(1 << 30)));
 }
@@ -244,7 +244,7 @@ fn an_error_of_the_socket_is_taken_once() {
         assert_eq!(taken(left.take_error()), Some(libc::ECONNRESET));
         assert_eq!(taken(left.take_error()), None);
 
-        // The address refuses: it had a socket, and has none.
+        // The address refuses: its socket was closed.
         let socket = UdpSocket::bind(LOCAL).await?;
         let gone = UdpSocket::bind(LOCAL).await?.local_addr()?;
         socket.connect(gone).await?;
@@ -262,7 +262,7 @@ fn an_error_of_the_socket_is_taken_once() {
         assert_eq!(taken(left.take_error()), Some(libc::ECONNRESET));
         assert_eq!(taken(left.take_error()), None);
 
-        // Nothing has happened to these.
+        // These have no error.
         assert_eq!(taken(TcpSocket::new_v4()?.take_error()), None);
         assert_eq!(taken(TcpListener::bind(LOCAL).await?.take_error()), None);
         let listener = UnixListener::bind(directory.path().join("listener"))?;
@@ -313,7 +313,7 @@ fn a_socket_bound_to_a_device_receives_what_arrives_there() {
             "{error}"
         );
         assert_eq!(gimmal::errno(&error), Some(libc::ENODEV));
-        // The kernel would cut it to 15 bytes.
+        // The kernel would truncate it to 15 bytes.
         let error = TcpSocket::new_v4()?
             .bind_device(Some(b"1234567890123456"))
             .unwrap_err();

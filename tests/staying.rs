@@ -98,6 +98,7 @@ moves!(
     gimmal::Canceled,
     gimmal::BufError<Vec<u8>>,
     io::CopyError,
+    io::CopyBidirectionalError,
     time::TimeoutError<std::io::Error>,
     group::GroupError<std::io::Error, u8>,
     group::ChildId,

@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// Loses nothing.
+/// Nothing is lost: the wait holds nothing.
 // Test: tests/scopes.rs
 pub fn checkpoint() -> Checkpoint {
     Checkpoint {

@@ -209,9 +209,26 @@ impl Scope {
     ///
     /// Afterwards, [`canceled_caught`](Scope::canceled_caught) returns whether this scope cut the future short.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::cancel::Scope;
+    /// use gimmal::time::Instant;
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let scope = Scope::with_deadline(Instant::now() + Duration::from_millis(1));
+    ///     let slept = scope.run(gimmal::sleep(Duration::from_secs(3600))).await;
+    ///     assert_eq!(slept, Err(gimmal::Canceled));
+    ///     assert!(scope.canceled_caught());
+    ///     assert_eq!(scope.reason().as_deref(), Some("deadline"));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of the future.
+    /// Those of the future, and [`Canceled`] if it had to be dropped.
     ///
     /// # Panics
     ///
@@ -219,7 +236,8 @@ impl Scope {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future inside.
+    /// A cancel loses nothing: operations of the future did not happen, or return their result. Dropping the wait drops
+    /// the future.
     // Test: tests/scopes.rs
     #[track_caller]
     pub fn run<F, T, E>(&self, future: F) -> RunScope<F>
@@ -235,6 +253,25 @@ impl Scope {
     /// Runs a future as [`run`](Scope::run) does, but takes futures whose output is not a `Result`, or whose error
     /// cannot be made from [`Canceled`]: the error of a bare operation has the buffer in it.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::cancel::Scope;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     let scope = Scope::new();
+    ///     scope.cancel();
+    ///     let read = scope.run_any(reader.read(vec![0; 16])).await?;
+    ///     let error = read.unwrap_err();
+    ///     assert!(gimmal::is_canceled(&error));
+    ///     // The buffer is in the error.
+    ///     writer.write_all("hello").await?;
+    ///     assert_eq!(reader.read(error.into_buf()).await?.1, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Canceled`], if the future had to be dropped.
@@ -245,7 +282,8 @@ impl Scope {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future inside.
+    /// A cancel loses nothing: operations of the future did not happen, or return their result. Dropping the wait drops
+    /// the future.
     // Test: tests/scopes.rs
     #[track_caller]
     pub fn run_any<F: Future>(&self, future: F) -> RunScopeAny<F> {
@@ -381,6 +419,23 @@ impl fmt::Debug for Scope {
 ///
 /// A cancel through the handle takes effect when the scope's future is next polled, even on the runtime's thread;
 /// [`Scope::cancel`] takes effect at once.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::cancel::Scope;
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let scope = Scope::new();
+///     let handle = scope.handle();
+///     std::thread::spawn(move || handle.cancel_with("the operator asked for it"));
+///     let slept = scope.run(gimmal::sleep(Duration::from_secs(3600))).await;
+///     assert_eq!(slept, Err(gimmal::Canceled));
+///     assert_eq!(scope.reason().as_deref(), Some("the operator asked for it"));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ScopeHandle {
     remote: Arc<Remote>,

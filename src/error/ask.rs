@@ -5,7 +5,7 @@
 //! `anyhow`). A user's own type is classified where it is known: in the conversions of
 //! [`impl_from_errors!`](crate::impl_from_errors), and by `settle` of the two errors.
 
-use super::{Canceled, CopyError, JoinError, is_canceled};
+use super::{Canceled, CopyBidirectionalError, CopyError, JoinError, is_canceled};
 use std::any::TypeId;
 use std::error::Error;
 use std::io;
@@ -59,6 +59,7 @@ pub(super) fn ask<E>(error: &E) -> Option<Source<'_>> {
         .or_else(|| is::<E, Canceled>(error))
         .or_else(|| is::<E, JoinError>(error))
         .or_else(|| is::<E, CopyError>(error))
+        .or_else(|| is::<E, CopyBidirectionalError>(error))
         .or_else(|| is_box(error))
         .or_else(|| is_anyhow(error))
         .or_else(|| is_introduced(error))

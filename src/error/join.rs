@@ -10,6 +10,28 @@ use std::sync::{Mutex, PoisonError};
 /// Error of a join: the task panicked, it was aborted, or the wait for it was canceled.
 ///
 /// Only a canceled wait leaves the task as it was.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let task = gimmal::spawn(async { panic!("out of cheese") });
+///     let error = task.await.unwrap_err();
+///     assert!(error.is_panic());
+///     assert_eq!(error.to_string(), "the task panicked: out of cheese");
+///
+///     let mut task = gimmal::spawn(gimmal::sleep(Duration::from_secs(3600)));
+///     let joined = gimmal::timeout(Duration::from_millis(1), &mut task).await;
+///     let error = joined.unwrap_err().into_inner();
+///     assert!(error.is_some_and(|error| error.is_wait_canceled()));
+///     // The task still sleeps.
+///     task.abort();
+///     assert!(task.await.unwrap_err().is_aborted());
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct JoinError(JoinErrorKind);
 
 enum JoinErrorKind {

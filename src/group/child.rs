@@ -180,6 +180,29 @@ impl<O> Drop for ChildHandle<'_, O> {
 ///
 /// It can be awaited by value or by `&mut`, so a wait can be abandoned without affecting the child.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let answer = gimmal::group(async |g| {
+///         let slow = g.spawn(async {
+///             gimmal::sleep(Duration::from_secs(3600)).await?;
+///             std::io::Result::Ok("slow")
+///         });
+///         let quick = g.spawn(async { std::io::Result::Ok("quick") });
+///         let answer = quick.await?;
+///         // This ends the child, not the group.
+///         slow.cancel();
+///         assert_eq!(slow.await, Err(gimmal::Canceled));
+///         Ok(answer)
+///     });
+///     assert_eq!(answer.await?, "quick");
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// [`Canceled`], if there is no value, because the child failed (the group's error has the failure), panicked, or was
@@ -241,11 +264,52 @@ impl<T> fmt::Debug for Child<'_, T> {
 }
 
 /// Identifies a child within its group.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::group::ChildId;
+/// use std::collections::HashMap;
+///
+/// gimmal::run(async {
+///     gimmal::group(async |g| {
+///         let children = ["one", "two"].map(|name| (name, g.spawn(async {})));
+///         let mut names: HashMap<ChildId, &str> = HashMap::new();
+///         names.extend(children.iter().map(|(name, child)| (child.id(), *name)));
+///         while let Some(id) = g.next_finished().await? {
+///             assert!(names.remove(&id).is_some());
+///         }
+///         assert!(names.is_empty());
+///         Ok::<_, std::io::Error>(())
+///     })
+///     .await?;
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChildId(pub(super) u64);
 
 /// The handle of a child of a [`Supervisor`](crate::group::Supervisor). Await it for the child's output. If it is
 /// dropped, the child continues, and its failure goes to the hook.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::io;
+///
+/// gimmal::run(async {
+///     gimmal::supervise(async |s| {
+///         let failed = s.spawn(gimmal::fs::read("no/such/file"));
+///         let panicked = s.spawn(async { panic!("out of cheese") });
+///         // Neither affects the other, or the body.
+///         assert_eq!(failed.await?.unwrap_err().kind(), io::ErrorKind::NotFound);
+///         assert!(panicked.await.unwrap_err().is_panic());
+///         Ok::<_, io::Error>(())
+///     })
+///     .await?;
+///     Ok(())
+/// })
+/// # }
+/// ```
 ///
 /// # Errors
 ///

@@ -37,8 +37,8 @@ use std::panic::Location;
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope, it waits until the calls that were started have ended. Dropping it drops the calls. Either way,
-/// and after an error, results already produced are lost: store what you must keep outside the closure.
+/// After a cancel, a drop or an error, results already produced are lost: store what you must keep outside the closure.
+/// A cancel waits until the calls that were started have ended; dropping it drops the calls.
 // Test: tests/combinators.rs
 #[track_caller]
 pub fn map<I, T, E, F>(

@@ -299,7 +299,8 @@ try_join_tuples! {
 ///
 /// # Cancel safety
 ///
-/// As for [`try_join`].
+/// An error loses the values of futures that were ready, and what the others return when they are canceled: their
+/// operations did not happen, or their results are disposed of. Dropping this drops the futures, with the same loss.
 // Test: tests/combinators.rs
 #[track_caller]
 pub fn try_join_all<I, T, E>(futures: I) -> TryJoined<TryingAll<I::Item, T, E>>

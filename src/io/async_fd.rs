@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// library's own descriptor. The caller then reads or writes it.
 ///
 /// It waits on a duplicate of the descriptor, made by `dup(2)`, so closing or reusing the original while a wait is in
-/// the kernel does no harm (O5).
+/// the kernel does no harm.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

@@ -206,7 +206,7 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Errors
     ///
-    /// Those of the reader.
+    /// Those of the reader, such as `ConnectionReset`; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
@@ -251,7 +251,7 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Errors
     ///
-    /// Those of the reader.
+    /// Those of the reader, such as `ConnectionReset`; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
@@ -348,7 +348,8 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Errors
     ///
-    /// Those of the reader. The content of the buffer is kept.
+    /// Those of the reader, such as `ConnectionReset`; [`Canceled`](crate::Canceled). The content of the buffer is
+    /// kept.
     ///
     /// # Cancel safety
     ///

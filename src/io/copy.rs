@@ -5,7 +5,6 @@ use super::{AsyncRead, AsyncWrite};
 use crate::cancel::Scope;
 pub use crate::error::CopyError;
 use crate::error::is_canceled;
-use crate::group::try_join;
 use crate::runtime::proceed;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind::Interrupted};
@@ -217,49 +216,4 @@ where
         rest = Vec::new();
     }
     CopyError::new(error, copied, rest)
-}
-
-/// Copies in both directions between two streams until both have ended, and returns the numbers of bytes from `a` to
-/// `b` and from `b` to `a`. When one direction ends, shuts down its writer ([`AsyncWrite::shutdown`]), while the other
-/// direction continues. Each direction flushes its writer when a read has to wait, as [`copy`] does.
-///
-/// ```
-/// # fn main() -> std::io::Result<()> {
-/// use gimmal::io::copy_bidirectional;
-/// use gimmal::net::TcpStream;
-///
-/// /// Stands between a client and a server.
-/// async fn proxy(client: TcpStream, server: &str) -> std::io::Result<()> {
-///     let server = TcpStream::connect(server).await?;
-///     copy_bidirectional(&client, &server).await?;
-///     Ok(())
-/// }
-/// # Ok(())
-/// # }
-/// ```
-///
-/// # Errors
-///
-/// The error of the direction that failed first, with its number of bytes. The other direction is canceled: bytes that
-/// it has read and not written go back to its reader.
-///
-/// # Cancel safety
-///
-/// After a cancel, nothing is lost: bytes that were read and not written go back to their reader. After a drop, how
-/// much was written is unknown.
-// Test: tests/copying.rs
-pub async fn copy_bidirectional<A, B>(a: &A, b: &B) -> Result<(u64, u64), CopyError>
-where
-    for<'x> &'x A: AsyncRead + AsyncWrite,
-    for<'x> &'x B: AsyncRead + AsyncWrite,
-{
-    try_join((one_way(a, b), one_way(b, a))).await
-}
-
-async fn one_way<R: AsyncRead, W: AsyncWrite>(mut from: R, mut to: W) -> Result<u64, CopyError> {
-    let copied = copy(&mut from, &mut to).await?;
-    match to.shutdown().await {
-        Ok(()) => Ok(copied),
-        Err(error) => Err(CopyError::new(error, copied, Vec::new())),
-    }
 }

@@ -442,39 +442,45 @@ pub(super) fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>
     Err(error.with_transferred(done))
 }
 
-impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {
-    fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-        (**self).read(buf)
-    }
+macro_rules! forward {
+    ($($type:ty)+) => {$(
+        impl<R: AsyncRead + ?Sized> AsyncRead for $type {
+            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                (**self).read(buf)
+            }
 
-    fn read_exact<B: IoBufMut>(
-        &mut self,
-        buf: B,
-        len: usize,
-    ) -> impl Future<Output = Result<B, BufError<B>>> {
-        (**self).read_exact(buf, len)
-    }
+            fn read_exact<B: IoBufMut>(
+                &mut self,
+                buf: B,
+                len: usize,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                (**self).read_exact(buf, len)
+            }
 
-    fn read_to_end(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
-        (**self).read_to_end(buf)
-    }
+            fn read_to_end(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+                (**self).read_to_end(buf)
+            }
 
-    fn read_to_string(
-        &mut self,
-        buf: String,
-    ) -> impl Future<Output = Result<(usize, String), BufError<Vec<u8>>>> {
-        (**self).read_to_string(buf)
-    }
+            fn read_to_string(
+                &mut self,
+                buf: String,
+            ) -> impl Future<Output = Result<(usize, String), BufError<Vec<u8>>>> {
+                (**self).read_to_string(buf)
+            }
 
-    fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
-        (**self).read_append(buf)
-    }
+            fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+                (**self).read_append(buf)
+            }
 
-    fn unread(&mut self, bytes: &[u8]) -> bool {
-        (**self).unread(bytes)
-    }
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                (**self).unread(bytes)
+            }
 
-    fn inlet(&self) -> Option<SharedFd> {
-        (**self).inlet()
-    }
+            fn inlet(&self) -> Option<SharedFd> {
+                (**self).inlet()
+            }
+        }
+    )+};
 }
+
+forward! { &mut R Box<R> }

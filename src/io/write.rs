@@ -193,24 +193,30 @@ pub trait AsyncWrite {
     }
 }
 
-impl<W: AsyncWrite + ?Sized> AsyncWrite for &mut W {
-    fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-        (**self).write(buf)
-    }
+macro_rules! forward {
+    ($($type:ty)+) => {$(
+        impl<W: AsyncWrite + ?Sized> AsyncWrite for $type {
+            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                (**self).write(buf)
+            }
 
-    fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
-        (**self).write_all(buf)
-    }
+            fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
+                (**self).write_all(buf)
+            }
 
-    fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
-        (**self).flush()
-    }
+            fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
+                (**self).flush()
+            }
 
-    fn shutdown(&mut self) -> impl Future<Output = io::Result<()>> {
-        (**self).shutdown()
-    }
+            fn shutdown(&mut self) -> impl Future<Output = io::Result<()>> {
+                (**self).shutdown()
+            }
 
-    fn outlet(&self) -> Option<Outlet> {
-        (**self).outlet()
-    }
+            fn outlet(&self) -> Option<Outlet> {
+                (**self).outlet()
+            }
+        }
+    )+};
 }
+
+forward! { &mut W Box<W> }

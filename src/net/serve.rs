@@ -17,7 +17,7 @@ use std::time::Duration;
 /// so that connections that are canceled after it can still clean up.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish.
+/// Accepts connections and runs a handler for each until it is stopped, then lets the open connections finish.
 ///
 /// Each connection is a child of a supervised group: one that fails or panics does not affect the others, and its error
 /// is reported, with the peer's address, to the hook ([`Fault::ChildFailed`](crate::runtime::Fault),
@@ -351,7 +351,7 @@ where
         failure.filter(|_| !runtime::with(Core::is_canceled))
     }
 
-    /// Accepts until told to stop, then waits for the connections.
+    /// Accepts until it is stopped, then waits for the connections.
     async fn run(&self) -> io::Result<()> {
         let group = supervise(async |s| {
             let accepted = self.accepting.run(self.accept_all(s)).await;

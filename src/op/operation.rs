@@ -1,5 +1,8 @@
-//! The contract between an operation and the runtime: what the operation promises about the memory it lends, and what the
-//! runtime calls, in which order.
+//! The contract between an operation and the runtime: what the operation promises about the memory it lends, and what
+//! the runtime calls, in which order.
+//!
+//! An operation of this crate is a type in the folder of what it works on (see `file/fsync.rs`), its lines in that
+//! folder's `mod.rs`, and a line in `sys/entry.rs` if its opcode is new.
 
 use super::file::AtCursor;
 use super::{Completion, Entry, SharedFd};
@@ -7,6 +10,51 @@ use std::io;
 use std::task::Waker;
 
 /// A request to the kernel that owns all the memory it lends.
+///
+/// ```
+/// use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
+/// use std::ffi::CString;
+/// use std::io;
+/// use std::os::unix::ffi::OsStrExt;
+///
+/// /// Removes a file: `unlinkat`, which has an opcode since Linux 5.11.
+/// struct Unlink {
+///     path: CString,
+/// }
+///
+/// // SAFETY: the path is an allocation of its own, which stays in place while the `CString` moves, and which nothing
+/// // writes. There is one completion, and it hands over nothing.
+/// unsafe impl Operation for Unlink {
+///     type Output = io::Result<()>;
+///     const NAME: &'static str = "unlink";
+///
+///     fn entry(&mut self) -> Entry {
+///         Entry::new(Opcode::new(36)).fd(libc::AT_FDCWD).addr(self.path.as_ptr())
+///     }
+///
+///     fn complete(self, completion: Completion) -> io::Result<()> {
+///         completion.result().map(drop)
+///     }
+///
+///     fn fail(self, error: io::Error) -> io::Result<()> {
+///         Err(error)
+///     }
+///
+///     fn dispose(&mut self, _: Completion) {}
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("file");
+/// gimmal::run(async {
+///     gimmal::fs::write(&path, "").await?;
+///     let name = CString::new(path.as_os_str().as_bytes())?;
+///     Op::new(Unlink { path: name }).await?;
+///     assert!(!path.exists());
+///     Ok(())
+/// })
+/// # }
+/// ```
 ///
 /// # Safety
 ///
@@ -108,6 +156,66 @@ pub unsafe trait Operation: Sized + 'static {
 }
 
 /// Whether an operation can be started: the result of [`Operation::prepare`].
+///
+/// ```
+/// use gimmal::op::{Completion, Entry, Op, Opcode, Operation, Readiness};
+/// use std::cell::{Cell, RefCell};
+/// use std::io;
+/// use std::rc::Rc;
+/// use std::task::Waker;
+///
+/// #[derive(Default)]
+/// struct Gate {
+///     is_open: Cell<bool>,
+///     waker: RefCell<Option<Waker>>,
+/// }
+///
+/// /// A request that waits for the gate. One at a time, because the gate keeps one waker.
+/// struct Gated(Rc<Gate>);
+///
+/// // SAFETY: the entry lends no memory and has no descriptor.
+/// unsafe impl Operation for Gated {
+///     type Output = io::Result<()>;
+///     const NAME: &'static str = "gated";
+///
+///     fn prepare(&mut self, waker: &Waker) -> Readiness {
+///         if self.0.is_open.get() {
+///             return Readiness::Start;
+///         }
+///         self.0.waker.replace(Some(waker.clone()));
+///         Readiness::Wait
+///     }
+///
+///     fn entry(&mut self) -> Entry {
+///         Entry::new(Opcode::NOP)
+///     }
+/// #
+/// #     fn complete(self, completion: Completion) -> io::Result<()> {
+/// #         completion.result().map(drop)
+/// #     }
+/// #
+/// #     fn fail(self, error: io::Error) -> io::Result<()> {
+/// #         Err(error)
+/// #     }
+/// #
+/// #     fn dispose(&mut self, _: Completion) {}
+///     // …
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// gimmal::run(async {
+///     let gate = Rc::new(Gate::default());
+///     let waits = gimmal::spawn(Op::new(Gated(gate.clone())));
+///     gimmal::yield_now().await;
+///     assert!(!waits.is_finished());
+///     gate.is_open.set(true);
+///     if let Some(waker) = gate.waker.take() {
+///         waker.wake();
+///     }
+///     waits.await?
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Readiness {
     /// Submit it to the kernel.
@@ -129,3 +237,50 @@ pub(super) fn yields_first(waker: &Waker) -> bool {
     }
     yields
 }
+
+/// The items that most operations spell alike. Each use names the operation and its output.
+macro_rules! operation {
+    // Returns nothing but success, and no completion leaves anything to dispose of.
+    (simple $name:literal) => {
+        operation!($name -> std::io::Result<()>);
+
+        #[inline]
+        fn complete(self, completion: crate::op::Completion) -> std::io::Result<()> {
+            completion.result().map(drop)
+        }
+
+        fn dispose(&mut self, _: crate::op::Completion) {}
+    };
+    ($name:literal -> $output:ty) => {
+        type Output = $output;
+        const NAME: &'static str = $name;
+
+        fn fail(self, error: std::io::Error) -> Self::Output {
+            Err(error)
+        }
+    };
+    // Gives back the buffer in this field, whatever happens.
+    ($name:literal -> $output:ty, lends $buf:ident) => {
+        type Output = $output;
+        const NAME: &'static str = $name;
+
+        fn fail(self, error: std::io::Error) -> Self::Output {
+            Err(crate::buf::BufError::new(error, self.$buf))
+        }
+    };
+}
+
+/// Implements `Debug` for an operation by some of its fields: the memory that it lends is never read (B3).
+macro_rules! debug_fields {
+    ($([$($bounds:tt)*])? $type:ident $(<$($parameter:ident),+>)? { $($field:ident),+ }) => {
+        impl $(<$($bounds)*>)? std::fmt::Debug for $type $(<$($parameter),+>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($type))
+                    $(.field(stringify!($field), &self.$field))+
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+pub(super) use {debug_fields, operation};

@@ -260,7 +260,7 @@ impl Core {
             stoppable,
             task: self.id_of_running().bits(),
             owner,
-            since_ns: self.turn_time(),
+            since_ns: self.turn_time(&driver),
             collect_max: COLLECT_MAX,
         };
         let key = driver.submit(entry, request, waker);
@@ -289,7 +289,7 @@ impl Core {
             stoppable: true,
             task: self.id_of_running().bits(),
             owner: NO_OWNER,
-            since_ns: self.turn_time(),
+            since_ns: self.turn_time(&driver),
             collect_max,
         };
         Ok(driver.submit(entry, request, None))
@@ -359,10 +359,10 @@ impl Core {
 
     /// Returns the coarse time of this turn. The clock is read at most once a turn, on the first call.
     #[inline]
-    fn turn_time(&self) -> u64 {
+    fn turn_time(&self, driver: &Driver<Ring>) -> u64 {
         match self.turn_time.get() {
             0 => {
-                let now = self.coarse_ns();
+                let now = driver.ring().coarse_now().as_ns();
                 self.turn_time.set(now);
                 now
             }

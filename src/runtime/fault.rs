@@ -6,6 +6,27 @@ use std::fmt;
 use std::sync::Arc;
 
 /// An error or panic that no caller awaits.
+///
+/// ```
+/// use gimmal::runtime::Fault;
+/// use std::sync::mpsc;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let (sender, reports) = mpsc::channel();
+/// let builder = gimmal::Runtime::builder().on_fault(move |fault| {
+///     if let Fault::Panicked { message, .. } = fault {
+///         let _ = sender.send(message.clone());
+///     }
+/// });
+/// builder.run(async {
+///     // Nobody will join it.
+///     drop(gimmal::spawn(async { panic!("out of cheese") }));
+///     std::io::Result::Ok(())
+/// })?;
+/// assert_eq!(reports.recv().as_deref(), Ok("out of cheese"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fault {

@@ -80,7 +80,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Drops the task when its turn to be polled next comes. The handle then resolves to an error for which
+    /// Drops the task in place of its next poll. The handle then resolves to an error for which
     /// [`JoinError::is_aborted`] is true. A task that has ended by then keeps its output.
     ///
     /// The task gets no chance to clean up: its operations are abandoned, and the runtime cancels them and disposes of
@@ -273,6 +273,33 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// A [`JoinHandle`] that cancels its task when it is dropped: see [`JoinHandle::cancel_on_drop`].
 ///
 /// Await it by value or by `&mut`, as the handle; it dereferences to the handle, so it has the handle's methods.
+///
+/// ```
+/// use gimmal::task::CancelOnDrop;
+///
+/// /// A cache that a task keeps fresh for as long as it exists.
+/// struct Cache {
+///     _refresh: CancelOnDrop<()>,
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let (canceled, was_canceled) = std::sync::mpsc::channel();
+///     let refresh = gimmal::spawn(async move {
+///         while gimmal::sleep(std::time::Duration::from_secs(60)).await.is_ok() {
+///             // Refreshes it here.
+///         }
+///         let _ = canceled.send(());
+///     });
+///     let cache = Cache { _refresh: refresh.cancel_on_drop() };
+///     gimmal::yield_now().await;
+///     drop(cache);
+///     gimmal::sleep(std::time::Duration::from_millis(1)).await?;
+///     assert_eq!(was_canceled.try_recv(), Ok(()));
+///     Ok(())
+/// })
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///

@@ -186,8 +186,8 @@ impl TaskBuilder {
 ///
 /// # Cancel safety
 ///
-/// If the wait is canceled, a closure that has not started is removed from the queue and never runs; one that has
-/// started is waited for.
+/// Canceled work happens entirely or not at all: if the wait is canceled, a closure that has not started is removed
+/// from the queue and never runs, and one that has started is waited for. After a drop of the wait, it runs.
 ///
 /// # Panics
 ///
@@ -220,7 +220,7 @@ where
 ///
 /// # Cancel safety
 ///
-/// Only the result is lost to the caller; `dispose` receives it.
+/// A cancel or a drop loses the result to the caller, and nothing else: `dispose` receives it.
 ///
 /// # Panics
 ///

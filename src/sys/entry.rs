@@ -10,6 +10,15 @@ use std::os::fd::RawFd;
 /// The descriptor that an entry works on.
 ///
 /// It is resolved when the entry is submitted, so it need not be a descriptor number of the process.
+///
+/// ```
+/// use gimmal::op::{Entry, Fd, Opcode};
+///
+/// // A path is relative to the working directory.
+/// let entry = Entry::new(Opcode::OPENAT).fd(libc::AT_FDCWD).addr(c"Cargo.toml".as_ptr());
+/// assert_eq!(entry.opcode(), Opcode::OPENAT);
+/// assert_eq!(Fd::from(libc::AT_FDCWD), Fd::Plain(libc::AT_FDCWD));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fd {
@@ -24,6 +33,14 @@ impl From<RawFd> for Fd {
 }
 
 /// The requested action: an io_uring opcode by its number (`io_uring_enter(2)`).
+///
+/// ```
+/// use gimmal::op::Opcode;
+///
+/// // The constants are the opcodes that this crate uses. Any other has its number in `linux/io_uring.h`.
+/// let unlinkat = Opcode::new(36);
+/// assert_ne!(unlinkat, Opcode::OPENAT);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Opcode(u8);
 
@@ -334,6 +351,44 @@ impl Entry {
 }
 
 /// The kernel's answer to a request.
+///
+/// ```
+/// use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
+/// use std::io;
+///
+/// /// Flushes a file that is not open.
+/// struct Flush;
+///
+/// // SAFETY: the entry lends no memory, and has no descriptor.
+/// unsafe impl Operation for Flush {
+///     type Output = io::Result<Completion>;
+///     const NAME: &'static str = "flush";
+///
+///     fn entry(&mut self) -> Entry {
+///         Entry::new(Opcode::FSYNC).fd(-1)
+///     }
+///
+///     fn complete(self, completion: Completion) -> io::Result<Completion> {
+///         Ok(completion)
+///     }
+/// #
+/// #     fn fail(self, error: io::Error) -> io::Result<Completion> {
+/// #         Err(error)
+/// #     }
+/// #
+/// #     fn dispose(&mut self, _: Completion) {}
+///     // …
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// gimmal::run(async {
+///     let completion = Op::new(Flush).await?;
+///     assert_eq!(completion.raw(), -libc::EBADF);
+///     assert_eq!(completion.result().unwrap_err().raw_os_error(), Some(libc::EBADF));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
     result: i32,

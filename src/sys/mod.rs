@@ -26,6 +26,8 @@ pub(crate) use os::{
 };
 pub(crate) use provided::{BufRing, BufSizes, ProvidedBuf};
 pub use ring::FeatureMask;
+#[cfg(test)]
+pub(crate) use ring::Full;
 pub(crate) use ring::{
-    Answer, Attempt, Cqe, EnterWait, Features, Full, Port, Ring, Sizes, Supported, limit, no_thread,
+    Answer, Attempt, Cqe, EnterWait, Features, Port, Ring, Sizes, Supported, limit, no_thread,
 };

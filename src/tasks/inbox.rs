@@ -2,7 +2,7 @@
 //!
 //! A sender posts a message, and interrupts the runtime's wait only if it is asleep. The two synchronize without a lock:
 //! the sender sets `pending`, then reads `asleep`; the runtime sets `asleep`, then reads `pending`. Both are
-//! sequentially consistent, so at least one sees the other's store (tested by `tests::sender_and_runtime_never_miss_each_other`).
+//! sequentially consistent, so at least one sees the other's store (tested by `tests::neither_side_misses_a_wake`).
 //!
 //! Inboxes are static and are reused by later runtimes, because a waker may outlive its runtime by any time.
 
@@ -356,7 +356,7 @@ mod tests {
 
     /// Hangs if the two stores and the two loads are in any other order.
     #[test]
-    fn sender_and_runtime_never_miss_each_other() {
+    fn neither_side_misses_a_wake() {
         const SENDERS: usize = 2;
         const EACH: usize = 20_000;
         let (inbox, heard) = inbox_with_unparker();

@@ -34,6 +34,23 @@ pub fn interval(period: Duration) -> Interval {
 
 /// Returns an [`Interval`] that ticks at `start`, and then once per period.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::{Instant, interval_at};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let period = Duration::from_millis(2);
+///     let start = Instant::now() + period;
+///     let mut ticks = interval_at(start, period);
+///     // The first tick is not at once.
+///     assert_eq!(ticks.tick().await?, start);
+///     assert_eq!(ticks.tick().await?, start + period);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Panics
 ///
 /// Panics if the period is zero.
@@ -51,6 +68,25 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 }
 
 /// What an [`Interval`] does about ticks that were due while nothing waited for them.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::{MissedTicks, interval};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let period = Duration::from_millis(1);
+///     let mut ticks = interval(period).missed_ticks(MissedTicks::Skip);
+///     let first = ticks.tick().await?;
+///     gimmal::sleep(5 * period).await?;
+///     // One of the ticks that were missed, and no more of them.
+///     ticks.tick().await?;
+///     let next = ticks.tick().await? - first;
+///     assert!(next >= 5 * period && next.as_nanos() % period.as_nanos() == 0);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MissedTicks {
@@ -89,13 +125,29 @@ pub struct Interval {
 impl Interval {
     /// Waits for the next tick, and returns the time at which it was due.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let mut ticks = gimmal::time::interval(Duration::from_secs(3600));
+    ///     let start = ticks.tick().await?;
+    ///     assert!(start <= gimmal::time::Instant::now());
+    ///     // The next tick is far away, and this wait leaves it to a later one.
+    ///     let early = gimmal::timeout(Duration::from_millis(1), ticks.tick()).await;
+    ///     assert!(gimmal::is_timeout(&early.unwrap_err()));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Canceled`], if its scope is canceled first. The tick is not used up.
+    /// [`Canceled`], if its scope is canceled first.
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped or canceled, the tick is not used up.
+    /// No tick is lost: one that a dropped or canceled wait has waited for is returned by the next.
     // Test: tests/time.rs
     pub async fn tick(&mut self) -> Result<Instant, Canceled> {
         poll_fn(|context| self.poll_tick(context)).await

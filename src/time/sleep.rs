@@ -33,7 +33,7 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// Loses nothing: a sleep can be awaited by `&mut`, dropped, and started again.
+/// Nothing is lost: a sleep can be awaited by `&mut`, dropped, and started again.
 // Test: tests/time.rs
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
@@ -62,7 +62,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # Cancel safety
 ///
-/// Loses nothing.
+/// Nothing is lost: a sleep can be awaited by `&mut`, dropped, and started again.
 // Test: tests/time.rs
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
@@ -150,7 +150,7 @@ impl Sleep {
     }
 }
 
-/// The sleep holds only the key of its timer's row, so nothing in it is pinned.
+// The sleep holds only the key of its timer's row, so nothing in it is pinned.
 impl Unpin for Sleep {}
 
 impl Future for Sleep {

@@ -93,7 +93,7 @@ fn a_failure_in_the_cleanup_follows_that_of_a_sibling() {
 }
 
 #[test]
-fn a_failure_in_the_cleanup_of_the_body_or_of_a_child_canceled_alone_is_a_failure() {
+fn cleanup_failures_of_the_body_and_of_a_child_canceled_alone_are_failures() {
     run(async || {
         let error = group(async |g| {
             g.cancel();

@@ -126,7 +126,7 @@ fn a_destructor_that_panics_after_the_output_was_ready_is_a_panic_of_the_task() 
 }
 
 #[test]
-fn a_destructor_that_panics_in_an_abort_goes_to_the_hook_and_the_join_returns_aborted() {
+fn a_destructor_that_panics_in_an_abort_goes_to_the_hook_and_the_task_is_aborted() {
     everywhere(|builder| {
         let faults = Faults::default();
         faults.hear(builder).build().unwrap().block_on(async {

@@ -107,7 +107,7 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(self.socket.local_addr()?)
     }

@@ -140,7 +140,7 @@ impl UnixListener {
         UnixIncoming(Arrivals::new(&self.accepting))
     }
 
-    /// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish: see
+    /// Accepts connections and runs a handler for each until it is stopped, then lets the open connections finish: see
     /// [`net::serve`](crate::net::serve()).
     ///
     /// ```no_run

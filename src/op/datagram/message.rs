@@ -54,6 +54,30 @@ impl Message<'_> {
 
 /// The value that a receive returns beside the buffer: a length, a length and the sender, or everything known.
 /// Implemented by the types that the receives of [`net`](crate::net) return.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::UdpSocket;
+/// use gimmal::op::{FromMessage, Op, RecvMessage};
+///
+/// gimmal::run(async {
+///     /// Awaits a receive of any kind, and returns its buffer.
+///     async fn datagram<T: FromMessage>(
+///         receive: Op<RecvMessage<Vec<u8>, T>>,
+///     ) -> std::io::Result<Vec<u8>> {
+///         let (_, buffer) = receive.await?;
+///         Ok(buffer)
+///     }
+///
+///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+///     client.send_to("hello", server.local_addr()?).await?;
+///     assert_eq!(datagram(server.peek_from(vec![0; 64])).await?, b"hello");
+///     assert_eq!(datagram(server.recv(vec![0; 64])).await?, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub trait FromMessage: Sized + 'static {
     /// Takes the value out of the received message.
     ///

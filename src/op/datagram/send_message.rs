@@ -1,26 +1,26 @@
 //! Sending datagrams, with addresses and ancillary data.
 
 use super::control::fds_control;
-use super::header::Header;
+use super::header::MessageHeader;
 use super::shared::{DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::op::file::BYTES_MAX;
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd,
 };
 use socket2::SockAddr;
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Sends a datagram: `sendmsg(2)`, or `send(2)` if there is neither an address nor ancillary data.
-///
-/// The kernel is told not to wait, and the operation waits for room by itself: when a send on a Unix socket has to
-/// wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
-/// on 6.18).
+/// The operation of [`UdpSocket::send_to`](crate::net::UdpSocket::send_to) and the other methods that send datagrams:
+/// `sendmsg(2)`, or `send(2)` if there is neither an address nor ancillary data.
+// The kernel is asked not to wait, and the operation waits for room by itself: when a send on a Unix socket has to
+// wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
+// on 6.18).
 pub struct SendMessage<B: IoBuf> {
     permit: DatagramPermit,
     buf: B,
@@ -41,11 +41,11 @@ impl<B: IoBuf> SendMessage<B> {
         to: Option<&SockAddr>,
         control: &[u8],
     ) -> Op<SendMessage<B>> {
-        Op::new(SendMessage::over(socket, buf, to, control))
+        Op::new(SendMessage::build(socket, buf, to, control))
     }
 
     /// Sends the bytes that the buffer holds, to an address that is still to be looked up.
-    pub(crate) fn to_be_found(
+    pub(crate) fn after_lookup(
         socket: Rc<Datagrams>,
         buf: B,
         address: impl Future<Output = io::Result<SockAddr>> + 'static,
@@ -58,17 +58,17 @@ impl<B: IoBuf> SendMessage<B> {
         })
     }
 
-    fn over(
+    fn build(
         socket: Rc<Datagrams>,
         buf: B,
         to: Option<&SockAddr>,
         control: &[u8],
     ) -> SendMessage<B> {
-        let way = match to {
+        let kind = match to {
             Some(_) => DatagramPermitKind::ToAddress,
             None => DatagramPermitKind::ToPeer,
         };
-        let mut permit = DatagramPermit::new(socket, way);
+        let mut permit = DatagramPermit::new(socket, kind);
         if to.is_some() || !control.is_empty() {
             permit.take_header().set(to, control);
         }
@@ -82,7 +82,7 @@ impl<B: IoBuf> SendMessage<B> {
 
     /// Fails without sending: the request is invalid.
     pub(crate) fn rejected(socket: Rc<Datagrams>, buf: B, error: io::Error) -> Op<SendMessage<B>> {
-        let send = SendMessage::over(socket, buf, None, &[]);
+        let send = SendMessage::build(socket, buf, None, &[]);
         Op::rejected(send, error)
     }
 
@@ -90,7 +90,7 @@ impl<B: IoBuf> SendMessage<B> {
     fn wait(&mut self, waker: &Waker) -> Readiness {
         let mut wait = match self.wait.take() {
             Some(wait) => wait,
-            None => match self.permit.socket().way_to(self.address().as_ref()) {
+            None => match self.permit.socket().writable_fd(self.address().as_ref()) {
                 Ok(fd) => Box::pin(async { PollAdd::writable(fd).await.map(|()| None) }),
                 Err(error) => return Readiness::Failed(error),
             },
@@ -115,8 +115,8 @@ impl<B: IoBuf> SendMessage<B> {
     fn address(&self) -> Option<SockAddr> {
         let header = self.permit.header();
         header
-            .filter(|_| self.permit.way() == DatagramPermitKind::ToAddress)
-            .map(Header::address)
+            .filter(|_| self.permit.kind() == DatagramPermitKind::ToAddress)
+            .map(MessageHeader::address)
     }
 
     fn with_context(&self, error: io::Error) -> io::Error {
@@ -132,8 +132,7 @@ impl<B: IoBuf> SendMessage<B> {
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
 // header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for SendMessage<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "sendmsg";
+    operation!("sendmsg" -> BufResult<usize, B>, lends buf);
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.socket().fd())
@@ -157,7 +156,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         };
         let entry = self.permit.socket().entry(opcode);
         let entry = match self.permit.header_mut() {
-            Some(header) => entry.addr(header.sending(&self.buf)).len(1),
+            Some(header) => entry.addr(header.for_send(&self.buf)).len(1),
             None => entry
                 .addr(self.buf.io_ptr())
                 .len(self.buf.io_len().min(BYTES_MAX) as u32),
@@ -182,10 +181,6 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted() || completion.raw() == -libc::EAGAIN
     }
@@ -205,7 +200,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 }
 
-/// Sends a datagram with descriptors: `sendmsg(2)`, SCM_RIGHTS.
+/// The operation of [`UnixDatagram::send_with_fds`](crate::net::UnixDatagram::send_with_fds): `sendmsg(2)`, SCM_RIGHTS.
 pub struct SendMessageFds<B: IoBuf, F: AsFd + 'static> {
     send: SendMessage<B>,
     /// Kept open until the kernel has taken them over (O5).
@@ -221,7 +216,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
     ) -> Op<SendMessageFds<B, F>> {
         match fds_control(&fds) {
             Ok(control) => {
-                let send = SendMessage::over(socket, buf, to, &control);
+                let send = SendMessage::build(socket, buf, to, &control);
                 Op::new(SendMessageFds { send, fds })
             }
             Err(error) => SendMessageFds::rejected(socket, buf, fds, error),
@@ -235,7 +230,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
         fds: Vec<F>,
         error: io::Error,
     ) -> Op<SendMessageFds<B, F>> {
-        let send = SendMessage::over(socket, buf, None, &[]);
+        let send = SendMessage::build(socket, buf, None, &[]);
         Op::rejected(SendMessageFds { send, fds }, error)
     }
 }
@@ -281,19 +276,6 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
     }
 }
 
-impl<B: IoBuf> fmt::Debug for SendMessage<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendMessage")
-            .field("socket", &self.permit.socket())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf] SendMessage<B> { permit, must_wait });
 
-impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendMessageFds<B, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendMessageFds")
-            .field("socket", &self.send.permit.socket())
-            .field("fds", &self.fds.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf, F: AsFd + 'static] SendMessageFds<B, F> { send });

@@ -1,12 +1,13 @@
 //! Flushing written data to the disk.
 
-use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
-use std::io;
+use crate::op::operation::operation;
+use crate::op::{Entry, Op, Opcode, Operation, SharedFd};
 
 /// Skips metadata that is not needed to read the data back (`IORING_FSYNC_DATASYNC`).
 const DATA_ONLY: u32 = 1;
 
-/// `fsync(2)` or `fdatasync(2)`.
+/// The operation of [`File::sync_all`](crate::fs::File::sync_all) and [`File::sync_data`](crate::fs::File::sync_data):
+/// `fsync(2)`, `fdatasync(2)`.
 #[derive(Debug)]
 pub struct Fsync {
     fd: SharedFd,
@@ -21,8 +22,8 @@ impl Fsync {
 
 // SAFETY: the entry has no address. The operation holds the descriptor (O5).
 unsafe impl Operation for Fsync {
-    type Output = io::Result<()>;
-    const NAME: &'static str = "fsync";
+    operation!(simple "fsync");
+
     /// An interrupted sync guarantees nothing, which here is what having no effect means.
     const EINTR_HAD_NO_EFFECT: bool = true;
 
@@ -30,14 +31,4 @@ unsafe impl Operation for Fsync {
         let flags = if self.data_only { DATA_ONLY } else { 0 };
         self.fd.entry(Opcode::FSYNC).op_flags(flags)
     }
-
-    fn complete(self, completion: Completion) -> io::Result<()> {
-        completion.result().map(drop)
-    }
-
-    fn fail(self, error: io::Error) -> io::Result<()> {
-        Err(error)
-    }
-
-    fn dispose(&mut self, _: Completion) {}
 }

@@ -1,5 +1,6 @@
 //! Opening and closing.
 
+use crate::op::operation::operation;
 use crate::op::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, c_path, with_path};
@@ -9,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::task::Waker;
 
-/// Opens a file by its path: `openat(2)` from the working directory.
+/// The operation of [`OpenOptions::open`](crate::fs::OpenOptions::open): `openat(2)` from the working directory.
 #[derive(Debug)]
 pub struct OpenAt {
     path: CString,
@@ -74,8 +75,7 @@ impl OpenAt {
 // SAFETY: the path is an allocation of its own, which stays where it is while the CString moves, and which nothing
 // writes.
 unsafe impl Operation for OpenAt {
-    type Output = io::Result<SharedFd>;
-    const NAME: &'static str = "openat";
+    operation!("openat" -> io::Result<SharedFd>);
 
     /// If the kernel cannot create a thread, this open might queue behind another open that blocks in the only worker.
     /// So it fails.
@@ -107,12 +107,8 @@ unsafe impl Operation for OpenAt {
         // is not called for it.
         let descriptor = unsafe { Descriptor::from_completion(fd) };
         let fd = SharedFd::new(descriptor);
-        fd.cached().opened(self.flags);
+        fd.read_hint().opened(self.flags);
         Ok(fd)
-    }
-
-    fn fail(self, error: io::Error) -> io::Result<SharedFd> {
-        Err(error)
     }
 
     /// An interrupted open that creates or truncates may have had an effect; only ECANCELED proves that it never
@@ -133,7 +129,8 @@ unsafe impl Operation for OpenAt {
     }
 }
 
-/// Closes a descriptor: `close(2)`. It is never canceled (C13), and dropping the wait for it does not stop it.
+/// The operation of [`File::close`](crate::fs::File::close): `close(2)`. It is never canceled, and dropping the wait
+/// for it does not stop it.
 #[derive(Debug)]
 pub struct Close {
     descriptor: Option<Descriptor>,

@@ -2,16 +2,17 @@
 
 use super::offset::{AtCursor, Offset, mend_cursor};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::stream::Direction;
 use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
-use std::fmt;
 use std::io;
 use std::ops::Range;
 
 /// The most bytes that the kernel moves in one call (`read(2)`, NOTES).
 pub(in crate::op) const BYTES_MAX: usize = 0x7fff_f000;
 
-/// Reads into a buffer: `pread(2)`, or `read(2)` at the cursor.
+/// The operation of [`File::read_at`](crate::fs::File::read_at) and [`File::read`](crate::fs::File::read): `pread(2)`,
+/// or `read(2)` at the cursor.
 pub struct Read<B: IoBufMut> {
     fd: SharedFd,
     buf: B,
@@ -65,8 +66,7 @@ pub(crate) fn no_room() -> io::Error {
 // SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
 // the part is within its capacity. The operation holds the descriptor (O5).
 unsafe impl<B: IoBufMut> Operation for Read<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "read";
+    operation!("read" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
@@ -80,7 +80,7 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
     }
 
     fn would_wait(&mut self, is_never: bool) {
-        self.fd.cached().would_wait(is_never);
+        self.fd.read_hint().would_wait(is_never);
     }
 
     #[inline]
@@ -103,22 +103,15 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     /// The bytes of a late read at an offset can be read again, and so can those of a read at the cursor that the ring
     /// did not move. Others are lost: see the `# Cancel safety` of `File::read`.
     fn dispose(&mut self, _: Completion) {}
 }
 
-impl<B: IoBufMut> fmt::Debug for Read<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Read", &self.fd, self.part.len(), &self.offset)
-    }
-}
+debug_fields!([B: IoBufMut] Read<B> { fd, part, offset });
 
-/// Writes from a buffer: `pwrite(2)`, or `write(2)` at the cursor.
+/// The operation of [`File::write_at`](crate::fs::File::write_at) and [`File::write`](crate::fs::File::write):
+/// `pwrite(2)`, or `write(2)` at the cursor.
 pub struct Write<B: IoBuf> {
     fd: SharedFd,
     buf: B,
@@ -161,8 +154,7 @@ impl<B: IoBuf> Write<B> {
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
 // part is within its length. The operation holds the descriptor (O5).
 unsafe impl<B: IoBuf> Operation for Write<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "write";
+    operation!("write" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
@@ -189,33 +181,10 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     /// What an abandoned write has written is unknown, but the next write goes after it.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
     }
 }
 
-impl<B: IoBuf> fmt::Debug for Write<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Write", &self.fd, self.part.len(), &self.offset)
-    }
-}
-
-/// Never reads the lent memory: the kernel may be writing it (B3).
-fn debug(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    fd: &SharedFd,
-    len: usize,
-    offset: &Offset,
-) -> fmt::Result {
-    f.debug_struct(name)
-        .field("fd", fd)
-        .field("len", &len)
-        .field("offset", offset)
-        .finish()
-}
+debug_fields!([B: IoBuf] Write<B> { fd, part, offset });

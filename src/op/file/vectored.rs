@@ -3,10 +3,9 @@
 use super::offset::{AtCursor, Offset, mend_cursor};
 use super::read_write::{BYTES_MAX, no_room};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::stream::Direction;
 use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
-use std::fmt;
-use std::io;
 
 /// The most buffers of one call, `IOV_MAX` (`readv(2)`): only the first ones are used, as in std. A call may do less
 /// than requested anyway.
@@ -76,7 +75,8 @@ fn add(vectors: &mut Vec<libc::iovec>, start: *mut u8, len: usize) {
     }
 }
 
-/// Reads into several buffers, one after the other: `preadv(2)`, or `readv(2)` at the cursor.
+/// The operation of [`File::read_vectored_at`](crate::fs::File::read_vectored_at) and
+/// [`File::read_vectored`](crate::fs::File::read_vectored): `preadv(2)`, or `readv(2)` at the cursor.
 pub struct ReadVectored<B: IoBufsMut> {
     fd: SharedFd,
     bufs: B,
@@ -106,8 +106,7 @@ impl<B: IoBufsMut> ReadVectored<B> {
 // SAFETY: `IoBufsMut` promises that the memory of each buffer stays in place and untouched while the operation owns
 // them; the array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
 unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "readv";
+    operation!("readv" -> BufResult<usize, B>, lends bufs);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
@@ -116,7 +115,7 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     }
 
     fn would_wait(&mut self, is_never: bool) {
-        self.fd.cached().would_wait(is_never);
+        self.fd.read_hint().would_wait(is_never);
     }
 
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
@@ -135,14 +134,11 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.bufs))
-    }
-
     fn dispose(&mut self, _: Completion) {}
 }
 
-/// Writes from several buffers, one after the other: `pwritev(2)`, or `writev(2)` at the cursor.
+/// The operation of [`File::write_vectored_at`](crate::fs::File::write_vectored_at) and
+/// [`File::write_vectored`](crate::fs::File::write_vectored): `pwritev(2)`, or `writev(2)` at the cursor.
 pub struct WriteVectored<B: IoBufs> {
     fd: SharedFd,
     bufs: B,
@@ -170,8 +166,7 @@ impl<B: IoBufs> WriteVectored<B> {
 // SAFETY: `IoBufs` promises that the memory of each buffer stays in place and unwritten while the operation owns them;
 // the array of vectors is a boxed allocation of its own. The operation holds the descriptor (O5).
 unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "writev";
+    operation!("writev" -> BufResult<usize, B>, lends bufs);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
@@ -191,31 +186,12 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.bufs))
-    }
-
     /// As for a write from one buffer.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
     }
 }
 
-impl<B: IoBufsMut> fmt::Debug for ReadVectored<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "ReadVectored", &self.fd, &self.vectors)
-    }
-}
+debug_fields!([B: IoBufsMut] ReadVectored<B> { fd, offset });
 
-impl<B: IoBufs> fmt::Debug for WriteVectored<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "WriteVectored", &self.fd, &self.vectors)
-    }
-}
-
-fn debug(f: &mut fmt::Formatter<'_>, name: &str, fd: &SharedFd, vectors: &Vectors) -> fmt::Result {
-    f.debug_struct(name)
-        .field("fd", fd)
-        .field("buffers", &vectors.array.len())
-        .finish_non_exhaustive()
-}
+debug_fields!([B: IoBufs] WriteVectored<B> { fd, offset });

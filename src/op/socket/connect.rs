@@ -1,8 +1,8 @@
 //! Connecting a socket.
 
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use socket2::SockAddr;
-use std::fmt;
 use std::io;
 
 /// Connects a socket to an address: `connect(2)`. The operation owns the socket and closes it unless it succeeds: a
@@ -15,7 +15,7 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) fn new(socket: SharedFd, address: SockAddr) -> Op<Connect> {
-        socket.set_left(true);
+        socket.set_ownerless(true);
         Op::new(Connect {
             socket,
             address: Box::new(address),
@@ -25,8 +25,7 @@ impl Connect {
 
 // SAFETY: the address is a boxed allocation of its own, which nothing writes. The operation holds the descriptor (O5).
 unsafe impl Operation for Connect {
-    type Output = io::Result<SharedFd>;
-    const NAME: &'static str = "connect";
+    operation!("connect" -> io::Result<SharedFd>);
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(&self.socket)
@@ -44,10 +43,6 @@ unsafe impl Operation for Connect {
         completion.result().map(|_| self.socket)
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(error)
-    }
-
     /// Nothing else holds the socket: whatever happened, closing it leaves nothing behind.
     fn had_no_effect(&self, completion: Completion) -> bool {
         completion.raw() == 0
@@ -59,10 +54,4 @@ unsafe impl Operation for Connect {
     fn dispose(&mut self, _: Completion) {}
 }
 
-impl fmt::Debug for Connect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connect")
-            .field("socket", &self.socket)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!(Connect { socket });

@@ -1,27 +1,27 @@
 //! Descriptors sent with bytes over a Unix socket (`unix(7)`, SCM_RIGHTS).
 
-use super::shared::{Direction, Passed, Permit};
+use super::shared::{Direction, PassedFds, Permit};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
-use crate::op::datagram::Header;
+use crate::op::datagram::MessageHeader;
 use crate::op::datagram::fds_control;
 use crate::op::datagram::{fds_cut, fds_room};
 use crate::op::file::no_room;
-use crate::op::operation::yields_first;
+use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
-use std::fmt;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Sends from a buffer on a Unix stream, with descriptors attached to the first byte: `sendmsg(2)`.
+/// The operation of [`UnixStream::send_with_fds`](crate::net::UnixStream::send_with_fds): `sendmsg(2)`, with the
+/// descriptors attached to the first byte.
 pub struct SendFds<B: IoBuf, F: AsFd + 'static> {
     permit: Permit,
     buf: B,
     /// Kept open until the operation is finished (O5).
     fds: Vec<F>,
-    header: Header,
+    header: MessageHeader,
 }
 
 impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
@@ -37,7 +37,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
             permit: Permit::new(stream, Direction::Out),
             buf,
             fds,
-            header: Header::new(),
+            header: MessageHeader::new(),
         };
         match control {
             Ok(control) => {
@@ -68,7 +68,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
         self.permit
             .stream()
             .entry(Opcode::SENDMSG)
-            .addr(self.header.sending(&self.buf))
+            .addr(self.header.for_send(&self.buf))
             .len(1)
             .op_flags(libc::MSG_NOSIGNAL as u32)
             .try_direct()
@@ -92,7 +92,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
     fn dispose(&mut self, _: Completion) {}
 }
 
-/// Receives from a Unix stream into a buffer, together with the descriptors that came with the bytes: `recvmsg(2)`.
+/// The operation of [`UnixStream::recv_with_fds`](crate::net::UnixStream::recv_with_fds): `recvmsg(2)`.
 ///
 /// If it is dropped in flight, the stream keeps the bytes and descriptors that still arrive, and its next receive
 /// returns them first.
@@ -101,9 +101,9 @@ pub struct RecvFds<B: IoBufMut> {
     buf: B,
     /// How many descriptors it accepts at most.
     max: usize,
-    header: Header,
+    header: MessageHeader,
     /// The descriptors kept from an abandoned receive.
-    kept: Passed,
+    kept: PassedFds,
 }
 
 impl<B: IoBufMut> RecvFds<B> {
@@ -113,8 +113,8 @@ impl<B: IoBufMut> RecvFds<B> {
             permit: Permit::new(stream, Direction::In),
             buf,
             max,
-            header: Header::new(),
-            kept: Passed::default(),
+            header: MessageHeader::new(),
+            kept: PassedFds::default(),
         };
         match has_room {
             true => Op::new(recv),
@@ -127,7 +127,7 @@ impl<B: IoBufMut> RecvFds<B> {
     /// # Safety
     ///
     /// The completion has arrived, and this is called once for it.
-    unsafe fn take_passed(&mut self) -> Passed {
+    unsafe fn take_passed(&mut self) -> PassedFds {
         let mut passed = mem::take(&mut self.kept);
         // SAFETY: the caller promises it. If the kernel was not needed, there is no ancillary data.
         passed.fds.extend(unsafe { self.header.fds() });
@@ -153,8 +153,7 @@ impl<B: IoBufMut> RecvFds<B> {
 // The header is an allocation of its own. The operation holds the stream, which holds its descriptor (O5). Each
 // descriptor that a completion brings is taken once: by `complete` or by `dispose`.
 unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
-    type Output = BufResult<(usize, Vec<OwnedFd>), B>;
-    const NAME: &'static str = "recvmsg";
+    operation!("recvmsg" -> BufResult<(usize, Vec<OwnedFd>), B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -173,14 +172,14 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
 
     fn entry(&mut self) -> Entry {
         self.header.make_room(fds_room(self.max));
-        let header = self.header.filling(&mut self.buf);
+        let header = self.header.for_receive(&mut self.buf);
         let stream = self.permit.stream();
         let entry = stream
             .entry(Opcode::RECVMSG)
             .addr(header)
             .len(1)
             .op_flags(libc::MSG_CMSG_CLOEXEC as u32);
-        stream.recv_hint().expect(entry)
+        stream.recv_hint().prepare(entry)
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -202,10 +201,6 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     /// The next receive returns the bytes and the descriptors.
     fn dispose(&mut self, completion: Completion) {
         match completion.result() {
@@ -223,20 +218,6 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     }
 }
 
-impl<B: IoBuf, F: AsFd + 'static> fmt::Debug for SendFds<B, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendFds")
-            .field("stream", &self.permit.stream())
-            .field("fds", &self.fds.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf, F: AsFd + 'static] SendFds<B, F> { permit });
 
-impl<B: IoBufMut> fmt::Debug for RecvFds<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvFds")
-            .field("stream", &self.permit.stream())
-            .field("max", &self.max)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufMut] RecvFds<B> { permit, max });

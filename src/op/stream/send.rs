@@ -1,9 +1,10 @@
 //! Sending bytes on a stream.
 
-use super::part::{Gated, Part};
 use super::shared::{Direction, Permit};
+use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
@@ -15,8 +16,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Sends from a buffer on a stream: `send(2)`, or `write(2)` into a pipe. If the peer is gone, returns an error,
-/// without SIGPIPE.
+/// The operation of [`TcpStream::write`](crate::net::TcpStream::write) and its counterparts: `send(2)`, or `write(2)`
+/// into a pipe. If the peer is gone, returns an error, without SIGPIPE.
 pub struct Send<B: IoBuf> {
     permit: Permit,
     buf: B,
@@ -39,9 +40,9 @@ impl<B: IoBuf> Send<B> {
     }
 
     /// Sends that part of the bytes that the buffer holds: all of it, unless interrupted.
-    fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Send<B>>> {
+    fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<WithPermit<Send<B>>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
-        Part::new(Send {
+        WithPermit::new(Send {
             permit,
             buf,
             part,
@@ -69,8 +70,7 @@ impl<B: IoBuf> Send<B> {
 // SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
 // part is within its length. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for Send<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "send";
+    operation!("send" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -111,17 +111,13 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.buf))
-    }
-
     /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
     }
 }
 
-impl<B: IoBuf> Gated for Send<B> {
+impl<B: IoBuf> HoldsPermit for Send<B> {
     fn permit(&mut self) -> &mut Permit {
         &mut self.permit
     }
@@ -159,17 +155,11 @@ pub(crate) fn nothing_taken() -> io::Error {
     )
 }
 
-impl<B: IoBuf> fmt::Debug for Send<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Send")
-            .field("stream", &self.stream())
-            .field("len", &self.part.len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBuf] Send<B> { permit, part });
 
-/// Sends from a buffer without copying it first, if the device supports that: `IORING_OP_SEND_ZC` (6.0). Completes when
-/// the kernel has finished with the buffer, which on TCP is when the peer has acknowledged the bytes.
+/// The operation of [`TcpStream::write_zero_copy`](crate::net::TcpStream::write_zero_copy): `IORING_OP_SEND_ZC` (Linux
+/// 6.0). Completes when the kernel has finished with the buffer, which on TCP is when the peer has acknowledged the
+/// bytes.
 ///
 /// The buffer's pages count against `RLIMIT_MEMLOCK`. If not all of the bytes fit, fewer are sent.
 pub struct SendZeroCopy<B: IoBuf>(Send<B>);

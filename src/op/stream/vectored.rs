@@ -1,19 +1,18 @@
 //! Receiving into several buffers at once, and sending from several.
 
 use super::shared::{Direction, Permit};
-use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
+use crate::buf::{BufResult, IoBufs, IoBufsMut};
 use crate::op::file::{AtCursor, BYTES_MAX, Vectors, mend_cursor, no_room};
-use crate::op::operation::yields_first;
+use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
-use std::fmt;
-use std::io;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Receives from a stream into several buffers, one after the other: `readv(2)`.
+/// The operation of [`TcpStream::read_vectored`](crate::net::TcpStream::read_vectored) and its counterparts:
+/// `readv(2)`.
 ///
 /// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
 pub struct RecvVectored<B: IoBufsMut> {
@@ -72,8 +71,7 @@ impl<B: IoBufsMut> RecvVectored<B> {
 // them; the array of vectors is a boxed allocation of its own. The operation holds the stream, which holds its
 // descriptor (O5).
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "readv";
+    operation!("readv" -> BufResult<usize, B>, lends bufs);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -121,10 +119,6 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.bufs))
-    }
-
     /// The next receive returns the bytes.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
@@ -153,7 +147,8 @@ unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
 /// The header for `sendmsg`: an allocation of its own (O2).
 struct SendHeader(Box<libc::msghdr>);
 
-/// Sends from several buffers on a stream, one after the other: `sendmsg(2)`, or `writev(2)` into a pipe.
+/// The operation of [`TcpStream::write_vectored`](crate::net::TcpStream::write_vectored) and its counterparts:
+/// `sendmsg(2)`, or `writev(2)` into a pipe.
 pub struct SendVectored<B: IoBufs> {
     permit: Permit,
     bufs: B,
@@ -189,8 +184,7 @@ impl SendHeader {
 // the array of vectors and the message are boxed allocations of their own. The operation holds the stream, which holds
 // its descriptor (O5).
 unsafe impl<B: IoBufs> Operation for SendVectored<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "sendmsg";
+    operation!("sendmsg" -> BufResult<usize, B>, lends bufs);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -237,28 +231,12 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         }
     }
 
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, self.bufs))
-    }
-
     /// What an abandoned send has sent is unknown.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
     }
 }
 
-impl<B: IoBufsMut> fmt::Debug for RecvVectored<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvVectored")
-            .field("stream", &self.permit.stream())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufsMut] RecvVectored<B> { permit });
 
-impl<B: IoBufs> fmt::Debug for SendVectored<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendVectored")
-            .field("stream", &self.permit.stream())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!([B: IoBufs] SendVectored<B> { permit });

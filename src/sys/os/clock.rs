@@ -9,6 +9,23 @@ use std::time::Duration;
 /// It is [`std::time::Instant`] with a different origin: it comes from the runtime, so that a runtime can have a clock
 /// of its own. Its range ends 584 years after the machine was started. Arithmetic saturates at the ends of the range,
 /// so a deadline too far away to be represented is simply never reached.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::Instant;
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let start = Instant::now();
+///     let deadline = start + Duration::from_secs(60);
+///     assert_eq!(deadline - start, Duration::from_secs(60));
+///     // Time does not run backwards, and the end of time is never reached.
+///     assert_eq!(start - deadline, Duration::ZERO);
+///     assert_eq!(start + Duration::MAX, deadline + Duration::MAX);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant {
     ns: u64,

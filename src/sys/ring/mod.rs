@@ -254,10 +254,10 @@ impl Port for Ring {
     /// and would no longer be inlined.
     #[inline]
     fn reap(&mut self, mut each: impl FnMut(Cqe)) {
-        let mut completions = match self {
+        let completions = match self {
             Ring::Kernel(ring) => ring.completions(),
         };
-        while let Some(cqe) = completions.next() {
+        for cqe in completions {
             each(cqe);
         }
     }
