@@ -366,13 +366,14 @@ const EXAMPLE_ELSEWHERE: [&str; 3] = [
 ];
 
 /// Public items that users cannot name, or that are hidden from them.
-const NOT_FOR_USERS: [(&str, &str); 6] = [
+const NOT_FOR_USERS: [(&str, &str); 7] = [
     ("src/error/own.rs", "pub "),
     ("src/group/outcome.rs", "pub trait Returns"),
     ("src/group/try_join.rs", "pub trait Trying"),
     ("src/op/datagram/message.rs", "pub struct Message"),
     ("src/op/file/offset.rs", "pub struct AtCursor"),
     ("src/op/stream/splice.rs", "pub struct Outlet"),
+    ("src/io/dyn_io.rs", "pub trait AnyBuf"),
 ];
 
 /// Each public type, each public function outside of a type, and each section on cancel safety, which everything that can

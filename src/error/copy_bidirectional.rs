@@ -6,6 +6,17 @@ use std::fmt;
 use std::io;
 
 /// A direction of [`copy_bidirectional`](crate::io::copy_bidirectional).
+///
+/// ```
+/// use gimmal::io::{CopyBidirectionalError, CopyDirection};
+///
+/// fn report(error: &CopyBidirectionalError) -> String {
+///     match error.direction() {
+///         CopyDirection::AToB => format!("client to server: {}", error.error()),
+///         CopyDirection::BToA => format!("server to client: {}", error.error()),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CopyDirection {
     /// From the first side to the second.
