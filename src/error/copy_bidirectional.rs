@@ -8,14 +8,23 @@ use std::io;
 /// A direction of [`copy_bidirectional`](crate::io::copy_bidirectional).
 ///
 /// ```
-/// use gimmal::io::{CopyBidirectionalError, CopyDirection};
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::{CopyDirection, copy_bidirectional};
+/// use std::io::Cursor;
 ///
-/// fn report(error: &CopyBidirectionalError) -> String {
-///     match error.direction() {
-///         CopyDirection::AToB => format!("client to server: {}", error.error()),
-///         CopyDirection::BToA => format!("server to client: {}", error.error()),
-///     }
-/// }
+/// gimmal::run(async {
+///     let (mut question, mut answer) = (&b"question"[..], Vec::new());
+///     // This side has no room for it.
+///     let (mut silent, mut full) = (&b""[..], Cursor::new([0; 0]));
+///     let copied = copy_bidirectional((&mut question, &mut answer), (&mut silent, &mut full)).await;
+///     let receiver = match copied.unwrap_err().direction() {
+///         CopyDirection::AToB => "the second side",
+///         CopyDirection::BToA => "the first side",
+///     };
+///     assert_eq!(receiver, "the second side");
+///     Ok(())
+/// })
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CopyDirection {
