@@ -375,12 +375,13 @@ const EXAMPLE_ELSEWHERE: [&str; 3] = [
 ];
 
 /// Public items that users cannot name, or that are hidden where they are exported.
-const NOT_FOR_USERS: [(&str, &str); 5] = [
+const NOT_FOR_USERS: [(&str, &str); 6] = [
     ("src/error/own.rs", "pub "),
     ("src/group/try_join.rs", "pub trait Trying"),
     ("src/op/datagram/message.rs", "pub struct Message"),
     ("src/op/file/offset.rs", "pub struct AtCursor"),
     ("src/op/stream/splice.rs", "pub struct Outlet"),
+    ("src/io/dyn_io.rs", "pub trait AnyBuf"),
 ];
 
 /// Each public type, each public free function, and each item with a section on cancel safety (that is, everything that

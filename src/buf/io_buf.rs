@@ -5,6 +5,7 @@
 
 use super::Slice;
 use bytes::{Bytes, BytesMut};
+use std::mem::MaybeUninit;
 use std::ops::RangeBounds;
 use std::rc::Rc;
 use std::slice;
@@ -317,6 +318,17 @@ pub(crate) fn repeat<B: IoBufMut>(buf: &mut B, byte: u8) -> usize {
         buf.set_io_len(n);
     }
     n
+}
+
+/// Views bytes as room for bytes.
+///
+/// # Safety
+///
+/// Nothing but bytes are written to it: none of it becomes uninitialized.
+pub(crate) unsafe fn as_room(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    let len = bytes.len();
+    // SAFETY: the same bytes, which the caller keeps initialized.
+    unsafe { slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), len) }
 }
 
 /// Stands in for the kernel in every test of this module.

@@ -35,7 +35,7 @@ mod slice;
 pub use crate::error::{BufError, BufResult};
 pub use aligned::AlignedBuf;
 pub use io_buf::{IoBuf, IoBufMut};
-pub(crate) use io_buf::{fill, repeat, truncate};
+pub(crate) use io_buf::{as_room, fill, repeat, truncate};
 pub use io_bufs::{IoBufs, IoBufsMut};
 pub use slice::Slice;
 

@@ -362,6 +362,44 @@ impl PipeReader {
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
         RecvVectored::new(self.stream.clone(), bufs)
     }
+
+    /// Reads available bytes if there are any, without waiting: `preadv2(2)` with `RWF_NOWAIT`. Returns their number,
+    /// which is zero when every writer is closed.
+    ///
+    /// FIFOs, and before Linux 6.4 all pipes, are polled first: if another process reads from the same pipe, it may
+    /// take the bytes in between, and this then waits for others.
+    ///
+    /// Bytes that a dropped read has received come first. A call that does not wait is not canceled either: it also
+    /// works in a canceled scope.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::pipe;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = pipe()?;
+    ///     let mut buffer = [0; 64];
+    ///     assert_eq!(reader.try_read(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    ///     writer.write_all("hello").await?;
+    ///     assert_eq!(reader.try_read(&mut buffer)?, 5);
+    ///     drop(writer);
+    ///     assert_eq!(reader.try_read(&mut buffer)?, 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if no bytes are available. Also while another read is in progress or waits for its turn, so that
+    /// bytes stay in order. A dropped read is in progress until the kernel has stopped it: await something, then try
+    /// again.
+    ///
+    /// `InvalidInput` for an empty buffer; those of [`read`](Self::read).
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_recv(buf)
+    }
 }
 
 /// The write end of a pipe.
@@ -531,6 +569,44 @@ impl PipeWriter {
     // Test: tests/pipes.rs
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
         SendVectored::new(self.stream.clone(), bufs)
+    }
+
+    /// Writes as much of the buffer as there is room for, without waiting: `pwritev2(2)` with `RWF_NOWAIT`. Returns the
+    /// number of bytes. A write of up to 4096 bytes (`PIPE_BUF`) is atomic.
+    ///
+    /// FIFOs, and before Linux 6.4 all pipes, are polled first, and get at most 4096 bytes at once: if another process
+    /// writes to the same pipe, it may take the room in between, and this then waits for more.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::pipe;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = pipe()?;
+    ///     let mut written = 0;
+    ///     let error = loop {
+    ///         match writer.try_write(&[7; 1000]) {
+    ///             Ok(n) => written += n,
+    ///             Err(error) => break error,
+    ///         }
+    ///     };
+    ///     assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    ///     drop(writer);
+    ///     assert_eq!(reader.read_to_end(Vec::new()).await?.0, written);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is no room. Also while another write is in progress or waits for its turn, so that bytes
+    /// stay in order. A dropped write is in progress until the kernel has stopped it: await something, then try again.
+    ///
+    /// Otherwise those of [`write`](Self::write).
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        self.stream.try_send(buf)
     }
 }
 

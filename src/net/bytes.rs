@@ -213,6 +213,41 @@ macro_rules! byte_stream {
                 RecvVectored::new(self.stream.clone(), bufs)
             }
 
+            /// Receives available bytes if there are any, without waiting: `recv(2)` with `MSG_DONTWAIT`. Returns their
+            /// number, which is zero after the peer has ended its side.
+            ///
+            /// Bytes that a dropped read has received come first. A call that does not wait is not canceled either: it
+            /// also works in a canceled scope.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            /// use std::io::ErrorKind;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     let mut buffer = [0; 64];
+            ///     assert_eq!(right.try_read(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+            ///     left.write_all("hello").await?;
+            ///     assert_eq!(right.try_read(&mut buffer)?, 5);
+            ///     drop(left);
+            ///     assert_eq!(right.try_read(&mut buffer)?, 0);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// `WouldBlock` if no bytes are available. Also while another read is in progress or waits for its turn, so
+            /// that bytes stay in order. A dropped read is in progress until the kernel has stopped it: await
+            /// something, then try again.
+            ///
+            /// `InvalidInput` for an empty buffer; otherwise those of [`read`](Self::read).
+            pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+                self.stream.try_recv(buf)
+            }
+
             /// Returns the bytes in chunks as they arrive. The chunks are in buffers shared by the runtime's streams,
             /// or, while all of those are held, in memory of their own; an idle connection holds no buffer. On TCP, one
             /// request to the kernel returns several chunks (multishot receive, bounded since 6.17); on older kernels,
@@ -350,6 +385,43 @@ macro_rules! byte_stream {
             // Test: tests/streams.rs
             pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
                 send_all(self.stream.clone(), buf).await
+            }
+
+            /// Sends as much of the buffer as there is room for, without waiting: `send(2)` with `MSG_DONTWAIT`.
+            /// Returns the number of bytes.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            /// use std::io::ErrorKind;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     let mut sent = 0;
+            ///     // Until the buffers of the kernel are full.
+            ///     let error = loop {
+            ///         match left.try_write(&[7; 4096]) {
+            ///             Ok(n) => sent += n,
+            ///             Err(error) => break error,
+            ///         }
+            ///     };
+            ///     assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            ///     drop(left);
+            ///     assert_eq!(right.read_to_end(Vec::new()).await?.0, sent);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// `WouldBlock` if there is no room. Also while another write is in progress or waits for its turn, so that
+            /// bytes stay in order. A dropped write is in progress until the kernel has stopped it: await something,
+            /// then try again.
+            ///
+            /// Otherwise those of [`write`](Self::write).
+            pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+                self.stream.try_send(buf)
             }
 
             /// Sends from several buffers in order: `sendmsg(2)`. As in std, only the first 1024 buffers are written.

@@ -12,6 +12,7 @@ use crate::runtime;
 use crate::tasks::copy_waker;
 use crate::wait_queue::{Ticket, WaitQueue};
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::task::Waker;
 
 /// A lock that is granted in order of arrival, until it is closed.
@@ -57,6 +58,14 @@ impl FifoLock {
     pub(super) fn check_open(&self) -> Option<Readiness> {
         let is_closed = self.is_closed.get();
         is_closed.then(|| Readiness::Failed(Canceled.into()))
+    }
+
+    /// Returns `WouldBlock` if an operation has the lock or waits for it: a call that never waits must not go first.
+    pub(super) fn check_free(&self) -> io::Result<()> {
+        match self.is_taken.get() {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        }
     }
 
     /// Takes the lock, if it is this waiter's turn. Otherwise `waker` is woken when it is, to call this again.

@@ -422,6 +422,111 @@ impl UdpSocket {
         RecvMessage::peek(self.socket.clone(), buf)
     }
 
+    /// Receives a datagram if there is one, without waiting: `recv(2)` with `MSG_DONTWAIT`. Returns the number of
+    /// bytes; bytes that do not fit into the buffer are lost. Otherwise as [`try_recv_from`](Self::try_recv_from).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
+    ///     left.connect(right.local_addr()?).await?;
+    ///     let mut buffer = [0; 64];
+    ///     assert_eq!(right.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    ///     left.send("hello").await?;
+    ///     assert_eq!(right.try_recv(&mut buffer)?, 5);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv_from`](Self::try_recv_from).
+    pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.try_recv(buf)
+    }
+
+    /// Receives a datagram if there is one, without waiting, and returns the number of bytes and the sender's address:
+    /// `recvfrom(2)` with `MSG_DONTWAIT`. Bytes that do not fit into the buffer are lost.
+    ///
+    /// A datagram that a dropped receive has taken comes first. A call that does not wait is not canceled either: it
+    /// also works in a canceled scope.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let mut buffer = [0; 64];
+    ///     for text in ["one", "two"] {
+    ///         client.try_send_to(text.as_bytes(), server.local_addr()?)?;
+    ///     }
+    ///     // Everything that has arrived.
+    ///     let mut received = Vec::new();
+    ///     while let Ok((n, from)) = server.try_recv_from(&mut buffer) {
+    ///         assert_eq!(from, client.local_addr()?);
+    ///         received.push(buffer[..n].to_vec());
+    ///     }
+    ///     assert_eq!(received, [b"one", b"two"]);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if no datagram is available. Also while another receive is in progress or waits for its turn, so
+    /// that datagrams stay in order. A dropped receive is in progress until the kernel has stopped it: await something,
+    /// then try again.
+    ///
+    /// `InvalidInput` for an empty buffer; otherwise those of [`recv_from`](Self::recv_from).
+    pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.try_recv(buf)
+    }
+
+    /// Sends a datagram to the connected peer if there is room, without waiting: `send(2)` with `MSG_DONTWAIT`. Returns
+    /// its length.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
+    ///     left.connect(right.local_addr()?).await?;
+    ///     assert_eq!(left.try_send(b"hello")?, 5);
+    ///     assert_eq!(right.recv(vec![0; 64]).await?.1, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is no room. Also while another [`send`](Self::send) is in progress or waits for its turn,
+    /// so that datagrams to the peer stay in order. A dropped one is in progress until the kernel has stopped it: await
+    /// something, then try again.
+    ///
+    /// Otherwise those of [`send`](Self::send).
+    pub fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.socket.try_send(buf, None)
+    }
+
+    /// Sends a datagram to an address if there is room, without waiting: `sendto(2)` with `MSG_DONTWAIT`. Returns its
+    /// length.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is no room; those of [`send_to`](Self::send_to).
+    pub fn try_send_to(&self, buf: &[u8], to: impl Into<SocketAddr>) -> io::Result<usize> {
+        self.socket.try_send(buf, Some(&to.into().into()))
+    }
+
     /// Returns the socket's local address.
     ///
     /// # Errors

@@ -318,6 +318,124 @@ impl UnixDatagram {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
+    /// Receives a datagram if there is one, without waiting: `recv(2)` with `MSG_DONTWAIT`. Returns the number of
+    /// bytes; bytes that do not fit into the buffer are lost. Otherwise as [`try_recv_from`](Self::try_recv_from).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     let mut buffer = [0; 64];
+    ///     assert_eq!(right.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    ///     left.send("hello").await?;
+    ///     assert_eq!(right.try_recv(&mut buffer)?, 5);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv_from`](Self::try_recv_from).
+    pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.try_recv(buf)
+    }
+
+    /// Receives a datagram if there is one, without waiting, and returns the number of bytes and the sender's address
+    /// (unnamed if the sender is not bound): `recvfrom(2)` with `MSG_DONTWAIT`. Bytes that do not fit into the buffer
+    /// are lost; descriptors that come with the datagram are closed.
+    ///
+    /// A datagram that a dropped receive has taken comes first. A call that does not wait is not canceled either: it
+    /// also works in a canceled scope.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    ///
+    /// gimmal::run(async {
+    ///     let directory = tempfile::tempdir()?;
+    ///     let (server, client) = (directory.path().join("server"), directory.path().join("client"));
+    ///     let receiver = UnixDatagram::bind(&server)?;
+    ///     let sender = UnixDatagram::bind(&client)?;
+    ///     sender.try_send_to(b"hello", &server)?;
+    ///     let mut buffer = [0; 64];
+    ///     let (n, from) = receiver.try_recv_from(&mut buffer)?;
+    ///     assert_eq!((&buffer[..n], from.as_pathname()), (&b"hello"[..], Some(&*client)));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if no datagram is available. Also while another receive is in progress or waits for its turn, so
+    /// that datagrams stay in order. A dropped receive is in progress until the kernel has stopped it: await something,
+    /// then try again.
+    ///
+    /// `InvalidInput` for an empty buffer; otherwise those of [`recv_from`](Self::recv_from).
+    pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.try_recv(buf)
+    }
+
+    /// Sends a datagram to the connected peer if its queue has room, without waiting: `send(2)` with `MSG_DONTWAIT`.
+    /// Returns its length.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     let mut sent = 0;
+    ///     let error = loop {
+    ///         match left.try_send(b"hello") {
+    ///             Ok(_) => sent += 1,
+    ///             Err(error) => break error,
+    ///         }
+    ///     };
+    ///     assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    ///     for _ in 0..sent {
+    ///         assert_eq!(right.recv(vec![0; 64]).await?.0, 5);
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the peer's queue is full. Also while another [`send`](Self::send) is in progress or waits for
+    /// its turn, so that datagrams to the peer stay in order. A dropped one is in progress until the kernel has stopped
+    /// it: await something, then try again.
+    ///
+    /// Otherwise those of [`send`](Self::send).
+    pub fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.socket.try_send(buf, None)
+    }
+
+    /// Sends a datagram to the socket bound to this path if its queue has room, without waiting: `sendto(2)` with
+    /// `MSG_DONTWAIT`. Returns its length.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the receiver's queue is full; those of [`send_to`](Self::send_to).
+    pub fn try_send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
+        self.try_send_to_addr(buf, &of_path(path.as_ref())?)
+    }
+
+    /// Sends a datagram to the socket bound to this address, as [`try_send_to`](Self::try_send_to) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_send_to`](Self::try_send_to).
+    pub fn try_send_to_addr(&self, buf: &[u8], address: &SocketAddr) -> io::Result<usize> {
+        self.socket.try_send(buf, Some(&to_kernel(address)?))
+    }
+
     /// Sends a datagram with descriptors to the peer: `sendmsg(2)`, SCM_RIGHTS. Returns its length, the buffer, and the
     /// descriptors, which stay open in this process until they are dropped.
     ///

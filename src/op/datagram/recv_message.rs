@@ -3,12 +3,13 @@
 use super::header::MessageHeader;
 use super::message::fds_room;
 use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
-use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::buf::{BufError, BufResult, IoBufMut, as_room};
 use crate::op::file::no_room;
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
 };
+use socket2::SockRef;
 use std::io;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -125,6 +126,42 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
         self.permit
             .socket()
             .with_context("receive from", None, error)
+    }
+}
+
+impl Datagrams {
+    /// Receives a datagram that is there, without waiting: first what an abandoned receive has left.
+    pub(crate) fn try_recv<T: FromMessage>(&self, buf: &mut [u8]) -> io::Result<T> {
+        if buf.is_empty() {
+            return Err(no_room());
+        }
+        self.lock(DatagramPermitKind::In).check_free()?;
+        let (len, address) = if self.has_kept()
+            && let Some(kept) = self.take_kept()
+        {
+            let kept = kept?;
+            let len = kept.bytes.len().min(buf.len());
+            buf[..len].copy_from_slice(&kept.bytes[..len]);
+            (len, kept.address)
+        } else {
+            // SAFETY: this writes bytes only.
+            let room = unsafe { as_room(buf) };
+            let socket = SockRef::from(self.fd());
+            let received = socket.recv_from_with_flags(room, libc::MSG_DONTWAIT);
+            received.map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => error,
+                _ => self.with_context("receive from", None, error),
+            })?
+        };
+        T::from_message(Message {
+            len,
+            full_len: len,
+            address: &address,
+            control: &[],
+            flags: 0,
+            fds: Vec::new(),
+            fds_max: 0,
+        })
     }
 }
 

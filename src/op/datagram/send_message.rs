@@ -9,7 +9,7 @@ use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd,
 };
-use socket2::SockAddr;
+use socket2::{SockAddr, SockRef};
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -120,12 +120,8 @@ impl<B: IoBuf> SendMessage<B> {
     }
 
     fn with_context(&self, error: io::Error) -> io::Error {
-        let to = self.address();
-        let what = match self.buf.io_len() {
-            1 => "send 1 byte to".to_owned(),
-            len => format!("send {len} bytes to"),
-        };
-        self.permit.socket().with_context(&what, to.as_ref(), error)
+        let (len, to) = (self.buf.io_len(), self.address());
+        self.permit.socket().send_failed(len, to.as_ref(), error)
     }
 }
 
@@ -197,6 +193,25 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
                 .with_context("receive from", None, error);
             self.permit.socket().keep(Err(error));
         }
+    }
+}
+
+impl Datagrams {
+    /// Sends a datagram to that address or to the connected peer, without waiting.
+    pub(crate) fn try_send(&self, buf: &[u8], to: Option<&SockAddr>) -> io::Result<usize> {
+        let socket = SockRef::from(self.fd());
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let sent = match to {
+            Some(to) => socket.send_to_with_flags(buf, to, flags),
+            None => {
+                self.lock(DatagramPermitKind::ToPeer).check_free()?;
+                socket.send_with_flags(buf, flags)
+            }
+        };
+        sent.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => error,
+            _ => self.send_failed(buf.len(), to, error),
+        })
     }
 }
 

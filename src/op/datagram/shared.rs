@@ -111,6 +111,21 @@ impl Datagrams {
         with_context(error, what)
     }
 
+    /// Adds what was to be sent, and to whom, to an error.
+    #[cold]
+    pub(super) fn send_failed(
+        &self,
+        len: usize,
+        to: Option<&SockAddr>,
+        error: io::Error,
+    ) -> io::Error {
+        let what = match len {
+            1 => "send 1 byte to".to_owned(),
+            _ => format!("send {len} bytes to"),
+        };
+        self.with_context(&what, to, error)
+    }
+
     /// Returns a descriptor that is writable when there is room for a datagram to that address, or to the peer.
     ///
     /// Whether a Unix socket is writable depends only on its own peer. So for any other receiver, this returns a socket
@@ -193,7 +208,7 @@ impl Datagrams {
         })
     }
 
-    fn lock(&self, kind: DatagramPermitKind) -> &FifoLock {
+    pub(super) fn lock(&self, kind: DatagramPermitKind) -> &FifoLock {
         match kind {
             DatagramPermitKind::In => &self.inbound,
             DatagramPermitKind::ToPeer => &self.outbound,

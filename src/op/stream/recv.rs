@@ -2,12 +2,13 @@
 
 use super::shared::{Direction, Permit};
 use super::with_permit::{HoldsPermit, WithPermit};
-use crate::buf::{BufError, BufResult, IoBufMut, truncate};
+use crate::buf::{BufError, BufResult, IoBufMut, as_room, truncate};
 use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, no_room};
 use crate::op::operation::{debug_fields, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
+use socket2::SockRef;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -211,6 +212,30 @@ impl<B: IoBufMut> HoldsPermit for Recv<B> {
 }
 
 debug_fields!([B: IoBufMut] Recv<B> { permit, part });
+
+impl Stream {
+    /// Receives what is there, without waiting: first what an abandoned receive has left.
+    pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Err(no_room());
+        }
+        self.lock(Direction::In).check_free()?;
+        let received = match self.kind() {
+            _ if self.has_kept() => {
+                // SAFETY: this writes bytes only.
+                let room = unsafe { as_room(buf) };
+                self.take_kept(room).result().map(|n| n as usize)
+            }
+            StreamKind::Tcp | StreamKind::Unix => {
+                // SAFETY: as above.
+                let room = unsafe { as_room(buf) };
+                SockRef::from(self.fd()).recv_with_flags(room, libc::MSG_DONTWAIT)
+            }
+            StreamKind::Pipe => self.fd().descriptor().read_now(buf),
+        };
+        received.map_err(|error| self.tried("receive from", error))
+    }
+}
 
 /// Receives exactly this many bytes. If dropped, it loses none: the stream's next receive returns them.
 #[must_use = "futures do nothing unless they are awaited"]

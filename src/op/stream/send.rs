@@ -10,6 +10,7 @@ use crate::op::{
 };
 use crate::runtime::proceed_with;
 use crate::sys::limit;
+use socket2::SockRef;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -120,6 +121,21 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
 impl<B: IoBuf> HoldsPermit for Send<B> {
     fn permit(&mut self) -> &mut Permit {
         &mut self.permit
+    }
+}
+
+impl Stream {
+    /// Sends as much as there is room for, without waiting.
+    pub(crate) fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.lock(Direction::Out).check_free()?;
+        let sent = match self.kind() {
+            StreamKind::Tcp | StreamKind::Unix => {
+                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                SockRef::from(self.fd()).send_with_flags(buf, flags)
+            }
+            StreamKind::Pipe => self.fd().descriptor().write_now(buf),
+        };
+        sent.map_err(|error| self.tried("send to", error))
     }
 }
 

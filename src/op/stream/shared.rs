@@ -116,6 +116,14 @@ impl Stream {
         }
     }
 
+    /// Adds the peer to the error of a call that does not wait. `WouldBlock` stays as it is: loops compare it.
+    pub(super) fn tried(&self, what: &str, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => error,
+            _ => self.with_context(what, error),
+        }
+    }
+
     /// Returns the error of a failed receive from its errno, negative.
     #[cold]
     pub(super) fn recv_error(&self, error: i32) -> io::Error {
@@ -151,7 +159,7 @@ impl Stream {
     }
 
     #[inline]
-    fn lock(&self, direction: Direction) -> &FifoLock {
+    pub(super) fn lock(&self, direction: Direction) -> &FifoLock {
         match direction {
             Direction::In => &self.inbound,
             Direction::Out => &self.outbound,

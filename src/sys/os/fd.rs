@@ -1,7 +1,7 @@
 //! A descriptor that is closed when its last holder drops it (O5), and plain system calls on it.
 
 use std::cell::Cell;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
@@ -138,6 +138,52 @@ impl Descriptor {
     pub(crate) fn flags(&self) -> i32 {
         // SAFETY: no address is passed.
         unsafe { libc::fcntl(self.raw(), libc::F_GETFL) }
+    }
+
+    /// Reads what is there at the cursor, without waiting.
+    pub(crate) fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let vector = libc::iovec {
+            iov_base: buf.as_mut_ptr().cast(),
+            iov_len: buf.len(),
+        };
+        // SAFETY: one vector of writable memory, which is borrowed for the length of the call.
+        let read = unsafe { libc::preadv2(self.raw(), &raw const vector, 1, -1, libc::RWF_NOWAIT) };
+        self.or_if_ready(read, libc::POLLIN, |mut file| file.read(buf))
+    }
+
+    /// Writes at the cursor as much as there is room for, without waiting.
+    pub(crate) fn write_now(&self, buf: &[u8]) -> io::Result<usize> {
+        let vector = libc::iovec {
+            iov_base: buf.as_ptr().cast_mut().cast(),
+            iov_len: buf.len(),
+        };
+        // SAFETY: one vector of memory that is only read, and is borrowed for the length of the call.
+        let written =
+            unsafe { libc::pwritev2(self.raw(), &raw const vector, 1, -1, libc::RWF_NOWAIT) };
+        // A pipe that can be written to has room for this many bytes.
+        let part = &buf[..buf.len().min(libc::PIPE_BUF)];
+        self.or_if_ready(written, libc::POLLOUT, |mut file| file.write(part))
+    }
+
+    /// Returns the result of a call with RWF_NOWAIT. Where that is unsupported (pipes before 6.4, FIFOs, terminals),
+    /// makes the plain call if it would not wait.
+    fn or_if_ready(
+        &self,
+        result: isize,
+        events: libc::c_short,
+        call: impl FnOnce(&std::fs::File) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let error = match usize::try_from(result) {
+            Ok(n) => return Ok(n),
+            Err(_) => io::Error::last_os_error(),
+        };
+        match error.raw_os_error() {
+            Some(libc::EOPNOTSUPP) if poll_now(self.raw(), events) == 0 => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Some(libc::EOPNOTSUPP) => self.with_std(call),
+            _ => Err(error),
+        }
     }
 
     /// Returns the capacity of a pipe in bytes.
