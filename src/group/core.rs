@@ -168,7 +168,9 @@ impl GroupShared {
                 self.children.notify_free(core);
             }
             if is_canceled && self.children.alive() > 0 {
-                self.notify(core);
+                if !self.children.is_notified() {
+                    self.children.notify_canceled(core);
+                }
                 if self.is_drained_out(core, context) {
                     // Children spawned by their destructors must not start: nobody would drop them.
                     self.children.close();
@@ -223,17 +225,7 @@ impl GroupShared {
         Poll::Ready(())
     }
 
-    /// Notifies the children that the group is canceled, once.
-    fn notify(&self, core: &Core) {
-        if self.children.is_notified() {
-            return;
-        }
-        if self.children.notify_canceled(core) {
-            self.cut_short(core);
-        }
-    }
-
-    /// Records that children were dropped because the group is canceled.
+    /// Records that children were dropped at the end of the cleanup time.
     fn cut_short(&self, core: &Core) {
         if core.is_canceled_from_outside(self.children.scope()) {
             self.cut_off.set(true);

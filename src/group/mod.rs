@@ -86,9 +86,9 @@
 //!
 //! Differences from asyncio: cancellation is a state, not an exception that is thrown once, so every wait in a canceled
 //! group ends with [`Canceled`](crate::Canceled) until the group is left. A child that has not started when the group
-//! is canceled still runs to its first wait (asyncio never starts it); only children that are queued under a
-//! [`limit`](Group::set_limit) are dropped. If an outer scope cancels a group and its cleanup fails, that failure is the
-//! group's error, as in asyncio and AnyIO.
+//! is canceled still runs to its first wait (asyncio never starts it), also if it is queued under a
+//! [`limit`](Group::set_limit). If an outer scope cancels a group and its cleanup fails, that failure is the group's
+//! error, as in asyncio and AnyIO.
 //!
 //! | | Trio | asyncio |
 //! |---|---|---|

@@ -275,7 +275,7 @@ fn a_group_of_which_an_outer_scope_cut_a_child_short_is_never_ok() {
                         }));
                         if matches!(taken, Taken::HasNotBegun) {
                             g.set_limit(1);
-                            drop(g.spawn(async {}));
+                            drop(g.spawn(doze(LONG)));
                         }
                         yield_now().await;
                         yield_now().await;

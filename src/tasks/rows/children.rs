@@ -129,15 +129,10 @@ impl Tasks {
         queue.is_some_and(|queue| queue.ready.len() > 0)
     }
 
-    /// Unqueues a woken child without polling it. Returns whether it is canceled.
-    pub(crate) fn unqueue_child(&mut self, key: Key) -> bool {
-        match self.rows.get_mut(key) {
-            Some(row) => {
-                row.queued = false;
-                row.stage = Stage::Parked;
-                row.canceled
-            }
-            None => false,
+    /// Unqueues a woken child without polling it.
+    pub(crate) fn unqueue_child(&mut self, key: Key) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.queued = false;
         }
     }
 
