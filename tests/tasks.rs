@@ -13,6 +13,8 @@
 
 #[path = "tasks/busy.rs"]
 mod busy;
+#[path = "tasks/detached.rs"]
+mod detached;
 #[path = "tasks/ending.rs"]
 mod ending;
 #[path = "tasks/fairness.rs"]

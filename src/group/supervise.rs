@@ -3,7 +3,7 @@
 use super::child::{ChildHandle, Supervised};
 use super::child_set::{Ended, How};
 use super::core::{GroupShared, Judge};
-use super::outcome::Report;
+use super::outcome::{Report, failure};
 use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
 use crate::scope::Canceled;
@@ -254,14 +254,6 @@ impl<'scope> Supervisor<'scope, '_> {
     /// Loses nothing (`tests/groups.rs`).
     pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
         self.shared.wait_for_slot().await
-    }
-}
-
-/// Describes the failure, unless the child was only cut short.
-fn failure<O: Report>(output: &O, cut_short: bool) -> Option<String> {
-    match cut_short && output.is_canceled() == Some(true) {
-        true => None,
-        false => output.failure(),
     }
 }
 

@@ -55,6 +55,13 @@ pub enum Fault {
         /// The text of the child's error.
         message: String,
     },
+    /// A task that was [detached](crate::task::JoinHandle::detach) ended with an error.
+    TaskFailed {
+        /// The task's name, or the location that spawned it.
+        task: String,
+        /// The text of the task's error.
+        message: String,
+    },
     /// A listener cannot accept connections for lack of descriptors or memory. It retries, and connections wait in the
     /// kernel's queue. Reported once, until a connection is accepted again.
     AcceptPaused {
@@ -106,6 +113,9 @@ impl fmt::Display for Fault {
             ),
             Fault::ChildFailed { child, message } => {
                 write!(f, "child {child} failed, and nobody joined it: {message}")
+            }
+            Fault::TaskFailed { task, message } => {
+                write!(f, "task {task} failed, and nobody joined it: {message}")
             }
             Fault::AcceptPaused { listener, message } => write!(
                 f,
