@@ -87,6 +87,8 @@ stays!(
 // What is made to cross, and what only carries values.
 moves!(
     cancel::ScopeHandle,
+    task::AbortHandle,
+    &'static task::AbortHandle,
     cancel::Cancelable<Never>,
     task::BlockingHandle<u8>,
     net::Chunk,

@@ -11,6 +11,8 @@
     reason = "handles are taken out of block_on on purpose"
 )]
 
+#[path = "tasks/aborting.rs"]
+mod aborting;
 #[path = "tasks/busy.rs"]
 mod busy;
 #[path = "tasks/detached.rs"]

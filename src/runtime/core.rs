@@ -1,5 +1,6 @@
 //! One runtime: its tables, its ring, and the calls that leaves make into it.
 
+use super::abort::Ending;
 use super::fault::{Fault, Hook, message_of};
 use super::pool::Pool;
 use super::provided_buffers::Receiving;
@@ -73,6 +74,8 @@ pub(crate) struct Core {
     pub(super) hook: Hook,
     /// By the type of the `Option`, for each type of output that a task was detached with.
     pub(super) reporters: RefCell<HashMap<TypeId, Reporter>>,
+    /// Tasks that were running when abort handles for them were made.
+    pub(super) unwrapped: RefCell<Vec<(Key, Ending)>>,
     pub(super) settings: Settings,
     pub(super) turns: Cell<u64>,
     pub(super) polls: Cell<u64>,
@@ -166,6 +169,7 @@ impl Core {
             short: Short::new(),
             hook,
             reporters: RefCell::default(),
+            unwrapped: RefCell::default(),
             settings,
             turns: Cell::new(0),
             polls: Cell::new(0),

@@ -1,5 +1,6 @@
 //! The join handle of a task, and the error of a task that ends without an output.
 
+use super::abort::AbortHandle;
 use super::core::{Refusal, Reporter};
 use super::current::{self, Local, drop_waker};
 use super::scopes::{canceled_here, reject_canceled};
@@ -126,6 +127,16 @@ impl<T> JoinHandle<T> {
             && let Some(core) = current::reach(self.runtime_id)
         {
             core.cancel_task(key, true);
+        }
+    }
+
+    /// Returns a handle that aborts or cancels the task, and can be cloned and sent to other threads. The first one costs
+    /// the task an allocation, and a check at each poll from then on.
+    #[must_use]
+    pub fn abort_handle(&self) -> AbortHandle {
+        match (self.state, current::reach(self.runtime_id)) {
+            (HandleState::Owned(key), Some(core)) => core.abort_handle(key),
+            _ => AbortHandle::finished(),
         }
     }
 

@@ -14,6 +14,11 @@ pub(crate) trait Task {
 
     /// Returns the output of a finished future: an `Option` of the output's type, `None` once it has been taken.
     fn output(self: Pin<&mut Self>) -> &mut dyn Any;
+
+    /// Returns the task, if it is one of the runtime's around another.
+    fn wrapper(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 pin_project! {

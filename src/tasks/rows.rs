@@ -422,6 +422,12 @@ impl Tasks {
         row.task.as_deref()
     }
 
+    /// Returns the place of a task's future, which is empty while the task runs. `None` once the task has ended.
+    pub(crate) fn future_mut(&mut self, key: Key) -> Option<&mut Option<Pin<Box<dyn Task>>>> {
+        let row = self.rows.get_mut(key)?;
+        (!row.has_ended()).then_some(&mut row.task)
+    }
+
     /// Parks a task that was polled and is pending. Returns whether it was woken during the poll.
     #[inline]
     pub(crate) fn park(
