@@ -42,7 +42,8 @@ pub fn join<J: Join>(futures: J) -> J::Joined {
 
 /// The argument of [`join`]: a tuple of two to eight futures.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a tuple of two to eight futures",
+    message = "`{Self}` cannot be joined",
+    label = "this is not a tuple of up to eight futures",
     note = "for a list of futures, use `join_all`"
 )]
 pub trait Join {

@@ -20,6 +20,11 @@ impl<O> Returns for fn() -> O {
 }
 
 /// The output of a group's child: `()`, `!`, or a `Result` with the group's error type.
+#[diagnostic::on_unimplemented(
+    message = "a child of a group cannot return `{Self}`",
+    label = "the output is `{Self}`",
+    note = "a child returns `()` or a `Result` with the group's error type: for another value, return `Ok(value)`"
+)]
 pub trait Outcome<E> {
     /// The value that the child's handle returns.
     type Value;
@@ -58,6 +63,12 @@ impl<T, E> Outcome<E> for Result<T, E> {
 
 /// The output of a [`Supervisor`](super::Supervisor)'s child, or of a task that is
 /// [detached](crate::task::JoinHandle::detach): `()`, `!`, or a `Result` whose error can be displayed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither `()` nor a `Result` whose error can be displayed",
+    label = "the output is `{Self}`",
+    note = "supervised children, connection handlers and detached tasks return one of these, so that their failures can \
+            be reported: for another value, return `Ok(value)`"
+)]
 pub trait Report {
     /// Returns a description of the failure, if there is one.
     fn failure(&self) -> Option<String>;
@@ -99,7 +110,7 @@ pub(super) fn failure<O: Report>(output: &O, cut_short: bool) -> Option<String> 
     }
 }
 
-impl<O: Report + 'static> JoinHandle<O> {
+impl<O> JoinHandle<O> {
     /// Lets the task run on without a handle. If it ends with an error, that is reported to the hook
     /// ([`Fault::TaskFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)), which
     /// logs it by default. If the handle is dropped instead, an error is dropped with the output.
@@ -128,7 +139,10 @@ impl<O: Report + 'static> JoinHandle<O> {
     /// })
     /// # }
     /// ```
-    pub fn detach(self) {
+    pub fn detach(self)
+    where
+        O: Report + 'static,
+    {
         self.detach_with(|output| failure(output.downcast_ref::<Option<O>>()?.as_ref()?, true));
     }
 }

@@ -54,8 +54,9 @@ pub fn try_join<J: TryJoin>(futures: J) -> J::Joined {
 
 /// The argument of [`try_join`]: a tuple of two to eight futures of `Result`s with one error type.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a tuple of two to eight futures of `Result`s with one error type",
-    note = "for a list of futures, use `try_join_all`"
+    message = "`{Self}` cannot be joined with `try_join`",
+    label = "this is not a tuple of up to eight futures of `Result`s with one error type",
+    note = "for a list of futures, use `try_join_all`; for futures of other outputs, `join`"
 )]
 pub trait TryJoin {
     /// The tuple of the values.

@@ -1,6 +1,6 @@
 //! Methods for every future: timeout, deadline and shield.
 
-use super::{Instant, Timeout, timeout, timeout_at};
+use super::{Instant, Timeout, TryFuture, timeout, timeout_at};
 use crate::cancel::{Shield, shield};
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ pub trait FutureExt: Future + Sized {
     /// })
     /// # }
     /// ```
-    fn timeout<T, E>(self, duration: Duration) -> Timeout<Self>
+    fn timeout(self, duration: Duration) -> Timeout<Self>
     where
-        Self: Future<Output = Result<T, E>>,
+        Self: TryFuture,
     {
         timeout(duration, self)
     }
 
     /// Limits the future until `deadline`: see [`timeout_at`](crate::time::timeout_at).
-    fn deadline<T, E>(self, deadline: Instant) -> Timeout<Self>
+    fn deadline(self, deadline: Instant) -> Timeout<Self>
     where
-        Self: Future<Output = Result<T, E>>,
+        Self: TryFuture,
     {
         timeout_at(deadline, self)
     }

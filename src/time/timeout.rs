@@ -1,6 +1,6 @@
 //! Timeouts: a time limit for a future, after which its waits are canceled.
 
-use super::Instant;
+use super::{Instant, TryFuture};
 use crate::cancel::{Due, ScopedPoll};
 use crate::error::{CutShort, TimeoutError};
 use crate::scope::{Canceled, ScopeKind};
@@ -53,10 +53,7 @@ use std::time::Duration;
 ///
 /// Dropping it drops the future inside. A timeout itself loses nothing: operations that it cancels did not happen, or
 /// return their result (`tests/timeouts.rs`).
-pub fn timeout<F, T, E>(duration: Duration, future: F) -> Timeout<F>
-where
-    F: Future<Output = Result<T, E>>,
-{
+pub fn timeout<F: TryFuture>(duration: Duration, future: F) -> Timeout<F> {
     Timeout {
         inner: timeout_any(duration, future),
     }
@@ -71,10 +68,7 @@ where
 /// # Cancel safety
 ///
 /// As for [`timeout`] (`tests/timeouts.rs`).
-pub fn timeout_at<F, T, E>(deadline: Instant, future: F) -> Timeout<F>
-where
-    F: Future<Output = Result<T, E>>,
-{
+pub fn timeout_at<F: TryFuture>(deadline: Instant, future: F) -> Timeout<F> {
     Timeout {
         inner: timeout_any_at(deadline, future),
     }
