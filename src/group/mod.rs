@@ -132,7 +132,9 @@ pub use join::{Join, JoinAll, join, join_all};
 pub use map::map;
 pub use outcome::{Outcome, Report};
 pub use race::{Race, RaceAll, RaceArray, Raced, race};
-pub use select::{Select, Select2, Select3, Select4, Selecting, select};
+pub use select::{
+    Select, Select2, Select3, Select4, Select5, Select6, Select7, Select8, Selecting, select,
+};
 pub use supervise::{Supervisor, supervise};
 pub use try_join::{TryJoin, TryJoined, try_join, try_join_all};
 pub use wait::{Wait, Within, wait};
