@@ -123,6 +123,11 @@ fn what_ends_well_is_given_late_or_not() {
         let cut = timeout_any(SHORT, async { sleep(LONG).await.is_err() }).await;
         assert_eq!(cut.unwrap_err().into_inner(), Some(true));
         assert_eq!(timeout_any(Duration::ZERO, async { 5 }).await, Ok(5));
+        let asleep = || async { sleep(LONG).await.is_err() };
+        let cut = asleep().timeout_any(SHORT).await;
+        assert_eq!(cut.unwrap_err().into_inner(), Some(true));
+        let cut = asleep().deadline_any(Instant::now() + SHORT).await;
+        assert_eq!(cut.unwrap_err().into_inner(), Some(true));
         assert_eq!(Handle::current().stats().timers, 0);
     });
 }
