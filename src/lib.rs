@@ -108,7 +108,7 @@ mod timer;
 mod wait_queue;
 
 pub use buf::BufError;
-pub use error::errno;
+pub use error::{Canceled, errno, is_canceled, is_timeout};
 pub use group::{
     group, join, join_all, map, race, select, supervise, try_join, try_join_all, wait,
 };
@@ -116,14 +116,14 @@ pub use runtime::builder::run;
 pub use runtime::spawn::spawn;
 pub use runtime::yielding::yield_now;
 pub use runtime::{Handle, Runtime};
-pub use scope::{Canceled, is_canceled, is_timeout};
 pub use time::{sleep, timeout};
 
 /// Tasks, their handles, and blocking closures.
 pub mod task {
+    pub use crate::error::JoinError;
     pub use crate::runtime::abort::AbortHandle;
     pub use crate::runtime::blocking::BlockingHandle;
-    pub use crate::runtime::join::{CancelOnDrop, JoinError, JoinHandle};
+    pub use crate::runtime::join::{CancelOnDrop, JoinHandle};
     pub use crate::runtime::spawn::{
         TaskBuilder as Builder, spawn, spawn_abandonable, spawn_blocking,
     };
@@ -131,8 +131,8 @@ pub mod task {
 }
 
 /// Implements the conversions that `?` needs to turn this crate's errors into your error type, which must implement
-/// `From<std::io::Error>`. It converts from [`BufError`], [`io::CopyError`], [`Canceled`], [`task::JoinError`],
-/// [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
+/// `From<std::io::Error>`. It converts from [`BufError`], [`io::CopyError`], [`io::CopyBidirectionalError`],
+/// [`Canceled`], [`task::JoinError`], [`time::TimeoutError`], [`time::CutShort`] and [`group::GroupError`].
 ///
 /// A timeout yields your own error, unless that is a cancellation; then it yields the timeout, with your error as its
 /// source. A group yields its only failure. If it has several, it yields an [`std::io::Error`] with the kind of the
@@ -181,6 +181,12 @@ macro_rules! impl_from_errors {
 
         impl ::core::convert::From<$crate::io::CopyError> for $error {
             fn from(error: $crate::io::CopyError) -> $error {
+                <$error>::from(::std::io::Error::from(error))
+            }
+        }
+
+        impl ::core::convert::From<$crate::io::CopyBidirectionalError> for $error {
+            fn from(error: $crate::io::CopyBidirectionalError) -> $error {
                 <$error>::from(::std::io::Error::from(error))
             }
         }

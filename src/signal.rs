@@ -61,8 +61,9 @@ use std::io;
 ///
 /// # Cancel safety
 ///
-/// A dropped wait stops listening: a SIGINT that has arrived by then is lost, and so is one that arrives later. A
-/// [`CtrlC`] loses none (`tests/signal.rs`).
+/// A dropped or canceled wait stops listening: a SIGINT that has arrived by then is lost, and so is one that arrives
+/// later. A [`CtrlC`] loses none.
+// Test: tests/signal.rs
 pub async fn ctrl_c() -> io::Result<()> {
     CtrlC::new()?.recv().await
 }
@@ -107,9 +108,29 @@ impl CtrlC {
 
     /// Waits for the next SIGINT. A signal that has arrived since the listener was created and was not received counts.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let mut interrupts = gimmal::signal::CtrlC::new()?;
+    ///     let waited = gimmal::timeout(Duration::from_millis(1), interrupts.recv()).await;
+    ///     assert!(gimmal::is_timeout(&waited.unwrap_err()));
+    ///     # // The kernel merges signals that are pending.
+    ///     for _ in 0..2 {
+    ///         // As if somebody pressed Ctrl-C.
+    ///         let own = std::process::id().to_string();
+    ///         std::process::Command::new("kill").args(["-INT", &own]).status()?;
+    ///         interrupts.recv().await?;
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Canceled`](crate::Canceled), after which the signal can still be received; those of `poll(2)`.
+    /// [`Canceled`](crate::Canceled), after which the signal can still be received.
     ///
     /// # Panics
     ///
@@ -117,7 +138,8 @@ impl CtrlC {
     ///
     /// # Cancel safety
     ///
-    /// A dropped or canceled wait takes no signal: the next wait gets it (`tests/signal.rs`).
+    /// No signal is lost: one that a dropped or canceled wait has waited for goes to the next wait.
+    // Test: tests/signal.rs
     pub async fn recv(&mut self) -> io::Result<()> {
         loop {
             PollAdd::readable(self.fd.clone()).await?;

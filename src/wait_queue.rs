@@ -195,7 +195,7 @@ impl<T> Default for WaitQueue<T> {
 mod tests {
     use super::*;
 
-    /// How many holders of a ticket there are.
+    /// The number of ticket holders.
     const HOLDERS: usize = 3;
     const LENGTH: u32 = 7;
 
@@ -217,7 +217,7 @@ mod tests {
             .collect()
     }
 
-    /// A model that does the same by searching a vector.
+    /// A model that searches a vector.
     #[derive(Default)]
     struct Model {
         line: Vec<(usize, u32)>,
@@ -240,7 +240,7 @@ mod tests {
     }
 
     impl Pair {
-        /// Returns false if the event is not possible here.
+        /// Returns false if the event is not possible.
         fn apply(&mut self, event: Event) -> bool {
             let value = self.next_value;
             self.next_value += 1;
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sequence_of_events_is_as_in_a_vector() {
+    fn every_sequence_of_events_matches_a_vector() {
         let events = events();
         let count = events.len();
         let mut sequences = 0_u32;
@@ -331,14 +331,14 @@ mod tests {
                 sequences += 1;
                 pair.compare();
             }
-            // Sequences that begin with an impossible one are skipped.
+            // Sequences that start with an impossible one are skipped.
             number = (number / step + 1) * step;
         }
         assert!(sequences > 100_000, "{sequences}");
     }
 
     #[test]
-    fn the_memory_of_a_crowd_is_given_back_when_it_has_gone() {
+    fn the_memory_of_many_waiters_is_released_when_they_are_gone() {
         let mut queue = WaitQueue::new();
         for _ in 0..2 {
             let tickets: Vec<_> = (0..100_000).map(|n| queue.push(n)).collect();

@@ -1,5 +1,5 @@
-//! What is left of a runtime that has ended: operations, sleeps and join handles that were kept, and are then dropped,
-//! polled, or polled where they do not belong. Nothing is written to freed memory; a clear panic at most.
+//! Operations, sleeps and join handles that outlive their runtime, and are then dropped, polled, or polled in another
+//! runtime. Freed memory is never written to. Misuse panics with a clear message.
 
 mod common;
 
@@ -28,7 +28,7 @@ fn pipe() -> (File, PipeWriter) {
     (File::from(OwnedFd::from(reader)), writer)
 }
 
-/// Things of a runtime, each polled once and pending.
+/// Futures of a runtime, each polled once and pending.
 struct Kept {
     read: Op<Read<Watched>>,
     sleep: Sleep,
@@ -59,20 +59,20 @@ impl Kept {
 }
 
 #[track_caller]
-fn panics<T>(run: impl FnOnce() -> T, says: &[&str]) {
+fn panics<T>(run: impl FnOnce() -> T, messages: &[&str]) {
     let Err(payload) = catch_unwind(AssertUnwindSafe(run)) else {
-        panic!("it should have panicked");
+        panic!("no panic");
     };
     let said = match payload.downcast::<String>() {
         Ok(said) => *said,
         Err(payload) => payload
             .downcast_ref::<&str>()
-            .expect("a sentence")
+            .expect("a panic message")
             .to_string(),
     };
     assert!(
-        says.iter().any(|part| said.contains(part)),
-        "it said {said:?}"
+        messages.iter().any(|part| said.contains(part)),
+        "unexpected panic message: {said:?}"
     );
 }
 
@@ -83,14 +83,14 @@ fn poll_outside<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 const OUTSIDE: &[&str] = &["no gimmal runtime is current on this thread"];
 const FOREIGN: &[&str] = &["another gimmal runtime"];
 
-/// What the runtimes of a test leave open for the next runtime.
+/// Opens the descriptors that the runtimes of a test leave open for the next runtimes.
 fn warm_up() {
     let both = [Runtime::new(), Runtime::new()];
     drop(both.map(|runtime| runtime.expect("a runtime")));
 }
 
 #[test]
-fn dropped_after_their_runtime_they_give_back_what_they_hold() {
+fn futures_dropped_after_their_runtime_release_what_they_hold() {
     let _alone = alone();
     warm_up();
     let before = (descriptors(), Watched::alive());
@@ -99,7 +99,7 @@ fn dropped_after_their_runtime_they_give_back_what_they_hold() {
         let mut runtime = ring.build().expect("a runtime");
         let kept = runtime.block_on(Kept::polled_once());
         drop(runtime);
-        assert_eq!(Watched::alive(), before.1 + 1, "it is still lent");
+        assert_eq!(Watched::alive(), before.1 + 1, "the buffer is still lent");
         let Kept {
             read,
             sleep,
@@ -107,18 +107,14 @@ fn dropped_after_their_runtime_they_give_back_what_they_hold() {
             reader,
             mut writer,
         } = kept;
-        // Nobody reads any more what is written now.
-        writer.write_all(b"late").expect("a reader is there");
+        // Bytes written from here on are not read by the dropped operation.
+        writer.write_all(b"late").expect("the reader is open");
         drop((sleep, join, read));
         Watched::check(&name);
         let mut rest = [0; 8];
-        let mut reader = reader.into_std().expect("nothing works on it");
+        let mut reader = reader.into_std().expect("no operation in flight");
         let n = io::Read::read(&mut reader, &mut rest).expect("late bytes");
-        assert_eq!(
-            &rest[..n],
-            b"late",
-            "the read was canceled, and took nothing"
-        );
+        assert_eq!(&rest[..n], b"late", "the canceled read must not take bytes");
         drop((reader, writer));
         Watched::check_and_forget(&name);
         assert_eq!((descriptors(), Watched::alive()), before, "{name}");
@@ -126,7 +122,7 @@ fn dropped_after_their_runtime_they_give_back_what_they_hold() {
 }
 
 #[test]
-fn polled_after_their_runtime_they_say_so() {
+fn futures_polled_after_their_runtime_panic() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -145,24 +141,24 @@ fn polled_after_their_runtime_they_say_so() {
                 panics(|| poll_outside(&mut kept.sleep), FOREIGN);
                 panics(|| poll_outside(&mut kept.join), FOREIGN);
             }
-            // What needs no poll answers.
+            // Calls that need no poll still work.
             kept.join.abort();
             assert!(kept.join.is_finished());
             let _ = format!("{:?} {:?} {:?}", kept.read, kept.sleep, kept.join);
             let before = Handle::current().stats().operation_rows;
             drop(kept);
             let after = Handle::current().stats();
-            assert_eq!(after.operation_rows, before, "not of this runtime");
-            nop().await.expect("this one goes on");
+            assert_eq!(after.operation_rows, before, "rows of another runtime");
+            nop().await.expect("the current runtime keeps working");
         });
         drop(other);
         Watched::check_and_forget(&name);
     }
 }
 
-/// The runtime is there, but another one runs: it is reached all the same.
+/// A future dropped while another runtime is current reaches its own runtime.
 #[test]
-fn dropped_inside_another_runtime_they_reach_their_own() {
+fn futures_dropped_inside_another_runtime_reach_their_own() {
     let _alone = alone();
     warm_up();
     let before = (descriptors(), Watched::alive());
@@ -194,9 +190,9 @@ fn dropped_inside_another_runtime_they_reach_their_own() {
     }
 }
 
-/// An operation that was not started belongs to no runtime yet.
+/// An operation that was not started does not belong to a runtime yet.
 #[test]
-fn what_was_not_started_can_be_awaited_in_any_runtime() {
+fn futures_that_were_not_started_can_be_awaited_in_any_runtime() {
     let _alone = alone();
     let mut first = Runtime::new().expect("a runtime");
     let (op, pause) = first.block_on(async { (nop(), sleep(Duration::ZERO)) });
@@ -208,16 +204,16 @@ fn what_was_not_started_can_be_awaited_in_any_runtime() {
     });
 }
 
-/// Results that were there when the runtime ended are disposed of by whoever drops them.
+/// Dropping an operation after its runtime disposes of a result that was already there.
 #[test]
-fn results_that_nobody_looked_at_before_the_end_are_disposed_of_after_it() {
+fn unread_results_are_disposed_of_after_their_runtime_ended() {
     let _alone = alone();
     warm_up();
     let before = (descriptors(), Watched::alive());
     for (name, ring) in rings() {
         let mut runtime = ring.build().expect("a runtime");
         let (opens, reads) = runtime.block_on(async {
-            let file = File::open("Cargo.toml").await.expect("it is there");
+            let file = File::open("Cargo.toml").await.expect("an existing file");
             let reads: Vec<_> = (0..50)
                 .map(|_| file.read_at(Watched::new(64, 1), 0).submit())
                 .collect();
@@ -235,7 +231,7 @@ fn results_that_nobody_looked_at_before_the_end_are_disposed_of_after_it() {
         });
         drop(runtime);
         drop(reads);
-        // Polled outside they panic, and then are as good as dropped.
+        // Polled outside a runtime, it panics; after that it behaves as if dropped.
         let mut opens = opens.into_iter();
         let mut first = opens.next().expect("fifty");
         let polled = catch_unwind(AssertUnwindSafe(|| poll_outside(&mut first)));
@@ -247,12 +243,14 @@ fn results_that_nobody_looked_at_before_the_end_are_disposed_of_after_it() {
     }
 }
 
-/// The kernel is given no time to let go: what it may still write to is never freed.
+/// The shutdown has no time to wait for the kernel: memory that the kernel may still write to is never freed.
 #[test]
-fn a_shutdown_without_time_leaks_what_is_in_flight_and_says_so() {
+fn a_shutdown_without_time_leaks_operations_in_flight_and_reports_them() {
     if !is_child() {
         let _alone = alone();
-        passes_in_child_that_leaks("a_shutdown_without_time_leaks_what_is_in_flight_and_says_so");
+        passes_in_child_that_leaks(
+            "a_shutdown_without_time_leaks_operations_in_flight_and_reports_them",
+        );
         return;
     }
     for (name, ring) in rings() {
@@ -262,7 +260,7 @@ fn a_shutdown_without_time_leaks_what_is_in_flight_and_says_so() {
         let seen = faults.clone();
         let ring = ring.on_fault(move |fault| {
             if let Fault::OperationsLeaked { kinds } = fault {
-                seen.lock().expect("nobody panics").extend(kinds.clone());
+                seen.lock().expect("not poisoned").extend(kinds.clone());
             }
         });
         let mut runtime = ring.build().expect("a runtime");
@@ -278,8 +276,8 @@ fn a_shutdown_without_time_leaks_what_is_in_flight_and_says_so() {
             (kept, vec![writer, task_writer])
         });
         let ended = runtime.shutdown(Duration::ZERO);
-        // Whichever the kernel had let go of by then was freed in good order.
-        let leaked = faults.lock().expect("nobody panics").len();
+        // Operations that had completed by then were freed as usual.
+        let leaked = faults.lock().expect("not poisoned").len();
         assert_eq!(ended.is_err(), leaked > 0);
         if let Err(error) = ended {
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -287,8 +285,8 @@ fn a_shutdown_without_time_leaks_what_is_in_flight_and_says_so() {
         }
         writers.push(kept.writer);
         drop((kept.read, kept.sleep, kept.join));
-        assert_eq!(Watched::alive() - alive, leaked, "leaked, and nothing else");
-        // The kernel may still have the reads: they get their bytes now.
+        assert_eq!(Watched::alive() - alive, leaked, "only the leaked buffers");
+        // The kernel may still hold the reads: complete them now.
         for writer in &mut writers {
             let _ = writer.write_all(&[9; 64]);
         }
@@ -301,10 +299,10 @@ thread_local! {
     static SECOND: RefCell<Option<Box<dyn std::any::Any>>> = const { RefCell::new(None) };
 }
 
-/// The order in which a thread's locals are dropped depends on which was used first, so each order is tried.
+/// The order in which a thread's locals are dropped depends on which was used first, so the test tries each order.
 #[derive(Clone, Copy, Debug)]
 enum First {
-    /// The keepsakes are there before the runtime's own locals, and so are dropped after them.
+    /// The keepsake exists before the runtime's own locals, and so is dropped after them.
     Keepsake,
     Runtime,
 }
@@ -324,7 +322,7 @@ fn on_a_thread(first: First, body: impl FnOnce() + Send + 'static) {
         body();
     })
     .join()
-    .expect("the thread ends well");
+    .expect("the thread does not panic");
 }
 
 fn keep(first: impl std::any::Any, second: impl std::any::Any) {
@@ -333,8 +331,8 @@ fn keep(first: impl std::any::Any, second: impl std::any::Any) {
 }
 
 #[test]
-fn what_was_kept_in_a_thread_local_outlives_its_runtime() {
-    const NAME: &str = "what_was_kept_in_a_thread_local_outlives_its_runtime";
+fn futures_in_a_thread_local_outlive_their_runtime() {
+    const NAME: &str = "futures_in_a_thread_local_outlive_their_runtime";
     if !is_child() {
         let _alone = alone();
         passes_in_child_that_leaks(NAME);
@@ -353,7 +351,7 @@ fn what_was_kept_in_a_thread_local_outlives_its_runtime() {
     }
 }
 
-/// The runtime itself is kept there, and ends while its thread does.
+/// The runtime itself is in a thread local, and ends with the thread.
 #[test]
 fn a_runtime_in_a_thread_local_ends_with_its_thread() {
     const NAME: &str = "a_runtime_in_a_thread_local_ends_with_its_thread";
@@ -387,9 +385,9 @@ fn a_runtime_in_a_thread_local_ends_with_its_thread() {
     }
 }
 
-/// It is dropped by a task, when the runtime drops its tasks.
+/// A task of the other runtime drops the future, when that runtime drops its tasks.
 #[test]
-fn a_future_of_one_runtime_dropped_by_a_task_of_another_that_ends() {
+fn a_future_is_dropped_by_a_task_of_another_runtime_that_ends() {
     let _alone = alone();
     warm_up();
     let before = (descriptors(), Watched::alive());
@@ -410,7 +408,7 @@ fn a_future_of_one_runtime_dropped_by_a_task_of_another_that_ends() {
     assert_eq!((descriptors(), Watched::alive()), before);
 }
 
-/// A cycle: the task of a runtime owns a handle of itself, and an operation that it drops last.
+/// A cycle: the task of a runtime owns its own handle and an operation, which it drops last.
 #[test]
 fn a_task_that_holds_its_own_handle_ends_with_its_runtime() {
     let _alone = alone();
@@ -433,9 +431,9 @@ fn a_task_that_holds_its_own_handle_ends_with_its_runtime() {
     assert_eq!((descriptors(), Watched::alive()), before);
 }
 
-/// Outside of every runtime.
+/// Without any current runtime.
 #[test]
-fn used_outside_they_say_what_to_do() {
+fn futures_used_outside_a_runtime_panic_with_advice() {
     let _alone = alone();
     let (reader, _writer) = pipe();
     panics(|| poll_outside(&mut nop()), &["gimmal::run"]);
@@ -450,9 +448,9 @@ fn used_outside_they_say_what_to_do() {
     assert!(Handle::try_current().is_none());
 }
 
-/// After it was ready, an operation says so too.
+/// An operation that is polled after completion panics.
 #[test]
-fn polled_after_it_was_ready_an_operation_says_so() {
+fn an_operation_polled_after_completion_panics() {
     let _alone = alone();
     let mut runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! Waiting for descriptors that have no type here: eventfds, timerfds, sockets of std.
+//! Waiting for descriptors without a type of their own: eventfds, timerfds, std sockets.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 fn eventfd() -> File {
-    // SAFETY: no address is passed, and the descriptor that is returned is nobody's.
+    // SAFETY: no address is passed, and nothing else owns the returned descriptor.
     unsafe {
         let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
         assert!(fd >= 0);
@@ -33,12 +33,12 @@ fn add(mut eventfd: &File, count: u64) {
 }
 
 #[test]
-fn an_eventfd_is_read_when_it_has_something() {
+fn an_eventfd_is_read_when_it_is_nonzero() {
     let _alone = alone();
     gimmal::run(async {
         let baseline = Baseline::take();
         let counter = Rc::new(AsyncFd::new(eventfd())?);
-        // Of two waits only one finds something: the other waits on.
+        // Of two waits, only one gets the value; the other one keeps waiting.
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let counter = counter.clone();
@@ -74,7 +74,7 @@ fn an_eventfd_is_read_when_it_has_something() {
 fn a_timerfd_is_readable_when_it_fires() {
     let _alone = alone();
     gimmal::run(async {
-        // SAFETY: the argument of `timerfd_settime` is valid for the call, and the descriptor is nobody's.
+        // SAFETY: the argument of `timerfd_settime` is valid for the call, and nothing else owns the descriptor.
         let timer = unsafe {
             let fd = libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK);
             assert!(fd >= 0);
@@ -91,14 +91,14 @@ fn a_timerfd_is_readable_when_it_fires() {
 }
 
 #[test]
-fn both_directions_are_waited_for_at_once() {
+fn both_directions_can_be_awaited_at_once() {
     let _alone = alone();
     gimmal::run(async {
         let (left, right) = UnixStream::pair()?;
         left.set_nonblocking(true)?;
         let left = AsyncFd::new(left)?;
         left.writable().await?;
-        // Until nothing more goes in.
+        // Until the buffers are full.
         let chunk = [7; 4096];
         let mut sent = 0;
         loop {
@@ -121,7 +121,7 @@ fn both_directions_are_waited_for_at_once() {
         let mut text = [0; 16];
         let n = left.read_with(|mut left| left.read(&mut text)).await?;
         assert_eq!(&text[..n], b"hello");
-        // The end is something to read.
+        // The end of the stream is readable.
         drop(right);
         let mut rest = Vec::new();
         let n = left.read_with(|mut left| left.read(&mut text)).await;
@@ -133,7 +133,7 @@ fn both_directions_are_waited_for_at_once() {
 }
 
 #[test]
-fn a_wait_can_be_timed_out_and_dropped_and_the_descriptor_closed() {
+fn a_wait_can_be_timed_out_and_dropped_and_its_descriptor_closed() {
     let _alone = alone();
     gimmal::run(async {
         let baseline = Baseline::take();
@@ -145,7 +145,8 @@ fn a_wait_can_be_timed_out_and_dropped_and_the_descriptor_closed() {
             let _late = counter.readable().timeout(Duration::from_micros(10)).await;
         })
         .await;
-        // It is closed while the kernel polls it, and its number is used again at once: the wait is not for that.
+        // Closed while the kernel polls it, and its number is reused at once: the old wait does not affect the new
+        // descriptor.
         for _ in 0..100 {
             let counter = AsyncFd::new(eventfd())?;
             let wait = counter.readable().submit();
@@ -167,9 +168,9 @@ fn a_wait_can_be_timed_out_and_dropped_and_the_descriptor_closed() {
     .unwrap();
 }
 
-/// What is borrowed will do: it has a descriptor of its own.
+/// A borrowed descriptor works: it is duplicated.
 #[test]
-fn it_can_be_made_of_a_borrowed_descriptor() {
+fn an_async_fd_can_be_created_from_a_borrowed_descriptor() {
     let _alone = alone();
     gimmal::run(async {
         let counter = eventfd();
@@ -179,7 +180,7 @@ fn it_can_be_made_of_a_borrowed_descriptor() {
             waiting.readable().await?;
         }
         assert_eq!(take(&counter)?, 1);
-        // What the call says is given, unless it would block.
+        // The closure's result is returned unless it is `WouldBlock`.
         add(&counter, 1);
         let waiting = AsyncFd::new(&counter)?;
         let fails = |_: &&File| Err::<(), _>(io::Error::other("mine"));

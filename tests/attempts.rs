@@ -1,10 +1,7 @@
-//! Sends, receives and reads that are alone are served by a plain system call, and nothing else is different: what is together
-//! is still one system call, what must wait waits in the ring, and nothing is lost.
+//! Sends, receives and reads that enter the ring alone are served by direct calls, and nothing else changes: concurrent
+//! ones still take one system call, those that would block wait in the ring, and nothing is lost.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -34,7 +31,7 @@ fn stats() -> Stats {
     Handle::current().stats()
 }
 
-/// Attempts and enters of what a future does.
+/// The output of a future, and the direct calls and enters that it made.
 async fn calls<T>(what: impl Future<Output = T>) -> (T, u64, u64) {
     let before = stats();
     let done = what.await;
@@ -47,7 +44,7 @@ fn run<T>(main: impl Future<Output = T>) -> T {
     Runtime::new().unwrap().block_on(main)
 }
 
-/// As it comes, and by the ring alone.
+/// With direct calls, and with the ring alone.
 fn both(test: impl AsyncFn(bool)) {
     for (mask, attempts) in [
         (FeatureMask::none(), true),
@@ -59,7 +56,7 @@ fn both(test: impl AsyncFn(bool)) {
     }
 }
 
-/// Writes a message and reads it back, so many times.
+/// Writes a message and reads it back, `times` times.
 async fn talk(near: &UnixStream, far: &UnixStream, times: u64) {
     let (mut message, mut room) = (vec![7; 64], vec![0; 64]);
     for _ in 0..times {
@@ -70,10 +67,10 @@ async fn talk(near: &UnixStream, far: &UnixStream, times: u64) {
     }
 }
 
-/// A socket whose last receives found what they asked for at once.
+/// A socket whose latest receives found data at once.
 async fn prompt_pair() -> (UnixStream, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
-    // It is timed now and then whether a receive has to wait, and this thread may be held up at that moment.
+    // Sometimes the runtime measures whether a receive has to wait, and this thread may be delayed at that moment.
     loop {
         talk(&near, &far, 16).await;
         let (_, attempts, _) = calls(talk(&near, &far, 1)).await;
@@ -84,7 +81,7 @@ async fn prompt_pair() -> (UnixStream, UnixStream) {
 }
 
 #[test]
-fn one_that_is_alone_needs_no_enter() {
+fn a_lone_operation_needs_no_enter() {
     both(async |attempts| {
         let (near, far) = UnixStream::pair().unwrap();
         let ((), tried, enters) = calls(talk(&near, &far, 1000)).await;
@@ -98,16 +95,16 @@ fn one_that_is_alone_needs_no_enter() {
     });
 }
 
-/// Several at once, in whichever way, are one enter and no other call.
+/// Concurrent operations of any form take one enter and no direct call.
 #[test]
-fn those_that_are_together_go_into_the_ring() {
+fn concurrent_operations_go_into_the_ring() {
     const MANY: u64 = 10;
     async fn check(how: &str, what: impl Future<Output = ()>) {
-        // Nothing is left to be fetched from before.
+        // Nothing from before is left to reap.
         next_turn().await;
         let ((), attempts, enters) = calls(what).await;
         assert_eq!(attempts, 0, "{how}");
-        // Some ways take a turn to begin, or to end.
+        // Some forms take another turn to start or to end.
         assert!(enters <= 3, "{how}: {enters} enters");
     }
     run(async {
@@ -184,8 +181,8 @@ fn those_that_are_together_go_into_the_ring() {
     });
 }
 
-/// Whoever drops a read that it has polled once has not taken what it might have brought: a socket from which little was
-/// received has nothing tried.
+/// Dropping a read after one poll must not lose what a direct call would have received, so a socket with few receives
+/// makes no direct call.
 #[test]
 fn the_first_reads_of_a_socket_go_through_the_ring() {
     run(async {
@@ -210,10 +207,10 @@ fn the_first_reads_of_a_socket_go_through_the_ring() {
 }
 
 #[test]
-fn what_would_wait_waits_in_the_ring() {
+fn operations_that_would_block_wait_in_the_ring() {
     run(async {
         let (near, far) = prompt_pair().await;
-        // It was always there at once, and now it is not.
+        // So far, data was always available at once.
         let mut read = far.read(vec![0; 8]);
         assert!(poll_once(&mut read).await.is_pending());
         next_turn().await;
@@ -221,7 +218,7 @@ fn what_would_wait_waits_in_the_ring() {
         near.write_all(b"late").await.unwrap();
         assert_eq!(read.await.unwrap().1, b"late");
 
-        // Nobody reads: the socket fills up.
+        // Nobody reads, so the socket fills up.
         let mut sent = 0;
         let mut write = loop {
             let mut write = near.write(vec![5; 10_000]);
@@ -255,7 +252,7 @@ fn what_would_wait_waits_in_the_ring() {
 }
 
 #[test]
-fn errors_are_those_of_the_ring() {
+fn errors_match_those_of_the_ring() {
     let said = |mask: FeatureMask| {
         let mut runtime = Runtime::builder().mask(mask).build().unwrap();
         runtime.block_on(async {
@@ -272,7 +269,7 @@ fn errors_are_those_of_the_ring() {
                 .await
                 .unwrap();
             let (far, _) = listener.accept().unwrap();
-            // What it has not read makes it reset the connection.
+            // Unread bytes make it reset the connection.
             near.write_all(b"unread").await.unwrap();
             drop(far);
             next_turn().await;
@@ -304,7 +301,7 @@ fn errors_are_those_of_the_ring() {
 }
 
 #[test]
-fn in_a_cancelled_scope_nothing_is_tried() {
+fn in_a_canceled_scope_no_direct_call_is_made() {
     run(async {
         let (near, far) = prompt_pair().await;
         near.write_all(b"there").await.unwrap();
@@ -325,7 +322,7 @@ fn in_a_cancelled_scope_nothing_is_tried() {
     });
 }
 
-/// Runs something that goes on for ever beside a sleeper, and sees how many attempts there are in a turn at most.
+/// Runs an endless future beside a sleeper, and returns the highest number of direct calls per turn.
 fn most_in_a_turn(endless: impl AsyncFn(Rc<dyn Fn() -> bool>)) -> u64 {
     run(async {
         let ended = Rc::new(Cell::new(false));
@@ -354,7 +351,7 @@ fn most_in_a_turn(endless: impl AsyncFn(Rc<dyn Fn() -> bool>)) -> u64 {
     })
 }
 
-async fn talk_for_ever(goes_on: Rc<dyn Fn() -> bool>, size: usize, yields_after: usize) {
+async fn talk_forever(goes_on: Rc<dyn Fn() -> bool>, size: usize, yields_after: usize) {
     let (near, far) = UnixStream::pair().unwrap();
     let (mut message, mut room) = (vec![7; size], vec![0; size]);
     let mut talked = 0;
@@ -368,10 +365,10 @@ async fn talk_for_ever(goes_on: Rc<dyn Fn() -> bool>, size: usize, yields_after:
     }
 }
 
-/// Whoever talks to itself for ever takes no more of a turn than so many calls, and fewer if each moves much; also if it
-/// yields, which alone ends no turn, and if several take turns.
+/// A task that talks to itself makes only a limited number of direct calls per turn, and fewer of large size; also if
+/// it yields, which alone does not end the turn, and if several tasks alternate.
 #[test]
-fn a_turn_ends_after_some_attempts() {
+fn a_turn_ends_after_some_direct_calls() {
     const MANY: usize = usize::MAX;
     for (size, yields_after, most) in [
         (64, MANY, 32),
@@ -380,11 +377,11 @@ fn a_turn_ends_after_some_attempts() {
         (30_000, 1, 9),
     ] {
         let highest =
-            most_in_a_turn(async |goes_on| talk_for_ever(goes_on, size, yields_after).await);
+            most_in_a_turn(async |goes_on| talk_forever(goes_on, size, yields_after).await);
         assert!((1..=most).contains(&highest), "{highest} of {size} bytes");
     }
     let highest = most_in_a_turn(async |goes_on| {
-        let tasks = [2, 3].map(|n| spawn(talk_for_ever(goes_on.clone(), 64, n)));
+        let tasks = [2, 3].map(|n| spawn(talk_forever(goes_on.clone(), 64, n)));
         for task in tasks {
             task.await.unwrap();
         }
@@ -393,7 +390,7 @@ fn a_turn_ends_after_some_attempts() {
     let highest = most_in_a_turn(async |goes_on| {
         let grouped = group(async |g| {
             for n in [2, 3] {
-                drop(g.spawn(talk_for_ever(goes_on.clone(), 64, n)));
+                drop(g.spawn(talk_forever(goes_on.clone(), 64, n)));
             }
             io::Result::Ok(())
         });
@@ -402,14 +399,14 @@ fn a_turn_ends_after_some_attempts() {
     assert!(highest <= 32, "{highest} of two children");
 }
 
-/// In a biased select what comes second is polled only if what comes first is not ready at once.
+/// A biased select polls its second future only if the first one is not ready at once.
 #[test]
-fn no_rhythm_of_attempts_starves_the_second_of_two() {
+fn no_pattern_of_direct_calls_starves_the_second_of_two() {
     run(async {
         let (near, far) = prompt_pair().await;
         let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let to = other.local_addr().unwrap();
-        // 34 and 35 calls are what steps of the golden section are in rhythm with.
+        // 34 and 35 calls are in step with the golden-section sequence.
         for sends in [0, 6, 7, 8, 15, 16, 32, 33] {
             let second = Rc::new(Cell::new(0));
             for _ in 0..400 {
@@ -430,18 +427,19 @@ fn no_rhythm_of_attempts_starves_the_second_of_two() {
     });
 }
 
-/// A user's own operation is what it is in the ring, whatever its entry says.
+/// A user-defined operation behaves as in the ring, whatever its entry is.
 #[test]
-fn entries_of_other_kinds_go_into_the_ring() {
+fn other_entries_go_into_the_ring() {
     struct Raw(Entry, Box<[u8; 16]>);
 
-    // SAFETY: what the entries below point at is leaked, or is the box; the descriptors stay open until they are awaited.
+    // SAFETY: the memory that the entries point to is leaked, or is the box; the descriptors stay open until the
+    // operations are awaited.
     unsafe impl Operation for Raw {
         type Output = io::Result<u32>;
         const NAME: &'static str = "raw";
 
         fn entry(&mut self) -> Entry {
-            self.0.addr(self.1.as_ptr()).len(5).try_first()
+            self.0.addr(self.1.as_ptr()).len(5).try_direct()
         }
 
         fn complete(self, completion: Completion) -> io::Result<u32> {
@@ -473,7 +471,7 @@ fn entries_of_other_kinds_go_into_the_ring() {
                 next_turn().await;
                 let (done, attempts, _) = calls(raw(entry)).await;
                 assert!(done.unwrap() <= 5);
-                // One in some goes into the ring all the same.
+                // Some of these still go into the ring.
                 if attempts == tried {
                     break;
                 }
@@ -488,25 +486,25 @@ fn entries_of_other_kinds_go_into_the_ring() {
         let entry = entry.addr2(to.as_ptr()).splice_from(to.len() as i32);
         let (sent, attempts, _) = calls(raw(entry)).await;
         assert_eq!((sent.unwrap(), attempts), (5, 0));
-        // No signal ends the process when the peer is gone.
+        // No signal ends the process when the peer is closed.
         drop(far);
-        // SAFETY: the default action of a signal, which a test that has it sent would die of.
+        // SAFETY: sets the default action of a signal; a test that raised it would be killed.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         for _ in 0..40 {
             let error = raw(send()).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         }
-        // SAFETY: as std has it.
+        // SAFETY: restores std's setting.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     });
 }
 
-/// An operation that says of a completion that nothing has happened is started again, whoever has served it.
+/// An operation whose completion had no effect is restarted, whether the ring or a direct call served it.
 #[test]
-fn what_is_to_be_started_again_is() {
+fn an_operation_that_had_no_effect_is_restarted() {
     struct Twice(Box<[u8; 1]>, i32, Rc<Cell<u32>>);
 
-    // SAFETY: what the entry points at is the box; the descriptor stays open until it is awaited.
+    // SAFETY: the entry points to the box; the descriptor stays open until the operation is awaited.
     unsafe impl Operation for Twice {
         type Output = io::Result<u32>;
         const NAME: &'static str = "twice";
@@ -514,7 +512,7 @@ fn what_is_to_be_started_again_is() {
         fn entry(&mut self) -> Entry {
             let fd = if self.2.get() == 0 { -1 } else { self.1 };
             let entry = Entry::new(Opcode::SEND).fd(fd);
-            entry.addr(self.0.as_ptr()).len(1).try_first()
+            entry.addr(self.0.as_ptr()).len(1).try_direct()
         }
 
         fn should_retry(&mut self, completion: Completion) -> bool {
@@ -552,10 +550,10 @@ fn what_is_to_be_started_again_is() {
     });
 }
 
-/// In one task, so that they are alone as often as not: reads that are awaited, timed out, raced and dropped.
+/// In one task, so that operations are often alone: reads that are awaited, timed out, raced and dropped.
 #[test]
-fn numbered_bytes_are_neither_lost_nor_doubled() {
-    let mut random = Random::new("numbered_bytes_are_neither_lost_nor_doubled");
+fn numbered_bytes_are_neither_lost_nor_duplicated() {
+    let mut random = Random::new("numbered_bytes_are_neither_lost_nor_duplicated");
     run(async move {
         let (near, far) = UnixStream::pair().unwrap();
         let (mut written, mut expected) = (0u64, 0u64);
@@ -617,7 +615,7 @@ fn numbered_bytes_are_neither_lost_nor_doubled() {
 
 /// Vectors, datagrams and descriptors.
 #[test]
-fn messages_are_those_of_the_ring() {
+fn messages_match_those_of_the_ring() {
     both(async |attempts| {
         let before = stats().attempts;
         let (near, far) = prompt_pair().await;

@@ -1,14 +1,11 @@
-//! Closures that block: bounded, in order, withdrawn or waited for (C10), and their panics.
+//! Blocking closures: bounded, in order, withdrawn or awaited (C10), and their panics.
 //!
-//! A test knows where a closure is because the closure says so over a channel; nothing waits by sleeping.
+//! Closures report their progress to the test over channels, so no test waits by sleeping.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 #![allow(
     clippy::async_yields_async,
-    reason = "handles are taken out of block_on on purpose"
+    reason = "handles leave block_on on purpose"
 )]
 
 #[path = "tasks/support.rs"]
@@ -32,7 +29,7 @@ use support::{DropBomb, Faults, poll_once};
 const AMPLE: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A closure that says that it has begun and waits until it is let go.
+/// A closure that reports its start, then waits until it is released.
 struct Held {
     begun: Receiver<()>,
     release: Sender<()>,
@@ -42,7 +39,7 @@ fn held<T: Send + 'static>(value: T) -> (Held, impl FnOnce() -> T + Send + 'stat
     let (begin, begun) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let closure = move || {
-        // An error says that the test has gone on: then there is nobody to tell, and nothing to wait for.
+        // An error means that the test has moved on: nobody listens, and there is nothing to wait for.
         let _ = begin.send(());
         let _ = released.recv();
         value
@@ -50,7 +47,7 @@ fn held<T: Send + 'static>(value: T) -> (Held, impl FnOnce() -> T + Send + 'stat
     (Held { begun, release }, closure)
 }
 
-/// Counts how often it is dropped.
+/// Counts its drops.
 struct Tally(Arc<AtomicUsize>);
 
 impl Drop for Tally {
@@ -64,7 +61,7 @@ fn tally() -> (Arc<AtomicUsize>, Tally) {
     (count.clone(), Tally(count))
 }
 
-/// Yields, and lets the pool's threads run, until `done`.
+/// Yields, so that the pool's threads can run, until `done`.
 async fn until(done: impl Fn() -> bool) {
     while !done() {
         thread::yield_now();
@@ -73,7 +70,7 @@ async fn until(done: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_closure_runs_on_another_thread_and_its_result_comes_back() {
+fn a_closure_runs_on_another_thread_and_returns_its_result() {
     Runtime::new().unwrap().block_on(async {
         let here = thread::current().id();
         let (there, name) = spawn_blocking(|| {
@@ -91,7 +88,7 @@ fn a_closure_runs_on_another_thread_and_its_result_comes_back() {
 }
 
 #[test]
-fn a_panic_of_a_closure_reaches_whoever_joins() {
+fn a_closure_panic_reaches_the_joiner() {
     let faults = Faults::default();
     let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
     runtime.block_on(async {
@@ -109,7 +106,7 @@ fn a_panic_of_a_closure_reaches_whoever_joins() {
 }
 
 #[test]
-fn never_more_threads_than_the_builder_says() {
+fn the_builder_bounds_the_number_of_threads() {
     const THREADS: usize = 2;
     const CLOSURES: usize = 200;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -141,7 +138,7 @@ fn never_more_threads_than_the_builder_says() {
 }
 
 #[test]
-fn one_thread_takes_closures_in_order_and_the_others_wait() {
+fn one_thread_runs_closures_in_order_while_others_wait() {
     let mut runtime = Runtime::builder().blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         let (first, closure) = held(0);
@@ -163,7 +160,7 @@ fn one_thread_takes_closures_in_order_and_the_others_wait() {
         assert_eq!(figures, (1, 1, 10));
         let mut last = waiting.into_iter().next_back().unwrap();
         assert!(poll_once(&mut last).await.is_pending());
-        // While all threads are busy only callers of the pool wait.
+        // While all threads are busy, only callers of the pool wait.
         gimmal::op::nop().await.unwrap();
         first.release.send(()).unwrap();
         last.await.unwrap();
@@ -173,7 +170,7 @@ fn one_thread_takes_closures_in_order_and_the_others_wait() {
 }
 
 #[test]
-fn a_closure_that_waits_is_taken_out_by_an_abort_and_dropped_without_running() {
+fn an_abort_withdraws_a_waiting_closure_and_drops_it_without_running() {
     let faults = Faults::default();
     let builder = faults.hear(Runtime::builder()).blocking_threads(1);
     builder.build().unwrap().block_on(async {
@@ -183,7 +180,7 @@ fn a_closure_that_waits_is_taken_out_by_an_abort_and_dropped_without_running() {
         let (dropped, tally) = tally();
         let withdrawn = spawn_blocking(move || {
             let _tally = tally;
-            unreachable!("it was aborted before it began")
+            unreachable!("it was aborted before it started")
         });
         assert!(!withdrawn.is_finished());
         withdrawn.abort();
@@ -198,14 +195,14 @@ fn a_closure_that_waits_is_taken_out_by_an_abort_and_dropped_without_running() {
 }
 
 #[test]
-fn an_abort_wakes_whoever_waits_even_if_the_closure_panics_in_its_destructor() {
+fn an_abort_wakes_the_joiner_even_if_the_closure_panics_in_its_destructor() {
     let faults = Faults::default();
     let builder = faults.hear(Runtime::builder()).blocking_threads(1);
     builder.build().unwrap().block_on(async {
         let (busy, closure) = held(());
         let busy_handle = spawn_blocking(closure);
         busy.begun.recv().unwrap();
-        let bomb = DropBomb("a closure's own");
+        let bomb = DropBomb("destructor of a closure");
         let shared = std::rc::Rc::new(std::cell::RefCell::new(spawn_blocking(move || {
             let _bomb = &bomb;
         })));
@@ -219,11 +216,11 @@ fn an_abort_wakes_whoever_waits_even_if_the_closure_panics_in_its_destructor() {
         busy.release.send(()).unwrap();
         busy_handle.await.unwrap();
     });
-    faults.expect(&["a closure's own"]);
+    faults.expect(&["destructor of a closure"]);
 }
 
 #[test]
-fn a_closure_that_runs_is_waited_for_in_spite_of_an_abort() {
+fn a_running_closure_is_awaited_despite_an_abort() {
     Runtime::new().unwrap().block_on(async {
         let (running, closure) = held(4);
         let mut handle = spawn_blocking(closure);
@@ -239,7 +236,7 @@ fn a_closure_that_runs_is_waited_for_in_spite_of_an_abort() {
 }
 
 #[test]
-fn a_wait_that_is_given_up_leaves_closure_and_handle_as_they_were() {
+fn a_dropped_wait_leaves_closure_and_handle_unchanged() {
     Runtime::new().unwrap().block_on(async {
         let (running, closure) = held(6);
         let mut handle = spawn_blocking(closure);
@@ -268,7 +265,7 @@ fn a_detached_closure_runs_on_and_its_result_is_dropped_once() {
         .build()
         .unwrap()
         .block_on(async {
-            // Detached while it runs, while it waits, and after it is done.
+            // Detached while it runs, while it waits, and after it has finished.
             let (running_count, value) = tally();
             let (running, closure) = held(value);
             let handle = spawn_blocking(closure);
@@ -290,7 +287,7 @@ fn a_detached_closure_runs_on_and_its_result_is_dropped_once() {
 }
 
 #[test]
-fn a_panic_that_nobody_joins_reaches_the_hook_once_whenever_the_handle_went() {
+fn an_unjoined_panic_reaches_the_hook_once_whenever_the_handle_was_dropped() {
     let faults = Faults::default();
     let builder = faults.hear(Runtime::builder()).blocking_threads(1);
     let mut runtime = builder.build().unwrap();
@@ -321,7 +318,7 @@ fn a_panic_that_nobody_joins_reaches_the_hook_once_whenever_the_handle_went() {
         running.release.send(()).unwrap();
         calm().await;
         faults.expect(&["running"]);
-        // After it is done.
+        // After it has finished.
         let done = spawn_blocking(|| panic!("done"));
         until(|| done.is_finished()).await;
         faults.expect(&[]);
@@ -331,7 +328,7 @@ fn a_panic_that_nobody_joins_reaches_the_hook_once_whenever_the_handle_went() {
         until(|| kept.is_finished()).await;
         kept
     });
-    // Outside of block_on, and on a thread that has no runtime at all.
+    // Outside `block_on`, and on a thread without a runtime.
     thread::spawn(move || drop::<gimmal::task::BlockingHandle<()>>(kept))
         .join()
         .unwrap();
@@ -346,20 +343,20 @@ fn a_panic_that_nobody_joins_reaches_the_hook_once_whenever_the_handle_went() {
     faults.expect(&["after the end"]);
 }
 
-/// A waker of another crate's, which counts its clones by its references.
+/// A foreign waker whose clones are counted by its references.
 struct Counted;
 
 impl std::task::Wake for Counted {
     fn wake(self: Arc<Self>) {}
 }
 
-/// A handle that waits goes to another thread, and is dropped there.
-fn dropped_elsewhere<T: Send>(handle: gimmal::task::BlockingHandle<T>) {
+/// Moves a waiting handle to another thread, and drops it there.
+fn drop_on_another_thread<T: Send>(handle: gimmal::task::BlockingHandle<T>) {
     thread::scope(|threads| threads.spawn(move || drop(handle)).join().unwrap());
 }
 
 #[test]
-fn a_wait_that_is_dropped_on_another_thread_leaves_nothing_behind() {
+fn a_wait_dropped_on_another_thread_leaves_nothing_behind() {
     const WAITS: usize = 200;
     let mut runtime = Runtime::builder().blocking_threads(1).build().unwrap();
     runtime.block_on(async {
@@ -371,32 +368,32 @@ fn a_wait_that_is_dropped_on_another_thread_leaves_nothing_behind() {
             let foreign = waker.clone().into();
             let polled = Pin::new(&mut handle).poll(&mut Context::from_waker(&foreign));
             assert!(polled.is_pending());
-            dropped_elsewhere(handle);
+            drop_on_another_thread(handle);
         }
         assert_eq!(Handle::current().stats().waits, 0);
         busy.release.send(()).unwrap();
         first.await.unwrap();
         until(|| Handle::current().stats().blocking_waiting == 0).await;
-        // The rows are taken back between two turns.
+        // The rows are freed between two turns.
         until(|| Arc::strong_count(&waker) == 1).await;
     });
 }
 
-/// The row is free although the runtime has nothing to do but to sleep.
+/// The row is freed even if the runtime is asleep.
 #[test]
-fn a_sleeping_runtime_is_told_of_a_wait_that_is_dropped_on_another_thread() {
+fn a_wait_dropped_on_another_thread_wakes_a_sleeping_runtime() {
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let (busy, closure) = held(());
         let mut handle = spawn_blocking(closure);
         assert!(poll_once(&mut handle).await.is_pending());
         let (told, was_told) = async_channel::bounded::<()>(1);
-        let waker: std::task::Waker = Arc::new(Told(Mutex::new(Some(told)))).into();
+        let waker: std::task::Waker = Arc::new(DropNotice(Mutex::new(Some(told)))).into();
         let polled = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
         drop(waker);
         thread::spawn(move || drop(handle));
-        // It hangs up when the last of the wakers is dropped: that in the row.
+        // The channel closes when the last waker is dropped: the one in the row.
         let told = gimmal::time::timeout_any(AMPLE, was_told.recv()).await;
         told.unwrap().unwrap_err();
         assert_eq!(Handle::current().stats().waits, 0);
@@ -404,18 +401,18 @@ fn a_sleeping_runtime_is_told_of_a_wait_that_is_dropped_on_another_thread() {
     });
 }
 
-/// A waker that says by its end that it is gone.
-struct Told(
-    #[expect(dead_code, reason = "it is there to be dropped")]
+/// A waker that closes a channel when it is dropped.
+struct DropNotice(
+    #[expect(dead_code, reason = "closes the channel on drop")]
     Mutex<Option<async_channel::Sender<()>>>,
 );
 
-impl std::task::Wake for Told {
+impl std::task::Wake for DropNotice {
     fn wake(self: Arc<Self>) {}
 }
 
 #[test]
-fn a_wait_of_a_runtime_that_is_gone_is_no_wait_of_the_one_that_has_its_number() {
+fn a_wait_of_an_ended_runtime_does_not_belong_to_the_one_that_reuses_its_number() {
     let mut gone = Runtime::new().unwrap();
     let (first, closure) = held(());
     let mut handle = spawn_on(&mut gone, closure);
@@ -426,9 +423,9 @@ fn a_wait_of_a_runtime_that_is_gone_is_no_wait_of_the_one_that_has_its_number() 
     let (second, closure) = held(5);
     let mut waits = spawn_on(&mut next, closure);
     next.block_on(async {
-        // The first row of the table, as that one was.
+        // The first row of the table, like the other runtime's.
         assert!(poll_once(&mut waits).await.is_pending());
-        dropped_elsewhere(handle);
+        drop_on_another_thread(handle);
         for _ in 0..10 {
             yield_now().await;
             assert_eq!(Handle::current().stats().waits, 1);
@@ -446,7 +443,7 @@ fn spawn_on<T: Send + 'static>(
 }
 
 #[test]
-fn a_result_that_panics_when_it_is_dropped_goes_to_the_hook() {
+fn a_result_that_panics_on_drop_goes_to_the_hook() {
     let faults = Faults::default();
     let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
     runtime.block_on(async {
@@ -465,7 +462,7 @@ fn a_result_that_panics_when_it_is_dropped_goes_to_the_hook() {
 }
 
 #[test]
-fn at_the_end_of_run_a_closure_that_waits_is_canceled_and_one_that_runs_is_waited_for() {
+fn at_the_end_of_run_waiting_closures_are_canceled_and_running_ones_awaited() {
     let outcome = Arc::new(Mutex::new(Vec::new()));
     let (dropped, tally) = tally();
     let kept = outcome.clone();
@@ -482,14 +479,14 @@ fn at_the_end_of_run_a_closure_that_waits_is_canceled_and_one_that_runs_is_waite
         }));
         let waiting = spawn_blocking(move || {
             let _tally = tally;
-            unreachable!("it was withdrawn")
+            unreachable!("the closure was withdrawn")
         });
         let outcomes = kept;
         drop(spawn(async move {
             let error: JoinError = waiting.await.unwrap_err();
             assert!(error.is_wait_canceled() && gimmal::is_canceled(&error));
             outcomes.lock().unwrap().push("withdrawn".to_owned());
-            // The other one ends after the cancel, and its value is not lost.
+            // The running closure ends after the cancel, and its value is not lost.
             running.release.send(()).unwrap();
         }));
         yield_now().await;
@@ -502,7 +499,7 @@ fn at_the_end_of_run_a_closure_that_waits_is_canceled_and_one_that_runs_is_waite
 }
 
 #[test]
-fn the_wait_for_an_abandonable_closure_ends_at_once_and_its_late_result_is_disposed_of() {
+fn abandoning_a_closure_ends_the_wait_at_once_and_disposes_of_the_late_result() {
     let (told, tell) = mpsc::channel();
     let (running, closure) = held(String::from("late"));
     let (disposed, disposal) = mpsc::channel();
@@ -524,7 +521,7 @@ fn the_wait_for_an_abandonable_closure_ends_at_once_and_its_late_result_is_dispo
         Ok(())
     });
     ended.unwrap();
-    // `run` has returned, and the closure still runs: nobody has to wait for it.
+    // `run` has returned while the closure still runs: nothing has to wait for it.
     assert!(start.elapsed() < AMPLE);
     assert_eq!(tell.try_recv(), Ok(true));
     assert!(disposal.try_recv().is_err());
@@ -534,7 +531,7 @@ fn the_wait_for_an_abandonable_closure_ends_at_once_and_its_late_result_is_dispo
 }
 
 #[test]
-fn an_abandonable_closure_whose_wait_is_not_cancelled_gives_its_result() {
+fn an_abandonable_closure_whose_wait_is_not_canceled_returns_its_result() {
     Runtime::new().unwrap().block_on(async {
         let (count, value) = tally();
         let disposals = Arc::new(AtomicUsize::new(0));
@@ -553,7 +550,7 @@ fn an_abandonable_closure_whose_wait_is_not_cancelled_gives_its_result() {
 }
 
 #[test]
-fn an_abandonable_closure_that_is_detached_disposes_of_its_result() {
+fn a_detached_abandonable_closure_disposes_of_its_result() {
     Runtime::builder()
         .blocking_threads(1)
         .build()
@@ -574,7 +571,7 @@ fn an_abandonable_closure_that_is_detached_disposes_of_its_result() {
             running.release.send(()).unwrap();
             assert_eq!(disposal.recv_timeout(AMPLE), Ok(1));
             assert_eq!(disposal.recv_timeout(AMPLE), Ok(2));
-            // And after it is done.
+            // And after it has finished.
             let handle = spawn_abandonable(|| 3, move |late| disposed.send(late).unwrap());
             until(|| handle.is_finished()).await;
             assert!(disposal.try_recv().is_err());
@@ -584,7 +581,7 @@ fn an_abandonable_closure_that_is_detached_disposes_of_its_result() {
 }
 
 #[test]
-fn a_runtime_dropped_with_closures_that_wait_and_run_drops_the_first_and_waits_for_the_second() {
+fn dropping_a_runtime_drops_waiting_closures_and_awaits_running_ones() {
     let faults = Faults::default();
     let builder = faults
         .hear(Runtime::builder())
@@ -603,12 +600,12 @@ fn a_runtime_dropped_with_closures_that_wait_and_run_drops_the_first_and_waits_f
         drop(spawn_blocking(closure_two));
         drop(spawn_blocking(move || {
             let _tally = tally;
-            unreachable!("the runtime ended before it began")
+            unreachable!("the runtime ended before it started")
         }));
     });
     one.begun.recv().unwrap();
     two.begun.recv().unwrap();
-    // Lets them go once the one that waits was dropped, so the shutdown is under way.
+    // Releases the closures once the waiting one was dropped, when the shutdown is under way.
     let dropped = never_ran.clone();
     let releaser = thread::spawn(move || {
         while dropped.load(Ordering::SeqCst) == 0 {
@@ -626,7 +623,7 @@ fn a_runtime_dropped_with_closures_that_wait_and_run_drops_the_first_and_waits_f
 }
 
 #[test]
-fn closures_that_outlast_the_shutdown_are_reported_and_go_on() {
+fn closures_that_outlast_the_shutdown_are_reported_and_continue() {
     let faults = Faults::default();
     let builder = faults
         .hear(Runtime::builder())
@@ -643,7 +640,7 @@ fn closures_that_outlast_the_shutdown_are_reported_and_go_on() {
     while !handle.is_finished() {
         thread::yield_now();
     }
-    // The handle is no leaf of the runtime's tables: another runtime can still take the result.
+    // The handle is not a leaf in the runtime's tables, so another runtime can still take the result.
     let value = Runtime::new().unwrap().block_on(handle).unwrap();
     assert_eq!(count.load(Ordering::SeqCst), 0);
     drop(value);
@@ -651,7 +648,7 @@ fn closures_that_outlast_the_shutdown_are_reported_and_go_on() {
 }
 
 #[test]
-fn a_closure_that_uses_a_runtime_of_its_own_thread() {
+fn a_closure_may_use_its_own_runtime() {
     Runtime::new().unwrap().block_on(async {
         let sum = spawn_blocking(|| {
             Runtime::new().unwrap().block_on(async {
@@ -664,7 +661,7 @@ fn a_closure_that_uses_a_runtime_of_its_own_thread() {
 }
 
 #[test]
-fn ten_thousand_closures_come_back() {
+fn ten_thousand_closures_return_their_results() {
     const CLOSURES: usize = 10_000;
     let mut runtime = Runtime::builder().blocking_threads(8).build().unwrap();
     runtime.block_on(async {
@@ -696,7 +693,7 @@ fn closures_are_started_detached_aborted_and_awaited_at_random() {
             let tally = Tally(count.clone());
             let panicking = random.below(10) == 0;
             let mut handle = spawn_blocking(move || {
-                assert!(!panicking, "at random");
+                assert!(!panicking, "random panic");
                 tally
             });
             match random.below(4) {
@@ -735,11 +732,11 @@ fn closures_are_started_detached_aborted_and_awaited_at_random() {
 }
 
 #[test]
-fn sleepers_and_closures_at_once() {
+fn sleeps_and_closures_at_once() {
     Runtime::new().unwrap().block_on(async {
         let (running, closure) = held(());
         let handle = spawn_blocking(closure);
-        // The loop goes on while a closure blocks.
+        // The event loop keeps running while a closure blocks.
         sleep(Duration::from_millis(1)).await.unwrap();
         assert!(!handle.is_finished());
         drop(running);
@@ -749,7 +746,7 @@ fn sleepers_and_closures_at_once() {
 }
 
 #[test]
-fn threads_are_called_by_the_name_of_their_runtime() {
+fn threads_are_named_after_their_runtime() {
     for (builder, expected) in [
         (Runtime::builder(), "gimmal-blocking"),
         (Runtime::builder().name("pump"), "pump-blocking"),
@@ -762,9 +759,9 @@ fn threads_are_called_by_the_name_of_their_runtime() {
     }
 }
 
-/// What a closure leaves behind may panic when it is dropped: a shutdown goes on all the same.
+/// A shutdown continues even if the values owned by a disposal panic when they are dropped.
 #[test]
-fn a_disposal_that_panics_when_it_is_dropped_does_not_end_a_shutdown() {
+fn a_disposal_that_panics_on_drop_does_not_end_a_shutdown() {
     let faults = Faults::default();
     let mut runtime = faults
         .hear(Runtime::builder().blocking_threads(1))
@@ -775,7 +772,7 @@ fn a_disposal_that_panics_when_it_is_dropped_does_not_end_a_shutdown() {
         drop(spawn_blocking(closure));
         running.begun.recv().unwrap();
         for _ in 0..3 {
-            let bomb = DropBomb("of a disposal");
+            let bomb = DropBomb("destructor of a disposal");
             drop(spawn_abandonable(|| 1, move |_| drop(bomb)));
         }
     });
@@ -785,7 +782,7 @@ fn a_disposal_that_panics_when_it_is_dropped_does_not_end_a_shutdown() {
 }
 
 #[test]
-fn what_is_aborted_before_it_starts_is_out_of_the_queue() {
+fn a_closure_aborted_before_it_starts_leaves_the_queue() {
     Runtime::builder()
         .blocking_threads(1)
         .build()
@@ -805,7 +802,7 @@ fn what_is_aborted_before_it_starts_is_out_of_the_queue() {
         });
 }
 
-/// Notes that it was dropped.
+/// Counts its drops.
 struct OnDrop(Arc<AtomicUsize>);
 
 impl Drop for OnDrop {
@@ -815,7 +812,7 @@ impl Drop for OnDrop {
 }
 
 #[test]
-fn in_a_canceled_scope_a_closure_is_refused_at_the_call() {
+fn in_a_canceled_scope_a_closure_is_rejected_at_the_call() {
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let (ran, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -841,7 +838,7 @@ fn in_a_canceled_scope_a_closure_is_refused_at_the_call() {
                 let error = refused.await.unwrap_err();
                 assert!(error.is_wait_canceled() && gimmal::is_canceled(&error));
             }
-            // Behind a shield it is not refused.
+            // Behind a shield, it is not rejected.
             gimmal::cancel::shield(async { spawn_blocking(|| 5).await })
                 .await
                 .unwrap();
@@ -856,7 +853,7 @@ fn in_a_canceled_scope_a_closure_is_refused_at_the_call() {
 }
 
 #[test]
-fn a_loop_of_refused_closures_ends() {
+fn a_loop_of_rejected_closures_ends() {
     let faults = Faults::default();
     let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
     runtime.block_on(async {

@@ -1,9 +1,6 @@
-//! Bytes in chunks: none is lost, whatever is dropped, and every buffer goes back to the others.
+//! Receiving in chunks: no byte is lost, whatever is dropped, and every buffer returns to the pool.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -22,15 +19,15 @@ use std::os::fd::AsRawFd;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Bytes of the long streams.
+/// The length of the long streams.
 const BYTES: usize = 1_000_000;
-/// So long that nobody waits for it.
+/// Longer than any test waits.
 const NEVER: Duration = Duration::from_secs(3600);
-/// So long that it is a fault.
+/// Taking this long is a failure.
 const LONG: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(2);
 
-/// The byte at a place: no two places within a socket's reach look alike.
+/// The byte at a position. No two positions within reach of a socket have the same surroundings.
 fn byte(at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ (at >> 16)) as u8
 }
@@ -39,7 +36,7 @@ fn bytes(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(byte).collect()
 }
 
-/// Two ends of one connection.
+/// Two ends of a connection.
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let client = TcpStream::connect(listener.local_addr()?).await?;
@@ -48,7 +45,8 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
-/// Runtimes with a few small buffers, with many, and on kernels that have none or cannot bound a multishot receive.
+/// Runtimes with a few small buffers, with many buffers, and on kernels that have no provided buffers or cannot bound a
+/// multishot receive.
 fn runtimes() -> [(&'static str, Builder); 7] {
     let builder = Runtime::builder;
     [
@@ -68,7 +66,7 @@ fn runtimes() -> [(&'static str, Builder); 7] {
     ]
 }
 
-fn out() -> usize {
+fn buffers_out() -> usize {
     Handle::current().stats().receive_buffers_out
 }
 
@@ -77,7 +75,7 @@ async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
 }
 
-/// Has the receive begin, and waits for nothing.
+/// Starts the receive without waiting.
 async fn begin(chunks: &mut Chunks<'_>) {
     let mut next = Box::pin(chunks.next());
     assert!(poll_once(&mut next).await.is_pending());
@@ -85,15 +83,15 @@ async fn begin(chunks: &mut Chunks<'_>) {
     next_turn().await;
 }
 
-/// Reads until `len` bytes are there, and checks that they are those from `from` on.
+/// Reads `len` bytes, and checks that they are those from position `from` on.
 async fn expect(server: &TcpStream, from: usize, len: usize) {
     let got = server.read_exact(vec![0; len], len).await.unwrap();
     assert!(got == bytes(from, len), "bytes {from} to {}", from + len);
 }
 
-/// All buffers can be had at once, so none has been lost; then all are back.
+/// Takes all buffers at once, to check that none was lost, then waits until all are returned.
 async fn pool_is_full(count: usize, size: usize) {
-    assert_eq!(out(), 0);
+    assert_eq!(buffers_out(), 0);
     let (client, server) = pair().await.unwrap();
     let all = (count + 1) * size;
     client.write_all(bytes(0, all)).await.unwrap();
@@ -104,18 +102,18 @@ async fn pool_is_full(count: usize, size: usize) {
         let chunk = gimmal::timeout(LONG, chunks.next()).await.unwrap();
         held.push(expect_chunk(chunk, &mut at));
     }
-    assert_eq!(out(), count, "{count} buffers, and no more");
+    assert_eq!(buffers_out(), count, "exactly {count} buffers");
     drop(held);
-    assert_eq!(out(), 0);
+    assert_eq!(buffers_out(), 0);
 }
 
-/// The next chunk: its bytes are those from `at` on.
+/// Checks that the next chunk holds the bytes from position `at` on.
 #[track_caller]
 fn expect_chunk(chunk: Option<Chunk>, at: &mut usize) -> Chunk {
     let chunk = chunk.unwrap();
     assert!(
         chunk[..] == bytes(*at, chunk.len()),
-        "{} bytes from {at} are others",
+        "{} bytes from {at} differ",
         chunk.len()
     );
     *at += chunk.len();
@@ -123,7 +121,7 @@ fn expect_chunk(chunk: Option<Chunk>, at: &mut usize) -> Chunk {
 }
 
 #[test]
-fn chunks_come_in_order_and_then_the_end() {
+fn chunks_arrive_in_order_until_the_end() {
     for (name, builder) in runtimes() {
         let ran: io::Result<()> = builder.run(async {
             let (client, server) = pair().await?;
@@ -138,14 +136,14 @@ fn chunks_come_in_order_and_then_the_end() {
                     assert!(!chunk.is_empty());
                     got.extend_from_slice(&chunk);
                 }
-                // The end stays the end.
+                // After the end, the stream stays at its end.
                 assert!(chunks.next().await?.is_none());
                 io::Result::Ok(got)
             };
             let (wrote, got) = gimmal::join((write, read)).await;
             wrote?;
             assert!(got? == bytes(0, 100_000), "{name}");
-            assert_eq!(out(), 0);
+            assert_eq!(buffers_out(), 0);
             assert_eq!(server.read(vec![0; 1]).await?.0, 0);
             Ok(())
         });
@@ -154,7 +152,7 @@ fn chunks_come_in_order_and_then_the_end() {
 }
 
 #[test]
-fn it_is_a_stream_of_other_crates() {
+fn chunks_implement_stream() {
     gimmal::run(async {
         let (client, server) = pair().await?;
         client.write_all("abc").await?;
@@ -170,7 +168,7 @@ fn it_is_a_stream_of_other_crates() {
     .unwrap();
 }
 
-/// What is done to the stream between its ends, a million bytes long.
+/// Sends a million numbered bytes, and receives them in every possible way.
 async fn numbered(name: &str) {
     let mut random = Random::new();
     let mut readers = random.fork();
@@ -193,7 +191,7 @@ async fn numbered(name: &str) {
         let check = |got: &[u8], at: &mut usize| {
             assert!(
                 got == bytes(*at, got.len()),
-                "{name}: {} bytes from {at} are others",
+                "{name}: {} bytes from {at} differ",
                 got.len()
             );
             *at += got.len();
@@ -249,7 +247,7 @@ async fn numbered(name: &str) {
                 };
                 let Some(chunk) = next else { break };
                 check(&chunk, &mut at);
-                // Some are held, also when there is no buffer left.
+                // Some chunks are kept, even when no buffer is left.
                 if random.below(4) == 0 {
                     held.push(chunk);
                 }
@@ -286,14 +284,14 @@ async fn numbered(name: &str) {
 }
 
 #[test]
-fn a_million_numbered_bytes_are_all_there_whatever_is_cancelled_or_dropped() {
+fn a_million_numbered_bytes_survive_any_cancels_and_drops() {
     let _alone = alone();
     for (name, builder) in runtimes() {
         let ran: io::Result<()> = builder.run(async {
             let baseline = Baseline::take();
             numbered(name).await;
             baseline.operations_return(name).await;
-            assert_eq!(out(), 0, "{name}");
+            assert_eq!(buffers_out(), 0, "{name}");
             match name {
                 "1 × 4096" => pool_is_full(1, 4096).await,
                 "2 × 512" => pool_is_full(2, 512).await,
@@ -307,7 +305,7 @@ fn a_million_numbered_bytes_are_all_there_whatever_is_cancelled_or_dropped() {
 }
 
 #[test]
-fn what_nobody_asked_for_is_the_next_reads_in_order() {
+fn unclaimed_chunks_go_to_the_next_read_in_order() {
     for (name, builder) in runtimes() {
         let ran: io::Result<()> = builder.run(async {
             let (client, server) = pair().await?;
@@ -318,7 +316,7 @@ fn what_nobody_asked_for_is_the_next_reads_in_order() {
                 next_turn().await;
             }
             drop(chunks);
-            // These arrive while the receive is an orphan.
+            // These bytes arrive while the receive is an orphan.
             client.write_all(bytes(200, 100)).await?;
             let mut again = server.chunks();
             let first = again.next().await?.unwrap();
@@ -326,7 +324,7 @@ fn what_nobody_asked_for_is_the_next_reads_in_order() {
             let at = first.len();
             drop((first, again));
             expect(&server, at, 300 - at).await;
-            assert_eq!(out(), 0);
+            assert_eq!(buffers_out(), 0);
             Ok(())
         });
         ran.unwrap();
@@ -335,7 +333,7 @@ fn what_nobody_asked_for_is_the_next_reads_in_order() {
 
 /// A program that keeps chunks in a list.
 #[test]
-fn chunks_that_hold_every_buffer_hold_nobody_up() {
+fn chunks_that_hold_every_buffer_delay_no_other_connection() {
     const CONNECTIONS: usize = 100;
     let builder = Runtime::builder().receive_buffers(4, 64);
     let ran: io::Result<()> = builder.run(async {
@@ -347,7 +345,7 @@ fn chunks_that_hold_every_buffer_hold_nobody_up() {
         while at < 100 * 64 {
             held.push(expect_chunk(greedy.next().await?, &mut at));
         }
-        assert_eq!(out(), 4);
+        assert_eq!(buffers_out(), 4);
         let group = gimmal::group(async |g| {
             for _ in 0..CONNECTIONS {
                 let _child = g.spawn(async {
@@ -366,8 +364,8 @@ fn chunks_that_hold_every_buffer_hold_nobody_up() {
             io::Result::Ok(())
         });
         gimmal::timeout(LONG, group).await.unwrap();
-        // What was received is as it was, and the list still has its four.
-        assert_eq!(out(), 4);
+        // The received bytes are unchanged, and the list still holds its four buffers.
+        assert_eq!(buffers_out(), 4);
         let kept: Vec<u8> = held.iter().flat_map(|chunk| chunk.to_vec()).collect();
         assert!(kept == bytes(0, 100 * 64));
         drop((held, greedy));
@@ -377,7 +375,7 @@ fn chunks_that_hold_every_buffer_hold_nobody_up() {
     ran.unwrap();
 }
 
-/// Sends back what comes in chunks, as the README's server does.
+/// Echoes in chunks, like the server in the README.
 async fn echo(stream: &TcpStream) -> io::Result<()> {
     let mut chunks = stream.chunks();
     while let Some(chunk) = chunks.next().await? {
@@ -386,10 +384,10 @@ async fn echo(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Such a peer fills every buffer on the way to the server and back, and then has the server wait in a write for ever, with a
-/// chunk in its hand.
+/// Such a peer fills every buffer on the way to the server and back. Then the server waits forever in a write, while
+/// holding a chunk.
 #[test]
-fn a_peer_that_sends_and_never_reads_holds_nobody_up() {
+fn a_peer_that_sends_and_never_reads_delays_no_other_connection() {
     for (name, builder) in runtimes() {
         let ran: io::Result<()> = builder.run(async {
             let (deaf, server) = pair().await?;
@@ -399,7 +397,7 @@ fn a_peer_that_sends_and_never_reads_holds_nobody_up() {
                     loop {
                         deaf.write_all(bytes(0, 10_000)).await?;
                     }
-                    #[expect(unreachable_code, reason = "it says what a child ends with")]
+                    #[expect(unreachable_code, reason = "gives the output type of a child")]
                     io::Result::Ok(())
                 });
                 let _echo = g.spawn(echo(&server));
@@ -416,15 +414,15 @@ fn a_peer_that_sends_and_never_reads_holds_nobody_up() {
                 served.await.unwrap_err().to_string().contains("enough"),
                 "{name}"
             );
-            assert_eq!(out(), 0, "{name}");
+            assert_eq!(buffers_out(), 0, "{name}");
             Ok(())
         });
         ran.unwrap();
     }
 }
 
-/// Waits until nothing moves on a connection any more, and says how many bytes are in the kernel on the way from the first
-/// to the second.
+/// Waits until nothing moves on a connection any longer. Returns the number of bytes in the kernel on the way from the
+/// first end to the second.
 async fn until_stuck(from: &TcpStream, to: &TcpStream) -> usize {
     let (mut before, mut same) = ([usize::MAX; 4], 0);
     while same < 100 {
@@ -436,10 +434,10 @@ async fn until_stuck(from: &TcpStream, to: &TcpStream) -> usize {
     before[0] + before[1]
 }
 
-/// A peer that is not read costs 64 KiB at most, wherever the program is: in a wait that it has dropped, in a write, or
-/// anywhere else.
+/// At most 64 KiB are read ahead of a connection that the program does not read, whether the program has dropped its
+/// wait, waits in a write, or does something else.
 #[test]
-fn at_most_64_kib_are_read_ahead_of_a_peer_that_is_not_read() {
+fn at_most_64_kib_are_read_ahead_of_an_unread_connection() {
     const AHEAD_MAX: usize = 64 << 10;
     for asks_once in [false, true] {
         for (name, builder) in runtimes() {
@@ -459,7 +457,7 @@ fn at_most_64_kib_are_read_ahead_of_a_peer_that_is_not_read() {
                         drop(expect_chunk(chunks.next().await?, &mut at));
                     }
                     let on_the_way = until_stuck(&client, &server).await;
-                    // What is in the writer's hands is not there as yet.
+                    // The bytes of a write in progress are not in the kernel yet.
                     let ahead = sent.get().saturating_sub(at + on_the_way);
                     assert!(ahead <= AHEAD_MAX, "{name}: {ahead} bytes are read ahead");
                     writer.cancel();
@@ -472,7 +470,7 @@ fn at_most_64_kib_are_read_ahead_of_a_peer_that_is_not_read() {
                     drop(expect_chunk(chunks.next().await?, &mut at));
                 }
                 drop(chunks);
-                assert_eq!(out(), 0);
+                assert_eq!(buffers_out(), 0);
                 Ok(())
             });
             ran.unwrap();
@@ -480,13 +478,13 @@ fn at_most_64_kib_are_read_ahead_of_a_peer_that_is_not_read() {
     }
 }
 
-/// Whether this process may have so many descriptors.
+/// Whether this process may open that many descriptors.
 fn may_open(descriptors: usize) -> bool {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the limit is there for reading and writing.
+    // SAFETY: the pointer is to a valid limit.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
         limit.rlim_cur = limit.rlim_max;
@@ -495,12 +493,12 @@ fn may_open(descriptors: usize) -> bool {
     limit.rlim_cur >= descriptors as u64
 }
 
-/// README's server goes on answering, with a thousand such peers beside it.
+/// The server of the README keeps answering beside a thousand such peers.
 #[test]
-fn a_thousand_peers_that_never_read_leave_a_server_to_the_others() {
+fn a_thousand_peers_that_never_read_do_not_block_a_server() {
     const PEERS: usize = 1000;
     if !may_open(2 * PEERS + 200) {
-        return skip!("RLIMIT_NOFILE does not allow so many descriptors");
+        return skip!("RLIMIT_NOFILE is too low");
     }
     let _alone = alone();
     let builder = Runtime::builder().receive_buffers(16, 16 << 10);
@@ -515,7 +513,7 @@ fn a_thousand_peers_that_never_read_leave_a_server_to_the_others() {
                 deaf.push(peer);
             }
             let message = vec![7; 64 << 10];
-            // Until none of them takes any more, several times over.
+            // Write until no peer accepts any more bytes, in several passes.
             let mut full = 0;
             while full < 3 * PEERS {
                 for peer in &deaf {
@@ -546,14 +544,14 @@ fn a_thousand_peers_that_never_read_leave_a_server_to_the_others() {
             .drain(Duration::ZERO)
             .await?;
         assert!(served.accepted >= PEERS as u64);
-        assert_eq!(out(), 0);
+        assert_eq!(buffers_out(), 0);
         Ok(())
     });
     ran.unwrap();
 }
 
 #[test]
-fn chunks_that_nobody_asks_for_hold_nobody_up() {
+fn unclaimed_chunks_delay_no_other_connection() {
     let builder = Runtime::builder().receive_buffers(4, 16);
     let ran: io::Result<()> = builder.run(async {
         let (idle_client, idle) = pair().await?;
@@ -575,7 +573,7 @@ fn chunks_that_nobody_asks_for_hold_nobody_up() {
             assert_eq!(chunk[..], bytes(at, chunk.len()));
             at += chunk.len();
         }
-        // And none of theirs is lost.
+        // No byte of the unread connections is lost.
         let mut at = 0;
         while at < 64 {
             let chunk = collected.next().await?.unwrap();
@@ -590,7 +588,7 @@ fn chunks_that_nobody_asks_for_hold_nobody_up() {
 }
 
 #[test]
-fn what_is_collected_for_nobody_has_a_bound() {
+fn the_number_of_unclaimed_chunks_is_bounded() {
     let builder = Runtime::builder().receive_buffers(1024, 16);
     let ran: io::Result<()> = builder.run(async {
         let (client, server) = pair().await?;
@@ -602,13 +600,14 @@ fn what_is_collected_for_nobody_has_a_bound() {
             sent += 16;
             next_turn().await;
         }
-        // 16, and what the kernel brings in the turn in which it is asked to stop. What was sent may still be on its way.
+        // At most 16, plus what the kernel delivers in the turn of the cancel request. Sent bytes may still be on their
+        // way.
         let mut turns = 0;
         while unread(&server) < sent - 16 * 48 {
             turns += 1;
             assert!(
                 turns < 1_000_000,
-                "{} of {sent} bytes are with the kernel",
+                "{} of {sent} bytes are in the kernel",
                 unread(&server)
             );
             next_turn().await;
@@ -626,7 +625,7 @@ fn what_is_collected_for_nobody_has_a_bound() {
     ran.unwrap();
 }
 
-/// Bytes that were written to this socket, and that its peer has not got.
+/// The number of bytes that were written to this socket and have not reached the peer.
 fn unsent(stream: &TcpStream) -> usize {
     let mut unsent: i32 = 0;
     // SAFETY: TIOCOUTQ writes one int.
@@ -635,7 +634,7 @@ fn unsent(stream: &TcpStream) -> usize {
     unsent as usize
 }
 
-/// Bytes that the kernel has for this socket.
+/// The number of unread bytes in the receive queue of this socket.
 fn unread(stream: &TcpStream) -> usize {
     let mut unread: i32 = 0;
     // SAFETY: FIONREAD writes one int.
@@ -662,9 +661,9 @@ fn a_chunk_outlives_its_stream_its_group_and_its_runtime() {
             group.await.unwrap()
         });
         assert_eq!(chunk[..], *b"kept", "{name}");
-        // A kernel that has provided buffers does use them.
-        let out = handle.stats().receive_buffers_out;
-        assert_eq!(out, usize::from(name != "5.15"), "{name}");
+        // On a kernel that has provided buffers, one is in use.
+        let buffers_out = handle.stats().receive_buffers_out;
+        assert_eq!(buffers_out, usize::from(name != "5.15"), "{name}");
         drop(runtime);
         assert_eq!(chunk[..], *b"kept", "{name}");
         std::thread::spawn(move || assert_eq!(chunk.into_vec(), b"kept"))
@@ -673,9 +672,9 @@ fn a_chunk_outlives_its_stream_its_group_and_its_runtime() {
     }
 }
 
-/// Memory of its own is for the time in which there are no buffers.
+/// A receive uses memory of its own only while no buffer is available.
 #[test]
-fn a_stream_goes_back_to_the_buffers_that_others_give_back() {
+fn a_stream_uses_returned_buffers_again() {
     for (name, builder) in runtimes() {
         if name == "5.15" {
             continue;
@@ -685,26 +684,26 @@ fn a_stream_goes_back_to_the_buffers_that_others_give_back() {
             let mut chunks = server.chunks();
             let mut held = Vec::new();
             let (mut at, mut sent) = (0, 0);
-            // More than all that it has.
+            // More chunks than there are buffers.
             while held.len() < 600 {
                 client.write_all(bytes(sent, 1)).await?;
                 sent += 1;
                 held.push(expect_chunk(chunks.next().await?, &mut at));
             }
-            assert!(out() > 0, "{name}");
+            assert!(buffers_out() > 0, "{name}");
             let elsewhere = std::thread::spawn(move || drop(held));
             elsewhere.join().unwrap();
-            assert_eq!(out(), 0, "{name}");
+            assert_eq!(buffers_out(), 0, "{name}");
             let mut rounds = 0;
             loop {
                 client.write_all(bytes(sent, 1)).await?;
                 sent += 1;
                 let _chunk = expect_chunk(chunks.next().await?, &mut at);
-                if out() == 1 {
+                if buffers_out() == 1 {
                     break;
                 }
                 rounds += 1;
-                assert!(rounds < 100, "{name}: it has not gone back");
+                assert!(rounds < 100, "{name}: it does not use the buffers again");
             }
             Ok(())
         });
@@ -713,7 +712,7 @@ fn a_stream_goes_back_to_the_buffers_that_others_give_back() {
 }
 
 #[test]
-fn chunks_that_are_dropped_outside_of_their_runtime_or_after_it_lose_nothing_there() {
+fn chunks_dropped_outside_or_after_their_runtime_lose_no_buffer() {
     for (name, builder) in runtimes() {
         let mut runtime = builder.build().unwrap();
         let (client, server) = runtime.block_on(pair()).unwrap();
@@ -733,7 +732,7 @@ fn chunks_that_are_dropped_outside_of_their_runtime_or_after_it_lose_nothing_the
                 at += chunk.len();
             }
             begin(&mut chunks).await;
-            assert_eq!(out(), 0);
+            assert_eq!(buffers_out(), 0);
         });
         runtime.shutdown(NEVER).unwrap();
         drop(chunks);
@@ -741,10 +740,10 @@ fn chunks_that_are_dropped_outside_of_their_runtime_or_after_it_lose_nothing_the
     }
 }
 
-/// Between two receives nothing of the first runtime was asked for, so the next receive was the second one's. The kernel
-/// filled a buffer of that one, and the bytes were read from the buffer of the same number of the first.
+/// The receive had ended in the first runtime, so the next one was started in the second runtime. The kernel filled a
+/// buffer of the second runtime, but the bytes were read from the first runtime's buffer with the same number.
 #[test]
-fn chunks_do_not_go_on_in_another_runtime() {
+fn chunks_do_not_continue_in_another_runtime() {
     let runtime = || Runtime::builder().receive_buffers(1, 16).build().unwrap();
     let (mut first, mut second) = (runtime(), runtime());
     let (client, server) = first.block_on(pair()).unwrap();
@@ -759,7 +758,7 @@ fn chunks_do_not_go_on_in_another_runtime() {
             held
         });
         drop(held);
-        // The second has buffers of its own.
+        // The second runtime has its own buffers.
         second.block_on(pool_is_full(1, 16));
         let next = || second.block_on(chunks.next());
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(next)).unwrap_err();
@@ -822,7 +821,7 @@ fn threads_that_drop_chunks_lose_no_buffer() {
 }
 
 #[test]
-fn failures_panics_cancels_and_drops_leave_no_buffer_out() {
+fn failures_panics_cancels_and_drops_return_every_buffer() {
     let _alone = alone();
     let builder = Runtime::builder().receive_buffers(8, 32).on_fault(|_| {});
     let ran: io::Result<()> = builder.run(async {
@@ -873,7 +872,7 @@ fn failures_panics_cancels_and_drops_leave_no_buffer_out() {
 }
 
 #[test]
-fn a_connection_that_is_reset_is_an_error_with_the_peer() {
+fn the_error_of_a_reset_connection_contains_the_peer() {
     for (name, builder) in runtimes() {
         let ran: io::Result<()> = builder.run(async {
             for dropped in [false, true] {
@@ -886,7 +885,7 @@ fn a_connection_that_is_reset_is_an_error_with_the_peer() {
                 for _ in 0..3 {
                     next_turn().await;
                 }
-                // Whoever asks first is told.
+                // The first caller gets the error.
                 let error = match dropped {
                     false => chunks.next().await.unwrap_err(),
                     true => {
@@ -904,7 +903,7 @@ fn a_connection_that_is_reset_is_an_error_with_the_peer() {
 }
 
 #[test]
-fn a_chunk_in_a_cancelled_scope_is_refused_and_stays() {
+fn a_receive_in_a_canceled_scope_leaves_the_chunk() {
     gimmal::run(async {
         let (client, server) = pair().await?;
         client.write_all("stays").await?;
@@ -921,7 +920,7 @@ fn a_chunk_in_a_cancelled_scope_is_refused_and_stays() {
 }
 
 #[test]
-fn reads_wait_for_chunks_to_be_dropped_and_chunks_for_reads() {
+fn reads_wait_until_chunks_are_dropped_and_chunks_wait_for_reads() {
     gimmal::run(async {
         let (client, server) = pair().await?;
         let mut chunks = server.chunks();
@@ -944,7 +943,7 @@ fn reads_wait_for_chunks_to_be_dropped_and_chunks_for_reads() {
     .unwrap();
 }
 
-/// A receive that had ended let go of the stream before the next one began: a read that waited got bytes in between.
+/// A receive that had ended released the stream before the next one started: a waiting read got bytes in between.
 #[test]
 fn no_read_comes_between_two_receives_of_chunks() {
     const LEN: usize = 4000;
@@ -962,7 +961,7 @@ fn no_read_comes_between_two_receives_of_chunks() {
             assert!(poll_once(&mut read).await.is_pending());
         }
         assert_eq!(got, bytes(0, LEN));
-        // At the end there is nothing to come between.
+        // At the end of the stream, nothing is left to take.
         drop(client);
         assert!(chunks.next().await?.is_none());
         assert_eq!(read.await?.0, 0);
@@ -971,17 +970,17 @@ fn no_read_comes_between_two_receives_of_chunks() {
     ran.unwrap();
 }
 
-/// A receive that had ended, because there were no buffers left, let go of the stream: a read that waited got what came after
-/// that, and what had been received was given later.
+/// A receive that had ended for lack of buffers released the stream: a waiting read got the bytes that followed, and
+/// the received bytes were delivered later.
 #[test]
-fn what_was_read_ahead_comes_before_what_a_read_gets_that_waits() {
+fn bytes_read_ahead_precede_those_of_a_waiting_read() {
     let ran: io::Result<()> = Runtime::builder().receive_buffers(2, 16).run(async {
         let (client, server) = pair().await?;
         let (other_client, other_server) = pair().await?;
         let mut chunks = server.chunks();
         begin(&mut chunks).await;
         client.write_all(bytes(0, 64)).await?;
-        while out_of_the_kernel(&server) < 32 {
+        while taken_from_the_kernel(&server) < 32 {
             next_turn().await;
         }
         next_turn().await;
@@ -1001,13 +1000,13 @@ fn what_was_read_ahead_comes_before_what_a_read_gets_that_waits() {
     ran.unwrap();
 }
 
-/// Of 64 bytes that were sent.
-fn out_of_the_kernel(stream: &TcpStream) -> usize {
+/// How many of 64 sent bytes have left the kernel's queue.
+fn taken_from_the_kernel(stream: &TcpStream) -> usize {
     64 - unread(stream)
 }
 
 #[test]
-fn a_stream_closes_although_its_receive_is_an_orphan() {
+fn a_stream_closes_while_its_receive_is_an_orphan() {
     for (name, builder) in runtimes() {
         let ran: io::Result<()> = builder.run(async {
             let (client, server) = pair().await?;
@@ -1015,7 +1014,7 @@ fn a_stream_closes_although_its_receive_is_an_orphan() {
             server.close().await?;
             assert_eq!(client.read(vec![0; 1]).await?.0, 0, "{name}");
             assert_eq!(Handle::current().stats().operations, 0, "{name}");
-            // What an orphan has brought is not to be left behind without a word.
+            // Bytes received by an orphan must not be dropped silently.
             let (client, server) = pair().await?;
             let mut chunks = server.chunks();
             begin(&mut chunks).await;
@@ -1037,26 +1036,26 @@ async fn expect_text(stream: &TcpStream, text: &[u8]) {
 }
 
 #[test]
-fn a_chunk_is_sent_as_it_is_and_copied_when_asked() {
+fn a_chunk_can_be_sent_directly_or_copied() {
     gimmal::run(async {
         let (client, server) = pair().await?;
         client.write_all("there and back").await?;
         let chunk = server.chunks().next().await?.unwrap();
-        assert_eq!((chunk.io_len(), out()), (14, 1));
+        assert_eq!((chunk.io_len(), buffers_out()), (14, 1));
         assert_eq!(format!("{chunk:?}"), "Chunk { len: 14, .. }");
         let chunk = server.write_all(chunk).await?;
         let back = client.chunks().next().await?.unwrap();
-        assert_eq!((back.as_ref(), out()), (&chunk[..], 2));
+        assert_eq!((back.as_ref(), buffers_out()), (&chunk[..], 2));
         let vec = chunk.into_vec();
         let bytes = bytes::Bytes::from(back);
-        assert_eq!((&vec[..], out()), (&bytes[..], 0));
+        assert_eq!((&vec[..], buffers_out()), (&bytes[..], 0));
         io::Result::Ok(())
     })
     .unwrap();
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused_with_the_number() {
+fn invalid_sizes_are_rejected_with_the_number() {
     for (count, size, word) in [
         (0, 4096, "is 0"),
         (100, 4096, "is 100"),
@@ -1072,34 +1071,34 @@ fn sizes_that_cannot_be_are_refused_with_the_number() {
 }
 
 #[test]
-fn without_locked_memory_for_it_chunks_have_memory_of_their_own() {
-    const TEST: &str = "without_locked_memory_for_it_chunks_have_memory_of_their_own";
+fn without_locked_memory_chunks_use_their_own_memory() {
+    const TEST: &str = "without_locked_memory_chunks_use_their_own_memory";
     if !common::is_child() {
         return common::passes_in_child(TEST);
     }
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        return skip!("only root can become a user whose locked memory nobody else uses");
+        return skip!("only root can switch to a user without locked memory");
     }
     // SAFETY: no address is passed.
     if unsafe { libc::setuid(1_000_000 + std::process::id()) } != 0 {
-        return skip!("root of a container has no such user");
+        return skip!("the container does not map this user");
     }
     let limit = libc::rlimit {
         rlim_cur: 64 << 10,
         rlim_max: 64 << 10,
     };
-    // SAFETY: the limit is a valid one, and read only.
+    // SAFETY: the limit is valid, and only read.
     let limited = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
     assert_eq!(limited, 0);
     let builder = Runtime::builder().entries(8).completion_entries(16);
-    // Their queue alone is half a megabyte.
+    // Their ring alone takes half a megabyte.
     let ran: io::Result<()> = builder.receive_buffers(1 << 15, 16).run(async {
         let (client, server) = pair().await?;
         client.write_all(bytes(0, 1000)).await?;
         let mut chunks = server.chunks();
         let first = chunks.next().await?.unwrap();
-        if out() > 0 {
+        if buffers_out() > 0 {
             skip!("this kernel does not count buffers against RLIMIT_MEMLOCK");
             return Ok(());
         }
@@ -1116,7 +1115,7 @@ fn a_runtime_that_ends_leaves_nothing_behind() {
     for (name, builder) in runtimes() {
         let mut runtime = builder.build().unwrap();
         let handle = runtime.handle();
-        // The receive is in the kernel, and chunks are collected, when the runtime ends.
+        // When the runtime ends, the receive is in flight and chunks have been collected.
         let task = runtime.spawn(async {
             let (client, server) = pair().await.unwrap();
             client.write_all(bytes(0, 100)).await.unwrap();

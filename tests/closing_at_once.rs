@@ -1,10 +1,7 @@
-//! A socket that is dropped with operations in flight is closed when the drop returns: its address can be bound again, and its
-//! peer sees the end.
+//! A socket that is dropped with operations in flight is closed by the time the drop returns: its address can be bound
+//! again, and its peer sees the end of the stream.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -38,17 +35,17 @@ fn abstract_name(name: &str) -> UnixAddr {
     UnixAddr::from_abstract_name(name).unwrap()
 }
 
-/// What a peer sees that does not wait: the end of the stream.
-fn sees_the_end(mut peer: impl io::Read, what: &str) {
+/// Checks that a nonblocking peer sees the end of the stream.
+fn assert_end_of_stream(mut peer: impl io::Read, what: &str) {
     match peer.read(&mut [0; 64]) {
         Ok(0) => {}
-        // Where bytes were left unread, TCP says so.
+        // If bytes were left unread, TCP resets the connection.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
         seen => panic!("{what}: {seen:?}"),
     }
 }
 
-/// A pair of ours and std's, which does not wait.
+/// Our stream, connected to a nonblocking one of std.
 async fn tcp_pair() -> io::Result<(TcpStream, std::net::TcpStream)> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
@@ -79,7 +76,7 @@ fn a_listener_is_bound_again_right_after_its_drop() {
                     next_turn().await;
                     assert!(poll!(&mut wait).is_pending());
                 }
-                // Not even the kernel has it as yet.
+                // Not even submitted to the kernel yet.
                 2 => assert!(poll!(Box::pin(listener.accept())).is_pending()),
                 3 => {
                     let mut incoming = listener.incoming();
@@ -94,7 +91,7 @@ fn a_listener_is_bound_again_right_after_its_drop() {
                 }
             }
             drop(listener);
-            // It is this moment, not a later turn.
+            // At this moment, not in a later turn.
             let again = std::net::TcpListener::bind(address);
             assert!(again.is_ok(), "way {way}: {again:?}");
         }
@@ -126,11 +123,11 @@ fn datagram_sockets_are_bound_again_right_after_their_drop() {
                     next_turn().await;
                     let mut peek = socket.peek_from(vec![0; 16]);
                     assert!(poll!(&mut peek).is_pending());
-                    // They are dropped after the socket.
+                    // The operations are dropped after the socket.
                     drop(socket);
                     assert!(
                         std::net::UdpSocket::bind(address).is_err(),
-                        "it is waited for"
+                        "still open for the operations"
                     );
                     drop(peek);
                     drop(receive);
@@ -187,7 +184,7 @@ fn another_process_can_bind_the_address() {
     });
 }
 
-/// In which order a stream and its operations go.
+/// In which order a stream and its operations are dropped.
 #[derive(Clone, Copy, Debug)]
 enum Order {
     OperationsFirst,
@@ -257,7 +254,7 @@ macro_rules! streams_end {
                         }
                     }
                 } else {
-                    sees_the_end(&peer, &what);
+                    assert_end_of_stream(&peer, &what);
                 }
             }
         }
@@ -284,13 +281,13 @@ fn the_peer_of_a_dropped_stream_sees_its_end_at_once() {
         let baseline = Baseline::take();
         streams_end!(unix_pair());
         streams_end!(tcp_pair().await);
-        baseline.returns("streams that were dropped").await;
+        baseline.returns("dropped streams").await;
         Ok(())
     });
 }
 
 #[test]
-fn halves_end_with_the_last_of_them() {
+fn a_split_stream_ends_with_its_last_half() {
     run(async || {
         let (stream, peer) = tcp_pair().await?;
         let read = stream.read(vec![0; 16]).submit();
@@ -298,8 +295,8 @@ fn halves_end_with_the_last_of_them() {
         let (reader, writer) = stream.into_split();
         drop(read);
         drop(writer);
-        sees_the_end(&peer, "the half that writes");
-        // The other direction is open until the other half goes.
+        assert_end_of_stream(&peer, "the write half");
+        // The other direction stays open until the other half is dropped.
         let mut peer = &peer;
         peer.write_all(b"x")?;
         assert_eq!(reader.stream().read(vec![0; 4]).await?.1, b"x");
@@ -335,10 +332,10 @@ fn the_other_end_of_a_dropped_pipe_sees_its_end_at_once() {
         let write = writer.write(vec![1; 1 << 16]).submit();
         next_turn().await;
         drop((write, writer));
-        // It would wait for ever if it did not.
+        // Would wait forever if the pipe were not closed.
         reader.read_to_end(&mut Vec::new())?;
 
-        // One that has a path, opened by both.
+        // A pipe with a path, opened at both ends.
         let directory = common::directory();
         let path = directory.path().join("fifo");
         gimmal::io::mkfifo(&path, 0o600).await?;
@@ -358,7 +355,7 @@ fn the_other_end_of_a_dropped_pipe_sees_its_end_at_once() {
 }
 
 #[test]
-fn the_peer_of_a_descriptor_that_was_waited_for_sees_its_end_at_once() {
+fn the_peer_of_a_dropped_async_fd_sees_its_end_at_once() {
     run(async || {
         for order in [Order::OperationsFirst, Order::StreamFirst] {
             let (ours, peer) = std::os::unix::net::UnixStream::pair()?;
@@ -367,17 +364,17 @@ fn the_peer_of_a_descriptor_that_was_waited_for_sees_its_end_at_once() {
             let readable = ours.readable().submit();
             next_turn().await;
             ends!(order, ours, readable);
-            sees_the_end(&peer, "a descriptor");
+            assert_end_of_stream(&peer, "a descriptor");
         }
         Ok(())
     });
 }
 
-/// The address of a connection that is still being made is free when that is given up.
+/// A connect that is abandoned releases its address.
 #[test]
-fn a_connection_that_is_given_up_frees_its_address() {
+fn an_abandoned_connect_releases_its_address() {
     run(async || {
-        // Its queue is full: whoever connects then is not answered.
+        // The queue of this listener is full, so later connects get no answer.
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
         listener.listen(0)?;
@@ -405,9 +402,9 @@ fn a_connection_that_is_given_up_frees_its_address() {
     });
 }
 
-/// Where it is dropped does not matter: outside of the runtime, in another one, in a task that is aborted, in a group.
+/// Wherever it is dropped: outside the runtime, in another one, in an aborted task, in a group.
 #[test]
-fn it_closes_wherever_it_is_dropped() {
+fn a_socket_closes_wherever_it_is_dropped() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -427,11 +424,11 @@ fn it_closes_wherever_it_is_dropped() {
 
         let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
         drop((receive, socket));
-        bound(address, "outside of the runtime");
+        bound(address, "outside the runtime");
 
         let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
         drop((socket, receive));
-        bound(address, "outside of the runtime, the socket first");
+        bound(address, "outside the runtime, the socket first");
 
         let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
         other.block_on(async {
@@ -449,9 +446,9 @@ fn it_closes_wherever_it_is_dropped() {
                 next_turn().await;
                 task.abort();
                 let _aborted = task.await;
-                bound(address, "in a task that was aborted");
+                bound(address, "in an aborted task");
 
-                // The value that a user's own drop finds there.
+                // A value whose destructor binds the address.
                 struct Binds(SocketAddr);
                 impl Drop for Binds {
                     fn drop(&mut self) {
@@ -461,7 +458,7 @@ fn it_closes_wherever_it_is_dropped() {
                 let (address, socket, receive) = receiving().await?;
                 let grouped = Box::pin(group(async |g| {
                     drop(g.spawn(async move {
-                        // Dropped in this order, by the group.
+                        // The group drops these in reverse order.
                         let _last = Binds(address);
                         let _socket = socket;
                         let _receive = receive;
@@ -479,7 +476,7 @@ fn it_closes_wherever_it_is_dropped() {
             })
             .unwrap();
 
-        // The end of a runtime.
+        // At the end of a runtime.
         let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
         runtime.block_on(async {
             drop(spawn(async move {
@@ -491,7 +488,7 @@ fn it_closes_wherever_it_is_dropped() {
         drop(runtime);
         bound(address, "at the end of the runtime");
 
-        // A runtime that has ended.
+        // After the end of a runtime.
         let mut runtime = other;
         let (address, socket, receive) = runtime.block_on(receiving()).unwrap();
         drop(runtime);
@@ -500,9 +497,9 @@ fn it_closes_wherever_it_is_dropped() {
     }
 }
 
-/// Also if its last completion comes behind many others, or in the middle of a thousand drops.
+/// Even if its last completion comes after many others, or in the middle of a thousand drops.
 #[test]
-fn it_closes_among_many() {
+fn a_socket_closes_among_many_others() {
     const MANY: usize = 500;
     run(async || {
         let baseline = Baseline::take();
@@ -516,7 +513,7 @@ fn it_closes_among_many() {
             }
             next_turn().await;
             match order {
-                // The completions of all the others are there to be fetched.
+                // The completions of all other operations wait to be reaped.
                 0 => {
                     let (ours, peer) = pairs.pop().unwrap();
                     let read = reads.pop().unwrap();
@@ -525,24 +522,24 @@ fn it_closes_among_many() {
                         peer.write_all(b"x")?;
                     }
                     drop((read, ours));
-                    sees_the_end(&peer, "behind many");
+                    assert_end_of_stream(&peer, "behind many");
                     for read in reads {
                         assert_eq!(read.await?.1, b"x");
                     }
                 }
-                // All operations, and then all streams from the last to the first.
+                // All operations are dropped, then the streams, from the last to the first.
                 1 => {
                     drop(reads);
                     while let Some((ours, peer)) = pairs.pop() {
                         drop(ours);
-                        sees_the_end(&peer, "among many");
+                        assert_end_of_stream(&peer, "among many");
                     }
                 }
                 _ => {
                     for (read, (ours, peer)) in reads.into_iter().zip(pairs) {
                         drop(ours);
                         drop(read);
-                        sees_the_end(&peer, "one after the other");
+                        assert_end_of_stream(&peer, "one by one");
                     }
                 }
             }
@@ -552,9 +549,10 @@ fn it_closes_among_many() {
     });
 }
 
-/// Bytes that a dropped read still brings are the stream's while that is there: only its own drop ends the read at once.
+/// Bytes that arrive for a dropped read belong to the stream while the stream exists: only dropping the stream ends the
+/// read at once.
 #[test]
-fn what_is_not_dropped_goes_on() {
+fn operations_that_are_not_dropped_continue() {
     run(async || {
         let (stream, mut peer) = unix_pair()?;
         let read = stream.read(vec![0; 4]).submit();
@@ -562,9 +560,9 @@ fn what_is_not_dropped_goes_on() {
         next_turn().await;
         peer.write_all(b"abcd")?;
         assert_eq!(read.await?.1, b"abcd");
-        sees_the_end(&peer, "when the read is over");
+        assert_end_of_stream(&peer, "after the read");
 
-        // One operation is given up, the other goes on and holds the stream.
+        // One operation is dropped; the other one continues and holds the stream.
         let (stream, mut peer) = unix_pair()?;
         let first = stream.read(vec![0; 4]).submit();
         let mut second = stream.read(vec![0; 4]);
@@ -573,14 +571,14 @@ fn what_is_not_dropped_goes_on() {
         drop(first);
         peer.write_all(b"abcd")?;
         assert_eq!(second.await?.1, b"abcd");
-        sees_the_end(&peer, "when the second is over");
+        assert_end_of_stream(&peer, "after the second read");
         Ok(())
     });
 }
 
-/// Sockets without operations in flight cost no call, and one with several costs one.
+/// Dropping a socket without operations in flight costs no system call, and one with several costs a single call.
 #[test]
-fn the_kernel_is_entered_for_what_is_in_flight_alone() {
+fn the_kernel_is_entered_only_for_operations_in_flight() {
     let _alone = alone();
     gimmal::run(async {
         let handle = Handle::current();
@@ -593,7 +591,7 @@ fn the_kernel_is_entered_for_what_is_in_flight_alone() {
         let before = handle.stats().enters;
         for (stream, peer) in streams {
             drop(stream);
-            sees_the_end(&peer, "one without operations");
+            assert_end_of_stream(&peer, "one without operations");
         }
         assert_eq!(handle.stats().enters, before);
 
@@ -620,7 +618,7 @@ fn the_kernel_is_entered_for_what_is_in_flight_alone() {
     .unwrap();
 }
 
-/// A buffer whose drop is a user's code: it drops another socket, and so on.
+/// A buffer whose destructor drops another socket, and so on.
 struct Chain {
     bytes: Vec<u8>,
     next: Option<Box<(gimmal::op::Op<gimmal::op::Recv<Chain>>, UnixStream)>>,
@@ -632,7 +630,7 @@ impl Drop for Chain {
     }
 }
 
-// SAFETY: what the vector has does; nothing touches it while it is lent.
+// SAFETY: delegates to the vector, which nothing accesses while it is lent.
 unsafe impl gimmal::buf::IoBuf for Chain {
     fn io_ptr(&self) -> *const u8 {
         self.bytes.io_ptr()
@@ -654,7 +652,7 @@ unsafe impl gimmal::buf::IoBufMut for Chain {
     }
 
     unsafe fn set_io_len(&mut self, len: usize) {
-        // SAFETY: the caller promises the same of this buffer.
+        // SAFETY: the caller upholds the contract for this buffer.
         unsafe { self.bytes.set_io_len(len) };
     }
 }
@@ -675,7 +673,7 @@ fn a_drop_may_drop_another_socket() {
         next_turn().await;
         drop(next);
         for peer in peers {
-            sees_the_end(&peer, "a chain");
+            assert_end_of_stream(&peer, "a chain");
         }
         baseline.returns("a chain of drops").await;
         Ok(())
@@ -683,7 +681,7 @@ fn a_drop_may_drop_another_socket() {
 }
 
 #[test]
-fn a_child_of_the_process_touches_nothing() {
+fn a_forked_child_closes_nothing() {
     let _alone = alone();
     let before = descriptors();
     let mut runtime = Runtime::new().unwrap();
@@ -691,15 +689,15 @@ fn a_child_of_the_process_touches_nothing() {
         let (stream, peer) = unix_pair().unwrap();
         let read = stream.read(vec![0; 4]).submit();
         next_turn().await;
-        // SAFETY: the child drops what it has, and is gone.
+        // SAFETY: the child drops its values and exits.
         let child = unsafe { libc::fork() };
         if child == 0 {
             drop((read, stream));
-            // SAFETY: nothing of this process is to run any more.
+            // SAFETY: no code of this process may run in the child any longer.
             unsafe { libc::_exit(0) };
         }
         let mut status = 0;
-        // SAFETY: the status is a place to write to.
+        // SAFETY: the pointer to the status is valid for the call.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(status, 0);
         let mut peer = &peer;

@@ -1,6 +1,6 @@
-//! Several futures in one task: join, try_join, race, select, wait, map.
+//! Several futures in one task: join, try_join, race, select, wait and map.
 
-#![expect(clippy::unwrap_used, reason = "a test fails there")]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -32,12 +32,12 @@ fn pipe() -> (File, PipeWriter) {
     (File::from_std(OwnedFd::from(reader).into()), writer)
 }
 
-/// The task gets a row in the tree of scopes, which it keeps to its end.
+/// Gives the task a row in the scope tree, which it keeps to its end.
 async fn has_scope() {
     Scope::new().run_any(ready(())).await.unwrap();
 }
 
-/// Runs a test in a runtime, and has everything come back.
+/// Runs a test in a runtime, and checks that all counts return to the baseline.
 fn run(test: impl AsyncFnOnce()) {
     let _alone = alone();
     let mut runtime = Runtime::builder().build().unwrap();
@@ -49,16 +49,16 @@ fn run(test: impl AsyncFnOnce()) {
     });
 }
 
-/// A door that a test opens, and that counts how often it was looked at. The runtime knows nothing of it.
+/// A foreign future that a test makes ready, and that counts its polls.
 #[derive(Default)]
-struct Door {
+struct Gate {
     open: Cell<bool>,
-    looks: Cell<usize>,
+    polls: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Door {
-    fn new() -> Rc<Door> {
+impl Gate {
+    fn new() -> Rc<Gate> {
         Rc::default()
     }
 
@@ -70,7 +70,7 @@ impl Door {
     }
 
     fn poll(&self, context: &Context<'_>) -> Poll<()> {
-        self.looks.set(self.looks.get() + 1);
+        self.polls.set(self.polls.get() + 1);
         if self.open.get() {
             return Poll::Ready(());
         }
@@ -79,12 +79,12 @@ impl Door {
     }
 }
 
-async fn through<T>(door: Rc<Door>, value: T) -> T {
-    poll_fn(|context| door.poll(context)).await;
+async fn pass<T>(gate: Rc<Gate>, value: T) -> T {
+    poll_fn(|context| gate.poll(context)).await;
     value
 }
 
-/// Ready after so many turns of its task.
+/// Ready after its task has yielded this often.
 async fn after<T>(yields: usize, value: T) -> T {
     for _ in 0..yields {
         yield_now().await;
@@ -96,14 +96,14 @@ async fn fails(yields: usize, what: &str) -> io::Result<u32> {
     after(yields, Err(io::Error::other(what.to_owned()))).await
 }
 
-async fn asleep(asked: &Cell<usize>) -> io::Result<u32> {
+async fn sleep_and_count(asked: &Cell<usize>) -> io::Result<u32> {
     let slept = sleep(LONG).await;
     asked.set(asked.get() + 1);
     slept?;
     Ok(0)
 }
 
-/// What a future panics with.
+/// The message that the future panics with.
 async fn panics<F: Future>(future: F) -> &'static str {
     use futures_util::FutureExt as _;
     let caught = AssertUnwindSafe(future).catch_unwind().await;
@@ -115,10 +115,10 @@ async fn panicking<T>(yields: usize) -> T {
     panic!("on purpose")
 }
 
-// Against plain awaiting.
+// Compared with plain awaiting.
 
 #[test]
-fn join_gives_what_plain_awaiting_gives_in_every_order_of_completion() {
+fn join_returns_what_plain_awaiting_returns_in_every_order_of_completion() {
     run(async || {
         for a in 0..4 {
             for b in 0..4 {
@@ -151,7 +151,7 @@ fn join_gives_what_plain_awaiting_gives_in_every_order_of_completion() {
 }
 
 #[test]
-fn every_size_of_tuple_is_there() {
+fn every_tuple_size_is_supported() {
     run(async || {
         assert_eq!(join((after(1, 1),)).await, (1,));
         assert_eq!(join((ready(1), ready(2))).await, (1, 2));
@@ -194,7 +194,7 @@ fn every_size_of_tuple_is_there() {
 }
 
 #[test]
-fn lists_that_are_empty_are_ready_at_once() {
+fn empty_lists_are_ready_at_once() {
     run(async || {
         assert!(
             join_all(Vec::<std::future::Ready<u8>>::new())
@@ -214,12 +214,12 @@ fn lists_that_are_empty_are_ready_at_once() {
 
 #[test]
 #[should_panic(expected = "a race of nobody")]
-fn a_race_of_nobody_panics() {
+fn an_empty_race_panics() {
     drop(race(Vec::<std::future::Ready<u8>>::new()));
 }
 
 #[test]
-fn a_panic_of_one_goes_to_whoever_awaits_and_nothing_is_left() {
+fn a_panic_propagates_to_the_awaiter_and_leaves_nothing_behind() {
     run(async || {
         for yields in 0..3 {
             assert_eq!(
@@ -254,19 +254,19 @@ fn a_panic_of_one_goes_to_whoever_awaits_and_nothing_is_left() {
 // Many.
 
 #[test]
-fn of_ten_thousand_only_the_woken_ones_are_polled() {
+fn of_ten_thousand_futures_only_the_woken_ones_are_polled() {
     const MANY: usize = 10_000;
     run(async || {
-        let doors: Vec<_> = (0..MANY).map(|_| Door::new()).collect();
-        let futures = doors
+        let gates: Vec<_> = (0..MANY).map(|_| Gate::new()).collect();
+        let futures = gates
             .iter()
             .enumerate()
-            .map(|(n, door)| through(door.clone(), n));
+            .map(|(n, gate)| pass(gate.clone(), n));
         let joined = spawn(join_all(futures.collect::<Vec<_>>()));
-        while doors.iter().any(|door| door.looks.get() == 0) {
+        while gates.iter().any(|gate| gate.polls.get() == 0) {
             yield_now().await;
         }
-        assert!(doors.iter().all(|door| door.looks.get() == 1));
+        assert!(gates.iter().all(|gate| gate.polls.get() == 1));
         let rows = Handle::current().stats().task_rows;
         assert!(rows >= MANY);
         let mut order: Vec<usize> = (0..MANY).collect();
@@ -275,24 +275,24 @@ fn of_ten_thousand_only_the_woken_ones_are_polled() {
             order.swap(n, random.below(n + 1));
         }
         for (opened, n) in order.into_iter().enumerate() {
-            doors[n].open();
-            while doors[n].looks.get() == 1 {
+            gates[n].open();
+            while gates[n].polls.get() == 1 {
                 yield_now().await;
             }
             if opened % 1000 == 0 {
-                let looks: usize = doors.iter().map(|door| door.looks.get()).sum();
-                assert_eq!(looks, MANY + opened + 1);
-                // The rows of those that are ready are free.
+                let polls: usize = gates.iter().map(|gate| gate.polls.get()).sum();
+                assert_eq!(polls, MANY + opened + 1);
+                // The rows of finished futures are free.
                 assert!(Handle::current().stats().task_rows <= rows - opened);
             }
         }
-        assert!(doors.iter().all(|door| door.looks.get() == 2));
+        assert!(gates.iter().all(|gate| gate.polls.get() == 2));
         assert_eq!(joined.await.unwrap(), (0..MANY).collect::<Vec<_>>());
     });
 }
 
 #[test]
-fn many_that_are_ready_share_turns_with_others() {
+fn many_ready_futures_share_turns_with_other_tasks() {
     let _alone = alone();
     let mut runtime = Runtime::builder().budget(64, LONG).build().unwrap();
     runtime.block_on(async {
@@ -311,7 +311,7 @@ fn many_that_are_ready_share_turns_with_others() {
         assert_eq!(sum, 10_000 * 9_999 / 2);
         assert!(turns.get() > 10_000 / 64 - 2, "{}", turns.get());
         turns.set(0);
-        // One that is asked again and again, too, and each time it has something.
+        // The same for a future that is awaited repeatedly and is ready each time.
         let mut waiting = wait((0..1000).map(ready));
         while !waiting.is_empty() {
             assert!(!waiting.first().await.is_empty());
@@ -375,7 +375,7 @@ fn a_join_inside_joins_and_groups_is_woken() {
         }));
         let sum: u64 = groups.await.into_iter().map(Result::unwrap).sum();
         assert_eq!(sum, 45);
-        // Through wakers of another crate.
+        // Through the wakers of another crate.
         use futures_util::stream::{FuturesUnordered, StreamExt as _};
         let mut unordered: FuturesUnordered<_> = (1..10).map(inner).collect();
         let mut all = 0;
@@ -389,7 +389,7 @@ fn a_join_inside_joins_and_groups_is_woken() {
 // Canceled.
 
 #[test]
-fn a_cancelled_join_says_what_its_futures_say() {
+fn a_canceled_join_returns_the_outputs_of_its_futures() {
     run(async || {
         let error = timeout_any(SHORT, join((sleep(LONG), after(1, 7))))
             .await
@@ -397,11 +397,11 @@ fn a_cancelled_join_says_what_its_futures_say() {
         assert!(error.is_elapsed());
         assert_eq!(error.into_inner(), Some((Err(Canceled), 7)));
         for many in [1, 2, 63, 64, 65, 1000] {
-            // Parked.
+            // Pending.
             let sleeps = join_all((0..many).map(|_| sleep(LONG)));
             let error = timeout_any(SHORT, sleeps).await.unwrap_err();
             assert_eq!(error.into_inner(), Some(vec![Err(Canceled); many]));
-            // Not begun: each gives its buffer back.
+            // Not started: each read returns its buffer.
             let (reader, _writer) = pipe();
             let scope = Scope::new();
             scope.cancel();
@@ -421,7 +421,7 @@ fn a_cancelled_join_says_what_its_futures_say() {
 }
 
 #[test]
-fn one_of_many_that_ignores_every_error_is_dropped_with_the_join() {
+fn a_future_that_ignores_every_error_is_dropped_with_the_join() {
     run(async || {
         let stubborn = async {
             loop {
@@ -439,7 +439,7 @@ fn one_of_many_that_ignores_every_error_is_dropped_with_the_join() {
         };
         let raced = race((stubborn, sleep(LONG)));
         let raced: Result<_, _> = timeout_any(SHORT, raced).await;
-        // The sleep says that it was canceled, and so is first.
+        // The sleep returns `Canceled`, and so finishes first.
         let raced = raced.unwrap_err().into_inner().unwrap();
         assert_eq!(
             (raced.first, raced.outputs),
@@ -457,7 +457,7 @@ fn one_of_many_that_ignores_every_error_is_dropped_with_the_join() {
 }
 
 #[test]
-fn what_is_polled_in_another_scope_than_before_is_awaited_there() {
+fn futures_polled_in_another_scope_are_canceled_there() {
     run(async || {
         let mut joined = join_all([sleep(LONG), sleep(LONG)]);
         assert!(futures_util::poll!(&mut joined).is_pending());
@@ -473,32 +473,32 @@ fn what_is_polled_in_another_scope_than_before_is_awaited_there() {
 }
 
 #[test]
-fn what_is_polled_in_another_task_than_before_is_woken_there() {
+fn futures_polled_in_another_task_are_woken_there() {
     run(async || {
-        let doors = [Door::new(), Door::new(), Door::new()];
-        let [first, second, third] = doors.clone();
-        let mut joined = join_all([through(first, 1), through(second, 2)]);
-        let mut raced = race(vec![through(third, 3)]);
+        let gates = [Gate::new(), Gate::new(), Gate::new()];
+        let [first, second, third] = gates.clone();
+        let mut joined = join_all([pass(first, 1), pass(second, 2)]);
+        let mut raced = race(vec![pass(third, 3)]);
         assert!(futures_util::poll!(&mut joined).is_pending());
         assert!(futures_util::poll!(&mut raced).is_pending());
-        doors[0].open();
+        gates[0].open();
         let tasks = (spawn(joined), spawn(raced));
         next_turn().await;
         next_turn().await;
-        assert_eq!(doors[0].looks.get(), 2);
-        doors[1].open();
-        doors[2].open();
+        assert_eq!(gates[0].polls.get(), 2);
+        gates[1].open();
+        gates[2].open();
         assert_eq!(timeout(LONG, tasks.0).await.unwrap(), [1, 2]);
         assert_eq!(timeout(LONG, tasks.1).await.unwrap().outputs, [Some(3)]);
     });
 }
 
 #[test]
-fn foreign_futures_under_a_timeout_are_left_to_it() {
+fn foreign_futures_under_a_timeout_are_left_unchanged() {
     run(async || {
-        // What is awaited by reference is as it was.
-        let door = Door::new();
-        let mut raced = Box::pin(race((through(door.clone(), 1), pending::<u8>())));
+        // Futures awaited by reference are left unchanged.
+        let gate = Gate::new();
+        let mut raced = Box::pin(race((pass(gate.clone(), 1), pending::<u8>())));
         assert!(
             timeout_any(SHORT, &mut raced)
                 .await
@@ -506,18 +506,18 @@ fn foreign_futures_under_a_timeout_are_left_to_it() {
                 .is_elapsed()
         );
         let mut tried = Box::pin(try_join((
-            through(door.clone(), io::Result::Ok(1)),
+            pass(gate.clone(), io::Result::Ok(1)),
             after(1, Ok(2)),
         )));
         assert!(timeout(SHORT, &mut tried).await.unwrap_err().is_elapsed());
-        let mut joined = join_all([through(door.clone(), 5), through(door.clone(), 6)]);
+        let mut joined = join_all([pass(gate.clone(), 5), pass(gate.clone(), 6)]);
         assert!(
             timeout_any(SHORT, &mut joined)
                 .await
                 .unwrap_err()
                 .is_elapsed()
         );
-        door.open();
+        gate.open();
         let raced = raced.await;
         assert_eq!((raced.first, raced.outputs), (0, (Some(1), None)));
         assert_eq!(tried.await.unwrap(), (1, 2));
@@ -526,7 +526,7 @@ fn foreign_futures_under_a_timeout_are_left_to_it() {
 }
 
 #[test]
-fn a_cancelled_task_that_waits_for_foreign_futures_is_dropped() {
+fn a_canceled_task_that_waits_for_foreign_futures_is_dropped() {
     run(async || {
         let foreign = || pending::<Result<(), Canceled>>();
         let tasks = [
@@ -559,7 +559,7 @@ fn a_cancelled_task_that_waits_for_foreign_futures_is_dropped() {
 }
 
 #[test]
-fn others_may_wake_what_is_joined_from_their_threads() {
+fn joined_futures_can_be_woken_from_other_threads() {
     run(async || {
         let blocking = (0..20).map(|n| gimmal::task::spawn_blocking(move || n));
         let outputs = join_all(blocking.collect::<Vec<_>>()).await;
@@ -577,14 +577,22 @@ fn others_may_wake_what_is_joined_from_their_threads() {
 // try_join.
 
 #[test]
-fn the_first_error_cancels_the_rest_and_waits_for_them() {
+fn the_first_error_cancels_the_rest_and_awaits_them() {
     run(async || {
         let asked = Cell::new(0);
-        let tried = try_join((asleep(&asked), fails(2, "first"), asleep(&asked)));
+        let tried = try_join((
+            sleep_and_count(&asked),
+            fails(2, "first"),
+            sleep_and_count(&asked),
+        ));
         assert_eq!(tried.await.unwrap_err().to_string(), "first");
         assert_eq!(asked.get(), 2);
-        // At once: the others are canceled before they begin.
-        let tried = try_join((fails(0, "first"), asleep(&asked), fails(0, "second")));
+        // At once: the others are canceled before they start.
+        let tried = try_join((
+            fails(0, "first"),
+            sleep_and_count(&asked),
+            fails(0, "second"),
+        ));
         assert_eq!(tried.await.unwrap_err().to_string(), "first");
         assert_eq!(asked.get(), 3);
         let many = (0..1000usize).map(|n| {
@@ -592,7 +600,7 @@ fn the_first_error_cancels_the_rest_and_waits_for_them() {
             async move {
                 match n {
                     500 => fails(2, "of many").await,
-                    _ => asleep(asked).await,
+                    _ => sleep_and_count(asked).await,
                 }
             }
         });
@@ -600,7 +608,7 @@ fn the_first_error_cancels_the_rest_and_waits_for_them() {
         let error = try_join_all(many).await.unwrap_err();
         assert_eq!(error.to_string(), "of many");
         assert_eq!(asked.get(), 999);
-        // What waits for something foreign is dropped.
+        // A foreign future is dropped.
         let tried = try_join((pending::<io::Result<()>>(), fails(1, "first")));
         assert_eq!(tried.await.unwrap_err().to_string(), "first");
         let foreign = (0..3usize).map(|n| async move {
@@ -617,7 +625,7 @@ fn the_first_error_cancels_the_rest_and_waits_for_them() {
 }
 
 #[test]
-fn a_shielded_future_is_waited_for_after_a_failure() {
+fn a_shielded_future_is_awaited_after_a_failure() {
     run(async || {
         let done = Cell::new(0);
         let shielded = || async {
@@ -641,27 +649,30 @@ fn a_shielded_future_is_waited_for_after_a_failure() {
 }
 
 #[test]
-fn try_join_in_a_cancelled_scope_says_what_its_futures_say() {
+fn try_join_in_a_canceled_scope_returns_the_errors_of_its_futures() {
     run(async || {
         let asked = Cell::new(0);
-        let error = timeout(SHORT, try_join((asleep(&asked), asleep(&asked))))
-            .await
-            .unwrap_err();
+        let error = timeout(
+            SHORT,
+            try_join((sleep_and_count(&asked), sleep_and_count(&asked))),
+        )
+        .await
+        .unwrap_err();
         assert!(error.is_elapsed());
         assert!(gimmal::is_canceled(error.inner().unwrap()));
         assert_eq!(asked.get(), 2);
         let scope = Scope::new();
         scope.cancel();
         let error = scope
-            .run(try_join((asleep(&asked), asleep(&asked))))
+            .run(try_join((sleep_and_count(&asked), sleep_and_count(&asked))))
             .await
             .unwrap_err();
         assert!(gimmal::is_canceled(&error) && scope.canceled_caught());
         let scope = Scope::new();
         scope.cancel();
-        let all = try_join_all((0..100).map(|_| asleep(&asked)));
+        let all = try_join_all((0..100).map(|_| sleep_and_count(&asked)));
         assert!(gimmal::is_canceled(&scope.run(all).await.unwrap_err()));
-        // Those that end well although it is late are a success.
+        // If all succeed late, the result is a success.
         let late = || async {
             let _ = sleep(LONG).await;
             io::Result::Ok(7)
@@ -670,10 +681,10 @@ fn try_join_in_a_cancelled_scope_says_what_its_futures_say() {
             timeout(SHORT, try_join((late(), late()))).await.unwrap(),
             (7, 7)
         );
-        // A timeout inside says so for itself.
+        // An inner timeout reports itself.
         let error = try_join((sleep(LONG).timeout(SHORT), sleep(LONG).timeout(LONG))).await;
         assert!(error.unwrap_err().is_elapsed());
-        // The error need not be made from `Canceled`.
+        // The error type need not convert from `Canceled`.
         let (reader, _writer) = pipe();
         let read = || reader.read(Watched::new(8, 1));
         let error: BufError<_> = timeout(SHORT, try_join((read(), read())))
@@ -689,7 +700,7 @@ fn try_join_in_a_cancelled_scope_says_what_its_futures_say() {
 // race.
 
 #[test]
-fn losers_say_how_they_ended() {
+fn a_race_returns_the_outputs_of_the_losers() {
     run(async || {
         let (reader, _writer) = pipe();
         let read = || reader.read(Watched::new(8, 1));
@@ -702,7 +713,7 @@ fn losers_say_how_they_ended() {
             assert!(gimmal::is_canceled(&error));
             drop(error.into_buf());
         }
-        // A loser that had not begun gives back what it has, too.
+        // A loser that had not started also returns its buffer.
         let raced = race((ready(1), read())).await;
         let error = raced.outputs.1.unwrap().unwrap_err();
         assert!(gimmal::is_canceled(&error));
@@ -712,10 +723,10 @@ fn losers_say_how_they_ended() {
 }
 
 #[test]
-fn a_loser_that_won_after_all_is_returned() {
+fn a_loser_that_finishes_anyway_is_returned() {
     run(async || {
         let (reader, mut writer) = pipe();
-        // The byte is there before the race is over: whether it is read or not, it is not lost.
+        // The byte arrives before the race ends: whether it is read or not, it is not lost.
         let mut random = Random::new();
         let (mut sent, mut received) = (0u32, Vec::new());
         for _ in 0..500 {
@@ -740,10 +751,10 @@ fn a_loser_that_won_after_all_is_returned() {
             received.extend(bytes);
         }
         assert!(received.into_iter().eq((0..sent).map(|n| n as u8)));
-        // Two that are ready in the same poll.
-        let door = Door::new();
-        let raced = race((through(door.clone(), 1), through(door.clone(), 2), async {
-            door.open();
+        // Two that become ready in the same poll.
+        let gate = Gate::new();
+        let raced = race((pass(gate.clone(), 1), pass(gate.clone(), 2), async {
+            gate.open();
             pending::<()>().await
         }));
         let raced = raced.await;
@@ -780,7 +791,7 @@ fn races_of_many() {
                 }
             }
         }
-        // Foreign ones are dropped, each for itself.
+        // Foreign futures are dropped individually.
         let racers = (0..100usize).map(|n| async move {
             match n % 3 {
                 0 => pending().await,
@@ -797,7 +808,7 @@ fn races_of_many() {
             match n % 3 {
                 0 => assert_eq!(output, None),
                 1 => assert_eq!(output, Some(false)),
-                // One that only yields is never canceled.
+                // A future that only yields is never canceled.
                 _ => assert_eq!(output, Some(true)),
             }
         }
@@ -806,7 +817,7 @@ fn races_of_many() {
 }
 
 #[test]
-fn races_in_cancelled_scopes_and_timeouts() {
+fn races_in_canceled_scopes_and_timeouts() {
     run(async || {
         let error = timeout_any(SHORT, race((sleep(LONG), sleep(LONG))))
             .await
@@ -827,7 +838,7 @@ fn races_in_cancelled_scopes_and_timeouts() {
                 (0, vec![Some(Err(Canceled)); 3])
             );
         }
-        // Many that had not begun give back what they have.
+        // Many reads that had not started return their buffers.
         let (reader, _writer) = pipe();
         let scope = Scope::new();
         scope.cancel();
@@ -841,16 +852,16 @@ fn races_in_cancelled_scopes_and_timeouts() {
         );
         assert_eq!(Watched::alive(), 1000);
         drop(raced);
-        // All foreign: dropped by the timeout around.
+        // All foreign: the outer timeout drops them.
         let error = timeout_any(SHORT, race((pending::<()>(), pending::<()>()))).await;
         assert!(error.unwrap_err().into_inner().is_none());
         let error = timeout_any(SHORT, race(vec![pending::<()>(), pending::<()>()])).await;
         assert!(error.unwrap_err().into_inner().is_none());
-        // A loser's own timeout is not charged for the race.
+        // The race is not responsible for a loser's own timeout.
         let raced = race((sleep(LONG).timeout(LONG), after(2, ()))).await;
         let error = raced.outputs.0.unwrap().unwrap_err();
         assert!(!error.is_elapsed());
-        // In a group: that a loser was canceled is no echo of the group's.
+        // In a group: the group is not responsible for the cancellation of a loser.
         let value = gimmal::group(async |g| {
             let child = g.spawn(async {
                 let raced = race((sleep(LONG), after(2, 5))).await;
@@ -865,7 +876,7 @@ fn races_in_cancelled_scopes_and_timeouts() {
 // select.
 
 #[test]
-fn select_leaves_the_others_as_they_were() {
+fn select_leaves_the_other_futures_unchanged() {
     run(async || {
         let mut task = spawn(async {
             sleep(SHORT).await.unwrap();
@@ -883,7 +894,7 @@ fn select_leaves_the_others_as_they_were() {
         }
         long.reset(gimmal::time::Instant::now());
         assert_eq!(long.await, Ok(()));
-        // A read that was left is asked for later, and has lost nothing.
+        // A pending read is awaited later, and has lost nothing.
         let (reader, mut writer) = pipe();
         let mut read = reader.read(vec![0; 8]);
         for _ in 0..3 {
@@ -900,7 +911,7 @@ fn select_leaves_the_others_as_they_were() {
 }
 
 #[test]
-fn select_is_fair_to_those_that_are_ready() {
+fn select_is_fair_to_ready_futures() {
     run(async || {
         let mut counts = [0; 4];
         let mut others = [0; 2];
@@ -912,7 +923,7 @@ fn select_is_fair_to_those_that_are_ready() {
                 }
             };
             counts[chosen] += 1;
-            // Another loop that takes turns with it.
+            // Another loop that alternates with this one.
             let (mut a, mut b) = (ready(0), ready(1));
             let chosen = match select((&mut a, &mut b)).await {
                 Select2::First(n) | Select2::Second(n) => n,
@@ -957,7 +968,7 @@ fn select_finds_each_of_eight() {
 }
 
 #[test]
-fn select_in_a_cancelled_scope() {
+fn select_in_a_canceled_scope() {
     run(async || {
         let (mut long, mut foreign) = (sleep(LONG), pending::<()>());
         let error = timeout_any(SHORT, select((&mut long, &mut foreign)))
@@ -977,51 +988,51 @@ fn select_in_a_cancelled_scope() {
 #[test]
 fn wait_for_the_first_the_first_error_and_all() {
     run(async || {
-        let doors: Vec<_> = (0..5).map(|_| Door::new()).collect();
+        let gates: Vec<_> = (0..5).map(|_| Gate::new()).collect();
         let futures = || {
-            let numbered = doors.iter().enumerate();
-            numbered.map(|(n, door)| {
+            let numbered = gates.iter().enumerate();
+            numbered.map(|(n, gate)| {
                 let output = if n == 3 { Err(n) } else { Ok(n) };
-                Box::pin(through(door.clone(), output))
+                Box::pin(pass(gate.clone(), output))
             })
         };
         let mut waiting = wait(futures());
         assert!(futures_util::poll!(pin!(waiting.first())).is_pending());
-        doors[2].open();
+        gates[2].open();
         assert_eq!(waiting.first().await, [(2, Ok(2))]);
-        doors[4].open();
-        doors[0].open();
-        // In the order in which they came.
+        gates[4].open();
+        gates[0].open();
+        // In order of completion.
         assert_eq!(waiting.first().await, [(4, Ok(4)), (0, Ok(0))]);
         assert_eq!(waiting.pending(), 2);
         let mut error = Box::pin(waiting.first_error());
         assert!(futures_util::poll!(&mut error).is_pending());
-        doors[1].open();
+        gates[1].open();
         assert!(futures_util::poll!(&mut error).is_pending());
-        // A wait that is dropped loses nothing of what has come.
+        // Dropping a wait does not lose outputs that are ready.
         drop(error);
         assert_eq!(waiting.pending(), 1);
-        doors[3].open();
+        gates[3].open();
         assert_eq!(waiting.first_error().await, [(1, Ok(1)), (3, Err(3))]);
         assert!(waiting.is_empty());
         assert!(waiting.first().await.is_empty());
 
         let mut waiting = wait(futures());
         assert_eq!(waiting.all().await.len(), 5);
-        // No error: all.
+        // Without an error: all.
         let mut waiting = wait([ready(Ok::<_, ()>(1)), ready(Ok(2))]);
         assert_eq!(waiting.first_error().await, [(0, Ok(1)), (1, Ok(2))]);
     });
 }
 
 #[test]
-fn what_is_pending_after_a_wait_is_as_it_was() {
+fn futures_pending_after_a_wait_are_unchanged() {
     run(async || {
         let pipes: Vec<_> = (0..4).map(|_| pipe()).collect();
         let read = |n: usize| pipes[n].0.read(Vec::with_capacity(8));
         let write = |n: usize| (&pipes[n].1).write_all(&[n as u8]).unwrap();
         let mut reads: Vec<_> = (0..4).map(read).collect();
-        // By reference nothing is dropped with the set.
+        // With references, dropping the set drops no future.
         let mut waiting = wait(reads.iter_mut());
         assert!(futures_util::poll!(pin!(waiting.all())).is_pending());
         write(1);
@@ -1049,7 +1060,7 @@ fn what_is_pending_after_a_wait_is_as_it_was() {
 }
 
 #[test]
-fn ten_thousand_are_given_as_they_come() {
+fn ten_thousand_outputs_are_returned_in_order_of_completion() {
     run(async || {
         let sleeps = (0..10_000u64).map(|n| sleep(Duration::from_micros(n * 7919 % 10_000)));
         let mut waiting = wait(sleeps);
@@ -1075,7 +1086,7 @@ fn map_is_bounded_and_in_order() {
             let items: Vec<String> = (0..50).map(|n: u32| n.to_string()).collect();
             let counted = items.iter().inspect(|_| {
                 taken.set(taken.get() + 1);
-                // Items are taken when there is room for them.
+                // Items are taken only when there is room for them.
                 assert!(taken.get() - ended.get() <= limit.max(1));
             });
             let lengths = map(counted, limit, async |item: &String| {
@@ -1100,18 +1111,18 @@ fn map_is_bounded_and_in_order() {
 }
 
 #[test]
-fn an_item_that_fails_cancels_the_rest() {
+fn a_failing_item_cancels_the_rest() {
     run(async || {
         let asked = Cell::new(0);
         let error = map(0.., 5, async |n: usize| match n {
             3 => fails(2, "three").await,
-            _ => asleep(&asked).await,
+            _ => sleep_and_count(&asked).await,
         });
         let error = error.await.unwrap_err();
         assert_eq!(error.first().unwrap().to_string(), "three");
         assert_eq!(error.canceled_errors().len(), asked.get());
         assert_eq!(asked.get(), 4);
-        // The error needs not be made from `Canceled`.
+        // The error type need not convert from `Canceled`.
         let error = map(
             [1, 2, 3],
             1,
@@ -1123,15 +1134,15 @@ fn an_item_that_fails_cancels_the_rest() {
 }
 
 #[test]
-fn a_cancelled_map_never_says_that_all_is_well() {
+fn a_canceled_map_never_returns_ok() {
     run(async || {
         let asked = Cell::new(0);
         for limit in [1, 3, 100] {
-            let mapped = map(0..10, limit, async |_| asleep(&asked).await);
+            let mapped = map(0..10, limit, async |_| sleep_and_count(&asked).await);
             let error = timeout(SHORT, mapped).await.unwrap_err();
             assert!(error.is_elapsed());
             assert!(error.into_inner().unwrap().is_canceled());
-            // Calls that end well, and no time for the others.
+            // Calls that succeed, and not enough time for the rest.
             let mapped = map(0..10, limit, async |_| {
                 let _ = sleep(LONG).await;
                 io::Result::Ok(1)
@@ -1145,7 +1156,7 @@ fn a_cancelled_map_never_says_that_all_is_well() {
 // Dropped.
 
 #[test]
-fn dropped_at_every_poll_they_leave_nothing_behind() {
+fn combinators_dropped_at_every_poll_leave_nothing_behind() {
     let _alone = alone();
     let mut runtime = Runtime::builder().build().unwrap();
     runtime.block_on(async {
@@ -1220,7 +1231,7 @@ fn dropped_at_every_poll_they_leave_nothing_behind() {
 }
 
 #[test]
-fn dropped_after_their_runtime_and_polled_in_another() {
+fn combinators_dropped_after_their_runtime_and_polled_in_another() {
     let _alone = alone();
     let mut first = Runtime::builder().build().unwrap();
     let mut joined = join_all([sleep(LONG), sleep(LONG)]);
@@ -1246,7 +1257,7 @@ fn dropped_after_their_runtime_and_polled_in_another() {
 }
 
 #[test]
-fn a_wait_within_a_time_gives_what_is_ready_by_then_and_leaves_the_rest() {
+fn a_timed_wait_returns_what_is_ready_and_leaves_the_rest() {
     run(async || {
         let (file, mut writer) = pipe();
         let mut waiting = wait([file.read(vec![0; 8]), file.read(vec![0; 8])]);
@@ -1254,8 +1265,8 @@ fn a_wait_within_a_time_gives_what_is_ready_by_then_and_leaves_the_rest() {
         assert!(waiting.within(Duration::ZERO).all().await.is_empty());
         assert_eq!(waiting.pending(), 2);
         let stats = Handle::current().stats();
-        assert_eq!((stats.timers, stats.scopes), (0, 0), "the timer is gone");
-        assert_eq!(stats.operations, 2, "and nothing was canceled");
+        assert_eq!((stats.timers, stats.scopes), (0, 0), "the timer is removed");
+        assert_eq!(stats.operations, 2, "nothing was canceled");
         writer.write_all(b"abc").unwrap();
         let some = waiting.within(LONG).first().await;
         assert_eq!(some.len(), 1);
@@ -1267,7 +1278,7 @@ fn a_wait_within_a_time_gives_what_is_ready_by_then_and_leaves_the_rest() {
         assert!(waiting.within(LONG).all().await.is_empty(), "none is left");
     });
     run(async || {
-        // What is ready when the time is over is given, though not all are.
+        // At the deadline, the ready outputs are returned, even if others are pending.
         let mut waiting = wait([
             Box::pin(async { Ok(1) }) as Pin<Box<dyn Future<Output = _>>>,
             Box::pin(pending()),
@@ -1281,7 +1292,7 @@ fn a_wait_within_a_time_gives_what_is_ready_by_then_and_leaves_the_rest() {
 }
 
 #[test]
-fn the_time_of_a_wait_counts_from_its_first_poll_and_is_no_scope() {
+fn the_time_of_a_wait_counts_from_its_first_poll_and_opens_no_scope() {
     run(async || {
         let mut waiting = wait([sleep(LONG)]);
         let mut first = pin!(waiting.within(SHORT).first());
@@ -1295,7 +1306,7 @@ fn the_time_of_a_wait_counts_from_its_first_poll_and_is_no_scope() {
         });
         assert!(ended.await.is_empty());
         assert!(polls >= 2 && started.elapsed() >= SHORT);
-        // A scope around it ends what it waits for.
+        // A scope around the wait cancels the futures.
         let scope = Scope::new();
         scope.cancel();
         let mut waiting = wait([sleep(LONG)]);

@@ -1,9 +1,6 @@
-//! Connecting: one address, several, none that answers; and what becomes of connections whose wait goes.
+//! Connecting to one address, to several, to one that never answers; and connections whose wait ends early.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -19,7 +16,7 @@ use std::time::Duration;
 
 const LOCAL: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
-/// An address where nobody listens, and nobody will while this is kept: the socket has the port.
+/// An address that refuses connections while the socket is kept: the socket owns the port, but does not listen.
 fn refusing() -> (OwnedFd, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: SocketAddr = LOCAL.into();
@@ -28,7 +25,7 @@ fn refusing() -> (OwnedFd, SocketAddr) {
     (socket.into(), addr)
 }
 
-/// An address that does not answer, on loopback: the queue of its listener is full, so the kernel drops each SYN.
+/// A loopback address that does not answer: the queue of its listener is full, so the kernel drops each SYN.
 struct Hole {
     _listener: std::net::TcpListener,
     _queued: Vec<socket2::Socket>,
@@ -50,7 +47,7 @@ fn hole() -> Hole {
         if connected.is_err() {
             break;
         }
-        assert!(queued.len() < 100, "the queue is never full");
+        assert!(queued.len() < 100, "the queue never fills up");
     }
     Hole {
         _listener: socket.into(),
@@ -59,11 +56,11 @@ fn hole() -> Hole {
     }
 }
 
-/// Whether this machine has IPv6 on loopback. Without it a part of a test is left out.
+/// Whether this machine has IPv6 on loopback. If not, a part of the test is skipped.
 fn has_v6() -> bool {
     let has = std::net::TcpListener::bind("[::1]:0").is_ok();
     if !has {
-        skip!("there is no IPv6 on loopback here");
+        skip!("no IPv6 on loopback");
     }
     has
 }
@@ -95,7 +92,7 @@ fn a_refused_connection_names_the_address() {
 }
 
 #[test]
-fn what_is_no_address_is_refused_with_its_text() {
+fn the_error_of_an_invalid_address_contains_its_text() {
     run(async || {
         for text in ["", "localhost", "127.0.0.1:99999", "::1:80"] {
             let error = TcpStream::connect(text).await.unwrap_err();
@@ -124,7 +121,7 @@ fn the_next_address_is_tried_when_the_first_refuses() {
             vec![bad, good],
             vec![bad, bad, good, bad],
             vec![good, bad],
-            // Out of reach at once: TCP connects to nobody in a group of many.
+            // Unreachable at once: TCP cannot connect to a multicast address.
             vec!["224.0.0.1:9".parse().unwrap(), good],
             vec!["[::1]:1".parse().unwrap(), bad, good],
         ] {
@@ -133,15 +130,13 @@ fn the_next_address_is_tried_when_the_first_refuses() {
             let (_server, peer) = listener.accept().await?;
             assert_eq!(peer, client.local_addr()?);
         }
-        baseline
-            .returns("connections to the address that answers")
-            .await;
+        baseline.returns("connections").await;
         Ok(())
     });
 }
 
 #[test]
-fn when_all_fail_the_error_names_each_with_its_reason() {
+fn when_all_addresses_fail_the_error_names_each_with_its_reason() {
     run(async || {
         let (_a, first) = refusing();
         let (_b, second) = refusing();
@@ -150,7 +145,7 @@ fn when_all_fail_the_error_names_each_with_its_reason() {
         let error = TcpStream::connect(vec![unreachable, first, second])
             .await
             .unwrap_err();
-        // That there is no way to one of them tells less than that another refuses.
+        // A refused connection is a better reason than an unreachable network.
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let source = error.get_ref().unwrap().source().unwrap();
         let source = source.downcast_ref::<io::Error>().unwrap();
@@ -167,17 +162,17 @@ fn when_all_fail_the_error_names_each_with_its_reason() {
             .await
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable);
-        baseline.returns("attempts that failed").await;
+        baseline.returns("failed attempts").await;
         Ok(())
     });
 }
 
 #[test]
-fn a_name_stands_for_its_addresses() {
+fn a_name_resolves_to_its_addresses() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        // IPv6 comes first in most files of hosts, and nobody listens there.
+        // In most hosts files, the IPv6 address comes first, and nobody listens there.
         let client = TcpStream::connect(("localhost", port)).await?;
         assert_eq!(client.peer_addr()?, listener.local_addr()?);
         drop((listener, client));
@@ -194,7 +189,7 @@ fn a_name_stands_for_its_addresses() {
 }
 
 #[test]
-fn an_address_that_does_not_answer_holds_up_the_next_for_a_while_only() {
+fn an_address_that_does_not_answer_delays_the_next_only_briefly() {
     run(async || {
         let hole = hole();
         let (_kept, bad) = refusing();
@@ -204,17 +199,17 @@ fn an_address_that_does_not_answer_holds_up_the_next_for_a_while_only() {
         for addrs in [vec![hole.addr, good], vec![hole.addr, hole.addr, bad, good]] {
             let client = TcpStream::connect(addrs).await?;
             assert_eq!(client.peer_addr()?, good);
-            // The attempt that lost is gone when this returns, not later.
+            // The losing attempt is already gone when this returns.
             assert_eq!(gimmal::Handle::current().stats().operations, 0);
             drop(client);
-            baseline.returns("a race of addresses").await;
+            baseline.returns("connects with several addresses").await;
         }
         Ok(())
     });
 }
 
 #[test]
-fn a_connect_that_takes_too_long_says_so_with_the_address_and_the_time() {
+fn the_error_of_a_timed_out_connect_contains_the_address_and_the_time() {
     run(async || {
         let hole = hole();
         let (_kept, bad) = refusing();
@@ -227,7 +222,7 @@ fn a_connect_that_takes_too_long_says_so_with_the_address_and_the_time() {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let text = format!("connect to {} within 30ms: timed out", hole.addr);
         assert_eq!(error.to_string(), text);
-        // What is known of the others is in it. That it is refused is known by then, unless the machine stands still.
+        // The error contains the failures of other addresses. By then the refusal is known, unless the machine stalls.
         let error = TcpStream::connect_timeout(vec![bad, hole.addr], 10 * time)
             .await
             .unwrap_err();
@@ -242,8 +237,8 @@ fn a_connect_that_takes_too_long_says_so_with_the_address_and_the_time() {
             .await
             .unwrap_err();
         assert!(gimmal::is_timeout(&error));
-        baseline.returns("connects that took too long").await;
-        // One that fails by itself says why.
+        baseline.returns("timed out connects").await;
+        // A connect that fails by itself returns its own error.
         let error = TcpStream::connect_timeout(bad, Duration::from_secs(60))
             .await
             .unwrap_err();
@@ -255,7 +250,7 @@ fn a_connect_that_takes_too_long_says_so_with_the_address_and_the_time() {
 }
 
 #[test]
-fn a_cancelled_connect_is_over_at_once_and_leaves_nothing() {
+fn a_canceled_connect_ends_at_once_and_leaves_nothing_behind() {
     run(async || {
         let hole = hole();
         let listener = TcpListener::bind(LOCAL).await?;
@@ -270,7 +265,7 @@ fn a_cancelled_connect_is_over_at_once_and_leaves_nothing() {
             scope.cancel();
             let connected = scope.run(TcpStream::connect(addrs)).await;
             assert!(gimmal::is_canceled(&connected.unwrap_err()));
-            baseline.returns("a connect that never began").await;
+            baseline.returns("a connect that never started").await;
         }
         for addrs in [vec![hole.addr], vec![hole.addr, hole.addr]] {
             let scope = Scope::new();
@@ -281,14 +276,14 @@ fn a_cancelled_connect_is_over_at_once_and_leaves_nothing() {
             };
             let (connected, ()) = gimmal::join((connecting, cancel)).await;
             assert!(gimmal::is_canceled(&connected.unwrap_err()));
-            baseline.returns("a connect that was canceled").await;
+            baseline.returns("a canceled connect").await;
         }
         Ok(())
     });
 }
 
 #[test]
-fn a_connect_that_is_dropped_at_any_poll_leaves_nothing() {
+fn a_connect_dropped_at_any_poll_leaves_nothing_behind() {
     run(async || {
         let (_kept, bad) = refusing();
         let hole = hole();
@@ -317,9 +312,9 @@ fn a_connect_that_is_dropped_at_any_poll_leaves_nothing() {
     });
 }
 
-/// Sockets that are connecting are dropped by a `select` of another crate, canceled, and now and then awaited; on six rings.
+/// Connecting sockets are dropped by a foreign `select`, canceled, and sometimes awaited, on six rings.
 #[test]
-fn a_storm_of_connects_loses_no_descriptor() {
+fn random_connects_lose_no_descriptor() {
     const ROUNDS: usize = if cfg!(debug_assertions) {
         10_000 / 6
     } else {
@@ -328,7 +323,7 @@ fn a_storm_of_connects_loses_no_descriptor() {
     run(async || {
         let mut random = Random::new();
         let (_kept, bad) = refusing();
-        // Ports that were used are not free for a while: there are as many for each address.
+        // Used ports stay unavailable for a while, so the test uses several addresses.
         let mut listeners = Vec::new();
         for last in 1..=20 {
             let socket = TcpSocket::new_v4()?;
@@ -392,7 +387,7 @@ fn a_storm_of_connects_loses_no_descriptor() {
                 }
                 None => gone += 1,
             }
-            // What was connected for a moment is in the queue of the listener.
+            // Connections that were established and dropped are in the listener's queue.
             if round % 1000 == 999 {
                 for listener in &listeners {
                     while listener.accept().now_or_never().is_some() {}
@@ -434,7 +429,7 @@ fn options_are_set_before_a_socket_listens_or_connects() {
         let listener = socket.listen(16)?;
         assert_eq!(listener.local_addr()?, addr);
 
-        // Two listeners on one port, by leave of both.
+        // Two listeners on one port, both with SO_REUSEPORT.
         let second = TcpSocket::new_v4()?;
         second.set_reuseport(true)?;
         second.bind(addr)?;
@@ -446,7 +441,7 @@ fn options_are_set_before_a_socket_listens_or_connects() {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&addr.to_string()), "{error}");
 
-        // From an address of its own choice.
+        // From an address that the client chooses.
         let client = TcpSocket::new_v4()?;
         client.bind(([127, 0, 0, 77], 0).into())?;
         let client = client.connect(addr).await?;
@@ -454,7 +449,7 @@ fn options_are_set_before_a_socket_listens_or_connects() {
         assert_eq!(peer.ip().to_string(), "127.0.0.77");
         assert_eq!(client.local_addr()?, peer);
 
-        // IPv6 alone, or IPv4 beside it.
+        // IPv6 only, or both IPv6 and IPv4.
         for only in [true, false].into_iter().filter(|_| has_v6()) {
             let socket = TcpSocket::new_v6()?;
             socket.set_only_v6(only)?;
@@ -511,7 +506,7 @@ fn options_are_set_on_a_connection_and_a_reset_ends_it() {
 }
 
 #[test]
-fn whatever_names_an_address_can_be_connected_to() {
+fn every_form_of_address_can_be_connected_to() {
     async fn reaches(listener: &TcpListener, to: impl ToAddrs) {
         let client = TcpStream::connect(to).await.unwrap();
         assert_eq!(client.peer_addr().unwrap(), listener.local_addr().unwrap());

@@ -1,4 +1,5 @@
-//! Copying between files, pipes, sockets and anything else: to the byte, also when it is stopped and gone on with.
+//! Copying between files, pipes, sockets and other readers and writers: every byte arrives, even if the copy is
+//! canceled and continued.
 
 mod common;
 
@@ -36,7 +37,7 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
-/// Both ways are polled in the turn in which they can go on: none is over by its time.
+/// No turn ends by time, so both directions are polled in the turn in which they are ready.
 fn in_whole_turns() -> gimmal::runtime::Builder {
     gimmal::Runtime::builder().budget(256, Duration::from_secs(3600))
 }
@@ -48,7 +49,7 @@ async fn source(path: &Path) -> io::Result<File> {
 }
 
 #[test]
-fn files_pipes_and_sockets_are_copied_to_the_byte() {
+fn files_pipes_and_sockets_are_copied_exactly() {
     let _alone = alone();
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
@@ -79,10 +80,10 @@ fn files_pipes_and_sockets_are_copied_to_the_byte() {
                 (LEN as u64, LEN as u64, LEN as u64)
             );
             assert!(std::fs::read(&to)? == content(LEN));
-            // The other direction of the socket is open still.
+            // The other direction of the socket is still open.
             copy(&mut "ok".as_bytes().to_vec().as_source(), &mut server).await?;
             assert_eq!(client.read_exact(vec![0; 2], 2).await?, b"ok");
-            // File → file, from where the cursor is.
+            // File → file, from the cursor on.
             let mut file = File::open(&from).await?;
             file.read_exact(vec![0; 1000], 1000).await?;
             let mut copy_of = File::create(&to).await?;
@@ -96,7 +97,7 @@ fn files_pipes_and_sockets_are_copied_to_the_byte() {
     .unwrap();
 }
 
-/// A reader that is none of this crate's, and takes nothing back.
+/// A custom reader, which cannot take bytes back.
 struct Bytes(Vec<u8>);
 
 trait AsSource {
@@ -112,7 +113,7 @@ impl AsSource for Vec<u8> {
 impl AsyncRead for Bytes {
     async fn read<B: gimmal::buf::IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
         let n = self.0.len().min(buf.io_capacity());
-        // SAFETY: so many bytes fit, and are initialised by the copy.
+        // SAFETY: `n` bytes fit, and the copy initializes them.
         unsafe {
             buf.io_mut_ptr()
                 .copy_from_nonoverlapping(self.0.as_ptr(), n);
@@ -123,7 +124,7 @@ impl AsyncRead for Bytes {
     }
 }
 
-/// A writer that takes a few bytes at a time, and fails after so many.
+/// A writer that accepts a few bytes at a time, and fails after `after` bytes.
 struct Fails {
     taken: Vec<u8>,
     after: usize,
@@ -149,7 +150,7 @@ impl AsyncWrite for Fails {
 }
 
 #[test]
-fn what_could_not_be_written_goes_back_or_is_in_the_error() {
+fn unwritten_bytes_are_returned_or_in_the_error() {
     let _alone = alone();
     let directory = directory();
     let from = directory.path().join("from");
@@ -162,7 +163,7 @@ fn what_could_not_be_written_goes_back_or_is_in_the_error() {
                 taken: Vec::new(),
                 after,
             };
-            // What takes nothing back.
+            // A reader that cannot take bytes back.
             let (mut reader, mut writer) = (all.as_source(), fails());
             let error = copy(&mut reader, &mut writer).await.unwrap_err();
             assert_eq!(
@@ -173,7 +174,7 @@ fn what_could_not_be_written_goes_back_or_is_in_the_error() {
             let (_, unwritten) = error.into_parts();
             assert!([writer.taken, unwritten, reader.0].concat() == all);
 
-            // A file, whose cursor goes back.
+            // A file, whose cursor moves back.
             let (mut reader, mut writer) = (source(&from).await?, fails());
             let error = copy(&mut reader, &mut writer).await.unwrap_err();
             assert!(error.unwritten().is_empty());
@@ -185,7 +186,7 @@ fn what_could_not_be_written_goes_back_or_is_in_the_error() {
             let text = all[..50_000].to_vec();
             writer.write_all(text.clone()).await?;
             drop(writer);
-            // It fails twice, the second time before all is written.
+            // The writer fails twice, the second time before everything is written.
             let more = 10;
             let mut writer = Fails {
                 taken: Vec::new(),
@@ -205,7 +206,7 @@ fn what_could_not_be_written_goes_back_or_is_in_the_error() {
     .unwrap();
 }
 
-/// A copy that is timed out again and again, at random moments, and begun again each time.
+/// A copy that is timed out repeatedly at random moments, and continued each time.
 async fn copy_with_interruptions(
     random: &mut Random,
     reader: &mut impl AsyncRead,
@@ -218,7 +219,7 @@ async fn copy_with_interruptions(
             Ok(n) => return Ok((copied + n, timeouts)),
             Err(error) => {
                 assert!(gimmal::is_timeout(&error), "{error}");
-                let error: CopyError = error.into_inner().expect("nothing of it is foreign");
+                let error: CopyError = error.into_inner().expect("no foreign future");
                 assert!(error.unwritten().is_empty());
                 copied += error.copied();
                 timeouts += 1;
@@ -228,7 +229,7 @@ async fn copy_with_interruptions(
 }
 
 #[test]
-fn a_copy_that_is_cancelled_and_begun_again_loses_nothing() {
+fn a_copy_that_is_canceled_and_continued_loses_nothing() {
     let _alone = alone();
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
@@ -268,7 +269,7 @@ fn a_copy_that_is_cancelled_and_begun_again_loses_nothing() {
 }
 
 #[test]
-fn a_peer_that_is_gone_ends_a_copy_and_says_who() {
+fn a_closed_peer_ends_a_copy_with_an_error_that_names_it() {
     let _alone = alone();
     let directory = directory();
     let from = directory.path().join("from");
@@ -292,7 +293,7 @@ fn a_peer_that_is_gone_ends_a_copy_and_says_who() {
     .unwrap();
 }
 
-/// Each piece is reported once it has arrived, by buffers and by splices, and what is called there may use the runtime.
+/// Each piece is reported once it has arrived, through buffers and by splices, and the callback may use the runtime.
 #[test]
 fn progress_is_reported_piece_by_piece() {
     let _alone = alone();
@@ -326,7 +327,7 @@ fn progress_is_reported_piece_by_piece() {
         let mut held = Vec::new();
         check(&content(LEN)[..], &mut BufWriter::new(&mut held), 64 << 10).await;
         assert!(held == content(LEN));
-        // Spliced: through a pipe into a file, and into one.
+        // By splices: through a pipe into a file, and into a pipe.
         let mut copy_of = File::create(&to).await.unwrap();
         check(file().await.unwrap(), &mut copy_of, 256 << 10).await;
         assert!(std::fs::read(&to).unwrap() == content(LEN));
@@ -345,9 +346,9 @@ fn progress_is_reported_piece_by_piece() {
     });
 }
 
-/// What `progress` stops has copied what it has reported, and goes on from there.
+/// A copy stopped by `progress` has copied what it reported, and continues from there.
 #[test]
-fn a_copy_that_its_progress_stops_is_gone_on_with() {
+fn a_copy_stopped_by_its_progress_can_be_continued() {
     let _alone = alone();
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
@@ -396,9 +397,9 @@ fn a_copy_that_its_progress_stops_is_gone_on_with() {
     .unwrap();
 }
 
-/// A large file is spliced. Canceled while the pipe is full, the file can be read on from where it was.
+/// A large file is spliced. If the copy is canceled while the pipe is full, the file can be read on from there.
 #[test]
-fn a_large_file_does_not_pass_through_the_memory_of_the_program() {
+fn a_large_file_does_not_pass_through_user_memory() {
     let _alone = alone();
     let directory = directory();
     let from = directory.path().join("from");
@@ -416,7 +417,7 @@ fn a_large_file_does_not_pass_through_the_memory_of_the_program() {
                 (stopped, writer)
             }
         });
-        // Until the pipe is full, and has been for a while: there it waits in the kernel.
+        // Waits until the pipe has been full for a while: the splice then waits in the kernel.
         let mut waiting = 0;
         while waiting < 50 {
             next_turn().await;
@@ -444,9 +445,9 @@ fn a_large_file_does_not_pass_through_the_memory_of_the_program() {
     .unwrap();
 }
 
-/// Dropped while a splice takes from a file, it has taken nothing.
+/// A dropped splice has taken nothing from the file.
 #[test]
-fn a_dropped_splice_puts_the_cursor_back() {
+fn a_dropped_splice_restores_the_cursor() {
     let _alone = alone();
     let directory = directory();
     let from = directory.path().join("from");
@@ -466,9 +467,9 @@ fn a_dropped_splice_puts_the_cursor_back() {
     .unwrap();
 }
 
-/// What cannot be spliced is copied all the same: to a file that is appended to, and where the opcode is missing.
+/// Without splices, the copy uses buffers: to a file opened for appending, and if the opcode is missing.
 #[test]
-fn where_nothing_can_be_spliced_buffers_do() {
+fn without_splices_a_copy_uses_buffers() {
     let _alone = alone();
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
@@ -495,7 +496,7 @@ fn where_nothing_can_be_spliced_buffers_do() {
     }
 }
 
-/// Dropped after any number of polls, a copy leaves nothing behind in the runtime.
+/// A copy dropped after any number of polls leaves nothing behind in the runtime.
 #[test]
 fn a_copy_can_be_dropped_after_any_poll() {
     let _alone = alone();
@@ -526,82 +527,6 @@ fn a_copy_can_be_dropped_after_any_poll() {
     .unwrap();
 }
 
-/// A client that ends its side still gets the answer; between the two stands a proxy, which is stopped and begun again.
-#[test]
-fn both_ways_are_copied_until_both_have_ended() {
-    let _alone = alone();
-    gimmal::run(async {
-        let baseline = Baseline::take();
-        let mut random = Random::new();
-        for stops in [0, 30] {
-            let (client, near) = pair().await?;
-            let (far, server) = pair().await?;
-            let ((asked, answered), proxied, served) = gimmal::try_join((
-                async {
-                    client.write_all(content(LEN)).await?;
-                    client.shutdown(Shutdown::Write)?;
-                    let (n, answer) = client.read_to_end(Vec::new()).await?;
-                    assert!(answer == content(LEN / 2));
-                    Ok((LEN as u64, n as u64))
-                },
-                async {
-                    let mut copied = 0;
-                    for _ in 0..stops {
-                        let time = Duration::from_micros(random.below(200) as u64);
-                        match copy_bidirectional(&near, &far).timeout(time).await {
-                            Ok(_) => break,
-                            Err(error) => assert!(gimmal::is_timeout(&error), "{error}"),
-                        }
-                    }
-                    let (there, back) = copy_bidirectional(&near, &far).await?;
-                    copied += there + back;
-                    Ok(copied)
-                },
-                async {
-                    let (_, question) = server.read_to_end(Vec::new()).await?;
-                    assert!(question == content(LEN));
-                    server.write_all(content(LEN / 2)).await?;
-                    server.shutdown(Shutdown::Write)?;
-                    io::Result::Ok(())
-                },
-            ))
-            .await?;
-            let () = served;
-            match stops {
-                0 => assert_eq!(proxied, asked + answered),
-                _ => assert!(proxied <= asked + answered),
-            }
-        }
-        baseline.returns("proxies").await;
-        io::Result::Ok(())
-    })
-    .unwrap();
-}
-
-#[test]
-fn one_way_that_fails_stops_the_other() {
-    let _alone = alone();
-    in_whole_turns()
-        .run(async {
-            let (client, near) = pair().await?;
-            let (far, server) = pair().await?;
-            client.write_all(vec![7; 1000]).await?;
-            // A reset: what it was sent is thrown away, and so is what it sends.
-            socket2::SockRef::from(&server).set_linger(Some(Duration::ZERO))?;
-            drop(server);
-            let error = copy_bidirectional(&near, &far).await.unwrap_err();
-            assert!(
-                [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()),
-                "{error}"
-            );
-            // The client's side is as it was, and can still be used.
-            near.write_all("sorry").await?;
-            assert_eq!(client.read_exact(vec![0; 5], 5).await?, b"sorry");
-            io::Result::Ok(())
-        })
-        .unwrap();
-}
-
 /// Threads of the kernel that work for this one.
 fn workers() -> usize {
     // SAFETY: no address is passed.
@@ -613,17 +538,17 @@ fn workers() -> usize {
         .count()
 }
 
-/// Splices that the kernel has.
+/// The number of splices in flight.
 fn splices() -> usize {
     let operations = gimmal::Handle::current().operations();
     let splices = operations.iter().filter(|one| one.kind == "splice");
     splices.count()
 }
 
-/// More copies wait for their readers than the kernel has workers for short work, and than have one for themselves. Writes to
-/// files, which need one, go on.
+/// More copies wait for their readers than the kernel has bounded workers or allows extra workers. Writes to files,
+/// which need a worker, continue.
 #[test]
-fn copies_that_wait_hold_up_nobody_and_few_threads() {
+fn waiting_copies_delay_no_other_operation_and_use_few_threads() {
     const COPIES: usize = 40;
     let _alone = alone();
     let directory = directory();
@@ -631,7 +556,7 @@ fn copies_that_wait_hold_up_nobody_and_few_threads() {
     gimmal::run(async {
         let baseline = Baseline::take();
         drop(source(&from).await?);
-        // What the first ones had, also those that were dropped, the second ones have.
+        // The first copies are dropped, and release their workers for the second ones.
         for is_last in [false, true] {
             let mut copies = Vec::new();
             for n in 0..COPIES {
@@ -667,7 +592,7 @@ fn copies_that_wait_hold_up_nobody_and_few_threads() {
                 assert!(all == content(LEN));
                 assert_eq!(copying.await??, LEN as u64);
             }
-            baseline.returns("copies that wait").await;
+            baseline.returns("waiting copies").await;
         }
         io::Result::Ok(())
     })
@@ -685,7 +610,7 @@ fn a_copy_into_a_buffered_writer_leaves_nothing_in_the_buffer() {
             std::fs::write(&from, &content)?;
             for capacity in [1, 100, 16 << 10, 1 << 20] {
                 let file = File::create(&to).await?;
-                // A buffer behind a buffer is one, too.
+                // A buffer behind a buffer is flushed, too.
                 let mut writer = BufWriter::new(BufWriter::with_capacity(capacity, file));
                 writer.write_all("before").await?;
                 let mut reader = File::open(&from).await?;
@@ -699,15 +624,15 @@ fn a_copy_into_a_buffered_writer_leaves_nothing_in_the_buffer() {
     .unwrap();
 }
 
-/// Counts what it is asked, and has buffers of bytes that were not flushed.
+/// Counts its calls, and buffers bytes until they are flushed.
 #[derive(Default)]
 struct Counts {
     held: Vec<u8>,
     taken: Vec<u8>,
     flushes: usize,
-    /// The flush that fails, counted from one.
+    /// The number of the flush that fails, counted from one.
     fails_at: usize,
-    /// How many times a flush is polled before it is done.
+    /// How often a flush is polled before it completes.
     polls: usize,
 }
 
@@ -734,24 +659,24 @@ impl AsyncWrite for Counts {
     }
 }
 
-/// The writer is flushed when there is nothing to read, once, and not before.
+/// The writer is flushed once when the reader has nothing ready, and not before.
 #[test]
 fn a_writer_is_flushed_when_the_reader_has_nothing_ready() {
     let _alone = alone();
     gimmal::run(async {
-        // What never waits is flushed at the end.
+        // A copy that never waits flushes at the end.
         let mut writer = Counts::default();
         let mut reader = content(LEN).as_source();
         copy(&mut reader, &mut writer).await?;
         assert_eq!((writer.flushes, writer.taken.len()), (1, LEN));
 
-        // So is what had nothing to read, for the sake of what was in the buffer before.
+        // So does a copy of nothing, for the bytes buffered before.
         let mut writer = Counts::default();
         writer.write_all("before").await?;
         copy(&mut Vec::new().as_source(), &mut writer).await?;
         assert_eq!((writer.flushes, &*writer.taken), (1, &b"before"[..]));
 
-        // Here each piece is sent when the one before has arrived.
+        // Here, each piece is sent after the previous one has arrived.
         let (reader, sender) = pipe()?;
         let (arrived, writer) = pipe()?;
         let copying = gimmal::spawn(async move {
@@ -773,9 +698,9 @@ fn a_writer_is_flushed_when_the_reader_has_nothing_ready() {
     .unwrap();
 }
 
-/// It fails while a read is in the kernel, which is asked to stop: nothing of it is lost, and the copy can be gone on with.
+/// The flush fails while a read is in flight. The read is canceled without losing bytes, and the copy can be continued.
 #[test]
-fn a_flush_that_fails_takes_nothing_from_the_reader() {
+fn a_failing_flush_takes_nothing_from_the_reader() {
     let _alone = alone();
     let directory = directory();
     let from = directory.path().join("from");
@@ -796,7 +721,7 @@ fn a_flush_that_fails_takes_nothing_from_the_reader() {
                             assert!(error.unwritten().is_empty());
                             copied += error.copied();
                             failures += 1;
-                            // It counts what the writer has, and the reader goes on from there.
+                            // The count includes the writer's buffer, and the reader continues from there.
                             assert_eq!(writer.taken.len() + writer.held.len(), copied as usize);
                         }
                     }
@@ -808,7 +733,7 @@ fn a_flush_that_fails_takes_nothing_from_the_reader() {
                 );
                 drop(file);
 
-                // One that takes nothing back, and one that has nothing to read for now.
+                // A reader that cannot take bytes back, and one that has no bytes for now.
                 let mut reader = all.as_source();
                 let (mut writer, mut after) = (Counts::default(), Counts::default());
                 writer.fails_at = 1;
@@ -818,13 +743,13 @@ fn a_flush_that_fails_takes_nothing_from_the_reader() {
                 sender.write_all("first").await?;
                 writer = Counts::default();
                 (writer.fails_at, writer.polls) = (fails_at.min(2), polls);
-                // The first flush is before anything was read.
+                // The first flush comes before any read.
                 let copied = [0, 5][fails_at.min(2) - 1];
                 (writer.fails_at, writer.polls) = (fails_at.min(2), polls);
                 let mut reader = &reader;
                 let copying = copy(&mut reader, &mut writer).timeout(Duration::from_secs(5));
                 let error = copying.await.unwrap_err().into_inner();
-                let error = error.expect("nothing of it is foreign");
+                let error = error.expect("no foreign future");
                 assert_eq!(
                     (error.kind(), error.copied()),
                     (ErrorKind::StorageFull, copied)
@@ -835,16 +760,16 @@ fn a_flush_that_fails_takes_nothing_from_the_reader() {
                 copy(&mut reader, &mut after).await?;
                 assert_eq!(after.taken, b"firstsecond"[copied as usize..]);
             }
-            baseline.returns("copies that failed").await;
+            baseline.returns("failed copies").await;
             io::Result::Ok(())
         })
         .unwrap();
 }
 
-/// The kernel tells of a reset once: the error of a flush must not be all that is left of it.
+/// The kernel reports a reset once, so the error of a flush must not hide it.
 #[test]
-fn an_error_of_the_reader_outlives_that_of_a_flush() {
-    /// Gives a few bytes, and then an error that is not there at once.
+fn an_error_of_the_reader_survives_that_of_a_flush() {
+    /// Returns a few bytes, then an error that is not ready at once.
     struct Resets(bool);
 
     impl AsyncRead for Resets {
@@ -877,9 +802,9 @@ fn an_error_of_the_reader_outlives_that_of_a_flush() {
     .unwrap();
 }
 
-/// As [`a_copy_that_is_cancelled_and_begun_again_loses_nothing`], through buffers.
+/// Like [`a_copy_that_is_canceled_and_continued_loses_nothing`], through buffers.
 #[test]
-fn a_copy_through_a_buffer_that_is_cancelled_loses_nothing() {
+fn a_canceled_copy_through_a_buffer_loses_nothing() {
     let _alone = alone();
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
@@ -920,26 +845,26 @@ fn a_copy_through_a_buffer_that_is_cancelled_loses_nothing() {
     .unwrap();
 }
 
-/// A stream that holds back what is written until it is flushed, in either direction at once.
-struct HoldsBack {
+/// A stream that buffers writes until they are flushed. Both directions can be used at once.
+struct Buffering {
     stream: TcpStream,
     held: RefCell<Vec<u8>>,
 }
 
-impl HoldsBack {
-    fn new(stream: TcpStream) -> HoldsBack {
+impl Buffering {
+    fn new(stream: TcpStream) -> Buffering {
         let held = RefCell::default();
-        HoldsBack { stream, held }
+        Buffering { stream, held }
     }
 }
 
-impl AsyncRead for &HoldsBack {
+impl AsyncRead for &Buffering {
     async fn read<B: gimmal::buf::IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
         self.stream.read(buf).await
     }
 }
 
-impl AsyncWrite for &HoldsBack {
+impl AsyncWrite for &Buffering {
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
         self.held.borrow_mut().extend(buf.io_bytes());
         Ok((buf.io_len(), buf))
@@ -957,16 +882,16 @@ impl AsyncWrite for &HoldsBack {
     }
 }
 
-/// Questions and answers pass through a proxy whose sides hold back what is not flushed.
+/// Requests and responses pass through a proxy whose sides buffer unflushed bytes.
 #[test]
-fn a_proxy_with_buffers_delivers_each_question_and_each_answer() {
+fn a_proxy_with_buffers_delivers_each_request_and_response() {
     let _alone = alone();
     gimmal::run(async {
         let baseline = Baseline::take();
         let (client, near) = pair().await?;
         let (far, server) = pair().await?;
         let proxy = gimmal::spawn(async move {
-            let (near, far) = (HoldsBack::new(near), HoldsBack::new(far));
+            let (near, far) = (Buffering::new(near), Buffering::new(far));
             io::Result::Ok(copy_bidirectional(&near, &far).await?)
         });
         let mut asked = 0;
@@ -999,7 +924,7 @@ fn a_proxy_with_buffers_delivers_each_question_and_each_answer() {
     .unwrap();
 }
 
-/// Dropped after any number of polls, also while it flushes to a peer that does not read.
+/// Dropped after any number of polls, even while it flushes to a peer that does not read.
 #[test]
 fn a_copy_through_a_buffer_can_be_dropped_after_any_poll() {
     let _alone = alone();

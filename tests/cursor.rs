@@ -1,7 +1,7 @@
-//! Reads and writes at the cursor of a file that end half way, or that the disk takes its time for: what they count, what is in
-//! the file and where the cursors are agree, and are what std makes of the same calls.
+//! Reads and writes at the cursor of a file that end partway, or that take the disk a long time: their counts, the
+//! content of the file and the cursors agree, and match the same calls in std.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// No two pages of it are alike.
+/// All pages differ.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len)
         .map(|n| (n % 251) as u8 ^ (n >> 12) as u8)
@@ -32,7 +32,7 @@ fn position(file: &impl AsFd) -> u64 {
     std::fs::File::from(same).stream_position().unwrap()
 }
 
-/// How a file is opened, what is in it then, and where its cursor is.
+/// How a file is opened, how long it is, and where its cursor is.
 #[derive(Clone, Copy, Debug)]
 struct Start {
     append: bool,
@@ -51,7 +51,7 @@ const STARTS: [Start; 5] = [
         len: 10_000,
         cursor: 7000,
     },
-    // What is written begins behind the end.
+    // The write starts beyond the end.
     Start {
         append: false,
         len: 5000,
@@ -71,7 +71,7 @@ const STARTS: [Start; 5] = [
 
 impl Start {
     fn open(self, path: &Path) -> std::fs::File {
-        // What a dropped write still holds of a full disk is there when the kernel is done with it.
+        // A dropped write may hold space on a full disk until the kernel is done with it.
         for _ in 0..2000 {
             match std::fs::write(path, vec![b'.'; self.len]) {
                 Err(error) if error.kind() == ErrorKind::StorageFull => {
@@ -91,7 +91,7 @@ impl Start {
     }
 }
 
-/// How the bytes are written.
+/// The calls that write the bytes.
 #[derive(Clone, Copy, Debug)]
 enum By {
     Write,
@@ -111,11 +111,11 @@ const WAYS: [By; 6] = [
     By::PipeAll,
 ];
 
-/// What each call came to, up to the first error: how many bytes, or the errno. For what writes all, the bytes before the error
-/// as one call.
+/// The results of the calls up to the first error: the number of bytes, or the errno. For `write_all`, the bytes before
+/// the error count as one call.
 type Calls = Vec<Result<usize, Option<i32>>>;
 
-/// Three buffers, of which the second is empty.
+/// Three buffers; the second one is empty.
 fn thirds(data: &[u8]) -> Vec<Vec<u8>> {
     let (a, b) = data.split_at(data.len() / 3);
     vec![a.to_vec(), Vec::new(), b.to_vec()]
@@ -144,7 +144,7 @@ async fn call(file: &File, pipe: &PipeWriter, by: By, rest: &[u8]) -> Result<usi
             .await
             .map(|(n, _)| n)
             .map_err(Into::into),
-        By::All | By::PipeAll => unreachable!("that is no single call"),
+        By::All | By::PipeAll => unreachable!("not a single call"),
     };
     written.map_err(|error: io::Error| errno(&error))
 }
@@ -201,7 +201,7 @@ fn oracle(mut file: std::fs::File, by: By, data: &[u8]) -> Calls {
     }
 }
 
-/// Writes as much until nothing more is taken, in each way and from each start, and compares with what std does.
+/// Writes until no more is accepted, in each way and from each start, and compares with std.
 async fn compare_writes(dir: &Path, len: usize, mut reset: impl FnMut()) {
     let data = pattern(len);
     for start in STARTS {
@@ -209,8 +209,8 @@ async fn compare_writes(dir: &Path, len: usize, mut reset: impl FnMut()) {
             let what = format!("{start:?}, {by:?}");
             let path = dir.join("file");
             let mut both = Vec::new();
-            // An empty tmpfs with a limit refuses a write now and then, as if it were full: one of std as well as one of the ring
-            // (seen on 6.18). Then it is tried again.
+            // An empty tmpfs with a size limit sometimes rejects a write as if it were full, both for std and for the
+            // ring (seen on 6.18). The write is then retried.
             for _ in 0..100 {
                 both.clear();
                 for is_ours in [false, true] {
@@ -243,7 +243,7 @@ async fn compare_writes(dir: &Path, len: usize, mut reset: impl FnMut()) {
                 expected.0
             );
             assert_eq!(got.0, expected.0, "{what}");
-            assert_eq!(got.1, expected.1, "{what}: the cursor");
+            assert_eq!(got.1, expected.1, "{what}: cursor");
             assert!(
                 got.2 == expected.2,
                 "{what}: {} bytes of {}",
@@ -254,7 +254,7 @@ async fn compare_writes(dir: &Path, len: usize, mut reset: impl FnMut()) {
     }
 }
 
-/// Through a `BufWriter`: what it took is in the file or still in its buffer.
+/// Through a `BufWriter`: the bytes it accepted are in the file, or still in its buffer.
 async fn buffered(path: &Path, len: usize) {
     let data = pattern(len);
     for piece in [100, 3000, 30_000] {
@@ -281,7 +281,7 @@ async fn buffered(path: &Path, len: usize) {
             [Some(libc::EFBIG), Some(libc::ENOSPC)].contains(&full),
             "{error}"
         );
-        // Again: nothing is written twice, and nothing goes missing.
+        // Again: nothing is written twice, and nothing is missing.
         if !writer.buffer().is_empty() {
             let error = writer.flush().await.unwrap_err();
             assert_eq!(errno(&error), full);
@@ -296,7 +296,7 @@ async fn buffered(path: &Path, len: usize) {
     }
 }
 
-/// A copy that stops, and that is gone on with when there is room: by splices and by buffers.
+/// A copy that stops and continues once there is room: by splices and through buffers.
 async fn copied(source: &Path, path: &Path, len: usize, more: impl Fn(), less: impl Fn()) {
     let data = pattern(len);
     for (spliced, append) in [(false, false), (false, true), (true, false)] {
@@ -311,7 +311,7 @@ async fn copied(source: &Path, path: &Path, len: usize, more: impl Fn(), less: i
         let writer = options.open(path).await.unwrap();
         let error = match spliced {
             true => copy(&mut reader, &mut &writer).await.unwrap_err(),
-            // It hides that it could be spliced to.
+            // Hides that the writer supports splices.
             false => copy(&mut reader, &mut Plain(&writer)).await.unwrap_err(),
         };
         let there = std::fs::read(path).unwrap();
@@ -343,7 +343,7 @@ impl AsyncWrite for Plain<'_> {
     }
 }
 
-/// A dropped write leaves the cursor where what it has written ends.
+/// A dropped write leaves the cursor at the end of the bytes it wrote.
 async fn dropped(path: &Path, len: usize) {
     for start in STARTS {
         let file = start.open(path);
@@ -355,7 +355,7 @@ async fn dropped(path: &Path, len: usize) {
         drop(write);
         baseline.operations_return("a dropped write").await;
         let end = std::fs::metadata(path).unwrap().len();
-        // Stopped before it began, it has moved nothing.
+        // A write canceled before it started has moved nothing.
         let ends = [end, start.cursor];
         assert!(
             ends.contains(&position(&same)),
@@ -375,26 +375,26 @@ fn limit_file_size(bytes: u64) {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: `limit` is one valid rlimit.
+    // SAFETY: `limit` is a valid rlimit.
     let got = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
     assert_eq!(got, 0);
     limit.rlim_cur = bytes.min(limit.rlim_max);
-    // SAFETY: `limit` is one valid rlimit.
+    // SAFETY: `limit` is a valid rlimit.
     let set = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
     assert_eq!(set, 0);
 }
 
 #[track_caller]
-fn passes_alone(test: &str) {
+fn passes_in_own_child(test: &str) {
     let output = child(test, &[]).output().unwrap();
     assert_passed(test, &output);
     common::skip::relay(&String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
-fn writes_at_the_cursor_that_meet_a_limit_do_what_std_does() {
+fn writes_at_the_cursor_up_to_a_size_limit_behave_as_in_std() {
     if !is_child() {
-        return passes_alone("writes_at_the_cursor_that_meet_a_limit_do_what_std_does");
+        return passes_in_own_child("writes_at_the_cursor_up_to_a_size_limit_behave_as_in_std");
     }
     // SAFETY: no handler is set.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
@@ -417,13 +417,13 @@ fn writes_at_the_cursor_that_meet_a_limit_do_what_std_does() {
     }
 }
 
-/// Sees a mount of its own.
+/// Mounts a tmpfs in a mount namespace of its own.
 fn mount_tmpfs(at: &Path, options: &str) -> io::Result<()> {
     let at = CString::new(at.as_os_str().as_bytes()).unwrap();
     let options = CString::new(options).unwrap();
     let mount = |from: &CString, flags, data: *const libc::c_char| {
         let none = c"none".as_ptr();
-        // SAFETY: the strings end in a zero byte and outlive the call; `data` is one, or null.
+        // SAFETY: the strings are nul-terminated and outlive the call; `data` is a string or null.
         match unsafe { libc::mount(none, from.as_ptr(), c"tmpfs".as_ptr(), flags, data.cast()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -438,13 +438,13 @@ fn mount_tmpfs(at: &Path, options: &str) -> io::Result<()> {
     mount(&at, 0, options.as_ptr())
 }
 
-/// Until a file system that holds no file any more is empty: the kernel lets go of the last one when it has done with the last
-/// request on it, which may be after its completion.
+/// Waits until a file system without files is empty: the kernel releases the last file after the last request on it,
+/// which may be after the completion.
 fn wait_for_room(at: &CStr) {
     for _ in 0..2000 {
-        // SAFETY: a statvfs is plain integers.
+        // SAFETY: `statvfs` consists of plain integers.
         let mut room = unsafe { std::mem::zeroed::<libc::statvfs>() };
-        // SAFETY: the path ends with a zero byte, and `room` is written during the call.
+        // SAFETY: the path is nul-terminated, and `room` is written during the call.
         assert_eq!(unsafe { libc::statvfs(at.as_ptr(), &raw mut room) }, 0);
         if room.f_bfree == room.f_blocks {
             return;
@@ -454,18 +454,18 @@ fn wait_for_room(at: &CStr) {
 }
 
 #[test]
-fn writes_at_the_cursor_of_a_full_disk_do_what_std_does() {
+fn writes_at_the_cursor_on_a_full_disk_behave_as_in_std() {
     if !is_child() {
-        return passes_alone("writes_at_the_cursor_of_a_full_disk_do_what_std_does");
+        return passes_in_own_child("writes_at_the_cursor_on_a_full_disk_behave_as_in_std");
     }
     let dir = directory();
     let at = CString::new(dir.path().as_os_str().as_bytes()).unwrap();
     if let Err(error) = mount_tmpfs(dir.path(), "size=100k") {
-        return skip!("no tmpfs can be mounted: {error}");
+        return skip!("cannot mount a tmpfs: {error}");
     }
     let disk = directory();
     let (file, source) = (dir.path().join("file"), disk.path().join("source"));
-    // In the way, until there has to be room.
+    // Takes space until there has to be room.
     let filler = dir.path().join("filler");
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -484,7 +484,7 @@ fn writes_at_the_cursor_of_a_full_disk_do_what_std_does() {
     }
 }
 
-/// A file past the page cache, and a buffer for it; `None` where there is no such thing.
+/// Opens a file with O_DIRECT, or returns `None` if the file system has none.
 fn direct(path: &Path) -> Option<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_DIRECT);
@@ -500,14 +500,14 @@ fn block(byte: u8, blocks: usize) -> AlignedBuf {
 }
 
 #[test]
-fn reads_and_writes_past_the_page_cache_move_the_cursor() {
+fn direct_reads_and_writes_move_the_cursor() {
     let _alone = alone();
     let dir = directory();
     let path = dir.path().join("file");
     let data = pattern(10 * BLOCK + 100);
     std::fs::write(&path, &data).unwrap();
     let Some(file) = direct(&path) else {
-        return skip!("this file system has no O_DIRECT");
+        return skip!("this file system does not support O_DIRECT");
     };
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -537,7 +537,7 @@ fn reads_and_writes_past_the_page_cache_move_the_cursor() {
                 }
             }
             assert!(all == data, "{} bytes", all.len());
-            // As the end of a pipe, and to its end by a loop.
+            // As the end of a pipe, and to the end in a loop.
             (&file).rewind().unwrap();
             let pipe = PipeReader::from(OwnedFd::from(file.try_clone().unwrap()));
             let (n, buf) = pipe.read(block(0, 2)).await.unwrap();
@@ -546,7 +546,7 @@ fn reads_and_writes_past_the_page_cache_move_the_cursor() {
             let buf = ours.read_exact(block(0, 3), 3 * BLOCK).await.unwrap();
             assert!(buf[..] == data[2 * BLOCK..5 * BLOCK]);
             assert_eq!(position(&file), 5 * BLOCK as u64);
-            // Over what is there, and on behind it.
+            // Overwrites the file, then extends it.
             (&file).rewind().unwrap();
             let to = PipeWriter::from(OwnedFd::from(file.try_clone().unwrap()));
             for turn in 0..3 {
@@ -566,7 +566,7 @@ fn reads_and_writes_past_the_page_cache_move_the_cursor() {
                 .flat_map(|byte| [byte; BLOCK])
                 .collect();
             assert!(std::fs::read(&path).unwrap() == expected);
-            // One that is dropped has moved what it has written, or nothing.
+            // A dropped write has moved the cursor by what it wrote, or not at all.
             let baseline = Baseline::take();
             let write = ours.write(block(99, 1)).submit();
             next_turn().await;
@@ -578,7 +578,7 @@ fn reads_and_writes_past_the_page_cache_move_the_cursor() {
     }
 }
 
-/// A block device that can be read as far as its backing file reaches.
+/// A block device whose reads fail beyond the end of its backing file.
 struct Loop {
     device: PathBuf,
     backing: std::fs::File,
@@ -601,7 +601,7 @@ impl Loop {
         })
     }
 
-    /// Nothing is read ahead.
+    /// Without read-ahead.
     fn open(&self) -> std::fs::File {
         let file = std::fs::File::open(&self.device).unwrap();
         let (fd, advice) = (file.as_raw_fd(), libc::POSIX_FADV_RANDOM);
@@ -611,7 +611,7 @@ impl Loop {
         file
     }
 
-    /// Nothing of it is in memory but what is read now.
+    /// Drops the cache, then reads the first `len` bytes into it.
     fn cache(&self, len: usize) {
         let file = self.open();
         // SAFETY: no address is passed.
@@ -633,8 +633,8 @@ impl Drop for Loop {
     }
 }
 
-/// Reads of so much each until one fails: what each gave.
-fn reads_of_std(mut file: &std::fs::File, len: usize) -> Calls {
+/// The results of reads of `len` bytes each, up to the first error.
+fn reads_with_std(mut file: &std::fs::File, len: usize) -> Calls {
     let mut calls = Calls::new();
     loop {
         let one = file
@@ -648,13 +648,13 @@ fn reads_of_std(mut file: &std::fs::File, len: usize) -> Calls {
 }
 
 #[test]
-fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
+fn reads_at_the_cursor_up_to_a_bad_block_behave_as_in_std() {
     let _alone = alone();
     const GOOD: usize = 16 * BLOCK;
     let dir = directory();
     let data = pattern(2 * GOOD);
     let Some(device) = Loop::new(dir.path(), &data) else {
-        return skip!("no loop device can be had");
+        return skip!("no loop device available");
     };
     device.backing.set_len(GOOD as u64).unwrap();
     for (name, ring) in rings() {
@@ -667,7 +667,7 @@ fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
                     device.open()
                 };
                 let oracle = open();
-                let expected = reads_of_std(&oracle, len);
+                let expected = reads_with_std(&oracle, len);
                 let end = position(&oracle);
                 drop(oracle);
                 let same = open();
@@ -684,7 +684,7 @@ fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
                         let read = match (&file, &reader) {
                             (Some(file), _) => file.read(buf).await,
                             (_, Some(reader)) => reader.read(buf).await,
-                            _ => unreachable!("one of them is there"),
+                            _ => unreachable!("one of them exists"),
                         };
                         match read {
                             Ok((n, buf)) => {
@@ -692,7 +692,7 @@ fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
                                 calls.push(Ok(n));
                                 assert!(
                                     n > 0 && all.len() <= GOOD,
-                                    "{calls:?} is not {expected:?}"
+                                    "{calls:?} differs from {expected:?}"
                                 );
                             }
                             Err(error) => {
@@ -701,7 +701,7 @@ fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
                             }
                         }
                     }
-                    // A plain call that does not wait may bring less at once than one that does.
+                    // A nonblocking direct call may return fewer bytes at once than one that waits.
                     let sum = |calls: &Calls| calls.iter().flatten().sum::<usize>();
                     assert_eq!(sum(&calls), sum(&expected), "{len}");
                     assert_eq!(calls.last(), expected.last(), "{len}");
@@ -710,7 +710,7 @@ fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
                 });
             }
         }
-        // A copy ends there, and so does its reader.
+        // A copy ends there, and leaves the reader there.
         runtime.block_on(async {
             device.cache(GOOD);
             let mut reader = File::open(&device.device).await.unwrap();
@@ -725,14 +725,16 @@ fn reads_at_the_cursor_that_meet_a_bad_block_do_what_std_does() {
     }
 }
 
-/// `/proc/self/mem` is a regular file to io_uring, and can be read as far as memory is mapped.
+/// io_uring treats `/proc/self/mem` as a regular file, which can be read as far as memory is mapped.
 #[test]
-fn reads_and_writes_over_the_end_of_mapped_memory_do_what_std_does() {
-    // What lies behind the mapping is not to change meanwhile, as it does where other tests have threads.
+fn reads_and_writes_across_the_end_of_mapped_memory_behave_as_in_std() {
+    // The memory behind the mapping must not change meanwhile, as it could with the threads of other tests.
     if !is_child() {
-        return passes_alone("reads_and_writes_over_the_end_of_mapped_memory_do_what_std_does");
+        return passes_in_own_child(
+            "reads_and_writes_across_the_end_of_mapped_memory_behave_as_in_std",
+        );
     }
-    // SAFETY: a new mapping, anywhere.
+    // SAFETY: a new mapping at any address.
     let map = unsafe {
         let (kind, flags) = (
             libc::PROT_READ | libc::PROT_WRITE,
@@ -740,7 +742,7 @@ fn reads_and_writes_over_the_end_of_mapped_memory_do_what_std_does() {
         );
         let map = libc::mmap(std::ptr::null_mut(), 2 * BLOCK, kind, flags, -1, 0);
         assert_ne!(map, libc::MAP_FAILED);
-        // Half of it is taken away again, and nobody else is to get it.
+        // The second half becomes inaccessible, but stays reserved.
         assert_eq!(
             libc::mprotect(map.byte_add(BLOCK), BLOCK, libc::PROT_NONE),
             0
@@ -771,13 +773,13 @@ fn reads_and_writes_over_the_end_of_mapped_memory_do_what_std_does() {
             }
         });
     }
-    // SAFETY: the mapping was made above, and nothing refers to it.
+    // SAFETY: the mapping was created above, and nothing refers to it.
     assert_eq!(unsafe { libc::munmap(map, 2 * BLOCK) }, 0);
 }
 
-/// What shares the cursor finds it behind what was written, and the other way round.
+/// Other users of a shared cursor see it move, and so does this file for their moves.
 #[test]
-fn a_cursor_that_is_shared_is_followed() {
+fn a_shared_cursor_is_followed() {
     let _alone = alone();
     let dir = directory();
     let path = dir.path().join("file");
@@ -817,9 +819,9 @@ fn a_cursor_that_is_shared_is_followed() {
     }
 }
 
-/// Writes that are in flight at once come one after the other into a file.
+/// Concurrent writes at the cursor are written one after another.
 #[test]
-fn writes_at_the_cursor_at_once_do_not_overwrite_each_other() {
+fn concurrent_writes_at_the_cursor_do_not_overwrite_each_other() {
     let _alone = alone();
     let dir = directory();
     let mut runtime = Runtime::new().unwrap();

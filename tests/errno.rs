@@ -1,4 +1,4 @@
-//! The errno is found in errors that name what was tried, and is the one that std gives.
+//! `errno` finds the error number in errors that add context, and agrees with std.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram as StdUnix;
 use std::time::Duration;
 
-/// The errno of ours is that of std's error.
+/// Checks that `errno` of our error is the error number of std's.
 #[track_caller]
 fn agrees(ours: &(dyn Error + 'static), std: io::Error) {
     let expected = std.raw_os_error().unwrap();
@@ -27,7 +27,7 @@ fn agrees(ours: &(dyn Error + 'static), std: io::Error) {
 }
 
 #[test]
-fn errors_that_have_no_kind_of_their_own_are_told_apart() {
+fn errors_without_an_error_kind_have_an_errno() {
     let directory = directory();
     let [here, there] = ["here", "there"].map(|name| directory.path().join(name));
     symlink(&here, &there).unwrap();
@@ -45,7 +45,7 @@ fn errors_that_have_no_kind_of_their_own_are_told_apart() {
         let error = socket.send_to(vec![0; 70_000], to).await.unwrap_err();
         agrees(&error, std.send_to(&[0; 70_000], to).unwrap_err());
         assert_eq!(errno(&error), Some(libc::EMSGSIZE));
-        // Nobody is named.
+        // The socket has no peer.
         let error = socket.send("x").await.unwrap_err();
         agrees(&error, std.send(b"x").unwrap_err());
         assert_eq!(errno(&error), Some(libc::EDESTADDRREQ));
@@ -54,7 +54,7 @@ fn errors_that_have_no_kind_of_their_own_are_told_apart() {
         let error = socket.send("x").await.unwrap_err();
         agrees(&error, std.send(b"x").unwrap_err());
 
-        // A port that was just free.
+        // A port that was just released.
         let refused = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
         let error = TcpStream::connect(refused).await.unwrap_err();
         agrees(&error, std::net::TcpStream::connect(refused).unwrap_err());
@@ -64,9 +64,9 @@ fn errors_that_have_no_kind_of_their_own_are_told_apart() {
 }
 
 #[test]
-fn out_of_descriptors_is_found_in_what_every_open_gives() {
+fn every_failed_open_reports_that_descriptors_ran_out() {
     if !is_child() {
-        return passes_in_child("out_of_descriptors_is_found_in_what_every_open_gives");
+        return passes_in_child("every_failed_open_reports_that_descriptors_ran_out");
     }
     let ran: io::Result<()> = gimmal::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -82,7 +82,7 @@ fn out_of_descriptors_is_found_in_what_every_open_gives() {
         for error in errors {
             assert_eq!(errno(&error), Some(libc::EMFILE), "{error}");
         }
-        // The leak checker needs some at the end of the process.
+        // The leak checker needs descriptors when the process exits.
         limit_descriptors(before);
         Ok(())
     });
@@ -90,7 +90,7 @@ fn out_of_descriptors_is_found_in_what_every_open_gives() {
 }
 
 #[test]
-fn it_is_found_inside_of_what_holds_errors() {
+fn errno_looks_inside_wrapping_errors() {
     const LONG: Duration = Duration::from_secs(3600);
     let ran: io::Result<()> = gimmal::run(async {
         let open = || File::open("no/such/file");
@@ -101,7 +101,7 @@ fn it_is_found_inside_of_what_holds_errors() {
             Ok::<_, io::Error>(())
         });
         assert_eq!(errno(&error.await.unwrap_err()), expected);
-        // An error that brings a buffer back, and `?` into others.
+        // An error that holds a buffer, and its conversions by `?`.
         let (_reader, writer) = io::pipe()?;
         let unreadable = File::from(std::os::fd::OwnedFd::from(writer));
         let error = unreadable.read(vec![0; 4]).await.unwrap_err();
@@ -110,7 +110,7 @@ fn it_is_found_inside_of_what_holds_errors() {
         assert_eq!(errno(&*error), Some(libc::EBADF));
         let error = anyhow::Error::from(open().await.unwrap_err()).context("settings");
         assert_eq!(errno(error.as_ref()), expected);
-        // What the kernel did not give has none.
+        // An error that does not come from the kernel has no error number.
         let error = gimmal::io::pipe()?
             .0
             .read(vec![0; 4])

@@ -1,4 +1,5 @@
-//! Code as README writes it compiles without annotations, whatever the function's error type is, and one `?` is enough.
+//! Code written as in the README compiles without annotations, whatever the function's error type is, and one `?` is
+//! enough.
 
 use gimmal::cancel::{Scope, cancelable, checkpoint, shield};
 use gimmal::group::Select2;
@@ -12,7 +13,7 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_micros(100);
 
-/// What every one of the functions below does.
+/// The body of each of the functions below.
 macro_rules! everything {
     () => {{
         let file = gimmal::fs::File::open("Cargo.toml").await?;
@@ -110,7 +111,7 @@ impl From<io::Error> for MyError {
 
 gimmal::impl_from_errors!(MyError);
 
-fn with_my_own() -> Result<usize, MyError> {
+fn with_custom() -> Result<usize, MyError> {
     gimmal::run(async { everything!() })
 }
 
@@ -121,11 +122,11 @@ fn one_question_mark_is_enough_for_each_error_type() {
     assert_eq!(with_box().unwrap(), expected);
     assert_eq!(with_box_send().unwrap(), expected);
     assert_eq!(with_anyhow().unwrap(), expected);
-    assert_eq!(with_my_own().unwrap(), expected);
+    assert_eq!(with_custom().unwrap(), expected);
 }
 
 #[test]
-fn an_error_keeps_its_kind_on_the_way() {
+fn an_error_keeps_its_kind_through_conversions() {
     fn missing() -> Result<(), MyError> {
         gimmal::run(async {
             gimmal::fs::read("/there/is/no/such/file").await?;
@@ -137,8 +138,8 @@ fn an_error_keeps_its_kind_on_the_way() {
     assert!(error.to_string().contains("/there/is/no/such/file"));
 }
 
-/// Each way in which a time is over or a scope is canceled comes out of functions of each error type as what it is.
-macro_rules! cut_short {
+/// Every kind of timeout and cancellation is recognized after `?` in functions of each error type.
+macro_rules! canceled_or_timed_out {
     ($name:ident, $error:ty, $as_error:expr) => {
         #[test]
         fn $name() {
@@ -162,7 +163,7 @@ macro_rules! cut_short {
                 timeout(SHORT, gimmal::spawn(std::future::pending::<()>())).await?;
                 Ok(())
             }
-            // A function of this error type, in a timeout.
+            // A function of this error type, under a timeout.
             async fn calls() -> Result<(), $error> {
                 timeout(SHORT, asleep()).await?;
                 Ok(())
@@ -221,36 +222,36 @@ macro_rules! cut_short {
     };
 }
 
-cut_short!(
-    what_is_cut_short_comes_out_of_io_results,
+canceled_or_timed_out!(
+    timeouts_and_cancels_are_recognized_in_io_results,
     io::Error,
     |error| error
 );
-cut_short!(
-    what_is_cut_short_comes_out_of_boxes,
+canceled_or_timed_out!(
+    timeouts_and_cancels_are_recognized_in_boxed_errors,
     Box<dyn Error>,
     |error| &**error
 );
-cut_short!(
-    what_is_cut_short_comes_out_of_boxes_that_can_be_sent,
+canceled_or_timed_out!(
+    timeouts_and_cancels_are_recognized_in_boxed_send_errors,
     Box<dyn Error + Send + Sync>,
     |error| &**error
 );
-cut_short!(
-    what_is_cut_short_comes_out_of_anyhow,
+canceled_or_timed_out!(
+    timeouts_and_cancels_are_recognized_in_anyhow,
     anyhow::Error,
     |error| error.as_ref()
 );
-cut_short!(
-    what_is_cut_short_comes_out_of_my_own_error,
+canceled_or_timed_out!(
+    timeouts_and_cancels_are_recognized_in_custom_errors,
     MyError,
     |error| match error {
         MyError::Io(error) => error,
     }
 );
 
-/// A function with an error of each type, in a timeout, in a scope that is canceled.
-macro_rules! call_cut_short {
+/// A function of each error type, under a timeout in a canceled scope.
+macro_rules! canceled_call {
     ($error:ty, $as_error:expr) => {{
         async fn calls() -> Result<(), $error> {
             timeout(LONG, asleep()).await?;
@@ -273,21 +274,21 @@ macro_rules! call_cut_short {
 }
 
 #[test]
-fn a_call_that_is_cancelled_in_a_timeout_says_so() {
-    call_cut_short!(io::Error, |error| error);
-    call_cut_short!(Box<dyn Error>, |error| &**error);
-    call_cut_short!(Box<dyn Error + Send + Sync>, |error| &**error);
-    call_cut_short!(MyError, |error| match error {
+fn a_call_canceled_inside_a_timeout_returns_a_canceled_error() {
+    canceled_call!(io::Error, |error| error);
+    canceled_call!(Box<dyn Error>, |error| &**error);
+    canceled_call!(Box<dyn Error + Send + Sync>, |error| &**error);
+    canceled_call!(MyError, |error| match error {
         MyError::Io(error) => error,
     });
 }
 
 #[test]
-fn a_call_with_an_anyhow_error_that_is_cancelled_in_a_timeout_says_so() {
-    call_cut_short!(anyhow::Error, |error| error.as_ref());
+fn an_anyhow_call_canceled_inside_a_timeout_returns_a_canceled_error() {
+    canceled_call!(anyhow::Error, |error| error.as_ref());
 }
 
-/// Scopes give whatever can be made from [`gimmal::Canceled`].
+/// A scope's `run` returns any error that converts from [`gimmal::Canceled`].
 #[test]
 fn a_scope_runs_functions_of_each_error_type() {
     async fn scoped<E: From<gimmal::Canceled>>() -> Result<u8, E> {
@@ -304,7 +305,7 @@ fn a_scope_runs_functions_of_each_error_type() {
     .unwrap();
 }
 
-/// An error type with a failure of its own.
+/// An error type with a variant of its own.
 #[derive(Debug)]
 enum Mine {
     Io(io::Error),
@@ -337,7 +338,7 @@ impl From<io::Error> for Mine {
 
 gimmal::impl_from_errors!(Mine);
 
-/// One that is no `Error`.
+/// An error type that does not implement `Error`.
 #[derive(Debug)]
 enum Plain {
     Io(io::Error),
@@ -352,14 +353,14 @@ impl From<io::Error> for Plain {
 
 gimmal::impl_from_errors!(Plain);
 
-/// Swallows its cancellation and fails by itself.
+/// Ignores its cancellation, then fails with another error.
 async fn fails<E>(error: E) -> Result<(), E> {
     let _ = gimmal::sleep(LONG).await;
     Err(error)
 }
 
 #[test]
-fn a_failure_after_the_time_was_over_is_the_error_and_no_timeout() {
+fn a_failure_after_the_timeout_is_returned_as_itself() {
     async fn mine() -> Result<(), Mine> {
         Ok(timeout(SHORT, fails(Mine::DiskFull)).await?)
     }
@@ -375,9 +376,9 @@ fn a_failure_after_the_time_was_over_is_the_error_and_no_timeout() {
     let main = async {
         let error = mine().await.unwrap_err();
         assert!(matches!(error, Mine::DiskFull) && !gimmal::is_timeout(&error));
-        // It cannot be asked: it may come from the time that is over, and is in the timeout.
+        // `Plain` is no `Error`, so whether the timeout caused it is unknown: it becomes the source of a timeout error.
         let Plain::Io(error) = plain().await.unwrap_err() else {
-            panic!("a timeout, as an error of std")
+            panic!("expected a timeout as an io::Error")
         };
         assert!(gimmal::is_timeout(&error) && !gimmal::is_canceled(&error));
         assert_eq!(error.to_string(), "timed out: DiskFull");
@@ -390,7 +391,7 @@ fn a_failure_after_the_time_was_over_is_the_error_and_no_timeout() {
             error.root_cause().downcast_ref(),
             Some(Mine::DiskFull)
         ));
-        // Where its type is known, it is asked before it goes anywhere.
+        // `settle` decides by the concrete type, before any conversion.
         let error = timeout(SHORT, fails(Mine::DiskFull)).await.unwrap_err();
         let error = error.settle();
         assert!(!error.is_elapsed() && error.to_string() == "the disk is full");
@@ -401,9 +402,9 @@ fn a_failure_after_the_time_was_over_is_the_error_and_no_timeout() {
     gimmal::run(main).unwrap();
 }
 
-/// What was cut short keeps what it said about that.
+/// The error message of a future that a timeout canceled is kept.
 #[test]
-fn a_timeout_holds_the_error_of_what_it_stopped() {
+fn a_timeout_holds_the_error_of_the_future_it_canceled() {
     async fn std() -> io::Result<()> {
         let reads = async {
             let slept = gimmal::sleep(LONG).await;
@@ -431,9 +432,9 @@ fn a_timeout_holds_the_error_of_what_it_stopped() {
     gimmal::run(main).unwrap();
 }
 
-/// The failures of a group are all there, whatever `?` makes of them.
+/// All failures of a group survive the conversion by `?`.
 #[test]
-fn a_group_loses_no_failure_on_the_way_to_another_type() {
+fn converting_a_group_error_loses_no_failure() {
     async fn fails_twice<E: From<io::Error>>(
         second: E,
     ) -> Result<(), gimmal::group::GroupError<E>> {
@@ -461,7 +462,7 @@ fn a_group_loses_no_failure_on_the_way_to_another_type() {
         let error = mine().await.unwrap_err();
         assert_eq!(error.to_string(), text);
         let Mine::Io(error) = error else {
-            panic!("both, as an error of std")
+            panic!("expected both failures as an io::Error")
         };
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(matches!(
@@ -473,7 +474,7 @@ fn a_group_loses_no_failure_on_the_way_to_another_type() {
         let all = all.unwrap();
         assert!(matches!(all.rest()[0].downcast_ref(), Some(Mine::DiskFull)));
         let Plain::Io(error) = plain().await.unwrap_err() else {
-            panic!("both, as an error of std")
+            panic!("expected both failures as an io::Error")
         };
         assert!(
             error.to_string().contains("1 more failed: DiskFull"),
@@ -491,8 +492,8 @@ fn a_group_loses_no_failure_on_the_way_to_another_type() {
     gimmal::run(main).unwrap();
 }
 
-/// Types with the names that the macro might use for itself.
-mod named_as_parameters {
+/// Types whose names could collide with names inside the macro.
+mod colliding_names {
     macro_rules! named {
         ($($name:ident)*) => {$(
             #[derive(Debug)]
@@ -511,7 +512,7 @@ mod named_as_parameters {
     named!(B E O T Hold Own Otherwise);
 
     #[test]
-    fn any_name_will_do() {
+    fn the_macro_accepts_any_type_name() {
         fn is_canceled<M: From<gimmal::time::TimeoutError<M>> + From<gimmal::Canceled>>(
             error: fn(M) -> std::io::Error,
         ) {

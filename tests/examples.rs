@@ -1,6 +1,6 @@
-//! The examples, run as a user runs them: what they print, what they complain of, and how they end.
+//! The examples, run as a user runs them: their output, their error messages, and how they end.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -17,17 +17,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Far less than the time that the end of a runtime gives to tasks that do not end. It is counted from an example's last
-/// words: how long it works depends on the machine.
+/// Far less than the grace period of a runtime. It counts from the last output of an example, since the time that its
+/// work takes depends on the machine.
 const PROMPT: Duration = Duration::from_secs(4);
 
-/// An example lies beside the tests, where `cargo test` has put it.
+/// The examples are built next to the tests by `cargo test`.
 fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
     assert!(
         path.exists(),
-        "{} is not there: `cargo test` builds the examples, `cargo test --test examples` alone does not; \
+        "{} is missing: `cargo test` builds the examples, but `cargo test --test examples` alone does not; \
          run `cargo build --examples` with the same flags first",
         path.display()
     );
@@ -56,7 +56,7 @@ fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> O
     }
 }
 
-/// What it says until it ends, and when the last of it came.
+/// All output until the end, and when the last of it arrived.
 fn all_of(mut pipe: impl Read) -> (Vec<u8>, Instant) {
     let (mut all, mut last) = (Vec::new(), Instant::now());
     let mut buffer = [0; 4096];
@@ -82,11 +82,11 @@ fn err(output: &Output) -> &str {
 }
 
 #[track_caller]
-fn ends(output: &Output, code: i32) {
+fn assert_exit(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", err(output));
 }
 
-/// Bytes that show where they belong, more than several buffers hold.
+/// Content longer than several buffers, whose bytes differ by position.
 fn content(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at / 251 + at) as u8).collect()
 }
@@ -97,24 +97,24 @@ fn fifo(path: &Path) {
 }
 
 fn interrupt(child: &Child) {
-    // SAFETY: no address is passed, and nobody has waited for the child: the number is its own.
+    // SAFETY: no address is passed. The child has not been waited for, so the process ID is still its own.
     assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
 }
 
 #[test]
-fn cat_prints_files_one_after_the_other() {
+fn cat_prints_files_in_order() {
     let directory = directory();
     let (a, b) = (directory.path().join("a"), directory.path().join("b"));
     let (first, second) = (content(1_000_000), content(5));
     fs::write(&a, &first).unwrap();
     fs::write(&b, &second).unwrap();
     let output = run("cat", [&a, &b, &a]);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     assert!(output.stdout == [&first[..], &second, &first].concat());
 }
 
 #[test]
-fn cat_reads_standard_input_by_its_name_and_by_default() {
+fn cat_reads_standard_input_by_name_and_by_default() {
     let directory = directory();
     let path = directory.path().join("input");
     fs::write(&path, "from a file\n").unwrap();
@@ -124,7 +124,7 @@ fn cat_reads_standard_input_by_its_name_and_by_default() {
             .stdin(File::open(&path).unwrap())
             .output()
             .unwrap();
-        ends(&output, 0);
+        assert_exit(&output, 0);
         assert_eq!(out(&output), "from a file\n", "{arguments:?}");
     }
 }
@@ -136,7 +136,7 @@ fn cat_names_what_it_cannot_read_and_prints_the_rest() {
     let missing = directory.path().join("missing");
     fs::write(&good, "good\n").unwrap();
     let output = run("cat", [&good, &missing, directory.path(), &good]);
-    ends(&output, 1);
+    assert_exit(&output, 1);
     assert_eq!(out(&output), "good\ngood\n");
     let complaints: Vec<&str> = err(&output).lines().collect();
     assert_eq!(complaints.len(), 2, "{complaints:?}");
@@ -149,9 +149,9 @@ fn cat_names_what_it_cannot_read_and_prints_the_rest() {
 }
 
 #[test]
-fn cat_reads_proc_files_whose_size_nobody_knows() {
+fn cat_reads_proc_files_of_unknown_size() {
     let output = run("cat", ["/proc/filesystems"]);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     assert_eq!(output.stdout, fs::read("/proc/filesystems").unwrap());
 }
 
@@ -167,7 +167,7 @@ fn cat_streams_a_fifo() {
         .unwrap();
     let mut writer = File::options().write(true).open(&path).unwrap();
     let mut reader = cat.stdout.take().unwrap();
-    // The second line is not written before the first one is through.
+    // The second line is only written once the first one has arrived.
     for line in [b"one\n", b"two\n"] {
         writer.write_all(line).unwrap();
         let mut got = [0; 4];
@@ -180,9 +180,9 @@ fn cat_streams_a_fifo() {
 }
 
 #[test]
-fn cat_ends_quietly_when_its_reader_has_gone_while_a_read_is_in_flight() {
-    // Gone before there is anybody to write: a child that another test starts meanwhile has all that is open at that moment,
-    // until it runs its own program.
+fn cat_ends_quietly_when_its_reader_is_closed_during_a_read() {
+    // Dropped before the writer is passed on: a child process that another test starts meanwhile inherits all
+    // descriptors open at that moment, until it executes its program.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut cat = example("cat")
@@ -191,38 +191,38 @@ fn cat_ends_quietly_when_its_reader_has_gone_while_a_read_is_in_flight() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // This end stays open: the next read of `cat` waits for ever.
+    // This end stays open, so the next read of `cat` would wait forever.
     let mut input = cat.stdin.take().unwrap();
     input.write_all(b"nobody reads this\n").unwrap();
     let start = Instant::now();
     let output = cat.wait_with_output().unwrap();
     assert!(start.elapsed() < PROMPT);
     drop(input);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     assert_eq!(err(&output), "");
 }
 
 #[test]
-fn cat_says_when_it_cannot_write() {
+fn cat_reports_a_failed_write() {
     let directory = directory();
     let path = directory.path().join("file");
     fs::write(&path, "text").unwrap();
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = example("cat").arg(&path).stdout(full).output().unwrap();
-    ends(&output, 1);
+    assert_exit(&output, 1);
     assert!(err(&output).contains("No space left on device"));
 }
 
-/// What fits is there, in order, and what does not is an error.
+/// The part that fits is written, in order, and the rest is an error.
 #[test]
-fn cat_stops_where_a_file_may_not_grow() {
+fn cat_stops_at_the_size_limit_of_a_file() {
     let directory = directory();
     let path = directory.path().join("file");
     let text: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
     fs::write(&path, &text).unwrap();
     let out = directory.path().join("out");
     let program = example("cat").get_program().to_owned();
-    // 40 blocks of 1024 bytes. An append begins at the end, whatever the cursor is.
+    // 40 blocks of 1024 bytes. An append starts at the end, wherever the cursor is.
     for (redirect, before) in [(">", 0), (">>", 0), (">>", 1000)] {
         fs::write(&out, vec![b'.'; before]).unwrap();
         let script = format!("trap '' XFSZ; ulimit -f 40; \"$0\" \"$1\" {redirect} \"$2\"");
@@ -231,7 +231,7 @@ fn cat_stops_where_a_file_may_not_grow() {
             .arg(script)
             .args([&program, path.as_os_str(), out.as_os_str()]);
         let output = bash.output().unwrap();
-        ends(&output, 1);
+        assert_exit(&output, 1);
         assert!(err(&output).contains("File too large"), "{}", err(&output));
         let written = fs::read(&out).unwrap();
         assert_eq!(written.len(), 40 << 10, "{redirect}");
@@ -243,7 +243,7 @@ fn cat_stops_where_a_file_may_not_grow() {
 }
 
 #[test]
-fn cat_streams_much_in_little_memory() {
+fn cat_streams_a_large_file_in_little_memory() {
     let directory = directory();
     let path = directory.path().join("sparse");
     let len = 256 << 20;
@@ -256,7 +256,7 @@ fn cat_streams_much_in_little_memory() {
     let mut reader = cat.stdout.take().unwrap();
     let mut buffer = vec![0; 1 << 20];
     let mut got = 0;
-    // The last bytes stay in the pipe until the memory was looked at.
+    // The last bytes stay in the pipe until the memory use was checked.
     let until = len - (1 << 20);
     while got < until {
         got += reader.read(&mut buffer).unwrap() as u64;
@@ -273,7 +273,7 @@ fn cat_streams_much_in_little_memory() {
     assert!(peak < limit_kib(32 << 10), "{peak} KiB");
 }
 
-/// The most memory that a process has held so far.
+/// The peak memory use of a process so far.
 fn peak_kib(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -281,7 +281,7 @@ fn peak_kib(process: u32) -> u64 {
     word.parse().unwrap()
 }
 
-/// AddressSanitizer keeps a shadow of all memory, and what was freed for a while.
+/// AddressSanitizer keeps a shadow of all memory, and delays the reuse of freed memory.
 fn limit_kib(limit: u64) -> u64 {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     if flags.contains("sanitizer") {
@@ -291,8 +291,8 @@ fn limit_kib(limit: u64) -> u64 {
     }
 }
 
-/// So many files in so many directories below it, and the number of their bytes.
-fn plant(root: &Path, directories: usize, files: usize) -> usize {
+/// Creates directories with files under `root`, and returns their total size.
+fn create_tree(root: &Path, directories: usize, files: usize) -> usize {
     let mut bytes = 0;
     for directory in 0..directories {
         let path = root.join(format!("directory {directory}"));
@@ -320,15 +320,15 @@ fn figure(line: &str, words: &str) -> usize {
 #[test]
 fn readall_reads_every_file_with_as_many_reads_in_flight_as_tasks() {
     let directory = directory();
-    let bytes = plant(directory.path(), 8, 60);
+    let bytes = create_tree(directory.path(), 8, 60);
     for tasks in [1, 7, 64] {
         let root = directory.path().as_os_str();
         let output = run(
             "readall",
             [root, "--tasks".as_ref(), tasks.to_string().as_ref()],
         );
-        ends(&output, 0);
-        assert_eq!(err(&output), "", "there is no terminal to show progress on");
+        assert_exit(&output, 0);
+        assert_eq!(err(&output), "", "progress is only shown on a terminal");
         assert_eq!(figure(out(&output), " files,"), 8 * 60);
         assert_eq!(figure(out(&output), " bytes,"), bytes);
         assert!(out(&output).contains(" files/s, ") && out(&output).contains(" MB/s"));
@@ -340,12 +340,12 @@ fn readall_reads_every_file_with_as_many_reads_in_flight_as_tasks() {
 #[test]
 fn readall_compares_with_std_on_the_same_files() {
     let directory = directory();
-    let bytes = plant(directory.path(), 3, 30);
+    let bytes = create_tree(directory.path(), 3, 30);
     let output = run(
         "readall",
         [directory.path().as_os_str(), "--compare".as_ref()],
     );
-    ends(&output, 0);
+    assert_exit(&output, 0);
     let passes: Vec<&str> = out(&output)
         .lines()
         .filter(|line| line.contains(" files/s, "))
@@ -370,7 +370,7 @@ fn readall_compares_with_std_on_the_same_files() {
 fn readall_lists_what_it_cannot_read_and_reads_the_rest() {
     let directory = directory();
     let root = directory.path();
-    plant(root, 1, 10);
+    create_tree(root, 1, 10);
     let secret = root.join("secret file");
     fs::write(&secret, "unread").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
@@ -379,11 +379,11 @@ fn readall_lists_what_it_cannot_read_and_reads_the_rest() {
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     let missing = root.join("missing path");
     let output = run("readall", [root, &missing]);
-    // Nothing is unreadable to the superuser.
+    // The superuser can read everything.
     let may_all = fs::read_dir(&locked).is_ok();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
 
-    ends(&output, 1);
+    assert_exit(&output, 1);
     let mut unread = vec!["missing path: No such file"];
     if !may_all {
         unread.extend([
@@ -403,9 +403,9 @@ fn readall_lists_what_it_cannot_read_and_reads_the_rest() {
 }
 
 #[test]
-fn readall_names_a_file_of_which_only_the_reading_fails() {
+fn readall_names_a_file_that_opens_but_fails_to_read() {
     let output = run("readall", ["/proc/self/mem", "/proc/self/cmdline"]);
-    ends(&output, 1);
+    assert_exit(&output, 1);
     assert!(
         err(&output).contains("/proc/self/mem: Input/output error"),
         "{}",
@@ -415,13 +415,13 @@ fn readall_names_a_file_of_which_only_the_reading_fails() {
 }
 
 #[test]
-fn readall_skips_what_is_no_regular_file_and_follows_only_links_that_it_is_given() {
+fn readall_skips_special_files_and_follows_only_links_given_as_arguments() {
     let directory = directory();
     let root = directory.path().join("root");
     fs::create_dir(&root).unwrap();
-    plant(&root, 1, 5);
+    create_tree(&root, 1, 5);
     fifo(&root.join("fifo"));
-    // The name of a socket may be of 107 bytes: it is made elsewhere.
+    // The path of a socket is limited to 107 bytes, so it is created elsewhere.
     let elsewhere = tempfile::tempdir().unwrap();
     let socket = elsewhere.path().join("socket");
     let _listener = UnixListener::bind(&socket).unwrap();
@@ -432,7 +432,7 @@ fn readall_skips_what_is_no_regular_file_and_follows_only_links_that_it_is_given
     symlink(&root, &link).unwrap();
     for root in [&root, &link] {
         let output = run("readall", [root, &socket]);
-        ends(&output, 0);
+        assert_exit(&output, 0);
         assert_eq!(figure(out(&output), " files,"), 5);
         assert!(
             out(&output).contains("skipped, not regular files: 5"),
@@ -442,25 +442,25 @@ fn readall_skips_what_is_no_regular_file_and_follows_only_links_that_it_is_given
     }
     let file = root.join("directory 0/3");
     let output = run("readall", [&file]);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     assert_eq!(figure(out(&output), " bytes,"), 3 * 997);
 }
 
 #[test]
-fn readall_holds_no_file_as_a_whole() {
+fn readall_holds_no_whole_file_in_memory() {
     let directory = directory();
     let path = directory.path().join("sparse");
     let len = 256 << 20;
     File::create(&path).unwrap().set_len(len).unwrap();
     let mut command = example("readall");
     command.arg(&path);
-    // It could not get the memory.
+    // The file does not fit into this memory.
     let status = limited(command, 64 << 10);
-    ends(&status, 0);
+    assert_exit(&status, 0);
     assert_eq!(figure(out(&status), " bytes,") as u64, len);
 }
 
-/// Runs it with so much memory for data, unless a sanitizer needs it all.
+/// Runs a command with a limit on its data size, except under a sanitizer, which needs more.
 fn limited(command: Command, kib: u64) -> Output {
     let mut shell = Command::new("sh");
     let is_sanitized = limit_kib(1) > 1;
@@ -475,7 +475,7 @@ fn limited(command: Command, kib: u64) -> Output {
 }
 
 #[test]
-fn readall_explains_what_it_does_not_understand() {
+fn readall_explains_invalid_arguments() {
     for (arguments, reason) in [
         (&[][..], "usage: readall"),
         (&[".", "--tasks"], "--tasks needs a number"),
@@ -484,7 +484,7 @@ fn readall_explains_what_it_does_not_understand() {
         (&[".", "--fast"], "no option --fast"),
     ] {
         let output = run("readall", arguments);
-        ends(&output, 2);
+        assert_exit(&output, 2);
         assert!(err(&output).contains(reason), "{}", err(&output));
         assert_eq!(out(&output), "");
     }
@@ -492,21 +492,21 @@ fn readall_explains_what_it_does_not_understand() {
 
 #[test]
 fn sleep_sort_sorts() {
-    // So long that all of them are armed by then, also if the machine holds the program up meanwhile.
+    // Long enough for all timers to be armed by then, even if the machine delays the program.
     let output = run(
         "sleep_sort",
         ["930", "900", "912", "911", "910", "930", "901"],
     );
-    ends(&output, 0);
+    assert_exit(&output, 0);
     assert_eq!(out(&output), "900\n901\n910\n911\n912\n930\n930\n");
     assert_eq!(out(&run("sleep_sort", [""; 0])), "");
 }
 
 #[test]
-fn sleep_sort_names_the_argument_that_is_no_number() {
+fn sleep_sort_names_the_argument_that_is_not_a_number() {
     for bad in ["x", "-5", "1.5", ""] {
         let output = run("sleep_sort", ["1", bad]);
-        ends(&output, 2);
+        assert_exit(&output, 2);
         assert!(
             err(&output).contains(&format!("{bad:?} is not a number")),
             "{}",
@@ -533,7 +533,7 @@ fn task_group_digests_every_file() {
             .collect();
         arguments.extend(["--workers".into(), workers.to_string().into()]);
         let output = run("task_group", arguments);
-        ends(&output, 0);
+        assert_exit(&output, 0);
         let lines: Vec<&str> = out(&output).lines().collect();
         let (last, lines) = lines.split_last().unwrap();
         assert_eq!(*last, "all done");
@@ -543,18 +543,18 @@ fn task_group_digests_every_file() {
         assert_eq!(sum(" files,"), 10);
         assert_eq!(sum(" bytes,"), 45_000);
     }
-    // With nothing to do it shows itself.
+    // Without arguments, it runs a demonstration.
     let output = run("task_group", [""; 0]);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     assert!(out(&output).ends_with("all done\n"));
 }
 
 #[test]
-fn task_group_stops_the_rest_when_a_file_is_not_there() {
+fn task_group_stops_the_rest_when_a_file_is_missing() {
     let directory = directory();
     let good = directory.path().join("good");
     fs::write(&good, "good").unwrap();
-    // It never ends by itself: nobody opens the other end.
+    // It never completes, since nobody opens the other end.
     let waits = directory.path().join("fifo");
     fifo(&waits);
     let writer = File::options().read(true).write(true).open(&waits).unwrap();
@@ -564,7 +564,7 @@ fn task_group_stops_the_rest_when_a_file_is_not_there() {
         [&good, &missing, &good, &waits, &good, &waits, &good, &good],
     );
     drop(writer);
-    ends(&output, 1);
+    assert_exit(&output, 1);
     let lines: Vec<&str> = out(&output).lines().collect();
     assert_eq!(figure(lines[0], " of 2 files"), 1, "{lines:?}");
     assert_eq!(figure(lines[1], " of 2 files"), 1, "{lines:?}");
@@ -574,40 +574,40 @@ fn task_group_stops_the_rest_when_a_file_is_not_there() {
 }
 
 #[test]
-fn task_group_explains_what_it_does_not_understand() {
+fn task_group_explains_invalid_arguments() {
     for number in ["0", "many", "-1"] {
         let output = run("task_group", ["Cargo.toml", "--workers", number]);
-        ends(&output, 2);
+        assert_exit(&output, 2);
         assert!(err(&output).contains("--workers needs a number"));
     }
-    ends(&run("task_group", ["--workers"]), 2);
+    assert_exit(&run("task_group", ["--workers"]), 2);
 }
 
 #[test]
 fn timeout_reads_to_the_last_byte() {
     for lines in [0, 1, 100, 300] {
         let output = run("timeout", [lines.to_string()]);
-        ends(&output, 0);
+        assert_exit(&output, 0);
         assert!(out(&output).contains("every line is there, once and in order"));
         let bytes: usize = (0..lines).map(|n| format!("line {n}\n").len()).sum();
         assert_eq!(figure(out(&output), ", bytes read"), bytes);
-        // Each pause is three times as long as its patience, but a machine that is busy may hold the reader up meanwhile.
+        // Each pause is three times as long as the reader's timeout, but a busy machine may delay the reader meanwhile.
         let timeouts = figure(out(&output), ", the buffer");
         assert!(lines < 300 || timeouts > 0, "{}", out(&output));
     }
-    ends(&run("timeout", ["some"]), 2);
+    assert_exit(&run("timeout", ["some"]), 2);
 }
 
 #[test]
-fn cancel_cleanup_goes_on_from_where_it_was() {
+fn cancel_cleanup_continues_where_it_stopped() {
     let directory = directory();
     let state = directory.path().join("state");
-    // Long enough for a busy machine to have begun.
+    // Long enough to start even on a busy machine.
     let arguments = || [state.as_os_str(), "200".as_ref()];
     let mut before = 0;
     for _ in 0..3 {
         let output = run("cancel_cleanup", arguments());
-        ends(&output, 0);
+        assert_exit(&output, 0);
         let lines: Vec<&str> = out(&output).lines().collect();
         assert_eq!(lines[0], format!("beginning at step {before}"));
         let text = fs::read_to_string(&state).unwrap();
@@ -619,24 +619,24 @@ fn cancel_cleanup_goes_on_from_where_it_was() {
         assert_eq!(lines[4], "the task has ended: the time is over");
         before = steps;
     }
-    // It cannot go on from this, and says so.
+    // It cannot continue from this, and reports an error.
     fs::write(&state, "words").unwrap();
     let output = run("cancel_cleanup", arguments());
-    ends(&output, 1);
+    assert_exit(&output, 1);
     assert!(err(&output).contains("invalid digit"), "{}", err(&output));
     assert_eq!(fs::read_to_string(&state).unwrap(), "words");
-    // Nor write there.
+    // Nor can it write there.
     let nowhere = directory.path().join("no directory").join("state");
     let output = run("cancel_cleanup", [nowhere.as_os_str(), "200".as_ref()]);
-    ends(&output, 1);
+    assert_exit(&output, 1);
     assert!(out(&output).contains("canceled at step"));
-    ends(
+    assert_exit(
         &run("cancel_cleanup", [state.as_os_str(), "soon".as_ref()]),
         2,
     );
 }
 
-/// What a line of a client says: by how many microseconds the clock there is ahead, and how long the way takes.
+/// Parses the line of a client: by how many microseconds the server's clock is ahead, and the round trip time.
 fn times(line: &str) -> (f64, f64) {
     let line = line.strip_prefix("the clock there is ").unwrap();
     let (ahead, line) = line.split_once(" µs ahead, there and back takes ").unwrap();
@@ -647,7 +647,7 @@ fn times(line: &str) -> (f64, f64) {
 #[test]
 fn udp_time_shows_that_one_machine_has_one_clock() {
     let output = run("udp_time", [""; 0]);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     let lines: Vec<&str> = out(&output).lines().collect();
     let [first, middle @ .., last] = &lines[..] else {
         panic!("{lines:?}")
@@ -655,14 +655,14 @@ fn udp_time_shows_that_one_machine_has_one_clock() {
     assert!(first.starts_with("serving on 127.0.0.1:"), "{lines:?}");
     assert_eq!((middle.len(), *last), (3, "answered 3"));
     for line in middle {
-        // As far as it can be known: by half of the way.
+        // To within half of the round trip.
         let (ahead, way) = times(line);
         assert!(way >= 0.0 && ahead.abs() <= way / 2.0 + 0.2, "{line}");
     }
 }
 
 #[test]
-fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
+fn udp_time_answers_clients_until_ctrl_c() {
     for address in ["127.0.0.1:0", "[::1]:0", "localhost:0"] {
         if address.starts_with('[') && UdpSocket::bind(address).is_err() {
             skip!("there is no IPv6 on loopback here");
@@ -677,7 +677,7 @@ fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
         let line = lines.next().unwrap().unwrap();
         let (_, line) = line.split_once("serving on ").unwrap();
         let (address, _) = line.split_once(", until Ctrl-C").unwrap();
-        // What it does not understand it leaves alone.
+        // It ignores packets that it does not understand.
         let stranger = UdpSocket::bind(if address.starts_with('[') {
             "[::1]:0"
         } else {
@@ -689,7 +689,7 @@ fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
         }
         for _ in 0..3 {
             let output = run("udp_time", ["--ask", address]);
-            ends(&output, 0);
+            assert_exit(&output, 0);
             times(out(&output).trim_end());
         }
         interrupt(&server);
@@ -699,11 +699,11 @@ fn udp_time_serves_until_ctrl_c_and_answers_who_asks() {
 }
 
 #[test]
-fn udp_time_says_what_is_wrong_with_an_address() {
+fn udp_time_explains_invalid_addresses() {
     for bad in ["nonsense", "127.0.0.1:99999", "::1:80", "127.0.0.1"] {
         for arguments in [&[bad][..], &["--ask", bad]] {
             let output = run("udp_time", arguments);
-            ends(&output, 2);
+            assert_exit(&output, 2);
             assert!(
                 err(&output).contains(&format!("{bad:?}")),
                 "{}",
@@ -712,23 +712,23 @@ fn udp_time_says_what_is_wrong_with_an_address() {
         }
     }
     for arguments in [&["--ask"][..], &["-h"], &["127.0.0.1:0", "127.0.0.1:0"]] {
-        ends(&run("udp_time", arguments), 2);
+        assert_exit(&run("udp_time", arguments), 2);
     }
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run("udp_time", [&address]);
-    ends(&output, 1);
+    assert_exit(&output, 1);
     assert!(err(&output).contains(&address) && err(&output).contains("in use"));
     drop(taken);
     let output = run("udp_time", ["--ask", &address]);
-    ends(&output, 1);
+    assert_exit(&output, 1);
     assert!(err(&output).contains(&address) && err(&output).contains("refused"));
 }
 
 #[test]
-fn echo_shows_itself() {
+fn echo_demonstrates_itself() {
     let output = run("echo", [""; 0]);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     let lines: Vec<&str> = out(&output).lines().collect();
     assert!(lines[0].starts_with("listening on 127.0.0.1:"));
     assert_eq!(lines.len(), 6);
@@ -749,8 +749,8 @@ fn echo_serves_until_it_is_interrupted_and_ends_in_order() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(echo.stdout.take().unwrap()).lines();
-    let mut says = || said.next().unwrap().unwrap();
-    let address = says().split_off("listening on ".len());
+    let mut next_line = || said.next().unwrap().unwrap();
+    let address = next_line().split_off("listening on ".len());
     let talk = |client: &mut TcpStream, text: &str| {
         client.write_all(text.as_bytes()).unwrap();
         let mut answer = vec![0; text.len()];
@@ -762,19 +762,22 @@ fn echo_serves_until_it_is_interrupted_and_ends_in_order() {
     talk(&mut first, "one");
     talk(&mut idle, "two");
     interrupt(&echo);
-    assert_eq!(says(), "stopping");
-    // A connection goes on until it ends, or the time is over.
+    assert_eq!(next_line(), "stopping");
+    // A connection continues until it is closed or the drain time has passed.
     talk(&mut first, "three");
     drop(first);
     assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
-    assert_eq!(says(), "served 2 connections: 0 failed, 1 were cut short");
+    assert_eq!(
+        next_line(),
+        "served 2 connections: 0 failed, 1 were cut short"
+    );
     assert!(echo.wait().unwrap().success());
-    // Its port is free at once.
+    // The port is free at once.
     std::net::TcpListener::bind(&address).unwrap();
 }
 
 #[test]
-fn echo_explains_what_it_cannot_listen_on() {
+fn echo_explains_invalid_addresses() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().map(|addr| (taken, addr)).unwrap();
     for (address, why) in [
@@ -787,7 +790,7 @@ fn echo_explains_what_it_cannot_listen_on() {
         ),
     ] {
         let output = run("echo", [&address]);
-        ends(&output, 1);
+        assert_exit(&output, 1);
         assert!(err(&output).starts_with("echo: "), "{}", err(&output));
         assert!(
             err(&output).contains(&address) && err(&output).contains(why),
@@ -797,19 +800,19 @@ fn echo_explains_what_it_cannot_listen_on() {
         assert_eq!(out(&output), "");
     }
     let output = run("echo", ["127.0.0.1:0", "127.0.0.1:0"]);
-    ends(&output, 2);
+    assert_exit(&output, 2);
     assert!(err(&output).contains("ADDRESS"), "{}", err(&output));
 }
 
 #[test]
-fn pipe_says_when_it_cannot_write() {
+fn pipe_reports_a_failed_write() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = example("pipe")
         .arg("Cargo.toml")
         .stdout(full)
         .output()
         .unwrap();
-    ends(&output, 1);
+    assert_exit(&output, 1);
     let expected = "pipe: writing to standard output: No space left on device";
     assert!(err(&output).starts_with(expected), "{}", err(&output));
 }
@@ -823,7 +826,7 @@ fn pipe_counts_lines_and_bytes() {
     fs::write(&binary, &bytes).unwrap();
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
     let output = run("pipe", [&text, &binary]);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     let expected = format!(
         "3 16 {}\n{lines} 3000000 {}\n{} 3000016 total\n",
         text.display(),
@@ -835,11 +838,11 @@ fn pipe_counts_lines_and_bytes() {
         .stdin(File::open(&text).unwrap())
         .output()
         .unwrap();
-    ends(&output, 0);
+    assert_exit(&output, 0);
     assert_eq!(out(&output), "3 16 -\n");
-    // Its size is said to be zero.
+    // This file reports a size of zero.
     let output = run("pipe", ["/proc/filesystems"]);
-    ends(&output, 0);
+    assert_exit(&output, 0);
     let expected = fs::read("/proc/filesystems").unwrap().len();
     assert!(out(&output).contains(&format!(" {expected} /proc")));
 }
@@ -851,7 +854,7 @@ fn pipe_names_what_it_cannot_read_and_counts_the_rest() {
     fs::write(&good, "good\n").unwrap();
     let missing = directory.path().join("missing");
     let output = run("pipe", [&missing, directory.path(), &good]);
-    ends(&output, 1);
+    assert_exit(&output, 1);
     let expected = format!("1 5 {}\n1 5 total\n", good.display());
     assert_eq!(out(&output), expected);
     let complaints: Vec<&str> = err(&output).lines().collect();

@@ -1,7 +1,7 @@
-//! Files as users have them: every way of opening, files that change while they are read, files that are not files, and
-//! errors that say what and where.
+//! Files in practice: every way of opening, files that change while they are read, special files, and errors that name
+//! the operation and the path.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -35,11 +35,11 @@ fn pipe() -> (File, io::PipeWriter) {
 fn make_fifo(path: &Path) {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
-    // SAFETY: the path ends in a zero byte.
+    // SAFETY: the path is nul-terminated.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
 }
 
-/// The errno that an error leads to.
+/// The errno in the error's chain of sources.
 fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -54,7 +54,7 @@ fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     None
 }
 
-/// What opening came to: the kind of the error, or what could be done with the file.
+/// The result of opening a file: an error kind, or the results of writing to it and reading from it.
 type Opened = Result<(Result<usize, ErrorKind>, Result<Vec<u8>, ErrorKind>), ErrorKind>;
 
 fn try_out(opened: io::Result<std::fs::File>) -> Opened {
@@ -66,7 +66,7 @@ fn try_out(opened: io::Result<std::fs::File>) -> Opened {
 }
 
 #[test]
-fn every_combination_of_open_options_does_what_std_does() {
+fn every_combination_of_open_options_behaves_as_in_std() {
     let _alone = alone();
     let dir = directory();
     let mut runtime = Runtime::new().unwrap();
@@ -119,7 +119,7 @@ fn every_combination_of_open_options_does_what_std_does() {
 }
 
 #[test]
-fn custom_flags_are_added_and_the_access_mode_among_them_is_not() {
+fn custom_flags_are_added_without_their_access_mode() {
     let _alone = alone();
     let dir = directory();
     let path = dir.path().join("file");
@@ -157,7 +157,7 @@ fn custom_flags_are_added_and_the_access_mode_among_them_is_not() {
     });
 }
 
-/// The sizes about which reading decides something.
+/// The sizes at which the behavior of a read changes.
 fn sizes() -> Vec<usize> {
     let room = 16 << 10;
     let mut sizes = vec![0, 1, 31, 32, 33, 511, 4095, 4096, 4097];
@@ -169,7 +169,7 @@ fn sizes() -> Vec<usize> {
 }
 
 #[test]
-fn whole_files_of_every_size_are_read_and_written_as_std_does() {
+fn whole_files_of_every_size_are_read_and_written_as_in_std() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -186,7 +186,7 @@ fn whole_files_of_every_size_are_read_and_written_as_std_does() {
                 let copy = dir.path().join("copy");
                 let back = fs::write(&copy, contents).await.unwrap();
                 assert!(std::fs::read(&copy).unwrap() == back, "written {size}");
-                // At the cursor, into buffers of several sizes.
+                // From the cursor, into buffers of several capacities.
                 for room in [0, 1, 100, size, size + 1] {
                     let file = File::open(&path).await.unwrap();
                     let (n, all) = file.read_to_end(Vec::with_capacity(room)).await.unwrap();
@@ -212,7 +212,7 @@ fn whole_files_of_every_size_are_read_and_written_as_std_does() {
 }
 
 #[test]
-fn files_of_proc_and_sys_are_read_to_the_byte() {
+fn files_in_proc_and_sys_are_read_completely() {
     let _alone = alone();
     let paths = [
         "/proc/version",
@@ -238,7 +238,7 @@ fn files_of_proc_and_sys_are_read_to_the_byte() {
         println!("ring: {name}");
         let mut runtime = ring.build().unwrap();
         for path in paths {
-            // Other processes may change what is in some of them: it is what it was before and after.
+            // Other processes may change some of these files, so read until std sees the same content before and after.
             let (ours, theirs) = loop {
                 let before = std::fs::read(path).ok();
                 let ours = runtime.block_on(fs::read(path));
@@ -254,13 +254,15 @@ fn files_of_proc_and_sys_are_read_to_the_byte() {
                     assert_eq!(errno(&ours), theirs.raw_os_error(), "{path}");
                     assert!(ours.to_string().contains(path), "{ours}");
                 }
-                (ours, theirs) => panic!("{path}: {:?} is not {:?}", ours.err(), theirs.err()),
+                (ours, theirs) => {
+                    panic!("{path}: {:?} differs from {:?}", ours.err(), theirs.err())
+                }
             }
         }
     }
 }
 
-/// Runs a future, and `between` each time that it is pending, with the number of its polls.
+/// Runs a future, and calls `between` with the number of polls each time it is pending.
 async fn with_changes<F: Future>(future: F, mut between: impl FnMut(usize)) -> F::Output {
     let mut future = pin!(future);
     let mut polls = 0;
@@ -275,10 +277,10 @@ async fn with_changes<F: Future>(future: F, mut between: impl FnMut(usize)) -> F
     .await
 }
 
-/// The file grows or shrinks between any two steps of the read: what is read is a beginning of it, at least as much as
-/// was there all the time and at most as much as there ever was.
+/// The file grows or shrinks between any two steps of a read. The result is a prefix of the file, at least as long as
+/// the file was at all times, and at most as long as it ever was.
 #[test]
-fn files_that_grow_or_shrink_while_they_are_read_give_what_was_there() {
+fn files_that_grow_or_shrink_while_read_yield_a_prefix() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -327,9 +329,9 @@ fn files_that_grow_or_shrink_while_they_are_read_give_what_was_there() {
     }
 }
 
-/// A writer that appends all the time, and a reader: each read is a beginning of what is written.
+/// A writer appends constantly while a reader reads: each result is a prefix of the written text.
 #[test]
-fn a_log_that_is_being_written_is_read_without_a_gap() {
+fn a_log_being_written_is_read_without_gaps() {
     let _alone = alone();
     let dir = directory();
     let path = dir.path().join("log");
@@ -404,7 +406,7 @@ fn available_bytes() -> u64 {
 }
 
 #[test]
-fn a_file_over_4_gib_is_read_at_every_place() {
+fn a_file_over_4_gib_is_read_at_every_offset() {
     let _alone = alone();
     let dir = directory();
     let path = dir.path().join("sparse");
@@ -435,7 +437,7 @@ fn a_file_over_4_gib_is_read_at_every_place() {
         assert_eq!((n, &buf[..]), (3, &b"ab\0"[..]));
         assert_eq!(file.read_at(buf, size).await.unwrap().0, 0);
         assert_eq!(file.read_at(vec![0; 9], 1 << 62).await.unwrap().0, 0);
-        // Written there too.
+        // Writes work at such offsets, too.
         let mut options = OpenOptions::new();
         let writer = options.write(true).open(&path).await.unwrap();
         writer.write_all_at("cd", (4 << 30) + 10).await.unwrap();
@@ -444,7 +446,7 @@ fn a_file_over_4_gib_is_read_at_every_place() {
             .await
             .unwrap();
         assert_eq!(buf, b"cd");
-        // The cursor goes as far.
+        // So does the cursor.
         let mut same = file.try_clone().unwrap().into_std().unwrap();
         io::Seek::seek(&mut same, io::SeekFrom::Start(size - 5)).unwrap();
         let (n, rest) = file.read_to_end(Vec::new()).await.unwrap();
@@ -454,7 +456,7 @@ fn a_file_over_4_gib_is_read_at_every_place() {
         || available_bytes() < 12 << 30
     {
         return skip!(
-            "not read as a whole: that needs a release build or GIMMAL_LARGE, and 12 GiB of free memory"
+            "not read as a whole: needs a release build or GIMMAL_LARGE, and 12 GiB of free memory"
         );
     }
     let all = runtime.block_on(fs::read(&path)).unwrap();
@@ -527,22 +529,22 @@ fn errors_name_the_path_keep_their_kind_and_lead_to_the_errno() {
     });
 }
 
-/// A buffer that is like no other, to be known again.
-fn known() -> Vec<u8> {
+/// A buffer with known content.
+fn known_buf() -> Vec<u8> {
     let mut buf = Vec::with_capacity(64);
-    buf.extend_from_slice(b"as it was");
+    buf.extend_from_slice(b"unchanged");
     buf
 }
 
 #[track_caller]
-fn is_known<B: IoBuf>(error: BufError<B>, kind: ErrorKind) {
+fn assert_unchanged<B: IoBuf>(error: BufError<B>, kind: ErrorKind) {
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(error.transferred(), 0);
-    assert_eq!(error.into_buf().io_bytes(), b"as it was");
+    assert_eq!(error.into_buf().io_bytes(), b"unchanged");
 }
 
 #[test]
-fn every_error_brings_the_buffer_back_as_it_was() {
+fn every_error_returns_the_buffer_unchanged() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -558,49 +560,61 @@ fn every_error_brings_the_buffer_back_as_it_was() {
             let bad = io::Error::from_raw_os_error(libc::EBADF).kind();
             let is_folder = ErrorKind::IsADirectory;
             for at in [0, 100, i64::MAX as u64] {
-                is_known(write_only.read_at(known(), at).await.unwrap_err(), bad);
-                is_known(read_only.write_at(known(), at).await.unwrap_err(), bad);
+                assert_unchanged(write_only.read_at(known_buf(), at).await.unwrap_err(), bad);
+                assert_unchanged(read_only.write_at(known_buf(), at).await.unwrap_err(), bad);
             }
-            is_known(write_only.read(known()).await.unwrap_err(), bad);
-            is_known(folder.read(known()).await.unwrap_err(), is_folder);
-            is_known(read_only.write(known()).await.unwrap_err(), bad);
-            is_known(write_only.read_exact(known(), 3).await.unwrap_err(), bad);
-            is_known(read_only.write_all(known()).await.unwrap_err(), bad);
-            is_known(write_only.read_to_end(known()).await.unwrap_err(), bad);
-            is_known(folder.read_to_end(known()).await.unwrap_err(), is_folder);
+            assert_unchanged(write_only.read(known_buf()).await.unwrap_err(), bad);
+            assert_unchanged(folder.read(known_buf()).await.unwrap_err(), is_folder);
+            assert_unchanged(read_only.write(known_buf()).await.unwrap_err(), bad);
+            assert_unchanged(
+                write_only.read_exact(known_buf(), 3).await.unwrap_err(),
+                bad,
+            );
+            assert_unchanged(read_only.write_all(known_buf()).await.unwrap_err(), bad);
+            assert_unchanged(write_only.read_to_end(known_buf()).await.unwrap_err(), bad);
+            assert_unchanged(
+                folder.read_to_end(known_buf()).await.unwrap_err(),
+                is_folder,
+            );
             let invalid = ErrorKind::InvalidInput;
-            let room = known().capacity() + 1;
-            is_known(
-                read_only.read_exact_at(known(), room, 0).await.unwrap_err(),
+            let room = known_buf().capacity() + 1;
+            assert_unchanged(
+                read_only
+                    .read_exact_at(known_buf(), room, 0)
+                    .await
+                    .unwrap_err(),
                 invalid,
             );
 
             let error = write_only
-                .read_vectored((known(), known()))
+                .read_vectored((known_buf(), known_buf()))
                 .await
                 .unwrap_err();
-            assert_eq!(error.into_buf(), (known(), known()));
+            assert_eq!(error.into_buf(), (known_buf(), known_buf()));
             let error = read_only
-                .write_vectored_at([known(), known()], 3)
+                .write_vectored_at([known_buf(), known_buf()], 3)
                 .await
                 .unwrap_err();
-            assert_eq!(error.into_buf(), [known(), known()]);
-            // A read into nothing is not the end of the file.
+            assert_eq!(error.into_buf(), [known_buf(), known_buf()]);
+            // A read into an empty buffer is not the end of the file.
             let error = read_only.read(Vec::new()).await.unwrap_err();
             assert_eq!(error.kind(), invalid);
             let error = read_only.read_vectored((vec![], vec![])).await.unwrap_err();
             assert_eq!(error.kind(), invalid);
             assert_eq!(read_only.read_exact(Vec::new(), 0).await.unwrap(), b"");
 
-            // The file ends early: what there was is at the start.
-            let error = read_only.read_exact_at(known(), 30, 4).await.unwrap_err();
+            // The file ends early: the bytes read are at the start of the buffer.
+            let error = read_only
+                .read_exact_at(known_buf(), 30, 4)
+                .await
+                .unwrap_err();
             assert_eq!(
                 (error.kind(), error.transferred()),
                 (ErrorKind::UnexpectedEof, 6)
             );
             assert_eq!(&error.into_buf()[..6], b"456789");
 
-            // A pipe whose reader goes away in the middle of a long write.
+            // A pipe whose reader is closed during a long write.
             let (mut reader, writer) = io::pipe().unwrap();
             let writer = File::from(OwnedFd::from(writer));
             let taker = std::thread::spawn(move || {
@@ -624,7 +638,7 @@ fn every_error_brings_the_buffer_back_as_it_was() {
     }
 }
 
-/// A reader of a user's own: so many bytes, some of them at once, and then its end or an error.
+/// A custom reader: yields the given bytes, a few at a time, then ends or fails.
 struct Own {
     left: Vec<u8>,
     fails: bool,
@@ -636,7 +650,7 @@ impl AsyncRead for Own {
             return Err(BufError::new(ErrorKind::BrokenPipe.into(), buf));
         }
         let n = self.left.len().min(buf.io_capacity()).min(3);
-        // SAFETY: so many bytes fit, and are initialised by the copy.
+        // SAFETY: `n` bytes fit, and the copy initializes them.
         unsafe {
             buf.io_mut_ptr()
                 .copy_from_nonoverlapping(self.left.as_ptr(), n);
@@ -647,7 +661,8 @@ impl AsyncRead for Own {
     }
 }
 
-/// What an exact read of `len` gives, for a buffer that holds nine bytes already: the buffer, how much was read, why no more.
+/// The result of an exact read of `len` bytes into a buffer that holds nine bytes: the buffer, the number of bytes
+/// read, and the error kind.
 async fn exact(mut reader: impl AsyncRead, len: usize) -> (Vec<u8>, usize, Option<ErrorKind>) {
     match reader.read_exact(vec![7; 9], len).await {
         Ok(buf) => (buf, len, None),
@@ -659,7 +674,7 @@ async fn exact(mut reader: impl AsyncRead, len: usize) -> (Vec<u8>, usize, Optio
 }
 
 #[test]
-fn an_exact_read_sets_the_length_to_what_was_read_whatever_the_reader() {
+fn an_exact_read_sets_the_length_to_the_bytes_read_for_every_reader() {
     let _alone = alone();
     let dir = directory();
     let path = dir.path().join("file");
@@ -678,7 +693,7 @@ fn an_exact_read_sets_the_length_to_what_was_read_whatever_the_reader() {
                 let open = || File::open(&path);
                 let inherent = open().await.unwrap().read_exact(vec![7; 9], len).await;
                 let lens = inherent.map_or_else(|error| error.buf().len(), |buf| buf.len());
-                assert_eq!(lens, expected.0.len(), "{what}, of the type itself");
+                assert_eq!(lens, expected.0.len(), "{what}, by the inherent method");
                 assert_eq!(exact(open().await.unwrap(), len).await, expected, "{what}");
                 assert_eq!(exact(&open().await.unwrap(), len).await, expected, "{what}");
                 assert_eq!(
@@ -686,7 +701,7 @@ fn an_exact_read_sets_the_length_to_what_was_read_whatever_the_reader() {
                     expected,
                     "{what}"
                 );
-                // What there is stays in the buffer of the reader.
+                // The available bytes stay in the reader's buffer.
                 let mut buffered = expected.clone();
                 if buffered.2 == Some(ErrorKind::UnexpectedEof) {
                     (buffered.0, buffered.1) = (Vec::new(), 0);
@@ -700,11 +715,11 @@ fn an_exact_read_sets_the_length_to_what_was_read_whatever_the_reader() {
                 let (reader, writer) = gimmal::io::pipe().unwrap();
                 writer.write_all(text.to_vec()).await.unwrap();
                 drop(writer);
-                assert_eq!(exact(reader, len).await, expected, "{what}, of a pipe");
+                assert_eq!(exact(reader, len).await, expected, "{what}, from a pipe");
                 let (near, far) = gimmal::net::UnixStream::pair().unwrap();
                 near.write_all(text.to_vec()).await.unwrap();
                 drop(near);
-                assert_eq!(exact(far, len).await, expected, "{what}, of a socket");
+                assert_eq!(exact(far, len).await, expected, "{what}, from a socket");
                 let mut own = Own {
                     left: text.to_vec(),
                     fails: false,
@@ -712,9 +727,9 @@ fn an_exact_read_sets_the_length_to_what_was_read_whatever_the_reader() {
                 assert_eq!(
                     exact(&mut own, len).await,
                     expected,
-                    "{what}, of a reader of one's own"
+                    "{what}, from a custom reader"
                 );
-                // What has read nothing leaves the buffer as it was.
+                // A read that got no bytes leaves the buffer unchanged.
                 own.left = text.to_vec();
                 own.fails = true;
                 let (buf, done, kind) = exact(&mut own, len).await;
@@ -731,13 +746,13 @@ fn an_exact_read_sets_the_length_to_what_was_read_whatever_the_reader() {
     });
 }
 
-/// Reads all of it in generic code.
+/// Reads to the end in generic code.
 async fn all_of(mut reader: impl AsyncRead, buf: Vec<u8>) -> Vec<u8> {
     reader.read_to_end(buf).await.unwrap().1
 }
 
 #[test]
-fn a_buffer_with_room_for_all_there_is_does_not_grow() {
+fn a_buffer_with_enough_room_does_not_grow() {
     let _alone = alone();
     let dir = directory();
     let path = dir.path().join("file");
@@ -746,7 +761,8 @@ fn a_buffer_with_room_for_all_there_is_does_not_grow() {
         for size in [0, 1, 31, 32, 33, 100, 16 << 10, 10 << 20] {
             let contents = pattern(size);
             std::fs::write(&path, &contents).unwrap();
-            // So much is in the buffer before, and so much more is in the file than there is room for.
+            // The number of bytes in the buffer before the read, and by how many bytes the rest of the file exceeds the
+            // room.
             for (before, more) in [(0, 0), (5, 0), (0, 1), (0, 32), (5, 100)] {
                 let room = (before + size).saturating_sub(more).max(before);
                 let given = || {
@@ -785,12 +801,12 @@ fn a_buffer_with_room_for_all_there_is_does_not_grow() {
             let (all, ()) = gimmal::join((far.read_to_end(Vec::with_capacity(size)), send)).await;
             let all = all.unwrap().1;
             assert!(all == contents);
-            assert_eq!(all.capacity(), size, "of a socket");
+            assert_eq!(all.capacity(), size, "from a socket");
         }
     });
 }
 
-/// More buffers than one call takes (`IOV_MAX` is 1024), one with nothing in it.
+/// More buffers than one call accepts (`IOV_MAX` is 1024), including an empty one.
 fn many() -> Vec<Vec<u8>> {
     let buf = |n| match n {
         7 => Vec::new(),
@@ -800,7 +816,7 @@ fn many() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn of_more_buffers_than_one_call_takes_the_first_are_used_as_in_std() {
+fn of_more_than_iov_max_buffers_the_first_are_used_as_in_std() {
     let _alone = alone();
     let dir = directory();
     for (name, ring) in rings() {
@@ -817,7 +833,7 @@ fn of_more_buffers_than_one_call_takes_the_first_are_used_as_in_std() {
             assert_eq!((all, expected.len()), (1023 * 3, 1023 * 3));
 
             let written = |n, bufs: Vec<Vec<u8>>| assert_eq!((n, bufs), (all, many()));
-            // Each had room for three bytes, and those that the call did not reach have none.
+            // Each buffer had room for three bytes. Those beyond the limit of one call stay empty.
             let filled = |n, bufs: Vec<Vec<u8>>| {
                 assert_eq!((n, bufs.len()), (all, 1500));
                 assert!(bufs.concat() == expected);
@@ -874,7 +890,7 @@ fn of_more_buffers_than_one_call_takes_the_first_are_used_as_in_std() {
 }
 
 #[test]
-fn an_opcode_that_the_kernel_lacks_is_said_and_the_buffer_comes_back() {
+fn a_missing_opcode_is_an_error_that_returns_the_buffer() {
     let _alone = alone();
     let hidden = [Opcode::READ, Opcode::WRITE, Opcode::FSYNC, Opcode::CLOSE];
     let mask = hidden
@@ -884,29 +900,29 @@ fn an_opcode_that_the_kernel_lacks_is_said_and_the_buffer_comes_back() {
     runtime.block_on(async {
         let baseline = Baseline::take();
         let file = File::open("Cargo.toml").await.unwrap();
-        is_known(
-            file.read(known()).await.unwrap_err(),
+        assert_unchanged(
+            file.read(known_buf()).await.unwrap_err(),
             ErrorKind::Unsupported,
         );
-        is_known(
-            file.read(known()).submit().await.unwrap_err(),
+        assert_unchanged(
+            file.read(known_buf()).submit().await.unwrap_err(),
             ErrorKind::Unsupported,
         );
-        is_known(
-            file.write(known()).await.unwrap_err(),
+        assert_unchanged(
+            file.write(known_buf()).await.unwrap_err(),
             ErrorKind::Unsupported,
         );
         let error = file.sync_all().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("FSYNC"), "{error}");
         file.close().await.unwrap();
-        baseline.returns("operations that are not there").await;
+        baseline.returns("missing operations").await;
     });
 }
 
-/// What is canceled when the program ends did not happen, and its buffer is as it was.
+/// A read that is canceled when the program ends has no effect, and its buffer is unchanged.
 #[test]
-fn a_parked_read_that_is_cancelled_gives_the_buffer_back_as_it_was() {
+fn a_pending_read_that_is_canceled_returns_the_buffer_unchanged() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -918,22 +934,22 @@ fn a_parked_read_that_is_cancelled_gives_the_buffer_back_as_it_was() {
                 let (reader, found) = (reader.clone(), found.clone());
                 drop(gimmal::spawn(async move {
                     let error = match n {
-                        0 => reader.read(known()).await.unwrap_err(),
-                        1 => reader.read_exact(known(), 5).await.unwrap_err(),
-                        2 => reader.read_to_end(known()).await.unwrap_err(),
+                        0 => reader.read(known_buf()).await.unwrap_err(),
+                        1 => reader.read_exact(known_buf(), 5).await.unwrap_err(),
+                        2 => reader.read_to_end(known_buf()).await.unwrap_err(),
                         3 => {
-                            let read = reader.read_vectored([known()]);
+                            let read = reader.read_vectored([known_buf()]);
                             read.await.unwrap_err().map_buf(|[buf]| buf)
                         }
                         _ => {
-                            let (exact, at) = (known(), 0);
+                            let (exact, at) = (known_buf(), 0);
                             reader.read_exact_at(exact, 5, at).await.unwrap_err()
                         }
                     };
                     found.borrow_mut().push(error);
-                    // From then on everything that is awaited says so, whatever it is.
-                    let late = reader.read(known()).await.unwrap_err();
-                    assert_eq!(late.buf(), b"as it was");
+                    // From now on, every await fails with a cancellation.
+                    let late = reader.read(known_buf()).await.unwrap_err();
+                    assert_eq!(late.buf(), b"unchanged");
                     assert!(is_canceled(&late));
                     assert!(is_canceled(&nop().await.unwrap_err()));
                     let opened = fs::read("Cargo.toml").await.unwrap_err();
@@ -955,10 +971,10 @@ fn a_parked_read_that_is_cancelled_gives_the_buffer_back_as_it_was() {
             let buf = error.into_buf();
             assert_eq!(
                 (&buf[..], buf.capacity()),
-                (&b"as it was"[..], known().capacity())
+                (&b"unchanged"[..], known_buf().capacity())
             );
         }
-        // Nothing was taken out of the pipe.
+        // No bytes were taken from the pipe.
         writer.write_all(b"all of it").unwrap();
         drop(writer);
         let reader = Rc::into_inner(reader).unwrap();
@@ -969,7 +985,7 @@ fn a_parked_read_that_is_cancelled_gives_the_buffer_back_as_it_was() {
 }
 
 #[test]
-fn close_stops_what_is_parked_on_the_file_and_then_closes_it() {
+fn a_close_stops_pending_operations_and_then_closes_the_file() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -997,12 +1013,12 @@ fn close_stops_what_is_parked_on_the_file_and_then_closes_it() {
                 let file = Rc::new(file);
                 let reads: Vec<_> = (0..3)
                     .map(|_| {
-                        // The future itself holds the descriptor, and not the file.
+                        // The descriptor is held by the future itself, not by the file.
                         let read = file.read(Watched::new(64, 1));
                         gimmal::spawn(read)
                     })
                     .collect();
-                // An orphan too.
+                // An orphan as well.
                 drop(file.read(Watched::new(64, 1)).submit());
                 if round % 3 > 0 {
                     next_turn().await;
@@ -1012,7 +1028,7 @@ fn close_stops_what_is_parked_on_the_file_and_then_closes_it() {
                 file.close().await.unwrap();
                 // SAFETY: no address is passed.
                 let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-                assert_eq!(flags, -1, "the number is free");
+                assert_eq!(flags, -1, "the descriptor is closed");
                 for read in reads {
                     let error = read.await.unwrap().unwrap_err();
                     assert!(is_canceled(&error), "{error}");
@@ -1028,7 +1044,7 @@ fn close_stops_what_is_parked_on_the_file_and_then_closes_it() {
 }
 
 #[test]
-fn a_file_is_not_handed_out_while_an_operation_or_an_orphan_holds_it() {
+fn a_file_does_not_convert_to_std_while_an_operation_or_orphan_holds_it() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -1040,7 +1056,7 @@ fn a_file_is_not_handed_out_while_an_operation_or_an_orphan_holds_it() {
             assert_eq!(error.kind(), ErrorKind::ResourceBusy);
             let file = error.into_buf();
             drop(read);
-            // An orphan now, of which the kernel has not heard.
+            // Now an orphan that has not been submitted to the kernel yet.
             let error = file.into_std().unwrap_err();
             let mut file = error.into_buf();
             let file = loop {
@@ -1057,7 +1073,7 @@ fn a_file_is_not_handed_out_while_an_operation_or_an_orphan_holds_it() {
             writer.write_all(b"it is ours").unwrap();
             let mut buf = [0; 64];
             assert_eq!((&file).read(&mut buf).unwrap(), 10);
-            // There and back.
+            // And back again.
             let file = File::from_std(file);
             writer.write_all(b"again").unwrap();
             assert_eq!(file.read(vec![0; 9]).await.unwrap().1, b"again");
@@ -1066,7 +1082,7 @@ fn a_file_is_not_handed_out_while_an_operation_or_an_orphan_holds_it() {
     }
 }
 
-/// Two tasks wait for each other's file to be free.
+/// Two tasks that each wait for the other one's operation on a file.
 #[test]
 fn two_closes_at_once_do_not_wait_for_each_other() {
     let _alone = alone();
@@ -1090,9 +1106,9 @@ fn two_closes_at_once_do_not_wait_for_each_other() {
     });
 }
 
-/// What is left is canceled and ends at once, long before the grace period is over.
+/// The remaining tasks are canceled and end at once, long before the grace period passes.
 #[test]
-fn a_program_whose_tasks_end_when_they_are_cancelled_does_not_wait_out_the_grace_period() {
+fn a_program_whose_tasks_end_when_canceled_does_not_use_the_grace_period() {
     let _alone = alone();
     const GRACE: std::time::Duration = std::time::Duration::from_secs(60 * 60);
     for (name, ring) in rings() {

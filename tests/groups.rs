@@ -1,15 +1,9 @@
 //! Groups: nothing outlives them, failures cancel the rest, children borrow.
 //!
-//! Each file has one subject. Descriptors are counted, so the tests run one after the other.
+//! Tests count descriptors, so they run one after another.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
-#![expect(
-    clippy::async_yields_async,
-    reason = "handles are taken out of scopes on purpose"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
+#![expect(clippy::async_yields_async, reason = "handles leave scopes on purpose")]
 
 #[path = "groups/cleanup.rs"]
 mod cleanup;

@@ -1,4 +1,4 @@
-//! What the kernel gives up though nobody asked it to: it is started again, and nobody learns of it.
+//! Operations that the kernel interrupts without a cancel request are restarted, invisibly to the caller.
 #![expect(
     clippy::panic,
     reason = "a test that meets an error fails where it stands"
@@ -19,13 +19,13 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-/// A no-op that completes with these results, one after the other: `IORING_NOP_INJECT_RESULT` (6.10).
+/// A no-op that completes with these results in turn, by `IORING_NOP_INJECT_RESULT` (6.10).
 struct Injected {
     results: Vec<i32>,
     entries: usize,
 }
 
-/// How it ended, and how often it was started.
+/// The result, and how often the operation was started.
 type Ended = (io::Result<u32>, usize);
 
 const INJECT_RESULT: u32 = 1;
@@ -66,17 +66,17 @@ fn injected(results: &[i32]) -> Op<Injected> {
     })
 }
 
-/// Whether this kernel lets a no-op say what it is told to say.
+/// Whether this kernel supports no-ops with an injected result.
 async fn can_inject() -> bool {
     let can = matches!(injected(&[7]).await, (Ok(7), 1));
     if !can {
-        skip!("this kernel injects no results");
+        skip!("this kernel cannot inject results");
     }
     can
 }
 
 #[test]
-fn what_was_given_up_is_started_again() -> io::Result<()> {
+fn interrupted_operations_are_restarted() -> io::Result<()> {
     const RESTART: i32 = 512;
     let _alone = alone();
     gimmal::run(async {
@@ -89,16 +89,16 @@ fn what_was_given_up_is_started_again() -> io::Result<()> {
             for second in interruptions {
                 let (result, entries) = injected(&[first, second, 7]).await;
                 assert_eq!((result?, entries), (7, 3), "{first}, {second}");
-                // One that was started before it is awaited.
+                // An operation that is submitted before it is awaited.
                 let (result, entries) = injected(&[first, second, 7]).submit().await;
                 assert_eq!((result?, entries), (7, 3), "{first}, {second}");
             }
         }
-        // Another error is one, also after that.
+        // Any other error is returned, even after a restart.
         let (result, entries) = injected(&[-libc::EINTR, -libc::EAGAIN]).await;
         assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(entries, 2);
-        // In a scope that is canceled by then it is not started again.
+        // If its scope is canceled by then, the operation is not restarted.
         let op = injected(&[-libc::EINTR, 7]).submit();
         gimmal::op::nop().await?;
         let scope = Scope::new();
@@ -106,13 +106,13 @@ fn what_was_given_up_is_started_again() -> io::Result<()> {
         let (result, entries) = scope.run_any(op).await?;
         assert!(gimmal::is_canceled(&result.unwrap_err()));
         assert_eq!(entries, 1);
-        baseline.returns("operations that were given up").await;
+        baseline.returns("interrupted operations").await;
         Ok(())
     })
 }
 
 #[test]
-fn what_is_given_up_for_ever_ends_with_what_the_kernel_says() -> io::Result<()> {
+fn an_operation_that_is_interrupted_forever_returns_the_error() -> io::Result<()> {
     let _alone = alone();
     gimmal::run(async {
         if !can_inject().await {
@@ -123,19 +123,19 @@ fn what_is_given_up_for_ever_ends_with_what_the_kernel_says() -> io::Result<()> 
             let error = result.unwrap_err();
             let expected = if errno == 512 { libc::EINTR } else { errno };
             assert_eq!(error.raw_os_error(), Some(expected));
-            assert!(!gimmal::is_canceled(&error), "nobody has asked");
+            assert!(!gimmal::is_canceled(&error), "no cancel was requested");
             assert_eq!(entries, 1001);
         }
         Ok(())
     })
 }
 
-/// What waits in workers of the kernel when its process is stopped and continued goes on waiting.
+/// Operations that wait in kernel workers keep waiting when their process is stopped and continued.
 #[test]
 fn a_process_that_is_stopped_and_continued_sees_no_error() {
     const TEST: &str = "a_process_that_is_stopped_and_continued_sees_no_error";
     if is_child() {
-        return waits_in_workers().unwrap();
+        return wait_in_workers().unwrap();
     }
     let mut child = child(TEST, &[])
         .stdin(Stdio::piped())
@@ -144,7 +144,7 @@ fn a_process_that_is_stopped_and_continued_sees_no_error() {
         .unwrap();
     let pid = child.id() as i32;
     let signal = |signal| {
-        // SAFETY: no address is passed, and nobody has waited for the child: the number is its own.
+        // SAFETY: no address is passed. The child has not been waited for, so the process ID is still its own.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
         thread::sleep(Duration::from_millis(5));
     };
@@ -152,7 +152,10 @@ fn a_process_that_is_stopped_and_continued_sees_no_error() {
     let mut line = String::new();
     while !line.contains("waiting") {
         line.clear();
-        assert!(out.read_line(&mut line).unwrap() > 0, "the child has ended");
+        assert!(
+            out.read_line(&mut line).unwrap() > 0,
+            "the child has exited"
+        );
     }
     for _ in 0..20 {
         signal(libc::SIGSTOP);
@@ -165,7 +168,7 @@ fn a_process_that_is_stopped_and_continued_sees_no_error() {
     assert!(rest.contains("1 passed"), "{rest}");
 }
 
-fn waits_in_workers() -> io::Result<()> {
+fn wait_in_workers() -> io::Result<()> {
     const LEN: usize = 2 << 20;
     let directory = directory();
     let path = |name: &str| directory.path().join(name);
@@ -175,7 +178,7 @@ fn waits_in_workers() -> io::Result<()> {
         for name in ["to_read", "to_make"] {
             gimmal::io::mkfifo(path(name), 0o600).await?;
         }
-        // A splice into a pipe that is full.
+        // A splice into a full pipe.
         let mut file = File::open(path("file")).await?;
         let (reader, mut writer) = gimmal::io::pipe()?;
         writer.set_capacity(512 << 10)?;
@@ -186,11 +189,11 @@ fn waits_in_workers() -> io::Result<()> {
         };
         // A connect to a listener whose queue is full.
         let listener = UnixListener::bind(path("listener"))?;
-        // SAFETY: the descriptor is open. A queue of zero holds one connection.
+        // SAFETY: the descriptor is open. A backlog of zero holds one connection.
         assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
         let _first = UnixStream::connect(path("listener")).await?;
         let second = UnixStream::connect(path("listener"));
-        // Two FIFOs that nobody has at the other end, one opened as `File::create` does.
+        // Two FIFOs with nobody at the other end, one of them opened by `File::create`.
         let to_read = PipeReader::open(path("to_read"));
         let to_make = File::create(path("to_make"));
         let rest = async {

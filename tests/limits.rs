@@ -1,5 +1,5 @@
-//! Operations at the limits: completion queues that overflow, futures that nobody polls, few descriptors, numbers of
-//! descriptors that are used again at once, signals, and the number of system calls.
+//! Operations at the limits: overflowing completion queues, futures that are never polled, few descriptors, descriptor
+//! numbers that are reused at once, signals, and the number of system calls.
 
 #[macro_use]
 mod common;
@@ -50,7 +50,7 @@ fn a_completion_queue_of_eight_loses_nothing_and_keeps_the_order_of_each_task() 
                     gimmal::spawn(async move {
                         let mut buf = Vec::with_capacity(4);
                         for n in 0..MANY / TASKS / 2 {
-                            // Several at once, from one task.
+                            // Several at once from one task.
                             let started: Vec<_> = (0..3).map(|_| nop().submit()).collect();
                             let (len, back) = file.read_at(buf, 4 * n as u64).await.unwrap();
                             assert_eq!(len, 4);
@@ -76,7 +76,7 @@ fn a_completion_queue_of_eight_loses_nothing_and_keeps_the_order_of_each_task() 
 }
 
 #[test]
-fn completions_that_nobody_looks_at_do_not_stop_new_operations() {
+fn unread_completions_do_not_stop_new_operations() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -88,7 +88,7 @@ fn completions_that_nobody_looks_at_do_not_stop_new_operations() {
             let reads: Vec<_> = (0..1000)
                 .map(|n| file.read_at(Watched::new(16, 1), n).submit())
                 .collect();
-            // They complete, and so do those that come after them.
+            // They complete, and so do operations that start later.
             while Handle::current().stats().operations > 0 {
                 yield_now().await;
             }
@@ -110,15 +110,14 @@ fn completions_that_nobody_looks_at_do_not_stop_new_operations() {
                 assert_eq!(gimmal::buf::IoBuf::io_bytes(&buf), &all[n..n + len]);
             }
             drop(file);
-            baseline.returns("completions that nobody looked at").await;
+            baseline.returns("unread completions").await;
         });
     }
 }
 
-/// The number of a descriptor that was just closed is given to the next file that is opened. Each file holds one byte
-/// only, its own.
+/// The number of a descriptor that was just closed is reused by the next open. Each file contains only its own byte.
 #[test]
-fn a_storm_of_closing_and_reopening_one_number_touches_no_wrong_file() {
+fn reusing_one_descriptor_number_touches_no_wrong_file() {
     let _alone = alone();
     let mut random = Random::new();
     const FILES: usize = 7;
@@ -133,7 +132,7 @@ fn a_storm_of_closing_and_reopening_one_number_touches_no_wrong_file() {
         let mut runtime = ring.build().unwrap();
         runtime.block_on(async {
             let baseline = Baseline::take();
-            // Parked reads of pipes, kept across turns while numbers change hands.
+            // Pending reads of pipes, kept over several turns while the numbers are reused.
             let mut parked = Vec::new();
             let mut numbers_used_again = 0;
             let mut last_number = -1;
@@ -173,7 +172,7 @@ fn a_storm_of_closing_and_reopening_one_number_touches_no_wrong_file() {
                 }
                 match random.below(4) {
                     0 => drop(dropped_after(file.close(), random.below(2), Moment::AtOnce).await),
-                    // A read whose future is kept beside it would hold up the close for ever.
+                    // A close would wait forever for a read whose future is kept.
                     1 if kept.is_empty() => file.close().await.unwrap(),
                     _ => drop(file),
                 }
@@ -193,12 +192,12 @@ fn a_storm_of_closing_and_reopening_one_number_touches_no_wrong_file() {
                 for read in kept {
                     match read.await {
                         Ok((len, buf)) => drop(assert_len(len, 256, buf)),
-                        // The close has asked it to stop.
+                        // The close has canceled it.
                         Err(error) => assert!(gimmal::is_canceled(&error), "{error}"),
                     }
                 }
                 if round % 256 == 0 {
-                    Watched::check_and_forget("a part of the storm");
+                    Watched::check_and_forget("part of the random closes");
                 }
             }
             assert!(
@@ -206,7 +205,7 @@ fn a_storm_of_closing_and_reopening_one_number_touches_no_wrong_file() {
                 "{numbers_used_again} times"
             );
             drop(parked);
-            baseline.returns("the storm").await;
+            baseline.returns("random closes and opens").await;
         });
         drop(runtime);
         for n in 0..FILES {
@@ -229,7 +228,7 @@ fn limit_descriptors(to: u64) {
         rlim_cur: to,
         rlim_max: to,
     };
-    // SAFETY: the limit is read during the call.
+    // SAFETY: the pointer is to a valid limit, which is only read during the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
 }
 
@@ -287,18 +286,18 @@ fn under_a_limit_of_64_descriptors_opens_and_drops_never_run_out() {
     }
 }
 
-/// What a turn queues goes to the kernel in one system call.
+/// Operations queued in one turn are submitted in one system call.
 #[test]
-fn operations_of_one_turn_are_one_enter() {
+fn operations_of_one_turn_take_one_enter() {
     let _alone = alone();
-    // On a busy machine a turn may be over before all of them have had theirs.
+    // On a busy machine, a turn may otherwise end before all tasks have been polled.
     let mut runtime = Runtime::builder()
         .budget(1000, std::time::Duration::from_secs(100))
         .build()
         .unwrap();
     let enters = |runtime: &mut Runtime, count: usize| {
         runtime.block_on(async {
-            // What can be read at once, whatever the file system.
+            // A file that can be read at once, whatever the file system.
             let file = Rc::new(File::open("/dev/zero").await.unwrap());
             nop().await.unwrap();
             let before = Handle::current().stats();
@@ -314,7 +313,7 @@ fn operations_of_one_turn_are_one_enter() {
                 })
                 .collect();
             next_turn().await;
-            // The tasks have run, and their operations went out in the turn that ended.
+            // The tasks have run, and the turn that ended has submitted their operations.
             let during = Handle::current().stats();
             for task in tasks {
                 task.await.unwrap();
@@ -333,14 +332,14 @@ fn operations_of_one_turn_are_one_enter() {
 }
 
 #[test]
-fn a_queue_that_is_full_costs_one_enter_more_each_time() {
+fn a_full_queue_costs_one_more_enter_each_time() {
     let _alone = alone();
     let mut runtime = Runtime::builder().entries(8).build().unwrap();
     runtime.block_on(async {
         nop().await.unwrap();
         let before = Handle::current().stats();
         let started: Vec<_> = (0..80).map(|_| nop().submit()).collect();
-        // Full nine times; the last eight go out with the turn.
+        // The queue was full nine times. The last eight entries are submitted by the turn.
         assert_eq!(Handle::current().stats().enters - before.enters, 9);
         next_turn().await;
         let during = Handle::current().stats();
@@ -354,7 +353,7 @@ fn a_queue_that_is_full_costs_one_enter_more_each_time() {
 
 const OPERATIONS: &str = "GIMMAL_TEST_OPERATIONS";
 
-/// The same by the kernel's own count.
+/// The same, as counted by the kernel.
 #[test]
 fn strace_counts_as_many_enters_for_one_operation_as_for_two_hundred() {
     const NAME: &str = "strace_counts_as_many_enters_for_one_operation_as_for_two_hundred";
@@ -382,7 +381,7 @@ fn strace_counts_as_many_enters_for_one_operation_as_for_two_hundred() {
         .args(["-qq", "true"])
         .output();
     if !works.is_ok_and(|output| output.status.success()) {
-        return skip!("strace is not there, or is not allowed");
+        return skip!("strace is missing or not permitted");
     }
     let enters = |count: usize| {
         let mut command = child(NAME, &strace);
@@ -407,13 +406,13 @@ extern "C" fn on_signal(_: libc::c_int) {
     SIGNALS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Sends this thread a signal every so often, without SA_RESTART, for as long as it lives.
+/// Sends this thread a signal at intervals, without SA_RESTART, until it is dropped.
 struct Signals(libc::timer_t);
 
 impl Signals {
     fn start(every_ns: i64) -> Signals {
-        // SAFETY: all of these are plain structures of integers and addresses, for which zero is a value; the handler
-        // touches an atomic and nothing else; the timer's signal goes to the thread that calls.
+        // SAFETY: these are plain structures of integers and addresses, for which zero is valid; the handler only
+        // touches an atomic; the timer sends its signal to the calling thread.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_signal as *const () as usize;
@@ -447,14 +446,14 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // SAFETY: the timer was made by `start`, and is deleted once.
+        // SAFETY: `start` created the timer, which is deleted once.
         unsafe { libc::timer_delete(self.0) };
     }
 }
 
 /// Every enter of this thread may end with EINTR, before or after it has submitted.
 #[test]
-fn a_storm_of_signals_loses_no_operation_and_frees_nothing_too_early() {
+fn frequent_signals_lose_no_operation_and_free_nothing_too_early() {
     let _alone = alone();
     let mut random = Random::new();
     for (name, ring) in rings() {
@@ -468,16 +467,16 @@ fn a_storm_of_signals_loses_no_operation_and_frees_nothing_too_early() {
         let signals = Signals::start(60_000);
         runtime.block_on(async {
             let baseline = Baseline::take();
-            // A kernel that finds a signal pending each time that it tries to start its first worker gives up after a
-            // few times, and answers ECANCELED to what the worker was for (seen rarely on 6.18; on overlayfs, where a worker
-            // reads, too, in every run). That is tried again.
+            // If a signal is pending each time that the kernel tries to start its first worker, it gives up after a few
+            // attempts, and completes the operations for that worker with ECANCELED (rarely seen on 6.18; in every run
+            // on overlayfs, where reads need a worker, too). Such operations are retried.
             let mut rounds = 0;
             while SIGNALS.load(Ordering::Relaxed) < 2000 || rounds < 200 {
                 rounds += 1;
                 assert_eq!(fs::read(&path).await.unwrap(), contents);
                 let copy = dir.path().join("copy");
                 fs::write(&copy, contents.clone()).await.unwrap();
-                // A parked read: this thread really waits, and is interrupted there.
+                // A pending read makes this thread wait, so that signals interrupt the wait.
                 let (reader, mut writer) = io::pipe().unwrap();
                 let reader = File::from(OwnedFd::from(reader));
                 let parked = reader.read(Watched::new(16, 1)).submit();
@@ -497,8 +496,8 @@ fn a_storm_of_signals_loses_no_operation_and_frees_nothing_too_early() {
                 drop(dropped_after(fs::read(&path), polls, moment).await);
                 let contents = Watched::full(5, 10_000, 1);
                 drop(dropped_after(fs::write(&copy, contents), polls, moment).await);
-                baseline.returns("a round of the storm").await;
-                Watched::check_and_forget("a round of the storm");
+                baseline.returns("a round of signals").await;
+                Watched::check_and_forget("a round of signals");
             }
         });
         drop(signals);
@@ -507,12 +506,12 @@ fn a_storm_of_signals_loses_no_operation_and_frees_nothing_too_early() {
     }
 }
 
-/// On kernels that stop a batch at an entry that they refuse, what is behind it still goes out.
+/// On kernels that stop a batch at a rejected entry, the entries behind it are submitted nonetheless.
 #[test]
-fn an_entry_that_the_kernel_refuses_does_not_hold_up_those_behind_it() {
+fn a_rejected_entry_does_not_delay_those_behind_it() {
     use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
 
-    /// A no-op with flags that it does not have.
+    /// A no-op with invalid flags.
     struct Refused(Rc<RefCell<Vec<i32>>>);
 
     // SAFETY: the entry has no address and no descriptor.
@@ -574,10 +573,10 @@ fn an_entry_that_the_kernel_refuses_does_not_hold_up_those_behind_it() {
     }
 }
 
-/// A pipe that is read byte by byte while others drop their reads of it: what is read is in order, and what is missing
-/// went to a read that was dropped.
+/// Reads a pipe byte by byte while other tasks drop their reads: the bytes are in order, and the missing ones went to
+/// dropped reads.
 #[test]
-fn bytes_of_a_pipe_stay_in_order_among_dropped_reads() {
+fn bytes_of_a_pipe_stay_in_order_despite_dropped_reads() {
     let _alone = alone();
     let mut random = Random::new();
     for (name, ring) in rings() {

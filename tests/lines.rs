@@ -1,4 +1,4 @@
-//! Reading by lines: against std, over the limit, and under cancels and drops; and writing through a buffer.
+//! Reading lines: compared with std, beyond the length limit, and under cancels and drops. Writing through a buffer.
 
 mod common;
 
@@ -14,7 +14,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-/// Text with lines of all lengths, some of them empty, some that end with `\r\n`, the last without an end.
+/// Lines of all lengths, some of them empty, some ending in `\r\n`, and the last one without an end.
 fn text(random: &mut Random, len: usize) -> String {
     let mut text = String::new();
     while text.len() < len {
@@ -27,7 +27,7 @@ fn text(random: &mut Random, len: usize) -> String {
 }
 
 #[test]
-fn lines_are_those_of_std() {
+fn lines_match_those_of_std() {
     let _alone = alone();
     let directory = directory();
     let path = directory.path().join("text");
@@ -75,7 +75,7 @@ fn lines_are_those_of_std() {
 }
 
 #[test]
-fn files_whose_size_nobody_knows_are_read_to_their_end() {
+fn files_of_unknown_size_are_read_to_their_end() {
     let _alone = alone();
     gimmal::run(async {
         let mut lines = BufReader::new(File::open("/proc/filesystems").await?).lines();
@@ -106,7 +106,7 @@ fn a_line_over_the_limit_is_an_error_that_loses_nothing() {
                 let error = lines.next_line().await.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::InvalidData);
                 assert!(error.to_string().contains("10 bytes"), "{error}");
-                // No more than was needed to see that was read.
+                // It read no more than needed to detect the error.
                 assert!((11..=20).contains(&lines.get_ref().buffer().len()));
                 lines.get_mut().set_line_max(5000);
             }
@@ -125,7 +125,7 @@ fn a_line_over_the_limit_is_an_error_that_loses_nothing() {
     .unwrap();
 }
 
-/// Bytes that are text or not, in lines of all lengths.
+/// Bytes in lines of all lengths, some of which are not valid UTF-8.
 fn mixed(random: &mut Random, len: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < len {
@@ -137,7 +137,7 @@ fn mixed(random: &mut Random, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn after_a_line_that_is_no_text_comes_the_next_as_in_std() {
+fn after_an_invalid_line_comes_the_next_as_in_std() {
     let _alone = alone();
     let directory = directory();
     let path = directory.path().join("bytes");
@@ -165,11 +165,11 @@ fn after_a_line_that_is_no_text_comes_the_next_as_in_std() {
                             found.push(None);
                         }
                     }
-                    assert!(found.len() <= expected.len(), "an error without an end");
+                    assert!(found.len() <= expected.len(), "an endless error");
                 }
                 assert_eq!(found, expected, "{capacity}");
 
-                // The bytes that make up the text, and where there was an error.
+                // The bytes of the valid text, and where an error occurred.
                 let mut reader = BufReader::with_capacity(capacity, File::open(&path).await?);
                 let (mut ours, mut theirs) = (String::new(), String::new());
                 let mut of_std = &bytes[..];
@@ -188,9 +188,9 @@ fn after_a_line_that_is_no_text_comes_the_next_as_in_std() {
     .unwrap();
 }
 
-/// Until the next line is asked for, the buffer begins with the bytes of the bad one, and everything that takes bytes gets them.
+/// Until the next line is read, the buffer starts with the bytes of the bad line, and every other read returns them.
 #[test]
-fn the_bytes_of_a_bad_line_can_be_had_after_the_error() {
+fn the_bytes_of_a_bad_line_are_available_after_the_error() {
     async fn after_the_error(line_max: usize) -> io::Result<BufReader<gimmal::io::PipeReader>> {
         let (reader, writer) = pipe()?;
         writer.write_all(&b"good\nb\xffd\nlast"[..]).await?;
@@ -213,7 +213,7 @@ fn the_bytes_of_a_bad_line_can_be_had_after_the_error() {
                 assert_eq!(reader.read_line(&mut into).await?, 4);
                 assert_eq!(into, "beforelast");
             } else {
-                // Each line has an error of its own.
+                // Each bad line causes its own error.
                 assert!(reader.read_line(&mut into).await.is_err());
                 assert_eq!((reader.read_line(&mut into).await?, &*into), (0, "before"));
             }
@@ -256,9 +256,9 @@ fn the_bytes_of_a_bad_line_can_be_had_after_the_error() {
     .unwrap();
 }
 
-/// What is too long for the reader's limit is an error once, by whichever call; so is every other such line.
+/// Every line beyond the reader's limit is one error, whichever call reads it.
 #[test]
-fn after_a_line_that_is_too_long_comes_the_next() {
+fn after_a_too_long_line_comes_the_next() {
     let _alone = alone();
     let directory = directory();
     let path = directory.path().join("text");
@@ -268,7 +268,7 @@ fn after_a_line_that_is_too_long_comes_the_next() {
         std::fs::write(&path, &text)?;
         for line_max in [0, 1, 30, 100] {
             let fits = |line: &str| line.len() <= line_max;
-            // As the limit counts: without the `\n`, with the `\r`.
+            // The limit does not count the `\n`, but counts the `\r`.
             let expected: Vec<_> = text
                 .split('\n')
                 .map(|line| fits(line).then_some(line))
@@ -294,7 +294,7 @@ fn after_a_line_that_is_too_long_comes_the_next() {
                         continue;
                     };
                     let without_end = line.strip_suffix('\r').unwrap_or(line);
-                    // The last line has no end, so its `\r` belongs to it.
+                    // The last line has no end, so its `\r` belongs to the text.
                     let expected = if len.as_ref().unwrap() == &line.len() {
                         line
                     } else {
@@ -315,7 +315,7 @@ fn after_a_line_that_is_too_long_comes_the_next() {
     .unwrap();
 }
 
-/// A line without an end takes no memory while it is skipped, and the wait for its end can be cut short.
+/// Skipping an endless line takes no memory, and the wait for its end can be canceled.
 #[test]
 fn an_endless_line_is_skipped_in_little_memory() {
     let _alone = alone();
@@ -339,9 +339,9 @@ fn an_endless_line_is_skipped_in_little_memory() {
     .unwrap();
 }
 
-/// A higher limit is for lines of which nothing was discarded.
+/// A higher limit applies only to lines of which nothing was discarded.
 #[test]
-fn a_line_that_was_skipped_in_part_is_skipped_to_its_end() {
+fn a_partly_skipped_line_is_skipped_to_its_end() {
     let _alone = alone();
     gimmal::run(async {
         for fill in [false, true] {
@@ -364,9 +364,9 @@ fn a_line_that_was_skipped_in_part_is_skipped_to_its_end() {
     .unwrap();
 }
 
-/// Lines of which every third is too long or no text, with waits that are dropped and timed out at random, also while they skip.
+/// Every third line is too long or invalid, and waits are dropped and timed out at random, even while skipping.
 #[test]
-fn a_wait_that_is_cut_short_while_it_skips_is_gone_on_with() {
+fn skipping_resumes_after_a_wait_that_was_canceled() {
     const LINES: usize = 3000;
     let _alone = alone();
     gimmal::run(async {
@@ -421,9 +421,10 @@ fn a_wait_that_is_cut_short_while_it_skips_is_gone_on_with() {
     .unwrap();
 }
 
-/// Lines of numbers through a pipe, with waits that are dropped, timed out and canceled at random, mixed with other reads.
+/// Numbered lines through a pipe, with waits that are dropped, timed out and canceled at random, mixed with other
+/// reads.
 #[test]
-fn no_line_is_lost_whatever_becomes_of_the_waits() {
+fn no_line_is_lost_however_the_waits_end() {
     const LINES: usize = 200_000;
     let _alone = alone();
     gimmal::run(async {
@@ -471,7 +472,7 @@ fn no_line_is_lost_whatever_becomes_of_the_waits() {
                     match dropped_after(reader.read_exact(vec![0; len], len), 1, moment).await {
                         None => dropped += 1,
                         Some(Ok(bytes)) => text.push_str(str::from_utf8(&bytes).unwrap()),
-                        // What there is stays there.
+                        // The available bytes stay in the buffer.
                         Some(Err(error)) => {
                             assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
                             assert_eq!(error.transferred(), 0);
@@ -501,9 +502,9 @@ fn no_line_is_lost_whatever_becomes_of_the_waits() {
     .unwrap();
 }
 
-/// Lines that are in the buffer already let other tasks go on, and are refused in a canceled scope.
+/// Reading lines that are already buffered yields to other tasks, and is rejected in a canceled scope.
 #[test]
-fn what_is_in_the_buffer_is_a_leaf_too() {
+fn reading_from_the_buffer_is_a_leaf_too() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, writer) = pipe()?;
@@ -516,7 +517,7 @@ fn what_is_in_the_buffer_is_a_leaf_too() {
             assert!(lines.next_line().await?.is_some());
             read += 1;
         }
-        assert!(read < 9000, "{read} lines before anybody else had a turn");
+        assert!(read < 9000, "{read} lines before another task was polled");
         let error = lines.next_line().timeout(Duration::ZERO).await.unwrap_err();
         assert!(gimmal::is_timeout(&error));
         assert_eq!(lines.get_ref().buffer().len(), 9999 - read);
@@ -525,9 +526,10 @@ fn what_is_in_the_buffer_is_a_leaf_too() {
     .unwrap();
 }
 
-/// Dropped after any number of polls, a read of a line or of so many bytes leaves what it had: nothing is missing after it.
+/// Dropped after any number of polls, a read of a line or of an exact number of bytes keeps what it has read: nothing
+/// is missing afterward.
 #[test]
-fn a_read_that_is_dropped_at_any_poll_leaves_what_it_had() {
+fn a_read_dropped_at_any_poll_keeps_its_bytes() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, writer) = pipe()?;
@@ -561,9 +563,10 @@ fn a_read_that_is_dropped_at_any_poll_leaves_what_it_had() {
     .unwrap();
 }
 
-/// Pieces of all sizes, written through a buffer and flushed at random, with timeouts after which the rest is in the buffer.
+/// Pieces of all sizes, written through a buffer and flushed at random, with timeouts that leave the rest in the
+/// buffer.
 #[test]
-fn what_is_written_through_a_buffer_arrives_in_order() {
+fn bytes_written_through_a_buffer_arrive_in_order() {
     let _alone = alone();
     gimmal::run(async {
         let mut random = Random::new();
@@ -581,7 +584,7 @@ fn what_is_written_through_a_buffer_arrives_in_order() {
             if random.one_in(2) {
                 writer.write_all(piece).await?;
             } else if let Err(error) = writer.write_all(piece).timeout(time).await {
-                let error = error.into_inner().expect("nothing of it is foreign");
+                let error = error.into_inner().expect("no foreign future");
                 let done = error.transferred();
                 timeouts += 1;
                 writer.write_all(error.into_buf().split_off(done)).await?;
@@ -603,7 +606,7 @@ fn what_is_written_through_a_buffer_arrives_in_order() {
 }
 
 #[test]
-fn what_a_flush_could_not_write_stays_in_the_buffer() {
+fn bytes_that_a_flush_could_not_write_stay_in_the_buffer() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, writer) = pipe()?;
@@ -627,7 +630,7 @@ fn what_a_flush_could_not_write_stays_in_the_buffer() {
     .unwrap();
 }
 
-/// Polls it once, for a line that is not there yet.
+/// Polls the stream once, before the next line has arrived.
 async fn begin(mut stream: Pin<&mut impl Stream<Item = io::Result<String>>>) {
     poll_fn(|context| match stream.as_mut().poll_next(context) {
         Poll::Pending => Poll::Ready(()),
@@ -638,7 +641,7 @@ async fn begin(mut stream: Pin<&mut impl Stream<Item = io::Result<String>>>) {
 }
 
 #[test]
-fn a_stream_of_lines_is_that_of_next_line() {
+fn a_stream_of_lines_matches_next_line() {
     let _alone = alone();
     gimmal::run(async {
         for bytes in [&b""[..], b"\n", b"a\r\nb", b"a\n\xff\nlong line\n\xfe"] {
@@ -654,16 +657,16 @@ fn a_stream_of_lines_is_that_of_next_line() {
                 .map(|line| line.map_err(|error| error.kind()));
             let mut stream = pin!(stream);
             assert_eq!(stream.as_mut().collect::<Vec<_>>().await, expected);
-            assert!(stream.next().await.is_none(), "the end is still there");
+            assert!(stream.next().await.is_none(), "the stream stays at its end");
         }
         io::Result::Ok(())
     })
     .unwrap();
 }
 
-/// Whatever becomes of a wait, or of the stream, the lines have what was read.
+/// However a wait or the stream ends, `Lines` keeps the bytes that were read.
 #[test]
-fn a_stream_of_lines_that_is_dropped_loses_none() {
+fn a_dropped_stream_of_lines_loses_no_line() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, writer) = pipe()?;
@@ -675,12 +678,12 @@ fn a_stream_of_lines_that_is_dropped_loses_none() {
             assert_eq!(stream.next().await.unwrap()?, "one");
             begin(stream.as_mut()).await;
         }
-        baseline.returns("a stream that waited").await;
+        baseline.returns("a dropped stream").await;
         writer.write_all("wo\nth").await?;
         assert_eq!(lines.next_line().await?.unwrap(), "two");
         {
             let mut stream = pin!(lines.stream());
-            // The wait is dropped, and the stream is not.
+            // The wait is dropped, but the stream is not.
             begin(stream.as_mut()).await;
             let next = async { stream.next().await.unwrap() };
             let cut = next.timeout(Duration::from_millis(1)).await;
@@ -688,14 +691,15 @@ fn a_stream_of_lines_that_is_dropped_loses_none() {
             writer.write_all("ree\nfo").await?;
             assert_eq!(stream.next().await.unwrap()?, "three");
 
-            // In a canceled scope it is refused; and a cancel of a scope that was left is none of the next wait.
+            // In a canceled scope the wait is rejected, and a cancel of a scope that was left does not affect the next
+            // wait.
             let scope = Scope::new();
             let left = async {
                 begin(stream.as_mut()).await;
                 scope.cancel();
                 poll_fn(|context| {
                     let polled = stream.as_mut().poll_next(context);
-                    assert!(polled.is_pending(), "the kernel has it");
+                    assert!(polled.is_pending(), "in flight");
                     Poll::Ready(())
                 })
                 .await;

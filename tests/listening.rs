@@ -1,9 +1,6 @@
-//! Listeners: connections are accepted, and none is lost, whoever waits for them and however that ends.
+//! Listeners: connections are accepted and none is lost, whichever task waits and however the wait ends.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -34,7 +31,7 @@ const MANY: usize = if cfg!(debug_assertions) {
     100_000
 };
 
-/// How many there are: a storm is dealt out among them.
+/// The number of rings, among which the random tests are divided.
 const RINGS: usize = 6;
 
 /// Runs a test on each ring.
@@ -46,7 +43,7 @@ fn run(test: impl AsyncFn() -> io::Result<()>) {
     }
 }
 
-/// On a loopback address of one's own there are as many ports as one needs.
+/// Listens on an address of 127.0.0.0/8 that no other test uses, so that enough ports are free.
 async fn listener_on(last: u8) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, last], 0).into())?;
@@ -60,7 +57,7 @@ async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::future::poll_fn(|context| Poll::Ready(future.poll_unpin(context))).await
 }
 
-/// Has connections accepted ahead while `then` is awaited, and nobody asks for them. Says whether this kernel can do that.
+/// Accepts ahead while `then` is awaited without any other wait. Returns whether this kernel can accept ahead.
 async fn accepting_ahead(listener: &TcpListener, then: impl Future) -> bool {
     let mut next = Box::pin(net::Listener::accept_ahead(listener, 64));
     assert!(poll_once(&mut next).await.is_pending());
@@ -68,12 +65,12 @@ async fn accepting_ahead(listener: &TcpListener, then: impl Future) -> bool {
     assert_eq!(in_kernel(), ["accept"]);
     then.await;
     drop(next);
-    // A poll is given up at once; what accepts is kept until it has stopped.
+    // A poll operation is canceled at once, but an accept operation is kept until it has stopped.
     let stats = Handle::current().stats();
     stats.operations > stats.orphans
 }
 
-/// Takes the connections that nobody asked for, those that the kernel has kept included.
+/// Takes the unclaimed connections, including those in the kernel's queue.
 async fn empty_queue(listener: &TcpListener) -> io::Result<()> {
     while let Ok(accepted) = timeout(Duration::from_millis(5), listener.accept()).await {
         drop(accepted);
@@ -87,14 +84,14 @@ async fn turns(count: usize) {
     }
 }
 
-/// The kinds of the operations that the kernel has.
+/// The kinds of the operations in flight.
 fn in_kernel() -> Vec<&'static str> {
     let operations = Handle::current().operations();
     operations.iter().map(|operation| operation.kind).collect()
 }
 
 #[test]
-fn a_wait_that_is_dropped_or_timed_out_loses_no_connection() {
+fn a_dropped_or_timed_out_wait_loses_no_connection() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -115,9 +112,9 @@ fn a_wait_that_is_dropped_or_timed_out_loses_no_connection() {
     });
 }
 
-/// A select whose other side is always ready polls each wait once.
+/// A select whose other future is always ready polls each wait once.
 #[test]
-fn waits_that_are_polled_once_get_a_connection_in_the_end() {
+fn waits_polled_only_once_eventually_get_a_connection() {
     run(async || {
         let (listener, address) = listener_on(1).await?;
         for _ in 0..3 {
@@ -130,7 +127,7 @@ fn waits_that_are_polled_once_get_a_connection_in_the_end() {
                     None => next_turn().await,
                 }
                 tries += 1;
-                assert!(tries < 100, "it is never accepted");
+                assert!(tries < 100, "the connection is never accepted");
             };
             assert_eq!(peer, client.local_addr()?);
             next_turn().await;
@@ -140,7 +137,7 @@ fn waits_that_are_polled_once_get_a_connection_in_the_end() {
 }
 
 #[test]
-fn incoming_gives_them_one_after_the_other() {
+fn incoming_yields_connections_one_by_one() {
     run(async || {
         let baseline = Baseline::take();
         let (listener, address) = listener_on(1).await?;
@@ -155,13 +152,13 @@ fn incoming_gives_them_one_after_the_other() {
         }
         drop((incoming, clients));
         listener.close().await?;
-        baseline.returns("connections that came in").await;
+        baseline.returns("accepted connections").await;
         Ok(())
     });
 }
 
 #[test]
-fn incoming_that_is_dropped_in_the_middle_leaves_the_rest_to_the_next() {
+fn a_dropped_incoming_leaves_the_rest_to_the_next() {
     run(async || {
         let baseline = Baseline::take();
         {
@@ -201,7 +198,7 @@ fn incoming_that_is_dropped_in_the_middle_leaves_the_rest_to_the_next() {
                     .is_pending()
             );
         }
-        baseline.returns("an incoming that was dropped").await;
+        baseline.returns("a dropped stream of connections").await;
         Ok(())
     });
 }
@@ -227,9 +224,9 @@ fn a_port_in_use_is_an_error_with_the_address() {
     });
 }
 
-/// The accept wakes somebody who waits; if that one goes instead of looking, the connection is for the others.
+/// An accept wakes one waiter. If that waiter is dropped instead of polled, another one gets the connection.
 #[test]
-fn those_that_wait_at_one_listener_do_not_depend_on_one_another() {
+fn waiters_at_one_listener_do_not_depend_on_each_other() {
     run(async || {
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await?);
         let address = listener.local_addr()?;
@@ -268,9 +265,9 @@ fn those_that_wait_at_one_listener_do_not_depend_on_one_another() {
     });
 }
 
-/// A task that holds a wait which it does not poll keeps no connection from the others.
+/// A task that holds a wait without polling it does not keep connections from other tasks.
 #[test]
-fn a_wait_that_nobody_polls_any_more_holds_up_nobody() {
+fn a_wait_that_is_no_longer_polled_delays_no_other() {
     run(async || {
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await?);
         let address = listener.local_addr()?;
@@ -291,22 +288,22 @@ fn a_wait_that_nobody_polls_any_more_holds_up_nobody() {
 }
 
 thread_local! {
-    static MEDDLED_WITH: RefCell<Option<Rc<TcpListener>>> = const { RefCell::new(None) };
+    static LISTENER: RefCell<Option<Rc<TcpListener>>> = const { RefCell::new(None) };
     static TAKEN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A waker that uses the listener whenever it is called or dropped, and panics when it is told to.
-struct Meddler {
+/// A waker that uses the listener whenever it is woken or dropped, and panics on request.
+struct ReentrantWaker {
     panics: bool,
 }
 
-impl Meddler {
+impl ReentrantWaker {
     fn waker(panics: bool) -> Waker {
-        Waker::from(Arc::new(Meddler { panics }))
+        Waker::from(Arc::new(ReentrantWaker { panics }))
     }
 
-    fn meddle() {
-        if let Some(listener) = MEDDLED_WITH.with_borrow(Clone::clone)
+    fn use_listener() {
+        if let Some(listener) = LISTENER.with_borrow(Clone::clone)
             && let Some(Ok(_)) = listener.accept().now_or_never()
         {
             TAKEN.set(TAKEN.get() + 1);
@@ -314,16 +311,16 @@ impl Meddler {
     }
 }
 
-impl Wake for Meddler {
+impl Wake for ReentrantWaker {
     fn wake(self: Arc<Self>) {
-        Meddler::meddle();
-        assert!(!self.panics, "a waker that was told to panic");
+        ReentrantWaker::use_listener();
+        assert!(!self.panics, "a waker panics on purpose");
     }
 }
 
-impl Drop for Meddler {
+impl Drop for ReentrantWaker {
     fn drop(&mut self) {
-        Meddler::meddle();
+        ReentrantWaker::use_listener();
     }
 }
 
@@ -337,14 +334,14 @@ fn foreign_wakers_may_use_the_listener_and_may_panic() {
         for round in 0..200 {
             let (listener, address) = listener_on(1).await?;
             let listener = Rc::new(listener);
-            MEDDLED_WITH.set(Some(listener.clone()));
+            LISTENER.set(Some(listener.clone()));
             TAKEN.set(0);
             let mut waits: Vec<_> = (0..3).map(|_| Box::pin(listener.accept())).collect();
             let panics = round % 3 == 0;
             for _ in 0..=round % 2 {
                 for wait in &mut waits {
-                    // The second time it replaces the one before.
-                    let waker = Meddler::waker(panics);
+                    // The second time, it replaces the previous waker.
+                    let waker = ReentrantWaker::waker(panics);
                     let polled = wait.poll_unpin(&mut Context::from_waker(&waker));
                     assert!(polled.is_pending());
                 }
@@ -359,13 +356,13 @@ fn foreign_wakers_may_use_the_listener_and_may_panic() {
             while !own.is_finished() {
                 clients.push(TcpStream::connect(address).await?);
                 turns(3).await;
-                assert!(clients.len() < 100, "nobody wakes the task that waits");
+                assert!(clients.len() < 100, "the waiting task is never woken");
             }
             own.await??;
             panicked += usize::from(panics);
             drop(waits);
-            MEDDLED_WITH.set(None);
-            // One for the task, and the rest for the wakers, or still there.
+            LISTENER.set(None);
+            // One for the task, and the rest for the wakers or not accepted yet.
             let mut left = 0;
             while let Ok(accepted) = timeout(Duration::from_millis(1), listener.accept()).await {
                 drop(accepted);
@@ -373,16 +370,20 @@ fn foreign_wakers_may_use_the_listener_and_may_panic() {
             }
             assert_eq!(1 + TAKEN.get() + left, clients.len());
         }
-        baseline.returns("wakers that meddle").await;
+        baseline.returns("reentrant wakers").await;
         io::Result::Ok(())
     };
     runtime.block_on(test).unwrap();
     let faults = faults.lock().unwrap();
     assert!(faults.len() >= panicked);
-    assert!(faults.iter().all(|fault| fault.contains("told to panic")));
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.contains("panics on purpose"))
+    );
 }
 
-/// Whoever has the accept stopped takes it away from nobody.
+/// A pause by one task does not take connections from others.
 #[test]
 fn a_pause_while_others_wait_leaves_them_waiting() {
     run(async || {
@@ -416,7 +417,7 @@ fn a_pause_while_others_wait_leaves_them_waiting() {
 }
 
 #[test]
-fn an_accept_in_a_cancelled_group_ends_at_once_and_the_listener_goes_on() {
+fn an_accept_in_a_canceled_group_ends_at_once_and_the_listener_still_works() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -426,7 +427,7 @@ fn an_accept_in_a_cancelled_group_ends_at_once_and_the_listener_goes_on() {
                 turns(2).await;
                 g.cancel();
                 assert!(accepting.await.is_err());
-                // Nor does one begin.
+                // No accept starts either.
                 let again = listener.accept().await;
                 assert!(is_canceled(&again.unwrap_err()));
                 io::Result::Ok(())
@@ -436,7 +437,7 @@ fn an_accept_in_a_cancelled_group_ends_at_once_and_the_listener_goes_on() {
         }
         let client = TcpStream::connect(address).await?;
         assert_eq!(listener.accept().await?.1, client.local_addr()?);
-        // In a canceled scope nothing begins, whether a connection is there or not.
+        // In a canceled scope no accept starts, whether or not a connection is there.
         let client = TcpStream::connect(address).await?;
         for _ in 0..3 {
             let scope = Scope::new();
@@ -451,7 +452,7 @@ fn an_accept_in_a_cancelled_group_ends_at_once_and_the_listener_goes_on() {
 }
 
 #[test]
-fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_that_returns() {
+fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_the_group_returns() {
     run(async || {
         let baseline = Baseline::take();
         for multishot in [false, true] {
@@ -487,7 +488,7 @@ fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_that_returns() {
 }
 
 #[test]
-fn connections_that_nobody_asked_for_are_closed_with_the_listener() {
+fn unclaimed_connections_are_closed_with_the_listener() {
     run(async || {
         let baseline = Baseline::take();
         for way in 0..3 {
@@ -500,12 +501,12 @@ fn connections_that_nobody_asked_for_are_closed_with_the_listener() {
                 turns(5).await;
             })
             .await;
-            // It has accepted some of them, and not all: what is collected is bounded.
+            // The number of accepted connections is bounded.
             let collected = descriptors() - baseline.descriptors() - 1 - clients.len();
-            // A kernel that has no multishot accept takes none.
+            // A kernel without multishot accept accepts none.
             assert!(
                 collected == 0 || (64..150).contains(&collected),
-                "{collected} were collected"
+                "{collected} were accepted"
             );
             match way {
                 0 => drop(listener),
@@ -517,7 +518,7 @@ fn connections_that_nobody_asked_for_are_closed_with_the_listener() {
                 }
             }
             for client in clients {
-                // What was only in the kernel's queue is reset, perhaps.
+                // Connections that were only in the kernel's queue may be reset.
                 let ended = client.read(vec![0; 1]).await.map_or(0, |(n, _)| n);
                 assert_eq!(ended, 0);
             }
@@ -528,7 +529,7 @@ fn connections_that_nobody_asked_for_are_closed_with_the_listener() {
 }
 
 #[test]
-fn a_listener_is_handed_out_when_its_accept_has_stopped() {
+fn a_listener_converts_to_std_when_its_accept_has_stopped() {
     run(async || {
         let baseline = Baseline::take();
         for waited in [false, true] {
@@ -538,12 +539,12 @@ fn a_listener_is_handed_out_when_its_accept_has_stopped() {
             }
             let listener = listener.into_std().await?;
             assert_eq!(in_kernel(), [""; 0]);
-            // It blocks, and it is the same.
+            // It is blocking, and the same socket.
             let client = std::net::TcpStream::connect(address)?;
             assert_eq!(listener.accept()?.1, client.local_addr()?);
             let listener = TcpListener::from(listener);
 
-            // One that has brought a connection keeps it until somebody asks.
+            // A listener that has accepted a connection ahead keeps it until the next accept.
             if waited {
                 let mut clients = Vec::new();
                 let is_ahead = accepting_ahead(&listener, async {
@@ -579,13 +580,13 @@ fn a_listener_is_handed_out_when_its_accept_has_stopped() {
             assert_eq!(handed_out.is_err(), must_wait);
             assert!(handed_out.err().is_none_or(|error| is_canceled(&error)));
         }
-        baseline.returns("listeners that were handed out").await;
+        baseline.returns("listeners converted to std").await;
         Ok(())
     });
 }
 
 #[test]
-fn handing_out_and_closing_can_be_dropped_at_any_poll() {
+fn into_std_and_close_can_be_dropped_at_any_poll() {
     run(async || {
         for moment in MOMENTS {
             for closes in [false, true] {
@@ -602,7 +603,7 @@ fn handing_out_and_closing_can_be_dropped_at_any_poll() {
                             .await
                             .is_some(),
                     };
-                    baseline.returns("a listener that was going").await;
+                    baseline.returns("a closing listener").await;
                     if ended {
                         assert!(polls > 1 || !is_ahead);
                         break;
@@ -618,7 +619,7 @@ fn handing_out_and_closing_can_be_dropped_at_any_poll() {
 #[test]
 fn a_listener_may_be_used_again_by_its_runtime_and_may_outlive_it() {
     let _alone = alone();
-    // By what other threads wake it is kept for the next runtime.
+    // The descriptor that other threads use to wake a runtime is kept for the next one.
     drop(Runtime::builder().build().unwrap());
     let before = descriptors();
     for multishot in [true, false] {
@@ -642,10 +643,10 @@ fn a_listener_may_be_used_again_by_its_runtime_and_may_outlive_it() {
     }
 }
 
-/// Several tasks accept at one listener while their waits are dropped by a `select` of another crate, canceled and timed
-/// out at random. Each client is answered.
+/// Several tasks accept from one listener, while their waits are dropped by a foreign `select`, canceled and timed out
+/// at random. Each client gets an answer.
 #[test]
-fn a_storm_of_dropped_waits_loses_no_connection() {
+fn random_dropped_waits_lose_no_connection() {
     const TASKS: usize = 5;
     run(async || {
         let mut random = Random::new();
@@ -655,14 +656,14 @@ fn a_storm_of_dropped_waits_loses_no_connection() {
             let (accepted, given_up) = (Cell::new(0), Cell::new(0));
             let clients = async {
                 gimmal::map(0..MANY / RINGS, 16, async |n| {
-                    // Ports that were used are not free for a while: there are as many for each address.
+                    // Used ports stay unavailable for a while, so the clients use several addresses.
                     let socket = TcpSocket::new_v4()?;
                     socket.bind(([127, 0, 1, (n % 250) as u8 + 1], 0).into())?;
                     let client = socket.connect(address).await?;
                     client.write_all(n.to_le_bytes().to_vec()).await?;
                     let answer = client.read_exact(vec![0; 8], 8).await?;
                     assert_eq!(answer, n.to_le_bytes());
-                    // The server closes first, and has its port for ever.
+                    // The server closes first, so the port in TIME_WAIT is the server's.
                     let (end, _) = client.read(vec![0; 1]).await?;
                     assert_eq!(end, 0);
                     io::Result::Ok(())
@@ -676,7 +677,7 @@ fn a_storm_of_dropped_waits_loses_no_connection() {
                     drop(g.spawn(async move {
                         let mut incoming = listener.incoming();
                         loop {
-                            let waited = wait_somehow(listener, &mut incoming, &mut random).await;
+                            let waited = wait_at_random(listener, &mut incoming, &mut random).await;
                             let server = match waited {
                                 Ok(server) => server,
                                 Err(error) => return Err::<(), _>(error),
@@ -700,7 +701,7 @@ fn a_storm_of_dropped_waits_loses_no_connection() {
             });
             ended.await?;
             println!(
-                "{} accepted, {} waits given up",
+                "{} accepted, {} abandoned waits",
                 accepted.get(),
                 given_up.get()
             );
@@ -712,9 +713,9 @@ fn a_storm_of_dropped_waits_loses_no_connection() {
     });
 }
 
-/// The combinators of other crates take them, and lose none either.
+/// Combinators of other crates also take connections, and lose none.
 #[test]
-fn incoming_connections_are_a_stream_of_other_crates() {
+fn incoming_implements_stream() {
     run(async || {
         let (listener, address) = listener_on(1).await?;
         let mut clients = Vec::new();
@@ -744,8 +745,8 @@ fn incoming_connections_are_a_stream_of_other_crates() {
     });
 }
 
-/// Waits for a connection, in one way or another, or gives up.
-async fn wait_somehow(
+/// Waits for a connection in one of several ways, or gives up.
+async fn wait_at_random(
     listener: &TcpListener,
     incoming: &mut Incoming<'_>,
     random: &mut Random,
@@ -791,7 +792,7 @@ async fn wait_somehow(
     };
     match given_up {
         Ok(server) => Ok(Some(server)),
-        // The group around it is at its end, or it was this one.
+        // The surrounding group was canceled, or this wait was.
         Err(error) if is_canceled(&error) || is_timeout(&error) => {
             gimmal::cancel::checkpoint().await?;
             Ok(None)
@@ -800,13 +801,13 @@ async fn wait_somehow(
     }
 }
 
-/// Descriptors that this process may open. Its own child alone may say so.
+/// Limits the descriptors of this process. Only for child processes.
 fn limit_descriptors(count: u64) {
     let limit = libc::rlimit {
         rlim_cur: count,
         rlim_max: count,
     };
-    // SAFETY: the structure is initialised, and the call only reads it.
+    // SAFETY: the structure is initialized, and the call only reads it.
     let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     assert_eq!(done, 0);
 }
@@ -821,7 +822,7 @@ fn runtime_that_reports() -> (Runtime, Arc<Mutex<Vec<String>>>) {
     (runtime, faults)
 }
 
-/// Takes every descriptor that is left.
+/// Takes all remaining descriptors.
 fn take_all(of: &TcpListener) -> Vec<std::os::fd::OwnedFd> {
     let mut taken = Vec::new();
     while let Ok(fd) = of.as_fd().try_clone_to_owned() {
@@ -830,46 +831,46 @@ fn take_all(of: &TcpListener) -> Vec<std::os::fd::OwnedFd> {
     taken
 }
 
-/// Who is told that there are too many open files wants to know who wanted another one.
+/// The error names the operation that needed another descriptor.
 #[test]
-fn without_descriptors_an_error_says_what_was_to_be_made() {
+fn without_descriptors_an_error_names_the_operation() {
     let _alone = alone();
     if !is_child() {
-        return passes_in_child("without_descriptors_an_error_says_what_was_to_be_made");
+        return passes_in_child("without_descriptors_an_error_names_the_operation");
     }
     let test = async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         limit_descriptors(64);
         let _taken = take_all(&listener);
-        fn says<T>(made: io::Result<T>, what: &str) {
+        fn has_context<T>(made: io::Result<T>, what: &str) {
             let error = made.err().unwrap();
             assert!(error.to_string().starts_with(what), "{error}");
             let source = error.source().unwrap().downcast_ref::<io::Error>();
             assert_eq!(source.unwrap().raw_os_error(), Some(libc::EMFILE));
         }
         let listening = TcpListener::bind("127.0.0.1:0").await;
-        says(listening, "listen on 127.0.0.1:0: ");
+        has_context(listening, "listen on 127.0.0.1:0: ");
         let bound = UdpSocket::bind("127.0.0.1:0").await;
-        says(bound, "bind to 127.0.0.1:0: ");
+        has_context(bound, "bind to 127.0.0.1:0: ");
         let address = listener.local_addr()?;
         let connected = TcpStream::connect(address).await;
-        says(connected, &format!("connect to {address}: "));
-        says(TcpSocket::new_v4(), "make a socket of TCP: ");
-        says(UnixStream::pair(), "make a pair of sockets: ");
-        says(UnixDatagram::pair(), "make a pair of sockets: ");
-        says(UnixDatagram::unbound(), "make a socket for datagrams: ");
-        says(gimmal::io::pipe(), "make a pipe: ");
+        has_context(connected, &format!("connect to {address}: "));
+        has_context(TcpSocket::new_v4(), "make a socket of TCP: ");
+        has_context(UnixStream::pair(), "make a pair of sockets: ");
+        has_context(UnixDatagram::pair(), "make a pair of sockets: ");
+        has_context(UnixDatagram::unbound(), "make a socket for datagrams: ");
+        has_context(gimmal::io::pipe(), "make a pipe: ");
         io::Result::Ok(())
     };
     gimmal::run(test).unwrap();
 }
 
 #[test]
-fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
-    // Its pipes are descriptors of this process.
+fn without_descriptors_accept_waits_reports_it_once_and_continues() {
+    // The pipes to the child are descriptors of this process.
     let _alone = alone();
     if !is_child() {
-        return passes_in_child("without_descriptors_accept_waits_says_so_once_and_goes_on");
+        return passes_in_child("without_descriptors_accept_waits_reports_it_once_and_continues");
     }
     limit_descriptors(64);
     let (mut runtime, faults) = runtime_that_reports();
@@ -883,25 +884,25 @@ fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
             };
             let client = TcpStream::connect(address).await?;
             let taken = take_all(&listener);
-            // It tries some times, and a wait that is given up, or another that begins, is told nothing new.
+            // It retries several times. Abandoned and new waits report nothing new.
             for _ in 0..3 {
                 let waited = timeout(Duration::from_millis(120), accept()).await;
                 assert!(waited.unwrap_err().is_elapsed());
             }
             let [fault] = &said()[..] else {
-                panic!("it is to be said once");
+                panic!("reported more than once");
             };
             let expected = format!("no connection can be accepted on {address} for the moment");
             assert!(fault.starts_with(&expected), "{fault}");
             assert!(fault.contains("Too many open files"), "{fault}");
-            // Other waits are as they were.
+            // Other operations are not affected.
             sleep(Duration::from_millis(1)).await?;
             drop(taken);
             let server = accept().await?;
             assert_eq!(server.peer_addr()?, client.local_addr()?);
             net::Listener::pause(&listener).await?;
         }
-        // A server waits in the same way, and serves who had to wait.
+        // A server waits in the same way, then serves the waiting clients.
         let taken = RefCell::new(take_all(&listener));
         taken.borrow_mut().pop();
         let served = net::serve(&listener, async |stream: TcpStream, _| {
@@ -922,10 +923,10 @@ fn without_descriptors_accept_waits_says_so_once_and_goes_on() {
     runtime.block_on(test).unwrap();
 }
 
-/// Sockets, connections and listeners that are made and dropped in every way never run out of descriptors by themselves.
+/// Creating and dropping sockets, connections and listeners in every way never runs out of descriptors.
 #[test]
 fn closing_always_ends_under_a_limit_of_64_descriptors() {
-    // Its pipes are descriptors of this process.
+    // The pipes to the child are descriptors of this process.
     let _alone = alone();
     if !is_child() {
         return passes_in_child("closing_always_ends_under_a_limit_of_64_descriptors");
@@ -954,7 +955,7 @@ fn closing_always_ends_under_a_limit_of_64_descriptors() {
                         .transpose()?,
                 ),
                 2 => {
-                    // A listener with an accept in the kernel, and perhaps with connections.
+                    // A listener with an accept in flight, and perhaps with connections.
                     let (listener, address) = listener_on(4).await?;
                     let polls = random.below(2);
                     let moment = Moment::Turns(random.below(2));
@@ -970,7 +971,7 @@ fn closing_always_ends_under_a_limit_of_64_descriptors() {
                 }
                 _ => {
                     let client = connect.await?;
-                    // Those that gave up are in the queue, too: it is made empty.
+                    // The queue also contains clients that gave up: empty it.
                     let own = client.local_addr()?;
                     let server = loop {
                         let (server, peer) = listener.accept().await?;
@@ -994,13 +995,13 @@ fn closing_always_ends_under_a_limit_of_64_descriptors() {
     assert_eq!(*faults.lock().unwrap(), [""; 0]);
 }
 
-/// The limit of this process, raised as far as it may be.
+/// The descriptor limit of this process, raised to its maximum.
 fn raise_limit() -> u64 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the calls write and read the structure, which is initialised.
+    // SAFETY: the calls read and write an initialized structure.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
         limit.rlim_cur = limit.rlim_max;
@@ -1009,14 +1010,14 @@ fn raise_limit() -> u64 {
     limit.rlim_cur
 }
 
-/// One process serves, another connects: idle at first, then all speak at once.
+/// One process serves and another one connects: all are idle at first, then all send at once.
 #[test]
 fn ten_thousand_connections_at_once() {
     const CONNECTIONS: usize = 10_000;
     const ADDRESS: &str = "GIMMAL_TEST_ADDRESS";
     let _alone = alone();
     if raise_limit() < CONNECTIONS as u64 + 200 {
-        return skip!("RLIMIT_NOFILE does not allow so many descriptors");
+        return skip!("RLIMIT_NOFILE is too low");
     }
     if is_child() {
         let address: SocketAddr = std::env::var(ADDRESS).unwrap().parse().unwrap();
@@ -1077,9 +1078,9 @@ fn ten_thousand_connections_at_once() {
     gimmal::run(test).unwrap();
 }
 
-/// Plain clients on another thread, and a server that accepts in bursts.
+/// Blocking clients on another thread, and a server that accepts in bursts.
 #[test]
-fn more_connections_than_are_collected_come_in_order() {
+fn more_connections_than_are_accepted_ahead_arrive_in_order() {
     run(async || {
         let (listener, address) = listener_on(6).await?;
         let mut incoming = listener.incoming();

@@ -1,11 +1,8 @@
-//! What a peak leaves behind: nothing much, and peaks that repeat allocate their tables no more.
+//! Peak load leaves little memory behind, and repeated peaks do not allocate the tables again.
 //!
-//! The allocator of this file counts, so its tests run one after the other.
+//! The allocator counts for the whole program, so the tests run one after another.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 use gimmal::{Runtime, join_all, op, sleep, spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// From here on an allocation is a chunk of a table, or a vector of a crowd.
+/// Only chunks of tables and the vectors of a large number of tasks are allocations of this size or more.
 const LARGE: usize = 100 << 10;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -23,18 +20,18 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 struct Counting;
 
-// SAFETY: it is the system's allocator, with two counters beside it.
+// SAFETY: the system allocator, plus two counters.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
         LARGE_MADE.fetch_add(usize::from(layout.size() >= LARGE), Ordering::Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -44,11 +41,11 @@ static COUNTING: Counting = Counting;
 
 const CROWD: u64 = 50_000;
 
-/// What the tables may keep: a chunk of each.
+/// The memory that the tables may keep: one chunk of each.
 const KEPT: usize = 2 << 20;
 
-/// Runs a peak in a runtime that goes on, and waits for the memory while it sleeps.
-fn gives_back(what: &str, peak: impl AsyncFn()) {
+/// Runs a peak load in a runtime that keeps running, then sleeps until the memory is returned.
+fn returns_memory(what: &str, peak: impl AsyncFn()) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
@@ -76,27 +73,27 @@ async fn all_of<F: Future<Output: 'static> + 'static>(future: impl Fn(u64) -> F)
 }
 
 #[test]
-fn a_crowd_of_tasks_leaves_its_memory() {
-    gives_back("tasks", async || all_of(async |_| yield_now().await).await);
+fn memory_of_many_tasks_is_returned() {
+    returns_memory("tasks", async || all_of(async |_| yield_now().await).await);
 }
 
-/// They end in another order than that in which they began.
+/// The sleepers end in another order than they started.
 #[test]
-fn a_crowd_of_sleepers_leaves_its_memory() {
+fn memory_of_many_sleepers_is_returned() {
     let nap = async |n: u64| sleep(Duration::from_micros(n * 7919 % 50_000)).await;
-    gives_back("sleeps", async || all_of(nap).await);
+    returns_memory("sleeps", async || all_of(nap).await);
 }
 
 #[test]
-fn a_crowd_of_operations_leaves_its_memory() {
-    gives_back("operations", async || {
+fn memory_of_many_operations_is_returned() {
+    returns_memory("operations", async || {
         all_of(async |_| op::nop().await.unwrap()).await;
     });
 }
 
 #[test]
-fn a_crowd_in_scopes_leaves_its_memory() {
-    gives_back("scopes", async || {
+fn memory_of_many_scopes_is_returned() {
+    returns_memory("scopes", async || {
         all_of(async |n| {
             let nap = sleep(Duration::from_micros(n % 1000));
             gimmal::timeout(Duration::from_secs(60), nap).await.unwrap();
@@ -105,22 +102,22 @@ fn a_crowd_in_scopes_leaves_its_memory() {
     });
 }
 
-/// All of them are leaves of one scope, which goes on.
+/// All leaves belong to one scope that stays open.
 #[test]
-fn a_crowd_of_leaves_leaves_its_memory() {
-    gives_back("leaves", async || {
+fn memory_of_many_leaves_is_returned() {
+    returns_memory("leaves", async || {
         let naps = (0..CROWD).map(|n| sleep(Duration::from_micros(n % 1000)));
         join_all(naps).await;
-        // What is gone goes with what comes.
+        // Finished leaves are removed as new ones are added.
         for _ in 0..CROWD {
             gimmal::join((yield_now(), async { op::nop().await.unwrap() })).await;
         }
     });
 }
 
-/// The group goes on, as that of a server does.
+/// The group stays open, like that of a server.
 #[test]
-fn a_crowd_of_children_leaves_its_memory_to_a_group_that_goes_on() {
+fn memory_of_many_children_is_returned_while_their_group_runs() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     Runtime::new().unwrap().block_on(async {
         gimmal::supervise(async |s| {
@@ -149,9 +146,10 @@ fn a_crowd_of_children_leaves_its_memory_to_a_group_that_goes_on() {
 }
 
 #[test]
-fn peaks_that_repeat_allocate_their_tables_no_more() {
+fn repeated_peaks_do_not_allocate_the_tables_again() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // The tables look at their peaks every few turns, which are the same in each round if the clock ends none.
+    // The tables shrink every few turns according to their peaks. Without a time budget, each round takes the same
+    // turns.
     let builder = Runtime::builder().budget(256, Duration::from_secs(3600));
     builder.build().unwrap().block_on(async {
         let mut made = Vec::new();
@@ -162,7 +160,7 @@ fn peaks_that_repeat_allocate_their_tables_no_more() {
             sleep(Duration::from_millis(5)).await.unwrap();
             made.push(LARGE_MADE.load(Ordering::Relaxed) - before);
         }
-        // The vector of handles, and what the wheel and the queues have for a crowd.
+        // The vector of handles, and the memory of the timer wheel and the queues.
         let chunks = CROWD as usize / 4096;
         assert!(made[0] > 2 * chunks, "{made:?}");
         assert!(made[3..].iter().all(|made| *made < chunks), "{made:?}");

@@ -1,4 +1,4 @@
-//! Names of hosts, and their addresses.
+//! Host names and their addresses.
 
 #[macro_use]
 mod common;
@@ -7,7 +7,7 @@ use std::io;
 use std::task::Poll;
 
 #[test]
-fn a_wait_that_is_dropped_leaves_the_lookup_to_itself() {
+fn a_lookup_works_after_another_was_dropped() {
     gimmal::run(async {
         let mut lookup = Box::pin(gimmal::net::lookup_host("localhost:80"));
         std::future::poll_fn(|cx| Poll::Ready(lookup.as_mut().poll(cx).is_pending())).await;
@@ -20,7 +20,7 @@ fn a_wait_that_is_dropped_leaves_the_lookup_to_itself() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_an_error_with_the_name() {
+fn the_error_of_a_failed_lookup_contains_the_name() {
     gimmal::run(async {
         let error = gimmal::net::lookup_host("nobody.invalid:80")
             .await
@@ -31,15 +31,15 @@ fn a_name_that_does_not_resolve_is_an_error_with_the_name() {
     .unwrap();
 }
 
-/// The interface of a link-local address can be given by its name, wherever an address can be.
+/// A link-local address may name its interface wherever an address is accepted.
 #[test]
-fn an_address_with_the_name_of_its_interface_is_known_without_a_lookup() {
+fn an_address_that_names_its_interface_needs_no_lookup() {
     use gimmal::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
     use std::net::SocketAddr;
 
     gimmal::run(async {
         let addrs = lookup_host("[fe80::1%lo]:80").await?;
-        // The loopback interface is the first of each network namespace.
+        // The loopback interface has index 1 in every network namespace.
         assert_eq!(addrs, ["[fe80::1%1]:80".parse::<SocketAddr>().unwrap()]);
         for text in ["[fe80::1%nobody0]:80", "[::1%nobody0]:80"] {
             for error in [

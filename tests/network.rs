@@ -1,8 +1,8 @@
-//! A network that delays and loses: two namespaces, joined by a cable that does both.
+//! A network with delay and loss: two network namespaces joined by a virtual cable.
 //!
-//! It takes root and the tools `ip` and `tc`. Loss and delay are those of `netem`; where the kernel has none they are those
-//! of a slow line with a short queue (`tbf`), which delays what it keeps and drops the rest. Where none of this can be had
-//! the test says so.
+//! Requires root and the tools `ip` and `tc`. `netem` adds the delay and the loss. If the kernel lacks it, a slow link
+//! with a short queue (`tbf`) delays packets and drops those that do not fit. If neither is available, the test is
+//! skipped.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use std::time::Duration;
 const CONNECTIONS: usize = 8;
 const BYTES: usize = 256 << 10;
 
-/// Two namespaces, which are gone with it.
+/// Two network namespaces, deleted on drop.
 struct Cable {
     ends: [String; 2],
 }
@@ -62,14 +62,14 @@ impl Cable {
             let add = format!("ip netns exec {end} tc qdisc add dev cable root");
             run(&format!("{add} netem delay 3ms 2ms loss 2%")).or_else(|why| {
                 run(&format!("{add} tbf rate 40mbit burst 4kb limit 12kb")).map(|()| {
-                    skip!("no netem here ({why}): a slow line with a short queue instead")
+                    skip!("no netem here ({why}): using a slow link with a short queue instead")
                 })
             })?;
         }
         Ok(cable)
     }
 
-    /// Runs it on a thread in one of the namespaces.
+    /// Runs a closure on a thread in one of the namespaces.
     fn inside<T: Send>(
         &self,
         end: usize,
@@ -79,7 +79,7 @@ impl Cable {
         std::thread::scope(|threads| {
             let thread = threads.spawn(|| {
                 let namespace = File::open(path)?;
-                // SAFETY: the call has no pointers; it changes this thread, which is here for that.
+                // SAFETY: no address is passed. The call changes only this thread, which exists for this.
                 if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
                     return Err(io::Error::last_os_error());
                 }
@@ -102,7 +102,7 @@ fn byte(at: usize) -> u8 {
     (at.wrapping_mul(0x9e37_79b9) >> 13) as u8
 }
 
-/// Reads numbered bytes under timeouts that often come first, until the end.
+/// Reads numbered bytes until end of file, under timeouts that often expire first.
 async fn read_all(stream: &TcpStream, seed: u64) -> io::Result<usize> {
     let (mut at, mut random) = (0, seed | 1);
     let mut buf = vec![0; 4096];
@@ -133,7 +133,7 @@ async fn write_all(stream: &TcpStream) -> io::Result<()> {
     stream.shutdown(std::net::Shutdown::Write)
 }
 
-/// Both ways at once.
+/// Reads and writes at once.
 async fn talk(stream: TcpStream, seed: u64) -> io::Result<()> {
     let (written, read) = gimmal::join((write_all(&stream), read_all(&stream, seed))).await;
     written?;
@@ -142,10 +142,10 @@ async fn talk(stream: TcpStream, seed: u64) -> io::Result<()> {
 }
 
 #[test]
-fn nothing_is_lost_and_nothing_hangs_where_packets_are() {
+fn nothing_is_lost_and_nothing_hangs_when_packets_are_lost() {
     let cable = match Cable::new() {
         Ok(cable) => cable,
-        Err(why) => return skip!("no network of two namespaces here: {why}"),
+        Err(why) => return skip!("cannot set up two network namespaces here: {why}"),
     };
     let (tell, told) = channel();
     std::thread::scope(|threads| {

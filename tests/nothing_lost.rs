@@ -1,9 +1,9 @@
-//! Canceled means that it did not happen: a million numbered bytes through pipes, under timeouts and cancels at random
-//! moments, and none is lost, none comes twice. Every buffer that came back is refilled, and nobody writes into it later.
+//! Canceled means no effect: a million numbered bytes pass through pipes, with timeouts and cancels at random moments,
+//! and none is lost or duplicated. Every returned buffer is refilled, and nothing writes to it later.
 //!
-//! Dropped waits are not tested here: a dropped read at the cursor may lose what it read, and says so.
+//! Dropped waits are not tested here: a dropped read at the cursor may lose the bytes it has read, as documented.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -21,14 +21,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Bytes in each stream.
+/// The length of each stream.
 const BYTES: usize = 1_000_000;
-/// What a buffer is filled with after it came back.
+/// The byte that fills a returned buffer.
 const CANARY: u8 = 0xA5;
-/// Buffers that are watched at a time.
+/// The number of buffers watched at a time.
 const WATCHED_MAX: usize = 64;
 
-/// The byte at a place: no two places within a pipe's reach look alike.
+/// The byte at a position. No two positions within reach of a pipe have the same surroundings.
 fn byte(at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ (at >> 16)) as u8
 }
@@ -42,7 +42,7 @@ fn pipe() -> (File, File) {
     (OwnedFd::from(reader).into(), OwnedFd::from(writer).into())
 }
 
-/// Buffers that came back from a canceled operation, refilled: a second owner of one would be seen.
+/// Buffers returned by canceled operations and refilled: any further use of one would be visible.
 #[derive(Default)]
 struct Canaries {
     kept: Vec<Vec<u8>>,
@@ -67,7 +67,7 @@ impl Canaries {
     }
 }
 
-/// How a side of the pipe is cut short.
+/// How the operations on one side of the pipe are canceled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
     Never,
@@ -75,15 +75,15 @@ enum Cut {
     Timeout,
     /// `operation.timeout(d)`.
     Flat,
-    /// A scope that another task cancels after so many yields.
+    /// A scope that another task cancels after a number of yields.
     Scope,
-    /// `race((operation, …))` against a few turns, or a sleep.
+    /// `race((operation, …))` against a few turns or a sleep.
     Race,
-    /// Any of them.
+    /// Any of these.
     Any,
 }
 
-/// Cancels whichever scope is there, at random moments.
+/// Cancels the current scope at random moments.
 struct Canceler {
     current: RefCell<Option<Rc<Scope>>>,
     ended: Cell<bool>,
@@ -111,7 +111,7 @@ impl Canceler {
         canceler
     }
 
-    /// Runs an operation in a scope that is canceled sometime, or before it begins.
+    /// Runs an operation in a scope that is canceled at some time, or before the start.
     async fn run<O: Operation>(&self, op: Op<O>, early: bool) -> O::Output {
         let scope = Rc::new(Scope::new());
         if early {
@@ -124,8 +124,8 @@ impl Canceler {
     }
 }
 
-/// A random time, often none at all, seldom enough to wait for the other side.
-fn moment(random: &mut Random) -> Duration {
+/// A random duration, often zero, rarely long enough to wait for the other side.
+fn random_timeout(random: &mut Random) -> Duration {
     match random.below(4) {
         0 => Duration::ZERO,
         1 => Duration::from_micros(random.below(20) as u64),
@@ -134,7 +134,7 @@ fn moment(random: &mut Random) -> Duration {
     }
 }
 
-/// Runs one operation, cut short or not. The buffer is there in any case.
+/// Runs one operation, canceled or not. The buffer is always returned.
 async fn cut<B: 'static, O>(
     op: Op<O>,
     how: Cut,
@@ -148,19 +148,19 @@ where
         Cut::Any => [Cut::Never, Cut::Timeout, Cut::Flat, Cut::Scope, Cut::Race][random.below(5)],
         how => how,
     };
-    // In the kernel before it is awaited.
+    // Submitted before it is awaited.
     let op = if random.one_in(4) { op.submit() } else { op };
     match how {
         Cut::Never | Cut::Any => op.await,
         Cut::Flat => {
-            let ended = op.timeout(moment(random)).await;
+            let ended = op.timeout(random_timeout(random)).await;
             if let Err(error) = &ended {
                 assert!(is_timeout(error) && !is_canceled(error), "{error}");
             }
             ended
         }
         Cut::Timeout => {
-            let ended = timeout(moment(random), op).await;
+            let ended = timeout(random_timeout(random), op).await;
             ended.map_err(|error| {
                 assert!(error.is_elapsed());
                 error.into_inner().unwrap()
@@ -168,7 +168,7 @@ where
         }
         Cut::Scope => canceler.run(op, random.one_in(8)).await,
         Cut::Race => {
-            let (turns, time) = (random.below(4), moment(random));
+            let (turns, time) = (random.below(4), random_timeout(random));
             let other = async {
                 for _ in 0..turns {
                     next_turn().await;
@@ -178,12 +178,12 @@ where
                 }
             };
             let (output, _) = race((op, other)).await.outputs;
-            output.expect("an operation that loses says what became of it")
+            output.expect("a loser returns its output")
         }
     }
 }
 
-/// The side that is not cut short is slow at times, so that the other one is parked.
+/// The side without cancels sometimes pauses, so that the other one has to wait.
 async fn pause(how: Cut, random: &mut Random) {
     if matches!(how, Cut::Never | Cut::Any) && random.one_in(2) {
         for _ in 0..random.below(10) {
@@ -192,7 +192,7 @@ async fn pause(how: Cut, random: &mut Random) {
     }
 }
 
-fn assert_cut_short<B>(error: &BufError<B>)
+fn assert_canceled<B>(error: &BufError<B>)
 where
     BufError<B>: std::error::Error + 'static,
 {
@@ -204,7 +204,7 @@ async fn write_all(file: File, how: Cut, mut random: Random) -> usize {
     let canceler = Canceler::start(random.fork());
     let (mut at, mut cuts) = (0, 0);
     while at < BYTES {
-        // Sometimes more than what fits into the pipe at once; but where reads are to be parked, the pipe is to be empty.
+        // Sometimes more than fits into the pipe at once. If reads are to wait, the pipe has to run empty.
         let len = match random.below(100) {
             0 if how != Cut::Never => 1 + random.below(100_000),
             _ => 1 + random.below(900),
@@ -214,12 +214,12 @@ async fn write_all(file: File, how: Cut, mut random: Random) -> usize {
         match cut(file.write(buf), how, &canceler, &mut random).await {
             Ok((n, _)) => at += n,
             Err(error) => {
-                assert_cut_short(&error);
+                assert_canceled(&error);
                 cuts += 1;
                 let mut buf = error.into_buf();
                 let same = buf.iter().enumerate().all(|(n, b)| *b == byte(at + n));
-                assert!(same, "the buffer came back as it was");
-                // If the kernel still wrote from it, the reader would see this.
+                assert!(same, "the buffer is returned unchanged");
+                // If the kernel still read from the buffer, the reader would notice.
                 buf.fill(!byte(at));
                 drop(buf);
             }
@@ -245,16 +245,16 @@ async fn read_all(file: File, how: Cut, mut random: Random) -> usize {
             Ok((n, buf)) => {
                 assert_eq!(n, buf.len());
                 let wrong = buf.iter().enumerate().find(|(n, b)| **b != byte(at + n));
-                assert!(wrong.is_none(), "lost or twice: at {at} of {BYTES}");
+                assert!(wrong.is_none(), "lost or duplicated: at {at} of {BYTES}");
                 at += n;
             }
             Err(error) => {
-                assert_cut_short(&error);
+                assert_canceled(&error);
                 let buf = error.into_buf();
                 assert_eq!(buf.len(), filled);
                 assert!(
                     buf.iter().all(|byte| *byte == 0x77),
-                    "it came back as it was"
+                    "the buffer is returned unchanged"
                 );
                 canaries.keep(buf);
             }
@@ -262,11 +262,11 @@ async fn read_all(file: File, how: Cut, mut random: Random) -> usize {
     }
     canaries.check();
     canceler.ended.set(true);
-    assert_eq!(at, BYTES, "all of it has come");
+    assert_eq!(at, BYTES, "all bytes have arrived");
     canaries.seen
 }
 
-/// One stream from end to end. Says how often each side was cut short.
+/// Runs one stream from end to end, and prints how often each side was canceled.
 fn stream(writes: Cut, reads: Cut) {
     let _alone = alone();
     let mut random = Random::new();
@@ -277,7 +277,7 @@ fn stream(writes: Cut, reads: Cut) {
         let writing = spawn(write_all(writer, writes, random.fork()));
         let reading = spawn(read_all(reader, reads, random.fork()));
         let (wrote, read) = (writing.await.unwrap(), reading.await.unwrap());
-        println!("cut short: {wrote} writes, {read} reads");
+        println!("canceled: {wrote} writes, {read} reads");
         assert_eq!(wrote > 0, writes != Cut::Never);
         assert_eq!(read > 0, reads != Cut::Never);
         let baseline = Handle::current();
@@ -293,12 +293,12 @@ fn reads_under_timeouts_lose_nothing() {
 }
 
 #[test]
-fn reads_with_a_time_of_their_own_lose_nothing() {
+fn reads_with_flat_timeouts_lose_nothing() {
     stream(Cut::Never, Cut::Flat);
 }
 
 #[test]
-fn reads_in_scopes_that_are_cancelled_lose_nothing() {
+fn reads_in_canceled_scopes_lose_nothing() {
     stream(Cut::Never, Cut::Scope);
 }
 
@@ -318,23 +318,23 @@ fn writes_under_timeouts_lose_nothing() {
 }
 
 #[test]
-fn writes_with_a_time_of_their_own_lose_nothing() {
+fn writes_with_flat_timeouts_lose_nothing() {
     stream(Cut::Flat, Cut::Never);
 }
 
 #[test]
-fn writes_in_scopes_that_are_cancelled_lose_nothing() {
+fn writes_in_canceled_scopes_lose_nothing() {
     stream(Cut::Scope, Cut::Never);
 }
 
 #[test]
-fn both_sides_cut_short_in_every_way_lose_nothing() {
+fn canceling_both_sides_in_every_way_loses_nothing() {
     stream(Cut::Any, Cut::Any);
 }
 
-/// Loops over several operations say how far they came.
+/// Loops over several operations report their progress.
 #[test]
-fn exact_reads_and_whole_writes_say_how_far_they_came() {
+fn exact_reads_and_whole_writes_report_their_progress() {
     let _alone = alone();
     let mut random = Random::new();
     println!("{random:?}");
@@ -347,7 +347,7 @@ fn exact_reads_and_whole_writes_say_how_far_they_came() {
             while at < BYTES {
                 let buf = bytes(at, (1 + dice.below(150_000)).min(BYTES - at));
                 let len = buf.len();
-                match timeout(moment(&mut dice), writer.write_all(buf)).await {
+                match timeout(random_timeout(&mut dice), writer.write_all(buf)).await {
                     Ok(_) => at += len,
                     Err(error) => {
                         assert!(error.is_elapsed());
@@ -361,7 +361,7 @@ fn exact_reads_and_whole_writes_say_how_far_they_came() {
         while at < BYTES {
             let len = (1 + random.below(100_000)).min(BYTES - at);
             let read = reader.read_exact(Vec::with_capacity(len), len);
-            let (buf, n) = match timeout(moment(&mut random), read).await {
+            let (buf, n) = match timeout(random_timeout(&mut random), read).await {
                 Ok(buf) => (buf, len),
                 Err(error) => {
                     assert!(error.is_elapsed());
@@ -382,17 +382,18 @@ fn exact_reads_and_whole_writes_say_how_far_they_came() {
     });
 }
 
-/// A read that a worker of the kernel runs, even if it could be polled for.
+/// A read that is forced into a kernel worker.
 struct InWorker {
     file: Rc<OwnedFd>,
     buf: Vec<u8>,
 }
 
-// SAFETY: the entry lends the capacity of a vector, whose memory stays where it is while the operation is moved, and whose
-// owner nobody touches; the descriptor is held. One completion comes.
+// SAFETY: the entry lends the capacity of a vector, whose memory stays in place when the operation moves, and which
+// nothing else accesses; the descriptor is held. There is one completion.
 unsafe impl Operation for InWorker {
     type Output = BufResult<usize, Vec<u8>>;
     const NAME: &'static str = "read in a worker";
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn entry(&mut self) -> Entry {
         Entry::new(Opcode::READ)
@@ -406,7 +407,7 @@ unsafe impl Operation for InWorker {
     fn complete(mut self, completion: Completion) -> Self::Output {
         match completion.result() {
             Ok(n) => {
-                // SAFETY: the kernel has written so many bytes from the start.
+                // SAFETY: the kernel has written `n` bytes from the start.
                 unsafe { self.buf.set_len(n as usize) };
                 Ok((n as usize, self.buf))
             }
@@ -418,16 +419,12 @@ unsafe impl Operation for InWorker {
         Err(BufError::new(error, self.buf))
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        [libc::ECANCELED, libc::EINTR, 512, 513, 514, 516].contains(&-completion.raw())
-    }
-
     fn dispose(&mut self, _: Completion) {}
 }
 
-/// One in a thousand of these stays parked after the first request to stop it: it is asked again.
+/// About one in a thousand such reads ignores the first cancel request, so the cancel is repeated.
 #[test]
-fn reads_parked_in_a_worker_all_end_when_they_are_cancelled() {
+fn canceled_reads_in_a_worker_all_end() {
     const READS: usize = 100_000;
     const AT_ONCE: [usize; 4] = [1, 20, 100, 500];
     let _alone = alone();
@@ -476,7 +473,7 @@ fn reads_parked_in_a_worker_all_end_when_they_are_cancelled() {
             canaries.check();
         }
         let stats = Handle::current().stats();
-        println!("{} requests to stop {ended} reads", stats.cancels);
+        println!("{} cancel requests for {ended} reads", stats.cancels);
         assert_eq!((stats.operations, stats.operation_rows), (0, 0));
         sleep(Duration::from_millis(1)).await.unwrap();
         canaries.check();

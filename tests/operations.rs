@@ -1,7 +1,7 @@
-//! Every operation against std, and every operation and every function of `fs` dropped at every poll: what it lent stays
-//! alive until the kernel is done with it, and descriptors, rows and buffers come back to where they were.
+//! Every operation compared with std, and every operation and every function of `fs` dropped at every poll: lent memory
+//! stays alive until the kernel is done with it, and descriptors, rows and buffers return to the baseline.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -32,7 +32,7 @@ fn pipe() -> (File, PipeWriter) {
     (File::from(OwnedFd::from(reader)), writer)
 }
 
-/// A pipe into which nothing more fits.
+/// A full pipe.
 fn full_pipe() -> (PipeReader, File) {
     let (reader, writer) = io::pipe().unwrap();
     let file = File::from(OwnedFd::from(writer));
@@ -122,7 +122,11 @@ impl Pair {
                 let rest = n.saturating_sub(sizes[0]);
                 let all = [&a[..], &b[..rest.min(b.len())], &c[..]].concat();
                 assert_eq!(all, other[..n]);
-                assert_eq!(a.len(), n.min(sizes[0]), "the length is what was read");
+                assert_eq!(
+                    a.len(),
+                    n.min(sizes[0]),
+                    "the length is the number of bytes read"
+                );
                 assert_eq!(c.len(), n.saturating_sub(sizes[0] + sizes[1]));
             }
             6 | 7 => {
@@ -155,7 +159,7 @@ impl Pair {
                     Err(error) => {
                         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
                         let there = self.oracle.read_at(&mut other, at).unwrap();
-                        assert!(there < len, "there was enough");
+                        assert!(there < len, "there were enough bytes");
                         assert_eq!(error.transferred(), there);
                         let buf = error.into_buf();
                         assert_eq!(buf[..there], other[..there]);
@@ -184,7 +188,7 @@ impl Pair {
                 match (exact, self.oracle.read_exact(&mut other)) {
                     (Ok(buf), Ok(())) => assert_eq!(buf, other),
                     (Err(ours), Err(theirs)) => assert_eq!(ours.kind(), theirs.kind()),
-                    (ours, theirs) => panic!("{ours:?} is not {theirs:?}"),
+                    (ours, theirs) => panic!("{ours:?} differs from {theirs:?}"),
                 }
             }
             _ => nop().await.unwrap(),
@@ -193,7 +197,7 @@ impl Pair {
         assert_eq!(
             shared.stream_position().unwrap(),
             self.oracle.stream_position().unwrap(),
-            "the cursors are at the same place"
+            "the cursors are equal"
         );
         if random.one_in(4) {
             let place = SeekFrom::Start(random.below(9000) as u64);
@@ -215,12 +219,12 @@ impl Pair {
             file.rewind().unwrap();
             file.read_to_end(all).unwrap();
         }
-        assert!(all[0] == all[1], "the files differ at the end");
+        assert!(all[0] == all[1], "the files differ");
     }
 }
 
 #[test]
-fn every_operation_does_what_std_does() {
+fn every_operation_behaves_as_in_std() {
     let _alone = alone();
     let mut random = Random::new();
     for (name, ring) in rings() {
@@ -241,10 +245,10 @@ fn every_operation_does_what_std_does() {
     }
 }
 
-/// The moments for something that is not woken by itself.
+/// The moments for a future that is not woken by itself.
 const PARKED: [Moment; 3] = [Moment::AtOnce, Moment::Turns(1), Moment::Turns(3)];
 
-/// An operation dropped before its first poll, started by `submit`, and at every poll.
+/// Drops an operation before its first poll, after `submit`, and at every poll.
 async fn op_dropped_everywhere<O: Operation>(name: &str, parked: bool, make: impl Fn() -> Op<O>) {
     let moments: &[Moment] = if parked { &PARKED } else { &MOMENTS };
     let baseline = Baseline::take();
@@ -262,7 +266,7 @@ async fn op_dropped_everywhere<O: Operation>(name: &str, parked: bool, make: imp
     if parked {
         for moment in moments {
             let output = dropped_after(make(), 1, *moment).await;
-            assert!(output.is_none(), "{name} is parked");
+            assert!(output.is_none(), "{name} is pending");
             baseline.returns(&format!("{name}, {moment:?}")).await;
         }
         return;
@@ -314,22 +318,25 @@ fn operations_dropped_at_every_poll_leave_nothing_behind() {
             .await;
             op_dropped_everywhere("fsync", false, || file.sync_all()).await;
             op_dropped_everywhere("fdatasync", false, || file.sync_data()).await;
-            // One that the kernel refuses, and one that never gets there.
+            // A read that the kernel rejects, and one that is not submitted.
             let unreadable = File::create(dir.path().join("other")).await.unwrap();
             op_dropped_everywhere("bad read", false, || unreadable.read(small())).await;
-            op_dropped_everywhere("no room", false, || file.read(Vec::new())).await;
+            op_dropped_everywhere("empty buffer", false, || file.read(Vec::new())).await;
             let (empty, writer) = pipe();
-            op_dropped_everywhere("parked read", true, || empty.read(small())).await;
-            op_dropped_everywhere("parked readv", true, || {
+            op_dropped_everywhere("pending read", true, || empty.read(small())).await;
+            op_dropped_everywhere("pending readv", true, || {
                 empty.read_vectored([small(), small()])
             })
             .await;
             let (reader, stuffed) = full_pipe();
-            op_dropped_everywhere("parked write", true, || stuffed.write(full())).await;
+            op_dropped_everywhere("pending write", true, || stuffed.write(full())).await;
             drop((writer, reader));
         });
         let after = std::fs::read(&path).unwrap();
-        assert!(!after.contains(&CANARY), "freed memory was written out");
+        assert!(
+            !after.contains(&CANARY),
+            "freed memory was written to the file"
+        );
         Watched::check_and_forget(&name);
     }
 }
@@ -349,18 +356,21 @@ fn functions_of_fs_dropped_at_every_poll_leave_nothing_behind() {
         runtime.block_on(async {
             let all = &MOMENTS;
             dropped_everywhere("open", all, || File::open(&path)).await;
-            dropped_everywhere("open nothing", all, || File::open(&missing)).await;
+            dropped_everywhere("open a missing file", all, || File::open(&missing)).await;
             dropped_everywhere("create", all, || File::create(&new)).await;
             let polls = dropped_everywhere("read", all, || fs::read(&path)).await;
             assert!(polls >= 4, "opened, and read to the end: {polls} polls");
-            dropped_everywhere("read nothing", all, || fs::read(&missing)).await;
+            dropped_everywhere("read a missing file", all, || fs::read(&missing)).await;
             dropped_everywhere("read a directory", all, || fs::read(dir.path())).await;
             dropped_everywhere("read /proc", all, || fs::read("/proc/self/status")).await;
             dropped_everywhere("read_to_string", all, || fs::read_to_string(&path)).await;
             let contents = || Watched::full(9, 40_000, 1);
             let polls = dropped_everywhere("write", all, || fs::write(&new, contents())).await;
             assert!(polls >= 3, "created, written and closed: {polls} polls");
-            dropped_everywhere("write nowhere", all, || fs::write(&missing, contents())).await;
+            dropped_everywhere("write to a missing directory", all, || {
+                fs::write(&missing, contents())
+            })
+            .await;
             let mut options = OpenOptions::new();
             let file = options.read(true).write(true).open(&path).await.unwrap();
             let room = || Watched::new(3000, 1);
@@ -377,7 +387,7 @@ fn functions_of_fs_dropped_at_every_poll_leave_nothing_behind() {
             dropped_everywhere("write_all", all, || file.write_all(contents())).await;
             dropped_everywhere("read_to_end", all, || file.read_to_end(Vec::new())).await;
             drop(file);
-            // Opened anew each time, closed by whatever is left of it.
+            // Opened each time; closed by whatever is left of it.
             dropped_everywhere("close", all, || {
                 let file = File::from(std::fs::File::open(&path).unwrap());
                 file.close()
@@ -392,18 +402,15 @@ fn functions_of_fs_dropped_at_every_poll_leave_nothing_behind() {
             .await;
         });
         let after = std::fs::read(&new).unwrap();
-        assert!(
-            after.iter().all(|byte| *byte == 9),
-            "what was lent, or less"
-        );
+        assert!(after.iter().all(|byte| *byte == 9), "unexpected content");
         Watched::check_and_forget(&name);
     }
 }
 
-/// A close waits for a parked read to be stopped, and keeps no waker but that of its latest poll.
+/// A close waits until a pending read has stopped, and keeps only the waker of its latest poll.
 #[test]
-fn close_that_is_polled_again_and_again_keeps_one_waker_and_none_when_it_is_dropped() {
-    struct Counted(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+fn a_close_keeps_one_waker_however_often_polled_and_none_when_dropped() {
+    struct Counted(#[expect(dead_code, reason = "only its reference count is used")] Arc<()>);
     impl std::task::Wake for Counted {
         fn wake(self: Arc<Self>) {}
     }
@@ -435,9 +442,9 @@ fn close_that_is_polled_again_and_again_keeps_one_waker_and_none_when_it_is_drop
     });
 }
 
-/// A close waits for a parked read to be stopped, and is dropped while it does.
+/// A close is dropped while it waits until a pending read has stopped.
 #[test]
-fn close_dropped_while_it_waits_for_a_parked_read_closes_all_the_same() {
+fn a_close_dropped_while_it_waits_for_a_pending_read_still_closes() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -452,7 +459,7 @@ fn close_dropped_while_it_waits_for_a_parked_read_closes_all_the_same() {
                     next_turn().await;
                     drop(dropped_after(reader.close(), polls, moment).await);
                     if polls == 0 {
-                        // It was never asked to stop: its writer ends it.
+                        // The read is not canceled; its writer ends it.
                         drop(writer);
                         reading.abort();
                         let _ = reading.await;
@@ -470,9 +477,9 @@ fn close_dropped_while_it_waits_for_a_parked_read_closes_all_the_same() {
     }
 }
 
-/// Opening a FIFO waits in a worker of the kernel for the other side, which never comes.
+/// Opening a FIFO waits in a kernel worker for the other end, which is never opened.
 #[test]
-fn opening_a_fifo_dropped_while_it_waits_ends() {
+fn an_open_of_a_fifo_dropped_while_it_waits_ends() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -497,12 +504,12 @@ fn opening_a_fifo_dropped_while_it_waits_ends() {
 pub(crate) fn make_fifo(path: &Path) {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
-    // SAFETY: the path ends in a zero byte.
+    // SAFETY: the path is nul-terminated.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
 }
 
-/// What the operations of a storm work on. The pipes never fill and never close.
-struct Field {
+/// The files and pipes that random operations use. The pipes never fill and are never closed.
+struct Files {
     cached: File,
     direct: File,
     written: File,
@@ -510,7 +517,11 @@ struct Field {
 }
 
 /// Awaits an operation, or drops it at a random moment.
-async fn maybe<O: Operation>(op: Op<O>, random: &mut Random, wakes: bool) -> Option<O::Output> {
+async fn run_or_drop<O: Operation>(
+    op: Op<O>,
+    random: &mut Random,
+    wakes: bool,
+) -> Option<O::Output> {
     let op = match random.one_in(3) {
         true => op.submit(),
         false => op,
@@ -528,41 +539,41 @@ async fn maybe<O: Operation>(op: Op<O>, random: &mut Random, wakes: bool) -> Opt
     dropped_after(op, 1, moment).await
 }
 
-async fn one_of_the_storm(field: &Field, random: &mut Random) {
+async fn random_operation(files: &Files, random: &mut Random) {
     let offset = random.below(60) as u64 * 512;
     match random.below(12) {
         0 | 1 => drop(
-            maybe(
-                field.cached.read_at(Watched::new(700, 1), offset),
+            run_or_drop(
+                files.cached.read_at(Watched::new(700, 1), offset),
                 random,
                 true,
             )
             .await,
         ),
-        2 => drop(maybe(field.cached.read(Watched::new(64, 1)), random, true).await),
+        2 => drop(run_or_drop(files.cached.read(Watched::new(64, 1)), random, true).await),
         3 | 4 => {
             let buf = Watched::new(1024, 512);
-            drop(maybe(field.direct.read_at(buf, offset), random, true).await);
+            drop(run_or_drop(files.direct.read_at(buf, offset), random, true).await);
         }
         5 => {
             let bufs = (Watched::new(100, 1), Watched::new(100, 1));
-            drop(maybe(field.cached.read_vectored_at(bufs, offset), random, true).await);
+            drop(run_or_drop(files.cached.read_vectored_at(bufs, offset), random, true).await);
         }
         6 => {
             let buf = Watched::full(9, 64, 1);
-            drop(maybe(field.written.write_at(buf, offset), random, true).await);
+            drop(run_or_drop(files.written.write_at(buf, offset), random, true).await);
         }
-        7 => drop(maybe(nop(), random, true).await),
+        7 => drop(run_or_drop(nop(), random, true).await),
         _ => {
-            // A read that is parked; the bytes come before it is dropped, with it, or after.
-            let (reader, writer) = &field.pipes[random.below(field.pipes.len())];
+            // A pending read: the bytes arrive before, while or after it is dropped.
+            let (reader, writer) = &files.pipes[random.below(files.pipes.len())];
             let mut writer = writer;
             let early = random.one_in(4);
             if early {
                 writer.write_all(&[3; 16]).unwrap();
             }
             let read = reader.read(Watched::new(128, 1));
-            drop(maybe(read, random, false).await);
+            drop(run_or_drop(read, random, false).await);
             if !early && random.one_in(2) {
                 writer.write_all(&[3; 16]).unwrap();
             }
@@ -570,10 +581,10 @@ async fn one_of_the_storm(field: &Field, random: &mut Random) {
     }
 }
 
-/// What is left in the pipes is read away, so that no writer blocks. No orphan may be left that would take some of it.
-async fn drain(field: &Field, baseline: &Baseline) {
+/// Empties the pipes, so that no writer blocks. No orphan may remain that would take some of the bytes.
+async fn drain(files: &Files, baseline: &Baseline) {
     baseline.operations_return("a batch of the storm").await;
-    for (reader, writer) in &field.pipes {
+    for (reader, writer) in &files.pipes {
         let mut writer = writer;
         writer.write_all(&[4]).unwrap();
         let mut last = 0;
@@ -584,17 +595,16 @@ async fn drain(field: &Field, baseline: &Baseline) {
     }
 }
 
-/// A storm of so many operations on a ring: at the end all counts come back, and no memory was touched after it was
-/// freed.
+/// Random operations on a ring: at the end, all counts return to the baseline, and no freed memory was accessed.
 async fn storm(dir: &Path, operations: usize, random: &mut Random) {
-    let path = dir.join("field");
+    let path = dir.join("files");
     std::fs::write(&path, pattern(40_000)).unwrap();
     let baseline = Baseline::take();
     let written = dir.join("written");
     std::fs::write(&written, vec![8; 32_000]).unwrap();
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    let field = Rc::new(Field {
+    let files = Rc::new(Files {
         cached: File::open(&path).await.unwrap(),
         written: options.open(&written).await.unwrap(),
         direct: options
@@ -611,10 +621,10 @@ async fn storm(dir: &Path, operations: usize, random: &mut Random) {
         let inner = Rc::new(Cell::new(0));
         let tasks: Vec<_> = (0..TASKS)
             .map(|_| {
-                let (field, mut random, inner) = (field.clone(), random.fork(), inner.clone());
+                let (files, mut random, inner) = (files.clone(), random.fork(), inner.clone());
                 gimmal::spawn(async move {
                     for _ in 0..BATCH {
-                        one_of_the_storm(&field, &mut random).await;
+                        random_operation(&files, &mut random).await;
                         inner.set(inner.get() + 1);
                     }
                 })
@@ -628,15 +638,15 @@ async fn storm(dir: &Path, operations: usize, random: &mut Random) {
             }
         }
         left = left.saturating_sub(inner.get().max(1));
-        drain(&field, &baseline).await;
+        drain(&files, &baseline).await;
         Watched::check_and_forget("a batch of the storm");
     }
-    drop(field);
+    drop(files);
     baseline.returns("a storm").await;
     let after = std::fs::read(&written).unwrap();
     assert!(
         after.iter().all(|byte| [8, 9].contains(byte)),
-        "freed memory was written out"
+        "freed memory was written to the file"
     );
 }
 
@@ -668,7 +678,7 @@ const OPENS: usize = if cfg!(debug_assertions) {
     100_000
 };
 
-/// Late descriptors are closed: nobody waits for them any more.
+/// Descriptors that arrive late are closed: nobody awaits them any longer.
 #[test]
 fn opens_raced_by_drops_leave_no_descriptor() {
     let _alone = alone();
@@ -705,14 +715,14 @@ fn opens_raced_by_drops_leave_no_descriptor() {
             for task in tasks {
                 task.await.unwrap();
             }
-            baseline.returns("a race of opens").await;
+            baseline.returns("opens dropped at random").await;
         });
     }
 }
 
-/// The operation is done, its completion reaped, and its future dropped without having looked.
+/// The completion was reaped, and the future is dropped without another poll.
 #[test]
-fn results_that_nobody_looked_at_are_disposed_of() {
+fn unread_results_are_disposed_of() {
     let _alone = alone();
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
@@ -734,16 +744,16 @@ fn results_that_nobody_looked_at_are_disposed_of() {
         assert_eq!(handle.stats().operation_rows, 100);
         assert_eq!(common::descriptors(), baseline.descriptors() + 100);
         drop(opens);
-        baseline.returns("opens that nobody looked at").await;
+        baseline.returns("unread opens").await;
     });
 }
 
-/// In a runtime that ends while operations are in flight.
+/// The runtime ends while operations are in flight.
 #[test]
-fn a_runtime_dropped_amid_a_storm_frees_nothing_too_early() {
+fn a_runtime_dropped_during_a_storm_frees_nothing_too_early() {
     let _alone = alone();
     let mut random = Random::new();
-    // The descriptor by which other threads wake a runtime is kept for the next one.
+    // The descriptor that other threads use to wake a runtime is kept for the next one.
     drop(Runtime::new().unwrap());
     let before = (common::descriptors(), Watched::alive());
     for (name, _) in rings() {
@@ -784,11 +794,11 @@ fn a_runtime_dropped_amid_a_storm_frees_nothing_too_early() {
     }
 }
 
-/// An operation that counts how often it is asked for its entry.
-struct Asked(Rc<Cell<usize>>);
+/// An operation that counts how often its entry is requested.
+struct EntryCounter(Rc<Cell<usize>>);
 
 // SAFETY: the entry has no address and no descriptor.
-unsafe impl Operation for Asked {
+unsafe impl Operation for EntryCounter {
     type Output = io::Result<()>;
     const NAME: &'static str = "asked";
 
@@ -813,19 +823,19 @@ unsafe impl Operation for Asked {
 }
 
 #[test]
-fn an_operation_is_asked_for_its_entry_once_if_it_is_started_and_never_if_it_is_not() {
+fn the_entry_is_requested_once_if_an_operation_starts_and_never_otherwise() {
     let _alone = alone();
     let (started, refused) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let ended: io::Result<()> = gimmal::run(async {
-        Op::new(Asked(started.clone())).await?;
-        Op::new(Asked(started.clone())).submit().await?;
+        Op::new(EntryCounter(started.clone())).await?;
+        Op::new(EntryCounter(started.clone())).submit().await?;
         let refused = refused.clone();
         drop(gimmal::spawn(async move {
             // Canceled, because the program ends.
             assert!(gimmal::sleep(Duration::MAX).await.is_err());
             for op in [
-                Op::new(Asked(refused.clone())),
-                Op::new(Asked(refused.clone())).submit(),
+                Op::new(EntryCounter(refused.clone())),
+                Op::new(EntryCounter(refused.clone())).submit(),
             ] {
                 assert!(gimmal::is_canceled(&op.await.unwrap_err()));
             }

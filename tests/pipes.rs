@@ -1,4 +1,4 @@
-//! Pipes: against std, and under cancels, timeouts and drops; FIFOs, whose opens wait for each other.
+//! Pipes: compared with std, and under cancels, timeouts and drops. FIFOs, whose opens wait for each other.
 
 mod common;
 
@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// More than a pipe holds.
+/// Larger than the capacity of a pipe.
 const LARGE: usize = 300_000;
 
 fn content(len: usize) -> Vec<u8> {
@@ -25,7 +25,7 @@ fn content(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_is_read_and_then_the_end() {
+fn written_bytes_are_read_until_the_end() {
     let _alone = alone();
     for (name, builder) in rings() {
         let mut runtime = builder.build().unwrap();
@@ -59,9 +59,9 @@ fn what_is_written_is_read_and_then_the_end() {
     }
 }
 
-/// The other end is one of std, in a thread: each size that is near a border of the pipe's.
+/// The other end is std's, on a thread. The sizes are those around the limits of a pipe.
 #[test]
-fn the_other_end_may_be_one_of_std() {
+fn the_other_end_may_be_a_pipe_of_std() {
     let _alone = alone();
     for len in [0, 1, 4095, 4096, 4097, 65_535, 65_536, 65_537, LARGE] {
         let sent = content(len);
@@ -96,7 +96,7 @@ fn the_other_end_may_be_one_of_std() {
 }
 
 #[test]
-fn without_a_reader_a_write_fails_and_brings_the_buffer_back() {
+fn a_write_without_a_reader_fails_and_returns_the_buffer() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, writer) = pipe()?;
@@ -119,9 +119,9 @@ fn without_a_reader_a_write_fails_and_brings_the_buffer_back() {
     .unwrap();
 }
 
-/// Sends numbers, each of four bytes, and reads them in pieces that are timed out, canceled and dropped at random.
+/// Sends four-byte numbers, and reads them in pieces that are timed out, canceled and dropped at random.
 #[test]
-fn no_byte_is_lost_or_read_twice_whatever_becomes_of_the_waits() {
+fn no_byte_is_lost_or_read_twice_however_the_waits_end() {
     let _alone = alone();
     const NUMBERS: u32 = 300_000;
     gimmal::run(async {
@@ -168,12 +168,12 @@ fn no_byte_is_lost_or_read_twice_whatever_becomes_of_the_waits() {
                     }
                 }
                 2 => {
-                    // Half of them have no time at all: however fast the machine is, some are cut short.
+                    // Half of the timeouts are zero: however fast the machine is, some reads are canceled.
                     let time = Duration::from_micros((random.below(2) * random.below(30)) as u64);
                     match reader.read_exact(buf, len).timeout(time).await {
                         Ok(bytes) => received.extend(bytes),
                         Err(error) => {
-                            let error = error.into_inner().expect("nothing of it is foreign");
+                            let error = error.into_inner().expect("no foreign future");
                             canceled += u32::from(gimmal::is_canceled(&error));
                             let done = error.transferred();
                             received.extend(&error.into_buf()[..done]);
@@ -222,9 +222,9 @@ fn no_byte_is_lost_or_read_twice_whatever_becomes_of_the_waits() {
     .unwrap();
 }
 
-/// Writes that are timed out say how much was written, so that the rest can follow.
+/// The error of a timed out write contains the number of bytes written, so the rest can follow.
 #[test]
-fn a_write_that_times_out_says_how_far_it_came() {
+fn a_write_that_times_out_reports_its_progress() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, writer) = pipe()?;
@@ -252,7 +252,7 @@ fn a_write_that_times_out_says_how_far_it_came() {
                 Ok(_) => break,
                 Err(error) => {
                     timeouts += 1;
-                    let error = error.into_inner().expect("nothing of it is foreign");
+                    let error = error.into_inner().expect("no foreign future");
                     let done = error.transferred();
                     sent = error.into_buf();
                     sent.drain(..done);
@@ -267,9 +267,9 @@ fn a_write_that_times_out_says_how_far_it_came() {
     .unwrap();
 }
 
-/// What two write at once does not mix, though each goes through the pipe in many pieces.
+/// Concurrent writes do not mix, although each one passes through the pipe in many pieces.
 #[test]
-fn whole_writes_into_a_pipe_are_in_one_piece() {
+fn whole_writes_to_a_pipe_are_contiguous() {
     const LEN: usize = 300_000;
     let _alone = alone();
     gimmal::run(async {
@@ -292,7 +292,7 @@ fn whole_writes_into_a_pipe_are_in_one_piece() {
 }
 
 #[test]
-fn a_pipe_is_handed_to_std_when_nothing_is_at_work_on_it() {
+fn a_pipe_converts_to_std_when_no_operation_holds_it() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, writer) = pipe()?;
@@ -317,7 +317,7 @@ fn a_pipe_is_handed_to_std_when_nothing_is_at_work_on_it() {
 }
 
 #[test]
-fn the_other_end_may_be_a_child() {
+fn the_other_end_may_be_a_child_process() {
     let _alone = alone();
     gimmal::run(async {
         let mut child = Command::new("sh")
@@ -346,7 +346,7 @@ fn the_other_end_may_be_a_child() {
 }
 
 #[test]
-fn closing_stops_the_read_that_is_at_work() {
+fn closing_stops_a_read_in_flight() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, _writer) = pipe()?;
@@ -361,7 +361,7 @@ fn closing_stops_the_read_that_is_at_work() {
 }
 
 #[test]
-fn the_capacity_is_what_the_kernel_makes_of_it() {
+fn the_capacity_is_the_one_the_kernel_chose() {
     let _alone = alone();
     gimmal::run(async {
         let (reader, writer) = pipe()?;
@@ -414,9 +414,9 @@ fn two_ends_of_a_fifo_wait_for_each_other() {
     }
 }
 
-/// A write that finds no room in a FIFO, and a read that finds nothing there, leave the thread to others.
+/// A write to a full FIFO, and a read from an empty one, do not block the thread.
 #[test]
-fn a_full_or_an_empty_fifo_holds_up_nobody() {
+fn a_full_or_empty_fifo_delays_no_other_task() {
     let _alone = alone();
     let directory = directory();
     let path = directory.path().join("fifo");
@@ -446,9 +446,9 @@ fn a_full_or_an_empty_fifo_holds_up_nobody() {
     .unwrap();
 }
 
-/// More opens wait than the kernel has workers. Writes to files, which need one, go on; so do the opens.
+/// More opens wait than the kernel has workers. Writes to files, which need a worker, continue, and so do the opens.
 #[test]
-fn opens_that_wait_hold_up_nobody() {
+fn waiting_opens_delay_no_other_operation() {
     const FIFOS: usize = 24;
     let _alone = alone();
     let directory = directory();
@@ -480,14 +480,14 @@ fn opens_that_wait_hold_up_nobody() {
             writer.write_all("x").await?;
             assert_eq!(reader.read(vec![0; 8]).await?.1, b"x");
         }
-        baseline.returns("opens that wait").await;
+        baseline.returns("waiting opens").await;
         io::Result::Ok(())
     })
     .unwrap();
 }
 
 #[test]
-fn an_open_that_waits_can_be_cancelled_and_dropped() {
+fn a_waiting_open_can_be_canceled_and_dropped() {
     let _alone = alone();
     let directory = directory();
     let path = directory.path().join("fifo");
@@ -500,10 +500,10 @@ fn an_open_that_waits_can_be_cancelled_and_dropped() {
             assert!(gimmal::is_timeout(&error));
             let error = PipeWriter::open(&path).timeout(time).await.unwrap_err();
             assert!(gimmal::is_timeout(&error));
-            // A kernel that had kept the canceled open would let this one through.
+            // If the kernel had kept the canceled open, this one would succeed.
             let none = dropped_after(PipeWriter::open(&path), 2, MOMENTS[round as usize % 3]).await;
             assert!(none.is_none());
-            baseline.returns("an open that was stopped").await;
+            baseline.returns("a stopped open").await;
         }
         let (reader, writer) =
             gimmal::try_join((PipeReader::open(&path), PipeWriter::open(&path))).await?;
@@ -515,7 +515,7 @@ fn an_open_that_waits_can_be_cancelled_and_dropped() {
 }
 
 #[test]
-fn what_is_no_fifo_is_refused_by_its_name() {
+fn opening_something_other_than_a_fifo_fails_with_its_path() {
     let _alone = alone();
     let directory = directory();
     let file = directory.path().join("file");
@@ -544,7 +544,7 @@ fn what_is_no_fifo_is_refused_by_its_name() {
 }
 
 #[test]
-fn each_future_can_be_dropped_after_any_poll() {
+fn pipe_futures_can_be_dropped_after_any_poll() {
     let _alone = alone();
     let directory = directory();
     let path = directory.path().join("fifo");
@@ -557,7 +557,7 @@ fn each_future_can_be_dropped_after_any_poll() {
             reader.read(vec![0; 64]).await.unwrap();
         })
         .await;
-        // What the dropped ones left would count as bytes that are kept: it is read here.
+        // Bytes left by dropped reads would count as kept bytes, so they are read here.
         writer.write_all("end").await?;
         let mut left = Vec::new();
         while !left.ends_with(b"end") {
@@ -577,9 +577,9 @@ fn each_future_can_be_dropped_after_any_poll() {
     .unwrap();
 }
 
-/// `fs` opens FIFOs, too, and waits for the other side as `open(2)` does, unless it is told not to.
+/// `fs` also opens FIFOs, and waits for the other end as `open(2)` does, except with `O_NONBLOCK`.
 #[test]
-fn a_fifo_that_is_opened_as_a_file_for_writing_waits_for_a_reader() {
+fn a_fifo_opened_as_a_file_for_writing_waits_for_a_reader() {
     let _alone = alone();
     let directory = directory();
     let path = directory.path().join("fifo");

@@ -1,4 +1,5 @@
-//! What a thread may do and see, and what the kernel's workers of its ring may: they are as the documentation of the crate says.
+//! The user, capabilities and view of the file system of a thread, and those of the io_uring workers of its ring, as
+//! the crate's documentation describes them.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::ptr;
 use std::thread;
 
-/// Nobody has it.
+/// A user ID that nobody has.
 const USER: libc::uid_t = 1_234_567;
 
 fn succeeds(result: impl Into<i64>) -> io::Result<()> {
@@ -27,17 +28,17 @@ fn succeeds(result: impl Into<i64>) -> io::Result<()> {
     }
 }
 
-/// Runs a test on a thread of its own, whose state it changes, and with a directory.
+/// Runs a test on its own thread, whose state it changes, with a temporary directory.
 fn on_a_thread(test: impl FnOnce(&Path) + Send) {
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        return skip!("only root can change what a thread may do and see");
+        return skip!("only root can change the user and the mounts of a thread");
     }
     let directory = common::directory();
     thread::scope(|scope| scope.spawn(|| test(directory.path())).join().unwrap());
 }
 
-/// Has the kernel make workers for the ring of this thread: a file that is made needs one.
+/// Makes the kernel start workers for the ring of this thread: creating a file needs one.
 async fn make_workers(directory: &Path) -> io::Result<()> {
     for n in 0..4 {
         fs::write(directory.join(format!("before{n}")), "x").await?;
@@ -45,9 +46,9 @@ async fn make_workers(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Users and capabilities go with each request, also to workers that were made before.
+/// Each request carries the thread's user and capabilities, even to workers that were started earlier.
 #[test]
-fn workers_act_as_the_user_that_their_thread_is_now() {
+fn workers_act_as_the_current_user_of_their_thread() {
     on_a_thread(|path| {
         let (ours, theirs) = (path.join("ours"), path.join("theirs"));
         for directory in [&ours, &theirs] {
@@ -57,7 +58,7 @@ fn workers_act_as_the_user_that_their_thread_is_now() {
         if let Err(error) = chown(&theirs, Some(USER), Some(USER)) {
             return skip!("root of a container has no such user: {error}");
         }
-        // Above it there may be directories that are root's alone: the test has them open.
+        // Directories above may be accessible only to root, so the test opens these two first.
         let theirs = std::fs::File::open(&theirs).unwrap();
         let ours = std::fs::File::open(&ours).unwrap();
         let name = |of: &std::fs::File, name: &str| {
@@ -66,7 +67,7 @@ fn workers_act_as_the_user_that_their_thread_is_now() {
         };
         gimmal::run(async {
             make_workers(path).await?;
-            // SAFETY: no address is passed. The plain system call changes this thread alone.
+            // SAFETY: no address is passed. The bare system call changes only this thread.
             let changed = unsafe {
                 succeeds(libc::syscall(libc::SYS_setresgid, USER, USER, USER))?;
                 libc::syscall(libc::SYS_setresuid, USER, USER, USER)
@@ -84,13 +85,13 @@ fn workers_act_as_the_user_that_their_thread_is_now() {
     });
 }
 
-/// Changes what this thread sees: its working directory, its umask and what is mounted at `mount` are its own then.
-fn see_something_else(directory: &Path, mount: &Path) -> io::Result<()> {
+/// Gives this thread its own working directory, umask and mount at `mount`.
+fn change_view(directory: &Path, mount: &Path) -> io::Result<()> {
     let c_string = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let (directory, mount) = (c_string(directory), c_string(mount));
-    // SAFETY: the addresses are of strings that end with a zero byte, or null where the call allows it.
+    // SAFETY: the addresses are those of nul-terminated strings, or null where the call allows it.
     unsafe {
-        // With its mounts a thread has its own root, working directory and umask.
+        // CLONE_NEWNS also gives the thread its own root, working directory and umask.
         succeeds(libc::unshare(libc::CLONE_NEWNS))?;
         succeeds(libc::mount(
             ptr::null(),
@@ -107,10 +108,10 @@ fn see_something_else(directory: &Path, mount: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A thread that is started after the change, or builds its first runtime after it, has workers that know it.
+/// Workers have the new view if their thread was started after the change, or built its first runtime after it.
 #[test]
-fn workers_see_what_their_thread_saw_before_its_first_runtime() {
-    async fn sees_it(name: &str, mount: &Path) -> io::Result<()> {
+fn workers_have_the_view_their_thread_had_before_its_first_runtime() {
+    async fn has_new_view(name: &str, mount: &Path) -> io::Result<()> {
         let made = File::create(name).await?;
         made.write_all("text").await?;
         let metadata = std::fs::metadata(name)?;
@@ -127,18 +128,18 @@ fn workers_see_what_their_thread_saw_before_its_first_runtime() {
     on_a_thread(|path| {
         let mount = path.join("mount");
         std::fs::create_dir(&mount).unwrap();
-        if let Err(error) = see_something_else(path, &mount) {
+        if let Err(error) = change_view(path, &mount) {
             return skip!("this thread cannot have mounts of its own: {error}");
         }
-        gimmal::run(sees_it("first", &mount)).unwrap();
+        gimmal::run(has_new_view("first", &mount)).unwrap();
 
-        // Another one has had a runtime before.
+        // A thread whose parent already had a runtime.
         let inner = mount.join("inner");
         std::fs::create_dir(&inner).unwrap();
         gimmal::run(make_workers(path)).unwrap();
-        see_something_else(path, &inner).unwrap();
+        change_view(path, &inner).unwrap();
         let after = thread::spawn(move || {
-            gimmal::run(sees_it("second", &inner)).unwrap();
+            gimmal::run(has_new_view("second", &inner)).unwrap();
         });
         after.join().unwrap();
         assert_eq!(std::fs::read_dir(&mount).unwrap().count(), 2);

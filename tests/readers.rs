@@ -1,9 +1,6 @@
-//! Readers and writers of memory, and what readers are made into: against std, in every size, canceled and dropped.
+//! Readers and writers over memory, and reader adapters: compared with std in every size, canceled and dropped.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -25,15 +22,20 @@ fn run(test: impl AsyncFnOnce()) {
     gimmal::Runtime::new().unwrap().block_on(test());
 }
 
-/// Reads of all sizes give what std's do, and at the end both give nothing.
-async fn reads_as_std<R: AsyncRead>(name: &str, mut ours: R, mut theirs: impl Read, most: usize) {
+/// Reads of all sizes match std's, and both return 0 at the end.
+async fn reads_as_std<R: AsyncRead>(
+    name: &str,
+    mut ours: R,
+    mut theirs: impl Read,
+    max_len: usize,
+) {
     let mut random = Random::new();
-    for _ in 0..most {
+    for _ in 0..max_len {
         let room = 1 + random.below(9);
         let mut expected = vec![0; room];
         let n = theirs.read(&mut expected).unwrap();
         expected.truncate(n);
-        // What the buffer held is of no matter.
+        // The content of the buffer before the read does not matter.
         let held = random.below(room + 1);
         let mut buf = vec![b'#'; held];
         buf.reserve_exact(room - held);
@@ -100,7 +102,7 @@ fn a_slice_and_a_cursor_move_as_in_std() {
     });
 }
 
-/// Writes of all sizes do what std's do.
+/// Writes of all sizes match std's.
 async fn writes_as_std<W>(name: &str, mut ours: W, mut theirs: W)
 where
     W: AsyncWrite + Write + Debug + PartialEq,
@@ -149,28 +151,29 @@ fn memory_is_written_as_in_std() {
 }
 
 #[test]
-fn no_room_is_an_error_and_not_the_end() {
-    async fn refuses(name: &str, mut reader: impl AsyncRead) {
+fn a_read_without_room_is_an_error_and_not_the_end() {
+    async fn fails_with_no_room(name: &str, mut reader: impl AsyncRead) {
         let error = reader.read(Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
     }
     run(async || {
-        refuses("slice", TEXT).await;
-        refuses("an empty slice", &b""[..]).await;
-        refuses("cursor", Cursor::new("a")).await;
-        refuses("empty", io::empty()).await;
-        refuses("repeat", io::repeat(1)).await;
-        refuses("take", AsyncRead::take(TEXT, 3)).await;
-        refuses("take of nothing", AsyncRead::take(TEXT, 0)).await;
-        refuses("chain", AsyncRead::chain(TEXT, TEXT)).await;
-        refuses("the second", AsyncRead::chain(io::empty(), TEXT)).await;
+        fails_with_no_room("slice", TEXT).await;
+        fails_with_no_room("an empty slice", &b""[..]).await;
+        fails_with_no_room("cursor", Cursor::new("a")).await;
+        fails_with_no_room("empty", io::empty()).await;
+        fails_with_no_room("repeat", io::repeat(1)).await;
+        fails_with_no_room("take", AsyncRead::take(TEXT, 3)).await;
+        fails_with_no_room("take of zero bytes", AsyncRead::take(TEXT, 0)).await;
+        fails_with_no_room("chain", AsyncRead::chain(TEXT, TEXT)).await;
+        fails_with_no_room("the second", AsyncRead::chain(io::empty(), TEXT)).await;
     });
 }
 
-/// In a canceled scope and when it is dropped before its turn, what is ready at once does nothing, as anything else.
+/// In a canceled scope, or dropped before its first poll, an operation that is always ready has no effect, like any
+/// other.
 #[test]
-fn what_is_ready_at_once_is_refused_in_a_canceled_scope() {
-    async fn is_refused<T: Debug, B: Debug + 'static>(
+fn operations_that_are_ready_at_once_are_rejected_in_a_canceled_scope() {
+    async fn is_rejected<T: Debug, B: Debug + 'static>(
         name: &str,
         result: impl Future<Output = BufResult<T, B>>,
     ) -> B {
@@ -185,33 +188,33 @@ fn what_is_ready_at_once_is_refused_in_a_canceled_scope() {
         let (mut slice, mut cursor) = (TEXT, Cursor::new(TEXT));
         let (mut vector, mut place) = (Vec::new(), Cursor::new(Vec::new()));
         assert_eq!(
-            is_refused("slice", AsyncRead::read(&mut slice, held())).await,
+            is_rejected("slice", AsyncRead::read(&mut slice, held())).await,
             b"held"
         );
         assert_eq!(
-            is_refused("cursor", AsyncRead::read(&mut cursor, held())).await,
+            is_rejected("cursor", AsyncRead::read(&mut cursor, held())).await,
             b"held"
         );
         assert_eq!((slice, cursor.position()), (TEXT, 0));
-        is_refused("vector", AsyncWrite::write(&mut vector, "x")).await;
-        is_refused("cursor", AsyncWrite::write(&mut place, "x")).await;
+        is_rejected("vector", AsyncWrite::write(&mut vector, "x")).await;
+        is_rejected("cursor", AsyncWrite::write(&mut place, "x")).await;
         assert!(vector.is_empty() && place.get_ref().is_empty());
-        is_refused("sink", AsyncWrite::write(&mut io::sink(), "x")).await;
+        is_rejected("sink", AsyncWrite::write(&mut io::sink(), "x")).await;
         for end in [true, false] {
             let mut take = AsyncRead::take(TEXT, if end { 0 } else { 9 });
-            assert_eq!(is_refused("take", take.read(held())).await, b"held");
+            assert_eq!(is_rejected("take", take.read(held())).await, b"held");
             assert_eq!(take.get_ref(), &TEXT);
         }
         assert_eq!(
-            is_refused("repeat", AsyncRead::read(&mut io::repeat(1), held())).await,
+            is_rejected("repeat", AsyncRead::read(&mut io::repeat(1), held())).await,
             b"held"
         );
         assert_eq!(
-            is_refused("empty", AsyncRead::read(&mut io::empty(), held())).await,
+            is_rejected("empty", AsyncRead::read(&mut io::empty(), held())).await,
             b"held"
         );
 
-        // The end of the first has changed nothing in the buffer of a wait for the second that is canceled.
+        // When the wait for the second reader is canceled, the end of the first one has not changed the buffer.
         let (reader, writer) = pipe().unwrap();
         let mut chain = Ready(0).chain(reader);
         let read = chain.read(held()).timeout(Duration::from_millis(1));
@@ -223,7 +226,7 @@ fn what_is_ready_at_once_is_refused_in_a_canceled_scope() {
     });
 }
 
-/// A reader of one's own that is ready at once, whatever the scope, so many times.
+/// A custom reader that is ready at once in every scope, for a number of reads.
 struct Ready(usize);
 
 impl AsyncRead for Ready {
@@ -236,9 +239,9 @@ impl AsyncRead for Ready {
     }
 }
 
-/// Loops over memory let the rest of the task's thread go on.
+/// Loops over memory yield to the other tasks of the thread.
 #[test]
-fn loops_over_memory_let_others_go_first() {
+fn loops_over_memory_let_other_tasks_run() {
     async fn turns_pass<T>(name: &str, mut step: impl AsyncFnMut() -> T) {
         let others = std::rc::Rc::new(std::cell::Cell::new(0));
         let count = others.clone();
@@ -254,7 +257,7 @@ fn loops_over_memory_let_others_go_first() {
         other.abort();
         assert!(
             others.get() > 3,
-            "{name}: the other task went {} times",
+            "{name}: the other task was polled {} times",
             others.get()
         );
     }
@@ -274,9 +277,9 @@ fn loops_over_memory_let_others_go_first() {
     });
 }
 
-/// A wait that is dropped has taken nothing and used up nothing of the limit, before it began and while it waits.
+/// A dropped wait takes no bytes and does not reduce the limit, whether or not it has started.
 #[test]
-fn what_is_not_read_stays_below() {
+fn unread_bytes_stay_in_the_inner_reader() {
     run(async || {
         for moment in MOMENTS {
             for polls in 0..2 {
@@ -291,7 +294,7 @@ fn what_is_not_read_stays_below() {
                         .is_none()
                 );
                 writer.write_all("abc").await.unwrap();
-                // An exact read has three bytes of four, and gives them back.
+                // An exact read has read three bytes of four, and returns them.
                 let cut = dropped_after(take.read_exact(vec![0; 4], 4), polls, moment).await;
                 assert!(cut.is_none());
                 assert_eq!(take.limit(), 6);
@@ -342,9 +345,9 @@ fn exact_reads_end_at_the_limit_as_in_std() {
     });
 }
 
-/// What goes back goes to the reader that it came from, and counts no more.
+/// Returned bytes go back to the reader they came from, and do not count toward the limit.
 #[test]
-fn what_goes_back_is_read_again() {
+fn returned_bytes_are_read_again() {
     run(async || {
         let cursor = || Cursor::new(TEXT);
         let mut take = AsyncRead::take(cursor(), 5);
@@ -361,13 +364,13 @@ fn what_goes_back_is_read_again() {
         assert!(chain.unread(b"b"));
         assert_eq!(chain.read(vec![0; 2]).await.unwrap().1, b"b");
         assert_eq!(chain.read(vec![0; 3]).await.unwrap().1, &TEXT[20..23]);
-        assert!(!chain.unread(b"bklm"), "not to both");
+        assert!(!chain.unread(b"bklm"), "not to both readers");
         assert!(chain.unread(&TEXT[21..23]));
         assert_eq!(chain.read(vec![0; 3]).await.unwrap().1, &TEXT[21..24]);
         let (first, second) = chain.get_mut();
         assert_eq!((first.position(), second.position()), (2, 24));
 
-        // A copy that fails leaves the rest where it was.
+        // A failed copy leaves the remaining bytes in the reader.
         let mut chain = AsyncRead::chain(cursor(), io::empty());
         let error = io::copy(&mut chain, &mut Cursor::new([0; 9]))
             .await
@@ -378,7 +381,7 @@ fn what_goes_back_is_read_again() {
     });
 }
 
-/// Reads all of it as text, behind what is there: as std does, and with an error that has lost nothing.
+/// Reads everything as text, appended to the string as in std. An error loses nothing.
 async fn text_as_std(name: &str, mut reader: impl AsyncRead, bytes: &[u8]) {
     let mut expected = "é ".to_owned();
     let theirs = Read::read_to_string(&mut &*bytes, &mut expected);
@@ -395,12 +398,12 @@ async fn text_as_std(name: &str, mut reader: impl AsyncRead, bytes: &[u8]) {
             );
         }
     }
-    // It has come to the end.
+    // The reader is at its end.
     assert_eq!(reader.read_to_string(String::new()).await.unwrap().0, 0);
 }
 
 #[test]
-fn text_is_that_of_std_from_every_reader() {
+fn text_from_every_reader_matches_std() {
     run(async || {
         let directory = directory();
         let path = directory.path().join("text");
@@ -445,7 +448,7 @@ fn text_is_that_of_std_from_every_reader() {
             };
             gimmal::join((writes, reads)).await;
         }
-        // Without the trait: the types' own.
+        // Without the trait: the inherent methods.
         std::fs::write(&path, "é").unwrap();
         let file = File::open(&path).await.unwrap();
         let read = file.read_to_string(String::new()).await.unwrap();
@@ -456,9 +459,9 @@ fn text_is_that_of_std_from_every_reader() {
     });
 }
 
-/// Cut in the middle of a letter, too.
+/// Canceled in the middle of a character, too.
 #[test]
-fn text_that_is_cut_short_is_gone_on_with() {
+fn a_canceled_read_of_text_can_be_continued() {
     run(async || {
         let all = "é ü ö".as_bytes();
         let mut cut = 0;
@@ -489,11 +492,11 @@ fn text_that_is_cut_short_is_gone_on_with() {
             );
             assert_eq!(error.into_buf(), ["ä".as_bytes(), start].concat());
         }
-        assert!(cut > 0, "each time was over before anything was read");
+        assert!(cut > 0, "every read was canceled before any byte was read");
     });
 }
 
-/// A reader of one's own that fails.
+/// A custom reader that fails.
 struct Fails;
 
 impl AsyncRead for Fails {
@@ -503,9 +506,9 @@ impl AsyncRead for Fails {
 }
 
 #[test]
-fn an_appending_read_keeps_what_is_there() {
+fn an_appending_read_keeps_the_existing_bytes() {
     run(async || {
-        // Into the room that there is.
+        // Into the spare capacity.
         let mut buf = Vec::with_capacity(10);
         buf.extend_from_slice(b"head");
         let capacity = buf.capacity();
@@ -515,7 +518,7 @@ fn an_appending_read_keeps_what_is_there() {
             (n, buf.len(), buf.capacity()),
             (capacity - 4, capacity, capacity)
         );
-        // There is none: it grows.
+        // Without spare capacity, the buffer grows.
         for (len, left) in [(text.len(), 0), (0, 0)] {
             buf.shrink_to_fit();
             let (n, more) = text.read_append(buf).await.unwrap();
@@ -554,7 +557,7 @@ fn an_appending_read_keeps_what_is_there() {
 }
 
 #[test]
-fn a_buffer_is_filled_behind_what_it_holds() {
+fn fill_more_appends_to_the_buffer() {
     run(async || {
         for capacity in [1, 3, 4096] {
             let mut reader = BufReader::with_capacity(capacity, TEXT);
@@ -573,7 +576,7 @@ fn a_buffer_is_filled_behind_what_it_holds() {
             assert_eq!(reader.buffer(), &TEXT[30..]);
         }
 
-        // Canceled and dropped, nothing is lost and nothing moves.
+        // Canceling or dropping loses nothing and moves nothing.
         for moment in MOMENTS.into_iter().take(3) {
             let (inner, writer) = pipe().unwrap();
             let mut reader = BufReader::new(inner);
@@ -589,7 +592,7 @@ fn a_buffer_is_filled_behind_what_it_holds() {
             assert_eq!(reader.buffer(), b"bcdef");
         }
 
-        // A line that is no text is still passed over.
+        // An invalid line is skipped nonetheless.
         let mut reader = BufReader::with_capacity(4, &b"a\xff\nb\ncd\n"[..]);
         let mut line = String::new();
         assert!(reader.read_line(&mut line).await.is_err());

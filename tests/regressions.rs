@@ -1,9 +1,6 @@
-//! Bugs that were there once, each shown by the test that found it.
+//! Fixed bugs, each with the test that found it.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -17,8 +14,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// The last task ended in the turn in which its wait was canceled; that turn went on to wait in the kernel for something
-/// else to happen, and nothing was left that could: `run` took the whole grace period of 5 s.
+/// The last task ended in the turn in which its wait was canceled. That turn then waited in the kernel although nothing
+/// was left to happen, so `run` took the whole grace period of 5 s.
 #[test]
 fn the_end_of_run_does_not_wait_once_the_last_task_has_ended() -> io::Result<()> {
     let start = Instant::now();
@@ -35,15 +32,15 @@ fn the_end_of_run_does_not_wait_once_the_last_task_has_ended() -> io::Result<()>
     Ok(())
 }
 
-/// The two ends of a pipe, the reading one as a file.
+/// The two ends of a pipe, the read end as a file.
 fn pipe() -> io::Result<(gimmal::fs::File, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     Ok((OwnedFd::from(reader).into(), writer.into()))
 }
 
-/// `close` waited for whoever held the file, and so for ever for an operation that nobody awaited.
+/// `close` waited for all holders of the file, and so waited forever for an operation that nobody awaited.
 #[test]
-fn a_close_says_so_when_an_operation_that_is_not_awaited_holds_the_file() -> io::Result<()> {
+fn closing_a_file_held_by_an_operation_that_is_not_awaited_fails() -> io::Result<()> {
     gimmal::run(async {
         let (idle, _writer) = pipe()?;
         let never_polled = idle.read(vec![0; 8]);
@@ -56,14 +53,14 @@ fn a_close_says_so_when_an_operation_that_is_not_awaited_holds_the_file() -> io:
         let error = started.close().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
         let error = not_awaited.await.unwrap_err();
-        assert!(gimmal::is_canceled(&error), "it was asked to stop: {error}");
+        assert!(gimmal::is_canceled(&error), "the close cancels it: {error}");
         Ok(())
     })
 }
 
-/// The largest offset was taken for the file's cursor, and one behind it wrapped.
+/// The largest offset was mistaken for the file's cursor, and an offset beyond it wrapped around.
 #[test]
-fn an_offset_that_no_file_has_is_an_error() -> io::Result<()> {
+fn an_offset_beyond_any_file_is_an_error() -> io::Result<()> {
     gimmal::run(async {
         let file = gimmal::fs::File::from_std(tempfile::tempfile()?);
         file.write_all("abc").await?;
@@ -82,12 +79,12 @@ fn an_offset_that_no_file_has_is_an_error() -> io::Result<()> {
     })
 }
 
-/// A runtime that had leaked an operation kept its ring, although nobody could ask for anything of it any more.
+/// A runtime that had leaked an operation kept its ring open.
 #[test]
-fn a_runtime_that_leaked_an_orphan_gives_its_ring_back() -> io::Result<()> {
-    // Other tests have rings of their own meanwhile.
+fn a_runtime_that_leaked_an_orphan_closes_its_ring() -> io::Result<()> {
+    // Other tests open rings at the same time.
     if !common::is_child() {
-        common::passes_in_child_that_leaks("a_runtime_that_leaked_an_orphan_gives_its_ring_back");
+        common::passes_in_child_that_leaks("a_runtime_that_leaked_an_orphan_closes_its_ring");
         return Ok(());
     }
     let rings = || {
@@ -105,7 +102,7 @@ fn a_runtime_that_leaked_an_orphan_gives_its_ring_back() -> io::Result<()> {
             runtime.block_on(async {
                 drop(reader.read(vec![0; 8]).submit());
             });
-            // No time at all: the one turn of the shutdown asks for the cancel, and may not see its answer.
+            // A zero timeout: the only turn of the shutdown requests the cancel, and may not see the result.
             let _ = runtime.shutdown(Duration::ZERO);
         }
         assert_eq!(rings(), before);
@@ -115,14 +112,14 @@ fn a_runtime_that_leaked_an_orphan_gives_its_ring_back() -> io::Result<()> {
     Ok(())
 }
 
-/// A disposal that panicked freed what the kernel still had.
+/// A panicking disposal freed memory that was still lent to the kernel.
 #[test]
-fn a_disposal_that_panics_frees_nothing_that_is_in_flight() -> io::Result<()> {
+fn a_panicking_disposal_frees_nothing_in_flight() -> io::Result<()> {
     use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A poll that completes again and again, on a descriptor that it owns.
+    /// A poll that completes repeatedly, on a descriptor that it owns.
     struct Watch {
         fd: OwnedFd,
         drops: Arc<AtomicU32>,
@@ -134,7 +131,7 @@ fn a_disposal_that_panics_frees_nothing_that_is_in_flight() -> io::Result<()> {
         }
     }
 
-    // SAFETY: the entry lends no memory, and its descriptor is owned by the operation.
+    // SAFETY: the entry lends no memory, and the operation owns its descriptor.
     unsafe impl Operation for Watch {
         type Output = ();
         const NAME: &'static str = "watch";
@@ -173,7 +170,7 @@ fn a_disposal_that_panics_frees_nothing_that_is_in_flight() -> io::Result<()> {
             fd: writer.into(),
             drops: drops.clone(),
         };
-        // A pipe with room is ready at once: the first completion, with more to come, is taken by the future.
+        // The pipe is writable, so the poll is ready at once: the future takes the first completion, and more follow.
         let mut watch = Op::new(watch).submit();
         while gimmal::Handle::current().stats().enters < 2 {
             gimmal::sleep(Duration::from_millis(1)).await.unwrap();
@@ -183,18 +180,18 @@ fn a_disposal_that_panics_frees_nothing_that_is_in_flight() -> io::Result<()> {
         });
         assert!(polled.await);
         drop(watch);
-        assert_eq!(drops.load(Ordering::Relaxed), 0, "the kernel has it");
-        assert_eq!(faults.load(Ordering::Relaxed), 1, "the hook heard of it");
+        assert_eq!(drops.load(Ordering::Relaxed), 0, "still in flight");
+        assert_eq!(faults.load(Ordering::Relaxed), 1, "the hook got one fault");
     });
     runtime.shutdown(Duration::from_secs(5))?;
     assert_eq!(drops.load(Ordering::Relaxed), 1);
     Ok(())
 }
 
-/// A group that had failed still said that there was room: a loop that starts a child whenever there is went on to start as
-/// many as the limit allows.
+/// A failed group still reported a free slot, so a loop that starts a child for each free slot went on to start as many
+/// as the limit allows.
 #[test]
-fn a_cancelled_group_has_no_room() {
+fn a_canceled_group_has_no_free_slot() {
     gimmal::run(async {
         let started = std::cell::Cell::new(0);
         let error = gimmal::group(async |g| {
@@ -216,17 +213,17 @@ fn a_cancelled_group_has_no_room() {
     .unwrap();
 }
 
-/// Who cancels a scope from inside wakes nobody who is being polled; a group that was one of them had polled its children by
-/// then, did not look again, and never told those that slept.
+/// Canceling a scope from inside does not wake the tasks and groups that are being polled. One of them was a group that
+/// had already polled its children: it did not poll them again, so sleeping children were never canceled.
 #[test]
-fn a_group_tells_its_children_when_one_of_them_cancels_a_scope_around_it() {
+fn a_group_cancels_its_children_when_one_of_them_cancels_an_outer_scope() {
     use gimmal::cancel::{Scope, shield};
     gimmal::run(async {
         let scope = Scope::new();
         let start = Instant::now();
         let ended = scope.run_any(gimmal::group(async |g| {
             let asleep = g.spawn(async { Ok(gimmal::sleep(Duration::from_secs(5)).await?) });
-            // The sleeper has begun by now, and the one that cancels waits for nothing that is told.
+            // The sleeper has started by now, and the child that cancels is shielded.
             gimmal::yield_now().await;
             let scope = &scope;
             drop(g.spawn(shield(async move {
@@ -242,10 +239,10 @@ fn a_group_tells_its_children_when_one_of_them_cancels_a_scope_around_it() {
     .unwrap();
 }
 
-/// Scopes from the one that is current up to the one that is canceled were marked as being polled. Those behind a shield
-/// stayed marked, and when they were canceled later, on their own, nobody was woken.
+/// A cancel marked the scopes from the current one up to the canceled one as being polled. Scopes behind a shield
+/// stayed marked, so a later cancel of such a scope woke nobody.
 #[test]
-fn a_scope_behind_a_shield_is_woken_when_it_is_cancelled_after_one_around_it() {
+fn a_scope_behind_a_shield_is_woken_when_canceled_after_an_outer_one() {
     use gimmal::cancel::{Scope, shield};
     gimmal::run(async {
         let (outer, inner) = (Scope::new(), std::rc::Rc::new(Scope::new()));
@@ -266,10 +263,10 @@ fn a_scope_behind_a_shield_is_woken_when_it_is_cancelled_after_one_around_it() {
     .unwrap();
 }
 
-/// A wait for a closure that runs counts as pending even in a canceled scope. It did so after the closure had returned, if
-/// nobody looked at its handle any more: the timeout waited for ever for the future of another crate behind that.
+/// A wait for a running closure counts as pending even in a canceled scope. It still counted after the closure had
+/// returned if its handle was not polled again, so the timeout waited forever for the foreign future behind it.
 #[test]
-fn a_closure_that_has_returned_holds_up_no_timeout() {
+fn a_closure_that_has_returned_delays_no_timeout() {
     use std::sync::mpsc;
     let (end, ended) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
@@ -278,7 +275,7 @@ fn a_closure_that_has_returned_holds_up_no_timeout() {
             let mut closure = gimmal::task::spawn_blocking(move || {
                 let _gone = may_go_on.recv();
             });
-            // One that has not begun when the time is over is withdrawn.
+            // A closure that has not started when the timeout expires would be withdrawn.
             while gimmal::Handle::current().stats().blocking_running == 0 {
                 gimmal::yield_now().await;
             }
@@ -301,17 +298,17 @@ fn a_closure_that_has_returned_holds_up_no_timeout() {
     });
     ended
         .recv_timeout(Duration::from_secs(10))
-        .expect("the timeout ends");
+        .expect("the timeout returns");
     runs.join().unwrap();
 }
 
-/// Operations that the kernel has, and those of them that nobody waits for.
-fn in_the_kernel() -> (usize, usize) {
+/// The operations in flight, and how many of them are orphans.
+fn in_flight() -> (usize, usize) {
     let stats = gimmal::Handle::current().stats();
     (stats.operations, stats.orphans)
 }
 
-/// A listener whose accept is in the kernel, though nobody waits for it.
+/// A listener whose accept is still in flight, although nobody awaits it.
 async fn accepting() -> io::Result<gimmal::net::TcpListener> {
     let listener = gimmal::net::TcpListener::bind("127.0.0.1:0").await?;
     let mut accept = Box::pin(listener.accept());
@@ -321,52 +318,52 @@ async fn accepting() -> io::Result<gimmal::net::TcpListener> {
     Ok(listener)
 }
 
-/// What a child or a body owned that the group dropped went where the group's own future stood: the accept of a listener was
-/// an orphan outside of the group, which returned while the kernel still had it.
+/// When a group dropped a value owned by a child or by the body, such as a listener with an accept in flight, the
+/// orphan was counted for the scope around the group. So the group returned while the accept was still in the kernel.
 #[test]
 fn a_group_waits_for_the_accept_of_a_listener_that_it_drops() -> io::Result<()> {
     gimmal::run(async {
         let stop = || io::Error::other("stop");
-        // With the future of a child.
+        // Owned by the future of a child.
         let ended = gimmal::group(async |g| {
             drop(g.spawn(async {
                 let _listener = accepting().await?;
                 pending::<io::Result<()>>().await
             }));
-            while in_the_kernel() == (0, 0) {
+            while in_flight() == (0, 0) {
                 gimmal::yield_now().await;
             }
             Err::<(), _>(stop())
         });
         assert!(ended.await.is_err());
-        assert_eq!(in_the_kernel(), (0, 0));
-        // With its output, of which there is no handle.
+        assert_eq!(in_flight(), (0, 0));
+        // Owned by the output of a child without a handle.
         let ended = gimmal::group(async |g| {
             drop(g.spawn(accepting()));
             Ok::<_, io::Error>(())
         });
         ended.await?;
-        assert_eq!(in_the_kernel(), (0, 0));
-        // With the future of the body.
+        assert_eq!(in_flight(), (0, 0));
+        // Owned by the future of the body.
         let ended = gimmal::group(async |g| {
             let _listener = accepting().await?;
             drop(g.spawn(async { Err::<(), _>(stop()) }));
             pending::<io::Result<()>>().await
         });
         assert!(ended.await.is_err());
-        assert_eq!(in_the_kernel(), (0, 0));
+        assert_eq!(in_flight(), (0, 0));
         Ok(())
     })
 }
 
-/// Fails at once, and then reads from a pipe.
+/// Its first attempt fails at once, and the second one reads from a pipe.
 struct SecondTry {
     pipe: SharedFd,
     tries: u32,
     buffer: Box<[u8; 8]>,
 }
 
-// SAFETY: the buffer is a boxed allocation of its own, which nobody touches meanwhile; the operation holds the descriptor.
+// SAFETY: the buffer is a separate boxed allocation that nothing else accesses; the operation holds the descriptor.
 unsafe impl Operation for SecondTry {
     type Output = io::Result<()>;
     const NAME: &'static str = "second try";
@@ -395,17 +392,13 @@ unsafe impl Operation for SecondTry {
         Err(error)
     }
 
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.raw() == -libc::ECANCELED
-    }
-
     fn dispose(&mut self, _: Completion) {}
 }
 
-/// An operation whose completion asked for another try, and whose scope was canceled between the two, was started in the
-/// canceled scope, and nobody asked the kernel to stop it.
+/// If the scope of an operation was canceled between a completion and the retry that it asked for, the retry was
+/// submitted in the canceled scope, and the kernel was never asked to stop it.
 #[test]
-fn an_operation_does_not_try_again_in_a_scope_that_was_cancelled_meanwhile() -> io::Result<()> {
+fn an_operation_is_not_retried_in_a_scope_canceled_meanwhile() -> io::Result<()> {
     gimmal::run(async {
         let (reader, _writer) = io::pipe()?;
         let again = Op::new(SecondTry {
@@ -418,27 +411,28 @@ fn an_operation_does_not_try_again_in_a_scope_that_was_cancelled_meanwhile() -> 
         let completed = || gimmal::Handle::current().stats().completed;
         let before = completed();
         let mut task = gimmal::spawn(async move { inside.run(again).await });
-        // Its completion is there, and its task has not been polled.
+        // The completion has been reaped, but the task has not been polled yet.
         while completed() == before {
             gimmal::yield_now().await;
         }
         scope.cancel();
         let ended = gimmal::time::timeout(Duration::from_secs(5), &mut task).await;
-        assert!(ended.is_ok(), "it goes on");
+        assert!(ended.is_ok(), "the retry was never canceled");
         Ok(())
     })
 }
 
-/// A splice works on two descriptors, and its row told of one: who closed the other did not wait for it.
+/// A splice uses two descriptors, but its slot recorded only one of them: closing the other one did not wait for the
+/// splice.
 #[test]
-fn a_file_closes_although_a_copy_of_it_was_dropped() -> io::Result<()> {
+fn a_file_closes_after_a_copy_from_it_was_dropped() -> io::Result<()> {
     gimmal::run(async {
         let path = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         path.as_file().set_len(4 << 20)?;
         let mut file = gimmal::fs::File::open(path.path()).await?;
         let (_reader, mut writer) = gimmal::io::pipe()?;
         writer.set_capacity(1 << 20)?;
-        // The pipe is full soon, and nobody reads from it.
+        // The pipe soon fills up, and nobody reads from it.
         let mut copy = Box::pin(gimmal::io::copy(&mut file, &mut writer));
         let mut enough = Box::pin(gimmal::sleep(Duration::from_millis(50)));
         std::future::poll_fn(|context| {
@@ -451,16 +445,16 @@ fn a_file_closes_although_a_copy_of_it_was_dropped() -> io::Result<()> {
     })
 }
 
-/// A read that waits until those before it have ended began when the stream was closed and they were stopped: closing said
-/// that something holds the descriptor, and that read waited for ever on a stream that was closed.
+/// A read queued behind other reads started when a close canceled those: the close failed because an operation held the
+/// descriptor, and the read waited forever on a closed stream.
 #[test]
-fn a_stream_closes_although_several_reads_wait() -> io::Result<()> {
+fn a_stream_closes_while_several_reads_wait() -> io::Result<()> {
     gimmal::run(async {
         let (reader, _writer) = gimmal::io::pipe()?;
         let reads: Vec<_> = (0..3)
             .map(|_| gimmal::spawn(reader.read(vec![7; 8])))
             .collect();
-        while in_the_kernel() == (0, 0) {
+        while in_flight() == (0, 0) {
             gimmal::yield_now().await;
         }
         reader.close().await?;
@@ -474,15 +468,15 @@ fn a_stream_closes_although_several_reads_wait() -> io::Result<()> {
     })
 }
 
-/// The same of a socket of datagrams.
+/// The same for a datagram socket.
 #[test]
-fn a_socket_of_datagrams_closes_although_several_receives_wait() -> io::Result<()> {
+fn a_datagram_socket_closes_while_several_receives_wait() -> io::Result<()> {
     gimmal::run(async {
         let (socket, _peer) = gimmal::net::UnixDatagram::pair()?;
         let receives: Vec<_> = (0..3)
             .map(|_| gimmal::spawn(socket.recv(vec![7; 8])))
             .collect();
-        while in_the_kernel() == (0, 0) {
+        while in_flight() == (0, 0) {
             gimmal::yield_now().await;
         }
         socket.close().await?;
@@ -496,9 +490,9 @@ fn a_socket_of_datagrams_closes_although_several_receives_wait() -> io::Result<(
     })
 }
 
-/// A send with an address stands in no line, and began although its socket was being closed.
+/// A send with an address does not queue, and started although its socket was being closed.
 #[test]
-fn a_send_with_an_address_does_not_begin_on_a_socket_that_closes() -> io::Result<()> {
+fn a_send_with_an_address_does_not_start_on_a_closing_socket() -> io::Result<()> {
     gimmal::run(async {
         let receiver = std::net::UdpSocket::bind("127.0.0.1:0")?;
         receiver.set_nonblocking(true)?;
@@ -508,7 +502,7 @@ fn a_send_with_an_address_does_not_begin_on_a_socket_that_closes() -> io::Result
             socket.send_to("late", to),
             gimmal::spawn(socket.recv(vec![0; 8])),
         );
-        while in_the_kernel() == (0, 0) {
+        while in_flight() == (0, 0) {
             gimmal::yield_now().await;
         }
         let mut close = Box::pin(socket.close());
@@ -526,9 +520,10 @@ fn a_send_with_an_address_does_not_begin_on_a_socket_that_closes() -> io::Result
     })
 }
 
-/// A send that waited for room at a receiver that takes nothing was not told that its socket was being closed, and held it.
+/// A send that waited for room at a full receiver was not canceled when its socket was closed, and kept the socket
+/// open.
 #[test]
-fn a_socket_closes_although_a_send_waits_for_room_elsewhere() -> io::Result<()> {
+fn a_socket_closes_while_a_send_waits_for_room_at_a_receiver() -> io::Result<()> {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let path = directory.path().join("receiver");
     let _receiver = std::os::unix::net::UnixDatagram::bind(&path)?;
@@ -544,7 +539,7 @@ fn a_socket_closes_although_a_send_waits_for_room_elsewhere() -> io::Result<()> 
         let sends: Vec<_> = (0..3)
             .map(|_| gimmal::spawn(socket.send_to("more", &path)))
             .collect();
-        while in_the_kernel() != (3, 0) {
+        while in_flight() != (3, 0) {
             gimmal::yield_now().await;
         }
         socket.close().await?;
@@ -553,15 +548,15 @@ fn a_socket_closes_although_a_send_waits_for_room_elsewhere() -> io::Result<()> 
             assert!(gimmal::is_canceled(&error));
             assert_eq!(error.into_buf(), "more");
         }
-        while in_the_kernel() != (0, 0) {
+        while in_flight() != (0, 0) {
             gimmal::yield_now().await;
         }
         Ok(())
     })
 }
 
-/// A multishot receive on a Unix socket takes data and a hang-up for one event, gives the data, and waits for another one that
-/// never comes (6.18): after reads that had to wait, chunks did not end.
+/// A multishot receive on a Unix socket treats data and a hang-up as one event: it returns the data, then waits for
+/// another event, which never comes (6.18). So after reads that had to wait, chunks never ended.
 #[test]
 fn chunks_of_a_unix_stream_end() -> io::Result<()> {
     gimmal::run(async {
@@ -588,9 +583,9 @@ fn chunks_of_a_unix_stream_end() -> io::Result<()> {
     })
 }
 
-/// What a BufReader gave back to its stream was overtaken by what a dropped read had still in the kernel.
+/// Bytes that a `BufReader` returned to its stream were overtaken by those of a dropped read still in flight.
 #[test]
-fn bytes_that_are_given_back_come_before_those_of_a_dropped_read() -> io::Result<()> {
+fn returned_bytes_precede_those_of_a_dropped_read() -> io::Result<()> {
     use gimmal::io::{AsyncRead, BufReader};
     use std::io::Write;
     gimmal::run(async {
@@ -605,7 +600,7 @@ fn bytes_that_are_given_back_come_before_those_of_a_dropped_read() -> io::Result
             let mut cut = Box::pin(reader.read_until(b'!', &mut line));
             std::future::poll_fn(|context| Poll::Ready(cut.as_mut().poll(context).is_pending()))
                 .await;
-            while in_the_kernel() == (0, 0) {
+            while in_flight() == (0, 0) {
                 gimmal::yield_now().await;
             }
             (&left).write_all(b"second")?;
@@ -619,14 +614,14 @@ fn bytes_that_are_given_back_come_before_those_of_a_dropped_read() -> io::Result
     })
 }
 
-/// What was ready at once, and never let others go first, froze the thread in a loop that ignored what it said; in a canceled
-/// scope, too.
+/// Futures that are always ready at once never yielded, so a loop that ignored their results froze the thread, even in
+/// a canceled scope.
 #[test]
-fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
+fn loops_over_futures_that_are_ready_at_once_do_not_freeze_the_thread() -> io::Result<()> {
     use gimmal::io::{AsyncRead, AsyncWrite, BufReader, BufWriter};
     use gimmal::net::{TcpListener, TcpStream, UdpSocket, UnixStream, lookup_host};
 
-    /// A reader and writer of a user's own, which never waits.
+    /// A custom reader and writer that never waits.
     struct Always;
 
     impl AsyncRead for Always {
@@ -635,7 +630,7 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
             mut buf: B,
         ) -> gimmal::buf::BufResult<usize, B> {
             let n = buf.io_len().max(1).min(buf.io_capacity());
-            // SAFETY: so many bytes fit; those up to the length are initialised, and so is the first.
+            // SAFETY: `n` bytes fit. The bytes up to the old length are initialized, and so is the first one.
             unsafe {
                 if buf.io_len() < n {
                     buf.io_mut_ptr().write(b'x');
@@ -663,7 +658,7 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
         }
     }
 
-    async fn again_and_again<T>(what: Rc<impl AsyncFn() -> T>) {
+    async fn repeat<T>(what: Rc<impl AsyncFn() -> T>) {
         loop {
             drop(what().await);
         }
@@ -672,14 +667,14 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
     async fn check<T: 'static>(name: &str, what: impl AsyncFn() -> T + 'static) {
         println!("{name}");
         let what = Rc::new(what);
-        let task = gimmal::spawn(again_and_again(what.clone()));
+        let task = gimmal::spawn(repeat(what.clone()));
         for _ in 0..3 {
             gimmal::sleep(Duration::from_micros(100)).await.unwrap();
         }
         task.abort();
         let _aborted = task.await;
-        // Refused, then dropped.
-        let cut = gimmal::time::timeout_any(Duration::ZERO, again_and_again(what)).await;
+        // Canceled before each call, then dropped.
+        let cut = gimmal::time::timeout_any(Duration::ZERO, repeat(what)).await;
         assert!(cut.is_err());
     }
 
@@ -698,55 +693,55 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
 
         let stream = left.clone();
         let read = async move || stream.read_exact(Vec::new(), 9).await;
-        check("no room for an exact read", read).await;
+        check("an exact read without room", read).await;
         let stream = left.clone();
         let read = async move || stream.read_exact(Vec::new(), 0).await;
-        check("an exact read of nothing", read).await;
+        check("an exact read of zero bytes", read).await;
         let stream = left.clone();
-        check("a write of nothing", async move || {
+        check("an empty write", async move || {
             stream.write_all(Vec::new()).await
         })
         .await;
         let pipe = second.clone();
-        check("a write of nothing into a pipe", async move || {
+        check("an empty write to a pipe", async move || {
             pipe.write_all(Vec::new()).await
         })
         .await;
-        check("a flush of nothing", async move || {
+        check("an empty flush", async move || {
             BufWriter::new(&*second).flush().await
         })
         .await;
         let of = file.clone();
         let read = async move || of.read_exact_at(Vec::new(), 9, 0).await;
-        check("no room for an exact read of a file", read).await;
-        check("a write of nothing into a file", async move || {
+        check("an exact read of a file without room", read).await;
+        check("an empty write to a file", async move || {
             file.write_all_at(Vec::new(), 0).await
         })
         .await;
-        check("a connect to nothing", async || {
+        check("a connect without an address", async || {
             TcpStream::connect("nothing").await
         })
         .await;
-        check("a lookup of nothing", async || lookup_host("nothing").await).await;
+        check("a lookup without a port", async || {
+            lookup_host("nothing").await
+        })
+        .await;
         check("a lookup of an address", async move || {
             lookup_host(address).await
         })
         .await;
         check("a listener", async move || TcpListener::bind(address).await).await;
         check("a socket", async move || UdpSocket::bind(address).await).await;
-        check("a Unix socket that cannot be", async || {
+        check("an invalid Unix socket", async || {
             UnixStream::connect("x".repeat(200)).await
         })
         .await;
-        check("a file that cannot be", async || {
-            gimmal::fs::read("a\0b").await
-        })
-        .await;
-        check("options that cannot be", async || {
+        check("an invalid file", async || gimmal::fs::read("a\0b").await).await;
+        check("invalid options", async || {
             gimmal::fs::OpenOptions::new().open("x").await
         })
         .await;
-        check("a FIFO that cannot be", async || {
+        check("an invalid FIFO", async || {
             gimmal::io::mkfifo("a\0b", 0o600).await
         })
         .await;
@@ -754,7 +749,7 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
             gimmal::io::copy(&mut Always, &mut Always).await
         })
         .await;
-        check("a line without an end that never waits", async || {
+        check("an endless line that never waits", async || {
             let mut reader = BufReader::new(Always).line_max(0);
             let _too_long = reader.read_line(&mut String::new()).await;
             reader.read_line(&mut String::new()).await
@@ -764,9 +759,10 @@ fn loops_over_what_is_ready_at_once_freeze_nothing() -> io::Result<()> {
     })
 }
 
-/// A splice into what was made non-blocking does not wait for room, and `copy` failed with `WouldBlock` where it was full.
+/// A splice into a non-blocking socket or pipe does not wait for room, so `copy` failed with `WouldBlock` when it was
+/// full.
 #[test]
-fn a_large_file_is_copied_to_sockets_and_pipes_that_do_not_block() -> io::Result<()> {
+fn a_large_file_is_copied_to_nonblocking_sockets_and_pipes() -> io::Result<()> {
     let content: Vec<u8> = (0..4_000_000u32).map(|n| (n % 251) as u8).collect();
     let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
     std::fs::write(file.path(), &content)?;
@@ -777,7 +773,7 @@ fn a_large_file_is_copied_to_sockets_and_pipes_that_do_not_block() -> io::Result
     let read = |mut from: std::fs::File| {
         std::thread::spawn(move || {
             let mut got = Vec::new();
-            // It is full by then, most of the time.
+            // By now the destination is usually full.
             std::thread::sleep(Duration::from_millis(50));
             io::Read::read_to_end(&mut from, &mut got).map(|_| got)
         })
@@ -801,10 +797,10 @@ fn a_large_file_is_copied_to_sockets_and_pipes_that_do_not_block() -> io::Result
     Ok(())
 }
 
-/// Of bytes that a dropped read had left, and that were fewer than were asked for, a peek gave those alone, whatever came
-/// behind them: who peeked until there were enough did so for ever.
+/// If a dropped read had left fewer bytes than a peek asked for, the peek returned only those, whatever had arrived
+/// after them: a caller that peeked until enough bytes were there looped forever.
 #[test]
-fn a_peek_sees_what_comes_behind_bytes_that_were_left() -> io::Result<()> {
+fn a_peek_sees_bytes_that_follow_those_of_a_dropped_read() -> io::Result<()> {
     gimmal::run(async {
         let (left, right) = gimmal::net::UnixStream::pair()?;
         let read = right.read(vec![0; 8]).submit();
@@ -827,15 +823,15 @@ fn a_peek_sees_what_comes_behind_bytes_that_were_left() -> io::Result<()> {
     })
 }
 
-/// The kernel has a pipe locked while it splices from it into a socket that is full, and who closes an end of that pipe waits
-/// for the lock. A copy that was dropped closed one: the whole thread stood still until the peer read.
+/// While the kernel splices from a pipe into a full socket, it holds the pipe's lock, and closing an end of the pipe
+/// waits for that lock. Dropping a copy closed one, so the whole thread blocked until the peer read.
 #[test]
 fn a_large_copy_to_a_peer_that_does_not_read_can_be_dropped() -> io::Result<()> {
     let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
     std::fs::write(file.path(), vec![7; 16 << 20])?;
     let (socket, mut peer) = std::os::unix::net::UnixStream::pair()?;
     let (done, is_done) = std::sync::mpsc::channel();
-    // So that the test ends in any case.
+    // Makes the test end in any case.
     let reader = std::thread::spawn(move || {
         let in_time = is_done.recv_timeout(Duration::from_secs(10)).is_ok();
         io::copy(&mut peer, &mut io::sink()).map(|_| in_time)
@@ -845,7 +841,7 @@ fn a_large_copy_to_a_peer_that_does_not_read_can_be_dropped() -> io::Result<()> 
         let mut socket = gimmal::net::UnixStream::from_std(socket);
         {
             let mut copy = std::pin::pin!(gimmal::io::copy(&mut from, &mut socket));
-            // After that it is in its second half, and gets no further.
+            // After this, the copy is blocked in its second half.
             for _ in 0..20 {
                 let polled =
                     std::future::poll_fn(|context| Poll::Ready(copy.as_mut().poll(context)));
@@ -853,11 +849,11 @@ fn a_large_copy_to_a_peer_that_does_not_read_can_be_dropped() -> io::Result<()> 
                 gimmal::sleep(Duration::from_millis(2)).await?;
             }
         }
-        // The thread is still there, and what was left behind ends.
+        // The thread is not blocked, and the orphaned operations end.
         socket.close().await?;
         done.send(()).map_err(io::Error::other)?;
         io::Result::Ok(())
     })?;
-    assert!(reader.join().unwrap()?, "the thread stood still");
+    assert!(reader.join().unwrap()?, "the thread was blocked");
     Ok(())
 }

@@ -1,11 +1,8 @@
-//! Scopes, shields, and polite cancels: who is canceled, who answers for it, and what is left behind, which is nothing.
+//! Scopes, shields and soft cancels: what is canceled, which scope is responsible, and that nothing is left behind.
 //!
-//! Each file has one subject. Order is forced by yields, channels and counts; nothing here waits by sleeping.
+//! Order is forced by yields, channels and counts; nothing here waits by sleeping.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[path = "scopes/answering.rs"]
 mod answering;
@@ -42,33 +39,33 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(2);
 
-/// Descriptors are counted, so one test runs at a time.
+/// Tests count descriptors, so they run one at a time.
 fn run<T>(main: impl Future<Output = T>) -> T {
     let _alone = alone();
     Runtime::new().unwrap().block_on(main)
 }
 
-/// The end of a pipe that is read through the ring, and the other one.
+/// The read end of a pipe as a file, and the write end.
 fn pipe() -> (File, PipeWriter) {
     let (reader, writer) = io::pipe().unwrap();
     (File::from(OwnedFd::from(reader)), writer)
 }
 
-/// Lets everybody run until nothing is ready but this, so many times.
+/// Lets the other tasks run until none of them is ready.
 async fn settle() {
     for _ in 0..8 {
         common::next_turn().await;
     }
 }
 
-/// Keeps the thread busy until this moment.
+/// Keeps the thread busy until `at`.
 fn compute_until(at: Instant) {
     while Instant::now() < at {
         std::hint::spin_loop();
     }
 }
 
-/// Turns until it is so.
+/// Yields until the condition holds.
 async fn until(what: &str, is: impl Fn() -> bool) {
     for _ in 0..10_000_000 {
         if is() {
@@ -79,5 +76,5 @@ async fn until(what: &str, is: impl Fn() -> bool) {
     panic!("{what}: {:?}", Handle::current().stats());
 }
 
-/// What a future says that has nothing to say.
+/// The output of a future without a value.
 type Nothing = Result<(), Canceled>;

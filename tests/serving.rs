@@ -1,9 +1,6 @@
-//! Serving: connections that stand alone, a stop in order, a time to come to an end, and limits.
+//! Serving: isolated connections, orderly stops, drain times and limits.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -30,7 +27,7 @@ fn run(test: impl AsyncFn() -> io::Result<()>) {
     }
 }
 
-/// Runs a test, and says which faults the hook heard of.
+/// Runs a test, and returns the faults that were reported to the hook.
 fn run_with_faults(test: impl Future<Output = io::Result<()>>) -> Vec<String> {
     let _alone = alone();
     let faults = Arc::new(Mutex::new(Vec::new()));
@@ -44,7 +41,7 @@ fn run_with_faults(test: impl Future<Output = io::Result<()>>) -> Vec<String> {
     std::mem::take(&mut *faults.lock().unwrap())
 }
 
-/// A flag that can be waited for.
+/// A flag that tasks can wait for.
 #[derive(Clone, Default)]
 struct Flag(Rc<Cell<bool>>);
 
@@ -80,7 +77,7 @@ async fn echo(stream: TcpStream, _: SocketAddr) -> io::Result<()> {
     }
 }
 
-async fn says(client: &TcpStream, text: &'static str) -> io::Result<()> {
+async fn echoes(client: &TcpStream, text: &'static str) -> io::Result<()> {
     client.write_all(text).await?;
     let answer = client.read_exact(vec![0; text.len()], text.len()).await?;
     assert_eq!(answer, text.as_bytes());
@@ -96,8 +93,8 @@ fn each_connection_is_served_until_the_stop() {
             let clients = async {
                 gimmal::map(0..200, 50, async |_| {
                     let client = TcpStream::connect(address).await?;
-                    says(&client, "one").await?;
-                    says(&client, "two").await
+                    echoes(&client, "one").await?;
+                    echoes(&client, "two").await
                 })
                 .await?;
                 io::Result::Ok(())
@@ -112,7 +109,7 @@ fn each_connection_is_served_until_the_stop() {
 }
 
 #[test]
-fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
+fn after_the_stop_open_connections_finish_and_no_more_are_accepted() {
     run(async || {
         let baseline = Baseline::take();
         {
@@ -128,9 +125,10 @@ fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
                 .into_future();
             let clients = async {
                 let early = TcpStream::connect(address).await?;
-                says(&early, "before the stop").await?;
+                echoes(&early, "before the stop").await?;
                 stop.set();
-                // From now on a client waits in the kernel's queue. What came before the stop was seen is served.
+                // Later clients wait in the kernel's queue. Those that connected before the server saw the stop are
+                // still served.
                 let mut held_up = Vec::new();
                 let waits = loop {
                     let is_late = seen.0.get();
@@ -144,13 +142,13 @@ fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
                             if is_late {
                                 break client;
                             }
-                            // Served or not, for all that is known here: it is to hold up nobody.
+                            // Whether this client was served is unknown. It must not delay the server.
                             client.shutdown(std::net::Shutdown::Write)?;
                             held_up.push(client);
                         }
                     }
                 };
-                says(&early, "after the stop").await?;
+                echoes(&early, "after the stop").await?;
                 drop(early);
                 late.set();
                 io::Result::Ok((waits, held_up))
@@ -160,7 +158,7 @@ fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
             assert_eq!((served.failed, served.cut_short), (0, 0));
             assert!(late.0.get());
             assert_eq!(Handle::current().stats().operations, 0);
-            // It was not lost: the listener can be served again.
+            // The waiting client is not lost: the listener can be served again.
             let again = net::serve(&listener, echo).until(async move {
                 let (_, answer) = waits.read(vec![0; 8]).await?;
                 assert_eq!(answer, b"too late");
@@ -175,7 +173,7 @@ fn what_is_open_at_the_stop_comes_to_its_end_and_nothing_more_is_accepted() {
 }
 
 #[test]
-fn what_takes_too_long_to_end_is_cancelled_and_waited_for() {
+fn connections_that_exceed_the_drain_time_are_canceled_and_awaited() {
     let faults = run_with_faults(async {
         let baseline = Baseline::take();
         {
@@ -189,7 +187,7 @@ fn what_takes_too_long_to_end_is_cancelled_and_waited_for() {
                     started.set();
                 }
                 match count.get() {
-                    // What the kernel has is canceled, and says so.
+                    // An operation in flight ends `Canceled`.
                     1 | 2 => {
                         let error = stream.read(vec![0; 1]).await.unwrap_err();
                         assert!(is_canceled(&error));
@@ -197,9 +195,9 @@ fn what_takes_too_long_to_end_is_cancelled_and_waited_for() {
                         cleaned_up.set(cleaned_up.get() + 1);
                         Err(error.into())
                     }
-                    // What waits for something of another crate is dropped.
+                    // A connection that waits for a foreign future is dropped.
                     3 => pending().await,
-                    // One that ends well is not cut short.
+                    // A handler that returns `Ok` does not count as cut short.
                     _ => {
                         let _ = sleep(LONG).await;
                         cleaned_up.set(cleaned_up.get() + 1);
@@ -216,7 +214,7 @@ fn what_takes_too_long_to_end_is_cancelled_and_waited_for() {
                     clients.push(TcpStream::connect(address).await?);
                 }
                 for client in &clients {
-                    // Closed by the server, one after the other.
+                    // The server closes the connections one after another.
                     let (n, _) = client.read(vec![0; 1]).await?;
                     assert_eq!(n, 0);
                 }
@@ -229,15 +227,15 @@ fn what_takes_too_long_to_end_is_cancelled_and_waited_for() {
             assert_eq!((served.failed, served.cut_short), (0, 3));
             assert_eq!(cleaned_up.get(), 3);
         }
-        baseline.returns("connections that were cut short").await;
+        baseline.returns("connections that were canceled").await;
         Ok(())
     });
-    // That is no fault of theirs.
+    // Canceling a connection is not a fault.
     assert_eq!(faults, [""; 0]);
 }
 
 #[test]
-fn one_that_fails_or_panics_does_so_alone_and_the_hook_hears_who_it_was() {
+fn a_failing_connection_affects_no_other_and_the_hook_gets_its_address() {
     let names = Rc::new(RefCell::new(Vec::new()));
     let told = names.clone();
     let faults = run_with_faults(async move {
@@ -247,11 +245,11 @@ fn one_that_fails_or_panics_does_so_alone_and_the_hook_hears_who_it_was() {
             match &text[..] {
                 b"fail" => {
                     told.borrow_mut().push(peer);
-                    Err(io::Error::other("as it was told"))
+                    Err(io::Error::other("failure on request"))
                 }
                 b"panic" => {
                     told.borrow_mut().push(peer);
-                    panic!("as it was told, too");
+                    panic!("panic on request");
                 }
                 _ => stream.write_all(text).await.map(drop).map_err(Into::into),
             }
@@ -264,7 +262,7 @@ fn one_that_fails_or_panics_does_so_alone_and_the_hook_hears_who_it_was() {
                 assert_eq!(n, 0);
             }
             let client = TcpStream::connect(address).await?;
-            says(&client, "fine").await
+            echoes(&client, "fine").await
         })
         .await?;
         assert_eq!(
@@ -278,11 +276,11 @@ fn one_that_fails_or_panics_does_so_alone_and_the_hook_hears_who_it_was() {
         faults,
         [
             format!(
-                "child \"connection of {}\" failed, and nobody joined it: as it was told",
+                "child \"connection of {}\" failed, and nobody joined it: failure on request",
                 names[0]
             ),
             format!(
-                "task \"connection of {}\" panicked, and nobody joined it: as it was told, too",
+                "task \"connection of {}\" panicked, and nobody joined it: panic on request",
                 names[1]
             ),
         ]
@@ -290,7 +288,7 @@ fn one_that_fails_or_panics_does_so_alone_and_the_hook_hears_who_it_was() {
 }
 
 #[test]
-fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
+fn a_canceled_scope_stops_the_server_but_not_its_connections() {
     run(async || {
         let baseline = Baseline::take();
         for foreign in [true, false] {
@@ -305,15 +303,15 @@ fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
             let server = net::serve(&listener, echo).until(until).drain(LONG);
             let clients = async {
                 let client = TcpStream::connect(address).await?;
-                says(&client, "before").await?;
+                echoes(&client, "before").await?;
                 scope.cancel();
                 next_turn().await;
-                says(&client, "after").await?;
+                echoes(&client, "after").await?;
                 io::Result::Ok(())
             };
             let (served, clients) = join((scope.run(server.into_future()), clients)).await;
             clients?;
-            // It ended well, so what it did is said; and whose doing the end was.
+            // The server ended well, so its counts are returned, and the scope still counts as responsible.
             let served = served?;
             assert_eq!(
                 (served.accepted, served.failed, served.cut_short),
@@ -322,14 +320,14 @@ fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
             assert!(scope.canceled_caught());
         }
         baseline.returns("a server in a canceled scope").await;
-        // In a scope that is canceled it does not begin.
+        // In a canceled scope, serving does not start.
         let (listener, _address) = listener().await?;
         let scope = Scope::new();
         scope.cancel();
         let server = net::serve(&listener, echo).into_future();
         assert!(is_canceled(&scope.run(server).await.unwrap_err()));
         assert_eq!(Handle::current().stats().operations, 0);
-        // The time of a timeout is one way to say how long to serve.
+        // A timeout is another way to limit the serving time.
         let server = net::serve(&listener, echo).into_future();
         let served = timeout(Duration::from_millis(5), server).await?;
         assert_eq!(served.accepted, 0);
@@ -338,40 +336,40 @@ fn a_cancelled_scope_is_a_stop_and_connections_are_shielded_from_it() {
 }
 
 #[test]
-fn a_stop_that_fails_is_an_error_after_all_have_ended() {
+fn a_failing_stop_is_returned_after_all_connections_have_ended() {
     run(async || {
         let (listener, address) = listener().await?;
         let stop = Flag::default();
         let server = net::serve(&listener, echo).until(async {
             stop.wait().await;
-            Err::<(), _>("no signal to be had")
+            Err::<(), _>("no signal available")
         });
         let clients = async {
             let client = TcpStream::connect(address).await?;
-            says(&client, "before").await?;
+            echoes(&client, "before").await?;
             stop.set();
             sleep(Duration::from_millis(10)).await?;
-            says(&client, "after").await
+            echoes(&client, "after").await
         };
         let (served, clients) = join((server.into_future(), clients)).await;
         clients?;
-        assert_eq!(served.unwrap_err().to_string(), "no signal to be had");
+        assert_eq!(served.unwrap_err().to_string(), "no signal available");
         Ok(())
     });
 }
 
 #[test]
-fn a_listener_that_fails_is_an_error_after_all_have_ended() {
+fn a_failing_listener_is_returned_after_all_connections_have_ended() {
     run(async || {
         let (listener, address) = listener().await?;
         let server = net::serve(&listener, echo).drain(LONG).into_future();
         let clients = async {
             let client = TcpStream::connect(address).await?;
-            says(&client, "before").await?;
-            // Nobody can listen any more on a socket that was shut down.
+            echoes(&client, "before").await?;
+            // A socket that was shut down can no longer listen.
             socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Read)?;
             next_turn().await;
-            says(&client, "after").await
+            echoes(&client, "after").await
         };
         let (served, clients) = join((server, clients)).await;
         clients?;
@@ -383,7 +381,7 @@ fn a_listener_that_fails_is_an_error_after_all_have_ended() {
 }
 
 #[test]
-fn with_a_limit_no_more_are_served_at_once() {
+fn the_limit_bounds_the_connections_served_at_once() {
     run(async || {
         let baseline = Baseline::take();
         for limit in [1, 3, 70] {
@@ -409,7 +407,7 @@ fn with_a_limit_no_more_are_served_at_once() {
                 for _ in 0..300 {
                     clients.push(TcpStream::connect(address).await?);
                 }
-                // As many as may are being served, and no more has been accepted.
+                // The maximum number of connections is served, and no more are accepted.
                 while now.get() < limit {
                     yield_now().await;
                 }
@@ -417,9 +415,9 @@ fn with_a_limit_no_more_are_served_at_once() {
                     next_turn().await;
                 }
                 assert_eq!(common::descriptors(), before + 300 + limit);
-                // Whoever waits gets its turn when one before it goes.
+                // A waiting client is served once an earlier one has gone.
                 for client in clients {
-                    says(&client, "my turn").await?;
+                    echoes(&client, "my turn").await?;
                 }
                 io::Result::Ok(())
             })
@@ -433,17 +431,17 @@ fn with_a_limit_no_more_are_served_at_once() {
 }
 
 #[test]
-fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
+fn a_server_dropped_at_any_poll_leaves_nothing_behind() {
     run(async || {
         let (listener, address) = listener().await?;
         let server = || {
             let client = async {
                 let client = TcpStream::connect(address).await?;
-                says(&client, "hello").await
+                echoes(&client, "hello").await
             };
             net::serve(&listener, echo).until(client).into_future()
         };
-        // The accept belongs to the listener, so it is there from the first time on.
+        // The accept belongs to the listener: start it before the counts are taken.
         server().await?;
         let mut accept = Box::pin(listener.accept());
         let first = std::future::poll_fn(|context| {
@@ -470,7 +468,7 @@ fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
             }
             assert!(polls > 3);
         }
-        let none = dropped_everywhere("a server of nobody", &moments, || {
+        let none = dropped_everywhere("a server without clients", &moments, || {
             net::serve(&listener, echo).until(async {}).into_future()
         });
         assert!(none.await > 1);
@@ -478,9 +476,9 @@ fn a_server_that_is_dropped_at_any_poll_leaves_nothing() {
     });
 }
 
-/// Each connection is counted once, whatever the moment of the stop.
+/// Each connection is counted once, whenever the stop comes.
 #[test]
-fn what_was_accepted_is_counted_once() {
+fn each_accepted_connection_is_counted_once() {
     run(async || {
         let (listener, address) = listener().await?;
         let mut queued = Vec::new();
@@ -509,7 +507,7 @@ fn what_was_accepted_is_counted_once() {
 }
 
 #[test]
-fn a_zero_time_to_drain_cuts_short_at_once() {
+fn a_zero_drain_time_cancels_connections_at_once() {
     run(async || {
         let (listener, address) = listener().await?;
         let stop = Flag::default();
@@ -518,7 +516,7 @@ fn a_zero_time_to_drain_cuts_short_at_once() {
             .drain(Duration::ZERO);
         let client = async {
             let client = TcpStream::connect(address).await?;
-            says(&client, "hello").await?;
+            echoes(&client, "hello").await?;
             stop.set();
             let (n, _) = client.read(vec![0; 1]).await?;
             assert_eq!(n, 0);
@@ -532,7 +530,7 @@ fn a_zero_time_to_drain_cuts_short_at_once() {
 }
 
 #[test]
-fn a_listener_of_unix_is_served_too() {
+fn unix_listeners_can_be_served() {
     run(async || {
         let baseline = Baseline::take();
         {
@@ -562,12 +560,12 @@ fn a_listener_of_unix_is_served_too() {
             );
             assert_eq!(Handle::current().stats().operations, 0);
         }
-        baseline.returns("a server of Unix").await;
+        baseline.returns("a Unix server").await;
         Ok(())
     });
 }
 
-/// A listener of another kind.
+/// A listener that yields numbers.
 struct Numbers(Cell<u32>);
 
 impl Listener for Numbers {
@@ -584,7 +582,7 @@ impl Listener for Numbers {
 }
 
 #[test]
-fn listeners_of_other_kinds_are_served_too() {
+fn custom_listeners_can_be_served() {
     run(async || {
         let sum = Cell::new(0);
         let numbers = Numbers(Cell::new(0));
@@ -600,9 +598,9 @@ fn listeners_of_other_kinds_are_served_too() {
     });
 }
 
-/// A server that is stopped and begun again at random, in every way that is in order: each client is answered.
+/// A server that is stopped and restarted at random, in every orderly way: each client gets its answer.
 #[test]
-fn a_storm_of_stops_loses_no_connection() {
+fn repeated_stops_lose_no_connection() {
     const CLIENTS: usize = if cfg!(debug_assertions) {
         500
     } else {
@@ -619,7 +617,7 @@ fn a_storm_of_stops_loses_no_connection() {
             let is_over = Cell::new(false);
             let clients = async {
                 gimmal::map(0..CLIENTS, 32, async |n| {
-                    // Ports that were used are not free for a while: there are as many for each address.
+                    // Used ports stay unavailable for a while, so the clients use several addresses.
                     let socket = TcpSocket::new_v4()?;
                     socket.bind(([127, 0, 4, (n % 250) as u8 + 1], 0).into())?;
                     let client = socket.connect(address).await?;
@@ -647,7 +645,7 @@ fn a_storm_of_stops_loses_no_connection() {
                     });
                     let server = server.limit(limit).drain(LONG);
                     let stop = async {
-                        // Exactly so many: with more of them the clients have ended before the first stop.
+                        // Not more turns than this: otherwise all clients finish before the first stop.
                         for _ in 0..turns {
                             let this = Handle::current().stats().turns;
                             while Handle::current().stats().turns == this {
@@ -671,7 +669,7 @@ fn a_storm_of_stops_loses_no_connection() {
                         }
                         _ => {
                             match timeout(Duration::from_micros(300), server.into_future()).await {
-                                // It had not begun.
+                                // The server had not started.
                                 Err(error) if error.is_elapsed() => continue,
                                 served => served?,
                             }
@@ -682,7 +680,7 @@ fn a_storm_of_stops_loses_no_connection() {
                     servers += 1;
                 }
                 println!("{servers} servers for {accepted} connections");
-                assert!(servers > 1, "none was stopped");
+                assert!(servers > 1, "no server was stopped");
                 assert_eq!(accepted, CLIENTS as u64);
                 io::Result::Ok(())
             };
@@ -694,9 +692,9 @@ fn a_storm_of_stops_loses_no_connection() {
 }
 
 #[test]
-fn a_server_that_the_end_of_the_runtime_finds_ends_in_order() {
+fn a_server_running_at_the_end_of_the_runtime_ends_in_order() {
     let _alone = alone();
-    // By what other threads wake it is kept for the next runtime.
+    // The descriptor that other threads use to wake a runtime is kept for the next one.
     drop(Runtime::builder().build().unwrap());
     let before = common::descriptors();
     let faults = Arc::new(Mutex::new(Vec::new()));
@@ -721,18 +719,18 @@ fn a_server_that_the_end_of_the_runtime_finds_ends_in_order() {
             .unwrap();
         }));
         let client = TcpStream::connect(address).await?;
-        says(&client, "hello").await?;
+        echoes(&client, "hello").await?;
         io::Result::Ok(client)
     };
     let client = runtime.block_on(main).unwrap();
     drop(runtime);
     drop(client);
-    // A runtime that is only dropped waits for nobody: what it finds is dropped with it.
+    // Dropping a runtime does not wait for its tasks, but drops them.
     assert_eq!(common::descriptors(), before);
     assert!(!cleaned_up.get());
     assert_eq!(*faults.lock().unwrap(), [""; 0]);
 
-    // `run` cancels it, and gives it time.
+    // `run` cancels the server, and gives it time.
     let client = gimmal::run(async {
         let (listener, address) = listener().await?;
         let cleaned_up = cleaned_up.clone();
@@ -747,7 +745,7 @@ fn a_server_that_the_end_of_the_runtime_finds_ends_in_order() {
             assert_eq!((served.accepted, served.cut_short), (1, 1));
         }));
         let client = TcpStream::connect(address).await?;
-        says(&client, "hello").await?;
+        echoes(&client, "hello").await?;
         io::Result::Ok(client)
     });
     drop(client.unwrap());
@@ -756,19 +754,19 @@ fn a_server_that_the_end_of_the_runtime_finds_ends_in_order() {
 }
 
 #[test]
-fn a_panic_of_the_stop_is_carried_on_and_drops_the_connections() {
+fn a_panicking_stop_propagates_and_drops_the_connections() {
     run(async || {
         let (listener, address) = listener().await?;
         let client = TcpStream::connect(address).await?;
         let baseline = Baseline::take();
         let server = net::serve(&listener, echo).until(async {
-            says(&client, "hello").await.unwrap();
-            panic!("no stop to be had");
+            echoes(&client, "hello").await.unwrap();
+            panic!("no stop available");
         });
         let server = std::panic::AssertUnwindSafe(server.into_future());
         let payload = futures_util::FutureExt::catch_unwind(server).await;
         let payload = payload.unwrap_err();
-        assert_eq!(payload.downcast_ref(), Some(&"no stop to be had"));
+        assert_eq!(payload.downcast_ref(), Some(&"no stop available"));
         let (end, _) = client.read(vec![0; 1]).await?;
         assert_eq!(end, 0);
         listener.pause().await?;
@@ -777,9 +775,9 @@ fn a_panic_of_the_stop_is_carried_on_and_drops_the_connections() {
     });
 }
 
-/// As a method, where a closure needs no types.
+/// The method, where the closure needs no type annotations.
 #[test]
-fn a_listener_serves_by_a_method_of_its_own() {
+fn a_listener_has_a_serve_method() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

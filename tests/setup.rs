@@ -1,15 +1,12 @@
-//! What a runtime says when it cannot be built, how many there can be, and what a forked child finds.
+//! The errors of building a runtime, how many runtimes there can be, and forked children.
 //!
-//! What changes the whole process (limits, users, forks) is done in a process of its own: the test binary again, with
-//! one test and a variable in its environment.
+//! Tests that change the whole process (limits, users, forks) run in a child process: the test binary again, with a
+//! single test and an environment variable.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 #![allow(
     clippy::async_yields_async,
-    reason = "handles are taken out of block_on on purpose"
+    reason = "handles leave block_on on purpose"
 )]
 
 #[macro_use]
@@ -33,7 +30,7 @@ use std::thread;
 use std::time::Duration;
 use support::{everywhere, pipe};
 
-/// Runs `body` in a process of its own. `test` is the name of the calling test.
+/// Runs `body` in a child process. `test` is the name of the calling test.
 #[track_caller]
 fn in_own_process(test: &str, body: impl FnOnce()) {
     if std::env::var(CHILD).as_deref() == Ok(test) {
@@ -51,12 +48,12 @@ fn in_own_process(test: &str, body: impl FnOnce()) {
     );
     assert!(
         output.status.success() && said.contains("1 passed"),
-        "{test} in its own process:\n{said}"
+        "{test} in a child process:\n{said}"
     );
     common::skip::relay(&said);
 }
 
-/// The errno that the kernel gave, at the end of the chain of sources.
+/// The errno of the system call, at the end of the chain of sources.
 fn errno(error: &io::Error) -> Option<i32> {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
@@ -71,7 +68,7 @@ fn errno(error: &io::Error) -> Option<i32> {
 }
 
 #[track_caller]
-fn says(error: &io::Error, errno_expected: i32, parts: &[&str]) {
+fn assert_error(error: &io::Error, errno_expected: i32, parts: &[&str]) {
     let text = error.to_string();
     assert_eq!(errno(error), Some(errno_expected), "{text}");
     assert_eq!(
@@ -79,7 +76,7 @@ fn says(error: &io::Error, errno_expected: i32, parts: &[&str]) {
         io::Error::from_raw_os_error(errno_expected).kind()
     );
     for part in parts {
-        assert!(text.contains(part), "{part:?} is not in {text:?}");
+        assert!(text.contains(part), "{text:?} does not contain {part:?}");
     }
 }
 
@@ -92,11 +89,11 @@ fn set_limits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) {
         rlim_cur: soft,
         rlim_max: hard,
     };
-    // SAFETY: the address is that of a valid limit for the length of the call.
+    // SAFETY: the pointer is to a valid limit for the length of the call.
     assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
 }
 
-/// Has the kernel answer `io_uring_setup` on this thread with an errno from now on.
+/// Makes `io_uring_setup` fail with an errno on this thread from now on.
 fn forbid_rings(errno: i32) {
     let statement = |code: u32, k: u32| libc::sock_filter {
         code: code as u16,
@@ -105,7 +102,7 @@ fn forbid_rings(errno: i32) {
         k,
     };
     let mut program = [
-        // The number of the call is the first word of what a filter sees.
+        // The number of the system call is the first word of the filter's input.
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
         libc::sock_filter {
             jf: 1,
@@ -124,7 +121,7 @@ fn forbid_rings(errno: i32) {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),
     };
-    // SAFETY: the first call has no address; the second has that of a program which outlives the call.
+    // SAFETY: the first call passes no address; the second passes that of a program which outlives the call.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         assert_eq!(
@@ -134,12 +131,12 @@ fn forbid_rings(errno: i32) {
     }
 }
 
-/// What building a runtime says on a thread where the kernel answers so.
-fn told_under(errno: i32) -> io::Error {
+/// The error of building a runtime on a thread where the kernel returns this errno.
+fn build_error(errno: i32) -> io::Error {
     thread::spawn(move || {
         forbid_rings(errno);
         let error = Runtime::new().map(drop).unwrap_err();
-        let by_run: io::Result<()> = gimmal::run(async { unreachable!("there is no ring") });
+        let by_run: io::Result<()> = gimmal::run(async { unreachable!("without a ring") });
         assert_eq!(by_run.unwrap_err().to_string(), error.to_string());
         error
     })
@@ -148,16 +145,16 @@ fn told_under(errno: i32) -> io::Error {
 }
 
 #[test]
-fn forbidden_by_a_filter_of_system_calls() {
-    let error = told_under(libc::EPERM);
+fn rings_forbidden_by_seccomp_are_explained() {
+    let error = build_error(libc::EPERM);
     let value = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     match value.trim() {
-        "1" | "2" => says(
+        "1" | "2" => assert_error(
             &error,
             libc::EPERM,
             &["kernel.io_uring_disabled", value.trim(), "sysctl"],
         ),
-        _ => says(
+        _ => assert_error(
             &error,
             libc::EPERM,
             &["seccomp", "profile", "io_uring_setup"],
@@ -166,9 +163,9 @@ fn forbidden_by_a_filter_of_system_calls() {
 }
 
 #[test]
-fn not_built_into_the_kernel() {
-    let error = told_under(libc::ENOSYS);
-    says(
+fn rings_missing_from_the_kernel_are_explained() {
+    let error = build_error(libc::ENOSYS);
+    assert_error(
         &error,
         libc::ENOSYS,
         &["not built into this kernel", "CONFIG_IO_URING", "5.15"],
@@ -176,32 +173,32 @@ fn not_built_into_the_kernel() {
 }
 
 #[test]
-fn the_system_has_no_descriptor_left() {
-    says(
-        &told_under(libc::ENFILE),
+fn a_system_without_descriptors_is_explained() {
+    assert_error(
+        &build_error(libc::ENFILE),
         libc::ENFILE,
         &["whole system", "fs.file-max"],
     );
 }
 
 #[test]
-fn whatever_else_is_in_the_way_names_the_call() {
-    says(&told_under(libc::EBUSY), libc::EBUSY, &["io_uring_setup"]);
+fn any_other_error_names_the_system_call() {
+    assert_error(&build_error(libc::EBUSY), libc::EBUSY, &["io_uring_setup"]);
 }
 
 #[test]
-fn a_ring_of_no_entries_is_refused_with_the_sizes() {
+fn a_ring_without_entries_is_rejected_with_the_sizes() {
     let error = Runtime::builder()
         .entries(0)
         .completion_entries(0)
         .build()
         .map(drop)
         .unwrap_err();
-    says(&error, libc::EINVAL, &["0 and 0 entries", "at least 1"]);
+    assert_error(&error, libc::EINVAL, &["0 and 0 entries", "at least 1"]);
 }
 
 #[test]
-fn a_ring_of_too_many_entries_gets_what_the_kernel_has() {
+fn a_ring_with_too_many_entries_gets_the_maximum() {
     let mut runtime = Runtime::builder()
         .entries(1 << 20)
         .completion_entries(1 << 20)
@@ -211,52 +208,46 @@ fn a_ring_of_too_many_entries_gets_what_the_kernel_has() {
 }
 
 #[test]
-fn without_descriptors_the_limit_is_named_at_every_step() {
-    in_own_process(
-        "without_descriptors_the_limit_is_named_at_every_step",
-        || {
-            set_limit(libc::RLIMIT_NOFILE, 64);
-            let mut fill = Vec::new();
-            while let Ok(file) = std::fs::File::open("/dev/null") {
-                fill.push(file);
-            }
-            let mut refused = 0;
-            let mut runtime = loop {
-                match Runtime::new() {
-                    Ok(runtime) => break runtime,
-                    Err(error) => {
-                        says(
-                            &error,
-                            libc::EMFILE,
-                            &["RLIMIT_NOFILE", "64 descriptors", "ulimit -n"],
-                        );
-                        refused += 1;
-                    }
+fn without_descriptors_every_error_names_the_limit() {
+    in_own_process("without_descriptors_every_error_names_the_limit", || {
+        set_limit(libc::RLIMIT_NOFILE, 64);
+        let mut fill = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            fill.push(file);
+        }
+        let mut refused = 0;
+        let mut runtime = loop {
+            match Runtime::new() {
+                Ok(runtime) => break runtime,
+                Err(error) => {
+                    assert_error(
+                        &error,
+                        libc::EMFILE,
+                        &["RLIMIT_NOFILE", "64 descriptors", "ulimit -n"],
+                    );
+                    refused += 1;
                 }
-                drop(
-                    fill.pop()
-                        .expect("descriptors are free, and still there is no runtime"),
-                );
-            };
-            // One for the ring, and one by which it is woken.
-            assert_eq!(refused, 2);
-            runtime.block_on(gimmal::op::nop()).unwrap();
-        },
-    );
+            }
+            drop(fill.pop().expect("no runtime despite free descriptors"));
+        };
+        // One for the ring, and one for the eventfd.
+        assert_eq!(refused, 2);
+        runtime.block_on(gimmal::op::nop()).unwrap();
+    });
 }
 
-/// Becomes a user of its own, so that no other process's rings count, with this limit of locked memory. False, if it
-/// cannot be.
-fn lock_at_most(limit: u64) -> bool {
+/// Switches to a user without other processes, whose rings would count, and sets the limit of locked memory. Returns
+/// false if that is impossible.
+fn limit_locked_memory(limit: u64) -> bool {
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        skip!("only root can become a user without rings");
+        skip!("only root can switch to a user without rings");
         return false;
     }
     let user = 1_000_000 + std::process::id();
     // SAFETY: no address is passed.
     if unsafe { libc::setuid(user) } != 0 {
-        skip!("root of a container has no such user");
+        skip!("the container does not map this user");
         return false;
     }
     set_limits(libc::RLIMIT_MEMLOCK, 4096, 8 << 20);
@@ -270,10 +261,10 @@ fn lock_at_most(limit: u64) -> bool {
 }
 
 #[test]
-fn short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named() {
-    const TEST: &str = "short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named";
+fn with_little_locked_memory_smaller_rings_are_tried_before_an_error() {
+    const TEST: &str = "with_little_locked_memory_smaller_rings_are_tried_before_an_error";
     in_own_process(TEST, || {
-        if !lock_at_most(64 << 10) {
+        if !limit_locked_memory(64 << 10) {
             return;
         }
         let mut runtimes = Vec::new();
@@ -282,16 +273,17 @@ fn short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named() {
                 Ok(runtime) => runtimes.push(runtime),
                 Err(error) => break error,
             }
-            assert!(runtimes.len() < 1000, "the limit is not reached");
+            assert!(runtimes.len() < 1000, "the limit is never reached");
         };
         let sizes = |runtime: &Runtime| {
             let stats = runtime.handle().stats();
             (stats.submission_entries, stats.completion_entries)
         };
-        // 16 pages: 128 and 2048 entries take 11 of them, 32 and 512 take 4, and the last is not enough for any ring.
+        // 16 pages: rings of 128 and 2048 entries take 11, those of 32 and 512 take 4, and the last page is not enough
+        // for any ring.
         let sizes: Vec<_> = runtimes.iter().map(sizes).collect();
         assert_eq!(sizes, [(128, 2048), (32, 512)]);
-        says(
+        assert_error(
             &error,
             libc::ENOMEM,
             &["RLIMIT_MEMLOCK", "65536 bytes", "256 and 4096", "ulimit -l"],
@@ -308,10 +300,10 @@ fn short_of_locked_memory_smaller_rings_are_tried_before_the_limit_is_named() {
 }
 
 #[test]
-fn five_hundred_runs_in_turn_fit_into_the_usual_limit_of_locked_memory() {
-    const TEST: &str = "five_hundred_runs_in_turn_fit_into_the_usual_limit_of_locked_memory";
+fn five_hundred_consecutive_runs_fit_into_the_default_locked_memory() {
+    const TEST: &str = "five_hundred_consecutive_runs_fit_into_the_default_locked_memory";
     in_own_process(TEST, || {
-        if !lock_at_most(8 << 20) {
+        if !limit_locked_memory(8 << 20) {
             return;
         }
         for mask in [
@@ -329,16 +321,16 @@ fn five_hundred_runs_in_turn_fit_into_the_usual_limit_of_locked_memory() {
 }
 
 #[test]
-fn eight_threads_of_short_runs_fit_into_the_usual_limit_of_locked_memory() {
-    const TEST: &str = "eight_threads_of_short_runs_fit_into_the_usual_limit_of_locked_memory";
+fn eight_threads_of_short_runs_fit_into_the_default_locked_memory() {
+    const TEST: &str = "eight_threads_of_short_runs_fit_into_the_default_locked_memory";
     in_own_process(TEST, || {
-        if !lock_at_most(8 << 20) {
+        if !limit_locked_memory(8 << 20) {
             return;
         }
         let run = |n: usize| {
             gimmal::run(async {
                 let (reader, _writer) = pipe();
-                // In the kernel when the runtime ends.
+                // In flight when the runtime ends.
                 drop(spawn(async move {
                     File::from(reader).read(Vec::with_capacity(4)).await
                 }));
@@ -359,12 +351,12 @@ fn eight_threads_of_short_runs_fit_into_the_usual_limit_of_locked_memory() {
     });
 }
 
-/// A process that ends leaves its ring to the kernel, which frees it in its own time.
+/// When a process ends, the kernel frees its ring asynchronously.
 #[test]
-fn a_service_that_is_restarted_finds_the_locked_memory_of_its_predecessor() {
-    const TEST: &str = "a_service_that_is_restarted_finds_the_locked_memory_of_its_predecessor";
+fn a_restarted_service_can_use_the_locked_memory_of_its_predecessor() {
+    const TEST: &str = "a_restarted_service_can_use_the_locked_memory_of_its_predecessor";
     in_own_process(TEST, || {
-        if !lock_at_most(64 << 10) {
+        if !limit_locked_memory(64 << 10) {
             return;
         }
         for kibibytes in [64, 96, 128, 256, 512] {
@@ -379,7 +371,7 @@ fn a_service_that_is_restarted_finds_the_locked_memory_of_its_predecessor() {
                         }
                     };
                     runtime.block_on(async { gimmal::op::nop().await.unwrap() });
-                    // As a service ends that is killed.
+                    // Like a service that is killed.
                     std::mem::forget(runtime);
                     0
                 });
@@ -390,7 +382,7 @@ fn a_service_that_is_restarted_finds_the_locked_memory_of_its_predecessor() {
 }
 
 #[test]
-fn the_sizes_of_the_queues_are_told() {
+fn the_sizes_of_the_queues_are_reported() {
     let sizes = |builder: gimmal::runtime::Builder| {
         let stats = builder.build().unwrap().handle().stats();
         (stats.submission_entries, stats.completion_entries)
@@ -405,7 +397,7 @@ fn the_sizes_of_the_queues_are_told() {
 }
 
 #[test]
-fn more_runtimes_on_one_thread_than_it_can_register_rings() {
+fn a_thread_may_have_more_runtimes_than_registered_rings() {
     everywhere(|builder| {
         let mut runtimes: Vec<Runtime> = (0..40)
             .map(|_| builder.clone().entries(8).build().unwrap())
@@ -420,7 +412,7 @@ fn more_runtimes_on_one_thread_than_it_can_register_rings() {
                 assert_eq!(sum, n + round);
             }
         }
-        // In an order that is neither that of their making nor its reverse.
+        // In an order that is neither that of creation nor its reverse.
         while !runtimes.is_empty() {
             let at = runtimes.len() / 2;
             drop(runtimes.swap_remove(at));
@@ -433,9 +425,9 @@ fn descriptors() -> usize {
 }
 
 #[test]
-fn two_hundred_runtimes_one_after_another_leave_no_descriptor() {
+fn two_hundred_consecutive_runtimes_leave_no_descriptor() {
     in_own_process(
-        "two_hundred_runtimes_one_after_another_leave_no_descriptor",
+        "two_hundred_consecutive_runtimes_leave_no_descriptor",
         || {
             let work = |builder: gimmal::runtime::Builder| {
                 let (reader, _writer) = pipe();
@@ -448,7 +440,7 @@ fn two_hundred_runtimes_one_after_another_leave_no_descriptor() {
                     sleep(Duration::from_micros(10)).await.unwrap();
                 });
             };
-            // The first makes the eventfd that all later ones use again.
+            // The first runtime opens the eventfd that all later ones reuse.
             work(Runtime::builder());
             let before = descriptors();
             for n in 0..200 {
@@ -459,7 +451,7 @@ fn two_hundred_runtimes_one_after_another_leave_no_descriptor() {
                 }));
                 assert_eq!(descriptors(), before, "after {n} runtimes");
             }
-            // Several at once need an eventfd each, which stay, and are used again.
+            // Several at once need an eventfd each; these stay open and are reused.
             let several = |count: usize| {
                 (0..count)
                     .map(|_| Runtime::new().unwrap())
@@ -470,7 +462,7 @@ fn two_hundred_runtimes_one_after_another_leave_no_descriptor() {
             assert_eq!(after, before + 4);
             drop(several(5));
             assert_eq!(descriptors(), after);
-            // A runtime that could not be built leaves nothing either.
+            // A runtime that fails to build leaves nothing behind either.
             for _ in 0..20 {
                 assert!(Runtime::builder().entries(0).build().is_err());
             }
@@ -479,18 +471,18 @@ fn two_hundred_runtimes_one_after_another_leave_no_descriptor() {
     );
 }
 
-/// Forks. The child does `body` and ends with the code that it gives; the parent gets the child's status.
+/// Forks. The child runs `body` and exits with the returned code; the parent returns the child's status.
 fn fork(body: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the process has one thread that does anything; the child ends by _exit.
+    // SAFETY: only one thread of the process is active, and the child ends by _exit.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {
         let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(99);
-        // SAFETY: it ends the child without anything that belongs to the parent being run.
+        // SAFETY: ends the child without running any code of the parent.
         unsafe { libc::_exit(code) }
     }
     let mut status = 0;
-    // SAFETY: the address is valid for the length of the call.
+    // SAFETY: the pointer is valid for the length of the call.
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
     assert!(libc::WIFEXITED(status), "the child was killed: {status:#x}");
     libc::WEXITSTATUS(status)
@@ -505,8 +497,8 @@ fn message(payload: Box<dyn std::any::Any + Send>) -> String {
     }
 }
 
-/// All that a runtime of the child's own does.
-fn works(builder: gimmal::runtime::Builder) {
+/// Uses a runtime created by the child.
+fn use_runtime(builder: gimmal::runtime::Builder) {
     let mut own = builder.build().unwrap();
     own.block_on(async {
         gimmal::op::nop().await.unwrap();
@@ -521,16 +513,16 @@ fn works(builder: gimmal::runtime::Builder) {
 }
 
 #[test]
-fn a_forked_child_is_told_and_does_not_disturb_its_parent() {
+fn a_forked_child_gets_an_error_and_does_not_disturb_its_parent() {
     in_own_process(
-        "a_forked_child_is_told_and_does_not_disturb_its_parent",
+        "a_forked_child_gets_an_error_and_does_not_disturb_its_parent",
         || {
             everywhere(|builder| {
                 let (reader, writer) = pipe();
                 let mut writer = std::fs::File::from(writer);
                 let mut runtime = builder.clone().build().unwrap();
                 let file = File::from(reader);
-                // In the kernel when the process forks.
+                // In flight when the process forks.
                 let mut read = None;
                 runtime.block_on(async {
                     read = Some(file.read(Vec::with_capacity(16)).submit());
@@ -551,11 +543,12 @@ fn a_forked_child_is_told_and_does_not_disturb_its_parent() {
                         eprintln!("told: {text}");
                         return 2;
                     }
-                    // What the parent's runtime lent to the kernel is forgotten here; the runtime is left alone.
+                    // Memory lent to the kernel by the parent's runtime is forgotten here; the parent's runtime is not
+                    // affected.
                     drop(read);
                     drop(runtime);
-                    works(builder.clone());
-                    works(builder.clone());
+                    use_runtime(builder.clone());
+                    use_runtime(builder.clone());
                     0
                 });
                 assert_eq!(status, 0);
@@ -571,12 +564,12 @@ fn a_forked_child_is_told_and_does_not_disturb_its_parent() {
     );
 }
 
-/// Forked in the middle of a poll, with an entry in the queue that the kernel has not seen: it is the parent's to submit,
-/// once.
+/// Forked in the middle of a poll, with an entry in the queue that was not submitted yet: only the parent must submit
+/// it.
 #[test]
-fn a_child_forked_inside_of_block_on_is_refused_and_submits_nothing() {
+fn a_child_forked_inside_block_on_is_rejected_and_submits_nothing() {
     in_own_process(
-        "a_child_forked_inside_of_block_on_is_refused_and_submits_nothing",
+        "a_child_forked_inside_block_on_is_rejected_and_submits_nothing",
         || {
             everywhere(|builder| {
                 let (reader, writer) = pipe();
@@ -584,15 +577,15 @@ fn a_child_forked_inside_of_block_on_is_refused_and_submits_nothing() {
                 runtime.block_on(async {
                     let file = File::from(writer);
                     let write = file.write(b"once".to_vec()).submit();
-                    // SAFETY: the process has one thread that does anything; the child ends by _exit.
+                    // SAFETY: only one thread of the process is active, and the child ends by _exit.
                     let pid = unsafe { libc::fork() };
                     if pid == 0 {
                         let code = child_inside(write).await;
-                        // SAFETY: nothing of the parent is run.
+                        // SAFETY: runs no code of the parent.
                         unsafe { libc::_exit(code) }
                     }
                     let mut status = 0;
-                    // SAFETY: the address is valid for the length of the call.
+                    // SAFETY: the pointer is valid for the length of the call.
                     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
                     assert_eq!(
                         (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
@@ -612,8 +605,8 @@ fn a_child_forked_inside_of_block_on_is_refused_and_submits_nothing() {
     );
 }
 
-/// The child's side: it sees that operations are refused, then ends with 0 if the runtime panics clearly as soon as the
-/// child awaits.
+/// The child's side: checks that operations are rejected, then returns 0 if the runtime panics with a clear message as
+/// soon as the child awaits.
 async fn child_inside<T>(write: T) -> i32 {
     let Err(refused) = gimmal::op::nop().await else {
         return 1;
@@ -622,7 +615,7 @@ async fn child_inside<T>(write: T) -> i32 {
         return 2;
     }
     drop(write);
-    // The panic that is to come ends the child where it is, and says whether it is the right one.
+    // The expected panic ends the child at once, and the exit code tells whether the message is right.
     std::panic::set_hook(Box::new(|info| {
         let told = info.to_string();
         let code = if told.contains("forked this one") {
@@ -631,11 +624,11 @@ async fn child_inside<T>(write: T) -> i32 {
             eprintln!("told: {told}");
             3
         };
-        // SAFETY: nothing of the parent is run.
+        // SAFETY: runs no code of the parent.
         unsafe { libc::_exit(code) }
     }));
     yield_now().await;
-    // Only what takes a turn of the loop reaches the ring.
+    // Only an await that ends the turn reaches the ring.
     std::future::pending::<()>().await;
     4
 }
@@ -653,12 +646,12 @@ fn a_child_that_returns_from_run_ends_quietly() {
                     drop(writer);
                 }));
                 gimmal::op::nop().await?;
-                // SAFETY: the process has one thread that does anything; the child ends by _exit.
+                // SAFETY: only one thread of the process is active, and the child ends by _exit.
                 let pid = unsafe { libc::fork() };
                 seen.set(pid == 0);
                 if pid > 0 {
                     let mut status = 0;
-                    // SAFETY: the address is valid for the length of the call.
+                    // SAFETY: the pointer is valid for the length of the call.
                     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
                     assert_eq!(
                         (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
@@ -671,7 +664,7 @@ fn a_child_that_returns_from_run_ends_quietly() {
                 catch_unwind(AssertUnwindSafe(|| -> io::Result<()> { builder.run(main) }));
             if child.get() {
                 let code = if matches!(outcome, Ok(Ok(()))) { 0 } else { 1 };
-                // SAFETY: nothing of the parent is run.
+                // SAFETY: runs no code of the parent.
                 unsafe { libc::_exit(code) }
             }
             outcome.unwrap().unwrap();
@@ -680,7 +673,7 @@ fn a_child_that_returns_from_run_ends_quietly() {
     });
 }
 
-/// A child of a child, each with a runtime of its own.
+/// A child of a child, each with its own runtime.
 #[test]
 fn every_generation_has_its_own_runtime() {
     in_own_process("every_generation_has_its_own_runtime", || {
@@ -690,7 +683,7 @@ fn every_generation_has_its_own_runtime() {
             let mut own = Runtime::new().unwrap();
             own.block_on(gimmal::op::nop()).unwrap();
             let status = fork(|| {
-                works(Runtime::builder());
+                use_runtime(Runtime::builder());
                 let told = catch_unwind(AssertUnwindSafe(|| own.block_on(gimmal::op::nop())));
                 i32::from(!message(told.map(drop).unwrap_err()).contains("forked"))
             });
@@ -702,10 +695,10 @@ fn every_generation_has_its_own_runtime() {
     });
 }
 
-/// Code that closes descriptors that are not its own takes the ring away: that ends the runtime, and says so.
+/// Code that closes foreign descriptors closes the ring: this ends the runtime with a report.
 #[test]
-fn a_ring_that_was_closed_by_others_is_reported() {
-    in_own_process("a_ring_that_was_closed_by_others_is_reported", || {
+fn a_ring_closed_by_other_code_is_reported() {
+    in_own_process("a_ring_closed_by_other_code_is_reported", || {
         let faults = support::Faults::default();
         let mut runtime = faults
             .hear(Runtime::builder().mask(FeatureMask::linux_5_15()))
@@ -722,16 +715,16 @@ fn a_ring_that_was_closed_by_others_is_reported() {
             .and_then(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
             .unwrap();
         let other = std::fs::File::open("/dev/null").unwrap();
-        // SAFETY: the number is put over with another file, which the runtime owns from now on, and closes.
+        // SAFETY: the descriptor number is replaced by another file, which the runtime owns and closes from now on.
         assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), ring) }, ring);
         let caught = catch_unwind(AssertUnwindSafe(|| runtime.block_on(gimmal::op::nop())));
         assert!(message(caught.map(drop).unwrap_err()).contains("the ring is lost"));
         faults.expect(&["closed by other code"]);
         drop(runtime);
         let _ = faults.take();
-        // Nobody else is harmed.
-        works(Runtime::builder());
-        // SAFETY: a descriptor of our own, made for the purpose of being owned.
+        // Other runtimes are not affected.
+        use_runtime(Runtime::builder());
+        // SAFETY: a new descriptor that nothing else owns.
         drop(unsafe { OwnedFd::from_raw_fd(libc::dup(other.as_raw_fd())) });
     });
 }

@@ -1,10 +1,7 @@
-//! One listening socket that several threads or processes hold: a connection goes to whoever has time for it, and none to
-//! who does not ask.
+//! A listening socket shared by several threads or processes: a connection goes to a holder that has time for it, and
+//! never to one that is not accepting.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -23,16 +20,16 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// Nobody who is answered waits so long.
+/// A client that gets an answer never waits this long.
 const NEVER: Duration = Duration::from_secs(20);
 
-/// What a client sends whose answer takes a long time.
+/// The byte sent by a client whose answer takes a long time.
 const LONG: u8 = b'l';
 const SHORT: u8 = b's';
 
 const CLIENTS: usize = 20;
 
-/// How a thread serves.
+/// How a thread serves connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Accept,
@@ -50,7 +47,7 @@ const WAYS: [Way; 5] = [
     Way::Limited,
 ];
 
-/// What the threads of a test share: who computes says so, and goes on when it is told to.
+/// State shared by the threads of a test: a computing thread reports itself, and continues on request.
 struct Desk {
     computes: mpsc::Sender<usize>,
     go_on: Arc<Mutex<mpsc::Receiver<()>>>,
@@ -58,7 +55,7 @@ struct Desk {
 }
 
 impl Desk {
-    /// Answers one connection. A long answer holds the whole thread up, as a computation does.
+    /// Answers one connection. A long answer blocks the whole thread, like a computation.
     async fn answer(&self, stream: TcpStream) -> io::Result<()> {
         let question = stream.read_exact(vec![0; 1], 1).await?;
         if question == [LONG] {
@@ -73,7 +70,7 @@ impl Desk {
     }
 }
 
-/// A thread of its own that serves until the peer of `stop` goes.
+/// A thread that serves until the peer of `stop` is closed.
 fn server(
     way: Way,
     listener: std::net::TcpListener,
@@ -128,28 +125,28 @@ fn server(
     .unwrap();
 }
 
-/// A plain client: what it asks is answered, in time.
-fn asks(address: SocketAddr, question: u8) -> std::net::TcpStream {
+/// A blocking client, which sends its question and expects an answer in time.
+fn ask(address: SocketAddr, question: u8) -> std::net::TcpStream {
     let mut client = std::net::TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(NEVER)).unwrap();
     client.write_all(&[question]).unwrap();
     client
 }
 
-/// Another holder of the socket, which waits for a connection, but not for ever.
+/// Another descriptor of the socket, for accepts with a time limit.
 fn shared(fd: impl AsFd) -> io::Result<OwnedFd> {
     let other = fd.as_fd().try_clone_to_owned()?;
     socket2::SockRef::from(&other).set_read_timeout(Some(NEVER))?;
     Ok(other)
 }
 
-fn is_answered(mut client: std::net::TcpStream) {
+fn assert_answered(mut client: std::net::TcpStream) {
     let mut answer = [0; 1];
     client.read_exact(&mut answer).expect("an answer in time");
 }
 
 #[test]
-fn while_one_computes_the_others_answer_everybody() {
+fn while_one_thread_computes_the_others_answer_all_clients() {
     const THREADS: usize = 3;
     for way in WAYS {
         for at_once in [false, true] {
@@ -174,19 +171,19 @@ fn while_one_computes_the_others_answer_everybody() {
                     thread::spawn(move || server(way, listener, desk, stopped))
                 })
                 .collect();
-            // All but one compute; only one thread is left that has time.
+            // All threads but one compute, so only one thread has time.
             let long: Vec<_> = (1..THREADS)
                 .map(|_| {
-                    let client = asks(address, LONG);
-                    computing.recv_timeout(NEVER).expect("who is asked first");
+                    let client = ask(address, LONG);
+                    computing.recv_timeout(NEVER).expect("a computing thread");
                     client
                 })
                 .collect();
             match at_once {
-                false => (0..CLIENTS).for_each(|_| is_answered(asks(address, SHORT))),
+                false => (0..CLIENTS).for_each(|_| assert_answered(ask(address, SHORT))),
                 true => {
-                    let clients: Vec<_> = (0..CLIENTS).map(|_| asks(address, SHORT)).collect();
-                    clients.into_iter().for_each(is_answered);
+                    let clients: Vec<_> = (0..CLIENTS).map(|_| ask(address, SHORT)).collect();
+                    clients.into_iter().for_each(assert_answered);
                 }
             }
             let most = answered
@@ -197,7 +194,7 @@ fn while_one_computes_the_others_answer_everybody() {
             for _ in 1..THREADS {
                 go_on.send(()).unwrap();
             }
-            long.into_iter().for_each(is_answered);
+            long.into_iter().for_each(assert_answered);
             drop(stops);
             for thread in threads {
                 thread.join().unwrap();
@@ -206,8 +203,8 @@ fn while_one_computes_the_others_answer_everybody() {
     }
 }
 
-/// What a listener of ours has gone through that nobody asks any more.
-async fn give_up(listener: &TcpListener, way: usize) {
+/// Uses our listener in one of several ways, then stops accepting.
+async fn use_and_stop(listener: &TcpListener, way: usize) {
     const SHORTLY: Duration = Duration::from_millis(1);
     match way {
         0 => {
@@ -241,7 +238,7 @@ async fn give_up(listener: &TcpListener, way: usize) {
             assert!(gimmal::is_canceled(&waited.unwrap_err()));
         }
         6 => {
-            // A socket of its own has more than one way to be asked.
+            // A TCP socket has more ways to accept.
             let server = net::serve(listener, async |_, _| ()).accept_ahead(16);
             assert!(
                 dropped_after(server.into_future(), 2, Moment::Turns(1))
@@ -262,10 +259,10 @@ async fn give_up(listener: &TcpListener, way: usize) {
     }
 }
 
-const GIVEN_UP: usize = 8;
+const WAYS_TO_STOP: usize = 8;
 
-/// Another thread, by std.
-fn answers_by_std(listener: std::net::TcpListener) {
+/// Another thread accepts with std.
+fn answer_with_std(listener: std::net::TcpListener) {
     for _ in 0..CLIENTS {
         let (mut stream, _) = listener.accept().unwrap();
         let mut question = [0; 1];
@@ -275,23 +272,23 @@ fn answers_by_std(listener: std::net::TcpListener) {
 }
 
 #[test]
-fn a_listener_that_nobody_asks_any_more_takes_nothing_from_others() {
+fn a_listener_that_no_longer_accepts_takes_no_connections() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
-        for way in 0..GIVEN_UP {
+        for way in 0..WAYS_TO_STOP {
             for turns_meanwhile in [true, false] {
                 let test = async {
                     let listener = TcpListener::bind("127.0.0.1:0").await?;
                     let address = listener.local_addr()?;
-                    give_up(&listener, way).await;
+                    use_and_stop(&listener, way).await;
                     let other = shared(&listener)?.into();
-                    let other = thread::spawn(move || answers_by_std(other));
+                    let other = thread::spawn(move || answer_with_std(other));
                     let clients = move || {
-                        (0..CLIENTS).for_each(|_| is_answered(asks(address, SHORT)));
+                        (0..CLIENTS).for_each(|_| assert_answered(ask(address, SHORT)));
                     };
                     let clients = thread::spawn(clients);
-                    // In the middle of a poll, or of turns.
+                    // In the middle of a poll, or between turns.
                     while turns_meanwhile && !clients.is_finished() {
                         sleep(Duration::from_micros(100)).await?;
                     }
@@ -307,9 +304,9 @@ fn a_listener_that_nobody_asks_any_more_takes_nothing_from_others() {
     }
 }
 
-/// A wait that is there, and that nobody polls, takes nothing either: a connection is taken by the poll that hands it out.
+/// A wait that exists but is not polled takes no connection: only the poll that returns a connection takes it.
 #[test]
-fn a_connection_is_taken_by_the_poll_that_hands_it_out() {
+fn a_connection_is_taken_by_the_poll_that_returns_it() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -324,18 +321,18 @@ fn a_connection_is_taken_by_the_poll_that_hands_it_out() {
             assert!(futures_util::poll!(&mut streamed).is_pending());
             next_turn().await;
             for _ in 0..3 {
-                let client = asks(address, SHORT);
+                let client = ask(address, SHORT);
                 for _ in 0..5 {
                     next_turn().await;
                 }
-                // It is still there: std does not wait for it.
+                // The connection is still available: std accepts it without waiting.
                 assert_eq!(other.accept()?.1, client.local_addr()?);
                 assert!(futures_util::poll!(&mut wait).is_pending());
                 assert!(futures_util::poll!(&mut streamed).is_pending());
             }
-            let client = asks(address, SHORT);
+            let client = ask(address, SHORT);
             assert_eq!(wait.await?.1, client.local_addr()?);
-            let client = asks(address, SHORT);
+            let client = ask(address, SHORT);
             let taken = streamed.await.unwrap()?;
             assert_eq!(taken.peer_addr()?, client.local_addr()?);
             io::Result::Ok(())
@@ -344,9 +341,9 @@ fn a_connection_is_taken_by_the_poll_that_hands_it_out() {
     }
 }
 
-/// Many that wait at once are one request to the kernel at most, and it has none when the last has gone.
+/// Any number of waiters needs at most one accept in the kernel, and after the last waiter there is none.
 #[test]
-fn the_kernel_has_one_request_while_somebody_waits() {
+fn one_accept_is_in_flight_while_any_task_waits() {
     let _alone = alone();
     let in_kernel = || {
         let operations = Handle::current().operations();
@@ -377,9 +374,9 @@ fn the_kernel_has_one_request_while_somebody_waits() {
     }
 }
 
-/// Who takes many takes one, begins it, and takes the next.
+/// A server takes one connection, starts its handler, then takes the next.
 #[test]
-fn a_burst_is_taken_one_by_one_as_handlers_begin() {
+fn a_burst_is_taken_one_by_one_as_handlers_start() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -389,13 +386,13 @@ fn a_burst_is_taken_one_by_one_as_handlers_begin() {
                 let address = listener.local_addr()?;
                 let other: std::net::TcpListener = shared(&listener)?.into();
                 other.set_nonblocking(true)?;
-                let clients: Vec<_> = (0..CLIENTS).map(|_| asks(address, SHORT)).collect();
+                let clients: Vec<_> = (0..CLIENTS).map(|_| ask(address, SHORT)).collect();
                 let (taken, begun) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
                 let begin = {
                     let (taken, begun) = (taken.clone(), begun.clone());
                     move || {
                         begun.set(begun.get() + 1);
-                        // One that was just taken may not have begun; no other is in that place.
+                        // The handler of the last connection may not have started, but those of all others have.
                         assert!(taken.get() - begun.get() <= 1);
                     }
                 };
@@ -423,7 +420,7 @@ fn a_burst_is_taken_one_by_one_as_handlers_begin() {
                             yield_now().await;
                         }
                     }
-                    // What nobody has begun others can take: std takes every second one.
+                    // Connections without a started handler are available to others: std takes every second one.
                     _ => {
                         let others = Cell::new(0);
                         let served = net::serve(&listener, async |_: TcpStream, _| {
@@ -449,7 +446,7 @@ fn a_burst_is_taken_one_by_one_as_handlers_begin() {
 }
 
 #[test]
-fn a_listener_of_unix_takes_nothing_from_others_either() {
+fn a_unix_listener_that_no_longer_accepts_takes_no_connections() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -485,20 +482,20 @@ fn a_listener_of_unix_takes_nothing_from_others_either() {
     }
 }
 
-/// The listener is the child's standard input.
+/// The child process gets the listener as its standard input.
 #[test]
-fn another_process_gets_what_nobody_asks_for_here() {
-    const NAME: &str = "another_process_gets_what_nobody_asks_for_here";
+fn another_process_gets_the_connections_not_accepted_here() {
+    const NAME: &str = "another_process_gets_the_connections_not_accepted_here";
     if is_child() {
         let listener = io::stdin().as_fd().try_clone_to_owned().unwrap();
-        return answers_by_std(listener.into());
+        return answer_with_std(listener.into());
     }
     let _alone = alone();
     gimmal::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        for way in 0..GIVEN_UP {
-            give_up(&listener, way).await;
+        for way in 0..WAYS_TO_STOP {
+            use_and_stop(&listener, way).await;
         }
         let shared = shared(&listener)?;
         let mut child = common::child(NAME, &[]);
@@ -507,24 +504,24 @@ fn another_process_gets_what_nobody_asks_for_here() {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let child = child.spawn()?;
-        // In turns, and in the middle of a poll.
+        // Between turns, and in the middle of a poll.
         let clients = thread::spawn(move || {
-            (0..CLIENTS / 2).for_each(|_| is_answered(asks(address, SHORT)));
+            (0..CLIENTS / 2).for_each(|_| assert_answered(ask(address, SHORT)));
         });
         while !clients.is_finished() {
             sleep(Duration::from_micros(100)).await?;
         }
         clients.join().unwrap();
-        (0..CLIENTS / 2).for_each(|_| is_answered(asks(address, SHORT)));
+        (0..CLIENTS / 2).for_each(|_| assert_answered(ask(address, SHORT)));
         common::assert_passed(NAME, &child.wait_with_output()?);
         io::Result::Ok(())
     })
     .unwrap();
 }
 
-/// What does not listen says so, as with std, and is not waited for.
+/// Accepting on a socket that is not listening fails at once, as in std.
 #[test]
-fn what_does_not_listen_is_an_error() {
+fn accepting_on_a_socket_that_does_not_listen_is_an_error() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -543,9 +540,9 @@ fn what_does_not_listen_is_an_error() {
     }
 }
 
-/// What is asked for explicitly: connections are taken before their handlers begin, up to a limit, and none is lost.
+/// Accepting ahead is explicit: connections are accepted before their handlers start, up to a limit, and none is lost.
 #[test]
-fn accepting_ahead_is_asked_for_and_loses_nothing() {
+fn accepting_ahead_is_explicit_and_loses_nothing() {
     let _alone = alone();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -565,12 +562,12 @@ fn accepting_ahead_is_asked_for_and_loses_nothing() {
                 for _ in 0..3 {
                     clients
                         .borrow_mut()
-                        .extend((0..CLIENTS).map(|_| asks(address, SHORT)));
+                        .extend((0..CLIENTS).map(|_| ask(address, SHORT)));
                     next_turn().await;
                 }
             })
             .await?;
-            // Those that came too late are still there, for whoever asks.
+            // Connections that came too late are still available.
             let mut late = 0;
             while let Ok((server, _)) = listener.accept().timeout_at_once().await {
                 let question = server.read_exact(vec![0; 1], 1).await?;
@@ -578,9 +575,9 @@ fn accepting_ahead_is_asked_for_and_loses_nothing() {
                 late += 1;
             }
             assert_eq!(served.accepted as usize + late, 3 * CLIENTS);
-            clients.take().into_iter().for_each(is_answered);
-            // And from now on this one takes nothing.
-            let client = asks(address, SHORT);
+            clients.take().into_iter().for_each(assert_answered);
+            // From now on, this listener takes no connections.
+            let client = ask(address, SHORT);
             next_turn().await;
             assert_eq!(other.accept()?.1, client.local_addr()?);
             io::Result::Ok(())
@@ -589,7 +586,7 @@ fn accepting_ahead_is_asked_for_and_loses_nothing() {
     }
 }
 
-/// A wait for what is there already.
+/// A wait for a connection that is already there.
 trait AtOnce: Future<Output = io::Result<(TcpStream, SocketAddr)>> + Sized {
     async fn timeout_at_once(self) -> io::Result<(TcpStream, SocketAddr)> {
         timeout(Duration::from_millis(20), self)
@@ -600,7 +597,7 @@ trait AtOnce: Future<Output = io::Result<(TcpStream, SocketAddr)>> + Sized {
 
 impl<F: Future<Output = io::Result<(TcpStream, SocketAddr)>>> AtOnce for F {}
 
-/// A socket for each thread: the kernel deals connections out by their addresses.
+/// One socket per thread: the kernel distributes connections by their addresses.
 #[test]
 fn sockets_that_reuse_a_port_spread_the_load_over_threads() {
     const THREADS: usize = 4;
@@ -613,7 +610,7 @@ fn sockets_that_reuse_a_port_spread_the_load_over_threads() {
         let address = listener.local_addr()?;
         io::Result::Ok((listener, address))
     };
-    // It holds the port, and listens no more when the others do.
+    // Reserves the port, and stops listening when the others listen.
     let (sender, addresses) = mpsc::channel();
     let (first, rest) = (Arc::new(Mutex::new(None::<SocketAddr>)), sender);
     let mut stops = Vec::new();
@@ -651,8 +648,8 @@ fn sockets_that_reuse_a_port_spread_the_load_over_threads() {
     for _ in 1..THREADS {
         assert_eq!(addresses.recv().unwrap(), address);
     }
-    let clients: Vec<_> = (0..CLIENTS).map(|_| asks(address, SHORT)).collect();
-    clients.into_iter().for_each(is_answered);
+    let clients: Vec<_> = (0..CLIENTS).map(|_| ask(address, SHORT)).collect();
+    clients.into_iter().for_each(assert_answered);
     drop(stops);
     let shares: Vec<usize> = threads
         .into_iter()

@@ -1,13 +1,10 @@
-//! Ctrl-C: every listener hears every signal, and a wait that is dropped or canceled takes none; on this kernel and with
-//! what 6.1 and 5.15 have.
+//! Ctrl-C: every listener receives every signal, and a wait that is dropped or canceled consumes none; with all
+//! features of this kernel and with those of 6.1 and 5.15.
 //!
-//! `raise` returns when the handler has run, so nothing here waits for a signal to arrive. Signals are the process's: one
-//! test at a time.
+//! `raise` returns after the handler has run, so no test waits for a signal to arrive. Signals belong to the process,
+//! so the tests run one at a time.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -33,12 +30,13 @@ use std::time::Duration;
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Turns after which a poll of the ring that can complete has done so: one to submit it, one to reap it, one to be polled.
+/// Turns after which a poll operation that can complete has completed: one to submit it, one to reap it, one to poll
+/// its task.
 const TURNS: usize = 4;
 
-/// A SIGINT to this thread. Its handler has run when this returns.
+/// Sends SIGINT to this thread. The handler has run when this returns.
 fn raise() {
-    // SAFETY: no address is passed, and the tests call it when SIGINT has a handler.
+    // SAFETY: no address is passed, and SIGINT has a handler whenever a test calls this.
     assert_eq!(unsafe { libc::raise(libc::SIGINT) }, 0);
 }
 
@@ -46,8 +44,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
     Runtime::builder().build().unwrap().block_on(future)
 }
 
-/// Whether there is something to receive. If there is, it has been.
-async fn hears(listener: &mut CtrlC) -> bool {
+/// Whether a signal is pending for this listener. If so, it is consumed.
+async fn receives(listener: &mut CtrlC) -> bool {
     let turns = async {
         for _ in 0..TURNS {
             next_turn().await;
@@ -63,12 +61,12 @@ async fn hears(listener: &mut CtrlC) -> bool {
 }
 
 #[test]
-fn a_signal_wakes_who_waits() {
+fn a_signal_wakes_the_waiters() {
     let _alone = alone();
     for (name, builder) in rings() {
         builder.build().unwrap().block_on(async {
             let mut listener = CtrlC::new().unwrap();
-            assert!(!hears(&mut listener).await, "{name}");
+            assert!(!receives(&mut listener).await, "{name}");
             let waiter = spawn(async move {
                 listener.recv().await.unwrap();
                 listener
@@ -77,29 +75,29 @@ fn a_signal_wakes_who_waits() {
             assert!(!waiter.is_finished());
             raise();
             let mut listener = waiter.await.unwrap();
-            assert!(!hears(&mut listener).await, "{name}: heard twice");
+            assert!(!receives(&mut listener).await, "{name}: received twice");
         });
     }
 }
 
 #[test]
-fn a_signal_from_another_thread_wakes_whichever_thread_handles_it() {
+fn a_signal_wakes_the_listener_whichever_thread_handles_it() {
     const SIGNALS: usize = 100;
     let _alone = alone();
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
-        // SAFETY: it only asks who this is.
+        // SAFETY: the call has no preconditions.
         let own = unsafe { libc::pthread_self() };
         let (ready, is_ready) = mpsc::channel();
         let other = thread::spawn(move || {
             for here in is_ready {
-                // Long enough for the runtime to be in the kernel, mostly: there the signal interrupts its wait.
+                // Usually long enough for the runtime to enter the kernel, where the signal interrupts its wait.
                 thread::yield_now();
                 if here {
                     raise();
                     continue;
                 }
-                // SAFETY: the thread waits for the signal, so it is there; SIGINT has a handler.
+                // SAFETY: the other thread waits for the signal, so it exists. SIGINT has a handler.
                 assert_eq!(unsafe { libc::pthread_kill(own, libc::SIGINT) }, 0);
             }
         });
@@ -110,7 +108,7 @@ fn a_signal_from_another_thread_wakes_whichever_thread_handles_it() {
         }
         drop(ready);
         other.join().unwrap();
-        assert!(!hears(&mut listener).await);
+        assert!(!receives(&mut listener).await);
     });
 }
 
@@ -118,7 +116,7 @@ fn a_signal_from_another_thread_wakes_whichever_thread_handles_it() {
 fn ctrl_c_waits_for_the_next_one() {
     let _alone = alone();
     block_on(async {
-        // So that SIGINT has a handler.
+        // Installs the handler of SIGINT.
         drop(CtrlC::new().unwrap());
         raise();
         let waiter = spawn(ctrl_c());
@@ -127,7 +125,7 @@ fn ctrl_c_waits_for_the_next_one() {
         }
         assert!(
             !waiter.is_finished(),
-            "it has heard what came before its time"
+            "it received a signal from before its first poll"
         );
         raise();
         waiter.await.unwrap().unwrap();
@@ -146,12 +144,12 @@ fn signals_between_two_calls_are_all_received() {
         raise();
         listener.recv().await.unwrap();
         listener.recv().await.unwrap();
-        assert!(!hears(&mut listener).await);
+        assert!(!receives(&mut listener).await);
     });
 }
 
 #[test]
-fn every_listener_hears_every_signal() {
+fn every_listener_receives_every_signal() {
     let _alone = alone();
     block_on(async {
         let mut early = CtrlC::new().unwrap();
@@ -159,19 +157,22 @@ fn every_listener_hears_every_signal() {
         let mut late = CtrlC::new().unwrap();
         raise();
         drop(CtrlC::new().unwrap());
-        assert!(hears(&mut early).await);
-        assert!(hears(&mut early).await);
-        assert!(!hears(&mut early).await);
-        assert!(hears(&mut late).await);
-        assert!(!hears(&mut late).await, "it has heard what was before it");
+        assert!(receives(&mut early).await);
+        assert!(receives(&mut early).await);
+        assert!(!receives(&mut early).await);
+        assert!(receives(&mut late).await);
+        assert!(
+            !receives(&mut late).await,
+            "it received a signal from before its creation"
+        );
         drop(early);
         raise();
-        assert!(hears(&mut late).await);
+        assert!(receives(&mut late).await);
     });
 }
 
 #[test]
-fn a_burst_is_received_as_often_as_it_was_handled() {
+fn a_burst_is_received_once_per_handler_call() {
     const BURST: usize = 1000;
     let _alone = alone();
     block_on(async {
@@ -181,28 +182,28 @@ fn a_burst_is_received_as_often_as_it_was_handled() {
             listener.recv().await.unwrap();
         }
         other.join().unwrap();
-        assert!(!hears(&mut listener).await);
+        assert!(!receives(&mut listener).await);
     });
 }
 
 #[test]
-fn a_burst_that_the_kernel_merges_is_received_once_at_least() {
+fn a_burst_that_the_kernel_merges_is_received_at_least_once() {
     const BURST: usize = 100;
     let _alone = alone();
-    // The last of them may be handled when this test is over.
+    // The last signals may be handled after this test has ended.
     if !is_child() {
-        return passes_in_child("a_burst_that_the_kernel_merges_is_received_once_at_least");
+        return passes_in_child("a_burst_that_the_kernel_merges_is_received_at_least_once");
     }
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
-        // To the process: those that arrive while one is pending are merged into it.
+        // Sent to the process: signals that arrive while one is pending are merged.
         for _ in 0..BURST {
             // SAFETY: no address is passed, and SIGINT has a handler.
             assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGINT) }, 0);
         }
         listener.recv().await.unwrap();
         let mut received = 1;
-        while hears(&mut listener).await {
+        while receives(&mut listener).await {
             received += 1;
         }
         assert!(received <= BURST);
@@ -210,25 +211,25 @@ fn a_burst_that_the_kernel_merges_is_received_once_at_least() {
 }
 
 #[test]
-fn a_wait_that_is_dropped_takes_no_signal() {
+fn a_dropped_wait_consumes_no_signal() {
     let _alone = alone();
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
         let baseline = Baseline::take();
 
-        // Not polled at all.
+        // Never polled.
         raise();
         drop(listener.recv());
-        assert!(hears(&mut listener).await);
+        assert!(receives(&mut listener).await);
 
         for moment in MOMENTS {
-            // The signal is there before the wait, which is dropped when it has been polled once.
+            // The signal arrives before the wait, which is dropped after one poll.
             raise();
             let received = dropped_after(listener.recv(), 1, moment).await;
             assert!(received.is_none());
-            assert!(hears(&mut listener).await, "there before, {moment:?}");
+            assert!(receives(&mut listener).await, "before the wait, {moment:?}");
 
-            // It comes while the kernel polls, or after the wait was dropped.
+            // The signal arrives during the wait, or after it was dropped.
             let signal = spawn(async {
                 next_turn().await;
                 raise();
@@ -236,24 +237,24 @@ fn a_wait_that_is_dropped_takes_no_signal() {
             let received = dropped_after(listener.recv(), 1, moment).await;
             assert!(received.is_none());
             signal.await.unwrap();
-            assert!(hears(&mut listener).await, "there meanwhile, {moment:?}");
-            assert!(!hears(&mut listener).await, "{moment:?}");
+            assert!(receives(&mut listener).await, "during the wait, {moment:?}");
+            assert!(!receives(&mut listener).await, "{moment:?}");
 
             baseline
-                .returns(&format!("waits that were dropped, {moment:?}"))
+                .returns(&format!("dropped waits, {moment:?}"))
                 .await;
         }
     });
 }
 
 #[test]
-fn a_wait_that_loses_a_foreign_select_takes_no_signal() {
+fn a_wait_that_loses_a_foreign_select_consumes_no_signal() {
     let _alone = alone();
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
         let (send, receive) = async_channel::bounded(1);
         for _ in 0..20 {
-            // Both are ready in the end, and the other one is looked at first.
+            // Both become ready, and the other future is polled first.
             let other = spawn({
                 let send = send.clone();
                 async move {
@@ -276,9 +277,9 @@ fn a_wait_that_loses_a_foreign_select_takes_no_signal() {
                 receive.recv().await.unwrap();
                 continue;
             }
-            assert!(hears(&mut listener).await);
+            assert!(receives(&mut listener).await);
         }
-        // The signal comes in the very turn in which the other one wins.
+        // The signal arrives in the same turn in which the other future wins.
         for _ in 0..20 {
             let other = spawn({
                 let send = send.clone();
@@ -294,23 +295,23 @@ fn a_wait_that_loses_a_foreign_select_takes_no_signal() {
             };
             assert!(!received);
             other.await.unwrap();
-            assert!(hears(&mut listener).await);
+            assert!(receives(&mut listener).await);
         }
-        assert!(!hears(&mut listener).await);
+        assert!(!receives(&mut listener).await);
     });
 }
 
 #[test]
-fn a_wait_that_is_cancelled_says_so_and_takes_no_signal() {
+fn a_canceled_wait_returns_an_error_and_consumes_no_signal() {
     let _alone = alone();
     let mut listener = CtrlC::new().unwrap();
     let ended = Rc::new(Cell::new(None));
-    // What is left when this returns is canceled, and waited for.
+    // `run` cancels the remaining task and waits for it.
     gimmal::run(async {
         drop(spawn({
             let ended = ended.clone();
             async move {
-                // The first is in the kernel when it is canceled, the second has a signal to take.
+                // The first wait is canceled in flight, the second one while a signal is pending.
                 let first = listener.recv().await.unwrap_err();
                 raise();
                 let second = listener.recv().await.unwrap_err();
@@ -326,17 +327,17 @@ fn a_wait_that_is_cancelled_says_so_and_takes_no_signal() {
     let (mut listener, errors) = ended.take().unwrap();
     assert!(errors.iter().all(|error| is_canceled(error)));
     block_on(async {
-        assert!(hears(&mut listener).await);
-        assert!(!hears(&mut listener).await);
+        assert!(receives(&mut listener).await);
+        assert!(!receives(&mut listener).await);
     });
 }
 
 #[test]
-fn dropped_at_every_poll_nothing_is_left() {
+fn waits_dropped_at_every_poll_leave_nothing_behind() {
     let _alone = alone();
     for (name, builder) in rings() {
         builder.build().unwrap().block_on(async {
-            // So that SIGINT has a handler, and the registry what it keeps.
+            // Installs the handler of SIGINT, and opens what the registry keeps open.
             drop(CtrlC::new().unwrap());
             dropped_everywhere(&format!("{name}: recv"), &MOMENTS, || async {
                 let mut listener = CtrlC::new()?;
@@ -358,7 +359,7 @@ fn dropped_at_every_poll_nothing_is_left() {
 }
 
 #[test]
-fn descriptors_come_back_when_the_listeners_are_dropped() {
+fn dropping_the_listeners_closes_the_descriptors() {
     let _alone = alone();
     let before = descriptors();
     let mut listeners: Vec<_> = (0..50).map(|_| CtrlC::new().unwrap()).collect();
@@ -372,21 +373,21 @@ fn descriptors_come_back_when_the_listeners_are_dropped() {
     });
     drop(listeners);
     assert_eq!(descriptors(), before);
-    // And SIGINT does nothing any more.
+    // SIGINT is now ignored by the runtime.
     raise();
 }
 
 #[test]
-fn without_a_descriptor_left_it_says_what_to_do() {
+fn without_free_descriptors_the_error_gives_advice() {
     let _alone = alone();
     if !is_child() {
-        return passes_in_child("without_a_descriptor_left_it_says_what_to_do");
+        return passes_in_child("without_free_descriptors_the_error_gives_advice");
     }
     let limit = libc::rlimit {
         rlim_cur: 64,
         rlim_max: 64,
     };
-    // SAFETY: the limit is valid for reading for the length of the call.
+    // SAFETY: the pointer to the limit is valid for the length of the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
     for left in 0..2 {
         let mut taken = Vec::new();
@@ -399,26 +400,26 @@ fn without_a_descriptor_left_it_says_what_to_do() {
         let text = error.to_string();
         assert!(text.contains("RLIMIT_NOFILE"), "{left} left: {text}");
     }
-    // What it could have has been given back.
+    // Everything that had been opened was closed again.
     CtrlC::new().unwrap();
 }
 
 #[test]
-fn a_handler_that_was_there_before_still_runs() {
+fn an_earlier_handler_still_runs() {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
     extern "C" fn handler(_: libc::c_int) {
         RUNS.fetch_add(1, Ordering::SeqCst);
     }
 
     let _alone = alone();
-    // The first listener of a process finds what was there before.
+    // The first listener of a process chains to the handler that was installed before.
     if !is_child() {
-        return passes_in_child("a_handler_that_was_there_before_still_runs");
+        return passes_in_child("an_earlier_handler_still_runs");
     }
-    // SAFETY: a sigaction of zeros is a valid one; the fields that matter are set below.
+    // SAFETY: a zeroed sigaction is valid. The fields that matter are set below.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = handler as *const () as usize;
-    // SAFETY: the action is valid for reading for the length of the call, and its handler adds to an atomic number only.
+    // SAFETY: the pointer to the action is valid for the length of the call, and the handler only adds to an atomic.
     let failed = unsafe { libc::sigaction(libc::SIGINT, &action, ptr::null_mut()) };
     assert_eq!(failed, 0);
 
@@ -426,7 +427,7 @@ fn a_handler_that_was_there_before_still_runs() {
         let mut listener = CtrlC::new().unwrap();
         raise();
         assert_eq!(RUNS.load(Ordering::SeqCst), 1);
-        assert!(hears(&mut listener).await);
+        assert!(receives(&mut listener).await);
         drop(listener);
         raise();
         assert_eq!(RUNS.load(Ordering::SeqCst), 2);
@@ -434,36 +435,38 @@ fn a_handler_that_was_there_before_still_runs() {
 }
 
 #[test]
-fn a_forked_child_does_not_tell_its_parent() {
+fn a_signal_in_a_forked_child_does_not_reach_the_parent() {
     let _alone = alone();
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
-        // SAFETY: until it ends, the child calls what may be called in a child of a process with several threads only.
+        // SAFETY: the child calls only functions that are allowed after a fork of a multithreaded process, until it
+        // ends.
         let child = unsafe { libc::fork() };
         assert!(child >= 0, "{}", io::Error::last_os_error());
         if child == 0 {
-            // SAFETY: no address is passed. SIGINT has a handler, so the child ends by _exit, with nothing of its parent's run.
+            // SAFETY: no address is passed. SIGINT has a handler, so the child ends by _exit and runs no code of its
+            // parent.
             unsafe {
                 libc::raise(libc::SIGINT);
                 libc::_exit(7);
             }
         }
         let mut status = 0;
-        // SAFETY: the address is valid for writing for the length of the call.
+        // SAFETY: the pointer to the status is valid for the length of the call.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert!(
             libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7,
             "the child was killed: {status:#x}"
         );
-        assert!(!hears(&mut listener).await);
+        assert!(!receives(&mut listener).await);
         raise();
-        assert!(hears(&mut listener).await);
+        assert!(receives(&mut listener).await);
     });
 }
 
-/// As `asyncio.run` does: what the main future awaits ends, and it may clean up.
+/// Like `asyncio.run`: what the main future awaits is canceled, and it may clean up.
 #[test]
-fn a_run_that_is_to_end_on_ctrl_c_cancels_its_main_future_and_lets_it_clean_up() {
+fn with_cancel_on_ctrl_c_the_main_future_is_canceled_and_may_clean_up() {
     let _alone = alone();
     for (name, builder) in rings() {
         let cleaned = Cell::new(false);
@@ -480,10 +483,10 @@ fn a_run_that_is_to_end_on_ctrl_c_cancels_its_main_future_and_lets_it_clean_up()
     }
 }
 
-/// Whoever does not end is dropped on the second one: the main future, and tasks that have the grace period still before
-/// them, also where they wait for something of another crate.
+/// The second Ctrl-C drops the main future, and the tasks whose grace period has not passed, even if they wait for a
+/// foreign future.
 #[test]
-fn on_a_second_ctrl_c_what_is_left_is_dropped() {
+fn a_second_ctrl_c_drops_the_remaining_tasks() {
     let _alone = alone();
     for (name, builder) in rings() {
         let dropped = Rc::new(Cell::new(0));

@@ -1,14 +1,14 @@
-//! What may go to another thread, and what may not: whatever holds a row of a runtime stays with it (O9), unless it can give
-//! the row back from elsewhere.
+//! Which types may move to another thread. A value that holds a row of a runtime must not (O9), unless it can release
+//! the row from another thread.
 //!
-//! Most of it is looked at by the compiler, with parts that are `Send` themselves.
+//! Most of this is checked at compile time, with parts that are `Send` themselves.
 
 use gimmal::{cancel, fs, group, io, net, op, runtime, signal, task, time};
 use std::future::{Pending, pending};
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// Does not compile if one of the types is `Send`, or `Sync`: then there are two ways to fill in the blank.
+/// Fails to compile if one of the types is `Send` or `Sync`: the blank is then ambiguous.
 macro_rules! stays {
     ($($type:ty),+ $(,)?) => {$(
         const _: fn() = || {
@@ -25,7 +25,7 @@ macro_rules! stays {
     )+};
 }
 
-/// Does not compile if one of the types is not `Send`.
+/// Fails to compile if one of the types is not `Send`.
 macro_rules! moves {
     ($($type:ty),+ $(,)?) => {$(
         const _: fn() = || {
@@ -37,7 +37,7 @@ macro_rules! moves {
 
 type Never = Pending<Result<(), std::io::Error>>;
 
-// Futures that are rows, or have some.
+// Futures that own rows.
 stays!(
     task::JoinHandle<u8>,
     group::Child<'static, u8>,
@@ -59,7 +59,7 @@ stays!(
     net::Chunks<'static>,
 );
 
-// What is bound to a runtime, or shared with its operations.
+// Values bound to a runtime, or shared with its operations.
 stays!(
     gimmal::Runtime,
     gimmal::Handle,
@@ -84,7 +84,7 @@ stays!(
     signal::CtrlC,
 );
 
-// What is made to cross, and what only carries values.
+// Values designed to move between threads, and plain values.
 moves!(
     cancel::ScopeHandle,
     task::AbortHandle,
@@ -100,6 +100,7 @@ moves!(
     gimmal::Canceled,
     gimmal::BufError<Vec<u8>>,
     io::CopyError,
+    io::CopyBidirectionalError,
     time::TimeoutError<std::io::Error>,
     group::GroupError<std::io::Error, u8>,
     group::ChildId,
@@ -126,8 +127,8 @@ impl<T: Send> Probe<T> {
     }
 }
 
-/// Whether the type of a value is `Send`, also if it has no name: the type's own method goes before that of the trait, where
-/// it is there.
+/// Whether the type of a value is `Send`, even if the type cannot be named: an inherent method, where it exists, takes
+/// precedence over that of the trait.
 macro_rules! is_send {
     ($value:expr) => {
         probe(&$value).is_send()
@@ -135,9 +136,9 @@ macro_rules! is_send {
 }
 
 #[test]
-fn futures_without_a_name_stay_as_well() {
+fn unnameable_futures_are_not_send() {
     let text = [pending::<std::io::Result<u8>>()];
-    assert!(is_send!(text), "so the parts may go");
+    assert!(is_send!(text), "the parts are Send themselves");
     assert!(!is_send!(gimmal::join_all([pending::<u8>()])));
     assert!(!is_send!(gimmal::try_join_all([
         pending::<Result<u8, u8>>()
@@ -159,9 +160,9 @@ fn futures_without_a_name_stay_as_well() {
     assert!(!is_send!(signal::ctrl_c()));
 }
 
-/// The row of a wait is free when its handle is gone.
+/// Dropping the handle frees the row of a wait.
 #[test]
-fn the_wait_for_a_closure_leaves_no_row() {
+fn a_dropped_wait_for_a_closure_leaves_no_row() {
     let mut runtime = gimmal::Runtime::new().unwrap();
     runtime.block_on(async {
         for _ in 0..200 {

@@ -1,11 +1,8 @@
-//! Streams of bytes: reads, writes, and what becomes of bytes when a wait for them goes.
+//! Byte streams: reads, writes, and what happens to bytes when a wait for them ends early.
 //!
-//! Each test runs over TCP, over a Unix connection and over a pair of sockets. Each file has one subject.
+//! Each test runs over TCP, over a Unix connection and over a socket pair.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -36,7 +33,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// What streams of every kind can do.
+/// The operations that every kind of stream has.
 trait Socket: AsyncRead + AsyncWrite + EndOutput + AsFd + AsRawFd + Debug + Sized + 'static {
     fn of(fd: OwnedFd) -> Self;
     fn into_fd(self) -> Result<OwnedFd, BufError<Self>>;
@@ -117,13 +114,13 @@ macro_rules! socket {
 socket!(TcpStream);
 socket!(UnixStream);
 
-/// Two ends of a connection, one kind or another.
+/// Creates the two ends of a connection of some kind.
 type Ends = fn() -> (OwnedFd, OwnedFd);
 
 fn tcp() -> (OwnedFd, OwnedFd) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    // What is written is there at once: the tests compare it with what a plain call finds.
+    // Bytes arrive at once: the tests compare them with what a direct call finds.
     client.set_nodelay(true).unwrap();
     let (server, _) = listener.accept().unwrap();
     server.set_nodelay(true).unwrap();
@@ -149,7 +146,7 @@ fn streams<S: Socket>(ends: Ends) -> (S, S) {
     (S::of(left), S::of(right))
 }
 
-/// Makes a test of a function `async fn name<S: Socket>(ends: Ends)`, for each kind of stream.
+/// Defines a test from a function `async fn name<S: Socket>(ends: Ends)` for each kind of stream.
 macro_rules! on_each {
     ($($(#[$doc:meta])* $test:ident: $body:ident;)+) => {$(
         $(#[$doc])*
@@ -165,13 +162,13 @@ macro_rules! on_each {
 }
 use on_each;
 
-/// Descriptors are counted, so one test runs at a time.
+/// Tests count descriptors, so they run one at a time.
 fn run<T>(main: impl Future<Output = T>) -> T {
     let _alone = common::alone();
     Runtime::new().unwrap().block_on(main)
 }
 
-/// The byte at a place: no two places within a socket's reach look alike.
+/// The byte at a position. No two positions within reach of a socket have the same surroundings.
 fn byte(at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ (at >> 16)) as u8
 }
@@ -180,7 +177,7 @@ fn bytes(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(byte).collect()
 }
 
-/// These are the bytes from that place on.
+/// Checks that these are the bytes from position `from` on.
 #[track_caller]
 fn assert_numbered(found: &[u8], from: usize) {
     let wrong = found
@@ -189,14 +186,14 @@ fn assert_numbered(found: &[u8], from: usize) {
         .find(|(n, b)| **b != byte(from + n));
     assert!(
         wrong.is_none(),
-        "lost or twice: at {from}, {wrong:?} of {}",
+        "lost or duplicated: at {from}, {wrong:?} of {}",
         found.len()
     );
 }
 
-/// A plain write, which the socket has room for.
+/// A direct write, for which the socket has room.
 fn write_plain(fd: &impl AsRawFd, bytes: &[u8]) {
-    // SAFETY: the descriptor is open, and the slice is there.
+    // SAFETY: the descriptor is open, and the slice is valid.
     let sent = unsafe {
         libc::send(
             fd.as_raw_fd(),
@@ -208,7 +205,7 @@ fn write_plain(fd: &impl AsRawFd, bytes: &[u8]) {
     assert_eq!(sent, bytes.len() as isize, "{}", io::Error::last_os_error());
 }
 
-/// Has the stream keep these bytes: a receive that nobody waits for has brought them.
+/// Makes the stream keep these bytes: a receive that was dropped has brought them.
 async fn keep<S: Socket>(from: &S, to: &S, text: &[u8]) {
     let handle = Handle::current();
     while handle.stats().orphans > 0 {
@@ -223,6 +220,6 @@ async fn keep<S: Socket>(from: &S, to: &S, text: &[u8]) {
     while handle.stats().operations > before {
         common::next_turn().await;
     }
-    // It has them, and has not looked.
+    // The receive has the bytes, but was not polled again.
     drop(read);
 }

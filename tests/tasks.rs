@@ -1,14 +1,11 @@
-//! Tasks, from spawn to join: on this kernel, and with what 6.1 and 5.15 have.
+//! Tasks, from spawn to join, with all features of this kernel and with those of 6.1 and 5.15.
 //!
-//! Each file has one subject. Polls and drops are counted exactly; nothing here waits by sleeping.
+//! Polls and drops are counted exactly; nothing here waits by sleeping.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 #![allow(
     clippy::async_yields_async,
-    reason = "handles are taken out of block_on on purpose"
+    reason = "handles leave block_on on purpose"
 )]
 
 #[path = "tasks/aborting.rs"]

@@ -1,14 +1,11 @@
-//! Time: never early, in order, and nothing missed; on this kernel and with what 6.1 and 5.15 have.
+//! Time: never early, in order, and nothing missed; with all features of this kernel and with those of 6.1 and 5.15.
 //!
-//! Lateness is measured and printed, but not asserted: the machines that run this are shared.
+//! Lateness is measured and printed but not asserted, since the machines that run the tests are shared.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 #![allow(
     clippy::async_yields_async,
-    reason = "handles are taken out of block_on on purpose"
+    reason = "handles leave block_on on purpose"
 )]
 
 #[path = "tasks/support.rs"]
@@ -30,20 +27,20 @@ use std::time::Duration;
 use support::{Random, counted, everywhere, poll_once, poll_with};
 
 const LONG: Duration = Duration::from_secs(3600);
-/// Long enough to be polled before it is over, on a machine that is shared.
+/// Long enough for a poll to come before the deadline, even on a shared machine.
 const PENDING: Duration = Duration::from_millis(50);
 
 fn micros(n: u64) -> Duration {
     Duration::from_micros(n)
 }
 
-/// The machine's clock, beside that of the runtime.
+/// The clock of the machine, to compare with the runtime's.
 fn monotonic() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is valid for writing for the length of the call.
+    // SAFETY: `time` is valid for writes for the length of the call.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     assert_eq!(failed, 0);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
@@ -56,7 +53,7 @@ fn a_sleep_is_never_early() {
         builder.build().unwrap().block_on(async {
             let tasks: Vec<_> = (0..2_000)
                 .map(|_| {
-                    // From nothing to 50 ms, the short ones more often.
+                    // From zero to 50 ms, short ones more often.
                     let bits = random.below(26);
                     let wait = Duration::from_nanos(random.next() & ((1 << bits) - 1));
                     spawn(async move {
@@ -76,13 +73,13 @@ fn a_sleep_is_never_early() {
 }
 
 #[test]
-fn armed_in_one_turn_they_fire_to_the_nanosecond_and_equal_ones_as_they_came() {
+fn timers_armed_in_one_turn_fire_by_nanosecond_and_then_in_order_of_arming() {
     everywhere(|builder| {
         let mut random = Random::new("to_the_nanosecond");
         let order = Rc::new(RefCell::new(Vec::new()));
         let builder = builder.budget(10_000, LONG);
         builder.build().unwrap().block_on(async {
-            // Far enough away that arming is over by then.
+            // Far enough away that all timers are armed by then.
             let base = Instant::now() + Duration::from_millis(300);
             let tasks: Vec<_> = (0..2_000u32)
                 .map(|n| {
@@ -99,12 +96,12 @@ fn armed_in_one_turn_they_fire_to_the_nanosecond_and_equal_ones_as_they_came() {
             future::join_all(tasks).await;
         });
         let order = order.take();
-        assert!(order.is_sorted(), "deadlines, then the order of arming");
+        assert!(order.is_sorted(), "by deadline, then in order of arming");
     });
 }
 
 #[test]
-fn an_earlier_timer_that_is_set_later_is_not_missed() {
+fn an_earlier_timer_set_later_is_not_missed() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let far = spawn(sleep(LONG));
@@ -119,7 +116,7 @@ fn an_earlier_timer_that_is_set_later_is_not_missed() {
             for wait in &mut waits {
                 assert!(poll_once(wait).await.is_pending());
             }
-            // The last that was armed is the first to come.
+            // The timer armed last fires first.
             waits.pop().unwrap().await.unwrap();
             future::join_all(waits).await;
             far.abort();
@@ -127,15 +124,15 @@ fn an_earlier_timer_that_is_set_later_is_not_missed() {
     });
 }
 
-/// The runtime waits in the kernel for a far deadline when another thread has a task set a near one.
+/// The runtime waits in the kernel for a far deadline when another thread makes a task set a near one.
 #[test]
-fn an_earlier_timer_that_is_set_while_the_runtime_waits_is_not_missed() {
+fn an_earlier_timer_set_while_the_runtime_waits_is_not_missed() {
     everywhere(|builder| {
         let (send, receive) = async_channel::bounded::<u64>(1);
         let (tell, told) = mpsc::channel();
         let asker = thread::spawn(move || {
             for n in 0..50 {
-                // Long enough for the runtime to be asleep again, mostly; right in any case.
+                // Usually long enough for the runtime to sleep again. The test passes in either case.
                 thread::sleep(micros(300));
                 send.send_blocking(n).unwrap();
                 assert_eq!(told.recv(), Ok(n));
@@ -199,7 +196,7 @@ fn a_hundred_thousand_sleeps_at_once() {
 }
 
 #[test]
-fn a_sleep_is_polled_when_it_begins_and_when_it_is_over() {
+fn a_sleep_is_polled_at_its_start_and_at_its_end() {
     everywhere(|builder| {
         let polls = Rc::new(Cell::new(0));
         builder.build().unwrap().block_on(async {
@@ -213,7 +210,7 @@ fn a_sleep_is_polled_when_it_begins_and_when_it_is_over() {
 }
 
 #[test]
-fn a_deadline_that_is_past_is_ready_at_once_and_arms_nothing() {
+fn a_past_deadline_is_ready_at_once_and_arms_no_timer() {
     everywhere(|builder| {
         builder.budget(256, LONG).build().unwrap().block_on(async {
             let now = Instant::now();
@@ -222,7 +219,7 @@ fn a_deadline_that_is_past_is_ready_at_once_and_arms_nothing() {
                 assert!(slept.is_elapsed());
                 assert_eq!(poll_once(&mut slept).await, Poll::Ready(Ok(())));
                 assert_eq!(Handle::current().stats().timers, 0);
-                // And again: a sleep that is over stays over.
+                // A completed sleep stays ready.
                 assert_eq!(poll_once(&mut slept).await, Poll::Ready(Ok(())));
             }
         });
@@ -230,7 +227,7 @@ fn a_deadline_that_is_past_is_ready_at_once_and_arms_nothing() {
 }
 
 #[test]
-fn a_sleep_of_nothing_lets_the_others_go_first_once_and_arms_nothing() {
+fn a_zero_sleep_yields_once_and_arms_no_timer() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let order = Rc::new(RefCell::new(Vec::new()));
@@ -245,7 +242,7 @@ fn a_sleep_of_nothing_lets_the_others_go_first_once_and_arms_nothing() {
             order.borrow_mut().push(3);
             assert_eq!(*order.borrow(), [1, 2, 3]);
             assert_eq!(polls.get(), 2);
-            // A sleep that is over stays over.
+            // A completed sleep stays ready.
             assert_eq!(poll_once(&mut slept).await, Poll::Ready(Ok(())));
             let mut moved = sleep(Duration::ZERO);
             moved.reset(Instant::now() + LONG);
@@ -256,9 +253,9 @@ fn a_sleep_of_nothing_lets_the_others_go_first_once_and_arms_nothing() {
     });
 }
 
-/// Before it has let the others go first, and when it has.
+/// Before it has yielded once, and after.
 #[test]
-fn a_sleep_of_nothing_in_a_cancelled_scope_is_canceled() {
+fn a_zero_sleep_in_a_canceled_scope_is_canceled() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             for begins_before in [true, false] {
@@ -272,7 +269,7 @@ fn a_sleep_of_nothing_in_a_cancelled_scope_is_canceled() {
                     (&mut slept).await
                 });
                 assert_eq!(ended.await.unwrap(), Err(Canceled));
-                // Outside of it, it can be used again.
+                // Outside the scope, it can be used again.
                 slept.await.unwrap();
             }
             assert_eq!(Handle::current().stats().timers, 0);
@@ -281,7 +278,7 @@ fn a_sleep_of_nothing_in_a_cancelled_scope_is_canceled() {
 }
 
 #[test]
-fn a_deadline_that_cannot_be_named_never_comes() {
+fn an_unrepresentable_deadline_never_passes() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let mut never = sleep(Duration::MAX);
@@ -296,7 +293,7 @@ fn a_deadline_that_cannot_be_named_never_comes() {
 }
 
 #[test]
-fn a_sleep_is_moved_earlier_and_later() {
+fn a_sleep_can_be_moved_earlier_and_later() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let mut slept = sleep(LONG);
@@ -307,7 +304,7 @@ fn a_sleep_is_moved_earlier_and_later() {
             assert_eq!(Handle::current().stats().timers, 0);
             (&mut slept).await.unwrap();
             assert!(Instant::now() >= near);
-            // After it is over, it can be used again.
+            // A completed sleep can be used again.
             let again = Instant::now() + micros(300);
             slept.reset(again);
             (&mut slept).await.unwrap();
@@ -323,7 +320,7 @@ fn a_sleep_is_moved_earlier_and_later() {
 }
 
 #[test]
-fn dropped_at_every_poll_a_sleep_leaves_no_timer() {
+fn a_sleep_dropped_at_every_poll_leaves_no_timer() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let timers = || Handle::current().stats().timers;
@@ -335,14 +332,14 @@ fn dropped_at_every_poll_a_sleep_leaves_no_timer() {
             }
             drop(slept);
             assert_eq!(timers(), 0);
-            // Fired, and not looked at.
+            // Fired, but not polled.
             let mut slept = sleep(PENDING);
             assert!(poll_once(&mut slept).await.is_pending());
             sleep(PENDING).await.unwrap();
             assert_eq!(timers(), 1);
             drop(slept);
             assert_eq!(timers(), 0);
-            // Over.
+            // Completed.
             let mut slept = sleep(micros(100));
             (&mut slept).await.unwrap();
             assert_eq!(timers(), 0);
@@ -404,10 +401,10 @@ fn timers_are_set_moved_and_dropped_at_random() {
 }
 
 #[test]
-fn foreign_combinators_sleep_well() {
+fn sleeps_work_in_foreign_combinators() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
-            // FuturesUnordered gives them as they end.
+            // `FuturesUnordered` yields them in order of completion.
             let start = Instant::now();
             let mut all: FuturesUnordered<_> = [5u32, 1, 4, 2, 3]
                 .into_iter()
@@ -433,7 +430,7 @@ fn foreign_combinators_sleep_well() {
 }
 
 #[test]
-fn a_sleep_that_changes_hands_wakes_its_last_holder() {
+fn a_sleep_that_moves_between_tasks_wakes_its_last_poller() {
     everywhere(|builder| {
         let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         builder.build().unwrap().block_on(async {
@@ -456,7 +453,7 @@ fn a_sleep_that_changes_hands_wakes_its_last_holder() {
 }
 
 #[test]
-fn a_sleep_may_outlive_its_runtime_and_says_where_it_belongs() {
+fn a_sleep_may_outlive_its_runtime_but_not_be_polled_in_another() {
     everywhere(|builder| {
         let mut one = builder.clone().build().unwrap();
         let mut two = builder.build().unwrap();
@@ -466,7 +463,7 @@ fn a_sleep_may_outlive_its_runtime_and_says_where_it_belongs() {
             assert!(poll_once(&mut dropped).await.is_pending());
             (kept, dropped)
         });
-        // Dropped while its runtime is there but does not run, and while another does.
+        // Dropped while its runtime exists but does not run, and another one runs.
         two.block_on(async { drop(dropped) });
         assert_eq!(one.handle().stats().timers, 1);
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -482,7 +479,7 @@ fn a_sleep_may_outlive_its_runtime_and_says_where_it_belongs() {
         drop(one);
         assert!(!kept.is_elapsed());
         kept.reset(Instant::now());
-        // Moved, it is armed nowhere, and any runtime will do.
+        // After a reset, the sleep is not armed, and any runtime may poll it.
         two.block_on(kept).unwrap();
     });
 }
@@ -511,11 +508,11 @@ fn an_interval_ticks_at_once_and_then_once_a_period() {
 }
 
 #[test]
-fn ticks_that_were_missed_burst_are_delayed_or_skipped() {
+fn missed_ticks_burst_or_are_delayed_or_skipped() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let period = Duration::from_millis(1);
-            // The start lies three and a half periods in the past.
+            // The start is three and a half periods in the past.
             let start = || Instant::now() - period * 7 / 2;
             let first = start();
             let mut burst = interval_at(first, period);
@@ -527,7 +524,7 @@ fn ticks_that_were_missed_burst_are_delayed_or_skipped() {
             let before = Instant::now();
             assert_eq!(skip.tick().await.unwrap(), first);
             let mut last = skip.tick().await.unwrap();
-            assert!(last > before, "it gives one, not all that were missed");
+            assert!(last > before, "one tick, not all the missed ones");
             for _ in 0..3 {
                 let due = skip.tick().await.unwrap();
                 assert!(due > last);
@@ -546,7 +543,7 @@ fn ticks_that_were_missed_burst_are_delayed_or_skipped() {
 }
 
 #[test]
-fn a_tick_that_is_given_up_is_not_used_up() {
+fn a_dropped_tick_is_not_consumed() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let first = Instant::now() + PENDING;
@@ -564,7 +561,7 @@ fn a_tick_that_is_given_up_is_not_used_up() {
 }
 
 #[test]
-fn a_tick_that_is_canceled_is_not_used_up() {
+fn a_canceled_tick_is_not_consumed() {
     everywhere(|builder| {
         let ended: std::io::Result<()> = builder.grace_period(Duration::from_secs(20)).run(async {
             drop(spawn(async {
@@ -586,7 +583,7 @@ fn a_tick_that_is_canceled_is_not_used_up() {
 }
 
 #[test]
-fn an_interval_of_nothing_is_refused() {
+fn a_zero_interval_is_rejected() {
     let refused = std::panic::catch_unwind(|| interval(Duration::ZERO));
     let payload = refused.map(drop).unwrap_err();
     assert!(
@@ -598,7 +595,7 @@ fn an_interval_of_nothing_is_refused() {
 }
 
 #[test]
-fn time_goes_on_outside_of_a_runtime() {
+fn time_advances_outside_a_runtime() {
     let before = Instant::now();
     let mut slept = sleep(LONG);
     assert!(slept.deadline() > before);
@@ -609,7 +606,7 @@ fn time_goes_on_outside_of_a_runtime() {
     Runtime::new().unwrap().block_on(slept).unwrap();
 }
 
-/// While the runtime does not run, deadlines pass; the next block_on fires them.
+/// Deadlines pass while the runtime does not run; the next `block_on` fires them.
 #[test]
 fn deadlines_that_pass_between_two_runs_are_not_missed() {
     everywhere(|builder| {
@@ -622,9 +619,9 @@ fn deadlines_that_pass_between_two_runs_are_not_missed() {
     });
 }
 
-/// A timer polled with a waker that wakes nobody still fires, and its row stays until it is let go.
+/// A timer polled with a waker that does nothing still fires, and its row stays until the sleep is dropped.
 #[test]
-fn a_timer_that_wakes_nobody_fires() {
+fn a_timer_without_an_effective_waker_fires() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let mut slept = sleep(PENDING);
@@ -640,7 +637,7 @@ fn percentile(sorted: &[Duration], part: usize) -> Duration {
     sorted[(sorted.len() * part / 100).min(sorted.len() - 1)]
 }
 
-/// Sleeps of 10 ms, some beside each other, and how late they were.
+/// The lateness of sleeps of 10 ms, some of them concurrent.
 async fn lateness(sleeps: usize) -> Vec<Duration> {
     let late = Rc::new(RefCell::new(Vec::new()));
     let tasks: Vec<_> = (0..4)
@@ -667,9 +664,9 @@ async fn lateness(sleeps: usize) -> Vec<Duration> {
     late
 }
 
-/// The figures are printed, and only "never early" is asserted.
+/// Prints the figures, and only asserts that no sleep is early.
 #[test]
-fn how_late_sleeps_of_ten_milliseconds_are() {
+fn lateness_of_sleeps_of_ten_milliseconds() {
     for (name, mask) in [
         ("this kernel", FeatureMask::none()),
         ("6.1", FeatureMask::linux_6_1()),
@@ -708,7 +705,7 @@ fn how_late_sleeps_of_ten_milliseconds_are() {
 }
 
 #[test]
-fn an_interval_that_is_reset_ticks_a_period_later() {
+fn a_reset_interval_ticks_a_period_later() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let period = micros(700);
@@ -741,7 +738,7 @@ fn an_interval_is_a_stream_of_its_ticks() {
             let period = micros(700);
             let first = Instant::now() + Duration::from_millis(2);
             let mut ticks = interval_at(first, period);
-            // A wait that is dropped uses nothing up, and the two kinds of waits take turns.
+            // A dropped wait consumes no tick, and both kinds of waits alternate.
             assert!(poll_once(&mut Box::pin(ticks.next())).await.is_pending());
             for n in 0..6 {
                 let due = match n % 2 {
@@ -753,7 +750,7 @@ fn an_interval_is_a_stream_of_its_ticks() {
             drop(ticks);
             assert_eq!(Handle::current().stats().timers, 0);
 
-            // Canceled, it says so and has not ended.
+            // A canceled wait returns an error, and the stream has not ended.
             let first = Instant::now() + PENDING;
             let mut ticks = interval_at(first, LONG);
             let scope = gimmal::cancel::Scope::new();

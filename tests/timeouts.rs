@@ -1,8 +1,9 @@
-//! Timeouts: what ended well is given, late or not; what is foreign is dropped on time; what is ours loses nothing.
+//! Timeouts: a successful output is returned even when late; foreign futures are dropped on time; the crate's own
+//! operations lose nothing.
 //!
-//! Times are never measured but to see that they are not early, and against bounds of many seconds.
+//! Times are only checked for not being early, and against bounds of many seconds.
 
-#![expect(clippy::unwrap_used, reason = "a test fails there")]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 #[path = "tasks/support.rs"]
@@ -35,14 +36,14 @@ use support::{Journal, poll_once};
 
 const SHORT: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_secs(3600);
-/// What nothing here may take.
+/// Nothing in these tests may take this long.
 const AMPLE: Duration = Duration::from_secs(10);
 
 fn run<T>(main: impl Future<Output = T>) -> T {
     let _alone = alone();
     let start = std::time::Instant::now();
     let output = Runtime::new().unwrap().block_on(main);
-    assert!(start.elapsed() < AMPLE, "it did not return on time");
+    assert!(start.elapsed() < AMPLE, "not on time");
     output
 }
 
@@ -75,7 +76,7 @@ fn a_sleep_that_is_too_long_times_out() {
 }
 
 #[test]
-fn it_is_never_early() {
+fn a_timeout_is_never_early() {
     run(async {
         for _ in 0..5 {
             let until = Instant::now() + SHORT;
@@ -90,24 +91,24 @@ fn it_is_never_early() {
 }
 
 #[test]
-fn what_ends_well_is_given_late_or_not() {
+fn a_success_is_returned_even_when_late() {
     run(async {
         // In time.
         assert_eq!(timeout(LONG, async { Ok::<_, Canceled>(1) }).await, Ok(1));
-        // Its time is over before it begins, and it does not care.
+        // The deadline passed before the first poll, but nothing in the future notices.
         let late = timeout(Duration::ZERO, async { Ok::<_, Canceled>(2) }).await;
         assert_eq!(late, Ok(2));
-        // It is cut short, and comes to a good end.
+        // Canceled, the future still succeeds.
         let late = timeout(SHORT, async {
             assert_eq!(sleep(LONG).await, Err(Canceled));
             shield(sleep(SHORT)).await.unwrap();
             Ok::<_, Canceled>(3)
         });
         assert_eq!(late.await, Ok(3));
-        // It is shielded, and late.
+        // Shielded, and late.
         let late = timeout(SHORT, shield(sleep(4 * SHORT))).await;
         assert_eq!(late, Ok(()));
-        // A closure that runs is waited for.
+        // A running closure is awaited.
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let closure = spawn_blocking(move || gone.recv().is_err());
         while Handle::current().stats().blocking_running == 0 {
@@ -119,7 +120,7 @@ fn what_ends_well_is_given_late_or_not() {
             drop(go);
         }));
         assert!(timeout_at(asked, closure).await.unwrap());
-        // Another output than a result is in the error if it was cut short.
+        // A canceled future's output that is not a `Result` is inside the error.
         let cut = timeout_any(SHORT, async { sleep(LONG).await.is_err() }).await;
         assert_eq!(cut.unwrap_err().into_inner(), Some(true));
         assert_eq!(timeout_any(Duration::ZERO, async { 5 }).await, Ok(5));
@@ -144,22 +145,22 @@ impl fmt::Display for Own {
 impl Error for Own {}
 
 #[test]
-fn an_error_of_the_futures_own_is_told_from_the_time() {
+fn the_futures_own_error_differs_from_a_timeout() {
     run(async {
-        // Not cut short: its own failure.
+        // A failure without a timeout.
         let failed = timeout(LONG, async { Err::<(), _>(Own(1)) })
             .await
             .unwrap_err();
         assert!(!failed.is_elapsed() && !is_timeout(&failed));
         assert_eq!(failed.inner(), Some(&Own(1)));
         assert_eq!(failed.to_string(), "own error 1");
-        // Late, but nothing of it was cut short.
+        // Late, but nothing was canceled.
         let failed = timeout(Duration::ZERO, async { Err::<(), _>(Own(2)) })
             .await
             .unwrap_err();
         assert!(!failed.is_elapsed());
         assert_eq!(failed.into_inner(), Some(Own(2)));
-        // Cut short, it catches that and says something else: that is inside.
+        // Canceled, the future returns an error of its own: it is inside the timeout error.
         let cut = timeout(SHORT, async {
             match sleep(LONG).await {
                 Ok(()) => Ok(()),
@@ -174,11 +175,12 @@ fn an_error_of_the_futures_own_is_told_from_the_time() {
     });
 }
 
-/// Every order of three deadlines: the outermost one that is over when the leaf ends is it.
+/// Every order of three deadlines: the outermost one that has passed when the leaf ends is responsible.
 #[test]
 fn nested_timeouts_in_every_order() {
     run(async {
-        // Not over when the leaf is told of another one, also if the machine holds this thread up meanwhile.
+        // Long enough not to pass before the leaf is canceled by a shorter one, even if this thread is delayed
+        // meanwhile.
         let medium = 50 * SHORT;
         let times = [Duration::ZERO, medium, LONG];
         for outer in times {
@@ -216,7 +218,7 @@ fn nested_timeouts_in_every_order() {
                         inner == least && middle != least && outer != least,
                     ];
                     assert_eq!(answers, expected, "{what}");
-                    // Whoever it was, in the end it is a timeout.
+                    // Whichever was responsible, the result is a timeout.
                     assert!(is_timeout(&error), "{what}: {error:?}");
                     assert!(is_timeout(&io::Error::from(error)), "{what}");
                 }
@@ -251,7 +253,7 @@ fn an_outer_timeout_over_a_foreign_future_drops_it_through_the_inner_ones() {
 }
 
 #[test]
-fn a_timeout_in_a_cancelled_scope_is_no_timeout() {
+fn a_timeout_in_a_canceled_scope_returns_a_canceled_error() {
     run(async {
         let scope = Scope::new();
         scope.cancel();
@@ -263,7 +265,7 @@ fn a_timeout_in_a_cancelled_scope_is_no_timeout() {
                 assert!(!foreign.is_elapsed() && is_canceled(&foreign));
                 assert!(foreign.inner().is_none());
                 assert!(is_canceled(&io::Error::from(foreign)));
-                // Both are due: the scope's wins.
+                // Both are due: the scope wins.
                 let both = timeout(Duration::ZERO, sleep(LONG)).await.unwrap_err();
                 assert!(!both.is_elapsed() && is_canceled(&both));
             })
@@ -273,7 +275,7 @@ fn a_timeout_in_a_cancelled_scope_is_no_timeout() {
     });
 }
 
-/// A oneshot channel as any crate has it.
+/// A oneshot channel like those of other crates.
 #[derive(Clone)]
 struct Oneshot<T>(Rc<RefCell<(Option<T>, Option<Waker>)>>);
 
@@ -308,7 +310,7 @@ impl<T> Oneshot<T> {
     }
 }
 
-/// Futures of other crates that never end, each dropped on time.
+/// Foreign futures that never end are dropped on time.
 #[test]
 fn foreign_futures_that_never_end_are_dropped_on_time() {
     run(async {
@@ -344,14 +346,14 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
                 }),
             ),
             (
-                "it wakes itself for ever",
+                "wakes itself forever",
                 Box::pin(poll_fn(|context| {
                     context.waker().wake_by_ref();
                     Poll::Pending
                 })),
             ),
             (
-                "it yields for ever",
+                "yields forever",
                 Box::pin(async {
                     loop {
                         yield_now().await;
@@ -359,7 +361,7 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
                 }),
             ),
             (
-                "it takes turns with itself",
+                "ping pong inside",
                 Box::pin(async {
                     let (a, b) = (Oneshot::new(), Oneshot::new());
                     let ping = async {
@@ -378,7 +380,7 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
                 }),
             ),
             (
-                "its wait of ours was left",
+                "abandoned a sleep",
                 Box::pin(async {
                     let mut asleep = sleep(LONG);
                     assert!(poll_once(&mut asleep).await.is_pending());
@@ -386,7 +388,7 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
                 }),
             ),
             (
-                "it lost a race",
+                "lost a race",
                 Box::pin(async {
                     let mut asleep = sleep(LONG);
                     let won = futures_util::future::select(&mut asleep, Box::pin(yield_now()));
@@ -410,10 +412,10 @@ fn foreign_futures_that_never_end_are_dropped_on_time() {
     });
 }
 
-/// The channels of `futures`: what waits at one is dropped when its time is over, what is sent in time is received, and what
-/// was sent before the time was over is not lost.
+/// Channels of the `futures` crate: a receive is dropped when its timeout expires, and messages sent before that are
+/// not lost.
 #[test]
-fn what_waits_at_a_futures_channel_is_dropped_in_time_and_loses_no_message() {
+fn a_timed_receive_on_a_futures_channel_loses_no_message() {
     run(async {
         let (sender, receiver) = futures_channel::oneshot::channel::<u8>();
         let error = timeout_any(SHORT, receiver).await.unwrap_err();
@@ -444,9 +446,9 @@ fn what_waits_at_a_futures_channel_is_dropped_in_time_and_loses_no_message() {
     });
 }
 
-/// It is woken by another task before the time is over, each time, and goes on.
+/// Another task wakes the future in time.
 #[test]
-fn a_foreign_future_that_is_woken_in_time_gives_its_output() {
+fn a_foreign_future_that_is_woken_in_time_returns_its_output() {
     run(async {
         let oneshot = Oneshot::new();
         let other = oneshot.clone();
@@ -455,15 +457,15 @@ fn a_foreign_future_that_is_woken_in_time_gives_its_output() {
             other.send(7);
         }));
         assert_eq!(timeout_any(LONG, oneshot.receive()).await, Ok(7));
-        // Sent, and its time is over: what has happened is given.
+        // Sent, but the deadline has passed: the available output is returned.
         oneshot.send(8);
         assert_eq!(timeout_any(Duration::ZERO, oneshot.receive()).await, Ok(8));
     });
 }
 
-/// Parked reads beside something foreign: the time asks the reads to stop and waits for them; then the rest is dropped.
+/// Reads in flight beside a foreign future: the timeout cancels the reads and waits for them, then drops the rest.
 #[test]
-fn operations_in_a_foreign_future_are_waited_for_and_lose_nothing() {
+fn operations_in_a_foreign_future_are_awaited_and_lose_nothing() {
     run(async {
         let baseline = Baseline::take();
         let (file, mut writer) = pipe();
@@ -491,17 +493,17 @@ fn operations_in_a_foreign_future_are_waited_for_and_lose_nothing() {
         let mut back = back.take();
         back.sort_unstable();
         let expected: Vec<_> = (0..50).map(|n| vec![n; 8]).collect();
-        assert_eq!(back, expected, "each buffer came back as it was");
+        assert_eq!(back, expected, "each buffer is returned unchanged");
         assert_eq!(Handle::current().stats().operations, 0);
-        // No read took anything.
+        // No read took any bytes.
         writer.write_all(b"all of it").unwrap();
         assert_eq!(file.read(vec![0; 64]).await.unwrap().1, b"all of it");
         drop((file, writer));
-        baseline.returns("reads beside something foreign").await;
+        baseline.returns("reads beside a foreign future").await;
     });
 }
 
-/// What is dropped in a timeout is waited for, too: after it nothing of it is at work.
+/// The timeout also waits for operations that were dropped inside of it.
 #[test]
 fn an_operation_that_a_foreign_future_drops_is_gone_when_the_timeout_returns() {
     run(async {
@@ -525,7 +527,7 @@ fn an_operation_that_a_foreign_future_drops_is_gone_when_the_timeout_returns() {
 }
 
 #[test]
-fn a_shielded_foreign_future_is_waited_for() {
+fn a_shielded_foreign_future_is_awaited() {
     run(async {
         let oneshot = Oneshot::new();
         let other = oneshot.clone();
@@ -535,7 +537,7 @@ fn a_shielded_foreign_future_is_waited_for() {
             other.send(5);
         }));
         assert_eq!(timeout_any_at(at, shield(oneshot.receive())).await, Ok(5));
-        // Beside something foreign that is not shielded: first the shield, then the drop.
+        // Beside a foreign future without a shield: the shielded future completes, then the rest is dropped.
         let other = oneshot.clone();
         let journal = Journal::default();
         let at = Instant::now() + SHORT;
@@ -562,10 +564,10 @@ fn a_shielded_foreign_future_is_waited_for() {
     });
 }
 
-// The timeout of an operation.
+// Timeouts of operations.
 
 #[test]
-fn the_time_of_an_operation_that_is_over_before_it_starts_gives_the_buffer_back() {
+fn a_deadline_that_passed_before_the_start_returns_the_buffer() {
     run(async {
         let (file, mut writer) = pipe();
         writer.write_all(b"here").unwrap();
@@ -599,7 +601,7 @@ fn the_time_of_an_operation_that_is_over_before_it_starts_gives_the_buffer_back(
 }
 
 #[test]
-fn the_time_of_a_parked_operation_gives_the_buffer_back() {
+fn a_timeout_of_a_pending_operation_returns_the_buffer() {
     run(async {
         let (file, mut writer) = pipe();
         for submitted in [false, true] {
@@ -617,7 +619,7 @@ fn the_time_of_a_parked_operation_gives_the_buffer_back() {
             let buf = error.into_buf();
             assert_eq!((buf.as_ptr(), &buf[..]), (at, &b"mine"[..]));
         }
-        // Vectored, and of another kind.
+        // Vectored operations and others.
         let bufs = (vec![1; 3], vec![2; 4]);
         let error = file.read_vectored(bufs).timeout(SHORT).await.unwrap_err();
         assert!(is_timeout(&error));
@@ -630,12 +632,12 @@ fn the_time_of_a_parked_operation_gives_the_buffer_back() {
 }
 
 #[test]
-fn an_operation_that_has_won_gives_its_result_late_or_not() {
+fn a_completed_operation_returns_its_result_even_when_late() {
     run(async {
         let (file, mut writer) = pipe();
         writer.write_all(b"abc").unwrap();
         assert_eq!(file.read(vec![0; 8]).timeout(LONG).await.unwrap().1, b"abc");
-        // In the kernel, and done, before its time is looked at.
+        // In flight, and complete before its first poll.
         let read = file.read(vec![0; 8]).submit();
         writer.write_all(b"def").unwrap();
         let handle = Handle::current();
@@ -653,10 +655,10 @@ fn an_operation_that_has_won_gives_its_result_late_or_not() {
 }
 
 #[test]
-fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
+fn when_an_operation_and_its_scope_are_both_due_the_scope_wins() {
     run(async {
         let (file, _writer) = pipe();
-        // Before it starts.
+        // Before the operation starts.
         let scope = Scope::new();
         scope.cancel();
         let ended = scope
@@ -676,7 +678,7 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
             .await;
         assert_eq!(ended, Ok(()));
         assert!(scope.canceled_caught());
-        // While it is parked, at one moment.
+        // In flight, with both deadlines at the same moment.
         for _ in 0..10 {
             let at = Instant::now() + SHORT;
             let read = file.read(vec![2; 4]).deadline(at);
@@ -686,14 +688,14 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
             assert!(is_canceled(&inner) && !is_timeout(&inner), "{inner}");
             assert_eq!(inner.into_buf(), [2; 4]);
         }
-        // Its own time is over first.
+        // The operation's own deadline passes first.
         let error = timeout(LONG, file.read(vec![3; 4]).timeout(SHORT))
             .await
             .unwrap_err();
         assert!(!error.is_elapsed());
         let inner = error.into_inner().unwrap();
         assert!(is_timeout(&inner) && !is_canceled(&inner));
-        // It has started, and is moved into a scope that is canceled.
+        // In flight, then awaited in a canceled scope.
         let read = file.read(vec![4; 4]).submit();
         next_turn().await;
         let scope = Scope::new();
@@ -708,9 +710,9 @@ fn if_the_time_of_an_operation_and_its_scope_are_both_due_the_scope_wins() {
     });
 }
 
-/// Whoever closes the file stops what is at work on it: that is neither a time nor a scope.
+/// Closing a file cancels its operations; neither a timeout nor a scope is responsible.
 #[test]
-fn what_closing_stops_is_cancelled_and_not_timed_out() {
+fn operations_stopped_by_a_close_are_canceled_and_not_timed_out() {
     run(async {
         let (file, _writer) = pipe();
         let read = file.read(vec![5; 4]).timeout(LONG);
@@ -763,10 +765,10 @@ fn a_thousand_timed_reads_at_once_each_time_out() {
     });
 }
 
-// What it is found through.
+// How a timeout is recognized in other errors.
 
 #[test]
-fn no_errno_is_taken_for_a_timeout() {
+fn no_errno_is_mistaken_for_a_timeout() {
     for errno in 1..200 {
         let error = io::Error::from_raw_os_error(errno);
         assert!(!is_timeout(&error) && !is_canceled(&error), "{errno}");
@@ -795,7 +797,7 @@ async fn timed_out() -> TimeoutError<Canceled> {
 }
 
 #[test]
-fn a_timeout_is_found_through_every_usual_error() {
+fn a_timeout_is_recognized_through_every_common_error() {
     run(async {
         let (file, _writer) = pipe();
         let read = async || {
@@ -828,10 +830,10 @@ fn a_timeout_is_found_through_every_usual_error() {
         assert!(is_timeout(any.as_ref()));
         let any = anyhow::Error::from(io::Error::from(read().await)).context("once more");
         assert!(is_timeout(any.as_ref()));
-        // An inner timeout, through the outer one that had time left.
+        // An inner timeout, through an outer one that has not expired.
         for_each_inner(async { sleep(LONG).await.map_err(io::Error::from) }).await;
         for_each_inner(sleep(LONG)).await;
-        // As it comes out of a function that uses `?`.
+        // Through a function that uses `?`.
         let boxed = async {
             timeout(Duration::ZERO, sleep(LONG)).await?;
             Ok::<_, Box<dyn Error>>(())
@@ -845,9 +847,9 @@ fn a_timeout_is_found_through_every_usual_error() {
     });
 }
 
-/// What the error of another crate comes from is not known to whoever wraps it, for it is no `Error` itself.
+/// A generic wrapper cannot see the sources of an error that does not implement `Error` itself.
 #[test]
-fn a_timeout_is_found_through_a_timeout_around_an_error_of_another_crate() {
+fn a_timeout_is_recognized_through_a_timeout_around_a_foreign_error() {
     run(async {
         let any = async {
             timeout(Duration::ZERO, sleep(LONG)).await?;
@@ -873,9 +875,9 @@ where
     assert!(error.into_inner().unwrap().is_elapsed());
 }
 
-/// The flat timeout of an operation, inside of the timeout of a future.
+/// The flat timeout of an operation, inside the timeout of a future.
 #[test]
-fn a_timeout_with_a_buffer_is_found_through_another_timeout() {
+fn a_timeout_with_a_buffer_is_recognized_through_another_timeout() {
     run(async {
         let (file, _writer) = pipe();
         let read = || timeout(LONG, file.read(vec![0; 4]).timeout(Duration::ZERO));
@@ -901,7 +903,7 @@ fn errors_can_be_sent_and_shared() {
 }
 
 #[test]
-fn whole_files_with_a_time() {
+fn whole_files_with_a_timeout() {
     run(async {
         let path = "Cargo.toml";
         let text = gimmal::fs::read_to_string(path)
@@ -926,7 +928,7 @@ fn whole_files_with_a_time() {
     });
 }
 
-/// Timeouts that are armed and disarmed at every moment of a task's life.
+/// Timeouts started and dropped at every moment of a task's life.
 #[test]
 fn ten_thousand_timeouts_leave_nothing_behind() {
     run(async {
@@ -969,10 +971,10 @@ fn the_time_counts_from_the_first_poll() {
         assert!(began >= moment + LONG);
         assert!(poll_once(&mut parked).await.is_pending());
         assert_eq!(parked.at(), began);
-        assert_eq!(submitted.at(), counts, "it is at work already");
+        assert_eq!(submitted.at(), counts, "already in flight");
         drop((parked, submitted));
         next_turn().await;
-        // A time that began when it was made would be over.
+        // If the time counted from the creation, it would have passed.
         let asleep = timeout(SHORT, yield_now_ok());
         let moment = Instant::now() + SHORT * 2;
         while Instant::now() < moment {}
@@ -989,7 +991,7 @@ async fn yield_now_ok() -> Result<(), Canceled> {
 }
 
 #[test]
-fn a_task_that_is_awaited_in_a_timeout_goes_on_unless_it_is_canceled_on_drop() {
+fn a_task_awaited_in_a_timeout_continues_unless_canceled_on_drop() {
     run(async {
         let journal = Journal::default();
         let start = |name| {

@@ -1,10 +1,7 @@
-//! UDP: each operation against std's socket, what comes beside the bytes, and what becomes of datagrams when a wait for
-//! them goes.
+//! UDP: each operation compared with std's socket, datagram metadata, and what happens to datagrams when a wait for
+//! them ends early.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -26,7 +23,7 @@ use std::time::{Duration, SystemTime};
 const LOCAL: &str = "127.0.0.1:0";
 
 fn run<T>(future: impl Future<Output = io::Result<T>>) -> T {
-    // Some of them count descriptors.
+    // Some tests count descriptors.
     let _alone = alone();
     gimmal::run(future).unwrap()
 }
@@ -35,7 +32,7 @@ fn std_socket() -> std::net::UdpSocket {
     std::net::UdpSocket::bind(LOCAL).unwrap()
 }
 
-/// Two sockets, each of which is the other's peer.
+/// Two sockets, connected to each other.
 async fn pair() -> io::Result<(UdpSocket, UdpSocket)> {
     let (a, b) = (UdpSocket::bind(LOCAL).await?, UdpSocket::bind(LOCAL).await?);
     a.connect(b.local_addr()?).await?;
@@ -43,7 +40,7 @@ async fn pair() -> io::Result<(UdpSocket, UdpSocket)> {
     Ok((a, b))
 }
 
-/// Polls it once, then drops it: the kernel has it, or had it.
+/// Polls a future once, then drops it: the operation is in flight, or has completed.
 async fn poll_and_drop<F: Future>(future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
@@ -52,22 +49,22 @@ async fn poll_and_drop<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-/// Whether this machine has IPv6 on loopback. Without it a part of a test is left out.
+/// Whether this machine has IPv6 on loopback. If not, a part of the test is skipped.
 fn has_v6() -> bool {
     let has = std::net::UdpSocket::bind("[::1]:0").is_ok();
     if !has {
-        skip!("there is no IPv6 on loopback here");
+        skip!("no IPv6 on loopback");
     }
     has
 }
 
-/// A port that nobody has, until somebody takes it.
+/// A port that is closed, unless another process takes it.
 fn closed_port() -> SocketAddr {
     std_socket().local_addr().unwrap()
 }
 
 #[test]
-fn what_std_sends_is_received_and_what_std_receives_was_sent() {
+fn datagrams_are_exchanged_with_std() {
     run(async {
         let other = std_socket();
         let socket = UdpSocket::bind(LOCAL).await?;
@@ -90,7 +87,7 @@ fn what_std_sends_is_received_and_what_std_receives_was_sent() {
 }
 
 #[test]
-fn a_connected_socket_sends_to_its_peer_and_hears_nobody_else() {
+fn a_connected_socket_exchanges_datagrams_only_with_its_peer() {
     run(async {
         let (a, b) = pair().await?;
         assert_eq!(a.peer_addr()?, b.local_addr()?);
@@ -99,7 +96,7 @@ fn a_connected_socket_sends_to_its_peer_and_hears_nobody_else() {
         assert_eq!((n, &sent[..]), (6, "friend"));
         let (n, buffer) = b.recv(vec![0; 64]).await?;
         assert_eq!(&buffer[..n], b"friend");
-        // Connected once more, it has another peer.
+        // Connected again, the socket has another peer.
         let c = UdpSocket::bind(LOCAL).await?;
         b.connect(c.local_addr()?).await?;
         a.send("late").await?;
@@ -111,7 +108,7 @@ fn a_connected_socket_sends_to_its_peer_and_hears_nobody_else() {
 }
 
 #[test]
-fn what_a_buffer_has_no_room_for_is_cut_off_and_said() {
+fn excess_bytes_are_truncated_and_reported() {
     run(async {
         let (a, b) = pair().await?;
         a.send("0123456789").await?;
@@ -126,7 +123,7 @@ fn what_a_buffer_has_no_room_for_is_cut_off_and_said() {
         let (meta, buffer) = b.recv_msg(vec![0; 4]).await?;
         assert_eq!((meta.len, meta.full_len, &buffer[..]), (4, 4, &b"next"[..]));
         assert!(!meta.is_truncated());
-        // Into a part of a buffer.
+        // Into a slice of a buffer.
         a.send("part").await?;
         let (n, part) = b.recv(vec![7; 8].slice(2..5)).await?;
         assert_eq!(
@@ -138,7 +135,7 @@ fn what_a_buffer_has_no_room_for_is_cut_off_and_said() {
 }
 
 #[test]
-fn a_buffer_without_room_is_refused_and_nothing_is_taken() {
+fn a_buffer_without_room_is_rejected_and_nothing_is_taken() {
     run(async {
         let (a, b) = pair().await?;
         a.send("here").await?;
@@ -150,7 +147,7 @@ fn a_buffer_without_room_is_refused_and_nothing_is_taken() {
 }
 
 #[test]
-fn a_peek_leaves_the_datagram_there() {
+fn a_peek_leaves_the_datagram_in_the_socket() {
     run(async {
         let (a, b) = pair().await?;
         a.send("look").await?;
@@ -158,11 +155,11 @@ fn a_peek_leaves_the_datagram_there() {
             let ((n, from), buffer) = b.peek_from(vec![0; 2]).await?;
             assert_eq!((n, from, &buffer[..]), (2, a.local_addr()?, &b"lo"[..]));
         }
-        // One that was dropped has taken nothing either, whenever it was.
+        // A dropped peek takes nothing either, whenever it is dropped.
         assert!(poll_and_drop(b.peek_from(vec![0; 2])).await.is_none());
         drop(b.peek_from(vec![0; 2]).submit());
         assert_eq!(b.recv(vec![0; 8]).await?.0, 4);
-        // What is kept here can be looked at, too.
+        // A kept datagram can be peeked at, too.
         assert!(poll_and_drop(b.recv(vec![0; 8])).await.is_none());
         a.send("kept").await?;
         let ((n, _), buffer) = b.peek_from(vec![0; 8]).await?;
@@ -179,7 +176,7 @@ fn a_peek_leaves_the_datagram_there() {
 }
 
 #[test]
-fn a_refused_datagram_is_an_error_that_names_the_peer() {
+fn the_error_of_a_refused_datagram_names_the_peer() {
     run(async {
         let socket = UdpSocket::bind(LOCAL).await?;
         let nobody = closed_port();
@@ -193,7 +190,7 @@ fn a_refused_datagram_is_an_error_that_names_the_peer() {
             "{text}"
         );
         assert_eq!(error.into_buf(), [7; 4]);
-        // A send is told as well, once.
+        // A send also reports the refusal, once.
         socket.send("anybody?").await?;
         let error = socket.send("hello?").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -208,14 +205,14 @@ fn a_refused_datagram_is_an_error_that_names_the_peer() {
 }
 
 #[test]
-fn a_refusal_that_a_dropped_operation_was_told_is_told_again() {
+fn a_refusal_seen_by_a_dropped_operation_is_reported_again() {
     run(async {
         let socket = UdpSocket::bind(LOCAL).await?;
         let nobody = closed_port();
         socket.connect(nobody).await?;
         for round in 0..20 {
             match round % 4 {
-                // The receive is in the kernel when the refusal comes.
+                // The receive is in flight when the refusal arrives.
                 0 => {
                     let mut recv = Box::pin(socket.recv(vec![0; 4]));
                     assert!((&mut recv).now_or_never().is_none());
@@ -223,7 +220,7 @@ fn a_refusal_that_a_dropped_operation_was_told_is_told_again() {
                     next_turn().await;
                     drop(recv);
                 }
-                // A receive, or a send, that finds it there, and is dropped before it looks.
+                // A receive or a send finds the refusal, and is dropped without another poll.
                 1 => {
                     socket.send("anybody?").await?;
                     drop(socket.recv(vec![0; 4]).submit());
@@ -233,7 +230,7 @@ fn a_refusal_that_a_dropped_operation_was_told_is_told_again() {
                     drop(socket.send("hello?").submit());
                     next_turn().await;
                 }
-                // One that was kept, and is taken by another that is dropped.
+                // A kept refusal, taken by another operation that is dropped as well.
                 _ => {
                     socket.send("anybody?").await?;
                     drop(socket.recv(vec![0; 4]).submit());
@@ -254,7 +251,7 @@ fn a_refusal_that_a_dropped_operation_was_told_is_told_again() {
 }
 
 #[test]
-fn bad_addresses_are_errors_that_name_them() {
+fn the_errors_of_bad_addresses_name_them() {
     run(async {
         for bad in ["", "127.0.0.1", "localhost", "127.0.0.1:65536", "::1:80"] {
             let error = UdpSocket::bind(bad).await.unwrap_err();
@@ -274,7 +271,7 @@ fn bad_addresses_are_errors_that_name_them() {
         assert!(error.to_string().contains("192.0.2.1:0"), "{error}");
         let error = socket.connect("nobody.invalid:1").await.unwrap_err();
         assert!(error.to_string().contains("nobody.invalid"), "{error}");
-        // Another version of IP than the socket's.
+        // An address of another IP version than the socket's.
         let error = socket.connect("[::1]:80").await.unwrap_err();
         assert!(
             error.to_string().starts_with("connect to [::1]:80: "),
@@ -288,7 +285,7 @@ fn bad_addresses_are_errors_that_name_them() {
             error.to_string().starts_with("send 1 byte to [::1]:80: "),
             "{error}"
         );
-        // Of several addresses the first that can be had.
+        // The first of several addresses that can be bound.
         let several = ["192.0.2.1:0", "127.0.0.1:0"].map(|text| text.parse().unwrap());
         let socket = UdpSocket::bind(&several[..]).await?;
         assert!(socket.local_addr()?.ip().is_loopback());
@@ -299,7 +296,7 @@ fn bad_addresses_are_errors_that_name_them() {
 }
 
 #[test]
-fn what_is_too_long_or_goes_nowhere_is_an_error_with_the_buffer() {
+fn too_long_or_undeliverable_datagrams_are_errors_with_the_buffer() {
     run(async {
         let socket = UdpSocket::bind(LOCAL).await?;
         let there = closed_port();
@@ -322,7 +319,7 @@ fn what_is_too_long_or_goes_nowhere_is_an_error_with_the_buffer() {
             socket.peer_addr().unwrap_err().kind(),
             io::ErrorKind::NotConnected
         );
-        // Who has not said so must not send to all.
+        // Sending to a broadcast address needs `SO_BROADCAST`.
         let all = SocketAddr::from(([127, 255, 255, 255], there.port()));
         let error = socket.send_to("all", all).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
@@ -335,7 +332,7 @@ fn what_is_too_long_or_goes_nowhere_is_an_error_with_the_buffer() {
 }
 
 #[test]
-fn options_are_what_they_were_set_to() {
+fn options_have_the_values_that_were_set() {
     run(async {
         let four = UdpSocket::bind(LOCAL).await?;
         four.set_ttl(9)?;
@@ -401,7 +398,7 @@ fn groups_are_joined_and_left() {
         }
         let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 0x77);
         let member = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
-        // The number of the loopback interface.
+        // 1 is the index of the loopback interface.
         member.join_multicast_v6(&group, 1)?;
         let to = std::net::SocketAddrV6::new(group, member.local_addr()?.port(), 0, 1);
         let sender = UdpSocket::bind("[::1]:0").await?;
@@ -424,8 +421,8 @@ fn groups_are_joined_and_left() {
     });
 }
 
-/// Asks for all that there is to know.
-fn ask_for_all(socket: &UdpSocket) -> io::Result<()> {
+/// Enables all metadata.
+fn enable_all_metadata(socket: &UdpSocket) -> io::Result<()> {
     socket.set_recv_packet_info(true)?;
     socket.set_recv_ttl(true)?;
     socket.set_recv_tos(true)?;
@@ -433,7 +430,7 @@ fn ask_for_all(socket: &UdpSocket) -> io::Result<()> {
 }
 
 #[test]
-fn what_was_said_of_a_datagram_is_known_when_it_is_received() {
+fn metadata_of_a_send_arrives_with_the_datagram() {
     run(async {
         let [v4, v6]: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         let other: IpAddr = Ipv4Addr::new(127, 1, 2, 3).into();
@@ -442,22 +439,22 @@ fn what_was_said_of_a_datagram_is_known_when_it_is_received() {
         let mapped: IpAddr = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
         let other_mapped: IpAddr = Ipv4Addr::new(127, 1, 2, 3).to_ipv6_mapped().into();
         let v6_or_mapped = if has_v6() { v6 } else { mapped };
-        // Where the receiver and the sender are, the address that is sent to, and the one that is sent from.
+        // The addresses of receiver and sender, the destination, and the source address.
         for (receiver, sender, to, from) in [
             (any_v4, any_v4, v4, other),
             (any_v4, any_v4, other, v4),
             (any_v6, any_v6, v6_or_mapped, v6_or_mapped),
-            // A socket of IPv6 that speaks to one of IPv4, and the other way round.
+            // An IPv6 socket that sends to an IPv4 one, and the reverse.
             (any_v4, any_v6, other_mapped, mapped),
             (any_v6, any_v4, v4, other),
             (any_v6, any_v6, mapped, other_mapped),
         ] {
             let case = format!("{receiver} {sender} {to} {from}");
             let receiver = UdpSocket::bind((receiver, 0)).await?;
-            ask_for_all(&receiver)?;
+            enable_all_metadata(&receiver)?;
             let sender = UdpSocket::bind((sender, 0)).await?;
             let address = SocketAddr::from((to, receiver.local_addr()?.port()));
-            // Once as said, and once as the socket has it, connected and not.
+            // With the addresses as given and as the socket has them, connected and not.
             for connected in [false, true] {
                 let mut meta = SendMeta::new().from(from).interface(1).ttl(17).tos(0x2a);
                 match connected {
@@ -474,7 +471,7 @@ fn what_was_said_of_a_datagram_is_known_when_it_is_received() {
                 assert_eq!(arrived, Some(to.to_canonical()), "{case}");
                 assert_eq!(meta.interface, Some(1), "{case}");
                 assert_eq!((meta.ttl, meta.tos), (Some(17), Some(0x2a)), "{case}");
-                // The kernel's clock for packets may be a tick behind ours.
+                // The kernel's packet timestamps may be a tick behind our clock.
                 let tick = Duration::from_millis(20);
                 let timestamp = meta.timestamp.unwrap();
                 assert!(timestamp >= before - tick && timestamp <= SystemTime::now() + tick);
@@ -486,7 +483,7 @@ fn what_was_said_of_a_datagram_is_known_when_it_is_received() {
 }
 
 #[test]
-fn what_was_not_asked_for_is_not_known() {
+fn metadata_is_absent_unless_enabled() {
     run(async {
         let (a, b) = pair().await?;
         a.send_msg("plain", &SendMeta::new().ttl(5)).await?;
@@ -496,8 +493,8 @@ fn what_was_not_asked_for_is_not_known() {
             (None, None, None, None)
         );
         assert_eq!((meta.timestamp, meta.segment_size), (None, None));
-        // Asked for, and no longer.
-        ask_for_all(&b)?;
+        // Enabled, then disabled again.
+        enable_all_metadata(&b)?;
         b.set_recv_ttl(false)?;
         a.send_msg("some", &SendMeta::new().ttl(5)).await?;
         let (meta, _) = b.recv_msg(vec![0; 64]).await?;
@@ -510,7 +507,7 @@ fn what_was_not_asked_for_is_not_known() {
 }
 
 #[test]
-fn what_cannot_be_said_is_an_error_with_the_buffer() {
+fn impossible_metadata_is_an_error_with_the_buffer() {
     run(async {
         let socket = UdpSocket::bind(LOCAL).await?;
         let to = closed_port();
@@ -541,7 +538,7 @@ fn what_cannot_be_said_is_an_error_with_the_buffer() {
 }
 
 #[test]
-fn segments_are_datagrams_and_may_come_together_again() {
+fn segments_are_datagrams_and_may_be_coalesced() {
     run(async {
         for coalesced in [false, true] {
             let (a, b) = pair().await?;
@@ -563,7 +560,7 @@ fn segments_are_datagrams_and_may_come_together_again() {
                     assert_eq!(datagram.len(), expected);
                 }
                 if coalesced {
-                    // On loopback the segments are never taken apart.
+                    // On loopback, the segments are never split.
                     assert_eq!((meta.segment_size, buffer.len()), (Some(1000), 5500));
                 } else {
                     assert_eq!(meta.segment_size, None);
@@ -576,14 +573,14 @@ fn segments_are_datagrams_and_may_come_together_again() {
 }
 
 #[test]
-fn a_receive_that_is_dropped_leaves_its_datagram_with_all_that_is_known_of_it() {
+fn a_dropped_receive_keeps_its_datagram_with_all_metadata() {
     run(async {
         let receiver = UdpSocket::bind(LOCAL).await?;
-        ask_for_all(&receiver)?;
+        enable_all_metadata(&receiver)?;
         let sender = UdpSocket::bind(LOCAL).await?;
         let meta = SendMeta::new().to(receiver.local_addr()?).ttl(17).tos(0x2a);
         for round in 0..6 {
-            // None of these asks for what is known, and each brings it.
+            // None of these receives asks for metadata, but each keeps it.
             let dropped = match round % 3 {
                 0 => poll_and_drop(receiver.recv(vec![0; 16])).await.is_none(),
                 1 => poll_and_drop(receiver.recv_from(vec![0; 16]))
@@ -597,7 +594,7 @@ fn a_receive_that_is_dropped_leaves_its_datagram_with_all_that_is_known_of_it() 
             sender.send_msg("0123456789", &meta).await?;
             if round >= 3 {
                 next_turn().await;
-                // Taken again, and left again.
+                // Taken and dropped again.
                 drop(receiver.recv_from(vec![0; 16]).submit());
             }
             let (meta, buffer) = receiver.recv_msg(vec![0; 64]).await?;
@@ -617,15 +614,15 @@ fn a_receive_that_is_dropped_leaves_its_datagram_with_all_that_is_known_of_it() 
 }
 
 #[test]
-fn a_kept_datagram_is_cut_off_as_the_kernel_does_it() {
+fn a_kept_datagram_is_truncated_as_by_the_kernel() {
     run(async {
         let (a, b) = pair().await?;
         assert!(poll_and_drop(b.recv(vec![0; 6])).await.is_none());
         a.send("0123456789").await?;
-        // The cancel is on its way already, and so is the datagram: whichever comes first.
+        // The cancel is already on its way, and so is the datagram: either may come first.
         let (meta, buffer) = b.recv_msg(vec![0; 4]).await?;
         assert_eq!((&buffer[..meta.len], meta.full_len), (&b"0123"[..], 10));
-        // In the kernel when it comes: then the buffer of the one that is dropped is the limit.
+        // In flight when the datagram arrives: the buffer of the dropped receive is the limit.
         let mut recv = Box::pin(b.recv(vec![0; 6]));
         assert!((&mut recv).now_or_never().is_none());
         a.send("0123456789").await?;
@@ -634,7 +631,7 @@ fn a_kept_datagram_is_cut_off_as_the_kernel_does_it() {
         let (meta, buffer) = b.recv_msg(vec![0; 16]).await?;
         assert_eq!((&buffer[..meta.len], meta.full_len), (&b"012345"[..], 10));
         assert!(meta.is_truncated());
-        // The socket cannot be handed out with a datagram in it.
+        // A socket with a kept datagram cannot be converted.
         let mut recv = Box::pin(b.recv(vec![0; 6]));
         assert!((&mut recv).now_or_never().is_none());
         a.send("more").await?;
@@ -655,7 +652,7 @@ fn a_kept_datagram_is_cut_off_as_the_kernel_does_it() {
 }
 
 #[test]
-fn a_receive_that_timed_out_or_was_cancelled_has_taken_nothing() {
+fn a_timed_out_or_canceled_receive_takes_nothing() {
     run(async {
         let (a, b) = pair().await?;
         let error = b
@@ -681,7 +678,7 @@ fn a_receive_that_timed_out_or_was_cancelled_has_taken_nothing() {
 }
 
 #[test]
-fn a_group_that_is_cancelled_gives_the_buffer_of_a_pending_receive_back() {
+fn a_canceled_group_returns_the_buffer_of_a_pending_receive() {
     run(async {
         let socket = UdpSocket::bind(LOCAL).await?;
         let baseline = Baseline::take();
@@ -698,13 +695,13 @@ fn a_group_that_is_cancelled_gives_the_buffer_of_a_pending_receive_back() {
         })
         .await?;
         assert_eq!(back.take().unwrap(), [7; 512]);
-        baseline.returns("a group was canceled").await;
+        baseline.returns("a canceled group").await;
         Ok(())
     });
 }
 
 #[test]
-fn receives_of_several_tasks_follow_one_another() {
+fn concurrent_receives_follow_one_another() {
     run(async {
         let (a, b) = pair().await?;
         let receives: Vec<_> = (0..50).map(|_| b.recv(vec![0; 4])).collect();
@@ -724,7 +721,7 @@ fn receives_of_several_tasks_follow_one_another() {
 }
 
 #[test]
-fn close_stops_what_is_at_work() {
+fn a_close_stops_operations_in_flight() {
     run(async {
         let baseline = Baseline::take();
         let socket = UdpSocket::bind(LOCAL).await?;
@@ -743,14 +740,14 @@ fn close_stops_what_is_at_work() {
         let error = socket.close().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
         drop(shared);
-        baseline.returns("two sockets were closed").await;
+        baseline.returns("two closed sockets").await;
         Ok(())
     });
 }
 
-/// A descriptor is closed when the last operation on it has ended, and its number is used again by then, not before.
+/// A descriptor is closed when the last operation on it has ended. Its number is reused by then, but not before.
 #[test]
-fn sockets_that_are_dropped_with_receives_at_work_close() {
+fn sockets_dropped_with_receives_in_flight_close() {
     run(async {
         let baseline = Baseline::take();
         let other = std_socket();
@@ -768,7 +765,7 @@ fn sockets_that_are_dropped_with_receives_at_work_close() {
                 other.send_to(&[round as u8; 16], here)?;
                 drop((recv, socket));
             }
-            // Whoever has the number now receives what is for it, and nothing else.
+            // The socket that reuses the number receives only its own datagrams.
             let next = UdpSocket::bind(LOCAL).await?;
             other.send_to(&[round as u8; 8], next.local_addr()?)?;
             let (n, buffer) = next
@@ -777,14 +774,14 @@ fn sockets_that_are_dropped_with_receives_at_work_close() {
             assert_eq!((n, buffer.io_bytes()), (8, &[round as u8; 8][..]));
         }
         drop(other);
-        baseline.returns("sockets were dropped").await;
-        Watched::check_and_forget("sockets were dropped");
+        baseline.returns("dropped sockets").await;
+        Watched::check_and_forget("dropped sockets");
         assert_eq!(Watched::alive(), 0);
         Ok(())
     });
 }
 
-/// How a wait for a datagram is cut short.
+/// How a wait for a datagram ends early.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Never,
@@ -795,9 +792,9 @@ enum Cut {
     Submit,
 }
 
-/// Datagrams of numbers: a receive that is cut short in any way loses none of them, and brings none twice.
+/// Numbered datagrams: a receive that ends early in any way neither loses nor duplicates a datagram.
 #[test]
-fn numbered_datagrams_arrive_once_and_in_order_however_waits_for_them_end() {
+fn numbered_datagrams_arrive_once_and_in_order_however_the_waits_end() {
     let _alone = alone();
     for (ring, builder) in rings() {
         let mut runtime = builder.build().unwrap();
@@ -808,7 +805,7 @@ fn numbered_datagrams_arrive_once_and_in_order_however_waits_for_them_end() {
 
 async fn numbered_datagrams(ring: &str) -> io::Result<()> {
     const DATAGRAMS: u32 = 10_000;
-    /// Fewer than the receiver's buffer holds, so that the kernel drops none.
+    /// Fewer than the receive buffer holds, so that the kernel drops none.
     const AHEAD: u32 = 64;
     let mut random = Random::new();
     let receiver = UdpSocket::bind(LOCAL).await?;
@@ -847,7 +844,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
             Cut::Select,
             Cut::Submit,
         ][random.below(6)];
-        // Half of them have no time at all: however fast the machine is, enough are cut short.
+        // Half of the timeouts are zero: however fast the machine is, enough receives are canceled.
         let moment = Duration::from_micros((random.below(2) * random.below(30)) as u64);
         let turns = random.below(4);
         let wait_some = async {
@@ -856,7 +853,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
             }
         };
         let ended = match how {
-            // Longer than anything here takes: a datagram that was lost is not waited for for ever.
+            // Longer than anything here takes, so that a lost datagram does not block the test forever.
             Cut::Never => Some(recv.timeout(Duration::from_secs(30)).await),
             Cut::Flat => Some(recv.timeout(moment).await),
             Cut::Timeout => match timeout(moment, recv).await {
@@ -893,7 +890,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
                 assert_eq!(buffer[..4], next.to_le_bytes());
                 assert!(buffer[4..].iter().all(|byte| *byte == next as u8));
                 next += 1;
-                // Nobody takes the last ones.
+                // The last credits are not taken.
                 let _taken = credits.try_send(());
             }
             Some(Err(error)) => {
@@ -905,7 +902,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
         }
     }
     sending.await??;
-    // Each way has cut some short, and there is nothing more.
+    // Each way has ended some receives early, and there are no more datagrams.
     assert_eq!(cuts[0], 0);
     assert!(cuts[1..].iter().all(|cuts| *cuts > 100), "{ring}: {cuts:?}");
     let more = receiver.recv(vec![0; 1]).timeout(Duration::ZERO).await;
@@ -913,7 +910,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A send that is canceled has sent nothing, also where the socket is what keeps it waiting.
+/// A canceled send has sent nothing, even if the socket's buffer delayed it.
 #[test]
 fn dropped_sends_leave_nothing_behind() {
     run(async {
@@ -929,19 +926,19 @@ fn dropped_sends_leave_nothing_behind() {
                     .is_none()
             );
         }
-        baseline.returns("three hundred sends were dropped").await;
+        baseline.returns("three hundred dropped sends").await;
         Ok(())
     });
 }
 
 #[test]
-fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
+fn operations_dropped_at_any_poll_leave_nothing_behind() {
     let _alone = alone();
     for (ring, builder) in rings() {
         let mut runtime = builder.build().unwrap();
         let ended: io::Result<()> = runtime.block_on(async {
             let (a, b) = pair().await?;
-            ask_for_all(&b)?;
+            enable_all_metadata(&b)?;
             let (a, b) = (&a, &b);
             let there = b.local_addr()?;
             let meta = &SendMeta::new().ttl(7);
@@ -951,7 +948,7 @@ fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
             dropped_everywhere(&name("send"), &MOMENTS, || a.send(full())).await;
             dropped_everywhere(&name("send_to"), &MOMENTS, || a.send_to(full(), there)).await;
             dropped_everywhere(&name("send_msg"), &MOMENTS, || a.send_msg(full(), meta)).await;
-            // There is something to receive, and sometimes it is kept.
+            // There is a datagram to receive, and sometimes it is kept.
             dropped_everywhere(&name("recv"), &MOMENTS, || async move {
                 a.send(full()).await.unwrap();
                 b.recv(empty()).await.unwrap()
@@ -963,7 +960,7 @@ fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
                 b.recv_msg(empty()).await.unwrap()
             })
             .await;
-            // One that waits for another.
+            // A receive queued behind another one.
             dropped_everywhere(&name("two"), &MOMENTS, || async move {
                 let receives = gimmal::join((b.recv_from(empty()), b.recv_from(empty())));
                 let sends = gimmal::join((a.send(full()), a.send(full())));
@@ -978,17 +975,17 @@ fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
     }
 }
 
-/// A wait for a name can be dropped.
+/// A bind or connect that waits for a name lookup can be dropped.
 #[test]
-fn a_bind_or_connect_that_is_dropped_leaves_nothing_behind() {
+fn a_dropped_bind_or_connect_leaves_nothing_behind() {
     run(async {
         let socket = UdpSocket::bind("localhost:0").await?;
         let baseline = Baseline::take();
-        // The lookup may be faster than the first poll.
+        // The lookup may complete before the first poll.
         poll_and_drop(UdpSocket::bind("localhost:0")).await;
         poll_and_drop(socket.connect("localhost:9")).await;
-        baseline.returns("a bind and a connect were dropped").await;
-        // Whoever waits for ever is ended by a timeout.
+        baseline.returns("a dropped bind and connect").await;
+        // A timeout ends an endless wait.
         let never = timeout(Duration::from_millis(1), async {
             socket.recv(vec![0; 1]).await?;
             pending::<io::Result<()>>().await
@@ -998,13 +995,13 @@ fn a_bind_or_connect_that_is_dropped_leaves_nothing_behind() {
     });
 }
 
-/// Whatever a socket can be bound to, it can send to, as in std: addresses, several, text, and names.
+/// A socket can send to every kind of address it can be bound to, as in std: addresses, lists, text, and names.
 #[test]
 #[expect(
     clippy::needless_borrows_for_generic_args,
-    reason = "what is borrowed is an address, too"
+    reason = "borrowed addresses are tested, too"
 )]
-fn a_datagram_goes_to_whatever_is_an_address() {
+fn a_datagram_can_be_sent_to_every_form_of_address() {
     run(async {
         async fn arrives(
             sent: impl Future<Output = gimmal::buf::BufResult<usize, &'static str>>,
@@ -1019,11 +1016,11 @@ fn a_datagram_goes_to_whatever_is_an_address() {
         let receiver = UdpSocket::bind(LOCAL).await?;
         let addr = receiver.local_addr()?;
         let (SocketAddr::V4(v4), port) = (addr, addr.port()) else {
-            unreachable!("it was bound to an address of IPv4")
+            unreachable!("bound to an IPv4 address")
         };
         let text = addr.to_string();
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-        // Of several it is the first of the socket's version of IP; no other is tried.
+        // Of several addresses, the first one of the socket's IP version is used, and no other.
         let several = [v6, addr, closed_port()];
         for sent in [
             socket.send_to("text", addr),
@@ -1079,9 +1076,10 @@ fn a_datagram_goes_to_whatever_is_an_address() {
     });
 }
 
-/// A send that waits for a name is stopped, timed out and dropped as one that waits for room, and has sent nothing then.
+/// A send that waits for a name lookup can be canceled, timed out and dropped like one that waits for room, and has
+/// then sent nothing.
 #[test]
-fn a_send_that_waits_for_a_name_can_be_cut_short() {
+fn a_send_that_waits_for_a_lookup_can_end_early() {
     let _alone = alone();
     let mut runtime = gimmal::Runtime::builder()
         .blocking_threads(1)
@@ -1092,12 +1090,12 @@ fn a_send_that_waits_for_a_name_can_be_cut_short() {
         receiver.set_nonblocking(true)?;
         let port = receiver.local_addr()?.port();
         let full = || Watched::full(7, 64, 1);
-        // No name is looked up while the one thread is busy.
+        // While the only pool thread is busy, no lookup runs.
         let (free, busy) = std::sync::mpsc::channel::<()>();
         let blocker = gimmal::task::spawn_blocking(move || busy.recv());
         let socket = UdpSocket::bind(LOCAL).await?;
         let baseline = Baseline::take();
-        // A lookup that was left to itself may have a descriptor open, so these are not counted.
+        // An abandoned lookup may have a descriptor open, so descriptors are not counted.
         let returns = async |after: &str| {
             baseline.operations_return(after).await;
             assert_eq!(Watched::alive(), 0, "{after}");
@@ -1107,7 +1105,7 @@ fn a_send_that_waits_for_a_name_can_be_cut_short() {
         let error = send.timeout(Duration::from_millis(1)).await.unwrap_err();
         assert!(is_timeout(&error), "{error}");
         drop(error);
-        returns("a send that timed out").await;
+        returns("a timed out send").await;
 
         let scope = Scope::new();
         let send = scope.run_any(socket.send_to(full(), ("localhost", port)).submit());
@@ -1119,17 +1117,17 @@ fn a_send_that_waits_for_a_name_can_be_cut_short() {
         let error = sent.unwrap().unwrap_err();
         assert!(is_canceled(&error) && !is_timeout(&error), "{error}");
         drop(error);
-        returns("a send that was canceled").await;
+        returns("a canceled send").await;
 
         for moment in &MOMENTS[..3] {
             drop(socket.send_to(full(), ("localhost", port)));
             drop(socket.send_to(full(), ("localhost", port)).submit());
             let send = socket.send_to(full(), ("localhost", port));
             assert!(common::dropped_after(send, 1, *moment).await.is_none());
-            returns("sends that were dropped").await;
+            returns("dropped sends").await;
         }
 
-        // Whoever closes the socket stops it, too; and others do not wait for it.
+        // Closing the socket stops the send, too, and does not wait for it.
         let other = UdpSocket::bind(LOCAL).await?;
         let mut send = other.send_to(full(), ("localhost", port));
         assert!(
@@ -1144,7 +1142,7 @@ fn a_send_that_waits_for_a_name_can_be_cut_short() {
         assert!(is_canceled(&sent.unwrap_err()));
         closed?;
 
-        // And nothing of all that was sent, also not later.
+        // None of these datagrams is ever sent, not even later.
         free.send(()).unwrap();
         blocker.await?.unwrap();
         for moment in &MOMENTS {
@@ -1154,7 +1152,7 @@ fn a_send_that_waits_for_a_name_can_be_cut_short() {
                 returns("a send to a name").await;
             }
         }
-        // When the one thread comes to this, it is done with the lookups: other tests count descriptors.
+        // When the only thread runs this, it has finished the lookups; other tests count descriptors.
         gimmal::task::spawn_blocking(|| ()).await?;
         let error = receiver.recv(&mut buffer).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);

@@ -1,11 +1,8 @@
-//! Unix sockets: addresses, listeners, credentials, and the descriptors that go with bytes.
+//! Unix sockets: addresses, listeners, credentials, and descriptors passed with bytes.
 //!
-//! What they have in common with TCP is in `tests/streams.rs`.
+//! What they share with TCP is tested in `tests/streams.rs`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -18,7 +15,7 @@ mod support;
 
 use gimmal::Runtime;
 
-/// Descriptors are counted, so one test runs at a time.
+/// Tests count descriptors, so they run one at a time.
 fn run<T>(main: impl Future<Output = T>) -> T {
     let _alone = common::alone();
     Runtime::new().unwrap().block_on(main)

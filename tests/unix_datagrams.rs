@@ -1,10 +1,7 @@
-//! Unix sockets of datagrams: each operation against std's socket, full receivers, and what becomes of datagrams when a wait
-//! for them goes.
+//! Unix datagram sockets: each operation compared with std's, full receivers, and what happens to datagrams when a wait
+//! for them ends early.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 #[macro_use]
 mod common;
@@ -27,22 +24,22 @@ use std::os::unix::net::{SocketAddr, UnixDatagram as StdDatagram};
 use std::task::Poll;
 use std::time::Duration;
 
-/// Datagrams that any kernel lets a sender be ahead of the receiver (`net.unix.max_dgram_qlen`, plus one).
+/// Datagrams that a sender can always queue at a receiver (`net.unix.max_dgram_qlen`, plus one).
 const AHEAD: usize = 10;
 
 fn run<T>(future: impl Future<Output = io::Result<T>>) -> T {
-    // Some of them count descriptors.
+    // Some tests count descriptors.
     let _alone = alone();
     gimmal::run(future).unwrap()
 }
 
-/// An abstract name that no other test has.
+/// An abstract name that no other test uses.
 fn name(of: &str) -> SocketAddr {
     let name = format!("gimmal-{}-{of}", std::process::id());
     SocketAddr::from_abstract_name(name).unwrap()
 }
 
-/// Polls it once, then drops it: the kernel has it, or had it.
+/// Polls a future once, then drops it: the operation is in flight, or has completed.
 async fn poll_and_drop<F: Future>(future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
@@ -51,7 +48,7 @@ async fn poll_and_drop<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-/// Sends until the receiver takes no more, and says how many it took.
+/// Sends until the receiver is full, and returns the number of datagrams.
 async fn fill(mut send: impl AsyncFnMut(String) -> io::Result<usize>) -> usize {
     let mut sent = 0;
     while timeout(Duration::from_millis(20), send(sent.to_string()))
@@ -64,7 +61,7 @@ async fn fill(mut send: impl AsyncFnMut(String) -> io::Result<usize>) -> usize {
 }
 
 #[test]
-fn what_std_sends_is_received_and_what_std_receives_was_sent() {
+fn datagrams_are_exchanged_with_std() {
     run(async {
         let directory = directory();
         let (here, there) = (
@@ -95,7 +92,7 @@ fn what_std_sends_is_received_and_what_std_receives_was_sent() {
 }
 
 #[test]
-fn abstract_names_are_addresses_and_no_name_is_none() {
+fn addresses_are_abstract_names_or_unnamed() {
     run(async {
         let (here, there) = (name("here"), name("there"));
         let server = UnixDatagram::bind_addr(&here)?;
@@ -123,7 +120,7 @@ fn abstract_names_are_addresses_and_no_name_is_none() {
         let ((n, from), buffer) = server.recv_from(vec![0; 64]).await?;
         assert_eq!(&buffer[..n], b"from nobody");
         assert!(from.is_unnamed());
-        // A name of bytes that are no text.
+        // A name that is not valid UTF-8.
         let odd = [&std::process::id().to_ne_bytes()[..], b"gimmal\0\xff odd"].concat();
         let odd = SocketAddr::from_abstract_name(odd)?;
         let odd_one = UnixDatagram::bind_addr(&odd)?;
@@ -133,9 +130,9 @@ fn abstract_names_are_addresses_and_no_name_is_none() {
     });
 }
 
-/// A path that fills its place has no zero behind it. std does not take such a path, but peers may have one.
+/// A path of maximum length has no terminating nul byte. std rejects such a path, but peers may have one.
 #[test]
-fn a_sender_with_the_longest_path_is_received() {
+fn a_datagram_from_the_longest_path_is_received() {
     run(async {
         let directory = directory();
         let server_path = directory.path().join("server");
@@ -160,7 +157,7 @@ fn a_sender_with_the_longest_path_is_received() {
 fn bytes_of_path(path: &str) -> socket2::SockAddr {
     assert_eq!(path.len(), 108);
     let mut storage = socket2::SockAddrStorage::zeroed();
-    // SAFETY: the storage is as large as any address, and it is one of a Unix socket that is written here.
+    // SAFETY: the storage is large enough for any address, and a Unix socket address is written to it.
     let address: &mut libc::sockaddr_un = unsafe { storage.view_as() };
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
     for (place, byte) in address.sun_path.iter_mut().zip(path.bytes()) {
@@ -171,7 +168,7 @@ fn bytes_of_path(path: &str) -> socket2::SockAddr {
 }
 
 #[test]
-fn what_is_wrong_with_a_path_is_said_with_the_path() {
+fn errors_contain_the_path() {
     run(async {
         let directory = directory();
         let path = directory.path().join("socket");
@@ -193,7 +190,7 @@ fn what_is_wrong_with_a_path_is_said_with_the_path() {
         let error = UnixDatagram::bind(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&shown), "{error}");
-        // Its owner is gone, and the file is still there.
+        // The owner is gone, but the file still exists.
         drop(_first);
         let error = socket.send_to("x", &path).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -223,7 +220,7 @@ fn what_is_wrong_with_a_path_is_said_with_the_path() {
 }
 
 #[test]
-fn a_full_receiver_keeps_the_sender_waiting_and_nobody_else() {
+fn a_full_receiver_blocks_only_sends_to_itself() {
     run(async {
         let full = UnixDatagram::bind_addr(&name("full"))?;
         let free = UnixDatagram::bind_addr(&name("free"))?;
@@ -231,7 +228,7 @@ fn a_full_receiver_keeps_the_sender_waiting_and_nobody_else() {
         let to = full.local_addr()?;
         let sent = fill(async |text| Ok(sender.send_to_addr(text, &to).await?.0)).await;
         assert!(sent >= AHEAD, "{sent}");
-        // One that waits for the full one: the other hears all the same.
+        // While one send waits for the full receiver, the other receiver still gets datagrams.
         let mut waits = Box::pin(sender.send_to_addr("at last", &to));
         assert!(
             poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx)))
@@ -242,7 +239,7 @@ fn a_full_receiver_keeps_the_sender_waiting_and_nobody_else() {
             sender.send_to_addr("passes by", &name("free")).await?;
             assert_eq!(free.recv(vec![0; 16]).await?.0, 9);
         }
-        // A canceled one has sent nothing, wherever the kernel had it.
+        // A canceled send has sent nothing, wherever it was in the kernel.
         let error = sender
             .send_to_addr("never", &to)
             .timeout(Duration::from_millis(5))
@@ -267,7 +264,7 @@ fn a_full_receiver_keeps_the_sender_waiting_and_nobody_else() {
 }
 
 #[test]
-fn many_that_wait_for_one_receiver_all_get_their_turn() {
+fn many_sends_to_one_full_receiver_all_complete() {
     run(async {
         let baseline = Baseline::take();
         let receiver = UnixDatagram::bind_addr(&name("busy"))?;
@@ -295,22 +292,22 @@ fn many_that_wait_for_one_receiver_all_get_their_turn() {
         let (sent, numbers) = gimmal::join((sending, receiving)).await;
         assert!(sent.into_iter().all(|sent| sent.unwrap().0 == 4));
         let mut numbers = numbers?;
-        // Those to the peer are in order.
+        // Those to the connected peer are in order.
         let odd = numbers.iter().filter(|number| **number % 2 == 1);
         assert!(odd.is_sorted());
         numbers.sort_unstable();
         assert!(numbers.into_iter().eq(0..100));
         drop((receiver, sender, other));
-        baseline.returns("a hundred have waited").await;
+        baseline.returns("a hundred waits").await;
         Ok(())
     });
 }
 
 #[test]
-fn without_a_descriptor_to_wait_with_a_send_says_so() {
+fn without_a_descriptor_to_wait_with_a_send_fails() {
     if !is_child() {
         let _alone = alone();
-        passes_in_child("without_a_descriptor_to_wait_with_a_send_says_so");
+        passes_in_child("without_a_descriptor_to_wait_with_a_send_fails");
         return;
     }
     run(async {
@@ -318,7 +315,7 @@ fn without_a_descriptor_to_wait_with_a_send_says_so() {
         let to = receiver.local_addr()?;
         let sender = UnixDatagram::unbound()?;
         let sent = fill(async |text| Ok(sender.send_to_addr(text, &to).await?.0)).await;
-        // Numbers from three on are not given out for a while.
+        // Prevents the process from opening any descriptor for a while.
         let before = limit_descriptors(3);
         let more = sender.send_to_addr("more", &to);
         let error = more.timeout(Duration::from_secs(30)).await.unwrap_err();
@@ -361,7 +358,7 @@ fn sends_to_the_peer_stay_in_order_while_it_is_full() {
 }
 
 #[test]
-fn a_peer_that_is_gone_is_an_error_and_a_shutdown_an_end() {
+fn a_closed_peer_is_an_error_and_a_shutdown_is_an_end() {
     run(async {
         let (left, right) = UnixDatagram::pair()?;
         right.send("last words").await?;
@@ -372,7 +369,7 @@ fn a_peer_that_is_gone_is_an_error_and_a_shutdown_an_end() {
         assert!(error.to_string().contains("without a name: "), "{error}");
         assert_eq!(error.into_buf(), "anybody?");
 
-        // It has turned to somebody else: this is told once, and kept if nobody waited for it.
+        // The peer connects to another socket: this is reported once, and kept if no receive gets it.
         let (left, right) = UnixDatagram::pair()?;
         let other = name("other");
         let _other = UnixDatagram::bind_addr(&other)?;
@@ -401,7 +398,7 @@ fn a_peer_that_is_gone_is_an_error_and_a_shutdown_an_end() {
 }
 
 #[test]
-fn what_a_buffer_has_no_room_for_is_cut_off_also_when_it_was_kept() {
+fn excess_bytes_are_truncated_even_in_kept_datagrams() {
     run(async {
         let (left, right) = UnixDatagram::pair()?;
         left.send("0123456789").await?;
@@ -425,16 +422,16 @@ fn what_a_buffer_has_no_room_for_is_cut_off_also_when_it_was_kept() {
 }
 
 #[test]
-fn sockets_go_to_std_and_come_back() {
+fn sockets_convert_to_std_and_back() {
     run(async {
         let (left, right) = UnixDatagram::pair()?;
-        // A socket of std that does not block is awaited as any other.
+        // A nonblocking socket of std is awaited like any other.
         let left = left.into_std().unwrap();
         left.set_nonblocking(true)?;
         let left = UnixDatagram::from(OwnedFd::from(left));
         let (received, sent) = gimmal::join((left.recv(vec![0; 4]), right.send("back"))).await;
         assert_eq!((received?.1, sent?.0), (b"back".to_vec(), 4));
-        // While it is waited for, it stays here.
+        // While an operation is in flight, the socket cannot be converted.
         let waits = left.recv(vec![0; 4]).submit();
         let error = left.into_std().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
@@ -444,7 +441,7 @@ fn sockets_go_to_std_and_come_back() {
 }
 
 #[test]
-fn close_stops_what_is_at_work() {
+fn a_close_stops_operations_in_flight() {
     run(async {
         let baseline = Baseline::take();
         let (left, right) = UnixDatagram::pair()?;
@@ -456,12 +453,12 @@ fn close_stops_what_is_at_work() {
         assert_eq!(sent.unwrap_err().into_buf(), "more");
         closed?;
         drop(right);
-        baseline.returns("a pair was closed").await;
+        baseline.returns("a closed pair").await;
         Ok(())
     });
 }
 
-/// A file that holds a text.
+/// A file that contains a text.
 fn file(text: &str) -> File {
     let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     file.write_all(text.as_bytes()).unwrap();
@@ -475,7 +472,7 @@ fn text(fd: OwnedFd) -> String {
 }
 
 #[test]
-fn descriptors_go_with_a_datagram() {
+fn descriptors_are_passed_with_a_datagram() {
     run(async {
         let baseline = Baseline::take();
         let (left, right) = UnixDatagram::pair()?;
@@ -492,7 +489,7 @@ fn descriptors_go_with_a_datagram() {
                 assert_eq!(text(fd), number.to_string());
             }
         }
-        // None, or more than were asked for, or in another way: they are closed.
+        // Received with room for fewer, or by a plain receive: the descriptors are closed.
         left.send_with_fds("many", (0..40).map(|_| file("")).collect::<Vec<_>>())
             .await?;
         let error = right.recv_with_fds(vec![0; 8], 3).await.unwrap_err();
@@ -504,7 +501,7 @@ fn descriptors_go_with_a_datagram() {
         assert_eq!(error.into_buf()[..4], *b"many");
         left.send_with_fds("some", vec![file(""), file("")]).await?;
         assert_eq!(right.recv(vec![0; 4]).await?, (4, b"some".to_vec()));
-        // To an address, from one, and cut off.
+        // To an address, from an address, and truncated.
         let (here, there) = (name("fds-here"), name("fds-there"));
         let server = UnixDatagram::bind_addr(&here)?;
         let client = UnixDatagram::bind_addr(&there)?;
@@ -526,7 +523,7 @@ fn descriptors_go_with_a_datagram() {
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         drop((server, client, error));
-        // Nobody receives this one.
+        // This datagram is not received.
         left.send_with_fds("lost", vec![file("")]).await?;
         let files: Vec<File> = (0..254).map(|_| file("")).collect();
         let error = left.send_with_fds("too many", files).await.unwrap_err();
@@ -535,7 +532,7 @@ fn descriptors_go_with_a_datagram() {
         let (buffer, files) = error.into_buf();
         assert_eq!((buffer, files.len()), ("too many", 254));
         drop((left, right, files));
-        baseline.returns("descriptors were sent").await;
+        baseline.returns("sent descriptors").await;
         Ok(())
     });
 }
@@ -547,7 +544,7 @@ fn flags_of(fd: &OwnedFd) -> i32 {
 }
 
 #[test]
-fn descriptors_of_a_receive_that_is_dropped_are_kept_with_the_datagram() {
+fn descriptors_of_a_dropped_receive_are_kept_with_the_datagram() {
     run(async {
         let baseline = Baseline::take();
         let (left, right) = UnixDatagram::pair()?;
@@ -556,7 +553,7 @@ fn descriptors_of_a_receive_that_is_dropped_are_kept_with_the_datagram() {
                 0 => poll_and_drop(right.recv_with_fds(vec![0; 8], 2))
                     .await
                     .is_none(),
-                // One that asks for none brings them all the same, once some have been asked for.
+                // Once a receive has asked for descriptors, one that asks for none keeps them as well.
                 1 => poll_and_drop(right.recv(vec![0; 8])).await.is_none(),
                 _ => {
                     let mut recv = Box::pin(right.recv_with_fds(vec![0; 8], 2));
@@ -579,21 +576,21 @@ fn descriptors_of_a_receive_that_is_dropped_are_kept_with_the_datagram() {
             let texts: Vec<String> = fds.into_iter().map(text).collect();
             assert_eq!(texts, ["a", "b"]);
         }
-        // What is kept when the socket goes is closed with it.
+        // Datagrams kept by a socket are closed with it.
         let mut recv = Box::pin(right.recv_with_fds(vec![0; 8], 2));
         assert!((&mut recv).now_or_never().is_none());
         left.send_with_fds("kept", vec![file("a")]).await?;
         next_turn().await;
         drop((recv, left, right));
-        baseline.returns("receives were dropped").await;
+        baseline.returns("dropped receives").await;
         Ok(())
     });
 }
 
-/// Sends that a worker of the kernel has, or nearly has, and that are cut short at any moment: each has sent its datagram, or
-/// has not.
+/// Sends that are in a kernel worker, or nearly there, and that are canceled at any moment: each has sent its datagram
+/// or not.
 #[test]
-fn sends_to_a_full_receiver_that_are_cut_short_have_sent_or_not() {
+fn canceled_sends_to_a_full_receiver_have_sent_or_not() {
     const SENDS: u32 = 3000;
     let mut random = Random::new();
     run(async {
@@ -641,9 +638,9 @@ fn sends_to_a_full_receiver_that_are_cut_short_have_sent_or_not() {
     });
 }
 
-/// Datagrams of numbers: a receive that is cut short in any way loses none of them, and brings none twice.
+/// Numbered datagrams: a receive that ends early in any way neither loses nor duplicates a datagram.
 #[test]
-fn numbered_datagrams_arrive_once_and_in_order_however_waits_for_them_end() {
+fn numbered_datagrams_arrive_once_and_in_order_however_the_waits_end() {
     let _alone = alone();
     for (ring, builder) in rings() {
         let mut runtime = builder.build().unwrap();
@@ -731,7 +728,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
 }
 
 #[test]
-fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
+fn operations_dropped_at_any_poll_leave_nothing_behind() {
     let _alone = alone();
     for (ring, builder) in rings() {
         let mut runtime = builder.build().unwrap();
@@ -752,10 +749,10 @@ fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
                 right.recv_from(empty()).timeout(Duration::ZERO).await
             })
             .await;
-            // Where there is no room, and the wait for some is dropped.
+            // The receiver is full, and the wait for room is dropped.
             let baseline = Baseline::take();
             fill(async |text| Ok(connected.send(text).await?.0)).await;
-            baseline.returns("a receiver was filled").await;
+            baseline.returns("a full receiver").await;
             let brief = Duration::from_micros(200);
             dropped_everywhere(&name("send"), &MOMENTS, || {
                 connected.send(full()).timeout(brief)
@@ -765,7 +762,7 @@ fn operations_that_are_dropped_at_any_poll_leave_nothing_behind() {
                 free.send_to_addr(full(), to).timeout(brief)
             })
             .await;
-            // Nothing of that has been sent.
+            // Nothing was sent by the dropped operations.
             while let Ok((n, _)) = receiver.recv(vec![0; 600]).timeout(brief).await {
                 assert!(n < 512, "{ring}");
             }

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_alignment_up_to_a_page_is_a_power_of_two_or_refused() {
+    fn every_alignment_up_to_a_page_is_a_power_of_two_or_rejected() {
         for alignment in 0..=4096 {
             for capacity in [1, 7, 4096] {
                 match AlignedBuf::new(capacity, alignment) {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capacity_that_cannot_be_is_named() {
+    fn an_impossible_capacity_is_named_in_the_error() {
         for (capacity, alignment) in [(0, 512), (usize::MAX, 512), (1, 1 << (usize::BITS - 1))] {
             let error = AlignedBuf::new(capacity, alignment).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn resizing_and_extending_do_what_a_vec_does() {
+    fn resizing_and_extending_behave_as_in_vec() {
         const CAPACITY: usize = 5;
         for from in 0..=CAPACITY {
             for to in 0..=CAPACITY {
@@ -279,14 +279,14 @@ mod tests {
 
     #[test]
     #[should_panic = "6 bytes do not fit into an aligned buffer with a capacity of 4"]
-    fn it_never_grows() {
+    fn an_aligned_buffer_never_grows() {
         let mut buf = AlignedBuf::new(4, 4).unwrap();
         buf.extend_from_slice(b"abc");
         buf.extend_from_slice(b"def");
     }
 
     #[test]
-    fn debug_says_how_much_and_not_what() {
+    fn debug_shows_the_length_and_not_the_content() {
         let mut buf = AlignedBuf::new(4096, 512).unwrap();
         buf.extend_from_slice(b"abc");
         assert_eq!(
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_sent_and_shared() {
+    fn an_aligned_buffer_is_send_and_sync() {
         fn check<T: Send + Sync + 'static>() {}
         check::<AlignedBuf>();
     }

@@ -255,6 +255,38 @@ unsafe impl IoBufMut for BytesMut {
     }
 }
 
+// SAFETY: L1, L2 and L3: those of the buffer inside, whose bytes move neither with it nor with the box.
+unsafe impl<B: IoBuf + ?Sized> IoBuf for Box<B> {
+    #[inline]
+    fn io_ptr(&self) -> *const u8 {
+        (**self).io_ptr()
+    }
+
+    #[inline]
+    fn io_len(&self) -> usize {
+        (**self).io_len()
+    }
+}
+
+// SAFETY: L4, L5 and L6: those of the buffer inside, which only the box can reach.
+unsafe impl<B: IoBufMut + ?Sized> IoBufMut for Box<B> {
+    #[inline]
+    fn io_mut_ptr(&mut self) -> *mut u8 {
+        (**self).io_mut_ptr()
+    }
+
+    #[inline]
+    fn io_capacity(&self) -> usize {
+        (**self).io_capacity()
+    }
+
+    #[inline]
+    unsafe fn set_io_len(&mut self, n: usize) {
+        // SAFETY: the caller promises what the buffer inside requires.
+        unsafe { (**self).set_io_len(n) }
+    }
+}
+
 /// Shortens the initialized part of a buffer, if it is longer.
 pub(crate) fn truncate<B: IoBufMut>(buf: &mut B, len: usize) {
     if len < buf.io_len() {
@@ -336,7 +368,7 @@ mod tests {
         let (start, len) = (forgotten.io_ptr(), forgotten.io_len());
         drop(many);
         let _reuse: Vec<B> = (0..100).map(|_| make()).collect();
-        // SAFETY: not dropped; that the bytes are still there is what the test checks (L2).
+        // SAFETY: not dropped; the test checks that the bytes are still there (L2).
         let bytes = unsafe { slice::from_raw_parts(start, len) };
         assert_eq!(bytes, TEXT.as_bytes());
         drop(ManuallyDrop::into_inner(forgotten));
@@ -376,6 +408,9 @@ mod tests {
         stays_across_threads(aligned);
         stays_across_threads(|| Vec::from("a lent one").slice(2..6));
         stays_across_threads(|| Slice::new("a lent one", 2..6));
+        stays_across_threads(|| Box::new(Vec::from(TEXT)));
+        stays(|| Box::new(Vec::from(TEXT)) as Box<dyn IoBufMut>);
+        stays(|| Box::new(TEXT) as Box<dyn IoBuf>);
         stays(|| Rc::<[u8]>::from(TEXT.as_bytes()));
     }
 
@@ -426,6 +461,11 @@ mod tests {
                 buf
             });
             fills(capacity, false, |old| {
+                let mut buf = Vec::with_capacity(capacity);
+                buf.extend_from_slice(old);
+                Box::new(buf) as Box<dyn IoBufMut>
+            });
+            fills(capacity, false, |old| {
                 let mut buf = BytesMut::with_capacity(capacity);
                 buf.extend_from_slice(old);
                 buf
@@ -453,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_keeps_its_own_slice_and_vec_its_own_names() {
+    fn bytes_keeps_its_own_slice_and_vec_its_own_methods() {
         let bytes = Bytes::from_static(b"abcd");
         let head: Bytes = bytes.slice(..2);
         let tail: Bytes = bytes.slice(2..);

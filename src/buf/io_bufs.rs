@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_shared_out_from_the_first_buffer_on() {
+    fn bytes_read_are_distributed_from_the_first_buffer_on() {
         for capacities in (0..4 * 4 * 4).map(|n| [n / 16, n / 4 % 4, n % 4]) {
             let total: usize = capacities.iter().sum();
             for n in 0..=total {
@@ -198,7 +198,7 @@ mod tests {
                 read_into(&mut tuple, &source);
                 let (a, b, c) = tuple;
                 assert_eq!(a, oracle[0]);
-                // A part and a fixed buffer keep their length: the bytes past the new ones are the old ones.
+                // A slice and a fixed buffer keep their length: the bytes beyond the new ones are unchanged.
                 for (buf, new) in [(b.into_inner(), &oracle[1]), (c.into(), &oracle[2])] {
                     assert_eq!(buf[..new.len()], **new);
                     assert!(buf[new.len()..].iter().all(|&byte| byte == 7));
@@ -209,10 +209,10 @@ mod tests {
 
     #[test]
     #[should_panic = "5 bytes came into buffers with less room"]
-    fn more_than_there_is_room_for_is_a_broken_promise() {
+    fn more_bytes_than_room_violate_the_contract() {
         let mut bufs = [with_room(2), with_room(2)];
-        // SAFETY: violated on purpose: the test checks that the lengths stay within the capacities, and that it is
-        // noticed.
+        // SAFETY: violated on purpose: the test checks that the lengths stay within the capacities, and that the
+        // violation is detected.
         unsafe { bufs.set_lens(5) };
     }
 
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn moving_them_leaves_their_bytes() {
+    fn moving_buffers_leaves_their_bytes_in_place() {
         let places = |bufs: &[Vec<u8>; 2]| {
             let mut all = Vec::new();
             bufs.for_each_buf(&mut |buf| all.push(buf.io_ptr()));

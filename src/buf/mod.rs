@@ -28,14 +28,36 @@
 //!   the value.
 
 mod aligned;
-mod error;
 mod io_buf;
 mod io_bufs;
 mod slice;
 
+pub use crate::error::{BufError, BufResult};
 pub use aligned::AlignedBuf;
-pub use error::{BufError, BufResult};
 pub use io_buf::{IoBuf, IoBufMut};
 pub(crate) use io_buf::{fill, repeat, truncate};
 pub use io_bufs::{IoBufs, IoBufsMut};
 pub use slice::Slice;
+
+use crate::error::introduce;
+use bytes::{Bytes, BytesMut};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Registers the errors that return the usual buffers, so that groups and timeouts can ask whether they are
+/// cancellations.
+pub(crate) fn introduce_errors() {
+    introduce::<BufError<Vec<u8>>>();
+    introduce::<BufError<Box<[u8]>>>();
+    introduce::<BufError<BytesMut>>();
+    introduce::<BufError<Bytes>>();
+    introduce::<BufError<String>>();
+    introduce::<BufError<&'static str>>();
+    introduce::<BufError<&'static [u8]>>();
+    introduce::<BufError<Rc<[u8]>>>();
+    introduce::<BufError<Arc<[u8]>>>();
+    introduce::<BufError<AlignedBuf>>();
+    introduce::<BufError<Slice<Vec<u8>>>>();
+    introduce::<BufError<Slice<Box<[u8]>>>>();
+    introduce::<BufError<Slice<BytesMut>>>();
+}

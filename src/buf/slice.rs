@@ -177,7 +177,7 @@ mod tests {
 
     const CAPACITY: usize = 6;
 
-    /// Compares every length, part and number of bytes read with the same done on plain slices.
+    /// Compares every length, slice and number of bytes read with the same on plain slices.
     fn fills<B: IoBufMut>(make: impl Fn(&[u8]) -> B) {
         for len in 0..=CAPACITY {
             let old: Vec<u8> = (0..len as u8).collect();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_fills_the_part_and_leaves_the_rest() {
+    fn a_read_fills_the_slice_and_leaves_the_rest() {
         fills(|old| {
             let mut buf = Vec::with_capacity(CAPACITY);
             buf.extend_from_slice(old);
@@ -235,7 +235,7 @@ mod tests {
             buf[..old.len()].copy_from_slice(old);
             buf
         });
-        // A part of a part.
+        // A slice of a slice.
         fills(|old| {
             let mut buf = Vec::with_capacity(CAPACITY + 4);
             buf.extend_from_slice(b"ab");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_end_it_reaches_to_the_capacity_or_to_the_length() {
+    fn without_an_end_a_slice_extends_to_the_capacity_or_the_length() {
         let mut vec = Vec::with_capacity(100);
         vec.extend_from_slice(b"abc");
         let (len, capacity) = (vec.len(), vec.capacity());
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_std_refuses_is_refused() {
+    fn ranges_that_std_rejects_are_rejected() {
         fn same(range: impl RangeBounds<usize> + std::slice::SliceIndex<[u8]> + Clone) {
             let std = catch_unwind(AssertUnwindSafe(|| {
                 let _ = &b"abc"[range.clone()];
@@ -283,20 +283,20 @@ mod tests {
 
     #[test]
     #[should_panic = "a slice that ends at 9 is out of range of a buffer with a capacity of 3"]
-    fn past_the_capacity_it_says_the_figures() {
+    fn a_slice_past_the_capacity_panics_with_the_numbers() {
         let _ = Box::<[u8]>::from(&b"abc"[..]).slice(1..9);
     }
 
     #[test]
     #[should_panic = "a slice that begins at 2 would skip uninitialised bytes of a buffer with a length of 1"]
-    fn past_the_length_it_cannot_begin() {
+    fn a_slice_cannot_begin_past_the_length() {
         let mut vec = Vec::with_capacity(8);
         vec.push(b'a');
         let _ = vec.slice(2..4);
     }
 
     #[test]
-    fn debug_says_how_much_and_not_what() {
+    fn debug_shows_the_length_and_not_the_content() {
         let part = Vec::from("abcdef").slice(2..5);
         assert_eq!(format!("{part:?}"), "Slice { len: 3, capacity: 3, .. }");
     }

@@ -1,7 +1,7 @@
 //! Futures of other crates, made cancelable as leaves.
 
+use crate::error::Canceled;
 use crate::runtime::{self, Core, Waiting};
-use crate::scope::Canceled;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -33,7 +33,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// That of the future, which is dropped wherever it is (`tests/scopes.rs`).
+/// That of the future: it is dropped at a cancel as at a drop, and its crate documents what it loses then.
+// Test: tests/scopes.rs
 pub fn cancelable<F: Future>(future: F) -> Cancelable<F> {
     Cancelable {
         future: Some(future),

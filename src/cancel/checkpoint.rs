@@ -1,7 +1,7 @@
 //! A point where a computation yields and can be canceled.
 
+use crate::error::Canceled;
 use crate::runtime::{self, Core, Refusal, canceled_here, reject_canceled};
-use crate::scope::Canceled;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -29,7 +29,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// Loses nothing (`tests/scopes.rs`).
+/// Nothing is lost: the wait holds nothing.
+// Test: tests/scopes.rs
 pub fn checkpoint() -> Checkpoint {
     Checkpoint {
         yielded: false,

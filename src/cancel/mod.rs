@@ -41,7 +41,7 @@ mod scoped_poll;
 mod shield;
 mod wake_probe;
 
-pub use crate::scope::Canceled;
+pub use crate::error::Canceled;
 pub use cancelable::{Cancelable, cancelable};
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use deadline::deadline;

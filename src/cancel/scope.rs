@@ -1,8 +1,9 @@
 //! Scopes that users open.
 
 use super::{Due, ScopedPoll};
+use crate::error::Canceled;
 use crate::runtime::{self, Mirror};
-use crate::scope::{CANCELED, Canceled, NEVER, ScopeKind};
+use crate::scope::{CANCELED, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -62,7 +63,7 @@ struct ScopeState {
     /// The runtime's ID and the scope's row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
     /// Whether the row was canceled because of `canceled`.
-    told: Cell<bool>,
+    is_row_canceled: Cell<bool>,
     entered: Cell<bool>,
     /// Whether its future has ended or was dropped: nothing cancels the scope any more.
     left: Cell<bool>,
@@ -128,15 +129,15 @@ impl ScopeState {
             remote.cancel(None);
         }
         self.reason.replace(reason);
-        self.tell();
+        self.cancel_row();
     }
 
     /// Cancels the scope's row, if it has one.
-    fn tell(&self) {
+    fn cancel_row(&self) {
         if let Some((runtime_id, key)) = self.row.get()
             && let Some(core) = runtime::reach(runtime_id)
         {
-            self.told.set(true);
+            self.is_row_canceled.set(true);
             core.cancel_scope(key);
         }
     }
@@ -186,7 +187,7 @@ impl Scope {
                 remote: OnceCell::new(),
                 deadline: Cell::new(None),
                 row: Cell::new(None),
-                told: Cell::new(false),
+                is_row_canceled: Cell::new(false),
                 entered: Cell::new(false),
                 left: Cell::new(false),
                 left_canceled: Cell::new(false),
@@ -208,9 +209,26 @@ impl Scope {
     ///
     /// Afterwards, [`canceled_caught`](Scope::canceled_caught) returns whether this scope cut the future short.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::cancel::Scope;
+    /// use gimmal::time::Instant;
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let scope = Scope::with_deadline(Instant::now() + Duration::from_millis(1));
+    ///     let slept = scope.run(gimmal::sleep(Duration::from_secs(3600))).await;
+    ///     assert_eq!(slept, Err(gimmal::Canceled));
+    ///     assert!(scope.canceled_caught());
+    ///     assert_eq!(scope.reason().as_deref(), Some("deadline"));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of the future.
+    /// Those of the future, and [`Canceled`] if it had to be dropped.
     ///
     /// # Panics
     ///
@@ -218,7 +236,9 @@ impl Scope {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future inside (`tests/scopes.rs`).
+    /// A cancel loses nothing: operations of the future did not happen, or return their result. Dropping the wait drops
+    /// the future.
+    // Test: tests/scopes.rs
     #[track_caller]
     pub fn run<F, T, E>(&self, future: F) -> RunScope<F>
     where
@@ -233,6 +253,25 @@ impl Scope {
     /// Runs a future as [`run`](Scope::run) does, but takes futures whose output is not a `Result`, or whose error
     /// cannot be made from [`Canceled`]: the error of a bare operation has the buffer in it.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::cancel::Scope;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     let scope = Scope::new();
+    ///     scope.cancel();
+    ///     let read = scope.run_any(reader.read(vec![0; 16])).await?;
+    ///     let error = read.unwrap_err();
+    ///     assert!(gimmal::is_canceled(&error));
+    ///     // The buffer is in the error.
+    ///     writer.write_all("hello").await?;
+    ///     assert_eq!(reader.read(error.into_buf()).await?.1, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Canceled`], if the future had to be dropped.
@@ -243,7 +282,9 @@ impl Scope {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future inside (`tests/scopes.rs`).
+    /// A cancel loses nothing: operations of the future did not happen, or return their result. Dropping the wait drops
+    /// the future.
+    // Test: tests/scopes.rs
     #[track_caller]
     pub fn run_any<F: Future>(&self, future: F) -> RunScopeAny<F> {
         assert!(
@@ -378,6 +419,23 @@ impl fmt::Debug for Scope {
 ///
 /// A cancel through the handle takes effect when the scope's future is next polled, even on the runtime's thread;
 /// [`Scope::cancel`] takes effect at once.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::cancel::Scope;
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let scope = Scope::new();
+///     let handle = scope.handle();
+///     std::thread::spawn(move || handle.cancel_with("the operator asked for it"));
+///     let slept = scope.run(gimmal::sleep(Duration::from_secs(3600))).await;
+///     assert_eq!(slept, Err(gimmal::Canceled));
+///     assert_eq!(scope.reason().as_deref(), Some("the operator asked for it"));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ScopeHandle {
     remote: Arc<Remote>,
@@ -499,8 +557,8 @@ impl RunState {
                 shared.show(remote);
             }
         }
-        if !shared.told.get() && shared.was_canceled() {
-            self.shared.tell();
+        if !shared.is_row_canceled.get() && shared.was_canceled() {
+            self.shared.cancel_row();
         }
     }
 

@@ -35,7 +35,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the future inside (`tests/scopes.rs`).
+/// A cancel does not reach the future inside. Dropping the shield drops the future.
+// Test: tests/scopes.rs
 pub fn shield<F: Future>(future: F) -> Shield<F> {
     Shield {
         future: Some(future),

@@ -28,7 +28,7 @@ const EVENTS: [Event; 7] = [
     Event::Shutdown,
 ];
 
-/// What is known from outside, and the counts.
+/// The state known from outside, and the counts.
 #[derive(Clone, Default, Debug)]
 struct World {
     posted: i32,
@@ -44,7 +44,7 @@ struct World {
 const MORE: u32 = 1 << 1;
 
 /// Applies the events; returns false if the last one cannot happen at that point.
-fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
+fn play(events: &[Event], live_payloads: &Cell<i32>) -> bool {
     struct Payload<'a>(&'a Cell<i32>);
     impl Drop for Payload<'_> {
         fn drop(&mut self) {
@@ -52,10 +52,10 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
         }
     }
     let payload = || {
-        live_owners.set(live_owners.get() + 1);
-        Payload(live_owners)
+        live_payloads.set(live_payloads.get() + 1);
+        Payload(live_payloads)
     };
-    live_owners.set(0);
+    live_payloads.set(0);
     let mut world = World {
         waker_kept: true,
         ..World::default()
@@ -85,7 +85,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                         assert!(world.future_gone);
                         assert_eq!(last, !more);
                         let out = lifecycle.take_payload().expect("an orphan has its payload");
-                        assert!(lifecycle.take_payload().is_none(), "and has them once");
+                        assert!(lifecycle.take_payload().is_none(), "and only once");
                         world.disposed.push(world.posted);
                         if last {
                             drop(out);
@@ -102,7 +102,10 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                 }
                 match lifecycle.poll() {
                     Polled::Pending => {
-                        assert!(!world.kernel_done, "what is done is handed out");
+                        assert!(
+                            !world.kernel_done,
+                            "a completed operation returns its result"
+                        );
                         assert_eq!(world.handed_out.len() as i32, world.posted);
                         let replaced = lifecycle.renew(());
                         assert_eq!(replaced.is_some(), world.waker_kept);
@@ -135,10 +138,10 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
                         assert_eq!(
                             ask_cancel,
                             world.asks == 0,
-                            "asked once, by the first to ask"
+                            "canceled once, by the first request"
                         );
                         world.asks += u32::from(ask_cancel);
-                        assert_eq!(live_owners.get(), 1, "O1: the row keeps what was lent");
+                        assert_eq!(live_payloads.get(), 1, "O1: the row keeps the payload");
                         collected
                     }
                     OnDrop::Ended {
@@ -179,15 +182,18 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
         seen.extend(&world.disposed);
         assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
         if world.row_free {
-            assert!(world.kernel_done, "O1: a row outlives what the kernel has");
+            assert!(
+                world.kernel_done,
+                "O1: the row outlives its operation in the kernel"
+            );
             assert_eq!(
                 seen.len() as i32,
                 world.posted,
-                "every completion found its end"
+                "every completion was returned or disposed of"
             );
-            assert_eq!(live_owners.get(), 0);
+            assert_eq!(live_payloads.get(), 0);
         } else {
-            assert_eq!(live_owners.get(), i32::from(world.future_gone), "O1");
+            assert_eq!(live_payloads.get(), i32::from(world.future_gone), "O1");
             assert_eq!(lifecycle.is_in_flight(), !world.kernel_done);
             assert_eq!(lifecycle.is_orphan(), world.future_gone);
         }
@@ -196,7 +202,7 @@ fn play(events: &[Event], live_owners: &Cell<i32>) -> bool {
 }
 
 #[test]
-fn every_sequence_of_eight_events_keeps_to_the_table() {
+fn every_sequence_of_eight_events_follows_the_table() {
     fn deeper(events: &mut Vec<Event>, live: &Cell<i32>, tried: &mut u32) {
         for event in EVENTS {
             events.push(event);
@@ -216,13 +222,13 @@ fn every_sequence_of_eight_events_keeps_to_the_table() {
 }
 
 #[test]
-fn what_is_collected_is_bounded() {
+fn collected_completions_are_bounded() {
     let mut lifecycle: Lifecycle<(), ()> = Lifecycle::new(Some(()));
     let mut asked = 0;
     for n in 0..COLLECT_MAX as usize + 10 {
         match lifecycle.complete(Completion::new(n as i32, MORE), COLLECT_MAX) {
             OnComplete::Wake { ask_cancel, .. } => asked += usize::from(ask_cancel),
-            OnComplete::Dispose { .. } => panic!("its future is there"),
+            OnComplete::Dispose { .. } => panic!("the future exists"),
         }
     }
     assert_eq!(asked, 1);

@@ -1,5 +1,5 @@
-//! The driver on a ring that the test controls: its queue fills, it takes little or nothing of what is queued, it
-//! completes in any order, posts several completions, and fails cancels.
+//! The driver on a ring that the test controls: its queue fills up, it takes few or none of the queued entries, it
+//! completes them in any order, posts several completions, and fails cancels.
 //!
 //! No kernel is involved, so rare events happen all the time here.
 
@@ -14,7 +14,7 @@ use std::task::Wake;
 
 const MORE: u32 = 1 << 1;
 
-/// The descriptor that is a file's.
+/// A descriptor that belongs to a file.
 const FILE: i32 = 7;
 
 /// The state that the ring and the test share.
@@ -29,7 +29,7 @@ struct World {
     /// In the order in which the kernel took them, including cancels.
     order: Vec<u64>,
     posted: VecDeque<Cqe>,
-    /// Posted, but only fetched by an `enter` that may reap completions.
+    /// Posted, but only delivered by an `enter` that may reap completions.
     kept: VecDeque<Cqe>,
     /// The results of the next cancel requests.
     misses: VecDeque<i32>,
@@ -74,7 +74,7 @@ impl FakeRing {
         if flags & MORE == 0 {
             assert!(
                 world.taken.remove(&user_data).is_some(),
-                "only what was taken is answered"
+                "completed a request that was not taken"
             );
         }
         world.kept.push_back(Cqe {
@@ -90,7 +90,7 @@ impl World {
         self.order.push(user_data);
         if entry.opcode() != Opcode::ASYNC_CANCEL {
             let twice = self.taken.insert(user_data, entry);
-            assert!(twice.is_none(), "two requests have the same name");
+            assert!(twice.is_none(), "two requests with the same user data");
             return;
         }
         assert_eq!(answer, Answer::OnFailure);
@@ -233,9 +233,9 @@ impl Drop for Counted {
 }
 
 #[derive(Default)]
-struct EventFdUnparker(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Wake for EventFdUnparker {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -259,7 +259,7 @@ fn turn(driver: &mut Driver<FakeRing>, wait: EnterWait) -> usize {
         (wait, _) => wait,
     };
     let mut reaped = Reaped::default();
-    driver.turn(wait, &mut reaped).expect("the ring is there");
+    driver.turn(wait, &mut reaped).expect("the ring is intact");
     let woken = reaped.woken.len();
     reaped.woken.drain(..).for_each(Waker::wake);
     for late in reaped.late {
@@ -288,13 +288,13 @@ fn abandon(driver: &mut Driver<FakeRing>, key: Key, fate: &Rc<Fate>) {
     }
 }
 
-fn waker() -> (Arc<EventFdUnparker>, Waker) {
-    let bell = Arc::new(EventFdUnparker::default());
+fn waker() -> (Arc<WakeCounter>, Waker) {
+    let bell = Arc::new(WakeCounter::default());
     (bell.clone(), Waker::from(bell))
 }
 
 #[test]
-fn more_than_the_queue_holds_goes_out_in_order() {
+fn entries_beyond_the_queue_are_submitted_in_order() {
     let ring = FakeRing::new(4);
     let mut driver = ring.driver();
     let keys: Vec<u64> = (0..100)
@@ -306,12 +306,16 @@ fn more_than_the_queue_holds_goes_out_in_order() {
     turn(&mut driver, EnterWait::No);
     assert_eq!(ring.0.borrow().order, keys);
     let waits = ring.0.borrow().enters.clone();
-    assert_eq!(waits.len(), 25, "one each time that it was full: {waits:?}");
+    assert_eq!(
+        waits.len(),
+        25,
+        "one each time the queue was full: {waits:?}"
+    );
     assert!(waits[..24].iter().all(|wait| *wait == EnterWait::Submit));
 }
 
 #[test]
-fn what_the_kernel_did_not_take_is_taken_later_in_order_and_nothing_is_lost() {
+fn entries_not_taken_are_submitted_later_in_order_and_none_is_lost() {
     let ring = FakeRing::new(4);
     let mut driver = ring.driver();
     // Nothing, then one, then nothing: EAGAIN, a partial submission, EBUSY.
@@ -332,12 +336,12 @@ fn what_the_kernel_did_not_take_is_taken_later_in_order_and_nothing_is_lost() {
     assert_eq!(ring.0.borrow().order, keys);
 }
 
-/// A direct call overtakes everything that the kernel or the runtime has not seen: if there is any, no call is made.
+/// A direct call must not overtake queued entries or unreaped completions: if there are any, no call is made.
 #[test]
-fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
+fn a_direct_call_is_made_only_if_nothing_else_is_pending() {
     let ring = FakeRing::new(1);
     let mut driver = ring.driver();
-    let entry = Entry::new(Opcode::SEND).try_first();
+    let entry = Entry::new(Opcode::SEND).try_direct();
     let attempt = |driver: &mut Driver<FakeRing>| {
         let before = ring.0.borrow().attempts.len();
         let done = match driver.attempt(&entry) {
@@ -355,16 +359,20 @@ fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
     assert_eq!((driver.len(), driver.in_flight()), (0, 0));
 
     let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
-    assert_eq!(attempt(&mut driver), (None, 0), "one is queued");
+    assert_eq!(attempt(&mut driver), (None, 0), "one entry is queued");
     ring.0.borrow_mut().takes.push_back(0);
     driver.submit(&Entry::new(Opcode::RECV), request(), None);
-    assert_eq!(attempt(&mut driver), (None, 0), "one is in the backlog");
+    assert_eq!(
+        attempt(&mut driver),
+        (None, 0),
+        "one entry is in the backlog"
+    );
     while driver.needs_turn() {
         turn(&mut driver, EnterWait::No);
     }
-    assert_eq!(attempt(&mut driver).1, 1, "the kernel has them");
+    assert_eq!(attempt(&mut driver).1, 1, "all entries are in the kernel");
     ring.post(key.to_u64(), 1, 0);
-    assert_eq!(attempt(&mut driver), (None, 0), "a completion is there");
+    assert_eq!(attempt(&mut driver), (None, 0), "a completion is unreaped");
     turn(&mut driver, EnterWait::No);
     assert_eq!(attempt(&mut driver).1, 1);
 
@@ -382,13 +390,13 @@ fn an_attempt_is_made_only_where_nothing_else_is_to_be_done() {
         assert_eq!(attempt(&mut driver), (None, 1));
     }
     let after = driver.counts();
-    assert_eq!(after.attempts - before.attempts, 2, "calls that were made");
+    assert_eq!(after.attempts - before.attempts, 2, "two calls");
     assert_eq!(after.completed, before.completed);
 }
 
-/// The request that stops the parked ones is still in the backlog: a wait without end would never be ended.
+/// The cancel request for the pending operations is still in the backlog: an endless wait would never end.
 #[test]
-fn a_wait_does_not_hold_up_what_found_no_room() {
+fn a_wait_does_not_delay_entries_in_the_backlog() {
     for ask_first in [false, true] {
         let ring = FakeRing::new(4);
         let mut driver = ring.driver();
@@ -416,7 +424,7 @@ fn a_wait_does_not_hold_up_what_found_no_room() {
 }
 
 #[test]
-fn an_operation_that_is_not_given_up_for_a_second_is_reported_once() {
+fn an_operation_that_ignores_a_cancel_for_a_second_is_reported_once() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     ring.0.borrow_mut().misses.extend([-libc::EALREADY; 30]);
@@ -458,7 +466,7 @@ fn overdue(driver: &mut Driver<FakeRing>) -> Vec<Key> {
 }
 
 #[test]
-fn an_operation_on_a_file_is_overdue_after_a_second_and_once_where_workers_are_held() {
+fn a_file_operation_is_overdue_once_after_a_second_while_workers_are_held() {
     const SECOND: u64 = 1_000_000_000;
     let ring = FakeRing::new(64);
     let mut driver = ring.driver();
@@ -475,7 +483,7 @@ fn an_operation_on_a_file_is_overdue_after_a_second_and_once_where_workers_are_h
     submit(&mut driver, read(FILE), 1);
     assert_eq!(driver.next_deadline(), None, "no worker is held");
     assert!(driver.hold_worker());
-    // Neither one that is not on a file, nor one that is expected to wait, nor one that must not be stopped.
+    // Not those that are on no file, that are expected to wait, or that must not be canceled.
     submit(&mut driver, open.in_worker(), 1);
     submit(&mut driver, read(FILE + 1), 1);
     submit(&mut driver, Entry::new(Opcode::NOP), 1);
@@ -493,7 +501,7 @@ fn an_operation_on_a_file_is_overdue_after_a_second_and_once_where_workers_are_h
     ring.post(ended.to_u64(), 0, 0);
     let mut found = Vec::new();
     while let Some(next) = driver.next_deadline() {
-        assert!(next.as_ns() <= 5 * SECOND, "there is an end of it");
+        assert!(next.as_ns() <= 5 * SECOND, "bounded");
         for key in overdue(&mut driver) {
             found.push((key, ring.0.borrow().now));
         }
@@ -510,7 +518,7 @@ fn an_operation_on_a_file_is_overdue_after_a_second_and_once_where_workers_are_h
 }
 
 #[test]
-fn what_is_withdrawn_completes_as_if_nobody_had_asked_and_is_asked_once() {
+fn a_withdrawn_operation_does_not_count_as_canceled_and_is_not_retried() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let entry = Entry::new(Opcode::WRITE).fd(FILE);
@@ -529,13 +537,13 @@ fn what_is_withdrawn_completes_as_if_nobody_had_asked_and_is_asked_once() {
     let completion = Completion::new(-libc::ECANCELED, 0);
     let asked = false;
     assert_eq!(driver.poll(key), Polled::Last { completion, asked });
-    // Nothing is left.
+    // Nothing is in flight.
     driver.withdraw(key);
     assert_eq!(driver.counts().cancels_asked, 2);
 }
 
 #[test]
-fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
+fn a_failed_cancel_is_repeated_after_growing_pauses_until_the_operation_ends() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     const MISSES: usize = 30;
@@ -550,7 +558,7 @@ fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
         if driver.in_flight() == 0 {
             break;
         }
-        assert_eq!(fate.dropped.get(), 0, "O1: the kernel still has it");
+        assert_eq!(fate.dropped.get(), 0, "O1: still in the kernel");
         turn(&mut driver, EnterWait::Forever);
         let sent = ring.0.borrow().order.len();
         if sent > asks {
@@ -562,13 +570,13 @@ fn a_cancel_that_misses_is_asked_again_after_growing_pauses_until_it_ends() {
     assert_eq!(fate.dropped.get(), 1);
     assert_eq!(driver.counts().cancels_asked as usize, MISSES + 1);
     let pauses: Vec<u64> = asked_at.windows(2).map(|at| at[1] - at[0]).collect();
-    assert!(pauses.is_sorted(), "they grow: {pauses:?}");
+    assert!(pauses.is_sorted(), "the pauses grow: {pauses:?}");
     assert!(pauses.iter().max() <= Some(&256_000_000), "{pauses:?}");
     assert!(driver.next_deadline().is_none());
 }
 
 #[test]
-fn an_operation_that_ends_between_two_asks_is_not_asked_again() {
+fn an_operation_that_ends_between_two_cancels_is_not_canceled_again() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     ring.0.borrow_mut().misses.push_back(-libc::EALREADY);
@@ -590,7 +598,7 @@ fn an_operation_that_ends_between_two_asks_is_not_asked_again() {
 
 /// The row is reused before the result of the first operation's cancel arrives.
 #[test]
-fn a_late_answer_to_a_cancel_is_not_taken_for_the_next_operation_of_the_row() {
+fn a_late_cancel_result_does_not_affect_the_next_operation_of_the_row() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let fate = Rc::new(Fate::default());
@@ -619,7 +627,7 @@ fn a_late_answer_to_a_cancel_is_not_taken_for_the_next_operation_of_the_row() {
 }
 
 #[test]
-fn closing_is_never_asked_to_stop() {
+fn a_close_is_never_canceled() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let fate = Rc::new(Fate::default());
@@ -641,7 +649,7 @@ fn closing_is_never_asked_to_stop() {
 }
 
 #[test]
-fn canceling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
+fn canceling_on_a_descriptor_cancels_its_operations_and_no_others() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let on = |driver: &mut Driver<_>, fd| {
@@ -666,9 +674,9 @@ fn canceling_on_a_descriptor_asks_what_works_on_it_and_nothing_else() {
     }
 }
 
-/// Another thread may be waking the runtime just when the kernel is asked to end that poll.
+/// Another thread may be waking the runtime just when the kernel is asked to cancel that poll.
 #[test]
-fn a_poll_for_wakes_whose_cancel_missed_is_asked_to_end_again() {
+fn a_wake_poll_whose_cancel_failed_is_canceled_again() {
     let ring = FakeRing::new(8);
     let mut driver = Driver::new(ring.clone(), 7);
     turn(&mut driver, EnterWait::No);
@@ -681,13 +689,13 @@ fn a_poll_for_wakes_whose_cancel_missed_is_asked_to_end_again() {
         turn(&mut driver, EnterWait::No);
         !driver.is_drained()
     });
-    assert_eq!(turns.count(), 2, "one turn for each ask that missed");
+    assert_eq!(turns.count(), 2, "one turn for each failed cancel");
     assert!(ring.0.borrow().taken.is_empty());
 }
 
 /// A runtime that never ran a turn has not armed the wake poll; one that has ends it.
 #[test]
-fn a_driver_that_was_cancelled_is_drained_whether_or_not_it_had_turned() {
+fn a_canceled_driver_is_drained_whether_or_not_it_had_a_turn() {
     for turns in 0..3 {
         let ring = FakeRing::new(8);
         let mut driver = Driver::new(ring.clone(), 7);
@@ -707,26 +715,26 @@ fn a_driver_that_was_cancelled_is_drained_whether_or_not_it_had_turned() {
     }
 }
 
-/// It has no memory of its own to be leaked, and must not be dropped.
-struct Immortal;
+/// It lends no memory that could leak, and must not be dropped.
+struct NeverDropped;
 
-impl Payload for Immortal {
+impl Payload for NeverDropped {
     fn dispose(&mut self, _: Completion) {}
 }
 
-impl Drop for Immortal {
+impl Drop for NeverDropped {
     fn drop(&mut self) {
         panic!("O8: leaked, and not freed");
     }
 }
 
 #[test]
-fn a_lost_ring_is_said_in_every_turn_and_frees_nothing() {
+fn a_lost_ring_is_an_error_in_every_turn_and_frees_nothing() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
     turn(&mut driver, EnterWait::No);
-    drop(driver.abandon(key, Box::new(Immortal)).waker);
+    drop(driver.abandon(key, Box::new(NeverDropped)).waker);
     ring.0.borrow_mut().lost = Some(libc::EBADR);
     for _ in 0..3 {
         assert!(driver.turn(EnterWait::No, &mut Reaped::default()).is_err());
@@ -751,15 +759,15 @@ impl Random {
 struct Followed {
     key: Key,
     fate: Rc<Fate>,
-    bell: Arc<EventFdUnparker>,
-    /// What the kernel has posted, and what the future was given.
+    bell: Arc<WakeCounter>,
+    /// The results that the kernel has posted, and those that the future got.
     posted: Vec<i32>,
     given: Vec<i32>,
     has_future: bool,
     ended: bool,
     /// Its deadline.
     limit: Option<u64>,
-    /// It was canceled for another reason.
+    /// Canceled for another reason.
     asked: bool,
 }
 
@@ -773,7 +781,7 @@ fn random_world(seed: u64) {
     for step in 0.. {
         // At the end, everything is released, and must complete.
         let ending = step >= steps;
-        assert!(step < steps * 20, "it does not end");
+        assert!(step < steps * 20, "the operations never end");
         if ending {
             for op in followed.iter_mut().filter(|op| op.has_future) {
                 op.has_future = false;
@@ -878,24 +886,28 @@ fn random_world(seed: u64) {
                         && row.lifecycle.is_in_flight()
                     {
                         let is_late = op.limit.is_some_and(|limit| limit <= now);
-                        assert_eq!(row.lifecycle.asks() > 0, is_late, "it is stopped in time");
+                        assert_eq!(
+                            row.lifecycle.asks() > 0,
+                            is_late,
+                            "canceled at its deadline"
+                        );
                     }
                 }
             }
         }
         for op in &followed {
-            assert!(op.fate.dropped.get() <= 1, "payload are dropped once");
+            assert!(op.fate.dropped.get() <= 1, "the payload is dropped once");
             let kernel_has_it = ring.0.borrow().taken.contains_key(&op.key.to_u64());
             if kernel_has_it {
                 assert_eq!(op.fate.dropped.get(), 0, "O1: {}", op.key.to_u64());
-                assert!(!op.ended, "ended while the kernel has it");
+                assert!(!op.ended, "ended while in the kernel");
             }
         }
     }
     assert_eq!((driver.in_flight(), driver.orphans()), (0, 0));
     let counts = driver.counts();
     let world = ring.0.borrow();
-    // A cancel request may be left over, whose operation has completed by itself.
+    // A cancel request may be left over after its operation has completed by itself.
     let left_over = world.queue.iter().map(|(_, user_data, _)| *user_data);
     let left_over = left_over.chain(driver.backlog.iter().map(|(_, user_data, _)| *user_data));
     let left_over: Vec<u64> = left_over.collect();
@@ -927,7 +939,7 @@ fn random_world(seed: u64) {
 }
 
 #[test]
-fn limits_of_what_has_ended_are_forgotten() {
+fn deadlines_of_ended_operations_are_forgotten() {
     const MANY: usize = 10_000;
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
@@ -938,7 +950,7 @@ fn limits_of_what_has_ended_are_forgotten() {
         driver.set_deadline(key, hour);
         parked.push(key);
         turn(&mut driver, EnterWait::No);
-        // Each lasts a hundred turns, but one in a hundred stays.
+        // Each operation takes a hundred turns, except for one in a hundred, which stays.
         if n >= 100 && n % 100 > 0 {
             let key = parked[n - 100];
             ring.post(key.to_u64(), 0, 0);
@@ -959,7 +971,7 @@ fn limits_of_what_has_ended_are_forgotten() {
 }
 
 #[test]
-fn what_has_no_end_needs_no_limit() {
+fn a_deadline_that_never_comes_is_not_stored() {
     let ring = FakeRing::new(8);
     let mut driver = ring.driver();
     let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
@@ -968,7 +980,7 @@ fn what_has_no_end_needs_no_limit() {
 }
 
 #[test]
-fn a_random_kernel_gets_no_operation_lost_doubled_or_freed_too_early() {
+fn a_random_kernel_loses_duplicates_or_frees_no_operation_too_early() {
     let one = std::env::var("GIMMAL_SEED").ok();
     let seeds = match one.as_deref().map(str::parse) {
         Some(Ok(seed)) => seed..seed + 1,
@@ -977,7 +989,7 @@ fn a_random_kernel_gets_no_operation_lost_doubled_or_freed_too_early() {
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| random_world(seed));
         if let Err(payload) = outcome {
-            eprintln!("run retries with GIMMAL_SEED={seed}");
+            eprintln!("run again with GIMMAL_SEED={seed}");
             std::panic::resume_unwind(payload);
         }
     }

@@ -5,17 +5,11 @@
 //! `anyhow`). A user's own type is classified where it is known: in the conversions of
 //! [`impl_from_errors!`](crate::impl_from_errors), and by `settle` of the two errors.
 
-use super::CopyError;
-use crate::buf::{BufError, Slice};
-use crate::runtime::join::JoinError;
-use crate::scope::{Canceled, is_canceled};
-use bytes::{Bytes, BytesMut};
+use super::{Canceled, CopyBidirectionalError, CopyError, JoinError, is_canceled};
 use std::any::TypeId;
 use std::error::Error;
 use std::io;
 use std::ptr;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Whether the error is a cancellation. `None` if its type is unknown.
@@ -35,7 +29,7 @@ pub(super) fn is_known_cancellation<E: Error + 'static>(error: &E) -> Option<boo
 /// An error that may borrow, although its type does not show it. It is only inspected, and only for types that do not
 /// borrow, in it and in its chain of sources.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a>(&'a (dyn Error + 'static));
+pub(crate) struct Source<'a>(&'a (dyn Error + 'static));
 
 impl<'a> Source<'a> {
     pub(super) fn new(error: &'a (dyn Error + 'static)) -> Source<'a> {
@@ -43,9 +37,10 @@ impl<'a> Source<'a> {
     }
 }
 
-/// An error of this crate around an error of any type. There are too many of these types to try each, so each registers
-/// its type when a value is made.
-pub(super) trait Wraps {
+/// An error of this crate around an error of any type, or with any buffer. There are too many of these types to try each.
+/// Those of timeouts and groups register when a value is made; those with buffers, which are made on hot paths, register
+/// when a runtime is built.
+pub(crate) trait Wraps {
     /// The type of the error inside.
     type Inner;
 
@@ -64,16 +59,7 @@ pub(super) fn ask<E>(error: &E) -> Option<Source<'_>> {
         .or_else(|| is::<E, Canceled>(error))
         .or_else(|| is::<E, JoinError>(error))
         .or_else(|| is::<E, CopyError>(error))
-        .or_else(|| is::<E, BufError<Vec<u8>>>(error))
-        .or_else(|| is::<E, BufError<Box<[u8]>>>(error))
-        .or_else(|| is::<E, BufError<BytesMut>>(error))
-        .or_else(|| is::<E, BufError<Bytes>>(error))
-        .or_else(|| is::<E, BufError<String>>(error))
-        .or_else(|| is::<E, BufError<&'static str>>(error))
-        .or_else(|| is::<E, BufError<&'static [u8]>>(error))
-        .or_else(|| is::<E, BufError<Rc<[u8]>>>(error))
-        .or_else(|| is::<E, BufError<Arc<[u8]>>>(error))
-        .or_else(|| is::<E, BufError<Slice<Vec<u8>>>>(error))
+        .or_else(|| is::<E, CopyBidirectionalError>(error))
         .or_else(|| is_box(error))
         .or_else(|| is_anyhow(error))
         .or_else(|| is_introduced(error))
@@ -100,12 +86,12 @@ fn is_anyhow<E>(_: &E) -> Option<Source<'_>> {
     None
 }
 
-/// A reference that is only turned into a [`Found`]: it may borrow for a shorter time than its type shows.
+/// A reference that is only turned into a [`Source`]: it may borrow for a shorter time than its type shows.
 struct Cast<'a, T>(&'a T);
 
 /// Casts the error to `T`, if that is its type.
 fn cast<E, T: 'static>(error: &E) -> Option<Cast<'_, T>> {
-    // SAFETY: the types are the same except for lifetimes, which nothing relies on: the error becomes a `Found`.
+    // SAFETY: the types are the same except for lifetimes, which nothing relies on: the error becomes a `Source`.
     (typeid::of::<E>() == TypeId::of::<T>()).then(|| Cast(unsafe { &*ptr::from_ref(error).cast() }))
 }
 
@@ -138,7 +124,7 @@ fn find(mut at: *const Introduced, id: TypeId) -> Option<Cause> {
 }
 
 /// Registers the type, so that errors of this type are asked for their cause from now on.
-pub(super) fn introduce<T: Wraps>() {
+pub(crate) fn introduce<T: Wraps>() {
     let id = typeid::of::<T>();
     let mut head = INTRODUCED.load(Ordering::Acquire);
     if find(head, id).is_some() {
@@ -166,8 +152,9 @@ pub(super) fn introduce<T: Wraps>() {
 mod tests {
     use super::*;
     use crate::buf::IoBufMut;
-    use crate::error::{GroupError, TimeoutError};
+    use crate::error::{BufError, GroupError, TimeoutError};
     use std::fmt;
+    use std::sync::Arc;
 
     #[derive(Debug)]
     struct Borrows<'a>(&'a str);
@@ -181,7 +168,8 @@ mod tests {
     impl Error for Borrows<'_> {}
 
     #[test]
-    fn the_usual_errors_are_asked() {
+    fn common_error_types_are_searched() {
+        crate::buf::introduce_errors();
         assert_eq!(is_cancellation(&Canceled), Some(true));
         assert_eq!(is_cancellation(&io::Error::from(Canceled)), Some(true));
         assert_eq!(is_cancellation(&io::Error::other("full")), Some(false));
@@ -214,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_not() {
+    fn other_types_are_not_searched() {
         let text = String::from("short");
         assert_eq!(is_cancellation(&Borrows(&text)), None);
         assert_eq!(is_cancellation(&"canceled"), None);
@@ -223,9 +211,9 @@ mod tests {
         assert_eq!(is_cancellation(&nested), None);
     }
 
-    /// A box that borrows has the type ID of one that does not.
+    /// A box with a borrowed error has the same type ID as one without.
     #[test]
-    fn a_box_that_borrows_is_asked_for_its_sources() {
+    fn the_sources_of_a_box_that_borrows_are_searched() {
         let text = String::from("short");
         let error: Box<dyn Error + '_> = Box::new(Borrows(&text));
         assert_eq!(is_cancellation(&error), Some(false));

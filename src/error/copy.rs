@@ -7,6 +7,23 @@ use std::io;
 /// The error of a copy that did not finish: its cause, the number of bytes copied, and the bytes read but not written.
 ///
 /// `?` converts it into an [`io::Error`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::copy;
+/// use std::io::{Cursor, ErrorKind};
+///
+/// gimmal::run(async {
+///     let mut reader = &b"head body"[..];
+///     let mut writer = Cursor::new([0; 5]);
+///     let error = copy(&mut reader, &mut writer).await.unwrap_err();
+///     assert_eq!((error.kind(), error.copied()), (ErrorKind::WriteZero, 5));
+///     // A stream or a file would take these bytes back and return them again; a slice does not.
+///     assert_eq!(error.unwritten(), b"body");
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct CopyError {
     error: io::Error,
     copied: u64,

@@ -1,13 +1,30 @@
 //! The error of a timeout around a future whose output is not a `Result`.
 
 use super::ask::{Source, Wraps, introduce, source};
-use crate::scope::{Canceled, Elapsed};
+use super::{Canceled, Elapsed};
 use std::error::Error;
 use std::fmt;
 use std::io;
 
 /// The error of a future that was cut short by a deadline or by a scope around the timeout. It holds the future's
 /// output, if there is one.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::timeout_any;
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let asleep = gimmal::sleep(Duration::from_secs(3600));
+///     let both = gimmal::join((asleep, async { "done" }));
+///     let error = timeout_any(Duration::from_millis(1), both).await.unwrap_err();
+///     assert!(error.is_elapsed());
+///     // What the future returned is not lost.
+///     assert_eq!(error.into_inner(), Some((Err(gimmal::Canceled), "done")));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CutShort<O> {
     output: Option<O>,

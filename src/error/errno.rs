@@ -1,6 +1,6 @@
 //! The errno at the end of an error's chain of sources.
 
-use crate::scope::chain;
+use super::chain;
 use std::error::Error;
 use std::io;
 

@@ -2,7 +2,7 @@
 
 use super::ask::{Source, Wraps, ask, introduce, is_known_cancellation, source};
 use super::own::{Ask, Hold};
-use crate::scope::{Canceled, chain, is_canceled};
+use super::{Canceled, chain, is_canceled};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -12,6 +12,27 @@ use std::io;
 /// It holds the first failure, all others, and the cancellations of the body and children that were cut short. `?`
 /// converts it as it converts `E`: into the first failure alone, if there is no other; otherwise into an error that has
 /// the first failure as its source and displays all of them.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::io::{self, ErrorKind};
+///
+/// gimmal::run(async {
+///     let group = gimmal::group(async |g| {
+///         for path in ["no/such/file", "nor/this/one"] {
+///             g.spawn(gimmal::fs::read(path));
+///         }
+///         Ok::<_, io::Error>("started")
+///     });
+///     let error = group.await.unwrap_err();
+///     assert_eq!(error.first().map(io::Error::kind), Some(ErrorKind::NotFound));
+///     // The other one failed, too, unless it was canceled first.
+///     assert_eq!(error.rest().len() + error.canceled_errors().len(), 1);
+///     assert_eq!(error.into_output(), Some("started"));
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct GroupError<E, T = ()>(Box<Fields<E, T>>);
 
 struct Fields<E, T> {

@@ -2,7 +2,7 @@
 
 use super::ask::{Source, Wraps, ask, introduce, is_cancellation, is_known_cancellation, source};
 use super::own::{Ask, Hold};
-use crate::scope::{Canceled, Elapsed, ElapsedOver, is_canceled};
+use super::{Canceled, Elapsed, ElapsedOver, is_canceled};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -14,8 +14,30 @@ use std::io;
 ///
 /// A timeout can tell whether these errors are cancellations: an [`io::Error`], the errors of this crate (a
 /// [`BufError`](crate::BufError) only with a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a
-/// boxed error of any type. Errors of other types are classified by `?` (see [`impl_from_errors!`](crate::impl_from_errors)) and
-/// by [`settle`](TimeoutError::settle).
+/// boxed error of any type. Errors of other types are classified by `?` (see
+/// [`impl_from_errors!`](crate::impl_from_errors)) and by [`settle`](TimeoutError::settle).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::io::ErrorKind;
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let missing = gimmal::fs::read("no/such/file");
+///     let error = gimmal::timeout(Duration::from_secs(10), missing).await.unwrap_err();
+///     assert!(!error.is_elapsed());
+///     assert_eq!(error.into_inner().map(|error| error.kind()), Some(ErrorKind::NotFound));
+///
+///     let asleep = gimmal::sleep(Duration::from_secs(3600));
+///     let error = gimmal::timeout(Duration::from_millis(1), asleep).await.unwrap_err();
+///     assert!(error.is_elapsed());
+///     // As an `io::Error`, which `?` makes of it, it is still known.
+///     let error = std::io::Error::from(error);
+///     assert!(gimmal::is_timeout(&error) && error.kind() == ErrorKind::TimedOut);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutError<E>(TimeoutErrorKind<E>);
 

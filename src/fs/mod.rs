@@ -32,5 +32,5 @@ use std::path::Path;
 fn buf_at_path<B>(error: BufError<B>, what: &str, path: &Path) -> BufError<B> {
     let done = error.transferred();
     let (error, buf) = error.into_parts();
-    BufError::new(with_path(error, what, path), buf).with_done(done)
+    BufError::new(with_path(error, what, path), buf).with_transferred(done)
 }

@@ -103,15 +103,38 @@ impl OpenOptions {
 
     /// Opens the file.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::fs::OpenOptions;
+    /// use std::io::ErrorKind;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("lock");
+    /// gimmal::run(async {
+    ///     let mut options = OpenOptions::new();
+    ///     options.write(true).create_new(true).mode(0o600);
+    ///     let _lock = options.open(&path).await?;
+    ///     // Only the first open creates it.
+    ///     let error = options.open(&path).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    ///     assert_eq!(gimmal::errno(&error), Some(libc::EEXIST));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `open(2)`, prefixed with the path, with the errno as the source; `InvalidInput` for options that
-    /// exclude each other, or a path that contains a zero byte; [`Canceled`](crate::Canceled).
+    /// Those of `open(2)`, prefixed with the path, with the errno as the source: `NotFound`, `PermissionDenied`,
+    /// `AlreadyExists` with [`create_new`](OpenOptions::create_new), `IsADirectory` when opening a directory for
+    /// writing, `NotADirectory`, `ReadOnlyFilesystem`, EMFILE and ENFILE if no descriptor is left. `InvalidInput` for
+    /// options that exclude each other, or a path that contains a zero byte; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// A file that the kernel still opens after the wait was dropped is closed (`tests/operations.rs`). With `create`,
-    /// the file may have been created.
+    /// No descriptor leaks: a file that the kernel still opens after the wait was canceled or dropped is closed. With
+    /// `create`, the file may have been created; with `truncate`, truncated.
+    // Test: tests/operations.rs
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let flags = match self.flags() {

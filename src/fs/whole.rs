@@ -23,11 +23,13 @@ const FIRST_ROOM: usize = 16 << 10;
 ///
 /// # Errors
 ///
-/// Those of opening or reading, prefixed with the path, with the errno as the source.
+/// Those of [`OpenOptions::open`](super::OpenOptions::open) and [`File::read_at`], prefixed with the path, with the
+/// errno as the source; `OutOfMemory` if the file does not fit into memory.
 ///
 /// # Cancel safety
 ///
-/// Dropping the wait loses what was read, and nothing else (`tests/operations.rs`).
+/// Nothing is lost but what was read, which is still in the file. The file is closed.
+// Test: tests/operations.rs
 pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let file = File::open(path).await?;
@@ -62,7 +64,8 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 ///
 /// # Cancel safety
 ///
-/// As [`read`] (`tests/operations.rs`).
+/// Nothing is lost but what was read, which is still in the file. The file is closed.
+// Test: tests/operations.rs
 pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let path = path.as_ref();
     let bytes = read(path).await?;
@@ -88,12 +91,14 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 ///
 /// # Errors
 ///
-/// Those of opening, writing or closing, prefixed with the path, with the errno as the source. The error contains the
-/// buffer.
+/// Those of [`OpenOptions::open`](super::OpenOptions::open), [`File::write_all_at`] and [`File::close`], prefixed with
+/// the path, with the errno as the source. The error contains the buffer, and the number of bytes written.
 ///
 /// # Cancel safety
 ///
-/// After a drop, the content of the file is unknown (`tests/operations.rs`).
+/// The file is created and truncated first, so after a cancel or a drop its old content may be gone. After a cancel,
+/// the error reports how much of the new content was written; after a drop, that is unknown.
+// Test: tests/operations.rs
 pub async fn write<B: IoBuf>(path: impl AsRef<Path>, contents: B) -> Result<B, BufError<B>> {
     let path = path.as_ref();
     let file = match File::create(path).await {

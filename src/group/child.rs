@@ -1,9 +1,8 @@
 //! The handle of a child.
 
 use super::child_set::{ChildResult, ChildSet, Spawned};
-use crate::runtime::join::JoinError;
+use crate::error::{Canceled, JoinError};
 use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
-use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::any::Any;
@@ -181,6 +180,29 @@ impl<O> Drop for ChildHandle<'_, O> {
 ///
 /// It can be awaited by value or by `&mut`, so a wait can be abandoned without affecting the child.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let answer = gimmal::group(async |g| {
+///         let slow = g.spawn(async {
+///             gimmal::sleep(Duration::from_secs(3600)).await?;
+///             std::io::Result::Ok("slow")
+///         });
+///         let quick = g.spawn(async { std::io::Result::Ok("quick") });
+///         let answer = quick.await?;
+///         // This ends the child, not the group.
+///         slow.cancel();
+///         assert_eq!(slow.await, Err(gimmal::Canceled));
+///         Ok(answer)
+///     });
+///     assert_eq!(answer.await?, "quick");
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// [`Canceled`], if there is no value, because the child failed (the group's error has the failure), panicked, or was
@@ -188,7 +210,8 @@ impl<O> Drop for ChildHandle<'_, O> {
 ///
 /// # Cancel safety
 ///
-/// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
+/// If the wait is dropped or canceled, the child and the handle are unchanged.
+// Test: tests/groups.rs
 pub struct Child<'scope, T>(pub(super) ChildHandle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
@@ -244,11 +267,52 @@ impl<T> fmt::Debug for Child<'_, T> {
 }
 
 /// Identifies a child within its group.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::group::ChildId;
+/// use std::collections::HashMap;
+///
+/// gimmal::run(async {
+///     gimmal::group(async |g| {
+///         let children = ["one", "two"].map(|name| (name, g.spawn(async {})));
+///         let mut names: HashMap<ChildId, &str> = HashMap::new();
+///         names.extend(children.iter().map(|(name, child)| (child.id(), *name)));
+///         while let Some(id) = g.next_finished().await? {
+///             assert!(names.remove(&id).is_some());
+///         }
+///         assert!(names.is_empty());
+///         Ok::<_, std::io::Error>(())
+///     })
+///     .await?;
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChildId(pub(super) u64);
 
 /// The handle of a child of a [`Supervisor`](crate::group::Supervisor). Await it for the child's output. If it is
 /// dropped, the child continues, and its failure goes to the hook.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::io;
+///
+/// gimmal::run(async {
+///     gimmal::supervise(async |s| {
+///         let failed = s.spawn(gimmal::fs::read("no/such/file"));
+///         let panicked = s.spawn(async { panic!("out of cheese") });
+///         // Neither affects the other, or the body.
+///         assert_eq!(failed.await?.unwrap_err().kind(), io::ErrorKind::NotFound);
+///         assert!(panicked.await.unwrap_err().is_panic());
+///         Ok::<_, io::Error>(())
+///     })
+///     .await?;
+///     Ok(())
+/// })
+/// # }
+/// ```
 ///
 /// # Errors
 ///
@@ -256,7 +320,8 @@ pub struct ChildId(pub(super) u64);
 ///
 /// # Cancel safety
 ///
-/// If the wait is dropped or canceled, the child and the handle are unchanged (`tests/groups.rs`).
+/// If the wait is dropped or canceled, the child and the handle are unchanged.
+// Test: tests/groups.rs
 pub struct Supervised<'scope, O>(pub(super) ChildHandle<'scope, O>);
 
 impl<O> Supervised<'_, O> {

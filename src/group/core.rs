@@ -1,8 +1,9 @@
 //! The part that groups and supervisors share: the loop that polls body and children until none is left.
 
 use super::child_set::{ChildSet, Ended, How, NextChild};
+use crate::error::Canceled;
 use crate::runtime::{self, Core, Waiting};
-use crate::scope::{Canceled, ScopeKind};
+use crate::scope::ScopeKind;
 use crate::table::Key;
 use std::any::Any;
 use std::cell::{Cell, RefCell};

@@ -4,9 +4,9 @@ use super::child::{Child, ChildHandle, ChildId};
 use super::child_set::Ended;
 use super::core::{GroupShared, Judge};
 use super::outcome::Outcome;
+use crate::error::Canceled;
 use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
-use crate::scope::Canceled;
 use crate::tasks::Origin;
 use pin_project_lite::pin_project;
 use std::cell::{Cell, RefCell};
@@ -56,9 +56,9 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope, the group is canceled, and waits until its children have ended. If its future is dropped, it
-/// drops the children at once, and their operations are gone after the next passes of the event loop
-/// (`tests/groups.rs`).
+/// A cancel loses nothing: the group is canceled, and waits until its children have ended. If its future is dropped, it
+/// drops the children at once, and their operations are gone after the next passes of the event loop.
+// Test: tests/groups.rs
 #[track_caller]
 pub fn group<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
 where
@@ -130,6 +130,35 @@ impl<T, E> JudgedBody<'_, '_, '_, T, E> {
 ///
 /// `'env` is the lifetime of what children may borrow, which outlives the group. `'scope` is the lifetime of the group
 /// itself. It is invariant, so nothing of the group can leave it.
+///
+/// ```
+/// use gimmal::group::{Child, Group};
+/// use std::io;
+///
+/// /// Starts a child for each path.
+/// fn read_all<'scope, 'env>(
+///     g: &'scope Group<'scope, 'env, io::Error>,
+///     paths: &'env [String],
+/// ) -> Vec<Child<'scope, Vec<u8>>> {
+///     paths.iter().map(|path| g.spawn(gimmal::fs::read(path))).collect()
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// gimmal::run(async {
+///     let paths = ["Cargo.toml".to_owned(), "README.md".to_owned()];
+///     let total = gimmal::group(async |g| {
+///         let mut total = 0;
+///         for text in read_all(g, &paths) {
+///             total += text.await?.len();
+///         }
+///         Ok(total)
+///     })
+///     .await?;
+///     assert!(total > 0);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct Group<'scope, 'env: 'scope, E> {
     shared: GroupShared,
     /// The error of the child that is being polled.
@@ -270,13 +299,38 @@ impl<'scope, E> Group<'scope, '_, E> {
     /// Waits until another child could start at once under the [`limit`](Group::set_limit). A loop that awaits this before
     /// each `spawn` never has more children than the limit.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let most = std::cell::Cell::new(0);
+    ///     gimmal::group(async |g| {
+    ///         g.set_limit(2);
+    ///         // Of an endless list, only as much as there is room for.
+    ///         for number in 0.. {
+    ///             g.wait_for_slot().await?;
+    ///             g.spawn(gimmal::cancel::checkpoint());
+    ///             most.set(most.get().max(g.len()));
+    ///             if number == 10 {
+    ///                 break;
+    ///             }
+    ///         }
+    ///         Ok::<_, gimmal::Canceled>(())
+    ///     })
+    ///     .await?;
+    ///     assert_eq!(most.get(), 2);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Canceled`], if the scope is canceled first.
     ///
     /// # Cancel safety
     ///
-    /// Loses nothing (`tests/groups.rs`).
+    /// Nothing is lost: the wait reserves nothing.
+    // Test: tests/groups.rs
     pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
         self.shared.wait_for_slot().await
     }
@@ -316,7 +370,8 @@ impl<'scope, E> Group<'scope, '_, E> {
     ///
     /// # Cancel safety
     ///
-    /// A wait that is dropped or canceled consumes no child's ID (`tests/groups.rs`).
+    /// Nothing is lost: a wait that is dropped or canceled consumes no child's ID.
+    // Test: tests/groups.rs
     pub async fn next_finished(&self) -> Result<Option<ChildId>, Canceled> {
         let children = &self.shared.children;
         let wait = self.shared.wait_until(|| match children.next_ended() {

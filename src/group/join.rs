@@ -34,8 +34,9 @@ pub(super) const AGAIN: &str = "it was polled after it had returned its outputs"
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping this drops the futures
-/// and the outputs of those that were ready (`tests/combinators.rs`).
+/// A cancel loses nothing: each future is canceled, and the outputs are what they return. Dropping this drops the
+/// futures and the outputs of those that were ready.
+// Test: tests/combinators.rs
 pub fn join<J: Join>(futures: J) -> J::Joined {
     futures.into_joined()
 }
@@ -156,8 +157,9 @@ join_tuples! {
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping this drops the futures
-/// and the outputs of those that were ready (`tests/combinators.rs`).
+/// A cancel loses nothing: each future is canceled, and the outputs are what they return. Dropping this drops the
+/// futures and the outputs of those that were ready.
+// Test: tests/combinators.rs
 #[track_caller]
 pub fn join_all<I>(futures: I) -> JoinAll<I::Item>
 where

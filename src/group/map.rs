@@ -1,8 +1,8 @@
 //! `map`: calls an async closure for each item of a list, with limited concurrency.
 
 use super::group::run_group;
+use crate::error::Canceled;
 use crate::error::GroupError;
-use crate::scope::Canceled;
 use std::cell::RefCell;
 use std::panic::Location;
 
@@ -37,9 +37,9 @@ use std::panic::Location;
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope, it waits until the calls that were started have ended. Dropping it drops the calls. Either way,
-/// and after an error, results already produced are lost: store what you must keep outside the closure
-/// (`tests/combinators.rs`).
+/// After a cancel, a drop or an error, results already produced are lost: store what you must keep outside the closure.
+/// A cancel waits until the calls that were started have ended; dropping it drops the calls.
+// Test: tests/combinators.rs
 #[track_caller]
 pub fn map<I, T, E, F>(
     items: I,

@@ -76,8 +76,7 @@
 //!
 //! A group can tell whether these errors are cancellations: a [`std::io::Error`], the errors of this crate (a
 //! [`BufError`](crate::BufError) only with a usual buffer, such as `Vec<u8>` or `Bytes`), an `anyhow::Error`, and a
-//! boxed error of any type. An error of another type, such as your own, counts as a failure, so the group returns an
-//! error in place of `Ok`. In your function the type is known: `?` tells failures from cancellations (see
+//! boxed error of any type. An error of another type, such as your own, counts as a failure, so the group returns an error in place of `Ok`. In your function the type is known: `?` tells failures from cancellations (see
 //! [`impl_from_errors!`](crate::impl_from_errors)), and [`GroupError::settle`] returns the value of the body if there are only
 //! cancellations.
 //!

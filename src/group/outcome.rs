@@ -20,6 +20,34 @@ impl<O> Returns for fn() -> O {
 }
 
 /// The output of a group's child: `()`, `!`, or a `Result` with the group's error type.
+///
+/// ```
+/// use gimmal::group::{Child, Group, Outcome};
+///
+/// /// Starts two children that do the same.
+/// fn twice<'scope, F, E>(
+///     g: &'scope Group<'scope, '_, E>,
+///     start: impl Fn() -> F,
+/// ) -> [Child<'scope, <F::Output as Outcome<E>>::Value>; 2]
+/// where
+///     F: Future<Output: Outcome<E>> + 'scope,
+/// {
+///     [g.spawn(start()), g.spawn(start())]
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let lengths = gimmal::group(async |g| {
+///         let [one, two] = twice(g, || gimmal::fs::read("Cargo.toml"));
+///         twice(g, || async { /* This one returns nothing. */ });
+///         Ok((one.await?.len(), two.await?.len()))
+///     })
+///     .await?;
+///     assert_eq!(lengths.0, lengths.1);
+///     Ok::<_, std::io::Error>(())
+/// })
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a child of a group cannot return `{Self}`",
     label = "the output is `{Self}`",
@@ -63,6 +91,38 @@ impl<T, E> Outcome<E> for Result<T, E> {
 
 /// The output of a [`Supervisor`](super::Supervisor)'s child, or of a task that is
 /// [detached](crate::task::JoinHandle::detach): `()`, `!`, or a `Result` whose error can be displayed.
+///
+/// ```
+/// use gimmal::group::{Report, Supervisor};
+/// use std::io;
+///
+/// /// Starts a child whose failure nobody awaits.
+/// fn start<'scope, F>(s: &'scope Supervisor<'scope, '_>, name: &str, child: F)
+/// where
+///     F: Future<Output: Report> + 'scope,
+/// {
+///     drop(s.spawn_named(name, child));
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// let (sender, reports) = std::sync::mpsc::channel();
+/// let builder = gimmal::Runtime::builder().on_fault(move |fault| {
+///     let _ = sender.send(fault.to_string());
+/// });
+/// builder.run(async {
+///     gimmal::supervise(async |s| {
+///         start(s, "reader", gimmal::fs::read("no/such/file"));
+///         start(s, "idler", async {});
+///         Ok::<_, io::Error>(())
+///     })
+///     .await?;
+///     io::Result::Ok(())
+/// })?;
+/// let report = reports.recv().unwrap_or_default();
+/// assert!(report.contains("reader") && report.contains("no/such/file"), "{report}");
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither `()` nor a `Result` whose error can be displayed",
     label = "the output is `{Self}`",

@@ -47,8 +47,9 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping the race drops the
-/// futures and the outputs of those that were ready: this is the only way to lose something (`tests/combinators.rs`).
+/// A cancel loses nothing: each future is canceled, and the outputs are what they return. Dropping the race drops the
+/// futures and the outputs of those that were ready.
+// Test: tests/combinators.rs
 #[track_caller]
 pub fn race<R: Race>(futures: R) -> R::Racing {
     futures.into_race()
@@ -72,6 +73,18 @@ pub trait Race {
 }
 
 /// The result of a [`race`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let raced = gimmal::race([1, 2, 3].map(|number| async move { number })).await;
+///     assert_eq!(raced.first, 0);
+///     // Those that were just as fast are not lost.
+///     assert_eq!(raced.outputs, [Some(1), Some(2), Some(3)]);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raced<O> {
     /// The index of the future that was ready first. Its output is present.

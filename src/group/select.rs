@@ -45,8 +45,9 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// In a canceled scope, each future is canceled, and the first that returns wins. Dropping the select loses nothing,
-/// because it only borrows the futures (`tests/combinators.rs`).
+/// Dropping the select loses nothing, because it only borrows the futures. In a canceled scope, each future is
+/// canceled, and the first that returns wins.
+// Test: tests/combinators.rs
 pub fn select<S: Select>(futures: S) -> Selecting<S> {
     Selecting(futures)
 }

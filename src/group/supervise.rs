@@ -4,9 +4,9 @@ use super::child::{ChildHandle, Supervised};
 use super::child_set::{Ended, How};
 use super::core::{GroupShared, Judge};
 use super::outcome::{Report, failure};
+use crate::error::Canceled;
 use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
-use crate::scope::Canceled;
 use crate::tasks::Origin;
 use std::cell::Cell;
 use std::fmt;
@@ -57,7 +57,9 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// That of [`group`](crate::group()) (`tests/groups.rs`).
+/// A cancel loses nothing: the group is canceled, and waits until its children have ended. If its future is dropped, it
+/// drops the children at once, and their operations are gone after the next passes of the event loop.
+// Test: tests/groups.rs
 #[track_caller]
 pub fn supervise<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
 where
@@ -120,6 +122,39 @@ where
 /// A supervised group as its body sees it: it starts children, and holds what they share.
 ///
 /// See [`Group`](crate::group::Group) for the lifetimes.
+///
+/// ```
+/// use gimmal::group::Supervisor;
+/// use gimmal::net::UnixStream;
+/// use std::io;
+///
+/// /// Serves a connection until the peer ends it.
+/// fn serve<'scope>(s: &'scope Supervisor<'scope, '_>, stream: UnixStream) {
+///     drop(s.spawn(async move {
+///         loop {
+///             let (n, buffer) = stream.read(vec![0; 64]).await?;
+///             if n == 0 {
+///                 return io::Result::Ok(());
+///             }
+///             stream.write_all(buffer).await?;
+///         }
+///     }));
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// gimmal::run(async {
+///     let (client, server) = UnixStream::pair()?;
+///     gimmal::supervise(async |s| {
+///         serve(s, server);
+///         client.write_all("hello").await?;
+///         assert_eq!(client.read(vec![0; 64]).await?.1, b"hello");
+///         client.close().await
+///     })
+///     .await?;
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct Supervisor<'scope, 'env: 'scope> {
     shared: GroupShared,
     /// Whether the body failed.
@@ -245,13 +280,32 @@ impl<'scope> Supervisor<'scope, '_> {
 
     /// Waits until another child could start at once under the [`limit`](Supervisor::set_limit).
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     gimmal::supervise(async |s| {
+    ///         s.set_limit(2);
+    ///         for path in ["Cargo.toml", "README.md", "no/such/file"] {
+    ///             s.wait_for_slot().await?;
+    ///             assert!(s.len() < 2);
+    ///             drop(s.spawn(gimmal::fs::read(path)));
+    ///         }
+    ///         Ok::<_, gimmal::Canceled>(())
+    ///     })
+    ///     .await?;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Canceled`], if the scope is canceled first.
     ///
     /// # Cancel safety
     ///
-    /// Loses nothing (`tests/groups.rs`).
+    /// Nothing is lost: the wait reserves nothing.
+    // Test: tests/groups.rs
     pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
         self.shared.wait_for_slot().await
     }

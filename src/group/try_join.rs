@@ -46,8 +46,8 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// An error loses the values of futures that were ready, and what the others return when they are canceled: their
-/// operations did not happen, or their results are disposed of. Dropping this drops the futures, with the same loss
-/// (`tests/combinators.rs`).
+/// operations did not happen, or their results are disposed of. Dropping this drops the futures, with the same loss.
+// Test: tests/combinators.rs
 pub fn try_join<J: TryJoin>(futures: J) -> J::Joined {
     futures.into_try_joined()
 }
@@ -301,7 +301,9 @@ try_join_tuples! {
 ///
 /// # Cancel safety
 ///
-/// As for [`try_join`] (`tests/combinators.rs`).
+/// An error loses the values of futures that were ready, and what the others return when they are canceled: their
+/// operations did not happen, or their results are disposed of. Dropping this drops the futures, with the same loss.
+// Test: tests/combinators.rs
 #[track_caller]
 pub fn try_join_all<I, T, E>(futures: I) -> TryJoined<TryingAll<I::Item, T, E>>
 where

@@ -40,8 +40,9 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// An output stays here until it is returned, and a pending future stays pending: only dropping the `Wait` drops them
-/// (`tests/combinators.rs`).
+/// Nothing is lost: an output stays here until it is returned, and a pending future stays pending. Only dropping the
+/// `Wait` drops them.
+// Test: tests/combinators.rs
 #[track_caller]
 pub fn wait<I>(futures: I) -> Wait<I::Item>
 where
@@ -57,6 +58,26 @@ where
 }
 
 /// Futures to await as they become ready, and outputs that have not been returned yet: see [`wait`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let tasks = [1, 2, 3].map(|number| gimmal::spawn(async move { number * number }));
+///     let mut wait = gimmal::wait(tasks);
+///     let mut squares = Vec::new();
+///     while !wait.is_empty() {
+///         for (_index, square) in wait.first().await {
+///             squares.push(square?);
+///         }
+///     }
+///     squares.sort();
+///     assert_eq!(squares, [1, 4, 9]);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Wait<F: Future> {
     futures: Vec<Option<F>>,
@@ -72,27 +93,57 @@ impl<F: Future + Unpin> Wait<F> {
     ///
     /// To handle outputs one by one: `while !wait.is_empty() { for (place, output) in wait.first().await { … } }`.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let hour = Duration::from_secs(3600);
+    ///     let mut wait = gimmal::wait([hour, Duration::ZERO].map(gimmal::sleep));
+    ///     assert_eq!(wait.first().await, [(1, Ok(()))]);
+    ///     assert_eq!(wait.pending(), 1);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if one of the futures panics, and outside of a runtime.
     ///
     /// # Cancel safety
     ///
-    /// In a canceled scope, each future is canceled, and the outputs are what they return. Dropping the wait loses
-    /// nothing: the futures and outputs stay here for the next one (`tests/combinators.rs`).
+    /// Dropping the wait loses nothing: the futures and outputs stay here for the next one. In a canceled scope, each
+    /// future is canceled, and the outputs are what they return.
+    // Test: tests/combinators.rs
     pub async fn first(&mut self) -> Vec<(usize, F::Output)> {
         self.until(has_one, None).await
     }
 
     /// Waits until all futures are ready, and returns their outputs.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let mut wait = gimmal::wait([1, 2].map(|number| gimmal::spawn(async move { number })));
+    ///     let mut numbers = vec![0, 0];
+    ///     for (index, number) in wait.all().await {
+    ///         numbers[index] = number?;
+    ///     }
+    ///     assert_eq!(numbers, [1, 2]);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if one of the futures panics, and outside of a runtime.
     ///
     /// # Cancel safety
     ///
-    /// As for [`first`](Wait::first) (`tests/combinators.rs`).
+    /// Dropping the wait loses nothing, as with [`first`](Wait::first).
+    // Test: tests/combinators.rs
     pub async fn all(&mut self) -> Vec<(usize, F::Output)> {
         self.until(|_| false, None).await
     }
@@ -191,13 +242,31 @@ where
 {
     /// Waits until one future has failed or all are ready, and returns all available outputs.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let paths = ["Cargo.toml", "no/such/file"];
+    ///     let mut wait = gimmal::wait(paths.map(|path| Box::pin(gimmal::fs::read(path))));
+    ///     let ended = wait.first_error().await;
+    ///     let failed = ended.iter().find_map(|(index, read)| Some((index, read.as_ref().err()?)));
+    ///     assert!(failed.is_some_and(|(index, error)| *index == 1 && error.kind() == ErrorKind::NotFound));
+    ///     // The other one has returned its text, or goes on.
+    ///     assert_eq!(ended.len() + wait.pending(), 2);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if one of the futures panics, and outside of a runtime.
     ///
     /// # Cancel safety
     ///
-    /// As for [`first`](Wait::first) (`tests/combinators.rs`).
+    /// Dropping the wait loses nothing, as with [`first`](Wait::first).
+    // Test: tests/combinators.rs
     pub async fn first_error(&mut self) -> Vec<(usize, Result<T, E>)> {
         self.until(has_failed, None).await
     }
@@ -215,6 +284,22 @@ where
 }
 
 /// A [`Wait`] with a time limit: see [`Wait::within`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let hour = Duration::from_secs(3600);
+///     let mut wait = gimmal::wait([gimmal::sleep(hour)]);
+///     let within = wait.within(Duration::from_millis(1));
+///     assert!(within.first().await.is_empty());
+///     // It sleeps on.
+///     assert_eq!(wait.pending(), 1);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "it waits when it is asked what for"]
 pub struct Within<'a, F: Future> {
@@ -225,26 +310,56 @@ pub struct Within<'a, F: Future> {
 impl<F: Future + Unpin> Within<'_, F> {
     /// Waits as [`Wait::first`] does, until the deadline at most.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (quick, hour) = (Duration::ZERO, Duration::from_secs(3600));
+    ///     let mut wait = gimmal::wait([quick, hour].map(gimmal::sleep));
+    ///     assert_eq!(wait.within(hour).first().await, [(0, Ok(()))]);
+    ///     assert!(wait.within(Duration::from_millis(1)).first().await.is_empty());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Panics
     ///
     /// As [`Wait::first`].
     ///
     /// # Cancel safety
     ///
-    /// As for [`Wait::first`] (`tests/combinators.rs`).
+    /// Dropping the wait loses nothing: the futures and outputs stay in the [`Wait`].
+    // Test: tests/combinators.rs
     pub async fn first(self) -> Vec<(usize, F::Output)> {
         self.wait.until(has_one, Some(self.duration)).await
     }
 
     /// Waits as [`Wait::all`] does, until the deadline at most.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let hour = Duration::from_secs(3600);
+    ///     let mut wait = gimmal::wait([Duration::ZERO, hour, Duration::ZERO].map(gimmal::sleep));
+    ///     let in_time = wait.within(Duration::from_millis(5)).all().await;
+    ///     assert_eq!(in_time, [(0, Ok(())), (2, Ok(()))]);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Panics
     ///
     /// As [`Wait::first`].
     ///
     /// # Cancel safety
     ///
-    /// As for [`Wait::first`] (`tests/combinators.rs`).
+    /// Dropping the wait loses nothing: the futures and outputs stay in the [`Wait`].
+    // Test: tests/combinators.rs
     pub async fn all(self) -> Vec<(usize, F::Output)> {
         self.wait.until(|_| false, Some(self.duration)).await
     }
@@ -256,13 +371,28 @@ where
 {
     /// Waits as [`Wait::first_error`] does, until the deadline at most.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let mut wait = gimmal::wait([1, 2].map(|_| gimmal::sleep(Duration::from_secs(3600))));
+    ///     let failed = wait.within(Duration::from_millis(1)).first_error().await;
+    ///     assert!(failed.is_empty());
+    ///     assert_eq!(wait.pending(), 2);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Panics
     ///
     /// As [`Wait::first`].
     ///
     /// # Cancel safety
     ///
-    /// As for [`Wait::first`] (`tests/combinators.rs`).
+    /// Dropping the wait loses nothing: the futures and outputs stay in the [`Wait`].
+    // Test: tests/combinators.rs
     pub async fn first_error(self) -> Vec<(usize, Result<T, E>)> {
         self.wait.until(has_failed, Some(self.duration)).await
     }

@@ -131,7 +131,9 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_until`](BufReader::read_until) (`tests/lines.rs`).
+    /// No byte is lost: what was read stays in the buffer, and nothing is appended. The rest is as in
+    /// [`read_until`](BufReader::read_until).
+    // Test: tests/lines.rs
     pub async fn read_line(&mut self, into: &mut String) -> io::Result<usize> {
         let len = self.find(b'\n', Sought::Line).await?;
         into.push_str(self.text(len)?);
@@ -141,6 +143,23 @@ impl<R: AsyncRead> BufReader<R> {
 
     /// Reads up to and including this byte, or to the end, and appends the bytes. Returns their number, which is zero
     /// at the end.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::BufReader;
+    ///
+    /// gimmal::run(async {
+    ///     let mut reader = BufReader::new(&b"PATH=/bin\0HOME=/root\0"[..]);
+    ///     let (mut variables, mut variable) = (Vec::new(), Vec::new());
+    ///     while reader.read_until(0, &mut variable).await? > 0 {
+    ///         variable.pop();
+    ///         variables.push(std::mem::take(&mut variable));
+    ///     }
+    ///     assert_eq!(variables, [&b"PATH=/bin"[..], b"HOME=/root"]);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -153,9 +172,11 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Cancel safety
     ///
-    /// What was read so far stays in the buffer, and nothing is appended. A wait that was discarding a line that is too
-    /// long has discarded part of it, and the next call continues. What happens to a read in the kernel when the wait
-    /// is dropped depends on the reader: streams lose nothing, a file has advanced its cursor (`tests/lines.rs`).
+    /// No byte is lost from the buffer: what was read so far stays there, and nothing is appended. A wait that was
+    /// discarding a line that is too long has discarded part of it, and the next call continues. What happens to a read
+    /// in the kernel when the wait is dropped depends on the reader: streams lose nothing, a file has advanced its
+    /// cursor.
+    // Test: tests/lines.rs
     pub async fn read_until(&mut self, delimiter: u8, into: &mut Vec<u8>) -> io::Result<usize> {
         let len = self.find(delimiter, Sought::Bytes).await?;
         into.extend_from_slice(&self.buffer()[..len]);
@@ -166,14 +187,32 @@ impl<R: AsyncRead> BufReader<R> {
     /// Reads up to and including this byte, or to the end, and discards the bytes. Returns their number, which is not
     /// limited, and is zero at the end.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::BufReader;
+    ///
+    /// gimmal::run(async {
+    ///     let mut reader = BufReader::new(&b"# a comment of any length\nname = gimmal\n"[..]);
+    ///     let mut line = String::new();
+    ///     if reader.fill_buf().await?.starts_with(b"#") {
+    ///         reader.skip_until(b'\n').await?;
+    ///     }
+    ///     reader.read_line(&mut line).await?;
+    ///     assert_eq!(line, "name = gimmal\n");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of the reader.
+    /// Those of the reader, such as `ConnectionReset`; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// Some of the bytes may have been discarded; the following ones are in the buffer or not read yet
-    /// (`tests/lines.rs`).
+    /// Nothing else is lost: some of the bytes may have been discarded, and the following ones are in the buffer or not
+    /// read yet. A read in the kernel is as in [`read_until`](BufReader::read_until).
+    // Test: tests/lines.rs
     pub async fn skip_until(&mut self, delimiter: u8) -> io::Result<usize> {
         proceed().await?;
         self.bad = Bad::Nothing;
@@ -188,13 +227,37 @@ impl<R: AsyncRead> BufReader<R> {
     /// Returns the content of the buffer, and first fills it if it is empty. The result is empty only at the end. Mark
     /// the used bytes with [`consume`](BufReader::consume).
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::BufReader;
+    ///
+    /// gimmal::run(async {
+    ///     let mut reader = BufReader::with_capacity(4, &b"hello"[..]);
+    ///     let mut sum = 0;
+    ///     loop {
+    ///         let bytes = reader.fill_buf().await?;
+    ///         if bytes.is_empty() {
+    ///             break;
+    ///         }
+    ///         let n = bytes.len();
+    ///         sum += bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    ///         reader.consume(n);
+    ///     }
+    ///     assert_eq!(sum, 532);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of the reader.
+    /// Those of the reader, such as `ConnectionReset`; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// As [`read_until`](BufReader::read_until) (`tests/lines.rs`).
+    /// No byte is lost: what was read stays in the buffer. A read in the kernel is as in
+    /// [`read_until`](BufReader::read_until).
+    // Test: tests/lines.rs
     pub async fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self.buffer().is_empty() {
             true => _ = self.fill_more().await?,
@@ -285,11 +348,14 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// # Errors
     ///
-    /// Those of the reader. The content of the buffer is kept.
+    /// Those of the reader, such as `ConnectionReset`; [`Canceled`](crate::Canceled). The content of the buffer is
+    /// kept.
     ///
     /// # Cancel safety
     ///
-    /// As [`read_until`](BufReader::read_until) (`tests/readers.rs`).
+    /// No byte is lost: what was read stays in the buffer. A read in the kernel is as in
+    /// [`read_until`](BufReader::read_until).
+    // Test: tests/readers.rs
     pub async fn fill_more(&mut self) -> io::Result<usize> {
         loop {
             let mut chunk = mem::take(&mut self.spare);

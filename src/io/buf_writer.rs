@@ -54,14 +54,30 @@ impl<W: AsyncWrite> BufWriter<W> {
 
     /// Writes out the content of the buffer, and flushes the underlying writer.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{AsyncWrite, BufWriter};
+    ///
+    /// gimmal::run(async {
+    ///     let mut writer = BufWriter::new(Vec::new());
+    ///     writer.write_all("hello").await?;
+    ///     assert_eq!(writer.get_ref(), b"");
+    ///     writer.flush().await?;
+    ///     assert_eq!(writer.get_ref(), b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of the writer. What was not written stays in the buffer.
+    /// Those of the underlying writer, such as `BrokenPipe` or `StorageFull`. What was not written stays in the buffer.
     ///
     /// # Cancel safety
     ///
     /// After a cancel, what was not written stays in the buffer. After a drop, how much was written is unknown, and the
-    /// rest is lost (`tests/lines.rs`).
+    /// rest is lost.
+    // Test: tests/lines.rs
     pub async fn flush(&mut self) -> io::Result<()> {
         self.write_out().await?;
         self.inner.flush().await

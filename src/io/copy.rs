@@ -4,9 +4,8 @@ use super::splice::splice;
 use super::{AsyncRead, AsyncWrite};
 use crate::cancel::Scope;
 pub use crate::error::CopyError;
-use crate::group::try_join;
+use crate::error::is_canceled;
 use crate::runtime::proceed;
-use crate::scope::is_canceled;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind::Interrupted};
 use std::pin::{Pin, pin};
@@ -42,14 +41,16 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Errors
 ///
-/// Those of reading and writing, with the number of bytes copied; `QuotaExceeded` if the kernel cannot create a thread
-/// for `splice(2)`. Bytes that were read and could not be written go back to the reader if it takes them back
-/// ([`AsyncRead::unread`]), and are in the error otherwise: so a copy that failed or was canceled can be continued.
-/// Bytes that the writer has accepted and buffered stay with it, and count as copied.
+/// Those of reading and writing, such as `BrokenPipe`, `ConnectionReset` or `StorageFull`, with the number of bytes
+/// copied; `QuotaExceeded` if the kernel cannot create a thread for `splice(2)`; [`Canceled`](crate::Canceled). Bytes
+/// that were read and could not be written go back to the reader if it takes them back ([`AsyncRead::unread`]), and are
+/// in the error otherwise: so a copy that failed or was canceled can be continued. Bytes that the writer has accepted
+/// and buffered stay with it, and count as copied.
 ///
 /// # Cancel safety
 ///
-/// A cancel loses nothing, like any other error. After a drop, how much was written is unknown (`tests/copying.rs`).
+/// After a cancel, nothing is lost, as after any other error. After a drop, how much was written is unknown.
+// Test: tests/copying.rs
 pub async fn copy<R, W>(reader: &mut R, writer: &mut W) -> Result<u64, CopyError>
 where
     R: AsyncRead + ?Sized,
@@ -86,7 +87,9 @@ where
 ///
 /// # Cancel safety
 ///
-/// As [`copy`] (`tests/copying.rs`).
+/// After a cancel, nothing is lost, and exactly the reported bytes were written. After a drop, more may have been
+/// written.
+// Test: tests/copying.rs
 pub async fn copy_with<R, W>(
     reader: &mut R,
     writer: &mut W,
@@ -213,47 +216,4 @@ where
         rest = Vec::new();
     }
     CopyError::new(error, copied, rest)
-}
-
-/// Copies in both directions between two streams until both have ended, and returns the numbers of bytes from `a` to
-/// `b` and from `b` to `a`. When one direction ends, shuts down its writer ([`AsyncWrite::shutdown`]), while the other
-/// direction continues. Each direction flushes its writer when a read has to wait, as [`copy`] does.
-///
-/// ```
-/// # fn main() -> std::io::Result<()> {
-/// use gimmal::io::copy_bidirectional;
-/// use gimmal::net::TcpStream;
-///
-/// /// Stands between a client and a server.
-/// async fn proxy(client: TcpStream, server: &str) -> std::io::Result<()> {
-///     let server = TcpStream::connect(server).await?;
-///     copy_bidirectional(&client, &server).await?;
-///     Ok(())
-/// }
-/// # Ok(())
-/// # }
-/// ```
-///
-/// # Errors
-///
-/// The error of the direction that failed first, with its number of bytes. The other direction is canceled: bytes that
-/// it has read and not written go back to its reader.
-///
-/// # Cancel safety
-///
-/// As [`copy`], for both directions (`tests/copying.rs`).
-pub async fn copy_bidirectional<A, B>(a: &A, b: &B) -> Result<(u64, u64), CopyError>
-where
-    for<'x> &'x A: AsyncRead + AsyncWrite,
-    for<'x> &'x B: AsyncRead + AsyncWrite,
-{
-    try_join((one_way(a, b), one_way(b, a))).await
-}
-
-async fn one_way<R: AsyncRead, W: AsyncWrite>(mut from: R, mut to: W) -> Result<u64, CopyError> {
-    let copied = copy(&mut from, &mut to).await?;
-    match to.shutdown().await {
-        Ok(()) => Ok(copied),
-        Err(error) => Err(CopyError::new(error, copied, Vec::new())),
-    }
 }

@@ -2,8 +2,8 @@
 
 use super::buf_reader::Sought;
 use super::{AsyncRead, BufReader};
+use crate::error::is_canceled;
 use crate::runtime::{self, Core};
-use crate::scope::is_canceled;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 use std::io;
@@ -40,6 +40,28 @@ impl<R: AsyncRead> Lines<R> {
 
     /// Reads the next line, and returns it without its `\n` or `\r\n`, or `None` at the end.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{BufReader, pipe};
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = pipe()?;
+    ///     let mut lines = BufReader::new(reader).lines();
+    ///     writer.write_all("one\r\ntw").await?;
+    ///     assert_eq!(lines.next_line().await?.as_deref(), Some("one"));
+    ///     // A wait that ends in the middle of a line loses nothing.
+    ///     let late = gimmal::timeout(Duration::from_millis(1), lines.next_line()).await;
+    ///     assert!(gimmal::is_timeout(&late.unwrap_err()));
+    ///     writer.write_all("o").await?;
+    ///     writer.close().await?;
+    ///     assert_eq!(lines.next_line().await?.as_deref(), Some("two"));
+    ///     assert_eq!(lines.next_line().await?, None);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`BufReader::read_line`]: after a line that is too long or not UTF-8, the next call continues with the
@@ -48,7 +70,9 @@ impl<R: AsyncRead> Lines<R> {
     ///
     /// # Cancel safety
     ///
-    /// As [`BufReader::read_line`] (`tests/lines.rs`).
+    /// No byte is lost: what was read stays in the reader's buffer. A read in the kernel is as in
+    /// [`BufReader::read_until`].
+    // Test: tests/lines.rs
     pub async fn next_line(&mut self) -> io::Result<Option<String>> {
         let len = self.reader.find(b'\n', Sought::Line).await?;
         let line = self.reader.text(len)?;
@@ -84,8 +108,8 @@ impl<R: AsyncRead> Lines<R> {
     ///
     /// # Cancel safety
     ///
-    /// As `next_line`, even when the stream itself is dropped: it borrows the lines, which keep what was read
-    /// (`tests/lines.rs`).
+    /// No byte is lost, even when the stream itself is dropped: it borrows the lines, which keep what was read.
+    // Test: tests/lines.rs
     pub fn stream(&mut self) -> impl Stream<Item = io::Result<String>> {
         Each {
             lines: Some(self),

@@ -54,7 +54,8 @@ async fn write<B: IoBuf>(to: &mut impl Write, buf: B) -> BufResult<usize, B> {
 ///
 /// # Cancel safety
 ///
-/// A canceled or dropped read takes nothing (`tests/readers.rs`).
+/// A canceled or dropped read takes nothing.
+// Test: tests/readers.rs
 impl AsyncRead for &[u8] {
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
         read(self, buf)
@@ -79,7 +80,8 @@ impl AsyncRead for &[u8] {
 ///
 /// # Cancel safety
 ///
-/// A canceled or dropped read takes nothing (`tests/readers.rs`).
+/// A canceled or dropped read takes nothing.
+// Test: tests/readers.rs
 impl<T: AsRef<[u8]>> AsyncRead for Cursor<T> {
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
         read(self, buf)
@@ -150,7 +152,8 @@ writer! {
     ///
     /// # Cancel safety
     ///
-    /// A canceled or dropped write writes nothing (`tests/readers.rs`).
+    /// A canceled or dropped write writes nothing.
+    // Test: tests/readers.rs
     Vec<u8>
 }
 
@@ -176,7 +179,8 @@ writer! {
     ///
     /// # Cancel safety
     ///
-    /// A canceled or dropped write writes nothing (`tests/readers.rs`).
+    /// A canceled or dropped write writes nothing.
+    // Test: tests/readers.rs
     Cursor<T>, T
 }
 

@@ -3,8 +3,8 @@
 use super::{AsyncRead, AsyncWrite, check_room};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
-    Op, OpenAt, Outlet, Owned, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd, Stream,
-    StreamKind, busy, send_all,
+    FdOwner, Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd,
+    Stream, StreamKind, busy, send_all,
 };
 use crate::runtime::ready_err;
 use crate::runtime::spawn::spawn_blocking;
@@ -34,7 +34,7 @@ use std::rc::Rc;
 ///
 /// # Errors
 ///
-/// If no descriptor is left (`EMFILE`, `ENFILE`).
+/// EMFILE or ENFILE if no descriptor is left; ENFILE also above the user's limit for the memory of pipes (`pipe(7)`).
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = io::pipe().map_err(|error| with_context(error, "make a pipe"))?;
     Ok((reader.into(), writer.into()))
@@ -62,13 +62,14 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 ///
 /// # Errors
 ///
-/// Those of `mkfifo(3)`, with the path: `AlreadyExists` if the path exists, `NotFound`, `PermissionDenied` and so on;
-/// [`Canceled`](crate::Canceled).
+/// Those of `mkfifo(3)`, with the path: `AlreadyExists` if the path exists, `NotFound` if its directory does not,
+/// `PermissionDenied`, `ReadOnlyFilesystem`, `StorageFull`. [`Canceled`](crate::Canceled).
 ///
 /// # Cancel safety
 ///
-/// A cancel waits for a call that has begun, and returns its result; after a drop, the call may still create the FIFO
-/// (`tests/pipes.rs`).
+/// After a cancel, the result tells whether the FIFO was created: the wait continues until a call that has begun
+/// returns. After a drop, the call may still create the FIFO.
+// Test: tests/pipes.rs
 pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let name = match c_path(path) {
@@ -83,14 +84,14 @@ pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
 }
 
 /// Opens one end of a FIFO.
-async fn open(path: &Path, access: i32) -> io::Result<Owned<Rc<Stream>>> {
+async fn open(path: &Path, access: i32) -> io::Result<FdOwner<Rc<Stream>>> {
     // Check the type first: opening something other than a FIFO may have side effects, and would not wait.
     let found = OpenAt::path(path, libc::O_PATH, 0).await?;
     check(&found, path)?;
     let opened = OpenAt::fifo(path, access).await?;
     // The path may refer to something else by now.
     check(&opened, path)?;
-    Ok(Owned::new(Stream::new(opened, StreamKind::Pipe)))
+    Ok(FdOwner::new(Stream::new(opened, StreamKind::Pipe)))
 }
 
 fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
@@ -108,28 +109,69 @@ fn check(fd: &SharedFd, path: &Path) -> io::Result<()> {
 /// ended. A pipe belongs to its runtime's thread; to move it to another thread, convert it with
 /// [`into_std`](PipeReader::into_std).
 ///
-/// See [`pipe`] for an example.
+/// [`pipe`] creates both ends. The output of a child process is one, too:
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::PipeReader;
+/// use std::process::{Command, Stdio};
+///
+/// gimmal::run(async {
+///     let mut child = Command::new("echo").arg("hello").stdout(Stdio::piped()).spawn()?;
+///     if let Some(stdout) = child.stdout.take() {
+///         let (_, text) = PipeReader::from(stdout).read_to_end(Vec::new()).await?;
+///         assert_eq!(text, b"hello\n");
+///     }
+///     let status = gimmal::task::spawn_blocking(move || child.wait()).await??;
+///     assert!(status.success());
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PipeReader {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 impl PipeReader {
-    /// Opens the read end of a FIFO, and waits until the FIFO is opened for writing.
+    /// Opens the read end of a FIFO, and waits until the FIFO is opened for writing. [`mkfifo`] has an example with
+    /// both ends.
     ///
     /// The open blocks in an additional kernel worker thread, so other operations do not wait for a worker. It also
     /// completes a waiting `open` of the other end in another process.
     ///
-    /// See [`mkfifo`] for an example.
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{PipeReader, mkfifo};
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("fifo");
+    /// gimmal::run(async {
+    ///     mkfifo(&path, 0o600).await?;
+    ///     // Nobody writes.
+    ///     let opened = gimmal::timeout(Duration::from_millis(1), PipeReader::open(&path)).await;
+    ///     assert!(gimmal::is_timeout(&opened.unwrap_err()));
+    ///
+    ///     let error = PipeReader::open("Cargo.toml").await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// Those of `open(2)`, with the path; `InvalidInput` if the path is not a FIFO; `QuotaExceeded`, with the limits
-    /// that were reached, if no thread can be created to wait in; [`Canceled`](crate::Canceled).
+    /// Those of `open(2)`, with the path: `NotFound`, `PermissionDenied`, EMFILE and ENFILE if no descriptor is left.
+    /// `InvalidInput` if the path is not a FIFO; `QuotaExceeded`, with the limits that were reached, if no thread can
+    /// be created to wait in; [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// After a cancel or a drop, the FIFO is not open, or is closed at once (`tests/pipes.rs`).
+    /// No descriptor leaks: after a cancel or a drop, the FIFO is not open, or is closed at once. A process that waits
+    /// for this end may see it open and end.
+    // Test: tests/pipes.rs
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeReader> {
         let stream = open(path.as_ref(), libc::O_RDONLY).await?;
         Ok(PipeReader { stream })
@@ -138,20 +180,54 @@ impl PipeReader {
     /// Reads available bytes into at most the buffer's whole capacity, and sets the buffer's length to their number.
     /// Returns that number, which is zero when every writer is closed, and the buffer: `read(2)`.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     let read = reader.read(vec![0; 16]).timeout(Duration::from_millis(1)).await;
+    ///     let error = read.unwrap_err();
+    ///     assert!(gimmal::is_timeout(&error));
+    ///     // It took nothing, and returned the buffer.
+    ///     writer.write_all("late").await?;
+    ///     let (n, text) = reader.read(error.into_buf()).await?;
+    ///     assert_eq!((n, &text[..]), (4, &b"late"[..]));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidInput` for a buffer of capacity zero; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first
-    /// (`tests/pipes.rs`).
+    /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first.
+    // Test: tests/pipes.rs
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
         Recv::new(self.stream.clone(), buf)
     }
 
     /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     writer.write_all(&b"\x05hello\x03you"[..]).await?;
+    ///     let (mut length, mut body) = (vec![0; 1], Vec::with_capacity(256));
+    ///     for expected in ["hello", "you"] {
+    ///         length = reader.read_exact(length, 1).await?;
+    ///         body = reader.read_exact(body, length[0].into()).await?;
+    ///         assert_eq!(body, expected.as_bytes());
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -161,14 +237,31 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first
-    /// (`tests/pipes.rs`).
+    /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first.
+    // Test: tests/pipes.rs
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
         let buf = check_room(buf, len).await?;
         RecvExact::new(self.stream.clone(), buf, len).await
     }
 
     /// Reads until every writer is closed, appends the bytes to the buffer, and returns their number.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     let written = async {
+    ///         writer.write_all(vec![b'x'; 100_000]).await?;
+    ///         // This ends the read.
+    ///         writer.close().await
+    ///     };
+    ///     let read = async { Ok(reader.read_to_end(Vec::new()).await?) };
+    ///     let (_, (n, bytes)) = gimmal::try_join((written, read)).await?;
+    ///     assert_eq!((n, bytes), (100_000, vec![b'x'; 100_000]));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -177,12 +270,26 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// After a cancel, the error contains what was read; after a drop, it is lost (`tests/pipes.rs`).
+    /// After a cancel, the error contains what was read. After a drop, that is lost with the buffer.
+    // Test: tests/pipes.rs
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
 
     /// Reads text to the end, appends it to the string, and returns the number of bytes read.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     writer.write_all("naïve").await?;
+    ///     writer.close().await?;
+    ///     let (n, text) = reader.read_to_string(String::from("café, ")).await?;
+    ///     assert_eq!((n, &text[..]), (6, "café, naïve"));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -191,13 +298,29 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_to_end`](PipeReader::read_to_end) (`tests/readers.rs`).
+    /// After a cancel, the error contains what was read. After a drop, that is lost with the string.
+    // Test: tests/readers.rs
     pub async fn read_to_string(&self, buf: String) -> Result<(usize, String), BufError<Vec<u8>>> {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
 
     /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first grows by
     /// 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     let mut message = Vec::new();
+    ///     for part in ["length 4\n", "\nbo", "dy"] {
+    ///         writer.write_all(part).await?;
+    ///         (_, message) = reader.read_append(message).await?;
+    ///     }
+    ///     assert_eq!(message, b"length 4\n\nbody");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -206,7 +329,9 @@ impl PipeReader {
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](PipeReader::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
+    /// No byte is lost from the pipe: what a dropped read receives, the next read returns first. But a drop loses the
+    /// buffer with its content. A cancel returns the buffer unchanged.
+    // Test: tests/readers.rs
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
@@ -214,13 +339,26 @@ impl PipeReader {
     /// Reads into several buffers in order: `readv(2)`. As in std, only the first 1024 buffers are filled; the others
     /// get a length of 0.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     writer.write_all("headbody").await?;
+    ///     let (n, (head, body)) = reader.read_vectored((vec![0; 4], vec![0; 64])).await?;
+    ///     assert_eq!((n, &head[..], &body[..]), (8, &b"head"[..], &b"body"[..]));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of [`read`](PipeReader::read).
+    /// Those of [`read`](PipeReader::read). The error contains the buffers.
     ///
     /// # Cancel safety
     ///
-    /// As [`read`](PipeReader::read) (`tests/pipes.rs`).
+    /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first.
+    // Test: tests/pipes.rs
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
         RecvVectored::new(self.stream.clone(), bufs)
     }
@@ -233,10 +371,31 @@ impl PipeReader {
 /// programs ignore by default.) A pipe belongs to its runtime's thread; to move it to another thread, convert it with
 /// [`into_std`](PipeWriter::into_std).
 ///
-/// See [`pipe`] for an example.
+/// [`pipe`] creates both ends. The input of a child process is one, too:
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::{PipeReader, PipeWriter};
+/// use std::process::{Command, Stdio};
+///
+/// gimmal::run(async {
+///     let mut command = Command::new("sort");
+///     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+///     if let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) {
+///         let stdin = PipeWriter::from(stdin);
+///         stdin.write_all("two\none\n").await?;
+///         stdin.close().await?;
+///         let (_, text) = PipeReader::from(stdout).read_to_end(Vec::new()).await?;
+///         assert_eq!(text, b"one\ntwo\n");
+///     }
+///     gimmal::task::spawn_blocking(move || child.wait()).await??;
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PipeWriter {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 impl PipeWriter {
@@ -244,13 +403,37 @@ impl PipeWriter {
     ///
     /// Otherwise as [`PipeReader::open`].
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::{PipeReader, PipeWriter, mkfifo};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("fifo");
+    /// gimmal::run(async {
+    ///     mkfifo(&path, 0o600).await?;
+    ///     let to = path.clone();
+    ///     let written = gimmal::spawn(async move {
+    ///         let writer = PipeWriter::open(to).await?;
+    ///         writer.write_all("hello").await?;
+    ///         writer.close().await
+    ///     });
+    ///     let reader = PipeReader::open(&path).await?;
+    ///     assert_eq!(reader.read_to_end(Vec::new()).await?.1, b"hello");
+    ///     written.await??;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`PipeReader::open`].
     ///
     /// # Cancel safety
     ///
-    /// After a cancel or a drop, the FIFO is not open, or is closed at once (`tests/pipes.rs`).
+    /// No descriptor leaks: after a cancel or a drop, the FIFO is not open, or is closed at once. A process that waits
+    /// for this end may see it open and end.
+    // Test: tests/pipes.rs
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeWriter> {
         let stream = open(path.as_ref(), libc::O_WRONLY).await?;
         Ok(PipeWriter { stream })
@@ -260,13 +443,30 @@ impl PipeWriter {
     /// `write(2)`. A write of up to 4096 bytes (`PIPE_BUF`) is atomic: all of its bytes are written, and no other
     /// writer's bytes come between them.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     // More than there is room for.
+    ///     let (n, bytes) = writer.write(vec![b'x'; 100_000]).await?;
+    ///     assert_eq!((n, bytes.len()), (writer.capacity()?, 100_000));
+    ///
+    ///     drop(reader);
+    ///     let error = writer.write(bytes).await.unwrap_err();
+    ///     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `BrokenPipe` if every reader is gone; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// A canceled write has written nothing. How much a dropped write has written is unknown (`tests/pipes.rs`).
+    /// A canceled write has written nothing. How much a dropped write has written is unknown.
+    // Test: tests/pipes.rs
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
         Send::new(self.stream.clone(), buf)
@@ -275,26 +475,60 @@ impl PipeWriter {
     /// Writes the whole buffer. Bytes of other writes through this `PipeWriter` come before or after it, never in
     /// between.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     let bytes = vec![b'x'; 100_000];
+    ///     // Nobody reads.
+    ///     let written = gimmal::timeout(Duration::from_millis(1), writer.write_all(bytes)).await;
+    ///     let Some(error) = written.unwrap_err().into_inner() else {
+    ///         panic!("the write reports how far it came");
+    ///     };
+    ///     let done = error.transferred();
+    ///     assert_eq!(done, writer.capacity()?);
+    ///     assert_eq!(reader.read_exact(vec![0; done], done).await?, error.into_buf()[..done]);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`write`](PipeWriter::write). The error contains the buffer, and the number of bytes written.
     ///
     /// # Cancel safety
     ///
-    /// After a cancel, the error reports how much was written. After a drop, that is unknown (`tests/pipes.rs`).
+    /// After a cancel, the error reports how much was written. After a drop, that is unknown.
+    // Test: tests/pipes.rs
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         send_all(self.stream.clone(), buf).await
     }
 
     /// Writes from several buffers in order: `writev(2)`. As in std, only the first 1024 buffers are written.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     let (n, _) = writer.write_vectored(["head", "body"]).await?;
+    ///     assert_eq!(n, 8);
+    ///     assert_eq!(reader.read(vec![0; 64]).await?.1, b"headbody");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of [`write`](PipeWriter::write).
+    /// Those of [`write`](PipeWriter::write). The error contains the buffers.
     ///
     /// # Cancel safety
     ///
-    /// As [`write`](PipeWriter::write) (`tests/pipes.rs`).
+    /// A canceled write has written nothing. How much a dropped write has written is unknown.
+    // Test: tests/pipes.rs
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
         SendVectored::new(self.stream.clone(), bufs)
     }
@@ -308,7 +542,7 @@ macro_rules! end {
             ///
             /// # Errors
             ///
-            /// If `fcntl(2)` fails, for instance because the descriptor is not a pipe.
+            /// EBADF if the descriptor is not a pipe, which it need not be if it was wrapped: `fcntl(2)`.
             pub fn capacity(&self) -> io::Result<usize> {
                 self.stream.fd().descriptor().pipe_capacity()
             }
@@ -334,15 +568,32 @@ macro_rules! end {
             /// Closes this end, and returns any error of closing it. Cancels operations that are still in progress on
             /// it, and waits for them.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// gimmal::run(async {
+            ///     let (reader, writer) = gimmal::io::pipe()?;
+            ///     writer.write_all("last").await?;
+            ///     writer.close().await?;
+            ///     assert_eq!(reader.read(vec![0; 16]).await?.1, b"last");
+            ///     // No writer is left: this is the end.
+            ///     assert_eq!(reader.read(vec![0; 16]).await?.0, 0);
+            ///     reader.close().await?;
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
-            /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was
-            /// started and not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
-            /// [`Canceled`](crate::Canceled) while waiting for operations.
+            /// `ResourceBusy` if something else holds the descriptor: an operation that was started and not awaited, or
+            /// a [`SharedFd`]; the descriptor closes when its last holder is dropped. [`Canceled`](crate::Canceled)
+            /// while waiting for operations.
             ///
             /// # Cancel safety
             ///
-            /// The end closes even after a cancel or a drop (`tests/pipes.rs`).
+            /// The end closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on
+            /// it closes it.
+            // Test: tests/pipes.rs
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }
@@ -358,7 +609,7 @@ macro_rules! end {
                     Ok(descriptor) => Ok(descriptor.into_owned().into()),
                     Err(stream) => {
                         let error = busy("an operation is still in progress on the pipe, or has left unread bytes");
-                        let stream = Owned::new(stream);
+                        let stream = FdOwner::new(stream);
                         Err(BufError::new(error, $type { stream }))
                     }
                 }
@@ -376,7 +627,7 @@ macro_rules! end {
         impl From<OwnedFd> for $type {
             fn from(fd: OwnedFd) -> $type {
                 let fd = SharedFd::new(Descriptor::from(fd));
-                $type { stream: Owned::new(Stream::new(fd, StreamKind::Pipe)) }
+                $type { stream: FdOwner::new(Stream::new(fd, StreamKind::Pipe)) }
             }
         }
 

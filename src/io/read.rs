@@ -46,17 +46,60 @@ pub trait AsyncRead {
     /// Reads available bytes into at most the buffer's whole capacity, and sets the buffer's length to their number.
     /// Returns that number, which is zero at the end, and the buffer.
     ///
+    /// ```
+    /// use gimmal::io::AsyncRead;
+    /// use std::io;
+    ///
+    /// async fn count(mut from: impl AsyncRead) -> io::Result<usize> {
+    ///     let (mut buffer, mut bytes) = (vec![0; 4], 0);
+    ///     loop {
+    ///         let (n, back) = from.read(buffer).await?;
+    ///         if n == 0 {
+    ///             return Ok(bytes);
+    ///         }
+    ///         (buffer, bytes) = (back, bytes + n);
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// gimmal::run(async {
+    ///     assert_eq!(count(&b"head body"[..]).await?, 9);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of capacity zero; those of the underlying system call;
-    /// [`Canceled`](crate::Canceled). The error contains the buffer.
+    /// `InvalidInput` for a buffer of capacity zero; those of the type, such as `ConnectionReset` on a socket or EIO
+    /// from a disk; [`Canceled`](crate::Canceled). The error contains the buffer.
     ///
     /// # Cancel safety
     ///
-    /// A canceled read has read nothing. What happens to a dropped read is documented by the type (`tests/streams.rs`).
+    /// A canceled read has read nothing. What happens to a dropped read is documented by the type: streams lose
+    /// nothing.
+    // Test: tests/streams.rs
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
     /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::AsyncRead;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let mut reader = &b"head body"[..];
+    ///     let head = reader.read_exact(Vec::with_capacity(64), 5).await?;
+    ///     assert_eq!(head, b"head ");
+    ///
+    ///     let error = reader.read_exact(head, 5).await.unwrap_err();
+    ///     assert_eq!((error.kind(), error.transferred()), (ErrorKind::UnexpectedEof, 4));
+    ///     assert_eq!(error.into_buf(), b"body");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -66,7 +109,9 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses what was read, unless the type documents otherwise (`tests/streams.rs`).
+    /// After a cancel, the error contains what was read. A drop loses what was read, unless the type documents
+    /// otherwise.
+    // Test: tests/streams.rs
     fn read_exact<B: IoBufMut>(
         &mut self,
         buf: B,
@@ -81,7 +126,9 @@ pub trait AsyncRead {
                     Ok((0, part)) => {
                         let mut buf = part.into_inner();
                         truncate(&mut buf, done);
-                        return Err(BufError::new(ended_early(len - done), buf).with_done(done));
+                        return Err(
+                            BufError::new(ended_early(len - done), buf).with_transferred(done)
+                        );
                     }
                     Ok((n, part)) => {
                         done += n;
@@ -108,6 +155,19 @@ pub trait AsyncRead {
 
     /// Reads to the end, appends the bytes to the buffer, and returns their number.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::io::AsyncRead;
+    ///
+    /// gimmal::run(async {
+    ///     let mut reader = (&b"body"[..]).chain(&b", tail"[..]);
+    ///     let (n, bytes) = reader.read_to_end(b"head, ".to_vec()).await?;
+    ///     assert_eq!((n, &bytes[..]), (10, &b"head, body, tail"[..]));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`read`](AsyncRead::read); `OutOfMemory` if the buffer cannot grow. The error contains the buffer with
@@ -115,7 +175,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses the buffer, and with it what was read (`tests/streams.rs`).
+    /// After a cancel, the error contains what was read. After a drop, that is lost with the buffer.
+    // Test: tests/streams.rs
     fn read_to_end(&mut self, mut buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         async move {
             let (start, given) = (buf.len(), buf.capacity());
@@ -161,7 +222,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// A drop loses the string, and with it what was read (`tests/readers.rs`).
+    /// After a cancel, the error contains what was read. After a drop, that is lost with the string.
+    // Test: tests/readers.rs
     fn read_to_string(
         &mut self,
         buf: String,
@@ -172,7 +234,7 @@ pub trait AsyncRead {
                 Ok(text) => Ok((n, text)),
                 Err(error) => {
                     let why = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
-                    Err(BufError::new(why, error.into_bytes()).with_done(n))
+                    Err(BufError::new(why, error.into_bytes()).with_transferred(n))
                 }
             }
         }
@@ -206,7 +268,8 @@ pub trait AsyncRead {
     /// # Cancel safety
     ///
     /// A canceled read has read nothing, and its error contains the buffer. A drop loses the buffer and its content;
-    /// what happens to the read is documented by the type (`tests/readers.rs`).
+    /// what happens to the read is documented by the type.
+    // Test: tests/readers.rs
     fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         append(self, buf, APPENDED_AT_ONCE)
     }
@@ -230,7 +293,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// That of both readers, which keep what was not read (`tests/readers.rs`).
+    /// That of both readers, which keep what was not read.
+    // Test: tests/readers.rs
     fn chain<R: AsyncRead>(self, other: R) -> Chain<Self, R>
     where
         Self: Sized,
@@ -259,7 +323,8 @@ pub trait AsyncRead {
     ///
     /// # Cancel safety
     ///
-    /// That of the reader: what was not read does not count against the limit (`tests/readers.rs`).
+    /// That of the reader: what was not read does not count against the limit.
+    // Test: tests/readers.rs
     fn take(self, limit: u64) -> Take<Self>
     where
         Self: Sized,
@@ -374,42 +439,48 @@ pub(super) fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>
     if error.kind() == io::ErrorKind::Interrupted {
         return Ok(error.into_buf());
     }
-    Err(error.with_done(done))
+    Err(error.with_transferred(done))
 }
 
-impl<R: AsyncRead + ?Sized> AsyncRead for &mut R {
-    fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-        (**self).read(buf)
-    }
+macro_rules! forward {
+    ($($type:ty)+) => {$(
+        impl<R: AsyncRead + ?Sized> AsyncRead for $type {
+            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+                (**self).read(buf)
+            }
 
-    fn read_exact<B: IoBufMut>(
-        &mut self,
-        buf: B,
-        len: usize,
-    ) -> impl Future<Output = Result<B, BufError<B>>> {
-        (**self).read_exact(buf, len)
-    }
+            fn read_exact<B: IoBufMut>(
+                &mut self,
+                buf: B,
+                len: usize,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                (**self).read_exact(buf, len)
+            }
 
-    fn read_to_end(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
-        (**self).read_to_end(buf)
-    }
+            fn read_to_end(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+                (**self).read_to_end(buf)
+            }
 
-    fn read_to_string(
-        &mut self,
-        buf: String,
-    ) -> impl Future<Output = Result<(usize, String), BufError<Vec<u8>>>> {
-        (**self).read_to_string(buf)
-    }
+            fn read_to_string(
+                &mut self,
+                buf: String,
+            ) -> impl Future<Output = Result<(usize, String), BufError<Vec<u8>>>> {
+                (**self).read_to_string(buf)
+            }
 
-    fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
-        (**self).read_append(buf)
-    }
+            fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+                (**self).read_append(buf)
+            }
 
-    fn unread(&mut self, bytes: &[u8]) -> bool {
-        (**self).unread(bytes)
-    }
+            fn unread(&mut self, bytes: &[u8]) -> bool {
+                (**self).unread(bytes)
+            }
 
-    fn inlet(&self) -> Option<SharedFd> {
-        (**self).inlet()
-    }
+            fn inlet(&self) -> Option<SharedFd> {
+                (**self).inlet()
+            }
+        }
+    )+};
 }
+
+forward! { &mut R Box<R> }

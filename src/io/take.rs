@@ -97,7 +97,7 @@ impl<R: AsyncRead> AsyncRead for Take<R> {
                 self.count(part);
                 match len - part {
                     0 => Ok(buf),
-                    missing => Err(BufError::new(ended_early(missing), buf).with_done(part)),
+                    missing => Err(BufError::new(ended_early(missing), buf).with_transferred(part)),
                 }
             }
             Err(error) => {

@@ -6,9 +6,9 @@
 //! answer. So a dropped or canceled wait has no connection to lose, except where connections are accepted ahead: those
 //! go to the next waits (C8), as does one that an older kernel (before 6.10) hands over late.
 
-use crate::op::{Accept, Accepted, Arrived, ObjectOp, Opcode, Owned, SharedFd, busy};
+use crate::error::Canceled;
+use crate::op::{Accept, Accepted, Arrived, FdOwner, Opcode, OwnedOp, SharedFd, busy};
 use crate::runtime::{self, Core, Fault, Waiting};
-use crate::scope::Canceled;
 use crate::sys::{Descriptor, EnterWait, with_context};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
@@ -28,11 +28,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A listening socket.
 pub(super) struct Accepting {
-    fd: Owned<SharedFd>,
+    fd: FdOwner<SharedFd>,
     /// The address it listens on, for error messages.
     address: String,
     /// The operation that the kernel has.
-    owned: RefCell<ObjectOp<Accept>>,
+    owned: RefCell<OwnedOp<Accept>>,
     /// Whether a connection may be ready, so that accepting is tried before waiting. If unknown (`None`), the
     /// descriptor is checked.
     is_ready: Cell<Option<bool>>,
@@ -61,9 +61,9 @@ pub(super) enum AcceptMode {
 impl Accepting {
     pub(super) fn new(fd: SharedFd, address: String) -> Accepting {
         Accepting {
-            fd: Owned::new(fd),
+            fd: FdOwner::new(fd),
             address,
-            owned: RefCell::new(ObjectOp::new()),
+            owned: RefCell::new(OwnedOp::new()),
             // On a socket that does not listen, only an accept fails at once, not a poll.
             is_ready: Cell::new(Some(true)),
             taken_in: Cell::new(0),
@@ -127,7 +127,7 @@ impl Accepting {
         // So that a caller that polls each wait only once makes progress, too.
         self.is_ready.set(None);
         // Dropped outside of the borrow, because the drop may run user code (R1).
-        let poll = self.owned.replace(ObjectOp::new());
+        let poll = self.owned.replace(OwnedOp::new());
         drop(poll);
     }
 

@@ -1,6 +1,6 @@
 //! The methods that TCP and Unix stream sockets have in common.
 
-/// Generates the methods of a byte stream, for a type with a field `stream: Owned<Rc<Stream>>`.
+/// Generates the methods of a byte stream, for a type with a field `stream: FdOwner<Rc<Stream>>`.
 macro_rules! byte_stream {
     ($type:ident) => {
         impl $type {
@@ -10,21 +10,60 @@ macro_rules! byte_stream {
             /// Reads of one stream run in the order in which they began: a second one waits until the first has ended,
             /// so one task must await its reads in that order.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            /// use std::time::Duration;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     let read = right.read(vec![0; 64]).timeout(Duration::from_millis(1)).await;
+            ///     let error = read.unwrap_err();
+            ///     assert!(gimmal::is_timeout(&error));
+            ///     // It took nothing, and returned the buffer.
+            ///     left.write_all("late").await?;
+            ///     let (n, text) = right.read(error.into_buf()).await?;
+            ///     assert_eq!((n, &text[..]), (4, &b"late"[..]));
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
-            /// `InvalidInput` for a buffer of capacity zero; those of `recv(2)`, with the peer's address, such as
-            /// `ConnectionReset`; [`Canceled`](crate::Canceled). The error contains the buffer.
+            /// `InvalidInput` for a buffer of capacity zero; those of `recv(2)`, with the peer's address:
+            /// `ConnectionReset`, `TimedOut` if the peer stopped answering, `NotConnected`;
+            /// [`Canceled`](crate::Canceled). The error contains the buffer.
             ///
             /// # Cancel safety
             ///
             /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns
-            /// first (`tests/streams.rs`).
+            /// first.
+            // Test: tests/streams.rs
             #[inline]
             pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
                 Recv::new(self.stream.clone(), buf)
             }
 
             /// Receives `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     left.write_all(&b"\x05hello\x03you"[..]).await?;
+            ///     let (mut length, mut body) = (vec![0; 1], Vec::with_capacity(256));
+            ///     for expected in ["hello", "you"] {
+            ///         length = right.read_exact(length, 1).await?;
+            ///         body = right.read_exact(body, length[0].into()).await?;
+            ///         assert_eq!(body, expected.as_bytes());
+            ///     }
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
             ///
             /// # Errors
             ///
@@ -35,7 +74,8 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// No byte is lost. After a cancel, the error contains what was received; after a drop, the next read
-            /// returns it first (`tests/streams.rs`).
+            /// returns it first.
+            // Test: tests/streams.rs
             pub async fn read_exact<B: IoBufMut>(
                 &self,
                 buf: B,
@@ -47,6 +87,22 @@ macro_rules! byte_stream {
 
             /// Receives until the peer ends its side, appends the bytes to the buffer, and returns their number.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            /// use std::net::Shutdown;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     left.write_all("hello").await?;
+            ///     left.shutdown(Shutdown::Write)?;
+            ///     let (n, bytes) = right.read_to_end(b"received: ".to_vec()).await?;
+            ///     assert_eq!((n, &bytes[..]), (5, &b"received: hello"[..]));
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
             /// Those of [`read`](Self::read); `OutOfMemory` if the buffer cannot grow. The error contains the buffer
@@ -54,12 +110,28 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// After a cancel, the error contains what was received; after a drop, it is lost (`tests/streams.rs`).
+            /// After a cancel, the error contains what was received. After a drop, that is lost with the buffer.
+            // Test: tests/streams.rs
             pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_to_end(&mut &*self, buf).await
             }
 
             /// Reads text to the end, appends it to the string, and returns the number of bytes read.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     left.write_all("naïve").await?;
+            ///     left.close().await?;
+            ///     let (n, text) = right.read_to_string(String::from("café, ")).await?;
+            ///     assert_eq!((n, &text[..]), (6, "café, naïve"));
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
             ///
             /// # Errors
             ///
@@ -68,7 +140,8 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`read_to_end`](Self::read_to_end) (`tests/readers.rs`).
+            /// After a cancel, the error contains what was received. After a drop, that is lost with the string.
+            // Test: tests/readers.rs
             pub async fn read_to_string(
                 &self,
                 buf: String,
@@ -79,6 +152,23 @@ macro_rules! byte_stream {
             /// Reads once, appending available bytes in the buffer's spare capacity; if it has none, the buffer first
             /// grows by 16 KiB or more. Returns the number of bytes, which is zero at the end, and the buffer.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     let mut head = Vec::new();
+            ///     for part in ["GET / HT", "TP/1.1\r\n", "\r\n"] {
+            ///         left.write_all(part).await?;
+            ///         (_, head) = right.read_append(head).await?;
+            ///     }
+            ///     assert_eq!(head, b"GET / HTTP/1.1\r\n\r\n");
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
             /// `OutOfMemory` if the buffer cannot grow; those of [`read`](Self::read). The error contains the buffer
@@ -86,7 +176,9 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`read`](Self::read), but dropping the wait loses the buffer and its content (`tests/readers.rs`).
+            /// No byte is lost from the stream: what a dropped read receives, the next read returns first. But a drop
+            /// loses the buffer with its content. A cancel returns the buffer unchanged.
+            // Test: tests/readers.rs
             pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_append(&mut &*self, buf).await
             }
@@ -94,13 +186,29 @@ macro_rules! byte_stream {
             /// Receives into several buffers in order: `readv(2)`. As in std, only the first 1024 buffers are filled;
             /// the others get a length of 0.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     left.write_all("headbody").await?;
+            ///     let (n, (head, body)) = right.read_vectored((vec![0; 4], vec![0; 64])).await?;
+            ///     assert_eq!((n, &head[..], &body[..]), (8, &b"head"[..], &b"body"[..]));
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
-            /// Those of [`read`](Self::read).
+            /// Those of [`read`](Self::read). The error contains the buffers.
             ///
             /// # Cancel safety
             ///
-            /// As [`read`](Self::read) (`tests/streams.rs`).
+            /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns
+            /// first.
+            // Test: tests/streams.rs
             pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
                 RecvVectored::new(self.stream.clone(), bufs)
             }
@@ -116,6 +224,25 @@ macro_rules! byte_stream {
             /// From the first chunk until the returned value is dropped, other reads of the stream wait. At most 64 KiB
             /// are received ahead of the reader: a peer that sends more has to wait. After a drop, the next read first
             /// returns what was received ahead.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            /// use std::net::Shutdown;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     left.write_all("hello").await?;
+            ///     left.shutdown(Shutdown::Write)?;
+            ///     let (mut chunks, mut text) = (right.chunks(), Vec::new());
+            ///     while let Some(chunk) = chunks.next().await? {
+            ///         text.extend_from_slice(&chunk);
+            ///     }
+            ///     assert_eq!(text, b"hello");
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
             pub fn chunks(&self) -> Chunks<'_> {
                 Chunks::new(self.stream.clone())
             }
@@ -123,13 +250,31 @@ macro_rules! byte_stream {
             /// Receives available bytes without removing them, so the next read returns them again: `recv(2)` with
             /// `MSG_PEEK`.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     left.write_all(&b"\x16\x03\x01"[..]).await?;
+            ///     // Which protocol does the peer use?
+            ///     let (_, first) = right.peek(vec![0; 1]).await?;
+            ///     let is_tls = first == [0x16];
+            ///     assert!(is_tls);
+            ///     assert_eq!(right.read(vec![0; 16]).await?.1, [0x16, 3, 1]);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
             /// Those of [`read`](Self::read).
             ///
             /// # Cancel safety
             ///
-            /// There is nothing to lose (`tests/streams.rs`).
+            /// Nothing is lost: a peek takes nothing.
+            // Test: tests/streams.rs
             pub fn peek<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
                 Recv::peek(self.stream.clone(), buf)
             }
@@ -139,14 +284,34 @@ macro_rules! byte_stream {
             ///
             /// Writes to one stream run in the order in which they began, as reads do.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            /// use std::io::ErrorKind;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     let (n, buffer) = left.write(b"hello".to_vec()).await?;
+            ///     assert_eq!((n, buffer.len()), (5, 5));
+            ///
+            ///     right.close().await?;
+            ///     let error = left.write(buffer).await.unwrap_err();
+            ///     assert_eq!((error.kind(), error.into_buf().len()), (ErrorKind::BrokenPipe, 5));
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
-            /// Those of `send(2)`, with the peer's address (`BrokenPipe` if the peer is gone; no SIGPIPE is raised);
-            /// [`Canceled`](crate::Canceled). The error contains the buffer.
+            /// Those of `send(2)`, with the peer's address: `BrokenPipe` or `ConnectionReset` if the peer is gone (no
+            /// SIGPIPE is raised), `TimedOut` if it stopped answering, `NotConnected`; [`Canceled`](crate::Canceled).
+            /// The error contains the buffer.
             ///
             /// # Cancel safety
             ///
-            /// A canceled write has sent nothing. How much a dropped write has sent is unknown (`tests/streams.rs`).
+            /// A canceled write has sent nothing. How much a dropped write has sent is unknown.
+            // Test: tests/streams.rs
             #[inline]
             pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
                 Send::new(self.stream.clone(), buf)
@@ -154,26 +319,63 @@ macro_rules! byte_stream {
 
             /// Sends the whole buffer. Bytes of other writes come before or after it, never in between.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            /// use std::time::Duration;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     // The peer does not read.
+            ///     let bytes = vec![b'x'; 10 << 20];
+            ///     let sent = gimmal::timeout(Duration::from_millis(1), left.write_all(bytes)).await;
+            ///     let Some(error) = sent.unwrap_err().into_inner() else {
+            ///         panic!("a write reports how far it came");
+            ///     };
+            ///     let (done, bytes) = (error.transferred(), error.into_buf());
+            ///     assert!(done < bytes.len());
+            ///     assert_eq!(right.read_exact(vec![0; done], done).await?, bytes[..done]);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
             /// Those of [`write`](Self::write). The error contains the buffer, and the number of bytes sent.
             ///
             /// # Cancel safety
             ///
-            /// After a cancel, the error reports how much was sent. After a drop, that is unknown (`tests/streams.rs`).
+            /// After a cancel, the error reports how much was sent. After a drop, that is unknown.
+            // Test: tests/streams.rs
             pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
                 send_all(self.stream.clone(), buf).await
             }
 
             /// Sends from several buffers in order: `sendmsg(2)`. As in std, only the first 1024 buffers are written.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     let (n, _) = left.write_vectored(("head", b"body".to_vec())).await?;
+            ///     assert_eq!(n, 8);
+            ///     assert_eq!(right.read(vec![0; 64]).await?.1, b"headbody");
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
-            /// Those of [`write`](Self::write).
+            /// Those of [`write`](Self::write). The error contains the buffers.
             ///
             /// # Cancel safety
             ///
-            /// As [`write`](Self::write) (`tests/streams.rs`).
+            /// A canceled write has sent nothing. How much a dropped write has sent is unknown.
+            // Test: tests/streams.rs
             pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
                 SendVectored::new(self.stream.clone(), bufs)
             }
@@ -185,6 +387,28 @@ macro_rules! byte_stream {
             /// Zero copy pays off for large buffers on real network cards. On loopback the kernel copies anyway, and
             /// the call is more expensive than [`write`](Self::write) at every size.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::{TcpListener, TcpStream};
+            /// use std::io::ErrorKind;
+            ///
+            /// gimmal::run(async {
+            ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+            ///     let client = TcpStream::connect(listener.local_addr()?).await?;
+            ///     let (server, _peer) = listener.accept().await?;
+            ///     let (n, bytes) = match client.write_zero_copy(vec![b'x'; 20_000]).await {
+            ///         // An old kernel, or too little memory that may be locked.
+            ///         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::OutOfMemory) => {
+            ///             client.write(error.into_buf()).await?
+            ///         }
+            ///         sent => sent?,
+            ///     };
+            ///     assert_eq!(server.read_exact(vec![0; n], n).await?, bytes[..n]);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
             /// Those of [`write`](Self::write); `Unsupported` before Linux 6.0, and on sockets without support for it.
@@ -194,10 +418,11 @@ macro_rules! byte_stream {
             ///
             /// # Cancel safety
             ///
-            /// As [`write`](Self::write) (`tests/streams.rs`). However, the kernel cannot abort a send that it has
-            /// begun: a cancel or a timeout ends the wait only when the peer has acknowledged those bytes or the
-            /// connection is lost. So a peer that does not read delays a timeout, a group, `close` and the shutdown of
-            /// a server.
+            /// A canceled write has sent nothing. How much a dropped write has sent is unknown. However, the kernel
+            /// cannot abort a send that it has begun: a cancel or a timeout ends the wait only when the peer has
+            /// acknowledged those bytes or the connection is lost. So a peer that does not read delays a timeout, a
+            /// group, `close` and the shutdown of a server.
+            // Test: tests/streams.rs
             pub fn write_zero_copy<B: IoBuf>(&self, buf: B) -> Op<SendZeroCopy<B>> {
                 SendZeroCopy::new(self.stream.clone(), buf)
             }
@@ -236,15 +461,32 @@ macro_rules! byte_stream {
             /// Closes the stream, and returns any error of closing it. Cancels operations that are still in progress on
             /// it, and waits for them.
             ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::UnixStream;
+            ///
+            /// gimmal::run(async {
+            ///     let (left, right) = UnixStream::pair()?;
+            ///     left.write_all("last").await?;
+            ///     left.close().await?;
+            ///     assert_eq!(right.read(vec![0; 16]).await?.1, b"last");
+            ///     assert_eq!(right.read(vec![0; 16]).await?.0, 0);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
-            /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was
-            /// started and not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
-            /// [`Canceled`](crate::Canceled) while waiting for operations.
+            /// `ResourceBusy` if something else holds the descriptor: an operation that was started and not awaited, or
+            /// a [`SharedFd`]; the descriptor closes when its last holder is dropped. [`Canceled`](crate::Canceled)
+            /// while waiting for operations.
             ///
             /// # Cancel safety
             ///
-            /// The stream closes even after a cancel or a drop (`tests/streams.rs`).
+            /// The stream closes even after a cancel or a drop: if the wait is dropped, the last operation in progress
+            /// on it closes it.
+            // Test: tests/streams.rs
             pub async fn close(self) -> io::Result<()> {
                 self.stream.give_up().close().await
             }

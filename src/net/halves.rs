@@ -10,11 +10,47 @@ use std::rc::Rc;
 
 /// The borrowed read half of a stream, returned by [`TcpStream::split`](super::TcpStream::split) and
 /// [`UnixStream::split`](super::UnixStream::split).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::BufReader;
+/// use gimmal::net::UnixStream;
+///
+/// gimmal::run(async {
+///     let (left, right) = UnixStream::pair()?;
+///     left.write_all("one\ntwo\n").await?;
+///     left.close().await?;
+///     let (reader, _writer) = right.split();
+///     let mut lines = BufReader::new(reader).lines();
+///     assert_eq!(lines.next_line().await?.as_deref(), Some("one"));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ReadHalf<'a, S>(&'a S);
 
 /// The borrowed write half of a stream, returned by [`TcpStream::split`](super::TcpStream::split) and
 /// [`UnixStream::split`](super::UnixStream::split).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::{AsyncWrite, BufWriter};
+/// use gimmal::net::UnixStream;
+///
+/// gimmal::run(async {
+///     let (left, right) = UnixStream::pair()?;
+///     let (_reader, writer) = left.split();
+///     let mut writer = BufWriter::new(writer);
+///     for part in ["one, ", "two"] {
+///         writer.write_all(part).await?;
+///     }
+///     writer.shutdown().await?;
+///     assert_eq!(right.read_to_end(Vec::new()).await?.1, b"one, two");
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct WriteHalf<'a, S>(&'a S);
 
@@ -24,22 +60,76 @@ pub(super) fn halves<S>(stream: &S) -> (ReadHalf<'_, S>, WriteHalf<'_, S>) {
 
 /// The owned read half of a stream, returned by [`TcpStream::into_split`](super::TcpStream::into_split) and
 /// [`UnixStream::into_split`](super::UnixStream::into_split).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::AsyncRead;
+/// use gimmal::net::UnixStream;
+///
+/// gimmal::run(async {
+///     let (left, right) = UnixStream::pair()?;
+///     let (mut reader, mut writer) = right.into_split();
+///     let text = gimmal::spawn(async move { reader.read_to_end(Vec::new()).await });
+///     // The other half stays here.
+///     gimmal::io::AsyncWrite::write_all(&mut writer, "ready").await?;
+///     assert_eq!(left.read_exact(vec![0; 5], 5).await?, b"ready");
+///     left.write_all("hello").await?;
+///     left.close().await?;
+///     assert_eq!(text.await??.1, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct OwnedReadHalf<S>(Rc<S>);
 
 /// The owned write half of a stream, returned by [`TcpStream::into_split`](super::TcpStream::into_split) and
 /// [`UnixStream::into_split`](super::UnixStream::into_split). Dropping it shuts down that direction.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::AsyncWrite;
+/// use gimmal::net::UnixStream;
+///
+/// gimmal::run(async {
+///     let (left, right) = UnixStream::pair()?;
+///     let (_reader, mut writer) = left.into_split();
+///     let written = gimmal::spawn(async move { writer.write_all("hello").await });
+///     // The task has ended, and dropped its half: this is the end of the stream.
+///     assert_eq!(right.read_to_end(Vec::new()).await?.1, b"hello");
+///     written.await??;
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct OwnedWriteHalf<S: EndOutput> {
     stream: Rc<S>,
     forgotten: bool,
 }
 
 /// A stream whose write direction can be shut down.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{EndOutput, UnixStream};
+///
+/// gimmal::run(async {
+///     let (left, right) = UnixStream::pair()?;
+///     left.end_output()?;
+///     assert_eq!(right.read(vec![0; 16]).await?.0, 0);
+///     // The other direction is open.
+///     right.write_all("hello").await?;
+///     assert_eq!(left.read(vec![0; 16]).await?.1, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub trait EndOutput {
     /// Shuts down the write direction: nothing more will be written.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if the peer is gone.
+    /// `NotConnected` if the connection has ended: after a reset by the peer, and on TCP after both directions have
+    /// been shut down.
     fn end_output(&self) -> io::Result<()>;
 }
 

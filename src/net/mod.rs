@@ -35,6 +35,9 @@ mod tcp;
 mod udp;
 mod unix;
 
+// Behind the types, so that the documentation of each begins with what creates one.
+mod socket_option;
+
 pub use crate::op::{Chunk, Chunks};
 pub use halves::{EndOutput, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use listener::Listener;

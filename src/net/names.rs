@@ -18,6 +18,34 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// | a reference to one of these | `&SocketAddr`, `&String`, `&("localhost", 80)` |
 ///
 /// Text that is not an address is a name, which is looked up on a thread of the pool.
+///
+/// ```
+/// use gimmal::net::{Host, TcpListener, TcpStream, ToAddrs};
+/// use std::io;
+///
+/// /// A line of a configuration file.
+/// struct Server {
+///     host: String,
+///     port: u16,
+/// }
+///
+/// impl ToAddrs for &Server {
+///     fn target(self) -> io::Result<Host> {
+///         (self.host.as_str(), self.port).target()
+///     }
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// gimmal::run(async {
+///     let listener = TcpListener::bind(([127, 0, 0, 1], 0)).await?;
+///     let port = listener.local_addr()?.port();
+///     let server = Server { host: "127.0.0.1".into(), port };
+///     let stream = TcpStream::connect(&server).await?;
+///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub trait ToAddrs {
     /// Converts the value to a [`Host`], without looking up names.
     ///
@@ -36,6 +64,18 @@ pub trait ToAddrs {
 }
 
 /// Addresses, or a name that is still to be looked up.
+///
+/// ```
+/// use gimmal::net::{Host, ToAddrs};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let address = ([127, 0, 0, 1], 80).into();
+/// assert_eq!("127.0.0.1:80".target()?, Host::Addrs(vec![address]));
+/// assert_eq!("localhost:80".target()?, Host::Name("localhost".into(), 80));
+/// assert!("localhost".target().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     /// Addresses, in the order in which to try them.
@@ -84,13 +124,14 @@ impl Host {
 ///
 /// # Errors
 ///
-/// `InvalidInput` for text that is neither an address nor a name with a port; the resolver's error, with the name;
-/// `QuotaExceeded`, with the limits that were reached, if no thread can be created; [`Canceled`](crate::Canceled).
+/// `InvalidInput` for text that is neither an address nor a name with a port; `NotFound` for a name without addresses,
+/// and otherwise the error of `getaddrinfo(3)`, with the name; `QuotaExceeded`, with the limits that were reached, if
+/// no thread can be created; [`Canceled`](crate::Canceled).
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose. A lookup that a thread has begun is abandoned: it runs on, but the wait for it ends at
-/// once (`tests/names.rs`).
+/// Nothing is lost. A lookup that a thread has begun is abandoned: it runs on, but the wait for it ends at once.
+// Test: tests/names.rs
 pub async fn lookup_host(name: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
     resolve(name).await
 }
@@ -323,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_that_is_not_there_is_named() {
+    fn the_error_of_a_missing_interface_names_it() {
         let long = "x".repeat(300);
         for name in ["nobody0", "an interface", "4294967296", "x\0", &long] {
             let error = text(&format!("[fe80::1%{name}]:80")).unwrap_err();
@@ -337,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_names_may_be_kept_and_given_by_reference() {
+    fn addresses_and_names_may_be_owned_or_passed_by_reference() {
         let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
         let same = |to: &dyn Fn() -> io::Result<Host>, count: usize| {
             assert_eq!(to().unwrap(), Host::Addrs(vec![addr; count]));
@@ -359,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused_with_its_text() {
+    fn anything_else_is_rejected_with_its_text() {
         for bad in [
             "",
             ":",
@@ -392,7 +433,7 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bad:?}");
             assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
         }
-        // Text that has brackets gets no hint to add them.
+        // Text with brackets gets no hint to add them.
         for bad in ["[::1%]:80", "[nobody]:80", "[::1::]:80"] {
             let error = text(bad).unwrap_err().to_string();
             assert!(!error.contains("stands in brackets"), "{error}");

@@ -2,9 +2,9 @@
 
 use super::Listener;
 use crate::cancel::{Scope, checkpoint, shield};
+use crate::error::{Canceled, is_canceled};
 use crate::group::{Report, Supervisor, race, supervise};
 use crate::runtime::{self, Core};
-use crate::scope::{Canceled, is_canceled};
 use crate::time::Instant;
 use std::cell::Cell;
 use std::fmt;
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// so that connections that are canceled after it can still clean up.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish.
+/// Accepts connections and runs a handler for each until it is stopped, then lets the open connections finish.
 ///
 /// Each connection is a child of a supervised group: one that fails or panics does not affect the others, and its error
 /// is reported, with the peer's address, to the hook ([`Fault::ChildFailed`](crate::runtime::Fault),
@@ -81,7 +81,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// # Cancel safety
 ///
 /// A cancel shuts serving down gracefully. A drop drops the handlers; connections that were accepted ahead and not
-/// taken stay with the listener (`tests/serving.rs`).
+/// taken stay with the listener.
+// Test: tests/serving.rs
 pub fn serve<L, H, R>(listener: &L, handler: H) -> Serve<'_, L, H, Pending<()>>
 where
     L: Listener,
@@ -98,7 +99,30 @@ where
     }
 }
 
-/// The settings of [`serve`], which begins when this is awaited.
+/// The settings of [`serve`]. Serving begins when this is awaited.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{TcpListener, TcpStream};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let client = async {
+///         let client = TcpStream::connect(address).await?;
+///         assert_eq!(client.read_to_end(Vec::new()).await?.1, b"hello");
+///         std::io::Result::Ok(())
+///     };
+///     let serve = listener
+///         .serve(async |stream, _peer| stream.write_all("hello").await)
+///         .drain(Duration::from_secs(1))
+///         .limit(100);
+///     assert_eq!(serve.until(client).await?.accepted, 1);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[must_use = "nothing is served unless it is awaited"]
 pub struct Serve<'l, L, H, U> {
     listener: &'l L,
@@ -179,6 +203,36 @@ impl<L, H, U> fmt::Debug for Serve<'_, L, H, U> {
 }
 
 /// The counts of what was served.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::{TcpListener, TcpStream};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let mut client = None;
+///     let connected = async {
+///         // This connection stays open when serving is to stop.
+///         let stream = TcpStream::connect(address).await?;
+///         stream.read_exact(vec![0; 5], 5).await?;
+///         client = Some(stream);
+///         std::io::Result::Ok(())
+///     };
+///     let served = listener
+///         .serve(async |stream: TcpStream, _peer| {
+///             let (_, buffer) = stream.write(b"hello".to_vec()).await?;
+///             stream.read(buffer).await
+///         })
+///         .until(connected)
+///         .drain(Duration::from_millis(1))
+///         .await?;
+///     assert_eq!((served.accepted, served.failed, served.cut_short), (1, 0, 1));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
@@ -296,7 +350,7 @@ where
         failure.filter(|_| !runtime::with(Core::is_canceled))
     }
 
-    /// Accepts until told to stop, then waits for the connections.
+    /// Accepts until it is stopped, then waits for the connections.
     async fn run(&self) -> io::Result<()> {
         let group = supervise(async |s| {
             let accepted = self.accepting.run(self.accept_all(s)).await;

@@ -1,6 +1,6 @@
 //! A descriptor shared by several operations (O5).
 
-use super::cached::Cached;
+use super::file::Cached;
 use crate::sys::Descriptor;
 use std::cell::Cell;
 use std::fmt;

@@ -7,8 +7,8 @@
 //! Releasing the lock hands it to the longest waiter, so a task that writes in a loop starves nobody.
 
 use super::Readiness;
+use crate::error::Canceled;
 use crate::runtime;
-use crate::scope::Canceled;
 use crate::tasks::copy_waker;
 use crate::wait_queue::{Ticket, WaitQueue};
 use std::cell::{Cell, RefCell};

@@ -1,13 +1,18 @@
 //! The one future that awaits an operation.
 
+mod fallback;
+mod restart;
+
+use super::file::{mend_cursor, watch_cursor};
 use super::queue::QueuedWait;
 use super::{Collect, Completion, Entry, Operation, Readiness, SharedFd, WithDeadline};
 use crate::driver::{Payload, lifecycle::Polled};
+use crate::error::{Canceled, Elapsed};
 use crate::runtime::{self, Core, Refusal, canceled_here};
-use crate::scope::{Canceled, Elapsed};
 use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
+use fallback::NotSubmitted;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -16,30 +21,49 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// How often an operation is restarted that the kernel interrupted although no cancel was requested.
-const GIVEN_UP_MAX: u16 = 1000;
-
-/// The same limit when the kernel has no thread for the operation and the ring can serve it only sometimes. Each try
-/// takes 50 ms.
-const GIVEN_UP_SHORT_MAX: u16 = 16;
-
 /// Awaits an operation. The operation is submitted at the first poll, or by [`submit`](Op::submit). If a direct system
-/// call can serve it at once ([`Entry::try_first`]), the first poll may be ready.
+/// call can serve it at once ([`Entry::try_direct`]), the first poll may be ready.
 ///
-/// States: Idle → InFlight → Finished, with Queued before InFlight while another operation has to go first. If it is
-/// dropped in flight, the runtime takes over the operation, cancels it, and disposes of its late completions (C8).
+/// If the future is dropped while the kernel has the operation, the runtime takes over the operation, cancels it, and
+/// disposes of its late completions.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::op::{Op, Read};
+///
+/// gimmal::run(async {
+///     let file = gimmal::fs::File::open("Cargo.toml").await?;
+///     let mut size = 0;
+///     // The next block is read while this one is used.
+///     let mut next: Op<Read<Vec<u8>>> = file.read_at(vec![0; 256], size).submit();
+///     let mut lines = 0;
+///     loop {
+///         let (n, block) = next.await?;
+///         if n == 0 {
+///             break;
+///         }
+///         size += n as u64;
+///         next = file.read_at(vec![0; 256], size).submit();
+///         lines += block.iter().filter(|byte| **byte == b'\n').count();
+///     }
+///     assert_eq!(lines, std::fs::read_to_string("Cargo.toml")?.lines().count());
+///     Ok(())
+/// })
+/// # }
+/// ```
 ///
 /// # Panics
 ///
 /// If it is polled outside a runtime, inside a runtime other than the one that submitted it, or after it was ready.
+// States: Idle → InFlight → Finished, with Queued before InFlight while another operation has to go first (C8).
 #[must_use = "futures do nothing unless they are awaited; `submit` starts an operation without awaiting it"]
 pub struct Op<O: Operation> {
     /// `Some` until the operation is finished.
     operation: Option<O>,
     state: OpState,
     refusal: Refusal,
-    /// How often the kernel has interrupted it.
-    given_up: u16,
+    /// How often it was restarted because the kernel had interrupted it.
+    restarts: u16,
     /// Makes it `!Send`: it belongs to the thread of its runtime.
     _local: PhantomData<*const ()>,
 }
@@ -47,7 +71,7 @@ pub struct Op<O: Operation> {
 enum OpState {
     Idle,
     /// Idle again: the kernel could not create a thread for it.
-    Refused,
+    LackedThread,
     /// Never submitted: its input is bad, or it could not be started.
     Rejected(io::Error),
     /// Waiting for another operation to go first.
@@ -64,8 +88,8 @@ enum OpState {
 }
 
 impl OpState {
-    fn is_refused(&self) -> bool {
-        matches!(self, OpState::Refused)
+    fn lacked_thread(&self) -> bool {
+        matches!(self, OpState::LackedThread)
     }
 }
 
@@ -77,7 +101,7 @@ impl<O: Operation> Op<O> {
             operation: Some(operation),
             state: OpState::Idle,
             refusal: Refusal::None,
-            given_up: 0,
+            restarts: 0,
             _local: PhantomData,
         }
     }
@@ -118,15 +142,9 @@ impl<O: Operation> Op<O> {
             match operation.prepare(Waker::noop()) {
                 Readiness::Start => {
                     let entry = operation.entry();
-                    self.state = match start(operation, &entry, None, &self.state) {
+                    self.state = match try_submit(operation, &entry, None, &self.state) {
                         Ok((runtime_id, key)) => in_flight(runtime_id, key),
-                        Err(why) => match self.start_otherwise(why, &entry) {
-                            Fallback::InFlight(runtime_id, key) => in_flight(runtime_id, key),
-                            Fallback::Served(completion) => OpState::Ready(completion),
-                            Fallback::Failed(error) => OpState::Rejected(error),
-                            // `prepare` is called again when it is polled.
-                            Fallback::Later => OpState::Idle,
-                        },
+                        Err(why) => self.submit_fallback(why, &entry),
                     };
                 }
                 // `prepare` is called again when it is polled.
@@ -164,17 +182,48 @@ impl<O: Operation> Op<O> {
     ///
     /// # Cancel safety
     ///
-    /// That of the operation (`tests/timeouts.rs`).
+    /// That of the operation: the deadline cancels it. If it is dropped, it is as if the operation's own wait were
+    /// dropped.
+    // Test: tests/timeouts.rs
     #[inline]
     pub fn timeout(self, duration: Duration) -> WithDeadline<O> {
         WithDeadline::within(self, duration)
     }
 
-    /// Like [`timeout`](Op::timeout), with a point in time as the limit.
+    /// Limits the operation as [`timeout`](Op::timeout) does, with a point in time as the limit.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::time::Instant;
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (reader, writer) = gimmal::io::pipe()?;
+    ///     writer.write_all("hello").await?;
+    ///     let (deadline, mut buffer) = (Instant::now() + Duration::from_millis(2), vec![0; 4]);
+    ///     let mut text = Vec::new();
+    ///     // Everything that arrives until then.
+    ///     let error = loop {
+    ///         match reader.read(buffer).deadline(deadline).await {
+    ///             Ok((n, back)) => {
+    ///                 text.extend_from_slice(&back[..n]);
+    ///                 buffer = back;
+    ///             }
+    ///             Err(error) => break error,
+    ///         }
+    ///     };
+    ///     assert!(gimmal::is_timeout(&error));
+    ///     assert_eq!(text, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
-    /// That of the operation (`tests/timeouts.rs`).
+    /// That of the operation: the deadline cancels it. If it is dropped, it is as if the operation's own wait were
+    /// dropped.
+    // Test: tests/timeouts.rs
     #[inline]
     pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
         WithDeadline::until(self, deadline)
@@ -193,7 +242,7 @@ impl<O: Operation> Op<O> {
     /// Returns the operation while the kernel does not have it.
     pub(super) fn at_rest(&mut self) -> Option<&mut O> {
         match &self.state {
-            OpState::Idle | OpState::Refused | OpState::Queued(_) | OpState::Rejected(_) => {
+            OpState::Idle | OpState::LackedThread | OpState::Queued(_) | OpState::Rejected(_) => {
                 self.operation.as_mut()
             }
             OpState::InFlight { .. } | OpState::Ready(_) | OpState::Finished => None,
@@ -202,7 +251,7 @@ impl<O: Operation> Op<O> {
 
     /// Rejects an operation that was not started before its deadline.
     pub(super) fn reject_if_idle(&mut self) {
-        if let OpState::Idle | OpState::Refused | OpState::Queued(_) = self.state {
+        if let OpState::Idle | OpState::LackedThread | OpState::Queued(_) = self.state {
             self.state = OpState::Rejected(Elapsed.into());
         }
     }
@@ -233,29 +282,29 @@ impl<O: Operation> Op<O> {
 
     /// Starts the operation, if it can be started.
     #[inline]
-    fn begin(
+    fn start(
         &mut self,
         context: &mut Context<'_>,
         deadline: impl Fn() -> Option<Instant>,
     ) -> Poll<O::Output> {
         let Some(operation) = &mut self.operation else {
-            unreachable!("an operation that is still to begin is there")
+            unreachable!("an operation that is still to start is there")
         };
         match operation.prepare(context.waker()) {
             Readiness::Start => {}
-            prepared => return self.do_not_begin(prepared, context, deadline()),
+            readiness => return self.not_started(readiness, context, deadline()),
         }
         let entry = operation.entry();
         if entry.tries_first()
             && let Some(completion) = attempt(operation, &entry, context.waker())
         {
-            if self.starts_again(completion, false) {
+            if self.reset_to_retry(completion, false) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
             return Poll::Ready(self.finish().complete(completion));
         }
-        match start(
+        match try_submit(
             operation,
             &entry,
             Some(copy_waker(context.waker())),
@@ -268,84 +317,19 @@ impl<O: Operation> Op<O> {
                 }
                 Poll::Pending
             }
-            Err(why) => self.begin_otherwise(why, &entry, context, deadline()),
+            Err(why) => self.poll_fallback(why, &entry, context, deadline()),
         }
     }
 
-    /// Handles an entry that was not submitted at once.
+    /// Handles an operation that must not start, by the result of its `prepare`.
     #[cold]
-    fn begin_otherwise(
+    fn not_started(
         &mut self,
-        why: NotHanded,
-        entry: &Entry,
-        context: &mut Context<'_>,
-        deadline: Option<Instant>,
-    ) -> Poll<O::Output> {
-        match self.start_otherwise(why, entry) {
-            Fallback::InFlight(runtime_id, key) => {
-                self.state = in_flight(runtime_id, key);
-                // It was submitted without its waker.
-                wait(runtime_id, key, context);
-                if let Some(deadline) = deadline {
-                    runtime::with(|core| core.limit_operation(key, deadline));
-                }
-                Poll::Pending
-            }
-            Fallback::Served(completion) if self.starts_again(completion, false) => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Fallback::Served(completion) => Poll::Ready(self.finish().complete(completion)),
-            Fallback::Failed(error) => {
-                self.state = OpState::Rejected(error);
-                self.reject(context)
-            }
-            // Yield to other tasks first.
-            Fallback::Later => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Starts an operation that failed to start, or for which the kernel lacked a thread a moment ago. If the kernel
-    /// still lacks one, the operation is served on this thread or fails, unless the ring needs no thread for it.
-    #[cold]
-    fn start_otherwise(&mut self, (error, waker): NotHanded, entry: &Entry) -> Fallback {
-        runtime::drop_waker(waker);
-        if let Some(error) = error {
-            return Fallback::Failed(error);
-        }
-        let core = runtime::required();
-        if core.lacks_threads() {
-            if !core.may_serve() {
-                return Fallback::Later;
-            }
-            if let Some(completion) = core.serve(entry, self.state.is_refused()) {
-                return Fallback::Served(completion);
-            }
-            let may_try = entry.opcode().is_polled() && self.given_up < GIVEN_UP_SHORT_MAX;
-            if self.state.is_refused() && !may_try && core.lacks_threads_now() {
-                return Fallback::Failed(runtime::no_thread_for(O::NAME));
-            }
-        }
-        if let Some(operation) = &mut self.operation {
-            operation.enter_ring();
-        }
-        match hand_over::<O>(&core, entry, None) {
-            Ok((runtime_id, key)) => Fallback::InFlight(runtime_id, key),
-            Err((error, _)) => Fallback::Failed(error),
-        }
-    }
-
-    #[cold]
-    fn do_not_begin(
-        &mut self,
-        prepared: Readiness,
+        readiness: Readiness,
         context: &Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<O::Output> {
-        match prepared {
+        match readiness {
             Readiness::Start | Readiness::Wait => {
                 if !matches!(self.state, OpState::Queued(_)) {
                     self.state = OpState::Queued(QueuedWait::default());
@@ -368,48 +352,6 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    /// Returns whether the operation had no effect and is to be started once more.
-    #[inline]
-    fn starts_again(&mut self, completion: Completion, asked: bool) -> bool {
-        completion.raw() < 0 && self.starts_again_after_error(completion, asked)
-    }
-
-    #[cold]
-    fn starts_again_after_error(&mut self, completion: Completion, asked: bool) -> bool {
-        let Some(operation) = &mut self.operation else {
-            return false;
-        };
-        let says_so = operation.should_retry(completion);
-        let again = match asked {
-            true => says_so && !operation.had_no_effect(completion),
-            false => says_so || self.was_given_up(completion),
-        };
-        if again {
-            // No cancel was requested, and no signal arrived: no kernel thread has started on it.
-            let is_refused = !says_so
-                && completion.raw() == -libc::ECANCELED
-                && runtime::required().lacks_threads();
-            self.state = match is_refused {
-                true => OpState::Refused,
-                false => OpState::Idle,
-            };
-        }
-        again
-    }
-
-    /// Returns whether the kernel gave the operation up before it had any effect, although no cancel was requested. A
-    /// waiting worker is interrupted when the process is stopped and continued, where a plain system call would be
-    /// restarted; and a signal may prevent the creation of the first worker, which the kernel reports as ECANCELED
-    /// (both seen on 6.18).
-    fn was_given_up(&mut self, completion: Completion) -> bool {
-        let operation = self.operation.as_ref();
-        let was_given_up = completion.was_interrupted()
-            && operation.is_some_and(|operation| operation.had_no_effect(completion))
-            && self.given_up < GIVEN_UP_MAX;
-        self.given_up += u16::from(was_given_up);
-        was_given_up
-    }
-
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
         let refusal = &mut self.refusal;
         runtime::reject_canceled(refusal, context)
@@ -427,19 +369,6 @@ fn is_canceled<O: Operation>() -> bool {
 /// The same check where there may be no runtime: a rejected operation returns its error even there.
 fn is_canceled_here<O: Operation>() -> bool {
     runtime::try_with(Core::is_canceled).unwrap_or(false) && O::CANCELABLE
-}
-
-/// The submission error, or `None` if the kernel may lack a thread for the operation; and the operation's unused waker.
-type NotHanded = (Option<io::Error>, Option<Waker>);
-
-/// The outcome for an operation that was not submitted at once.
-enum Fallback {
-    /// Submitted, without a waker: the runtime's serial and the slot's key.
-    InFlight(u64, Key),
-    Served(Completion),
-    Failed(io::Error),
-    /// To be tried again.
-    Later,
 }
 
 fn in_flight(runtime_id: u64, key: Key) -> OpState {
@@ -464,24 +393,24 @@ fn attempt<O: Operation>(operation: &mut O, entry: &Entry, waker: &Waker) -> Opt
 /// Submits the entry to the current runtime, unless that is short of threads and the entry may need one.
 #[inline]
 #[track_caller]
-fn start<O: Operation>(
+fn try_submit<O: Operation>(
     operation: &mut O,
     entry: &Entry,
     waker: Option<Waker>,
     state: &OpState,
-) -> Result<(u64, Key), NotHanded> {
+) -> Result<(u64, Key), NotSubmitted> {
     runtime::with(|core| {
-        if core.is_short_of_threads() && (state.is_refused() || entry.is_of_files()) {
+        if core.is_short_of_threads() && (state.lacked_thread() || entry.is_of_files()) {
             return Err((None, waker));
         }
-        operation.enter_ring();
-        let handed = hand_over::<O>(core, entry, waker);
-        handed.map_err(|(error, waker)| (Some(error), waker))
+        watch_cursor(operation);
+        let submitted = submit_to::<O>(core, entry, waker);
+        submitted.map_err(|(error, waker)| (Some(error), waker))
     })
 }
 
 #[inline]
-fn hand_over<O: Operation>(
+fn submit_to<O: Operation>(
     core: &Core,
     entry: &Entry,
     waker: Option<Waker>,
@@ -498,7 +427,7 @@ pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u6
     })
 }
 
-/// Nothing in it is pinned: the memory that the kernel uses lies outside the operation (O2).
+// Nothing in it is pinned: the memory that the kernel uses lies outside the operation (O2).
 impl<O: Operation> Unpin for Op<O> {}
 
 impl<O: Operation> Future for Op<O> {
@@ -537,7 +466,10 @@ impl<O: Operation> Op<O> {
                             (Some(_), Some(operation)) => operation.dispose(item),
                             _ => *first = Some(item),
                         },
-                        Polled::Last { completion, asked } => {
+                        Polled::Last {
+                            completion,
+                            asked: is_cancel_requested,
+                        } => {
                             let first = first.take();
                             let result = first.unwrap_or(completion);
                             if first.is_some()
@@ -545,28 +477,28 @@ impl<O: Operation> Op<O> {
                             {
                                 operation.dispose(completion);
                             }
-                            if this.starts_again(result, asked) {
+                            if this.reset_to_retry(result, is_cancel_requested) {
                                 // Treat it as a first start, which is rejected if the scope was canceled since the
                                 // completion (C2).
                                 return this.poll_until(context, deadline);
                             }
                             let operation = this.finish();
-                            if asked && operation.had_no_effect(result) {
-                                return Poll::Ready(operation.fail(why(deadline())));
+                            if is_cancel_requested && operation.had_no_effect(result) {
+                                return Poll::Ready(operation.fail(stopped(deadline())));
                             }
-                            operation.leave_ring(result);
+                            mend_cursor(&operation, result);
                             return Poll::Ready(operation.complete(result));
                         }
                     }
                 }
             }
-            OpState::Idle | OpState::Refused if is_canceled::<O>() => this.refuse(context),
-            OpState::Idle | OpState::Refused => this.begin(context, deadline),
+            OpState::Idle | OpState::LackedThread if is_canceled::<O>() => this.refuse(context),
+            OpState::Idle | OpState::LackedThread => this.start(context, deadline),
             OpState::Queued(queue) => {
                 if let Some(error) = queue.over(context, deadline()) {
                     return Poll::Ready(this.finish().fail(error));
                 }
-                this.begin(context, deadline)
+                this.start(context, deadline)
             }
             OpState::Ready(completion) => {
                 let completion = *completion;
@@ -583,7 +515,7 @@ impl<O: Operation> Op<O> {
 /// Returns the error of an operation that was stopped before it had any effect. If its scope was canceled and its own
 /// deadline has also passed, the scope's error wins (C7).
 #[cold]
-fn why(deadline: Option<Instant>) -> io::Error {
+fn stopped(deadline: Option<Instant>) -> io::Error {
     runtime::with(|core| match deadline {
         _ if core.is_canceled() => canceled_here(core).into(),
         Some(deadline) if deadline <= core.now() => Elapsed.into(),
@@ -644,11 +576,11 @@ fn abandon<O: Operation>(runtime_id: u64, key: Key, first: Option<Completion>, o
     }
 }
 
-/// Shows the operation's state, and never reads the lent memory (B3).
+/// Shows the operation's state, and never reads the lent memory.
 impl<O: Operation> fmt::Debug for Op<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            OpState::Idle | OpState::Refused => "idle",
+            OpState::Idle | OpState::LackedThread => "idle",
             OpState::Rejected(_) => "rejected",
             OpState::Queued(_) => "queued",
             OpState::Ready(_) => "ready",

@@ -1,9 +1,9 @@
 //! A request that does nothing: the minimum cost of an operation.
 
-use super::{Completion, Entry, Op, Opcode, Operation};
-use std::io;
+use super::operation::operation;
+use super::{Entry, Op, Opcode, Operation};
 
-/// A request that does nothing: `IORING_OP_NOP`.
+/// The operation of [`nop`]: `IORING_OP_NOP`.
 #[derive(Debug)]
 pub struct Nop(());
 
@@ -21,33 +21,19 @@ pub struct Nop(());
 ///
 /// # Cancel safety
 ///
-/// There is nothing to lose (`tests/operations.rs`).
+/// Nothing is lost: the request does nothing.
+// Test: tests/operations.rs
 pub fn nop() -> Op<Nop> {
     Op::new(Nop(()))
 }
 
 // SAFETY: the entry has no address and no descriptor.
 unsafe impl Operation for Nop {
-    type Output = io::Result<()>;
-    const NAME: &'static str = "nop";
+    operation!(simple "nop");
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
     fn entry(&mut self) -> Entry {
         Entry::new(Opcode::NOP)
     }
-
-    #[inline]
-    fn complete(self, completion: Completion) -> io::Result<()> {
-        completion.result().map(drop)
-    }
-
-    fn fail(self, error: io::Error) -> io::Result<()> {
-        Err(error)
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
-    fn dispose(&mut self, _: Completion) {}
 }

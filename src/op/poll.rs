@@ -1,9 +1,11 @@
 //! Waiting until a descriptor is ready.
 
-use super::{Completion, Entry, Op, Opcode, Operation, SharedFd};
-use std::io;
+use super::operation::operation;
+use super::{Entry, Op, Opcode, Operation, SharedFd};
 
-/// Waits for an event on a descriptor: `poll(2)`, once. It consumes nothing, so there is nothing to lose.
+/// The operation of [`AsyncFd::readable`](crate::io::AsyncFd::readable) and
+/// [`AsyncFd::writable`](crate::io::AsyncFd::writable): `poll(2)`, once. It takes nothing from the descriptor, so there
+/// is nothing to lose.
 #[derive(Debug)]
 pub struct PollAdd {
     fd: SharedFd,
@@ -27,8 +29,8 @@ impl PollAdd {
 // SAFETY: the entry has no address. The operation holds the descriptor (O5). A poll that is not multishot completes
 // once.
 unsafe impl Operation for PollAdd {
-    type Output = io::Result<()>;
-    const NAME: &'static str = "poll";
+    operation!(simple "poll");
+    const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(&self.fd)
@@ -37,18 +39,4 @@ unsafe impl Operation for PollAdd {
     fn entry(&mut self) -> Entry {
         self.fd.entry(Opcode::POLL_ADD).poll_events(self.events)
     }
-
-    fn complete(self, completion: Completion) -> io::Result<()> {
-        completion.result().map(drop)
-    }
-
-    fn fail(self, error: io::Error) -> io::Result<()> {
-        Err(error)
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        completion.was_interrupted()
-    }
-
-    fn dispose(&mut self, _: Completion) {}
 }

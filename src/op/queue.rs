@@ -1,7 +1,7 @@
 //! The wait of an operation that cannot be started yet, because another goes first.
 
+use crate::error::Elapsed;
 use crate::runtime::{self, Alarm, Core, Waiting};
-use crate::scope::Elapsed;
 use crate::sys::Instant;
 use std::io;
 use std::task::{Context, Poll};

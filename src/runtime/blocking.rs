@@ -5,10 +5,10 @@
 
 use super::core::Core;
 use super::current::{self, drop_waker};
-use super::fault::{Fault, Hook, catch, message_of};
-use super::join::JoinError;
+use super::fault::{Fault, Hook, catch};
 use super::pool::{ErasedJob, Pool, Runnable, lock};
 use super::scopes::Waiting;
+use crate::error::{JoinError, panic_message};
 use crate::tasks::copy_waker;
 use std::any::Any;
 use std::fmt;
@@ -146,7 +146,7 @@ impl<T> Job<T> {
             Err(payload) => {
                 self.hook.report(&Fault::Panicked {
                     task: format!("started by spawn_blocking at {}", self.location),
-                    message: message_of(&*payload),
+                    message: panic_message(&*payload),
                 });
                 self.hook.drop_payload(payload);
             }
@@ -160,9 +160,31 @@ impl<T> Job<T> {
 /// The handle is `Send` if the result is. Once polled, it must be polled on the same runtime, but can be dropped on any
 /// thread.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::task::spawn_blocking;
+///
+/// gimmal::run(async {
+///     // On up to four threads at once.
+///     let sums: Vec<_> = (1..=4u64).map(|n| spawn_blocking(move || (1..=n).sum::<u64>())).collect();
+///     let mut total = 0;
+///     for sum in sums {
+///         total += sum.await?;
+///     }
+///     assert_eq!(total, 20);
+///
+///     let error = spawn_blocking(|| panic!("out of cheese")).await.unwrap_err();
+///     assert!(error.is_panic());
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Cancel safety
 ///
-/// A wait that is dropped leaves the closure and the handle as they were (`tests/blocking.rs`).
+/// A wait that is dropped leaves the closure and the handle as they were. What a canceled wait does is documented by
+/// the function that returned the handle.
+// Test: tests/blocking.rs
 #[must_use = "dropping the handle detaches the closure; call `drop` to do so on purpose"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,

@@ -9,7 +9,7 @@ use super::join::JoinHandle;
 use super::pool::{Pool, THREADS_MAX};
 use super::turn::Scratch;
 use crate::driver::Driver;
-use crate::scope::Canceled;
+use crate::error::Canceled;
 use crate::sys::{BufSizes, Caught, FeatureMask, KernelRing, Sizes};
 use crate::tasks::{Claim, Origin, RuntimeSlot, Tasks};
 use std::cell::RefCell;
@@ -250,6 +250,7 @@ impl Builder {
             receive_buffers,
         };
         let pool = Pool::new(self.blocking_threads, &self.name);
+        crate::buf::introduce_errors();
         let core = Rc::new(Core::new(tasks, driver, pool, self.hook, settings, slot)?);
         current::register(&core);
         Ok(Runtime { core })

@@ -2,8 +2,9 @@
 
 use super::core::Core;
 use super::current::drop_waker;
-use super::fault::{Fault, catch, message_of};
+use super::fault::{Fault, catch};
 use super::turn::Allowance;
+use crate::error::panic_message;
 use crate::table::{Key, Leaf};
 use crate::tasks::{NewChild, Origin, ReadyChild, WakeId, copy_waker, waker};
 use std::any::Any;
@@ -177,7 +178,7 @@ impl Core {
     pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
             task: self.describe_task(WakeId::new(self.slot_number, child)),
-            message: message_of(&*payload),
+            message: panic_message(&*payload),
         };
         self.hook.report(&fault);
         self.hook.drop_payload(payload);
@@ -187,7 +188,7 @@ impl Core {
     pub(crate) fn report_panic_of_group(&self, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
             task: self.running_task(),
-            message: message_of(&*payload),
+            message: panic_message(&*payload),
         };
         self.hook.report(&fault);
         self.hook.drop_payload(payload);

@@ -4,7 +4,7 @@ use super::core::{Core, Refusal};
 use super::current::try_with;
 use super::scopes::reject_canceled;
 use crate::buf::BufError;
-use crate::scope::Canceled;
+use crate::error::Canceled;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};

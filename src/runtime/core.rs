@@ -1,14 +1,15 @@
 //! One runtime: its tables, its ring, and the calls that leaves make into it.
 
 use super::abort::Ending;
-use super::fault::{Fault, Hook, message_of};
+use super::fault::{Fault, Hook};
 use super::pool::Pool;
-use super::provided_buffers::Receiving;
+use super::provided_buffers::ProvidedBuffers;
 use super::scopes::{Mirror, NO_OWNER, Sleeper, WaitRow};
 use super::short::Short;
 use super::turn::{Allowance, Budget};
 use crate::driver::lifecycle::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Payload, Request};
+use crate::error::panic_message;
 use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Completion, Entry, ForkMark, Instant, KernelRing, Opcode, coarse_ns};
 use crate::table::{Key, Leaf, LeafKind, Owner, Table};
@@ -69,7 +70,7 @@ pub(crate) struct Core {
     /// Tasks that wait for a descriptor to have no operations in flight. They are woken after each reap, to check again.
     pub(super) closers: RefCell<WaitQueue<Waker>>,
     pub(super) pool: Pool,
-    pub(super) receiving: Receiving,
+    pub(super) provided: ProvidedBuffers,
     pub(super) short: Short,
     pub(super) hook: Hook,
     /// By the type of the `Option`, for each type of output that a task was detached with.
@@ -87,7 +88,7 @@ pub(crate) struct Core {
     /// The running task's coop budget: ready leaves that it may still pass in this poll.
     pub(super) allowance: Cell<Allowance>,
     /// Whether a combinator is polling several futures in this poll.
-    pub(super) together: Cell<bool>,
+    pub(super) in_joint_poll: Cell<bool>,
     /// The current scope.
     pub(super) at: Cell<Owner>,
     /// Whether the current scope is canceled.
@@ -165,7 +166,7 @@ impl Core {
             waits: RefCell::new(Table::new()),
             closers: RefCell::default(),
             pool,
-            receiving: Receiving::new(),
+            provided: ProvidedBuffers::new(),
             short: Short::new(),
             hook,
             reporters: RefCell::default(),
@@ -177,7 +178,7 @@ impl Core {
             leaf: Cell::new(None),
             budget: Budget::new(),
             allowance: Cell::new(Allowance::NONE),
-            together: Cell::new(false),
+            in_joint_poll: Cell::new(false),
             canceled: Cell::new(false),
             root_canceled: Cell::new(false),
             changes: Cell::new(0),
@@ -570,7 +571,7 @@ impl Core {
             End::Panicked(payload) => {
                 let fault = Fault::Panicked {
                     task: describe(&unclaimed.origin),
-                    message: message_of(&*payload),
+                    message: panic_message(&*payload),
                 };
                 self.hook.report(&fault);
                 self.hook.drop_payload(payload);

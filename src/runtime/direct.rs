@@ -22,7 +22,9 @@ impl Core {
 
     #[inline]
     fn has_room_alone(&self) -> bool {
-        !self.tasks.borrow().has_ready() && self.budget.attempts.get() > 0 && !self.together.get()
+        !self.tasks.borrow().has_ready()
+            && self.budget.attempts.get() > 0
+            && !self.in_joint_poll.get()
     }
 
     /// Tries an operation as a direct call, if the ring would be entered for it alone and the turn's budget allows it.
@@ -72,7 +74,7 @@ pub(crate) struct JointPoll {
 impl JointPoll {
     #[inline]
     pub(crate) fn begin() -> JointPoll {
-        let before = try_with(|core: &Core| core.together.replace(true));
+        let before = try_with(|core: &Core| core.in_joint_poll.replace(true));
         JointPoll {
             before: before.unwrap_or_default(),
         }
@@ -82,6 +84,6 @@ impl JointPoll {
 impl Drop for JointPoll {
     #[inline]
     fn drop(&mut self) {
-        try_with(|core: &Core| core.together.set(self.before));
+        try_with(|core: &Core| core.in_joint_poll.set(self.before));
     }
 }

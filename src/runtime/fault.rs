@@ -1,10 +1,32 @@
 //! Faults that no caller awaits, and the hook that reports them.
 
+use crate::error::panic_message;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 /// An error or panic that no caller awaits.
+///
+/// ```
+/// use gimmal::runtime::Fault;
+/// use std::sync::mpsc;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let (sender, reports) = mpsc::channel();
+/// let builder = gimmal::Runtime::builder().on_fault(move |fault| {
+///     if let Fault::Panicked { message, .. } = fault {
+///         let _ = sender.send(message.clone());
+///     }
+/// });
+/// builder.run(async {
+///     // Nobody will join it.
+///     drop(gimmal::spawn(async { panic!("out of cheese") }));
+///     std::io::Result::Ok(())
+/// })?;
+/// assert_eq!(reports.recv().as_deref(), Ok("out of cheese"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fault {
@@ -153,7 +175,7 @@ impl Hook {
         match catch(run) {
             Ok(value) => Some(value),
             Err(payload) => {
-                let message = message_of(&*payload);
+                let message = panic_message(&*payload);
                 self.report(&Fault::DestructorPanicked { what, message });
                 self.drop_payload(payload);
                 None
@@ -166,7 +188,7 @@ impl Hook {
         if let Err(second) = catch(|| drop(payload)) {
             self.report(&Fault::DestructorPanicked {
                 what: "the payload of a panic",
-                message: message_of(&*second),
+                message: panic_message(&*second),
             });
             give_up(second);
         }
@@ -196,16 +218,5 @@ pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>
 fn give_up(payload: Box<dyn Any + Send>) {
     if !payload.is::<&'static str>() && !payload.is::<String>() {
         std::mem::forget(payload);
-    }
-}
-
-/// Returns the panic's message, if the payload is a string.
-pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
-    if let Some(message) = payload.downcast_ref::<&str>() {
-        (*message).to_owned()
-    } else if let Some(message) = payload.downcast_ref::<String>() {
-        message.clone()
-    } else {
-        "(a payload that is not a string)".to_owned()
     }
 }

@@ -4,17 +4,14 @@ use super::abort::AbortHandle;
 use super::core::{Refusal, Reporter};
 use super::current::{self, Local, drop_waker};
 use super::scopes::{canceled_here, reject_canceled};
-use crate::scope::Canceled;
+use crate::error::JoinError;
 use crate::table::{self, Key, Leaf};
 use crate::tasks::{Claim, End, copy_waker};
-use std::any::{Any, TypeId};
-use std::error::Error;
+use std::any::TypeId;
 use std::fmt;
-use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 /// An owned permission to join a task: await it for the task's output. Dropping the handle detaches the task, which
@@ -39,11 +36,12 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped or canceled leaves the task and the handle as they were (`tests/tasks.rs`).
+/// A wait that is dropped or canceled leaves the task and the handle as they were.
 ///
 /// # Panics
 ///
 /// If polled outside its runtime, or after it has returned the output.
+// Test: tests/tasks.rs
 #[must_use = "if the handle is dropped, the task's error is lost: await the handle, or call `detach`, which reports errors"]
 pub struct JoinHandle<T> {
     runtime_id: u64,
@@ -87,7 +85,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Drops the task when its turn to be polled next comes. The handle then resolves to an error for which
+    /// Drops the task in place of its next poll. The handle then resolves to an error for which
     /// [`JoinError::is_aborted`] is true. A task that has ended by then keeps its output.
     ///
     /// The task gets no chance to clean up: its operations are abandoned, and the runtime cancels them and disposes of
@@ -197,7 +195,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             HandleState::Owned(key) => key,
             HandleState::Aborted => {
                 self.state = HandleState::Taken;
-                return Poll::Ready(Err(JoinError(JoinErrorKind::Aborted)));
+                return Poll::Ready(Err(JoinError::aborted()));
             }
             HandleState::Taken => {
                 panic!("a JoinHandle was polled after it had given the task's output")
@@ -235,10 +233,11 @@ impl<T: 'static> Future for JoinHandle<T> {
             JoinPoll::Canceled if self.waits => {
                 self.waits = false;
                 current::with(canceled_here);
-                Poll::Ready(Err(JoinError(JoinErrorKind::Canceled)))
+                Poll::Ready(Err(JoinError::canceled()))
             }
-            JoinPoll::Canceled => reject_canceled(&mut self.refusal, context)
-                .map(|_| Err(JoinError(JoinErrorKind::Canceled))),
+            JoinPoll::Canceled => {
+                reject_canceled(&mut self.refusal, context).map(|_| Err(JoinError::canceled()))
+            }
             JoinPoll::Spent => {
                 context.waker().wake_by_ref();
                 Poll::Pending
@@ -257,7 +256,7 @@ fn outcome<T: 'static>(end: End) -> Result<T, JoinError> {
             }
         }
         End::Panicked(payload) => Err(JoinError::panicked(payload)),
-        End::Aborted => Err(JoinError(JoinErrorKind::Aborted)),
+        End::Aborted => Err(JoinError::aborted()),
     }
 }
 
@@ -309,10 +308,37 @@ impl<T> fmt::Debug for JoinHandle<T> {
 ///
 /// Await it by value or by `&mut`, as the handle; it dereferences to the handle, so it has the handle's methods.
 ///
+/// ```
+/// use gimmal::task::CancelOnDrop;
+///
+/// /// A cache that a task keeps fresh for as long as it exists.
+/// struct Cache {
+///     _refresh: CancelOnDrop<()>,
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let (canceled, was_canceled) = std::sync::mpsc::channel();
+///     let refresh = gimmal::spawn(async move {
+///         while gimmal::sleep(std::time::Duration::from_secs(60)).await.is_ok() {
+///             // Refreshes it here.
+///         }
+///         let _ = canceled.send(());
+///     });
+///     let cache = Cache { _refresh: refresh.cancel_on_drop() };
+///     gimmal::yield_now().await;
+///     drop(cache);
+///     gimmal::sleep(std::time::Duration::from_millis(1)).await?;
+///     assert_eq!(was_canceled.try_recv(), Ok(()));
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Cancel safety
 ///
-/// A wait by `&mut` that is dropped or canceled leaves the task as it was. A wait by value that is dropped cancels it
-/// (`tests/tasks.rs`).
+/// A wait by `&mut` that is dropped or canceled leaves the task as it was. A wait by value that is dropped cancels it.
+// Test: tests/tasks.rs
 #[must_use = "dropping it cancels the task"]
 pub struct CancelOnDrop<T> {
     handle: JoinHandle<T>,
@@ -350,120 +376,5 @@ impl<T> Drop for CancelOnDrop<T> {
 impl<T> fmt::Debug for CancelOnDrop<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CancelOnDrop").field(&self.handle).finish()
-    }
-}
-
-/// Error of a join: the task panicked, it was aborted, or the wait for it was canceled.
-///
-/// Only a canceled wait leaves the task as it was.
-pub struct JoinError(JoinErrorKind);
-
-enum JoinErrorKind {
-    /// The payload, in a mutex only because it is not `Sync` and the error must be. The mutex is never contended.
-    Panicked(Mutex<Box<dyn Any + Send>>),
-    Aborted,
-    /// The task was dropped because its group was canceled.
-    Dropped,
-    Canceled,
-    NoThread(io::Error),
-}
-
-impl JoinError {
-    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
-        JoinError(JoinErrorKind::Panicked(Mutex::new(payload)))
-    }
-
-    pub(crate) fn canceled() -> JoinError {
-        JoinError(JoinErrorKind::Canceled)
-    }
-
-    pub(crate) fn aborted() -> JoinError {
-        JoinError(JoinErrorKind::Aborted)
-    }
-
-    pub(crate) fn dropped() -> JoinError {
-        JoinError(JoinErrorKind::Dropped)
-    }
-
-    pub(super) fn no_thread(error: io::Error) -> JoinError {
-        JoinError(JoinErrorKind::NoThread(error))
-    }
-
-    /// Whether the task panicked.
-    #[must_use]
-    pub fn is_panic(&self) -> bool {
-        matches!(self.0, JoinErrorKind::Panicked(_))
-    }
-
-    /// Whether the task was aborted: its future was dropped before it was ready.
-    #[must_use]
-    pub fn is_aborted(&self) -> bool {
-        matches!(self.0, JoinErrorKind::Aborted | JoinErrorKind::Dropped)
-    }
-
-    /// Whether the wait for the task was canceled. The task and its handle are as they were. A closure given to
-    /// [`spawn_blocking`](crate::task::spawn_blocking) that had not started never runs.
-    #[must_use]
-    pub fn is_wait_canceled(&self) -> bool {
-        matches!(self.0, JoinErrorKind::Canceled)
-    }
-
-    /// Returns the payload of the task's panic, for [`std::panic::resume_unwind`].
-    ///
-    /// # Errors
-    ///
-    /// The error itself, if the task did not panic.
-    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
-        match self.0 {
-            JoinErrorKind::Panicked(payload) => {
-                Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
-            }
-            other => Err(JoinError(other)),
-        }
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            JoinErrorKind::Panicked(payload) => {
-                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
-                write!(
-                    f,
-                    "the task panicked: {}",
-                    super::fault::message_of(&**payload)
-                )
-            }
-            JoinErrorKind::Aborted => f.write_str("the task was aborted"),
-            JoinErrorKind::Dropped => f.write_str("the task was canceled"),
-            JoinErrorKind::Canceled => f.write_str("the wait for the task was canceled"),
-            JoinErrorKind::NoThread(error) => error.fmt(f),
-        }
-    }
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinError({self})")
-    }
-}
-
-impl Error for JoinError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0 {
-            JoinErrorKind::Canceled | JoinErrorKind::Dropped => Some(&Canceled),
-            JoinErrorKind::NoThread(error) => Some(error),
-            JoinErrorKind::Panicked(_) | JoinErrorKind::Aborted => None,
-        }
-    }
-}
-
-impl From<JoinError> for io::Error {
-    fn from(error: JoinError) -> io::Error {
-        let kind = match &error.0 {
-            JoinErrorKind::NoThread(error) => error.kind(),
-            _ => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, error)
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const BUFFER_GROUP: u16 = 0;
 pub(crate) const READ_AHEAD_MAX: usize = 64 << 10;
 
 /// The runtime's state for receives that lend no buffer.
-pub(super) struct Receiving {
+pub(super) struct ProvidedBuffers {
     /// Unset before the first such receive; `None` if the kernel does not support provided buffers or has no memory for
     /// them.
     buffers: OnceCell<Option<Arc<BufRing>>>,
@@ -20,9 +20,9 @@ pub(super) struct Receiving {
     is_unbounded: Cell<bool>,
 }
 
-impl Receiving {
-    pub(super) const fn new() -> Receiving {
-        Receiving {
+impl ProvidedBuffers {
+    pub(super) const fn new() -> ProvidedBuffers {
+        ProvidedBuffers {
             buffers: OnceCell::new(),
             is_unbounded: Cell::new(false),
         }
@@ -33,7 +33,7 @@ impl Core {
     /// Returns the ring of provided buffers, which the first call creates. `None` if the kernel does not support it, or
     /// has no memory for it (`RLIMIT_MEMLOCK`).
     pub(crate) fn receive_buffers(&self) -> Option<Arc<BufRing>> {
-        self.receiving
+        self.provided
             .buffers
             .get_or_init(|| self.provide_buffers())
             .clone()
@@ -54,14 +54,14 @@ impl Core {
     /// Unregisters the buffers, so that the kernel fills no more of them. Chunks that hold one stay valid; the memory is
     /// freed when the last is dropped.
     pub(super) fn withdraw_buffers(&self) {
-        if let Some(Some(_)) = self.receiving.buffers.get() {
+        if let Some(Some(_)) = self.provided.buffers.get() {
             self.driver.borrow().ring().withdraw(BUFFER_GROUP);
         }
     }
 
     /// Returns the number of buffers that were filled and have not been returned.
     pub(super) fn receive_buffers_out(&self) -> usize {
-        match self.receiving.buffers.get() {
+        match self.provided.buffers.get() {
             Some(Some(ring)) => ring.out(),
             _ => 0,
         }
@@ -76,12 +76,12 @@ impl Core {
     /// kernel without the newest opcode of the version before cannot, and one that has the opcode but cannot either
     /// fails the first such receive.
     pub(crate) fn bounds_receives(&self) -> bool {
-        self.supports(Opcode::PIPE) && !self.receiving.is_unbounded.get()
+        self.supports(Opcode::PIPE) && !self.provided.is_unbounded.get()
     }
 
     /// Records that the kernel does not bound multishot receives.
     #[cold]
     pub(crate) fn note_unbounded_receives(&self) {
-        self.receiving.is_unbounded.set(true);
+        self.provided.is_unbounded.set(true);
     }
 }

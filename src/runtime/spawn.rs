@@ -167,7 +167,7 @@ impl TaskBuilder {
 /// handle detaches it.
 ///
 /// In a canceled scope, this call drops the closure, and awaiting the handle returns an error for which
-/// [`JoinError::is_wait_canceled`](super::join::JoinError::is_wait_canceled) is true. A running closure can check whether its
+/// [`JoinError::is_wait_canceled`](crate::task::JoinError::is_wait_canceled) is true. A running closure can check whether its
 /// scope is canceled through a [`ScopeHandle`](crate::cancel::ScopeHandle).
 ///
 /// If the pool has no thread and cannot create one, the closure is dropped, and awaiting the handle returns an error
@@ -186,12 +186,13 @@ impl TaskBuilder {
 ///
 /// # Cancel safety
 ///
-/// If the wait is canceled, a closure that has not started is removed from the queue and never runs; one that has
-/// started is waited for (`tests/blocking.rs`).
+/// Canceled work happens entirely or not at all: if the wait is canceled, a closure that has not started is removed
+/// from the queue and never runs, and one that has started is waited for. After a drop of the wait, it runs.
 ///
 /// # Panics
 ///
 /// If called outside a runtime.
+// Test: tests/blocking.rs
 #[track_caller]
 pub fn spawn_blocking<F, T>(run: F) -> BlockingHandle<T>
 where
@@ -219,11 +220,12 @@ where
 ///
 /// # Cancel safety
 ///
-/// Only the result is lost to the caller; `dispose` receives it (`tests/blocking.rs`).
+/// A cancel or a drop loses the result to the caller, and nothing else: `dispose` receives it.
 ///
 /// # Panics
 ///
 /// If called outside a runtime.
+// Test: tests/blocking.rs
 #[track_caller]
 pub fn spawn_abandonable<F, T, D>(run: F, dispose: D) -> BlockingHandle<T>
 where

@@ -5,6 +5,21 @@ use std::panic::Location;
 use std::time::Duration;
 
 /// A snapshot of a runtime's current figures and of its totals since it was built.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let task = gimmal::spawn(gimmal::sleep(Duration::from_secs(3600)));
+///     gimmal::yield_now().await;
+///     let stats = gimmal::Handle::current().stats();
+///     assert_eq!((stats.tasks, stats.timers), (2, 1));
+///     task.abort();
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -46,7 +61,7 @@ pub struct Stats {
     /// System calls that entered the ring so far.
     pub enters: u64,
     /// Direct system calls so far that tried an operation before submitting it to the ring
-    /// ([`Entry::try_first`](crate::op::Entry::try_first)).
+    /// ([`Entry::try_direct`](crate::op::Entry::try_direct)).
     pub attempts: u64,
     /// Entries submitted so far, including cancel requests.
     pub submitted: u64,
@@ -57,6 +72,23 @@ pub struct Stats {
 }
 
 /// A task that has not ended.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let hour = Duration::from_secs(3600);
+///     let task = gimmal::task::Builder::new().name("sleeper").spawn(gimmal::sleep(hour));
+///     gimmal::yield_now().await;
+///     let tasks = gimmal::Handle::current().tasks();
+///     let sleeper = tasks.iter().find(|task| task.name.as_deref() == Some("sleeper"));
+///     assert!(sleeper.is_some_and(|task| !task.is_ready && task.spawned_at.line() > 0));
+///     task.abort();
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskInfo {
@@ -69,6 +101,27 @@ pub struct TaskInfo {
 }
 
 /// An operation in the kernel.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let (reader, _writer) = gimmal::io::pipe()?;
+///     let task = gimmal::task::Builder::new().name("reader").spawn(async move {
+///         // Nobody writes.
+///         reader.read(vec![0; 16]).await.is_ok()
+///     });
+///     gimmal::yield_now().await;
+///     for operation in gimmal::Handle::current().operations() {
+///         let task = operation.task.unwrap_or_default();
+///         println!("{} of task {task} for {:?}", operation.kind, operation.age);
+///         assert!(task.contains("reader"));
+///     }
+///     task.cancel();
+///     assert!(!task.await?);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OperationInfo {

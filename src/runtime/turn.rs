@@ -336,7 +336,7 @@ impl Core {
         // A task may have forked: only the parent may submit what is queued.
         self.assert_not_forked();
         self.fire_timers(scratch);
-        self.take_mail(scratch);
+        self.take_posted(scratch);
         self.enter(limit, scratch);
     }
 
@@ -390,11 +390,11 @@ impl Core {
             canceled,
             has_scope,
         } = turn;
-        let name = WakeId::new(self.slot_number, key);
+        let wake_id = WakeId::new(self.slot_number, key);
         self.enter_task(key, leaf, canceled, has_scope);
         self.allowance.set(Allowance::FULL);
         // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(waker(name));
+        let waker = ManuallyDrop::new(waker(wake_id));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             // Park the row first: a panic of the main future propagates to the caller of `block_on`.
@@ -499,7 +499,7 @@ impl Core {
     }
 
     /// Takes what other threads sent (step 2).
-    fn take_mail(&self, scratch: &mut Scratch) {
+    fn take_posted(&self, scratch: &mut Scratch) {
         self.look_at_interrupts();
         if !self.inbox().has_remote_wakes() {
             return;
@@ -512,9 +512,9 @@ impl Core {
             if mem::take(&mut mail.everyone) {
                 foreign = tasks.wake_everyone();
             }
-            for name in mail.names.drain(..) {
-                if tasks.is_ours(name) {
-                    foreign.extend(tasks.wake(name));
+            for wake_id in mail.wake_ids.drain(..) {
+                if tasks.is_ours(wake_id) {
+                    foreign.extend(tasks.wake(wake_id));
                 }
             }
         }
@@ -669,13 +669,13 @@ impl Core {
             let (mut rest, are_far) = (wakers.drain(..), tasks.are_far());
             while let Some(waker) = rest.next() {
                 if are_far
-                    && let Some(name) = rest.as_slice().get(AHEAD).and_then(wake_id_of)
-                    && let Some(row) = tasks.place(name)
+                    && let Some(wake_id) = rest.as_slice().get(AHEAD).and_then(wake_id_of)
+                    && let Some(row) = tasks.place(wake_id)
                 {
                     prefetch(row);
                 }
                 match wake_id_of(&waker) {
-                    Some(name) if tasks.is_ours(name) => foreign.extend(tasks.wake(name)),
+                    Some(wake_id) if tasks.is_ours(wake_id) => foreign.extend(tasks.wake(wake_id)),
                     _ => foreign.push(waker),
                 }
             }

@@ -21,8 +21,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future loses nothing. Cancellation does not affect it: in a canceled scope it completes as usual
-/// (`tests/tasks.rs`).
+/// Dropping the future loses nothing. Cancellation does not affect it: in a canceled scope it completes as usual.
+// Test: tests/tasks.rs
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
 }

@@ -96,7 +96,7 @@ mod tests {
     use crate::table::{Key, LeafKind};
 
     #[test]
-    fn a_list_is_at_most_twice_as_long_as_what_is_pending_in_it() {
+    fn a_list_is_at_most_twice_as_long_as_its_pending_leaves() {
         let mut leaves = Leaves::default();
         let leaf = |n| Leaf::new(LeafKind::Timer, Key::new(n, 1));
         for n in 0..100_000 {
@@ -121,15 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn the_room_of_a_crowd_is_given_back_by_those_that_come_after_it() {
-        const CROWD: u32 = 10_000;
+    fn the_memory_of_many_leaves_is_released_by_later_ones() {
+        const MANY: u32 = 10_000;
         let mut leaves = Leaves::default();
         let leaf = |n| Leaf::new(LeafKind::Timer, Key::new(n, 1));
-        for n in 0..CROWD {
+        for n in 0..MANY {
             leaves.add(leaf(n), |_| LeafStatus::Pending);
         }
-        // One after the other, while the first of the crowd stays.
-        for n in CROWD..2 * CROWD {
+        // One after another, while the first leaf stays.
+        for n in MANY..2 * MANY {
             leaves.add(leaf(n), |leaf| match leaf.key().index() {
                 1 => LeafStatus::Pending,
                 _ => LeafStatus::Finished,
@@ -143,7 +143,7 @@ mod tests {
     fn leaves_that_leave_and_come_back_do_not_make_the_list_grow() {
         let mut leaves = Leaves::default();
         let leaf = |n| Leaf::new(LeafKind::Wait, Key::new(n, 1));
-        // The first stays. Of the others, those up to `here` are back, and the rest have not come back yet.
+        // The first leaf stays. Of the others, those up to `here` are back, and the rest have not come back yet.
         leaves.add(leaf(0), |_| LeafStatus::Pending);
         for _ in 0..10_000 {
             for here in 1..8 {

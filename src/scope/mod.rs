@@ -25,12 +25,9 @@
 
 #![forbid(unsafe_code)]
 
-mod canceled;
 mod leaves;
 mod tree;
 
-pub use canceled::{Canceled, Elapsed, is_canceled, is_timeout};
-pub(crate) use canceled::{ElapsedOver, chain};
 pub(crate) use leaves::LeafStatus;
 pub(crate) use tree::{CANCELED, CancelEffects, Mirrored, NEVER, ScopeKind, Scopes};
 

@@ -19,7 +19,7 @@ const LEAVES_AT_ONCE: usize = 2;
 
 /// The minimum number of sequences: if there are fewer, some event was not tried.
 const SEQUENCES_MIN: u32 = 740_000;
-const SEQUENCES_ASKING_MIN: u32 = 100_000;
+const SEQUENCES_CHECKING_MIN: u32 = 100_000;
 
 /// The open scopes in a random tree, and the events in its life.
 const SCOPES_MAX: usize = 30;
@@ -73,7 +73,7 @@ struct Node {
     kind: ScopeKind,
     is_open: bool,
     asked: u32,
-    /// What canceled it first.
+    /// The first cause of its cancellation.
     by: Option<By>,
     has_deadline: bool,
     deadline: u64,
@@ -108,7 +108,7 @@ impl Node {
 struct Pending {
     status: LeafStatus,
     at: usize,
-    /// Every scope that it was in, once for each time that it entered.
+    /// Every scope that the leaf was in, once for each time that it entered.
     places: Vec<usize>,
     effects: bool,
 }
@@ -127,10 +127,10 @@ struct World {
     wakes: u32,
     /// The value in each scope's mirror, if it has one.
     shown: Vec<Option<u64>>,
-    /// The number of polls: each refusal happens in a poll of its own.
+    /// The number of polls: each rejection happens in a poll of its own.
     polls: u64,
     /// Leaves that ended `Canceled` because of a call to cancel, and because of a deadline.
-    answered: [u32; 2],
+    responsible: [u32; 2],
 }
 
 fn leaf(n: usize) -> Leaf {
@@ -162,7 +162,7 @@ impl World {
             wakes: 0,
             shown: vec![None],
             polls: 0,
-            answered: [0; 2],
+            responsible: [0; 2],
         }
     }
 
@@ -271,7 +271,7 @@ impl World {
     }
 
     /// Applies an event to the tree and the model, and checks the effects if `checked`.
-    fn happens(&mut self, event: Event, checked: bool) {
+    fn apply(&mut self, event: Event, checked: bool) {
         let before = checked.then(|| Before {
             canceled: (0..self.nodes.len()).map(|i| self.is_canceled(i)).collect(),
             wakes: self.nodes.iter().map(|node| node.wake).collect(),
@@ -320,7 +320,7 @@ impl World {
                     self.nodes[scope].refusals += 1;
                     self.polls += 1;
                     let refusals = self.tree.refuse(self.nodes[scope].key, self.polls);
-                    // A second refusal in the same poll does not count.
+                    // A second rejection in the same poll does not count.
                     assert_eq!(
                         refusals,
                         self.tree.refuse(self.nodes[scope].key, self.polls)
@@ -352,13 +352,13 @@ impl World {
                 let leaf = &mut self.leaves[n];
                 leaf.status = LeafStatus::Finished;
                 let at = leaf.at;
-                let scope = self.outermost(at).expect("S1: somebody was asked");
+                let scope = self.outermost(at).expect("S1: some scope was canceled");
                 let key = self.nodes[scope].key;
                 let attributed = self.tree.attribute_outermost(self.nodes[at].key);
                 assert_eq!(attributed, Some(key), "C7");
                 self.nodes[scope].attributed = true;
-                let by = self.nodes[scope].by.expect("it was asked");
-                self.answered[by as usize] += 1;
+                let by = self.nodes[scope].by.expect("it was canceled");
+                self.responsible[by as usize] += 1;
             }
         }
     }
@@ -415,10 +415,7 @@ impl World {
             }
         }
         let left = |leaf: &Pending| leaf.at == scope && leaf.status != LeafStatus::Finished;
-        assert!(
-            !self.leaves.iter().any(left),
-            "C12: lost when it was closed"
-        );
+        assert!(!self.leaves.iter().any(left), "C12: lost at the close");
         self.shown[scope] = None;
         let effects = closed.outlived.take().unwrap_or_default();
         self.deliver(effects, before, &[]);
@@ -505,11 +502,11 @@ impl World {
         expected.sort_unstable();
         let mut woken = effects.woken.clone();
         woken.sort_unstable();
-        assert_eq!(woken, expected, "each is woken once");
+        assert_eq!(woken, expected, "each waker is woken once");
     }
 
-    /// Asks what a future asks after its poll: whether its scope is busy. The tree may then remove finished leaves.
-    fn ask_whether_busy(&mut self) {
+    /// Checks, as a future does after its poll, whether each scope is busy. The tree may then remove finished leaves.
+    fn check_busy_scopes(&mut self) {
         for scope in 0..self.nodes.len() {
             if !self.nodes[scope].is_open {
                 continue;
@@ -525,7 +522,7 @@ impl World {
 
     /// Compares every query of the tree with the model.
     fn audit(&mut self) {
-        self.ask_whether_busy();
+        self.check_busy_scopes();
         let key = |scope: usize| self.nodes[scope].key;
         let status = |leaf, scope| status(&self.nodes, &self.leaves, leaf, scope);
         for scope in self.open_scopes() {
@@ -536,7 +533,7 @@ impl World {
             assert_eq!(
                 outermost.is_some(),
                 canceled,
-                "what is canceled has a cause"
+                "a canceled scope has a cause"
             );
             assert_eq!(self.tree.outermost(at), outermost.map(key), "C7");
             assert_eq!(self.tree.outlook(at), self.outlook(scope), "S5: {scope}");
@@ -545,7 +542,7 @@ impl World {
                 assert_eq!(self.tree.outermost_due(at, now), due, "scope {scope}");
             }
             let shown = node.mirrored.then(|| self.outlook(scope));
-            assert_eq!(self.shown[scope], shown, "S5: scope {scope} shows it");
+            assert_eq!(self.shown[scope], shown, "S5: the mirror of scope {scope}");
             let shield = self.has_below(scope, |kind| kind == ScopeKind::Shield);
             assert_eq!(self.tree.has_shield(at), shield, "scope {scope}");
             let orphan = self.has_orphan(scope);
@@ -674,20 +671,20 @@ impl World {
 #[derive(Debug, Default)]
 struct Tally {
     sequences: u32,
-    answered: [u32; 2],
+    responsible: [u32; 2],
 }
 
 impl Tally {
-    fn add(&mut self, sequences: u32, answered: [u32; 2]) {
+    fn add(&mut self, sequences: u32, responsible: [u32; 2]) {
         self.sequences += sequences;
-        self.answered[0] += answered[0];
-        self.answered[1] += answered[1];
+        self.responsible[0] += responsible[0];
+        self.responsible[1] += responsible[1];
     }
 }
 
 /// When the futures ask whether their scopes are busy, which makes the tree remove finished leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asking {
+enum CheckBusy {
     AtTheEnd,
     AllTheTime,
     /// For sequences of deadlines, in which nothing is awaited.
@@ -696,52 +693,53 @@ enum Asking {
 
 /// Tries every sequence with this prefix, up to `events_max` events. Only the effects of the last event are checked:
 /// each earlier event was the last one of a shorter sequence.
-fn try_all(events: &mut Vec<Event>, events_max: usize, asking: Asking, tally: &mut Tally) {
+fn try_all(events: &mut Vec<Event>, events_max: usize, check_busy: CheckBusy, tally: &mut Tally) {
     let mut world = World::new();
     if let Some((last, before)) = events.split_last() {
         for event in before {
-            world.happens(*event, false);
-            if asking == Asking::AllTheTime {
-                world.ask_whether_busy();
+            world.apply(*event, false);
+            if check_busy == CheckBusy::AllTheTime {
+                world.check_busy_scopes();
             }
         }
-        world.answered = [0; 2];
-        world.happens(*last, true);
+        world.responsible = [0; 2];
+        world.apply(*last, true);
         world.audit();
-        tally.add(1, world.answered);
+        tally.add(1, world.responsible);
     }
     if events.len() == events_max {
         return;
     }
-    let next = match asking {
-        Asking::Never => world.next_events_of_deadlines(),
-        Asking::AtTheEnd | Asking::AllTheTime => world.next_events(),
+    let next = match check_busy {
+        CheckBusy::Never => world.next_events_of_deadlines(),
+        CheckBusy::AtTheEnd | CheckBusy::AllTheTime => world.next_events(),
     };
     for event in next {
         events.push(event);
-        try_all(events, events_max, asking, tally);
+        try_all(events, events_max, check_busy, tally);
         events.pop();
     }
 }
 
 /// Tries every sequence with one of these prefixes, on as many threads as there are processors. Prints the sequence if
 /// one fails.
-fn try_all_from(starts: Vec<Vec<Event>>, events_max: usize, asking: Asking) -> Tally {
+fn try_all_from(starts: Vec<Vec<Event>>, events_max: usize, check_busy: CheckBusy) -> Tally {
     let (starts, total) = (Mutex::new(starts), Mutex::new(Tally::default()));
     let work = || {
         loop {
-            let next = starts.lock().expect("nothing fails in here").pop();
+            let next = starts.lock().expect("not poisoned").pop();
             let Some(mut events) = next else {
                 return;
             };
             let mut tally = Tally::default();
-            let tried = AssertUnwindSafe(|| try_all(&mut events, events_max, asking, &mut tally));
+            let tried =
+                AssertUnwindSafe(|| try_all(&mut events, events_max, check_busy, &mut tally));
             if let Err(payload) = catch_unwind(tried) {
-                eprintln!("it failed at {events:?}");
+                eprintln!("failed at {events:?}");
                 resume_unwind(payload);
             }
-            let mut total = total.lock().expect("nothing fails in here");
-            total.add(tally.sequences, tally.answered);
+            let mut total = total.lock().expect("not poisoned");
+            total.add(tally.sequences, tally.responsible);
         }
     };
     std::thread::scope(|threads| {
@@ -749,11 +747,11 @@ fn try_all_from(starts: Vec<Vec<Event>>, events_max: usize, asking: Asking) -> T
             threads.spawn(work);
         }
     });
-    total.into_inner().expect("nothing fails in here")
+    total.into_inner().expect("not poisoned")
 }
 
 fn report(tally: &Tally, sequences_min: u32) {
-    let [by_hand, by_deadline] = tally.answered;
+    let [by_hand, by_deadline] = tally.responsible;
     println!(
         "{} sequences; leaves ended canceled by a call {by_hand} times, by a deadline {by_deadline} times",
         tally.sequences
@@ -767,17 +765,17 @@ fn report(tally: &Tally, sequences_min: u32) {
 }
 
 #[test]
-fn every_sequence_of_six_events_keeps_to_the_rules() {
+fn every_sequence_of_six_events_follows_the_rules() {
     let mut starts = Vec::new();
     for first in World::new().next_events() {
         starts.push(vec![first]);
     }
-    let tally = try_all_from(starts, 6, Asking::AtTheEnd);
+    let tally = try_all_from(starts, 6, CheckBusy::AtTheEnd);
     report(&tally, SEQUENCES_MIN);
 }
 
 #[test]
-fn three_scopes_of_any_ranks_keep_to_the_rules_while_all_ask_whether_they_are_busy() {
+fn three_scopes_of_any_kinds_follow_the_rules_while_all_check_whether_they_are_busy() {
     let mut starts = Vec::new();
     for first in RANKS {
         for second in RANKS {
@@ -790,14 +788,14 @@ fn three_scopes_of_any_ranks_keep_to_the_rules_while_all_ask_whether_they_are_bu
             }
         }
     }
-    let tally = try_all_from(starts, NESTED + 3, Asking::AllTheTime);
-    report(&tally, SEQUENCES_ASKING_MIN);
+    let tally = try_all_from(starts, NESTED + 3, CheckBusy::AllTheTime);
+    report(&tally, SEQUENCES_CHECKING_MIN);
 }
 
 #[test]
-fn every_sequence_of_six_events_shows_when_each_scope_is_canceled() {
+fn every_sequence_of_six_events_mirrors_when_each_scope_is_canceled() {
     let starts = [ScopeKind::Plain, ScopeKind::Shield].map(|kind| vec![Event::Open(0, kind)]);
-    let tally = try_all_from(starts.into(), 6, Asking::Never);
+    let tally = try_all_from(starts.into(), 6, CheckBusy::Never);
     println!("{} sequences", tally.sequences);
     assert!(tally.sequences >= SEQUENCES_OF_DEADLINES_MIN);
 }
@@ -857,7 +855,7 @@ fn random_life(seed: u64) {
         let late = events > RANDOM_EVENTS * 3 / 4;
         let event = random_event(&world, random, late);
         if world.is_possible(event) {
-            world.happens(event, true);
+            world.apply(event, true);
             world.audit();
             events += 1;
         }
@@ -868,7 +866,7 @@ fn random_life(seed: u64) {
         if open.is_empty() {
             break;
         }
-        world.happens(Event::Close(random.one_of(&open)), true);
+        world.apply(Event::Close(random.one_of(&open)), true);
         world.audit();
     }
     let mut left = world
@@ -879,7 +877,7 @@ fn random_life(seed: u64) {
 }
 
 #[test]
-fn a_random_life_of_many_scopes_keeps_to_the_rules() {
+fn a_random_life_of_many_scopes_follows_the_rules() {
     let one = std::env::var("GIMMAL_SEED").ok();
     let seeds = match one.as_deref().map(str::parse) {
         Some(Ok(seed)) => seed..seed + 1,
@@ -895,7 +893,7 @@ fn a_random_life_of_many_scopes_keeps_to_the_rules() {
 
 // Subtle cases, one at a time.
 
-/// Enlists a leaf that is awaited wherever it was enlisted.
+/// Enlists a leaf that counts as pending in every scope.
 fn enlist(tree: &mut Tree, scope: Key, n: usize) {
     tree.enlist(scope, leaf(n), |_| LeafStatus::Pending);
 }
@@ -917,7 +915,7 @@ fn nothing() -> (Vec<(Leaf, Key)>, Vec<u32>) {
 }
 
 #[test]
-fn what_moves_out_of_a_cancelled_scope_is_cancelled_no_more_unless_it_was_asked_itself() {
+fn scopes_that_leave_a_canceled_one_are_no_longer_canceled_unless_directly() {
     let mut tree = Tree::new();
     let canceled = tree.open(tree.root(), ScopeKind::Plain);
     let moved = tree.open(canceled, ScopeKind::Plain);
@@ -946,7 +944,7 @@ fn what_moves_out_of_a_cancelled_scope_is_cancelled_no_more_unless_it_was_asked_
 }
 
 #[test]
-fn a_mirror_shows_what_happens_around_its_scope_but_not_outside_of_a_shield() {
+fn a_mirror_shows_outer_cancels_but_not_those_outside_a_shield() {
     let mut tree = Tree::new();
     let outer = tree.open(tree.root(), ScopeKind::Plain);
     let shield = tree.open(outer, ScopeKind::Shield);
@@ -974,7 +972,7 @@ fn a_mirror_shows_what_happens_around_its_scope_but_not_outside_of_a_shield() {
 }
 
 #[test]
-fn what_closes_takes_its_own_cancelling_with_it() {
+fn a_closed_scope_takes_its_cancel_with_it() {
     let mut tree = Tree::new();
     let closing = tree.open(tree.root(), ScopeKind::Plain);
     let outlives = tree.open(closing, ScopeKind::Plain);
@@ -986,7 +984,7 @@ fn what_closes_takes_its_own_cancelling_with_it() {
 }
 
 #[test]
-fn a_shield_keeps_out_what_is_outside_and_nothing_else() {
+fn a_shield_blocks_outer_cancels_and_nothing_else() {
     let mut tree = Tree::new();
     let outer = tree.open(tree.root(), ScopeKind::Plain);
     let shield = tree.open(outer, ScopeKind::Shield);
@@ -1013,7 +1011,7 @@ fn a_shield_keeps_out_what_is_outside_and_nothing_else() {
 }
 
 #[test]
-fn cancelling_twice_tells_nobody_twice() {
+fn a_second_cancel_notifies_nothing_again() {
     let mut tree = Tree::new();
     let outer = tree.open(tree.root(), ScopeKind::Plain);
     let inner = tree.open(outer, ScopeKind::Plain);
@@ -1024,12 +1022,16 @@ fn cancelling_twice_tells_nobody_twice() {
     tree.wake_with(inner, 8);
     assert_eq!(cancel(&mut tree, inner), nothing());
     assert_eq!(cancel(&mut tree, outer), nothing());
-    assert_eq!(tree.outermost(inner), Some(outer), "but who answers is new");
+    assert_eq!(
+        tree.outermost(inner),
+        Some(outer),
+        "now the outer scope is responsible"
+    );
     assert_eq!(tree.take_wakes(), [8]);
 }
 
 #[test]
-fn who_waits_for_an_orphan_looks_again_when_it_moves_away() {
+fn a_scope_that_waits_for_an_orphan_is_woken_when_the_orphan_moves_away() {
     let mut tree = Tree::new();
     let root = tree.root();
     let around = tree.open(root, ScopeKind::Plain);
@@ -1088,12 +1090,12 @@ fn a_chain_of_a_hundred_thousand_scopes_is_walked_on_a_small_stack() {
         assert_eq!(tree.len(), 1);
     };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-    let walked = thread.spawn(walk).expect("a thread starts").join();
+    let walked = thread.spawn(walk).expect("a thread").join();
     walked.unwrap_or_else(|payload| resume_unwind(payload));
 }
 
 #[test]
-fn a_cancel_from_inside_wakes_nobody_that_is_being_polled() {
+fn a_cancel_from_inside_wakes_no_scope_that_is_being_polled() {
     let mut tree = Tree::new();
     let outer = tree.open(tree.root(), ScopeKind::Plain);
     let shield = tree.open(outer, ScopeKind::Shield);
@@ -1108,7 +1110,7 @@ fn a_cancel_from_inside_wakes_nobody_that_is_being_polled() {
     }
     let mut effects = CancelEffects::default();
     tree.cancel(outer, Some(inner), &mut effects);
-    assert_eq!(effects.woken, [3], "the one beside it");
+    assert_eq!(effects.woken, [3], "the sibling");
     // Cancel a scope inside an open shield while another scope's future is being polled.
     let mut effects = CancelEffects::default();
     tree.cancel(hidden, Some(inner), &mut effects);

@@ -9,6 +9,23 @@ use std::time::Duration;
 /// It is [`std::time::Instant`] with a different origin: it comes from the runtime, so that a runtime can have a clock
 /// of its own. Its range ends 584 years after the machine was started. Arithmetic saturates at the ends of the range,
 /// so a deadline too far away to be represented is simply never reached.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::Instant;
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let start = Instant::now();
+///     let deadline = start + Duration::from_secs(60);
+///     assert_eq!(deadline - start, Duration::from_secs(60));
+///     // Time does not run backwards, and the end of time is never reached.
+///     assert_eq!(start - deadline, Duration::ZERO);
+///     assert_eq!(start + Duration::MAX, deadline + Duration::MAX);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant {
     ns: u64,
@@ -135,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arithmetic_stays_within_what_can_be_named() {
+    fn arithmetic_saturates() {
         let start = Instant::from_ns(5);
         assert_eq!(start + Duration::from_nanos(7), Instant::from_ns(12));
         assert_eq!(start + Duration::MAX, Instant::FAR_FUTURE);

@@ -10,6 +10,15 @@ use std::os::fd::RawFd;
 /// The descriptor that an entry works on.
 ///
 /// It is resolved when the entry is submitted, so it need not be a descriptor number of the process.
+///
+/// ```
+/// use gimmal::op::{Entry, Fd, Opcode};
+///
+/// // A path is relative to the working directory.
+/// let entry = Entry::new(Opcode::OPENAT).fd(libc::AT_FDCWD).addr(c"Cargo.toml".as_ptr());
+/// assert_eq!(entry.opcode(), Opcode::OPENAT);
+/// assert_eq!(Fd::from(libc::AT_FDCWD), Fd::Plain(libc::AT_FDCWD));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fd {
@@ -24,105 +33,116 @@ impl From<RawFd> for Fd {
 }
 
 /// The requested action: an io_uring opcode by its number (`io_uring_enter(2)`).
+///
+/// ```
+/// use gimmal::op::Opcode;
+///
+/// // The constants are the opcodes that this crate uses. Any other has its number in `linux/io_uring.h`.
+/// let unlinkat = Opcode::new(36);
+/// assert_ne!(unlinkat, Opcode::OPENAT);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Opcode(u8);
 
-impl Opcode {
+/// A file operation: it may need a kernel thread, but never waits there for another party.
+const FILE: u8 = 1 << 0;
+
+/// The ring waits for it by polling, so that it reaches a kernel thread only by chance.
+const POLLED: u8 = 1 << 1;
+
+/// Defines opcodes: the constant, its number, and its class (`FILE`, `POLLED`), if it has one.
+macro_rules! opcodes {
+    ($($(#[$doc:meta])* $vis:vis $name:ident = $number:literal $(: $class:expr)?;)*) => {
+        impl Opcode {
+            $($(#[$doc])* $vis const $name: Opcode = Opcode($number);)*
+
+            const fn class(self) -> u8 {
+                match self.0 {
+                    $($number => 0 $(| $class)?,)*
+                    _ => 0,
+                }
+            }
+
+            const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($number => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+opcodes! {
     /// Does nothing (5.1).
-    pub const NOP: Opcode = Opcode(0);
+    pub NOP = 0;
     /// `preadv2` (5.1).
-    pub const READV: Opcode = Opcode(1);
+    pub READV = 1: FILE | POLLED;
     /// `pwritev2` (5.1).
-    pub const WRITEV: Opcode = Opcode(2);
+    pub WRITEV = 2: FILE | POLLED;
     /// `fsync` and `fdatasync` (5.1).
-    pub const FSYNC: Opcode = Opcode(3);
+    pub FSYNC = 3: FILE;
     /// Waits until a descriptor is ready (5.1).
-    pub const POLL_ADD: Opcode = Opcode(6);
+    pub POLL_ADD = 6: POLLED;
     /// `sendmsg` (5.3).
-    pub const SENDMSG: Opcode = Opcode(9);
+    pub SENDMSG = 9: POLLED;
     /// `recvmsg` (5.3).
-    pub const RECVMSG: Opcode = Opcode(10);
-    pub(crate) const TIMEOUT: Opcode = Opcode(11);
+    pub RECVMSG = 10: POLLED;
+    /// Completes after a time (5.4).
+    pub(crate) TIMEOUT = 11;
     /// `accept4` (5.5).
-    pub const ACCEPT: Opcode = Opcode(13);
+    pub ACCEPT = 13: POLLED;
     /// Cancels another request (5.5).
-    pub const ASYNC_CANCEL: Opcode = Opcode(14);
+    pub ASYNC_CANCEL = 14;
     /// `connect` (5.5).
-    pub const CONNECT: Opcode = Opcode(16);
-    pub(crate) const FALLOCATE: Opcode = Opcode(17);
+    pub CONNECT = 16;
+    /// `fallocate` (5.6).
+    pub(crate) FALLOCATE = 17: FILE;
     /// `openat` (5.6).
-    pub const OPENAT: Opcode = Opcode(18);
+    pub OPENAT = 18: FILE;
     /// `close` (5.6).
-    pub const CLOSE: Opcode = Opcode(19);
-    pub(crate) const STATX: Opcode = Opcode(21);
+    pub CLOSE = 19: FILE;
+    /// `statx` (5.6).
+    pub(crate) STATX = 21: FILE;
     /// `pread` (5.6).
-    pub const READ: Opcode = Opcode(22);
+    pub READ = 22: FILE | POLLED;
     /// `pwrite` (5.6).
-    pub const WRITE: Opcode = Opcode(23);
+    pub WRITE = 23: FILE | POLLED;
     /// `send` (5.6).
-    pub const SEND: Opcode = Opcode(26);
+    pub SEND = 26: POLLED;
     /// `recv` (5.6).
-    pub const RECV: Opcode = Opcode(27);
+    pub RECV = 27: POLLED;
     /// `splice` (5.7).
-    pub const SPLICE: Opcode = Opcode(30);
-    pub(crate) const RENAMEAT: Opcode = Opcode(35);
-    pub(crate) const UNLINKAT: Opcode = Opcode(36);
-    pub(crate) const MKDIRAT: Opcode = Opcode(37);
-    pub(crate) const SYMLINKAT: Opcode = Opcode(38);
-    pub(crate) const LINKAT: Opcode = Opcode(39);
+    pub SPLICE = 30;
+    /// `renameat2` (5.11).
+    pub(crate) RENAMEAT = 35: FILE;
+    /// `unlinkat` (5.11).
+    pub(crate) UNLINKAT = 36: FILE;
+    /// `mkdirat` (5.15).
+    pub(crate) MKDIRAT = 37: FILE;
+    /// `symlinkat` (5.15).
+    pub(crate) SYMLINKAT = 38: FILE;
+    /// `linkat` (5.15).
+    pub(crate) LINKAT = 39: FILE;
     /// `send` without a copy: the network card reads the lent bytes (6.0).
-    pub const SEND_ZC: Opcode = Opcode(47);
-
+    pub SEND_ZC = 47: POLLED;
     /// `read` into a sequence of provided buffers, for pollable descriptors (6.7).
-    pub const READ_MULTISHOT: Opcode = Opcode(49);
-
+    pub READ_MULTISHOT = 49: POLLED;
+    /// `ftruncate` (6.9).
+    pub(crate) FTRUNCATE = 55: FILE;
     /// `bind` (6.11).
-    pub(crate) const BIND: Opcode = Opcode(56);
-
+    pub(crate) BIND = 56;
     /// `pipe2` (6.16).
-    pub(crate) const PIPE: Opcode = Opcode(62);
+    pub(crate) PIPE = 62;
+}
 
-    pub(crate) const FTRUNCATE: Opcode = Opcode(55);
-
-    /// Whether it is a file operation that may need a kernel thread, but never waits there for another party.
+impl Opcode {
     const fn is_of_files(self) -> bool {
-        matches!(
-            self,
-            Opcode::READ
-                | Opcode::READV
-                | Opcode::WRITE
-                | Opcode::WRITEV
-                | Opcode::FSYNC
-                | Opcode::FALLOCATE
-                | Opcode::FTRUNCATE
-                | Opcode::OPENAT
-                | Opcode::CLOSE
-                | Opcode::STATX
-                | Opcode::RENAMEAT
-                | Opcode::UNLINKAT
-                | Opcode::MKDIRAT
-                | Opcode::SYMLINKAT
-                | Opcode::LINKAT
-        )
+        self.class() & FILE != 0
     }
 
-    /// Whether the ring waits for it by polling, so that it reaches a kernel thread only by chance.
     pub(crate) const fn is_polled(self) -> bool {
-        matches!(
-            self,
-            Opcode::READ
-                | Opcode::READV
-                | Opcode::WRITE
-                | Opcode::WRITEV
-                | Opcode::READ_MULTISHOT
-                | Opcode::POLL_ADD
-                | Opcode::ACCEPT
-                | Opcode::SEND
-                | Opcode::SENDMSG
-                | Opcode::SEND_ZC
-                | Opcode::RECV
-                | Opcode::RECVMSG
-        )
+        self.class() & POLLED != 0
     }
 
     /// Creates any other opcode by its number, for operations of your own.
@@ -140,30 +160,10 @@ impl Opcode {
 
 impl fmt::Debug for Opcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match *self {
-            Opcode::NOP => "NOP",
-            Opcode::READV => "READV",
-            Opcode::WRITEV => "WRITEV",
-            Opcode::FSYNC => "FSYNC",
-            Opcode::POLL_ADD => "POLL_ADD",
-            Opcode::SENDMSG => "SENDMSG",
-            Opcode::RECVMSG => "RECVMSG",
-            Opcode::TIMEOUT => "TIMEOUT",
-            Opcode::ACCEPT => "ACCEPT",
-            Opcode::ASYNC_CANCEL => "ASYNC_CANCEL",
-            Opcode::CONNECT => "CONNECT",
-            Opcode::OPENAT => "OPENAT",
-            Opcode::CLOSE => "CLOSE",
-            Opcode::READ => "READ",
-            Opcode::WRITE => "WRITE",
-            Opcode::SEND => "SEND",
-            Opcode::RECV => "RECV",
-            Opcode::SPLICE => "SPLICE",
-            Opcode::SEND_ZC => "SEND_ZC",
-            Opcode::READ_MULTISHOT => "READ_MULTISHOT",
-            Opcode(number) => return write!(f, "Opcode({number})"),
-        };
-        f.write_str(name)
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "Opcode({})", self.0),
+        }
     }
 }
 
@@ -306,7 +306,7 @@ impl Entry {
     ///
     /// Such a call may transfer less than requested even with `MSG_WAITALL`, and a read of a file ends where the next
     /// bytes are not cached. With `O_DIRECT`, such a call waits for the disk.
-    pub const fn try_first(mut self) -> Entry {
+    pub const fn try_direct(mut self) -> Entry {
         self.tries_first = true;
         self
     }
@@ -351,6 +351,44 @@ impl Entry {
 }
 
 /// The kernel's answer to a request.
+///
+/// ```
+/// use gimmal::op::{Completion, Entry, Op, Opcode, Operation};
+/// use std::io;
+///
+/// /// Flushes a file that is not open.
+/// struct Flush;
+///
+/// // SAFETY: the entry lends no memory, and has no descriptor.
+/// unsafe impl Operation for Flush {
+///     type Output = io::Result<Completion>;
+///     const NAME: &'static str = "flush";
+///
+///     fn entry(&mut self) -> Entry {
+///         Entry::new(Opcode::FSYNC).fd(-1)
+///     }
+///
+///     fn complete(self, completion: Completion) -> io::Result<Completion> {
+///         Ok(completion)
+///     }
+/// #
+/// #     fn fail(self, error: io::Error) -> io::Result<Completion> {
+/// #         Err(error)
+/// #     }
+/// #
+/// #     fn dispose(&mut self, _: Completion) {}
+///     // …
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// gimmal::run(async {
+///     let completion = Op::new(Flush).await?;
+///     assert_eq!(completion.raw(), -libc::EBADF);
+///     assert_eq!(completion.result().unwrap_err().raw_os_error(), Some(libc::EBADF));
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
     result: i32,
@@ -444,6 +482,19 @@ impl Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_opcode_has_its_name_and_class() {
+        let named = [
+            Opcode::STATX,
+            Opcode::READ,
+            Opcode::SPLICE,
+            Opcode::new(200),
+        ];
+        assert_eq!(format!("{named:?}"), "[STATX, READ, SPLICE, Opcode(200)]");
+        assert_eq!(named.map(Opcode::is_of_files), [true, true, false, false]);
+        assert_eq!(named.map(Opcode::is_polled), [false, true, false, false]);
+    }
 
     #[test]
     fn a_negative_result_is_an_errno() {

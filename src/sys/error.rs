@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kind_stays_and_the_errno_is_found() {
+    fn the_kind_and_the_errno_are_kept() {
         let error = with_context(io::Error::from_raw_os_error(libc::ENOENT), "open /x");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().starts_with("open /x: "));

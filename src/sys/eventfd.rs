@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_often_as_it_was_signalled_there_is_one_to_take() {
+    fn an_eventfd_can_be_read_as_often_as_it_was_signaled() {
         let (written, read) = EventFd::counting("a test").unwrap();
         assert!(!EventFd::take_one(&read).unwrap());
         written.signal();

@@ -97,7 +97,7 @@ impl FeatureMask {
     }
 
     /// Sends every operation through the ring, even if a direct system call could serve it
-    /// ([`Entry::try_first`](crate::op::Entry::try_first)).
+    /// ([`Entry::try_direct`](crate::op::Entry::try_direct)).
     #[must_use]
     pub const fn without_attempts(mut self) -> FeatureMask {
         self.attempts = true;
@@ -145,11 +145,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_older_kernel_hides_what_came_later() {
+    fn the_mask_of_an_older_kernel_hides_later_features() {
         let mask = FeatureMask::linux_5_15();
         assert!(!mask.hides_opcode(Opcode::READ));
-        assert!(!mask.hides_opcode(Opcode::new(39)), "LINKAT is of 5.15");
-        assert!(mask.hides_opcode(Opcode::new(40)), "MSG_RING is of 5.18");
+        assert!(
+            !mask.hides_opcode(Opcode::new(39)),
+            "LINKAT was added in 5.15"
+        );
+        assert!(
+            mask.hides_opcode(Opcode::new(40)),
+            "MSG_RING was added in 5.18"
+        );
         assert!(mask.hides_opcode(Opcode::new(255)));
         assert!(!FeatureMask::linux_6_1().hides_opcode(Opcode::new(48)));
         assert!(FeatureMask::linux_6_1().hides_opcode(Opcode::new(49)));

@@ -590,7 +590,7 @@ mod tests {
     };
 
     fn bytes(sqe: squeue::Entry) -> [u8; 64] {
-        // SAFETY: both are 64 bytes of integers.
+        // SAFETY: both types are 64 bytes of integers.
         unsafe { mem::transmute(sqe) }
     }
 
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_says_so_and_keeps_its_order() {
+    fn a_full_queue_returns_full_and_keeps_its_order() {
         let mut ring = KernelRing::new(SIZES, &FeatureMask::none()).unwrap();
         for n in 0..8 {
             ring.push(&Entry::new(Opcode::NOP), n, Answer::Always)
@@ -722,7 +722,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_are_added_are_taken_away() {
+    fn added_workers_can_be_removed() {
         let sizes = Sizes {
             submission: 4,
             completion: 8,
@@ -743,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn more_rings_than_a_thread_can_register_still_serve() {
+    fn more_rings_than_a_thread_can_register_still_work() {
         let mut rings: Vec<KernelRing> = (0..20)
             .map(|_| KernelRing::new(SIZES, &FeatureMask::none()).unwrap())
             .collect();

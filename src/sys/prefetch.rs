@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_value_may_be_fetched_and_none_is_changed() {
+    fn any_value_may_be_prefetched_and_none_is_changed() {
         let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
         for len in [0, 1, 63, 64, 65, 10_000] {
             prefetch(&bytes[..len]);

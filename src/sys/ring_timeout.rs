@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_before_the_nearest_is_covered_until_that_is_over() {
+    fn later_deadlines_are_covered_until_the_nearest_has_passed() {
         let mut alarms = Alarms::new(true);
         assert!(!alarms.covers(at(u64::MAX)));
         let (late, _) = alarms.arm(at(500)).unwrap();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_of_them_and_a_kernel_without_them_gets_none() {
+    fn their_number_is_bounded_and_a_kernel_without_them_gets_none() {
         let mut alarms = Alarms::new(true);
         let armed = (0..100).filter_map(|ns| Some(alarms.arm(at(ns))?.0));
         let armed: Vec<u64> = armed.collect();
@@ -118,6 +118,6 @@ mod tests {
         alarms.over(armed[3], -libc::EINVAL);
         assert!(alarms.arm(at(1)).is_none());
         assert!(Alarms::new(false).arm(at(1)).is_none());
-        assert!(!Alarms::is_alarm(u64::MAX), "that is the poll for wakes");
+        assert!(!Alarms::is_alarm(u64::MAX), "that is the wake poll");
     }
 }

@@ -251,13 +251,13 @@ mod tests {
     const CHILD: &str = "GIMMAL_TEST_CHILD_OF_SETUP";
     const SKIPPED: &str = "skipped";
 
-    /// Whether a user with this limit of locked memory gets the ring, perhaps once earlier ones are freed.
+    /// Whether a user with this limit of locked memory gets the ring, perhaps only once earlier ones are freed.
     fn fits(sizes: Sizes, flags: u32, limit: u64, mut patience: Patience) -> bool {
         let limit = libc::rlimit {
             rlim_cur: limit,
             rlim_max: 8 << 20,
         };
-        // SAFETY: the limit is read during the call.
+        // SAFETY: the pointer is to a valid limit, which is only read during the call.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
         loop {
             match request(sizes, flags) {
@@ -271,18 +271,19 @@ mod tests {
     }
 
     #[test]
-    fn what_a_ring_takes_is_what_the_kernel_counts() {
-        const TEST: &str = "sys::setup::tests::what_a_ring_takes_is_what_the_kernel_counts";
+    fn the_locked_memory_of_a_ring_is_what_the_kernel_counts() {
+        const TEST: &str =
+            "sys::setup::tests::the_locked_memory_of_a_ring_is_what_the_kernel_counts";
         if std::env::var_os(CHILD).is_none() {
             let mut child = Command::new(std::env::current_exe().unwrap());
             let child = child.args(["--exact", TEST, "--nocapture"]).env(CHILD, "1");
             let output = child.output().unwrap();
             assert!(output.status.success(), "{output:?}");
             if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
-                // The test harness captures the output of the print macros, but not this.
+                // The harness captures the output of the print macros, but not this.
                 let _ = writeln!(
                     io::stderr(),
-                    "\n{SKIPPED}: {TEST}: not root, or not on this kernel"
+                    "\n{SKIPPED}: {TEST}: needs root and a kernel that counts rings"
                 );
             }
             return;

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_survives_the_way_through_user_data() {
+    fn a_key_survives_the_round_trip_through_user_data() {
         for key in [Key::new(0, 0), Key::new(u32::MAX, 1), Key::new(7, u32::MAX)] {
             assert_eq!(Key::from_u64(key.to_u64()), key);
         }

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leaf_says_what_it_was_made_of() {
+    fn a_leaf_returns_the_parts_it_was_made_of() {
         for kind in [
             LeafKind::Operation,
             LeafKind::Timer,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_a_task_or_a_scope() {
+    fn an_owner_is_a_task_or_a_scope() {
         let key = Key::new(INDEX_MASK, u32::MAX);
         assert_eq!(Owner::task(key).find(), Ok(key));
         assert_eq!(Owner::scope(key).find(), Err(key));

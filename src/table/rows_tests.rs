@@ -142,10 +142,10 @@ fn every_sequence_of_events_keeps_keys_apart() {
         Event::EndPeriod,
     ];
     let count = events.len();
-    let (mut sequences, mut made_again) = (0, 0);
+    let (mut sequences, mut reallocated) = (0, 0);
     let mut number = 0;
-    // Each number encodes a sequence, by its digits. Sequences begin with a peak of three chunks, which may go and come
-    // again.
+    // Each number encodes a sequence by its digits. Sequences begin with a peak of three chunks, which may be released
+    // and allocated again.
     while number < count.pow(LENGTH) {
         let mut pair = Pair::default();
         for _ in 0..5 {
@@ -161,14 +161,14 @@ fn every_sequence_of_events_keeps_keys_apart() {
         }
         if possible {
             sequences += 1;
-            made_again += u32::from(gave_back && !pair.table.chunks.iter().any(Vec::is_empty));
+            reallocated += u32::from(gave_back && !pair.table.chunks.iter().any(Vec::is_empty));
             pair.check();
         }
         // Sequences that begin with an impossible one are skipped.
         number = (number / step + 1) * step;
     }
     assert!(sequences > 200_000, "{sequences}");
-    assert!(made_again > 500, "{made_again}");
+    assert!(reallocated > 500, "{reallocated}");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn peak(table: &mut Table<usize>, order: usize) {
 }
 
 #[test]
-fn the_memory_of_a_peak_is_given_back_and_old_keys_find_nothing() {
+fn the_memory_of_a_peak_is_released_and_old_keys_find_nothing() {
     for order in [1, 10_007] {
         let mut table: Table<usize> = Table::new();
         let long = table.insert(7);
@@ -257,7 +257,7 @@ fn the_memory_of_a_peak_is_given_back_and_old_keys_find_nothing() {
 }
 
 #[test]
-fn peaks_that_repeat_allocate_no_more_until_they_come_no_more() {
+fn repeated_peaks_allocate_nothing_until_they_cease() {
     for order in [1, 10_007] {
         let mut table: Table<usize> = Table::new();
         peak(&mut table, order);
@@ -282,7 +282,7 @@ fn peaks_that_repeat_allocate_no_more_until_they_come_no_more() {
     }
 }
 
-/// The remaining rows are scattered: no chunk of theirs is empty, and new rows gather in the lowest.
+/// The remaining rows are scattered: none of their chunks is empty, and new rows gather in the lowest ones.
 #[test]
 fn rows_gather_in_few_chunks() {
     let mut table: Table<usize> = Table::new();
@@ -332,7 +332,7 @@ fn a_chunk_whose_generations_are_spent_is_kept() {
 }
 
 #[test]
-fn a_removed_row_is_not_found_again_even_when_its_place_is_taken() {
+fn a_removed_row_is_not_found_even_after_reuse() {
     let mut table: Table<char> = Table::new();
     let first = table.insert('a');
     assert_eq!(table.remove(first), Some('a'));
@@ -352,7 +352,7 @@ fn a_removed_row_is_not_found_again_even_when_its_place_is_taken() {
 }
 
 #[test]
-fn places_are_used_again_in_every_chunk_before_a_new_one_is_made() {
+fn free_rows_in_every_chunk_are_reused_before_a_new_chunk() {
     let mut table: Table<usize> = Table::new();
     let keys: Vec<Key> = (0..3 * ROWS).map(|n| table.insert(n)).collect();
     assert_eq!(table.chunks.len(), 3);

@@ -2,7 +2,7 @@
 //!
 //! A sender posts a message, and interrupts the runtime's wait only if it is asleep. The two synchronize without a lock:
 //! the sender sets `pending`, then reads `asleep`; the runtime sets `asleep`, then reads `pending`. Both are
-//! sequentially consistent, so at least one sees the other's store (tested by `tests::neither_side_misses_the_other`).
+//! sequentially consistent, so at least one sees the other's store (tested by `tests::neither_side_misses_a_wake`).
 //!
 //! Inboxes are static and are reused by later runtimes, because a waker may outlive its runtime by any time.
 
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The most wake IDs in an inbox. A full inbox drops them all and has every task woken, which is never wrong (K3).
-pub(crate) const NAMES_MAX: usize = 1 << 14;
+pub(crate) const WAKE_IDS_MAX: usize = 1 << 14;
 
 /// Wakes a runtime that waits in the kernel.
 pub(crate) trait Interrupt: Send + Sync {
@@ -39,7 +39,7 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 pub(crate) struct Posted {
     /// Tasks to wake.
-    pub(crate) names: Vec<WakeId>,
+    pub(crate) wake_ids: Vec<WakeId>,
     /// Whether to wake every task.
     pub(crate) everyone: bool,
     /// Waits that were dropped on other threads: at most as many as the runtime has rows.
@@ -49,7 +49,7 @@ pub(crate) struct Posted {
 impl Posted {
     const fn new() -> Posted {
         Posted {
-            names: Vec::new(),
+            wake_ids: Vec::new(),
             everyone: false,
             waits: Vec::new(),
         }
@@ -87,15 +87,15 @@ impl Inbox {
     }
 
     /// Has this task woken. Called from any thread.
-    pub(super) fn post(&self, name: WakeId) {
+    pub(super) fn post(&self, wake_id: WakeId) {
         {
             let mut posted = lock(&self.posted);
-            if posted.names.len() == NAMES_MAX {
-                posted.names.clear();
+            if posted.wake_ids.len() == WAKE_IDS_MAX {
+                posted.wake_ids.clear();
                 posted.everyone = true;
             }
             if !posted.everyone {
-                posted.names.push(name);
+                posted.wake_ids.push(wake_id);
             }
             self.pending.store(true, Ordering::SeqCst);
         }
@@ -279,9 +279,9 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    struct EventFdUnparker(mpsc::SyncSender<()>);
+    struct ChannelUnparker(mpsc::SyncSender<()>);
 
-    impl Interrupt for EventFdUnparker {
+    impl Interrupt for ChannelUnparker {
         fn interrupt(&self) {
             let _ = self.0.try_send(());
         }
@@ -291,49 +291,49 @@ mod tests {
         }
     }
 
-    fn inbox_with_bell() -> (Arc<Inbox>, mpsc::Receiver<()>) {
+    fn inbox_with_unparker() -> (Arc<Inbox>, mpsc::Receiver<()>) {
         let (ring, heard) = mpsc::sync_channel(1);
         let inbox = Inbox::new();
-        assert!(inbox.interrupt.set(Box::new(EventFdUnparker(ring))).is_ok());
+        assert!(inbox.interrupt.set(Box::new(ChannelUnparker(ring))).is_ok());
         (Arc::new(inbox), heard)
     }
 
     #[test]
-    fn only_a_sleeper_is_interrupted_and_only_once() {
-        let (inbox, heard) = inbox_with_bell();
-        let name = WakeId::new(0, Key::new(1, 1));
-        inbox.post(name);
+    fn only_a_parked_runtime_is_interrupted_and_only_once() {
+        let (inbox, heard) = inbox_with_unparker();
+        let wake_id = WakeId::new(0, Key::new(1, 1));
+        inbox.post(wake_id);
         assert!(heard.try_recv().is_err());
-        assert!(!inbox.park(), "there is mail: no sleep");
+        assert!(!inbox.park(), "must not park with pending wakes");
         let mut mail = Posted::new();
         inbox.take(&mut mail);
         assert!(!mail.everyone);
-        assert_eq!(mail.names, [name]);
+        assert_eq!(mail.wake_ids, [wake_id]);
         assert!(inbox.park());
-        inbox.post(name);
-        inbox.post(name);
+        inbox.post(wake_id);
+        inbox.post(wake_id);
         assert!(heard.try_recv().is_ok());
         assert!(heard.try_recv().is_err());
     }
 
     #[test]
-    fn a_full_inbox_asks_for_everyone() {
-        let (inbox, _heard) = inbox_with_bell();
-        for n in 0..NAMES_MAX as u32 + 5 {
+    fn a_full_inbox_wakes_every_task() {
+        let (inbox, _heard) = inbox_with_unparker();
+        for n in 0..WAKE_IDS_MAX as u32 + 5 {
             inbox.post(WakeId::new(0, Key::new(n, 1)));
         }
         let mut mail = Posted::new();
         inbox.take(&mut mail);
         assert!(mail.everyone);
-        assert!(mail.names.is_empty());
+        assert!(mail.wake_ids.is_empty());
         mail.everyone = false;
         inbox.take(&mut mail);
         assert!(!mail.everyone);
     }
 
     #[test]
-    fn only_the_owner_gets_a_wait_back() {
-        let (inbox, heard) = inbox_with_bell();
+    fn only_the_owner_gets_a_returned_wait() {
+        let (inbox, heard) = inbox_with_unparker();
         let wait = Key::new(1, 1);
         let taken = || {
             let mut mail = Posted::new();
@@ -354,12 +354,12 @@ mod tests {
         assert_eq!(taken(), []);
     }
 
-    /// Would hang if the two stores and the two loads were in any other order.
+    /// Hangs if the two stores and the two loads are in any other order.
     #[test]
-    fn neither_side_misses_the_other() {
+    fn neither_side_misses_a_wake() {
         const SENDERS: usize = 2;
         const EACH: usize = 20_000;
-        let (inbox, heard) = inbox_with_bell();
+        let (inbox, heard) = inbox_with_unparker();
         let sent = Arc::new(AtomicUsize::new(0));
         let senders: Vec<_> = (0..SENDERS)
             .map(|_| {
@@ -375,14 +375,14 @@ mod tests {
                 })
             })
             .collect();
-        // A sender counts before it posts: a runtime that sleeps after the count is woken by the post.
+        // A sender increments the count before it posts: a runtime that parks after the increment is woken by the post.
         let mut mail = Posted::new();
         while sent.load(Ordering::SeqCst) < SENDERS * EACH || inbox.has_remote_wakes() {
             if inbox.park() {
                 heard.recv().unwrap();
             }
             inbox.wake_up();
-            mail.names.clear();
+            mail.wake_ids.clear();
             mail.everyone = false;
             inbox.take(&mut mail);
         }
@@ -393,10 +393,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_unique_among_the_living() {
+    fn numbers_are_unique_among_live_runtimes() {
         let never = || -> io::Result<Box<dyn Interrupt>> {
             let (ring, _) = mpsc::sync_channel(1);
-            Ok(Box::new(EventFdUnparker(ring)))
+            Ok(Box::new(ChannelUnparker(ring)))
         };
         let one = RuntimeSlot::take(never).unwrap();
         let two = RuntimeSlot::take(never).unwrap();

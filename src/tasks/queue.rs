@@ -69,20 +69,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_room_of_a_crowd_is_given_back_and_nothing_is_lost() {
-        const CROWD: u32 = 100_000;
+    fn the_memory_of_many_entries_is_released_and_none_is_lost() {
+        const MANY: u32 = 100_000;
         let mut queue = KeyQueue::default();
-        for n in 0..CROWD {
+        for n in 0..MANY {
             queue.push(Key::new(n, 1));
         }
-        for n in 0..CROWD {
+        for n in 0..MANY {
             assert_eq!(queue.pop(), Some(n));
-            queue.push(Key::new(CROWD + n, 1));
+            queue.push(Key::new(MANY + n, 1));
             queue.trim();
         }
-        for n in 0..CROWD {
+        for n in 0..MANY {
             queue.trim();
-            assert_eq!(queue.pop(), Some(CROWD + n));
+            assert_eq!(queue.pop(), Some(MANY + n));
         }
         assert_eq!(queue.pop(), None);
         while queue.trim() {}

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_of_a_name_come_out_as_they_went_in() {
+    fn a_wake_id_returns_the_parts_it_was_made_of() {
         for runtime in [0, 1, RUNTIMES_MAX as u16 - 1] {
             for index in [0, 77, (1 << INDEX_BITS) - 1] {
                 for generation in [0, 1, (1 << GENERATION_BITS) - 1, u32::MAX] {

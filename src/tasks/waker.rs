@@ -75,7 +75,7 @@ mod tests {
     use crate::table::Key;
 
     #[test]
-    fn a_waker_tells_its_name_and_a_foreign_one_has_none() {
+    fn a_waker_returns_its_wake_id_and_a_foreign_one_has_none() {
         let name = WakeId::new(3, Key::new(5, 7));
         let ours = waker(name);
         assert_eq!(wake_id_of(&ours), Some(name));

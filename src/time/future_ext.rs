@@ -9,6 +9,24 @@ use std::time::Duration;
 /// Adds timeouts and shields to any future as methods: `fs::read(path).timeout(limit).await?`.
 ///
 /// Operations have their own [`timeout`](crate::op::Op::timeout), which costs less and returns the buffer.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::cancel::Scope;
+/// use gimmal::prelude::*;
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let scope = Scope::new();
+///     scope.cancel();
+///     // Cleanup that a cancel does not cut short, and that does not take forever.
+///     let cleanup = gimmal::fs::read("Cargo.toml").timeout(Duration::from_secs(5)).shield();
+///     let text = scope.run_any(cleanup).await??;
+///     assert!(text.starts_with(b"[package]"));
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub trait FutureExt: Future + Sized {
     /// Limits the future to `duration`, counted from its first poll: see [`timeout`](crate::time::timeout()).
     ///

@@ -1,7 +1,7 @@
 //! Ticks at a steady pace.
 
 use super::{Instant, Sleep, sleep_until};
-use crate::scope::Canceled;
+use crate::error::Canceled;
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -34,6 +34,23 @@ pub fn interval(period: Duration) -> Interval {
 
 /// Returns an [`Interval`] that ticks at `start`, and then once per period.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::{Instant, interval_at};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let period = Duration::from_millis(2);
+///     let start = Instant::now() + period;
+///     let mut ticks = interval_at(start, period);
+///     // The first tick is not at once.
+///     assert_eq!(ticks.tick().await?, start);
+///     assert_eq!(ticks.tick().await?, start + period);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Panics
 ///
 /// Panics if the period is zero.
@@ -51,6 +68,24 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 }
 
 /// What an [`Interval`] does about ticks that were due while nothing waited for them.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::{MissedTicks, interval};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let period = Duration::from_millis(1);
+///     let mut ticks = interval(period).missed_ticks(MissedTicks::Skip);
+///     let first = ticks.tick().await?;
+///     gimmal::sleep(5 * period).await?;
+///     // Of the ticks that were missed, one.
+///     assert_eq!(ticks.tick().await?, first + period);
+///     assert!(ticks.tick().await? >= first + 5 * period);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MissedTicks {
@@ -89,13 +124,30 @@ pub struct Interval {
 impl Interval {
     /// Waits for the next tick, and returns the time at which it was due.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let mut ticks = gimmal::time::interval(Duration::from_millis(2));
+    ///     let first = ticks.tick().await?;
+    ///     // This wait ends before the tick.
+    ///     let early = gimmal::timeout(Duration::ZERO, ticks.tick()).await;
+    ///     assert!(gimmal::is_timeout(&early.unwrap_err()));
+    ///     assert_eq!(ticks.tick().await?, first + Duration::from_millis(2));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Canceled`], if its scope is canceled first. The tick is not used up.
+    /// [`Canceled`], if its scope is canceled first.
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped or canceled, the tick is not used up (`tests/time.rs`).
+    /// No tick is lost: one that a dropped or canceled wait has waited for is returned by the next.
+    // Test: tests/time.rs
     pub async fn tick(&mut self) -> Result<Instant, Canceled> {
         poll_fn(|context| self.poll_tick(context)).await
     }
@@ -182,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_that_were_missed_burst_are_delayed_or_skipped() {
+    fn missed_ticks_burst_or_are_delayed_or_skipped() {
         for missed in [MissedTicks::Burst, MissedTicks::Delay, MissedTicks::Skip] {
             assert_eq!(next(missed, 100, 100), 110);
             assert_eq!(next(missed, 100, 109), 110);

@@ -11,8 +11,8 @@ mod sleep;
 mod timeout;
 mod try_future;
 
+pub use crate::error::Elapsed;
 pub use crate::error::{CutShort, TimeoutError};
-pub use crate::scope::Elapsed;
 pub use crate::sys::Instant;
 pub use future_ext::FutureExt;
 pub use interval::{Interval, MissedTicks, interval, interval_at};

@@ -1,8 +1,8 @@
 //! Sleeping until a deadline.
 
 use super::Instant;
+use crate::error::Canceled;
 use crate::runtime::{self, Core, Refusal};
-use crate::scope::Canceled;
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;
@@ -33,7 +33,8 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// Loses nothing: a sleep can be awaited by `&mut`, dropped, and started again (`tests/time.rs`).
+/// Nothing is lost: a sleep can be awaited by `&mut`, dropped, and started again.
+// Test: tests/time.rs
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
     let timer = match duration.is_zero() {
@@ -61,7 +62,8 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # Cancel safety
 ///
-/// Loses nothing (`tests/time.rs`).
+/// Nothing is lost: a sleep can be awaited by `&mut`, dropped, and started again.
+// Test: tests/time.rs
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     let timer = match Instant::now() >= deadline {
@@ -148,7 +150,7 @@ impl Sleep {
     }
 }
 
-/// The sleep holds only the key of its timer's row, so nothing in it is pinned.
+// The sleep holds only the key of its timer's row, so nothing in it is pinned.
 impl Unpin for Sleep {}
 
 impl Future for Sleep {

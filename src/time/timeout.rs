@@ -2,8 +2,9 @@
 
 use super::{Instant, TryFuture};
 use crate::cancel::{Due, ScopedPoll};
+use crate::error::Canceled;
 use crate::error::{CutShort, TimeoutError};
-use crate::scope::{Canceled, ScopeKind};
+use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -51,8 +52,9 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the future inside. A timeout itself loses nothing: operations that it cancels did not happen, or
-/// return their result (`tests/timeouts.rs`).
+/// A timeout loses nothing: operations that it cancels did not happen, or return their result. Dropping it drops the
+/// future inside.
+// Test: tests/timeouts.rs
 pub fn timeout<F: TryFuture>(duration: Duration, future: F) -> Timeout<F> {
     Timeout {
         inner: timeout_any(duration, future),
@@ -61,13 +63,35 @@ pub fn timeout<F: TryFuture>(duration: Duration, future: F) -> Timeout<F> {
 
 /// Limits a future until `deadline`, as [`timeout`] does. A deadline in the past takes effect at the first poll.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::{Instant, timeout_at};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     // One limit for both.
+///     let deadline = Instant::now() + Duration::from_secs(10);
+///     let mut size = 0;
+///     for name in ["Cargo.toml", "README.md"] {
+///         size += timeout_at(deadline, gimmal::fs::read(name)).await?.len();
+///     }
+///     assert!(size > 0);
+///
+///     let slept = timeout_at(Instant::now(), gimmal::sleep(Duration::from_secs(3600))).await;
+///     assert!(gimmal::is_timeout(&slept.unwrap_err()));
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Errors
 ///
-/// As for [`timeout`].
+/// [`TimeoutError`], as for [`timeout`].
 ///
 /// # Cancel safety
 ///
-/// As for [`timeout`] (`tests/timeouts.rs`).
+/// A timeout loses nothing, as [`timeout`]. Dropping it drops the future inside.
+// Test: tests/timeouts.rs
 pub fn timeout_at<F: TryFuture>(deadline: Instant, future: F) -> Timeout<F> {
     Timeout {
         inner: timeout_any_at(deadline, future),
@@ -96,12 +120,32 @@ pub fn timeout_at<F: TryFuture>(deadline: Instant, future: F) -> Timeout<F> {
 ///
 /// # Cancel safety
 ///
-/// As for [`timeout`] (`tests/timeouts.rs`).
+/// A timeout loses nothing: an output that comes late is in the error. Dropping it drops the future inside.
+// Test: tests/timeouts.rs
 pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
     TimeoutAny::new(future, Due::After(duration))
 }
 
 /// Limits a future until `deadline`, as [`timeout_any`] does.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::time::{Instant, timeout_any_at};
+/// use std::time::Duration;
+///
+/// gimmal::run(async {
+///     let (sender, receiver) = async_channel::unbounded();
+///     let deadline = Instant::now() + Duration::from_millis(5);
+///     sender.try_send(1).map_err(std::io::Error::other)?;
+///     let mut received = Vec::new();
+///     while let Ok(Ok(number)) = timeout_any_at(deadline, receiver.recv()).await {
+///         received.push(number);
+///     }
+///     assert_eq!(received, [1]);
+///     Ok(())
+/// })
+/// # }
+/// ```
 ///
 /// # Errors
 ///
@@ -109,7 +153,8 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 ///
 /// # Cancel safety
 ///
-/// As for [`timeout`] (`tests/timeouts.rs`).
+/// A timeout loses nothing: an output that comes late is in the error. Dropping it drops the future inside.
+// Test: tests/timeouts.rs
 pub fn timeout_any_at<F: Future>(deadline: Instant, future: F) -> TimeoutAny<F> {
     TimeoutAny::new(future, Due::At(deadline))
 }

@@ -78,7 +78,7 @@ impl Checked {
         }
     }
 
-    /// Fires all that is left, sleeping as the runtime does. Returns how often it woke for nothing.
+    /// Fires the remaining timers, sleeping as the runtime does. Returns how often it woke needlessly.
     fn drain(&mut self) -> usize {
         let mut needless = 0;
         while let Some(next) = self.timers.next_deadline() {
@@ -140,7 +140,7 @@ fn sequences(events: usize, rows: usize, deadlines: usize, nows: usize) -> usize
 }
 
 #[test]
-fn every_short_sequence_fires_as_the_model_does() {
+fn every_short_sequence_matches_the_model() {
     // One is past; 63 is on the position's own level; 64 and 65 share a slot of the next; 4097 is higher still.
     let deadlines = [3, 63, 64, 65, 4097, u64::MAX];
     let nows = [63, 64, u64::MAX];
@@ -151,7 +151,7 @@ fn every_short_sequence_fires_as_the_model_does() {
 }
 
 #[test]
-fn every_longer_sequence_of_fewer_events_fires_as_the_model_does() {
+fn every_longer_sequence_of_fewer_events_matches_the_model() {
     // All begin in one slot two levels up, so bounds become stale, and half-empty slots are dealt out.
     let (deadlines, nows) = ([4096, 4160, 4161], [4160]);
     let tried = every_sequence(7, 0, &deadlines, &nows);
@@ -229,7 +229,7 @@ fn random_life(seed: u64, events: usize, bits: u64, step: u64) {
 }
 
 #[test]
-fn long_random_lives_fire_as_the_model_does() {
+fn long_random_lives_match_the_model() {
     for seed in 0..20 {
         random_life(seed, 2_000, 64, 40);
         random_life(seed, 2_000, 30, 24);
@@ -239,7 +239,7 @@ fn long_random_lives_fire_as_the_model_does() {
 }
 
 #[test]
-fn a_cancelled_timer_wakes_at_most_once_for_nothing() {
+fn a_canceled_timer_causes_at_most_one_needless_wake() {
     let mut timers = Timers::new(0);
     let first = timers.insert(5_000, 'a');
     timers.insert(6_000, 'b');
@@ -251,7 +251,7 @@ fn a_cancelled_timer_wakes_at_most_once_for_nothing() {
 }
 
 #[test]
-fn an_earlier_timer_is_the_next_at_once() {
+fn an_earlier_timer_becomes_the_next_at_once() {
     let mut timers = Timers::new(1 << 40);
     for deadline in [u64::MAX, 1 << 50, 1 << 41, (1 << 40) + 1, 1 << 40, 7, 0] {
         timers.insert(deadline, ());
@@ -260,7 +260,7 @@ fn an_earlier_timer_is_the_next_at_once() {
 }
 
 #[test]
-fn a_payload_is_renewed_until_it_has_fired() {
+fn a_payload_can_be_replaced_until_it_fires() {
     let mut timers = Timers::new(0);
     let key = timers.insert(10, 'a');
     *timers.wake_mut(key).unwrap() = 'b';
@@ -306,7 +306,7 @@ fn a_million_timers_fire_in_order() {
 }
 
 #[test]
-fn a_million_equal_deadlines_are_fired_from_where_they_are() {
+fn a_million_equal_deadlines_fire_from_their_slot() {
     let mut timers = Timers::new(0);
     for number in 0..MILLION {
         timers.insert(1 << 33, number);
@@ -323,7 +323,7 @@ fn a_million_equal_deadlines_are_fired_from_where_they_are() {
 }
 
 #[test]
-fn a_million_cancelled_timers_leave_nothing() {
+fn a_million_canceled_timers_leave_nothing_behind() {
     let mut random = Random(2);
     let mut timers = Timers::new(0);
     let armed = 1000;
@@ -351,7 +351,7 @@ fn a_million_cancelled_timers_leave_nothing() {
 }
 
 #[test]
-fn a_burst_gives_its_memory_back() {
+fn a_burst_releases_its_memory() {
     let fill = |timers: &mut Timers<u32>| -> Vec<Key> {
         let mut random = Random(3);
         let deadlines = (0..MILLION / 4).map(|_| 1 << 40 | random.below(1 << 36));
@@ -367,13 +367,13 @@ fn a_burst_gives_its_memory_back() {
     assert!(len == 0 && room <= 64 * 64, "{room}");
     fill(&mut timers);
     while timers.pop_due(u64::MAX).is_some() {}
-    // What is dealt out and what is fired leaves room for a few in each slot.
+    // Room remains for a few timers per slot.
     let (len, room) = timers.entries();
     assert!(len == 0 && room <= 64 * 704, "{room}");
 }
 
 #[test]
-fn timers_armed_for_the_slot_that_fires_take_their_places_in_it() {
+fn timers_armed_for_the_firing_slot_are_ordered_within_it() {
     let mut random = Random(4);
     let mut state = Checked::new(0);
     for round in 0..20 {
@@ -403,14 +403,14 @@ fn a_row_is_small() {
     assert!(size_of::<TimerRow<(u64, std::num::NonZeroU64)>>() <= 24);
 }
 
-/// Only a large table has anything to prefetch, which is the row of the timer that fires then.
+/// Only a large table needs a prefetch: of the row of the timer that fires next.
 #[test]
-fn what_is_fetched_ahead_is_what_fires_then() {
+fn a_prefetched_timer_is_the_one_that_fires_then() {
     let mut timers = Timers::new(0);
     let mut keys = Vec::new();
     for n in 0..5000 {
         keys.push(timers.insert(7, n));
-        assert!(timers.upcoming(0).is_none(), "none is due");
+        assert!(timers.upcoming(0).is_none(), "no timer is due");
     }
     assert_eq!(timers.pop_due(7), Some(0));
     for others in [0, 8, 4998] {

@@ -1,4 +1,4 @@
-//! A read of a file that is alone is a plain call where its bytes are in memory, and gives what the ring gives everywhere.
+//! A lone read of a file is a direct call if the bytes are cached, and always returns what the ring would return.
 
 use super::{both, calls, most_in_a_turn, run};
 use crate::common::{directory, next_turn};
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The most that a plain call is tried for.
+/// The maximum length of a direct call.
 const CALL_MAX: usize = 64 << 10;
 
 fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n / 251 + n % 251) as u8).collect()
 }
 
-/// A file of so many bytes, on a disk that it has reached: its pages can be dropped.
+/// A file of `len` bytes that was written back to disk, so that its pages can be dropped.
 fn file_of(dir: &tempfile::TempDir, name: &str, len: usize) -> PathBuf {
     let path = dir.path().join(name);
     let mut file = std::fs::File::create(&path).unwrap();
@@ -37,14 +37,14 @@ fn drop_from_memory(file: &std::fs::File) {
     assert_eq!(error, 0);
 }
 
-/// Whether a byte of a file that was dropped from memory is there without waiting.
+/// Whether a byte of a file whose pages were dropped can be read without waiting.
 fn is_cached(file: &std::fs::File, offset: u64) -> bool {
     let mut byte = [0u8];
     let vector = libc::iovec {
         iov_base: byte.as_mut_ptr().cast(),
         iov_len: 1,
     };
-    // SAFETY: one vector, of one byte that may be written.
+    // SAFETY: one vector of one writable byte.
     let read = unsafe {
         libc::preadv2(
             file.as_raw_fd(),
@@ -58,7 +58,7 @@ fn is_cached(file: &std::fs::File, offset: u64) -> bool {
 }
 
 #[test]
-fn a_cached_read_that_is_alone_needs_no_enter() {
+fn a_lone_cached_read_needs_no_enter() {
     const SIZE: usize = 256 << 10;
     let dir = directory();
     let path = file_of(&dir, "file", SIZE);
@@ -66,7 +66,7 @@ fn a_cached_read_that_is_alone_needs_no_enter() {
     both(async |attempts| {
         let file = File::open(&path).await.unwrap();
         let check = |made: u64, enters: u64| match attempts {
-            // One in some goes into the ring all the same, and so does what comes after many.
+            // Some of them still go into the ring, and so do those that come after many direct calls.
             true => assert!(made > 200 && enters < 56, "{made} calls, {enters} enters"),
             false => assert!(made == 0 && enters >= 256, "{made} calls, {enters} enters"),
         };
@@ -112,7 +112,7 @@ fn a_cached_read_that_is_alone_needs_no_enter() {
 }
 
 #[test]
-fn reads_that_are_together_go_into_the_ring() {
+fn concurrent_reads_go_into_the_ring() {
     let dir = directory();
     let path = file_of(&dir, "file", 4096);
     run(async {
@@ -141,7 +141,7 @@ fn reads_that_are_together_go_into_the_ring() {
     });
 }
 
-/// A large read is as long through the ring, and it ends the turn.
+/// A large read takes as long through the ring, and ends the turn.
 #[test]
 fn a_large_read_goes_into_the_ring() {
     let dir = directory();
@@ -168,10 +168,10 @@ fn a_large_read_goes_into_the_ring() {
     });
 }
 
-/// What reads of one kind of file come to, in order: a number and bytes, or an error.
-type Came = Vec<Result<Vec<u8>, (io::ErrorKind, String)>>;
+/// The results of reads of one kind of file, in order: the bytes, or an error.
+type Results = Vec<Result<Vec<u8>, (io::ErrorKind, String)>>;
 
-async fn come(made: impl Future<Output = gimmal::buf::BufResult<usize, Vec<u8>>>) -> Came {
+async fn results_of(made: impl Future<Output = gimmal::buf::BufResult<usize, Vec<u8>>>) -> Results {
     let read = made.await.map(|(n, buf)| {
         assert_eq!(n, buf.len());
         buf
@@ -180,7 +180,7 @@ async fn come(made: impl Future<Output = gimmal::buf::BufResult<usize, Vec<u8>>>
     vec![read.map_err(error)]
 }
 
-/// What is done before each read.
+/// Prepares a file for each read.
 type Fill = Box<dyn FnMut()>;
 
 /// Each kind of file.
@@ -199,7 +199,7 @@ fn kinds(dir: &Path) -> Vec<(&'static str, OwnedFd, Fill)> {
         ("a file", open(&written), nothing()),
         ("a hole", open(&hole), nothing()),
         ("an empty file", open(&dir.join("empty")), nothing()),
-        ("a file to be written", write_only, nothing()),
+        ("a write-only file", write_only, nothing()),
         ("a directory", open(dir), nothing()),
     ];
     for path in [
@@ -217,7 +217,7 @@ fn kinds(dir: &Path) -> Vec<(&'static str, OwnedFd, Fill)> {
     }
     let in_memory = Path::new("/dev/shm").join(format!("gimmal-{}", std::process::id()));
     match std::fs::write(&in_memory, bytes(300)) {
-        Ok(()) => kinds.push(("a file in memory", open(&in_memory), nothing())),
+        Ok(()) => kinds.push(("a file on tmpfs", open(&in_memory), nothing())),
         Err(error) => skip!("{}: {error}", in_memory.display()),
     }
     let _gone = std::fs::remove_file(in_memory);
@@ -226,16 +226,16 @@ fn kinds(dir: &Path) -> Vec<(&'static str, OwnedFd, Fill)> {
     let fill = move || writer.write_all(b"piped").unwrap();
     kinds.push(("a pipe", reader.into(), Box::new(fill)));
     let (reader, _) = io::pipe().unwrap();
-    kinds.push(("a pipe that has ended", reader.into(), nothing()));
+    kinds.push(("a closed pipe", reader.into(), nothing()));
     let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
     let fill = move || far.write_all(b"sent").unwrap();
     kinds.push(("a socket", near.into(), Box::new(fill)));
     let (mut master, mut slave) = (0, 0);
     let null = std::ptr::null_mut();
-    // SAFETY: two numbers to be written; nothing is asked of the terminal.
+    // SAFETY: two integers are written; the terminal gets no settings.
     let opened = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
     assert_eq!(opened, 0);
-    // SAFETY: `openpty` has just made them.
+    // SAFETY: `openpty` has just opened both descriptors.
     let [mut master, slave] = [master, slave].map(|fd| unsafe {
         use std::os::fd::FromRawFd as _;
         std::fs::File::from_raw_fd(fd)
@@ -246,7 +246,7 @@ fn kinds(dir: &Path) -> Vec<(&'static str, OwnedFd, Fill)> {
 }
 
 #[test]
-fn every_kind_of_file_gives_what_it_gives_through_the_ring() {
+fn every_kind_of_file_yields_what_it_yields_through_the_ring() {
     let read_all = |mask: FeatureMask| {
         let dir = directory();
         let mut runtime = Runtime::builder().mask(mask).build().unwrap();
@@ -255,27 +255,27 @@ fn every_kind_of_file_gives_what_it_gives_through_the_ring() {
             for (kind, fd, mut fill) in kinds(dir.path()) {
                 let std = std::fs::File::from(fd);
                 let file = File::from_std(std.try_clone().unwrap());
-                let mut came = Came::new();
+                let mut results = Results::new();
                 for round in 0..40 {
-                    // What is alone in its turn is tried.
+                    // A lone read in its turn is tried directly.
                     next_turn().await;
                     fill();
-                    came.extend(come(file.read(vec![1; 64])).await);
+                    results.extend(results_of(file.read(vec![1; 64])).await);
                     for offset in [0, 299, 4990, 5000, 1 << 40] {
                         next_turn().await;
                         fill();
-                        let at = come(file.read_at(vec![1; 64], offset)).await;
+                        let at = results_of(file.read_at(vec![1; 64], offset)).await;
                         if let (Ok(bytes), Ok(n)) = (&at[0], std.read_at(&mut [0; 64], offset)) {
                             assert_eq!(bytes.len(), n, "{kind} at {offset}, round {round}");
                         }
-                        came.extend(at);
+                        results.extend(at);
                     }
                     if round == 20 {
-                        // Its cursor is at the end long since, if it has one.
+                        // The cursor, if there is one, has reached the end.
                         let _sought = (&std).seek(SeekFrom::Start(7));
                     }
                 }
-                read.push((kind, came));
+                read.push((kind, results));
             }
             read
         })
@@ -287,8 +287,8 @@ fn every_kind_of_file_gives_what_it_gives_through_the_ring() {
         }
     }
     let of = |kind: &str| {
-        let (_, came) = by_ring.iter().find(|(name, _)| *name == kind).unwrap();
-        came[0].clone()
+        let (_, results) = by_ring.iter().find(|(name, _)| *name == kind).unwrap();
+        results[0].clone()
     };
     assert_eq!(of("a hole"), Ok(vec![0; 64]));
     assert_eq!(of("a pipe"), Ok(b"piped".to_vec()));
@@ -297,9 +297,9 @@ fn every_kind_of_file_gives_what_it_gives_through_the_ring() {
     assert_eq!(error.0, io::ErrorKind::IsADirectory);
 }
 
-/// What has no such call is asked once.
+/// A kind of file without nonblocking reads is tried once.
 #[test]
-fn what_cannot_tell_is_not_tried_again() {
+fn files_without_nonblocking_reads_are_not_tried_again() {
     run(async {
         let file = File::open("/proc/version").await.unwrap();
         let ((), made, _) = calls(async {
@@ -313,7 +313,7 @@ fn what_cannot_tell_is_not_tried_again() {
     });
 }
 
-/// Without the page cache a call would wait for the disk.
+/// With O_DIRECT, a direct call would wait for the disk.
 #[test]
 fn a_direct_file_is_never_tried() {
     let dir = directory();
@@ -340,22 +340,22 @@ fn a_direct_file_is_never_tried() {
     });
 }
 
-/// One that would have waited is followed by ever more that are not tried, and a hit ends that. Nothing but the end of the file
-/// gives no bytes.
+/// After each direct call that would have blocked, more and more reads skip it; a successful one ends that. Only the
+/// end of the file returns no bytes.
 #[test]
-fn a_file_that_is_not_cached_is_hardly_tried() {
+fn an_uncached_file_is_rarely_tried() {
     const SIZE: usize = 1 << 20;
     let dir = directory();
     let path = file_of(&dir, "file", SIZE);
     let all = bytes(SIZE);
-    let mut random = Random::new("a_file_that_is_not_cached_is_hardly_tried");
+    let mut random = Random::new("an_uncached_file_is_rarely_tried");
     run(async move {
         let file = File::open(&path).await.unwrap();
         let std = std::fs::File::open(&path).unwrap();
         let mut at = || random.below((SIZE - 512) as u64);
         drop_from_memory(&std);
         if is_cached(&std, SIZE as u64 / 2) {
-            return skip!("what is dropped from memory stays there");
+            return skip!("dropped pages stay in memory");
         }
         let ((), made, _) = calls(async {
             for _ in 0..300 {
@@ -370,7 +370,7 @@ fn a_file_that_is_not_cached_is_hardly_tried() {
             }
         })
         .await;
-        // 0, 17, 50, 115, 244; a page may have stayed in memory now and then.
+        // 0, 17, 50, 115, 244. Some pages may have stayed in memory.
         assert!((1..=12).contains(&made), "{made} calls");
         let mut whole = Vec::new();
         (&std).read_to_end(&mut whole).unwrap();
@@ -387,19 +387,19 @@ fn a_file_that_is_not_cached_is_hardly_tried() {
     });
 }
 
-/// Half of what is asked for is in memory: the caller gets that, or all. Loops go on from there.
+/// Half of the requested bytes are cached: the caller gets those, or all. Loops continue from there.
 #[test]
-fn a_read_that_is_cached_in_part_loses_nothing() {
+fn a_partly_cached_read_loses_nothing() {
     const SIZE: usize = 1 << 20;
     let dir = directory();
     let path = file_of(&dir, "file", SIZE);
     let all = bytes(SIZE);
-    let mut random = Random::new("a_read_that_is_cached_in_part_loses_nothing");
+    let mut random = Random::new("a_partly_cached_read_loses_nothing");
     let mut at = move || random.below((SIZE - CALL_MAX) as u64) as usize;
     run(async {
         let std = std::fs::File::open(&path).unwrap();
         for _ in 0..100 {
-            // A file that remembers nothing yet.
+            // A file without any history of direct calls.
             let file = File::open(&path).await.unwrap();
             let at = at();
             drop_from_memory(&std);
@@ -433,9 +433,9 @@ fn a_read_that_is_cached_in_part_loses_nothing() {
     });
 }
 
-/// A whole file is two reads, the second of which finds the end; neither is made again through the ring.
+/// A whole file takes two reads, the second of which finds the end; neither is repeated through the ring.
 #[test]
-fn loops_make_no_call_more() {
+fn loops_make_no_additional_call() {
     let dir = directory();
     let path = file_of(&dir, "file", 3000);
     run(async {
@@ -445,7 +445,7 @@ fn loops_make_no_call_more() {
             }
         })
         .await;
-        // Opening and closing, and one read in some.
+        // Opens and closes, and some of the reads.
         assert!((150..=200).contains(&made), "{made} calls");
         assert!(enters <= 200 + (200 - made), "{enters} enters");
         let file = File::open(&path).await.unwrap();
@@ -461,7 +461,7 @@ fn loops_make_no_call_more() {
 }
 
 #[test]
-fn a_file_that_is_cut_or_grows_gives_what_is_there() {
+fn a_file_that_shrinks_or_grows_yields_its_bytes() {
     let dir = directory();
     let path = file_of(&dir, "file", 0);
     let mut options = std::fs::OpenOptions::new();
@@ -484,7 +484,7 @@ fn a_file_that_is_cut_or_grows_gives_what_is_there() {
 }
 
 #[test]
-fn a_cached_read_is_canceled_refused_and_timed_as_others_are() {
+fn a_cached_read_can_be_canceled_rejected_and_timed_out() {
     let dir = directory();
     let path = file_of(&dir, "file", 4096);
     run(async {
@@ -507,15 +507,15 @@ fn a_cached_read_is_canceled_refused_and_timed_as_others_are() {
         let hour = Duration::from_secs(3600);
         let (_, buf) = file.read(vec![0; 8]).timeout(hour).await.unwrap();
         assert_eq!(buf, bytes(8));
-        // One of a race is not alone: it gets no head start.
+        // A read in a race is not alone, so it makes no direct call.
         let outputs = race((file.read(vec![0; 8]), yield_now())).await.outputs;
         assert!(outputs.1.is_some());
     });
 }
 
-/// A file whose bytes come from others waits in the ring.
+/// A file whose bytes come from another process waits in the ring.
 #[test]
-fn a_pipe_that_is_empty_waits_in_the_ring() {
+fn an_empty_pipe_waits_in_the_ring() {
     run(async {
         let (reader, mut writer) = io::pipe().unwrap();
         let file = File::from(OwnedFd::from(reader));
@@ -530,10 +530,10 @@ fn a_pipe_that_is_empty_waits_in_the_ring() {
     });
 }
 
-/// Whoever reads for ever takes no more of a turn than so many calls, and fewer if each brings much: timers and other tasks
-/// have theirs.
+/// A task that reads endlessly makes only a limited number of direct calls per turn, and fewer of large size: timers
+/// and other tasks run.
 #[test]
-fn a_loop_of_cached_reads_lets_others_go_first() {
+fn a_loop_of_cached_reads_lets_other_tasks_run() {
     let dir = directory();
     let path = file_of(&dir, "file", 2 * CALL_MAX);
     for (size, most) in [(64, 32), (4096, 32), (30_000, 9), (CALL_MAX, 4)] {

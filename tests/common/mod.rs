@@ -1,10 +1,10 @@
-//! What the tests of operations share: the counts that must come back, buffers that are watched after they were freed,
-//! futures that are dropped at a chosen poll, seeds, and children of the test's own program.
+//! Helpers shared by the tests: counts that must return to a baseline, buffers watched after they are freed, futures
+//! dropped at a chosen poll, seeded random numbers, and child processes of the test program.
 
 #![allow(
     dead_code,
     unused_macros,
-    reason = "each file of tests uses its part of this"
+    reason = "each test program uses only some of these helpers"
 )]
 
 #[macro_use]
@@ -21,23 +21,23 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-/// Turns that a runtime may take to come back to where it was. Kernel workers take their time, and a turn that finds
-/// nothing is over in a microsecond.
+/// The maximum number of turns that a runtime may take to return to its baseline. Kernel workers need time, and a turn
+/// that finds nothing to do takes only a microsecond.
 const TURNS_MAX: usize = 10_000_000;
 
-/// The descriptors of a process are counted by one test at a time.
+/// Serializes the tests that count the descriptors of the process.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory on a real disk.
+/// A temporary directory on a real disk.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .expect("a directory below the target directory")
+        .expect("a directory under the target directory")
 }
 
-/// The kernels that the tests of files are run as, and rings of the usual size and of the smallest.
+/// The kernels that the tests of files emulate, each with rings of the default and of the smallest size.
 pub(crate) fn rings() -> Vec<(String, Builder)> {
     let masks = [
         ("all", FeatureMask::none()),
@@ -45,7 +45,7 @@ pub(crate) fn rings() -> Vec<(String, Builder)> {
         ("5.15", FeatureMask::linux_5_15()),
     ];
     let by_ring = Runtime::builder().mask(FeatureMask::none().without_attempts());
-    let mut rings = vec![("all, by the ring alone".to_owned(), by_ring)];
+    let mut rings = vec![("all, without direct calls".to_owned(), by_ring)];
     for (name, mask) in masks {
         let builder = || Runtime::builder().mask(mask);
         rings.push((format!("{name}, 256/4096"), builder()));
@@ -57,12 +57,12 @@ pub(crate) fn rings() -> Vec<(String, Builder)> {
     rings
 }
 
-/// Open descriptors of this process, the one that counts them included.
+/// The number of open descriptors of this process, including the one that counts them.
 pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc").count()
 }
 
-/// What a runtime has that must be given back.
+/// What a runtime must have released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     tasks: usize,
@@ -90,7 +90,7 @@ impl From<Stats> for Counts {
     }
 }
 
-/// Where everything was before a test.
+/// The state of the runtime and the process before a test.
 #[derive(Debug)]
 pub(crate) struct Baseline {
     counts: Counts,
@@ -99,7 +99,7 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// Of the current runtime and this process.
+    /// Records the state of the current runtime and of this process.
     pub(crate) fn take() -> Baseline {
         Baseline {
             counts: Handle::current().stats().into(),
@@ -108,12 +108,12 @@ impl Baseline {
         }
     }
 
-    /// Descriptors that were open.
+    /// The number of descriptors that were open.
     pub(crate) fn descriptors(&self) -> usize {
         self.descriptors
     }
 
-    /// Lets the runtime turn until its tables are back where they were.
+    /// Lets the runtime turn until its tables are back at the baseline.
     pub(crate) async fn operations_return(&self, after: &str) {
         let handle = Handle::current();
         let mut turns = 0;
@@ -125,7 +125,7 @@ impl Baseline {
             turns += 1;
             assert!(
                 turns < TURNS_MAX,
-                "after {after}: {counts:?} did not come back to {:?}: {:?}",
+                "after {after}: {counts:?} did not return to {:?}: {:?}",
                 self.counts,
                 handle.operations()
             );
@@ -133,13 +133,13 @@ impl Baseline {
         }
     }
 
-    /// Lets the runtime turn until it is back where it was, and compares the rest.
+    /// Lets the runtime turn until it is back at the baseline, and checks descriptors and buffers.
     #[track_caller]
     pub(crate) fn returns(&self, after: &str) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
             self.operations_return(after).await;
-            // A lookup that nobody waits for any more may still have one on its thread.
+            // A name lookup that is no longer awaited may still hold a descriptor on its thread.
             for _ in 0..2000 {
                 if descriptors() == self.descriptors {
                     break;
@@ -161,10 +161,11 @@ impl Baseline {
     }
 }
 
-/// Returns in a later turn: what is ready has been polled, and what that queued has gone to the kernel by then. (A task that
-/// yields may be polled again in the same turn; and a turn may be over by its time before the others were polled.)
+/// Completes in a later turn: by then, what was ready has been polled, and what it queued has been submitted to the
+/// kernel. (A task that yields may be polled again in the same turn, and a turn may run out of time before it has
+/// polled the other tasks.)
 pub(crate) async fn next_turn() {
-    // If this task was woken already, it is polled before what became ready since.
+    // A task that was already woken is polled before those that became ready later.
     yield_now().await;
     let handle = Handle::current();
     let later = handle.stats().turns + 2;
@@ -173,14 +174,14 @@ pub(crate) async fn next_turn() {
     }
 }
 
-/// When a future is dropped, once it has been polled so many times.
+/// When to drop a future after its last poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// In the poll that was its last.
+    /// Right after the poll.
     AtOnce,
-    /// So many turns later, whether or not it was woken.
+    /// After this number of turns, whether or not it was woken.
     Turns(usize),
-    /// When it was woken, without being polled again. It must be something that will be.
+    /// After it was woken, without another poll. Only for futures that are sure to be woken.
     Woken,
 }
 
@@ -191,7 +192,7 @@ pub(crate) const MOMENTS: [Moment; 4] = [
     Moment::Woken,
 ];
 
-/// Polls a future so many times, always after it was woken, and drops it. What it gave, if it was ready by then.
+/// Polls a future up to `polls` times, each time after a wake, then drops it. Returns its output if it became ready.
 pub(crate) async fn dropped_after<F: Future>(
     future: F,
     polls: usize,
@@ -222,8 +223,8 @@ pub(crate) async fn dropped_after<F: Future>(
     output
 }
 
-/// Drops a future after every number of polls until it is ready before that, at each of these moments, and has all
-/// counts come back each time. Says after how many polls it is ready.
+/// Drops a future after 0 polls, 1 poll and so on until it completes, at each of these moments, and checks that all
+/// counts return to the baseline each time. Returns the number of polls that the future needs.
 pub(crate) async fn dropped_everywhere<F: Future>(
     name: &str,
     moments: &[Moment],
@@ -243,30 +244,30 @@ pub(crate) async fn dropped_everywhere<F: Future>(
                 break;
             }
             polls += 1;
-            assert!(polls < 100_000, "{name} does not end");
+            assert!(polls < 100_000, "{name} never completes");
         }
         most = most.max(polls);
     }
     most
 }
 
-/// A buffer that fills its memory with a canary when it is freed, and keeps it: whoever writes there afterwards is found
-/// out, and so is who reads it.
+/// A buffer that fills its memory with a canary when it is dropped, and keeps the memory, so that later reads and
+/// writes are detected.
 #[derive(Debug)]
 pub(crate) struct Watched {
     start: NonNull<u8>,
     layout: Layout,
     len: usize,
-    /// The only byte that may be found in it at its end, beside those that were in it at its beginning.
+    /// The only byte that may have been written into the buffer.
     expected: Option<u8>,
 }
 
-/// What no test ever writes.
+/// A byte that no test writes.
 pub(crate) const CANARY: u8 = 0xC5;
 const FRESH: u8 = 0x11;
 const PAGE: [u8; 4096] = [CANARY; 4096];
 
-/// Memory that a test's buffer has given up, and that is kept for as long as it is watched.
+/// The memory of a dropped buffer, kept while it is watched.
 struct Freed {
     start: NonNull<u8>,
     layout: Layout,
@@ -274,7 +275,7 @@ struct Freed {
 
 impl Freed {
     fn is_untouched(&self) -> bool {
-        // SAFETY: the memory was initialised and is kept.
+        // SAFETY: the memory was initialized and is kept.
         let bytes = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) };
         bytes
             .chunks(PAGE.len())
@@ -284,7 +285,7 @@ impl Freed {
 
 impl Drop for Freed {
     fn drop(&mut self) {
-        // SAFETY: the buffer allocated it with this layout, and gave it to this value alone.
+        // SAFETY: the buffer allocated the memory with this layout and passed it to this value alone.
         unsafe { dealloc(self.start.as_ptr(), self.layout) };
     }
 }
@@ -296,7 +297,7 @@ thread_local! {
 }
 
 impl Watched {
-    /// An empty one.
+    /// An empty buffer.
     pub(crate) fn new(capacity: usize, alignment: usize) -> Watched {
         let layout = Layout::from_size_align(capacity, alignment).expect("a layout");
         assert!(capacity > 0);
@@ -305,7 +306,7 @@ impl Watched {
         let Some(start) = NonNull::new(start) else {
             handle_alloc_error(layout)
         };
-        // SAFETY: so many bytes were just allocated.
+        // SAFETY: `capacity` bytes were just allocated.
         unsafe { start.write_bytes(FRESH, capacity) };
         ALIVE.with(|alive| alive.set(alive.get() + 1));
         Watched {
@@ -316,28 +317,28 @@ impl Watched {
         }
     }
 
-    /// One that holds so many bytes of `byte`.
+    /// A buffer full of `byte`.
     pub(crate) fn full(byte: u8, capacity: usize, alignment: usize) -> Watched {
         assert_ne!(byte, CANARY);
         let mut buf = Watched::new(capacity, alignment);
-        // SAFETY: so many bytes are allocated.
+        // SAFETY: `capacity` bytes are allocated.
         unsafe { buf.start.write_bytes(byte, capacity) };
         buf.len = capacity;
         buf
     }
 
-    /// Of all that may be written into it, only this is right.
+    /// Declares the only byte that may be written into the buffer.
     pub(crate) fn expecting(mut self, byte: u8) -> Watched {
         self.expected = Some(byte);
         self
     }
 
-    /// How many of this thread have not been dropped.
+    /// The number of buffers of this thread that have not been dropped.
     pub(crate) fn alive() -> usize {
         ALIVE.with(Cell::get)
     }
 
-    /// Nobody has touched what was freed, and nothing strange was found at the end of one.
+    /// Checks that freed memory is untouched, and that no dropped buffer held an unexpected byte.
     #[track_caller]
     pub(crate) fn check(after: &str) {
         FREED.with_borrow(|freed| {
@@ -351,7 +352,7 @@ impl Watched {
         }
     }
 
-    /// Checks, and gives back the memory that was kept.
+    /// Checks, and frees the memory that was kept.
     #[track_caller]
     pub(crate) fn check_and_forget(after: &str) {
         Watched::check(after);
@@ -361,13 +362,13 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // SAFETY: all of it was initialised in `new`, and belongs to this value.
+        // SAFETY: `new` initialized all of the memory, which belongs to this value.
         let bytes =
             unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) };
         if let Some(expected) = self.expected
             && let Some(byte) = bytes.iter().find(|byte| ![FRESH, expected].contains(byte))
         {
-            let what = format!("a buffer for {expected:#x} has got {byte:#x}");
+            let what = format!("a buffer for {expected:#x} contains {byte:#x}");
             let _ = STRANGE.try_with(|strange| strange.replace(Some(what)));
         }
         bytes.fill(CANARY);
@@ -376,12 +377,12 @@ impl Drop for Watched {
             start: self.start,
             layout: self.layout,
         };
-        // While the thread ends there is nobody left to watch it, and it is freed.
+        // While the thread exits, nothing can watch the memory any longer, so it is freed.
         let _ = FREED.try_with(|kept| kept.borrow_mut().push(freed));
     }
 }
 
-// SAFETY: L1, L2: an allocation that nothing frees while the value is there, or forgotten. L3: all of it is initialised.
+// SAFETY: L1, L2: nothing frees the allocation while the value exists or is forgotten. L3: all of it is initialized.
 unsafe impl IoBuf for Watched {
     fn io_ptr(&self) -> *const u8 {
         self.start.as_ptr()
@@ -392,7 +393,7 @@ unsafe impl IoBuf for Watched {
     }
 }
 
-// SAFETY: L4, L5: the allocation is this value's alone. L6: a number is stored.
+// SAFETY: L4, L5: the allocation belongs to this value alone. L6: only a number is stored.
 unsafe impl IoBufMut for Watched {
     fn io_mut_ptr(&mut self) -> *mut u8 {
         self.start.as_ptr()
@@ -407,7 +408,7 @@ unsafe impl IoBufMut for Watched {
     }
 }
 
-/// A source of numbers that can be had again: set `GIMMAL_SEED` to the one that a failure printed.
+/// A reproducible source of random numbers: set `GIMMAL_SEED` to the seed that a failure printed.
 #[derive(Debug)]
 pub(crate) struct Random {
     seed: u64,
@@ -428,7 +429,7 @@ impl Random {
         Random { seed, state: seed }
     }
 
-    /// One of its own for a task, that follows from this one's seed.
+    /// A separate source for a task, derived from this one.
     pub(crate) fn fork(&mut self) -> Random {
         Random {
             seed: self.seed,
@@ -461,16 +462,16 @@ impl Drop for Random {
     }
 }
 
-/// Sets the soft limit of descriptors, and returns the one before.
+/// Sets the soft limit of descriptors, and returns the previous limit.
 pub(crate) fn limit_descriptors(soft: u64) -> u64 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the address is that of a limit, which is written during the call.
+    // SAFETY: the pointer is to a valid `rlimit`, which is only written during the call.
     let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     let before = std::mem::replace(&mut limit.rlim_cur, soft);
-    // SAFETY: the limit is read during the call.
+    // SAFETY: the pointer is to a valid `rlimit`, which is only read during the call.
     let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     assert_eq!((got, set), (0, 0));
     before
@@ -478,12 +479,12 @@ pub(crate) fn limit_descriptors(soft: u64) -> u64 {
 
 pub(crate) const CHILD: &str = "GIMMAL_TEST_CHILD";
 
-/// Whether this is the child that [`child`] started.
+/// Whether this process was started by [`child`].
 pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// The command that runs this one test again in a process of its own, below `wrapper` if there is one.
+/// A command that runs this one test again in a child process, under `wrapper` unless that is empty.
 pub(crate) fn child(test: &str, wrapper: &[&str]) -> Command {
     let program = std::env::current_exe().expect("the test's own program");
     let mut command = match wrapper {
@@ -499,7 +500,7 @@ pub(crate) fn child(test: &str, wrapper: &[&str]) -> Command {
     command
 }
 
-/// As [`passes_in_child`], for a test that leaks on purpose: a leak checker is told so.
+/// Like [`passes_in_child`], but for a test that leaks on purpose, with leak checking off.
 #[track_caller]
 pub(crate) fn passes_in_child_that_leaks(test: &str) {
     let output = without_leak_checker(&mut child(test, &[]))
@@ -508,12 +509,12 @@ pub(crate) fn passes_in_child_that_leaks(test: &str) {
     assert_passed(test, &output);
 }
 
-/// Also where something traces it, which the leak checker does not bear.
+/// Turns leak checking off. Needed also for a traced process, since the leak checker does not work under a tracer.
 pub(crate) fn without_leak_checker(command: &mut Command) -> &mut Command {
     command.env("ASAN_OPTIONS", "detect_leaks=0")
 }
 
-/// Runs this one test again in a process of its own, which must end well.
+/// Runs this one test again in a child process, and checks that it passes.
 #[track_caller]
 pub(crate) fn passes_in_child(test: &str) {
     let output = child(test, &[]).output().expect("a child");

@@ -1,4 +1,4 @@
-//! What children that are canceled end with: a cancellation is no failure, and no failure is lost (G2).
+//! The errors of canceled children: a cancellation is no failure, and no failure is lost (G2).
 
 use crate::help::{LONG, SHORT, doze, failure, run, run_with_faults, words};
 use crate::support::Finally;
@@ -16,8 +16,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Writes what it has to a directory that is not there, once it is canceled.
-async fn flushes() -> io::Result<()> {
+/// Once canceled, writes to a directory that does not exist.
+async fn write_when_canceled() -> io::Result<()> {
     match sleep(LONG).await {
         Ok(()) => Ok(()),
         Err(Canceled) => {
@@ -35,7 +35,7 @@ fn is_not_found(error: &io::Error) -> bool {
 fn a_failure_in_the_cleanup_of_a_group_that_cancels_itself_is_its_error() {
     run(async || {
         let error = group(async |g| {
-            drop(g.spawn(flushes()));
+            drop(g.spawn(write_when_canceled()));
             drop(g.spawn(doze(LONG)));
             yield_now().await;
             g.cancel();
@@ -56,7 +56,7 @@ fn a_failure_in_the_cleanup_after_an_outer_cancel_is_the_error() {
         let scope = Scope::new();
         let error = scope
             .run(group(async |g| {
-                drop(g.spawn(flushes()));
+                drop(g.spawn(write_when_canceled()));
                 drop(g.spawn(doze(LONG)));
                 yield_now().await;
                 scope.cancel();
@@ -71,10 +71,10 @@ fn a_failure_in_the_cleanup_after_an_outer_cancel_is_the_error() {
 }
 
 #[test]
-fn a_failure_in_the_cleanup_after_that_of_a_sibling_follows_it() {
+fn a_failure_in_the_cleanup_follows_that_of_a_sibling() {
     run(async || {
         let error = group(async |g| {
-            drop(g.spawn(flushes()));
+            drop(g.spawn(write_when_canceled()));
             drop(g.spawn(doze(LONG)));
             yield_now().await;
             drop(g.spawn(async { Err::<(), _>(failure("first")) }));
@@ -85,7 +85,7 @@ fn a_failure_in_the_cleanup_after_that_of_a_sibling_follows_it() {
         assert_eq!(error.first().unwrap().to_string(), "first");
         assert!(is_not_found(&error.rest()[0]));
         assert_eq!((error.rest().len(), error.canceled_errors().len()), (1, 1));
-        // Nothing is lost on the way to another type.
+        // No failure is lost in the conversion to another type.
         let words = error.to_string();
         let error = io::Error::from(error);
         assert_eq!(error.to_string(), words);
@@ -94,15 +94,15 @@ fn a_failure_in_the_cleanup_after_that_of_a_sibling_follows_it() {
 }
 
 #[test]
-fn a_failure_in_the_cleanup_of_the_body_or_of_one_that_is_canceled_alone_is_one() {
+fn cleanup_failures_of_the_body_and_of_a_child_canceled_alone_are_failures() {
     run(async || {
         let error = group(async |g| {
             g.cancel();
-            flushes().await
+            write_when_canceled().await
         });
         assert!(is_not_found(&error.await.unwrap_err().into()));
         let error = group(async |g| {
-            let child = g.spawn(flushes());
+            let child = g.spawn(write_when_canceled());
             drop(g.spawn(doze(LONG)));
             yield_now().await;
             child.cancel();
@@ -115,11 +115,11 @@ fn a_failure_in_the_cleanup_of_the_body_or_of_one_that_is_canceled_alone_is_one(
 }
 
 #[test]
-fn a_failure_in_the_cleanup_of_a_group_whose_time_is_over_is_no_timeout() {
+fn a_failure_in_the_cleanup_of_a_timed_out_group_is_no_timeout() {
     run(async || {
         let late = || {
             group(async |g| {
-                drop(g.spawn(flushes()));
+                drop(g.spawn(write_when_canceled()));
                 doze(LONG).await?;
                 Ok::<_, io::Error>([0_u8; 3])
             })
@@ -138,13 +138,13 @@ fn a_failure_in_the_cleanup_of_a_group_whose_time_is_over_is_no_timeout() {
 }
 
 #[test]
-fn boxes_of_errors_are_asked() {
-    async fn rests<E: From<Canceled>>() -> Result<(), E> {
+fn boxed_errors_are_inspected() {
+    async fn wait_for_cancel<E: From<Canceled>>() -> Result<(), E> {
         Ok(sleep(LONG).await?)
     }
     async fn with<E: From<Canceled>>(own: Option<E>) -> Result<u8, GroupError<E, u8>> {
         group(async |g| {
-            drop(g.spawn(rests()));
+            drop(g.spawn(wait_for_cancel()));
             drop(g.spawn(async {
                 let _ = sleep(LONG).await;
                 own.map_or(Ok(()), Err)
@@ -199,7 +199,7 @@ impl From<io::Error> for Mine {
 
 gimmal::impl_from_errors!(Mine);
 
-/// Two children wait and end with their cancellation; a third ends with `own`, if there is one.
+/// Two children wait and return their cancellation. A third one returns `own`, if there is one.
 async fn canceled_with(own: Option<Mine>) -> Result<u8, GroupError<Mine, u8>> {
     group(async |g| {
         for _ in 0..2 {
@@ -216,9 +216,9 @@ async fn canceled_with(own: Option<Mine>) -> Result<u8, GroupError<Mine, u8>> {
     .await
 }
 
-/// A type of the user's own cannot be asked by the group, but where it is known.
+/// The group cannot inspect a user's own error type; only code that knows the type can.
 #[test]
-fn errors_of_the_users_own_are_told_apart_where_they_are_known() {
+fn custom_errors_are_classified_where_their_type_is_known() {
     async fn question_mark(own: Option<Mine>) -> Result<u8, Mine> {
         Ok(canceled_with(own).await?)
     }
@@ -233,7 +233,7 @@ fn errors_of_the_users_own_are_told_apart_where_they_are_known() {
         let error = question_mark(Some(Mine::DiskFull)).await.unwrap_err();
         assert!(matches!(error, Mine::DiskFull));
         assert!(is_canceled(&question_mark(None).await.unwrap_err()));
-        // One that an outer scope has cut short is not settled.
+        // An error of a group canceled by an outer scope is not settled.
         let scope = Scope::new();
         let cut = group(async |g| {
             drop(g.spawn(async { Ok::<_, Mine>(sleep(LONG).await?) }));
@@ -250,7 +250,7 @@ fn errors_of_the_users_own_are_told_apart_where_they_are_known() {
 struct Code<'a>(&'a str);
 
 #[test]
-fn what_cannot_be_asked_is_a_failure() {
+fn an_error_that_cannot_be_inspected_is_a_failure() {
     run(async || {
         let words = String::from("canceled?");
         let ends = async || match sleep(LONG).await {
@@ -268,7 +268,7 @@ fn what_cannot_be_asked_is_a_failure() {
             (error.first(), error.output()),
             (Some(&Code(&words)), Some(&1))
         );
-        // It does not end its siblings, if it was canceled alone.
+        // Canceled alone, it does not cancel its siblings.
         let error = group(async |g| {
             let sibling = g.spawn(async {
                 sleep(SHORT).await.unwrap();
@@ -291,7 +291,7 @@ fn a_supervisor_reports_failures_in_the_cleanup_and_no_cancellations() {
             for _ in 0..1000 {
                 drop(s.spawn(doze(LONG)));
             }
-            drop(s.spawn_named("log", flushes()));
+            drop(s.spawn_named("log", write_when_canceled()));
             let alone = s.spawn(doze(LONG));
             yield_now().await;
             alone.cancel();
@@ -301,10 +301,10 @@ fn a_supervisor_reports_failures_in_the_cleanup_and_no_cancellations() {
         });
         served.await.unwrap();
         faults.expect(&["\"log\" failed"]);
-        // Its own body is judged as that of a group is.
+        // A supervisor's own body counts like that of a group.
         let error = supervise(async |s| {
             s.cancel();
-            flushes().await
+            write_when_canceled().await
         });
         assert!(is_not_found(&error.await.unwrap_err().into()));
     });
@@ -337,7 +337,7 @@ fn the_reason_of_a_cancel_is_in_the_error() {
 }
 
 #[test]
-fn what_was_dropped_in_a_scope_is_the_canceled_error_of_each_type() {
+fn a_future_dropped_in_a_scope_is_a_canceled_error_of_each_type() {
     run(async || {
         let scope = Scope::new();
         scope.cancel();
@@ -351,9 +351,9 @@ fn what_was_dropped_in_a_scope_is_the_canceled_error_of_each_type() {
     });
 }
 
-/// The group has not told its children yet when one of them is canceled alone.
+/// The group has not canceled its children yet when one of them is canceled alone.
 #[test]
-fn a_child_that_is_canceled_after_its_group_in_the_same_poll_is_told() {
+fn a_child_canceled_after_its_group_in_the_same_poll_ends_canceled() {
     async fn ends(outer: bool, child_first: bool) -> Result<u8, GroupError<io::Error, u8>> {
         let scope = Scope::new();
         let ended = scope.run(group(async |g| {
@@ -384,13 +384,13 @@ fn a_child_that_is_canceled_after_its_group_in_the_same_poll_is_told() {
     });
 }
 
-/// A child gets a scope of its own after it has canceled its group, and before that has told it.
+/// A child gets a scope of its own between canceling its group and being canceled by it.
 #[test]
-fn what_a_child_awaits_beside_its_cancel_of_the_group_is_told() {
+fn waits_of_a_child_that_cancels_its_group_end_canceled() {
     run(async || {
         let ended = group(async |g| {
             drop(g.spawn(async {
-                // Only what was woken is polled.
+                // Only woken futures are polled.
                 let parts = FuturesUnordered::new();
                 parts.push(Either::Left(sleep(LONG)));
                 parts.push(Either::Right(async {
@@ -415,17 +415,17 @@ fn what_a_child_awaits_beside_its_cancel_of_the_group_is_told() {
 enum Kind {
     Done,
     Fails,
-    /// Waits, and ends with its cancellation.
-    Ends,
-    /// Waits, and fails while it cleans up.
-    Flushes,
-    /// Waits, and ends well nevertheless.
-    Forgives,
-    /// Waits for something foreign.
+    /// Waits, and returns its cancellation.
+    ReturnsCanceled,
+    /// Waits, and fails during its cleanup.
+    FailsInCleanup,
+    /// Waits, and succeeds nonetheless.
+    Succeeds,
+    /// Waits for a foreign future.
     Foreign,
 }
 
-/// What happens when all children have been polled.
+/// What happens once all children have been polled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
     Cancel,
@@ -439,9 +439,9 @@ enum Then {
 const CHILDREN: [Kind; 6] = [
     Kind::Done,
     Kind::Fails,
-    Kind::Ends,
-    Kind::Flushes,
-    Kind::Forgives,
+    Kind::ReturnsCanceled,
+    Kind::FailsInCleanup,
+    Kind::Succeeds,
     Kind::Foreign,
 ];
 
@@ -453,7 +453,7 @@ const THEN: [Then; 5] = [
     Then::TimeOver,
 ];
 
-/// The failures in their order, the number of cancellations, and whether the group returned `Ok`.
+/// The failures in order, the number of cancellations, and whether the group returned `Ok`.
 #[derive(Debug, PartialEq)]
 struct Verdict {
     failures: Vec<String>,
@@ -469,16 +469,16 @@ fn expected(children: &[Kind], then: Then) -> Verdict {
             .map(move |(index, _)| format!("{index} {what}"))
     };
     let mut failures: Vec<String> = named(Kind::Fails, "fails").collect();
-    // A failure of a child has canceled the group before anything else happens.
+    // A failing child has canceled the group before anything else happens.
     let is_first = failures.is_empty();
     let from_outside = is_first && matches!(then, Then::Outer | Then::TimeOver);
     let body = || (then == Then::BodyFails).then(|| "the body".to_owned());
     failures.extend(body().filter(|_| is_first));
-    failures.extend(named(Kind::Flushes, "flushes"));
+    failures.extend(named(Kind::FailsInCleanup, "fails in cleanup"));
     failures.extend(body().filter(|_| !is_first));
     let echoes = children
         .iter()
-        .filter(|child| **child == Kind::Ends)
+        .filter(|child| **child == Kind::ReturnsCanceled)
         .count();
     let waits = |child: &Kind| !matches!(child, Kind::Done | Kind::Fails);
     let cut_off = from_outside && children.iter().any(waits);
@@ -506,14 +506,14 @@ async fn child(index: usize, child: Kind, log: &Log) -> io::Result<()> {
         Kind::Done => return Ok(()),
         Kind::Fails => return Err(failure(&format!("{index} fails"))),
         Kind::Foreign => std::future::pending().await,
-        Kind::Ends | Kind::Flushes | Kind::Forgives => {}
+        Kind::ReturnsCanceled | Kind::FailsInCleanup | Kind::Succeeds => {}
     }
     let Err(canceled) = sleep(LONG).await else {
         return Ok(());
     };
     match child {
-        Kind::Ends => Err(canceled.into()),
-        Kind::Flushes => Err(failure(&format!("{index} flushes"))),
+        Kind::ReturnsCanceled => Err(canceled.into()),
+        Kind::FailsInCleanup => Err(failure(&format!("{index} fails in cleanup"))),
         _ => Ok(()),
     }
 }
@@ -585,9 +585,10 @@ fn the_model_of_a_canceled_group() {
     });
 }
 
-/// A child of a supervisor that waits for something foreign is dropped when that is canceled: who awaits it is cut short.
+/// When a supervisor is canceled, a child that waits for a foreign future is dropped. For those who await it, this is a
+/// cancellation.
 #[test]
-fn a_child_that_is_dropped_with_its_supervisor_is_a_cancellation_for_its_siblings() {
+fn a_child_dropped_with_its_supervisor_is_a_cancellation_for_its_siblings() {
     run(async || {
         let served = supervise(async |s| {
             let foreign = s.spawn(std::future::pending::<()>());
@@ -597,7 +598,7 @@ fn a_child_that_is_dropped_with_its_supervisor_is_a_cancellation_for_its_sibling
             s.cancel();
             Ok::<_, io::Error>(2)
         });
-        // Nothing was reported.
+        // No fault was reported.
         assert_eq!(served.await.unwrap(), 2);
         let error = supervise(async |s| {
             let foreign = s.spawn(std::future::pending::<()>());
@@ -611,30 +612,30 @@ fn a_child_that_is_dropped_with_its_supervisor_is_a_cancellation_for_its_sibling
     });
 }
 
-/// An error that is hidden inside one of this crate is not taken for a failure where it cannot be seen.
+/// `settle` does not mistake an error for a failure if it is hidden inside one of this crate's errors.
 #[test]
-fn what_settle_cannot_see_stays_what_it_was() {
-    async fn rests() -> Result<(), Mine> {
+fn settle_leaves_errors_it_cannot_inspect_unchanged() {
+    async fn wait_for_cancel() -> Result<(), Mine> {
         Ok(sleep(LONG).await?)
     }
     async fn question_mark() -> Result<(), Mine> {
         let group = group(async |g| {
-            drop(g.spawn(rests()));
+            drop(g.spawn(wait_for_cancel()));
             Ok::<_, Mine>(())
         });
         Ok(group.timeout(SHORT).await?)
     }
     run(async || {
         let cut = group(async |g| {
-            drop(g.spawn(rests()));
+            drop(g.spawn(wait_for_cancel()));
             Ok::<_, Mine>(())
         });
         assert!(cut.timeout(SHORT).await.unwrap_err().settle().is_elapsed());
-        let cut = rests().timeout(LONG).timeout(SHORT).await;
+        let cut = wait_for_cancel().timeout(LONG).timeout(SHORT).await;
         assert!(cut.unwrap_err().settle().is_elapsed());
         assert!(is_timeout(&question_mark().await.unwrap_err()));
         let error = group(async |g| {
-            drop(g.spawn(rests().timeout(LONG)));
+            drop(g.spawn(wait_for_cancel().timeout(LONG)));
             yield_now().await;
             g.cancel();
             Ok(())
@@ -658,7 +659,7 @@ impl Drop for Cancels<'_> {
 
 /// A destructor runs in the scope of the group, and may cancel the child that drops the value.
 #[test]
-fn a_child_that_a_destructor_cancels_under_its_hands_fails_nothing() {
+fn a_child_canceled_by_its_own_destructor_fails_nothing() {
     run(async || {
         let ended = group(async |g| {
             let slot = Slot::default();

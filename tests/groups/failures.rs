@@ -1,4 +1,4 @@
-//! G2: the first failure, the rest, echoes, and canceling from outside.
+//! G2: the first failure, the rest, secondary errors, and cancels from outside.
 
 use crate::help::{Census, LONG, SHORT, caught, doze, failure, run, words};
 use crate::support::Journal;
@@ -45,10 +45,10 @@ fn a_failure_cancels_the_rest_and_is_the_first() {
 }
 
 #[test]
-fn failures_that_are_no_echoes_follow_in_their_order() {
+fn failures_that_are_no_secondary_errors_follow_in_order() {
     run(async || {
         let error = group(async |g| {
-            // All are ready at once: none of them is canceled at a leaf.
+            // All are ready at once, so none of them is canceled at a leaf.
             for what in ["one", "two", "three"] {
                 drop(g.spawn(async move { Err::<(), _>(failure(what)) }));
             }
@@ -59,16 +59,16 @@ fn failures_that_are_no_echoes_follow_in_their_order() {
         assert_eq!(error.first().unwrap().to_string(), "one");
         assert_eq!(words(error.rest()), ["two", "three"]);
         assert!(error.canceled_errors().is_empty());
-        assert_eq!(error.output(), Some(&7), "the body ended well");
+        assert_eq!(error.output(), Some(&7), "the body succeeded");
         assert_eq!(error.to_string(), "one (and 2 more failed: two; three)");
         let all: Vec<io::Error> = error.into_failures().collect();
         assert_eq!(words(&all), ["one", "two", "three"]);
     });
 }
 
-/// The most usual body: it awaits its children, with `?`.
+/// The most common body: it awaits its children with `?`.
 #[test]
-fn a_body_that_awaits_the_child_that_failed_says_nothing_new() {
+fn a_body_that_awaits_the_failed_child_adds_no_failure() {
     run(async || {
         let error = group(async |g| {
             let a = g.spawn(async { Err::<u8, _>(failure("first")) });
@@ -86,9 +86,9 @@ fn a_body_that_awaits_the_child_that_failed_says_nothing_new() {
     });
 }
 
-/// The same from a sibling, and through a timeout.
+/// The same for a sibling, and through a timeout.
 #[test]
-fn a_sibling_that_awaits_the_child_that_failed_says_nothing_new() {
+fn a_sibling_that_awaits_the_failed_child_adds_no_failure() {
     run(async || {
         let error = group(async |g| {
             let a = g.spawn(async {
@@ -109,9 +109,9 @@ fn a_sibling_that_awaits_the_child_that_failed_says_nothing_new() {
     });
 }
 
-/// A child that is canceled alone and ends with that fails nobody (G2).
+/// A child that is canceled alone and returns that cancellation fails nothing (G2).
 #[test]
-fn a_child_that_its_handle_cancels_fails_nothing() {
+fn a_child_canceled_by_its_handle_fails_nothing() {
     run(async || {
         let value = group(async |g| {
             let sibling = g.spawn(async {
@@ -119,7 +119,7 @@ fn a_child_that_its_handle_cancels_fails_nothing() {
                 Ok(3)
             });
             let child = g.spawn(doze(LONG));
-            // One that has a scope of its own, one that was not polled before, and one that has ended.
+            // A child with a scope of its own, one that was never polled, and one that has ended.
             let inside = g.spawn(async {
                 group(async |_| doze(LONG).await)
                     .await
@@ -158,7 +158,7 @@ fn a_failure_of_the_body_cancels_the_children() {
         })
         .await
         .unwrap_err();
-        // It says so itself, and nothing canceled it.
+        // The body returned `Canceled` itself, without having been canceled.
         assert_eq!(error.first(), Some(&Canceled));
         assert_eq!(error.canceled_errors(), [Canceled]);
         assert_eq!(journal.take(), ["cleaned up"]);
@@ -166,7 +166,7 @@ fn a_failure_of_the_body_cancels_the_children() {
 }
 
 #[test]
-fn a_cancelled_group_of_which_only_echoes_come_is_ok() {
+fn a_canceled_group_with_only_secondary_errors_is_ok() {
     run(async || {
         for from_child in [false, true] {
             let value = group(async |g| {
@@ -188,7 +188,7 @@ fn a_cancelled_group_of_which_only_echoes_come_is_ok() {
             .await;
             assert_eq!(value.unwrap(), 5);
         }
-        // If it is the body that is cut short there is no value.
+        // If the body is canceled, there is no value.
         let error = group(async |g| {
             g.cancel();
             sleep(LONG).await?;
@@ -199,7 +199,7 @@ fn a_cancelled_group_of_which_only_echoes_come_is_ok() {
         assert!(error.is_canceled() && error.first().is_none());
         assert_eq!(error.canceled_errors().len(), 1);
         assert!(gimmal::is_canceled(&io::Error::from(error)));
-        // And a body that waits for what will never come.
+        // And a body that waits for a foreign future.
         let error = group(async |g| {
             g.cancel();
             pending::<io::Result<()>>().await
@@ -211,26 +211,26 @@ fn a_cancelled_group_of_which_only_echoes_come_is_ok() {
 }
 
 #[test]
-fn a_real_failure_after_the_cancelling_of_the_group_is_one() {
+fn a_real_failure_after_the_cancel_of_the_group_is_a_failure() {
     run(async || {
         let error = group(async |g| {
             drop(g.spawn(async {
                 yield_now().await;
-                Err::<(), _>(failure("its own"))
+                Err::<(), _>(failure("own failure"))
             }));
             g.cancel();
             Ok(1)
         })
         .await
         .unwrap_err();
-        assert_eq!(error.first().unwrap().to_string(), "its own");
+        assert_eq!(error.first().unwrap().to_string(), "own failure");
         assert_eq!(error.into_output(), Some(1));
     });
 }
 
-/// How a child takes it that it is canceled from outside.
+/// What a child does when it is canceled from outside.
 #[derive(Clone, Copy, Debug)]
-enum Taken {
+enum OnCancel {
     Fails,
     Swallows,
     IsDropped,
@@ -240,30 +240,30 @@ enum Taken {
 }
 
 #[test]
-fn a_group_of_which_an_outer_scope_cut_a_child_short_is_never_ok() {
+fn a_group_with_a_child_canceled_from_outside_is_never_ok() {
     run(async || {
-        for taken in [
-            Taken::Fails,
-            Taken::Swallows,
-            Taken::IsDropped,
-            Taken::HasNotBegun,
-            Taken::InAScopeOfItsOwn,
-            Taken::InAGroupOfItsOwn,
+        for on_cancel in [
+            OnCancel::Fails,
+            OnCancel::Swallows,
+            OnCancel::IsDropped,
+            OnCancel::HasNotBegun,
+            OnCancel::InAScopeOfItsOwn,
+            OnCancel::InAGroupOfItsOwn,
         ] {
             let scope = Scope::new();
             let outcome = scope
                 .run(async {
                     let grouped = group(async |g| {
                         drop(g.spawn(async move {
-                            match taken {
-                                Taken::Fails => sleep(LONG).await?,
-                                Taken::Swallows => drop(sleep(LONG).await),
-                                Taken::IsDropped => pending::<()>().await,
-                                Taken::HasNotBegun => drop(shield(sleep(SHORT / 2)).await),
-                                Taken::InAScopeOfItsOwn => {
+                            match on_cancel {
+                                OnCancel::Fails => sleep(LONG).await?,
+                                OnCancel::Swallows => drop(sleep(LONG).await),
+                                OnCancel::IsDropped => pending::<()>().await,
+                                OnCancel::HasNotBegun => drop(shield(sleep(SHORT / 2)).await),
+                                OnCancel::InAScopeOfItsOwn => {
                                     let _ = gimmal::time::timeout(LONG, sleep(LONG)).await;
                                 }
-                                Taken::InAGroupOfItsOwn => {
+                                OnCancel::InAGroupOfItsOwn => {
                                     let inner = group(async |inner| {
                                         drop(inner.spawn(doze(LONG)));
                                         Ok::<_, io::Error>(())
@@ -273,14 +273,14 @@ fn a_group_of_which_an_outer_scope_cut_a_child_short_is_never_ok() {
                             }
                             Ok::<_, io::Error>(())
                         }));
-                        if matches!(taken, Taken::HasNotBegun) {
+                        if matches!(on_cancel, OnCancel::HasNotBegun) {
                             g.set_limit(1);
                             drop(g.spawn(doze(LONG)));
                         }
                         yield_now().await;
                         yield_now().await;
                         scope.cancel();
-                        Ok("the body's")
+                        Ok("output of the body")
                     })
                     .await;
                     Ok::<_, Canceled>(grouped)
@@ -288,15 +288,15 @@ fn a_group_of_which_an_outer_scope_cut_a_child_short_is_never_ok() {
                 .await
                 .unwrap();
             let error = outcome.unwrap_err();
-            assert!(error.is_canceled(), "{taken:?}: {error:?}");
-            assert_eq!(error.output(), Some(&"the body's"), "{taken:?}");
-            assert!(scope.canceled_caught(), "{taken:?}");
+            assert!(error.is_canceled(), "{on_cancel:?}: {error:?}");
+            assert_eq!(error.output(), Some(&"output of the body"), "{on_cancel:?}");
+            assert!(scope.canceled_caught(), "{on_cancel:?}");
         }
     });
 }
 
 #[test]
-fn a_failure_from_before_an_outer_cancel_stays_the_first() {
+fn a_failure_before_an_outer_cancel_stays_the_first() {
     run(async || {
         let scope = Scope::new();
         let outcome: Result<_, Canceled> = scope
@@ -322,9 +322,9 @@ fn a_failure_from_before_an_outer_cancel_stays_the_first() {
     });
 }
 
-/// It was polled right after a sibling that was cut short, and was not touched by that itself.
+/// It was polled right after a sibling that was canceled, and was not canceled itself.
 #[test]
-fn a_failure_beside_a_sibling_that_was_cut_short_from_outside_is_a_failure() {
+fn a_failure_beside_a_sibling_canceled_from_outside_is_a_failure() {
     run(async || {
         for body_fails in [false, true] {
             let (scope, cut) = (Scope::new(), Cell::new(false));
@@ -363,9 +363,9 @@ fn a_failure_beside_a_sibling_that_was_cut_short_from_outside_is_a_failure() {
     });
 }
 
-/// Children that were not touched by it, and a body that ended well: nothing was cut short.
+/// The cancel reached no child, and the body succeeded: nothing was canceled.
 #[test]
-fn a_group_that_an_outer_cancel_found_done_is_ok() {
+fn a_group_already_done_at_an_outer_cancel_is_ok() {
     run(async || {
         let scope = Scope::new();
         let outcome: Result<_, Canceled> = scope
@@ -389,7 +389,7 @@ fn a_group_that_an_outer_cancel_found_done_is_ok() {
 }
 
 #[test]
-fn an_inner_timeout_of_a_child_is_its_own_affair() {
+fn an_inner_timeout_of_a_child_does_not_affect_the_group() {
     run(async || {
         let value = group(async |g| {
             let child = g.spawn(async {
@@ -403,7 +403,7 @@ fn an_inner_timeout_of_a_child_is_its_own_affair() {
         })
         .await;
         assert_eq!(value.unwrap(), 1);
-        // If that is what it fails with, it is a failure like others.
+        // If the timeout is what the child fails with, it is a failure like others.
         let error = group(async |g| {
             drop(g.spawn(async {
                 gimmal::time::timeout(SHORT / 4, sleep(LONG)).await?;
@@ -421,11 +421,11 @@ fn an_inner_timeout_of_a_child_is_its_own_affair() {
 
 #[test]
 fn errors_with_destructors_and_borrows_are_dropped_once() {
-    struct Said<'a>(
+    struct DropError<'a>(
         &'a Cell<u32>,
-        #[allow(dead_code, reason = "it is counted")] crate::help::Member,
+        #[allow(dead_code, reason = "only counts its drops")] crate::help::Member,
     );
-    impl Drop for Said<'_> {
+    impl Drop for DropError<'_> {
         fn drop(&mut self) {
             self.0.set(self.0.get() + 1);
         }
@@ -435,9 +435,9 @@ fn errors_with_destructors_and_borrows_are_dropped_once() {
         let dropped = Cell::new(0);
         let error = caught(group(async |g| {
             for _ in 0..5 {
-                drop(g.spawn(async { Err::<(), _>(Said(&dropped, census.member())) }));
+                drop(g.spawn(async { Err::<(), _>(DropError(&dropped, census.member())) }));
             }
-            Err::<(), _>(Said(&dropped, census.member()))
+            Err::<(), _>(DropError(&dropped, census.member()))
         }))
         .await
         .unwrap()
@@ -449,7 +449,7 @@ fn errors_with_destructors_and_borrows_are_dropped_once() {
     });
 }
 
-/// A thousand refused connects are no line of a hundred kilobytes.
+/// The text of a thousand refused connects stays short.
 #[test]
 fn a_group_shows_a_few_of_many_failures() {
     run(async || {

@@ -1,4 +1,4 @@
-//! G1: what is left of a group when it returns, when it is dropped, and when it is forgotten.
+//! G1: what remains of a group when it returns, is dropped, or is forgotten.
 
 use crate::common::{
     Baseline, MOMENTS, Moment, Watched, alone, descriptors, dropped_after, dropped_everywhere,
@@ -20,7 +20,7 @@ use std::io::{self, Write as _};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
-/// How a group comes to its end.
+/// How a group ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     Done,
@@ -42,7 +42,7 @@ const ENDINGS: [Ending; 7] = [
     Ending::BodyPanics,
 ];
 
-/// Starts a read that nobody will ever serve, and drops it while the kernel has it.
+/// Starts a read that never completes, and drops it while it is in flight.
 async fn leave_an_orphan(reader: &File) {
     let mut read = reader.read(Watched::new(64, 1));
     assert!(poll_once(&mut read).await.is_pending());
@@ -50,7 +50,7 @@ async fn leave_an_orphan(reader: &File) {
     drop(read);
 }
 
-/// Something of every kind, in a group that comes to this end.
+/// Children of every kind, in a group that ends in this way.
 async fn all_kinds(
     ending: Ending,
     reader: &File,
@@ -64,22 +64,22 @@ async fn all_kinds(
         });
         let _reader = g.spawn_named("reader", async {
             let _member = census.member();
-            // The buffer comes back in the error.
+            // The buffer is returned in the error.
             let _ = reader.read(Watched::new(64, 1)).await;
         });
         let both = g.spawn(async {
-            // Two things at once: a scope of its own.
+            // Two leaves at once need a scope of their own.
             let mut read = reader.read(Watched::new(64, 1));
             assert!(poll_once(&mut read).await.is_pending());
             let _ = sleep(LONG).await;
             drop(read);
         });
-        drop(g.spawn(leave_an_orphan_and_say_nothing(reader)));
+        drop(g.spawn(leave_an_orphan_silently(reader)));
         let ended = g.spawn(async { Ok(census.member()) });
         let inner = g.spawn(async {
             let _member = census.member();
             let _ = group(async |inner| {
-                drop(inner.spawn(leave_an_orphan_and_say_nothing(reader)));
+                drop(inner.spawn(leave_an_orphan_silently(reader)));
                 drop(inner.spawn(async {
                     let _ = timeout(LONG, sleep(LONG)).await;
                 }));
@@ -128,12 +128,12 @@ async fn all_kinds(
     Ok(())
 }
 
-async fn leave_an_orphan_and_say_nothing(reader: &File) {
+async fn leave_an_orphan_silently(reader: &File) {
     leave_an_orphan(reader).await;
 }
 
 #[test]
-fn when_a_group_returns_nothing_of_it_is_left() {
+fn when_a_group_returns_nothing_of_it_remains() {
     run(async || {
         let (reader, _writer) = pipe();
         let census = Census::default();
@@ -145,7 +145,7 @@ fn when_a_group_returns_nothing_of_it_is_left() {
             let outcome = caught(async {
                 let mut run = pin!(run);
                 let outcome = run.as_mut().await;
-                // Not a single turn later, and the future is still there.
+                // Not even a turn later, and while the future still exists.
                 assert_eq!(counts(), before, "{ending:?}");
                 assert_eq!(census.alive(), 0, "{ending:?}");
                 outcome
@@ -184,7 +184,7 @@ fn a_group_dropped_at_any_poll_is_gone_after_the_next_turns() {
             let polls = dropped_everywhere(&name, &[Moment::AtOnce, Moment::Woken], make).await;
             assert!(polls > 4, "{name}: {polls}");
             assert_eq!(census.alive(), 0, "{name}");
-            // A panic that was not carried on any more is reported.
+            // A panic that was not propagated is reported.
             let said = faults.take();
             let panics = matches!(ending, Ending::ChildPanics | Ending::BodyPanics);
             assert_eq!(!said.is_empty(), panics, "{name}: {said:?}");
@@ -244,7 +244,7 @@ async fn families() -> io::Result<()> {
     Ok(())
 }
 
-/// Each child holds the handle of the one before it, and the last is held by the first: a ring.
+/// Each child holds the handle of its predecessor, and the first one holds that of the last: a cycle.
 async fn handles_of_siblings() -> io::Result<()> {
     let census = &Census::default();
     group(async |g| {
@@ -260,7 +260,7 @@ async fn handles_of_siblings() -> io::Result<()> {
                 Ok::<_, io::Error>(census.member())
             }));
         }
-        // A child that owns the place where its own handle lies.
+        // A child that owns the place of its own handle.
         let own: Rc<RefCell<Option<Child<'_, ()>>>> = Rc::default();
         let place = own.clone();
         let child = g.spawn(async move {
@@ -353,7 +353,7 @@ fn dropped_children_of_a_dropped_group_are_dropped_at_once() {
     });
 }
 
-/// What a forgotten group's children borrow is freed; then everything that they wait for happens.
+/// The values that a forgotten group's children borrow are freed; then everything that the children wait for happens.
 #[test]
 fn a_forgotten_group_never_runs_again() {
     if leaks_on_purpose("gone::a_forgotten_group_never_runs_again") {
@@ -366,7 +366,7 @@ fn a_forgotten_group_never_runs_again() {
             let ran = Rc::new(Cell::new(0));
             let dropped = Rc::new(Cell::new(0));
             {
-                // A child that ran after this block would touch what is freed at its end.
+                // A child that ran after this block would access the freed value.
                 let borrowed = Box::new(Cell::new(0u64));
                 let mut future = Box::pin(group(async |g| {
                     ran.set(ran.get() + 1);
@@ -391,7 +391,7 @@ fn a_forgotten_group_never_runs_again() {
                     let held = g.spawn(async { Ok(Touches(&borrowed, dropped.clone())) });
                     let kept = held.await?;
                     yield_now().await;
-                    // An output that nobody takes.
+                    // An unclaimed output.
                     let _held = g.spawn(async { Ok(Touches(&borrowed, dropped.clone())) });
                     sleep(LONG).await?;
                     drop(kept);
@@ -413,14 +413,14 @@ fn a_forgotten_group_never_runs_again() {
             for _ in 0..10 {
                 next_turn().await;
             }
-            // Others are not hindered.
+            // Other groups are not affected.
             sleepers().await.unwrap();
             assert_eq!(ran.get(), before);
             assert_eq!(dropped.get(), 0);
         });
     }
-    forgotten_in_a_task_that_ends();
-    forgotten_in_run();
+    a_group_forgotten_in_a_task_that_ends_stays_forgotten();
+    a_group_forgotten_in_run_stays_forgotten();
 }
 
 struct Touches<'a>(&'a Cell<u64>, Rc<Cell<u32>>);
@@ -432,8 +432,8 @@ impl Drop for Touches<'_> {
     }
 }
 
-/// The task whose waker a forgotten group has is gone, and its row is another's.
-fn forgotten_in_a_task_that_ends() {
+/// The task whose waker a forgotten group holds has ended, and its row is reused.
+fn a_group_forgotten_in_a_task_that_ends_stays_forgotten() {
     run(async || {
         let (sender, receiver) = async_channel::unbounded::<u8>();
         let _kept = receiver.clone();
@@ -461,8 +461,8 @@ fn forgotten_in_a_task_that_ends() {
     });
 }
 
-/// The end of `run` cancels what is left, and closes the scopes above those of a forgotten group.
-fn forgotten_in_run() {
+/// The end of `run` cancels the remaining tasks, and closes the scopes above those of a forgotten group.
+fn a_group_forgotten_in_run_stays_forgotten() {
     let outcome = gimmal::run(async {
         let borrowed = Box::new(Cell::new(0u64));
         let outer = timeout(LONG, async {
@@ -491,9 +491,9 @@ fn forgotten_in_run() {
     outcome.unwrap();
 }
 
-/// Its children are in the kernel, and nobody turns the runtime any more.
+/// Its operations are in flight, and the runtime makes no more turns.
 #[test]
-fn dropped_outside_of_its_runtime_or_after_it() {
+fn a_group_dropped_outside_or_after_its_runtime_is_gone() {
     let _alone = alone();
     let warm = Runtime::new().unwrap();
     drop(warm);
@@ -507,7 +507,7 @@ fn dropped_outside_of_its_runtime_or_after_it() {
             for _ in 0..3 {
                 drop(g.spawn(async {
                     let _member = census.member();
-                    // A destructor that wants to start a sibling, and to wait for room.
+                    // A destructor that starts a sibling, and waits for a slot.
                     let _late = Finally(|| {
                         g.set_limit(3);
                         let child = g.spawn(async {
@@ -551,7 +551,7 @@ fn dropped_outside_of_its_runtime_or_after_it() {
 }
 
 #[test]
-fn what_is_dropped_with_a_task_or_with_the_runtime_is_gone() {
+fn a_group_dropped_with_a_task_or_with_the_runtime_is_gone() {
     let _alone = alone();
     let census = Census::default();
     let members = (census.clone(), census.clone());
@@ -590,9 +590,9 @@ fn what_is_dropped_with_a_task_or_with_the_runtime_is_gone() {
     assert_eq!(census.alive(), 0);
 }
 
-/// Polled, or dropped, where another runtime is current.
+/// Polled or dropped while another runtime is current.
 #[test]
-fn in_another_runtime_it_says_so_and_reaches_its_own() {
+fn a_group_polled_in_another_runtime_panics_and_a_dropped_one_reaches_its_own() {
     let _alone = alone();
     let (mut own, mut other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
     let census = Census::default();
@@ -624,7 +624,7 @@ fn in_another_runtime_it_says_so_and_reaches_its_own() {
             if polled {
                 let said = said(caught(&mut future).await);
                 assert!(said.contains("another gimmal runtime"), "{said}");
-                assert_eq!(census.alive(), 0, "a future that panicked holds nothing");
+                assert_eq!(census.alive(), 0, "a panicked future holds nothing");
             }
             drop(future);
             assert_eq!(counts(), before);
@@ -641,7 +641,7 @@ fn in_another_runtime_it_says_so_and_reaches_its_own() {
 }
 
 #[test]
-fn a_future_that_was_never_polled_is_nothing() {
+fn a_group_that_was_never_polled_starts_nothing() {
     run(async || {
         let baseline = Baseline::take();
         let outcome =

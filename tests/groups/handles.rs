@@ -1,4 +1,4 @@
-//! G3: handles of children, and what becomes of values.
+//! G3: handles of children, and what happens to values.
 
 use crate::common::{Baseline, next_turn};
 use crate::help::{Census, LONG, SHORT, counts, failure, leaks_on_purpose, run};
@@ -14,7 +14,7 @@ use std::io;
 use std::rc::Rc;
 
 #[test]
-fn a_handle_gives_the_value_once() {
+fn a_handle_returns_the_value_once() {
     run(async || {
         group(async |g| {
             let before = Handle::current().stats().task_rows;
@@ -36,7 +36,7 @@ fn a_handle_gives_the_value_once() {
 }
 
 #[test]
-fn a_wait_that_is_given_up_leaves_child_and_handle_as_they_were() {
+fn a_dropped_wait_leaves_child_and_handle_unchanged() {
     run(async || {
         let census = Census::default();
         let (sender, receiver) = async_channel::bounded::<u8>(1);
@@ -46,7 +46,7 @@ fn a_wait_that_is_given_up_leaves_child_and_handle_as_they_were() {
                 Ok((number, census.member()))
             });
             for _ in 0..3 {
-                // Timed out, dropped by hand, canceled before it began.
+                // Timed out, dropped, and canceled before the start.
                 let error = timeout(SHORT / 8, &mut child).await.err().unwrap();
                 assert!(error.is_elapsed());
                 assert!(poll_once(&mut child).await.is_pending());
@@ -67,7 +67,7 @@ fn a_wait_that_is_given_up_leaves_child_and_handle_as_they_were() {
     });
 }
 
-/// What happens to the handle of a child that gives a value.
+/// What happens to the handle of a child that returns a value.
 #[derive(Clone, Copy, Debug)]
 enum Handled {
     DroppedBefore,
@@ -169,7 +169,7 @@ fn a_value_is_dropped_exactly_once() {
 }
 
 #[test]
-fn a_child_without_a_value_says_canceled() {
+fn the_handle_of_a_child_without_a_value_returns_canceled() {
     run(async || {
         let go = Cell::new(false);
         let error = group(async |g| {
@@ -183,10 +183,14 @@ fn a_child_without_a_value_says_canceled() {
             });
             yield_now().await;
             foreign.cancel();
-            assert_eq!(foreign.await, Err(Canceled), "it was dropped");
-            assert!(!g.is_canceled(), "and nobody else was");
+            assert_eq!(foreign.await, Err(Canceled), "dropped");
+            assert!(!g.is_canceled(), "only this child was canceled");
             go.set(true);
-            assert_eq!(failed.await, Err(Canceled), "its failure is the group's");
+            assert_eq!(
+                failed.await,
+                Err(Canceled),
+                "the failure is in the group's error"
+            );
             Ok(())
         })
         .await
@@ -196,7 +200,7 @@ fn a_child_without_a_value_says_canceled() {
 }
 
 #[test]
-fn cancelling_a_child_is_its_own_affair() {
+fn canceling_a_child_affects_no_other() {
     run(async || {
         group(async |g| {
             let polls = Rc::new(Cell::new(0));
@@ -205,12 +209,12 @@ fn cancelling_a_child_is_its_own_affair() {
                 async { sleep(LONG).await == Err(Canceled) }.into_result(),
             ));
             early.cancel();
-            assert_eq!(early.await, Ok(true), "it was polled, in a canceled scope");
+            assert_eq!(early.await, Ok(true), "polled in a canceled scope");
             let mut others = Vec::new();
             for _ in 0..4 {
                 others.push(g.spawn(async {
                     let slept = timeout(LONG, sleep(LONG)).await;
-                    // Level-triggered: the next one too, and the shielded one not.
+                    // Level-triggered: the next wait is canceled too, but not a shielded one.
                     let again = sleep(LONG).await;
                     let shielded = shield(sleep(SHORT / 8)).await;
                     Ok((slept.is_err(), again.is_err(), shielded.is_ok()))
@@ -237,7 +241,7 @@ fn cancelling_a_child_is_its_own_affair() {
 }
 
 trait IntoResult: Future + Sized {
-    /// As a future of a `Result`.
+    /// Converts to a future of a `Result`.
     fn into_result(self) -> impl Future<Output = io::Result<Self::Output>> {
         async { Ok(self.await) }
     }
@@ -245,7 +249,7 @@ trait IntoResult: Future + Sized {
 
 impl<F: Future> IntoResult for F {}
 
-/// Handles in a foreign combinator: their waits have wakers that are not ours.
+/// Handles in a foreign combinator, whose waits have foreign wakers.
 #[test]
 fn handles_wait_in_a_foreign_set() {
     run(async || {
@@ -280,10 +284,10 @@ const MANY: usize = if cfg!(debug_assertions) {
 } else {
     10_000_000
 };
-/// What the allocator may keep beside.
+/// The memory that the allocator may keep.
 const SPARE_KIB: usize = 8 << 10;
 
-/// A sanitizer keeps what was freed for a while.
+/// A sanitizer delays the reuse of freed memory.
 fn spare_kib() -> usize {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     if flags.contains("sanitizer") {
@@ -303,7 +307,7 @@ fn resident_kib() -> usize {
 }
 
 #[test]
-fn short_children_without_end_take_constant_memory() {
+fn endless_short_children_take_constant_memory() {
     run(async || {
         let baseline = Baseline::take();
         let ended = Cell::new(0);
@@ -340,9 +344,9 @@ fn short_children_without_end_take_constant_memory() {
     });
 }
 
-/// Handles that are kept and taken, so that the list of those that have ended is kept short, too.
+/// Handles that are kept and awaited, so that the list of finished children stays short, too.
 #[test]
-fn handles_that_are_awaited_leave_nothing_behind() {
+fn awaited_handles_leave_nothing_behind() {
     run(async || {
         group(async |g| {
             let _long = g.spawn(sleep(LONG));

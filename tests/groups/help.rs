@@ -1,4 +1,4 @@
-//! What the tests of groups share.
+//! Helpers shared by the tests of groups.
 
 use crate::common::{Counts, alone, is_child, passes_in_child, passes_in_child_that_leaks};
 use crate::support::Faults;
@@ -18,7 +18,8 @@ use std::time::Duration;
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
 pub(crate) const SHORT: Duration = Duration::from_millis(2);
 
-/// For a test that leaks on purpose: has it run in a process of its own, unless this is that one. The leak checker is told.
+/// For a test that leaks on purpose: runs it in a child process without leak checking, and returns false in that
+/// process.
 #[track_caller]
 pub(crate) fn leaks_on_purpose(name: &str) -> bool {
     if is_child() {
@@ -29,7 +30,7 @@ pub(crate) fn leaks_on_purpose(name: &str) -> bool {
     true
 }
 
-/// For a test whose failure would end the process.
+/// For a test whose failure could abort the process.
 #[track_caller]
 pub(crate) fn may_abort(name: &str) -> bool {
     if is_child() {
@@ -40,7 +41,7 @@ pub(crate) fn may_abort(name: &str) -> bool {
     true
 }
 
-/// Runs a test in a runtime of its own. No fault may be reported.
+/// Runs a test in its own runtime, and checks that no fault is reported.
 pub(crate) fn run(test: impl AsyncFnOnce()) {
     run_with_faults(async |faults| {
         test().await;
@@ -48,7 +49,7 @@ pub(crate) fn run(test: impl AsyncFnOnce()) {
     });
 }
 
-/// The same for a test that looks at the faults itself. None may come after it.
+/// The same for a test that checks the faults itself. No fault may be reported after it.
 pub(crate) fn run_with_faults(test: impl AsyncFnOnce(&Faults)) {
     let _alone = alone();
     let faults = Faults::default();
@@ -58,7 +59,7 @@ pub(crate) fn run_with_faults(test: impl AsyncFnOnce(&Faults)) {
     faults.expect(&[]);
 }
 
-/// What this runtime has at this moment.
+/// The current counts of this runtime.
 pub(crate) fn counts() -> Counts {
     Handle::current().stats().into()
 }
@@ -68,7 +69,7 @@ pub(crate) fn pipe() -> (File, PipeWriter) {
     (File::from(OwnedFd::from(reader)), writer)
 }
 
-/// A failure that can be told from others.
+/// A recognizable failure.
 pub(crate) fn failure(what: &str) -> io::Error {
     io::Error::other(what.to_owned())
 }
@@ -77,17 +78,17 @@ pub(crate) fn words(errors: &[io::Error]) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
-/// A panic in words, where a `!` would not do.
+/// A panic that does not have the type `!`.
 pub(crate) fn explode(what: &'static str) {
     std::panic::panic_any(what)
 }
 
-/// A sleep whose error is of the usual kind.
+/// A sleep with an `io::Error`.
 pub(crate) async fn doze(duration: Duration) -> io::Result<()> {
     Ok(gimmal::sleep(duration).await?)
 }
 
-/// What a future gives, or what it panics with.
+/// The output of a future, or the payload of its panic.
 pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
     let mut future = pin!(future);
     poll_fn(
@@ -99,11 +100,11 @@ pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn An
     .await
 }
 
-/// What a panic said.
+/// The message of a panic.
 #[track_caller]
 pub(crate) fn said<T>(outcome: Result<T, Box<dyn Any + Send>>) -> String {
     match outcome {
-        Ok(_) => panic!("it should have panicked"),
+        Ok(_) => panic!("no panic"),
         Err(payload) => match payload.downcast::<String>() {
             Ok(said) => *said,
             Err(payload) => (*payload.downcast_ref::<&str>().unwrap()).to_owned(),
@@ -111,7 +112,7 @@ pub(crate) fn said<T>(outcome: Result<T, Box<dyn Any + Send>>) -> String {
     }
 }
 
-/// Counts the values that were made with it and are still there.
+/// Counts its members that were not dropped.
 #[derive(Clone, Default)]
 pub(crate) struct Census {
     made: Rc<Cell<usize>>,
@@ -120,7 +121,7 @@ pub(crate) struct Census {
 
 pub(crate) struct Member {
     dropped: Rc<Cell<usize>>,
-    /// Dropped twice it would be false.
+    /// False once the value was dropped, to detect a second drop.
     alive: Cell<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! How many children run at once, who has ended, and how long they may clean up.
+//! Limits on concurrent children, waits for the next finished child, and cleanup timeouts.
 
 use crate::help::{Census, LONG, SHORT, failure, run};
 use crate::support::{Journal, poll_once};
@@ -12,7 +12,7 @@ use std::future::pending;
 use std::io;
 
 #[test]
-fn never_more_run_at_once_and_they_begin_in_order() {
+fn the_limit_bounds_concurrent_children_which_start_in_order() {
     run(async || {
         for limit in [1, 2, 7] {
             let (running, most) = (Cell::new(0), Cell::new(0));
@@ -43,7 +43,7 @@ fn never_more_run_at_once_and_they_begin_in_order() {
 }
 
 #[test]
-fn a_limit_may_be_moved_and_is_one_at_least() {
+fn a_limit_can_be_changed_and_is_at_least_one() {
     run(async || {
         let running = Cell::new(0);
         group(async |g| {
@@ -251,7 +251,7 @@ fn queued_children_are_dropped_when_the_cleanup_time_is_over() {
 }
 
 #[test]
-fn a_body_that_waits_for_room_never_has_more_children() {
+fn a_body_that_waits_for_slots_never_exceeds_the_limit() {
     run(async || {
         let (running, most) = (Cell::new(0), Cell::new(0));
         group(async |g| {
@@ -274,7 +274,7 @@ fn a_body_that_waits_for_room_never_has_more_children() {
         .await
         .unwrap();
         assert_eq!(most.get(), 5);
-        // The wait can be canceled, and leaves nothing.
+        // The wait can be canceled, and leaves nothing behind.
         supervise(async |s| {
             s.set_limit(1);
             drop(s.spawn(async {
@@ -296,13 +296,13 @@ fn a_body_that_waits_for_room_never_has_more_children() {
 }
 
 #[test]
-fn next_tells_in_the_order_of_ending_and_loses_none() {
+fn next_finished_returns_children_in_order_of_completion_and_loses_none() {
     run(async || {
         group(async |g| {
             let mut children = HashMap::new();
             for n in 0..20u32 {
                 let child = g.spawn(async move {
-                    // Backwards.
+                    // In reverse order.
                     for _ in 0..20 - n {
                         yield_now().await;
                     }
@@ -310,21 +310,21 @@ fn next_tells_in_the_order_of_ending_and_loses_none() {
                 });
                 children.insert(child.id(), child);
             }
-            // Neither those that were dropped, nor those that were awaited, are told.
+            // Children whose handles were dropped or awaited are not returned.
             drop(g.spawn(async {}));
             g.spawn(async {}).await?;
             let mut order = Vec::new();
             loop {
-                // A wait that is given up has told nothing.
+                // A dropped wait has consumed nothing.
                 if !g.is_empty() && !children.values().any(Child::is_finished) {
                     let mut given_up = Box::pin(g.next_finished());
                     assert!(poll_once(&mut given_up).await.is_pending());
                     drop(given_up);
                     let scope = Scope::new();
                     scope.cancel();
-                    if let Ok(told) = scope.run(async { g.next_finished().await }).await {
-                        // It was refused, and let the others go first: then there was one.
-                        order.push(children.remove(&told.unwrap()).unwrap().await?);
+                    if let Ok(finished) = scope.run(async { g.next_finished().await }).await {
+                        // The wait was rejected after a yield, and then a child had finished.
+                        order.push(children.remove(&finished.unwrap()).unwrap().await?);
                         continue;
                     }
                 }
@@ -337,10 +337,10 @@ fn next_tells_in_the_order_of_ending_and_loses_none() {
             }
             assert_eq!(order, (0..20).rev().collect::<Vec<_>>());
             assert_eq!(g.next_finished().await, Ok(None));
-            // Again, when there are some.
+            // Works again with new children.
             let child = g.spawn(async { Ok(1) });
             assert_eq!(g.next_finished().await, Ok(Some(child.id())));
-            assert_eq!(g.next_finished().await, Ok(None), "told once");
+            assert_eq!(g.next_finished().await, Ok(None), "returned once");
             assert_eq!(child.await, Ok(1));
             Ok(())
         })
@@ -350,7 +350,7 @@ fn next_tells_in_the_order_of_ending_and_loses_none() {
 }
 
 #[test]
-fn next_tells_of_children_that_failed_or_were_dropped_too() {
+fn next_finished_returns_failed_and_dropped_children_too() {
     run(async || {
         let error = group(async |g| {
             let dropped = g.spawn(pending::<()>());
@@ -373,7 +373,7 @@ fn next_tells_of_children_that_failed_or_were_dropped_too() {
 }
 
 #[test]
-fn a_cancelled_wait_for_the_next_says_so() {
+fn a_canceled_wait_for_the_next_returns_canceled() {
     run(async || {
         let value = group(async |g| {
             let _child = g.spawn(async { Ok(sleep(LONG).await.is_err()) });
@@ -386,7 +386,7 @@ fn a_cancelled_wait_for_the_next_says_so() {
     });
 }
 
-/// Whoever asks for the drain, and when.
+/// Who sets the cleanup timeout, and when.
 #[derive(Clone, Copy, Debug)]
 enum Asked {
     Before,
@@ -395,7 +395,7 @@ enum Asked {
 }
 
 #[test]
-fn what_is_left_when_the_time_for_draining_is_over_is_dropped() {
+fn children_that_exceed_the_cleanup_timeout_are_dropped() {
     run(async || {
         for asked in [
             Asked::Before,
@@ -452,7 +452,7 @@ fn what_is_left_when_the_time_for_draining_is_over_is_dropped() {
 }
 
 #[test]
-fn a_group_that_is_not_cancelled_takes_its_time() {
+fn a_group_that_is_not_canceled_has_no_cleanup_timeout() {
     run(async || {
         let value = group(async |g| {
             g.set_cleanup_timeout(std::time::Duration::ZERO);
@@ -478,9 +478,9 @@ fn a_group_that_is_not_cancelled_takes_its_time() {
     });
 }
 
-/// An outer scope ends the children the hard way: the group is not Ok, and the timeout knows that it was its own doing.
+/// When an outer timeout drops the children, the group does not return `Ok`, and the timeout is responsible.
 #[test]
-fn children_that_an_outer_timeout_had_dropped_were_cut_short() {
+fn children_dropped_by_an_outer_timeout_count_as_canceled() {
     run(async || {
         for of_the_body in [false, true] {
             let error = timeout(

@@ -1,4 +1,4 @@
-//! G2: panics of children, of the body, and of what they leave behind.
+//! G2: panics of children, of the body, and of the destructors of their values.
 
 use crate::common::{Baseline, next_turn};
 use crate::help::{
@@ -13,7 +13,7 @@ use std::future::pending;
 use std::io;
 
 #[test]
-fn a_panic_is_carried_when_all_have_ended() {
+fn a_panic_propagates_when_all_children_have_ended() {
     run(async || {
         for of_the_body in [false, true] {
             let journal = Journal::default();
@@ -65,8 +65,8 @@ fn the_second_panic_goes_to_the_hook() {
     });
 }
 
-/// The body is dropped when the time for draining is over, or when it waits for what will never come; its destructors are
-/// the user's.
+/// The body is dropped after the cleanup timeout, or because it waits for a foreign future. Its destructors are user
+/// code.
 #[test]
 fn a_panic_in_a_destructor_of_the_body_is_one_of_the_body() {
     run(async || {
@@ -101,7 +101,7 @@ fn a_panic_in_a_destructor_of_the_body_is_one_of_the_body() {
 }
 
 #[test]
-fn panics_in_destructors_of_children_stay_alone_when_they_are_dropped() {
+fn panics_in_destructors_of_dropped_children_are_isolated() {
     run_with_faults(async |faults| {
         let baseline = Baseline::take();
         let census = Census::default();
@@ -119,21 +119,21 @@ fn panics_in_destructors_of_children_stay_alone_when_they_are_dropped() {
         }));
         assert!(poll_once(&mut future).await.is_pending());
         drop(future);
-        // The body goes first, and with it the handle.
+        // The body is dropped first, and with it the handle.
         faults.expect(&["an output", "one", "two", "three"]);
         assert_eq!(census.alive(), 0);
         baseline.returns("bombs").await;
     });
 }
 
-/// Ready, and then its variables explode.
+/// Ready, and then one of its variables panics.
 #[test]
 fn a_destructor_that_panics_at_the_end_of_a_child_is_its_panic() {
     run(async || {
         let outcome = caught(group(async |g| {
             drop(g.spawn(async {
                 let _bomb = DropBomb("a variable");
-                // It is lost, so it owns nothing.
+                // The error is lost, so it owns nothing.
                 Err::<(), _>(io::Error::from(io::ErrorKind::Other))
             }));
             sleep(LONG).await?;
@@ -145,13 +145,13 @@ fn a_destructor_that_panics_at_the_end_of_a_child_is_its_panic() {
 }
 
 #[test]
-fn outputs_that_explode_are_reported_and_the_group_goes_on() {
-    if leaks_on_purpose("panics::outputs_that_explode_are_reported_and_the_group_goes_on") {
+fn outputs_that_panic_on_drop_are_reported_and_the_group_continues() {
+    if leaks_on_purpose("panics::outputs_that_panic_on_drop_are_reported_and_the_group_continues") {
         return;
     }
     run_with_faults(async |faults| {
         let value = group(async |g| {
-            // Dropped when it ends, dropped when the handle is, dropped with the group.
+            // Dropped at its end, with its handle, and with the group.
             drop(g.spawn(async { Ok(DropBomb("at its end")) }));
             let held = g.spawn(async { Ok(DropBomb("with its handle")) });
             std::mem::forget(g.spawn(async { Ok(DropBomb("with the group")) }));
@@ -167,9 +167,9 @@ fn outputs_that_explode_are_reported_and_the_group_goes_on() {
     });
 }
 
-/// Ten's line: no panic disappears.
+/// No panic disappears.
 #[test]
-fn a_panic_of_a_group_that_is_dropped_before_it_was_carried_goes_to_the_hook() {
+fn a_panic_of_a_group_dropped_before_it_propagates_goes_to_the_hook() {
     run_with_faults(async |faults| {
         let mut future = Box::pin(group(async |g| {
             drop(g.spawn(shield(sleep(LONG))));
@@ -184,10 +184,10 @@ fn a_panic_of_a_group_that_is_dropped_before_it_was_carried_goes_to_the_hook() {
     });
 }
 
-/// While a panic is carried the body's output is dropped: a second one there must not end the process.
+/// While a panic propagates, the body's output is dropped: a second panic there must not abort the process.
 #[test]
-fn an_output_of_the_body_that_explodes_while_a_panic_is_carried() {
-    if may_abort("panics::an_output_of_the_body_that_explodes_while_a_panic_is_carried") {
+fn the_body_output_may_panic_on_drop_while_a_panic_propagates() {
+    if may_abort("panics::the_body_output_may_panic_on_drop_while_a_panic_propagates") {
         return;
     }
     run_with_faults(async |faults| {
@@ -218,10 +218,10 @@ fn an_output_of_the_body_that_explodes_while_a_panic_is_carried() {
     });
 }
 
-/// Outside of every runtime there is no hook but the log: each panic is caught all the same.
+/// Without a runtime, the only hook is the log. Each panic is caught nonetheless.
 #[test]
-fn children_that_explode_after_the_end_of_their_runtime() {
-    if may_abort("panics::children_that_explode_after_the_end_of_their_runtime") {
+fn children_that_panic_on_drop_after_the_end_of_their_runtime() {
+    if may_abort("panics::children_that_panic_on_drop_after_the_end_of_their_runtime") {
         return;
     }
     let dropped = Cell::new(0);
@@ -243,7 +243,7 @@ fn children_that_explode_after_the_end_of_their_runtime() {
 }
 
 #[test]
-fn a_panic_in_one_group_leaves_its_neighbour_alone() {
+fn a_panic_in_one_group_does_not_affect_another() {
     run(async || {
         let value = group(async |outer| {
             let good = outer.spawn(async {

@@ -1,4 +1,4 @@
-//! Groups, timeouts and shields inside of each other.
+//! Nested groups, timeouts and shields.
 
 use crate::common::{Watched, alone};
 use crate::help::{LONG, SHORT, counts, doze, failure, pipe, run, run_with_faults};
@@ -11,7 +11,7 @@ use std::future::pending;
 use std::io;
 
 #[test]
-fn a_timeout_around_a_group() {
+fn a_timeout_around_a_group_cancels_it() {
     run(async || {
         let (reader, _writer) = pipe();
         let before = counts();
@@ -32,10 +32,10 @@ fn a_timeout_around_a_group() {
         assert!(error.is_elapsed());
         let inner = error.into_inner().unwrap();
         assert!(inner.is_canceled());
-        // The read and the sleep; what waited for others could not say anything.
+        // The read and the sleep. The children that waited for others returned no error.
         assert_eq!(inner.canceled_errors().len(), 2);
         assert_eq!(counts(), before);
-        // One that fails by itself before that.
+        // A group that fails by itself before the timeout.
         let error = timeout(
             LONG,
             group(async |g| {
@@ -47,7 +47,7 @@ fn a_timeout_around_a_group() {
         .unwrap_err();
         assert!(!error.is_elapsed());
         assert_eq!(io::Error::from(error).to_string(), "by itself");
-        // One that is done.
+        // A group that is done.
         let value = timeout(LONG, group(async |_| Ok::<_, io::Error>(3))).await;
         assert_eq!(value.unwrap(), 3);
         assert_eq!(counts(), before);
@@ -65,7 +65,7 @@ fn timeouts_around_the_body_and_around_children() {
                     Ok(error.is_elapsed())
                 })
             });
-            // A timeout in the body does not reach the children.
+            // A timeout in the body does not affect the children.
             let error = timeout(SHORT / 4, doze(LONG)).await.unwrap_err();
             assert!(error.is_elapsed() && !g.is_canceled());
             let mut all = true;
@@ -80,9 +80,9 @@ fn timeouts_around_the_body_and_around_children() {
     });
 }
 
-/// A child that is started within a timeout of the body belongs to the group, not to the timeout.
+/// A child spawned inside a timeout of the body belongs to the group, not to the timeout.
 #[test]
-fn a_child_belongs_to_its_group_wherever_it_was_started() {
+fn a_child_belongs_to_its_group_wherever_it_was_spawned() {
     run(async || {
         let journal = Journal::default();
         group(async |g| {
@@ -99,7 +99,7 @@ fn a_child_belongs_to_its_group_wherever_it_was_started() {
             .await?;
             journal.note("timeout");
             child.await?;
-            // In a shield it is not shielded either.
+            // A child spawned inside a shield is not shielded either.
             let child = shield(async {
                 g.spawn(async move {
                     assert_eq!(sleep(LONG).await, Err(Canceled));
@@ -119,7 +119,7 @@ fn a_child_belongs_to_its_group_wherever_it_was_started() {
 }
 
 #[test]
-fn a_group_in_a_shield_is_not_reached() {
+fn a_shielded_group_is_not_reached() {
     run(async || {
         let scope = Scope::new();
         let value: Result<_, Canceled> = scope
@@ -180,7 +180,7 @@ fn a_shield_in_a_child_delays_the_group_and_nothing_else() {
 }
 
 #[test]
-fn a_deadline_over_children_that_swallow_every_error() {
+fn a_deadline_ends_children_that_ignore_every_error() {
     run_with_faults(async |faults| {
         let start = Instant::now();
         let others = Cell::new(0);
@@ -210,7 +210,7 @@ fn a_deadline_over_children_that_swallow_every_error() {
                     others.set(others.get() + 1);
                     assert!(others.get() < 100_000);
                 }
-                #[expect(unreachable_code, reason = "it says what the body would give")]
+                #[expect(unreachable_code, reason = "gives the output type of the body")]
                 Ok::<(), io::Error>(())
             }),
         )
@@ -219,7 +219,7 @@ fn a_deadline_over_children_that_swallow_every_error() {
         assert!(error.is_elapsed());
         assert!(start.elapsed() < LONG / 1000);
         let mut said = faults.take();
-        // Those of the supervisors: a wait for them was refused.
+        // Those of the supervisors: a wait for them was rejected.
         said.retain(|fault| !fault.contains("nobody joined it: canceled"));
         assert_eq!(said.len(), 5, "{said:?}");
         assert!(
@@ -236,15 +236,15 @@ fn a_deadline_over_children_that_swallow_every_error() {
     });
 }
 
-/// A loop that opens a group each time is a loop.
+/// A loop that opens a group in each round is still a loop.
 #[test]
-fn a_cancelled_loop_over_groups_ends() {
+fn a_canceled_loop_over_groups_ends() {
     run_with_faults(async |faults| {
         let rounds = Cell::new(0);
         let error = timeout_any(SHORT / 4, async {
             loop {
                 rounds.set(rounds.get() + 1);
-                assert!(rounds.get() < 200_000, "it goes on for ever");
+                assert!(rounds.get() < 200_000, "the loop never ends");
                 let _ = group(async |g| {
                     drop(g.spawn(sleep(SHORT)));
                     sleep(LONG).await
@@ -259,9 +259,9 @@ fn a_cancelled_loop_over_groups_ends() {
     });
 }
 
-/// But a hundred children that are each refused something are not one that ignores it.
+/// But a hundred children that are rejected once each do not count as one loop.
 #[test]
-fn many_children_that_are_refused_once_ignore_nothing() {
+fn many_children_rejected_once_do_not_count_as_ignoring_a_cancel() {
     run(async || {
         let ended = Cell::new(0);
         let error = timeout(
@@ -271,7 +271,7 @@ fn many_children_that_are_refused_once_ignore_nothing() {
                 for _ in 0..200 {
                     drop(g.spawn(async move {
                         let _ = sleep(LONG).await;
-                        // Each has something of its own to clean up, and is refused once more.
+                        // Each child has a group of its own to clean up, and is rejected once more.
                         let inner = group(async |inner| {
                             drop(inner.spawn(sleep(LONG)));
                             sleep(LONG).await
@@ -293,7 +293,7 @@ fn many_children_that_are_refused_once_ignore_nothing() {
 }
 
 #[test]
-fn a_group_in_a_cancelled_scope_is_told_at_once() {
+fn a_group_in_a_canceled_scope_is_canceled_at_once() {
     run(async || {
         let scope = Scope::new();
         scope.cancel();
@@ -314,9 +314,9 @@ fn a_group_in_a_cancelled_scope_is_told_at_once() {
     });
 }
 
-/// Nested groups: each is told why, and only the one whose child failed has the failure.
+/// Nested groups: each learns the reason, and only the group whose child failed has the failure.
 #[test]
-fn a_failure_inside_cancels_outwards_one_group_at_a_time() {
+fn an_inner_failure_cancels_outward_one_group_at_a_time() {
     run(async || {
         let journal = Journal::default();
         let error = group(async |outer| {
@@ -354,7 +354,7 @@ fn a_failure_inside_cancels_outwards_one_group_at_a_time() {
     });
 }
 
-/// The end of `run` cancels tasks that have groups, which clean up within the grace period.
+/// The end of `run` cancels tasks that have groups, and these clean up within the grace period.
 #[test]
 fn the_end_of_run_lets_groups_clean_up() {
     let _alone = alone();
@@ -383,7 +383,7 @@ fn the_end_of_run_lets_groups_clean_up() {
 
 /// A group whose future is polled in one scope, then in another that is canceled.
 #[test]
-fn a_group_that_moves_into_a_cancelled_scope_is_cancelled() {
+fn a_group_that_moves_into_a_canceled_scope_is_canceled() {
     run(async || {
         let mut future = Box::pin(group(async |g| {
             drop(g.spawn(doze(LONG)));
@@ -400,9 +400,9 @@ fn a_group_that_moves_into_a_cancelled_scope_is_cancelled() {
     });
 }
 
-/// A child that wakes itself for ever, as a future of another crate may, does not keep its group, nor a timeout around it.
+/// A child that wakes itself forever, as foreign futures may, delays neither its group nor an outer timeout forever.
 #[test]
-fn a_child_that_only_yields_ends_when_its_group_is_cancelled() {
+fn a_child_that_only_yields_ends_when_its_group_is_canceled() {
     run_with_faults(async |faults| {
         let forever = || async {
             loop {
@@ -427,14 +427,15 @@ fn a_child_that_only_yields_ends_when_its_group_is_cancelled() {
     });
 }
 
-/// A group whose future is polled in a canceled scope, and then in one that is not: its children are free again.
+/// A group whose future is polled in a canceled scope, then in one that is not canceled: its children are no longer
+/// canceled.
 #[test]
-fn a_group_that_moves_out_of_a_cancelled_scope_is_free() {
+fn a_group_that_moves_out_of_a_canceled_scope_is_no_longer_canceled() {
     run(async || {
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let mut future = Box::pin(group(async |g| {
             let child = g.spawn(async {
-                // It has begun, and is waited for in a canceled scope, too.
+                // The closure has started, so it is awaited even in a canceled scope.
                 let (begin, begun) = std::sync::mpsc::channel();
                 let start = async || {
                     gimmal::task::spawn_blocking(move || {
@@ -462,7 +463,7 @@ fn a_group_that_moves_out_of_a_cancelled_scope_is_free() {
 }
 
 #[test]
-fn what_a_child_cancels_before_it_ends_well_is_cancelled_for_the_next() {
+fn a_cancel_by_a_child_that_succeeds_applies_to_the_next_child() {
     run(async || {
         let seen = Cell::new(None);
         let before = counts();
@@ -471,7 +472,7 @@ fn what_a_child_cancels_before_it_ends_well_is_cancelled_for_the_next() {
                 g.cancel();
                 Ok::<_, io::Error>(1)
             });
-            // It is ready, too, and polled right behind the one that cancels.
+            // It is ready as well, and polled right after the child that cancels.
             let next = g.spawn(async {
                 seen.set(Some(checkpoint().await.is_err()));
                 Ok(2)
@@ -501,10 +502,10 @@ enum From {
     Grandchild,
 }
 
-/// From the call of `cancel` on, every leaf in the scope is refused: in the poll that made the call, and in that of a
-/// sibling that is polled right after it (C2).
+/// After a call of `cancel`, every leaf in the scope is rejected: in the same poll, and in that of a sibling polled
+/// right after it (C2).
 #[test]
-fn a_cancel_from_inside_of_a_groups_poll_holds_at_once() {
+fn a_cancel_inside_a_groups_poll_takes_effect_at_once() {
     for from in [
         From::Body,
         From::Child,
@@ -545,7 +546,7 @@ fn a_cancel_from_inside_of_a_groups_poll_holds_at_once() {
                         try_all().await;
                     }));
                 }
-                // It is ready when the other cancels, and polled after that.
+                // It is ready when the other one cancels, and polled after it.
                 drop(g.spawn(async move { try_all().await }));
                 if matches!(from, From::Body) {
                     g.cancel();

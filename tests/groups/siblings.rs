@@ -1,4 +1,4 @@
-//! G4: children borrow, start siblings, and may do so at any time.
+//! G4: children borrow, and may spawn siblings at any time.
 
 use crate::common::{Baseline, next_turn};
 use crate::help::{Census, LONG, SHORT, counts, failure, leaks_on_purpose, run};
@@ -11,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 
 #[test]
-fn children_borrow_what_lives_outside() {
+fn children_borrow_from_outside_the_group() {
     run(async || {
         let names = vec!["a".to_owned(), "b".to_owned()];
         let mut left = Vec::new();
@@ -55,7 +55,7 @@ fn tree<'scope>(g: &'scope Group<'scope, '_, io::Error>, depth: u32, leaves: &'s
 }
 
 #[test]
-fn children_start_siblings() {
+fn children_spawn_siblings() {
     run(async || {
         let leaves = Cell::new(0);
         let before = counts();
@@ -70,9 +70,9 @@ fn children_start_siblings() {
     });
 }
 
-/// The body is long gone; the group is open until its last child has ended.
+/// The body has ended long ago; the group is open until its last child has ended.
 #[test]
-fn the_last_child_may_start_another() {
+fn the_last_child_may_spawn_another() {
     run(async || {
         let journal = Journal::default();
         group(async |g| {
@@ -101,9 +101,9 @@ fn the_last_child_may_start_another() {
     });
 }
 
-/// What is spawned in a canceled group begins in a canceled scope.
+/// A child spawned in a canceled group starts in a canceled scope.
 #[test]
-fn a_child_of_a_cancelled_group_begins_cancelled() {
+fn a_child_of_a_canceled_group_starts_canceled() {
     run(async || {
         let journal = Journal::default();
         group(async |g| {
@@ -127,9 +127,9 @@ fn a_child_of_a_cancelled_group_begins_cancelled() {
     });
 }
 
-/// In the middle of dropping it, children are started: they are dropped too, and say so.
+/// Children spawned while the group is dropped are dropped too, and their handles report it.
 #[test]
-fn what_destructors_start_while_the_group_is_dropped_is_dropped() {
+fn children_spawned_by_destructors_while_the_group_is_dropped_are_dropped() {
     run(async || {
         let census = Census::default();
         let refused = Cell::new(0);
@@ -147,7 +147,7 @@ fn what_destructors_start_while_the_group_is_dropped_is_dropped() {
                     refused.set(refused.get() + usize::from(child.is_finished()));
                     drop(child);
                 };
-                // The body's own variable: the group is still open while it is dropped.
+                // A variable of the body: the group is still open while it is dropped.
                 let spawn = &spawn;
                 let spawn_in_child = |what: &'static str| {
                     let (census, refused) = (&census, &refused);
@@ -182,18 +182,19 @@ fn what_destructors_start_while_the_group_is_dropped_is_dropped() {
             }
             drop(future);
             assert_eq!(census.alive(), 0, "{polls}");
-            // Two children: the child of each, and what the future of that would start. The output goes with the body, which
-            // has its handle: the group is still open, its child begins, and only what that starts is refused.
+            // Two children: the child of each, and what that child's future would spawn. The output is dropped with the
+            // body, which owns its handle: the group is still open, so the output's child starts, and only what that
+            // child spawns is rejected.
             assert_eq!(refused.get(), 5, "{polls}");
             baseline.returns("late children").await;
         }
     });
 }
 
-/// The handle of a sibling, its value and the group in one knot: values drop handles, start children, and cancel.
+/// A sibling's handle, its value and the group in a cycle: destructors drop handles, spawn children, and cancel.
 #[test]
-fn values_with_destructors_that_do_everything() {
-    if leaks_on_purpose("siblings::values_with_destructors_that_do_everything") {
+fn values_may_have_destructors_that_do_everything() {
+    if leaks_on_purpose("siblings::values_may_have_destructors_that_do_everything") {
         return;
     }
     run(async || {
@@ -245,7 +246,7 @@ fn values_with_destructors_that_do_everything() {
 }
 
 #[test]
-fn a_child_that_is_spawned_into_a_group_that_has_ended_is_dropped() {
+fn a_child_spawned_into_an_ended_group_is_dropped() {
     run(async || {
         let census = Census::default();
         let said = RefCell::new(None);
@@ -274,9 +275,9 @@ fn a_child_that_is_spawned_into_a_group_that_has_ended_is_dropped() {
     });
 }
 
-/// A reference to a group may be kept as long as its children: two groups, each of which starts children in the other.
+/// A reference to a group lives as long as its children: two groups, each of which spawns children in the other.
 #[test]
-fn groups_start_children_in_each_other() {
+fn groups_spawn_children_in_each_other() {
     run(async || {
         let sum = Cell::new(0);
         group(async |outer| {
@@ -302,7 +303,7 @@ fn groups_start_children_in_each_other() {
 }
 
 #[test]
-fn names_and_places_are_listed() {
+fn names_and_spawn_locations_are_listed() {
     run(async || {
         group(async |g| {
             drop(g.spawn_named("the named one", pending::<()>()));
@@ -330,9 +331,9 @@ fn names_and_places_are_listed() {
     });
 }
 
-/// A group in a variable, a queue of futures, a recursion: its future may be moved until it is polled, and boxed.
+/// A group in a variable, in a queue of futures, in a recursion: its future may be moved until it is polled, and boxed.
 #[test]
-fn a_recursion_of_groups() {
+fn groups_may_be_recursive() {
     fn count(depth: u32) -> std::pin::Pin<Box<dyn Future<Output = io::Result<u32>>>> {
         Box::pin(async move {
             if depth == 0 {
@@ -360,9 +361,9 @@ fn a_recursion_of_groups() {
     });
 }
 
-/// Values and failures of a kind of their own: nothing of them has to be `Send`, `'static` or printable.
+/// Custom values and failures need not be `Send`, `'static` or printable.
 #[test]
-fn what_children_say_may_be_anything() {
+fn children_may_return_values_of_any_type() {
     struct Mute<'a>(&'a Rc<u8>);
     run(async || {
         let number = Rc::new(5);

@@ -1,4 +1,4 @@
-//! G3: groups in which failures stay alone.
+//! G3: supervisors, whose failures are isolated.
 
 use crate::common::{Baseline, next_turn};
 use crate::help::{
@@ -13,7 +13,7 @@ use std::future::pending;
 use std::io;
 
 #[test]
-fn failures_stay_alone_and_go_to_whoever_asks() {
+fn failures_are_isolated_and_go_to_the_joiner() {
     run(async || {
         let sum = supervise(async |s| {
             let children = [1, 2, 3].map(|n| {
@@ -38,10 +38,9 @@ fn failures_stay_alone_and_go_to_whoever_asks() {
 }
 
 #[test]
-fn failures_that_nobody_takes_go_to_the_hook_with_the_name_of_the_child() {
-    if leaks_on_purpose(
-        "supervised::failures_that_nobody_takes_go_to_the_hook_with_the_name_of_the_child",
-    ) {
+fn unclaimed_failures_go_to_the_hook_with_the_name_of_the_child() {
+    if leaks_on_purpose("supervised::unclaimed_failures_go_to_the_hook_with_the_name_of_the_child")
+    {
         return;
     }
     run_with_faults(async |faults| {
@@ -68,7 +67,7 @@ fn failures_that_nobody_takes_go_to_the_hook_with_the_name_of_the_child() {
 }
 
 #[test]
-fn a_panic_is_for_the_handle() {
+fn a_panic_goes_to_the_handle() {
     run_with_faults(async |faults| {
         supervise(async |s| {
             let journal = Journal::default();
@@ -93,10 +92,10 @@ fn a_panic_is_for_the_handle() {
     });
 }
 
-/// A server drops its handles: one connection that panics must not end the others.
+/// A server drops its handles: a panicking connection must not end the others.
 #[test]
-fn a_panic_that_nobody_takes_goes_to_the_hook_and_stays_alone() {
-    if leaks_on_purpose("supervised::a_panic_that_nobody_takes_goes_to_the_hook_and_stays_alone") {
+fn an_unclaimed_panic_goes_to_the_hook_and_is_isolated() {
+    if leaks_on_purpose("supervised::an_unclaimed_panic_goes_to_the_hook_and_is_isolated") {
         return;
     }
     run_with_faults(async |faults| {
@@ -158,7 +157,7 @@ fn a_failure_or_a_panic_of_the_body_cancels_the_children() {
 }
 
 #[test]
-fn children_of_a_cancelled_supervisor_end_and_their_errors_are_theirs() {
+fn children_of_a_canceled_supervisor_end_and_keep_their_errors() {
     run_with_faults(async |faults| {
         let value = supervise(async |s| {
             let held = s.spawn(sleep(LONG));
@@ -167,7 +166,7 @@ fn children_of_a_cancelled_supervisor_end_and_their_errors_are_theirs() {
             let foreign = s.spawn(pending::<()>());
             yield_now().await;
             s.cancel();
-            // The scope of the body is that of the group: the wait is canceled, and says so.
+            // The body's scope is that of the group, so its wait is canceled.
             let mut held = held;
             let error = (&mut held).await.unwrap_err();
             assert!(error.is_wait_canceled() && !error.is_aborted());
@@ -180,13 +179,13 @@ fn children_of_a_cancelled_supervisor_end_and_their_errors_are_theirs() {
         })
         .await;
         assert_eq!(value.unwrap(), 2);
-        // That a child was canceled is no failure.
+        // The cancellation of a child is no failure.
         faults.expect(&[]);
     });
 }
 
 #[test]
-fn cut_short_from_outside_it_is_never_ok() {
+fn a_supervisor_canceled_from_outside_is_never_ok() {
     run(async || {
         let scope = Scope::new();
         let outcome: Result<_, Canceled> = scope
@@ -208,21 +207,21 @@ fn cut_short_from_outside_it_is_never_ok() {
     });
 }
 
-/// An error whose words panic, and that explodes.
-struct Rude;
+/// An error that panics when it is displayed, and when it is dropped.
+struct Panicking;
 
-impl fmt::Display for Rude {
+impl fmt::Display for Panicking {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("no words")
     }
 }
 
 #[test]
-fn errors_that_panic_when_they_are_shown_or_dropped() {
+fn errors_may_panic_when_displayed_or_dropped() {
     run_with_faults(async |faults| {
         let baseline = Baseline::take();
         supervise(async |s| {
-            drop(s.spawn(async { Err::<(), _>(Rude) }));
+            drop(s.spawn(async { Err::<(), _>(Panicking) }));
             drop(s.spawn(async { Ok::<_, io::Error>(DropBomb("a value")) }));
             next_turn().await;
             Ok::<_, io::Error>(())

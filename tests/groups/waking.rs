@@ -1,4 +1,4 @@
-//! G5: only those that were woken are polled, and the others have their turn.
+//! G5: only woken children are polled, and other tasks get their turns.
 
 use crate::common::{alone, next_turn};
 use crate::help::{LONG, SHORT, run};
@@ -18,7 +18,7 @@ use std::task::Poll;
 const POLLS_MAX: u32 = 20_000_000;
 
 #[test]
-fn of_a_hundred_thousand_children_only_the_woken_are_polled() {
+fn of_a_hundred_thousand_children_only_the_woken_ones_are_polled() {
     const CHILDREN: usize = 100_000;
     run(async || {
         let polls = Rc::new(Cell::new(0));
@@ -48,13 +48,13 @@ fn of_a_hundred_thousand_children_only_the_woken_are_polled() {
         })
         .await
         .unwrap();
-        // Told once that they are canceled, they are dropped.
+        // Canceled once, they are dropped.
         assert!(polls.get() < 2 * CHILDREN as u32);
     });
 }
 
-/// Raised by a timer in another task.
-fn raised_after_some_turns() -> Rc<Cell<bool>> {
+/// A flag set by a timer in another task.
+fn set_after_some_turns() -> Rc<Cell<bool>> {
     let flag = Rc::new(Cell::new(false));
     let raised = flag.clone();
     drop(spawn(async move {
@@ -67,24 +67,24 @@ fn raised_after_some_turns() -> Rc<Cell<bool>> {
     flag
 }
 
-fn goes_on(flag: &Cell<bool>, polls: &Cell<u32>) -> bool {
+fn keep_going(flag: &Cell<bool>, polls: &Cell<u32>) -> bool {
     polls.set(polls.get() + 1);
     assert!(
         polls.get() < POLLS_MAX,
-        "timers and other tasks have starved"
+        "timers and other tasks are starved"
     );
     !flag.get()
 }
 
 #[test]
-fn timers_go_on_during_a_storm_of_children_that_wake_themselves() {
+fn timers_fire_while_many_children_wake_themselves() {
     run(async || {
-        let (flag, polls) = (raised_after_some_turns(), Cell::new(0));
+        let (flag, polls) = (set_after_some_turns(), Cell::new(0));
         group(async |g| {
             let (flag, polls) = (&flag, &polls);
             for _ in 0..50 {
                 drop(g.spawn(async move {
-                    while goes_on(flag, polls) {
+                    while keep_going(flag, polls) {
                         yield_now().await;
                     }
                 }));
@@ -101,16 +101,16 @@ fn chain<'scope>(
     flag: &'scope Cell<bool>,
     polls: &'scope Cell<u32>,
 ) {
-    if goes_on(flag, polls) {
+    if keep_going(flag, polls) {
         drop(g.spawn(async move { chain(g, flag, polls) }));
     }
 }
 
-/// None of them is polled twice, and still they are a storm.
+/// No child is polled twice, but they still keep the group busy.
 #[test]
-fn timers_go_on_during_a_storm_of_children_that_start_each_other() {
+fn timers_fire_while_many_children_spawn_each_other() {
     run(async || {
-        let (flag, polls) = (raised_after_some_turns(), Cell::new(0));
+        let (flag, polls) = (set_after_some_turns(), Cell::new(0));
         group(async |g| {
             chain(g, &flag, &polls);
             Ok::<_, io::Error>(())
@@ -121,11 +121,11 @@ fn timers_go_on_during_a_storm_of_children_that_start_each_other() {
 }
 
 #[test]
-fn timers_go_on_while_children_are_started_and_awaited_for_ever() {
+fn timers_fire_while_children_are_endlessly_spawned_and_awaited() {
     run(async || {
-        let (flag, polls) = (raised_after_some_turns(), Cell::new(0));
+        let (flag, polls) = (set_after_some_turns(), Cell::new(0));
         group(async |g| {
-            while goes_on(&flag, &polls) {
+            while keep_going(&flag, &polls) {
                 g.spawn(async {}).await?;
             }
             Ok::<_, io::Error>(())
@@ -133,8 +133,8 @@ fn timers_go_on_while_children_are_started_and_awaited_for_ever() {
         .await
         .unwrap();
         for children in [1, 0] {
-            let flag = raised_after_some_turns();
-            while goes_on(&flag, &polls) {
+            let flag = set_after_some_turns();
+            while keep_going(&flag, &polls) {
                 group(async |g| {
                     for _ in 0..children {
                         drop(g.spawn(async {}));
@@ -149,7 +149,7 @@ fn timers_go_on_while_children_are_started_and_awaited_for_ever() {
 }
 
 #[test]
-fn the_storm_of_one_group_leaves_turns_to_another() {
+fn a_busy_group_does_not_starve_another() {
     run(async || {
         let stop = Rc::new(Cell::new(false));
         let storm = |stop: Rc<Cell<bool>>, count: Rc<Cell<u32>>| async move {
@@ -216,7 +216,7 @@ fn a_turn_has_a_budget_for_children() {
         .unwrap();
         assert!(most.get() <= 11, "{}", most.get());
     });
-    // A budget of one poll is enough to come to an end.
+    // A budget of one poll is enough to finish.
     let mut runtime = gimmal::Runtime::builder()
         .budget(1, std::time::Duration::ZERO)
         .build()
@@ -234,9 +234,9 @@ fn a_turn_has_a_budget_for_children() {
     });
 }
 
-/// Groups in a set of another crate, whose wakers are not ours.
+/// Groups in a foreign set, with foreign wakers.
 #[test]
-fn groups_in_a_foreign_set() {
+fn groups_run_in_a_foreign_set() {
     run(async || {
         let mut set = FuturesUnordered::new();
         for n in 0..20u32 {
@@ -293,7 +293,7 @@ fn a_group_that_loses_a_foreign_select_is_dropped() {
             );
             let mut short = pin!(sleep(SHORT / 16).fuse());
             futures_util::select! {
-                _ = grouped => panic!("it sleeps for an hour"),
+                _ = grouped => panic!("the group sleeps for an hour"),
                 slept = short => slept.unwrap(),
             }
         }
@@ -301,10 +301,10 @@ fn a_group_that_loses_a_foreign_select_is_dropped() {
     });
 }
 
-/// Children in a group whose future is polled by wakers of another kind each time.
+/// Children in a group whose future is polled with a different kind of waker each time.
 #[test]
-fn wakers_change_with_every_poll() {
-    // No turn is over by its time before each child was polled.
+fn the_waker_may_change_with_every_poll() {
+    // No turn ends by time before each child was polled.
     let builder = gimmal::Runtime::builder().budget(256, LONG);
     builder.build().unwrap().block_on(async {
         let wakes = Rc::new(Cell::new((0, 0)));
@@ -332,8 +332,8 @@ fn wakers_change_with_every_poll() {
             assert!(poll_with(&foreign, &mut future).is_pending());
             let (_, before) = wakes.get();
             sender.try_send(1).unwrap();
-            assert!(wakes.get().1 > before, "whoever polled it last is woken");
-            // And then by the task's own, in the next turn if the time of this one is over.
+            assert!(wakes.get().1 > before, "the last waker is woken");
+            // And then with the task's own waker, in the next turn if this one is out of time.
             assert!(poll_once(&mut future).await.is_pending());
             while got.get() < n {
                 yield_now().await;
@@ -352,9 +352,9 @@ fn wakers_change_with_every_poll() {
     });
 }
 
-/// Foreign wakers whose clones and drops do things: none of it happens while a table is borrowed.
+/// Foreign wakers whose clones and drops call the runtime: none of that happens while a table is borrowed.
 #[test]
-fn foreign_wakers_that_look_into_the_runtime() {
+fn foreign_wakers_may_call_the_runtime() {
     run(async || {
         let handle = Handle::current();
         let (foreign, guard) = foreign_waker(move |_| {
@@ -384,7 +384,7 @@ fn foreign_wakers_that_look_into_the_runtime() {
             assert!(poll_with(&foreign, &mut future).is_pending());
             sender.try_send(1).unwrap();
         }
-        // Inside, too: a child that polls with a waker of its own.
+        // Inside the group as well: a child that polls with its own waker.
         for _ in 0..10 {
             if poll_with(&foreign, &mut future).is_ready() {
                 break;

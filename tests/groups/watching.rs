@@ -1,4 +1,4 @@
-//! Waits for a child, or for room: what they leave when they are dropped, and how many there may be.
+//! Waits for a child or for a slot: what they leave behind when they are dropped, and how many there may be.
 
 use crate::help::{LONG, run};
 use crate::support::poll_once;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
-/// The wakers of one test: how many there are, and how often one was woken.
+/// The wakers of one test: how many exist, and how often one was woken.
 #[derive(Default)]
 struct Wakers {
     woken: AtomicUsize,
@@ -28,7 +28,7 @@ impl Wake for Counted {
 }
 
 impl Wakers {
-    /// No two are the same.
+    /// Creates a waker that differs from all others.
     fn another(self: &Arc<Wakers>) -> Waker {
         Arc::new(Counted(self.clone())).into()
     }
@@ -42,22 +42,22 @@ impl Wakers {
     }
 }
 
-/// Polls a wait that is pending, by a waker of its own.
-fn begin<F: Future>(wakers: &Arc<Wakers>, future: Pin<&mut F>) {
+/// Polls a pending wait with its own waker.
+fn poll_pending<F: Future>(wakers: &Arc<Wakers>, future: Pin<&mut F>) {
     let waker = wakers.another();
     assert!(future.poll(&mut Context::from_waker(&waker)).is_pending());
 }
 
 #[test]
-fn a_wait_that_is_dropped_takes_its_waker_along() {
+fn a_dropped_wait_drops_its_waker() {
     run(async || {
         let wakers = Arc::new(Wakers::default());
         group(async |g| {
             g.set_limit(1);
             let child = g.spawn(async { sleep(LONG).await.or(Ok::<_, Canceled>(())) });
             for _ in 0..1000 {
-                begin(&wakers, pin!(g.next_finished()));
-                begin(&wakers, pin!(g.wait_for_slot()));
+                poll_pending(&wakers, pin!(g.next_finished()));
+                poll_pending(&wakers, pin!(g.wait_for_slot()));
                 assert_eq!(wakers.alive(), 0);
             }
             child.cancel();
@@ -71,7 +71,7 @@ fn a_wait_that_is_dropped_takes_its_waker_along() {
                 sleep(LONG).await.unwrap_err();
             });
             for _ in 0..1000 {
-                begin(&wakers, pin!(s.wait_for_slot()));
+                poll_pending(&wakers, pin!(s.wait_for_slot()));
                 assert_eq!(wakers.alive(), 0);
             }
             child.cancel();
@@ -84,7 +84,7 @@ fn a_wait_that_is_dropped_takes_its_waker_along() {
 }
 
 #[test]
-fn a_wait_is_woken_by_its_latest_waker_alone_and_the_others_at_its_side() {
+fn a_wait_wakes_only_its_latest_waker_and_those_of_other_waits() {
     run(async || {
         let wakers = Arc::new(Wakers::default());
         let (sender, receiver) = async_channel::bounded::<()>(2);
@@ -103,7 +103,7 @@ fn a_wait_is_woken_by_its_latest_waker_alone_and_the_others_at_its_side() {
             let (mut first, mut second, mut third) = (waits(), waits(), waits());
             for _ in 0..2 {
                 for wait in [&mut first, &mut second, &mut third] {
-                    begin(&wakers, wait.as_mut());
+                    poll_pending(&wakers, wait.as_mut());
                 }
             }
             assert_eq!(wakers.alive(), 3);
@@ -112,13 +112,13 @@ fn a_wait_is_woken_by_its_latest_waker_alone_and_the_others_at_its_side() {
             sender.send(()).await.unwrap();
             turns().await;
             assert_eq!(wakers.woken(), 2);
-            // One that was woken waits again, and is woken again.
-            begin(&wakers, third.as_mut());
+            // A woken wait is polled again, and woken again.
+            poll_pending(&wakers, third.as_mut());
             assert_eq!(wakers.alive(), 2);
             sender.send(()).await.unwrap();
             turns().await;
             assert_eq!(wakers.woken(), 1);
-            assert!(poll_once(&mut second).await.is_ready(), "none is left");
+            assert!(poll_once(&mut second).await.is_ready(), "no child is left");
             assert!(poll_once(&mut third).await.is_ready());
             assert_eq!(wakers.alive(), 0);
             Ok::<_, io::Error>(())
@@ -128,9 +128,9 @@ fn a_wait_is_woken_by_its_latest_waker_alone_and_the_others_at_its_side() {
     });
 }
 
-/// Each with a waker of its own. To look for it among the others when it begins would take minutes.
+/// Each wait has its own waker. Searching for it among the others when it starts would take minutes.
 #[test]
-fn a_crowd_waits_for_one_child() {
+fn many_waits_for_one_child_are_fast() {
     const WAITS: usize = 50_000;
     run(async || {
         group(async |g| {
@@ -154,9 +154,9 @@ fn a_crowd_waits_for_one_child() {
     });
 }
 
-/// Children that wait for room are in a line, and each leaves it from where it is.
+/// Waits for a slot are queued, and each leaves the queue from its own position.
 #[test]
-fn a_crowd_is_cancelled_one_by_one_before_it_begins() {
+fn many_waiting_children_are_canceled_one_by_one() {
     const CHILDREN: usize = 50_000;
     run(async || {
         let began = Cell::new(0);

@@ -1,4 +1,4 @@
-//! Who answers for a leaf that ended `Canceled`: the outermost canceled scope that it sees, the walk stopping at a shield.
+//! The scope that is responsible for a `Canceled` leaf: the outermost canceled one that it sees, up to the next shield.
 
 use crate::{LONG, Nothing, pipe, run, settle};
 use gimmal::cancel::{Canceled, Scope, shield};
@@ -10,15 +10,15 @@ use std::io::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
 
-/// What a level of a nesting is.
+/// A level of nested scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Plain,
     /// Canceled by a call.
     Canceled,
-    /// Its deadline is past.
+    /// Its deadline has passed.
     Due,
-    /// A timeout whose time is over.
+    /// A timeout that has expired.
     TimedOut,
     Shield,
 }
@@ -31,7 +31,7 @@ const LEVELS: [Level; 5] = [
     Level::Shield,
 ];
 
-/// Which level answers, from the outermost on.
+/// The index of the responsible level, counted from the outermost one.
 fn responsible(levels: &[Level]) -> Option<usize> {
     let start = levels.iter().rposition(|level| *level == Level::Shield);
     let start = start.map_or(0, |at| at + 1);
@@ -43,7 +43,7 @@ fn responsible(levels: &[Level]) -> Option<usize> {
 
 type Leaf<'a> = Pin<Box<dyn Future<Output = Nothing> + 'a>>;
 
-/// Runs the leaf inside of all the levels, and notes which of them said that it was they.
+/// Runs the leaf inside all the levels, and records which of them report being responsible.
 fn nested<'a>(
     levels: &'a [Level],
     depth: usize,
@@ -87,7 +87,7 @@ fn nested<'a>(
     })
 }
 
-/// Calls it with each nesting of so many levels.
+/// Calls `each` with each nesting of this depth.
 fn nestings(depth: usize, mut each: impl FnMut(&[Level])) {
     for number in 0..LEVELS.len().pow(depth as u32) {
         let mut rest = number;
@@ -103,7 +103,7 @@ fn nestings(depth: usize, mut each: impl FnMut(&[Level])) {
 }
 
 #[test]
-fn exactly_the_responsible_one_of_every_nesting_says_that_it_was_it() {
+fn in_every_nesting_exactly_the_responsible_scope_reports_it() {
     run(async {
         let mut all = Vec::new();
         for depth in 0..=4 {
@@ -120,9 +120,9 @@ fn exactly_the_responsible_one_of_every_nesting_says_that_it_was_it() {
     });
 }
 
-/// The same where the leaf is something of another crate: the future is dropped.
+/// The same for a foreign leaf: the future is dropped.
 #[test]
-fn the_responsible_one_answers_for_what_was_dropped() {
+fn the_responsible_scope_reports_a_dropped_future() {
     run(async {
         let mut all = Vec::new();
         for depth in 1..=3 {
@@ -141,7 +141,7 @@ fn the_responsible_one_answers_for_what_was_dropped() {
     });
 }
 
-/// Canceled while the leaf is parked in the kernel, the scopes in this order.
+/// The scopes are canceled in this order while the leaf is in flight.
 #[test]
 fn the_order_of_the_cancels_does_not_matter() {
     run(async {
@@ -171,7 +171,7 @@ fn the_order_of_the_cancels_does_not_matter() {
                             });
                         for (depth, scope) in theirs.into_iter().enumerate().rev() {
                             if depth + 1 == shield_at {
-                                // Inside of this scope, around those further in.
+                                // Inside this scope, around the inner ones.
                                 future = Box::pin(shield(future));
                             }
                             future = Box::pin(async move { scope.run(future).await });
@@ -207,7 +207,7 @@ fn the_order_of_the_cancels_does_not_matter() {
 }
 
 #[test]
-fn a_cancelled_task_answers_before_the_scopes_in_it() {
+fn a_canceled_task_is_responsible_before_its_scopes() {
     run(async {
         let scope = Rc::new(Scope::new());
         let inside = scope.clone();
@@ -224,16 +224,16 @@ fn a_cancelled_task_answers_before_the_scopes_in_it() {
 }
 
 #[test]
-fn an_error_of_the_futures_own_is_nobodys() {
+fn no_scope_is_responsible_for_the_futures_own_error() {
     run(async {
         let scope = Scope::new();
         let outcome: std::io::Result<()> = scope
             .run(async {
                 scope.cancel();
-                Err(std::io::Error::other("its own"))
+                Err(std::io::Error::other("own error"))
             })
             .await;
-        assert_eq!(outcome.unwrap_err().to_string(), "its own");
+        assert_eq!(outcome.unwrap_err().to_string(), "own error");
         assert!(!scope.canceled_caught());
     });
 }

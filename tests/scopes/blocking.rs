@@ -1,4 +1,4 @@
-//! Closures of the pool under the cancel of a scope: withdrawn, waited for, or left behind (C10).
+//! Pool closures when their scope is canceled: withdrawn, awaited, or abandoned (C10).
 
 use crate::{LONG, settle, until};
 use gimmal::cancel::{Canceled, Scope};
@@ -15,7 +15,7 @@ fn run(main: impl Future<Output = ()>) {
     runtime.block_on(main);
 }
 
-/// A closure that says when it has begun, and ends when the sender is dropped.
+/// A closure that reports its start, and ends when the sender is dropped.
 fn held() -> (
     impl FnOnce() -> bool + Send + 'static,
     Receiver<()>,
@@ -31,7 +31,7 @@ fn held() -> (
 }
 
 #[test]
-fn one_that_waits_is_withdrawn_and_did_not_happen() {
+fn a_waiting_closure_is_withdrawn_and_never_runs() {
     run(async {
         let (closure, begun, release) = held();
         let busy = spawn_blocking(closure);
@@ -49,7 +49,7 @@ fn one_that_waits_is_withdrawn_and_did_not_happen() {
         assert!(error.is_wait_canceled() && is_canceled(&error) && !error.is_aborted());
         assert!(scope.canceled_caught());
         assert_eq!(Handle::current().stats().blocking_waiting, 0);
-        // In a scope that is canceled already.
+        // In a scope that is already canceled.
         let scope = Scope::new();
         scope.cancel();
         let counter = ran.clone();
@@ -66,7 +66,7 @@ fn one_that_waits_is_withdrawn_and_did_not_happen() {
 }
 
 #[test]
-fn one_that_has_started_is_waited_for_and_gives_its_value() {
+fn a_started_closure_is_awaited_and_returns_its_value() {
     run(async {
         for canceled_before in [false, true] {
             let (closure, begun, release) = held();
@@ -84,13 +84,13 @@ fn one_that_has_started_is_waited_for_and_gives_its_value() {
             assert!(!task.is_finished());
             drop(release);
             assert!(task.await.unwrap().unwrap().unwrap());
-            assert!(!scope.canceled_caught(), "nothing was cut short");
+            assert!(!scope.canceled_caught(), "nothing was canceled");
         }
     });
 }
 
 #[test]
-fn one_that_has_started_is_waited_for_by_a_task_that_is_cancelled() {
+fn a_started_closure_is_awaited_by_a_canceled_task() {
     run(async {
         let (closure, begun, release) = held();
         let closure = spawn_blocking(closure);
@@ -109,7 +109,7 @@ fn one_that_has_started_is_waited_for_by_a_task_that_is_cancelled() {
 }
 
 #[test]
-fn one_that_may_be_abandoned_is_left_and_its_late_result_is_disposed_of() {
+fn an_abandonable_closure_is_abandoned_and_its_late_result_disposed_of() {
     run(async {
         for canceled_before in [false, true] {
             let (closure, begun, release) = held();
@@ -131,14 +131,15 @@ fn one_that_may_be_abandoned_is_left_and_its_late_result_is_disposed_of() {
             drop(release);
             assert!(disposed.recv().unwrap());
             let handle = Handle::current();
-            until("it is over", || handle.stats().blocking_running == 0).await;
+            until("the closure ends", || handle.stats().blocking_running == 0).await;
         }
     });
 }
 
-/// Whichever comes first, the thread or the cancel, a closure that was begun is waited for, and one that was not is not.
+/// Whichever comes first, the thread or the cancel: a started closure is awaited, and one that has not started is
+/// withdrawn.
 #[test]
-fn the_thread_and_the_cancel_may_come_at_the_same_time() {
+fn the_thread_and_the_cancel_may_coincide() {
     run(async {
         for round in 0..300 {
             let ran = Arc::new(AtomicUsize::new(0));
@@ -162,7 +163,7 @@ fn the_thread_and_the_cancel_may_come_at_the_same_time() {
                     assert!(error.is_wait_canceled());
                     assert_eq!(ran.load(Ordering::SeqCst), 0);
                 }
-                Err(Canceled) => panic!("round {round}: it was not waited for"),
+                Err(Canceled) => panic!("round {round}: the closure was not awaited"),
             }
         }
     });

@@ -1,4 +1,4 @@
-//! From a cancel on, everything that is awaited in the scope ends, until the scope is left (C2), but for what is shielded.
+//! After a cancel, every wait in the scope ends until the scope is left (C2), except for shielded ones.
 
 use crate::common::next_turn;
 use crate::{LONG, Nothing, SHORT, pipe, run, settle, until};
@@ -18,10 +18,10 @@ use std::sync::mpsc;
 use std::thread;
 
 #[test]
-fn whatever_is_awaited_in_a_cancelled_scope_is_refused_every_time() {
+fn every_wait_in_a_canceled_scope_is_rejected_every_time() {
     run(async {
         let (file, mut writer) = pipe();
-        // It could be read at once.
+        // Bytes are available at once.
         writer.write_all(b"here").unwrap();
         let other = spawn(pending::<()>());
         let mut other = other;
@@ -65,7 +65,7 @@ fn whatever_is_awaited_in_a_cancelled_scope_is_refused_every_time() {
             submitted,
             "nothing was submitted"
         );
-        // Outside of it everything is as it was.
+        // Outside the scope, everything still works.
         let (n, _) = file.read(vec![0; 8]).await.unwrap();
         assert_eq!(n, 4);
         assert!(!other.is_finished());
@@ -74,7 +74,7 @@ fn whatever_is_awaited_in_a_cancelled_scope_is_refused_every_time() {
 }
 
 #[test]
-fn whatever_is_pending_when_the_cancel_comes_ends_and_says_so() {
+fn every_wait_pending_at_the_cancel_ends_canceled() {
     run(async {
         let (file, _writer) = pipe();
         let scope = Rc::new(Scope::new());
@@ -111,7 +111,7 @@ fn whatever_is_pending_when_the_cancel_comes_ends_and_says_so() {
         scope.cancel();
         assert_eq!(task.await.unwrap(), Err(Canceled));
         assert!(cleaned.get() && scope.canceled_caught());
-        until("one orphan is left of nothing", || {
+        until("no operation is left", || {
             Handle::current().stats().operations == 0
         })
         .await;
@@ -119,7 +119,7 @@ fn whatever_is_pending_when_the_cancel_comes_ends_and_says_so() {
 }
 
 #[test]
-fn what_has_won_gives_its_result_in_a_cancelled_scope_too() {
+fn a_completed_operation_returns_its_result_even_in_a_canceled_scope() {
     run(async {
         let (file, mut writer) = pipe();
         let scope = Scope::new();
@@ -146,12 +146,12 @@ fn what_has_won_gives_its_result_in_a_cancelled_scope_too() {
             })
             .await;
         outcome.unwrap();
-        assert!(!scope.canceled_caught(), "nothing was cut short");
+        assert!(!scope.canceled_caught(), "nothing was canceled");
     });
 }
 
 #[test]
-fn a_shield_runs_to_its_end_and_what_comes_after_it_does_not() {
+fn a_shield_runs_to_its_end_and_the_next_wait_is_canceled() {
     run(async {
         let scope = Scope::new();
         let outcome: Nothing = scope
@@ -179,7 +179,7 @@ fn a_shield_runs_to_its_end_and_what_comes_after_it_does_not() {
 }
 
 #[test]
-fn a_shield_that_is_open_when_the_cancel_comes_is_not_reached() {
+fn a_shield_open_at_the_cancel_is_not_reached() {
     run(async {
         let (file, mut writer) = pipe();
         let scope = Rc::new(Scope::new());
@@ -203,7 +203,7 @@ fn a_shield_that_is_open_when_the_cancel_comes_is_not_reached() {
 }
 
 #[test]
-fn a_shield_ends_by_its_own_deadline() {
+fn a_shield_ends_at_its_own_deadline() {
     run(async {
         let scope = Scope::new();
         let (file, _writer) = pipe();
@@ -216,7 +216,7 @@ fn a_shield_ends_by_its_own_deadline() {
                 let read = read.unwrap_err();
                 assert!(is_timeout(&read) && !is_canceled(&read));
                 assert_eq!(read.into_buf(), [5; 5]);
-                // The other way round, the shield holds and the time is over nevertheless.
+                // The other way round: the shield holds although the timeout expires.
                 let late = timeout(SHORT, shield(sleep(2 * SHORT))).await;
                 late.unwrap();
                 let own = Scope::with_deadline(gimmal::time::Instant::now() + SHORT);
@@ -231,19 +231,19 @@ fn a_shield_ends_by_its_own_deadline() {
 }
 
 #[test]
-fn a_scope_is_cancelled_by_a_neighbour() {
+fn a_scope_is_canceled_by_another_task() {
     run(async {
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
-        let task = spawn(async move { other.cancel_with("a neighbour said so") });
+        let task = spawn(async move { other.cancel_with("a neighbor's request") });
         assert_eq!(scope.run(sleep(LONG)).await, Err(Canceled));
         task.await.unwrap();
-        assert_eq!(scope.reason().as_deref(), Some("a neighbour said so"));
+        assert_eq!(scope.reason().as_deref(), Some("a neighbor's request"));
     });
 }
 
 #[test]
-fn a_scope_is_cancelled_by_another_thread() {
+fn a_scope_is_canceled_by_another_thread() {
     run(async {
         for _ in 0..50 {
             let scope = Scope::new();
@@ -251,7 +251,7 @@ fn a_scope_is_cancelled_by_another_thread() {
             let (told, tell) = mpsc::channel();
             let thread = thread::spawn(move || {
                 tell.recv().unwrap();
-                handle.clone().cancel_with("from afar");
+                handle.clone().cancel_with("from another thread");
                 assert!(handle.is_canceled());
             });
             let outcome: Nothing = scope
@@ -263,13 +263,13 @@ fn a_scope_is_cancelled_by_another_thread() {
             assert_eq!(outcome, Err(Canceled));
             thread.join().unwrap();
             assert!(scope.canceled_caught() && scope.is_canceled());
-            assert_eq!(scope.reason().as_deref(), Some("from afar"));
+            assert_eq!(scope.reason().as_deref(), Some("from another thread"));
         }
     });
 }
 
 #[test]
-fn a_scope_is_cancelled_from_inside_by_its_own_handle() {
+fn a_scope_is_canceled_from_inside_by_its_own_handle() {
     run(async {
         let scope = Scope::new();
         let handle = scope.handle();
@@ -288,7 +288,7 @@ fn a_scope_is_cancelled_from_inside_by_its_own_handle() {
 }
 
 #[test]
-fn a_scope_that_was_cancelled_before_it_is_entered_refuses_from_the_start() {
+fn a_scope_canceled_before_it_is_entered_rejects_every_wait() {
     run(async {
         for by_handle in [false, true] {
             let scope = Scope::new();
@@ -373,7 +373,7 @@ fn a_scope_entered_twice_panics() {
 }
 
 #[test]
-fn a_scope_inside_of_a_cancelled_one_is_cancelled_until_it_is_left() {
+fn a_scope_inside_a_canceled_one_is_canceled_until_it_is_left() {
     run(async {
         let (outer, inner) = (Scope::new(), Scope::new());
         let outcome: Nothing = outer
@@ -387,7 +387,7 @@ fn a_scope_inside_of_a_cancelled_one_is_cancelled_until_it_is_left() {
                     })
                     .await;
                 assert_eq!(ended, Err(Canceled));
-                assert!(!inner.canceled_caught(), "it is the outer one that answers");
+                assert!(!inner.canceled_caught(), "the outer scope is responsible");
                 ended
             })
             .await;
@@ -397,7 +397,7 @@ fn a_scope_inside_of_a_cancelled_one_is_cancelled_until_it_is_left() {
 }
 
 #[test]
-fn cancelling_an_inner_scope_leaves_the_outer_one_alone() {
+fn canceling_an_inner_scope_does_not_affect_the_outer_one() {
     run(async {
         let (outer, inner) = (Scope::new(), Scope::new());
         let outcome: Nothing = outer
@@ -414,7 +414,7 @@ fn cancelling_an_inner_scope_leaves_the_outer_one_alone() {
 }
 
 #[test]
-fn a_scope_whose_future_ends_well_says_so_cancelled_or_not() {
+fn a_scope_returns_the_output_of_its_future_canceled_or_not() {
     run(async {
         let scope = Scope::new();
         let outcome: Result<u8, Canceled> = scope
@@ -433,7 +433,7 @@ fn a_scope_whose_future_ends_well_says_so_cancelled_or_not() {
 }
 
 #[test]
-fn a_scope_over_something_foreign_is_dropped_and_says_cancelled() {
+fn a_canceled_scope_drops_a_foreign_future() {
     run(async {
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
@@ -465,7 +465,7 @@ fn a_cancelable_future_is_dropped_alone() {
                 };
                 let mut waits = Box::pin(cancelable(waits));
                 assert!(waits.as_mut().await.is_err());
-                // It is dropped when it ends, not when its box goes.
+                // The inner future is dropped when it is canceled, not with its box.
                 assert_eq!(journal.take(), ["dropped"]);
                 Ok(5)
             })
@@ -476,7 +476,7 @@ fn a_cancelable_future_is_dropped_alone() {
 }
 
 #[test]
-fn a_cancelable_future_that_has_won_gives_its_output() {
+fn a_completed_cancelable_future_returns_its_output() {
     run(async {
         let (sender, receiver) = async_channel::bounded::<u8>(1);
         let scope = Rc::new(Scope::new());
@@ -495,7 +495,7 @@ fn a_cancelable_future_that_has_won_gives_its_output() {
 }
 
 #[test]
-fn a_checkpoint_lets_others_go_first_and_ends_when_cancelled() {
+fn a_checkpoint_yields_and_ends_when_canceled() {
     run(async {
         let steps = Rc::new(Cell::new(0));
         let scope = Rc::new(Scope::new());
@@ -522,9 +522,9 @@ fn a_checkpoint_lets_others_go_first_and_ends_when_cancelled() {
     });
 }
 
-/// Many leaves that begin at once are not a loop that ignores its errors.
+/// Many leaves that start at once are not a loop that ignores errors.
 #[test]
-fn a_hundred_reads_that_begin_at_once_in_a_cancelled_scope_all_give_their_buffers_back() {
+fn a_hundred_reads_started_at_once_in_a_canceled_scope_return_their_buffers() {
     let _alone = crate::common::alone();
     let faults = crate::support::Faults::default();
     let mut runtime = faults.hear(gimmal::Runtime::builder()).build().unwrap();
@@ -548,7 +548,7 @@ fn a_hundred_reads_that_begin_at_once_in_a_cancelled_scope_all_give_their_buffer
 }
 
 #[test]
-fn a_cancel_wakes_what_waits_behind_a_closure_of_the_pool_when_that_ends() {
+fn a_cancel_wakes_a_task_that_waits_behind_a_pool_closure_when_that_ends() {
     run(async {
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
@@ -569,7 +569,7 @@ fn a_cancel_wakes_what_waits_behind_a_closure_of_the_pool_when_that_ends() {
         begun.recv().unwrap();
         scope.cancel();
         settle().await;
-        assert!(!task.is_finished(), "what runs is waited for");
+        assert!(!task.is_finished(), "a running closure is awaited");
         go.send(()).unwrap();
         assert_eq!(task.await.unwrap(), Ok((true, Err(Canceled))));
     });

@@ -1,4 +1,4 @@
-//! Closing happens in any case, in a canceled scope too (C13).
+//! Files are closed in any case, even in a canceled scope (C13).
 
 use crate::common::{Baseline, descriptors};
 use crate::support::poll_once;
@@ -9,7 +9,7 @@ use gimmal::{is_canceled, spawn};
 use std::rc::Rc;
 
 #[test]
-fn a_file_is_closed_in_a_cancelled_scope() {
+fn a_file_is_closed_in_a_canceled_scope() {
     run(async {
         let (file, writer) = pipe();
         let open = descriptors();
@@ -32,9 +32,9 @@ fn a_file_is_closed_in_a_cancelled_scope() {
     });
 }
 
-/// The wait for the operations on it is cut short: then the last of them closes it.
+/// If the wait for a file's operations is canceled, the last of them closes the file.
 #[test]
-fn a_file_with_an_operation_at_work_is_closed_in_a_cancelled_scope_too() {
+fn a_file_with_an_operation_in_flight_is_closed_in_a_canceled_scope() {
     run(async {
         for canceled_before in [true, false] {
             let baseline = Baseline::take();
@@ -66,7 +66,7 @@ fn a_file_with_an_operation_at_work_is_closed_in_a_cancelled_scope_too() {
 }
 
 #[test]
-fn what_is_read_by_another_task_ends_and_the_file_is_closed() {
+fn a_read_of_another_task_ends_and_the_file_is_closed() {
     run(async {
         let (file, _writer) = pipe();
         let shared = file.shared_fd();

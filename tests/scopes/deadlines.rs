@@ -1,4 +1,4 @@
-//! Deadlines of scopes: past, moved earlier and later, and taken away, by the future itself and by another task.
+//! Deadlines of scopes: past, moved earlier and later, and removed, by the scope's future and by another task.
 
 use crate::{LONG, Nothing, SHORT, compute_until, run, settle};
 use gimmal::cancel::{self, Canceled, Scope, shield};
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 #[test]
-fn a_scope_is_cancelled_at_its_deadline() {
+fn a_scope_is_canceled_at_its_deadline() {
     run(async {
         let at = Instant::now() + SHORT;
         let scope = Scope::with_deadline(at);
@@ -23,14 +23,14 @@ fn a_scope_is_cancelled_at_its_deadline() {
             .await;
         assert_eq!(outcome, Err(Canceled));
         assert!(scope.canceled_caught() && Instant::now() >= at);
-        assert_eq!(scope.deadline(), None, "it is past");
+        assert_eq!(scope.deadline(), None, "the deadline has passed");
         assert_eq!(scope.reason().as_deref(), Some("deadline"));
         assert_eq!(Handle::current().stats().timers, 0);
     });
 }
 
 #[test]
-fn a_deadline_that_is_past_refuses_from_the_start() {
+fn a_past_deadline_rejects_every_wait() {
     run(async {
         let scope = Scope::with_deadline(Instant::now());
         assert_eq!(scope.run(sleep(LONG)).await, Err(Canceled));
@@ -38,7 +38,7 @@ fn a_deadline_that_is_past_refuses_from_the_start() {
         let scope = Scope::new();
         scope.set_deadline(Some(Instant::now()));
         let outcome: Result<u8, Canceled> = scope.run(async { Ok(4) }).await;
-        assert_eq!(outcome, Ok(4), "nothing was cut short");
+        assert_eq!(outcome, Ok(4), "nothing was canceled");
         assert!(!scope.canceled_caught());
     });
 }
@@ -55,7 +55,7 @@ fn the_future_moves_its_deadline_earlier() {
             .await;
         assert_eq!(outcome, Err(Canceled));
         assert!(scope.canceled_caught());
-        // Into the past, where it had none before.
+        // Into the past, without a deadline before.
         let scope = Scope::new();
         let outcome: Nothing = scope
             .run(async {
@@ -70,7 +70,7 @@ fn the_future_moves_its_deadline_earlier() {
 }
 
 #[test]
-fn the_future_moves_its_deadline_later_and_takes_it_away() {
+fn the_future_moves_its_deadline_later_and_removes_it() {
     run(async {
         for later in [Some(Instant::now() + LONG), None] {
             let first = Instant::now() + SHORT;
@@ -84,7 +84,7 @@ fn the_future_moves_its_deadline_later_and_takes_it_away() {
                     sleep_until(first + SHORT).await
                 })
                 .await;
-            // On a machine that was away for so long it was too late to move it.
+            // If the machine stalled, it was too late to move the deadline.
             assert!(outcome.is_ok() || scope.canceled_caught());
             if outcome.is_ok() {
                 assert!(!scope.is_canceled() && !scope.canceled_caught());
@@ -100,14 +100,14 @@ fn the_future_moves_its_deadline_later_and_takes_it_away() {
                 sleep_until(first + SHORT).await
             })
             .await;
-        assert_eq!(outcome, Ok(()), "it was taken away in its first poll");
+        assert_eq!(outcome, Ok(()), "removed in the first poll");
     });
 }
 
 #[test]
 fn another_task_moves_the_deadline() {
     run(async {
-        // Earlier, from a later one and from none.
+        // Earlier, from a later deadline and from none.
         for before in [Some(Instant::now() + LONG), None] {
             let scope = Rc::new(Scope::new());
             scope.set_deadline(before);
@@ -118,14 +118,14 @@ fn another_task_moves_the_deadline() {
             assert_eq!(task.await.unwrap(), Err(Canceled));
             assert!(scope.canceled_caught());
         }
-        // Later, and away: before its first poll.
+        // Later, and removed, before the first poll.
         for after in [Some(Instant::now() + LONG), None] {
             let first = Instant::now() + SHORT;
             let scope = Rc::new(Scope::with_deadline(first));
             let other = scope.clone();
             let task = spawn(async move { other.run(sleep_until(first + SHORT)).await });
             scope.set_deadline(after);
-            // On a machine that was away for so long it was too late to move it.
+            // If the machine stalled, it was too late to move the deadline.
             let in_time = !scope.is_canceled();
             assert_eq!(task.await.unwrap().is_ok(), in_time);
             assert_eq!(
@@ -133,7 +133,7 @@ fn another_task_moves_the_deadline() {
                 (!in_time, !in_time)
             );
         }
-        // After its first poll.
+        // After the first poll.
         let scope = Rc::new(Scope::with_deadline(Instant::now() + LONG));
         let other = scope.clone();
         let task = spawn(async move { other.run(sleep(SHORT)).await });
@@ -145,7 +145,7 @@ fn another_task_moves_the_deadline() {
 }
 
 #[test]
-fn a_deadline_does_not_come_back_for_what_is_cancelled() {
+fn a_canceled_scope_gets_no_new_deadline() {
     run(async {
         let scope = Scope::new();
         let outcome: Nothing = scope
@@ -173,7 +173,7 @@ fn a_far_deadline_does_not_overflow() {
 }
 
 #[test]
-fn a_past_deadline_cancels_by_the_clock_before_its_timer_goes_off() {
+fn a_past_deadline_cancels_by_the_clock_before_its_timer_fires() {
     run(async {
         let scope = Scope::with_deadline(Instant::now());
         assert!(scope.is_canceled(), "before it is entered");
@@ -186,7 +186,7 @@ fn a_past_deadline_cancels_by_the_clock_before_its_timer_goes_off() {
                 compute_until(at);
                 assert!(scope.is_canceled(), "while the loop is busy");
                 assert_eq!(scope.reason().as_deref(), Some("deadline"));
-                // What is_canceled says is true of the next wait, too.
+                // After `is_canceled` returned true, the next wait is canceled.
                 sleep(Duration::ZERO).await
             })
             .await;
@@ -196,9 +196,9 @@ fn a_past_deadline_cancels_by_the_clock_before_its_timer_goes_off() {
 }
 
 #[test]
-fn a_scope_stays_what_it_was_when_it_was_left() {
+fn a_scope_that_was_left_keeps_its_state() {
     run(async {
-        // Nothing was cut short, and nobody asked while it ran.
+        // Nothing was canceled, and the scope was not asked while it ran.
         let at = Instant::now() + SHORT;
         let scope = Scope::with_deadline(at);
         let outcome: Nothing = scope
@@ -210,7 +210,7 @@ fn a_scope_stays_what_it_was_when_it_was_left() {
         assert_eq!(outcome, Ok(()));
         assert!(scope.is_canceled() && !scope.canceled_caught());
         assert_eq!(scope.reason().as_deref(), Some("deadline"));
-        // It was left before its time.
+        // Left before its deadline.
         let at = Instant::now() + SHORT;
         let scope = Scope::with_deadline(at);
         let outcome: Nothing = scope.run(async { Ok(()) }).await;
@@ -219,7 +219,7 @@ fn a_scope_stays_what_it_was_when_it_was_left() {
         assert!(!was_canceled || Instant::now() >= at);
         compute_until(at);
         assert_eq!(scope.is_canceled(), was_canceled);
-        // The scope around it is canceled, before or after it was left, by hand and by the clock.
+        // The outer scope is canceled, before or after the inner one was left, by a call and by a deadline.
         let before = async |cancel: &dyn Fn(&Scope)| {
             let (outer, inner, later) = (Scope::new(), Scope::new(), Scope::new());
             let all = async {
@@ -248,7 +248,7 @@ fn a_scope_stays_what_it_was_when_it_was_left() {
 }
 
 #[test]
-fn a_call_that_comes_before_the_deadline_gives_the_reason() {
+fn a_cancel_before_the_deadline_sets_the_reason() {
     run(async {
         let at = Instant::now() + LONG;
         for reason in [Some("enough"), None] {
@@ -277,7 +277,7 @@ fn a_deadline_that_the_future_moves_into_the_past_cancels_at_the_call() {
             .run(async {
                 sleep(Duration::ZERO).await?;
                 scope.set_deadline(Some(Instant::now()));
-                // Ready at once, but for the cancel.
+                // Ready at once unless canceled.
                 assert_eq!(sleep(Duration::ZERO).await, Err(Canceled));
                 Ok(())
             })
@@ -288,7 +288,7 @@ fn a_deadline_that_the_future_moves_into_the_past_cancels_at_the_call() {
 }
 
 #[test]
-fn a_deadline_that_was_past_is_not_moved() {
+fn a_past_deadline_cannot_be_moved() {
     run(async {
         let scope = Scope::with_deadline(Instant::now());
         scope.set_deadline(Some(Instant::now() + LONG));
@@ -298,7 +298,7 @@ fn a_deadline_that_was_past_is_not_moved() {
 }
 
 #[test]
-fn the_deadline_that_is_asked_for_is_the_earliest_up_to_the_next_shield() {
+fn the_current_deadline_is_the_earliest_up_to_the_next_shield() {
     run(async {
         assert_eq!(cancel::deadline(), None);
         let hour = Instant::now() + LONG;
@@ -306,8 +306,8 @@ fn the_deadline_that_is_asked_for_is_the_earliest_up_to_the_next_shield() {
         let asked = async || cancel::deadline();
         let seen = timeout_any(LONG, async {
             let from = cancel::deadline().unwrap();
-            assert!(from >= hour, "it counts from the first poll");
-            // A later one inside does not matter; an earlier one does, and that of the future itself.
+            assert!(from >= hour, "counted from the first poll");
+            // A later inner deadline makes no difference; an earlier one does, and so does that of the future itself.
             let inner = Scope::with_deadline(latest + LONG);
             assert_eq!(inner.run_any(asked()).await, Ok(Some(from)));
             inner.set_deadline(Some(hour));
@@ -324,7 +324,7 @@ fn the_deadline_that_is_asked_for_is_the_earliest_up_to_the_next_shield() {
                 })
                 .await
                 .unwrap();
-            // Not through a shield, nor into a task that is detached; into a child.
+            // Not visible through a shield or in a detached task, but in a child.
             assert_eq!(shield(asked()).await, None);
             let behind = shield(timeout_at(latest, async {
                 Ok::<_, Canceled>(cancel::deadline())
@@ -338,7 +338,7 @@ fn the_deadline_that_is_asked_for_is_the_earliest_up_to_the_next_shield() {
             assert_eq!(child.await.unwrap(), Some(from));
         });
         seen.await.unwrap();
-        // The scope around it moves its own while it is there.
+        // The outer scope moves its deadline meanwhile.
         let outer = Scope::with_deadline(latest);
         let moved = outer.run_any(async {
             timeout_at(latest + LONG, async {
@@ -350,13 +350,13 @@ fn the_deadline_that_is_asked_for_is_the_earliest_up_to_the_next_shield() {
             .await
         });
         assert!(moved.await.unwrap().is_ok());
-        assert_eq!(cancel::deadline(), None, "they were left");
+        assert_eq!(cancel::deadline(), None, "all scopes were left");
     });
-    assert_eq!(cancel::deadline(), None, "outside of a runtime");
+    assert_eq!(cancel::deadline(), None, "outside a runtime");
 }
 
 #[test]
-fn the_deadline_of_what_is_canceled_is_not_in_the_future() {
+fn the_deadline_of_a_canceled_scope_is_not_in_the_future() {
     run(async {
         let scope = Scope::new();
         let ask = async || {
@@ -372,7 +372,7 @@ fn the_deadline_of_what_is_canceled_is_not_in_the_future() {
             })
             .await
             .unwrap();
-        // A task that has no scope of its own.
+        // A task without a scope of its own.
         let task = spawn(async {
             let asleep = sleep(LONG).await;
             assert_eq!(asleep, Err(Canceled));
@@ -381,7 +381,7 @@ fn the_deadline_of_what_is_canceled_is_not_in_the_future() {
         settle().await;
         task.cancel();
         assert!(task.await.unwrap());
-        // Not canceled as yet, but late.
+        // Not canceled yet, but late.
         let at = Instant::now() + SHORT;
         let late = timeout(SHORT, async {
             compute_until(at + SHORT);

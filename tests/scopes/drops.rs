@@ -1,4 +1,4 @@
-//! Futures of scopes dropped at every poll: every count comes back to where it was.
+//! Futures of scopes dropped at every poll: all counts return to the baseline.
 
 use crate::common::{Baseline, Moment, dropped_after, dropped_everywhere, next_turn};
 use crate::support::poll_once;
@@ -48,7 +48,7 @@ async fn everything() -> io::Result<()> {
 }
 
 #[test]
-fn a_future_with_everything_in_it_leaves_nothing_behind() {
+fn a_future_with_every_kind_of_wait_leaves_nothing_behind() {
     run(async {
         let polls = dropped_everywhere("everything", &MOMENTS, everything).await;
         assert!(polls > 10, "{polls}");
@@ -62,9 +62,10 @@ fn a_future_with_everything_in_it_leaves_nothing_behind() {
     });
 }
 
-/// What is parked for ever, in scopes of each kind, canceled after so many polls or never, and dropped after so many.
+/// Endless waits in scopes of each kind, canceled after a number of polls or never, and dropped after a number of
+/// polls.
 #[test]
-fn what_is_parked_in_scopes_leaves_nothing_behind() {
+fn endless_waits_in_scopes_leave_nothing_behind() {
     run(async {
         let baseline = Baseline::take();
         for moment in MOMENTS {
@@ -103,7 +104,7 @@ fn what_is_parked_in_scopes_leaves_nothing_behind() {
 }
 
 #[test]
-fn scopes_that_are_made_and_never_polled_leave_nothing_behind() {
+fn scopes_that_are_never_polled_leave_nothing_behind() {
     run(async {
         let baseline = Baseline::take();
         let scope = Scope::with_deadline(Instant::now() + LONG);
@@ -113,13 +114,13 @@ fn scopes_that_are_made_and_never_polled_leave_nothing_behind() {
         drop(cancelable(sleep(LONG)));
         drop(checkpoint());
         drop(scope);
-        baseline.returns("what was never polled").await;
+        baseline.returns("scopes that were never polled").await;
     });
 }
 
-/// Futures of scopes that leave their task in the middle, and go on in another one.
+/// Futures of scopes that start in one task and continue in another one.
 #[test]
-fn a_scope_moves_from_task_to_task_and_is_cancelled_where_it_is() {
+fn a_scope_that_moves_between_tasks_is_canceled_where_it_is() {
     run(async {
         let baseline = Baseline::take();
         let (file, writer) = pipe();
@@ -149,14 +150,14 @@ fn a_scope_moves_from_task_to_task_and_is_cancelled_where_it_is() {
         let (buf, file) = error.into_inner().unwrap();
         assert_eq!(buf, [5; 8]);
         drop((file, writer));
-        baseline.returns("a scope that moved").await;
+        baseline.returns("a moved scope").await;
     });
 }
 
 #[test]
-fn a_closure_of_the_pool_in_a_dropped_scope_leaves_nothing_behind() {
+fn a_pool_closure_in_a_dropped_scope_leaves_nothing_behind() {
     run(async {
-        // The thread of the pool has no descriptors; rows are what could be left.
+        // Pool threads hold no descriptors, so only rows could be left behind.
         spawn_blocking(|| ()).await.unwrap();
         let baseline = Baseline::take();
         for polls in 0..3 {

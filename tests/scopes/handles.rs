@@ -1,4 +1,4 @@
-//! What the handle of a scope tells other threads: calls, deadlines, and the cancel of what is around the scope.
+//! What other threads see through a scope's handle: cancels, deadlines, and cancels of outer scopes.
 
 use crate::support::poll_once;
 use crate::{LONG, Nothing, SHORT, compute_until, run, settle};
@@ -8,7 +8,7 @@ use gimmal::time::{Instant, timeout, timeout_any, timeout_at};
 use gimmal::{Handle, group, sleep, spawn};
 use std::rc::Rc;
 
-/// What another thread sees now, while this one waits for it and does nothing else.
+/// Whether another thread sees the scope as canceled, while this thread only waits for it.
 fn seen_elsewhere(handle: &ScopeHandle) -> bool {
     let handle = handle.clone();
     let thread = std::thread::spawn(move || handle.is_canceled());
@@ -16,16 +16,16 @@ fn seen_elsewhere(handle: &ScopeHandle) -> bool {
 }
 
 #[test]
-fn a_deadline_is_seen_on_another_thread_while_this_one_is_busy() {
+fn a_deadline_is_seen_by_another_thread_while_this_one_is_busy() {
     run(async {
-        // Before it is entered.
+        // Before the scope is entered.
         let scope = Scope::new();
         let handle = scope.handle();
         scope.set_deadline(Some(Instant::now() + LONG));
         assert!(!seen_elsewhere(&handle));
         scope.set_deadline(Some(Instant::now()));
         assert!(seen_elsewhere(&handle));
-        // While it runs, with a handle from before and one from within.
+        // While the scope runs, with a handle from before and one from within.
         for from_within in [false, true] {
             let scope = Scope::new();
             let before = (!from_within).then(|| scope.handle());
@@ -39,9 +39,9 @@ fn a_deadline_is_seen_on_another_thread_while_this_one_is_busy() {
                 Ok::<_, Canceled>(handle)
             });
             let handle = busy.await.unwrap();
-            assert!(handle.is_canceled(), "it stays so");
+            assert!(handle.is_canceled(), "it stays canceled");
         }
-        // What was left in time is never late.
+        // A scope that was left in time never becomes late.
         let scope = Scope::with_deadline(Instant::now() + LONG);
         let handle = scope.handle();
         let outcome: Nothing = scope.run(async { Ok(()) }).await;
@@ -53,7 +53,7 @@ fn a_deadline_is_seen_on_another_thread_while_this_one_is_busy() {
 }
 
 #[test]
-fn deadlines_around_it_are_seen_but_not_those_outside_of_a_shield() {
+fn outer_deadlines_are_seen_but_not_those_outside_a_shield() {
     run(async {
         let scope = Scope::new();
         let late = timeout(SHORT, async {
@@ -65,7 +65,7 @@ fn deadlines_around_it_are_seen_but_not_those_outside_of_a_shield() {
                 Ok::<_, Canceled>(())
             }));
             shielded.await?;
-            // A handle from within, and in a timeout that has more time.
+            // A handle from within, under a timeout that has not expired.
             timeout_any(
                 LONG,
                 scope.run_any(async { assert!(seen_elsewhere(&scope.handle())) }),
@@ -77,7 +77,7 @@ fn deadlines_around_it_are_seen_but_not_those_outside_of_a_shield() {
         });
         assert!(late.await.is_ok());
         assert!(scope.is_canceled() && scope.handle().is_canceled());
-        // The one around it is moved while the inner one runs.
+        // The outer deadline is moved while the inner scope runs.
         let (outer, inner) = (Scope::new(), Scope::new());
         let handle = inner.handle();
         let both = outer.run_any(inner.run_any(async {
@@ -93,7 +93,7 @@ fn deadlines_around_it_are_seen_but_not_those_outside_of_a_shield() {
 }
 
 #[test]
-fn a_cancel_around_it_reaches_the_handle_at_the_call() {
+fn an_outer_cancel_reaches_the_handle_at_once() {
     run(async {
         let (outer, inner, hidden) = (Scope::new(), Scope::new(), Scope::new());
         let (seen, unseen) = (inner.handle(), hidden.handle());
@@ -113,7 +113,7 @@ fn a_cancel_around_it_reaches_the_handle_at_the_call() {
             hides.await.unwrap().unwrap();
         });
         all.await.unwrap();
-        // Without a shield, and from the top: the scope of a task, of a group, of a timeout.
+        // Without a shield, from each kind of outer scope: that of a task, of a group, of a timeout.
         let scope = Rc::new(Scope::new());
         let (theirs, handle) = (scope.clone(), scope.handle());
         let task = spawn(async move {
@@ -128,12 +128,15 @@ fn a_cancel_around_it_reaches_the_handle_at_the_call() {
         task.cancel();
         assert!(handle.is_canceled() && scope.is_canceled());
         assert!(task.await.unwrap());
-        assert!(handle.is_canceled() && scope.is_canceled(), "it stays so");
+        assert!(
+            handle.is_canceled() && scope.is_canceled(),
+            "it stays canceled"
+        );
     });
 }
 
 #[test]
-fn a_scope_whose_future_moves_is_what_it_is_where_it_runs() {
+fn a_scope_whose_future_moves_follows_the_scope_around_it() {
     run(async {
         let (first, second, scope) = (Scope::new(), Scope::new(), Scope::new());
         let handle = scope.handle();
@@ -168,7 +171,7 @@ fn a_scope_whose_future_moves_is_what_it_is_where_it_runs() {
 }
 
 #[test]
-fn a_closure_of_the_pool_learns_that_its_scope_is_canceled() {
+fn a_pool_closure_sees_that_its_scope_is_canceled() {
     run(async {
         let counts = |handle: ScopeHandle| {
             spawn_blocking(move || {
@@ -183,15 +186,15 @@ fn a_closure_of_the_pool_learns_that_its_scope_is_canceled() {
         let pool = Handle::current();
         let running = async |count| {
             let is = || pool.stats().blocking_running == count;
-            crate::until("so many run", is).await;
+            crate::until("the closures run", is).await;
         };
-        // By a deadline around it.
+        // By an outer deadline.
         let scope = Scope::new();
         let closure = counts(scope.handle());
         running(1).await;
         let waits = timeout_any(SHORT, scope.run_any(closure));
         let counted = waits.await.unwrap().unwrap();
-        assert!(counted.is_ok(), "what has started is waited for");
+        assert!(counted.is_ok(), "a started closure is awaited");
         running(0).await;
         // By a call.
         let scope = Rc::new(Scope::new());

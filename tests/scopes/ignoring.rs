@@ -1,5 +1,5 @@
-//! Loops that ignore that they are canceled end all the same, after a bounded number of refusals; the hook names them, and
-//! everybody else goes on meanwhile (C2).
+//! Loops that ignore their cancellation still end after a bounded number of rejections; the hook names them, and other
+//! tasks run meanwhile (C2).
 
 use crate::common::alone;
 use crate::support::Faults;
@@ -18,13 +18,13 @@ use std::time::Duration;
 type Loop = Pin<Box<dyn Future<Output = Result<(), Canceled>>>>;
 
 type Make = fn(Rc<Cell<usize>>) -> Loop;
-/// Runs a loop in something that the scope cancels, or the task.
-type How = fn(Loop, Rc<Scope>) -> Pin<Box<dyn Future<Output = ()>>>;
+/// Runs a loop in something that the scope or the task cancels.
+type Context = fn(Loop, Rc<Scope>) -> Pin<Box<dyn Future<Output = ()>>>;
 
-/// More rounds than any loop may go.
+/// More rounds than any loop may run.
 const ROUNDS_MAX: usize = 10_000;
 
-/// Each kind of loop; it counts its rounds.
+/// Each kind of loop. A loop counts its rounds.
 fn loops() -> Vec<(&'static str, Make)> {
     macro_rules! round {
         ($rounds:ident, $do:expr) => {
@@ -32,7 +32,7 @@ fn loops() -> Vec<(&'static str, Make)> {
                 loop {
                     let rounds = $rounds.get() + 1;
                     $rounds.set(rounds);
-                    assert!(rounds < ROUNDS_MAX, "it goes on for ever");
+                    assert!(rounds < ROUNDS_MAX, "the loop never ends");
                     let _ = $do.await;
                 }
             })
@@ -40,9 +40,7 @@ fn loops() -> Vec<(&'static str, Make)> {
     }
     vec![
         ("sleep", |rounds| round!(rounds, sleep(LONG))),
-        ("sleep of nothing", |rounds| {
-            round!(rounds, sleep(Duration::ZERO))
-        }),
+        ("zero sleep", |rounds| round!(rounds, sleep(Duration::ZERO))),
         ("read", |rounds| {
             let (file, writer) = pipe();
             Box::pin(async move {
@@ -50,21 +48,21 @@ fn loops() -> Vec<(&'static str, Make)> {
                 round!(rounds, file.read(vec![0; 4])).await
             })
         }),
-        ("read into nothing", |rounds| {
+        ("read into an empty buffer", |rounds| {
             let (file, writer) = pipe();
             Box::pin(async move {
                 let _writer = writer;
                 round!(rounds, file.read(Vec::new())).await
             })
         }),
-        ("read with a time", |rounds| {
+        ("read with a timeout", |rounds| {
             let (file, writer) = pipe();
             Box::pin(async move {
                 let _writer = writer;
                 round!(rounds, file.read(vec![0; 4]).timeout(LONG)).await
             })
         }),
-        ("read without time", |rounds| {
+        ("read with a zero timeout", |rounds| {
             let (file, writer) = pipe();
             Box::pin(async move {
                 let _writer = writer;
@@ -103,7 +101,7 @@ fn loops() -> Vec<(&'static str, Make)> {
                 sleep(LONG).await
             })
         }),
-        ("ready things and sleep", |rounds| {
+        ("ready futures and sleep", |rounds| {
             round!(rounds, async {
                 yield_now().await;
                 sleep(LONG).await
@@ -112,14 +110,14 @@ fn loops() -> Vec<(&'static str, Make)> {
     ]
 }
 
-/// Runs each loop, canceled when it is parked or before it begins; `how` says in what.
-fn each_loop_ends(how: How, in_task: bool) {
+/// Runs each loop, canceled while it waits or before it starts, in the given context.
+fn each_loop_ends(run_in: Context, in_task: bool) {
     let _alone = alone();
     let faults = Faults::default();
     let mut runtime: Runtime = faults.hear(Runtime::builder()).build().unwrap();
     for (name, make) in loops() {
         for canceled_before in [false, true] {
-            // What is canceled before it begins has nothing to park at.
+            // Loops that never wait cannot be canceled while they wait.
             if !canceled_before && (name == "nop" || name == "open") {
                 continue;
             }
@@ -129,7 +127,7 @@ fn each_loop_ends(how: How, in_task: bool) {
                 if canceled_before && !in_task {
                     scope.cancel();
                 }
-                let future = how(make(rounds.clone()), scope.clone());
+                let future = run_in(make(rounds.clone()), scope.clone());
                 let looping = task::Builder::new().name(name).spawn(future);
                 let beats = Rc::new(Cell::new(0));
                 let counts = beats.clone();
@@ -178,7 +176,7 @@ fn each_loop_ends(how: How, in_task: bool) {
 }
 
 #[test]
-fn loops_in_a_cancelled_scope_are_dropped() {
+fn loops_in_a_canceled_scope_are_dropped() {
     each_loop_ends(
         |future, scope| {
             Box::pin(async move {
@@ -191,7 +189,7 @@ fn loops_in_a_cancelled_scope_are_dropped() {
 }
 
 #[test]
-fn loops_in_a_cancelled_task_are_dropped() {
+fn loops_in_a_canceled_task_are_dropped() {
     each_loop_ends(
         |future, _| {
             Box::pin(async move {
@@ -209,17 +207,21 @@ fn loops_in_a_timeout_are_dropped() {
     let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
     for (name, make) in loops() {
         for limit in [Duration::ZERO, Duration::from_millis(1)] {
-            // These are never parked, and fast: their rounds are not bounded before the time is over.
+            // These loops never wait and are fast: their rounds before the timeout are unbounded.
             if !limit.is_zero()
                 && [
                     "nop",
                     "open",
-                    "sleep of nothing",
-                    "read into nothing",
+                    "zero sleep",
+                    "read into an empty buffer",
                     "checkpoint",
                 ]
                 .iter()
-                .chain(&["read without time", "timeout over", "shield and sleep"])
+                .chain(&[
+                    "read with a zero timeout",
+                    "timeout over",
+                    "shield and sleep",
+                ])
                 .any(|fast| *fast == name)
             {
                 continue;
@@ -247,9 +249,9 @@ fn loops_in_a_timeout_are_dropped() {
     }
 }
 
-/// A future that wakes itself for ever and awaits nothing of ours is not waited for for ever.
+/// A future that wakes itself forever without awaiting our leaves does not delay a cancel forever.
 #[test]
-fn a_loop_that_only_yields_ends_when_its_scope_is_cancelled() {
+fn a_loop_that_only_yields_ends_when_its_scope_is_canceled() {
     run(async {
         let scope = Rc::new(Scope::new());
         let theirs = scope.clone();
@@ -275,9 +277,9 @@ fn a_loop_that_only_yields_ends_when_its_scope_is_cancelled() {
     });
 }
 
-/// One that yields a while and then ends well is given the time for it.
+/// A future that yields for a while and then succeeds gets the time for it.
 #[test]
-fn what_yields_for_a_while_and_ends_well_says_so() {
+fn a_future_that_yields_for_a_while_returns_its_output() {
     run(async {
         let scope = Scope::new();
         let outcome: Result<u8, Canceled> = scope

@@ -1,5 +1,5 @@
-//! Leaves that change their scope: one belongs to where it was polled last, and one that outlives its scope belongs to the
-//! one around (C12).
+//! Leaves that change their scope: a leaf belongs to the scope of its latest poll, and one that outlives its scope
+//! belongs to the enclosing one (C12).
 
 use crate::common::next_turn;
 use crate::support::poll_once;
@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// Something to wait for, of each kind. It ends well never, so if it is ready it was canceled.
+/// A wait of each kind. It never succeeds, so if it is ready, it was canceled.
 enum Waits {
     Sleep(Sleep),
     Read(
@@ -64,7 +64,7 @@ impl Future for Waits {
     }
 }
 
-/// Waits for something that others hold, too.
+/// Waits for a shared leaf.
 async fn wait_for(leaf: &RefCell<Waits>) -> Canceled {
     poll_fn(|context| Pin::new(&mut *leaf.borrow_mut()).poll(context)).await
 }
@@ -94,10 +94,7 @@ fn a_leaf_belongs_to_the_scope_that_polled_it_last() {
             settle().await;
             first.cancel();
             settle().await;
-            assert!(
-                !task.is_finished(),
-                "{kind}: it was canceled by the wrong one"
-            );
+            assert!(!task.is_finished(), "{kind}: canceled by the wrong scope");
             second.cancel();
             let (one, two) = task.await.unwrap();
             assert_eq!((one, two), (Ok(Err(Canceled)), Ok(Canceled)), "{kind}");
@@ -110,7 +107,7 @@ fn a_leaf_belongs_to_the_scope_that_polled_it_last() {
 }
 
 #[test]
-fn a_leaf_that_is_polled_in_a_cancelled_scope_ends_there_wherever_it_began() {
+fn a_leaf_polled_in_a_canceled_scope_ends_there_wherever_it_started() {
     run(async {
         for kind in KINDS {
             let mut leaf = Waits::new(kind);
@@ -124,9 +121,9 @@ fn a_leaf_that_is_polled_in_a_cancelled_scope_ends_there_wherever_it_began() {
     });
 }
 
-/// The scope is left first; then the one around is canceled, and asks the leaf to stop before anybody polls it.
+/// The scope is left first. Then the enclosing scope is canceled, and cancels the leaf before its next poll.
 #[test]
-fn a_leaf_that_outlives_its_scope_goes_to_the_one_around() {
+fn a_leaf_that_outlives_its_scope_moves_to_the_enclosing_one() {
     run(async {
         for kind in KINDS {
             let (outer, inner) = (Scope::new(), Scope::new());
@@ -150,7 +147,7 @@ fn a_leaf_that_outlives_its_scope_goes_to_the_one_around() {
 }
 
 #[test]
-fn an_operation_that_outlives_its_scope_is_asked_to_stop_without_being_polled_again() {
+fn an_operation_that_outlives_its_scope_is_canceled_without_another_poll() {
     run(async {
         let (file, _writer) = pipe();
         let (outer, inner) = (Scope::new(), Scope::new());
@@ -175,9 +172,9 @@ fn an_operation_that_outlives_its_scope_is_asked_to_stop_without_being_polled_ag
     });
 }
 
-/// The scope around was canceled meanwhile.
+/// The enclosing scope was canceled meanwhile.
 #[test]
-fn a_leaf_that_outlives_a_shield_goes_to_a_cancelled_scope() {
+fn a_leaf_that_outlives_a_shield_moves_to_a_canceled_scope() {
     run(async {
         for kind in KINDS {
             let scope = Scope::new();
@@ -194,9 +191,9 @@ fn a_leaf_that_outlives_a_shield_goes_to_a_cancelled_scope() {
     });
 }
 
-/// A wait that was canceled leaves a sleep as it was: it is never early.
+/// A canceled wait leaves a sleep unchanged: it is never early.
 #[test]
-fn a_sleep_that_was_cut_short_sleeps_on_when_it_is_awaited_again() {
+fn a_canceled_sleep_continues_when_awaited_again() {
     run(async {
         let deadline = Instant::now() + 8 * SHORT;
         let mut asleep = gimmal::time::sleep_until(deadline);
@@ -210,16 +207,16 @@ fn a_sleep_that_was_cut_short_sleeps_on_when_it_is_awaited_again() {
         assert!(timeout(SHORT, &mut asleep).await.is_err());
         assert!(
             timeout(SHORT, &mut asleep).await.is_err(),
-            "an hour is over"
+            "an hour has passed"
         );
         drop(asleep);
         assert_eq!(Handle::current().stats().timers, 0);
     });
 }
 
-/// "The tick is not used up."
+/// "The tick is not consumed."
 #[test]
-fn a_tick_that_was_cut_short_comes_when_it_is_due() {
+fn a_canceled_tick_comes_when_it_is_due() {
     run(async {
         let mut ticks = interval(LONG);
         ticks.tick().await.unwrap();
@@ -229,7 +226,7 @@ fn a_tick_that_was_cut_short_comes_when_it_is_due() {
 }
 
 #[test]
-fn a_join_that_was_cut_short_is_awaited_again() {
+fn a_canceled_join_can_be_awaited_again() {
     run(async {
         let (sender, receiver) = async_channel::bounded::<u8>(1);
         let mut task = spawn(async move { receiver.recv().await.unwrap() });
@@ -243,9 +240,9 @@ fn a_join_that_was_cut_short_is_awaited_again() {
     });
 }
 
-/// What nobody awaits any more holds nothing up: after the cancel, the future waits for something foreign alone (C6).
+/// A leaf that is no longer awaited delays nothing: after the cancel, the future waits only for a foreign future (C6).
 #[test]
-fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_timeout_up() {
+fn a_leaf_abandoned_for_a_foreign_future_does_not_delay_a_timeout() {
     run(async {
         for kind in KINDS {
             let mut leaf = Waits::new(kind);
@@ -260,9 +257,9 @@ fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_timeout_up() {
     });
 }
 
-/// The same for a task, which has no scope of its own until it awaits a second thing.
+/// The same for a task, which has no scope of its own until it awaits a second leaf.
 #[test]
-fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_cancelled_task_up() {
+fn a_leaf_abandoned_for_a_foreign_future_does_not_delay_a_canceled_task() {
     run(async {
         for kind in KINDS {
             for more in [false, true] {
@@ -278,7 +275,7 @@ fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_cancelled_task_up(
                 settle().await;
                 task.cancel();
                 let handle = Handle::current();
-                // A leaf that stays is one for an hour.
+                // The leaf that stays is an hour long.
                 for _ in 0..1000 {
                     next_turn().await;
                     if task.is_finished() {
@@ -292,9 +289,10 @@ fn a_leaf_that_was_left_for_something_foreign_does_not_hold_a_cancelled_task_up(
     });
 }
 
-/// A scope that is canceled waits for an operation; then somebody else takes that over, and it waits for nothing of ours.
+/// A canceled scope waits for an operation, until another task takes the operation over: then the scope waits for
+/// nothing of ours.
 #[test]
-fn a_leaf_that_somebody_else_takes_over_does_not_hold_a_cancelled_scope_up() {
+fn a_leaf_taken_over_by_another_task_does_not_delay_a_canceled_scope() {
     run(async {
         let (file, _writer) = pipe();
         let (sender, receiver) = async_channel::bounded(1);
@@ -311,7 +309,7 @@ fn a_leaf_that_somebody_else_takes_over_does_not_hold_a_cancelled_scope_up() {
             theirs.run_any(waits).await
         });
         settle().await;
-        // In one turn: the scope asks the read to stop and its future is polled, then this polls the read.
+        // In one turn: the scope cancels the read and its future is polled, then this task polls the read.
         scope.cancel();
         yield_now().await;
         let mut read = receiver.try_recv().unwrap();
@@ -326,20 +324,20 @@ fn a_leaf_that_somebody_else_takes_over_does_not_hold_a_cancelled_scope_up() {
     });
 }
 
-/// A scope that is polled in a canceled one is canceled there, and is not when it is polled elsewhere.
+/// A scope polled inside a canceled one is canceled there, and no longer canceled when it is polled elsewhere.
 #[test]
-fn a_scope_that_leaves_a_cancelled_one_is_cancelled_no_longer() {
+fn a_scope_that_leaves_a_canceled_one_is_no_longer_canceled() {
     run(async {
         let (outer, inner) = (Scope::new(), Scope::new());
         outer.cancel();
         let mut wait = Box::pin(inner.run(sleep(SHORT)));
-        // Refused: but first others are let go.
+        // Rejected, after a yield.
         let polled = outer.run_any(poll_once(&mut wait)).await;
         assert!(polled.unwrap().is_pending());
         assert!(!inner.is_canceled());
         assert_eq!(wait.await, Ok(()));
         assert!(!inner.canceled_caught() && !outer.canceled_caught());
-        // It goes the other way, too, while it is parked.
+        // The other direction works as well, during a wait.
         let (outer, inner) = (Scope::new(), Scope::new());
         outer.cancel();
         let mut wait = Box::pin(inner.run(sleep(LONG)));
@@ -350,9 +348,9 @@ fn a_scope_that_leaves_a_cancelled_one_is_cancelled_no_longer() {
     });
 }
 
-/// The outer scope's future is dropped, the inner one's goes on.
+/// The outer scope's future is dropped, and the inner one's continues.
 #[test]
-fn a_scope_that_outlives_the_one_around_it_goes_to_the_next() {
+fn a_scope_that_outlives_its_parent_moves_to_the_next() {
     run(async {
         let scopes = [0, 1, 2].map(|_| Scope::new());
         let [far, near, inner] = &scopes;
@@ -374,7 +372,7 @@ fn a_scope_that_outlives_the_one_around_it_goes_to_the_next() {
     });
 }
 
-/// Whatever a future does to its scope, what is current afterwards is the scope around.
+/// However a scope's future ends, the enclosing scope is current afterward.
 #[test]
 fn a_panic_in_a_scope_leaves_it() {
     run(async {
@@ -402,9 +400,9 @@ fn a_panic_in_a_scope_leaves_it() {
     });
 }
 
-/// Many scopes that begin and end out of order, canceled at random: who waits is always told by the right one.
+/// Many scopes that start and end out of order, canceled at random: each wait is canceled by the right scope.
 #[test]
-fn leaves_and_scopes_that_move_at_random_end_by_whom_they_are_in() {
+fn leaves_and_scopes_that_move_at_random_are_canceled_where_they_are() {
     run(async {
         let mut random = crate::support::Random::new("moving");
         for _ in 0..300 {
@@ -432,7 +430,7 @@ fn leaves_and_scopes_that_move_at_random_end_by_whom_they_are_in() {
             for _ in 0..random.below(3) {
                 yield_now().await;
             }
-            // The last of them is the outermost. One that nobody runs in does nothing.
+            // The last one is the outermost. Canceling a scope that nothing runs in has no effect.
             let canceled = random.below(4) as usize;
             match outer.get(canceled) {
                 Some(scope) => scope.cancel(),

@@ -1,4 +1,5 @@
-//! Tasks: detached ones hang below the root whatever is current (C12); canceling one is polite, aborting it is hard.
+//! Tasks: a detached task belongs to the root scope whatever is current (C12). A cancel lets a task clean up; an abort
+//! does not.
 
 use crate::support::Journal;
 use crate::{LONG, SHORT, pipe, run, settle, until};
@@ -44,7 +45,7 @@ fn a_task_does_not_belong_to_the_scope_that_spawned_it() {
 }
 
 #[test]
-fn a_cancelled_task_cleans_up_and_gives_its_value() {
+fn a_canceled_task_cleans_up_and_returns_its_value() {
     run(async {
         let (file, _writer) = pipe();
         let journal = Journal::default();
@@ -70,7 +71,7 @@ fn a_cancelled_task_cleans_up_and_gives_its_value() {
 }
 
 #[test]
-fn a_cancelled_task_that_waits_for_something_foreign_is_dropped() {
+fn a_canceled_task_that_waits_for_a_foreign_future_is_dropped() {
     run(async {
         let journal = Journal::default();
         let (_sender, receiver) = async_channel::bounded::<u8>(1);
@@ -83,7 +84,7 @@ fn a_cancelled_task_that_waits_for_something_foreign_is_dropped() {
         task.cancel();
         assert!(task.await.unwrap_err().is_aborted());
         assert_eq!(journal.take(), ["dropped"]);
-        // As a leaf it ends, and the task goes on.
+        // As a leaf, the foreign future ends, and the task continues.
         let (_sender, receiver) = async_channel::bounded::<u8>(1);
         let task = spawn(async move { cancelable(receiver.recv()).await.is_err() });
         settle().await;
@@ -93,7 +94,7 @@ fn a_cancelled_task_that_waits_for_something_foreign_is_dropped() {
 }
 
 #[test]
-fn a_task_that_is_cancelled_twice_is_cancelled_once() {
+fn a_task_canceled_twice_is_canceled_once() {
     run(async {
         let task = spawn(async {
             let mut times = 0;
@@ -113,14 +114,14 @@ fn a_task_that_is_cancelled_twice_is_cancelled_once() {
 }
 
 #[test]
-fn a_task_that_has_ended_is_not_cancelled() {
+fn a_finished_task_is_not_canceled() {
     run(async {
         let mut task = spawn(async { 3 });
         until("it ends", || task.is_finished()).await;
         task.cancel();
         assert_eq!((&mut task).await.unwrap(), 3);
         task.cancel();
-        // Nor whoever has its row now.
+        // Nor is the task that has its row now.
         let other = spawn(sleep(SHORT));
         task.cancel();
         assert_eq!(other.await.unwrap(), Ok(()));
@@ -129,11 +130,11 @@ fn a_task_that_has_ended_is_not_cancelled() {
 }
 
 #[test]
-fn a_task_that_is_cancelled_before_its_first_poll_begins_in_a_cancelled_scope() {
+fn a_task_canceled_before_its_first_poll_starts_in_a_canceled_scope() {
     run(async {
         let begun = Rc::new(Cell::new(false));
         let theirs = begun.clone();
-        // What the runtime submits for itself.
+        // Operations that the runtime submits for itself.
         sleep(SHORT).await.unwrap();
         let submitted = Handle::current().stats().submitted;
         let task = spawn(async move {
@@ -173,7 +174,7 @@ fn a_task_can_cancel_itself() {
 }
 
 #[test]
-fn to_cancel_a_task_is_not_to_cancel_what_it_has_spawned_or_who_joins_it() {
+fn canceling_a_task_affects_neither_its_spawned_tasks_nor_its_joiner() {
     run(async {
         let (sender, receiver) = async_channel::bounded(1);
         let task = spawn(async move {
@@ -189,14 +190,14 @@ fn to_cancel_a_task_is_not_to_cancel_what_it_has_spawned_or_who_joins_it() {
         settle().await;
         assert!(!joiner.is_finished());
         joiner.cancel();
-        // The joiner's wait was cut short, and it panicked on that: the task was left as it was.
+        // The joiner's wait was canceled, and it panicked on that; the joined task was not affected.
         assert!(joiner.await.unwrap_err().is_panic());
         assert_eq!(child.await.unwrap(), Ok(()));
     });
 }
 
 #[test]
-fn an_abort_is_hard_even_on_what_cleans_up() {
+fn an_abort_drops_a_task_even_during_its_cleanup() {
     run(async {
         let journal = Journal::default();
         let held = journal.on_drop("dropped");
@@ -225,9 +226,9 @@ fn an_abort_is_hard_even_on_what_cleans_up() {
     });
 }
 
-/// A dropped operation of the scope is waited for before the future that left it is dropped.
+/// An operation dropped inside the scope is awaited before the scope's future is dropped.
 #[test]
-fn orphans_are_waited_for_before_a_cancelled_future_is_dropped() {
+fn orphans_are_awaited_before_a_canceled_future_is_dropped() {
     run(async {
         for in_task in [false, true] {
             let (file, _writer) = pipe();
@@ -250,14 +251,14 @@ fn orphans_are_waited_for_before_a_cancelled_future_is_dropped() {
                     false => assert!(theirs.run_any(wait).await.is_err()),
                 }
             });
-            // In the turn in which it is dropped, it is an orphan.
+            // In the turn in which it is dropped, it becomes an orphan.
             until("it is an orphan", || handle.stats().orphans == 1).await;
             match in_task {
                 true => task.cancel(),
                 false => scope.cancel(),
             }
             while handle.stats().orphans == 1 {
-                assert!(journal.take().is_empty(), "it did not wait");
+                assert!(journal.take().is_empty(), "dropped before the orphan ended");
                 yield_now().await;
             }
             until("it ends", || task.is_finished()).await;
@@ -267,9 +268,9 @@ fn orphans_are_waited_for_before_a_cancelled_future_is_dropped() {
     });
 }
 
-/// What was cut short in healthy times is no sign of a loop that ignores its errors.
+/// Cancellations from timeouts before the cancel do not count as a loop that ignores errors.
 #[test]
-fn a_long_life_of_timeouts_is_not_held_against_a_task_that_is_cancelled() {
+fn earlier_timeouts_do_not_count_against_a_canceled_task() {
     let _alone = crate::common::alone();
     let faults = crate::support::Faults::default();
     let mut runtime = faults.hear(gimmal::Runtime::builder()).build().unwrap();

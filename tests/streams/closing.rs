@@ -1,4 +1,4 @@
-//! Closing, handing out, and numbers that are used again: no operation touches a socket that is not its own (O5, C13).
+//! Closing, conversion to std, and reused descriptor numbers: no operation touches a foreign socket (O5, C13).
 
 use crate::common::{Baseline, Random, next_turn};
 use crate::support::poll_once;
@@ -10,10 +10,10 @@ use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 
 on_each! {
-    /// Reads of other tasks end `Canceled`, with their buffers.
-    closing_stops_what_is_at_work: stops;
-    a_stream_is_closed_in_a_cancelled_scope_too: in_a_cancelled_scope;
-    a_stream_is_not_handed_out_while_something_is_at_work_or_kept: not_handed_out;
+    /// Reads of other tasks end `Canceled` and return their buffers.
+    closing_stops_operations_in_flight: stops;
+    a_stream_closes_even_in_a_canceled_scope: in_a_canceled_scope;
+    a_stream_does_not_convert_to_std_with_operations_in_flight_or_kept_bytes: not_converted;
 }
 
 async fn stops<S: Socket>(ends: Ends) {
@@ -30,7 +30,7 @@ async fn stops<S: Socket>(ends: Ends) {
     assert_eq!(error.into_buf(), [3; 8]);
     assert_eq!(left.read(vec![0; 1]).await.unwrap().0, 0);
 
-    // Something that was started and is not awaited holds it.
+    // An operation that is in flight but not awaited holds the stream.
     let (third, fourth) = streams::<S>(ends);
     let held = third.read(vec![0; 8]).submit();
     next_turn().await;
@@ -39,10 +39,10 @@ async fn stops<S: Socket>(ends: Ends) {
     drop(held);
     assert_eq!(fourth.read(vec![0; 1]).await.unwrap().0, 0);
     drop((left, fourth));
-    baseline.returns("streams that were closed").await;
+    baseline.returns("closed streams").await;
 }
 
-async fn in_a_cancelled_scope<S: Socket>(ends: Ends) {
+async fn in_a_canceled_scope<S: Socket>(ends: Ends) {
     for orphan in [false, true] {
         let baseline = Baseline::take();
         let (left, right) = streams::<S>(ends);
@@ -65,17 +65,17 @@ async fn in_a_cancelled_scope<S: Socket>(ends: Ends) {
     }
 }
 
-async fn not_handed_out<S: Socket>(ends: Ends) {
+async fn not_converted<S: Socket>(ends: Ends) {
     let (left, mut right) = streams::<S>(ends);
     let mut read = Box::pin(right.read(vec![0; 4]));
     assert!(poll_once(&mut read).await.is_pending());
     next_turn().await;
     drop(read);
-    // An orphan is there.
+    // An orphan holds the stream.
     let error = right.into_fd().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceBusy);
     right = error.into_buf();
-    // It brings something.
+    // The orphan brings bytes.
     keep(&left, &right, b"kept").await;
     let error = right.into_fd().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceBusy);
@@ -83,17 +83,18 @@ async fn not_handed_out<S: Socket>(ends: Ends) {
     assert_eq!(right.read(vec![0; 2]).await.unwrap().1, b"ke");
     right = right.into_fd().unwrap_err().into_buf();
     assert_eq!(right.read(vec![0; 8]).await.unwrap().1, b"pt");
-    // Now it is nobody's but ours.
+    // Now nothing else holds the stream.
     let fd = right.into_fd().unwrap();
     write_plain(&left, b"plain");
     let mut buf = [0; 8];
-    // SAFETY: the descriptor is open, and the buffer has so much room.
+    // SAFETY: the descriptor is open, and the buffer has room for eight bytes.
     let n = unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), 8, 0) };
     assert_eq!((n, &buf[..5]), (5, &b"plain"[..]));
 }
 
-/// Streams are closed while receives on them are dropped, and others open under their numbers at once. What is written to
-/// the old ones is never read from the new ones, and what is written to the new ones is never taken by the old receives.
+/// Streams are closed while receives on them are dropped, and new streams reuse their descriptor numbers at once. Bytes
+/// written to an old stream are never read from a new one, and bytes written to a new stream are never taken by an old
+/// receive.
 fn storm<S: Socket>(ends: Ends) {
     const ROUNDS: usize = 6_000;
     run(async {
@@ -107,11 +108,11 @@ fn storm<S: Socket>(ends: Ends) {
             reused += usize::from(stream.as_raw_fd() == number);
             number = stream.as_raw_fd();
             let new = [round as u8, (round >> 8) as u8, 1];
-            // Those of old streams write what nobody is to read.
+            // The peers of old streams write bytes that must never be read.
             for old in &old_peers {
                 let old: &S = old;
                 let text = [0xFF_u8; 3];
-                // SAFETY: the descriptor is open, and the slice is there. It may have no reader any more.
+                // SAFETY: the descriptor is open, and the slice is valid. The socket may no longer have a reader.
                 unsafe { libc::send(old.as_raw_fd(), text.as_ptr().cast(), 3, libc::MSG_NOSIGNAL) };
             }
             if random.one_in(2) {
@@ -119,7 +120,7 @@ fn storm<S: Socket>(ends: Ends) {
             }
             write_plain(&peer, &new);
             assert_eq!(stream.read_exact(vec![0; 3], 3).await.unwrap(), new);
-            // A receive that is dropped: not begun, queued, in the kernel, or with something that nobody looks at.
+            // A dropped receive: never polled, queued, in flight, or complete but not polled again.
             let mut read = Box::pin(stream.read(vec![0; 3]));
             let polls = random.below(4);
             if polls > 0 {
@@ -155,26 +156,26 @@ fn storm<S: Socket>(ends: Ends) {
                 old_peers.remove(0);
             }
         }
-        println!("the number was used again {reused} times");
+        println!("the number was reused {reused} times");
         assert!(reused > ROUNDS / 20, "{reused}");
         drop(old_peers);
-        baseline.returns("a storm of numbers").await;
+        baseline.returns("reused numbers").await;
     });
 }
 
 #[test]
-fn a_storm_of_numbers_that_are_used_again_over_unix() {
+fn reused_numbers_over_unix() {
     storm::<UnixStream>(socketpair);
 }
 
 #[test]
-fn a_storm_of_numbers_that_are_used_again_over_tcp() {
+fn reused_numbers_over_tcp() {
     storm::<TcpStream>(tcp);
 }
 
-/// One number, in one place, again and again.
+/// One number, reused repeatedly.
 #[test]
-fn a_receive_that_was_dropped_with_its_stream_touches_no_other_of_that_number() {
+fn a_receive_dropped_with_its_stream_touches_no_other_stream_of_that_number() {
     run(async {
         let mut reused = 0;
         for _ in 0..2_000 {
@@ -184,7 +185,7 @@ fn a_receive_that_was_dropped_with_its_stream_touches_no_other_of_that_number() 
             assert!(poll_once(&mut read).await.is_pending());
             next_turn().await;
             drop((read, stream));
-            // It is over, and the number is free, unless another test was faster.
+            // The stream is closed, and its number is free unless another thread took it first.
             let (other, next) = streams::<UnixStream>(socketpair);
             reused += usize::from([other.as_raw_fd(), next.as_raw_fd()].contains(&number));
             write_plain(&other, b"new");

@@ -1,4 +1,4 @@
-//! Waits that are dropped: the bytes that they have taken are for the next, in order (C8).
+//! Dropped waits: the bytes they have taken go to the next read, in order (C8).
 
 use crate::common::{MOMENTS, Random, dropped_everywhere, next_turn};
 use crate::support::poll_once;
@@ -11,19 +11,19 @@ use std::pin::pin;
 use std::time::Duration;
 
 on_each! {
-    a_dropped_read_gives_its_bytes_to_the_next: reads;
-    a_dropped_exact_read_gives_back_what_it_had: exact_reads;
-    a_timed_out_read_has_taken_nothing: timed_out;
-    /// In every way to take bytes that are kept, and to leave them.
-    what_is_kept_is_given_in_order: kept;
-    bytes_that_are_kept_are_told_apart_from_those_in_the_socket: kept_and_more;
-    /// The receive waits for data before it tries, and data comes before it is submitted.
-    a_socket_that_was_drained_and_filled_again_is_read: drained;
-    an_exact_read_in_a_cancelled_scope_keeps_its_place: cancelled_exact_read;
-    dropped_at_every_poll_they_leave_nothing: everywhere;
+    a_dropped_read_leaves_its_bytes_to_the_next: reads;
+    a_dropped_exact_read_returns_its_bytes: exact_reads;
+    a_timed_out_read_takes_nothing: timed_out;
+    /// Kept bytes are taken and left in every way.
+    kept_bytes_are_read_in_order: kept;
+    kept_bytes_precede_those_in_the_socket: kept_and_more;
+    /// The receive waits for readiness first, and data arrives before it is submitted.
+    a_drained_and_refilled_socket_is_read: drained;
+    an_exact_read_in_a_canceled_scope_keeps_its_place: canceled_exact_read;
+    operations_dropped_at_every_poll_leave_nothing_behind: everywhere;
 }
 
-/// The orphans of a test are gone.
+/// Waits until the test's orphans are gone.
 async fn no_orphans() {
     while Handle::current().stats().orphans > 0 {
         next_turn().await;
@@ -36,7 +36,8 @@ async fn reads<S: Socket>(ends: Ends) {
         let bytes = round.to_le_bytes();
         let mut read = Box::pin(server.read(vec![0; 4]));
         assert!(poll_once(&mut read).await.is_pending());
-        // It is in the kernel when its bytes arrive, or not, or has them: either way it is dropped before it looks.
+        // In flight or still queued when its bytes arrive, or complete; in each case it is dropped without another
+        // poll.
         if round % 2 == 0 {
             next_turn().await;
         }
@@ -114,7 +115,7 @@ async fn kept<S: Socket>(ends: Ends) {
             let left = sent - read;
             let submitted = Handle::current().stats().submitted;
             match random.below(10) {
-                // Taken, and left before anybody looks: they go back to their place.
+                // Taken and dropped without a poll: the bytes return to their place.
                 0 => drop(right.read(vec![0; 1 + random.below(50)]).submit()),
                 1 => drop(right.peek(vec![0; 1 + random.below(50)]).submit()),
                 2 => {
@@ -161,18 +162,18 @@ async fn kept<S: Socket>(ends: Ends) {
             kept += usize::from(Handle::current().stats().submitted == submitted);
         }
     }
-    println!("{kept} reads needed no kernel");
+    println!("{kept} reads took kept bytes");
     assert!(kept > 300);
 }
 
 async fn kept_and_more<S: Socket>(ends: Ends) {
     let (left, right) = streams::<S>(ends);
-    // An exact read takes what is kept, and the rest from the socket.
+    // An exact read takes the kept bytes first, and the rest from the socket.
     keep(&left, &right, b"abc").await;
     left.write_all("defg").await.unwrap();
     assert_eq!(right.read_exact(vec![0; 6], 6).await.unwrap(), b"abcdef");
     assert_eq!(right.read(vec![0; 6]).await.unwrap().1, b"g");
-    // Cut short, it says how much that was.
+    // When canceled, it reports the number of bytes.
     keep(&left, &right, b"abc").await;
     let read = right.read_exact(vec![0; 6], 6);
     let error = gimmal::timeout(Duration::from_millis(100), read)
@@ -183,7 +184,7 @@ async fn kept_and_more<S: Socket>(ends: Ends) {
         (error.transferred(), error.into_buf()),
         (3, b"abc".to_vec())
     );
-    // To the end: what is kept first.
+    // To the end: the kept bytes come first.
     keep(&left, &right, b"abc").await;
     left.write_all("def").await.unwrap();
     drop(left);
@@ -195,8 +196,8 @@ async fn drained<S: Socket>(ends: Ends) {
     let mut room = vec![0; 8];
     for round in 0..3000_u32 {
         let text = round.to_le_bytes();
-        // Drained by the read before. The data comes before the read is made, between making and submitting it, when it is
-        // queued, or when it is in the kernel.
+        // The previous read drained the socket. The data arrives before the read is created, before it is submitted,
+        // while it is queued, or while it is in flight.
         if round % 4 == 0 {
             write_plain(&left, &text);
         }
@@ -217,7 +218,7 @@ async fn drained<S: Socket>(ends: Ends) {
         assert_eq!((n, &buf[..]), (4, &text[..]));
         room = buf;
     }
-    // One that leaves something is followed by one that finds it.
+    // Each read leaves the rest for the next one.
     write_plain(&left, b"abcd");
     for letter in b"abcd" {
         assert_eq!(right.read(vec![0; 1]).await.unwrap().1, [*letter]);
@@ -230,8 +231,9 @@ async fn drained<S: Socket>(ends: Ends) {
     assert!(gimmal::is_timeout(&error));
 }
 
-/// It has had a part, and is to say so; meanwhile nobody reads what comes after that part, unless it has ended.
-async fn cancelled_exact_read<S: Socket>(ends: Ends) {
+/// A canceled exact read that has read some bytes must report them. Until it ends, no other read gets the bytes that
+/// follow.
+async fn canceled_exact_read<S: Socket>(ends: Ends) {
     let (left, right) = streams::<S>(ends);
     for waits in [false, true] {
         write_plain(&left, b"abc");
@@ -251,7 +253,7 @@ async fn cancelled_exact_read<S: Socket>(ends: Ends) {
             write_plain(&left, b"def");
             assert_eq!(second.await.unwrap().1, b"def");
         } else {
-            // Dropped at each of the polls that it needs to say so: the next one gets the first bytes first.
+            // Dropped while it reports them: the next read gets the first bytes first.
             let _ = poll_once(&mut exact).await;
             drop(exact);
             write_plain(&left, b"def");
@@ -263,7 +265,7 @@ async fn cancelled_exact_read<S: Socket>(ends: Ends) {
 }
 
 async fn everywhere<S: Socket>(ends: Ends) {
-    // Each with a peer that does what it waits for, and with one that does nothing.
+    // Each with a peer that completes the wait, and with an idle one.
     let all = &MOMENTS;
     let make = || streams::<S>(ends);
     let ended = |polls| assert!(polls > 0);
@@ -342,9 +344,9 @@ async fn everywhere<S: Socket>(ends: Ends) {
     );
 }
 
-/// What the halves of a stream do is what the stream does, and so is what is lost with them: nothing.
+/// Operations on the halves of a stream are those of the stream, and lose nothing either.
 #[test]
-fn halves_and_connects_dropped_at_every_poll_leave_nothing() {
+fn halves_and_connects_dropped_at_every_poll_leave_nothing_behind() {
     use gimmal::io::{AsyncRead, AsyncWrite};
     use gimmal::net::{TcpListener, TcpStream, UnixStream};
     run(async {

@@ -1,4 +1,4 @@
-//! How a connection ends: one side first, or both, or by a reset; and who is told.
+//! The ends of a connection: by one side first, by both, or by a reset; and which calls report it.
 
 use crate::common::{alone, child, is_child, next_turn, passes_in_child};
 use crate::support::poll_once;
@@ -10,15 +10,15 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 on_each! {
-    what_is_written_is_read_and_then_the_end: whole;
-    each_direction_ends_by_itself: half_closed;
-    an_exact_read_says_how_far_it_came: too_early;
-    a_reset_names_the_peer_and_is_told_once: reset;
-    /// The kernel tells of a reset once: a receive that nobody waits for hands it to the next.
-    a_reset_that_a_dropped_receive_has_seen_is_told_to_the_next: reset_of_orphans;
-    a_write_to_nobody_is_an_error: no_reader;
+    written_bytes_are_read_until_the_end: whole;
+    each_direction_ends_separately: half_closed;
+    an_exact_read_reports_its_progress: too_early;
+    a_reset_names_the_peer_and_is_reported_once: reset;
+    /// The kernel reports a reset once: a dropped receive passes it on to the next.
+    a_reset_seen_by_a_dropped_receive_goes_to_the_next: reset_of_orphans;
+    a_write_without_a_reader_is_an_error: no_reader;
     halves_end_their_direction: halves;
-    a_shutdown_of_what_has_ended_is_no_error_in_generic_code: shut_down_again;
+    a_shutdown_of_an_ended_stream_is_no_error_in_generic_code: shut_down_again;
 }
 
 async fn whole<S: Socket>(ends: Ends) {
@@ -34,14 +34,14 @@ async fn whole<S: Socket>(ends: Ends) {
         assert_eq!(server.peek(vec![0; 1]).await.unwrap(), (0, Vec::new()));
         assert_eq!(server.read_vectored([vec![0; 1]]).await.unwrap().0, 0);
     }
-    // The other direction is open.
+    // The other direction is still open.
     server.write_all("bye").await.unwrap();
     assert_eq!(client.read_exact(vec![0; 8], 3).await.unwrap(), b"bye");
 }
 
 async fn half_closed<S: Socket>(ends: Ends) {
     let (left, right) = streams::<S>(ends);
-    // A read that waits hears of it.
+    // A pending read sees the end.
     let mut reading = Box::pin(right.read(vec![0; 8]));
     assert!(poll_once(&mut reading).await.is_pending());
     next_turn().await;
@@ -50,7 +50,7 @@ async fn half_closed<S: Socket>(ends: Ends) {
     let error = left.write("x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     assert_eq!(error.into_buf(), "x");
-    // One whose own input is ended.
+    // A stream whose own read side is shut down.
     let mut reading = Box::pin(left.read(vec![0; 8]));
     assert!(poll_once(&mut reading).await.is_pending());
     next_turn().await;
@@ -73,7 +73,8 @@ async fn too_early<S: Socket>(ends: Ends) {
     assert_eq!(error.into_buf(), b"xy");
 }
 
-/// Has the peer of a stream reset the connection: TCP by closing without a linger, Unix with something unread.
+/// Makes the peer of a stream reset the connection: for TCP by closing without lingering, for Unix by leaving bytes
+/// unread.
 fn reset_by(peer: impl Socket, ours: &impl Socket) {
     let socket = socket2::SockRef::from(&peer);
     if socket.local_addr().unwrap().is_unix() {
@@ -84,7 +85,7 @@ fn reset_by(peer: impl Socket, ours: &impl Socket) {
     drop(peer.into_fd().unwrap());
 }
 
-/// How errors name the peer of this stream.
+/// The name of the stream's peer in errors.
 fn name_of_peer(stream: &impl Socket) -> String {
     let socket = socket2::SockRef::from(stream);
     let address = [socket.peer_addr().unwrap(), socket.local_addr().unwrap()];
@@ -109,7 +110,7 @@ async fn reset<S: Socket>(ends: Ends) {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         assert!(
             error.to_string().contains(&name),
-            "{error} does not name {name}"
+            "{error} does not contain {name}"
         );
         assert_eq!(error.into_buf(), [5; 4]);
         assert_eq!(ours.read(vec![0; 4]).await.unwrap().0, 0);
@@ -117,10 +118,10 @@ async fn reset<S: Socket>(ends: Ends) {
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         assert!(
             error.to_string().contains(&name),
-            "{error} does not name {name}"
+            "{error} does not contain {name}"
         );
     }
-    // Loops are told as well, with what they had.
+    // Loops also get the error, with the bytes they have read.
     let (ours, peer) = streams::<S>(ends);
     peer.write_all("abc").await.unwrap();
     let mut reading = Box::pin(ours.read_exact(vec![0; 8], 8));
@@ -140,7 +141,7 @@ async fn reset_of_orphans<S: Socket>(ends: Ends) {
         let (ours, peer) = streams::<S>(ends);
         let baseline = gimmal::Handle::current().stats().operation_rows;
         match way {
-            // In the kernel when the reset comes, of each kind; dropped before it looks.
+            // Receives of each kind that are in flight when the reset arrives, dropped without another poll.
             0..=3 => {
                 let mut read = Box::pin(ours.read(vec![0; 2]));
                 let mut exact = Box::pin(ours.read_exact(vec![0; 8], 8));
@@ -160,7 +161,7 @@ async fn reset_of_orphans<S: Socket>(ends: Ends) {
                     next_turn().await;
                 }
             }
-            // Ready without the kernel, and dropped without a look.
+            // Ready without an operation in flight, and dropped without another poll.
             _ => {
                 let mut read = Box::pin(ours.read(vec![0; 2]));
                 assert!(poll_once(&mut read).await.is_pending());
@@ -185,7 +186,7 @@ async fn reset_of_orphans<S: Socket>(ends: Ends) {
         let error = loop {
             match ours.read(vec![0; 2]).await {
                 Ok((n, part)) => {
-                    assert!(n > 0, "way {way}: it has ended, and not by a reset");
+                    assert!(n > 0, "way {way}: it has ended without a reset");
                     got.extend(part);
                 }
                 Err(error) => break error,
@@ -204,7 +205,7 @@ async fn reset_of_orphans<S: Socket>(ends: Ends) {
 async fn no_reader<S: Socket>(ends: Ends) {
     let (left, right) = streams::<S>(ends);
     drop(right.into_fd().unwrap());
-    // TCP learns of it by the answer to the first write.
+    // TCP learns of it by the response to the first write.
     let mut error = left.write_all(vec![1; 10]).await.map(drop).err();
     for _ in 0..3 {
         let next = left.write_all(vec![1; 10]).await.unwrap_err();
@@ -223,7 +224,7 @@ async fn no_reader<S: Socket>(ends: Ends) {
 }
 
 async fn halves<S: Socket>(ends: Ends) {
-    // The macro writes `into_split` for each type; their halves are the same generic ones.
+    // The macro defines `into_split` for each type; the halves are generic.
     let (left, right) = ends();
     let (left, right) = (S::of(left), S::of(right));
     left.write_all("x").await.unwrap();
@@ -232,11 +233,11 @@ async fn halves<S: Socket>(ends: Ends) {
     assert_eq!(right.read(vec![0; 1]).await.unwrap().1, b"x");
 }
 
-/// What std says of a stream that has ended in this way.
+/// The result of std's shutdown of a stream that ended in this way.
 fn std_shutdown<S: Socket>(ends: Ends, end: fn(S, &S)) -> Option<ErrorKind> {
     let (ours, peer) = streams::<S>(ends);
     end(peer, &ours);
-    // The two families have one shutdown.
+    // Shutdown works alike for both address families.
     let ours = std::net::TcpStream::from(ours.into_fd().unwrap());
     ours.shutdown(Shutdown::Write)
         .err()
@@ -247,7 +248,7 @@ async fn shut_down_again<S: Socket>(ends: Ends) {
     let ways: [fn(S, &S); 3] = [
         |peer, ours| reset_by(peer, ours),
         |peer, ours| {
-            // Both directions: TCP forgets the connection then.
+            // Both directions: TCP then forgets the connection.
             ours.shutdown(Shutdown::Write).unwrap();
             drop(peer.into_fd().unwrap());
         },
@@ -261,7 +262,7 @@ async fn shut_down_again<S: Socket>(ends: Ends) {
         end(peer, &ours);
         let said = Socket::shutdown(&ours, Shutdown::Write).err();
         let said = said.map(|error| error.kind());
-        assert_eq!(said, std_shutdown(ends, end), "way {n}: it is std's");
+        assert_eq!(said, std_shutdown(ends, end), "way {n}: the same as in std");
         if socket2::SockRef::from(&ours)
             .local_addr()
             .unwrap()
@@ -279,7 +280,7 @@ async fn shut_down_again<S: Socket>(ends: Ends) {
 }
 
 #[test]
-fn halves_can_be_shut_down_after_a_reset_too() {
+fn halves_can_be_shut_down_even_after_a_reset() {
     run(async {
         async fn twice(mut half: impl AsyncWrite) {
             half.shutdown().await.unwrap();
@@ -297,7 +298,7 @@ fn halves_can_be_shut_down_after_a_reset_too() {
         twice(&ours).await;
         twice(ours.split().1).await;
         twice(ours.into_split().1).await;
-        // What went wrong otherwise is said.
+        // Any other error is returned.
         let file = std::fs::File::open("Cargo.toml").unwrap();
         let mut no_socket = TcpStream::from(std::os::fd::OwnedFd::from(file));
         AsyncWrite::shutdown(&mut no_socket).await.unwrap_err();
@@ -305,7 +306,7 @@ fn halves_can_be_shut_down_after_a_reset_too() {
 }
 
 #[test]
-fn owned_halves_end_their_direction_and_come_together_again() {
+fn owned_halves_end_their_direction_and_can_be_reunited() {
     run(async {
         use gimmal::io::AsyncRead;
         let (left, right) = streams::<UnixStream>(socketpair);
@@ -319,7 +320,7 @@ fn owned_halves_end_their_direction_and_come_together_again() {
             writer.write_all("end").await.unwrap();
         });
         writing.await.unwrap();
-        // The half that writes is gone: that is an end.
+        // The write half was dropped, so the stream has ended.
         assert_eq!(right.read_to_end(Vec::new()).await.unwrap().1, b"end");
         right.write_all("to the left").await.unwrap();
         assert_eq!(
@@ -339,7 +340,7 @@ fn owned_halves_end_their_direction_and_come_together_again() {
         assert_eq!(reader.read_exact(vec![0; 5], 5).await.unwrap(), b"whole");
         writer.write_all("halves").await.unwrap();
         assert_eq!(left.read_exact(vec![0; 6], 6).await.unwrap(), b"halves");
-        // Halves that borrow end nothing when they go.
+        // Dropping borrowed halves ends nothing.
         left.write_all("more").await.unwrap();
         assert_eq!(right.read(vec![0; 8]).await.unwrap().1, b"more");
         AsyncWrite::shutdown(&mut &right).await.unwrap();
@@ -348,20 +349,20 @@ fn owned_halves_end_their_direction_and_come_together_again() {
     });
 }
 
-/// In a process that has not asked to be spared, a write to nobody would be the end.
+/// In a process where SIGPIPE is not ignored, a write without a reader would end the process.
 #[test]
-fn there_is_no_sigpipe() {
+fn writes_raise_no_sigpipe() {
     if !is_child() {
         let _alone = alone();
-        passes_in_child("ending::there_is_no_sigpipe");
-        // And the signal is deadly there: a plain write in such a child ends it.
-        let output = child("ending::there_is_no_sigpipe", &[])
+        passes_in_child("ending::writes_raise_no_sigpipe");
+        // And the signal is deadly there: a direct write in such a child process ends it.
+        let output = child("ending::writes_raise_no_sigpipe", &[])
             .env("GIMMAL_PLAIN", "1")
             .output();
         assert!(!output.unwrap().status.success());
         return;
     }
-    // SAFETY: nobody else in this process cares for the signal.
+    // SAFETY: nothing else in this process depends on the signal.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     run(async {
         for ends in [tcp as Ends, unix, socketpair] {
@@ -381,7 +382,7 @@ fn there_is_no_sigpipe() {
             );
             if std::env::var_os("GIMMAL_PLAIN").is_some() {
                 use std::os::fd::AsRawFd;
-                // SAFETY: the descriptor is open, and the byte is there.
+                // SAFETY: the descriptor is open, and the byte is valid.
                 unsafe { libc::send(left.as_raw_fd(), b"x".as_ptr().cast(), 1, 0) };
             }
         }

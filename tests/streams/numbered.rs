@@ -1,6 +1,6 @@
-//! Canceled means that it did not happen, and dropped that the next one gets it: a million numbered bytes are read in every
-//! way, under timeouts, in scopes that are canceled, in races, and by waits that are dropped. None is lost, none comes
-//! twice, none comes out of order.
+//! Canceled means no effect, and the bytes of a dropped read go to the next one: a million numbered bytes are read in
+//! every way, under timeouts, in canceled scopes, in races, and by dropped waits. No byte is lost, duplicated or out of
+//! order.
 
 use crate::common::{Random, alone, next_turn, rings};
 use crate::support::poll_once;
@@ -24,7 +24,7 @@ async fn million<S: Socket>(ends: Ends) {
     assert!(counts.ready > 1000 && counts.canceled > 100 && counts.dropped > 100);
 }
 
-/// Where completions do not fit into their queue, and as old kernels are.
+/// With completion queues that overflow, and with the features of old kernels.
 #[test]
 fn bytes_read_in_every_way_on_every_ring() {
     let _alone = alone();
@@ -36,8 +36,8 @@ fn bytes_read_in_every_way_on_every_ring() {
     }
 }
 
-/// A time that is often none at all.
-fn moment(random: &mut Random) -> Duration {
+/// A random duration, often zero.
+fn random_timeout(random: &mut Random) -> Duration {
     match random.below(3) {
         0 => Duration::ZERO,
         1 => Duration::from_micros(random.below(20) as u64),
@@ -45,7 +45,7 @@ fn moment(random: &mut Random) -> Duration {
     }
 }
 
-/// Runs a read, and cuts it short in one way or another. `None` if it was dropped.
+/// Runs a read, and ends it early in one of several ways. Returns `None` if it was dropped.
 async fn cut<T, B>(
     read: impl Future<Output = Result<T, BufError<B>>>,
     random: &mut Random,
@@ -56,7 +56,7 @@ where
     match random.below(8) {
         0 | 1 => Some(read.await),
         2 => {
-            let ended = gimmal::timeout(moment(random), read).await;
+            let ended = gimmal::timeout(random_timeout(random), read).await;
             Some(ended.map_err(|error| error.into_inner().unwrap()))
         }
         3 => {
@@ -75,8 +75,8 @@ where
             Some(scope.run_any(read).await.unwrap())
         }
         4 => {
-            // Every output that there is comes back, that of a loser, too.
-            let raced = gimmal::race((read, sleep(moment(random)))).await;
+            // Every available output is returned, even a loser's.
+            let raced = gimmal::race((read, sleep(random_timeout(random)))).await;
             raced.outputs.0
         }
         5 => {
@@ -118,7 +118,7 @@ where
     }
 }
 
-/// What a read of each kind brings for each way that it can end.
+/// How often each kind of read ended in each way.
 #[derive(Default, Debug)]
 struct Counts {
     ready: usize,
@@ -128,7 +128,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// How many bytes were taken, by a read that filled the buffer with those from `at` on.
+    /// Counts the bytes of a read that filled the buffer with the bytes from `at` on.
     fn count<B: IoBufMut>(
         &mut self,
         ended: Option<Result<usize, BufError<B>>>,
@@ -189,7 +189,7 @@ async fn stream<S: Socket>(ends: Ends, total: usize) -> Counts {
                 }
             }
             4 | 5 => {
-                // One that asks for more than there will be says so at the end.
+                // An exact read beyond the end reports the end.
                 let size = (size * 20).min(6000).min(total - at);
                 let read = right.read_exact(vec![0; 6000], size);
                 let ended = cut(read, &mut random).await.map(|ended| {
@@ -236,7 +236,7 @@ async fn stream<S: Socket>(ends: Ends, total: usize) -> Counts {
                 0
             }
             _ => {
-                // With a time of its own, and submitted before it is awaited.
+                // With its own timeout, and submitted before it is awaited.
                 let mut read = right.read(vec![0; size]);
                 if random.one_in(2) {
                     read = read.submit();
@@ -245,7 +245,7 @@ async fn stream<S: Socket>(ends: Ends, total: usize) -> Counts {
                     drop(read);
                     continue;
                 }
-                let ended = read.timeout(moment(&mut random)).await;
+                let ended = read.timeout(random_timeout(&mut random)).await;
                 let ended = ended.map(|(n, buf)| {
                     assert_numbered(&buf, at);
                     n
@@ -264,7 +264,7 @@ async fn stream<S: Socket>(ends: Ends, total: usize) -> Counts {
     counts
 }
 
-/// Writes of each kind, some of them cut short: they say how far they came, and what was canceled has sent nothing.
+/// Writes of each kind, some of them canceled: they report their progress, and canceled ones have sent nothing.
 async fn write<S: Socket>(left: S, total: usize, mut random: Random) {
     let mut at = 0;
     let done = |error: BufError<()>| {
@@ -277,7 +277,7 @@ async fn write<S: Socket>(left: S, total: usize, mut random: Random) {
             _ => 1 + random.below(200),
         };
         let buf = bytes(at, len.min(total - at));
-        let (len, time) = (buf.len(), moment(&mut random));
+        let (len, time) = (buf.len(), random_timeout(&mut random));
         at += match random.below(6) {
             0 => match gimmal::timeout(time, left.write_all(buf)).await {
                 Ok(_) => len,
@@ -307,7 +307,7 @@ async fn write<S: Socket>(left: S, total: usize, mut random: Random) {
 }
 
 on_each! {
-    /// A hundred thousand receives that are dropped, small messages, and every one of them arrives.
+    /// A hundred thousand dropped receives and small messages: every message arrives.
     a_hundred_thousand_dropped_receives: dropped_receives;
 }
 

@@ -1,4 +1,5 @@
-//! Each operation against the plain system call: the same calls on two connections, one of which is never in a ring.
+//! Each operation compared with the plain system call: the same calls on two connections, one of which never uses a
+//! ring.
 
 use crate::common::Random;
 use crate::{Ends, Socket, on_each, streams, write_plain};
@@ -6,7 +7,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// What a call answers: a count and bytes, or the errno.
+/// The result of a call: a count and bytes, or the errno.
 type Answer = Result<(usize, Vec<Vec<u8>>), i32>;
 
 fn count(answer: isize) -> Result<usize, i32> {
@@ -16,7 +17,7 @@ fn count(answer: isize) -> Result<usize, i32> {
 
 fn recv_plain(fd: &OwnedFd, capacity: usize, flags: i32) -> Answer {
     let mut buf = vec![0; capacity];
-    // SAFETY: the descriptor is open, and the buffer has so much room.
+    // SAFETY: the descriptor is open, and the buffer has room for `capacity` bytes.
     let n = unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), capacity, flags) };
     count(n).map(|n| (n, vec![buf[..n].to_vec()]))
 }
@@ -45,7 +46,7 @@ fn sendv_plain(fd: &OwnedFd, bufs: &[Vec<u8>]) -> Answer {
         iov_len: buf.len(),
     });
     let mut vectors: Vec<libc::iovec> = vectors.collect();
-    // SAFETY: a header of zeros is one of nulls; the vectors are those of the buffers.
+    // SAFETY: a zeroed header is valid, with null pointers; the vectors are those of the buffers.
     let n = unsafe {
         let mut header: libc::msghdr = std::mem::zeroed();
         header.msg_iov = vectors.as_mut_ptr();
@@ -55,7 +56,7 @@ fn sendv_plain(fd: &OwnedFd, bufs: &[Vec<u8>]) -> Answer {
     count(n).map(|n| (n, Vec::new()))
 }
 
-/// The errno behind an error that says more.
+/// The errno in the chain of sources of an error.
 fn errno(error: &(dyn std::error::Error + 'static)) -> i32 {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -72,22 +73,22 @@ fn errno(error: &(dyn std::error::Error + 'static)) -> i32 {
 }
 
 on_each! {
-    /// A thousand calls at random, until one side has ended in one way or another, and some calls after that.
-    every_call_answers_as_the_plain_one: answers;
-    /// Writes of nothing are over at once, and the peer sees nothing of them.
-    nothing_to_send_is_sent_as_the_plain_call_does: sends_nothing;
+    /// A thousand random calls, until one side has ended in some way, and a few calls more.
+    every_call_returns_what_the_plain_call_returns: answers;
+    /// Empty writes complete at once, and the peer sees nothing.
+    empty_writes_behave_as_the_plain_call: sends_nothing;
 }
 
 async fn answers<S: Socket>(ends: Ends) {
     let mut random = Random::new();
     println!("{random:?}");
     for _ in 0..60 {
-        // Ours, and the plain one; the peers of both are never in a ring.
+        // Our stream and the plain one. The peers of both never use a ring.
         let (left, ours) = ends();
         let (plain_left, plain) = ends();
         let ours = S::of(ours);
         let mut lefts = Some((left, plain_left));
-        // Bytes that are there, and whether there is something that a read finds.
+        // The number of available bytes, and whether the stream has ended.
         let (mut there, mut ended, mut next) = (0, false, 0_u8);
         for _ in 0..80 {
             let size = 1 + random.below(40);
@@ -111,7 +112,7 @@ async fn answers<S: Socket>(ends: Ends) {
                 }
                 5 | 6 if there > 0 || ended => {
                     let buf = ours.read(Vec::with_capacity(size)).await;
-                    // A vector has the capacity that it was made with, or more.
+                    // The capacity of a vector may exceed the requested one.
                     let expected = recv_plain(&plain, size, 0);
                     (expected, one(buf))
                 }
@@ -146,7 +147,7 @@ async fn answers<S: Socket>(ends: Ends) {
                 11 if random.one_in(8) => {
                     ended = true;
                     match random.below(4) {
-                        // The peers go; if they leave bytes of ours unread, that is a reset.
+                        // The peers are closed; if they leave our bytes unread, the connection is reset.
                         0 => drop(lefts.take()),
                         1 => {
                             if let Some((left, plain_left)) = lefts.take() {
@@ -175,19 +176,16 @@ async fn answers<S: Socket>(ends: Ends) {
                 }
                 _ => continue,
             };
-            assert_eq!(
-                got, expected,
-                "{there} bytes were there; it has ended: {ended}"
-            );
+            assert_eq!(got, expected, "{there} bytes available; ended: {ended}");
             there = bytes_there(&plain);
         }
     }
 }
 
-/// Bytes that are there.
+/// The number of unread bytes.
 fn bytes_there(fd: &OwnedFd) -> usize {
     let mut there: libc::c_int = 0;
-    // SAFETY: the descriptor is open, and the kernel writes a number.
+    // SAFETY: the descriptor is open, and the kernel writes one int.
     let asked = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut there) };
     assert_eq!(asked, 0);
     there as usize
@@ -211,13 +209,13 @@ async fn sends_nothing<S: Socket>(ends: Ends) {
     assert_eq!(left.write_vectored(["", ""]).await.unwrap().0, 0);
     assert_eq!(left.write_all("").await.unwrap(), "");
     assert_eq!(right.read_exact(vec![1; 3], 0).await.unwrap(), b"");
-    // The reader has seen nothing of it.
+    // The reader has seen none of these writes.
     left.write_all("x").await.unwrap();
     assert_eq!(right.read(vec![0; 8]).await.unwrap().1, b"x");
-    // Nor does it wait where there is no room.
+    // Nor do they wait for room.
     let fd = left.as_raw_fd();
     let page = [7_u8; 4096];
-    // SAFETY: the descriptor is open, and the slice is there.
+    // SAFETY: the descriptor is open, and the slice is valid.
     while unsafe { libc::send(fd, page.as_ptr().cast(), 4096, libc::MSG_DONTWAIT) } > 0 {}
     assert_eq!(left.write_all("").await.unwrap(), "");
     let error = right.read(Vec::new()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Who goes first, when several read from one stream or write to it.
+//! The order of several readers or writers of one stream.
 
 use crate::support::{foreign_waker, poll_once, poll_with};
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams, write_plain};
@@ -10,19 +10,19 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 on_each! {
-    reads_of_two_tasks_follow_one_another: two_reads;
+    concurrent_reads_follow_one_another: two_reads;
     readers_take_turns: readers;
-    /// A task that writes in a loop lets others write, too.
-    a_writer_in_a_loop_starves_nobody: writers;
-    /// What `write_all` sends is in one piece, however often the socket is full.
-    whole_writes_are_in_one_piece: whole_writes;
-    exact_reads_are_in_one_piece: exact_reads;
-    /// One whose turn has come, and that is gone, stands in nobody's way.
-    whoever_goes_lets_the_next_one_in: leaving;
-    reads_and_writes_go_both_ways_at_once: both_ways;
-    a_read_that_waits_for_another_has_its_own_deadline_and_scope: own_deadline;
-    /// A waker of a user's does as it likes when it is cloned, woken and dropped (R1).
-    wakers_that_read_from_the_stream_itself_do_no_harm: reentrant;
+    /// A task that writes in a loop lets other tasks write.
+    a_writer_in_a_loop_starves_no_other: writers;
+    /// `write_all` is contiguous, however often the socket is full.
+    whole_writes_are_contiguous: whole_writes;
+    exact_reads_are_contiguous: exact_reads;
+    /// A dropped waiter whose turn has come does not block the next one.
+    a_waiter_that_leaves_lets_the_next_one_in: leaving;
+    reads_and_writes_run_at_once: both_ways;
+    a_queued_read_has_its_own_deadline_and_scope: own_deadline;
+    /// A user's waker may do anything when it is cloned, woken or dropped (R1).
+    wakers_may_read_from_the_stream_itself: reentrant;
 }
 
 async fn reentrant<S: Socket>(ends: Ends) {
@@ -34,7 +34,7 @@ async fn reentrant<S: Socket>(ends: Ends) {
     let seen = count.clone();
     let (waker, _guard) = foreign_waker(move |_| {
         seen.set(seen.get() + 1);
-        // In line and out again, and one that is ready if something is kept.
+        // Queues and leaves the queue, and completes at once if bytes are kept.
         let mut read = its.read(vec![0; 1]);
         let _ = poll_with(Waker::noop(), &mut read);
         drop(its.peek(vec![0; 1]).submit());
@@ -45,7 +45,7 @@ async fn reentrant<S: Socket>(ends: Ends) {
         assert!(poll_with(&waker, &mut second).is_pending());
         assert!(poll_with(&waker, &mut third).is_pending());
     }
-    // One goes out of the line, and its waker is dropped; the other is woken by who was before it.
+    // One waiter leaves the queue, which drops its waker; the other one is woken by its predecessor.
     drop(second);
     write_plain(&left, b"ab");
     assert_eq!(first.await.unwrap().1, b"a");
@@ -84,7 +84,8 @@ async fn readers<S: Socket>(ends: Ends) {
         reader.await.unwrap();
     }
     let order = order.take();
-    // The bytes in their order, the readers in theirs. (Each begins again before the one that it has woken is polled.)
+    // The bytes arrive in order, and the readers take turns. (Each reader waits again before the one that it woke is
+    // polled.)
     for (at, (reader, _)) in order.iter().enumerate() {
         assert_eq!(*reader, at % READERS, "{order:?}");
     }
@@ -127,7 +128,7 @@ async fn whole_writes<S: Socket>(ends: Ends) {
     for (letter, piece) in text.chunks(LEN).enumerate() {
         assert!(
             piece.iter().all(|byte| usize::from(*byte) == letter),
-            "the piece of {letter}"
+            "the bytes of {letter}"
         );
     }
     for writer in writing {
@@ -168,13 +169,13 @@ async fn leaving<S: Socket>(ends: Ends) {
         } else {
             write_plain(&left, b"abc");
             assert_eq!(first.await.unwrap().1, b"a");
-            // It was its turn.
+            // It was first in the queue.
             drop(second);
         }
-        // A newcomer stands behind those that wait.
+        // A new reader queues behind the waiting ones.
         let mut newcomer = Box::pin(right.read(vec![0; 1]));
         assert!(poll_once(&mut newcomer).await.is_pending());
-        // Out of line by their time, and by their scope.
+        // They leave the queue by their own timeout, and by their scope.
         let late = right.read(vec![5; 1]).timeout(Duration::ZERO).await;
         assert_eq!(late.unwrap_err().into_buf(), [5]);
         let late = gimmal::timeout(Duration::from_millis(1), right.read(vec![5; 1])).await;
@@ -189,7 +190,7 @@ async fn leaving<S: Socket>(ends: Ends) {
             (b"b".to_vec(), b"c".to_vec())
         );
     }
-    // Nobody has it now.
+    // Now the queue is empty.
     let mut read = Box::pin(right.read(vec![0; 1]));
     write_plain(&left, b"d");
     let text = match poll_once(&mut read).await {

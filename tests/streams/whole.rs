@@ -1,4 +1,4 @@
-//! Loops over several operations, cut short: how far they say they came is how far they came.
+//! Canceled loops over several operations: the reported progress is exact.
 
 use crate::common::{MOMENTS, Random, Watched, dropped_everywhere, is_child, passes_in_child};
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, run, socketpair, streams, tcp};
@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 on_each! {
-    /// Megabytes against a slow reader: it finds as many bytes as the writer says, and no more.
-    a_whole_write_cut_short_says_exactly_how_far_it_came: writes;
-    an_exact_read_cut_short_says_exactly_how_far_it_came: reads;
-    a_read_to_the_end_cut_short_has_all_that_came: to_the_end;
+    /// Megabytes to a slow reader: it gets exactly as many bytes as the writer reports.
+    a_canceled_whole_write_reports_its_exact_progress: writes;
+    a_canceled_exact_read_reports_its_exact_progress: reads;
+    a_canceled_read_to_the_end_has_all_received_bytes: to_the_end;
 }
 
 async fn writes<S: Socket>(ends: Ends) {
@@ -30,7 +30,7 @@ async fn writes<S: Socket>(ends: Ends) {
             let (mut at, mut buf) = (0, Vec::with_capacity(size));
             loop {
                 let (n, back) = right.read(buf).await.unwrap();
-                assert!(back == expected[at..at + n], "lost or twice: at {at}");
+                assert!(back == expected[at..at + n], "lost or duplicated: at {at}");
                 at += n;
                 buf = back;
                 if n == 0 {
@@ -41,7 +41,7 @@ async fn writes<S: Socket>(ends: Ends) {
                 }
             }
         });
-        // One write after the other, each from where the one before says that it came to.
+        // Each write continues where the previous one reports that it stopped.
         let mut at = 0;
         while at < LEN {
             let time = Duration::from_micros(random.below(1500) as u64);
@@ -78,7 +78,7 @@ async fn writes<S: Socket>(ends: Ends) {
         drop(left);
         assert_eq!(reading.await.unwrap(), at);
     }
-    println!("{cuts} cut short");
+    println!("{cuts} canceled");
     assert!(cuts > 0);
 }
 
@@ -114,16 +114,16 @@ async fn reads<S: Socket>(ends: Ends) {
                 let error = error.into_inner().unwrap();
                 let done = error.transferred();
                 assert_numbered(&error.buf()[..done], at);
-                // Nothing taken: the buffer is as it was. Something: the length says how much.
-                let as_it_was = done == 0 && error.buf().iter().all(|byte| *byte == 7);
-                assert!(as_it_was || error.buf().len() == done);
+                // If no byte was read, the buffer is unchanged; otherwise, its length is the number of bytes.
+                let unchanged = done == 0 && error.buf().iter().all(|byte| *byte == 7);
+                assert!(unchanged || error.buf().len() == done);
                 at += done;
                 cuts += 1;
                 parts += usize::from(done > 0);
             }
         }
     }
-    println!("{cuts} cut short, {parts} of them with something");
+    println!("{cuts} canceled, {parts} of them with some bytes");
     assert!(parts > 0);
     writing.await.unwrap();
     assert_eq!(right.read(vec![0; 1]).await.unwrap().0, 0);
@@ -133,7 +133,7 @@ async fn to_the_end<S: Socket>(ends: Ends) {
     let (left, right) = streams::<S>(ends);
     left.write_all(bytes(0, 5000)).await.unwrap();
     let read = right.read_to_end(b"before".to_vec());
-    // So long that all of it has come by then.
+    // Long enough for all bytes to have arrived.
     let error = gimmal::timeout(Duration::from_millis(100), read)
         .await
         .unwrap_err();
@@ -150,9 +150,9 @@ async fn to_the_end<S: Socket>(ends: Ends) {
     assert_numbered(&rest, 5000);
 }
 
-/// It is ready when the kernel is done with the buffer, and not before.
+/// A zero-copy write completes only when the kernel no longer uses the buffer.
 #[test]
-fn a_write_without_a_copy_arrives_and_gives_the_buffer_back() {
+fn a_zero_copy_write_arrives_and_returns_the_buffer() {
     run(async {
         const LEN: usize = 1 << 20;
         let (left, right) = streams::<TcpStream>(tcp);
@@ -167,7 +167,7 @@ fn a_write_without_a_copy_arrives_and_gives_the_buffer_back() {
                         assert!(back == text[at..]);
                         at += n;
                     }
-                    // Nothing of it was sent.
+                    // No byte was sent.
                     Err(error) => {
                         assert!(gimmal::is_timeout(&error), "{error}");
                         assert!(error.into_buf() == text[at..]);
@@ -184,7 +184,7 @@ fn a_write_without_a_copy_arrives_and_gives_the_buffer_back() {
             at += n;
             yield_now().await;
         }
-        println!("{} cut short", writing.await.unwrap());
+        println!("{} canceled", writing.await.unwrap());
 
         let all = &MOMENTS;
         let polls = dropped_everywhere("write_zero_copy", all, || async {
@@ -200,7 +200,7 @@ fn a_write_without_a_copy_arrives_and_gives_the_buffer_back() {
         .await;
         assert!(polls > 1);
 
-        // A Unix socket cannot do that, and says so.
+        // Unix sockets do not support zero-copy sends.
         let (left, _right) = streams::<UnixStream>(socketpair);
         let error = left.write_zero_copy("text").await.unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
@@ -208,28 +208,28 @@ fn a_write_without_a_copy_arrives_and_gives_the_buffer_back() {
     });
 }
 
-/// Where a user may lock little memory, as much is sent as that allows; and where that is nothing, the limit is named.
+/// With little lockable memory, a write sends as much as the limit allows; with none, the error names the limit.
 #[test]
-fn a_write_without_a_copy_stays_within_the_limit_of_locked_memory() {
-    const TEST: &str = "whole::a_write_without_a_copy_stays_within_the_limit_of_locked_memory";
+fn a_zero_copy_write_stays_within_the_limit_of_locked_memory() {
+    const TEST: &str = "whole::a_zero_copy_write_stays_within_the_limit_of_locked_memory";
     const LEN: usize = 4 << 20;
     if !is_child() {
         return passes_in_child(TEST);
     }
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        return skip!("only root can become a user whose locked memory nobody else uses");
+        return skip!("only root can switch to a user without locked memory");
     }
     // SAFETY: no address is passed.
     if unsafe { libc::setuid(1_000_000 + std::process::id()) } != 0 {
-        return skip!("root of a container has no such user");
+        return skip!("the container does not map this user");
     }
     let limit_locked = |bytes: usize| {
         let limit = libc::rlimit {
             rlim_cur: bytes as u64,
             rlim_max: 1 << 20,
         };
-        // SAFETY: the limit is a valid one, and read only.
+        // SAFETY: the limit is valid, and only read.
         let limited = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
         assert_eq!(limited, 0);
     };
@@ -245,7 +245,7 @@ fn a_write_without_a_copy_stays_within_the_limit_of_locked_memory() {
         });
         let (mut at, mut writes, mut tries) = (0, 0, 0);
         while at < LEN {
-            // Also when its time is over while it tries with less and less.
+            // Even if its timeout expires while it retries with fewer bytes.
             let write = left.write_zero_copy(all[at..].to_vec());
             let write = match tries % 2 {
                 0 => write.await,
@@ -267,7 +267,7 @@ fn a_write_without_a_copy_stays_within_the_limit_of_locked_memory() {
         }
         assert!(writes < 100, "{writes} writes");
         let _right = reading.await.unwrap();
-        dropped_everywhere("a write that tries again", &MOMENTS, || async {
+        dropped_everywhere("a write that retries", &MOMENTS, || async {
             let (left, right) = streams::<TcpStream>(tcp);
             let buf = Watched::full(1, LEN, 1);
             let both = gimmal::join((left.write_zero_copy(buf), async {
@@ -278,13 +278,13 @@ fn a_write_without_a_copy_stays_within_the_limit_of_locked_memory() {
         })
         .await;
 
-        // What does not fit at all.
+        // Writes that exceed the limit altogether.
         for limit in [4096, 0] {
             limit_locked(limit);
             for len in [1, 5000, LEN] {
                 let sent = left.write_zero_copy(all[..len].to_vec()).await;
                 let Err(error) = sent else {
-                    return skip!("this kernel counts no sends against RLIMIT_MEMLOCK");
+                    return skip!("this kernel does not count sends against RLIMIT_MEMLOCK");
                 };
                 assert_eq!(gimmal::errno(&error), Some(libc::ENOMEM));
                 let text = error.to_string();

@@ -1,5 +1,5 @@
-//! Computations that let others go first hold up no deadline, no timer and no I/O. Steps are counted, time is not: each takes
-//! longer than a tick of the coarse clock (10 ms at most) and than any deadline here.
+//! Computations that yield do not delay deadlines, timers or I/O. Tests count steps, not time: a step takes longer than
+//! a tick of the coarse clock (at most 10 ms) and than any deadline here.
 
 use crate::support::everywhere;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -20,14 +20,14 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_millis(12);
 const SOON: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(3600);
-/// What is due is served in the turn after a step, and whoever waits for it is polled after the next one. Without a look at the
-/// clock there are 16 steps, or 128.
+/// What is due is served in the turn after a step, and its waiter is polled after the next step. Without a check of the
+/// clock, this would take 16 or 128 steps.
 const STEPS_MAX: u32 = 6;
 
 type Steps = Pin<Box<dyn Future<Output = u32>>>;
-/// Lets others go first; false if that was canceled.
+/// Yields. Returns false if canceled.
 type Yields = fn() -> Pin<Box<dyn Future<Output = bool>>>;
-/// Runs a computation somewhere.
+/// Runs a computation in some context.
 type Place = fn(Steps) -> Steps;
 
 fn compute(time: Duration) {
@@ -40,7 +40,7 @@ fn yields() -> Vec<(&'static str, Yields)> {
         ("checkpoint", || {
             Box::pin(async { checkpoint().await.is_ok() })
         }),
-        ("sleep of nothing", || {
+        ("zero sleep", || {
             Box::pin(async { sleep(Duration::ZERO).await.is_ok() })
         }),
         ("yield_now", || {
@@ -89,7 +89,7 @@ fn places() -> Vec<(&'static str, Place)> {
     ]
 }
 
-/// Every computation in every place, on every kernel. `until` has something come that sets the flag after the first step.
+/// Runs every computation in every context, on every kernel.
 fn each(test: impl Fn(&str, Builder, Yields, Place)) {
     everywhere(|builder| {
         for (how, yields) in yields() {
@@ -104,7 +104,7 @@ fn each(test: impl Fn(&str, Builder, Yields, Place)) {
 fn a_timeout_ends_a_computation_that_checks() {
     each(|name, builder, yields, place| {
         if name.starts_with("yield_now") {
-            // It ends by itself alone.
+            // `yield_now` does not report a cancel, so the loop would never end.
             return;
         }
         let steps = builder.build().unwrap().block_on(async {
@@ -128,9 +128,9 @@ fn a_timeout_ends_a_computation_that_checks() {
     });
 }
 
-/// The other task is there first, and so is its timer.
+/// The other task runs first and arms its timer first.
 #[test]
-fn the_timer_of_another_task_goes_off_beside_a_computation() {
+fn the_timer_of_another_task_fires_during_a_computation() {
     each(|name, builder, yields, place| {
         let steps = builder.build().unwrap().block_on(async {
             let over = Rc::new(Cell::new(false));
@@ -158,7 +158,7 @@ fn the_timer_of_another_task_goes_off_beside_a_computation() {
 }
 
 #[test]
-fn a_read_of_another_task_ends_beside_a_computation() {
+fn a_read_of_another_task_completes_during_a_computation() {
     each(|name, builder, yields, place| {
         let steps = builder.build().unwrap().block_on(async {
             let (reader, mut writer) = std::io::pipe().unwrap();
@@ -191,9 +191,9 @@ fn a_read_of_another_task_ends_beside_a_computation() {
     });
 }
 
-/// What is ready at its first poll lets nobody go first, until the time of the turn is over.
+/// Leaves that are ready at their first poll do not yield until the turn's time is spent.
 #[test]
-fn leaves_that_are_ready_hold_up_nobody_while_there_is_work_between_them() {
+fn ready_leaves_with_work_between_them_delay_no_other_task() {
     const LEAVES: usize = 100;
     const LEAVES_MAX: u32 = 10;
     everywhere(|builder| {
@@ -256,10 +256,10 @@ fn leaves_that_are_ready_hold_up_nobody_while_there_is_work_between_them() {
     });
 }
 
-/// Nobody yields: each computes for long and is woken by the one before. That a timer was late has the clock be looked at more
-/// often.
+/// No task yields: each one computes for long and is woken by its predecessor. A late timer makes the runtime check the
+/// clock more often.
 #[test]
-fn tasks_that_wake_each_other_after_long_polls_hold_up_the_first_timers_alone() {
+fn tasks_that_wake_each_other_after_long_polls_delay_only_the_first_timers() {
     const TASKS: usize = 10;
     const POLLS_MAX: u64 = 6;
     everywhere(|builder| {
@@ -288,7 +288,7 @@ fn tasks_that_wake_each_other_after_long_polls_hold_up_the_first_timers_alone() 
                 let before = polls.get();
                 sleep(Duration::from_millis(1)).await.unwrap();
                 let between = polls.get() - before;
-                // The first few may be late.
+                // The first few timers may be late.
                 assert!(round < 3 || between <= POLLS_MAX, "{between} polls");
             }
             stop.set(true);

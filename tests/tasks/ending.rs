@@ -1,4 +1,4 @@
-//! How `run` ends: what is left is canceled, may clean up, is waited for, then dropped.
+//! The end of `run`: the remaining tasks are canceled, may clean up, are awaited, and then dropped.
 
 use crate::support::{DropBomb, Faults, Finally, Journal, everywhere, pipe, poll_once};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -14,11 +14,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(3600);
-/// Never waited for to its end, unless the test fails.
+/// Waited for in full only if the test fails.
 const AMPLE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(30);
 
-/// Runs `main` to its end with the test's own grace period. Says whether everything ended by itself within it.
+/// Runs `main` to its end with the test's own grace period, and checks that everything ended within it.
 fn run_to_its_end(builder: gimmal::runtime::Builder, main: impl AsyncFnOnce()) {
     let ended: io::Result<()> = builder.run(async {
         main().await;
@@ -28,7 +28,7 @@ fn run_to_its_end(builder: gimmal::runtime::Builder, main: impl AsyncFnOnce()) {
 }
 
 #[test]
-fn what_sleeps_joins_or_reads_ends_canceled_and_cleans_up() {
+fn sleeps_joins_and_reads_end_canceled_and_tasks_clean_up() {
     everywhere(|builder| {
         let journal = Journal::default();
         let (reader, _writer) = pipe();
@@ -36,7 +36,7 @@ fn what_sleeps_joins_or_reads_ends_canceled_and_cleans_up() {
             let note = journal.clone();
             drop(spawn(async move {
                 assert_eq!(sleep(LONG).await, Err(Canceled));
-                // Cleanup that awaits: ends at once, or goes on as if nothing were.
+                // Cleanup that awaits: leaves end at once, and `yield_now` works as usual.
                 assert_eq!(sleep(LONG).await, Err(Canceled));
                 yield_now().await;
                 note.note("slept");
@@ -79,7 +79,7 @@ fn what_sleeps_joins_or_reads_ends_canceled_and_cleans_up() {
 }
 
 #[test]
-fn a_canceled_read_gives_its_buffer_back_as_it_was() {
+fn a_canceled_read_returns_its_buffer_unchanged() {
     everywhere(|builder| {
         let (reader, _writer) = pipe();
         let back = Rc::new(RefCell::new(None));
@@ -100,7 +100,7 @@ fn a_canceled_read_gives_its_buffer_back_as_it_was() {
 }
 
 #[test]
-fn a_task_that_was_not_polled_yet_begins_and_is_told() {
+fn a_task_that_was_not_polled_yet_starts_and_is_canceled() {
     everywhere(|builder| {
         let told = Rc::new(Cell::new(false));
         run_to_its_end(builder.grace_period(AMPLE), async || {
@@ -114,7 +114,7 @@ fn a_task_that_was_not_polled_yet_begins_and_is_told() {
 }
 
 #[test]
-fn a_task_spawned_by_cleanup_is_told_too() {
+fn a_task_spawned_by_cleanup_is_canceled_too() {
     everywhere(|builder| {
         let told = Rc::new(Cell::new(false));
         run_to_its_end(builder.grace_period(AMPLE), async || {
@@ -131,7 +131,7 @@ fn a_task_spawned_by_cleanup_is_told_too() {
 }
 
 #[test]
-fn what_is_finished_is_given_even_to_the_canceled() {
+fn a_finished_result_is_returned_even_to_a_canceled_task() {
     everywhere(|builder| {
         let given = Rc::new(Cell::new(0));
         run_to_its_end(builder.grace_period(AMPLE), async || {
@@ -150,7 +150,7 @@ fn what_is_finished_is_given_even_to_the_canceled() {
 }
 
 #[test]
-fn a_canceled_wait_leaves_the_handle_to_be_awaited_again() {
+fn after_a_canceled_wait_the_handle_can_be_awaited_again() {
     everywhere(|builder| {
         let given = Rc::new(Cell::new(0));
         run_to_its_end(builder.grace_period(AMPLE), async || {
@@ -179,9 +179,9 @@ fn a_canceled_wait_leaves_the_handle_to_be_awaited_again() {
     });
 }
 
-/// Every leaf that waits inside of a combinator of another crate is woken by its own waker.
+/// Leaves inside a foreign combinator are woken by their own wakers.
 #[test]
-fn leaves_inside_of_foreign_combinators_are_canceled_too() {
+fn leaves_inside_foreign_combinators_are_canceled() {
     everywhere(|builder| {
         let journal = Journal::default();
         let faults = Faults::default();
@@ -246,14 +246,14 @@ fn leaves_inside_of_foreign_combinators_are_canceled_too() {
         let mut notes = journal.take();
         notes.sort_unstable();
         assert_eq!(notes, ["join_all", "joins", "reads", "select", "sleeps"]);
-        assert!(start.elapsed() < AMPLE, "they were dropped, not canceled");
+        assert!(start.elapsed() < AMPLE, "dropped, not canceled");
         faults.expect(&[]);
     });
 }
 
 /// A closure that waits for a thread is withdrawn, wherever its handle is awaited.
 #[test]
-fn a_waiting_closure_inside_of_a_foreign_combinator_is_withdrawn() {
+fn a_waiting_closure_inside_a_foreign_combinator_is_withdrawn() {
     everywhere(|builder| {
         let ended = Rc::new(Cell::new(false));
         let (release, blocked) = mpsc::channel::<()>();
@@ -281,9 +281,9 @@ fn a_waiting_closure_inside_of_a_foreign_combinator_is_withdrawn() {
     });
 }
 
-/// `sleep(ZERO)` is how loops let others go first; in a canceled scope it says so too (C2).
+/// `sleep(ZERO)` is how loops yield; in a canceled scope, it returns `Canceled` (C2).
 #[test]
-fn a_loop_over_sleeps_of_nothing_that_heeds_its_errors_ends_by_itself() {
+fn a_loop_over_zero_sleeps_that_heeds_errors_ends_by_itself() {
     everywhere(|builder| {
         let ended = Rc::new(Cell::new(false));
         let start = Instant::now();
@@ -301,7 +301,7 @@ fn a_loop_over_sleeps_of_nothing_that_heeds_its_errors_ends_by_itself() {
 }
 
 #[test]
-fn a_loop_over_ticks_that_are_overdue_ends_by_itself() {
+fn a_loop_over_overdue_ticks_ends_by_itself() {
     everywhere(|builder| {
         let ended = Rc::new(Cell::new(false));
         run_to_its_end(builder.grace_period(AMPLE), async || {
@@ -317,9 +317,9 @@ fn a_loop_over_ticks_that_are_overdue_ends_by_itself() {
     });
 }
 
-/// Whatever swallows its errors is dropped when the grace period is over, and others go on meanwhile.
+/// A task that ignores its errors is dropped after the grace period, and other tasks run meanwhile.
 #[test]
-fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
+fn loops_that_ignore_errors_neither_block_the_end_nor_starve_others() {
     everywhere(|builder| {
         let journal = Journal::default();
         let (reader, _writer) = pipe();
@@ -333,7 +333,7 @@ fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
                         let _ = sleep(LONG).await;
                     }
                 }));
-                let held = journal.on_drop("sleeps of nothing");
+                let held = journal.on_drop("zero sleeps");
                 drop(spawn(async move {
                     let _held = held;
                     loop {
@@ -396,13 +396,13 @@ fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
                     for _ in 0..20 {
                         yield_now().await;
                     }
-                    note.note("neighbour ended");
+                    note.note("neighbor ended");
                 }));
                 yield_now().await;
             },
         );
         let mut notes = journal.take();
-        assert_eq!(notes.remove(0), "neighbour ended");
+        assert_eq!(notes.remove(0), "neighbor ended");
         notes.sort_unstable();
         let swallowers = [
             "closures",
@@ -410,7 +410,7 @@ fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
             "opens",
             "reads",
             "sleeps",
-            "sleeps of nothing",
+            "zero sleeps",
             "ticks",
         ];
         assert_eq!(notes, swallowers);
@@ -418,7 +418,7 @@ fn loops_that_swallow_errors_do_not_hang_the_end_nor_starve_others() {
 }
 
 #[test]
-fn what_waits_for_something_foreign_is_dropped_at_once() {
+fn tasks_that_wait_for_foreign_futures_are_dropped_at_once() {
     everywhere(|builder| {
         let journal = Journal::default();
         run_to_its_end(builder.grace_period(AMPLE), async || {
@@ -439,7 +439,7 @@ fn what_waits_for_something_foreign_is_dropped_at_once() {
 }
 
 #[test]
-fn the_outcome_of_main_is_that_of_run() {
+fn run_returns_the_outcome_of_main() {
     everywhere(|builder| {
         let ok: Result<u8, io::Error> = builder.clone().run(async { Ok(3) });
         assert_eq!(ok.unwrap(), 3);
@@ -470,7 +470,7 @@ fn the_outcome_of_main_is_that_of_run() {
 }
 
 #[test]
-fn when_main_panics_the_tasks_are_dropped_and_the_panic_goes_on() {
+fn when_main_panics_the_tasks_are_dropped_and_the_panic_continues() {
     everywhere(|builder| {
         let journal = Journal::default();
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -513,9 +513,9 @@ fn a_panic_in_cleanup_reaches_the_hook() {
     });
 }
 
-/// With a pipe that nobody writes to, a timer, and a closure that does not return in time.
+/// With a pipe without data, a timer, and a closure that does not return in time.
 #[test]
-fn a_runtime_that_is_dropped_with_everything_pending_ends_and_says_what_it_left() {
+fn a_runtime_dropped_with_everything_pending_ends_and_reports_what_it_left() {
     everywhere(|builder| {
         let faults = Faults::default();
         let (release, blocked) = mpsc::channel::<()>();
@@ -548,14 +548,14 @@ fn a_runtime_that_is_dropped_with_everything_pending_ends_and_says_what_it_left(
         drop(runtime);
         assert!(start.elapsed() < AMPLE);
         assert_eq!(journal.take(), ["reader", "sleeper"]);
-        // The kernel gave the read up at once: only the closure is left.
+        // The kernel canceled the read at once, so only the closure is left.
         faults.expect(&["1 closures of spawn_blocking were still running"]);
         drop(release);
     });
 }
 
 #[test]
-fn shutdown_says_what_would_not_end() {
+fn shutdown_reports_what_did_not_end() {
     everywhere(|builder| {
         let (release, blocked) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
@@ -579,9 +579,9 @@ fn shutdown_says_what_would_not_end() {
     });
 }
 
-/// What is done on the way down finds the runtime still there, and it takes nothing new.
+/// Destructors that run during the shutdown find the runtime, but can start nothing.
 #[test]
-fn while_a_runtime_ends_nothing_new_is_taken() {
+fn while_a_runtime_ends_nothing_new_is_started() {
     everywhere(|builder| {
         let journal = Journal::default();
         let mut runtime = builder.build().unwrap();
@@ -614,7 +614,7 @@ fn while_a_runtime_ends_nothing_new_is_taken() {
 }
 
 #[test]
-fn a_runtime_dropped_inside_of_a_task_of_another_ends_there() {
+fn a_runtime_dropped_inside_a_task_of_another_ends_there() {
     everywhere(|builder| {
         let journal = Journal::default();
         let faults = Faults::default();
@@ -647,7 +647,7 @@ fn a_runtime_dropped_inside_of_a_task_of_another_ends_there() {
 }
 
 #[test]
-fn a_runtime_that_was_never_run_drops_what_was_spawned() {
+fn a_runtime_that_never_ran_drops_its_tasks() {
     everywhere(|builder| {
         let journal = Journal::default();
         let runtime: Runtime = builder.build().unwrap();
@@ -660,7 +660,7 @@ fn a_runtime_that_was_never_run_drops_what_was_spawned() {
     });
 }
 
-/// The poll for wakes is armed by the first turn, and the shutdown must not be that turn.
+/// The first turn arms the wake poll, and the shutdown must not be that turn.
 #[test]
 fn a_runtime_dropped_before_its_first_turn_with_an_operation_in_flight_ends() {
     everywhere(|builder| {
@@ -673,11 +673,11 @@ fn a_runtime_dropped_before_its_first_turn_with_an_operation_in_flight_ends() {
     });
 }
 
-/// The pass in which the last task ends has nothing to wait for.
+/// The turn in which the last task ends must not wait.
 #[test]
-fn run_returns_when_the_last_task_has_ended_not_when_the_grace_period_is_over() {
+fn run_returns_when_the_last_task_ends_and_not_after_the_grace_period() {
     everywhere(|builder| {
-        // An inbox that was used before may be interrupted from then: so all of them in a thread of their own number.
+        // A reused inbox may still be interrupted by its earlier users, so other runtimes take the used ones.
         let others: Vec<_> = (0..8).map(|_| builder.clone().build().unwrap()).collect();
         for _ in 0..3 {
             let start = Instant::now();

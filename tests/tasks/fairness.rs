@@ -1,4 +1,4 @@
-//! Whatever is always ready, timers and I/O are served. Bounds are in turns and polls, never in time.
+//! Timers and I/O are served whatever is always ready. Bounds are in turns and polls, never in time.
 
 use crate::support::{counted, everywhere};
 use gimmal::fs::File;
@@ -8,12 +8,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Leaves that are ready at once which a task passes in one poll: a constant of the runtime.
+/// The number of ready leaves that a task passes in one poll: a constant of the runtime.
 const LEAVES_PER_POLL: u32 = 128;
 const NO_LIMIT: Duration = Duration::from_secs(3600);
 
 #[test]
-fn a_storm_of_ready_tasks_does_not_hold_up_an_operation() {
+fn many_ready_tasks_do_not_delay_an_operation() {
     const STORM: u64 = 1000;
     const BUDGET: u32 = 100;
     everywhere(|builder| {
@@ -31,7 +31,7 @@ fn a_storm_of_ready_tasks_does_not_hold_up_an_operation() {
                         }
                     }));
                 }
-                // One turn submits and reaps; then the queue is gone through once.
+                // One turn submits and reaps; then the ready queue is served once.
                 let bound = STORM.div_ceil(u64::from(BUDGET)) + 3;
                 for _ in 0..20 {
                     let before = Handle::current().stats().turns;
@@ -48,7 +48,7 @@ fn a_storm_of_ready_tasks_does_not_hold_up_an_operation() {
 }
 
 #[test]
-fn a_storm_of_ready_tasks_does_not_hold_up_a_timer() {
+fn many_ready_tasks_do_not_delay_a_timer() {
     const STORM: u64 = 1000;
     const BUDGET: u32 = 100;
     everywhere(|builder| {
@@ -65,7 +65,7 @@ fn a_storm_of_ready_tasks_does_not_hold_up_a_timer() {
                     drop(spawn(async move {
                         let handle = Handle::current();
                         while !stop.get() {
-                            // The first that notices that the deadline has passed writes down the turn.
+                            // The first task that sees that the deadline has passed records the turn.
                             if seen.get().is_none()
                                 && due.get().is_some_and(|due| Instant::now() >= due)
                             {
@@ -91,7 +91,7 @@ fn a_storm_of_ready_tasks_does_not_hold_up_a_timer() {
 }
 
 #[test]
-fn turns_without_time_come_to_poll_one_task_each() {
+fn turns_without_time_end_up_polling_one_task_each() {
     everywhere(|builder| {
         let stop = Rc::new(Cell::new(false));
         let builder = builder.budget(u32::MAX, Duration::ZERO);
@@ -104,7 +104,7 @@ fn turns_without_time_come_to_poll_one_task_each() {
                     }
                 }));
             }
-            // The first turn looks at the clock after 15 polls and after 31, and finds that they were long.
+            // The first turn checks the clock after 15 and 31 polls, and finds that they took long.
             yield_now().await;
             let before = Handle::current().stats();
             for _ in 0..10 {
@@ -118,7 +118,7 @@ fn turns_without_time_come_to_poll_one_task_each() {
     });
 }
 
-/// Runs a loop over something that is always ready beside a timer and an operation, and sees that both come through.
+/// Runs a loop over a leaf that is always ready beside a timer and an operation, and checks that both complete.
 fn beside_a_timer<F: Future<Output = ()> + 'static>(
     builder: gimmal::runtime::Builder,
     always_ready: impl Fn(Rc<Cell<bool>>, Rc<Cell<u32>>) -> F,
@@ -145,7 +145,7 @@ fn beside_a_timer<F: Future<Output = ()> + 'static>(
 }
 
 #[test]
-fn a_loop_over_sleeps_of_nothing_lets_others_go_first() {
+fn a_loop_over_zero_sleeps_lets_other_tasks_run() {
     everywhere(|builder| {
         beside_a_timer(builder, |stop, passed| async move {
             while !stop.get() {
@@ -157,7 +157,7 @@ fn a_loop_over_sleeps_of_nothing_lets_others_go_first() {
 }
 
 #[test]
-fn a_loop_over_ticks_that_are_overdue_lets_others_go_first() {
+fn a_loop_over_overdue_ticks_lets_other_tasks_run() {
     everywhere(|builder| {
         beside_a_timer(builder, |stop, passed| async move {
             let mut ticks = gimmal::time::interval(Duration::from_nanos(1));
@@ -169,9 +169,9 @@ fn a_loop_over_ticks_that_are_overdue_lets_others_go_first() {
     });
 }
 
-/// A read into nothing is refused without asking the kernel, so it is ready at its first poll.
+/// A read into an empty buffer is rejected without the kernel, so it is ready at its first poll.
 #[test]
-fn a_loop_over_operations_that_are_refused_lets_others_go_first() {
+fn a_loop_over_rejected_operations_lets_other_tasks_run() {
     everywhere(|builder| {
         beside_a_timer(builder, |stop, passed| async move {
             let file = File::open("/dev/null").await.unwrap();
@@ -184,9 +184,9 @@ fn a_loop_over_operations_that_are_refused_lets_others_go_first() {
     });
 }
 
-/// So is an operation that the kernel does not have.
+/// So is an operation with an opcode that the kernel lacks.
 #[test]
-fn a_loop_over_operations_that_the_kernel_lacks_lets_others_go_first() {
+fn a_loop_over_unsupported_operations_lets_other_tasks_run() {
     everywhere(|builder| {
         let lacking =
             gimmal::runtime::FeatureMask::linux_5_15().without_opcode(gimmal::op::Opcode::FSYNC);
@@ -202,7 +202,7 @@ fn a_loop_over_operations_that_the_kernel_lacks_lets_others_go_first() {
 }
 
 #[test]
-fn ten_thousand_finished_handles_take_a_poll_for_each_allowance() {
+fn ten_thousand_finished_handles_take_one_poll_per_budget() {
     const HANDLES: u32 = 10_000;
     everywhere(|builder| {
         let polls = Rc::new(Cell::new(0));
@@ -229,7 +229,7 @@ fn ten_thousand_finished_handles_take_a_poll_for_each_allowance() {
 }
 
 #[test]
-fn a_thousand_finished_closures_take_a_poll_for_each_allowance() {
+fn a_thousand_finished_closures_take_one_poll_per_budget() {
     const CLOSURES: u32 = 1000;
     everywhere(|builder| {
         let polls = Rc::new(Cell::new(0));
@@ -256,9 +256,9 @@ fn a_thousand_finished_closures_take_a_poll_for_each_allowance() {
     });
 }
 
-/// Tasks that wake each other in a ring never leave the ready queue empty.
+/// Tasks that wake each other in a circle never leave the ready queue empty.
 #[test]
-fn tasks_that_spawn_their_successors_do_not_hold_up_an_operation() {
+fn tasks_that_spawn_their_successors_do_not_delay_an_operation() {
     fn next(stop: Rc<Cell<bool>>) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(async move {
             if !stop.get() {

@@ -1,5 +1,5 @@
-//! Wakers and combinators of others: FuturesUnordered, select, join_all, and a waker whose every function calls back into
-//! the runtime or panics (R1).
+//! Foreign wakers and combinators: FuturesUnordered, select, join_all, and a waker whose functions call back into the
+//! runtime or panic (R1).
 
 use crate::support::{Done, Faults, Journal, everywhere, foreign_waker, pipe, poll_with};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3600);
-/// Long enough to be polled before it is over, on a machine that is shared.
+/// Long enough for a poll to come before the deadline, even on a shared machine.
 const SURELY_PENDING: Duration = Duration::from_millis(100);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -96,13 +96,13 @@ fn select_drops_the_losers_and_leaves_nothing() {
     });
 }
 
-/// Where a foreign waker is put, and what has to come of it in the end.
+/// A wait with a foreign waker, and whether it ended as it should.
 type Position = (&'static str, fn() -> Boxed<bool>);
 
-/// Every leaf, waiting and ready at once.
+/// Every leaf, pending and ready at once.
 fn positions() -> Vec<Position> {
     vec![
-        ("a join that waits", || {
+        ("a pending join", || {
             Box::pin(
                 spawn(async {
                     for _ in 0..3 {
@@ -113,19 +113,19 @@ fn positions() -> Vec<Position> {
                 .map(|joined| matches!(joined, Ok(5))),
             )
         }),
-        ("a sleep that waits", || {
+        ("a pending sleep", || {
             Box::pin(sleep(Duration::from_micros(200)).map(|slept| slept.is_ok()))
         }),
-        ("a sleep that is over", || {
+        ("a completed sleep", || {
             Box::pin(sleep(Duration::ZERO).map(|slept| slept.is_ok()))
         }),
         ("an operation", || {
             Box::pin(gimmal::op::nop().map(|done| done.is_ok()))
         }),
-        ("an operation that was submitted", || {
+        ("a submitted operation", || {
             Box::pin(gimmal::op::nop().submit().map(|done| done.is_ok()))
         }),
-        ("an operation that is refused", || {
+        ("a rejected operation", || {
             let lacking = gimmal::op::Op::new(Lacking);
             Box::pin(lacking.map(|refused| refused.is_err()))
         }),
@@ -168,14 +168,14 @@ unsafe impl gimmal::op::Operation for Lacking {
     fn dispose(&mut self, _: gimmal::op::Completion) {}
 }
 
-/// Polls the future with that waker until it is ready.
+/// Polls the future with this waker until it is ready.
 async fn drive(waker: &std::task::Waker, mut future: Boxed<bool>) -> bool {
     loop {
         if let Poll::Ready(well) = poll_with(waker, &mut future) {
             return well;
         }
         yield_now().await;
-        // Wakes of a closure come from the pool, where the foreign waker does nothing: so look again in any case.
+        // Closures wake from pool threads, where the foreign waker does nothing, so always poll again.
         std::thread::yield_now();
     }
 }
@@ -195,7 +195,7 @@ fn a_foreign_waker_that_calls_back_finds_nothing_borrowed() {
                     return;
                 }
                 counted.set(counted.get() + 1);
-                // All that a task can do.
+                // Everything that a task can do.
                 let _ = Handle::current().stats();
                 let _ = (Handle::current().tasks(), Handle::current().operations());
                 drop(spawn(async {}));
@@ -210,7 +210,7 @@ fn a_foreign_waker_that_calls_back_finds_nothing_borrowed() {
                 assert!(poll_with(std::task::Waker::noop(), &mut armed).is_pending());
                 drop(armed);
                 drop(task::spawn_blocking(|| ()));
-                // And another runtime, from its beginning to its end.
+                // And runs another runtime, from beginning to end.
                 if counted.get() % 8 == 1 {
                     let runtime = nested.clone().build().unwrap();
                     drop(runtime.spawn(pending::<()>()));
@@ -242,7 +242,7 @@ fn a_foreign_waker_that_calls_back_finds_nothing_borrowed() {
 }
 
 #[test]
-fn a_foreign_waker_that_panics_when_it_is_dropped_does_no_harm() {
+fn a_foreign_waker_that_panics_on_drop_does_no_harm() {
     everywhere(|builder| {
         let faults = Faults::default();
         let armed = Rc::new(Cell::new(true));
@@ -283,10 +283,10 @@ fn a_foreign_waker_that_panics_when_it_is_dropped_does_no_harm() {
 }
 
 #[test]
-fn a_foreign_waker_that_panics_when_it_is_cloned_leaves_the_leaf_as_it_was() {
+fn a_foreign_waker_that_panics_on_clone_leaves_the_leaf_unchanged() {
     everywhere(|builder| {
         let armed = Rc::new(Cell::new(false));
-        // A turn whose time is over has others go first, for which no waker is kept.
+        // A turn that is out of time makes the task yield, without keeping a waker.
         let builder = builder.budget(256, Duration::MAX);
         builder.build().unwrap().block_on(async {
             let trigger = armed.clone();
@@ -320,7 +320,7 @@ fn a_foreign_waker_that_panics_when_it_is_cloned_leaves_the_leaf_as_it_was() {
     });
 }
 
-/// The order of events as the waker sees them: it is woken, and no clone of it is kept.
+/// Checks the balance of clones and drops: no clone of the waker is kept.
 #[test]
 fn every_clone_of_a_foreign_waker_is_dropped() {
     everywhere(|builder| {
@@ -333,7 +333,7 @@ fn every_clone_of_a_foreign_waker_is_dropped() {
                 Done::Drop => counted.set(counted.get() - 1),
                 Done::Wake => {}
             });
-            // Not the closures: their wakers are dropped by threads of the pool, where nothing is counted.
+            // Except the closures: pool threads drop their wakers, and nothing is counted there.
             for (what, make) in positions().into_iter().take(6) {
                 assert!(drive(&waker, make()).await, "{what}");
                 let mut future = make();
@@ -350,9 +350,9 @@ fn every_clone_of_a_foreign_waker_is_dropped() {
     });
 }
 
-/// A leaf that moves from a foreign executor's waker to the task's own is woken by the last one.
+/// A leaf that moves from a foreign executor's waker to the task's own wakes the last one.
 #[test]
-fn a_leaf_wakes_whoever_polled_it_last() {
+fn a_leaf_wakes_the_last_task_that_polled_it() {
     everywhere(|builder| {
         let journal = Journal::default();
         builder.build().unwrap().block_on(async {
@@ -380,9 +380,9 @@ fn a_leaf_wakes_whoever_polled_it_last() {
     });
 }
 
-/// In the end of `run` leaves are refused: that way wakes the foreign waker too.
+/// At the end of `run`, leaves are rejected; this also wakes the foreign waker.
 #[test]
-fn a_foreign_waker_that_calls_back_while_its_leaf_is_refused() {
+fn a_foreign_waker_may_call_back_while_its_leaf_is_rejected() {
     everywhere(|builder| {
         let nested = builder.clone();
         let reached = Rc::new(Cell::new(false));

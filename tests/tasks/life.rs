@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Counts polls and keeps the waker; ready when the flag is up.
+/// Counts polls and keeps the waker. Ready once it is opened.
 struct Gate {
     open: Rc<Cell<bool>>,
     waker: Rc<RefCell<Option<Waker>>>,
@@ -147,7 +147,7 @@ fn check_abort(journal: &Journal) {
     assert_eq!(journal.take(), ["abort returned", "dropped", "joined"]);
 }
 
-/// Aborts it, and notes the order of what follows.
+/// Aborts the task, and records the order of what follows.
 async fn abort_and_join(journal: &Journal, handle: JoinHandle<()>) {
     handle.abort();
     journal.note("abort returned");
@@ -158,7 +158,7 @@ async fn abort_and_join(journal: &Journal, handle: JoinHandle<()>) {
 }
 
 #[test]
-fn aborted_before_its_first_poll_it_is_never_polled() {
+fn a_task_aborted_before_its_first_poll_is_never_polled() {
     everywhere(|builder| {
         let (journal, polls) = (Journal::default(), Rc::new(Cell::new(0)));
         builder.build().unwrap().block_on(async {
@@ -174,7 +174,7 @@ fn aborted_before_its_first_poll_it_is_never_polled() {
 }
 
 #[test]
-fn aborted_while_parked_it_is_dropped_in_its_own_turn() {
+fn a_task_aborted_while_it_waits_is_dropped_in_its_own_turn() {
     everywhere(|builder| {
         let (journal, polls) = (Journal::default(), Rc::new(Cell::new(0)));
         builder.build().unwrap().block_on(async {
@@ -193,7 +193,7 @@ fn aborted_while_parked_it_is_dropped_in_its_own_turn() {
 }
 
 #[test]
-fn aborted_while_queued_it_is_not_polled_again() {
+fn a_task_aborted_while_queued_is_not_polled_again() {
     everywhere(|builder| {
         let (journal, polls, gate) = (Journal::default(), Rc::new(Cell::new(0)), Gate::new());
         builder.build().unwrap().block_on(async {
@@ -213,7 +213,7 @@ fn aborted_while_queued_it_is_not_polled_again() {
     });
 }
 
-/// A task that holds its own handle, given to it after it was spawned.
+/// Spawns a task that holds its own handle.
 fn spawn_with_own_handle<T: 'static, F: Future<Output = T> + 'static>(
     polls: &Rc<Cell<u32>>,
     body: impl FnOnce(Rc<RefCell<Option<JoinHandle<T>>>>) -> F,
@@ -265,7 +265,7 @@ fn a_task_that_aborts_itself_and_ends_in_the_same_poll_keeps_its_output() {
 }
 
 #[test]
-fn a_task_that_has_ended_keeps_its_output_through_an_abort() {
+fn a_finished_task_keeps_its_output_despite_an_abort() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let handle = spawn(async { String::from("kept") });
@@ -279,7 +279,7 @@ fn a_task_that_has_ended_keeps_its_output_through_an_abort() {
 }
 
 #[test]
-fn an_abort_from_outside_of_block_on_is_obeyed() {
+fn an_abort_from_outside_block_on_takes_effect() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
         let handle = runtime.spawn(pending::<()>());
@@ -292,7 +292,7 @@ fn an_abort_from_outside_of_block_on_is_obeyed() {
 }
 
 #[test]
-fn a_join_that_is_given_up_leaves_task_and_handle_as_they_were() {
+fn a_dropped_join_leaves_task_and_handle_unchanged() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let gate = Gate::new();
@@ -321,7 +321,7 @@ fn a_join_that_is_given_up_leaves_task_and_handle_as_they_were() {
 }
 
 #[test]
-fn a_handle_that_is_dropped_while_it_is_awaited_wakes_nobody() {
+fn a_handle_dropped_while_awaited_wakes_nothing() {
     everywhere(|builder| {
         let polls = Rc::new(Cell::new(0));
         builder.build().unwrap().block_on(async {
@@ -341,7 +341,7 @@ fn a_handle_that_is_dropped_while_it_is_awaited_wakes_nobody() {
 }
 
 #[test]
-fn the_waker_of_the_latest_join_is_the_one_that_is_woken() {
+fn the_waker_of_the_latest_join_is_woken() {
     everywhere(|builder| {
         let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         builder.build().unwrap().block_on(async {
@@ -370,7 +370,7 @@ fn the_waker_of_the_latest_join_is_the_one_that_is_woken() {
 }
 
 #[test]
-fn a_handle_says_whether_its_task_has_ended() {
+fn a_handle_reports_whether_its_task_has_finished() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let done = spawn(async {});
@@ -391,7 +391,7 @@ fn a_handle_says_whether_its_task_has_ended() {
 }
 
 #[test]
-fn a_handle_that_has_given_its_output_says_so_when_it_is_polled_again() {
+fn a_handle_polled_again_after_its_output_panics() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let mut handle = spawn(async {});
@@ -403,7 +403,7 @@ fn a_handle_that_has_given_its_output_says_so_when_it_is_polled_again() {
 }
 
 #[test]
-fn the_three_ends_without_an_output_are_told_apart() {
+fn the_three_kinds_of_join_errors_are_distinguished() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
         runtime.block_on(async {
@@ -427,7 +427,7 @@ fn the_three_ends_without_an_output_are_told_apart() {
 }
 
 #[test]
-fn join_errors_go_anywhere() {
+fn join_errors_are_send_and_sync() {
     fn anywhere<T: Send + Sync + std::error::Error + 'static>() {}
     anywhere::<gimmal::task::JoinError>();
     anywhere::<gimmal::Canceled>();
@@ -482,7 +482,7 @@ fn many_wakes_before_a_poll_are_one_poll() {
 }
 
 #[test]
-fn a_list_of_tasks_names_them_and_the_places_that_spawned_them() {
+fn the_list_of_tasks_has_their_names_and_spawn_locations() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let named = task::Builder::new().name("a name").spawn(pending::<()>());
@@ -502,7 +502,7 @@ fn a_list_of_tasks_names_them_and_the_places_that_spawned_them() {
 }
 
 #[test]
-fn tasks_that_are_left_go_on_in_the_next_block_on() {
+fn remaining_tasks_continue_in_the_next_block_on() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
         let gate = Gate::new();
@@ -515,7 +515,7 @@ fn tasks_that_are_left_go_on_in_the_next_block_on() {
 }
 
 #[test]
-fn polls_and_turns_are_counted_to_the_last() {
+fn polls_and_turns_are_counted_exactly() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
         let handle = runtime.handle();
@@ -531,7 +531,7 @@ fn polls_and_turns_are_counted_to_the_last() {
 }
 
 #[test]
-fn a_hundred_thousand_tasks_leave_nothing() {
+fn a_hundred_thousand_tasks_leave_nothing_behind() {
     everywhere(|builder| {
         builder.build().unwrap().block_on(async {
             let sum = Rc::new(Cell::new(0u64));
@@ -554,7 +554,7 @@ fn a_hundred_thousand_tasks_leave_nothing() {
 }
 
 #[test]
-fn block_on_inside_of_block_on_says_what_to_do() {
+fn block_on_inside_block_on_panics_with_advice() {
     everywhere(|builder| {
         let mut outer = builder.clone().build().unwrap();
         let mut inner = builder.build().unwrap();
@@ -569,8 +569,8 @@ fn block_on_inside_of_block_on_says_what_to_do() {
 }
 
 #[test]
-fn used_from_outside_everything_says_what_to_do() {
-    fn told<T>(what: &str, call: impl FnOnce() -> T) {
+fn every_use_outside_a_runtime_panics_with_advice() {
+    fn assert_advice<T>(what: &str, call: impl FnOnce() -> T) {
         let Err(payload) = catch_unwind(AssertUnwindSafe(call)) else {
             panic!("{what} did not panic")
         };
@@ -580,29 +580,29 @@ fn used_from_outside_everything_says_what_to_do() {
             "{what}: {text}"
         );
     }
-    told("spawn", || drop(spawn(async {})));
-    told("a named task", || {
+    assert_advice("spawn", || drop(spawn(async {})));
+    assert_advice("a named task", || {
         drop(task::Builder::new().name("x").spawn(async {}))
     });
-    told("sleep", || {
+    assert_advice("sleep", || {
         gimmal::sleep(Duration::from_secs(1)).now_or_never()
     });
-    told("an operation", || gimmal::op::nop().now_or_never());
-    told("submit", || drop(gimmal::op::nop().submit()));
-    told("a file", || gimmal::fs::read("Cargo.toml").now_or_never());
-    told("spawn_blocking", || drop(task::spawn_blocking(|| ())));
-    told("spawn_abandonable", || {
+    assert_advice("an operation", || gimmal::op::nop().now_or_never());
+    assert_advice("submit", || drop(gimmal::op::nop().submit()));
+    assert_advice("a file", || gimmal::fs::read("Cargo.toml").now_or_never());
+    assert_advice("spawn_blocking", || drop(task::spawn_blocking(|| ())));
+    assert_advice("spawn_abandonable", || {
         drop(task::spawn_abandonable(|| (), drop))
     });
-    told("Handle::current", Handle::current);
+    assert_advice("Handle::current", Handle::current);
     let mut runtime = Runtime::new().unwrap();
     let handle = runtime.block_on(async { spawn(pending::<()>()) });
-    told("a join", || handle.now_or_never());
+    assert_advice("a join", || handle.now_or_never());
     assert!(Handle::try_current().is_none());
 }
 
 #[test]
-fn polled_inside_of_another_runtime_a_handle_says_so() {
+fn a_handle_polled_inside_another_runtime_panics() {
     everywhere(|builder| {
         let mut one = builder.clone().build().unwrap();
         let mut two = builder.build().unwrap();
@@ -644,7 +644,7 @@ fn a_handle_may_outlive_its_runtime() {
 }
 
 #[test]
-fn a_handle_that_cancels_on_drop_cancels_what_has_not_ended() {
+fn a_handle_that_cancels_on_drop_cancels_an_unfinished_task() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
         let left = runtime.block_on(async {
@@ -659,7 +659,7 @@ fn a_handle_that_cancels_on_drop_cancels_what_has_not_ended() {
                     name
                 })
             };
-            // Not by a wait for `&mut` that is given up, nor after it was taken apart.
+            // Not by a dropped wait for `&mut`, nor after `into_inner`.
             let mut kept = start("kept").cancel_on_drop();
             assert!(poll_once(&mut kept).await.is_pending());
             let plain = start("plain").cancel_on_drop().into_inner();
@@ -672,14 +672,14 @@ fn a_handle_that_cancels_on_drop_cancels_what_has_not_ended() {
             assert!(!kept.is_finished() && !plain.is_finished());
             assert!(ended.is_finished());
             drop(ended);
-            // Its methods are those of the handle.
+            // It has the methods of the handle.
             kept.cancel();
             assert_eq!((&mut kept).await.unwrap(), "kept");
             drop(kept);
             drop(plain);
             yield_now().await;
             assert_eq!(journal.take(), ["kept"]);
-            // One is dropped while the runtime ends, and one after that.
+            // One is dropped while the runtime ends, and one afterward.
             let held = start("held").cancel_on_drop();
             drop(spawn(async move {
                 let _held = held;

@@ -1,4 +1,4 @@
-//! Panics of users' code: they stay where they are, reach whoever joins, and otherwise the hook, once.
+//! Panics in user code: they do not spread, reach the joiner or else the hook, once.
 
 use crate::support::{DropBomb, Faults, Finally, everywhere, poll_with};
 use gimmal::{Handle, Runtime, spawn, task, yield_now};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Poll, Wake, Waker};
 
 #[test]
-fn a_panic_reaches_whoever_joins_and_nobody_else() {
+fn a_panic_reaches_only_the_joiner() {
     everywhere(|builder| {
         let faults = Faults::default();
         faults.hear(builder).build().unwrap().block_on(async {
@@ -39,7 +39,7 @@ fn a_panic_reaches_whoever_joins_and_nobody_else() {
 }
 
 #[test]
-fn a_panic_that_nobody_joins_reaches_the_hook_once() {
+fn an_unjoined_panic_reaches_the_hook_once() {
     everywhere(|builder| {
         let faults = Faults::default();
         let mut runtime = faults.hear(builder).build().unwrap();
@@ -61,7 +61,7 @@ fn a_panic_that_nobody_joins_reaches_the_hook_once() {
             drop(unnamed);
             faults.expect(&["panics.rs"]);
         });
-        // Dropped outside of block_on, and kept beyond the end.
+        // Dropped outside `block_on`, and kept beyond the end.
         let after = runtime.block_on(async {
             let after = spawn(async { panic!("three") });
             yield_now().await;
@@ -82,7 +82,7 @@ fn a_panic_that_nobody_joins_reaches_the_hook_once() {
 }
 
 #[test]
-fn a_payload_that_panics_when_it_is_dropped_is_reported_too() {
+fn a_payload_that_panics_on_drop_is_reported_too() {
     everywhere(|builder| {
         let faults = Faults::default();
         let mut runtime = faults.hear(builder).build().unwrap();
@@ -93,7 +93,7 @@ fn a_payload_that_panics_when_it_is_dropped_is_reported_too() {
             let joined = spawn(async { panic_any(DropBomb("joined payload")) });
             let error = joined.await.unwrap_err();
             let mine = catch_unwind(AssertUnwindSafe(|| drop(error)));
-            assert!(mine.is_err(), "whoever joins has the payload, and drops it");
+            assert!(mine.is_err(), "the joiner owns the payload and drops it");
         });
         faults.expect(&[]);
         let kept = runtime.block_on(async {
@@ -126,7 +126,7 @@ fn a_destructor_that_panics_after_the_output_was_ready_is_a_panic_of_the_task() 
 }
 
 #[test]
-fn a_destructor_that_panics_in_an_abort_goes_to_the_hook_and_the_join_says_aborted() {
+fn a_destructor_that_panics_in_an_abort_goes_to_the_hook_and_the_task_is_aborted() {
     everywhere(|builder| {
         let faults = Faults::default();
         faults.hear(builder).build().unwrap().block_on(async {
@@ -144,7 +144,7 @@ fn a_destructor_that_panics_in_an_abort_goes_to_the_hook_and_the_join_says_abort
 }
 
 #[test]
-fn a_task_that_panics_and_then_panics_in_its_destructor_gives_the_first_to_its_join() {
+fn a_task_that_panics_twice_returns_the_first_panic_to_its_joiner() {
     everywhere(|builder| {
         let faults = Faults::default();
         faults.hear(builder).build().unwrap().block_on(async {
@@ -160,7 +160,7 @@ fn a_task_that_panics_and_then_panics_in_its_destructor_gives_the_first_to_its_j
 }
 
 #[test]
-fn an_output_that_panics_when_it_is_dropped_goes_to_the_hook() {
+fn an_output_that_panics_on_drop_goes_to_the_hook() {
     everywhere(|builder| {
         let faults = Faults::default();
         let mut runtime = faults.hear(builder).build().unwrap();
@@ -203,7 +203,7 @@ fn destructors_that_panic_at_the_end_of_the_runtime_do_not_stop_it() {
     });
 }
 
-/// A waker that panics when it wakes.
+/// A waker that panics when it is woken.
 struct WakeBomb;
 
 impl Wake for WakeBomb {
@@ -213,7 +213,7 @@ impl Wake for WakeBomb {
 }
 
 #[test]
-fn a_waker_that_panics_goes_to_the_hook_and_the_others_are_woken() {
+fn a_panicking_waker_goes_to_the_hook_and_the_others_are_woken() {
     everywhere(|builder| {
         let faults = Faults::default();
         faults.hear(builder).build().unwrap().block_on(async {
@@ -227,14 +227,14 @@ fn a_waker_that_panics_goes_to_the_hook_and_the_others_are_woken() {
             yield_now().await;
             assert!(task.is_finished());
             faults.expect(&["a waker went off"]);
-            // A timer, and one behind it that is due at the same moment.
+            // A timer, and another one behind it that is due at the same time.
             let due = gimmal::time::Instant::now() + std::time::Duration::from_millis(100);
             let mut sleep = gimmal::time::sleep_until(due);
             assert!(poll_with(&bomb, &mut sleep).is_pending());
             gimmal::time::sleep_until(due).await.unwrap();
             faults.expect(&["a waker went off"]);
             assert!(sleep.await.is_ok());
-            // An operation, and one behind it.
+            // An operation, and another one behind it.
             let mut nop = gimmal::op::nop();
             assert!(poll_with(&bomb, &mut nop).is_pending());
             gimmal::op::nop().await.unwrap();
@@ -247,7 +247,7 @@ fn a_waker_that_panics_goes_to_the_hook_and_the_others_are_woken() {
 }
 
 #[test]
-fn a_panic_of_the_main_future_goes_to_the_caller_and_the_runtime_goes_on() {
+fn a_panic_of_the_main_future_goes_to_the_caller_and_the_runtime_continues() {
     everywhere(|builder| {
         let faults = Faults::default();
         let mut runtime = faults.hear(builder).build().unwrap();
@@ -269,7 +269,7 @@ fn a_panic_of_the_main_future_goes_to_the_caller_and_the_runtime_goes_on() {
 }
 
 #[test]
-fn a_hook_that_panics_is_survived() {
+fn a_panicking_hook_is_survived() {
     everywhere(|builder| {
         let calls = Arc::new(Mutex::new(0));
         let counted = calls.clone();
@@ -293,7 +293,7 @@ fn a_hook_that_panics_is_survived() {
     });
 }
 
-/// The hook may use the runtime: nothing of it is borrowed meanwhile.
+/// The hook may use the runtime, since nothing of it is borrowed meanwhile.
 #[test]
 fn a_hook_may_start_tasks() {
     everywhere(|builder| {
@@ -316,7 +316,7 @@ fn a_hook_may_start_tasks() {
     });
 }
 
-/// Keeps the lines that the `log` crate is given.
+/// Records the lines logged through the `log` crate.
 #[derive(Default)]
 struct Lines(Mutex<Vec<(log::Level, String)>>);
 
@@ -336,7 +336,7 @@ impl log::Log for Lines {
 }
 
 #[test]
-fn without_a_hook_each_fault_is_one_line_of_the_log() {
+fn without_a_hook_each_fault_is_one_log_line() {
     static LINES: OnceLock<Lines> = OnceLock::new();
     let lines = LINES.get_or_init(Lines::default);
     log::set_logger(lines).unwrap();

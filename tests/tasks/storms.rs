@@ -1,5 +1,5 @@
-//! R1 in every position: destructors that spawn, let go of handles, abort, start operations and sleep, wherever a value of
-//! a user is dropped.
+//! R1 in every position: destructors that spawn, drop handles, abort, start operations and sleep, wherever a user's
+//! value is dropped.
 
 use crate::support::{Faults, everywhere, poll_with};
 use gimmal::{Handle, sleep, spawn, task, yield_now};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Does all that a task can do when it is dropped; the tasks that it spawns hold smaller storms.
+/// Does everything a task can do when it is dropped. The tasks that it spawns own smaller storms.
 struct Storm {
     depth: u32,
     dropped: Arc<AtomicU32>,
@@ -31,7 +31,7 @@ impl Storm {
         }
     }
 
-    /// How many storms are dropped in the end for one: itself, and four smaller ones.
+    /// The number of storms that are dropped for one: itself, and four smaller ones, recursively.
     fn total(depth: u32) -> u32 {
         if depth == 0 {
             1
@@ -48,7 +48,7 @@ impl Drop for Storm {
             return;
         }
         if Handle::try_current().is_none() {
-            // On a thread of the pool, or outside of block_on: the smaller ones are dropped here.
+            // On a pool thread, or outside `block_on`: the smaller ones are dropped here.
             drop((
                 self.smaller(),
                 self.smaller(),
@@ -82,8 +82,8 @@ impl Drop for Storm {
     }
 }
 
-/// Puts storms into a runtime, waits until it is calm, and counts. `end` says whether the rest is left to the shutdown.
-fn weather(start: impl Fn(&Arc<AtomicU32>) -> u32) {
+/// Puts storms into a runtime, and checks that all of them are dropped, before or by the shutdown.
+fn run_storms(start: impl Fn(&Arc<AtomicU32>) -> u32) {
     everywhere(|builder| {
         for end_at_once in [false, true] {
             let dropped = Arc::new(AtomicU32::new(0));
@@ -117,7 +117,7 @@ fn weather(start: impl Fn(&Arc<AtomicU32>) -> u32) {
 
 #[test]
 fn in_the_output_of_a_detached_task() {
-    weather(|dropped| {
+    run_storms(|dropped| {
         let storm = Storm::new(dropped);
         drop(spawn(async move { storm }));
         1
@@ -125,8 +125,8 @@ fn in_the_output_of_a_detached_task() {
 }
 
 #[test]
-fn in_a_future_that_ends() {
-    weather(|dropped| {
+fn in_a_future_that_completes() {
+    run_storms(|dropped| {
         let storm = Storm::new(dropped);
         drop(spawn(async move {
             let _storm = storm;
@@ -137,8 +137,8 @@ fn in_a_future_that_ends() {
 }
 
 #[test]
-fn in_a_future_that_is_aborted() {
-    weather(|dropped| {
+fn in_an_aborted_future() {
+    run_storms(|dropped| {
         let storm = Storm::new(dropped);
         let task = spawn(async move {
             let _storm = storm;
@@ -151,7 +151,7 @@ fn in_a_future_that_is_aborted() {
 
 #[test]
 fn in_a_future_that_panics_and_in_its_payload() {
-    weather(|dropped| {
+    run_storms(|dropped| {
         let (held, payload) = (Storm::new(dropped), Storm::new(dropped));
         drop(spawn(async move {
             let _held = held;
@@ -162,8 +162,8 @@ fn in_a_future_that_panics_and_in_its_payload() {
 }
 
 #[test]
-fn in_closures_that_return_or_panic_with_it() {
-    weather(|dropped| {
+fn in_closures_that_return_it_or_panic_with_it() {
+    run_storms(|dropped| {
         let (output, held, payload) = (
             Storm::new(dropped),
             Storm::new(dropped),
@@ -177,8 +177,8 @@ fn in_closures_that_return_or_panic_with_it() {
 }
 
 #[test]
-fn in_closures_that_are_withdrawn() {
-    weather(|dropped| {
+fn in_withdrawn_closures() {
+    run_storms(|dropped| {
         let storm = Storm::new(dropped);
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let closures: Vec<_> = (0..64).map(|_| task::spawn_blocking(|| ())).collect();
@@ -192,8 +192,8 @@ fn in_closures_that_are_withdrawn() {
 }
 
 #[test]
-fn in_an_output_that_is_joined_in_another_task() {
-    weather(|dropped| {
+fn in_an_output_joined_by_another_task() {
+    run_storms(|dropped| {
         let storm = Storm::new(dropped);
         let inner = spawn(async move { storm });
         drop(spawn(async move { inner.await.map(drop) }));
@@ -202,7 +202,7 @@ fn in_an_output_that_is_joined_in_another_task() {
 }
 
 #[test]
-fn in_handles_that_are_dropped_outside_of_the_runtime() {
+fn in_handles_dropped_outside_the_runtime() {
     everywhere(|builder| {
         let dropped = Arc::new(AtomicU32::new(0));
         let mut runtime = builder.build().unwrap();

@@ -1,7 +1,10 @@
-//! What the tests of tasks and of time share: runtimes as old kernels allow them, a list of faults, counted polls and
-//! drops, seeded random numbers, and a foreign waker that does as it is told.
+//! Helpers for tests of tasks and time: runtimes with the features of old kernels, recorded faults, counted polls and
+//! drops, seeded random numbers, and a foreign waker that runs a closure.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    reason = "each test program uses only some of these helpers"
+)]
 
 use gimmal::Runtime;
 use gimmal::runtime::{Builder, FeatureMask};
@@ -11,7 +14,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-/// Runs a test with what this kernel has, then with what 6.1 and 5.15 have.
+/// Runs a test with all features of this kernel, then with those of 6.1 and 5.15.
 pub(crate) fn everywhere(test: impl Fn(Builder)) {
     for mask in [
         FeatureMask::none(),
@@ -23,7 +26,7 @@ pub(crate) fn everywhere(test: impl Fn(Builder)) {
     }
 }
 
-/// Every fault that a hook was told of, as text.
+/// The faults reported to a hook, as text.
 #[derive(Clone, Default)]
 pub(crate) struct Faults(Arc<Mutex<Vec<String>>>);
 
@@ -37,7 +40,7 @@ impl Faults {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    /// Takes them, and sees that there are as many as there are parts, each containing its part.
+    /// Takes the recorded faults, and checks that each of them contains the part at its position.
     #[track_caller]
     pub(crate) fn expect(&self, parts: &[&str]) {
         let faults = self.take();
@@ -50,7 +53,7 @@ impl Faults {
     }
 }
 
-/// What happened, in order.
+/// A record of events in order.
 #[derive(Clone, Default)]
 pub(crate) struct Journal(Rc<RefCell<Vec<&'static str>>>);
 
@@ -63,7 +66,7 @@ impl Journal {
         self.0.take()
     }
 
-    /// A value whose drop is noted.
+    /// A value that records its drop.
     pub(crate) fn on_drop(&self, what: &'static str) -> OnDrop {
         OnDrop(self.clone(), what)
     }
@@ -127,11 +130,11 @@ pub(crate) fn poll_with<F: Future + Unpin>(waker: &Waker, future: &mut F) -> Pol
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-/// Random numbers that a seed repeats (xorshift with a multiplication).
+/// Reproducible random numbers (xorshift with a multiplication).
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// From `GIMMAL_SEED`, or from the clock; printed, so that a failure can be run again.
+    /// Seeded from `GIMMAL_SEED` or the clock. Prints the seed, so that a failure can be repeated.
     pub(crate) fn new(test: &str) -> Random {
         let seed = match std::env::var("GIMMAL_SEED") {
             Ok(seed) => seed.parse().expect("GIMMAL_SEED is a number"),
@@ -155,7 +158,7 @@ impl Random {
     }
 }
 
-/// What is done to a foreign waker.
+/// The function that was called on a foreign waker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
     Clone,
@@ -189,11 +192,12 @@ static FOREIGN: RawWakerVTable = RawWakerVTable::new(
     |_| react(Done::Drop),
 );
 
-/// A waker of this thread that does `reaction` for whatever is done to it, until the guard goes. It is not to leave the
-/// thread: what it does there is nothing.
+/// A waker of this thread that calls `reaction` for each function called on it, until the guard is dropped. On other
+/// threads, it does nothing.
 pub(crate) fn foreign_waker(reaction: impl Fn(Done) + 'static) -> (Waker, ForeignGuard) {
     REACTION.with(|kept| kept.replace(Some(Rc::new(reaction))));
-    // SAFETY: the four functions read and free nothing; they call a closure that this thread holds, if it holds one.
+    // SAFETY: the four functions neither read nor free anything; they call a closure owned by this thread, if there is
+    // one.
     let waker = unsafe { Waker::new(std::ptr::null(), &FOREIGN) };
     (waker, ForeignGuard)
 }
@@ -206,7 +210,7 @@ impl Drop for ForeignGuard {
     }
 }
 
-/// Both ends of a pipe; the first is to be read.
+/// The two ends of a pipe; the first one is the read end.
 pub(crate) fn pipe() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     (reader.into(), writer.into())

@@ -1,4 +1,4 @@
-//! Wakers go anywhere: other threads, after their task, after their runtime.
+//! Wakers can be used anywhere: on other threads, after their task ended, after their runtime ended.
 
 use crate::support::{Random, counted, everywhere};
 use gimmal::{Handle, Runtime, sleep, spawn, yield_now};
@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// Something that one thread opens and a task waits for.
+/// A flag that one thread sets and a task waits for.
 #[derive(Default)]
 struct Latch {
     open: AtomicBool,
@@ -39,7 +39,7 @@ impl Latch {
     }
 }
 
-/// The waker of a task, taken out of it.
+/// Returns the current task's waker.
 async fn own_waker() -> Waker {
     poll_fn(|context| Poll::Ready(context.waker().clone())).await
 }
@@ -50,7 +50,7 @@ fn a_waker_is_harmless_after_its_task_and_after_its_runtime() {
         let mut runtime = builder.clone().build().unwrap();
         let (waker, polls) = runtime.block_on(async {
             let waker = spawn(own_waker()).await.unwrap();
-            // Whoever has the row now is not woken by the old name.
+            // The old wake ID does not wake the task that reuses the row.
             let polls = Rc::new(Cell::new(0));
             drop(spawn(counted(&polls, std::future::pending::<()>())));
             yield_now().await;
@@ -71,7 +71,7 @@ fn a_waker_is_harmless_after_its_task_and_after_its_runtime() {
         waker.wake_by_ref();
         let other = waker.clone();
         thread::spawn(move || other.wake()).join().unwrap();
-        // The number goes to the next runtime; the old name wakes none of its tasks, or does so in vain.
+        // The next runtime reuses the number. The old wake ID wakes none of its tasks, or only spuriously.
         let mut next = builder.build().unwrap();
         next.block_on(async {
             waker.wake_by_ref();
@@ -82,7 +82,7 @@ fn a_waker_is_harmless_after_its_task_and_after_its_runtime() {
 }
 
 #[test]
-fn a_wake_from_outside_of_block_on_counts() {
+fn a_wake_from_outside_block_on_takes_effect() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
         let (polls, kept) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(None)));
@@ -109,7 +109,7 @@ fn a_wake_from_outside_of_block_on_counts() {
     });
 }
 
-/// If one wake in all these rounds were missed, this would hang.
+/// Hangs if a single wake in all these rounds is missed.
 #[test]
 fn a_sleeping_runtime_is_woken_by_another_thread() {
     const ROUNDS: usize = 5_000;
@@ -118,7 +118,8 @@ fn a_sleeping_runtime_is_woken_by_another_thread() {
         let opener = thread::spawn(move || {
             let mut opened = 0;
             for latch in asked {
-                // Now and then late, so that the runtime is surely asleep; mostly at once, so that it is about to be.
+                // Sometimes late, so that the runtime surely sleeps; mostly at once, while the runtime is about to
+                // sleep.
                 if opened % 64 == 0 {
                     thread::sleep(Duration::from_micros(200));
                 }
@@ -139,7 +140,7 @@ fn a_sleeping_runtime_is_woken_by_another_thread() {
     });
 }
 
-/// 10⁵ joins of tasks that other threads let go.
+/// 10⁵ joins of tasks that other threads release.
 #[test]
 fn a_hundred_thousand_joins_across_threads() {
     const TASKS: usize = 100_000;
@@ -278,7 +279,7 @@ fn eight_threads_wake_while_tasks_end_and_runtimes_are_dropped() {
                             shared.lock().unwrap().push(waker);
                             yield_now().await;
                         }
-                        // Ready once it is polled again, by whomever.
+                        // Ready at the second poll, whatever caused it.
                         let mut first = true;
                         poll_fn(|context| {
                             if std::mem::take(&mut first) {
@@ -291,10 +292,11 @@ fn eight_threads_wake_while_tasks_end_and_runtimes_are_dropped() {
                     })
                 })
                 .collect();
-            // Half of the runtimes are dropped while their tasks wait; for the other half the threads must wake all.
+            // Half of the runtimes are dropped while their tasks wait; in the other half, the threads must wake all
+            // tasks.
             if round % 2 == 0 {
                 for task in tasks {
-                    // A thread may have dropped the only waker of that task: then wake it by an abort.
+                    // A thread may have dropped the only waker of that task; an abort then wakes it.
                     let mut task = task;
                     let given_up =
                         futures_util::future::select(&mut task, sleep(Duration::from_millis(5)))
@@ -322,9 +324,9 @@ fn eight_threads_wake_while_tasks_end_and_runtimes_are_dropped() {
 }
 
 #[test]
-fn an_inbox_that_overflows_wakes_everyone_once() {
+fn an_overflowing_inbox_wakes_every_task_once() {
     const TASKS: usize = 100;
-    /// More names than an inbox keeps.
+    /// More wake IDs than an inbox holds.
     const WAKES: usize = (1 << 14) + 10;
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
@@ -354,7 +356,7 @@ fn an_inbox_that_overflows_wakes_everyone_once() {
             })
             .join()
             .unwrap();
-            // What other threads sent is taken after the tasks of a turn were polled.
+            // Wakes from other threads are taken after a turn has polled its tasks.
             gimmal::op::nop().await.unwrap();
             gimmal::op::nop().await.unwrap();
             let counts: Vec<u32> = polls.iter().map(|polls| polls.get()).collect();
@@ -364,7 +366,7 @@ fn an_inbox_that_overflows_wakes_everyone_once() {
 }
 
 #[test]
-fn an_inbox_that_overflows_while_the_runtime_sleeps_loses_nothing() {
+fn an_inbox_that_overflows_while_the_runtime_sleeps_loses_no_wake() {
     everywhere(|builder| {
         let latches: Vec<Arc<Latch>> = (0..20_000).map(|_| Arc::default()).collect();
         let opener = {
@@ -383,7 +385,7 @@ fn an_inbox_that_overflows_while_the_runtime_sleeps_loses_nothing() {
                 .iter()
                 .map(|latch| spawn(latch.clone().wait()))
                 .collect();
-            // Not all have looked at their latch yet: those find it open, the rest is woken.
+            // Tasks that have not checked their latch yet will find it open; the rest are woken.
             for _ in 0..20 {
                 yield_now().await;
             }
@@ -396,9 +398,9 @@ fn an_inbox_that_overflows_while_the_runtime_sleeps_loses_nothing() {
     });
 }
 
-/// Two runtimes on two threads, each waking the other's task.
+/// Two runtimes on two threads, each of which wakes the other one's task.
 #[test]
-fn two_runtimes_play_ping_pong() {
+fn two_runtimes_wake_each_other() {
     const ROUNDS: u32 = 5_000;
     let (to_a, at_a) = async_channel::bounded::<u32>(1);
     let (to_b, at_b) = async_channel::bounded::<u32>(1);
@@ -424,9 +426,9 @@ fn two_runtimes_play_ping_pong() {
     assert_eq!(end, ROUNDS);
 }
 
-/// The opposite direction of C14: an abort given while other threads wake the same task.
+/// The opposite of C14: aborts while other threads wake the same tasks.
 #[test]
-fn aborts_and_wakes_from_threads_meet_and_every_join_resolves() {
+fn every_join_resolves_despite_concurrent_aborts_and_wakes() {
     everywhere(|builder| {
         let (send, wakers) = mpsc::channel::<Waker>();
         let waking = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Who listens where, who connects to whom, and what is said when it does not come to that.
+//! Listening, connecting, and the errors of both.
 
 use crate::common::{
     Baseline, MOMENTS, descriptors, directory, dropped_after, dropped_everywhere, next_turn,
@@ -19,9 +19,9 @@ fn abstract_address(name: &str) -> SocketAddr {
     SocketAddr::from_abstract_name(format!("gimmal-{}-{name}", std::process::id())).unwrap()
 }
 
-/// Std is at the other end: of a path, and of a name in no directory.
+/// The other end is std's, at a path and at an abstract name.
 #[test]
-fn it_connects_to_and_accepts_what_std_does() {
+fn sockets_connect_to_and_from_std() {
     run(async {
         let directory = directory();
         let path = directory.path().join("socket");
@@ -54,7 +54,7 @@ fn it_connects_to_and_accepts_what_std_does() {
             drop(theirs);
             assert_eq!(ours.read(vec![0; 1]).await.unwrap().0, 0);
         }
-        // A client that has bound a name is told by it.
+        // A client that is bound to a name is reported with that name.
         let (here, there) = (abstract_address("here"), abstract_address("there"));
         let listener = UnixListener::bind_addr(&there).unwrap();
         let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
@@ -70,7 +70,7 @@ fn it_connects_to_and_accepts_what_std_does() {
     });
 }
 
-/// As with std: the file stays, and must be removed by whoever binds the path again.
+/// As in std, the file stays, and must be removed before the path is bound again.
 #[test]
 fn the_file_of_a_bound_path_stays() {
     run(async {
@@ -84,7 +84,7 @@ fn the_file_of_a_bound_path_stays() {
             error.to_string().contains(path.to_str().unwrap()),
             "{error}"
         );
-        // Nobody listens any more.
+        // Nobody listens at the path any longer.
         let error = UnixStream::connect(&path).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         assert!(
@@ -138,13 +138,13 @@ fn errors_name_the_path_and_the_limit() {
         let error = UnixStream::connect_addr(&nobody).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 
-        // A file that is no socket.
+        // A file that is not a socket.
         let file = directory.path().join("file");
         std::fs::write(&file, "").unwrap();
         let error = UnixStream::connect(&file).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 
-        // A directory that may not be entered, unless one is root.
+        // A directory without permission to enter it, except for root.
         let closed = directory.path().join("closed");
         std::fs::create_dir(&closed).unwrap();
         std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
@@ -153,7 +153,7 @@ fn errors_name_the_path_and_the_limit() {
             Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}"),
         }
 
-        // Of a connection: the side that has a name.
+        // On a connection: errors contain the address of the side that has one.
         let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let client = UnixStream::connect(&path).await.unwrap();
@@ -174,9 +174,9 @@ fn errors_name_the_path_and_the_limit() {
 }
 
 #[test]
-fn a_peer_says_who_made_it() {
+fn peer_credentials_are_those_of_the_process_that_connected() {
     run(async {
-        // SAFETY: these only ask.
+        // SAFETY: these calls have no preconditions.
         let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
         let own = UCred {
             pid: Some(std::process::id() as i32),
@@ -189,7 +189,7 @@ fn a_peer_says_who_made_it() {
             (own, own)
         );
 
-        // A child that connects is not this process.
+        // A child process that connects has different credentials.
         let directory = directory();
         let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
@@ -200,7 +200,7 @@ fn a_peer_says_who_made_it() {
             .arg(&path)
             .spawn();
         let Ok(mut child) = child else {
-            return skip!("there is no python3 to connect");
+            return skip!("no python3 to connect with");
         };
         let (server, _) = listener.accept().await.unwrap();
         let cred = server.peer_cred().unwrap();
@@ -216,13 +216,13 @@ fn a_peer_says_who_made_it() {
     });
 }
 
-/// A listener whose queue is full makes whoever connects wait, and this wait can be cut short.
+/// A connect to a listener with a full queue waits, and this wait can be canceled.
 #[test]
-fn a_full_queue_is_waited_for() {
+fn connects_wait_for_a_full_queue() {
     run(async {
         let address = abstract_address("full");
         let listener = UnixListener::bind_addr(&address).unwrap();
-        // SAFETY: the descriptor is open. A queue of zero holds one connection.
+        // SAFETY: the descriptor is open. A backlog of zero holds one connection.
         assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
         let first = UnixStream::connect_addr(&address).await.unwrap();
         let baseline = Baseline::take();
@@ -231,13 +231,13 @@ fn a_full_queue_is_waited_for() {
                 gimmal::timeout(Duration::from_millis(1), UnixStream::connect_addr(&address));
             assert!(gimmal::is_timeout(&wait.await.unwrap_err()));
         }
-        baseline.returns("connects that were cut short").await;
+        baseline.returns("canceled connects").await;
         let polls = dropped_everywhere("connect", &MOMENTS, || {
             gimmal::timeout(Duration::from_millis(1), UnixStream::connect_addr(&address))
         })
         .await;
         assert!(polls > 1);
-        // None of those is in the queue.
+        // None of the canceled connects is in the queue.
         let (second, served) = gimmal::join((UnixStream::connect_addr(&address), async {
             let (one, _) = listener.accept().await?;
             let (two, _) = listener.accept().await?;
@@ -252,9 +252,9 @@ fn a_full_queue_is_waited_for() {
     });
 }
 
-/// One by one or by one request for all, each client is served once, whatever becomes of the waits.
+/// With single or multishot accepts, each client is served once, however the waits end.
 #[test]
-fn waits_for_connections_that_are_dropped_lose_none() {
+fn dropped_waits_lose_no_connection() {
     run(async {
         let address = abstract_address("none-lost");
         let listener = UnixListener::bind_addr(&address).unwrap();
@@ -289,7 +289,7 @@ fn waits_for_connections_that_are_dropped_lose_none() {
             assert_eq!(number, round.to_le_bytes());
         }
         assert_eq!(descriptors(), open);
-        // A wait in a canceled scope takes nothing, though there is a connection.
+        // A wait in a canceled scope takes no connection, even if there is one.
         let scope = gimmal::cancel::Scope::new();
         let client = UnixStream::connect_addr(&address).await.unwrap();
         scope.cancel();
@@ -302,11 +302,11 @@ fn waits_for_connections_that_are_dropped_lose_none() {
 }
 
 #[test]
-fn what_std_made_is_taken_over_and_given_back() {
+fn streams_convert_from_and_to_std() {
     run(async {
         let baseline = Baseline::take();
         let (left, right) = std::os::unix::net::UnixStream::pair().unwrap();
-        // One that does not block is waited for all the same.
+        // A nonblocking socket is awaited like any other.
         left.set_nonblocking(true).unwrap();
         let left = Rc::new(UnixStream::from(left));
         let its = left.clone();
@@ -316,7 +316,7 @@ fn what_std_made_is_taken_over_and_given_back() {
         right.write_all("abcd").await.unwrap();
         assert_eq!(reading.await.unwrap().unwrap(), b"abcd");
 
-        // An orphan at work on it, then the byte that it brings, keep it from being handed out.
+        // Neither an orphan nor the byte that it brings allows a conversion to std.
         let mut left = Rc::into_inner(left).unwrap();
         assert!(
             poll_once(&mut std::pin::pin!(left.read(vec![0; 1])))
@@ -337,7 +337,7 @@ fn what_std_made_is_taken_over_and_given_back() {
     });
 }
 
-/// Has connections accepted ahead while `then` is awaited, and nobody asks for them.
+/// Accepts connections ahead while `then` is awaited without any other wait.
 async fn accepting_ahead(listener: &UnixListener, then: impl Future) {
     let mut next = std::pin::pin!(gimmal::net::Listener::accept_ahead(listener, 64));
     assert!(poll_once(&mut next).await.is_pending());
@@ -345,9 +345,9 @@ async fn accepting_ahead(listener: &UnixListener, then: impl Future) {
     then.await;
 }
 
-/// As for TCP (`tests/listening.rs`): the accept is the same.
+/// As for TCP (`tests/listening.rs`), since the accept is the same.
 #[test]
-fn a_listener_goes_to_std_and_comes_back_and_is_closed() {
+fn a_listener_converts_to_std_and_back_and_closes() {
     run(async {
         let directory = directory();
         let path = directory.path().join("socket");
@@ -381,12 +381,12 @@ fn a_listener_goes_to_std_and_comes_back_and_is_closed() {
         listener.close().await.unwrap();
         let error = UnixStream::connect(&path).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        baseline.returns("a listener that was closed").await;
+        baseline.returns("a closed listener").await;
     });
 }
 
 #[test]
-fn handing_out_and_closing_a_listener_can_be_dropped_at_any_poll() {
+fn into_std_and_close_of_a_listener_can_be_dropped_at_any_poll() {
     run(async {
         for moment in MOMENTS {
             for closes in [false, true] {
@@ -403,7 +403,7 @@ fn handing_out_and_closing_a_listener_can_be_dropped_at_any_poll() {
                             .await
                             .is_some(),
                     };
-                    baseline.returns("a listener that was going").await;
+                    baseline.returns("a closing listener").await;
                     if ended {
                         assert!(polls > 1);
                         break;

@@ -1,4 +1,4 @@
-//! Descriptors that go with bytes: each arrives once or is closed, whatever becomes of those who wait for it.
+//! Descriptors passed with bytes: each arrives once or is closed, however the waits for it end.
 
 use crate::common::{
     Baseline, MOMENTS, Random, alone, descriptors, dropped_everywhere, is_child, next_turn,
@@ -12,7 +12,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-/// A descriptor that can be told from others: the end of a pipe, with this byte in it.
+/// A recognizable descriptor: the read end of a pipe that contains this byte.
 fn marked(mark: u8) -> OwnedFd {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[mark]).unwrap();
@@ -38,29 +38,29 @@ fn descriptors_arrive_with_the_bytes_and_are_closed_by_exec() {
             let fds: Vec<OwnedFd> = (0..count).map(|n| marked(n as u8)).collect();
             let (n, (text, fds)) = left.send_with_fds("text", fds).await.unwrap();
             assert_eq!((n, text, fds.len()), (4, "text", count));
-            // They stay open here.
+            // The descriptors stay open here.
             drop(fds);
             let ((n, fds), buf) = right.recv_with_fds(vec![0; 8], count).await.unwrap();
             assert_eq!((n, &buf[..], fds.len()), (4, &b"text"[..], count));
             for fd in &fds {
-                // SAFETY: it only asks.
+                // SAFETY: the call only queries the descriptor.
                 let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) };
                 assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
             }
             let expected: Vec<u8> = (0..count).map(|n| n as u8).collect();
             assert_eq!(marks(fds), expected);
         }
-        // The end of the stream is an end, and no descriptors.
+        // The end of the stream brings no descriptors.
         drop(left);
         let ((n, fds), _) = right.recv_with_fds(vec![0; 8], 4).await.unwrap();
         assert_eq!((n, fds.len()), (0, 0));
         drop(right);
-        baseline.returns("descriptors that were passed").await;
+        baseline.returns("passed descriptors").await;
     });
 }
 
 #[test]
-fn what_cannot_be_sent_comes_back_with_the_reason() {
+fn descriptors_that_cannot_be_sent_are_returned_with_the_error() {
     run(async {
         let (left, right) = UnixStream::pair().unwrap();
         let many: Vec<_> = (0..254).map(|_| std::io::stdin()).collect();
@@ -81,7 +81,7 @@ fn what_cannot_be_sent_comes_back_with_the_reason() {
 }
 
 #[test]
-fn more_than_were_asked_for_are_closed_and_the_bytes_are_there() {
+fn excess_descriptors_are_closed_and_the_bytes_arrive() {
     run(async {
         let (left, right) = UnixStream::pair().unwrap();
         for (count, max) in [(2, 1), (4, 3), (1, 0), (253, 252), (20, 5)] {
@@ -92,9 +92,9 @@ fn more_than_were_asked_for_are_closed_and_the_bytes_are_there() {
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
             assert!(error.to_string().contains(&max.to_string()), "{error}");
             assert_eq!((error.transferred(), &error.buf()[..]), (4, &b"text"[..]));
-            assert_eq!(descriptors(), open, "{count} came for {max}");
+            assert_eq!(descriptors(), open, "{count} arrived for {max}");
         }
-        // A plain read, or one into several buffers, closes them, too.
+        // A plain or vectored read also closes them.
         for vectored in [false, true] {
             let open = descriptors();
             left.send_with_fds("text", vec![marked(1)]).await.unwrap();
@@ -113,19 +113,19 @@ fn more_than_were_asked_for_are_closed_and_the_bytes_are_there() {
     });
 }
 
-/// The sender's credentials come before the descriptors, if somebody has asked for them.
+/// If requested, the sender's credentials precede the descriptors.
 #[test]
-fn credentials_take_no_descriptor_s_place() {
+fn credentials_take_no_room_for_descriptors() {
     run(async {
         let (left, right) = UnixStream::pair().unwrap();
         socket2::SockRef::from(&right).set_passcred(true).unwrap();
         left.send_with_fds("x", vec![marked(7)]).await.unwrap();
         let ((_, fds), _) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
         assert_eq!(marks(fds), [7]);
-        // The descriptor of the sending process, which nobody has asked for here, is closed.
+        // The pidfd of the sender, which the receive did not ask for, is closed.
         const SO_PASSPIDFD: i32 = 76;
         let on: libc::c_int = 1;
-        // SAFETY: the descriptor is open, and the option is a number that is there.
+        // SAFETY: the descriptor is open, and the option value is a valid integer.
         let set = unsafe {
             let on: *const libc::c_int = &raw const on;
             libc::setsockopt(
@@ -137,7 +137,7 @@ fn credentials_take_no_descriptor_s_place() {
             )
         };
         if set != 0 {
-            return skip!("no SO_PASSPIDFD before Linux 6.5");
+            return skip!("SO_PASSPIDFD needs Linux 6.5");
         }
         socket2::SockRef::from(&right).set_passcred(false).unwrap();
         let open = descriptors();
@@ -148,9 +148,9 @@ fn credentials_take_no_descriptor_s_place() {
     });
 }
 
-/// A receive that nobody waits for any more hands bytes and descriptors to the next.
+/// A dropped receive passes bytes and descriptors on to the next one.
 #[test]
-fn descriptors_of_a_dropped_receive_are_for_the_next() {
+fn descriptors_of_a_dropped_receive_go_to_the_next() {
     run(async {
         let baseline = Baseline::take();
         let (left, right) = UnixStream::pair().unwrap();
@@ -159,21 +159,21 @@ fn descriptors_of_a_dropped_receive_are_for_the_next() {
             let mut dropped = Box::pin(right.recv_with_fds(vec![0; 8], 2));
             assert!(poll_once(&mut dropped).await.is_pending());
             next_turn().await;
-            // The receive is in the kernel; it is dropped when it has the bytes, and has not looked.
+            // The receive is in flight; it is dropped after it has received the bytes, without another poll.
             left.send_with_fds(vec![round; 4], vec![marked(round)])
                 .await
                 .unwrap();
             next_turn().await;
             drop(dropped);
             match round % 5 {
-                // A small receive gets all descriptors with the first bytes, as in the kernel.
+                // A small receive gets all descriptors with the first bytes, as from the kernel.
                 0 => {
                     let ((n, fds), buf) = right.recv_with_fds(vec![0; 1], 1).await.unwrap();
                     assert_eq!((n, &buf[..], marks(fds)), (1, &[round][..], vec![round]));
                     let ((n, fds), buf) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
                     assert_eq!((n, &buf[..n], fds.len()), (3, &[round; 3][..], 0));
                 }
-                // A plain read leaves them there until it takes the last byte.
+                // A plain read leaves the descriptors until it takes the last byte.
                 1 => {
                     assert_eq!(right.read(vec![0; 2]).await.unwrap().0, 2);
                     let ((n, fds), _) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
@@ -185,7 +185,7 @@ fn descriptors_of_a_dropped_receive_are_for_the_next() {
                     by_orphan += usize::from(descriptors() < open);
                 }
                 3 => {
-                    // What is ready at once goes back if nobody looks.
+                    // A result that was ready at once is returned to the stream if the future is dropped.
                     drop(right.recv_with_fds(vec![0; 3], 1).submit());
                     drop(right.recv_with_fds(vec![0; 8], 1).submit());
                     let ((n, fds), buf) = right.recv_with_fds(vec![0; 8], 1).await.unwrap();
@@ -201,8 +201,8 @@ fn descriptors_of_a_dropped_receive_are_for_the_next() {
                 }
             }
         }
-        assert!(by_orphan > 0, "the orphan has brought some");
-        // Those that nobody takes go with the stream.
+        assert!(by_orphan > 0, "some descriptors came by an orphan");
+        // Unclaimed descriptors are closed with the stream.
         let mut dropped = Box::pin(right.recv_with_fds(vec![0; 8], 2));
         assert!(poll_once(&mut dropped).await.is_pending());
         next_turn().await;
@@ -211,16 +211,14 @@ fn descriptors_of_a_dropped_receive_are_for_the_next() {
             .unwrap();
         next_turn().await;
         drop((dropped, left, right));
-        baseline
-            .returns("descriptors that were passed to nobody")
-            .await;
+        baseline.returns("unclaimed descriptors").await;
     });
 }
 
-/// There is room for more than are asked for, because of what else may come. A receive that nobody waits for any more has
-/// asked for nothing: it was taken for the next one's fault, which lost them all.
+/// There is room for more descriptors than requested, because of other control messages. A dropped receive counts as
+/// having requested none: the next receive was blamed for the excess, and all were lost.
 #[test]
-fn a_dropped_receive_that_asked_for_few_descriptors_keeps_all_that_came() {
+fn a_dropped_receive_for_few_descriptors_keeps_all_that_arrived() {
     run(async {
         let baseline = Baseline::take();
         let (left, right) = UnixStream::pair().unwrap();
@@ -234,13 +232,13 @@ fn a_dropped_receive_that_asked_for_few_descriptors_keeps_all_that_came() {
         let ((n, fds), buf) = right.recv_with_fds(vec![0; 8], 3).await.unwrap();
         assert_eq!((&buf[..n], marks(fds)), (&b"text"[..], vec![1, 2, 3]));
         drop((left, right));
-        baseline.returns("descriptors that were passed").await;
+        baseline.returns("passed descriptors").await;
     });
 }
 
-/// Sends and receives under timeouts, in scopes that are canceled, and dropped: each descriptor arrives, in order.
+/// Sends and receives under timeouts, in canceled scopes, and dropped: each descriptor arrives, in order.
 #[test]
-fn no_descriptor_is_lost_or_comes_twice() {
+fn no_descriptor_is_lost_or_duplicated() {
     run(async {
         const COUNT: usize = 3_000;
         let baseline = Baseline::take();
@@ -313,7 +311,7 @@ fn no_descriptor_is_lost_or_comes_twice() {
             }
         }
         let sends = sending.await.unwrap();
-        println!("cut short: {cuts} receives, {sends} sends");
+        println!("canceled: {cuts} receives, {sends} sends");
         assert!(cuts > 0);
         let ((n, fds), _) = right.recv_with_fds(vec![0; 1], 1).await.unwrap();
         assert_eq!((n, fds.len()), (0, 0));
@@ -323,7 +321,7 @@ fn no_descriptor_is_lost_or_comes_twice() {
 }
 
 #[test]
-fn dropped_at_every_poll_they_leave_nothing() {
+fn sends_and_receives_dropped_at_every_poll_leave_nothing_behind() {
     run(async {
         let polls = dropped_everywhere("descriptors sent and received", &MOMENTS, || async {
             let (left, right) = UnixStream::pair().unwrap();
@@ -340,12 +338,12 @@ fn dropped_at_every_poll_they_leave_nothing() {
     });
 }
 
-/// A process that may have no more descriptors closes those that came, and has the bytes.
+/// A process without free descriptor numbers closes the descriptors that arrive, and still gets the bytes.
 #[test]
-fn descriptors_that_there_is_no_room_for_are_closed() {
+fn descriptors_without_a_free_number_are_closed() {
     if !is_child() {
         let _alone = alone();
-        passes_in_child("passing::descriptors_that_there_is_no_room_for_are_closed");
+        passes_in_child("passing::descriptors_without_a_free_number_are_closed");
         return;
     }
     run(async {
@@ -354,7 +352,7 @@ fn descriptors_that_there_is_no_room_for_are_closed() {
             let open = descriptors();
             let fds = (0..3).map(marked).collect();
             left.send_with_fds("text", fds).await.unwrap();
-            // The lowest number that is free, and so many more.
+            // The lowest free number, plus a few.
             let free = std::io::stdin()
                 .as_fd()
                 .try_clone_to_owned()
@@ -364,7 +362,8 @@ fn descriptors_that_there_is_no_room_for_are_closed() {
                 rlim_cur: 0,
                 rlim_max: 0,
             };
-            // SAFETY: the kernel reads and writes a local; nothing else in this process opens anything meanwhile.
+            // SAFETY: the kernel reads and writes a local variable; nothing else in this process opens descriptors
+            // meanwhile.
             unsafe {
                 assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
                 let less = libc::rlimit {
@@ -374,7 +373,7 @@ fn descriptors_that_there_is_no_room_for_are_closed() {
                 assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const less), 0);
             }
             if dropped {
-                // The next one is told.
+                // The next receive returns the error.
                 drop(right.recv_with_fds(vec![0; 8], 3).submit());
             }
             let error = right.recv_with_fds(vec![0; 8], 3).await.unwrap_err();

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_beginning_with_the_first() {
+    fn families_alternate_starting_with_the_first() {
         for (given, order) in [
             (&[][..], &[][..]),
             (&["1.1.1.1:1"], &["1.1.1.1:1"]),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_begins_after_the_delay_or_when_one_has_failed() {
+    fn the_next_attempt_starts_after_the_delay_or_a_failure() {
         let start = Instant::now();
         let [a, b, c] = ["[::1]:1", "1.1.1.1:1", "[::2]:1"].map(|text| text.parse().unwrap());
         let mut attempts = Attempts::new(vec![a, c, b]);
@@ -126,7 +126,7 @@ mod tests {
         let later = start + DELAY;
         assert_eq!(attempts.step(later), Step::Begin(b));
         assert_eq!(attempts.step(later), Step::WaitUntil(later + DELAY));
-        // One of the two fails: the other continues, and the third begins.
+        // One of the two fails: the other continues, and the third one starts.
         attempts.failed();
         assert_eq!(attempts.step(later), Step::Begin(c));
         assert_eq!(attempts.step(later), Step::Wait);
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(attempts.step(later), Step::Over);
     }
 
-    /// Checks every sequence of eight events over up to four addresses: each attempt begins once, as soon as it may,
-    /// and the result is `Over` when all have failed, and only then.
+    /// Checks every sequence of eight events over up to four addresses: each attempt starts once, as soon as it may,
+    /// and the result is `Over` if and only if all have failed.
     #[test]
     fn every_short_sequence_tries_each_address_once() {
         const EVENTS: u32 = 8;

@@ -2,11 +2,11 @@
 
 use super::TcpStream;
 use super::attempts::{Attempts, Step};
+use crate::error::{Elapsed, is_canceled};
 use crate::group::{Child, Group, group};
 use crate::net::{Host, ToAddrs};
 use crate::op::{Connect, SharedFd};
 use crate::runtime::proceed;
-use crate::scope::{Elapsed, is_canceled};
 use crate::sys::with_context;
 use crate::time::{Instant, timeout, timeout_at};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,17 +25,38 @@ impl TcpStream {
     /// begins when one has failed or has not been answered for 250 milliseconds, while earlier attempts continue. Keeps
     /// the first connection that succeeds, and closes the others before it returns.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{TcpListener, TcpSocket, TcpStream};
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     // Nobody listens here.
+    ///     let silent = TcpSocket::new_v4()?;
+    ///     silent.bind(([127, 0, 0, 1], 0).into())?;
+    ///     let error = TcpStream::connect(silent.local_addr()?).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    ///
+    ///     let stream = TcpStream::connect([silent.local_addr()?, listener.local_addr()?]).await?;
+    ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is not an address; the resolver's error, with the name; those of `connect(2)`, with
-    /// the address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on. If several addresses were tried, the
+    /// `InvalidInput` for text that is not an address; the errors of [`lookup_host`](crate::net::lookup_host), with the
+    /// name; those of `connect(2)`, with the address: `ConnectionRefused`, `TimedOut`, `HostUnreachable`,
+    /// `NetworkUnreachable`, `AddrNotAvailable` if all local ports are in use. If several addresses were tried, the
     /// error lists each with its own reason, and its kind is that of the first that was not merely unreachable.
     /// [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed
-    /// (`tests/connecting.rs`).
+    /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
+    // Test: tests/connecting.rs
     pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
         proceed().await?;
         connect_to(to.target()?, &RefCell::default()).await
@@ -43,6 +64,24 @@ impl TcpStream {
 
     /// Connects as [`connect`](TcpStream::connect) does, within this duration, which includes the name lookup. Without
     /// a timeout, the kernel gives up on an address that does not answer after about two minutes.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let address = listener.local_addr()?;
+    ///     match TcpStream::connect_timeout(address, Duration::from_secs(10)).await {
+    ///         Ok(stream) => assert_eq!(stream.peer_addr()?, address),
+    ///         Err(error) if gimmal::is_timeout(&error) => println!("{error}"),
+    ///         Err(error) => return Err(error),
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -52,7 +91,8 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// As [`connect`](TcpStream::connect) (`tests/connecting.rs`).
+    /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
+    // Test: tests/connecting.rs
     pub async fn connect_timeout(to: impl ToAddrs, duration: Duration) -> io::Result<TcpStream> {
         proceed().await?;
         let target = to.target()?;

@@ -88,14 +88,33 @@ impl TcpListener {
     /// Listens on an address, or on the first address of a name that can be bound. Port 0 selects a free port, which
     /// [`local_addr`](TcpListener::local_addr) returns.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::TcpListener;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind(("localhost", 0)).await?;
+    ///     let address = listener.local_addr()?;
+    ///     assert!(address.ip().is_loopback() && address.port() != 0);
+    ///
+    ///     let error = TcpListener::bind(address).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is not an address; the resolver's error, with the name; those of `bind(2)` and
-    /// `listen(2)`, with the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
+    /// `InvalidInput` for text that is not an address; the errors of [`lookup_host`](crate::net::lookup_host), with the
+    /// name; those of `bind(2)` and `listen(2)`, with the address: `AddrInUse`, `AddrNotAvailable` if it is not an
+    /// address of this machine, `PermissionDenied` for ports below 1024, EMFILE and ENFILE if no descriptor is left.
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: the only wait is for a name lookup (`tests/listening.rs`).
+    /// Nothing is lost: the only wait is for a name lookup.
+    // Test: tests/listening.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<TcpListener> {
         let mut last = None;
         for address in resolve(to).await? {
@@ -144,15 +163,35 @@ impl TcpListener {
     /// If no descriptor is left for the connection (`EMFILE`, `ENFILE`), or no memory, this waits and tries again, and
     /// reports [`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused) to the hook, once.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     // Nobody connects.
+    ///     let accepted = gimmal::timeout(Duration::from_millis(1), listener.accept()).await;
+    ///     assert!(gimmal::is_timeout(&accepted.unwrap_err()));
+    ///     // The listener has lost nothing.
+    ///     let client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (_server, peer) = listener.accept().await?;
+    ///     assert_eq!(peer, client.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `accept(2)`, with the address, except shortages, which are retried (see above), and failures of the
-    /// connection itself, which are skipped; [`Canceled`](crate::Canceled). The listener stays usable.
+    /// `InvalidInput` for a socket that does not listen, `PermissionDenied` if a firewall forbids it: `accept(2)`, with
+    /// the address. Shortages are retried (see above), and failures of the connection itself are skipped.
+    /// [`Canceled`](crate::Canceled). The listener stays usable.
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
-    /// (`tests/listening.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+    // Test: tests/listening.rs
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         connection(self.accepting.next(AcceptMode::OneByOne).await?)
     }
@@ -164,7 +203,7 @@ impl TcpListener {
         Incoming(Arrivals::new(&self.accepting))
     }
 
-    /// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish: see
+    /// Accepts connections and runs a handler for each until it is stopped, then lets the open connections finish: see
     /// [`net::serve`](crate::net::serve()).
     ///
     /// ```no_run
@@ -194,13 +233,31 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
 
     /// Converts the listener into a std listener over the same socket, which can be passed to another thread or
     /// process.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{TcpListener, TcpStream};
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let address = listener.local_addr()?;
+    ///     let listener = listener.into_std().await?;
+    ///     let thread = std::thread::spawn(move || listener.accept());
+    ///     let client = TcpStream::connect(address).await?;
+    ///     let accepted = gimmal::task::spawn_blocking(move || thread.join()).await?;
+    ///     let (_server, peer) = accepted.expect("the thread does not panic")?;
+    ///     assert_eq!(peer, client.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -209,7 +266,8 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the wait drops the listener (`tests/listening.rs`).
+    /// Dropping the wait drops the listener, with the connections in its queue. After a cancel, the error contains it.
+    // Test: tests/listening.rs
     pub async fn into_std(self) -> Result<std::net::TcpListener, BufError<TcpListener>> {
         match self.accepting.into_descriptor().await {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
@@ -220,13 +278,29 @@ impl TcpListener {
     /// Stops listening, and waits until no operation of this listener is left in the kernel. Closes connections that
     /// were accepted ahead and not taken. Dropping a listener does the same, but does not report errors.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::TcpListener;
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.3:0").await?;
+    ///     let address = listener.local_addr()?;
+    ///     listener.close().await?;
+    ///     // The address is free.
+    ///     assert_eq!(TcpListener::bind(address).await?.local_addr()?, address);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `close(2)`; [`Canceled`](crate::Canceled), after which the listener closes in the background.
+    /// [`Canceled`](crate::Canceled), after which the listener closes in the background.
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped, the listener closes in the background (`tests/listening.rs`).
+    /// The listener closes even after a cancel or a drop, in the background.
+    // Test: tests/listening.rs
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
@@ -253,15 +327,56 @@ pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, S
 /// The connections of a listener, returned by [`TcpListener::incoming`]. It also implements
 /// [`Stream`](futures_core::Stream), for other crates' combinators; the stream never ends.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use futures_util::TryStreamExt;
+/// use gimmal::net::{TcpListener, TcpStream};
+///
+/// gimmal::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let clients = [TcpStream::connect(address).await?, TcpStream::connect(address).await?];
+///     let mut incoming = listener.incoming();
+///     for client in clients {
+///         let Some(server) = incoming.try_next().await? else {
+///             unreachable!("the stream never ends");
+///         };
+///         assert_eq!(server.peer_addr()?, client.local_addr()?);
+///     }
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Cancel safety
 ///
-/// No connection is lost when a wait or this value is dropped: connections stay with the listener
-/// (`tests/listening.rs`).
+/// No connection is lost when a wait or this value is dropped: connections stay with the listener.
+// Test: tests/listening.rs
 #[derive(Debug)]
 pub struct Incoming<'a>(Arrivals<'a>);
 
 impl Incoming<'_> {
     /// Waits for the next connection.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{TcpListener, TcpStream};
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let address = listener.local_addr()?;
+    ///     let _client = gimmal::spawn(async move {
+    ///         let client = TcpStream::connect(address).await?;
+    ///         client.write_all("hello").await?;
+    ///         std::io::Result::Ok(())
+    ///     });
+    ///     let mut incoming = listener.incoming();
+    ///     let server = incoming.next().await?;
+    ///     assert_eq!(server.read_exact(vec![0; 5], 5).await?, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -269,7 +384,8 @@ impl Incoming<'_> {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost (`tests/listening.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+    // Test: tests/listening.rs
     pub async fn next(&mut self) -> io::Result<TcpStream> {
         connection(self.0.next().await?).map(|(stream, _)| stream)
     }

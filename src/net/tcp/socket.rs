@@ -3,6 +3,7 @@
 use super::connect::{connect_socket, explain_one};
 use super::{TcpListener, TcpStream};
 use crate::net::names::to_ip;
+use crate::net::socket_option::socket_option;
 use crate::sys::with_context;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -25,6 +26,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 ///
 ///     let socket = TcpSocket::new_v4()?;
 ///     socket.set_nodelay(true)?;
+///     // Expedited forwarding: for few packets that must not wait.
+///     socket.set_tos(46 << 2)?;
 ///     let client = socket.connect(listener.local_addr()?).await?;
 ///     assert!(client.nodelay()?);
 ///     Ok(())
@@ -61,153 +64,31 @@ impl TcpSocket {
         Ok(TcpSocket { socket })
     }
 
-    /// Sets whether an address can be bound even though connections of an earlier listener on it are in `TIME_WAIT`:
-    /// `SO_REUSEADDR`.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
-        self.socket.set_reuse_address(reuseaddr)
+    socket_option! {
+        bool reuseaddr, set_reuseaddr: SOL_SOCKET SO_REUSEADDR;
+        "an address can be bound even though connections of an earlier listener on it are in `TIME_WAIT`"
     }
-
-    /// Whether an address with connections in `TIME_WAIT` can be bound: `SO_REUSEADDR`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn reuseaddr(&self) -> io::Result<bool> {
-        self.socket.reuse_address()
+    socket_option! {
+        bool reuseport, set_reuseport: SOL_SOCKET SO_REUSEPORT;
+        "several sockets can listen on one address, among which the kernel distributes connections"
+        note "This is how threads share a load: see [`TcpListener`]."
     }
-
-    /// Sets whether several sockets can listen on one address, among which the kernel distributes connections:
-    /// `SO_REUSEPORT`. This is how threads share a load: see [`TcpListener`].
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_reuseport(&self, reuseport: bool) -> io::Result<()> {
-        self.socket.set_reuse_port(reuseport)
+    socket_option! {
+        bool only_v6, set_only_v6: IPPROTO_IPV6 IPV6_V6ONLY;
+        "an IPv6 socket is restricted to IPv6"
+        note "Otherwise one that listens on `[::]` accepts IPv4 connections, too."
+        fails "`EOPNOTSUPP` on an IPv4 socket."
+            "`InvalidInput` once the socket is bound; `ENOPROTOOPT` on an IPv4 socket."
     }
-
-    /// Whether several sockets can listen on the same address: `SO_REUSEPORT`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn reuseport(&self) -> io::Result<bool> {
-        self.socket.reuse_port()
+    socket_option! {
+        u32 send_buffer_size, set_send_buffer_size: SOL_SOCKET SO_SNDBUF;
+        "the size of the kernel's send buffer in bytes"
+        note "The kernel doubles the value, to leave room for its own bookkeeping, up to twice `net.core.wmem_max`."
     }
-
-    /// Sets whether an IPv6 socket is restricted to IPv6: `IPV6_V6ONLY`. Otherwise one that listens on `[::]` accepts
-    /// IPv4 connections, too.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` once the socket is bound; `ENOPROTOOPT` on an IPv4 socket.
-    pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
-        self.socket.set_only_v6(only_v6)
-    }
-
-    /// Whether the socket is restricted to IPv6: `IPV6_V6ONLY`.
-    ///
-    /// # Errors
-    ///
-    /// `EOPNOTSUPP` on an IPv4 socket.
-    pub fn only_v6(&self) -> io::Result<bool> {
-        self.socket.only_v6()
-    }
-
-    /// Sets whether small writes are sent at once instead of being coalesced (Nagle's algorithm): `TCP_NODELAY`.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.socket.set_tcp_nodelay(nodelay)
-    }
-
-    /// Whether small writes are sent at once: `TCP_NODELAY`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn nodelay(&self) -> io::Result<bool> {
-        self.socket.tcp_nodelay()
-    }
-
-    /// Sets whether the kernel sends keepalive probes to a silent peer: `SO_KEEPALIVE`.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
-        self.socket.set_keepalive(keepalive)
-    }
-
-    /// Whether the kernel sends keepalive probes to a silent peer: `SO_KEEPALIVE`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn keepalive(&self) -> io::Result<bool> {
-        self.socket.keepalive()
-    }
-
-    /// Sets the hop limit of outgoing IPv4 packets: `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero and for more than 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket.set_ttl_v4(ttl)
-    }
-
-    /// Returns the hop limit of outgoing IPv4 packets: `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.socket.ttl_v4()
-    }
-
-    /// Sets the size of the kernel's send buffer in bytes: `SO_SNDBUF`. The kernel doubles the value, to leave room for
-    /// its own bookkeeping.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_send_buffer_size(&self, bytes: u32) -> io::Result<()> {
-        self.socket.set_send_buffer_size(bytes as usize)
-    }
-
-    /// Returns the size of the kernel's send buffer in bytes: `SO_SNDBUF`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn send_buffer_size(&self) -> io::Result<u32> {
-        self.socket.send_buffer_size().map(|bytes| bytes as u32)
-    }
-
-    /// Sets the size of the kernel's receive buffer in bytes: `SO_RCVBUF`. The kernel doubles the value, to leave room
-    /// for its own bookkeeping.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_recv_buffer_size(&self, bytes: u32) -> io::Result<()> {
-        self.socket.set_recv_buffer_size(bytes as usize)
-    }
-
-    /// Returns the size of the kernel's receive buffer in bytes: `SO_RCVBUF`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn recv_buffer_size(&self) -> io::Result<u32> {
-        self.socket.recv_buffer_size().map(|bytes| bytes as u32)
+    socket_option! {
+        u32 recv_buffer_size, set_recv_buffer_size: SOL_SOCKET SO_RCVBUF;
+        "the size of the kernel's receive buffer in bytes"
+        note "The kernel doubles the value, to leave room for its own bookkeeping, up to twice `net.core.rmem_max`."
     }
 
     /// Binds the socket to a local address. Port 0 selects a free port, which [`local_addr`](TcpSocket::local_addr)
@@ -215,8 +96,8 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// Those of `bind(2)`, with the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`, `InvalidInput` if the
-    /// socket is already bound, and so on.
+    /// Those of `bind(2)`, with the address: `AddrInUse`, `AddrNotAvailable` if it is not an address of this machine,
+    /// `PermissionDenied` for ports below 1024, `InvalidInput` if the socket is already bound.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         let bound = self.socket.bind(&addr.into());
         bound.map_err(|error| with_context(error, format!("bind to {addr}")))
@@ -226,7 +107,7 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(self.socket.local_addr()?)
     }
@@ -248,15 +129,34 @@ impl TcpSocket {
 
     /// Connects to an address, from the local address if the socket is bound to one.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{TcpListener, TcpSocket};
+    ///
+    /// gimmal::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     // From another address of this machine.
+    ///     let socket = TcpSocket::new_v4()?;
+    ///     socket.bind(([127, 0, 0, 2], 0).into())?;
+    ///     let client = socket.connect(listener.local_addr()?).await?;
+    ///     let (_server, peer) = listener.accept().await?;
+    ///     assert_eq!(peer, client.local_addr()?);
+    ///     assert_eq!(peer.ip().to_string(), "127.0.0.2");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `connect(2)`, with the address: `ConnectionRefused`, `TimedOut`, `HostUnreachable` and so on;
+    /// Those of `connect(2)`, with the address: `ConnectionRefused`, `TimedOut`, `HostUnreachable`,
+    /// `NetworkUnreachable`, `AddrInUse` if the socket is bound and its connection to this address exists;
     /// [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed
-    /// (`tests/connecting.rs`).
+    /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
+    // Test: tests/connecting.rs
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         let connected = connect_socket(self.socket, addr).await;
         connected.map_err(|error| explain_one(error, addr))

@@ -9,8 +9,9 @@ use crate::net::halves::{
     owned_halves,
 };
 use crate::net::names::to_ip;
+use crate::net::socket_option::socket_option;
 use crate::op::{
-    Chunks, Op, Owned, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
+    Chunks, FdOwner, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
     Stream, StreamKind, busy, send_all,
 };
 use socket2::SockRef;
@@ -19,12 +20,13 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// A TCP connection.
 ///
 /// Its methods take `&self`, so one task can read while another writes. A stream belongs to its runtime's thread; to
 /// move it to another thread, convert it with [`into_std`](TcpStream::into_std).
+///
+/// Set options that have no method here through `socket2::SockRef::from(&stream)`.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -42,7 +44,7 @@ use std::time::Duration;
 /// # }
 /// ```
 pub struct TcpStream {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 byte_stream! { TcpStream }
@@ -55,7 +57,7 @@ impl TcpStream {
             stream.set_peer(peer);
         }
         TcpStream {
-            stream: Owned::new(stream),
+            stream: FdOwner::new(stream),
         }
     }
 
@@ -75,76 +77,15 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
 
-    /// Whether small writes are sent at once instead of being coalesced (Nagle's algorithm): `TCP_NODELAY`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn nodelay(&self) -> io::Result<bool> {
-        SockRef::from(self).tcp_nodelay()
-    }
-
-    /// Sets whether small writes are sent at once: `TCP_NODELAY`. Set options that have no method here through
-    /// `socket2::SockRef::from(&stream)`.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        SockRef::from(self).set_tcp_nodelay(nodelay)
-    }
-
-    /// Whether the kernel sends keepalive probes to a silent peer: `SO_KEEPALIVE`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn keepalive(&self) -> io::Result<bool> {
-        SockRef::from(self).keepalive()
-    }
-
-    /// Sets whether the kernel sends keepalive probes to a silent peer: `SO_KEEPALIVE`. Set the idle time and the
-    /// interval of the probes with `socket2::SockRef::set_tcp_keepalive`.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
-        SockRef::from(self).set_keepalive(keepalive)
-    }
-
-    /// Returns the hop limit of outgoing IPv4 packets: `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn ttl(&self) -> io::Result<u32> {
-        SockRef::from(self).ttl_v4()
-    }
-
-    /// Sets the hop limit of outgoing IPv4 packets: `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero and for more than 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        SockRef::from(self).set_ttl_v4(ttl)
-    }
-
-    /// Makes closing reset the connection instead of ending it in order: data that was sent but has not arrived is
-    /// discarded, and the peer's next read fails with `ConnectionReset`. This is `SO_LINGER` with a timeout of zero;
-    /// with any other timeout, closing would block the whole thread.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open TCP socket.
-    pub fn set_zero_linger(&self) -> io::Result<()> {
-        SockRef::from(self).set_linger(Some(Duration::ZERO))
+    socket_option! {
+        bool quickack, set_quickack: IPPROTO_TCP TCP_QUICKACK;
+        "the kernel acknowledges received data at once instead of with the next data that is sent"
+        note "The kernel changes this by itself later, so set it before each wait that needs it."
     }
 
     /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The std
@@ -161,7 +102,7 @@ impl TcpStream {
                 let error = busy(
                     "an operation is still in progress on the stream, or has left unread bytes",
                 );
-                let stream = Owned::new(stream);
+                let stream = FdOwner::new(stream);
                 return Err(BufError::new(error, TcpStream { stream }));
             }
         };

@@ -1,128 +1,39 @@
-//! The options of a UDP socket. Set those that have no method here through `socket2::SockRef::from(&socket)`.
+//! The options that only UDP sockets have. Set those that have no method through `socket2::SockRef::from(&socket)`.
 
 use super::UdpSocket;
 use super::meta::CONTROL_ROOM;
-use crate::sys::{option, set_option};
-use socket2::{Domain, SockRef};
+use crate::net::socket_option::{is_v6, socket_option};
+use crate::sys::set_option;
+use socket2::SockRef;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 impl UdpSocket {
-    /// Whether the socket may send to broadcast addresses: `SO_BROADCAST`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open UDP socket.
-    pub fn broadcast(&self) -> io::Result<bool> {
-        SockRef::from(self).broadcast()
+    socket_option! {
+        bool broadcast, set_broadcast: SOL_SOCKET SO_BROADCAST;
+        "the socket may send to broadcast addresses"
     }
-
-    /// Sets whether the socket may send to broadcast addresses: `SO_BROADCAST`.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
-    pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
-        SockRef::from(self).set_broadcast(on)
+    socket_option! {
+        bool multicast_loop_v4, set_multicast_loop_v4: IPPROTO_IP IP_MULTICAST_LOOP;
+        "IPv4 multicast datagrams are looped back to this machine"
     }
-
-    /// Returns the hop limit of outgoing unicast datagrams: `IP_TTL`, or `IPV6_UNICAST_HOPS` on an IPv6 socket.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open UDP socket.
-    pub fn ttl(&self) -> io::Result<u32> {
-        match self.is_v6()? {
-            true => SockRef::from(self).unicast_hops_v6(),
-            false => SockRef::from(self).ttl_v4(),
-        }
+    socket_option! {
+        u32 multicast_ttl_v4, set_multicast_ttl_v4: IPPROTO_IP IP_MULTICAST_TTL in 0..=255;
+        "the hop limit of outgoing IPv4 multicast datagrams"
+        fails "If `getsockopt(2)` fails, which is not expected on an open UDP socket."
+            "`InvalidInput` for more than 255."
     }
-
-    /// Sets the hop limit of outgoing unicast datagrams: `IP_TTL`, and on an IPv6 socket also `IPV6_UNICAST_HOPS`.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero and for more than 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let socket = SockRef::from(self);
-        socket.set_ttl_v4(ttl)?;
-        match self.is_v6()? {
-            true => socket.set_unicast_hops_v6(ttl),
-            false => Ok(()),
-        }
+    socket_option! {
+        bool multicast_loop_v6, set_multicast_loop_v6: IPPROTO_IPV6 IPV6_MULTICAST_LOOP;
+        "IPv6 multicast datagrams are looped back to this machine"
+        fails "`EOPNOTSUPP` on an IPv4 socket." "`ENOPROTOOPT` on an IPv4 socket."
     }
-
-    /// Whether IPv4 multicast datagrams are looped back to this machine: `IP_MULTICAST_LOOP`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open UDP socket.
-    pub fn multicast_loop_v4(&self) -> io::Result<bool> {
-        SockRef::from(self).multicast_loop_v4()
-    }
-
-    /// Sets whether IPv4 multicast datagrams are looped back to this machine: `IP_MULTICAST_LOOP`.
-    ///
-    /// # Errors
-    ///
-    /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
-    pub fn set_multicast_loop_v4(&self, on: bool) -> io::Result<()> {
-        SockRef::from(self).set_multicast_loop_v4(on)
-    }
-
-    /// Returns the hop limit of outgoing IPv4 multicast datagrams: `IP_MULTICAST_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// If `getsockopt(2)` fails, which is not expected on an open UDP socket.
-    pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
-        SockRef::from(self).multicast_ttl_v4()
-    }
-
-    /// Sets the hop limit of outgoing IPv4 multicast datagrams: `IP_MULTICAST_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for more than 255.
-    pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
-        SockRef::from(self).set_multicast_ttl_v4(ttl)
-    }
-
-    /// Whether IPv6 multicast datagrams are looped back to this machine: `IPV6_MULTICAST_LOOP`.
-    ///
-    /// # Errors
-    ///
-    /// `EOPNOTSUPP` on an IPv4 socket.
-    pub fn multicast_loop_v6(&self) -> io::Result<bool> {
-        SockRef::from(self).multicast_loop_v6()
-    }
-
-    /// Sets whether IPv6 multicast datagrams are looped back to this machine: `IPV6_MULTICAST_LOOP`.
-    ///
-    /// # Errors
-    ///
-    /// `ENOPROTOOPT` on an IPv4 socket.
-    pub fn set_multicast_loop_v6(&self, on: bool) -> io::Result<()> {
-        SockRef::from(self).set_multicast_loop_v6(on)
-    }
-
-    /// Returns the hop limit of outgoing IPv6 multicast datagrams: `IPV6_MULTICAST_HOPS`.
-    ///
-    /// # Errors
-    ///
-    /// `EOPNOTSUPP` on an IPv4 socket.
-    pub fn multicast_hops_v6(&self) -> io::Result<u32> {
-        SockRef::from(self).multicast_hops_v6()
-    }
-
-    /// Sets the hop limit of outgoing IPv6 multicast datagrams: `IPV6_MULTICAST_HOPS`.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for more than 255; `ENOPROTOOPT` on an IPv4 socket.
-    pub fn set_multicast_hops_v6(&self, hops: u32) -> io::Result<()> {
-        SockRef::from(self).set_multicast_hops_v6(hops)
+    socket_option! {
+        u32 multicast_hops_v6, set_multicast_hops_v6: IPPROTO_IPV6 IPV6_MULTICAST_HOPS in 0..=255;
+        "the hop limit of outgoing IPv6 multicast datagrams"
+        fails "`EOPNOTSUPP` on an IPv4 socket."
+            "`InvalidInput` for more than 255; `ENOPROTOOPT` on an IPv4 socket."
     }
 
     /// Joins an IPv4 multicast group on the interface that has this address, or, if the address is unspecified, on one
@@ -174,7 +85,7 @@ impl UdpSocket {
     ///
     /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_packet_info(&self, on: bool) -> io::Result<()> {
-        match self.is_v6()? {
+        match is_v6(self.as_fd())? {
             true => self.ask(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, on),
             false => self.ask(libc::IPPROTO_IP, libc::IP_PKTINFO, on),
         }
@@ -188,7 +99,7 @@ impl UdpSocket {
     /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_ttl(&self, on: bool) -> io::Result<()> {
         self.ask(libc::IPPROTO_IP, libc::IP_RECVTTL, on)?;
-        match self.is_v6()? {
+        match is_v6(self.as_fd())? {
             true => self.ask(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, on),
             false => Ok(()),
         }
@@ -202,7 +113,7 @@ impl UdpSocket {
     /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_tos(&self, on: bool) -> io::Result<()> {
         self.ask(libc::IPPROTO_IP, libc::IP_RECVTOS, on)?;
-        match self.is_v6()? {
+        match is_v6(self.as_fd())? {
             true => self.ask(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, on),
             false => Ok(()),
         }
@@ -236,11 +147,6 @@ impl UdpSocket {
     fn ask(&self, level: i32, name: i32, on: bool) -> io::Result<()> {
         self.socket.make_room_for_control(CONTROL_ROOM);
         set_option(self.as_fd(), level, name, i32::from(on))
-    }
-
-    fn is_v6(&self) -> io::Result<bool> {
-        let domain = option(self.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN)?;
-        Ok(Domain::from(domain) == Domain::IPV6)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::debug::debug;
 use crate::net::names::{resolve, to_ip};
 use crate::net::{Host, ToAddrs};
-use crate::op::{Datagrams, Op, Owned, RecvMessage, SendMessage, SharedFd, busy};
+use crate::op::{Datagrams, FdOwner, Op, RecvMessage, SendMessage, SharedFd, busy};
 use crate::runtime::proceed;
 use crate::sys::with_context;
 use socket2::{SockAddr, SockRef};
@@ -38,21 +38,40 @@ use std::rc::Rc;
 /// # }
 /// ```
 pub struct UdpSocket {
-    pub(super) socket: Owned<Rc<Datagrams>>,
+    pub(super) socket: FdOwner<Rc<Datagrams>>,
 }
 
 impl UdpSocket {
     /// Creates a socket bound to an address, or to the first address of a name that can be bound. Port 0 selects a free
     /// port, which [`local_addr`](UdpSocket::local_addr) returns.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let address = socket.local_addr()?;
+    ///     assert_ne!(address.port(), 0);
+    ///
+    ///     let error = UdpSocket::bind(address).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is not an address; the resolver's error, with the name; those of `bind(2)`, with
-    /// the address: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and so on.
+    /// `InvalidInput` for text that is not an address; the errors of [`lookup_host`](crate::net::lookup_host), with the
+    /// name; those of `bind(2)`, with the address: `AddrInUse`, `AddrNotAvailable` if it is not an address of this
+    /// machine, `PermissionDenied` for ports below 1024, EMFILE and ENFILE if no descriptor is left.
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: the only wait is for a name lookup (`tests/udp.rs`).
+    /// Nothing is lost: the only wait is for a name lookup.
+    // Test: tests/udp.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
         first(to, |address| {
             let socket = std::net::UdpSocket::bind(address);
@@ -68,13 +87,34 @@ impl UdpSocket {
     ///
     /// Datagrams from other senders that arrived earlier are still received.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     // A stranger's datagram is not received.
+    ///     let stranger = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     stranger.send_to("spam", client.local_addr()?).await?;
+    ///     server.send_to("hello", client.local_addr()?).await?;
+    ///     assert_eq!(client.recv(vec![0; 64]).await?.1, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of [`bind`](UdpSocket::bind); `NetworkUnreachable` if there is no route to the peer.
+    /// `InvalidInput` for text that is not an address; the errors of [`lookup_host`](crate::net::lookup_host), with the
+    /// name; those of `connect(2)`, with the address: `NetworkUnreachable` if there is no route to the peer,
+    /// `PermissionDenied` for a broadcast address.
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose: the only wait is for a name lookup (`tests/udp.rs`).
+    /// Nothing is lost: the only wait is for a name lookup.
+    // Test: tests/udp.rs
     pub async fn connect(&self, to: impl ToAddrs) -> io::Result<()> {
         first(to, |address| {
             // A direct call: connecting a UDP socket does not block.
@@ -90,16 +130,37 @@ impl UdpSocket {
     /// version, or else to the first. A name is looked up for every datagram: to send many, call
     /// [`lookup_host`](crate::net::lookup_host) once.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let receiver = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let to = receiver.local_addr()?;
+    ///     let sender = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let (n, _) = sender.send_to("hello", to).await?;
+    ///     assert_eq!(n, 5);
+    ///
+    ///     let error = sender.send_to(vec![0; 70_000], to).await.unwrap_err();
+    ///     assert_eq!(gimmal::errno(&error), Some(libc::EMSGSIZE));
+    ///     assert_eq!(error.into_buf().len(), 70_000);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `sendto(2)`, with the address and the length: a datagram of more than 65 507 bytes (IPv4) is too long;
-    /// `PermissionDenied` for a broadcast address without [`set_broadcast`](UdpSocket::set_broadcast). `InvalidInput`
-    /// for text that is not an address; the resolver's error, with the name; [`Canceled`](crate::Canceled). The error
-    /// contains the buffer.
+    /// Those of `sendto(2)`, with the address and the length: EMSGSIZE for a datagram of more than 65 507 bytes (IPv4),
+    /// `PermissionDenied` for a broadcast address without [`set_broadcast`](UdpSocket::set_broadcast),
+    /// `NetworkUnreachable` and `HostUnreachable`. `InvalidInput` for text that is not an address; the errors of
+    /// [`lookup_host`](crate::net::lookup_host), with the name; [`Canceled`](crate::Canceled). The error contains the
+    /// buffer.
     ///
     /// # Cancel safety
     ///
-    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown (`tests/udp.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/udp.rs
     #[inline]
     pub fn send_to<B: IoBuf>(&self, buf: B, to: impl ToAddrs) -> Op<SendMessage<B>> {
         match to.address() {
@@ -121,13 +182,33 @@ impl UdpSocket {
 
     /// Sends a datagram to the connected peer: `send(2)`. Returns its length and the buffer.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     client.send("hello").await?;
+    ///     assert_eq!(server.recv(vec![0; 64]).await?.1, b"hello");
+    ///
+    ///     let error = server.send("to whom?").await.unwrap_err();
+    ///     assert_eq!(gimmal::errno(&error), Some(libc::EDESTADDRREQ));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`send_to`](UdpSocket::send_to); `ConnectionRefused` if the peer has refused an **earlier** datagram.
+    /// Those of [`send_to`](UdpSocket::send_to); `ConnectionRefused` if the peer has refused an **earlier** datagram;
+    /// EDESTADDRREQ if the socket is not connected.
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UdpSocket::send_to) (`tests/udp.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/udp.rs
     pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
@@ -155,12 +236,13 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send_to`](UdpSocket::send_to); `InvalidInput` for addresses of different IP versions, and for values that
-    /// the kernel rejects.
+    /// Those of [`send_to`](UdpSocket::send_to); `InvalidInput` for addresses of different IP versions, and for values
+    /// that the kernel rejects.
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UdpSocket::send_to) (`tests/udp.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/udp.rs
     pub fn send_msg<B: IoBuf>(&self, buf: B, meta: &SendMeta) -> Op<SendMessage<B>> {
         let to = meta.address().map(SockAddr::from);
         match meta.control(|| self.peer_addr()) {
@@ -174,6 +256,26 @@ impl UdpSocket {
     ///
     /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let received = server.recv_from(vec![0; 64]).timeout(Duration::from_millis(1)).await;
+    ///     let error = received.unwrap_err();
+    ///     assert!(gimmal::is_timeout(&error));
+    ///     // It took nothing, and returned the buffer.
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.send_to("late", server.local_addr()?).await?;
+    ///     let ((n, from), buffer) = server.recv_from(error.into_buf()).await?;
+    ///     assert_eq!((&buffer[..n], from), (&b"late"[..], client.local_addr()?));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidInput` for a buffer of capacity zero; those of `recvfrom(2)`, with the peer's address:
@@ -183,20 +285,41 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
-    /// receive, which gets as much of it as fit into the first buffer (`tests/udp.rs`).
+    /// receive, which gets as much of it as fit into the first buffer.
+    // Test: tests/udp.rs
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
     /// Receives a datagram, and returns the number of bytes and the buffer: `recv(2)`.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let left = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let right = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     left.connect(right.local_addr()?).await?;
+    ///     right.connect(left.local_addr()?).await?;
+    ///     left.send("ping").await?;
+    ///     let (n, buffer) = right.recv(vec![0; 64]).await?;
+    ///     assert_eq!(&buffer[..n], b"ping");
+    ///     right.send(buffer).await?;
+    ///     assert_eq!(left.recv(vec![0; 64]).await?.1, b"ping");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`recv_from`](UdpSocket::recv_from).
+    /// Those of [`recv_from`](UdpSocket::recv_from).
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UdpSocket::recv_from) (`tests/udp.rs`).
+    /// No datagram is lost, as with [`recv_from`](UdpSocket::recv_from).
+    // Test: tests/udp.rs
     pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -204,13 +327,32 @@ impl UdpSocket {
     /// Receives a datagram with its metadata: whether it was truncated, and what the socket's options enable, which are
     /// [`set_gro`](UdpSocket::set_gro) and those that begin with `set_recv_`.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     server.set_recv_ttl(true)?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.send_to("hello", server.local_addr()?).await?;
+    ///     let (meta, buffer) = server.recv_msg(Vec::with_capacity(4)).await?;
+    ///     assert_eq!((meta.len, &buffer[..]), (4, &b"hell"[..]));
+    ///     assert!(meta.is_truncated() && meta.ttl.is_some());
+    ///     assert_eq!(meta.from, client.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`recv_from`](UdpSocket::recv_from).
+    /// Those of [`recv_from`](UdpSocket::recv_from).
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UdpSocket::recv_from); the metadata is kept with the datagram (`tests/udp.rs`).
+    /// No datagram is lost, as with [`recv_from`](UdpSocket::recv_from); the metadata is kept with the datagram.
+    // Test: tests/udp.rs
     pub fn recv_msg<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, RecvMeta>> {
         // Code outside of this type may have set the options.
         self.socket.make_room_for_control(CONTROL_ROOM);
@@ -220,13 +362,31 @@ impl UdpSocket {
     /// Receives the next datagram without removing it, so the next receive returns it again: `recvfrom(2)` with
     /// `MSG_PEEK`.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.send_to("hello", server.local_addr()?).await?;
+    ///     // Who is it?
+    ///     let ((_, from), _) = server.peek_from(vec![0; 1]).await?;
+    ///     assert_eq!(from, client.local_addr()?);
+    ///     assert_eq!(server.recv(vec![0; 64]).await?.1, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`recv_from`](UdpSocket::recv_from).
+    /// Those of [`recv_from`](UdpSocket::recv_from).
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose (`tests/udp.rs`).
+    /// Nothing is lost: a peek takes nothing.
+    // Test: tests/udp.rs
     pub fn peek_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::peek(self.socket.clone(), buf)
     }
@@ -234,13 +394,30 @@ impl UdpSocket {
     /// Receives the next datagram without removing it, and returns the number of bytes and the buffer: `recv(2)` with
     /// `MSG_PEEK`.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.send_to("hello", server.local_addr()?).await?;
+    ///     for _ in 0..2 {
+    ///         assert_eq!(server.peek(vec![0; 64]).await?.1, b"hello");
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`recv_from`](UdpSocket::recv_from).
+    /// Those of [`recv_from`](UdpSocket::recv_from).
     ///
     /// # Cancel safety
     ///
-    /// There is nothing to lose (`tests/udp.rs`).
+    /// Nothing is lost: a peek takes nothing.
+    // Test: tests/udp.rs
     pub fn peek<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::peek(self.socket.clone(), buf)
     }
@@ -249,7 +426,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).local_addr()?)
     }
@@ -272,15 +449,32 @@ impl UdpSocket {
     /// Closes the socket, and returns any error of closing it. Cancels operations that are still in progress on it, and
     /// waits for them.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UdpSocket;
+    ///
+    /// gimmal::run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.3:0").await?;
+    ///     let address = socket.local_addr()?;
+    ///     socket.close().await?;
+    ///     // The address is free.
+    ///     assert_eq!(UdpSocket::bind(address).await?.local_addr()?, address);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was started and
-    /// not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
-    /// [`Canceled`](crate::Canceled) while waiting for operations.
+    /// `ResourceBusy` if something else holds the descriptor: an operation that was started and not awaited, or a
+    /// [`SharedFd`]; the descriptor closes when its last holder is dropped. [`Canceled`](crate::Canceled) while waiting
+    /// for operations.
     ///
     /// # Cancel safety
     ///
-    /// The socket closes even after a cancel or a drop (`tests/udp.rs`).
+    /// The socket closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
+    /// closes it.
+    // Test: tests/udp.rs
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }
@@ -297,7 +491,7 @@ impl UdpSocket {
             Err(socket) => {
                 let error =
                     busy("an operation is still in progress on the socket, or has left a datagram");
-                let socket = Owned::new(socket);
+                let socket = FdOwner::new(socket);
                 Err(BufError::new(error, UdpSocket { socket }))
             }
         }
@@ -307,7 +501,7 @@ impl UdpSocket {
     #[must_use]
     pub fn from_std(socket: std::net::UdpSocket) -> UdpSocket {
         UdpSocket {
-            socket: Owned::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
+            socket: FdOwner::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
         }
     }
 }

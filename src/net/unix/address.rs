@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_go_to_the_kernel_and_back() {
+    fn addresses_convert_to_kernel_addresses_and_back() {
         let longest = "x".repeat(PATH_BYTES - 1);
         for address in [
             of_path(Path::new("/run/x.sock")).unwrap(),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_for_a_socket_is_refused_with_the_reason() {
+    fn an_invalid_socket_path_is_rejected_with_the_reason() {
         let long = "x".repeat(PATH_BYTES);
         for (path, why) in [("", "empty"), ("a\0b", "zero"), (&long, "108")] {
             let error = of_path(Path::new(path)).unwrap_err();

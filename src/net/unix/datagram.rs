@@ -3,8 +3,8 @@
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::op::{
-    Datagrams, FromMessage, Message, Op, Owned, RecvMessage, SendMessage, SendMessageFds, SharedFd,
-    busy,
+    Datagrams, FdOwner, FromMessage, Message, Op, RecvMessage, SendMessage, SendMessageFds,
+    SharedFd, busy,
 };
 use crate::sys::with_context;
 use socket2::SockRef;
@@ -38,7 +38,7 @@ use std::rc::Rc;
 /// ```
 #[derive(Debug)]
 pub struct UnixDatagram {
-    socket: Owned<Rc<Datagrams>>,
+    socket: FdOwner<Rc<Datagrams>>,
 }
 
 impl UnixDatagram {
@@ -48,7 +48,8 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// `InvalidInput` for a path that is empty, contains a zero byte, or is longer than 107 bytes; those of `bind(2)`,
-    /// with the path: `AddrInUse` if the path exists, `NotFound` if its directory does not, and so on.
+    /// with the path: `AddrInUse` if the path exists, `NotFound` if its directory does not, `PermissionDenied`,
+    /// `ReadOnlyFilesystem`; EMFILE and ENFILE if no descriptor is left.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
         UnixDatagram::bind_addr(&of_path(path.as_ref())?)
     }
@@ -131,6 +132,27 @@ impl UnixDatagram {
     /// Sends a datagram to the socket bound to this path: `sendto(2)`. Returns its length and the buffer. Waits while
     /// the receiver's queue is full (`net.unix.max_dgram_qlen`), without delaying datagrams to other receivers.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::io::ErrorKind;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let server = UnixDatagram::bind(&path)?;
+    ///     let client = UnixDatagram::unbound()?;
+    ///     client.send_to("hello", &path).await?;
+    ///     assert_eq!(server.recv(vec![0; 64]).await?.1, b"hello");
+    ///
+    ///     server.close().await?;
+    ///     let error = client.send_to("hello?", &path).await.unwrap_err();
+    ///     assert_eq!((error.kind(), error.into_buf()), (ErrorKind::ConnectionRefused, "hello?"));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of `sendto(2)`, with the path and the length: those of [`connect`](UnixDatagram::connect), and `EMSGSIZE`
@@ -139,8 +161,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown
-    /// (`tests/unix_datagrams.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/unix_datagrams.rs
     pub fn send_to<B: IoBuf>(&self, buf: B, path: impl AsRef<Path>) -> Op<SendMessage<B>> {
         match of_path(path.as_ref()) {
             Ok(address) => self.send_to_addr(buf, &address),
@@ -150,13 +172,33 @@ impl UnixDatagram {
 
     /// Sends a datagram to the socket bound to this address, as [`send_to`](UnixDatagram::send_to) does.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let server = UnixDatagram::bind(&path)?;
+    ///     let client = UnixDatagram::bind(path.with_extension("client"))?;
+    ///     client.send_to("ping", &path).await?;
+    ///     // The reply goes to the sender.
+    ///     let ((_, from), buffer) = server.recv_from(vec![0; 64]).await?;
+    ///     server.send_to_addr(buffer, &from).await?;
+    ///     assert_eq!(client.recv(vec![0; 64]).await?.1, b"ping");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`send_to`](UnixDatagram::send_to).
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/unix_datagrams.rs
     pub fn send_to_addr<B: IoBuf>(&self, buf: B, address: &SocketAddr) -> Op<SendMessage<B>> {
         let socket = self.socket.clone();
         match to_kernel(address) {
@@ -168,6 +210,26 @@ impl UnixDatagram {
     /// Sends a datagram to the connected peer: `send(2)`. Returns its length and the buffer. Waits while the peer's
     /// queue is full. Sends to the peer run in order.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let server = UnixDatagram::bind(&path)?;
+    ///     let client = UnixDatagram::unbound()?;
+    ///     client.connect(&path)?;
+    ///     for part in ["one", "two"] {
+    ///         client.send(part).await?;
+    ///     }
+    ///     assert_eq!(server.recv(vec![0; 64]).await?.1, b"one");
+    ///     assert_eq!(server.recv(vec![0; 64]).await?.1, b"two");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`send_to`](UnixDatagram::send_to); `NotConnected` if the socket has no peer; `ConnectionRefused` or
@@ -175,7 +237,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/unix_datagrams.rs
     pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
@@ -186,6 +249,28 @@ impl UnixDatagram {
     ///
     /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     left.send("hello").await?;
+    ///     let ((n, from), buffer) = right.recv_from(vec![0; 64]).await?;
+    ///     assert_eq!((&buffer[..n], from.is_unnamed()), (&b"hello"[..], true));
+    ///
+    ///     let bound = UnixDatagram::bind(&path)?;
+    ///     bound.connect_addr(&bound.local_addr()?)?;
+    ///     bound.send("to itself").await?;
+    ///     let ((_, from), _) = bound.recv_from(buffer).await?;
+    ///     assert_eq!(from.as_pathname(), Some(&*path));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidInput` for a buffer of capacity zero; those of `recvfrom(2)`: `ConnectionReset` if the peer has
@@ -195,20 +280,40 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
-    /// receive, which gets as much of it as fit into the first buffer (`tests/unix_datagrams.rs`).
+    /// receive, which gets as much of it as fit into the first buffer.
+    // Test: tests/unix_datagrams.rs
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
 
     /// Receives a datagram, and returns the number of bytes and the buffer: `recv(2)`.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::time::Duration;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     let received = right.recv(vec![0; 64]).timeout(Duration::from_millis(1)).await;
+    ///     let error = received.unwrap_err();
+    ///     assert!(gimmal::is_timeout(&error));
+    ///     // It took nothing, and returned the buffer.
+    ///     left.send("late").await?;
+    ///     assert_eq!(right.recv(error.into_buf()).await?.1, b"late");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`recv_from`](UnixDatagram::recv_from).
+    /// Those of [`recv_from`](UnixDatagram::recv_from).
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UnixDatagram::recv_from) (`tests/unix_datagrams.rs`).
+    /// No datagram is lost, as with [`recv_from`](UnixDatagram::recv_from).
+    // Test: tests/unix_datagrams.rs
     pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -243,7 +348,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/unix_datagrams.rs
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendMessageFds<B, F>>
     where
         B: IoBuf,
@@ -255,13 +361,35 @@ impl UnixDatagram {
     /// Sends a datagram with descriptors to the socket bound to this address, as
     /// [`send_with_fds`](UnixDatagram::send_with_fds) does.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let server = UnixDatagram::bind(&path)?;
+    ///     let client = UnixDatagram::unbound()?;
+    ///     let file = std::fs::File::open("Cargo.toml")?;
+    ///     let (n, (_, fds)) = client
+    ///         .send_to_addr_with_fds("here", vec![file], &server.local_addr()?)
+    ///         .await?;
+    ///     assert_eq!((n, fds.len()), (4, 1));
+    ///     let ((_, received), _) = server.recv_with_fds(vec![0; 64], 1).await?;
+    ///     assert_eq!(received.len(), 1);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`send_with_fds`](UnixDatagram::send_with_fds).
     ///
     /// # Cancel safety
     ///
-    /// As [`send_to`](UnixDatagram::send_to) (`tests/unix_datagrams.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
+    // Test: tests/unix_datagrams.rs
     pub fn send_to_addr_with_fds<B, F>(
         &self,
         buf: B,
@@ -283,6 +411,24 @@ impl UnixDatagram {
     /// close-on-exec and belong to the caller. Receive methods that do not return descriptors close those of the
     /// datagram.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     let (reader, writer) = std::io::pipe()?;
+    ///     left.send_with_fds("two", vec![reader.into(), std::os::fd::OwnedFd::from(writer)]).await?;
+    ///     // More than expected: they are closed.
+    ///     let error = right.recv_with_fds(vec![0; 64], 1).await.unwrap_err();
+    ///     assert_eq!((error.kind(), error.transferred()), (ErrorKind::InvalidData, 3));
+    ///     assert_eq!(error.into_buf(), b"two");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`recv_from`](UnixDatagram::recv_from). `InvalidData` if more than `max` descriptors arrived, or more
@@ -291,8 +437,8 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram
-    /// (`tests/unix_datagrams.rs`).
+    /// No datagram is lost, as with [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram.
+    // Test: tests/unix_datagrams.rs
     pub fn recv_with_fds<B: IoBufMut>(
         &self,
         buf: B,
@@ -304,13 +450,29 @@ impl UnixDatagram {
     /// Receives a datagram with its metadata: the sender's address, whether it was truncated, and at most `fds_max`
     /// descriptors sent with it.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     left.send_with_fds("here", vec![std::fs::File::open("Cargo.toml")?]).await?;
+    ///     let (meta, buffer) = right.recv_msg(vec![0; 64], 1).await?;
+    ///     assert_eq!((&buffer[..meta.len], meta.fds.len()), (&b"here"[..], 1));
+    ///     assert!(!meta.is_truncated() && meta.from.is_unnamed());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`recv_with_fds`](UnixDatagram::recv_with_fds).
     ///
     /// # Cancel safety
     ///
-    /// As [`recv_with_fds`](UnixDatagram::recv_with_fds) (`tests/unix_datagrams.rs`).
+    /// No datagram is lost, as with [`recv_from`](UnixDatagram::recv_from); the metadata is kept with the datagram.
+    // Test: tests/unix_datagrams.rs
     pub fn recv_msg<B: IoBufMut>(
         &self,
         buf: B,
@@ -323,7 +485,7 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
@@ -356,15 +518,34 @@ impl UnixDatagram {
     /// Closes the socket, and returns any error of closing it. Cancels operations that are still in progress on it, and
     /// waits for them.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixDatagram;
+    /// use std::io::ErrorKind;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixDatagram::pair()?;
+    ///     left.send("last").await?;
+    ///     left.close().await?;
+    ///     assert_eq!(right.recv(vec![0; 64]).await?.1, b"last");
+    ///     let error = right.send("are you there?").await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `close(2)`. `ResourceBusy` if something else holds the descriptor: an operation that was started and
-    /// not awaited, or a [`SharedFd`]; the descriptor closes when its last holder is dropped.
-    /// [`Canceled`](crate::Canceled) while waiting for operations.
+    /// `ResourceBusy` if something else holds the descriptor: an operation that was started and not awaited, or a
+    /// [`SharedFd`]; the descriptor closes when its last holder is dropped. [`Canceled`](crate::Canceled) while waiting
+    /// for operations.
     ///
     /// # Cancel safety
     ///
-    /// The socket closes even after a cancel or a drop (`tests/unix_datagrams.rs`).
+    /// The socket closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
+    /// closes it.
+    // Test: tests/unix_datagrams.rs
     pub async fn close(self) -> io::Result<()> {
         self.socket.give_up().close().await
     }
@@ -381,7 +562,7 @@ impl UnixDatagram {
             Err(socket) => {
                 let error =
                     busy("an operation is still in progress on the socket, or has left a datagram");
-                let socket = Owned::new(socket);
+                let socket = FdOwner::new(socket);
                 Err(BufError::new(error, UnixDatagram { socket }))
             }
         }
@@ -391,7 +572,7 @@ impl UnixDatagram {
     #[must_use]
     pub fn from_std(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
         UnixDatagram {
-            socket: Owned::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
+            socket: FdOwner::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
         }
     }
 }

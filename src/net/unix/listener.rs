@@ -59,7 +59,8 @@ impl UnixListener {
     /// # Errors
     ///
     /// `InvalidInput` for a path that is empty, contains a zero byte, or is longer than 107 bytes; those of `bind(2)`,
-    /// with the path: `AddrInUse` if the path exists, `NotFound`, `PermissionDenied` and so on.
+    /// with the path: `AddrInUse` if the path exists, `NotFound` if its directory does not, `PermissionDenied`,
+    /// `ReadOnlyFilesystem`; EMFILE and ENFILE if no descriptor is left.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
         UnixListener::bind_addr(&of_path(path.as_ref())?)
     }
@@ -96,15 +97,38 @@ impl UnixListener {
     /// If no descriptor is left for the connection (`EMFILE`, `ENFILE`), or no memory, this waits and tries again, and
     /// reports [`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused) to the hook, once.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{UnixListener, UnixStream};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     // Nobody connects.
+    ///     let accepted = gimmal::timeout(Duration::from_millis(1), listener.accept()).await;
+    ///     assert!(gimmal::is_timeout(&accepted.unwrap_err()));
+    ///     // The listener has lost nothing.
+    ///     let client = UnixStream::connect(&path).await?;
+    ///     let (server, _peer) = listener.accept().await?;
+    ///     client.write_all("hello").await?;
+    ///     assert_eq!(server.read(vec![0; 64]).await?.1, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `accept(2)`, with the address, except shortages, which are retried (see above), and failures of the
-    /// connection itself, which are skipped; [`Canceled`](crate::Canceled). The listener stays usable.
+    /// `InvalidInput` for a socket that does not listen: `accept(2)`, with the address. Shortages are retried (see
+    /// above), and failures of the connection itself are skipped. [`Canceled`](crate::Canceled). The listener stays
+    /// usable.
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait
-    /// (`tests/unix.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+    // Test: tests/unix.rs
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         connection(self.accepting.next(AcceptMode::OneByOne).await?)
     }
@@ -116,7 +140,7 @@ impl UnixListener {
         UnixIncoming(Arrivals::new(&self.accepting))
     }
 
-    /// Accepts connections and runs a handler for each until told to stop, then lets the open connections finish: see
+    /// Accepts connections and runs a handler for each until it is stopped, then lets the open connections finish: see
     /// [`net::serve`](crate::net::serve()).
     ///
     /// ```no_run
@@ -146,13 +170,32 @@ impl UnixListener {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
     /// Converts the listener into a std listener over the same socket, which can be passed to another thread or
     /// process.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{UnixListener, UnixStream};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let listener = UnixListener::bind(&path)?.into_std().await?;
+    ///     let thread = std::thread::spawn(move || listener.accept());
+    ///     let client = UnixStream::connect(&path).await?;
+    ///     let accepted = gimmal::task::spawn_blocking(move || thread.join()).await?;
+    ///     let (server, _peer) = accepted.expect("the thread does not panic")?;
+    ///     drop(server);
+    ///     assert_eq!(client.read(vec![0; 64]).await?.0, 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -161,7 +204,8 @@ impl UnixListener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the wait drops the listener (`tests/unix.rs`).
+    /// Dropping the wait drops the listener, with the connections in its queue. After a cancel, the error contains it.
+    // Test: tests/unix.rs
     pub async fn into_std(
         self,
     ) -> Result<std::os::unix::net::UnixListener, BufError<UnixListener>> {
@@ -175,13 +219,33 @@ impl UnixListener {
     /// were accepted ahead and not taken. Dropping a listener does the same, but does not report errors. The file at
     /// the path stays.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{UnixListener, UnixStream};
+    /// use std::io::ErrorKind;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     UnixListener::bind(&path)?.close().await?;
+    ///     // The file is still there.
+    ///     let error = UnixStream::connect(&path).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    ///     std::fs::remove_file(&path)?;
+    ///     UnixListener::bind(&path)?.close().await?;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Those of `close(2)`; [`Canceled`](crate::Canceled), after which the listener closes in the background.
+    /// [`Canceled`](crate::Canceled), after which the listener closes in the background.
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped, the listener closes in the background (`tests/unix.rs`).
+    /// The listener closes even after a cancel or a drop, in the background.
+    // Test: tests/unix.rs
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
@@ -225,14 +289,60 @@ fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
 /// The connections of a listener, returned by [`UnixListener::incoming`]. It also implements
 /// [`Stream`](futures_core::Stream), for other crates' combinators; the stream never ends.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use futures_util::TryStreamExt;
+/// use gimmal::net::{UnixListener, UnixStream};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("socket");
+/// gimmal::run(async {
+///     let listener = UnixListener::bind(&path)?;
+///     let clients = [UnixStream::connect(&path).await?, UnixStream::connect(&path).await?];
+///     let mut incoming = listener.incoming();
+///     for client in clients {
+///         let Some(server) = incoming.try_next().await? else {
+///             unreachable!("the stream never ends");
+///         };
+///         client.write_all("hello").await?;
+///         assert_eq!(server.read(vec![0; 64]).await?.1, b"hello");
+///     }
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
 /// # Cancel safety
 ///
-/// No connection is lost when a wait or this value is dropped: connections stay with the listener (`tests/unix.rs`).
+/// No connection is lost when a wait or this value is dropped: connections stay with the listener.
+// Test: tests/unix.rs
 #[derive(Debug)]
 pub struct UnixIncoming<'a>(Arrivals<'a>);
 
 impl UnixIncoming<'_> {
     /// Waits for the next connection.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{UnixListener, UnixStream};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     let to = path.clone();
+    ///     let _client = gimmal::spawn(async move {
+    ///         let client = UnixStream::connect(to).await?;
+    ///         client.write_all("hello").await?;
+    ///         std::io::Result::Ok(())
+    ///     });
+    ///     let mut incoming = listener.incoming();
+    ///     let server = incoming.next().await?;
+    ///     assert_eq!(server.read_exact(vec![0; 5], 5).await?, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -240,7 +350,8 @@ impl UnixIncoming<'_> {
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost (`tests/unix.rs`).
+    /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+    // Test: tests/unix.rs
     pub async fn next(&mut self) -> io::Result<UnixStream> {
         Ok(UnixStream::new(self.0.next().await?.fd))
     }

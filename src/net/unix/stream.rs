@@ -10,7 +10,7 @@ use crate::net::halves::{
     owned_halves,
 };
 use crate::op::{
-    Chunks, Connect, Op, Owned, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
+    Chunks, Connect, FdOwner, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
     SendVectored, SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
 };
 use crate::runtime::{proceed, ready_err};
@@ -43,12 +43,28 @@ use std::rc::Rc;
 /// # }
 /// ```
 pub struct UnixStream {
-    stream: Owned<Rc<Stream>>,
+    stream: FdOwner<Rc<Stream>>,
 }
 
 byte_stream! { UnixStream }
 
 /// The credentials of the process that created the other end of a connection, returned by [`UnixStream::peer_cred`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::net::UnixStream;
+/// use std::os::unix::fs::MetadataExt;
+///
+/// gimmal::run(async {
+///     let (left, _right) = UnixStream::pair()?;
+///     let peer = left.peer_cred()?;
+///     // Only the owner of this process may give orders.
+///     let owner = std::fs::metadata("/proc/self")?.uid();
+///     assert_eq!(peer.uid, owner);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UCred {
     /// The process ID. `None` if the process is not visible from this PID namespace.
@@ -63,12 +79,33 @@ impl UnixStream {
     /// Wraps a connected socket.
     pub(super) fn new(fd: SharedFd) -> UnixStream {
         UnixStream {
-            stream: Owned::new(Stream::new(fd, StreamKind::Unix)),
+            stream: FdOwner::new(Stream::new(fd, StreamKind::Unix)),
         }
     }
 
     /// Connects to a socket that listens at a path. While the listener's queue is full, waits until connections are
     /// accepted.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::{UnixListener, UnixStream};
+    /// use std::io::ErrorKind;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// gimmal::run(async {
+    ///     let error = UnixStream::connect(&path).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::NotFound);
+    ///
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     let client = UnixStream::connect(&path).await?;
+    ///     client.write_all("hello").await?;
+    ///     let (server, _peer) = listener.accept().await?;
+    ///     assert_eq!(server.read(vec![0; 64]).await?.1, b"hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -78,7 +115,8 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// A connection that the kernel still makes after the wait was dropped or canceled is closed (`tests/unix.rs`).
+    /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
+    // Test: tests/unix.rs
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         match of_path(path.as_ref()) {
             Ok(address) => UnixStream::connect_addr(&address).await,
@@ -112,7 +150,8 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// As [`connect`](UnixStream::connect) (`tests/unix.rs`).
+    /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
+    // Test: tests/unix.rs
     pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
         proceed().await?;
         let address = to_kernel(address)?;
@@ -172,7 +211,8 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// A canceled send has sent nothing. Whether a dropped send has sent anything is unknown (`tests/unix.rs`).
+    /// A canceled send has sent nothing. Whether a dropped send has sent anything is unknown.
+    // Test: tests/unix.rs
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendFds<B, F>>
     where
         B: IoBuf,
@@ -187,6 +227,25 @@ impl UnixStream {
     /// A receive ends after bytes that were sent with descriptors, so two messages with descriptors are never merged.
     /// Receive methods that do not return descriptors close them.
     ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use gimmal::net::UnixStream;
+    ///
+    /// gimmal::run(async {
+    ///     let (left, right) = UnixStream::pair()?;
+    ///     let file = std::fs::File::open("Cargo.toml")?;
+    ///     left.send_with_fds("first", vec![file]).await?;
+    ///     left.write_all("second").await?;
+    ///     // A receive ends where descriptors do.
+    ///     let ((n, fds), buffer) = right.recv_with_fds(vec![0; 64], 1).await?;
+    ///     assert_eq!((&buffer[..n], fds.len()), (&b"first"[..], 1));
+    ///     let ((n, fds), buffer) = right.recv_with_fds(buffer, 1).await?;
+    ///     assert_eq!((&buffer[..n], fds.len()), (&b"second"[..], 0));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`read`](UnixStream::read). `InvalidData` if more than `max` descriptors arrived, or more than this
@@ -196,8 +255,8 @@ impl UnixStream {
     /// # Cancel safety
     ///
     /// Nothing is lost. A canceled receive has taken nothing; the bytes and descriptors of a dropped receive go to the
-    /// next one. If that one takes no descriptors, they are closed when it takes the last of the bytes
-    /// (`tests/unix.rs`).
+    /// next one. If that one takes no descriptors, they are closed when it takes the last of the bytes.
+    // Test: tests/unix.rs
     pub fn recv_with_fds<B: IoBufMut>(&self, buf: B, max: usize) -> Op<RecvFds<B>> {
         RecvFds::new(self.stream.clone(), buf, max)
     }
@@ -207,7 +266,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// If `getsockopt(2)` fails.
+    /// If `getsockopt(2)` fails, which is not expected on an open socket.
     pub fn peer_cred(&self) -> io::Result<UCred> {
         let cred = peer_cred(self)?;
         Ok(UCred {
@@ -221,7 +280,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// If `getpeername(2)` fails.
+    /// `NotConnected` if the socket has no peer.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).peer_addr()?)
     }
@@ -230,7 +289,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// If `getsockname(2)` fails.
+    /// If `getsockname(2)` fails, which is not expected on an open socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
@@ -249,7 +308,7 @@ impl UnixStream {
                 let error = busy(
                     "an operation is still in progress on the stream, or has left unread bytes",
                 );
-                let stream = Owned::new(stream);
+                let stream = FdOwner::new(stream);
                 return Err(BufError::new(error, UnixStream { stream }));
             }
         };

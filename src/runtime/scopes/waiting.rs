@@ -1,8 +1,8 @@
 //! Leaves that have a row in no other table.
 
+use crate::error::Canceled;
 use crate::runtime::core::{Core, Refusal};
 use crate::runtime::current::{self, drop_waker};
-use crate::scope::Canceled;
 use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::tasks::copy_waker;
 use std::sync::Arc;

@@ -1,0 +1,230 @@
+//! Receiving datagrams, with addresses and ancillary data.
+
+use super::header::Header;
+use super::message::fds_room;
+use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
+use crate::buf::{BufError, BufResult, IoBufMut};
+use crate::op::file::no_room;
+use crate::op::operation::{debug_fields, operation, yields_first};
+use crate::op::{
+    Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
+};
+use std::io;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// The operation of [`UdpSocket::recv_from`](crate::net::UdpSocket::recv_from) and the other methods that receive
+/// datagrams: `recvmsg(2)`.
+///
+/// If it is dropped in flight, the socket keeps the datagram that still arrives, and its next receive returns it first.
+pub struct RecvMessage<B: IoBufMut, T> {
+    permit: DatagramPermit,
+    buf: B,
+    peeks: bool,
+    fds_max: usize,
+    /// What an earlier, abandoned receive has left.
+    kept: Option<io::Result<Datagram>>,
+    _gives: PhantomData<fn() -> T>,
+}
+
+impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
+    /// Receives into the whole capacity.
+    pub(crate) fn new(socket: Rc<Datagrams>, buf: B) -> Op<RecvMessage<B, T>> {
+        RecvMessage::with(socket, buf, false, 0)
+    }
+
+    /// Also receives descriptors, up to this many.
+    pub(crate) fn with_fds(socket: Rc<Datagrams>, buf: B, fds_max: usize) -> Op<RecvMessage<B, T>> {
+        // All later receives have room for them too, so that one that is dropped can keep them.
+        socket.make_room_for_control(fds_room(fds_max));
+        RecvMessage::with(socket, buf, false, fds_max)
+    }
+
+    /// Copies the datagram that is there without consuming it.
+    pub(crate) fn peek(socket: Rc<Datagrams>, buf: B) -> Op<RecvMessage<B, T>> {
+        RecvMessage::with(socket, buf, true, 0)
+    }
+
+    fn with(socket: Rc<Datagrams>, buf: B, peeks: bool, fds_max: usize) -> Op<RecvMessage<B, T>> {
+        let is_empty = buf.io_capacity() == 0;
+        let recv = RecvMessage {
+            permit: DatagramPermit::new(socket, DatagramPermitKind::In),
+            buf,
+            peeks,
+            fds_max,
+            kept: None,
+            _gives: PhantomData,
+        };
+        match is_empty {
+            true => Op::rejected(recv, no_room()),
+            false => Op::new(recv),
+        }
+    }
+
+    /// Takes what an abandoned receive has left.
+    #[cold]
+    fn take_kept(&mut self, waker: &Waker) -> Readiness {
+        if yields_first(waker) {
+            return Readiness::Wait;
+        }
+        let socket = self.permit.socket();
+        self.kept = match self.peeks {
+            true => socket.peek_kept().map(Ok),
+            false => None,
+        };
+        self.kept = self.kept.take().or_else(|| socket.take_kept());
+        Readiness::Done(Completion::at_once(0))
+    }
+
+    /// Fills the buffer with a kept datagram. Bytes that do not fit are cut off, as the kernel does.
+    #[cold]
+    fn fill(&mut self, kept: &Datagram) -> usize {
+        let len = kept.bytes.len().min(self.buf.io_capacity());
+        // SAFETY: `len` bytes are within both, and the capacity is writable and the operation's alone (L4, L5).
+        unsafe {
+            self.buf
+                .io_mut_ptr()
+                .copy_from_nonoverlapping(kept.bytes.as_ptr(), len);
+            self.buf.set_io_len(len);
+        }
+        len
+    }
+
+    /// Returns the buffer with `len` bytes and the value made from the message.
+    fn give(self, len: usize, received: io::Result<T>) -> BufResult<T, B> {
+        match received {
+            Ok(received) => Ok((received, self.buf)),
+            Err(error) => Err(BufError::new(error, self.buf).with_transferred(len)),
+        }
+    }
+}
+
+impl<B: IoBufMut, T> RecvMessage<B, T> {
+    /// Returns what was received, for the socket to keep.
+    ///
+    /// # Safety
+    ///
+    /// The kernel has received a datagram of that length, and nothing else takes the descriptors that came with it.
+    unsafe fn brought(&self, header: &Header, full_len: usize) -> Datagram {
+        let len = full_len.min(self.buf.io_capacity());
+        // SAFETY: the kernel has written this many bytes from the start of the buffer (L3, L4).
+        let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), len) };
+        Datagram {
+            bytes: bytes.to_vec(),
+            full_len,
+            address: header.address(),
+            control: header.control().to_vec(),
+            flags: header.flags(),
+            // SAFETY: the caller promises that nothing else takes them.
+            fds: unsafe { header.fds() },
+        }
+    }
+
+    fn with_context(&self, error: io::Error) -> io::Error {
+        self.permit
+            .socket()
+            .with_context("receive from", None, error)
+    }
+}
+
+// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
+// the header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5). Every
+// descriptor that a message brings is taken by `complete` or by `keep`, which `dispose` calls.
+unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
+    operation!("recvmsg" -> BufResult<T, B>, lends buf);
+    const EINTR_HAD_NO_EFFECT: bool = true;
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.permit.socket().fd())
+    }
+
+    #[inline]
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        if let Some(not_yet) = self.permit.prepare(waker) {
+            return not_yet;
+        }
+        if self.permit.socket().has_kept() {
+            return self.take_kept(waker);
+        }
+        Readiness::Start
+    }
+
+    fn entry(&mut self) -> Entry {
+        let socket = self.permit.socket();
+        // MSG_TRUNC returns the datagram's full length, even if the buffer is shorter.
+        let mut flags = libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
+        if self.peeks {
+            flags |= libc::MSG_PEEK;
+        }
+        let entry = socket.entry(Opcode::RECVMSG).op_flags(flags as u32).len(1);
+        let entry = socket.recv_hint().expect(entry);
+        let control_len = socket.control_len();
+        let header = self.permit.take_header();
+        header.make_room(control_len);
+        entry.addr(header.filling(&mut self.buf))
+    }
+
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        let fds_max = self.fds_max;
+        match self.kept.take() {
+            Some(Ok(kept)) => {
+                let len = self.fill(&kept);
+                let received = T::from_message(Message {
+                    len,
+                    full_len: kept.full_len,
+                    address: &kept.address,
+                    control: &kept.control,
+                    flags: kept.flags,
+                    fds: kept.fds,
+                    fds_max,
+                });
+                return self.give(len, received);
+            }
+            Some(Err(error)) => return self.fail(error),
+            None => {}
+        }
+        let full_len = match completion.result() {
+            Ok(n) => n as usize,
+            Err(error) => {
+                let error = self.with_context(error);
+                return self.fail(error);
+            }
+        };
+        self.permit.socket().recv_hint().note(completion);
+        let len = full_len.min(self.buf.io_capacity());
+        // SAFETY: the kernel has written this many bytes from the start of the buffer.
+        unsafe { self.buf.set_io_len(len) };
+        let Some(header) = self.permit.header() else {
+            unreachable!("what the kernel has answered has a header")
+        };
+        let received = T::from_message(Message {
+            len,
+            full_len,
+            address: &header.address(),
+            control: header.control(),
+            flags: header.flags(),
+            // SAFETY: its last completion has come, and it is completed once.
+            fds: unsafe { header.fds() },
+            fds_max,
+        });
+        self.give(len, received)
+    }
+
+    /// The next receive returns the datagram, or the error, which the kernel reports only once.
+    fn dispose(&mut self, completion: Completion) {
+        let brought = match (self.kept.take(), self.permit.header(), completion.result()) {
+            (Some(kept), ..) => kept,
+            // SAFETY: the completion is that of a receive, and it is disposed of once.
+            (None, Some(header), Ok(n)) => Ok(unsafe { self.brought(header, n as usize) }),
+            (None, _, Err(error)) if !completion.was_interrupted() => Err(self.with_context(error)),
+            (None, ..) => return,
+        };
+        // A peek leaves the datagram in the socket; descriptors that came with it were copies.
+        if !(self.peeks && brought.is_ok()) {
+            self.permit.socket().keep(brought);
+        }
+    }
+}
+
+debug_fields!([B: IoBufMut, T] RecvMessage<B, T> { permit, peeks });

@@ -1,0 +1,106 @@
+//! The owner of a descriptor that is shared with operations (O5).
+//!
+//! A descriptor that is dropped with operations in flight would stay open until the next turn: its address could not be
+//! bound again, and its peer would not see the end. So dropping the owner ends the operations that were dropped before
+//! it, and dropping an operation after its owner ends that operation: see [`Core::end_orphans`]. An operation that is
+//! still awaited goes on and keeps its descriptor.
+//!
+//! [`Core::end_orphans`]: crate::runtime::Core::end_orphans
+
+use super::{Datagrams, SharedFd, Stream};
+use crate::runtime;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+
+/// The share that operations hold while they work on a descriptor.
+pub(crate) trait Share: Clone {
+    fn shared_fd(&self) -> &SharedFd;
+
+    /// Whether there is no other holder.
+    fn is_sole(&self) -> bool;
+}
+
+impl Share for SharedFd {
+    fn shared_fd(&self) -> &SharedFd {
+        self
+    }
+
+    fn is_sole(&self) -> bool {
+        SharedFd::is_sole(self)
+    }
+}
+
+impl Share for Rc<Stream> {
+    fn shared_fd(&self) -> &SharedFd {
+        self.fd()
+    }
+
+    fn is_sole(&self) -> bool {
+        Rc::strong_count(self) == 1 && self.fd().is_sole()
+    }
+}
+
+impl Share for Rc<Datagrams> {
+    fn shared_fd(&self) -> &SharedFd {
+        self.fd()
+    }
+
+    fn is_sole(&self) -> bool {
+        Rc::strong_count(self) == 1 && self.fd().is_sole()
+    }
+}
+
+/// The owner's share, of which there is one.
+pub(crate) struct FdOwner<T: Share> {
+    share: T,
+    is_given_up: bool,
+}
+
+impl<T: Share> FdOwner<T> {
+    pub(crate) fn new(share: T) -> FdOwner<T> {
+        share.shared_fd().set_left(false);
+        FdOwner {
+            share,
+            is_given_up: false,
+        }
+    }
+
+    /// Gives up ownership: returns a share without an owner, to be closed, handed out, or owned again.
+    pub(crate) fn give_up(mut self) -> T {
+        self.is_given_up = true;
+        self.share.shared_fd().set_left(true);
+        self.share.clone()
+    }
+}
+
+impl<T: Share> Deref for FdOwner<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.share
+    }
+}
+
+impl<T: Share> Drop for FdOwner<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.share.is_sole() && !self.is_given_up {
+            leave(self.share.shared_fd());
+        }
+    }
+}
+
+/// Marks the owner as gone: operations hold the descriptor, and the last of them closes it.
+#[cold]
+fn leave(fd: &SharedFd) {
+    fd.set_left(true);
+    runtime::end_orphans();
+}
+
+impl<T: Share + fmt::Debug> fmt::Debug for FdOwner<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.share.fmt(f)
+    }
+}

@@ -1,0 +1,35 @@
+//! Operations on byte streams, such as a connected socket or a pipe: sending and receiving in order.
+//!
+//! The operations on one stream share what they must agree on: the order of operations, and received bytes that were
+//! not yet returned (`shared.rs`).
+
+mod chunk;
+mod chunks;
+mod fds;
+mod part;
+mod recv;
+mod recv_hint;
+mod recv_multishot;
+mod send;
+mod shared;
+mod splice;
+mod vectored;
+
+pub use chunk::Chunk;
+pub use chunks::Chunks;
+pub use fds::{RecvFds, SendFds};
+pub use recv::Recv;
+pub(crate) use recv::RecvExact;
+pub(super) use recv_hint::RecvHint;
+#[cfg(test)]
+pub(super) use recv_multishot::RecvMany;
+pub use send::{Send, SendZeroCopy};
+pub(crate) use send::{nothing_taken, send_all};
+pub(super) use shared::Direction;
+#[cfg(test)]
+pub(super) use shared::Permit;
+pub(crate) use shared::{Stream, StreamKind};
+#[doc(hidden)]
+pub use splice::Outlet;
+pub(crate) use splice::Splice;
+pub use vectored::{RecvVectored, SendVectored};

@@ -1,0 +1,205 @@
+//! Receiving a sequence of pieces into the runtime's provided buffers.
+
+use super::shared::Permit;
+use crate::op::operation::{debug_fields, operation};
+use crate::op::{
+    Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind,
+};
+use crate::runtime::{self, BUFFER_GROUP, Core, READ_AHEAD_MAX};
+use crate::sys::{BufRing, ProvidedBuf};
+use std::io;
+use std::sync::Arc;
+
+/// `IORING_RECV_MULTISHOT` (6.0).
+const MULTISHOT: u16 = 2;
+
+/// The number of untaken chunks at which the receive is stopped: a peer may send a few bytes at a time, and each chunk
+/// holds a buffer. The kernel may deliver some more in the same turn. For bulk data from another thread, 16, 32 and 64
+/// cost the same (measured on 6.18).
+const COLLECT_MAX: u32 = 16;
+
+/// The content of one completion. There may be a buffer whatever the result is (O4).
+#[derive(Debug)]
+pub(in crate::op) struct Received {
+    pub(super) chunk: Option<Chunk>,
+    pub(super) what: What,
+}
+
+/// The result of one completion.
+#[derive(Debug)]
+pub(super) enum What {
+    Bytes,
+    /// The peer has ended its side.
+    End,
+    /// The receive ended before the stream: it had collected enough, or the kernel let other work run.
+    Stopped,
+    /// There was no free buffer.
+    Short,
+    /// The errno, negative.
+    Failed(i32),
+}
+
+/// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel supports such a
+/// limit; otherwise once.
+pub(in crate::op) struct RecvMany {
+    permit: Permit,
+    buffers: Arc<BufRing>,
+    /// It may deliver several chunks.
+    is_many: bool,
+}
+
+impl RecvMany {
+    /// Creates a receive that holds the right to receive.
+    pub(in crate::op) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMany {
+        RecvMany {
+            permit,
+            buffers,
+            is_many: false,
+        }
+    }
+
+    /// Releases the right to receive: the receive has ended.
+    pub(super) fn into_permit(self) -> Permit {
+        self.permit
+    }
+
+    fn take(&mut self, completion: Completion) -> Received {
+        // The buffer first, whatever the result (O4).
+        let taken = usize::try_from(completion.raw()).unwrap_or(0);
+        let chunk = completion.buffer().map(|id| {
+            // SAFETY: the request takes its buffers from this ring, and each of its completions comes here once,
+            // whether it is waited for or not. The result is the number of bytes that the kernel has written from the
+            // start.
+            Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
+        });
+        let stream = self.permit.stream();
+        let what = match completion.result() {
+            Ok(0) => What::End,
+            Ok(_) => {
+                assert!(chunk.is_some(), "what was received is in a buffer");
+                stream.recv_hint().note(completion);
+                What::Bytes
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => What::Short,
+            Err(_) if completion.was_interrupted() => What::Stopped,
+            Err(error) if self.is_many && error.raw_os_error() == Some(libc::EINVAL) => {
+                runtime::try_with(Core::note_unbounded_receives);
+                What::Stopped
+            }
+            Err(_) => What::Failed(completion.raw()),
+        };
+        Received { chunk, what }
+    }
+}
+
+/// Keeps untaken data for the next read.
+fn keep(stream: &Stream, arrived: Received) {
+    let Received { chunk, what } = arrived;
+    if let Some(chunk) = chunk {
+        stream.keep(&chunk);
+    }
+    // The kernel reports the other results again.
+    if let What::Failed(error) = what {
+        stream.keep_error(error);
+    }
+}
+
+// SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long
+// as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
+// completion names is taken by `take`, once.
+unsafe impl Operation for RecvMany {
+    operation!("recv_chunks" -> io::Result<Received>);
+    const EINTR_HAD_NO_EFFECT: bool = true;
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.permit.stream().fd())
+    }
+
+    fn entry(&mut self) -> Entry {
+        let stream = self.permit.stream();
+        let (size, bounds) =
+            runtime::with(|core| (core.receive_size() as u32, core.bounds_receives()));
+        // On a Unix socket, one receive at a time: where data and a hang-up arrive together, a multishot receive
+        // returns the data, and then waits for an event that has already passed (seen on 6.18).
+        self.is_many = bounds && stream.kind() == StreamKind::Tcp;
+        let flags = stream.recv_hint().flags();
+        let entry = stream.entry(Opcode::RECV).len(size);
+        match self.is_many {
+            true => entry
+                .ioprio(MULTISHOT | flags)
+                .at_most(READ_AHEAD_MAX as u32),
+            false => entry.ioprio(flags),
+        }
+        .buffer_of(BUFFER_GROUP)
+    }
+
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        Ok(self.take(completion))
+    }
+
+    /// The next read returns the bytes.
+    fn dispose(&mut self, completion: Completion) {
+        let arrived = self.take(completion);
+        keep(self.permit.stream(), arrived);
+    }
+}
+
+// SAFETY: it takes the buffer that the completion names.
+unsafe impl Collect for RecvMany {
+    type Item = Received;
+
+    /// Keeps the lock: data from before its end may still be unread, and no other read may come between.
+    const RESTS: bool = true;
+
+    fn max(&self) -> u32 {
+        COLLECT_MAX
+    }
+
+    fn collect(&mut self, completion: Completion) -> Received {
+        self.take(completion)
+    }
+}
+
+debug_fields!(RecvMany { permit, is_many });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{TcpListener, TcpStream};
+    use crate::op::SharedFd;
+    use crate::op::stream::Direction;
+    use std::os::fd::AsFd;
+
+    /// Simulates Linux 6.16, which has every opcode that implies the limit, but not the limit.
+    #[test]
+    fn a_kernel_that_rejects_the_bound_receives_one_chunk_at_a_time() {
+        let ran: io::Result<()> = crate::run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let client = TcpStream::connect(listener.local_addr()?).await?;
+            let (server, _) = listener.accept().await?;
+            let bounds = || runtime::with(Core::bounds_receives);
+            if bounds() {
+                let fd = SharedFd::from(client.as_fd().try_clone_to_owned()?);
+                let stream = Stream::new(fd, StreamKind::Tcp);
+                let buffers = runtime::with(Core::receive_buffers);
+                let (permit, buffers) = (
+                    Permit::new(stream, Direction::In),
+                    buffers.expect("provided buffers on 6.17"),
+                );
+                let mut receive = RecvMany::new(permit, buffers);
+                let _entry = receive.entry();
+                let refused = receive.take(Completion::new(-libc::EINVAL, 0));
+                assert!(matches!(refused.what, What::Stopped) && !bounds());
+                // An unbounded receive fails for the caller.
+                let _entry = receive.entry();
+                let refused = receive.take(Completion::new(-libc::EINVAL, 0));
+                assert!(matches!(refused.what, What::Failed(_)));
+            }
+            client.write_all("goes on").await?;
+            let chunk = server.chunks().next().await?;
+            assert_eq!(chunk.as_deref(), Some(&b"goes on"[..]));
+            Ok(())
+        });
+        ran.expect("a connection on loopback");
+    }
+}

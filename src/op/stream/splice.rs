@@ -1,0 +1,143 @@
+//! Moving bytes through a pipe without copying them to user space: `splice(2)`.
+
+use super::shared::{Direction, Permit};
+use crate::op::file::BYTES_MAX;
+use crate::op::operation::operation;
+use crate::op::{
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+};
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// A destination for spliced bytes.
+#[derive(Clone, Debug)]
+pub struct Outlet(To);
+
+#[derive(Clone, Debug)]
+enum To {
+    /// At its cursor, if it has one.
+    File(SharedFd),
+    Stream(Rc<Stream>),
+}
+
+impl Outlet {
+    pub(crate) fn of_file(fd: &SharedFd) -> Outlet {
+        Outlet(To::File(fd.clone()))
+    }
+
+    pub(crate) fn of_stream(stream: &Rc<Stream>) -> Outlet {
+        Outlet(To::Stream(stream.clone()))
+    }
+
+    /// Returns the destination's capacity, if it is itself a pipe.
+    pub(crate) fn pipe_capacity(&self) -> Option<usize> {
+        match &self.0 {
+            To::Stream(stream) if stream.kind() == StreamKind::Pipe => {
+                stream.fd().descriptor().pipe_capacity().ok()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Moves bytes between a pipe and another descriptor. A kernel worker executes it.
+#[derive(Debug)]
+pub(crate) struct Splice {
+    from: SharedFd,
+    to: Outlet,
+    len: usize,
+    permit: Option<Permit>,
+    /// A value that is kept alive until the kernel is done.
+    _held: Rc<dyn fmt::Debug>,
+    /// The pipe belongs to the caller alone: bytes in it have gone nowhere if the operation is no longer awaited.
+    is_first_half: bool,
+}
+
+impl Splice {
+    /// Splices from or into a pipe. `held` is kept until the kernel is done: a worker keeps the pipe locked while it
+    /// waits for the other side, and closing an end of the pipe in that time waits for the lock, blocking the whole
+    /// thread (seen on 6.18).
+    pub(crate) fn new(
+        from: &SharedFd,
+        to: &Outlet,
+        len: usize,
+        held: Rc<dyn fmt::Debug>,
+    ) -> Op<Splice> {
+        Op::new(Splice::between(from, to, len, held))
+    }
+
+    /// Splices from a file at its cursor into a pipe that belongs to the caller alone.
+    pub(crate) fn first_half(
+        file: &SharedFd,
+        pipe: &SharedFd,
+        len: usize,
+        held: Rc<dyn fmt::Debug>,
+    ) -> Op<Splice> {
+        Op::new(Splice {
+            is_first_half: true,
+            ..Splice::between(file, &Outlet::of_file(pipe), len, held)
+        })
+    }
+
+    fn between(from: &SharedFd, to: &Outlet, len: usize, held: Rc<dyn fmt::Debug>) -> Splice {
+        let permit = match &to.0 {
+            To::File(_) => None,
+            To::Stream(stream) => Some(Permit::new(stream.clone(), Direction::Out)),
+        };
+        Splice {
+            from: from.clone(),
+            to: to.clone(),
+            len,
+            permit,
+            _held: held,
+            is_first_half: false,
+        }
+    }
+}
+
+// SAFETY: the entry has no address of memory. The operation holds both descriptors (O5), and a splice completes once.
+unsafe impl Operation for Splice {
+    operation!("splice" -> io::Result<usize>);
+    const EINTR_HAD_NO_EFFECT: bool = true;
+
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        let not_yet = self
+            .permit
+            .as_mut()
+            .and_then(|permit| permit.prepare(waker));
+        not_yet.unwrap_or(Readiness::Start)
+    }
+
+    fn entry(&mut self) -> Entry {
+        let to = match &self.to.0 {
+            To::File(fd) => fd,
+            To::Stream(stream) => stream.fd(),
+        };
+        // The offset to read at goes in the address field. Minus one, in both places, means the cursor.
+        to.entry(Opcode::SPLICE)
+            .splice_from(self.from.as_raw_fd())
+            .addr(ptr::without_provenance::<u8>(usize::MAX))
+            .offset(u64::MAX)
+            .len(self.len.min(BYTES_MAX) as u32)
+    }
+
+    fn complete(self, completion: Completion) -> io::Result<usize> {
+        match (completion.result(), &self.to.0) {
+            (Ok(n), _) => Ok(n as usize),
+            (Err(error), To::Stream(stream)) => Err(stream.with_context("send to", error)),
+            (Err(error), To::File(_)) => Err(error),
+        }
+    }
+
+    /// What an abandoned splice has delivered is unknown. Bytes left in a pipe that is gone can be read again: the
+    /// cursor is moved back.
+    fn dispose(&mut self, completion: Completion) {
+        if let (Ok(n), true) = (completion.result(), self.is_first_half) {
+            let _ = self.from.descriptor().move_back(n as usize);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Boxed readers and writers do what those inside of the box do, with any buffer, also when a read is canceled or dropped.
+
+mod common;
+
+use bytes::BytesMut;
+use common::{Baseline, MOMENTS, alone, directory, dropped_everywhere};
+use futures_util::FutureExt as _;
+use gimmal::buf::{AlignedBuf, BufError, IoBufMut};
+use gimmal::cancel::Scope;
+use gimmal::fs::File;
+use gimmal::io::{
+    BufReader, BufWriter, DynAsyncRead, DynAsyncWrite, copy_bidirectional, empty, pipe,
+};
+use gimmal::net::UnixStream;
+use gimmal::prelude::*;
+use std::fmt::Debug;
+use std::io::{self, Cursor, ErrorKind};
+use std::net::Shutdown;
+use std::path::Path;
+use std::rc::Rc;
+
+const TEXT: &[u8] = b"0123456789";
+
+fn run(test: impl AsyncFnOnce() -> io::Result<()>) {
+    // Some of them count descriptors.
+    let _alone = alone();
+    gimmal::run(async {
+        let baseline = Baseline::take();
+        test().await?;
+        baseline.returns("the test").await;
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// All kinds of readers of that text.
+async fn readers(directory: &Path) -> io::Result<Vec<Box<dyn DynAsyncRead>>> {
+    let path = directory.join("text");
+    std::fs::write(&path, TEXT)?;
+    let (stream, peer) = UnixStream::pair()?;
+    peer.write_all(TEXT).await?;
+    peer.shutdown(Shutdown::Write)?;
+    let (from, to) = pipe()?;
+    to.write_all(TEXT).await?;
+    Ok(vec![
+        Box::new(File::open(&path).await?),
+        Box::new(stream),
+        Box::new(from),
+        Box::new(TEXT),
+        Box::new(Cursor::new(TEXT.to_vec())),
+        Box::new(BufReader::with_capacity(3, File::open(&path).await?)),
+        Box::new(TEXT.take(4).chain(&TEXT[4..])),
+        // A box in a box.
+        Box::new(Box::new(TEXT) as Box<dyn DynAsyncRead>),
+    ])
+}
+
+/// Reads what is there into this buffer, which stays where it is.
+async fn fills<B: IoBufMut + Debug>(reader: &mut dyn DynAsyncRead, buf: B) {
+    let place = buf.io_ptr();
+    let buf = reader.read_exact(buf, 2).await.unwrap();
+    assert_eq!((buf.io_ptr(), &buf.io_bytes()[..2]), (place, &b"01"[..]));
+    let (n, buf) = reader.read(buf.slice(2..4)).await.unwrap();
+    let buf = match n {
+        2 => buf.into_inner(),
+        // The buffer of a `BufReader`, or the limit of a `take`.
+        _ => reader
+            .read_exact(buf.into_inner().slice(3..4), 1)
+            .await
+            .unwrap()
+            .into_inner(),
+    };
+    assert_eq!((buf.io_ptr(), &buf.io_bytes()[..4]), (place, &b"0123"[..]));
+    let (n, rest) = reader.read_to_end(b"rest: ".to_vec()).await.unwrap();
+    assert_eq!((n, &*rest), (6, &b"rest: 456789"[..]));
+    // At the end, the error has the buffer.
+    let error = reader.read_exact(buf, 1).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.transferred()),
+        (ErrorKind::UnexpectedEof, 0)
+    );
+    assert_eq!(error.into_buf().io_ptr(), place);
+}
+
+#[test]
+fn a_boxed_reader_fills_buffers_of_any_type() {
+    run(async || {
+        let directory = directory();
+        for at in 0..readers(directory.path()).await?.len() {
+            let reader = async || readers(directory.path()).await.unwrap().swap_remove(at);
+            fills(&mut *reader().await, Vec::with_capacity(8)).await;
+            fills(&mut *reader().await, vec![0; 8].into_boxed_slice()).await;
+            fills(&mut *reader().await, BytesMut::with_capacity(8)).await;
+            fills(&mut *reader().await, AlignedBuf::new(8, 64)?).await;
+            fills(&mut *reader().await, Vec::with_capacity(10).slice(..8)).await;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_boxed_reader_takes_back_what_the_one_inside_takes_back() {
+    run(async || {
+        let directory = directory();
+        let path = directory.path().join("large");
+        std::fs::write(&path, vec![7; 1 << 20])?;
+        let mut cursor: Box<dyn DynAsyncRead> = Box::new(Cursor::new("abcd"));
+        assert_eq!(cursor.read(vec![0; 3]).await?.1, b"abc");
+        assert!(cursor.unread(b"bc"));
+        assert_eq!(cursor.read(vec![0; 8]).await?.1, b"bcd");
+        let mut memory: Box<dyn DynAsyncRead> = Box::new(TEXT);
+        assert!(!memory.unread(b"x"));
+        // A large file is spliced, boxed or not.
+        let file = File::open(&path).await?;
+        assert!((&file).inlet().is_some());
+        let mut file: Box<dyn DynAsyncRead> = Box::new(file);
+        assert!(file.inlet().is_some());
+        let (mut stream, peer) = UnixStream::pair()?;
+        assert!(stream.outlet().is_some());
+        let mut stream_box: Box<dyn DynAsyncWrite> = Box::new(&mut stream);
+        assert!(stream_box.outlet().is_some());
+        let (copied, read) = gimmal::join((
+            async {
+                let copied = gimmal::io::copy(&mut file, &mut stream_box).await;
+                stream_box.shutdown().await.unwrap();
+                copied
+            },
+            peer.read_to_end(Vec::new()),
+        ))
+        .await;
+        assert_eq!((copied?, read?.1), (1 << 20, vec![7; 1 << 20]));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_boxed_reader_that_is_canceled_or_has_no_room_gives_the_buffer_back() {
+    fn same(error: BufError<Vec<u8>>, kind: ErrorKind) {
+        assert_eq!(
+            (error.kind(), error.into_buf()),
+            (kind, b"as it was".to_vec())
+        );
+    }
+    run(async || {
+        let (stream, _peer) = UnixStream::pair()?;
+        let mut stream: Box<dyn DynAsyncRead> = Box::new(stream);
+        let error = stream.read(Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        same(
+            stream
+                .read_exact(b"as it was".to_vec(), 100)
+                .await
+                .unwrap_err(),
+            ErrorKind::InvalidInput,
+        );
+
+        let scope = Scope::new();
+        let (read, ()) = gimmal::join((scope.run_any(stream.read(b"as it was".to_vec())), async {
+            common::next_turn().await;
+            scope.cancel();
+        }))
+        .await;
+        let error = read.unwrap().unwrap_err();
+        assert!(gimmal::is_canceled(&error));
+        same(error, io::Error::from(gimmal::Canceled).kind());
+        Ok(())
+    });
+}
+
+/// What a dropped read or half an exact read has received, the next read returns: also through the box.
+#[test]
+fn a_boxed_read_can_be_dropped_after_any_poll_and_loses_nothing() {
+    run(async || {
+        let read = async |exact: bool| {
+            let (stream, peer) = UnixStream::pair().unwrap();
+            let mut stream: Box<dyn DynAsyncRead> = Box::new(stream);
+            let mut read = Vec::new();
+            for part in ["012", "3456", "789"] {
+                peer.write_all(part).await.unwrap();
+                // Dropped in its first poll, or ready.
+                let polls = 1 + read.len() % 2;
+                let moment = common::Moment::AtOnce;
+                let more = match exact {
+                    true => {
+                        let read = stream.read_exact(Vec::with_capacity(8), 8);
+                        common::dropped_after(read, polls, moment)
+                            .await
+                            .map(|read| read.unwrap())
+                    }
+                    false => {
+                        let read = stream.read(Vec::with_capacity(8));
+                        common::dropped_after(read, polls, moment)
+                            .await
+                            .map(|read| read.unwrap().1)
+                    }
+                };
+                read.extend(more.unwrap_or_default());
+            }
+            peer.shutdown(Shutdown::Write).unwrap();
+            read.extend(stream.read_to_end(Vec::new()).await.unwrap().1);
+            assert_eq!(read, TEXT);
+        };
+        read(true).await;
+        read(false).await;
+        dropped_everywhere("boxed reads", &MOMENTS, || read(true)).await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_boxed_writer_writes_flushes_and_ends_like_the_one_inside() {
+    run(async || {
+        let (stream, peer) = UnixStream::pair()?;
+        let mut writer: Box<dyn DynAsyncWrite> = Box::new(BufWriter::new(stream));
+        assert_eq!(writer.write("one ").await?, (4, "one "));
+        let shared: Rc<[u8]> = Rc::from(&b"two"[..]);
+        let place = shared.as_ptr();
+        assert_eq!(writer.write_all(shared).await?.as_ptr(), place);
+        assert!(peer.read(vec![0; 8]).now_or_never().is_none());
+        writer.flush().await?;
+        assert_eq!(peer.read(vec![0; 64]).await?.1, b"one two");
+        writer.write_all(String::from(" three")).await?;
+        writer.shutdown().await?;
+        assert_eq!(peer.read_to_end(Vec::new()).await?.1, b" three");
+
+        let mut full: Box<dyn DynAsyncWrite> = Box::new(Cursor::new([0; 4]));
+        let error = full.write_all(TEXT).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.transferred()),
+            (ErrorKind::WriteZero, 4)
+        );
+        assert_eq!(error.into_buf(), TEXT);
+        Ok(())
+    });
+}
+
+#[test]
+fn boxes_are_a_side_of_a_copy_in_both_directions() {
+    run(async || {
+        let (near, peer) = UnixStream::pair()?;
+        peer.write_all(TEXT).await?;
+        peer.shutdown(Shutdown::Write)?;
+        let mut written = Vec::new();
+        let reader: Box<dyn DynAsyncRead> = Box::new(empty());
+        let writer: Box<dyn DynAsyncWrite + '_> = Box::new(&mut written);
+        assert_eq!(copy_bidirectional(&near, (reader, writer)).await?, (10, 0));
+        assert_eq!(written, TEXT);
+        Ok(())
+    });
+}
