@@ -8,6 +8,8 @@
 //! writing a file; so the file is written under a shield, which keeps outer cancellation out, with its own time limit.
 //! Run it again, and it continues where it stopped. STATE defaults to `cancel_cleanup.state` in the directory for
 //! temporary files.
+//!
+//! Ctrl-C also cancels the task, and does not keep it from saving: `run` waits for it. Then the exit status is 130.
 
 use gimmal::cancel::{Scope, shield};
 use gimmal::fs;
@@ -21,6 +23,9 @@ const STEP: Duration = Duration::from_millis(1);
 
 /// The time limit for writing, because everything else waits for it.
 const CLEANUP_MAX: Duration = Duration::from_secs(5);
+
+/// The exit status of a program that Ctrl-C has ended: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
 
 async fn load(state: &Path) -> io::Result<u64> {
     match fs::read_to_string(state).await {
@@ -86,11 +91,13 @@ fn main() -> ExitCode {
         .next()
         .map_or(Ok(50), |time| time.to_string_lossy().parse());
     let Ok(time) = time else {
-        eprintln!("cancel_cleanup: how long is to be a number of milliseconds");
+        eprintln!("cancel_cleanup: MILLISECONDS must be a number");
         return ExitCode::from(2);
     };
-    match gimmal::run(run(state, Duration::from_millis(time))) {
+    let runtime = gimmal::Runtime::builder().cancel_on_ctrl_c(true);
+    match runtime.run(run(state, Duration::from_millis(time))) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if gimmal::is_canceled(&error) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             eprintln!("cancel_cleanup: {error}");
             ExitCode::FAILURE

@@ -6,8 +6,10 @@
 //!
 //! `-`, or no file at all, means standard input. While one buffer is written, the next is read. A file that cannot be
 //! read is reported on standard error, the others are printed, and the exit status is 1. If the reader of the output
-//! pipe is gone (`cat big | head -1`), there is nothing left to do, and that is not a failure.
+//! pipe is gone (`cat big | head -1`), there is nothing left to do, and that is not a failure. Ctrl-C cancels what is
+//! in flight; then the exit status is 130.
 
+use gimmal::cancel::checkpoint;
 use gimmal::fs::File;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -17,6 +19,9 @@ use std::process::ExitCode;
 
 /// The size of one read. There are two buffers of it.
 const CHUNK: usize = 128 << 10;
+
+/// The exit status of a program that Ctrl-C has ended: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
 
 /// Why a file was not copied completely.
 enum Trouble {
@@ -64,6 +69,10 @@ async fn cat(names: Vec<OsString>) -> io::Result<ExitCode> {
             Ok(file) => copy(&file, &out, &name).await,
             Err(error) => Err(Trouble::Input(error)),
         };
+        if copied.is_err() {
+            // After Ctrl-C, that is the reason, whatever failed.
+            checkpoint().await?;
+        }
         match copied {
             Ok(()) => {}
             Err(Trouble::Input(error)) => {
@@ -85,8 +94,13 @@ fn main() -> ExitCode {
     if names.is_empty() {
         names.push("-".into());
     }
-    gimmal::run(cat(names)).unwrap_or_else(|error| {
-        eprintln!("cat: {error}");
-        ExitCode::FAILURE
-    })
+    let runtime = gimmal::Runtime::builder().cancel_on_ctrl_c(true);
+    match runtime.run(cat(names)) {
+        Ok(code) => code,
+        Err(error) if gimmal::is_canceled(&error) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("cat: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! `-`, or no file at all, means standard input. A file that cannot be read is reported on standard error, the others
-//! are counted, and the exit status is 1.
+//! are counted, and the exit status is 1. After Ctrl-C, it is 130.
 
+use gimmal::cancel::checkpoint;
 use gimmal::fs::File;
 use gimmal::io::{BufReader, PipeReader, copy, pipe};
 use std::ffi::OsString;
@@ -20,6 +21,9 @@ use std::process::ExitCode;
 
 /// The capacity of the pipe, if the system allows it.
 const ROOM: usize = 256 << 10;
+
+/// The exit status of a program that Ctrl-C has ended: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
 
 #[derive(Clone, Copy, Default)]
 struct Count {
@@ -94,6 +98,8 @@ async fn run(names: Vec<OsString>) -> io::Result<ExitCode> {
                 total += count;
             }
             Err(error) => {
+                // After Ctrl-C, that is the reason, whatever failed.
+                checkpoint().await?;
                 eprintln!("pipe: {error}");
                 code = ExitCode::FAILURE;
             }
@@ -110,8 +116,13 @@ fn main() -> ExitCode {
     if names.is_empty() {
         names.push("-".into());
     }
-    gimmal::run(run(names)).unwrap_or_else(|error| {
-        eprintln!("pipe: {error}");
-        ExitCode::FAILURE
-    })
+    let runtime = gimmal::Runtime::builder().cancel_on_ctrl_c(true);
+    match runtime.run(run(names)) {
+        Ok(code) => code,
+        Err(error) if gimmal::is_canceled(&error) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("pipe: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,12 +1,17 @@
 //! Reads every file below some directories, many at once: the job that this library is made for.
 //!
 //! ```text
-//! cargo run --release --example readall -- PATH… [--tasks N] [--compare]
+//! cargo run --release --example readall -- PATH… [--tasks N] [--compare [--evict]]
 //! ```
 //!
-//! N tasks read (64 by default), each through one buffer, while a thread walks the tree, so memory use depends on N,
-//! not on the tree. Symbolic links below a PATH are not followed. Files that cannot be read are listed on standard
-//! error, and make the exit status 1. `--compare` has std read the same files, in a loop and with a pool of threads.
+//! At most N files (64 by default) are read at once, each through its own buffer, while a thread walks the tree, so
+//! memory use depends on N, not on the tree. Symbolic links below a PATH are not followed. Files that cannot be read
+//! are listed on standard error, and make the exit status 1. After Ctrl-C it reports what it has read so far, and the
+//! exit status is 130.
+//!
+//! `--compare` then reads the same files again, also with std on one thread and on four, and prints the time and CPU
+//! time of each. `--evict` adds a comparison in which the files come from the disk: before each pass, they are dropped
+//! from the page cache.
 //!
 //! The reading itself is in `readall/read.rs`.
 
@@ -18,57 +23,36 @@ mod read;
 mod request;
 #[path = "readall/tally.rs"]
 mod tally;
+#[path = "readall/usage.rs"]
+mod usage;
 #[path = "readall/walk.rs"]
 mod walk;
 
 use request::Request;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
+use walk::Walk;
 
-/// Times a pass over the files and reports the result. Returns whether everything could be read.
-fn pass(
-    name: &str,
-    tally: Tally,
-    run: impl FnOnce(Arc<Tally>) -> io::Result<()>,
-) -> io::Result<bool> {
-    let tally = Arc::new(tally);
+/// The exit status of a program that Ctrl-C has ended: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
+
+/// Reads, reports and compares. Returns whether everything could be read.
+async fn readall(request: Request) -> io::Result<bool> {
+    let Request { roots, tasks, .. } = request;
+    let tally = Arc::new(Tally::loud());
+    let walk = Walk::new(roots.clone(), tally.clone());
     let start = Instant::now();
-    run(tally.clone())?;
-    tally.report(name, start.elapsed().as_secs_f64())?;
-    Ok(tally.faults() == 0)
-}
-
-fn readall(request: &Request) -> io::Result<bool> {
-    let (roots, tasks) = (&request.roots, request.tasks);
-    let name = format!("gimmal, {tasks} tasks");
-    // One pass of the event loop must poll every reader, or not all of them have a read in the kernel at once.
-    let runtime =
-        gimmal::Runtime::builder().budget(2 * tasks.max(128) as u32, Duration::from_millis(10));
-    let by_gimmal = |tally| {
-        let main = read::read_all(roots.clone(), tasks, tally);
-        runtime.clone().run(main)
-    };
-    let all_read = pass(&name, Tally::loud(), by_gimmal)?;
+    let outcome = read::read_all(walk, tasks, tally.clone()).await;
+    // Also if Ctrl-C has stopped it.
+    tally.report(tasks, start.elapsed())?;
+    outcome?;
     if request.compare {
-        writeln!(
-            io::stdout(),
-            "again, from the cache as that pass left it, each beside a thread that walks, the walk in its time:"
-        )?;
-        pass(&name, Tally::default(), by_gimmal)?;
-        for (name, threads) in [
-            ("std::fs::read, in a loop", 1),
-            ("std::fs::read, 4 threads", 4),
-        ] {
-            pass(name, Tally::default(), |tally| {
-                compare::read_all(roots.clone(), threads, tally);
-                Ok(())
-            })?;
-        }
+        compare::compare(roots, tasks, request.evict).await?;
     }
-    Ok(all_read)
+    Ok(tally.faults() == 0)
 }
 
 fn main() -> ExitCode {
@@ -79,9 +63,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match readall(&request) {
+    // One pass of the event loop must poll every reader, or not all of them have a read in the kernel at once.
+    let polls = 2 * request.tasks.max(128) as u32;
+    let runtime = gimmal::Runtime::builder()
+        .budget(polls, Duration::from_millis(10))
+        .cancel_on_ctrl_c(true);
+    match runtime.run(readall(request)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error) if gimmal::is_canceled(&error) => ExitCode::from(INTERRUPTED),
         // If the reader of the output left after the first lines, it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

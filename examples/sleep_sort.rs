@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It shows tasks, their handles, and time. Timers fire in the exact order of their deadlines, so numbers that are
-//! close together are sorted as well.
+//! close together are sorted as well. Ctrl-C cancels the sleeps; then the exit status is 130.
 
 use gimmal::time::{Instant, sleep_until};
 use std::io::{self, Write};
@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How long each task may take until it sleeps. The first deadline is this times the number of tasks ahead, because a
 /// task that started after its own deadline would not wait its turn.
 const LEAD_PER_TASK: Duration = Duration::from_micros(20);
+
+/// The exit status of a program that Ctrl-C has ended: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
 
 async fn sleep_sort(numbers: Vec<u64>) -> io::Result<()> {
     let start = Instant::now() + LEAD_PER_TASK * u32::try_from(numbers.len()).unwrap_or(u32::MAX);
@@ -43,8 +46,10 @@ fn main() -> ExitCode {
             }
         }
     }
-    match gimmal::run(sleep_sort(numbers)) {
+    let runtime = gimmal::Runtime::builder().cancel_on_ctrl_c(true);
+    match runtime.run(sleep_sort(numbers)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if gimmal::is_canceled(&error) => ExitCode::from(INTERRUPTED),
         // If the reader of the output has left, it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

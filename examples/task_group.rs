@@ -6,7 +6,8 @@
 //!
 //! Without a FILE it digests its own source and the manifest. If a file cannot be read, its worker fails: the group
 //! cancels the others, each of which ends between two of its files or in the middle of a read, and reports how far it
-//! came. The workers borrow the file names and the table of results: no `Arc`, no `'static`.
+//! came. Ctrl-C cancels all of them. The workers borrow the file names and the table of results: no `Arc`, no
+//! `'static`.
 
 use gimmal::{fs, group};
 use std::cell::RefCell;
@@ -27,6 +28,9 @@ const NOTHING: Progress = Progress {
     digest: 0xcbf2_9ce4_8422_2325,
 };
 
+/// The exit status of a program that Ctrl-C has ended: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
+
 async fn work(files: &[String], progress: &RefCell<Progress>) -> io::Result<()> {
     for file in files {
         let content = fs::read(file).await?;
@@ -45,7 +49,7 @@ async fn digest(files: Vec<String>, workers: usize) -> io::Result<ExitCode> {
     let progress = vec![RefCell::new(NOTHING); parts.len()];
     let outcome = group(async |g| {
         for (part, progress) in parts.iter().zip(&progress) {
-            drop(g.spawn(work(part, progress)));
+            g.spawn(work(part, progress));
         }
         Ok::<_, io::Error>(())
     })
@@ -66,6 +70,10 @@ async fn digest(files: Vec<String>, workers: usize) -> io::Result<ExitCode> {
             "cut short by that: {} workers",
             error.canceled_errors().len()
         );
+        // Nothing failed: it was Ctrl-C.
+        if error.is_canceled() {
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
         return Ok(ExitCode::FAILURE);
     }
     println!("all done");
@@ -87,14 +95,15 @@ fn request() -> io::Result<(Vec<String>, usize)> {
         }
     }
     if files.is_empty() {
-        let names = ["examples/task_group.rs", "Cargo.toml"];
+        let names = ["task_group.rs", "Cargo.toml"];
         files.extend(names.map(|name| format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))));
     }
     Ok((files, workers))
 }
 
 fn main() -> ExitCode {
-    let run = |(files, workers)| gimmal::run(digest(files, workers));
+    let runtime = gimmal::Runtime::builder().cancel_on_ctrl_c(true);
+    let run = |(files, workers)| runtime.run(digest(files, workers));
     request().and_then(run).unwrap_or_else(|error| {
         eprintln!("task_group: {error}");
         ExitCode::from(2)

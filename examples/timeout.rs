@@ -7,7 +7,8 @@
 //!
 //! A thread writes numbered lines (100 by default), sometimes quickly, sometimes slowly. The reader gives each read a
 //! millisecond. Then the kernel is asked to stop the read: either it did not happen, and the buffer comes back in the
-//! error, or it completed first, and its bytes are the result. So the lines arrive complete and in order.
+//! error, or it completed first, and its bytes are the result. So the lines arrive complete and in order. Ctrl-C is no
+//! timeout: it ends the program, with the exit status 130.
 
 use gimmal::fs::File;
 use gimmal::is_timeout;
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The size of one read: lines may be split anywhere.
 const BUFFER: usize = 16;
+
+/// The exit status of a program that Ctrl-C has ended: 128 and the number of SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
 
 fn write_lines(mut pipe: PipeWriter, lines: u32) -> io::Result<()> {
     for n in 0..lines {
@@ -81,11 +85,16 @@ async fn run(lines: u32) -> io::Result<ExitCode> {
 fn main() -> ExitCode {
     let lines = std::env::args().nth(1).map_or(Ok(100), |n| n.parse());
     let Ok(lines) = lines else {
-        eprintln!("timeout: how many lines is to be a number");
+        eprintln!("timeout: LINES must be a number");
         return ExitCode::from(2);
     };
-    gimmal::run(run(lines)).unwrap_or_else(|error| {
-        eprintln!("timeout: {error}");
-        ExitCode::FAILURE
-    })
+    let runtime = gimmal::Runtime::builder().cancel_on_ctrl_c(true);
+    match runtime.run(run(lines)) {
+        Ok(code) => code,
+        Err(error) if gimmal::is_canceled(&error) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("timeout: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -104,7 +104,7 @@ async fn serve_until_ctrl_c(address: &str) -> io::Result<()> {
     println!("serving on {}, until Ctrl-C", socket.local_addr()?);
     let answered = Cell::new(0);
     gimmal::group(async |group| {
-        drop(group.spawn(serve(&socket, &answered)));
+        group.spawn(serve(&socket, &answered));
         signal::ctrl_c().await?;
         group.cancel();
         io::Result::Ok(())
@@ -121,7 +121,7 @@ async fn show_both() -> io::Result<()> {
     println!("serving on {address}");
     let answered = Cell::new(0);
     gimmal::group(async |group| {
-        drop(group.spawn(serve(&socket, &answered)));
+        group.spawn(serve(&socket, &answered));
         for _ in 0..3 {
             show(ask(address, "127.0.0.1:0").await?);
         }

@@ -13,6 +13,8 @@
 //! }
 //! ```
 //!
+//! The module [`questions`] answers what newcomers ask first.
+//!
 //! [`run`] makes a runtime on this thread: one ring, and tables of tasks, operations and timers. [`spawn`] starts tasks,
 //! which stay on the thread, so nothing they hold has to be `Send`. Blocking work goes to a thread pool with
 //! [`task::spawn_blocking`].
@@ -84,6 +86,9 @@
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[doc = include_str!("questions.md")]
+pub mod questions {}
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");

@@ -157,6 +157,12 @@ const RENAMED: &[&str] = &[
     "at_path",
     "fail_at_once",
     "ObjectOp",
+    "Gated",
+    "RecvMany",
+    "NotHanded",
+    "enter_ring",
+    "leave_ring",
+    "start_otherwise",
     // Public.
     "InScope",
     "was_caught",
@@ -365,10 +371,9 @@ const EXAMPLE_ELSEWHERE: [&str; 3] = [
     "/// The operation of [`",
 ];
 
-/// Public items that users cannot name, or that are hidden from them.
-const NOT_FOR_USERS: [(&str, &str); 6] = [
+/// Public items that users cannot name, or that are hidden where they are exported.
+const NOT_FOR_USERS: [(&str, &str); 5] = [
     ("src/error/own.rs", "pub "),
-    ("src/group/outcome.rs", "pub trait Returns"),
     ("src/group/try_join.rs", "pub trait Trying"),
     ("src/op/datagram/message.rs", "pub struct Message"),
     ("src/op/file/offset.rs", "pub struct AtCursor"),
@@ -393,9 +398,13 @@ fn users_get_examples(source: &Source, faults: &mut Vec<String>) {
         let mut below = lines[end..].iter().take_while(|line| !line.is_empty());
         let item = below.find(|line| line.contains("pub ")).copied();
         let item = item.unwrap_or_default();
-        let is_excepted = NOT_FOR_USERS
-            .iter()
-            .any(|(path, start)| *path == source.path && item.starts_with(start));
+        let is_hidden = lines
+            .get(end)
+            .is_some_and(|line| line.trim_start() == "#[doc(hidden)]");
+        let is_excepted = is_hidden
+            || NOT_FOR_USERS
+                .iter()
+                .any(|(path, start)| *path == source.path && item.starts_with(start));
         let is_type = ["struct", "enum", "union", "trait", "unsafe trait", "type"]
             .iter()
             .any(|kind| item.trim_start().starts_with(&format!("pub {kind} ")));

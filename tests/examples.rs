@@ -86,6 +86,20 @@ fn assert_exit(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", err(output));
 }
 
+/// Waits until the process has a handler for SIGINT: before that, the signal would kill it.
+fn wait_for_handler(child: &Child) {
+    let path = format!("/proc/{}/status", child.id());
+    loop {
+        let status = fs::read_to_string(&path).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+        if caught & 1 << (libc::SIGINT - 1) != 0 {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
 /// Content longer than several buffers, whose bytes differ by position.
 fn content(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at / 251 + at) as u8).collect()
@@ -358,12 +372,27 @@ fn readall_compares_with_std_on_the_same_files() {
         names,
         ["gimmal, 64 tasks", "gimmal, 64 tasks", "std", "std"]
     );
-    for pass in passes {
+    for pass in &passes {
         assert_eq!(
             (figure(pass, " files,"), figure(pass, " bytes,")),
             (90, bytes)
         );
     }
+    let with_cpu = passes.iter().filter(|pass| pass.contains(", CPU 0."));
+    assert_eq!(with_cpu.count(), 3, "{passes:?}");
+
+    let output = run(
+        "readall",
+        [
+            directory.path().as_os_str(),
+            "--compare".as_ref(),
+            "--evict".as_ref(),
+        ],
+    );
+    assert_exit(&output, 0);
+    let passes = out(&output).lines().filter(|line| line.contains(", CPU "));
+    let read: Vec<_> = passes.map(|pass| figure(pass, " bytes,")).collect();
+    assert_eq!(read, [bytes; 6]);
 }
 
 #[test]
@@ -482,6 +511,7 @@ fn readall_explains_invalid_arguments() {
         (&[".", "--tasks", "0"], "not \"0\""),
         (&[".", "--tasks", "many"], "not \"many\""),
         (&[".", "--fast"], "no option --fast"),
+        (&[".", "--evict"], "--evict needs --compare"),
     ] {
         let output = run("readall", arguments);
         assert_exit(&output, 2);
@@ -862,4 +892,50 @@ fn pipe_names_what_it_cannot_read_and_counts_the_rest() {
     assert!(complaints[0].contains("missing: No such file"));
     assert!(complaints[1].contains("Is a directory"), "{complaints:?}");
     assert!(complaints[1].contains(&*directory.path().to_string_lossy()));
+}
+
+#[test]
+fn ctrl_c_ends_an_example_with_130() {
+    let directory = directory();
+    // It never ends by itself: nobody opens the other end.
+    let waits = directory.path().join("fifo");
+    fifo(&waits);
+    let _writer = File::options().read(true).write(true).open(&waits).unwrap();
+    // Reading it takes minutes.
+    let long = directory.path().join("long");
+    File::create(&long).unwrap().set_len(1 << 40).unwrap();
+    for (name, arguments) in [
+        ("cat", [waits.as_os_str()]),
+        ("pipe", [waits.as_os_str()]),
+        ("readall", [long.as_os_str()]),
+        ("sleep_sort", ["600000".as_ref()]),
+        ("task_group", [waits.as_os_str()]),
+        ("timeout", ["1000000".as_ref()]),
+    ] {
+        let mut command = example(name);
+        command.args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        wait_for_handler(&child);
+        interrupt(&child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{name}: {output:?}");
+        assert_eq!(err(&output), "", "{name}");
+    }
+}
+
+#[test]
+fn cancel_cleanup_saves_its_state_after_ctrl_c_too() {
+    let directory = directory();
+    let state = directory.path().join("state");
+    let mut command = example("cancel_cleanup");
+    command.args([state.as_os_str(), "600000".as_ref()]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "beginning at step 0");
+    interrupt(&child);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    let steps = fs::read_to_string(&state).unwrap();
+    assert_eq!(rest[0], format!("canceled at step {}", steps.trim()));
 }

@@ -1,4 +1,4 @@
-//! The files that are read: on the disk that holds the target directory, and in the page cache.
+//! The files that the benches read: on the disk that holds the target directory, and in the page cache.
 
 use crate::{Block, Sequence};
 use std::ffi::CString;
@@ -9,30 +9,30 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// How many small files there are.
+/// The number of small files.
 pub const SMALL: u64 = 2000;
-/// The size of the file of which blocks are read, in blocks: 4 MiB.
+/// The size of the cached file, in blocks: 4 MiB.
 pub const BLOCKS: u64 = 1024;
-/// The size of the file that is read past the page cache, in blocks: 32 MiB.
+/// The size of the file for direct reads, in blocks: 32 MiB.
 pub const DIRECT_BLOCKS: u64 = 8192;
 
-/// A directory of them, which goes when this is dropped.
+/// A directory with the files, which is removed when this is dropped.
 #[derive(Debug)]
 pub struct Files {
-    /// Files of 1 to 8 KiB. They live for ever, because tasks outlive what they could be borrowed from.
+    /// The paths of files of 1 to 8 KiB. They are leaked, because tasks cannot borrow.
     pub small: &'static [PathBuf],
-    /// The same paths, as the kernel takes them.
+    /// The same paths as C strings.
     pub small_c: &'static [CString],
-    /// A file of [`BLOCKS`].
+    /// The path of a file of [`BLOCKS`] in the page cache.
     pub cached: PathBuf,
-    /// A file of [`DIRECT_BLOCKS`].
+    /// The path of a file of [`DIRECT_BLOCKS`], which is read with `O_DIRECT`.
     pub direct: PathBuf,
     _directory: TempDir,
 }
 
 impl Files {
-    /// Makes them beside the running program, so that they are on the disk that holds the target directory, and not in a
-    /// file system in memory, whose reads go to a worker of the kernel.
+    /// Creates the files beside the running program, so that they are on the disk that holds the target directory, and
+    /// not on a tmpfs, whose reads go to a kernel worker.
     pub fn new() -> io::Result<Files> {
         let program = std::env::current_exe()?;
         let place = program.parent().ok_or(io::ErrorKind::NotFound)?;
@@ -66,11 +66,11 @@ impl Files {
     }
 }
 
-/// Brings all that was written to the disk, so that it does not go there while something is measured, and takes this file
-/// out of the page cache.
+/// Writes all dirty pages to the disk, so that this does not happen during a measurement, and drops `direct` from the
+/// page cache.
 fn settle(direct: &PathBuf) -> io::Result<()> {
     let file = File::open(direct)?;
-    // SAFETY: the call has no address, and the descriptor is open.
+    // SAFETY: no address is passed, and the descriptor is open.
     if unsafe { libc::syncfs(file.as_raw_fd()) } != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -1,23 +1,23 @@
-//! Time by three clocks, and bytes on the heap.
+//! Measures time by three clocks, and bytes on the heap.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::Sub;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-/// What a piece of work took, or the clocks at one moment.
+/// The three clocks: at one moment, or how far they advanced during some work.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// By the clock on the wall.
+    /// Wall-clock time.
     pub wall: Duration,
-    /// Of the processor, by this thread.
+    /// CPU time of this thread.
     pub thread: Duration,
-    /// Of the processor, by all threads of the process, the kernel's workers among them.
+    /// CPU time of all threads of the process, including kernel workers.
     pub process: Duration,
 }
 
 impl Times {
-    /// The clocks, now.
+    /// Reads the clocks.
     pub fn now() -> Times {
         Times {
             process: read(libc::CLOCK_PROCESS_CPUTIME_ID),
@@ -26,7 +26,7 @@ impl Times {
         }
     }
 
-    /// What this work takes.
+    /// Measures some work.
     pub fn of(work: impl FnOnce()) -> Times {
         let before = Times::now();
         work();
@@ -46,17 +46,17 @@ impl Sub for Times {
     }
 }
 
-/// The clock on the wall.
+/// Returns the wall-clock time.
 pub fn wall(times: &Times) -> Duration {
     times.wall
 }
 
-/// The processor's time of this thread.
+/// Returns the CPU time of this thread.
 pub fn thread(times: &Times) -> Duration {
     times.thread
 }
 
-/// The processor's time of the process.
+/// Returns the CPU time of the process.
 pub fn process(times: &Times) -> Duration {
     times.process
 }
@@ -66,7 +66,7 @@ fn read(clock: libc::clockid_t) -> Duration {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is valid for writing for the length of the call, and nothing keeps its address.
+    // SAFETY: `time` is valid for writes during the call, and nothing keeps its address.
     let failed = unsafe { libc::clock_gettime(clock, &mut time) } != 0;
     assert!(
         !failed,
@@ -76,7 +76,8 @@ fn read(clock: libc::clockid_t) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// The allocator of the system, which counts the bytes asked for while it is told to. Otherwise it costs one load.
+/// The system's allocator. Between [`start`](Counting::start) and [`stop`](Counting::stop) it counts the bytes that are
+/// requested; otherwise it costs one load more.
 #[derive(Debug)]
 pub struct Counting;
 
@@ -85,14 +86,14 @@ static LIVE: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
 
 impl Counting {
-    /// Begins to count, from zero.
+    /// Starts counting from zero.
     pub fn start() {
         LIVE.store(0, Ordering::Relaxed);
         PEAK.store(0, Ordering::Relaxed);
         COUNTS.store(true, Ordering::Relaxed);
     }
 
-    /// Ends counting, and gives the most bytes that there were at once since [`start`](Counting::start).
+    /// Stops counting, and returns the peak of the bytes allocated since [`start`](Counting::start).
     pub fn stop() -> i64 {
         COUNTS.store(false, Ordering::Relaxed);
         PEAK.load(Ordering::Relaxed)
@@ -107,12 +108,12 @@ fn count(bytes: i64) {
     }
 }
 
-// SAFETY: every call goes to the allocator of the system as it came; counting touches atomics only.
+// SAFETY: every call is passed on unchanged to the system's allocator; counting only touches atomics.
 unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as i64);
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is that of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 

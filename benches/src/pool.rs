@@ -1,7 +1,7 @@
-//! The work, done by a pool of threads beside an epoll loop: what a program without io_uring does.
+//! The work, done by a thread pool beside an epoll loop, as programs without io_uring do it.
 //!
-//! The loop hands numbered jobs to the threads and waits in `epoll_wait` for an eventfd, to which a thread adds one for
-//! each job that it has done. This is its kindest form: nothing is returned but that it was done.
+//! The loop hands numbered jobs to the threads, and waits with `epoll_wait` for an eventfd, to which a thread adds one
+//! for each job it has done. This is the cheapest form of such a pool: jobs return no result.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,10 +11,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// Threads of a pool.
+/// The number of threads of a pool.
 pub const THREADS: usize = 4;
 
-/// What the loop and the threads share.
+/// State shared by the loop and the threads.
 struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
@@ -27,7 +27,7 @@ struct Queue {
     closed: bool,
 }
 
-/// Threads that all do one kind of job.
+/// A pool whose threads all do the same kind of job.
 pub struct Pool {
     shared: Arc<Shared>,
     epoll: OwnedFd,
@@ -35,12 +35,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts the threads. Each makes a `state` of its own, and does a job with it.
+    /// Starts the threads. Each creates a `state`, and uses it for all its jobs.
     pub fn new<S: 'static>(
         state: impl Fn() -> S + Send + Clone + 'static,
         job: impl Fn(&mut S, u64) + Send + Clone + 'static,
     ) -> io::Result<Pool> {
-        // SAFETY: the calls have no addresses, and what they return is checked.
+        // SAFETY: no addresses are passed, and the results are checked.
         let (done, epoll) = unsafe {
             let done = owned(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?;
             (done, owned(libc::epoll_create1(libc::EPOLL_CLOEXEC))?)
@@ -49,7 +49,7 @@ impl Pool {
             events: libc::EPOLLIN as u32,
             u64: 0,
         };
-        // SAFETY: both descriptors are open, and the event is valid for the length of the call.
+        // SAFETY: both descriptors are open, and the event is valid during the call.
         let added = unsafe {
             libc::epoll_ctl(
                 epoll.as_raw_fd(),
@@ -79,7 +79,7 @@ impl Pool {
         })
     }
 
-    /// Has all these jobs done, `depth` at once.
+    /// Runs the jobs, `depth` at once.
     pub fn run(&mut self, depth: u64, mut jobs: impl Iterator<Item = u64>) {
         let mut in_flight = self.hand_out(&mut jobs, depth);
         while in_flight > 0 {
@@ -99,16 +99,16 @@ impl Pool {
         handed
     }
 
-    /// Waits until at least one job is done, and gives how many are since the last call.
+    /// Waits until at least one job is done. Returns how many were done since the last call.
     fn wait(&self) -> u64 {
         loop {
             let mut event = libc::epoll_event { events: 0, u64: 0 };
-            // SAFETY: there is room for the one event that is asked for, for the length of the call.
+            // SAFETY: there is room for the one event that is requested.
             unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), &mut event, 1, -1) };
             let mut count = [0; 8];
             match (&self.shared.done).read_exact(&mut count) {
                 Ok(()) => return u64::from_ne_bytes(count),
-                // A signal came first.
+                // The wait was interrupted by a signal.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => panic!("the eventfd: {error}"),
             }
@@ -145,7 +145,7 @@ impl Drop for Pool {
         self.shared.lock().closed = true;
         self.shared.filled.notify_all();
         for thread in self.threads.drain(..) {
-            // One that panicked has said so.
+            // A panic has already been printed.
             let _ = thread.join();
         }
     }
@@ -159,11 +159,11 @@ impl fmt::Debug for Pool {
 
 /// # Safety
 ///
-/// The descriptor is new and nobody else's, or negative.
+/// The descriptor is negative, or is owned by nothing else.
 unsafe fn owned(fd: i32) -> io::Result<OwnedFd> {
     match fd {
         0.. => {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             Ok(unsafe { OwnedFd::from_raw_fd(fd) })
         }
         _ => Err(io::Error::last_os_error()),

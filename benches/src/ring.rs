@@ -1,8 +1,9 @@
-//! A bare loop over the io-uring crate: what the kernel costs when there is no runtime above it.
+//! The work, done by a bare loop over the io-uring crate: the cost of the kernel without a runtime.
 //!
-//! It keeps a number of slots busy, each with one request in flight: enter once with all that was queued, wait for at
-//! least one completion, queue the next request of every slot that completed. The ring has the flags, the sizes and the
-//! registered descriptor that gimmal's has on a kernel that knows them all. It knows no tasks, no wakers and no canceling.
+//! It keeps a number of slots busy, each with one request in flight: it submits everything queued in one enter, waits
+//! for at least one completion, and queues the next request of every slot whose request completed. The ring has the
+//! flags, the sizes and the registered descriptor that gimmal's ring has on a recent kernel. There are no tasks, wakers
+//! or cancels.
 
 use crate::{Block, Sequence};
 use io_uring::squeue::{Entry, Flags};
@@ -15,10 +16,10 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process;
 
-/// Room for one small file, and for a byte more: as much as `gimmal::fs::read` begins with.
-const ROOM: usize = 16 << 10;
+/// The size of the buffer for one small file: the initial size of `gimmal::fs::read`.
+const BUFFER: usize = 16 << 10;
 
-/// One ring, in its parts.
+/// A ring, split into its parts.
 pub struct Ring {
     submitter: Submitter<'static>,
     submission: SubmissionQueue<'static>,
@@ -26,7 +27,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Makes one, of this thread. It lives until the process ends.
+    /// Creates a ring for this thread. It is leaked.
     pub fn new() -> io::Result<Ring> {
         let ring = IoUring::builder()
             .setup_clamp()
@@ -38,7 +39,7 @@ impl Ring {
             .setup_defer_taskrun()
             .setup_no_sqarray()
             .build(256)?;
-        // The crate remembers the registered descriptor in the submitter, which borrows the ring.
+        // The crate keeps the registered descriptor in the submitter, which borrows the ring.
         let ring = Box::leak(Box::new(ring));
         let (mut submitter, submission, completion) = ring.split();
         submitter.register_ring_fd()?;
@@ -49,7 +50,7 @@ impl Ring {
         })
     }
 
-    /// Registers descriptors, by which requests name them by their places.
+    /// Registers descriptors, so that requests can name them by their index.
     pub fn register_files(&self, fds: &[RawFd]) -> io::Result<()> {
         self.submitter.register_files(fds)
     }
@@ -76,7 +77,7 @@ impl Ring {
         let mut slots: Vec<(Box<Block>, Sequence)> = (0..depth)
             .map(|slot| (Box::default(), Sequence::new(slot)))
             .collect();
-        // SAFETY: each slot has a block of its own, which nobody looks at, and which goes after `drive` has come back.
+        // SAFETY: each slot has its own block, which nothing else accesses, and which is dropped after `drive` returns.
         unsafe {
             self.drive(depth, &mut 0, |slot, result| {
                 if result != Some(Block::SIZE as i32) {
@@ -90,12 +91,12 @@ impl Ring {
         }
     }
 
-    /// A message of 64 bytes over a socket pair, written and then read, each by an enter that waits for it; the second waits
-    /// with a timeout.
+    /// A message of 64 bytes over a socket pair, written and then read, each in an enter that waits for it; the read's
+    /// enter has a timeout.
     pub fn talk(&mut self, ops: u64) {
         let (near, far) = UnixStream::pair().unwrap_or_else(|error| fail("a socket pair", &error));
         let hour = Timespec::new().sec(3600);
-        let (message, mut room) = (vec![7u8; 64], vec![0u8; 64]);
+        let (message, mut buf) = (vec![7u8; 64], vec![0u8; 64]);
         let Ring {
             submitter,
             submission,
@@ -104,10 +105,10 @@ impl Ring {
         for _ in 0..ops {
             let (near, far) = (Fd(near.as_raw_fd()), Fd(far.as_raw_fd()));
             let send = opcode::Send::new(near, message.as_ptr(), 64).build();
-            let receive = opcode::Recv::new(far, room.as_mut_ptr(), 64).build();
+            let receive = opcode::Recv::new(far, buf.as_mut_ptr(), 64).build();
             for (entry, timed) in [(send, false), (receive, true)] {
-                // SAFETY: both buffers stay, and are not looked at, until the completion has come, below; a failure ends the
-                // process.
+                // SAFETY: both buffers stay in place and are not accessed until the completion is reaped, below; a
+                // failure ends the process.
                 unsafe { push(submission, entry) };
                 submission.sync();
                 let arguments = SubmitArgs::new().timespec(&hour);
@@ -122,7 +123,7 @@ impl Ring {
                 completion.sync();
                 for cqe in &mut *completion {
                     if cqe.result() != 64 {
-                        fail("a message", &io::Error::other("it was cut"));
+                        fail("a message", &io::Error::other("it was cut short"));
                     }
                 }
                 completion.sync();
@@ -130,8 +131,8 @@ impl Ring {
         }
     }
 
-    /// Reads of a pipe in which nothing is, each asked to stop as soon as it is parked, one after the other.
-    pub fn cancel_parked(&mut self, fd: RawFd, ops: u64) {
+    /// Reads of an empty pipe, one after another, each submitted together with its cancel request.
+    pub fn cancel_waiting_read(&mut self, fd: RawFd, ops: u64) {
         const READ: u64 = 1;
         let Ring {
             submitter,
@@ -142,8 +143,8 @@ impl Ring {
         for _ in 0..ops {
             let read = opcode::Read::new(Fd(fd), buf.as_mut_ptr(), 64).build();
             let cancel = opcode::AsyncCancel::new(READ).build();
-            // SAFETY: the buffer stays, and is not looked at, until the completion of the read has come, below; a failure ends
-            // the process. The cancel has no address.
+            // SAFETY: the buffer stays in place and is not accessed until the completion of the read is reaped, below;
+            // a failure ends the process. The cancel request has no address.
             unsafe {
                 push(submission, read.user_data(READ));
                 push(submission, cancel.flags(Flags::SKIP_SUCCESS));
@@ -156,20 +157,20 @@ impl Ring {
             completion.sync();
             for cqe in &mut *completion {
                 if cqe.result() != -libc::ECANCELED {
-                    fail("a read that was canceled", &io::Error::other("it was not"));
+                    fail("a canceled read", &io::Error::other("it was not canceled"));
                 }
             }
             completion.sync();
         }
     }
 
-    /// Opens, reads and closes whole files, `depth` at once, round and round the list. `to_the_end` asks for a second
-    /// read of each, which finds its end, as a runtime must that does not know the size.
+    /// Opens, reads and closes whole files, `depth` at once, cycling through the list. If `to_the_end` is set, a second
+    /// read finds the end of each, which a runtime needs because it does not know the size.
     pub fn small_files(&mut self, paths: &[CString], to_the_end: bool, depth: u64, ops: u64) {
         let mut names = paths.iter().cycle().take(ops as usize);
         let mut slots: Vec<Reading> = (0..depth).map(|_| Reading::new()).collect();
-        // SAFETY: the paths and the buffers, one for each slot, are borrowed or owned by this frame, stay where they are,
-        // are not looked at, and outlive `drive`.
+        // SAFETY: this frame borrows the paths and owns the buffers, one per slot; they stay in place, are not accessed
+        // by anything else, and outlive `drive`.
         unsafe {
             self.drive(depth, &mut 0, |slot, result| {
                 slots[slot].step(result, to_the_end, &mut names)
@@ -177,13 +178,14 @@ impl Ring {
         }
     }
 
-    /// Has every slot do one request after the other, and counts how often the kernel is entered. `next` gets the slot and the
-    /// result of its last request (none at the beginning), and gives its next one, or none if the slot is done.
+    /// Runs one request after another in every slot, and counts how often the kernel is entered. `next` receives the
+    /// slot and the result of its last request (`None` at the start), and returns its next request, or `None` if the
+    /// slot is done.
     ///
     /// # Safety
     ///
-    /// What an entry points at stays valid, and is touched by nobody, until `next` is called with its result. This does not
-    /// unwind while something is in flight: what fails ends the process.
+    /// The memory that an entry points to must stay valid and not be accessed until `next` is called with its result.
+    /// This does not unwind while a request is in flight: a failure ends the process.
     pub(crate) unsafe fn drive(
         &mut self,
         depth: u64,
@@ -199,7 +201,7 @@ impl Ring {
         for slot in 0..depth {
             if let Some(entry) = next(slot as usize, None) {
                 make_room(submitter, submission, enters);
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 unsafe { push(submission, entry.user_data(slot)) };
                 in_flight += 1;
             }
@@ -219,13 +221,13 @@ impl Ring {
                 match next(slot as usize, Some(cqe.result())) {
                     Some(entry) => {
                         make_room(submitter, submission, enters);
-                        // SAFETY: the caller's promise.
+                        // SAFETY: guaranteed by the caller.
                         unsafe { push(submission, entry.user_data(slot)) };
                     }
                     None => in_flight -= 1,
                 }
             }
-            // The kernel is told what was taken: else the next wait would end at once.
+            // Publish the head: otherwise the next wait would return at once.
             completion.sync();
         }
         submission.sync();
@@ -239,7 +241,7 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// What a slot asked for last.
+/// The last request of a slot.
 #[derive(Clone, Copy)]
 enum Step {
     Open,
@@ -252,7 +254,7 @@ enum Step {
 struct Reading {
     step: Step,
     fd: RawFd,
-    room: Vec<u8>,
+    buf: Vec<u8>,
 }
 
 impl Reading {
@@ -260,7 +262,7 @@ impl Reading {
         Reading {
             step: Step::Close,
             fd: -1,
-            room: vec![0; ROOM],
+            buf: vec![0; BUFFER],
         }
     }
 
@@ -294,14 +296,14 @@ impl Reading {
     }
 
     fn read(&mut self, at: usize) -> Entry {
-        let room = &mut self.room[at..];
-        opcode::Read::new(Fd(self.fd), room.as_mut_ptr(), room.len() as u32)
+        let buf = &mut self.buf[at..];
+        opcode::Read::new(Fd(self.fd), buf.as_mut_ptr(), buf.len() as u32)
             .offset(at as u64)
             .build()
     }
 }
 
-/// Flushes a queue that is full.
+/// Submits the queue if it is full.
 #[inline]
 fn make_room(submitter: &Submitter<'_>, submission: &mut SubmissionQueue<'_>, enters: &mut u64) {
     if submission.is_full() {
@@ -316,10 +318,10 @@ fn make_room(submitter: &Submitter<'_>, submission: &mut SubmissionQueue<'_>, en
 
 /// # Safety
 ///
-/// That of [`Ring::drive`].
+/// As for [`Ring::drive`].
 #[inline]
 unsafe fn push(submission: &mut SubmissionQueue<'_>, entry: Entry) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     if unsafe { submission.push(&entry) }.is_err() {
         fail(
             "more slots than the submission queue has entries",
@@ -328,7 +330,7 @@ unsafe fn push(submission: &mut SubmissionQueue<'_>, entry: Entry) {
     }
 }
 
-/// The result of a request; zero if there was none yet.
+/// Returns the result of a request, or zero if there is none yet. A failure ends the process.
 #[inline]
 fn expect(result: Option<i32>, what: &str) -> i32 {
     match result {
@@ -338,7 +340,7 @@ fn expect(result: Option<i32>, what: &str) -> i32 {
     }
 }
 
-/// The kernel may still write into what was lent, so nothing is unwound.
+/// Ends the process. Unwinding would free memory that the kernel may still write to.
 #[cold]
 fn fail(what: &str, error: &io::Error) -> ! {
     eprintln!("the bare ring: {what}: {error}");

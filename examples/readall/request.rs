@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+const USAGE: &str = "usage: readall PATH… [--tasks N] [--compare [--evict]]";
 /// The default of `--tasks`.
 const TASKS: usize = 64;
 /// Each task has a file open, and the limits of most processes are far below this.
@@ -12,33 +13,39 @@ pub(crate) struct Request {
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) tasks: usize,
     pub(crate) compare: bool,
+    pub(crate) evict: bool,
 }
 
 impl Request {
     pub(crate) fn from_arguments(
         mut arguments: impl Iterator<Item = OsString>,
     ) -> Result<Request, String> {
-        let (mut roots, mut tasks, mut compare) = (Vec::new(), TASKS, false);
+        let mut request = Request {
+            roots: Vec::new(),
+            tasks: TASKS,
+            compare: false,
+            evict: false,
+        };
         while let Some(argument) = arguments.next() {
             match argument.to_str() {
-                Some("--compare") => compare = true,
-                Some("--tasks") => tasks = number(arguments.next())?,
+                Some("--compare") => request.compare = true,
+                Some("--evict") => request.evict = true,
+                Some("--tasks") => request.tasks = number(arguments.next())?,
                 Some(option) if option.starts_with("--") => {
                     return Err(format!(
                         "there is no option {option}: write ./{option} if it is a path"
                     ));
                 }
-                _ => roots.push(argument.into()),
+                _ => request.roots.push(argument.into()),
             }
         }
-        if roots.is_empty() {
-            return Err("usage: readall PATH… [--tasks N] [--compare]".into());
+        if request.roots.is_empty() {
+            return Err(USAGE.into());
         }
-        Ok(Request {
-            roots,
-            tasks,
-            compare,
-        })
+        if request.evict && !request.compare {
+            return Err(format!("--evict needs --compare ({USAGE})"));
+        }
+        Ok(request)
     }
 }
 

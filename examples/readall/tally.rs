@@ -3,9 +3,10 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// On a terminal, progress is displayed at every hundredth sample.
-const LOOKS_PER_LINE: u64 = 100;
+const SAMPLES_PER_LINE: u64 = 100;
 
 /// Counters that every thread that reads or walks adds to.
 #[derive(Default)]
@@ -14,7 +15,7 @@ pub(crate) struct Tally {
     bytes: AtomicU64,
     faults: AtomicU64,
     skipped: AtomicU64,
-    looks: AtomicU64,
+    samples: AtomicU64,
     in_flight_sum: AtomicU64,
     in_flight_max: AtomicU64,
     /// Whether faults are listed and progress is displayed.
@@ -56,12 +57,12 @@ impl Tally {
     }
 
     /// Records the same for the mean, which needs samples a fixed time apart.
-    pub(crate) fn look(&self, in_flight: u64) {
+    pub(crate) fn sample(&self, in_flight: u64) {
         self.peak(in_flight);
         self.in_flight_sum.fetch_add(in_flight, Relaxed);
-        let looks = self.looks.fetch_add(1, Relaxed);
-        if looks % LOOKS_PER_LINE == LOOKS_PER_LINE - 1 && io::stderr().is_terminal() {
-            let (files, bytes) = (self.files.load(Relaxed), self.bytes.load(Relaxed));
+        let samples = self.samples.fetch_add(1, Relaxed);
+        if samples % SAMPLES_PER_LINE == SAMPLES_PER_LINE - 1 && io::stderr().is_terminal() {
+            let (files, bytes) = self.counts();
             let mb = bytes / 1_000_000;
             self.show(format!("{files} files, {mb} MB, {in_flight} in flight"));
         }
@@ -76,24 +77,32 @@ impl Tally {
         }
     }
 
-    pub(crate) fn report(&self, name: &str, seconds: f64) -> io::Result<()> {
+    /// Returns the numbers of files and bytes.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.files.load(Relaxed), self.bytes.load(Relaxed))
+    }
+
+    /// Prints the result of the pass by gimmal.
+    pub(crate) fn report(&self, tasks: usize, time: Duration) -> io::Result<()> {
         self.show("");
         let of = |counter: &AtomicU64| counter.load(Relaxed);
-        let (files, bytes) = (of(&self.files), of(&self.bytes));
-        let (rate, megabytes) = (files as f64 / seconds, bytes as f64 / 1e6 / seconds);
-        let mut text = format!(
-            "{name}: {files} files, {bytes} bytes, {seconds:.3} s: {rate:.0} files/s, {megabytes:.0} MB/s\n"
-        );
-        if self.loud {
-            text += &format!("in flight: {} at most", of(&self.in_flight_max));
-            let looks = of(&self.looks);
-            if looks > 0 {
-                let mean = of(&self.in_flight_sum) as f64 / looks as f64;
-                text += &format!(", {mean:.1} on average");
-            }
-            let (faults, skipped) = (of(&self.faults), of(&self.skipped));
-            text += &format!("; unreadable: {faults}; skipped, not regular files: {skipped}\n");
+        let rates = rates(self.counts(), time);
+        let mut text = format!("gimmal, {tasks} tasks: {rates}\n");
+        text += &format!("in flight: {} at most", of(&self.in_flight_max));
+        let samples = of(&self.samples);
+        if samples > 0 {
+            let mean = of(&self.in_flight_sum) as f64 / samples as f64;
+            text += &format!(", {mean:.1} on average");
         }
+        let (faults, skipped) = (of(&self.faults), of(&self.skipped));
+        text += &format!("; unreadable: {faults}; skipped, not regular files: {skipped}\n");
         io::stdout().write_all(text.as_bytes())
     }
+}
+
+/// Describes what was read in this time.
+pub(crate) fn rates((files, bytes): (u64, u64), time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    let (rate, megabytes) = (files as f64 / seconds, bytes as f64 / 1e6 / seconds);
+    format!("{files} files, {bytes} bytes, {seconds:.3} s: {rate:.0} files/s, {megabytes:.0} MB/s")
 }

@@ -1,21 +1,26 @@
-//! Walking directories, on a separate thread: io_uring has no opcode that reads a directory.
+//! Walking directories.
 
 use crate::tally::Tally;
-use async_channel::Receiver;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fs, vec};
 
-/// How many paths go to the readers at once: no thread is woken for a single file.
-const BATCH: usize = 64;
-/// How many batches the walk may be ahead of the readers.
-const AHEAD: usize = 16;
-
 /// The regular files below some roots. It holds one open directory per level of depth.
-struct Walk {
+pub(crate) struct Walk {
     roots: vec::IntoIter<PathBuf>,
     open: Vec<(PathBuf, fs::ReadDir)>,
     tally: Arc<Tally>,
+}
+
+impl Walk {
+    /// What cannot be walked is counted in the tally.
+    pub(crate) fn new(roots: Vec<PathBuf>, tally: Arc<Tally>) -> Walk {
+        Walk {
+            roots: roots.into_iter(),
+            open: Vec::new(),
+            tally,
+        }
+    }
 }
 
 impl Iterator for Walk {
@@ -56,27 +61,4 @@ impl Iterator for Walk {
             }
         }
     }
-}
-
-/// Returns a walk to be run by a thread, and the receiver of its batches of paths.
-pub(crate) fn ahead(
-    roots: Vec<PathBuf>,
-    tally: Arc<Tally>,
-) -> (impl FnOnce() + Send + 'static, Receiver<Vec<PathBuf>>) {
-    let (found, batches) = async_channel::bounded(AHEAD);
-    let mut walk = Walk {
-        roots: roots.into_iter(),
-        open: Vec::new(),
-        tally,
-    };
-    let run = move || {
-        loop {
-            let batch: Vec<_> = walk.by_ref().take(BATCH).collect();
-            // No more files, or no more readers.
-            if batch.is_empty() || found.send_blocking(batch).is_err() {
-                return;
-            }
-        }
-    };
-    (run, batches)
 }

@@ -6,6 +6,26 @@ use std::fmt;
 use std::io;
 
 /// A direction of [`copy_bidirectional`](crate::io::copy_bidirectional).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gimmal::io::{CopyDirection, copy_bidirectional};
+/// use std::io::Cursor;
+///
+/// gimmal::run(async {
+///     let (mut question, mut answer) = (&b"question"[..], Vec::new());
+///     // This side has no room for it.
+///     let (mut silent, mut full) = (&b""[..], Cursor::new([0; 0]));
+///     let copied = copy_bidirectional((&mut question, &mut answer), (&mut silent, &mut full)).await;
+///     let receiver = match copied.unwrap_err().direction() {
+///         CopyDirection::AToB => "the second side",
+///         CopyDirection::BToA => "the first side",
+///     };
+///     assert_eq!(receiver, "the second side");
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CopyDirection {
     /// From the first side to the second.

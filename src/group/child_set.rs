@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
-/// How many keys of ended children, beyond twice the number of slots, are kept before stale ones are removed.
+/// EndKind many keys of ended children, beyond twice the number of slots, are kept before stale ones are removed.
 const ENDED_SPARE: usize = 16;
 
 /// The largest capacity that an empty list keeps.
@@ -63,27 +63,27 @@ struct ChildSlot {
 }
 
 /// Why polling of children stops for now.
-enum Stop {
+enum StopReason {
     /// No child is ready.
     Idle,
     /// The turn's poll budget is spent.
     Spent,
     /// As in [`Next`].
     Look,
-    Ended(Key, How),
+    Ended(Key, EndKind),
 }
 
-/// How a child ended, as the group sees it.
+/// EndKind a child ended, as the group sees it.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) is_body: bool,
     /// The scopes to which the child's `Canceled` leaves are attributed.
     pub(super) attributed: Attribution,
-    pub(super) how: How,
+    pub(super) kind: EndKind,
 }
 
 #[derive(Debug)]
-pub(super) enum How {
+pub(super) enum EndKind {
     Ready,
     /// Canceled, and not waiting for anything that would come.
     Dropped,
@@ -418,16 +418,16 @@ impl ChildSet {
             self.note_attributions(core, polled, &mut saved);
         }
         let leaf = core.resume(saved);
-        let (slot, how) = match (stop, polled) {
-            (Ok(Stop::Idle), _) => return NextChild::Idle,
-            (Ok(Stop::Spent), _) => return NextChild::Spent,
-            (Ok(Stop::Look), _) => return NextChild::Look,
-            (Ok(Stop::Ended(slot, how)), _) => (slot, how),
-            (Err(payload), Some(slot)) => (slot, How::Panicked(payload)),
+        let (slot, kind) = match (stop, polled) {
+            (Ok(StopReason::Idle), _) => return NextChild::Idle,
+            (Ok(StopReason::Spent), _) => return NextChild::Spent,
+            (Ok(StopReason::Look), _) => return NextChild::Look,
+            (Ok(StopReason::Ended(slot, kind)), _) => (slot, kind),
+            (Err(payload), Some(slot)) => (slot, EndKind::Panicked(payload)),
             // The panic was not a child's.
             (Err(payload), None) => std::panic::resume_unwind(payload),
         };
-        NextChild::Ended(self.ended(core, slot, how, leaf))
+        NextChild::Ended(self.ended(core, slot, kind, leaf))
     }
 
     /// `polled` is set to the child that is, or was, polled last.
@@ -439,16 +439,16 @@ impl ChildSet {
         body: PollBody<'_>,
         polled: &mut Option<Key>,
         saved: &mut SavedContext,
-    ) -> Stop {
+    ) -> StopReason {
         loop {
             if !*first && !core.may_poll() {
                 return match core.has_ready_child(self.row) {
-                    true => Stop::Spent,
-                    false => Stop::Idle,
+                    true => StopReason::Spent,
+                    false => StopReason::Idle,
                 };
             }
             let Some(turn) = core.next_child(self.row) else {
-                return Stop::Idle;
+                return StopReason::Idle;
             };
             *first = false;
             core.count_poll();
@@ -477,22 +477,22 @@ impl ChildSet {
             };
             if now.is_ready() {
                 if !self.end_well(core, slot) {
-                    return Stop::Ended(slot, How::Ready);
+                    return StopReason::Ended(slot, EndKind::Ready);
                 }
                 if self.alive.get() == 0 || core.has_changed(saved) {
-                    return Stop::Look;
+                    return StopReason::Look;
                 }
                 continue;
             }
             if core.is_canceled() && core.should_drop_canceled(turn.key) {
-                return Stop::Ended(slot, How::Dropped);
+                return StopReason::Ended(slot, EndKind::Dropped);
             }
             if core.was_attributed() {
                 self.note_attributions(core, *polled, saved);
             }
             core.park_child(turn.key);
             if core.has_changed(saved) && self.must_notify(core) {
-                return Stop::Look;
+                return StopReason::Look;
             }
         }
     }
@@ -518,7 +518,7 @@ impl ChildSet {
 
     /// Ends a child. Its output stays if a handle may take it. `leaf` is what the child waited for last.
     #[inline]
-    fn ended(&self, core: &Core, key: Key, how: How, leaf: Option<Leaf>) -> Ended {
+    fn ended(&self, core: &Core, key: Key, kind: EndKind, leaf: Option<Leaf>) -> Ended {
         self.failed.set(false);
         let (task, attributed, state) = match self.slots.borrow_mut().get_mut(key) {
             Some(slot) => {
@@ -529,16 +529,18 @@ impl ChildSet {
         };
         let is_body = matches!(state, ChildState::Body);
         let was_running = !matches!(state, ChildState::Body | ChildState::Waiting(_));
-        let (kept, how) = match (state, how) {
-            (ChildState::Running(child), How::Ready) => (ChildState::Output(child), How::Ready),
-            (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
+        let (kept, kind) = match (state, kind) {
+            (ChildState::Running(child), EndKind::Ready) => {
+                (ChildState::Output(child), EndKind::Ready)
+            }
+            (state, EndKind::Panicked(payload)) if self.keeps_panics && !is_body => {
                 self.guard(core, "a child that had panicked", || drop(state));
                 // Without a handle, the panic goes to the hook, below.
-                (ChildState::Panicked(payload), How::PanicKept)
+                (ChildState::Panicked(payload), EndKind::PanicKept)
             }
-            (state, how) => {
+            (state, kind) => {
                 self.guard(core, "a child that was dropped", || drop(state));
-                (ChildState::Dropped, how)
+                (ChildState::Dropped, kind)
             }
         };
         if let Some(left) = self.keep(key, kept) {
@@ -548,7 +550,7 @@ impl ChildSet {
         Ended {
             is_body,
             attributed,
-            how,
+            kind,
         }
     }
 
@@ -694,7 +696,7 @@ impl ChildSet {
                 self.waiting.borrow_mut().remove(place);
             }
         }
-        Some(self.ended(core, key, How::Dropped, None))
+        Some(self.ended(core, key, EndKind::Dropped, None))
     }
 
     /// Drops every child that has not ended. Returns true if the body is among them: the group then drops the body.

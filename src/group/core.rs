@@ -1,6 +1,6 @@
 //! The part that groups and supervisors share: the loop that polls body and children until none is left.
 
-use super::child_set::{ChildSet, Ended, How, NextChild};
+use super::child_set::{ChildSet, EndKind, Ended, NextChild};
 use crate::error::Canceled;
 use crate::runtime::{self, Core, Waiting};
 use crate::scope::ScopeKind;
@@ -255,7 +255,7 @@ impl GroupShared {
             self.cut_off.set(true);
         }
         let cancel = judge.judge(&ended);
-        let How::Panicked(payload) = std::mem::replace(&mut ended.how, How::Ready) else {
+        let EndKind::Panicked(payload) = std::mem::replace(&mut ended.kind, EndKind::Ready) else {
             return cancel;
         };
         self.keep_panic(core, payload);

@@ -1,7 +1,7 @@
 //! The group in which a failure affects only the child that failed.
 
 use super::child::{ChildHandle, Supervised};
-use super::child_set::{Ended, How};
+use super::child_set::{EndKind, Ended};
 use super::core::{GroupShared, Judge};
 use super::outcome::{Report, failure};
 use crate::error::Canceled;
@@ -171,7 +171,7 @@ impl Judge for Supervisor<'_, '_> {
             return false;
         }
         self.was_cut_short.set(ended.attributed.any());
-        self.has_failed.get() || matches!(ended.how, How::Dropped)
+        self.has_failed.get() || matches!(ended.kind, EndKind::Dropped)
     }
 }
 

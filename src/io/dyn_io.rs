@@ -12,6 +12,9 @@ use std::pin::Pin;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
+/// Whether a whole buffer was written or filled.
+type WholeResult<B> = Result<B, BufError<B>>;
+
 /// A dyn-compatible [`AsyncRead`]: every reader implements it, and a `Box<dyn DynAsyncRead>` is a reader.
 ///
 /// Each read allocates twice, for the buffer's type and for the future. The bytes are not copied.
@@ -67,7 +70,7 @@ pub trait DynAsyncRead {
         &mut self,
         buf: Box<dyn AnyBufMut>,
         len: usize,
-    ) -> BoxFuture<'_, Result<Box<dyn AnyBufMut>, BufError<Box<dyn AnyBufMut>>>>;
+    ) -> BoxFuture<'_, WholeResult<Box<dyn AnyBufMut>>>;
 
     #[doc(hidden)]
     fn dyn_read_to_end(&mut self, buf: Vec<u8>) -> BoxFuture<'_, BufResult<usize, Vec<u8>>>;
@@ -123,7 +126,7 @@ pub trait DynAsyncWrite {
     fn dyn_write_all(
         &mut self,
         buf: Box<dyn AnyBuf>,
-    ) -> BoxFuture<'_, Result<Box<dyn AnyBuf>, BufError<Box<dyn AnyBuf>>>>;
+    ) -> BoxFuture<'_, WholeResult<Box<dyn AnyBuf>>>;
 
     #[doc(hidden)]
     fn dyn_flush(&mut self) -> BoxFuture<'_, io::Result<()>>;
@@ -167,7 +170,7 @@ impl<R: AsyncRead> DynAsyncRead for R {
         &mut self,
         buf: Box<dyn AnyBufMut>,
         len: usize,
-    ) -> BoxFuture<'_, Result<Box<dyn AnyBufMut>, BufError<Box<dyn AnyBufMut>>>> {
+    ) -> BoxFuture<'_, WholeResult<Box<dyn AnyBufMut>>> {
         Box::pin(self.read_exact(buf, len))
     }
 
@@ -195,7 +198,7 @@ impl<W: AsyncWrite> DynAsyncWrite for W {
     fn dyn_write_all(
         &mut self,
         buf: Box<dyn AnyBuf>,
-    ) -> BoxFuture<'_, Result<Box<dyn AnyBuf>, BufError<Box<dyn AnyBuf>>>> {
+    ) -> BoxFuture<'_, WholeResult<Box<dyn AnyBuf>>> {
         Box::pin(self.write_all(buf))
     }
 

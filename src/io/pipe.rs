@@ -595,7 +595,7 @@ macro_rules! end {
             /// it closes it.
             // Test: tests/pipes.rs
             pub async fn close(self) -> io::Result<()> {
-                self.stream.give_up().close().await
+                self.stream.release().close().await
             }
 
             /// Converts the end into std's type, which can be sent to another thread.
@@ -605,7 +605,7 @@ macro_rules! end {
             /// `ResourceBusy` while an operation is in progress on the pipe, even one whose future was dropped, or
             /// while bytes that such an operation read have not been taken. The error contains the end.
             pub fn into_std(self) -> Result<io::$type, BufError<$type>> {
-                match self.stream.give_up().try_into_descriptor() {
+                match self.stream.release().try_into_descriptor() {
                     Ok(descriptor) => Ok(descriptor.into_owned().into()),
                     Err(stream) => {
                         let error = busy("an operation is still in progress on the pipe, or has left unread bytes");

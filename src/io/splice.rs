@@ -170,14 +170,15 @@ async fn through_pipe(
         return Err(Stopped::unable());
     };
     loop {
-        let mut left = match Splice::first_half(file, &pipe.writer, CHUNK, pipe.clone()).await {
-            Ok(0) => return Ok(()),
-            Ok(n) => n,
-            Err(error) => {
-                let rest = Vec::new();
-                return Err(Stopped { error, rest });
-            }
-        };
+        let mut left =
+            match Splice::into_private_pipe(file, &pipe.writer, CHUNK, pipe.clone()).await {
+                Ok(0) => return Ok(()),
+                Ok(n) => n,
+                Err(error) => {
+                    let rest = Vec::new();
+                    return Err(Stopped { error, rest });
+                }
+            };
         while left > 0 {
             let error = match Splice::new(&pipe.reader, to, left, pipe.clone()).await {
                 Ok(0) => crate::op::nothing_taken(),

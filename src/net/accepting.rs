@@ -188,7 +188,7 @@ impl Accepting {
                 self,
             ));
         }
-        match self.fd.give_up().try_unwrap() {
+        match self.fd.release().try_unwrap() {
             Ok(descriptor) => Ok(descriptor),
             Err(_) => unreachable!("it was its sole holder above"),
         }
@@ -198,7 +198,7 @@ impl Accepting {
     pub(super) async fn close(self) -> io::Result<()> {
         let Accepting { fd, owned, .. } = self;
         drop(owned);
-        fd.give_up().close().await
+        fd.release().close().await
     }
 
     /// Reports that no descriptor or no memory is left for another connection, once until one is accepted again.

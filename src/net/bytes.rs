@@ -488,7 +488,7 @@ macro_rules! byte_stream {
             /// on it closes it.
             // Test: tests/streams.rs
             pub async fn close(self) -> io::Result<()> {
-                self.stream.give_up().close().await
+                self.stream.release().close().await
             }
         }
 

@@ -13,30 +13,30 @@ use std::time::Duration;
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WithDeadline<O: Operation> {
     op: Op<O>,
-    /// The deadline, once `counts` is set. Before, the limit, stored as its distance from `Instant` zero.
+    /// The deadline, once `is_running` is set. Before, the limit, stored as its distance from `Instant` zero.
     deadline: Instant,
-    counts: bool,
+    is_running: bool,
     /// The deadline had already passed when it was set.
     is_past: bool,
     /// It was polled at least once.
-    begun: bool,
+    is_polled: bool,
 }
 
 impl<O: Operation> WithDeadline<O> {
     /// Limits `op` from its first poll. If it was submitted before, from now.
     #[inline]
     pub(super) fn within(op: Op<O>, limit: Duration) -> WithDeadline<O> {
-        let mut timed = WithDeadline {
+        let mut this = WithDeadline {
             op,
             deadline: Instant::from_ns(0) + limit,
-            counts: false,
+            is_running: false,
             is_past: limit.is_zero(),
-            begun: false,
+            is_polled: false,
         };
-        if timed.op.in_flight().is_some() {
-            timed.count();
+        if this.op.in_flight().is_some() {
+            this.run();
         }
-        timed
+        this
     }
 
     #[inline]
@@ -44,16 +44,16 @@ impl<O: Operation> WithDeadline<O> {
         WithDeadline {
             op,
             deadline,
-            counts: true,
+            is_running: true,
             is_past: Instant::now() >= deadline,
-            begun: false,
+            is_polled: false,
         }
     }
 
     /// Returns the deadline. Before the time starts to count, returns the deadline as if it started now.
     #[must_use]
     pub fn at(&self) -> Instant {
-        match self.counts {
+        match self.is_running {
             true => self.deadline,
             false => from_now(self.deadline),
         }
@@ -61,17 +61,17 @@ impl<O: Operation> WithDeadline<O> {
 
     /// Starts the time.
     #[inline]
-    fn count(&mut self) {
+    fn run(&mut self) {
         self.deadline = from_now(self.deadline);
-        self.counts = true;
+        self.is_running = true;
     }
 
     /// Passes the deadline on to an operation that is already in flight. A late one is not submitted.
     #[inline]
-    fn begin(&mut self) {
-        self.begun = true;
-        if !self.counts {
-            self.count();
+    fn first_poll(&mut self) {
+        self.is_polled = true;
+        if !self.is_running {
+            self.run();
         }
         match self.op.in_flight() {
             None if self.is_past => self.op.reject_if_idle(),
@@ -96,8 +96,8 @@ impl<O: Operation> Future for WithDeadline<O> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O::Output> {
         let this = self.get_mut();
-        if !this.begun {
-            this.begin();
+        if !this.is_polled {
+            this.first_poll();
         }
         let deadline = this.deadline;
         this.op.poll_until(context, || Some(deadline))

@@ -1,6 +1,6 @@
 //! A descriptor shared by several operations (O5).
 
-use super::file::Cached;
+use super::file::ReadHint;
 use crate::sys::Descriptor;
 use std::cell::Cell;
 use std::fmt;
@@ -29,9 +29,9 @@ pub struct SharedFd {
 
 struct OpenFd {
     descriptor: Descriptor,
-    cached: Cached,
+    read_hint: ReadHint,
     /// Its owner is gone: only operations hold it, and copies that the user requested.
-    is_left: Cell<bool>,
+    is_ownerless: Cell<bool>,
 }
 
 impl SharedFd {
@@ -39,8 +39,8 @@ impl SharedFd {
         SharedFd {
             open: Rc::new(OpenFd {
                 descriptor,
-                cached: Cached::new(),
-                is_left: Cell::new(false),
+                read_hint: ReadHint::new(),
+                is_ownerless: Cell::new(false),
             }),
         }
     }
@@ -49,17 +49,17 @@ impl SharedFd {
         &self.open.descriptor
     }
 
-    pub(super) fn cached(&self) -> &Cached {
-        &self.open.cached
+    pub(super) fn read_hint(&self) -> &ReadHint {
+        &self.open.read_hint
     }
 
     /// Whether its owner is gone. If so, dropping an operation on it ends that operation at once.
-    pub(crate) fn is_left(&self) -> bool {
-        self.open.is_left.get()
+    pub(crate) fn is_ownerless(&self) -> bool {
+        self.open.is_ownerless.get()
     }
 
-    pub(super) fn set_left(&self, is_left: bool) {
-        self.open.is_left.set(is_left);
+    pub(super) fn set_ownerless(&self, is_ownerless: bool) {
+        self.open.is_ownerless.set(is_ownerless);
     }
 
     /// Whether there is no other holder.

@@ -54,22 +54,22 @@ impl Share for Rc<Datagrams> {
 /// The owner's share, of which there is one.
 pub(crate) struct FdOwner<T: Share> {
     share: T,
-    is_given_up: bool,
+    is_released: bool,
 }
 
 impl<T: Share> FdOwner<T> {
     pub(crate) fn new(share: T) -> FdOwner<T> {
-        share.shared_fd().set_left(false);
+        share.shared_fd().set_ownerless(false);
         FdOwner {
             share,
-            is_given_up: false,
+            is_released: false,
         }
     }
 
     /// Gives up ownership: returns a share without an owner, to be closed, handed out, or owned again.
-    pub(crate) fn give_up(mut self) -> T {
-        self.is_given_up = true;
-        self.share.shared_fd().set_left(true);
+    pub(crate) fn release(mut self) -> T {
+        self.is_released = true;
+        self.share.shared_fd().set_ownerless(true);
         self.share.clone()
     }
 }
@@ -86,16 +86,16 @@ impl<T: Share> Deref for FdOwner<T> {
 impl<T: Share> Drop for FdOwner<T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.share.is_sole() && !self.is_given_up {
-            leave(self.share.shared_fd());
+        if !self.share.is_sole() && !self.is_released {
+            orphan(self.share.shared_fd());
         }
     }
 }
 
 /// Marks the owner as gone: operations hold the descriptor, and the last of them closes it.
 #[cold]
-fn leave(fd: &SharedFd) {
-    fd.set_left(true);
+fn orphan(fd: &SharedFd) {
+    fd.set_ownerless(true);
     runtime::end_orphans();
 }
 

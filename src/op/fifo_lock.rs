@@ -21,7 +21,7 @@ pub(super) struct FifoLock {
     /// The owner is closing what the lock guards: no operation may start any more.
     is_closed: Cell<bool>,
     /// The waiter that was granted the lock but has not taken it yet.
-    admitted: Cell<Option<Ticket>>,
+    granted: Cell<Option<Ticket>>,
     waiting: RefCell<WaitQueue<Waker>>,
 }
 
@@ -75,8 +75,8 @@ impl FifoLock {
         // Cloning a foreign waker runs user code, so it happens before the list is borrowed (R1).
         let waker = copy_waker(waker);
         let needless = match *position {
-            Position::Waiting(ticket) if self.admitted.get() == Some(ticket) => {
-                self.admitted.set(None);
+            Position::Waiting(ticket) if self.granted.get() == Some(ticket) => {
+                self.granted.set(None);
                 *position = Position::Inside;
                 self.waiting.borrow_mut().remove(ticket);
                 Some(waker)
@@ -106,7 +106,7 @@ impl FifoLock {
     pub(super) fn leave(&self, position: Position) {
         match position {
             Position::Outside => {}
-            Position::Inside => self.admit(),
+            Position::Inside => self.grant(),
             Position::Waiting(ticket) => self.give_up(ticket),
         }
     }
@@ -115,21 +115,21 @@ impl FifoLock {
     fn give_up(&self, ticket: Ticket) {
         let left = self.waiting.borrow_mut().remove(ticket);
         runtime::drop_waker(left);
-        if self.admitted.get() == Some(ticket) {
-            self.admitted.set(None);
-            self.admit();
+        if self.granted.get() == Some(ticket) {
+            self.granted.set(None);
+            self.grant();
         }
     }
 
     /// Grants the free lock to the next waiter.
     #[inline]
-    fn admit(&self) {
-        debug_assert!(self.is_taken.get() && self.admitted.get().is_none());
+    fn grant(&self) {
+        debug_assert!(self.is_taken.get() && self.granted.get().is_none());
         let next = self.waiting.borrow_mut().take_first();
         match next {
             None => self.is_taken.set(false),
             Some((ticket, waker)) => {
-                self.admitted.set(Some(ticket));
+                self.granted.set(Some(ticket));
                 runtime::wake_all(vec![waker]);
             }
         }

@@ -17,7 +17,7 @@ pub(crate) struct Idle<'a> {
     fd: &'a SharedFd,
     waiting: Waiting,
     /// The runtime's serial, and the ticket among the waiters that it wakes after each reap.
-    place: Option<(u64, Ticket)>,
+    ticket: Option<(u64, Ticket)>,
     _local: Local,
 }
 
@@ -26,7 +26,7 @@ impl Idle<'_> {
         Idle {
             fd,
             waiting: Waiting::default(),
-            place: None,
+            ticket: None,
             _local: PhantomData,
         }
     }
@@ -34,13 +34,13 @@ impl Idle<'_> {
     /// Waits for the next reap, to check again.
     fn wait(&mut self, context: &Context<'_>) {
         let waker = copy_waker(context.waker());
-        let replaced = match self.place {
+        let replaced = match self.ticket {
             Some((runtime_id, ticket)) => {
                 runtime::with_own(runtime_id, |core| core.closers().renew(ticket, waker))
             }
             None => {
                 let push = |core: &Core| (core.runtime_id(), core.closers().push(waker));
-                self.place = Some(runtime::with(push));
+                self.ticket = Some(runtime::with(push));
                 None
             }
         };
@@ -49,7 +49,7 @@ impl Idle<'_> {
 
     fn end(&mut self) {
         self.waiting.end();
-        if let Some((runtime_id, ticket)) = self.place.take()
+        if let Some((runtime_id, ticket)) = self.ticket.take()
             && let Some(core) = runtime::reach(runtime_id)
         {
             let left = core.closers().remove(ticket);

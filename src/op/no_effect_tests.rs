@@ -1,6 +1,6 @@
 //! Which results prove that an operation had no effect: the whole list, so that nothing changes it by accident.
 
-use super::stream::{Direction, Permit, RecvMany};
+use super::stream::{Direction, Permit, RecvMultishot};
 use super::*;
 use crate::runtime::{self, Core};
 use crate::sys::Descriptor;
@@ -117,11 +117,11 @@ fn each_operation_accepts_these_errnos_as_no_effect_and_no_others() {
         );
         match runtime::with(Core::receive_buffers) {
             Some(buffers) => {
-                let receive = RecvMany::new(Permit::new(stream(), Direction::In), buffers);
+                let receive = RecvMultishot::new(Permit::new(stream(), Direction::In), buffers);
                 all.accepts_only(&receive, &INTERRUPTED);
             }
             // This kernel has no provided buffers.
-            None => _ = all.0.insert("RecvMany".to_owned()),
+            None => _ = all.0.insert("RecvMultishot".to_owned()),
         }
 
         all.accepts(RecvMessage::<_, usize>::new(datagrams(), buf()), &[]);

@@ -1,5 +1,5 @@
-//! The contract between an operation and the runtime: what the operation promises about the memory it lends, and what the
-//! runtime calls, in which order.
+//! The contract between an operation and the runtime: what the operation promises about the memory it lends, and what
+//! the runtime calls, in which order.
 //!
 //! An operation of this crate is a type in the folder of what it works on (see `file/fsync.rs`), its lines in that
 //! folder's `mod.rs`, and a line in `sys/entry.rs` if its opcode is new.

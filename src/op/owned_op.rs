@@ -27,7 +27,7 @@ pub(crate) unsafe trait Collect: Operation {
     fn max(&self) -> u32;
 
     /// Whether the ended operation is kept, to be restarted with the values it holds.
-    const RESTS: bool = false;
+    const IS_REUSED: bool = false;
 
     /// Turns one completion into an item. Called once for each completion that does not go to `dispose`.
     fn collect(&mut self, completion: Completion) -> Self::Item;
@@ -37,7 +37,7 @@ pub(crate) unsafe trait Collect: Operation {
 pub(crate) struct OwnedOp<O: Collect> {
     operation: Option<O>,
     /// The runtime's serial and the slot's key, while there is a slot.
-    row: Option<(u64, Key)>,
+    slot: Option<(u64, Key)>,
     _local: Local,
 }
 
@@ -45,38 +45,38 @@ impl<O: Collect> OwnedOp<O> {
     pub(crate) const fn new() -> OwnedOp<O> {
         OwnedOp {
             operation: None,
-            row: None,
+            slot: None,
             _local: PhantomData,
         }
     }
 
     /// Whether the operation is in flight, or an item is still to be taken.
     pub(crate) fn is_started(&self) -> bool {
-        self.row.is_some()
+        self.slot.is_some()
     }
 
     /// Returns the operation, while it is in flight or an item is still to be taken.
     pub(crate) fn started(&self) -> Option<&O> {
-        self.row.and(self.operation.as_ref())
+        self.slot.and(self.operation.as_ref())
     }
 
     /// Starts the operation. The previous one must have ended.
     pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
-        assert!(self.row.is_none(), "an owned operation is started once");
+        assert!(self.slot.is_none(), "an owned operation is started once");
         let (entry, max) = (operation.entry(), operation.max());
-        self.rest(operation);
-        self.row = Some(start_owned::<O>(&entry, max)?);
+        self.keep(operation);
+        self.slot = Some(start_owned::<O>(&entry, max)?);
         Ok(())
     }
 
     /// Keeps an operation that is not started yet.
-    pub(crate) fn rest(&mut self, operation: O) {
+    pub(crate) fn keep(&mut self, operation: O) {
         self.operation = Some(operation);
     }
 
     /// Returns the operation if the kernel does not have it, to be restarted with the values it holds.
-    pub(crate) fn take_resting(&mut self) -> Option<O> {
-        match self.row {
+    pub(crate) fn take_ended(&mut self) -> Option<O> {
+        match self.slot {
             None => self.operation.take(),
             Some(_) => None,
         }
@@ -85,7 +85,7 @@ impl<O: Collect> OwnedOp<O> {
     /// Like [`poll`](OwnedOp::poll), but while there is no item, the operation is a leaf of the waiting task: if its
     /// scope is canceled, the operation is asked to stop.
     pub(crate) fn poll_awaited(&mut self, context: &Context<'_>) -> Poll<Option<O::Item>> {
-        let Some((runtime_id, key)) = self.row else {
+        let Some((runtime_id, key)) = self.slot else {
             return Poll::Ready(None);
         };
         let polled = runtime::with_own(runtime_id, |core| core.poll_owned(key));
@@ -97,7 +97,7 @@ impl<O: Collect> OwnedOp<O> {
 
     /// Ends the wait for it.
     pub(crate) fn stop_awaiting(&self) {
-        if let Some((runtime_id, key)) = self.row
+        if let Some((runtime_id, key)) = self.slot
             && let Some(core) = runtime::reach(runtime_id)
         {
             core.rest_owned(key);
@@ -107,7 +107,7 @@ impl<O: Collect> OwnedOp<O> {
     /// Returns the next item; `None` if the operation has ended. If there is no item, stores `waker` as the only one to
     /// wake, and leaves the waker that it replaces in its place, for the caller to drop. Runs no user code (R1).
     pub(crate) fn poll(&mut self, waker: &mut Option<Waker>) -> Poll<Option<O::Item>> {
-        let Some((runtime_id, key)) = self.row else {
+        let Some((runtime_id, key)) = self.slot else {
             return Poll::Ready(None);
         };
         let polled = runtime::with_own(runtime_id, |core| core.poll_operation(key));
@@ -122,15 +122,15 @@ impl<O: Collect> OwnedOp<O> {
     #[inline]
     fn take(&mut self, polled: Polled) -> Poll<Option<O::Item>> {
         let Some(operation) = &mut self.operation else {
-            unreachable!("the operation is there while it has a row")
+            unreachable!("the operation is there while it has a slot")
         };
         match polled {
             Polled::Pending => Poll::Pending,
             Polled::Item(completion) => Poll::Ready(Some(operation.collect(completion))),
             Polled::Last { completion, .. } => {
                 let item = operation.collect(completion);
-                self.row = None;
-                if !O::RESTS {
+                self.slot = None;
+                if !O::IS_REUSED {
                     // Lets go of the descriptor (O5).
                     self.operation = None;
                 }
@@ -141,7 +141,7 @@ impl<O: Collect> OwnedOp<O> {
 
     /// Asks the kernel to stop the operation.
     pub(crate) fn ask_cancel(&self) {
-        if let Some((runtime_id, key)) = self.row
+        if let Some((runtime_id, key)) = self.slot
             && let Some(core) = runtime::reach(runtime_id)
         {
             core.ask_cancel(key);
@@ -151,13 +151,14 @@ impl<O: Collect> OwnedOp<O> {
 
 impl<O: Collect> Drop for OwnedOp<O> {
     fn drop(&mut self) {
-        if let (Some((runtime_id, key)), Some(operation)) = (self.row.take(), self.operation.take())
+        if let (Some((runtime_id, key)), Some(operation)) =
+            (self.slot.take(), self.operation.take())
         {
             match runtime::reach(runtime_id) {
                 Some(core) => {
-                    let is_left = operation.shared_fd().is_some_and(SharedFd::is_left);
+                    let is_ownerless = operation.shared_fd().is_some_and(SharedFd::is_ownerless);
                     core.abandon_owned(key, Box::new(Orphaned(operation)));
-                    if is_left {
+                    if is_ownerless {
                         core.end_orphans();
                     }
                 }

@@ -457,7 +457,7 @@ const THEN: [Then; 5] = [
 #[derive(Debug, PartialEq)]
 struct Verdict {
     failures: Vec<String>,
-    echoes: usize,
+    canceled: usize,
     is_ok: bool,
 }
 
@@ -476,7 +476,7 @@ fn expected(children: &[Kind], then: Then) -> Verdict {
     failures.extend(body().filter(|_| is_first));
     failures.extend(named(Kind::FailsInCleanup, "fails in cleanup"));
     failures.extend(body().filter(|_| !is_first));
-    let echoes = children
+    let canceled = children
         .iter()
         .filter(|child| **child == Kind::ReturnsCanceled)
         .count();
@@ -485,7 +485,7 @@ fn expected(children: &[Kind], then: Then) -> Verdict {
     Verdict {
         is_ok: failures.is_empty() && !cut_off,
         failures,
-        echoes,
+        canceled,
     }
 }
 
@@ -553,11 +553,11 @@ fn the_model_of_a_canceled_group() {
                 let mut verdict = match ended.await {
                     Ok(()) => Verdict {
                         failures: Vec::new(),
-                        echoes: expected.echoes,
+                        canceled: expected.canceled,
                         is_ok: true,
                     },
                     Err(error) => Verdict {
-                        echoes: error.canceled_errors().len(),
+                        canceled: error.canceled_errors().len(),
                         failures: {
                             let first: Vec<_> =
                                 error.first().into_iter().map(ToString::to_string).collect();

@@ -410,8 +410,8 @@ fn loops_that_ignore_errors_neither_block_the_end_nor_starve_others() {
             "opens",
             "reads",
             "sleeps",
-            "zero sleeps",
             "ticks",
+            "zero sleeps",
         ];
         assert_eq!(notes, swallowers);
     });

@@ -1,12 +1,12 @@
-//! What the benches share: their settings, and one way to measure.
+//! What the criterion benches share: settings, and a function that measures one side.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion};
+use gimmal_benches::interleave::Clock;
 use gimmal_benches::meter::Times;
-use gimmal_benches::pairs::Clock;
 use std::time::Duration;
 
-/// Settings under which all benches together take a few minutes at most.
+/// Settings with which all benches together take a few minutes.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -15,15 +15,15 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-/// Measures a side of a group by this clock: `work` does so many operations, `depth` at once.
+/// Measures one side of a group by this clock. `work` performs the given number of operations, `depth` at once.
 pub fn side<S>(
     group: &mut BenchmarkGroup<'_, WallTime>,
-    stand: &mut S,
+    fixtures: &mut S,
     (name, depth): (&str, u64),
     clock: Clock,
     mut work: impl FnMut(&mut S, u64),
 ) {
     group.bench_function(BenchmarkId::new(name, depth), |bencher| {
-        bencher.iter_custom(|ops| clock(&Times::of(|| work(stand, ops))));
+        bencher.iter_custom(|ops| clock(&Times::of(|| work(fixtures, ops))));
     });
 }

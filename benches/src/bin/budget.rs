@@ -1,11 +1,11 @@
-//! The budget, as far as files, tasks and timers reach: ratios in one run, each beside its goal.
+//! The performance budget for files, tasks and timers: ratios measured in one run, each with its goal.
 //!
-//! `budget [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them.
+//! `budget [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all lines.
 
+use gimmal_benches::fixtures::Fixtures;
+use gimmal_benches::interleave::{self, Arguments, Clock, Effort, Quartiles, Samples, Work};
 use gimmal_benches::meter::{Counting, process, thread, wall};
-use gimmal_benches::pairs::{self, Arguments, Clock, Effort, Quartiles, Samples, Work};
-use gimmal_benches::stand::Stand;
-use gimmal_benches::{ours, peer};
+use gimmal_benches::{gimmal_side, tokio_side};
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,32 +15,33 @@ static HEAP: Counting = Counting;
 
 const PAIRS: usize = 41;
 const CHUNK: Duration = Duration::from_millis(10);
-/// Rounds of the work that takes seconds: so many fewer.
+/// Work that takes seconds is measured in fewer rounds: their number is divided by this.
 const SLEEPS_DIVISOR: usize = 5;
 const MANY_SLEEPS_DIVISOR: usize = 14;
 
-/// One side of a line, with what gimmal's ratio to it is to be.
+/// What a line compares gimmal with, and the goal for the ratio.
 struct Side {
     name: &'static str,
     clock: Clock,
     goal: Option<f64>,
-    work: Work<Stand>,
+    work: Work<Fixtures>,
 }
 
 /// One line of the budget.
 struct Line {
     name: &'static str,
-    ours: Work<Stand>,
-    /// Operations in a chunk, and what divides the number of rounds; measured and one, where there is none.
+    gimmal: Work<Fixtures>,
+    /// The number of operations per chunk, and the divisor of the number of rounds. By default the number is measured,
+    /// and the divisor is one.
     fixed: Option<(u64, usize)>,
     sides: Vec<Side>,
 }
 
 impl Line {
-    fn new(name: &'static str, ours: impl FnMut(&mut Stand, u64) + 'static) -> Line {
+    fn new(name: &'static str, gimmal: impl FnMut(&mut Fixtures, u64) + 'static) -> Line {
         Line {
             name,
-            ours: Box::new(ours),
+            gimmal: Box::new(gimmal),
             fixed: None,
             sides: Vec::new(),
         }
@@ -56,7 +57,7 @@ impl Line {
         name: &'static str,
         clock: Clock,
         goal: impl Into<Option<f64>>,
-        work: impl FnMut(&mut Stand, u64) + 'static,
+        work: impl FnMut(&mut Fixtures, u64) + 'static,
     ) -> Line {
         self.sides.push(Side {
             name,
@@ -67,8 +68,8 @@ impl Line {
         self
     }
 
-    fn measure(self, stand: &mut Stand, rounds: usize) {
-        let mut works = vec![self.ours];
+    fn measure(self, fixtures: &mut Fixtures, rounds: usize) {
+        let mut works = vec![self.gimmal];
         let mut sides = Vec::new();
         for side in self.sides {
             works.push(side.work);
@@ -80,15 +81,15 @@ impl Line {
                     rounds,
                     chunk: CHUNK,
                 };
-                pairs::take_turns(stand, &mut works, effort)
+                interleave::take_turns(fixtures, &mut works, effort)
             }
             Some((ops, divisor)) => {
                 let sizes = vec![ops; works.len()];
-                pairs::turns(stand, &mut works, &sizes, (rounds / divisor).max(3))
+                interleave::turns(fixtures, &mut works, &sizes, (rounds / divisor).max(3))
             }
         };
-        for (theirs, (name, clock, goal)) in samples[1..].iter().zip(sides) {
-            report(self.name, name, clock, goal, &samples[0], theirs);
+        for (other, (name, clock, goal)) in samples[1..].iter().zip(sides) {
+            report(self.name, name, clock, goal, &samples[0], other);
         }
     }
 }
@@ -98,19 +99,19 @@ fn report(
     side: &str,
     clock: Clock,
     goal: Option<f64>,
-    ours: &Samples,
-    theirs: &Samples,
+    gimmal: &Samples,
+    other: &Samples,
 ) {
-    let (ours, theirs) = (ours.ns(clock), theirs.ns(clock));
-    let ratio = Quartiles::of_ratios(&ours, &theirs);
+    let (gimmal, other) = (gimmal.ns(clock), other.ns(clock));
+    let ratio = Quartiles::of_ratios(&gimmal, &other);
     println!(
         "{line:<32} {side:<16} {:>6.3} [{:.3} {:.3}]  {:<22} {:>9.1} {:>9.1}",
         ratio.median,
         ratio.low,
         ratio.high,
         verdict(ratio.median, goal),
-        Quartiles::of(ours).median,
-        Quartiles::of(theirs).median,
+        Quartiles::of(gimmal).median,
+        Quartiles::of(other).median,
     );
 }
 
@@ -118,7 +119,7 @@ fn verdict(value: f64, goal: Option<f64>) -> String {
     match goal {
         None => "no goal".to_owned(),
         Some(goal) if value <= goal => format!("≤ {goal}: met"),
-        Some(goal) => format!("≤ {goal}: {:.2} × over", value / goal),
+        Some(goal) => format!("≤ {goal}: missed by {:.0} %", (value / goal - 1.0) * 100.0),
     }
 }
 
@@ -130,7 +131,7 @@ fn lines() -> Vec<Line> {
         ("no-op, 128 at once", 128, 1.8),
     ] {
         lines.push(
-            Line::new(name, move |s, n| ours::nop(&mut s.ours, depth, n)).beside(
+            Line::new(name, move |s, n| gimmal_side::nop(&mut s.gimmal, depth, n)).beside(
                 "/ ring",
                 wall,
                 goal,
@@ -143,18 +144,18 @@ fn lines() -> Vec<Line> {
         ("cached 4 KiB read, 32 at once", 32),
     ] {
         lines.push(
-            Line::new(name, move |s, n| s.read_ours(depth, n))
+            Line::new(name, move |s, n| s.read_gimmal(depth, n))
                 .beside("/ ring", wall, 1.08, move |s, n| s.read_ring(depth, n))
-                .beside("/ tokio", wall, 0.22, move |s, n| s.read_peer(depth, n))
+                .beside("/ tokio", wall, 0.22, move |s, n| s.read_tokio(depth, n))
                 .beside("/ pread", wall, None, move |s, n| s.read_std(n)),
         );
     }
-    // Never much worse than plain ones.
+    // Must never be much slower than plain reads.
     for (name, size, goal) in [
         ("cached 64 KiB read, alone", 64 << 10, 1.3),
         ("cached 1 MiB read, alone", 1 << 20, 1.1),
     ] {
-        lines.push(Line::new(name, move |s, n| s.large_ours(size, n)).beside(
+        lines.push(Line::new(name, move |s, n| s.large_gimmal(size, n)).beside(
             "/ pread",
             wall,
             goal,
@@ -162,49 +163,53 @@ fn lines() -> Vec<Line> {
         ));
     }
     lines.push(
-        Line::new("whole small files, 64 at once", |s, n| s.small_ours(64, n))
-            .beside("/ ring, 1 read", wall, 1.15, |s, n| {
-                s.small_ring(false, 64, n)
-            })
-            .beside("/ ring, 2 reads", wall, None, |s, n| {
-                s.small_ring(true, 64, n)
-            })
-            .beside("/ std", wall, 1.0, |s, n| s.small_std(n))
-            .beside("/ pool of 4", wall, None, |s, n| s.small_pool(64, n))
-            .beside("/ tokio", wall, None, |s, n| s.small_peer(64, n)),
+        Line::new("whole small files, 64 at once", |s, n| {
+            s.small_gimmal(64, n)
+        })
+        .beside("/ ring, 1 read", wall, 1.15, |s, n| {
+            s.small_ring(false, 64, n)
+        })
+        .beside("/ ring, 2 reads", wall, None, |s, n| {
+            s.small_ring(true, 64, n)
+        })
+        .beside("/ std", wall, 1.0, |s, n| s.small_std(n))
+        .beside("/ pool of 4", wall, None, |s, n| s.small_pool(64, n))
+        .beside("/ tokio", wall, None, |s, n| s.small_tokio(64, n)),
     );
     lines.push(
         Line::new("O_DIRECT 4 KiB read, 32 at once", |s, n| {
-            s.direct_ours(32, n)
+            s.direct_gimmal(32, n)
         })
         .beside("/ ring", wall, 1.0, |s, n| s.direct_ring(32, n))
-        .beside("/ tokio, CPU", process, 0.25, |s, n| s.direct_peer(32, n)),
+        .beside("/ tokio, CPU", process, 0.25, |s, n| s.direct_tokio(32, n)),
     );
     lines.push(
         Line::new("write and read, with a timeout", |s, n| {
-            ours::talk(&mut s.ours, n)
+            gimmal_side::talk(&mut s.gimmal, n)
         })
         .beside("/ ring", wall, 1.1, |s, n| s.ring.talk(n))
-        .beside("/ tokio", wall, 1.0, |s, n| peer::talk(&s.peer, n))
-        .beside("/ by its ring", wall, None, |s, n| {
-            ours::talk(&mut s.ours_by_ring, n)
+        .beside("/ tokio", wall, 1.0, |s, n| tokio_side::talk(&s.tokio, n))
+        .beside("/ ring only", wall, None, |s, n| {
+            gimmal_side::talk(&mut s.gimmal_ring_only, n)
         }),
     );
     lines.push(
         Line::new("spawn and join", |s, n| {
-            ours::spawn_and_join(&mut s.ours, n)
+            gimmal_side::spawn_and_join(&mut s.gimmal, n)
         })
         .beside("/ tokio", wall, 0.18, |s, n| {
-            peer::spawn_and_join(&s.peer, n)
+            tokio_side::spawn_and_join(&s.tokio, n)
         }),
     );
     lines.push(
         Line::new("yield among 100 tasks", |s, n| {
-            ours::yields(&mut s.ours, 100, n)
+            gimmal_side::yields(&mut s.gimmal, 100, n)
         })
-        .beside("/ tokio", wall, 0.22, |s, n| peer::yields(&s.peer, 100, n)),
+        .beside("/ tokio", wall, 0.22, |s, n| {
+            tokio_side::yields(&s.tokio, 100, n)
+        }),
     );
-    // All are asleep before the first one wakes.
+    // All tasks are asleep before the first one wakes.
     for (name, tasks, divisor, from, to) in [
         ("10^5 sleeping tasks", 100_000, SLEEPS_DIVISOR, 50, 150),
         (
@@ -217,35 +222,36 @@ fn lines() -> Vec<Line> {
     ] {
         let (from, to) = (Duration::from_millis(from), Duration::from_millis(to));
         lines.push(
-            Line::new(name, move |s, n| ours::sleeps(&mut s.ours, n, from, to))
-                .fixed(tasks, divisor)
-                .beside("/ tokio, CPU", thread, 0.33, move |s, n| {
-                    peer::sleeps(&s.peer, n, from, to);
-                }),
+            Line::new(name, move |s, n| {
+                gimmal_side::sleeps(&mut s.gimmal, n, from, to)
+            })
+            .fixed(tasks, divisor)
+            .beside("/ tokio, CPU", thread, 0.33, move |s, n| {
+                tokio_side::sleeps(&s.tokio, n, from, to);
+            }),
         );
     }
     lines
 }
 
-/// What a sleeping task takes beyond its future.
+/// Prints the memory of a sleeping task, without its future.
 fn memory(name: &str, tasks: u64) {
     let goal = 200.0;
-    let mut ours = ours::runtime();
+    let mut gimmal = gimmal_side::runtime();
     Counting::start();
-    let size = ours::fall_asleep(&mut ours, tasks);
-    let beyond = beyond(Counting::stop(), tasks, size);
-    let peer = peer::runtime();
+    let size = gimmal_side::fall_asleep(&mut gimmal, tasks);
+    let bytes = overhead(Counting::stop(), tasks, size);
+    let tokio = tokio_side::runtime();
     Counting::start();
-    let peer_size = peer::fall_asleep(&peer, tasks);
-    let peer_beyond = self::beyond(Counting::stop(), tasks, peer_size);
+    let tokio_size = tokio_side::fall_asleep(&tokio, tasks);
+    let tokio_bytes = overhead(Counting::stop(), tasks, tokio_size);
     println!(
-        "{name:<32} bytes a task beyond its future: {beyond:.0}  {}  (future: {size}; tokio: {peer_beyond:.0} beyond \
-         its future of {peer_size})",
-        verdict(beyond, Some(goal)),
+        "{name:<32} bytes per task beside its future ({size}): {bytes:.0}  {}  (tokio: {tokio_bytes:.0} beside {tokio_size})",
+        verdict(bytes, Some(goal)),
     );
 }
 
-fn beyond(bytes: i64, tasks: u64, size: usize) -> f64 {
+fn overhead(bytes: i64, tasks: u64, size: usize) -> f64 {
     bytes as f64 / tasks as f64 - size as f64
 }
 
@@ -253,14 +259,14 @@ fn main() -> io::Result<ExitCode> {
     let Some(arguments) = Arguments::parse("budget", PAIRS) else {
         return Ok(ExitCode::FAILURE);
     };
-    let mut stand = Stand::new()?;
+    let mut fixtures = Fixtures::new()?;
     println!(
         "{:<32} {:<16} {:>6} [quartiles]    {:<22} {:>9} {:>9}",
-        "work", "beside", "ratio", "goal", "our ns", "their ns"
+        "gimmal", "/ compared with", "ratio", "goal", "ns", "other ns"
     );
     for line in lines() {
         if arguments.choose(line.name) {
-            line.measure(&mut stand, arguments.rounds);
+            line.measure(&mut fixtures, arguments.rounds);
         }
     }
     for (name, tasks) in [

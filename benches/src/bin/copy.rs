@@ -1,13 +1,13 @@
-//! Copying through a buffer, and by splice through a pipe, in a bare ring: which way `gimmal::io::copy` should go.
+//! Copying by splice through a pipe, compared with reads and writes through a buffer, in a bare ring; then
+//! `gimmal::io::copy`, with and without splice.
 //!
-//! `copy [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them. Peers are threads of
-//! this process; what a socket brings to its peer is thrown away in the kernel (`MSG_TRUNC`), and is no cost of copying.
-//! Both ways are given for one chunk, by the clock on the wall and by the processor's time of the whole process, in which
-//! the kernel's workers count.
+//! `copy [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all lines. Threads of this
+//! process are the peers. They discard what a socket receives in the kernel (`MSG_TRUNC`), which costs the copy
+//! nothing. Times are for one chunk: wall-clock time, and the CPU time of the whole process, including kernel workers.
 
 use gimmal::runtime::FeatureMask;
+use gimmal_benches::interleave::{self, Arguments, Effort, Quartiles, Samples, Work};
 use gimmal_benches::meter::{process, wall};
-use gimmal_benches::pairs::{self, Arguments, Effort, Quartiles, Samples, Work};
 use io_uring::squeue::Entry;
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
@@ -31,21 +31,21 @@ const CHUNKS: [usize; 7] = [
     512 << 10,
     1 << 20,
 ];
-/// In the page cache.
+/// The size of the file, which is in the page cache.
 const FILE: usize = 32 << 20;
 
 /// One end of a copy.
 #[derive(Clone, Copy)]
 enum End {
-    /// At an offset, which goes round and round.
+    /// A file, at an offset that wraps around.
     File(RawFd),
     Socket(RawFd),
     Pipe(RawFd),
 }
 
-struct Stand {
+struct Fixtures {
     ring: IoUring,
-    /// What splice goes through.
+    /// The pipe between two splices.
     pipe: (PipeReader, PipeWriter),
     buffer: Vec<u8>,
     from: End,
@@ -54,16 +54,16 @@ struct Stand {
     at: usize,
 }
 
-impl Stand {
+impl Fixtures {
     fn one(&mut self, entry: &Entry) -> usize {
-        // SAFETY: the buffer is the stand's, and the request has completed when this returns.
-        unsafe { self.ring.submission().push(entry).expect("room") };
+        // SAFETY: the fixtures own the buffer, and the request has completed when this returns.
+        unsafe { self.ring.submission().push(entry).expect("a free entry") };
         self.ring.submit_and_wait(1).expect("a ring");
         let completion = self.ring.completion().next().expect("a completion");
         usize::try_from(completion.result()).expect("a success")
     }
 
-    /// Where a file is read or written.
+    /// Returns the offset of the next read and write of a file.
     fn offset(&self) -> usize {
         self.at % FILE
     }
@@ -131,7 +131,7 @@ impl Stand {
         }
     }
 
-    /// A pipe is spliced into a socket as it is.
+    /// Splices a pipe directly into the target, without the pipe in between.
     fn spliced_directly(&mut self, chunks: u64) {
         let (End::Pipe(from), End::Socket(to) | End::Pipe(to)) = (self.from, self.to) else {
             return self.spliced(chunks);
@@ -152,12 +152,12 @@ fn connected() -> io::Result<(TcpStream, TcpStream)> {
     Ok((near, listener.accept()?.0))
 }
 
-/// A socket whose peer throws everything away.
+/// Returns a socket whose peer discards everything.
 fn sink() -> io::Result<TcpStream> {
     let (near, far) = connected()?;
     thread::spawn(move || {
         loop {
-            // SAFETY: with MSG_TRUNC a TCP socket throws the bytes away and writes nothing (tcp(7)).
+            // SAFETY: with MSG_TRUNC, a TCP socket discards the bytes and writes nothing (tcp(7)).
             let n = unsafe {
                 let nowhere = std::ptr::null_mut();
                 libc::recv(far.as_raw_fd(), nowhere, 4 << 20, libc::MSG_TRUNC)
@@ -170,11 +170,11 @@ fn sink() -> io::Result<TcpStream> {
     Ok(near)
 }
 
-/// Has something filled without end.
-fn fill(mut with: impl Write + Send + 'static) {
+/// Writes to it from another thread, until that fails.
+fn fill(mut to: impl Write + Send + 'static) {
     thread::spawn(move || {
         let bytes = vec![7; 1 << 20];
-        while with.write_all(&bytes).is_ok() {}
+        while to.write_all(&bytes).is_ok() {}
     });
 }
 
@@ -200,7 +200,7 @@ fn report(name: &str, chunk: usize, samples: &[Samples]) {
     println!(" µs");
 }
 
-/// A pipe whose other end throws everything away.
+/// Returns a pipe whose other end is drained.
 fn drained() -> io::Result<PipeWriter> {
     let (mut reader, writer) = io::pipe()?;
     grow(&writer);
@@ -231,10 +231,10 @@ fn main() -> io::Result<ExitCode> {
         "{:<28} {:>8}  {:>18} {:>9} {:>9}  {:>18} {:>9} {:>9}",
         "copy",
         "chunk",
-        "splice/buffer wall",
+        "wall: splice/buffer",
         "splice",
         "buffer",
-        "by the processor",
+        "CPU: splice/buffer",
         "splice",
         "buffer"
     );
@@ -287,7 +287,7 @@ fn main() -> io::Result<ExitCode> {
             };
             let pipe = io::pipe()?;
             grow(&pipe.0);
-            let mut stand = Stand {
+            let mut fixtures = Fixtures {
                 ring: IoUring::builder()
                     .setup_single_issuer()
                     .setup_defer_taskrun()
@@ -299,20 +299,20 @@ fn main() -> io::Result<ExitCode> {
                 chunk,
                 at: 0,
             };
-            let mut works: [Work<Stand>; 2] = [
-                Box::new(|stand: &mut Stand, chunks| stand.spliced_directly(chunks)),
-                Box::new(|stand: &mut Stand, chunks| stand.buffered(chunks)),
+            let mut works: [Work<Fixtures>; 2] = [
+                Box::new(|fixtures: &mut Fixtures, chunks| fixtures.spliced_directly(chunks)),
+                Box::new(|fixtures: &mut Fixtures, chunks| fixtures.buffered(chunks)),
             ];
             let effort = Effort {
                 rounds,
                 chunk: CHUNK,
             };
-            let samples = pairs::take_turns(&mut stand, &mut works, effort);
+            let samples = interleave::take_turns(&mut fixtures, &mut works, effort);
             report(name, chunk, &samples);
         }
     }
     if arguments.choose("gimmal") {
-        // The work lives as long as it likes.
+        // The boxed work has no lifetime, so it cannot borrow the paths.
         let to = directory.path().join("to");
         let leak = |path: PathBuf| &*Box::leak(path.into_boxed_path());
         copies(leak(path), leak(to), rounds)?;
@@ -320,7 +320,7 @@ fn main() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whole files by `gimmal::io::copy`, in a runtime as it comes, and in one that knows no splice.
+/// Whole files by `gimmal::io::copy`, in a default runtime and in one without splice.
 fn copies(path: &'static Path, to: &'static Path, rounds: usize) -> io::Result<()> {
     let mask = FeatureMask::none().without_opcode(gimmal::op::Opcode::SPLICE);
     let mut runtimes = (
@@ -358,7 +358,7 @@ fn copies(path: &'static Path, to: &'static Path, rounds: usize) -> io::Result<(
                 rounds,
                 chunk: CHUNK,
             };
-            let samples = pairs::take_turns(&mut runtimes, &mut works, effort);
+            let samples = interleave::take_turns(&mut runtimes, &mut works, effort);
             report(&format!("gimmal: file to {name}"), size, &samples);
         }
     }

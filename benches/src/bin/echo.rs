@@ -1,13 +1,14 @@
-//! Echo over TCP on loopback: what a request costs a server of gimmal, beside tokio, a bare ring and a bare epoll loop.
+//! Echo over TCP on loopback: the CPU time of a gimmal server per request, compared with tokio, a bare ring and a bare
+//! epoll loop.
 //!
 //! `echo [--rounds N] [--size BYTES]… [CONNECTIONS…]`
 
 use gimmal::cancel::Scope;
 use gimmal::net::{self, Listener, TcpStream as Stream};
-use gimmal_benches::echo::ours::{answer, answer_chunks};
+use gimmal_benches::echo::gimmal_side::{answer, answer_chunks};
 use gimmal_benches::echo::{self, Serve, Server, client::Client};
-use gimmal_benches::ours;
-use gimmal_benches::pairs::Quartiles;
+use gimmal_benches::gimmal_side;
+use gimmal_benches::interleave::Quartiles;
 use std::cell::RefCell;
 use std::future::pending;
 use std::io;
@@ -16,22 +17,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const ROUNDS: usize = 41;
-/// What one server is driven for in a round.
+/// How long each server is driven in a round.
 const CHUNK: Duration = Duration::from_millis(20);
 
 const SERVERS: [(&str, Serve); 9] = [
-    ("gimmal", echo::ours::serve),
-    ("by its ring", echo::ours::serve_by_ring),
-    ("chunks", echo::ours::serve_chunks),
-    ("served", served),
-    ("served chunks", served_chunks),
-    ("tokio", echo::peer::serve),
+    ("gimmal", echo::gimmal_side::serve),
+    ("gimmal, ring only", echo::gimmal_side::serve_ring_only),
+    ("gimmal, chunks", echo::gimmal_side::serve_chunks),
+    ("gimmal, serve", serve),
+    ("gimmal, serve, chunks", serve_chunks),
+    ("tokio", echo::tokio_side::serve),
     ("ring", echo::ring::serve),
     ("ring, registered", echo::ring::serve_registered),
     ("epoll", echo::epoll::serve),
 ];
 
-/// The goal for gimmal's time beside tokio's, for messages of 64 bytes.
+/// The goals for the ratio of gimmal's time to tokio's, for messages of 64 bytes, by number of connections.
 const GOALS: [(usize, f64); 3] = [(1, 1.0), (64, 0.85), (512, 0.88)];
 
 fn main() -> io::Result<ExitCode> {
@@ -57,7 +58,10 @@ fn main() -> io::Result<ExitCode> {
     }
     echo::pin(1);
     println!(
-        "processor's time of the server's thread a request: the median, and ratios round by round with quartiles"
+        "TCP echo on loopback: CPU time of the server's thread per request. The servers take turns, {} ms each, in\n\
+         {rounds} rounds. ratio: gimmal's time divided by the server's in the same round, as the median of all rounds\n\
+         [quartiles]; below 1, gimmal takes less.",
+        CHUNK.as_millis()
     );
     for size in sizes {
         for &count in &counts {
@@ -78,17 +82,17 @@ struct Side {
 
 impl Side {
     fn new(name: &'static str, serve: Serve, size: usize, count: usize) -> io::Result<Side> {
-        let (ours, theirs) = echo::connections(count)?;
-        let server = Server::start(serve, theirs, size);
+        let (client_ends, server_ends) = echo::connections(count)?;
+        let server = Server::start(serve, server_ends, size);
         let mut side = Side {
             name,
             server,
-            client: Client::new(ours, size)?,
+            client: Client::new(client_ends, size)?,
             chunk: count as u64,
             requests: 0,
             ns: Vec::new(),
         };
-        // As many requests as fill a chunk.
+        // Find the number of requests that take the time of a chunk.
         loop {
             let before = gimmal::time::Instant::now();
             side.drive()?;
@@ -122,37 +126,36 @@ fn compare(size: usize, count: usize, rounds: usize) -> io::Result<()> {
             side.drive()?;
         }
     }
-    println!("{size} B, {count} connections");
-    let ours = sides[0].ns.clone();
+    println!(
+        "\n{size} B, {count} connections\n{:<24} {:>8}  {:<22} {:>12}",
+        "server", "ns", "ratio", "system calls"
+    );
+    let gimmal = sides[0].ns.clone();
     for side in sides {
         let median = Quartiles::of(side.ns.clone()).median;
-        let ratio = Quartiles::of_ratios(&ours, &side.ns);
+        let ratio = Quartiles::of_ratios(&gimmal, &side.ns);
         let goal = match (side.name, size) {
             ("tokio", 64) => GOALS.iter().find(|(connections, _)| *connections == count),
             _ => None,
         };
         drop(side.client);
         let calls = side.server.join().map_or_else(String::new, |calls| {
-            let each = calls as f64 / side.requests as f64;
-            format!("{each:.2} system calls a request")
+            format!("{:.2}", calls as f64 / side.requests as f64)
         });
         println!(
-            "  {:<16} {median:>8.0} ns   gimmal / {:<16} {:.3} [{:.3} {:.3}]  {}  {calls}",
+            "{:<24} {median:>8.0}  {:<22} {calls:>12}  {}",
             side.name,
-            side.name,
-            ratio.median,
-            ratio.low,
-            ratio.high,
-            goal.map_or_else(String::new, |(_, goal)| format!("(at most {goal})")),
+            format!("{:.3} [{:.3} {:.3}]", ratio.median, ratio.low, ratio.high),
+            goal.map_or_else(String::new, |(_, goal)| format!("goal: ratio ≤ {goal}")),
         );
     }
     Ok(())
 }
 
-/// Connections that are there already, for [`net::serve`].
-struct There(RefCell<Vec<TcpStream>>);
+/// A listener for [`net::serve`] whose connections are already open.
+struct OpenConnections(RefCell<Vec<TcpStream>>);
 
-impl Listener for There {
+impl Listener for OpenConnections {
     type Stream = Stream;
     type Addr = &'static str;
 
@@ -169,21 +172,21 @@ impl Listener for There {
     }
 }
 
-/// Children of [`net::serve`], by reads.
-fn served(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
-    serve_by(connections, async |stream| answer(stream, size).await)
+/// Serves with `read` and `write_all`, as children of [`net::serve`].
+fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
+    serve_with(connections, async |stream| answer(stream, size).await)
 }
 
-/// Children of [`net::serve`], in chunks, as the README has it.
-fn served_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
-    serve_by(connections, async |stream| answer_chunks(stream).await)
+/// Serves with chunks, as children of [`net::serve`], as in the README.
+fn serve_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
+    serve_with(connections, async |stream| answer_chunks(stream).await)
 }
 
-fn serve_by(connections: Vec<TcpStream>, echo: impl AsyncFn(&Stream)) -> Option<u64> {
-    let mut runtime = ours::runtime();
+fn serve_with(connections: Vec<TcpStream>, echo: impl AsyncFn(&Stream)) -> Option<u64> {
+    let mut runtime = gimmal_side::runtime();
     runtime.block_on(async {
         let left = RefCell::new(connections.len());
-        let (listener, open) = (There(RefCell::new(connections)), Scope::new());
+        let (listener, open) = (OpenConnections(RefCell::new(connections)), Scope::new());
         let ended = open.handle();
         let served = net::serve(&listener, async |stream: Stream, _| {
             echo(&stream).await;
@@ -195,7 +198,7 @@ fn serve_by(connections: Vec<TcpStream>, echo: impl AsyncFn(&Stream)) -> Option<
         let until = async {
             let _canceled = open.run_any(pending::<()>()).await;
         };
-        served.until(until).await.expect("a listener of the bench");
+        served.until(until).await.expect("accepting cannot fail");
     });
-    Some(ours::system_calls(&runtime.handle()))
+    Some(gimmal_side::system_calls(&runtime.handle()))
 }

@@ -1,14 +1,14 @@
-//! What it costs to receive: chunks in buffers of the runtime, beside reads into one buffer that is used again, and beside a
-//! bare ring that does what chunks do. In interleaved chunks of work, as ratios.
+//! The cost of receiving: `chunks`, compared with reads into one reused buffer, and with a bare ring that uses
+//! multishot receives and provided buffers, as `chunks` does.
 //!
 //! `receive [--pairs N] [WORD…]` measures the lines whose names contain all of the words, or all lines.
 //!
-//! A message is written by a plain write(2) of the same thread, so that all is in one clock; each connection writes its next
-//! message when it has received the one before. What that write costs is on every side.
+//! The same thread writes each message with write(2), so that one clock covers everything, and writes the next message
+//! of a connection when it has received the one before. All sides include the cost of that write.
 
 use gimmal::net::{Chunks, TcpStream};
+use gimmal_benches::interleave::{self, Arguments, Quartiles, Work};
 use gimmal_benches::meter::{thread, wall};
-use gimmal_benches::pairs::{self, Arguments, Quartiles, Work};
 use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode};
 use std::fs::File;
@@ -19,12 +19,12 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 const PAIRS: usize = 31;
-/// What one side receives in its turn: 5 to 50 ms.
+/// The number of messages that one side receives in its turn, which takes 5 to 50 ms.
 const MESSAGES: u64 = 4096;
-/// Buffers of a ring; the size of each is a line's.
+/// The number of provided buffers. Their size depends on the line.
 const BUFFERS: u16 = 256;
 
-/// One connection: the end that is written to, and its other end.
+/// The two ends of a connection.
 struct Ends {
     writer: File,
     reader: OwnedFd,
@@ -46,35 +46,35 @@ fn ends(tcp: bool) -> io::Result<Ends> {
     })
 }
 
-/// What one line works on.
-struct Stand {
+/// What the sides of one line work with.
+struct Fixtures {
     message: Vec<u8>,
     runtime: gimmal::Runtime,
-    ours: Vec<(File, TcpStream)>,
-    bare: Bare,
+    connections: Vec<(File, TcpStream)>,
+    ring: BareRing,
 }
 
-impl Stand {
-    fn new(tcp: bool, connections: usize, size: usize, buffer: usize) -> io::Result<Stand> {
-        let ours = (0..connections).map(|_| {
+impl Fixtures {
+    fn new(tcp: bool, connections: usize, size: usize, buffer: usize) -> io::Result<Fixtures> {
+        let for_gimmal = (0..connections).map(|_| {
             let Ends { writer, reader } = ends(tcp)?;
             Ok((writer, TcpStream::from_std(reader.into())))
         });
-        let theirs = (0..connections).map(|_| ends(tcp));
+        let for_ring = (0..connections).map(|_| ends(tcp));
         let builder = gimmal::Runtime::builder();
-        Ok(Stand {
+        Ok(Fixtures {
             message: vec![7; size],
             runtime: builder
                 .receive_buffers(usize::from(BUFFERS), buffer)
                 .build()?,
-            ours: ours.collect::<io::Result<_>>()?,
-            bare: Bare::new(theirs.collect::<io::Result<_>>()?, buffer)?,
+            connections: for_gimmal.collect::<io::Result<_>>()?,
+            ring: BareRing::new(for_ring.collect::<io::Result<_>>()?, buffer)?,
         })
     }
 
     fn chunks(&mut self, ops: u64) {
         let message = self.message.as_slice();
-        let work = shares(&self.ours, ops).map(|(writer, stream, each)| async move {
+        let work = shares(&self.connections, ops).map(|(writer, stream, each)| async move {
             let mut chunks = stream.chunks();
             for _ in 0..each {
                 (&*writer).write_all(message)?;
@@ -88,7 +88,7 @@ impl Stand {
 
     fn reads(&mut self, ops: u64) {
         let message = self.message.as_slice();
-        let work = shares(&self.ours, ops).map(|(writer, stream, each)| async move {
+        let work = shares(&self.connections, ops).map(|(writer, stream, each)| async move {
             let mut buf = Vec::with_capacity(message.len());
             for _ in 0..each {
                 (&*writer).write_all(message)?;
@@ -101,7 +101,7 @@ impl Stand {
     }
 }
 
-/// The connections, and how many of the messages each of them gets.
+/// Returns the connections, each with its share of the messages.
 fn shares(
     connections: &[(File, TcpStream)],
     ops: u64,
@@ -112,7 +112,7 @@ fn shares(
     numbered.map(move |((writer, stream), n)| (writer, stream, share(n)))
 }
 
-/// Receives so many bytes in chunks.
+/// Receives `left` bytes in chunks.
 async fn take_chunks(chunks: &mut Chunks<'_>, mut left: usize) -> io::Result<()> {
     while left > 0 {
         let Some(chunk) = chunks.next().await? else {
@@ -123,7 +123,7 @@ async fn take_chunks(chunks: &mut Chunks<'_>, mut left: usize) -> io::Result<()>
     Ok(())
 }
 
-/// Receives so many bytes into this buffer, again and again.
+/// Receives `left` bytes into one buffer, which is reused.
 async fn read(stream: &TcpStream, mut buf: Vec<u8>, mut left: usize) -> io::Result<Vec<u8>> {
     while left > 0 {
         let (n, back) = stream.read(buf).await?;
@@ -139,23 +139,27 @@ fn check(done: io::Result<()>) {
     }
 }
 
-/// Messages that another thread writes as fast as it can, on the first connection, received by `receive`.
-fn bulk<T>(stand: &mut Stand, ops: u64, receive: impl AsyncFn(&TcpStream, usize) -> io::Result<T>) {
-    let (writer, stream) = &stand.ours[0];
-    let message = stand.message.as_slice();
+/// Has `receive` read the first connection, while another thread writes messages to it as fast as it can.
+fn bulk<T>(
+    fixtures: &mut Fixtures,
+    ops: u64,
+    receive: impl AsyncFn(&TcpStream, usize) -> io::Result<T>,
+) {
+    let (writer, stream) = &fixtures.connections[0];
+    let message = fixtures.message.as_slice();
     std::thread::scope(|scope| {
         scope.spawn(|| (0..ops).for_each(|_| check((&*writer).write_all(message))));
         let all = ops as usize * message.len();
-        let received = stand.runtime.block_on(receive(stream, all));
+        let received = fixtures.runtime.block_on(receive(stream, all));
         check(received.map(drop));
     });
 }
 
-/// A ring without tasks, with a multishot receive for each connection.
-struct Bare {
+/// A bare ring with a multishot receive for each connection.
+struct BareRing {
     ring: IoUring,
     ends: Vec<Ends>,
-    /// The queue of buffers at the start, then the buffers.
+    /// The ring of buffer entries, then the buffers.
     memory: &'static mut [Page],
     size: usize,
     tail: u16,
@@ -167,8 +171,8 @@ struct Bare {
 #[derive(Clone)]
 struct Page(#[expect(dead_code, reason = "only its size and its place count")] [u8; 4096]);
 
-impl Bare {
-    fn new(ends: Vec<Ends>, size: usize) -> io::Result<Bare> {
+impl BareRing {
+    fn new(ends: Vec<Ends>, size: usize) -> io::Result<BareRing> {
         let ring = IoUring::builder()
             .setup_clamp()
             .setup_cqsize(4096)
@@ -183,10 +187,10 @@ impl Bare {
         let memory = vec![Page([0; 4096]); pages].leak();
         let address = memory.as_mut_ptr().expose_provenance() as u64;
         let submitter = ring.submitter();
-        // SAFETY: the memory is never freed, and begins at a page.
+        // SAFETY: the memory is never freed, and is page-aligned.
         unsafe { submitter.register_buf_ring_with_flags(address, BUFFERS, 0, 0)? };
         let count = ends.len();
-        let mut bare = Bare {
+        let mut bare = BareRing {
             ring,
             ends,
             memory,
@@ -203,7 +207,7 @@ impl Bare {
         let queue = self.memory.as_mut_ptr().cast::<BufRingEntry>();
         let buffer = 4096 + usize::from(id) * self.size.next_multiple_of(4096);
         let address = self.memory.as_mut_ptr().wrapping_byte_add(buffer);
-        // SAFETY: the queue has so many entries at the start of the memory; the kernel reads one after the tail is past it.
+        // SAFETY: the memory starts with `BUFFERS` entries; the kernel reads an entry only once the tail is past it.
         unsafe {
             let entry = &mut *queue.add(usize::from(self.tail & (BUFFERS - 1)));
             entry.set_addr(address.expose_provenance() as u64);
@@ -218,7 +222,7 @@ impl Bare {
     fn arm(&mut self, at: usize) {
         let fd = Fd(self.ends[at].reader.as_raw_fd());
         let entry = opcode::RecvMulti::new(fd, 0).build().user_data(at as u64);
-        // SAFETY: it lends no memory but the buffers, which are never freed.
+        // SAFETY: the kernel only writes to the buffers, which are never freed.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         assert!(pushed.is_ok(), "the queue has room for every connection");
         self.armed[at] = true;
@@ -279,7 +283,7 @@ fn main() -> io::Result<ExitCode> {
     };
     let rounds = arguments.rounds;
     println!(
-        "{:<55} {:<48} ns a message by the thread's clock (the wall's): chunks, reads, ring",
+        "{:<55} {:<48} ns per message, CPU of the thread (wall): chunks, reads, ring",
         "", " chunks / reads          chunks / ring"
     );
     for (kind, tcp) in [("socket pair", false), ("tcp", true)] {
@@ -299,14 +303,15 @@ fn main() -> io::Result<ExitCode> {
                 {
                     continue;
                 }
-                let bare = |stand: &mut Stand, ops| stand.bare.receive(&stand.message, ops);
-                let works: [Work<Stand>; 3] = [
-                    Box::new(Stand::chunks),
-                    Box::new(Stand::reads),
-                    Box::new(bare),
+                let ring =
+                    |fixtures: &mut Fixtures, ops| fixtures.ring.receive(&fixtures.message, ops);
+                let works: [Work<Fixtures>; 3] = [
+                    Box::new(Fixtures::chunks),
+                    Box::new(Fixtures::reads),
+                    Box::new(ring),
                 ];
-                let stand = Stand::new(tcp, connections, size, buffer)?;
-                line(&name, rounds, stand, works);
+                let fixtures = Fixtures::new(tcp, connections, size, buffer)?;
+                line(&name, rounds, fixtures, works);
             }
         }
         let name = format!("{kind}, in bulk from another thread, by 16384 B");
@@ -315,14 +320,14 @@ fn main() -> io::Result<ExitCode> {
             .iter()
             .all(|word| name.contains(word.as_str()))
         {
-            let works: [Work<Stand>; 2] = [
-                Box::new(|stand, ops| {
-                    bulk(stand, ops, async |stream, all| {
+            let works: [Work<Fixtures>; 2] = [
+                Box::new(|fixtures, ops| {
+                    bulk(fixtures, ops, async |stream, all| {
                         take_chunks(&mut stream.chunks(), all).await
                     });
                 }),
-                Box::new(|stand, ops| {
-                    bulk(stand, ops, async |stream, all| {
+                Box::new(|fixtures, ops| {
+                    bulk(fixtures, ops, async |stream, all| {
                         read(stream, Vec::with_capacity(16 << 10), all).await
                     });
                 }),
@@ -330,7 +335,7 @@ fn main() -> io::Result<ExitCode> {
             line(
                 &name,
                 rounds,
-                Stand::new(tcp, 1, 16 << 10, 16 << 10)?,
+                Fixtures::new(tcp, 1, 16 << 10, 16 << 10)?,
                 works,
             );
         }
@@ -338,13 +343,18 @@ fn main() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first of the works beside each of the others.
-fn line<const N: usize>(name: &str, rounds: usize, mut stand: Stand, mut works: [Work<Stand>; N]) {
-    let samples = pairs::turns(&mut stand, &mut works, &[MESSAGES; N], rounds + 1);
-    // All but the writer of bulk is in this thread, so its own clock leaves out only what others do to the machine.
-    let ours = samples[0].ns(thread);
+/// Measures a line: compares the first of the works with each of the others.
+fn line<const N: usize>(
+    name: &str,
+    rounds: usize,
+    mut fixtures: Fixtures,
+    mut works: [Work<Fixtures>; N],
+) {
+    let samples = interleave::turns(&mut fixtures, &mut works, &[MESSAGES; N], rounds + 1);
+    // Everything but the writer of bulk runs on this thread, so its CPU time excludes only other programs.
+    let chunks = samples[0].ns(thread);
     let ratios = samples[1..].iter().map(|other| {
-        let ratio = Quartiles::of_ratios(&ours, &other.ns(thread));
+        let ratio = Quartiles::of_ratios(&chunks, &other.ns(thread));
         format!("{:>8.3} [{:.3} {:.3}]", ratio.median, ratio.low, ratio.high)
     });
     let ns = samples.iter().map(|side| {

@@ -1,10 +1,10 @@
-//! What scopes, timeouts, canceling and groups cost, in interleaved chunks: ratios, differences, and memory.
+//! The cost of scopes, timeouts, cancels and groups: ratios, differences, and memory.
 //!
-//! `scopes [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all of them.
+//! `scopes [--pairs N] [WORD…]` measures the lines whose names contain one of the words, or all lines.
 
+use gimmal_benches::gimmal_side;
+use gimmal_benches::interleave::{self, Arguments, Effort, Quartiles, Work};
 use gimmal_benches::meter::{Counting, wall};
-use gimmal_benches::ours;
-use gimmal_benches::pairs::{self, Arguments, Effort, Quartiles, Work};
 use gimmal_benches::ring::Ring;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,38 +19,38 @@ const CHUNK: Duration = Duration::from_millis(10);
 const CHILDREN: u64 = 100_000;
 const SHORT_CHILDREN: u64 = 10_000_000;
 
-struct Stand {
+struct Fixtures {
     arguments: Arguments,
-    ours: gimmal::Runtime,
+    gimmal: gimmal::Runtime,
     ring: Ring,
-    /// Nothing is ever written to it.
+    /// Nothing is ever written to this pipe.
     pipe: gimmal::fs::File,
     _writer: OwnedFd,
 }
 
-/// Two kinds of work, side by side: the median ratio, and the median difference in nanoseconds.
+/// Measures `a` and `b` in turn, and prints the median ratio a / b and the median difference in nanoseconds.
 fn compare(
-    stand: &mut Stand,
+    fixtures: &mut Fixtures,
     rounds: usize,
     name: &str,
     goal: &str,
     ops: Option<u64>,
-    a: impl FnMut(&mut Stand, u64) + 'static,
-    b: impl FnMut(&mut Stand, u64) + 'static,
+    a: impl FnMut(&mut Fixtures, u64) + 'static,
+    b: impl FnMut(&mut Fixtures, u64) + 'static,
 ) {
-    if !stand.arguments.choose(name) {
+    if !fixtures.arguments.choose(name) {
         return;
     }
-    let mut works: [Work<Stand>; 2] = [Box::new(a), Box::new(b)];
+    let mut works: [Work<Fixtures>; 2] = [Box::new(a), Box::new(b)];
     let samples = match ops {
         None => {
             let effort = Effort {
                 rounds,
                 chunk: CHUNK,
             };
-            pairs::take_turns(stand, &mut works, effort)
+            interleave::take_turns(fixtures, &mut works, effort)
         }
-        Some(ops) => pairs::turns(stand, &mut works, &[ops; 2], rounds / 4 + 1),
+        Some(ops) => interleave::turns(fixtures, &mut works, &[ops; 2], rounds / 4 + 1),
     };
     let (a, b) = (samples[0].ns(wall), samples[1].ns(wall));
     let ratio = Quartiles::of_ratios(&a, &b);
@@ -72,87 +72,88 @@ fn main() -> io::Result<ExitCode> {
     };
     let rounds = arguments.rounds;
     let (reader, writer) = io::pipe()?;
-    let mut stand = Stand {
+    let mut fixtures = Fixtures {
         arguments,
-        ours: ours::runtime(),
+        gimmal: gimmal_side::runtime(),
         ring: Ring::new()?,
         pipe: gimmal::fs::File::from(OwnedFd::from(reader)),
         _writer: writer.into(),
     };
-    let stand = &mut stand;
+    let fixtures = &mut fixtures;
     println!(
         "{:<58} {:>6} [quartiles]    {:>10}  {:>8} {:>8}",
-        "work", "ratio", "more", "a, ns", "b, ns"
+        "a / b", "ratio", "a - b", "a, ns", "b, ns"
     );
     for depth in [1, 32] {
         compare(
-            stand,
+            fixtures,
             rounds,
-            &format!("no-op, {depth} at once: inside of a scope / plain"),
+            &format!("no-op, {depth} at once: inside a scope / plain"),
             "",
             None,
-            move |s, n| ours::nop_in_scope(&mut s.ours, depth, n),
-            move |s, n| ours::nop(&mut s.ours, depth, n),
+            move |s, n| gimmal_side::nop_in_scope(&mut s.gimmal, depth, n),
+            move |s, n| gimmal_side::nop(&mut s.gimmal, depth, n),
         );
         compare(
-            stand,
+            fixtures,
             rounds,
             &format!("no-op, {depth} at once: with .timeout / plain"),
-            "at most 60 ns more",
+            "goal: ≤ 60 ns more",
             None,
-            move |s, n| ours::nop_in_time(&mut s.ours, depth, n),
-            move |s, n| ours::nop(&mut s.ours, depth, n),
+            move |s, n| gimmal_side::nop_in_time(&mut s.gimmal, depth, n),
+            move |s, n| gimmal_side::nop(&mut s.gimmal, depth, n),
         );
         compare(
-            stand,
+            fixtures,
             rounds,
             &format!("no-op, {depth} at once: in time::timeout / plain"),
             "",
             None,
-            move |s, n| ours::nop_in_timeout(&mut s.ours, depth, n),
-            move |s, n| ours::nop(&mut s.ours, depth, n),
+            move |s, n| gimmal_side::nop_in_timeout(&mut s.gimmal, depth, n),
+            move |s, n| gimmal_side::nop(&mut s.gimmal, depth, n),
         );
     }
     compare(
-        stand,
+        fixtures,
         rounds,
-        "a parked read is canceled, its buffer back / ring",
-        "at most 1.5",
+        "a waiting read is canceled / ring",
+        "goal: ≤ 1.5",
         None,
-        |s, n| ours::cancel_parked(&mut s.ours, &s.pipe, n),
-        |s, n| s.ring.cancel_parked(s.pipe.as_raw_fd(), n),
+        |s, n| gimmal_side::cancel_waiting_read(&mut s.gimmal, &s.pipe, n),
+        |s, n| s.ring.cancel_waiting_read(s.pipe.as_raw_fd(), n),
     );
     for (name, times, goal) in [
         ("10^5 children of a new group / 10^5 tasks", 1, ""),
         (
             "10^5 children of a group, 8 times / 10^5 tasks, 8 times",
             8,
-            "at most 1.3",
+            "goal: ≤ 1.3",
         ),
     ] {
         compare(
-            stand,
+            fixtures,
             rounds,
             name,
             goal,
             Some(CHILDREN * times),
-            move |s, n| ours::children(&mut s.ours, times, n),
-            move |s, n| ours::tasks(&mut s.ours, times, n),
+            move |s, n| gimmal_side::children(&mut s.gimmal, times, n),
+            move |s, n| gimmal_side::tasks(&mut s.gimmal, times, n),
         );
     }
-    wake_one(stand, rounds / 4 + 1);
-    short_children(stand);
+    wake_one(fixtures, rounds / 4 + 1);
+    short_children(fixtures);
     Ok(ExitCode::SUCCESS)
 }
 
-/// One child yields, of many that sleep, and of few.
-fn wake_one(stand: &mut Stand, rounds: usize) {
+/// Measures the yield of one child while many siblings sleep, and while few do.
+fn wake_one(fixtures: &mut Fixtures, rounds: usize) {
     const YIELDS: u32 = 100_000;
-    const NAME: &str = "a yield of one child of 10^5 / of one of 10";
-    if !stand.arguments.choose(NAME) {
+    const NAME: &str = "a yield of one child of 10^5 / of one child of 10";
+    if !fixtures.arguments.choose(NAME) {
         return;
     }
-    let mut one = |of| ours::yields_of_one(&mut stand.ours, of, YIELDS).as_nanos() as f64;
+    let mut one =
+        |of| gimmal_side::yields_of_one(&mut fixtures.gimmal, of, YIELDS).as_nanos() as f64;
     let (mut many, mut few) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         many.push(one(CHILDREN));
@@ -160,7 +161,7 @@ fn wake_one(stand: &mut Stand, rounds: usize) {
     }
     let ratio = Quartiles::of_ratios(&many, &few);
     println!(
-        "{:<58} {:>6.3} [{:.3} {:.3}]  {:>10}  {:>8.1} {:>8.1}  the same",
+        "{:<58} {:>6.3} [{:.3} {:.3}]  {:>10}  {:>8.1} {:>8.1}  goal: 1",
         NAME,
         ratio.median,
         ratio.low,
@@ -171,14 +172,14 @@ fn wake_one(stand: &mut Stand, rounds: usize) {
     );
 }
 
-/// What many short children take at most, of which a thousand live at once.
-fn short_children(stand: &mut Stand) {
-    if !stand.arguments.choose("short children") {
+/// Prints the peak memory of many short children, a thousand at once.
+fn short_children(fixtures: &mut Fixtures) {
+    if !fixtures.arguments.choose("short children") {
         return;
     }
     for children in [SHORT_CHILDREN / 100, SHORT_CHILDREN] {
         Counting::start();
-        ours::short_children(&mut stand.ours, children);
+        gimmal_side::short_children(&mut fixtures.gimmal, children);
         let bytes = Counting::stop();
         println!(
             "{children} short children through one group, 1000 at once: at most {bytes} bytes"

@@ -1,12 +1,12 @@
-//! Sending over TCP on loopback: by `write_all`, which copies, and by `write_zero_copy`, in interleaved chunks.
+//! Sending over TCP on loopback: `write_zero_copy` compared with `write_all`, which copies.
 //!
 //! `send [--pairs N]`
 
 use gimmal::buf::IoBufMut;
 use gimmal::net::{TcpListener, TcpStream};
+use gimmal_benches::gimmal_side;
+use gimmal_benches::interleave::{self, Effort, Quartiles, Work};
 use gimmal_benches::meter::{thread, wall};
-use gimmal_benches::ours;
-use gimmal_benches::pairs::{self, Effort, Quartiles, Work};
 use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -16,40 +16,40 @@ const PAIRS: usize = 31;
 const CHUNK: Duration = Duration::from_millis(10);
 const SIZES: [usize; 5] = [64, 4 << 10, 16 << 10, 64 << 10, 1 << 20];
 
-struct Stand {
-    ours: gimmal::Runtime,
+struct Fixtures {
+    gimmal: gimmal::Runtime,
     sender: Rc<TcpStream>,
     receiver: Rc<TcpStream>,
 }
 
-impl Stand {
-    fn new() -> io::Result<Stand> {
-        let mut ours = ours::runtime();
-        let (sender, receiver) = ours.block_on(async {
+impl Fixtures {
+    fn new() -> io::Result<Fixtures> {
+        let mut gimmal = gimmal_side::runtime();
+        let (sender, receiver) = gimmal.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let sender = TcpStream::connect(listener.local_addr()?).await?;
             let (receiver, _) = listener.accept().await?;
             sender.set_nodelay(true)?;
             io::Result::Ok((Rc::new(sender), Rc::new(receiver)))
         })?;
-        Ok(Stand {
-            ours,
+        Ok(Fixtures {
+            gimmal,
             sender,
             receiver,
         })
     }
 
-    /// Sends so many messages of that size, while another task receives them.
+    /// Sends `ops` messages of `size` bytes, while another task receives them.
     fn send(&mut self, size: usize, zero_copy: bool, ops: u64) {
         let (sender, receiver) = (self.sender.clone(), self.receiver.clone());
-        self.ours.block_on(async {
+        self.gimmal.block_on(async {
             let receiving = gimmal::spawn(async move {
-                let mut room = vec![0; size.max(64 << 10)];
+                let mut buf = vec![0; size.max(64 << 10)];
                 let mut left = size as u64 * ops;
                 while left > 0 {
-                    let (n, back) = receiver.read(room).await.expect("bytes");
+                    let (n, back) = receiver.read(buf).await.expect("bytes");
                     left -= n as u64;
-                    room = back;
+                    buf = back;
                 }
             });
             let mut message = vec![7u8; size];
@@ -68,7 +68,7 @@ impl Stand {
                     }
                 };
             }
-            receiving.await.expect("it does not panic");
+            receiving.await.expect("no task panics");
         });
     }
 }
@@ -84,18 +84,21 @@ fn main() -> io::Result<ExitCode> {
         eprintln!("usage: send [--pairs N]");
         return Ok(ExitCode::FAILURE);
     };
-    let mut stand = Stand::new()?;
-    println!("zero copy / copied, a message:    wall              CPU of the thread       ns, ns");
+    let mut fixtures = Fixtures::new()?;
+    println!(
+        "{:>11}  {:>24} {:<15}  {:<21}  {:>9} {:>9}",
+        "message", "wall", "[quartiles]", "CPU of the thread", "zero copy", "copy, ns"
+    );
     for size in SIZES {
-        let mut works: [Work<Stand>; 2] = [
-            Box::new(move |s: &mut Stand, n| s.send(size, true, n)),
-            Box::new(move |s: &mut Stand, n| s.send(size, false, n)),
+        let mut works: [Work<Fixtures>; 2] = [
+            Box::new(move |s: &mut Fixtures, n| s.send(size, true, n)),
+            Box::new(move |s: &mut Fixtures, n| s.send(size, false, n)),
         ];
         let effort = Effort {
             rounds,
             chunk: CHUNK,
         };
-        let samples = pairs::take_turns(&mut stand, &mut works, effort);
+        let samples = interleave::take_turns(&mut fixtures, &mut works, effort);
         let (a, b) = (samples[0].ns(wall), samples[1].ns(wall));
         let by_wall = Quartiles::of_ratios(&a, &b);
         let by_cpu = Quartiles::of_ratios(&samples[0].ns(thread), &samples[1].ns(thread));

@@ -1,10 +1,10 @@
-//! A bare epoll loop: what most servers do, without anything above it.
+//! The server on a bare epoll loop, without a runtime: one thread with nonblocking sockets.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// Events that one wait brings at most.
+/// The maximum number of events per wait.
 const EVENTS: usize = 1024;
 
 /// An epoll descriptor.
@@ -14,31 +14,31 @@ pub struct Epoll {
 }
 
 impl Epoll {
-    /// An empty one.
+    /// Creates an epoll descriptor that watches nothing.
     pub fn new() -> io::Result<Epoll> {
-        // SAFETY: the call has no pointers.
+        // SAFETY: no address is passed.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(Epoll {
-            // SAFETY: the call has just made it, and nobody else has it.
+            // SAFETY: the descriptor is new, and nothing else owns it.
             fd: unsafe { OwnedFd::from_raw_fd(fd) },
         })
     }
 
-    /// Tells when this can be read, by its place. Level-triggered.
-    pub fn add(&self, what: &TcpStream, place: usize) -> io::Result<()> {
+    /// Watches a socket for readability, level-triggered. Its events carry this index.
+    pub fn add(&self, socket: &TcpStream, index: usize) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: libc::EPOLLIN as u32,
-            u64: place as u64,
+            u64: index as u64,
         };
         // SAFETY: both descriptors are open, and `event` is only read during the call.
         let failed = unsafe {
             libc::epoll_ctl(
                 self.fd.as_raw_fd(),
                 libc::EPOLL_CTL_ADD,
-                what.as_raw_fd(),
+                socket.as_raw_fd(),
                 &mut event,
             )
         };
@@ -48,10 +48,10 @@ impl Epoll {
         Ok(())
     }
 
-    /// Waits until something can be read, and gives the places.
+    /// Waits until a socket is readable, and fills `ready` with the indices.
     pub fn wait(&self, ready: &mut Vec<usize>) -> io::Result<()> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-        // SAFETY: there is room for so many events, which the kernel writes during the call.
+        // SAFETY: there is room for `EVENTS` events, which the kernel writes during the call.
         let n = unsafe {
             libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), EVENTS as i32, -1)
         };
@@ -69,33 +69,33 @@ impl Epoll {
     }
 }
 
-/// Serves by one read and one write for each piece that arrives.
+/// Serves with one read and one write for each piece that arrives.
 pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
     let epoll = Epoll::new().expect("an epoll descriptor");
-    for (place, connection) in connections.iter().enumerate() {
+    for (index, connection) in connections.iter().enumerate() {
         connection.set_nonblocking(true).expect("a socket");
-        epoll.add(connection, place).expect("a socket");
+        epoll.add(connection, index).expect("a socket");
     }
     let mut calls = 0;
     let mut open = connections.len();
-    let mut room = vec![0; size];
+    let mut buf = vec![0; size];
     let mut ready = Vec::new();
     let mut connections: Vec<Option<TcpStream>> = connections.into_iter().map(Some).collect();
     while open > 0 {
         epoll.wait(&mut ready).expect("a wait");
         calls += 1;
-        for &place in &ready {
-            let Some(connection) = &connections[place] else {
+        for &index in &ready {
+            let Some(connection) = &connections[index] else {
                 continue;
             };
-            let read = (&*connection).read(&mut room);
+            let read = (&*connection).read(&mut buf);
             calls += 1;
             match read {
                 Ok(n) if n > 0 => {
                     let mut sent = 0;
                     while sent < n {
                         calls += 1;
-                        match (&*connection).write(&room[sent..n]) {
+                        match (&*connection).write(&buf[sent..n]) {
                             Ok(n) => sent += n,
                             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                                 std::thread::yield_now();
@@ -106,7 +106,7 @@ pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 _ => {
-                    connections[place] = None;
+                    connections[index] = None;
                     open -= 1;
                 }
             }

@@ -177,7 +177,7 @@ impl UdpSocket {
             let own = addrs.iter().find(|address| address.is_ipv4() == is_v4);
             Ok(SockAddr::from(*own.unwrap_or(&addrs[0])))
         };
-        SendMessage::to_be_found(self.socket.clone(), buf, address)
+        SendMessage::after_lookup(self.socket.clone(), buf, address)
     }
 
     /// Sends a datagram to the connected peer: `send(2)`. Returns its length and the buffer.
@@ -476,7 +476,7 @@ impl UdpSocket {
     /// closes it.
     // Test: tests/udp.rs
     pub async fn close(self) -> io::Result<()> {
-        self.socket.give_up().close().await
+        self.socket.release().close().await
     }
 
     /// Converts the socket into a std socket over the same descriptor, which can be sent to another thread.
@@ -486,7 +486,7 @@ impl UdpSocket {
     /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
     /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::net::UdpSocket, BufError<UdpSocket>> {
-        match self.socket.give_up().try_into_descriptor() {
+        match self.socket.release().try_into_descriptor() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(socket) => {
                 let error =

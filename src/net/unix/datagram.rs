@@ -547,7 +547,7 @@ impl UnixDatagram {
     /// closes it.
     // Test: tests/unix_datagrams.rs
     pub async fn close(self) -> io::Result<()> {
-        self.socket.give_up().close().await
+        self.socket.release().close().await
     }
 
     /// Converts the socket into a std socket over the same descriptor, which can be sent to another thread.
@@ -557,7 +557,7 @@ impl UnixDatagram {
     /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
     /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixDatagram, BufError<UnixDatagram>> {
-        match self.socket.give_up().try_into_descriptor() {
+        match self.socket.release().try_into_descriptor() {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
             Err(socket) => {
                 let error =

@@ -302,7 +302,7 @@ impl UnixStream {
     /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
     /// bytes that such an operation received have not been read. The error contains the stream.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, BufError<UnixStream>> {
-        let descriptor = match self.stream.give_up().try_into_descriptor() {
+        let descriptor = match self.stream.release().try_into_descriptor() {
             Ok(descriptor) => descriptor,
             Err(stream) => {
                 let error = busy(

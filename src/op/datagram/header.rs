@@ -9,9 +9,9 @@ use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
-/// Header, vector and address: one allocation (O2), and a second one for ancillary data, if there is any. The kernel
-/// reads the header when a receive first runs, and may write it until the last completion.
-pub(in crate::op) struct Header(Box<Parts>);
+/// The header, its vector and its address: one allocation (O2), and a second one for ancillary data, if there is any.
+/// The kernel reads the header when a receive first runs, and may write it until the last completion.
+pub(in crate::op) struct MessageHeader(Box<Parts>);
 
 struct Parts {
     header: libc::msghdr,
@@ -20,9 +20,9 @@ struct Parts {
     control: Vec<u8>,
 }
 
-impl Header {
-    pub(in crate::op) fn new() -> Header {
-        Header(Box::new(Parts {
+impl MessageHeader {
+    pub(in crate::op) fn new() -> MessageHeader {
+        MessageHeader(Box::new(Parts {
             // SAFETY: a `msghdr` of zeros is one with null pointers and lengths of zero.
             header: unsafe { mem::zeroed() },
             vector: libc::iovec {
@@ -59,17 +59,17 @@ impl Header {
     }
 
     /// Returns the header for receiving into a buffer's whole capacity.
-    pub(in crate::op) fn filling(&mut self, buf: &mut impl IoBufMut) -> *const libc::msghdr {
+    pub(in crate::op) fn for_receive(&mut self, buf: &mut impl IoBufMut) -> *const libc::msghdr {
         let (start, len) = (buf.io_mut_ptr(), buf.io_capacity());
-        self.of(start, len)
+        self.pointing_to(start, len)
     }
 
     /// Returns the header for sending a buffer.
-    pub(in crate::op) fn sending(&mut self, buf: &impl IoBuf) -> *const libc::msghdr {
-        self.of(buf.io_ptr().cast_mut(), buf.io_len())
+    pub(in crate::op) fn for_send(&mut self, buf: &impl IoBuf) -> *const libc::msghdr {
+        self.pointing_to(buf.io_ptr().cast_mut(), buf.io_len())
     }
 
-    fn of(&mut self, start: *mut u8, len: usize) -> *const libc::msghdr {
+    fn pointing_to(&mut self, start: *mut u8, len: usize) -> *const libc::msghdr {
         let parts: *mut Parts = &raw mut *self.0;
         // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same
         // line.
@@ -139,8 +139,8 @@ impl Header {
     }
 }
 
-impl fmt::Debug for Header {
+impl fmt::Debug for MessageHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Header").finish_non_exhaustive()
+        f.debug_struct("MessageHeader").finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ mod shared;
 
 pub(super) use control::fds_control;
 pub(crate) use control::{ControlMessages, push_control};
-pub(super) use header::Header;
+pub(super) use header::MessageHeader;
 pub use message::FromMessage;
 pub(crate) use message::Message;
 pub(super) use message::{fds_cut, fds_room};

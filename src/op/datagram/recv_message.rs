@@ -1,6 +1,6 @@
 //! Receiving datagrams, with addresses and ancillary data.
 
-use super::header::Header;
+use super::header::MessageHeader;
 use super::message::fds_room;
 use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBufMut};
@@ -25,7 +25,7 @@ pub struct RecvMessage<B: IoBufMut, T> {
     fds_max: usize,
     /// What an earlier, abandoned receive has left.
     kept: Option<io::Result<Datagram>>,
-    _gives: PhantomData<fn() -> T>,
+    _output: PhantomData<fn() -> T>,
 }
 
 impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
@@ -54,7 +54,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
             peeks,
             fds_max,
             kept: None,
-            _gives: PhantomData,
+            _output: PhantomData,
         };
         match is_empty {
             true => Op::rejected(recv, no_room()),
@@ -92,7 +92,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     }
 
     /// Returns the buffer with `len` bytes and the value made from the message.
-    fn give(self, len: usize, received: io::Result<T>) -> BufResult<T, B> {
+    fn finish(self, len: usize, received: io::Result<T>) -> BufResult<T, B> {
         match received {
             Ok(received) => Ok((received, self.buf)),
             Err(error) => Err(BufError::new(error, self.buf).with_transferred(len)),
@@ -106,7 +106,7 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
     /// # Safety
     ///
     /// The kernel has received a datagram of that length, and nothing else takes the descriptors that came with it.
-    unsafe fn brought(&self, header: &Header, full_len: usize) -> Datagram {
+    unsafe fn datagram(&self, header: &MessageHeader, full_len: usize) -> Datagram {
         let len = full_len.min(self.buf.io_capacity());
         // SAFETY: the kernel has written this many bytes from the start of the buffer (L3, L4).
         let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), len) };
@@ -158,11 +158,11 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             flags |= libc::MSG_PEEK;
         }
         let entry = socket.entry(Opcode::RECVMSG).op_flags(flags as u32).len(1);
-        let entry = socket.recv_hint().expect(entry);
+        let entry = socket.recv_hint().prepare(entry);
         let control_len = socket.control_len();
         let header = self.permit.take_header();
         header.make_room(control_len);
-        entry.addr(header.filling(&mut self.buf))
+        entry.addr(header.for_receive(&mut self.buf))
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -179,7 +179,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
                     fds: kept.fds,
                     fds_max,
                 });
-                return self.give(len, received);
+                return self.finish(len, received);
             }
             Some(Err(error)) => return self.fail(error),
             None => {}
@@ -208,21 +208,21 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             fds: unsafe { header.fds() },
             fds_max,
         });
-        self.give(len, received)
+        self.finish(len, received)
     }
 
     /// The next receive returns the datagram, or the error, which the kernel reports only once.
     fn dispose(&mut self, completion: Completion) {
-        let brought = match (self.kept.take(), self.permit.header(), completion.result()) {
+        let received = match (self.kept.take(), self.permit.header(), completion.result()) {
             (Some(kept), ..) => kept,
             // SAFETY: the completion is that of a receive, and it is disposed of once.
-            (None, Some(header), Ok(n)) => Ok(unsafe { self.brought(header, n as usize) }),
+            (None, Some(header), Ok(n)) => Ok(unsafe { self.datagram(header, n as usize) }),
             (None, _, Err(error)) if !completion.was_interrupted() => Err(self.with_context(error)),
             (None, ..) => return,
         };
         // A peek leaves the datagram in the socket; descriptors that came with it were copies.
-        if !(self.peeks && brought.is_ok()) {
-            self.permit.socket().keep(brought);
+        if !(self.peeks && received.is_ok()) {
+            self.permit.socket().keep(received);
         }
     }
 }

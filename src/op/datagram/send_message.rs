@@ -1,7 +1,7 @@
 //! Sending datagrams, with addresses and ancillary data.
 
 use super::control::fds_control;
-use super::header::Header;
+use super::header::MessageHeader;
 use super::shared::{DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::op::file::BYTES_MAX;
@@ -41,11 +41,11 @@ impl<B: IoBuf> SendMessage<B> {
         to: Option<&SockAddr>,
         control: &[u8],
     ) -> Op<SendMessage<B>> {
-        Op::new(SendMessage::over(socket, buf, to, control))
+        Op::new(SendMessage::build(socket, buf, to, control))
     }
 
     /// Sends the bytes that the buffer holds, to an address that is still to be looked up.
-    pub(crate) fn to_be_found(
+    pub(crate) fn after_lookup(
         socket: Rc<Datagrams>,
         buf: B,
         address: impl Future<Output = io::Result<SockAddr>> + 'static,
@@ -58,17 +58,17 @@ impl<B: IoBuf> SendMessage<B> {
         })
     }
 
-    fn over(
+    fn build(
         socket: Rc<Datagrams>,
         buf: B,
         to: Option<&SockAddr>,
         control: &[u8],
     ) -> SendMessage<B> {
-        let way = match to {
+        let kind = match to {
             Some(_) => DatagramPermitKind::ToAddress,
             None => DatagramPermitKind::ToPeer,
         };
-        let mut permit = DatagramPermit::new(socket, way);
+        let mut permit = DatagramPermit::new(socket, kind);
         if to.is_some() || !control.is_empty() {
             permit.take_header().set(to, control);
         }
@@ -82,7 +82,7 @@ impl<B: IoBuf> SendMessage<B> {
 
     /// Fails without sending: the request is invalid.
     pub(crate) fn rejected(socket: Rc<Datagrams>, buf: B, error: io::Error) -> Op<SendMessage<B>> {
-        let send = SendMessage::over(socket, buf, None, &[]);
+        let send = SendMessage::build(socket, buf, None, &[]);
         Op::rejected(send, error)
     }
 
@@ -90,7 +90,7 @@ impl<B: IoBuf> SendMessage<B> {
     fn wait(&mut self, waker: &Waker) -> Readiness {
         let mut wait = match self.wait.take() {
             Some(wait) => wait,
-            None => match self.permit.socket().way_to(self.address().as_ref()) {
+            None => match self.permit.socket().writable_fd(self.address().as_ref()) {
                 Ok(fd) => Box::pin(async { PollAdd::writable(fd).await.map(|()| None) }),
                 Err(error) => return Readiness::Failed(error),
             },
@@ -115,8 +115,8 @@ impl<B: IoBuf> SendMessage<B> {
     fn address(&self) -> Option<SockAddr> {
         let header = self.permit.header();
         header
-            .filter(|_| self.permit.way() == DatagramPermitKind::ToAddress)
-            .map(Header::address)
+            .filter(|_| self.permit.kind() == DatagramPermitKind::ToAddress)
+            .map(MessageHeader::address)
     }
 
     fn with_context(&self, error: io::Error) -> io::Error {
@@ -156,7 +156,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         };
         let entry = self.permit.socket().entry(opcode);
         let entry = match self.permit.header_mut() {
-            Some(header) => entry.addr(header.sending(&self.buf)).len(1),
+            Some(header) => entry.addr(header.for_send(&self.buf)).len(1),
             None => entry
                 .addr(self.buf.io_ptr())
                 .len(self.buf.io_len().min(BYTES_MAX) as u32),
@@ -216,7 +216,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
     ) -> Op<SendMessageFds<B, F>> {
         match fds_control(&fds) {
             Ok(control) => {
-                let send = SendMessage::over(socket, buf, to, &control);
+                let send = SendMessage::build(socket, buf, to, &control);
                 Op::new(SendMessageFds { send, fds })
             }
             Err(error) => SendMessageFds::rejected(socket, buf, fds, error),
@@ -230,7 +230,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
         fds: Vec<F>,
         error: io::Error,
     ) -> Op<SendMessageFds<B, F>> {
-        let send = SendMessage::over(socket, buf, None, &[]);
+        let send = SendMessage::build(socket, buf, None, &[]);
         Op::rejected(SendMessageFds { send, fds }, error)
     }
 }

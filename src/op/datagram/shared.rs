@@ -1,6 +1,6 @@
 //! A datagram socket as its operations see it, and the one datagram that it may have to keep.
 
-use super::header::Header;
+use super::header::MessageHeader;
 use crate::op::fifo_lock::{FifoLock, Position};
 use crate::op::socket::describe;
 use crate::op::stream::RecvHint;
@@ -48,8 +48,8 @@ pub(crate) struct Datagrams {
     recv_hint: RecvHint,
     /// How many bytes of ancillary data receives have room for.
     control_len: Cell<usize>,
-    /// Unused headers, one for each way, kept for reuse.
-    spare: [Cell<Option<Header>>; 3],
+    /// Unused headers, one for each kind of permit, kept for reuse.
+    spare: [Cell<Option<MessageHeader>>; 3],
 }
 
 impl Datagrams {
@@ -115,7 +115,7 @@ impl Datagrams {
     ///
     /// Whether a Unix socket is writable depends only on its own peer. So for any other receiver, this returns a socket
     /// that is connected to that receiver.
-    pub(super) fn way_to(&self, to: Option<&SockAddr>) -> io::Result<SharedFd> {
+    pub(super) fn writable_fd(&self, to: Option<&SockAddr>) -> io::Result<SharedFd> {
         if let Some(to) = to.filter(|to| to.is_unix()) {
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(|error| {
                 with_context(error, format!("wait for room at {}", describe(to)))
@@ -159,9 +159,9 @@ impl Datagrams {
     }
 
     /// Keeps a datagram that is no longer awaited, or an error of the socket that was not reported.
-    pub(super) fn keep(&self, brought: io::Result<Datagram>) {
+    pub(super) fn keep(&self, received: io::Result<Datagram>) {
         let mut kept = self.kept.borrow_mut();
-        match brought {
+        match received {
             Ok(datagram) => {
                 let before = kept.datagram.replace(datagram);
                 debug_assert!(before.is_none(), "a second datagram is kept");
@@ -193,8 +193,8 @@ impl Datagrams {
         })
     }
 
-    fn lock(&self, way: DatagramPermitKind) -> &FifoLock {
-        match way {
+    fn lock(&self, kind: DatagramPermitKind) -> &FifoLock {
+        match kind {
             DatagramPermitKind::In => &self.inbound,
             DatagramPermitKind::ToPeer => &self.outbound,
             DatagramPermitKind::ToAddress => &self.closing,
@@ -225,16 +225,16 @@ pub(super) enum DatagramPermitKind {
 #[derive(Debug)]
 pub(super) struct DatagramPermit {
     socket: Rc<Datagrams>,
-    way: DatagramPermitKind,
+    kind: DatagramPermitKind,
     position: Position,
-    header: Option<Header>,
+    header: Option<MessageHeader>,
 }
 
 impl DatagramPermit {
-    pub(super) fn new(socket: Rc<Datagrams>, way: DatagramPermitKind) -> DatagramPermit {
+    pub(super) fn new(socket: Rc<Datagrams>, kind: DatagramPermitKind) -> DatagramPermit {
         DatagramPermit {
             socket,
-            way,
+            kind,
             position: Position::Outside,
             header: None,
         }
@@ -244,15 +244,15 @@ impl DatagramPermit {
         &self.socket
     }
 
-    pub(super) fn way(&self) -> DatagramPermitKind {
-        self.way
+    pub(super) fn kind(&self) -> DatagramPermitKind {
+        self.kind
     }
 
     /// Returns why an operation with this right must not be started now, or `None` if it may be.
     #[inline]
     pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Readiness> {
-        let lock = self.socket.lock(self.way);
-        match self.way {
+        let lock = self.socket.lock(self.kind);
+        match self.kind {
             DatagramPermitKind::In | DatagramPermitKind::ToPeer => {
                 lock.prepare(&mut self.position, waker)
             }
@@ -262,21 +262,21 @@ impl DatagramPermit {
 
     /// Makes an operation that waits for something else be polled again when the socket closes.
     pub(super) fn wait_for_close(&mut self, waker: &Waker) {
-        self.socket.lock(self.way).enter(&mut self.position, waker);
+        self.socket.lock(self.kind).enter(&mut self.position, waker);
     }
 
     /// Returns a header to fill.
-    pub(super) fn take_header(&mut self) -> &mut Header {
-        let spare = || self.socket.spare[self.way as usize].take();
+    pub(super) fn take_header(&mut self) -> &mut MessageHeader {
+        let spare = || self.socket.spare[self.kind as usize].take();
         self.header
-            .get_or_insert_with(|| spare().unwrap_or_else(Header::new))
+            .get_or_insert_with(|| spare().unwrap_or_else(MessageHeader::new))
     }
 
-    pub(super) fn header(&self) -> Option<&Header> {
+    pub(super) fn header(&self) -> Option<&MessageHeader> {
         self.header.as_ref()
     }
 
-    pub(super) fn header_mut(&mut self) -> Option<&mut Header> {
+    pub(super) fn header_mut(&mut self) -> Option<&mut MessageHeader> {
         self.header.as_mut()
     }
 }
@@ -285,8 +285,8 @@ impl Drop for DatagramPermit {
     #[inline]
     fn drop(&mut self) {
         if let Some(header) = self.header.take() {
-            self.socket.spare[self.way as usize].set(Some(header));
+            self.socket.spare[self.kind as usize].set(Some(header));
         }
-        self.socket.lock(self.way).leave(self.position);
+        self.socket.lock(self.kind).leave(self.position);
     }
 }

@@ -74,7 +74,7 @@ impl Cursor {
         Cursor(Cell::new(UNWATCHED))
     }
 
-    /// Describes an operation at this cursor that requests so many bytes.
+    /// Describes an operation at this cursor that requests this number of bytes.
     #[inline]
     pub(in crate::op) fn used_by<'a>(
         &'a self,
@@ -105,19 +105,6 @@ pub struct AtCursor<'a> {
     requested: usize,
 }
 
-impl AtCursor<'_> {
-    #[cold]
-    fn end(self, completion: Completion) {
-        let fd = self.fd.descriptor();
-        if let Ok(moved @ 1..) = usize::try_from(completion.raw())
-            && !completion.came_at_once()
-            && (moved < self.requested || fd.is_direct())
-        {
-            fd.mend_cursor(self.cursor.0.get(), moved, self.direction == Direction::Out);
-        }
-    }
-}
-
 /// Notes where the cursor is. Called when the ring gets the operation.
 #[inline]
 pub(in crate::op) fn watch_cursor(operation: &impl Operation) {
@@ -132,9 +119,27 @@ pub(in crate::op) fn watch_cursor(operation: &impl Operation) {
 /// a direct call, which always moves the cursor, it does nothing.
 #[inline]
 pub(in crate::op) fn mend_cursor(operation: &impl Operation, completion: Completion) {
-    if let Some(at_cursor) = operation.at_cursor()
-        && at_cursor.cursor.0.get() != UNWATCHED
+    if let Some(at_cursor) = operation.at_cursor() {
+        let before = at_cursor.cursor.0.get();
+        if before != UNWATCHED {
+            let (fd, direction) = (at_cursor.fd.descriptor(), at_cursor.direction);
+            mend(before, fd, completion, direction, at_cursor.requested);
+        }
+    }
+}
+
+#[cold]
+fn mend(
+    before: u64,
+    fd: &Descriptor,
+    completion: Completion,
+    direction: Direction,
+    requested: usize,
+) {
+    if let Ok(moved @ 1..) = usize::try_from(completion.raw())
+        && !completion.came_at_once()
+        && (moved < requested || fd.is_direct())
     {
-        at_cursor.end(completion);
+        fd.mend_cursor(before, moved, direction == Direction::Out);
     }
 }

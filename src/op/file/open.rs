@@ -107,7 +107,7 @@ unsafe impl Operation for OpenAt {
         // is not called for it.
         let descriptor = unsafe { Descriptor::from_completion(fd) };
         let fd = SharedFd::new(descriptor);
-        fd.cached().opened(self.flags);
+        fd.read_hint().opened(self.flags);
         Ok(fd)
     }
 

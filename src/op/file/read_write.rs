@@ -80,7 +80,7 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
     }
 
     fn would_wait(&mut self, is_never: bool) {
-        self.fd.cached().would_wait(is_never);
+        self.fd.read_hint().would_wait(is_never);
     }
 
     #[inline]

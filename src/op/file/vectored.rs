@@ -115,7 +115,7 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
     }
 
     fn would_wait(&mut self, is_never: bool) {
-        self.fd.cached().would_wait(is_never);
+        self.fd.read_hint().would_wait(is_never);
     }
 
     fn at_cursor(&self) -> Option<AtCursor<'_>> {

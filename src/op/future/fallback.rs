@@ -1,5 +1,5 @@
-//! An operation that was not submitted at once: its submission failed, or the kernel may be unable to create a thread for
-//! it. In the latter case, the operation is served on this thread or fails, unless the ring needs no thread for it.
+//! An operation that was not submitted at once: its submission failed, or the kernel may be unable to create a thread
+//! for it. In the latter case, the operation is served on this thread or fails, unless the ring needs no thread for it.
 
 use super::{Op, OpState, in_flight, submit_to, wait};
 use crate::op::file::watch_cursor;

@@ -45,7 +45,7 @@ struct Address {
 /// Waits for a connection, or accepts one: `poll(2)`, `accept4(2)`.
 pub(crate) struct Accept {
     listener: SharedFd,
-    way: AcceptRequest,
+    request: AcceptRequest,
 }
 
 enum AcceptRequest {
@@ -65,8 +65,8 @@ enum AcceptRequest {
 impl Accept {
     /// Waits until a connection may be waiting.
     pub(crate) fn poll(listener: SharedFd) -> Accept {
-        let way = AcceptRequest::Poll;
-        Accept { listener, way }
+        let request = AcceptRequest::Poll;
+        Accept { listener, request }
     }
 
     /// Accepts a waiting connection. Where the kernel does not support `DONT_WAIT`, the caller cancels the operation at
@@ -74,22 +74,22 @@ impl Accept {
     pub(crate) fn one(listener: SharedFd, knows_dont_wait: bool) -> Accept {
         let storage = SockAddrStorage::zeroed();
         let len = storage.size_of();
-        let way = AcceptRequest::One {
+        let request = AcceptRequest::One {
             address: Some(Box::new(Address { storage, len })),
             flags: if knows_dont_wait { DONT_WAIT } else { 0 },
         };
-        Accept { listener, way }
+        Accept { listener, request }
     }
 
     /// Accepts until it is stopped, or until `ahead` connections are waiting to be taken.
     pub(crate) fn many(listener: SharedFd, ahead: u32) -> Accept {
-        let way = AcceptRequest::Many { ahead };
-        Accept { listener, way }
+        let request = AcceptRequest::Many { ahead };
+        Accept { listener, request }
     }
 
     /// Whether it only polls.
     pub(crate) fn is_poll(&self) -> bool {
-        matches!(self.way, AcceptRequest::Poll)
+        matches!(self.request, AcceptRequest::Poll)
     }
 
     fn take(&mut self, completion: Completion) -> io::Result<Accepted> {
@@ -97,7 +97,7 @@ impl Accept {
         // SAFETY: the completion of an accept hands over a new descriptor, and each is taken once: here, whether it is
         // waited for or not.
         let descriptor = unsafe { Descriptor::from_completion(fd) };
-        let (address, says_more) = match &mut self.way {
+        let (address, reports_more) = match &mut self.request {
             AcceptRequest::One { address, flags } => (address.take(), *flags == DONT_WAIT),
             AcceptRequest::Poll | AcceptRequest::Many { .. } => (None, false),
         };
@@ -107,11 +107,11 @@ impl Accept {
             // SAFETY: the storage was zeroed, and the kernel has written an address of this length into it.
             unsafe { SockAddr::new(storage, len) }
         });
-        let says_more = says_more && peer.as_ref().is_some_and(|peer| !peer.is_unix());
+        let reports_more = reports_more && peer.as_ref().is_some_and(|peer| !peer.is_unix());
         Ok(Accepted {
             fd: SharedFd::new(descriptor),
             peer,
-            has_more: says_more.then(|| completion.socket_has_more()),
+            has_more: reports_more.then(|| completion.socket_has_more()),
         })
     }
 }
@@ -134,7 +134,7 @@ unsafe impl Operation for Accept {
             let entry = listener.entry(Opcode::ACCEPT).ioprio(flags);
             entry.op_flags(libc::SOCK_CLOEXEC as u32)
         };
-        match &mut self.way {
+        match &mut self.request {
             AcceptRequest::Poll => listener
                 .entry(Opcode::POLL_ADD)
                 .poll_events(libc::POLLIN as u32),
@@ -171,7 +171,7 @@ unsafe impl Collect for Accept {
     type Item = Arrived;
 
     fn max(&self) -> u32 {
-        match self.way {
+        match self.request {
             AcceptRequest::Poll | AcceptRequest::One { .. } => 1,
             AcceptRequest::Many { ahead } => ahead,
         }
@@ -179,7 +179,7 @@ unsafe impl Collect for Accept {
 
     fn collect(&mut self, completion: Completion) -> Arrived {
         // After an interrupted poll, an accept is tried all the same.
-        match self.way {
+        match self.request {
             AcceptRequest::Poll if completion.raw() >= 0 || completion.was_interrupted() => {
                 Arrived::Ready
             }

@@ -15,7 +15,7 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) fn new(socket: SharedFd, address: SockAddr) -> Op<Connect> {
-        socket.set_left(true);
+        socket.set_ownerless(true);
         Op::new(Connect {
             socket,
             address: Box::new(address),

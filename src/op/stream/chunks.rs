@@ -18,9 +18,9 @@
 //! | no buffer | for some pieces, a receive into an allocation of its own: nothing waits for a buffer (B4) |
 //! | the end of the stream, an error | nothing before the next piece is requested |
 
-use super::part::Part;
-use super::recv_multishot::{Received, RecvMany, What};
+use super::recv_multishot::{Received, RecvMultishot, RecvStatus};
 use super::shared::{Direction, Permit};
+use super::with_permit::WithPermit;
 use crate::buf::BufError;
 use crate::error::is_canceled;
 use crate::op::{Chunk, Op, OwnedOp, Recv, Stream, StreamKind};
@@ -37,7 +37,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 /// How many pieces are received into allocations of their own after a receive found no buffer: each further try without
 /// a buffer costs a request.
-const OWN_PIECES: u8 = 16;
+const HEAP_CHUNKS: u8 = 16;
 
 /// The bytes of a stream in chunks, as they arrive. Created by [`TcpStream::chunks`](crate::net::TcpStream::chunks) and
 /// its counterparts.
@@ -76,19 +76,19 @@ pub struct Chunks<'a> {
     permit: Option<Permit>,
     source: Source,
     /// The receive into an allocation of its own.
-    own: Option<Op<Part<Recv<Vec<u8>>>>>,
+    heap_receive: Option<Op<WithPermit<Recv<Vec<u8>>>>>,
     leaf: Waiting,
     /// It is waiting for a chunk.
-    waits: bool,
+    is_waiting: bool,
     /// The peer has ended its side.
-    ended: bool,
+    has_ended: bool,
     _stream: PhantomData<&'a Stream>,
 }
 
 /// Where chunks are received to: decided when the first one is requested.
 enum Source {
     Unknown,
-    Own,
+    Heap,
     Provided(Provided),
 }
 
@@ -96,9 +96,9 @@ enum Source {
 struct Provided {
     buffers: Arc<BufRing>,
     runtime_id: u64,
-    owned: OwnedOp<RecvMany>,
+    receive: OwnedOp<RecvMultishot>,
     /// How many more pieces go into allocations of their own, because there was no buffer.
-    own_left: u8,
+    heap_left: u8,
 }
 
 impl Chunks<'_> {
@@ -107,10 +107,10 @@ impl Chunks<'_> {
             stream,
             permit: None,
             source: Source::Unknown,
-            own: None,
+            heap_receive: None,
             leaf: Waiting::default(),
-            waits: false,
-            ended: false,
+            is_waiting: false,
+            has_ended: false,
             _stream: PhantomData,
         }
     }
@@ -155,7 +155,7 @@ impl Chunks<'_> {
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
         // A wait that starts in a canceled scope is rejected, whether there is a chunk or not (C2).
-        if !self.waits && runtime::with(Core::is_canceled) {
+        if !self.is_waiting && runtime::with(Core::is_canceled) {
             let canceled = self.leaf.poll(context);
             return canceled.map(|canceled| Some(Err(canceled.into())));
         }
@@ -163,15 +163,15 @@ impl Chunks<'_> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match self.look(context) {
+        match self.poll_source(context) {
             Poll::Ready(chunk) => {
                 runtime::with(Core::consume_budget);
-                self.waits = false;
+                self.is_waiting = false;
                 self.leaf.end();
                 Poll::Ready(chunk)
             }
             Poll::Pending => {
-                self.waits = true;
+                self.is_waiting = true;
                 if self.permit.is_none() {
                     // The receive is itself a leaf.
                     return Poll::Pending;
@@ -189,17 +189,17 @@ impl Chunks<'_> {
     ///
     /// If polled in another runtime than the first time, whether or not a receive is in flight: the buffers belong to
     /// the first one (O9).
-    fn look(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
-        if self.ended {
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
+        if self.has_ended {
             return Poll::Ready(None);
         }
         if let Source::Unknown = self.source {
             self.source = source(&self.stream);
         }
         loop {
-            if let Some(receive) = &mut self.own {
+            if let Some(receive) = &mut self.heap_receive {
                 let (received, permit) = ready!(Pin::new(receive).poll(context));
-                self.own = None;
+                self.heap_receive = None;
                 self.permit = Some(permit);
                 return match received {
                     Ok((0, _)) => self.end(),
@@ -211,15 +211,15 @@ impl Chunks<'_> {
             }
             match ready!(self.take_arrived(context)) {
                 None => {}
-                Some(Received { chunk, what }) => match what {
-                    What::Bytes => return Poll::Ready(chunk.map(Ok)),
-                    What::End => return self.end(),
-                    What::Failed(error) => return self.fail(self.stream.failed(error)),
-                    What::Stopped if runtime::with(Core::is_canceled) => {
+                Some(Received { chunk, status }) => match status {
+                    RecvStatus::Bytes => return Poll::Ready(chunk.map(Ok)),
+                    RecvStatus::End => return self.end(),
+                    RecvStatus::Failed(error) => return self.fail(self.stream.recv_error(error)),
+                    RecvStatus::Stopped if runtime::with(Core::is_canceled) => {
                         return Poll::Ready(Some(Err(runtime::with(canceled_here).into())));
                     }
-                    What::Stopped => continue,
-                    What::Short => self.has_no_buffer(),
+                    RecvStatus::Stopped => continue,
+                    RecvStatus::NoBuffer => self.note_no_buffer(),
                 },
             }
             if let Some(not_started) = ready!(self.start(context.waker())) {
@@ -235,20 +235,20 @@ impl Chunks<'_> {
             return Poll::Ready(None);
         };
         runtime::with_own(shared.runtime_id, |_| {});
-        shared.owned.poll_awaited(context)
+        shared.receive.poll_awaited(context)
     }
 
     #[cold]
-    fn has_no_buffer(&mut self) {
+    fn note_no_buffer(&mut self) {
         if let Source::Provided(shared) = &mut self.source {
-            shared.own_left = OWN_PIECES;
+            shared.heap_left = HEAP_CHUNKS;
         }
     }
 
     /// Starts a receive, unless something comes first: bytes or an error that the stream has kept, or the wait for its
     /// FIFO lock, which wakes `waker`. Nothing is borrowed while a waker is copied or dropped (R1).
     fn start(&mut self, waker: &Waker) -> Poll<Option<io::Result<Chunk>>> {
-        self.regain_pass();
+        self.take_permit_back();
         let mut permit = match self.permit.take() {
             Some(permit) => permit,
             None => Permit::new(self.stream.clone(), Direction::In),
@@ -262,21 +262,21 @@ impl Chunks<'_> {
             };
         }
         if let Source::Provided(shared) = &mut self.source {
-            if shared.own_left == 0 {
-                let receive = RecvMany::new(permit, shared.buffers.clone());
-                return Poll::Ready(shared.owned.start(receive).err().map(Err));
+            if shared.heap_left == 0 {
+                let receive = RecvMultishot::new(permit, shared.buffers.clone());
+                return Poll::Ready(shared.receive.start(receive).err().map(Err));
             }
-            shared.own_left -= 1;
+            shared.heap_left -= 1;
         }
         let size = runtime::with(Core::receive_size);
-        self.own = Some(Recv::part(permit, Vec::with_capacity(size), 0..size));
+        self.heap_receive = Some(Recv::part(permit, Vec::with_capacity(size), 0..size));
         Poll::Ready(None)
     }
 
     /// Takes the right to receive back from a receive that has ended.
-    fn regain_pass(&mut self) {
+    fn take_permit_back(&mut self) {
         if let Source::Provided(shared) = &mut self.source
-            && let Some(ended) = shared.owned.take_resting()
+            && let Some(ended) = shared.receive.take_ended()
         {
             self.permit = Some(ended.into_permit());
         }
@@ -285,21 +285,21 @@ impl Chunks<'_> {
     /// Gives up the right to receive: nothing is left that other reads could come between. That wakes other readers, so
     /// nothing is borrowed here (R1).
     #[cold]
-    fn let_go(&mut self) {
-        self.regain_pass();
+    fn release_permit(&mut self) {
+        self.take_permit_back();
         self.permit = None;
     }
 
     fn end(&mut self) -> Poll<Option<io::Result<Chunk>>> {
-        self.ended = true;
-        self.let_go();
+        self.has_ended = true;
+        self.release_permit();
         Poll::Ready(None)
     }
 
     #[cold]
     fn fail(&mut self, error: io::Error) -> Poll<Option<io::Result<Chunk>>> {
         if !is_canceled(&error) {
-            self.let_go();
+            self.release_permit();
         }
         Poll::Ready(Some(Err(error)))
     }
@@ -307,10 +307,10 @@ impl Chunks<'_> {
     /// Ends the wait for a chunk.
     fn stop_waiting(&mut self) {
         if let Source::Provided(shared) = &self.source {
-            shared.owned.stop_awaiting();
+            shared.receive.stop_awaiting();
         }
         self.leaf.end();
-        self.waits = false;
+        self.is_waiting = false;
     }
 }
 
@@ -322,12 +322,12 @@ fn source(stream: &Stream) -> Source {
         Some((core.runtime_id(), buffers))
     });
     match shared {
-        None => Source::Own,
+        None => Source::Heap,
         Some((runtime_id, buffers)) => Source::Provided(Provided {
             buffers,
             runtime_id,
-            owned: OwnedOp::new(),
-            own_left: 0,
+            receive: OwnedOp::new(),
+            heap_left: 0,
         }),
     }
 }
@@ -352,8 +352,8 @@ impl fmt::Debug for Chunks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chunks")
             .field("stream", &self.stream)
-            .field("waits", &self.waits)
-            .field("ended", &self.ended)
+            .field("is_waiting", &self.is_waiting)
+            .field("has_ended", &self.has_ended)
             .finish_non_exhaustive()
     }
 }
@@ -371,7 +371,7 @@ impl Future for NextChunk<'_, '_> {
 
 impl Drop for NextChunk<'_, '_> {
     fn drop(&mut self) {
-        if self.0.waits {
+        if self.0.is_waiting {
             self.0.stop_waiting();
         }
     }

@@ -1,8 +1,8 @@
 //! Descriptors sent with bytes over a Unix socket (`unix(7)`, SCM_RIGHTS).
 
-use super::shared::{Direction, Passed, Permit};
+use super::shared::{Direction, PassedFds, Permit};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
-use crate::op::datagram::Header;
+use crate::op::datagram::MessageHeader;
 use crate::op::datagram::fds_control;
 use crate::op::datagram::{fds_cut, fds_room};
 use crate::op::file::no_room;
@@ -21,7 +21,7 @@ pub struct SendFds<B: IoBuf, F: AsFd + 'static> {
     buf: B,
     /// Kept open until the operation is finished (O5).
     fds: Vec<F>,
-    header: Header,
+    header: MessageHeader,
 }
 
 impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
@@ -37,7 +37,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendFds<B, F> {
             permit: Permit::new(stream, Direction::Out),
             buf,
             fds,
-            header: Header::new(),
+            header: MessageHeader::new(),
         };
         match control {
             Ok(control) => {
@@ -68,7 +68,7 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendFds<B, F> {
         self.permit
             .stream()
             .entry(Opcode::SENDMSG)
-            .addr(self.header.sending(&self.buf))
+            .addr(self.header.for_send(&self.buf))
             .len(1)
             .op_flags(libc::MSG_NOSIGNAL as u32)
             .try_direct()
@@ -101,9 +101,9 @@ pub struct RecvFds<B: IoBufMut> {
     buf: B,
     /// How many descriptors it accepts at most.
     max: usize,
-    header: Header,
+    header: MessageHeader,
     /// The descriptors kept from an abandoned receive.
-    kept: Passed,
+    kept: PassedFds,
 }
 
 impl<B: IoBufMut> RecvFds<B> {
@@ -113,8 +113,8 @@ impl<B: IoBufMut> RecvFds<B> {
             permit: Permit::new(stream, Direction::In),
             buf,
             max,
-            header: Header::new(),
-            kept: Passed::default(),
+            header: MessageHeader::new(),
+            kept: PassedFds::default(),
         };
         match has_room {
             true => Op::new(recv),
@@ -127,7 +127,7 @@ impl<B: IoBufMut> RecvFds<B> {
     /// # Safety
     ///
     /// The completion has arrived, and this is called once for it.
-    unsafe fn take_passed(&mut self) -> Passed {
+    unsafe fn take_passed(&mut self) -> PassedFds {
         let mut passed = mem::take(&mut self.kept);
         // SAFETY: the caller promises it. If the kernel was not needed, there is no ancillary data.
         passed.fds.extend(unsafe { self.header.fds() });
@@ -172,14 +172,14 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
 
     fn entry(&mut self) -> Entry {
         self.header.make_room(fds_room(self.max));
-        let header = self.header.filling(&mut self.buf);
+        let header = self.header.for_receive(&mut self.buf);
         let stream = self.permit.stream();
         let entry = stream
             .entry(Opcode::RECVMSG)
             .addr(header)
             .len(1)
             .op_flags(libc::MSG_CMSG_CLOEXEC as u32);
-        stream.recv_hint().expect(entry)
+        stream.recv_hint().prepare(entry)
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {

@@ -6,7 +6,6 @@
 mod chunk;
 mod chunks;
 mod fds;
-mod part;
 mod recv;
 mod recv_hint;
 mod recv_multishot;
@@ -14,6 +13,7 @@ mod send;
 mod shared;
 mod splice;
 mod vectored;
+mod with_permit;
 
 pub use chunk::Chunk;
 pub use chunks::Chunks;
@@ -22,7 +22,7 @@ pub use recv::Recv;
 pub(crate) use recv::RecvExact;
 pub(super) use recv_hint::RecvHint;
 #[cfg(test)]
-pub(super) use recv_multishot::RecvMany;
+pub(super) use recv_multishot::RecvMultishot;
 pub use send::{Send, SendZeroCopy};
 pub(crate) use send::{nothing_taken, send_all};
 pub(super) use shared::Direction;

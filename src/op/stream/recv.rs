@@ -1,7 +1,7 @@
 //! Receiving bytes from a stream.
 
-use super::part::{Gated, Part};
 use super::shared::{Direction, Permit};
+use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
 use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, no_room};
 use crate::op::operation::{debug_fields, yields_first};
@@ -62,9 +62,13 @@ impl<B: IoBufMut> Recv<B> {
     /// Does not use MSG_WAITALL: if the connection is lost after some bytes, the kernel would return their number and
     /// never report the loss, so truncated data would look like an end of stream (measured on 6.18). Receives of 64 KiB
     /// to 16 MiB cost the same without it.
-    pub(in crate::op) fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Recv<B>>> {
+    pub(in crate::op) fn part(
+        permit: Permit,
+        buf: B,
+        part: Range<usize>,
+    ) -> Op<WithPermit<Recv<B>>> {
         assert!(part.end <= buf.io_capacity() && !part.is_empty());
-        Part::new(Recv {
+        WithPermit::new(Recv {
             permit,
             buf,
             part,
@@ -99,7 +103,7 @@ impl<B: IoBufMut> Recv<B> {
     }
 
     /// Returns the bytes of its loop, including `n` new ones.
-    fn taken(&self, n: usize) -> &[u8] {
+    fn received(&self, n: usize) -> &[u8] {
         // SAFETY: what is before the part was initialised, and `n` bytes from its start were written (L3, L4).
         unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), self.part.start + n) }
     }
@@ -141,7 +145,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         match stream.kind() {
             StreamKind::Tcp | StreamKind::Unix => {
                 let entry = stream.entry(Opcode::RECV).op_flags(self.flags as u32);
-                stream.recv_hint().expect(entry)
+                stream.recv_hint().prepare(entry)
             }
             StreamKind::Pipe => stream.entry(Opcode::READ).offset(u64::MAX),
         }
@@ -187,9 +191,11 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
         mend_cursor(self, completion);
         match completion.result() {
             Ok(_) if self.flags & libc::MSG_PEEK != 0 => {}
-            Ok(n) => self.stream().take_back(self.taken(n as usize), completion),
+            Ok(n) => self
+                .stream()
+                .take_back(self.received(n as usize), completion),
             Err(_) => {
-                self.stream().keep(self.taken(0));
+                self.stream().keep(self.received(0));
                 if !completion.was_interrupted() {
                     self.stream().keep_error(completion.raw());
                 }
@@ -198,7 +204,7 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
     }
 }
 
-impl<B: IoBufMut> Gated for Recv<B> {
+impl<B: IoBufMut> HoldsPermit for Recv<B> {
     fn permit(&mut self) -> &mut Permit {
         &mut self.permit
     }
@@ -212,7 +218,7 @@ pub(crate) struct RecvExact<B: IoBufMut> {
     len: usize,
     done: usize,
     /// `None` once it is ready.
-    op: Option<Op<Part<Recv<B>>>>,
+    op: Option<Op<WithPermit<Recv<B>>>>,
     /// The buffer, if zero bytes are requested.
     nothing: Option<B>,
 }
@@ -275,8 +281,8 @@ impl<B: IoBufMut> Future for RecvExact<B> {
 /// A receive in flight disposes of its bytes when it completes; a receive not in flight gives its bytes back now.
 impl<B: IoBufMut> Drop for RecvExact<B> {
     fn drop(&mut self) {
-        if let Some(Part(recv)) = self.op.as_mut().and_then(Op::at_rest) {
-            recv.stream().give_back(recv.taken(0));
+        if let Some(WithPermit(recv)) = self.op.as_mut().and_then(Op::at_rest) {
+            recv.stream().give_back(recv.received(0));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A receive that finds no data has wasted an attempt. With `IORING_RECVSEND_POLL_FIRST` (5.19), it waits for data
 //! before its first attempt: that saves 150 to 210 ns if there is none, and costs 430 to 490 ns more if there is some
 //! (Unix and TCP sockets on 6.18). If there is data and nothing else is to be done, a direct call is cheaper still
-//! ([`Entry::try_direct`](crate::op::Entry::try_direct)).
+//! ([`Entry::try_direct`]).
 //!
 //! A completion reports whether its socket has more data (streams only). If it has none, the answer depends on the
 //! peer: most take longer to answer than the next receive takes to start, but a peer in the same task has already
@@ -41,21 +41,21 @@ enum Probe {
 pub(in crate::op) struct RecvHint {
     /// The last receive left no data behind.
     is_drained: Cell<bool>,
-    shown: Cell<Option<Probe>>,
+    last_probe: Cell<Option<Probe>>,
     /// How many receives precede the next probe.
-    unprobed: Cell<u8>,
+    until_probe: Cell<u8>,
     /// When the current receive started, if it is a probe.
-    begun: Cell<Option<Instant>>,
+    probe_start: Cell<Option<Instant>>,
 }
 
 impl RecvHint {
     /// Prepares the entry for the way in which the next receive should be served.
     #[inline]
-    pub(in crate::op) fn expect(&self, entry: Entry) -> Entry {
+    pub(in crate::op) fn prepare(&self, entry: Entry) -> Entry {
         if !self.is_drained.get() {
             return entry;
         }
-        match (self.probes(), self.shown.get()) {
+        match (self.probes(), self.last_probe.get()) {
             (true, Some(_)) | (false, Some(Probe::AtOnce)) => entry.try_direct(),
             _ => entry.ioprio(self.poll_first()),
         }
@@ -74,21 +74,21 @@ impl RecvHint {
     /// Returns whether the next receive is a probe.
     #[inline]
     fn probes(&self) -> bool {
-        let unprobed = self.unprobed.get();
-        let probes = unprobed == 0;
-        self.unprobed.set(match probes {
+        let until_probe = self.until_probe.get();
+        let probes = until_probe == 0;
+        self.until_probe.set(match probes {
             true => PROBED_EVERY - 1,
-            false => unprobed - 1,
+            false => until_probe - 1,
         });
         // Also resets the start of an earlier probe, which may have been canceled.
-        self.begun.set(probes.then(Instant::now));
+        self.probe_start.set(probes.then(Instant::now));
         probes
     }
 
     /// Kernels before 5.19 do not have the flag, and none of those has SEND_ZC (6.0).
     #[inline]
     fn poll_first(&self) -> u16 {
-        let waits = self.shown.get() == Some(Probe::Waits);
+        let waits = self.last_probe.get() == Some(Probe::Waits);
         match waits && runtime::with(|core: &Core| core.supports(Opcode::SEND_ZC)) {
             true => POLL_FIRST,
             false => 0,
@@ -99,9 +99,9 @@ impl RecvHint {
     #[inline]
     pub(in crate::op) fn note(&self, completion: Completion) {
         self.is_drained.set(!completion.socket_has_more());
-        if let Some(begun) = self.begun.take() {
-            let is_late = !completion.came_at_once() && begun.elapsed() > PROMPT;
-            self.shown.set(Some(match self.shown.get() {
+        if let Some(probe_start) = self.probe_start.take() {
+            let is_late = !completion.came_at_once() && probe_start.elapsed() > PROMPT;
+            self.last_probe.set(Some(match self.last_probe.get() {
                 _ if completion.came_at_once() => Probe::AtOnce,
                 // Other tasks may have been polled in between: the next probe decides.
                 Some(Probe::AtOnce) if is_late => Probe::Prompt,

@@ -22,36 +22,36 @@ const COLLECT_MAX: u32 = 16;
 #[derive(Debug)]
 pub(in crate::op) struct Received {
     pub(super) chunk: Option<Chunk>,
-    pub(super) what: What,
+    pub(super) status: RecvStatus,
 }
 
 /// The result of one completion.
 #[derive(Debug)]
-pub(super) enum What {
+pub(super) enum RecvStatus {
     Bytes,
     /// The peer has ended its side.
     End,
     /// The receive ended before the stream: it had collected enough, or the kernel let other work run.
     Stopped,
     /// There was no free buffer.
-    Short,
+    NoBuffer,
     /// The errno, negative.
     Failed(i32),
 }
 
 /// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel supports such a
 /// limit; otherwise once.
-pub(in crate::op) struct RecvMany {
+pub(in crate::op) struct RecvMultishot {
     permit: Permit,
     buffers: Arc<BufRing>,
     /// It may deliver several chunks.
     is_many: bool,
 }
 
-impl RecvMany {
+impl RecvMultishot {
     /// Creates a receive that holds the right to receive.
-    pub(in crate::op) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMany {
-        RecvMany {
+    pub(in crate::op) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMultishot {
+        RecvMultishot {
             permit,
             buffers,
             is_many: false,
@@ -73,33 +73,33 @@ impl RecvMany {
             Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
         });
         let stream = self.permit.stream();
-        let what = match completion.result() {
-            Ok(0) => What::End,
+        let status = match completion.result() {
+            Ok(0) => RecvStatus::End,
             Ok(_) => {
                 assert!(chunk.is_some(), "what was received is in a buffer");
                 stream.recv_hint().note(completion);
-                What::Bytes
+                RecvStatus::Bytes
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => What::Short,
-            Err(_) if completion.was_interrupted() => What::Stopped,
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => RecvStatus::NoBuffer,
+            Err(_) if completion.was_interrupted() => RecvStatus::Stopped,
             Err(error) if self.is_many && error.raw_os_error() == Some(libc::EINVAL) => {
                 runtime::try_with(Core::note_unbounded_receives);
-                What::Stopped
+                RecvStatus::Stopped
             }
-            Err(_) => What::Failed(completion.raw()),
+            Err(_) => RecvStatus::Failed(completion.raw()),
         };
-        Received { chunk, what }
+        Received { chunk, status }
     }
 }
 
 /// Keeps untaken data for the next read.
 fn keep(stream: &Stream, arrived: Received) {
-    let Received { chunk, what } = arrived;
+    let Received { chunk, status } = arrived;
     if let Some(chunk) = chunk {
         stream.keep(&chunk);
     }
     // The kernel reports the other results again.
-    if let What::Failed(error) = what {
+    if let RecvStatus::Failed(error) = status {
         stream.keep_error(error);
     }
 }
@@ -107,7 +107,7 @@ fn keep(stream: &Stream, arrived: Received) {
 // SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long
 // as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
 // completion names is taken by `take`, once.
-unsafe impl Operation for RecvMany {
+unsafe impl Operation for RecvMultishot {
     operation!("recv_chunks" -> io::Result<Received>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
@@ -145,11 +145,11 @@ unsafe impl Operation for RecvMany {
 }
 
 // SAFETY: it takes the buffer that the completion names.
-unsafe impl Collect for RecvMany {
+unsafe impl Collect for RecvMultishot {
     type Item = Received;
 
     /// Keeps the lock: data from before its end may still be unread, and no other read may come between.
-    const RESTS: bool = true;
+    const IS_REUSED: bool = true;
 
     fn max(&self) -> u32 {
         COLLECT_MAX
@@ -160,7 +160,7 @@ unsafe impl Collect for RecvMany {
     }
 }
 
-debug_fields!(RecvMany { permit, is_many });
+debug_fields!(RecvMultishot { permit, is_many });
 
 #[cfg(test)]
 mod tests {
@@ -186,14 +186,14 @@ mod tests {
                     Permit::new(stream, Direction::In),
                     buffers.expect("provided buffers on 6.17"),
                 );
-                let mut receive = RecvMany::new(permit, buffers);
+                let mut receive = RecvMultishot::new(permit, buffers);
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
-                assert!(matches!(refused.what, What::Stopped) && !bounds());
+                assert!(matches!(refused.status, RecvStatus::Stopped) && !bounds());
                 // An unbounded receive fails for the caller.
                 let _entry = receive.entry();
                 let refused = receive.take(Completion::new(-libc::EINVAL, 0));
-                assert!(matches!(refused.what, What::Failed(_)));
+                assert!(matches!(refused.status, RecvStatus::Failed(_)));
             }
             client.write_all("goes on").await?;
             let chunk = server.chunks().next().await?;

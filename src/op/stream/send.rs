@@ -1,7 +1,7 @@
 //! Sending bytes on a stream.
 
-use super::part::{Gated, Part};
 use super::shared::{Direction, Permit};
+use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
@@ -40,9 +40,9 @@ impl<B: IoBuf> Send<B> {
     }
 
     /// Sends that part of the bytes that the buffer holds: all of it, unless interrupted.
-    fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<Part<Send<B>>> {
+    fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<WithPermit<Send<B>>> {
         assert!(part.end <= buf.io_len() && part.start <= part.end);
-        Part::new(Send {
+        WithPermit::new(Send {
             permit,
             buf,
             part,
@@ -117,7 +117,7 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
     }
 }
 
-impl<B: IoBuf> Gated for Send<B> {
+impl<B: IoBuf> HoldsPermit for Send<B> {
     fn permit(&mut self) -> &mut Permit {
         &mut self.permit
     }

@@ -31,7 +31,7 @@ pub(crate) enum StreamKind {
 struct Kept {
     bytes: VecDeque<u8>,
     /// The descriptors that came with these bytes.
-    passed: Passed,
+    passed: PassedFds,
     /// The kernel reports only once why a connection was lost: the errno, negative.
     error: Option<i32>,
 }
@@ -49,7 +49,7 @@ impl Kept {
 
 /// Descriptors that came with bytes.
 #[derive(Debug, Default)]
-pub(super) struct Passed {
+pub(super) struct PassedFds {
     pub(super) fds: Vec<OwnedFd>,
     /// There were more, which were closed.
     pub(super) is_cut: bool,
@@ -118,7 +118,7 @@ impl Stream {
 
     /// Returns the error of a failed receive from its errno, negative.
     #[cold]
-    pub(super) fn failed(&self, error: i32) -> io::Error {
+    pub(super) fn recv_error(&self, error: i32) -> io::Error {
         let error = io::Error::from_raw_os_error(error.wrapping_neg());
         self.with_context("receive from", error)
     }
@@ -213,7 +213,7 @@ impl Stream {
         kept.bytes.drain(..taken);
         if kept.bytes.is_empty() {
             kept.bytes = VecDeque::new();
-            kept.passed = Passed::default();
+            kept.passed = PassedFds::default();
             self.has_kept.set(kept.error.is_some());
         }
         Completion::at_once(taken as i32)
@@ -250,13 +250,13 @@ impl Stream {
     pub(super) fn take_all_kept(&self) -> io::Result<Vec<u8>> {
         let mut kept = self.kept.borrow_mut();
         let bytes = Vec::from(mem::take(&mut kept.bytes));
-        kept.passed = Passed::default();
+        kept.passed = PassedFds::default();
         let error = match bytes.is_empty() {
             true => kept.error.take(),
             false => None,
         };
         self.has_kept.set(kept.error.is_some());
-        error.map_or(Ok(bytes), |error| Err(self.failed(error)))
+        error.map_or(Ok(bytes), |error| Err(self.recv_error(error)))
     }
 
     /// Puts back bytes that were received but not delivered: they go to the front.
@@ -281,12 +281,12 @@ impl Stream {
 
     /// Takes the descriptors that came with the kept bytes. Taking the last of those bytes without the descriptors
     /// closes them, as in the kernel.
-    pub(super) fn take_passed(&self) -> Passed {
+    pub(super) fn take_passed(&self) -> PassedFds {
         mem::take(&mut self.kept.borrow_mut().passed)
     }
 
     /// Keeps descriptors that came with bytes that are given back.
-    pub(super) fn keep_passed(&self, passed: Passed) {
+    pub(super) fn keep_passed(&self, passed: PassedFds) {
         let kept = &mut self.kept.borrow_mut().passed;
         kept.fds.extend(passed.fds);
         kept.is_cut |= passed.is_cut;
@@ -333,7 +333,7 @@ impl Permit {
     }
 
     /// Moves the right to a new permit; `self` is left without it.
-    pub(super) fn hand_over(&mut self) -> Permit {
+    pub(super) fn take(&mut self) -> Permit {
         let outside = Permit::new(self.stream.clone(), self.direction);
         mem::replace(self, outside)
     }

@@ -15,10 +15,10 @@ use std::task::Waker;
 
 /// A destination for spliced bytes.
 #[derive(Clone, Debug)]
-pub struct Outlet(To);
+pub struct Outlet(Destination);
 
 #[derive(Clone, Debug)]
-enum To {
+enum Destination {
     /// At its cursor, if it has one.
     File(SharedFd),
     Stream(Rc<Stream>),
@@ -26,17 +26,17 @@ enum To {
 
 impl Outlet {
     pub(crate) fn of_file(fd: &SharedFd) -> Outlet {
-        Outlet(To::File(fd.clone()))
+        Outlet(Destination::File(fd.clone()))
     }
 
     pub(crate) fn of_stream(stream: &Rc<Stream>) -> Outlet {
-        Outlet(To::Stream(stream.clone()))
+        Outlet(Destination::Stream(stream.clone()))
     }
 
     /// Returns the destination's capacity, if it is itself a pipe.
     pub(crate) fn pipe_capacity(&self) -> Option<usize> {
         match &self.0 {
-            To::Stream(stream) if stream.kind() == StreamKind::Pipe => {
+            Destination::Stream(stream) if stream.kind() == StreamKind::Pipe => {
                 stream.fd().descriptor().pipe_capacity().ok()
             }
             _ => None,
@@ -54,7 +54,7 @@ pub(crate) struct Splice {
     /// A value that is kept alive until the kernel is done.
     _held: Rc<dyn fmt::Debug>,
     /// The pipe belongs to the caller alone: bytes in it have gone nowhere if the operation is no longer awaited.
-    is_first_half: bool,
+    is_pipe_private: bool,
 }
 
 impl Splice {
@@ -67,26 +67,26 @@ impl Splice {
         len: usize,
         held: Rc<dyn fmt::Debug>,
     ) -> Op<Splice> {
-        Op::new(Splice::between(from, to, len, held))
+        Op::new(Splice::build(from, to, len, held))
     }
 
     /// Splices from a file at its cursor into a pipe that belongs to the caller alone.
-    pub(crate) fn first_half(
+    pub(crate) fn into_private_pipe(
         file: &SharedFd,
         pipe: &SharedFd,
         len: usize,
         held: Rc<dyn fmt::Debug>,
     ) -> Op<Splice> {
         Op::new(Splice {
-            is_first_half: true,
-            ..Splice::between(file, &Outlet::of_file(pipe), len, held)
+            is_pipe_private: true,
+            ..Splice::build(file, &Outlet::of_file(pipe), len, held)
         })
     }
 
-    fn between(from: &SharedFd, to: &Outlet, len: usize, held: Rc<dyn fmt::Debug>) -> Splice {
+    fn build(from: &SharedFd, to: &Outlet, len: usize, held: Rc<dyn fmt::Debug>) -> Splice {
         let permit = match &to.0 {
-            To::File(_) => None,
-            To::Stream(stream) => Some(Permit::new(stream.clone(), Direction::Out)),
+            Destination::File(_) => None,
+            Destination::Stream(stream) => Some(Permit::new(stream.clone(), Direction::Out)),
         };
         Splice {
             from: from.clone(),
@@ -94,7 +94,7 @@ impl Splice {
             len,
             permit,
             _held: held,
-            is_first_half: false,
+            is_pipe_private: false,
         }
     }
 }
@@ -114,8 +114,8 @@ unsafe impl Operation for Splice {
 
     fn entry(&mut self) -> Entry {
         let to = match &self.to.0 {
-            To::File(fd) => fd,
-            To::Stream(stream) => stream.fd(),
+            Destination::File(fd) => fd,
+            Destination::Stream(stream) => stream.fd(),
         };
         // The offset to read at goes in the address field. Minus one, in both places, means the cursor.
         to.entry(Opcode::SPLICE)
@@ -128,15 +128,15 @@ unsafe impl Operation for Splice {
     fn complete(self, completion: Completion) -> io::Result<usize> {
         match (completion.result(), &self.to.0) {
             (Ok(n), _) => Ok(n as usize),
-            (Err(error), To::Stream(stream)) => Err(stream.with_context("send to", error)),
-            (Err(error), To::File(_)) => Err(error),
+            (Err(error), Destination::Stream(stream)) => Err(stream.with_context("send to", error)),
+            (Err(error), Destination::File(_)) => Err(error),
         }
     }
 
     /// What an abandoned splice has delivered is unknown. Bytes left in a pipe that is gone can be read again: the
     /// cursor is moved back.
     fn dispose(&mut self, completion: Completion) {
-        if let (Ok(n), true) = (completion.result(), self.is_first_half) {
+        if let (Ok(n), true) = (completion.result(), self.is_pipe_private) {
             let _ = self.from.descriptor().move_back(n as usize);
         }
     }

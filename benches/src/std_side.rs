@@ -1,4 +1,4 @@
-//! The work, done by std's calls in a loop, one after the other.
+//! The work, done by std's calls in a loop, one after another.
 
 use crate::{Block, Sequence};
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ pub fn read_large(file: &File, size: usize, ops: u64) {
     }
 }
 
-/// Whole files by `std::fs::read`, round and round the list.
+/// Whole files by `std::fs::read`, cycling through the list.
 pub fn small_files(paths: &[PathBuf], ops: u64) {
     for path in paths.iter().cycle().take(ops as usize) {
         assert!(!fs::read(path).expect("a small file").is_empty());

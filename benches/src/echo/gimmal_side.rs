@@ -1,19 +1,19 @@
-//! gimmal: a task for each connection, by reads into one buffer or in chunks that the runtime provides.
+//! The server on gimmal: one task per connection, with reads into one buffer or with chunks.
 
-use crate::ours;
+use crate::gimmal_side;
 use gimmal::Runtime;
 use gimmal::buf::IoBufMut;
 use gimmal::net::TcpStream as Stream;
 use std::net::TcpStream;
 
-/// Serves until every connection has ended.
+/// Serves with `read` and `write_all`.
 pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
-    serve_on(ours::runtime(), connections, size)
+    serve_on(gimmal_side::runtime(), connections, size)
 }
 
-/// The same by the ring alone.
-pub fn serve_by_ring(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
-    serve_on(ours::runtime_of_ring(), connections, size)
+/// Serves with `read` and `write_all`, without direct calls.
+pub fn serve_ring_only(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
+    serve_on(gimmal_side::ring_only_runtime(), connections, size)
 }
 
 fn serve_on(mut runtime: Runtime, connections: Vec<TcpStream>, size: usize) -> Option<u64> {
@@ -28,14 +28,14 @@ fn serve_on(mut runtime: Runtime, connections: Vec<TcpStream>, size: usize) -> O
             task.await.expect("no task panics");
         }
     });
-    Some(ours::system_calls(&runtime.handle()))
+    Some(gimmal_side::system_calls(&runtime.handle()))
 }
 
-/// Sends back what it receives, until the connection ends.
+/// Sends back what a connection receives, until it ends.
 pub async fn answer(stream: &Stream, size: usize) {
-    let mut room = vec![0; size];
+    let mut buf = vec![0; size];
     loop {
-        room = match stream.read(room).await {
+        buf = match stream.read(buf).await {
             Ok((n, back)) if n > 0 => {
                 let part = stream.write_all(back.slice(..n)).await.expect("send");
                 part.into_inner()
@@ -45,7 +45,7 @@ pub async fn answer(stream: &Stream, size: usize) {
     }
 }
 
-/// The same by chunks.
+/// Sends back what a connection receives in chunks, until it ends.
 pub async fn answer_chunks(stream: &Stream) {
     let mut chunks = stream.chunks();
     while let Ok(Some(chunk)) = chunks.next().await {
@@ -53,9 +53,9 @@ pub async fn answer_chunks(stream: &Stream) {
     }
 }
 
-/// The same in chunks: what arrives is sent back out of the buffer that the runtime has received it in.
+/// Serves with `chunks`: each chunk is sent from the buffer in which the runtime received it.
 pub fn serve_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
-    let mut runtime = ours::runtime();
+    let mut runtime = gimmal_side::runtime();
     runtime.block_on(async {
         let tasks: Vec<_> = connections
             .into_iter()
@@ -67,5 +67,5 @@ pub fn serve_chunks(connections: Vec<TcpStream>, _size: usize) -> Option<u64> {
             task.await.expect("no task panics");
         }
     });
-    Some(ours::system_calls(&runtime.handle()))
+    Some(gimmal_side::system_calls(&runtime.handle()))
 }

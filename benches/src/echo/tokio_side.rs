@@ -1,9 +1,9 @@
-//! tokio, with a runtime of one thread: a task for each connection.
+//! The server on tokio's single-threaded runtime: one task per connection.
 
 use std::net::TcpStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Serves until every connection has ended.
+/// Serves with `read` and `write_all`.
 pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -16,11 +16,11 @@ pub fn serve(connections: Vec<TcpStream>, size: usize) -> Option<u64> {
                 connection.set_nonblocking(true).expect("a socket");
                 let mut stream = tokio::net::TcpStream::from_std(connection).expect("a socket");
                 tokio::spawn(async move {
-                    let mut room = vec![0; size];
-                    while let Ok(n) = stream.read(&mut room).await
+                    let mut buf = vec![0; size];
+                    while let Ok(n) = stream.read(&mut buf).await
                         && n > 0
                     {
-                        stream.write_all(&room[..n]).await.expect("send");
+                        stream.write_all(&buf[..n]).await.expect("send");
                     }
                 })
             })

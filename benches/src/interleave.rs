@@ -1,23 +1,23 @@
-//! Comparing by interleaved pairs: these machines are noisy and change speed, so only what ran side by side is compared.
+//! Measures several sides in interleaved chunks of work.
 //!
-//! Every side does the work in chunks of a few milliseconds, in turn: A B A B …. Each round gives one ratio, and what is
-//! reported is their median, with the quartiles.
+//! Machines are noisy and change speed, so a figure is comparable only with one that was measured at the same time. All
+//! sides take turns, each with a chunk of a few milliseconds: A B A B …. Each round yields one ratio; the benches
+//! report the median of the ratios, with their quartiles.
 
 use crate::meter::Times;
 use std::time::Duration;
 
-/// What a bench is told on its command line: `[--pairs N] [WORD…]`.
+/// The command line of a bench: `[--pairs N] [WORD…]`.
 #[derive(Debug)]
 pub struct Arguments {
-    /// How many rounds.
+    /// The number of rounds.
     pub rounds: usize,
-    /// Lines whose names contain one of them are measured.
+    /// Selects the lines whose names contain one of them.
     pub words: Vec<String>,
 }
 
 impl Arguments {
-    /// Those of this process, with so many rounds where it names none; where they are not understood it says how `bench` is
-    /// called.
+    /// Parses the arguments of this process. `rounds` is the default. If they are invalid, prints the usage of `bench`.
     pub fn parse(bench: &str, rounds: usize) -> Option<Arguments> {
         let mut parsed = Arguments {
             rounds,
@@ -40,54 +40,54 @@ impl Arguments {
         Some(parsed)
     }
 
-    /// Whether a line of this name is to be measured.
+    /// Whether a line with this name is selected.
     pub fn choose(&self, name: &str) -> bool {
         let words = &self.words;
         words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))
     }
 }
 
-/// What is compared: a clock.
+/// Selects one of the three clocks.
 pub type Clock = fn(&Times) -> Duration;
 
-/// Does a number of operations on a stand.
+/// Performs a number of operations with some fixtures.
 pub type Work<S> = Box<dyn FnMut(&mut S, u64)>;
 
-/// How often, and how long.
+/// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Rounds, each of one chunk of every side.
+    /// The number of rounds. In each, every side runs one chunk.
     pub rounds: usize,
-    /// What a chunk is to take.
+    /// The time that one chunk should take.
     pub chunk: Duration,
 }
 
-/// The samples of one side: what each chunk took for one operation, in nanoseconds, by each clock.
+/// The chunks of one side: the time of each, by all clocks, and its number of operations.
 #[derive(Debug, Default)]
 pub struct Samples {
     chunks: Vec<(Times, u64)>,
 }
 
 impl Samples {
-    /// Nanoseconds an operation, chunk by chunk.
+    /// Returns the nanoseconds per operation of each chunk.
     pub fn ns(&self, clock: Clock) -> Vec<f64> {
         let each = |(times, ops): &(Times, u64)| clock(times).as_nanos() as f64 / *ops as f64;
         self.chunks.iter().map(each).collect()
     }
 }
 
-/// Has the sides take turns.
-pub fn take_turns<S>(stand: &mut S, sides: &mut [Work<S>], effort: Effort) -> Vec<Samples> {
+/// Runs the sides in turn, with chunks that take about `effort.chunk`.
+pub fn take_turns<S>(fixtures: &mut S, sides: &mut [Work<S>], effort: Effort) -> Vec<Samples> {
     let sizes: Vec<u64> = sides
         .iter_mut()
-        .map(|work| chunk_size(stand, work, effort.chunk))
+        .map(|work| chunk_size(fixtures, work, effort.chunk))
         .collect();
-    turns(stand, sides, &sizes, effort.rounds)
+    turns(fixtures, sides, &sizes, effort.rounds)
 }
 
-/// Has the sides take turns, with chunks of so many operations.
+/// Runs the sides in turn, with chunks of `sizes` operations.
 pub fn turns<S>(
-    stand: &mut S,
+    fixtures: &mut S,
     sides: &mut [Work<S>],
     sizes: &[u64],
     rounds: usize,
@@ -95,19 +95,20 @@ pub fn turns<S>(
     let mut samples: Vec<Samples> = sides.iter().map(|_| Samples::default()).collect();
     for _ in 0..rounds {
         for ((work, &ops), samples) in sides.iter_mut().zip(sizes).zip(&mut samples) {
-            let times = Times::of(|| work(stand, ops));
+            let times = Times::of(|| work(fixtures, ops));
             samples.chunks.push((times, ops));
         }
     }
     samples
 }
 
-/// How many operations fill a chunk. What the work makes on its first call is made here.
-fn chunk_size<S>(stand: &mut S, work: &mut Work<S>, chunk: Duration) -> u64 {
-    work(stand, 1);
+/// Returns the number of operations that take the time of a chunk. The first call of the work is made here, so what it
+/// sets up is not measured.
+fn chunk_size<S>(fixtures: &mut S, work: &mut Work<S>, chunk: Duration) -> u64 {
+    work(fixtures, 1);
     let mut ops = 16;
     loop {
-        let took = Times::of(|| work(stand, ops)).wall;
+        let took = Times::of(|| work(fixtures, ops)).wall;
         if took * 4 >= chunk {
             let scaled = ops as f64 * chunk.as_secs_f64() / took.as_secs_f64();
             return (scaled as u64).max(1);
@@ -116,19 +117,19 @@ fn chunk_size<S>(stand: &mut S, work: &mut Work<S>, chunk: Duration) -> u64 {
     }
 }
 
-/// A median and what is around it.
+/// A median and its quartiles.
 #[derive(Clone, Copy, Debug)]
 pub struct Quartiles {
-    /// A quarter is below it.
+    /// A quarter of the values are below this.
     pub low: f64,
-    /// Half is.
+    /// Half of the values are below this.
     pub median: f64,
-    /// Three quarters are.
+    /// Three quarters of the values are below this.
     pub high: f64,
 }
 
 impl Quartiles {
-    /// Those of some values, of which there is at least one.
+    /// Returns the quartiles of some values, of which there is at least one.
     pub fn of(mut values: Vec<f64>) -> Quartiles {
         values.sort_by(f64::total_cmp);
         let at = |part: f64| {
@@ -146,8 +147,8 @@ impl Quartiles {
         }
     }
 
-    /// Those of the ratios, round by round.
-    pub fn of_ratios(ours: &[f64], theirs: &[f64]) -> Quartiles {
-        Quartiles::of(ours.iter().zip(theirs).map(|(a, b)| a / b).collect())
+    /// Returns the quartiles of the ratios a / b of each round.
+    pub fn of_ratios(a: &[f64], b: &[f64]) -> Quartiles {
+        Quartiles::of(a.iter().zip(b).map(|(a, b)| a / b).collect())
     }
 }

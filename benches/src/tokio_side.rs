@@ -15,7 +15,7 @@ use tokio::time::sleep;
 /// Longer than any bench.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A runtime of one thread, with timers.
+/// Builds a runtime with one thread, timers and I/O.
 pub fn runtime() -> Runtime {
     Builder::new_current_thread()
         .enable_all()
@@ -29,21 +29,21 @@ async fn join_all<T>(tasks: Vec<JoinHandle<T>>) {
     }
 }
 
-/// A message of 64 bytes over a socket pair, written and then read, with a time for the read that is not needed.
+/// A message of 64 bytes over a socket pair, written and then read, with a timeout for the read that never fires.
 pub fn talk(runtime: &Runtime, ops: u64) {
     runtime.block_on(async {
         let (mut near, mut far) = UnixStream::pair().expect("a socket pair");
-        let (message, mut room) = ([7u8; 64], [0u8; 64]);
+        let (message, mut buf) = ([7u8; 64], [0u8; 64]);
         for _ in 0..ops {
             near.write_all(&message).await.expect("a write");
-            let read = tokio::time::timeout(LONG, far.read(&mut room)).await;
+            let read = tokio::time::timeout(LONG, far.read(&mut buf)).await;
             assert_eq!(read.expect("in time").expect("a read"), 64);
         }
     });
 }
 
-/// Reads of a block at random offsets into a file of `blocks`, `depth` at once: `spawn_blocking` with a `pread`, which is
-/// one trip to the pool. A seek and a read of `tokio::fs::File` would be two.
+/// Reads of a block at random offsets into a file of `blocks`, `depth` at once: `spawn_blocking` with a `pread`, which
+/// is one trip to the pool. A seek and a read of `tokio::fs::File` would be two.
 pub fn read_4k(runtime: &Runtime, file: &Arc<File>, blocks: u64, depth: u64, ops: u64) {
     runtime.block_on(async {
         let tasks = (0..depth).map(|n| {
@@ -68,7 +68,7 @@ pub fn read_4k(runtime: &Runtime, file: &Arc<File>, blocks: u64, depth: u64, ops
     });
 }
 
-/// Whole files by `tokio::fs::read`, `depth` at once, round and round the list.
+/// Whole files by `tokio::fs::read`, `depth` at once, cycling through the list.
 pub fn small_files(runtime: &Runtime, paths: &'static [PathBuf], depth: u64, ops: u64) {
     runtime.block_on(async {
         let tasks = (0..depth).map(|n| {
@@ -88,7 +88,7 @@ pub fn small_files(runtime: &Runtime, paths: &'static [PathBuf], depth: u64, ops
     });
 }
 
-/// Tasks that do nothing, each spawned and joined before the next.
+/// Spawns tasks that do nothing, and joins each before the next.
 pub fn spawn_and_join(runtime: &Runtime, ops: u64) {
     runtime.block_on(async {
         for _ in 0..ops {
@@ -97,7 +97,7 @@ pub fn spawn_and_join(runtime: &Runtime, ops: u64) {
     });
 }
 
-/// Yields, among so many tasks that all do so.
+/// Yields, by `tasks` tasks that all do so.
 pub fn yields(runtime: &Runtime, tasks: u64, ops: u64) {
     runtime.block_on(async {
         let tasks = (0..tasks).map(|n| {
@@ -111,7 +111,7 @@ pub fn yields(runtime: &Runtime, tasks: u64, ops: u64) {
     });
 }
 
-/// So many tasks that sleep at once, each for a random time between the two, all joined.
+/// Spawns tasks that all sleep at once, each for a random time between `from` and `to`, and joins them.
 pub fn sleeps(runtime: &Runtime, tasks: u64, from: Duration, to: Duration) {
     runtime.block_on(async {
         let mut sequence = Sequence::new(tasks);
@@ -126,7 +126,7 @@ async fn nap(duration: Duration) {
     sleep(duration).await;
 }
 
-/// Has so many tasks sleep, all of them at once, and gives the size of one's future. The caller counts what they take.
+/// Spawns tasks, waits until all of them sleep, and returns the size of one future. The caller counts their memory.
 pub fn fall_asleep(runtime: &Runtime, tasks: u64) -> usize {
     let duration = Duration::from_secs(3600);
     runtime.block_on(async {
@@ -134,7 +134,7 @@ pub fn fall_asleep(runtime: &Runtime, tasks: u64) -> usize {
             // A handle that is dropped detaches its task.
             drop(spawn(nap(duration)));
         }
-        // Spawned after them, so it runs after each of them has been polled.
+        // Spawned last, so all others have been polled when it runs.
         spawn(async {}).await.expect("an empty task");
     });
     runtime.block_on(async { size_of_val(&nap(duration)) })

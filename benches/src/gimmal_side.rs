@@ -1,4 +1,4 @@
-//! The work, done by gimmal. Each is one `block_on`, with as many tasks as there are requests at once.
+//! The work, done by gimmal: one `block_on` with a task for each request that is in flight at once.
 
 use crate::{Block, Sequence, echo, share};
 use gimmal::buf::AlignedBuf;
@@ -15,18 +15,18 @@ use std::time::{Duration, Instant};
 /// Longer than any bench.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A runtime as it comes.
+/// Builds a runtime with the default settings.
 pub fn runtime() -> Runtime {
     Runtime::new().expect("a ring")
 }
 
-/// A runtime that does everything by its ring, also what a plain system call could serve.
-pub fn runtime_of_ring() -> Runtime {
+/// Builds a runtime without direct calls: every operation goes through the ring.
+pub fn ring_only_runtime() -> Runtime {
     let mask = FeatureMask::none().without_attempts();
     Runtime::builder().mask(mask).build().expect("a ring")
 }
 
-/// System calls of a runtime so far, for what sockets did.
+/// Returns the number of system calls that a runtime has made for its operations: enters and direct calls.
 pub fn system_calls(runtime: &Handle) -> u64 {
     let stats = runtime.stats();
     stats.enters + stats.attempts
@@ -52,22 +52,22 @@ pub fn nop(runtime: &mut Runtime, depth: u64, ops: u64) {
     });
 }
 
-/// A message of 64 bytes over a socket pair, written and then read, with a time for the read that is not needed.
+/// A message of 64 bytes over a socket pair, written and then read, with a timeout for the read that never fires.
 pub fn talk(runtime: &mut Runtime, ops: u64) {
     runtime.block_on(async {
         let (near, far) = UnixStream::pair().expect("a socket pair");
-        let (mut message, mut room) = (vec![7u8; 64], vec![0u8; 64]);
+        let (mut message, mut buf) = (vec![7u8; 64], vec![0u8; 64]);
         for _ in 0..ops {
             message = near.write_all(message).await.expect("a write");
-            let (n, back) = far.read(room).timeout(LONG).await.expect("a read");
+            let (n, back) = far.read(buf).timeout(LONG).await.expect("a read");
             assert_eq!(n, 64);
-            room = back;
+            buf = back;
         }
     });
 }
 
-/// A message of 64 bytes over TCP to another task of the same runtime, which sends it back: by a read into one buffer, or in
-/// chunks that the runtime provides.
+/// A message of 64 bytes over TCP to another task of the same runtime, which sends it back: with reads into one buffer,
+/// or in chunks.
 pub fn echo(runtime: &mut Runtime, by_chunks: bool, ops: u64) {
     runtime.block_on(async {
         let (near, far) = echo::connections(1).expect("a connection");
@@ -75,23 +75,23 @@ pub fn echo(runtime: &mut Runtime, by_chunks: bool, ops: u64) {
             [near, far].map(|mut ends| TcpStream::from_std(ends.pop().expect("one connection")));
         let server = spawn(async move {
             match by_chunks {
-                true => echo::ours::answer_chunks(&far).await,
-                false => echo::ours::answer(&far, 64).await,
+                true => echo::gimmal_side::answer_chunks(&far).await,
+                false => echo::gimmal_side::answer(&far, 64).await,
             }
         });
-        let (mut message, mut room) = (vec![7u8; 64], vec![0u8; 64]);
+        let (mut message, mut buf) = (vec![7u8; 64], vec![0u8; 64]);
         for _ in 0..ops {
             message = near.write_all(message).await.expect("a write");
-            let (n, back) = near.read(room).await.expect("a read");
+            let (n, back) = near.read(buf).await.expect("a read");
             assert_eq!(n, 64);
-            room = back;
+            buf = back;
         }
         drop(near);
         server.await.expect("no task panics");
     });
 }
 
-/// Reads of a block at random offsets into a file of `blocks`, `depth` at once. The buffers come back and are used again.
+/// Reads of a block at random offsets into a file of `blocks`, `depth` at once. The buffers are reused.
 pub fn read_4k(runtime: &mut Runtime, file: &Rc<File>, blocks: u64, depth: u64, ops: u64) {
     runtime.block_on(async {
         let tasks = (0..depth).map(|n| {
@@ -111,7 +111,7 @@ pub fn read_4k(runtime: &mut Runtime, file: &Rc<File>, blocks: u64, depth: u64, 
     });
 }
 
-/// Reads of `size` bytes from the start of a file into one buffer, one after the other.
+/// Reads of `size` bytes from the start of a file into one buffer, one after another.
 pub fn read_large(runtime: &mut Runtime, file: &File, size: usize, ops: u64) {
     runtime.block_on(async {
         let mut buf = vec![0; size];
@@ -123,7 +123,7 @@ pub fn read_large(runtime: &mut Runtime, file: &File, size: usize, ops: u64) {
     });
 }
 
-/// Whole files by `gimmal::fs::read`, `depth` at once, round and round the list.
+/// Whole files by `gimmal::fs::read`, `depth` at once, cycling through the list.
 pub fn small_files(runtime: &mut Runtime, paths: &'static [PathBuf], depth: u64, ops: u64) {
     runtime.block_on(async {
         let tasks = (0..depth).map(|n| {
@@ -143,7 +143,7 @@ pub fn small_files(runtime: &mut Runtime, paths: &'static [PathBuf], depth: u64,
     });
 }
 
-/// Tasks that do nothing, each spawned and joined before the next.
+/// Spawns tasks that do nothing, and joins each before the next.
 pub fn spawn_and_join(runtime: &mut Runtime, ops: u64) {
     runtime.block_on(async {
         for _ in 0..ops {
@@ -152,7 +152,7 @@ pub fn spawn_and_join(runtime: &mut Runtime, ops: u64) {
     });
 }
 
-/// Tasks that do nothing, a thousand spawned and then joined.
+/// Spawns a thousand tasks that do nothing, then joins them; `ops / 1000` times.
 pub fn spawn_then_join(runtime: &mut Runtime, ops: u64) {
     runtime.block_on(async {
         for _ in 0..ops / 1000 {
@@ -161,7 +161,7 @@ pub fn spawn_then_join(runtime: &mut Runtime, ops: u64) {
     });
 }
 
-/// Yields, among so many tasks that all do so.
+/// Yields, by `tasks` tasks that all do so.
 pub fn yields(runtime: &mut Runtime, tasks: u64, ops: u64) {
     runtime.block_on(async {
         let tasks = (0..tasks).map(|n| {
@@ -176,10 +176,10 @@ pub fn yields(runtime: &mut Runtime, tasks: u64, ops: u64) {
 }
 
 async fn nap(duration: Duration) {
-    sleep(duration).await.expect("nobody cancels it");
+    sleep(duration).await.expect("the scope is not canceled");
 }
 
-/// So many tasks that sleep at once, each for a random time between the two, all joined.
+/// Spawns tasks that all sleep at once, each for a random time between `from` and `to`, and joins them.
 pub fn sleeps(runtime: &mut Runtime, tasks: u64, from: Duration, to: Duration) {
     runtime.block_on(async {
         let mut sequence = Sequence::new(tasks);
@@ -190,7 +190,7 @@ pub fn sleeps(runtime: &mut Runtime, tasks: u64, from: Duration, to: Duration) {
     });
 }
 
-/// Has so many tasks sleep, all of them at once, and gives the size of one's future. The caller counts what they take.
+/// Spawns tasks, waits until all of them sleep, and returns the size of one future. The caller counts their memory.
 pub fn fall_asleep(runtime: &mut Runtime, tasks: u64) -> usize {
     let duration = Duration::from_secs(3600);
     runtime.block_on(async {
@@ -198,13 +198,13 @@ pub fn fall_asleep(runtime: &mut Runtime, tasks: u64) -> usize {
             // A handle that is dropped detaches its task.
             drop(spawn(nap(duration)));
         }
-        // Spawned after them, so it runs after each of them has been polled.
+        // Spawned last, so all others have been polled when it runs.
         spawn(async {}).await.expect("an empty task");
     });
     size_of_val(&nap(duration))
 }
 
-/// No-ops with a timeout of their own that never fires, `depth` at once.
+/// No-ops, each with its own `.timeout` that never fires, `depth` at once.
 pub fn nop_in_time(runtime: &mut Runtime, depth: u64, ops: u64) {
     runtime.block_on(async {
         let tasks = (0..depth).map(|n| {
@@ -218,7 +218,7 @@ pub fn nop_in_time(runtime: &mut Runtime, depth: u64, ops: u64) {
     });
 }
 
-/// No-ops inside of a scope of their task's, `depth` at once.
+/// No-ops inside a scope, one scope per task, `depth` at once.
 pub fn nop_in_scope(runtime: &mut Runtime, depth: u64, ops: u64) {
     runtime.block_on(async {
         let tasks = (0..depth).map(|n| {
@@ -228,7 +228,7 @@ pub fn nop_in_scope(runtime: &mut Runtime, depth: u64, ops: u64) {
                         op::nop().await.expect("a no-op");
                     }
                 });
-                all.await.expect("nobody cancels it");
+                all.await.expect("the scope is not canceled");
             })
         });
         join_all(tasks.collect()).await;
@@ -249,9 +249,8 @@ pub fn nop_in_timeout(runtime: &mut Runtime, depth: u64, ops: u64) {
     });
 }
 
-/// Reads of a pipe in which nothing is, each canceled by its scope as soon as it is parked, one after the other; the buffer
-/// comes back and is used again.
-pub fn cancel_parked(runtime: &mut Runtime, pipe: &File, ops: u64) {
+/// Reads of an empty pipe, one after another, each canceled by its scope once it is submitted. The buffer is reused.
+pub fn cancel_waiting_read(runtime: &mut Runtime, pipe: &File, ops: u64) {
     runtime.block_on(async {
         let mut buf = vec![0u8; 64];
         let mut last = None;
@@ -264,18 +263,18 @@ pub fn cancel_parked(runtime: &mut Runtime, pipe: &File, ops: u64) {
             });
             let error = read
                 .await
-                .expect("it is waited for")
-                .expect_err("nothing is there");
+                .expect("an operation is never dropped")
+                .expect_err("the pipe is empty");
             let why;
             (why, buf) = error.into_parts();
             last = Some(why);
         }
-        // To ask an error what it is is no part of the work, so it is asked once.
+        // Examining an error is not part of the work, so only the last one is examined.
         assert!(last.is_none_or(|why| gimmal::is_canceled(&why)));
     });
 }
 
-/// Children of one group that each yield once, all joined; `times` times, so that the tables of the group have grown.
+/// Children of one group that each yield once, all joined; `times` times, so that the group reuses its tables.
 pub fn children(runtime: &mut Runtime, times: u64, ops: u64) {
     runtime.block_on(async {
         let group = gimmal::group(async |g| {
@@ -300,15 +299,15 @@ pub fn tasks(runtime: &mut Runtime, times: u64, ops: u64) {
     });
 }
 
-/// One child of many, or task, that yields, while the others sleep: the time of one yield.
+/// Returns the time of one yield of a child, while its `sleeping` siblings sleep.
 pub fn yields_of_one(runtime: &mut Runtime, sleeping: u64, yields: u32) -> Duration {
     runtime.block_on(async {
         let group = gimmal::group(async |g| {
             for _ in 0..sleeping {
-                drop(g.spawn(nap_or_not()));
+                drop(g.spawn(sleep_until_canceled()));
             }
             let one = g.spawn(async move {
-                // All have been polled once.
+                // After this, all siblings have been polled once.
                 yield_now().await;
                 let before = Instant::now();
                 for _ in 0..yields {
@@ -324,12 +323,12 @@ pub fn yields_of_one(runtime: &mut Runtime, sleeping: u64, yields: u32) -> Durat
     })
 }
 
-async fn nap_or_not() {
+async fn sleep_until_canceled() {
     let canceled = sleep(LONG).await;
     assert!(canceled.is_err());
 }
 
-/// So many short children through one group, whose handles are dropped, a thousand at once.
+/// Runs `ops` short children through one group, a thousand at once, and drops their handles.
 pub fn short_children(runtime: &mut Runtime, ops: u64) {
     runtime.block_on(async {
         let group = gimmal::group(async |g| {

@@ -1,11 +1,11 @@
-//! Everything that work is done with, made once: the runtimes, the ring, the pools and the files.
+//! The runtimes, the ring, the thread pools and the files that all work uses, created once.
 //!
-//! What is not always needed is made by the first call of the work that needs it, which is therefore not to be timed.
+//! Pools and files are created by the first call that needs them, so that call must not be timed.
 
 use crate::files::{BLOCKS, DIRECT_BLOCKS, Files};
 use crate::pool::Pool;
 use crate::ring::Ring;
-use crate::{Block, Sequence, ours, peer, plain};
+use crate::{Block, Sequence, gimmal_side, std_side, tokio_side};
 use gimmal::Runtime;
 use std::cell::LazyCell;
 use std::fs::{self, File, OpenOptions};
@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// One open file, as each side wants it.
+/// An open file, in the form that each side needs.
 #[derive(Debug)]
 struct Target {
     std: Arc<File>,
@@ -33,12 +33,12 @@ impl Target {
     }
 }
 
-/// What there is on the disk.
+/// The open files.
 #[derive(Debug)]
 struct Disk {
     /// A file in the page cache.
     cached: Target,
-    /// A file that is read past it.
+    /// A file opened with `O_DIRECT`.
     direct: Target,
     files: Files,
 }
@@ -59,15 +59,15 @@ impl Disk {
     }
 }
 
-/// The stand on which the sides meet.
+/// What the sides work with.
 #[derive(Debug)]
-pub struct Stand {
-    /// gimmal's runtime.
-    pub ours: Runtime,
-    /// One that does everything by its ring.
-    pub ours_by_ring: Runtime,
-    /// tokio's.
-    pub peer: tokio::runtime::Runtime,
+pub struct Fixtures {
+    /// A runtime of gimmal.
+    pub gimmal: Runtime,
+    /// One without direct calls.
+    pub gimmal_ring_only: Runtime,
+    /// A runtime of tokio, with one thread.
+    pub tokio: tokio::runtime::Runtime,
     /// The bare ring.
     pub ring: Ring,
     disk: LazyCell<Disk>,
@@ -75,13 +75,13 @@ pub struct Stand {
     loaders: Option<Pool>,
 }
 
-impl Stand {
-    /// Makes the runtimes and the ring.
-    pub fn new() -> io::Result<Stand> {
-        Ok(Stand {
-            ours: ours::runtime(),
-            ours_by_ring: ours::runtime_of_ring(),
-            peer: peer::runtime(),
+impl Fixtures {
+    /// Creates the runtimes and the ring.
+    pub fn new() -> io::Result<Fixtures> {
+        Ok(Fixtures {
+            gimmal: gimmal_side::runtime(),
+            gimmal_ring_only: gimmal_side::ring_only_runtime(),
+            tokio: tokio_side::runtime(),
             ring: Ring::new()?,
             disk: LazyCell::new(|| Disk::new().expect("files to read")),
             readers: None,
@@ -90,19 +90,19 @@ impl Stand {
     }
 
     /// Large reads from the page cache by gimmal.
-    pub fn large_ours(&mut self, size: usize, ops: u64) {
-        ours::read_large(&mut self.ours, &self.disk.cached.gimmal, size, ops);
+    pub fn large_gimmal(&mut self, size: usize, ops: u64) {
+        gimmal_side::read_large(&mut self.gimmal, &self.disk.cached.gimmal, size, ops);
     }
 
-    /// The same by `pread`.
+    /// Large reads from the page cache by `pread`.
     pub fn large_std(&mut self, size: usize, ops: u64) {
-        plain::read_large(&self.disk.cached.std, size, ops);
+        std_side::read_large(&self.disk.cached.std, size, ops);
     }
 
     /// Cached reads of a block by gimmal.
-    pub fn read_ours(&mut self, depth: u64, ops: u64) {
+    pub fn read_gimmal(&mut self, depth: u64, ops: u64) {
         let target = &self.disk.cached;
-        ours::read_4k(&mut self.ours, &target.gimmal, target.blocks, depth, ops);
+        gimmal_side::read_4k(&mut self.gimmal, &target.gimmal, target.blocks, depth, ops);
     }
 
     /// Cached reads of a block by the ring.
@@ -113,18 +113,18 @@ impl Stand {
     }
 
     /// Cached reads of a block by tokio.
-    pub fn read_peer(&mut self, depth: u64, ops: u64) {
+    pub fn read_tokio(&mut self, depth: u64, ops: u64) {
         let target = &self.disk.cached;
-        peer::read_4k(&self.peer, &target.std, target.blocks, depth, ops);
+        tokio_side::read_4k(&self.tokio, &target.std, target.blocks, depth, ops);
     }
 
     /// Cached reads of a block by `pread`.
     pub fn read_std(&mut self, ops: u64) {
         let target = &self.disk.cached;
-        plain::read_4k(&target.std, target.blocks, ops);
+        std_side::read_4k(&target.std, target.blocks, ops);
     }
 
-    /// Cached reads of a block by the pool of threads.
+    /// Cached reads of a block by the thread pool.
     pub fn read_pool(&mut self, depth: u64, ops: u64) {
         let (file, blocks) = (&self.disk.cached.std, self.disk.cached.blocks);
         let readers = self.readers.get_or_insert_with(|| {
@@ -139,28 +139,28 @@ impl Stand {
         readers.run(depth, (0..ops).map(|_| sequence.offset(blocks)));
     }
 
-    /// Reads of a block past the page cache by gimmal.
-    pub fn direct_ours(&mut self, depth: u64, ops: u64) {
+    /// Direct reads of a block by gimmal.
+    pub fn direct_gimmal(&mut self, depth: u64, ops: u64) {
         let target = &self.disk.direct;
-        ours::read_4k(&mut self.ours, &target.gimmal, target.blocks, depth, ops);
+        gimmal_side::read_4k(&mut self.gimmal, &target.gimmal, target.blocks, depth, ops);
     }
 
-    /// Reads of a block past the page cache by the ring.
+    /// Direct reads of a block by the ring.
     pub fn direct_ring(&mut self, depth: u64, ops: u64) {
         let target = &self.disk.direct;
         self.ring
             .read_4k(target.std.as_raw_fd(), target.blocks, depth, ops);
     }
 
-    /// Reads of a block past the page cache by tokio.
-    pub fn direct_peer(&mut self, depth: u64, ops: u64) {
+    /// Direct reads of a block by tokio.
+    pub fn direct_tokio(&mut self, depth: u64, ops: u64) {
         let target = &self.disk.direct;
-        peer::read_4k(&self.peer, &target.std, target.blocks, depth, ops);
+        tokio_side::read_4k(&self.tokio, &target.std, target.blocks, depth, ops);
     }
 
     /// Whole small files by gimmal.
-    pub fn small_ours(&mut self, depth: u64, ops: u64) {
-        ours::small_files(&mut self.ours, self.disk.files.small, depth, ops);
+    pub fn small_gimmal(&mut self, depth: u64, ops: u64) {
+        gimmal_side::small_files(&mut self.gimmal, self.disk.files.small, depth, ops);
     }
 
     /// Whole small files by the ring.
@@ -170,16 +170,16 @@ impl Stand {
     }
 
     /// Whole small files by tokio.
-    pub fn small_peer(&mut self, depth: u64, ops: u64) {
-        peer::small_files(&self.peer, self.disk.files.small, depth, ops);
+    pub fn small_tokio(&mut self, depth: u64, ops: u64) {
+        tokio_side::small_files(&self.tokio, self.disk.files.small, depth, ops);
     }
 
     /// Whole small files by std.
     pub fn small_std(&mut self, ops: u64) {
-        plain::small_files(self.disk.files.small, ops);
+        std_side::small_files(self.disk.files.small, ops);
     }
 
-    /// Whole small files by the pool of threads.
+    /// Whole small files by the thread pool.
     pub fn small_pool(&mut self, depth: u64, ops: u64) {
         let paths = self.disk.files.small;
         let loaders = self.loaders.get_or_insert_with(|| {

@@ -1,13 +1,13 @@
-//! Ten thousand connections at once, to a server of gimmal in this process from a client in another: what a connection
-//! takes on the heap while it is idle, and what a request costs when all are busy.
+//! Ten thousand connections at once, from a client in another process to a gimmal server in this one: the heap memory
+//! of an idle connection, and the cost of a request when all are busy.
 //!
-//! `crowd [CONNECTIONS]`
+//! `idle_connections [CONNECTIONS]`
 
 use gimmal::buf::IoBufMut;
 use gimmal::net::TcpListener;
 use gimmal_benches::echo::client::Client;
+use gimmal_benches::gimmal_side;
 use gimmal_benches::meter::{Counting, Times};
-use gimmal_benches::ours;
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ static HEAP: Counting = Counting;
 const CONNECTIONS: usize = 10_000;
 /// The size of a message, and of the buffer of a connection.
 const SIZE: usize = 64;
-/// Requests of each connection.
+/// The number of requests of each connection.
 const REQUESTS: u64 = 20;
 
 fn main() -> io::Result<ExitCode> {
@@ -29,7 +29,7 @@ fn main() -> io::Result<ExitCode> {
     let done = match words[..] {
         [] => serve(CONNECTIONS),
         ["--client", address, count] => match (address.parse(), count.parse()) {
-            (Ok(address), Ok(count)) => crowd(address, count),
+            (Ok(address), Ok(count)) => run_client(address, count),
             _ => return usage(),
         },
         [count] => match count.parse() {
@@ -42,12 +42,12 @@ fn main() -> io::Result<ExitCode> {
 }
 
 fn usage() -> io::Result<ExitCode> {
-    eprintln!("usage: crowd [CONNECTIONS]");
+    eprintln!("usage: idle_connections [CONNECTIONS]");
     Ok(ExitCode::FAILURE)
 }
 
-/// The other process: connects, says so, and asks when it is told to.
-fn crowd(address: SocketAddr, count: usize) -> io::Result<()> {
+/// The other process: prints a line when all connections are open, then waits for a line before it sends requests.
+fn run_client(address: SocketAddr, count: usize) -> io::Result<()> {
     let streams: io::Result<Vec<TcpStream>> =
         (0..count).map(|_| TcpStream::connect(address)).collect();
     let mut client = Client::new(streams?, SIZE)?;
@@ -68,16 +68,16 @@ fn start_client(address: SocketAddr, count: usize) -> io::Result<Child> {
 }
 
 fn serve(count: usize) -> io::Result<()> {
-    let mut runtime = ours::runtime();
+    let mut runtime = gimmal_side::runtime();
     let enters = {
         let handle = runtime.handle();
-        move || ours::system_calls(&handle)
+        move || gimmal_side::system_calls(&handle)
     };
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut client = start_client(listener.local_addr()?, count)?;
-        let said = client.stdout.take().expect("it is piped");
-        let mut said = BufReader::new(said).lines();
+        let output = client.stdout.take().expect("it is piped");
+        let mut output = BufReader::new(output).lines();
         let ended = Rc::new(Cell::new(0));
 
         Counting::start();
@@ -87,39 +87,38 @@ fn serve(count: usize) -> io::Result<()> {
             let stream = incoming.next().await?;
             let ended = ended.clone();
             tasks.push(gimmal::spawn(async move {
-                let mut room = vec![0; SIZE];
-                while let Ok((n, back)) = stream.read(room).await
+                let mut buf = vec![0; SIZE];
+                while let Ok((n, back)) = stream.read(buf).await
                     && n > 0
                 {
                     let sent = stream.write_all(back.slice(..n)).await.expect("send");
-                    room = sent.into_inner();
+                    buf = sent.into_inner();
                 }
                 ended.set(ended.get() + 1);
             }));
         }
-        // All of them are parked in their first read.
+        // By then, all of them wait in their first read.
         gimmal::sleep(std::time::Duration::from_millis(100)).await?;
         let bytes = Counting::stop();
         println!(
-            "{count} idle connections: {} bytes each on the heap, a task, its handle and a buffer of {SIZE} bytes included",
+            "{count} idle connections: {} bytes of heap each, including a task, its handle and a {SIZE}-byte buffer",
             bytes / count as i64,
         );
 
-        expect(&mut said, "connected");
+        expect(&mut output, "connected");
         let (before, entered) = (Times::now(), enters());
-        let mut tell = client.stdin.take().expect("it is piped");
-        tell.write_all(b"go\n")?;
+        let mut input = client.stdin.take().expect("it is piped");
+        input.write_all(b"go\n")?;
         for task in tasks {
             task.await?;
         }
         let took = Times::now() - before;
-        expect(&mut said, "answered");
+        expect(&mut output, "answered");
         assert!(client.wait()?.success());
         assert_eq!(ended.get(), count);
         let requests = REQUESTS * count as u64;
         println!(
-            "{requests} requests of {SIZE} bytes over all of them: {:.0} requests a second, {:.0} ns of the processor each, \
-             {:.3} system calls each",
+            "{requests} requests of {SIZE} bytes over all: {:.0} requests/s; each: {:.0} ns of CPU time, {:.3} system calls",
             requests as f64 / took.wall.as_secs_f64(),
             took.thread.as_nanos() as f64 / requests as f64,
             (enters() - entered) as f64 / requests as f64,
@@ -130,5 +129,5 @@ fn serve(count: usize) -> io::Result<()> {
 
 fn expect(lines: &mut impl Iterator<Item = io::Result<String>>, word: &str) {
     let line = lines.next().expect("a line").expect("text");
-    assert_eq!(line, word, "what the client said");
+    assert_eq!(line, word, "the client printed something else");
 }

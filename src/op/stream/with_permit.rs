@@ -7,21 +7,21 @@ use std::io;
 use std::task::Waker;
 
 /// An operation that needs a stream's lock.
-pub(in crate::op) trait Gated: Operation {
+pub(in crate::op) trait HoldsPermit: Operation {
     fn permit(&mut self) -> &mut Permit;
 }
 
 /// An operation as a part of a loop: the permit comes back with the result.
-pub(crate) struct Part<O>(pub(super) O);
+pub(crate) struct WithPermit<O>(pub(super) O);
 
-impl<O: Gated> Part<O> {
-    pub(super) fn new(operation: O) -> Op<Part<O>> {
-        Op::new(Part(operation))
+impl<O: HoldsPermit> WithPermit<O> {
+    pub(super) fn new(operation: O) -> Op<WithPermit<O>> {
+        Op::new(WithPermit(operation))
     }
 }
 
 // SAFETY: everything is forwarded to the operation, which keeps the promises.
-unsafe impl<O: Gated> Operation for Part<O> {
+unsafe impl<O: HoldsPermit> Operation for WithPermit<O> {
     type Output = (O::Output, Permit);
     const NAME: &'static str = O::NAME;
 
@@ -42,12 +42,12 @@ unsafe impl<O: Gated> Operation for Part<O> {
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
-        let permit = self.0.permit().hand_over();
+        let permit = self.0.permit().take();
         (self.0.complete(completion), permit)
     }
 
     fn fail(mut self, error: io::Error) -> Self::Output {
-        let permit = self.0.permit().hand_over();
+        let permit = self.0.permit().take();
         (self.0.fail(error), permit)
     }
 
