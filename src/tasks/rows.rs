@@ -161,7 +161,7 @@ pub(crate) struct ReadyTask {
 }
 
 /// The work that the end of a task leaves to do, outside the borrow.
-#[must_use = "a joiner waits, or an ended task is to be looked at and dropped"]
+#[must_use = "a joiner is to be woken, or a result to be disposed of"]
 pub(crate) struct Finished {
     pub(crate) joiner: Option<Waker>,
     /// The result of a task without a handle.
