@@ -68,7 +68,7 @@ enum StopReason {
     Idle,
     /// The turn's poll budget is spent.
     Spent,
-    /// As in [`Next`].
+    /// As in [`NextChild`].
     Look,
     Ended(Key, EndKind),
 }

@@ -1,6 +1,7 @@
 //! Faults that no caller awaits, and the hook that reports them.
 
 use crate::error::panic_message;
+use crate::sys::counted;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -117,13 +118,15 @@ impl fmt::Display for Fault {
             }
             Fault::OperationsLeaked { kinds } => write!(
                 f,
-                "the runtime ended with {} operations still in the kernel, whose memory is leaked: {}",
-                kinds.len(),
+                "the runtime ended with {} still in the kernel, whose memory is leaked: {}",
+                counted(kinds.len(), "operation"),
                 kinds.join(", ")
             ),
             Fault::BlockingLeft { running } => write!(
                 f,
-                "the runtime ended while {running} closures of spawn_blocking were still running"
+                "the runtime ended while {} of spawn_blocking {} still running",
+                counted(*running, "closure"),
+                if *running == 1 { "was" } else { "were" },
             ),
             Fault::CancelIgnored { task } => write!(
                 f,

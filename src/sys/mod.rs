@@ -42,7 +42,7 @@ pub(crate) use buf_ring::{BufRing, BufSizes, ProvidedBuf};
 pub use clock::Instant;
 pub(crate) use clock::{coarse_ns, machine_now};
 pub use entry::{Completion, Entry, Fd, Opcode};
-pub(crate) use error::with_context;
+pub(crate) use error::{counted, with_context};
 pub(crate) use eventfd::EventFd;
 pub(crate) use fd::Descriptor;
 pub use feature_mask::FeatureMask;
