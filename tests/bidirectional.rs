@@ -1,9 +1,6 @@
-//! Copying in both directions: between all kinds of sides, to the byte, and what is known when it stops halfway.
+//! Copying in both directions: exactly, between all kinds of sides, and with correct counts when it stops halfway.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -34,7 +31,7 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
 }
 
 fn run(test: impl AsyncFnOnce() -> io::Result<()>) {
-    // Some of them count descriptors.
+    // Some tests count descriptors.
     let _alone = alone();
     gimmal::run(async {
         let baseline = Baseline::take();
@@ -45,8 +42,8 @@ fn run(test: impl AsyncFnOnce() -> io::Result<()>) {
     .unwrap();
 }
 
-/// A client that ends its side still gets the answer. Between the two stands a proxy, which is stopped at random moments
-/// and begun again: what it has copied is known each time.
+/// A client that shuts down its side still gets the answer, through a proxy that is stopped at random moments and
+/// restarted: its counts are correct each time.
 #[test]
 fn both_directions_are_copied_until_both_have_ended() {
     run(async || {
@@ -97,7 +94,7 @@ fn both_directions_are_copied_until_both_have_ended() {
     });
 }
 
-/// Copies between two sides, whose peers are these.
+/// Copies between two sides, `near` and `far`, whose peers are `client` and `server`.
 async fn passes<A: Split, B: Split>(
     name: &str,
     near: A,
@@ -144,7 +141,7 @@ fn a_side_is_a_stream_or_a_pair() {
         let (far, server) = UnixStream::pair()?;
         passes("halves", near.into_split(), far.split(), &client, &server).await?;
 
-        // A pipe ends when its writer is dropped, which is when its direction has ended.
+        // A pipe ends when its writer is dropped, after its direction has ended.
         let (client, near) = pair().await?;
         let (from_far, reply) = pipe()?;
         let (question, to_far) = pipe()?;
@@ -174,7 +171,7 @@ fn a_side_is_a_stream_or_a_pair() {
     });
 }
 
-/// A child process as one side: its input ends when the other side's output does.
+/// A child process as one side: its input ends with the other side's output.
 #[test]
 fn a_child_process_is_a_side() {
     run(async || {
@@ -200,7 +197,7 @@ fn a_child_process_is_a_side() {
     });
 }
 
-/// Takes some bytes, and then fails; or fails to end.
+/// Accepts some bytes, then fails; or fails to shut down.
 struct Full {
     room: usize,
     taken: Vec<u8>,
@@ -231,7 +228,7 @@ impl AsyncWrite for Full {
     }
 }
 
-/// Each direction fails once, after the other has copied something and waits for more.
+/// Each direction fails once, after the other one has copied some bytes and waits for more.
 #[test]
 fn an_error_names_its_direction_and_has_both_counts() {
     run(async || {
@@ -279,7 +276,7 @@ fn an_error_names_its_direction_and_has_both_counts() {
                 "{waits}"
             );
 
-            // What could not be written is back, and both sides can still be used.
+            // The unwritten bytes were returned, and both sides can still be used.
             assert_eq!(full.taken, b"0123");
             assert_eq!(near.read(vec![0; 64]).await?.1, b"456789");
             near.write_all("sorry").await?;
@@ -291,9 +288,9 @@ fn an_error_names_its_direction_and_has_both_counts() {
     });
 }
 
-/// What was read for a writer that has failed, by a reader that takes nothing back, is in the error.
+/// Bytes read for a failed writer are in the error if the reader cannot take them back.
 #[test]
-fn bytes_that_no_reader_takes_back_are_in_the_error() {
+fn bytes_that_cannot_be_returned_to_a_reader_are_in_the_error() {
     run(async || {
         let (mut text, mut full) = (&b"0123456789"[..], Full::after(4));
         let (idle, _writer) = pipe()?;
@@ -310,7 +307,7 @@ fn bytes_that_no_reader_takes_back_are_in_the_error() {
 }
 
 #[test]
-fn a_shutdown_that_fails_is_the_error_of_its_direction() {
+fn a_failing_shutdown_is_the_error_of_its_direction() {
     run(async || {
         let mut full = Full::after(100);
         let (nothing, all) = (&b""[..], &b"all of it"[..]);
@@ -327,7 +324,7 @@ fn a_shutdown_that_fails_is_the_error_of_its_direction() {
     });
 }
 
-/// Has a few bytes, and then waits for something that this runtime does not know.
+/// Has a few bytes, then waits for a foreign future.
 struct Foreign(usize);
 
 impl AsyncRead for Foreign {
@@ -340,9 +337,9 @@ impl AsyncRead for Foreign {
     }
 }
 
-/// Such a wait is dropped when the other direction fails, or a scope is canceled. What it had copied is known.
+/// Such a wait is dropped when the other direction fails, or when a scope is canceled. Its bytes are still counted.
 #[test]
-fn a_direction_that_has_to_be_dropped_is_counted() {
+fn a_dropped_direction_is_counted() {
     run(async || {
         let (reader, writer) = pipe()?;
         let (mut full, mut taken) = (Full::after(4), Vec::new());
@@ -381,9 +378,9 @@ fn a_direction_that_has_to_be_dropped_is_counted() {
     });
 }
 
-/// Between two streams, one of which has a flow of its own: dropped after any poll, nothing is left.
+/// Copies between two streams: dropped after any poll, nothing is left behind.
 #[test]
-fn it_can_be_dropped_after_any_poll() {
+fn copy_bidirectional_can_be_dropped_after_any_poll() {
     run(async || {
         dropped_everywhere("copy_bidirectional", &MOMENTS, || async {
             let (client, near) = pair().await.unwrap();
@@ -403,11 +400,11 @@ fn it_can_be_dropped_after_any_poll() {
     });
 }
 
-/// Both sides fail: neither error is lost when one is made of them.
+/// Both sides fail: neither error is lost when they are combined into one.
 #[test]
 fn if_both_directions_fail_both_errors_are_kept() {
     run(async || {
-        /// Fails when it is canceled, as something does that cleans up.
+        /// Fails when it is canceled, like a cleanup that fails.
         struct Broken;
 
         impl AsyncRead for Broken {
@@ -449,7 +446,7 @@ fn if_both_directions_fail_both_errors_are_kept() {
             assert_eq!(held.direction(), direction);
         }
 
-        // A failure is the error, even if a cancellation came first.
+        // A failure takes precedence, even if a cancellation came first.
         let scope = Scope::new();
         let (idle, _writer) = pipe()?;
         let copying = copy_bidirectional((&idle, Vec::new()), (Broken, Vec::new()));

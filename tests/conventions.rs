@@ -348,7 +348,7 @@ fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
             .iter()
             .position(|line| line.ends_with(['{', '}', ';']));
         let signature = &lines[number..][..=last.unwrap_or_default()];
-        // Other than the methods of `Op`, such as `submit`.
+        // Except for the methods of `Op`, such as `submit`.
         let returns_op = |line: &&str| line.contains("-> Op<") && !line.contains("-> Op<O>");
         if line.starts_with("pub async fn")
             || line.starts_with("pub fn") && signature.iter().any(returns_op)
@@ -364,7 +364,8 @@ fn cancel_safety_is_tested(source: &Source, faults: &mut Vec<String>) {
     }
 }
 
-/// Docs that name the function with the example: of a type that is only a function's future, argument or operation.
+/// Docs that refer to the function with the example, for a type that is only a function's future, argument or
+/// operation.
 const EXAMPLE_ELSEWHERE: [&str; 3] = [
     "/// The future of [`",
     "/// The argument of [`",
@@ -380,8 +381,8 @@ const NOT_FOR_USERS: [(&str, &str); 5] = [
     ("src/op/stream/splice.rs", "pub struct Outlet"),
 ];
 
-/// Each public type, each public function outside of a type, and each section on cancel safety, which everything that can
-/// be awaited has, comes with an example that runs. The lint `unreachable_pub` sees to it that `pub` means public.
+/// Each public type, each public free function, and each item with a section on cancel safety (that is, everything that
+/// can be awaited) has a runnable example. The lint `unreachable_pub` ensures that `pub` means public.
 fn users_get_examples(source: &Source, faults: &mut Vec<String>) {
     let lines = source.lines();
     let is_doc = |line: &str| line.trim_start().starts_with("///");
@@ -394,7 +395,7 @@ fn users_get_examples(source: &Source, faults: &mut Vec<String>) {
             .count();
         end = start + len;
         let docs = || lines[start..end].iter().map(|line| line.trim_start());
-        // Up to the item itself: attributes and comments.
+        // The item, which follows attributes and comments.
         let mut below = lines[end..].iter().take_while(|line| !line.is_empty());
         let item = below.find(|line| line.contains("pub ")).copied();
         let item = item.unwrap_or_default();
@@ -416,7 +417,7 @@ fn users_get_examples(source: &Source, faults: &mut Vec<String>) {
             .iter()
             .any(|first| lines[start].trim_start().starts_with(first));
         let needs_example = is_awaited || is_function || is_type && !is_elsewhere;
-        // A fence without a word opens an example that runs, or closes any.
+        // A bare fence opens a runnable example, or closes any block.
         let mut fences = docs().filter_map(|line| line.strip_prefix("/// ```"));
         let mut opened = std::iter::from_fn(|| {
             let opens = fences.next();

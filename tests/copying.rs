@@ -527,7 +527,7 @@ fn a_copy_can_be_dropped_after_any_poll() {
     .unwrap();
 }
 
-/// Threads of the kernel that work for this one.
+/// The number of kernel worker threads of this thread.
 fn workers() -> usize {
     // SAFETY: no address is passed.
     let ours = format!("iou-wrk-{}", unsafe { libc::gettid() });

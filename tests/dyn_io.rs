@@ -1,9 +1,7 @@
-//! Boxed readers and writers do what those inside of the box do, with any buffer, also when a read is canceled or dropped.
+//! Boxed readers and writers behave like the ones inside the box, with any buffer, even if a read is canceled or
+//! dropped.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
 mod common;
 
@@ -27,7 +25,7 @@ use std::rc::Rc;
 const TEXT: &[u8] = b"0123456789";
 
 fn run(test: impl AsyncFnOnce() -> io::Result<()>) {
-    // Some of them count descriptors.
+    // Some tests count descriptors.
     let _alone = alone();
     gimmal::run(async {
         let baseline = Baseline::take();
@@ -38,7 +36,7 @@ fn run(test: impl AsyncFnOnce() -> io::Result<()>) {
     .unwrap();
 }
 
-/// All kinds of readers of that text.
+/// All kinds of readers of `TEXT`.
 async fn readers(directory: &Path) -> io::Result<Vec<Box<dyn DynAsyncRead>>> {
     let path = directory.join("text");
     std::fs::write(&path, TEXT)?;
@@ -60,7 +58,7 @@ async fn readers(directory: &Path) -> io::Result<Vec<Box<dyn DynAsyncRead>>> {
     ])
 }
 
-/// Reads what is there into this buffer, which stays where it is.
+/// Reads into this buffer, whose memory stays in place.
 async fn fills<B: IoBufMut + Debug>(reader: &mut dyn DynAsyncRead, buf: B) {
     let place = buf.io_ptr();
     let buf = reader.read_exact(buf, 2).await.unwrap();
@@ -78,7 +76,7 @@ async fn fills<B: IoBufMut + Debug>(reader: &mut dyn DynAsyncRead, buf: B) {
     assert_eq!((buf.io_ptr(), &buf.io_bytes()[..4]), (place, &b"0123"[..]));
     let (n, rest) = reader.read_to_end(b"rest: ".to_vec()).await.unwrap();
     assert_eq!((n, &*rest), (6, &b"rest: 456789"[..]));
-    // At the end, the error has the buffer.
+    // At the end, the error holds the buffer.
     let error = reader.read_exact(buf, 1).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.transferred()),
@@ -104,7 +102,7 @@ fn a_boxed_reader_fills_buffers_of_any_type() {
 }
 
 #[test]
-fn a_boxed_reader_takes_back_what_the_one_inside_takes_back() {
+fn a_boxed_reader_takes_back_bytes_if_the_one_inside_does() {
     run(async || {
         let directory = directory();
         let path = directory.path().join("large");
@@ -139,11 +137,11 @@ fn a_boxed_reader_takes_back_what_the_one_inside_takes_back() {
 }
 
 #[test]
-fn a_boxed_reader_that_is_canceled_or_has_no_room_gives_the_buffer_back() {
+fn a_canceled_boxed_read_or_one_without_room_returns_the_buffer() {
     fn same(error: BufError<Vec<u8>>, kind: ErrorKind) {
         assert_eq!(
             (error.kind(), error.into_buf()),
-            (kind, b"as it was".to_vec())
+            (kind, b"unchanged".to_vec())
         );
     }
     run(async || {
@@ -153,14 +151,14 @@ fn a_boxed_reader_that_is_canceled_or_has_no_room_gives_the_buffer_back() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         same(
             stream
-                .read_exact(b"as it was".to_vec(), 100)
+                .read_exact(b"unchanged".to_vec(), 100)
                 .await
                 .unwrap_err(),
             ErrorKind::InvalidInput,
         );
 
         let scope = Scope::new();
-        let (read, ()) = gimmal::join((scope.run_any(stream.read(b"as it was".to_vec())), async {
+        let (read, ()) = gimmal::join((scope.run_any(stream.read(b"unchanged".to_vec())), async {
             common::next_turn().await;
             scope.cancel();
         }))
@@ -172,7 +170,7 @@ fn a_boxed_reader_that_is_canceled_or_has_no_room_gives_the_buffer_back() {
     });
 }
 
-/// What a dropped read or half an exact read has received, the next read returns: also through the box.
+/// Bytes received by a dropped read, or by a part of an exact read, go to the next read, even through the box.
 #[test]
 fn a_boxed_read_can_be_dropped_after_any_poll_and_loses_nothing() {
     run(async || {
@@ -213,7 +211,7 @@ fn a_boxed_read_can_be_dropped_after_any_poll_and_loses_nothing() {
 }
 
 #[test]
-fn a_boxed_writer_writes_flushes_and_ends_like_the_one_inside() {
+fn a_boxed_writer_writes_flushes_and_shuts_down_like_the_one_inside() {
     run(async || {
         let (stream, peer) = UnixStream::pair()?;
         let mut writer: Box<dyn DynAsyncWrite> = Box::new(BufWriter::new(stream));

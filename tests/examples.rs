@@ -86,7 +86,7 @@ fn assert_exit(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", err(output));
 }
 
-/// Waits until the process has a handler for SIGINT: before that, the signal would kill it.
+/// Waits until the process has a handler for SIGINT, which would kill it before that.
 fn wait_for_handler(child: &Child) {
     let path = format!("/proc/{}/status", child.id());
     loop {
@@ -897,11 +897,11 @@ fn pipe_names_what_it_cannot_read_and_counts_the_rest() {
 #[test]
 fn ctrl_c_ends_an_example_with_130() {
     let directory = directory();
-    // It never ends by itself: nobody opens the other end.
+    // It never completes, since nobody opens the other end.
     let waits = directory.path().join("fifo");
     fifo(&waits);
     let _writer = File::options().read(true).write(true).open(&waits).unwrap();
-    // Reading it takes minutes.
+    // Takes minutes to read.
     let long = directory.path().join("long");
     File::create(&long).unwrap().set_len(1 << 40).unwrap();
     for (name, arguments) in [
@@ -925,7 +925,7 @@ fn ctrl_c_ends_an_example_with_130() {
 }
 
 #[test]
-fn cancel_cleanup_saves_its_state_after_ctrl_c_too() {
+fn cancel_cleanup_saves_its_state_even_after_ctrl_c() {
     let directory = directory();
     let state = directory.path().join("state");
     let mut command = example("cancel_cleanup");
