@@ -126,6 +126,7 @@ pub use time::{sleep, timeout};
 /// Tasks, their handles, and blocking closures.
 pub mod task {
     pub use crate::error::JoinError;
+    pub use crate::runtime::abort::AbortHandle;
     pub use crate::runtime::blocking::BlockingHandle;
     pub use crate::runtime::join::{CancelOnDrop, JoinHandle};
     pub use crate::runtime::spawn::{

@@ -634,7 +634,7 @@ fn closures_that_outlast_the_shutdown_are_reported_and_continue() {
     let handle = runtime.block_on(async { spawn_blocking(closure) });
     running.begun.recv().unwrap();
     drop(runtime);
-    faults.expect(&["1 closures of spawn_blocking"]);
+    faults.expect(&["1 closure of spawn_blocking was"]);
     assert!(!handle.is_finished());
     running.release.send(()).unwrap();
     while !handle.is_finished() {

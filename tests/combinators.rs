@@ -7,7 +7,7 @@ mod common;
 use common::{Baseline, MOMENTS, Moment, Random, Watched, alone, dropped_everywhere, next_turn};
 use gimmal::cancel::{Scope, shield};
 use gimmal::fs::File;
-use gimmal::group::{Select2, Select3, Select4};
+use gimmal::group::{Select2, Select3, Select4, Select8};
 use gimmal::prelude::*;
 use gimmal::time::{timeout, timeout_any};
 use gimmal::{
@@ -153,6 +153,7 @@ fn join_returns_what_plain_awaiting_returns_in_every_order_of_completion() {
 #[test]
 fn every_tuple_size_is_supported() {
     run(async || {
+        assert_eq!(join((after(1, 1),)).await, (1,));
         assert_eq!(join((ready(1), ready(2))).await, (1, 2));
         let eight = join((
             ready(1),
@@ -166,6 +167,9 @@ fn every_tuple_size_is_supported() {
         ));
         assert_eq!(eight.await, (1, 2, 3, 4, 5, 6, 7, 8));
         let ok = |n| after(1, Ok::<_, Canceled>(n));
+        assert_eq!(try_join((ok(1),)).await, Ok((1,)));
+        let failed = try_join((after(1, Err::<u8, _>(2)),));
+        assert_eq!(failed.await, Err(2));
         let eight = try_join((ok(1), ok(2), ok(3), ok(4), ok(5), ok(6), ok(7), ok(8)));
         assert_eq!(eight.await, Ok((1, 2, 3, 4, 5, 6, 7, 8)));
         let long = || sleep(LONG);
@@ -934,6 +938,32 @@ fn select_is_fair_to_ready_futures() {
             others.iter().all(|count| (450..550).contains(count)),
             "{others:?}"
         );
+    });
+}
+
+#[test]
+fn select_finds_each_of_eight() {
+    run(async || {
+        for chosen in 0..8 {
+            let mut futures: [_; 8] = std::array::from_fn(|n| {
+                poll_fn(move |_| match n == chosen {
+                    true => Poll::Ready(n),
+                    false => Poll::Pending,
+                })
+            });
+            let [a, b, c, d, e, f, g, h] = &mut futures;
+            let found = match select((a, b, c, d, e, f, g, h)).await {
+                Select8::First(n) => (0, n),
+                Select8::Second(n) => (1, n),
+                Select8::Third(n) => (2, n),
+                Select8::Fourth(n) => (3, n),
+                Select8::Fifth(n) => (4, n),
+                Select8::Sixth(n) => (5, n),
+                Select8::Seventh(n) => (6, n),
+                Select8::Eighth(n) => (7, n),
+            };
+            assert_eq!(found, (chosen, chosen));
+        }
     });
 }
 

@@ -87,6 +87,8 @@ stays!(
 // Values designed to move between threads, and plain values.
 moves!(
     cancel::ScopeHandle,
+    task::AbortHandle,
+    &'static task::AbortHandle,
     cancel::Cancelable<Never>,
     task::BlockingHandle<u8>,
     net::Chunk,

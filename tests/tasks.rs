@@ -8,8 +8,12 @@
     reason = "handles leave block_on on purpose"
 )]
 
+#[path = "tasks/aborting.rs"]
+mod aborting;
 #[path = "tasks/busy.rs"]
 mod busy;
+#[path = "tasks/detached.rs"]
+mod detached;
 #[path = "tasks/ending.rs"]
 mod ending;
 #[path = "tasks/fairness.rs"]

@@ -124,6 +124,11 @@ fn a_success_is_returned_even_when_late() {
         let cut = timeout_any(SHORT, async { sleep(LONG).await.is_err() }).await;
         assert_eq!(cut.unwrap_err().into_inner(), Some(true));
         assert_eq!(timeout_any(Duration::ZERO, async { 5 }).await, Ok(5));
+        let asleep = || async { sleep(LONG).await.is_err() };
+        let cut = asleep().timeout_any(SHORT).await;
+        assert_eq!(cut.unwrap_err().into_inner(), Some(true));
+        let cut = asleep().deadline_any(Instant::now() + SHORT).await;
+        assert_eq!(cut.unwrap_err().into_inner(), Some(true));
         assert_eq!(Handle::current().stats().timers, 0);
     });
 }
@@ -168,6 +173,43 @@ fn the_futures_own_error_differs_from_a_timeout() {
         assert!(cut.to_string().contains("timed out") && cut.to_string().contains("own error 3"));
         assert_eq!(cut.into_inner(), Some(Own(3)));
     });
+}
+
+/// That its waits were canceled is the effect of the timeout: the text does not repeat it.
+#[test]
+fn the_text_of_a_timeout_is_plain() {
+    run(async {
+        let read = async { io::Result::Ok(sleep(LONG).await?) };
+        let error = timeout(SHORT, read).await.unwrap_err();
+        assert_eq!(error.to_string(), "timed out");
+        assert!(error.inner().is_some_and(|inner| is_canceled(inner)));
+        let error = io::Error::from(error);
+        assert_eq!(error.to_string(), "timed out");
+        assert!(is_timeout(&error));
+        let group = gimmal::group(async |_| io::Result::Ok(sleep(LONG).await?));
+        let error = timeout(SHORT, group).await.unwrap_err();
+        assert_eq!(error.to_string(), "timed out");
+        // Other text stays.
+        let save = async { Ok::<_, Box<dyn Error>>(sleep(LONG).await.map_err(Saving)?) };
+        let error = timeout(SHORT, save).await.unwrap_err();
+        assert!(error.is_elapsed());
+        assert_eq!(error.to_string(), "timed out: saving: canceled");
+    });
+}
+
+#[derive(Debug)]
+struct Saving(Canceled);
+
+impl fmt::Display for Saving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "saving: {}", self.0)
+    }
+}
+
+impl Error for Saving {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
 }
 
 /// Every order of three deadlines: the outermost one that has passed when the leaf ends is responsible.

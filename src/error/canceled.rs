@@ -77,7 +77,16 @@ pub(crate) struct ElapsedOver(pub(crate) Box<dyn Error + Send + Sync>);
 
 impl fmt::Display for ElapsedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{Elapsed}: {}", self.0)
+        fmt_elapsed(&self.0, f)
+    }
+}
+
+/// Displays a timeout and the error of its future, unless that is a mere "canceled", which the timeout has caused.
+pub(super) fn fmt_elapsed(inner: &impl fmt::Display, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let inner = inner.to_string();
+    match inner == Canceled.to_string() {
+        true => write!(f, "{Elapsed}"),
+        false => write!(f, "{Elapsed}: {inner}"),
     }
 }
 

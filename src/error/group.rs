@@ -47,7 +47,7 @@ struct Fields<E, T> {
 pub(crate) struct Failures<E> {
     first: Option<E>,
     rest: Vec<E>,
-    echoes: Vec<E>,
+    canceled: Vec<E>,
     /// The indexes of failures that may be cancellations: those of children that were cut short, if their type is
     /// unknown.
     unsure: Vec<usize>,
@@ -58,7 +58,7 @@ impl<E> Failures<E> {
         Failures {
             first: None,
             rest: Vec::new(),
-            echoes: Vec::new(),
+            canceled: Vec::new(),
             unsure: Vec::new(),
         }
     }
@@ -68,7 +68,7 @@ impl<E> Failures<E> {
     pub(crate) fn add(&mut self, error: E, cut_short: bool, is_cancellation: Option<bool>) -> bool {
         let is_sure = !cut_short || is_cancellation.is_some();
         if cut_short && is_cancellation == Some(true) {
-            self.echoes.push(error);
+            self.canceled.push(error);
             return false;
         }
         if !is_sure {
@@ -91,7 +91,7 @@ impl<E> Failures<E> {
 
     /// Returns all errors, including cancellations.
     pub(crate) fn into_all(self) -> impl Iterator<Item = E> {
-        self.first.into_iter().chain(self.rest).chain(self.echoes)
+        self.first.into_iter().chain(self.rest).chain(self.canceled)
     }
 
     /// Converts the errors into a type that can be classified, and classifies those that were unsure.
@@ -101,7 +101,7 @@ impl<E> Failures<E> {
         is_cancellation: impl Fn(&O) -> Option<bool>,
     ) -> Failures<O> {
         let mut settled = Failures::new();
-        settled.echoes = self.echoes.into_iter().map(&into).collect();
+        settled.canceled = self.canceled.into_iter().map(&into).collect();
         let mut unsure = self.unsure.into_iter().peekable();
         for (index, error) in self.first.into_iter().chain(self.rest).enumerate() {
             let error = into(error);
@@ -178,7 +178,7 @@ impl<E, T> GroupError<E, T> {
 
     /// Returns the cancellation errors of the body and of children that were cut short.
     pub fn canceled_errors(&self) -> &[E] {
-        &self.0.failures.echoes
+        &self.0.failures.canceled
     }
 
     /// Returns every failure in order, without the cancellations of [`canceled_errors`](GroupError::canceled_errors).
@@ -274,11 +274,11 @@ impl<E, T> GroupError<E, T> {
         let Failures {
             first,
             rest,
-            echoes,
+            canceled,
             ..
         } = failures.settle(O::from, asked);
         let Some(first) = first else {
-            return O::from(canceled(reason));
+            return O::from(cancellation(reason));
         };
         if rest.is_empty() {
             return first;
@@ -296,7 +296,7 @@ impl<E, T> GroupError<E, T> {
                 let failures = Failures {
                     first: Some(first),
                     rest: held(rest),
-                    echoes: held(echoes),
+                    canceled: held(canceled),
                     unsure: Vec::new(),
                 };
                 let all = GroupError::<Held>::new(failures, reason);
@@ -310,7 +310,7 @@ impl<E, T> GroupError<E, T> {
 type Held = Box<dyn Error + Send + Sync>;
 
 /// Converts a canceled group into an `io::Error`.
-fn canceled(reason: Option<String>) -> io::Error {
+fn cancellation(reason: Option<String>) -> io::Error {
     match reason {
         None => Canceled.into(),
         reason => io::Error::other(GroupError::<Held>::new(Failures::new(), reason)),
@@ -365,7 +365,7 @@ impl<E: fmt::Debug, T> fmt::Debug for GroupError<E, T> {
         f.debug_struct("GroupError")
             .field("first", &self.0.failures.first)
             .field("rest", &Few(&self.0.failures.rest))
-            .field("echoes", &Few(&self.0.failures.echoes))
+            .field("canceled", &Few(&self.0.failures.canceled))
             .field("reason", &self.0.reason)
             .finish_non_exhaustive()
     }
@@ -397,7 +397,7 @@ impl<E: Into<io::Error>, T> From<GroupError<E, T>> for io::Error {
         let asked = |error: &io::Error| Some(is_canceled(error));
         let failures = failures.settle(Into::into, asked);
         match &failures.first {
-            None => canceled(reason),
+            None => cancellation(reason),
             Some(first) if !failures.rest.is_empty() => {
                 let kind = first.kind();
                 io::Error::new(kind, GroupError::<io::Error>::new(failures, reason))

@@ -15,7 +15,7 @@ mod timeout;
 pub(crate) use ask::{introduce, is_cancellation};
 pub use buf::{BufError, BufResult};
 pub use canceled::{Canceled, Elapsed, is_canceled, is_timeout};
-use canceled::{ElapsedOver, chain};
+use canceled::{ElapsedOver, chain, fmt_elapsed};
 pub use copy::CopyError;
 pub use copy_bidirectional::{CopyBidirectionalError, CopyDirection};
 pub use cut_short::CutShort;

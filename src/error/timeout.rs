@@ -2,7 +2,7 @@
 
 use super::ask::{Source, Wraps, ask, introduce, is_cancellation, is_known_cancellation, source};
 use super::own::{Ask, Hold};
-use super::{Canceled, Elapsed, ElapsedOver, is_canceled};
+use super::{Canceled, Elapsed, ElapsedOver, fmt_elapsed, is_canceled};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -148,7 +148,7 @@ impl<E: fmt::Display> fmt::Display for TimeoutError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             TimeoutErrorKind::Elapsed(None) => write!(f, "{Elapsed}"),
-            TimeoutErrorKind::Elapsed(Some(inner)) => write!(f, "{Elapsed}: {inner}"),
+            TimeoutErrorKind::Elapsed(Some(inner)) => fmt_elapsed(inner, f),
             TimeoutErrorKind::Failed(inner) => write!(f, "{inner}"),
             TimeoutErrorKind::Canceled => write!(f, "{Canceled}"),
         }

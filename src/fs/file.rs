@@ -5,7 +5,7 @@ use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, trunca
 use crate::io::{AsyncRead, check_room};
 use crate::op::{Fsync, Offset, Op, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
 use crate::runtime::proceed_with;
-use crate::sys::Descriptor;
+use crate::sys::{Descriptor, counted};
 use std::io::{self, Seek};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -436,7 +436,7 @@ impl File {
             let read = Read::part(self.fd.clone(), buf, done..len, place(offset, done));
             match read.await {
                 Ok((0, back)) => {
-                    let what = format!("the file ended {} bytes early", len - done);
+                    let what = format!("the file ended {} early", counted(len - done, "byte"));
                     let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
                     return Err(BufError::new(error, back).with_transferred(done));
                 }

@@ -82,7 +82,7 @@ impl<O> ChildHandle<'_, O> {
             && !self.children.is_finished(slot)
             && let Some(core) = runtime::reach(self.children.runtime_id())
         {
-            core.cancel_child(task);
+            self.children.cancel(&core, slot, task);
         }
     }
 
@@ -220,6 +220,9 @@ impl<T> Child<'_, T> {
     /// classify (see the [module](mod@crate::group#failures-and-cancellations)) is a failure, too, but cancels no
     /// siblings: the group returns it when they have ended.
     ///
+    /// A child that has not started runs to its first wait. It starts even if the
+    /// [`limit`](crate::group::Group::set_limit) leaves no room for it.
+    ///
     /// Awaiting the handle then returns [`Canceled`], which is an error of the awaiting code: with `?` it is a failure
     /// like any other.
     pub fn cancel(&self) {
@@ -322,7 +325,8 @@ pub struct ChildId(pub(super) u64);
 pub struct Supervised<'scope, O>(pub(super) ChildHandle<'scope, O>);
 
 impl<O> Supervised<'_, O> {
-    /// Cancels only this child: what it awaits ends with [`Canceled`].
+    /// Cancels only this child: what it awaits ends with [`Canceled`]. A child that has not started runs to its first
+    /// wait. It starts even if the [`limit`](crate::group::Supervisor::set_limit) leaves no room for it.
     pub fn cancel(&self) {
         self.0.cancel();
     }

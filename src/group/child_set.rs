@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
-/// How many keys of ended children, beyond twice the number of slots, are kept before stale ones are removed.
+/// EndKind many keys of ended children, beyond twice the number of slots, are kept before stale ones are removed.
 const ENDED_SPARE: usize = 16;
 
 /// The largest capacity that an empty list keeps.
@@ -63,29 +63,27 @@ struct ChildSlot {
 }
 
 /// Why polling of children stops for now.
-enum Stop {
+enum StopReason {
     /// No child is ready.
     Idle,
     /// The turn's poll budget is spent.
     Spent,
-    /// As in [`Next`].
+    /// As in [`NextChild`].
     Look,
-    Ended(Key, How),
-    /// This child was woken, and is still queued.
-    Waiting(Key),
+    Ended(Key, EndKind),
 }
 
-/// How a child ended, as the group sees it.
+/// EndKind a child ended, as the group sees it.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) is_body: bool,
     /// The scopes to which the child's `Canceled` leaves are attributed.
     pub(super) attributed: Attribution,
-    pub(super) how: How,
+    pub(super) kind: EndKind,
 }
 
 #[derive(Debug)]
-pub(super) enum How {
+pub(super) enum EndKind {
     Ready,
     /// Canceled, and not waiting for anything that would come.
     Dropped,
@@ -143,7 +141,7 @@ pub(super) struct ChildSet {
     alive: Cell<usize>,
     /// The number of children that were started and have not ended, without the body.
     running: Cell<usize>,
-    /// The maximum of `running`.
+    /// The maximum of `running`, except for children that their handles cancel.
     limit: Cell<usize>,
     /// The children queued under the limit, in order.
     waiting: RefCell<WaitQueue<Key>>,
@@ -333,32 +331,39 @@ impl ChildSet {
 
     fn start_some(&self, core: &Core) {
         while self.running.get() < self.limit.get() {
-            let Some(slot) = self.take_waiting() else {
+            let Some((_, slot)) = self.waiting.borrow_mut().take_first() else {
                 return;
             };
-            let task = match self.slots.borrow_mut().get_mut(slot) {
-                Some(slot) => {
-                    let state = std::mem::replace(&mut slot.state, ChildState::Out);
-                    slot.place = None;
-                    slot.state = match state {
-                        ChildState::Waiting(child) => ChildState::Running(child),
-                        other => other,
-                    };
-                    slot.task
-                }
-                None => continue,
-            };
-            self.running.set(self.running.get() + 1);
-            core.wake_child(task);
+            self.start(core, slot);
         }
     }
 
-    /// Removes the first child from the queue.
-    fn take_waiting(&self) -> Option<Key> {
-        let mut waiting = self.waiting.borrow_mut();
-        let (ticket, slot) = waiting.take_first()?;
-        waiting.remove(ticket);
-        Some(slot)
+    /// Starts a child, if it is queued.
+    fn start(&self, core: &Core, key: Key) {
+        let task = {
+            let mut slots = self.slots.borrow_mut();
+            let Some(slot) = slots.get_mut(key) else {
+                return;
+            };
+            let Some(place) = slot.place.take() else {
+                return;
+            };
+            self.waiting.borrow_mut().remove(place);
+            slot.state = match std::mem::replace(&mut slot.state, ChildState::Out) {
+                ChildState::Waiting(child) => ChildState::Running(child),
+                other => other,
+            };
+            slot.task
+        };
+        self.running.set(self.running.get() + 1);
+        core.wake_child(task);
+    }
+
+    /// Cancels a child through its handle. A queued child starts at once, beyond the limit: its cancel must not have to
+    /// wait for siblings that run on.
+    pub(super) fn cancel(&self, core: &Core, key: Key, task: Key) {
+        core.cancel_child(task);
+        self.start(core, key);
     }
 
     /// Called before the group's future polls its children.
@@ -379,15 +384,10 @@ impl ChildSet {
         self.notified.get()
     }
 
-    /// Notifies the children that the group's scope is canceled, and drops those that have not started. Returns whether
-    /// any was dropped.
-    pub(super) fn notify_canceled(&self, core: &Core) -> bool {
+    /// Notifies the children that the group's scope is canceled. Those that are queued stay so: the limit holds to the
+    /// end, and bounds what children hold at once until they meet their first wait.
+    pub(super) fn notify_canceled(&self, core: &Core) {
         self.notified.set(true);
-        let waiting = self.waiting.take().take_all();
-        let any = !waiting.is_empty();
-        for slot in waiting {
-            let _ended = self.drop_child(core, slot);
-        }
         let tasks: Vec<Key> = self
             .slots
             .borrow()
@@ -397,7 +397,6 @@ impl ChildSet {
         for task in tasks {
             core.cancel_task(task, false);
         }
-        any
     }
 
     /// Clears the notification: the group's scope has left the canceled scope that it was in.
@@ -411,31 +410,24 @@ impl ChildSet {
     /// Polls woken children until one ends. If `first`, one child may be polled even if the turn's poll budget is
     /// spent.
     pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> NextChild {
-        loop {
-            let mut saved = core.suspend();
-            let mut polled = None;
-            // One catch around all polls costs less than one around each.
-            let stop =
-                core.catch(|| self.poll_children(core, first, body, &mut polled, &mut saved));
-            if core.was_attributed() {
-                self.note_attributions(core, polled, &mut saved);
-            }
-            let leaf = core.resume(saved);
-            let (slot, how) = match (stop, polled) {
-                (Ok(Stop::Idle), _) => return NextChild::Idle,
-                (Ok(Stop::Spent), _) => return NextChild::Spent,
-                (Ok(Stop::Look), _) => return NextChild::Look,
-                (Ok(Stop::Waiting(slot)), _) => match self.look_at_waiting(core, slot) {
-                    Some(ended) => return NextChild::Ended(ended),
-                    None => continue,
-                },
-                (Ok(Stop::Ended(slot, how)), _) => (slot, how),
-                (Err(payload), Some(slot)) => (slot, How::Panicked(payload)),
-                // The panic was not a child's.
-                (Err(payload), None) => std::panic::resume_unwind(payload),
-            };
-            return NextChild::Ended(self.ended(core, slot, how, leaf));
+        let mut saved = core.suspend();
+        let mut polled = None;
+        // One catch around all polls costs less than one around each.
+        let stop = core.catch(|| self.poll_children(core, first, body, &mut polled, &mut saved));
+        if core.was_attributed() {
+            self.note_attributions(core, polled, &mut saved);
         }
+        let leaf = core.resume(saved);
+        let (slot, kind) = match (stop, polled) {
+            (Ok(StopReason::Idle), _) => return NextChild::Idle,
+            (Ok(StopReason::Spent), _) => return NextChild::Spent,
+            (Ok(StopReason::Look), _) => return NextChild::Look,
+            (Ok(StopReason::Ended(slot, kind)), _) => (slot, kind),
+            (Err(payload), Some(slot)) => (slot, EndKind::Panicked(payload)),
+            // The panic was not a child's.
+            (Err(payload), None) => std::panic::resume_unwind(payload),
+        };
+        NextChild::Ended(self.ended(core, slot, kind, leaf))
     }
 
     /// `polled` is set to the child that is, or was, polled last.
@@ -447,16 +439,16 @@ impl ChildSet {
         body: PollBody<'_>,
         polled: &mut Option<Key>,
         saved: &mut SavedContext,
-    ) -> Stop {
+    ) -> StopReason {
         loop {
             if !*first && !core.may_poll() {
                 return match core.has_ready_child(self.row) {
-                    true => Stop::Spent,
-                    false => Stop::Idle,
+                    true => StopReason::Spent,
+                    false => StopReason::Idle,
                 };
             }
             let Some(turn) = core.next_child(self.row) else {
-                return Stop::Idle;
+                return StopReason::Idle;
             };
             *first = false;
             core.count_poll();
@@ -464,7 +456,11 @@ impl ChildSet {
                 Some((key, slot)) => match &slot.state {
                     ChildState::Running(child) => (key, Some(child.alias())),
                     ChildState::Body => (key, None),
-                    ChildState::Waiting(_) => return Stop::Waiting(key),
+                    // A cancel has woken it. It is woken again when it starts.
+                    ChildState::Waiting(_) => {
+                        core.park_child(turn.key);
+                        continue;
+                    }
                     _ => unreachable!("G4: the row of a child that has ended says so"),
                 },
                 None => unreachable!("G4: a slot is there until its child has ended"),
@@ -481,22 +477,22 @@ impl ChildSet {
             };
             if now.is_ready() {
                 if !self.end_well(core, slot) {
-                    return Stop::Ended(slot, How::Ready);
+                    return StopReason::Ended(slot, EndKind::Ready);
                 }
                 if self.alive.get() == 0 || core.has_changed(saved) {
-                    return Stop::Look;
+                    return StopReason::Look;
                 }
                 continue;
             }
             if core.is_canceled() && core.should_drop_canceled(turn.key) {
-                return Stop::Ended(slot, How::Dropped);
+                return StopReason::Ended(slot, EndKind::Dropped);
             }
             if core.was_attributed() {
                 self.note_attributions(core, *polled, saved);
             }
             core.park_child(turn.key);
             if core.has_changed(saved) && self.must_notify(core) {
-                return Stop::Look;
+                return StopReason::Look;
             }
         }
     }
@@ -506,21 +502,6 @@ impl ChildSet {
     #[cold]
     fn must_notify(&self, core: &Core) -> bool {
         !self.notified.get() && core.is_scope_canceled(self.scope)
-    }
-
-    /// Handles a wake of a queued child, which may have been canceled.
-    #[cold]
-    fn look_at_waiting(&self, core: &Core, key: Key) -> Option<Ended> {
-        let (task, place) = {
-            let slots = self.slots.borrow();
-            let slot = slots.get(key)?;
-            (slot.task, slot.place?)
-        };
-        if core.unqueue_child(task) {
-            self.waiting.borrow_mut().remove(place);
-            return self.drop_child(core, key);
-        }
-        None
     }
 
     /// Moves what was attributed during the poll of this child into its slot.
@@ -537,7 +518,7 @@ impl ChildSet {
 
     /// Ends a child. Its output stays if a handle may take it. `leaf` is what the child waited for last.
     #[inline]
-    fn ended(&self, core: &Core, key: Key, how: How, leaf: Option<Leaf>) -> Ended {
+    fn ended(&self, core: &Core, key: Key, kind: EndKind, leaf: Option<Leaf>) -> Ended {
         self.failed.set(false);
         let (task, attributed, state) = match self.slots.borrow_mut().get_mut(key) {
             Some(slot) => {
@@ -548,16 +529,18 @@ impl ChildSet {
         };
         let is_body = matches!(state, ChildState::Body);
         let was_running = !matches!(state, ChildState::Body | ChildState::Waiting(_));
-        let (kept, how) = match (state, how) {
-            (ChildState::Running(child), How::Ready) => (ChildState::Output(child), How::Ready),
-            (state, How::Panicked(payload)) if self.keeps_panics && !is_body => {
+        let (kept, kind) = match (state, kind) {
+            (ChildState::Running(child), EndKind::Ready) => {
+                (ChildState::Output(child), EndKind::Ready)
+            }
+            (state, EndKind::Panicked(payload)) if self.keeps_panics && !is_body => {
                 self.guard(core, "a child that had panicked", || drop(state));
                 // Without a handle, the panic goes to the hook, below.
-                (ChildState::Panicked(payload), How::PanicKept)
+                (ChildState::Panicked(payload), EndKind::PanicKept)
             }
-            (state, how) => {
+            (state, kind) => {
                 self.guard(core, "a child that was dropped", || drop(state));
-                (ChildState::Dropped, how)
+                (ChildState::Dropped, kind)
             }
         };
         if let Some(left) = self.keep(key, kept) {
@@ -567,7 +550,7 @@ impl ChildSet {
         Ended {
             is_body,
             attributed,
-            how,
+            kind,
         }
     }
 
@@ -703,17 +686,22 @@ impl ChildSet {
 
     /// Drops a child that has not ended.
     fn drop_child(&self, core: &Core, key: Key) -> Option<Ended> {
-        match self.slots.borrow().get(key)?.state {
-            ChildState::Waiting(_) | ChildState::Running(_) | ChildState::Body => {}
-            _ => return None,
+        {
+            let mut slots = self.slots.borrow_mut();
+            let slot = slots.get_mut(key)?;
+            if slot.state.has_ended() || matches!(slot.state, ChildState::Out) {
+                return None;
+            }
+            if let Some(place) = slot.place.take() {
+                self.waiting.borrow_mut().remove(place);
+            }
         }
-        Some(self.ended(core, key, How::Dropped, None))
+        Some(self.ended(core, key, EndKind::Dropped, None))
     }
 
     /// Drops every child that has not ended. Returns true if the body is among them: the group then drops the body.
     pub(super) fn drop_children(&self, core: &Core) -> bool {
         let mut body = false;
-        self.waiting.take();
         let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
         for key in keys {
             body |= self

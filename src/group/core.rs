@@ -1,6 +1,6 @@
 //! The part that groups and supervisors share: the loop that polls body and children until none is left.
 
-use super::child_set::{ChildSet, Ended, How, NextChild};
+use super::child_set::{ChildSet, EndKind, Ended, NextChild};
 use crate::error::Canceled;
 use crate::runtime::{self, Core, Waiting};
 use crate::scope::ScopeKind;
@@ -169,7 +169,9 @@ impl GroupShared {
                 self.children.notify_free(core);
             }
             if is_canceled && self.children.alive() > 0 {
-                self.notify(core);
+                if !self.children.is_notified() {
+                    self.children.notify_canceled(core);
+                }
                 if self.is_drained_out(core, context) {
                     // Children spawned by their destructors must not start: nobody would drop them.
                     self.children.close();
@@ -224,17 +226,7 @@ impl GroupShared {
         Poll::Ready(())
     }
 
-    /// Notifies the children that the group is canceled, once.
-    fn notify(&self, core: &Core) {
-        if self.children.is_notified() {
-            return;
-        }
-        if self.children.notify_canceled(core) {
-            self.cut_short(core);
-        }
-    }
-
-    /// Records that children were dropped because the group is canceled.
+    /// Records that children were dropped at the end of the cleanup time.
     fn cut_short(&self, core: &Core) {
         if core.is_canceled_from_outside(self.children.scope()) {
             self.cut_off.set(true);
@@ -263,7 +255,7 @@ impl GroupShared {
             self.cut_off.set(true);
         }
         let cancel = judge.judge(&ended);
-        let How::Panicked(payload) = std::mem::replace(&mut ended.how, How::Ready) else {
+        let EndKind::Panicked(payload) = std::mem::replace(&mut ended.kind, EndKind::Ready) else {
             return cancel;
         };
         self.keep_panic(core, payload);

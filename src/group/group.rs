@@ -282,6 +282,10 @@ impl<'scope, E> Group<'scope, '_, E> {
     }
 
     /// Limits how many children run at once (at least one). Children beyond the limit start in order, as others end.
+    ///
+    /// The limit holds when the group is canceled, too: queued children start as room allows, and run to their first
+    /// wait, which ends with [`Canceled`]. A queued child that its handle cancels ([`Child::cancel`]) starts at once,
+    /// beyond the limit.
     pub fn set_limit(&self, children: usize) {
         self.shared.children.set_limit(children);
     }

@@ -41,9 +41,10 @@ pub fn join<J: Join>(futures: J) -> J::Joined {
     futures.into_joined()
 }
 
-/// The argument of [`join`]: a tuple of two to eight futures.
+/// The argument of [`join`]: a tuple of one to eight futures.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a tuple of two to eight futures",
+    message = "`{Self}` cannot be joined",
+    label = "this is not a tuple of up to eight futures",
     note = "for a list of futures, use `join_all`"
 )]
 pub trait Join {
@@ -119,6 +120,7 @@ macro_rules! join_tuples {
 }
 
 join_tuples! {
+    Join1: A a;
     Join2: A a, B b;
     Join3: A a, B b, C c;
     Join4: A a, B b, C c, D d;

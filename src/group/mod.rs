@@ -85,9 +85,9 @@
 //!
 //! Differences from asyncio: cancellation is a state, not an exception that is thrown once, so every wait in a canceled
 //! group ends with [`Canceled`](crate::Canceled) until the group is left. A child that has not started when the group
-//! is canceled still runs to its first wait (asyncio never starts it); only children that are queued under a
-//! [`limit`](Group::set_limit) are dropped. If an outer scope cancels a group and its cleanup fails, that failure is the
-//! group's error, as in asyncio and AnyIO.
+//! is canceled still runs to its first wait (asyncio never starts it), also if it is queued under a
+//! [`limit`](Group::set_limit). If an outer scope cancels a group and its cleanup fails, that failure is the group's
+//! error, as in asyncio and AnyIO.
 //!
 //! | | Trio | asyncio |
 //! |---|---|---|
@@ -131,7 +131,9 @@ pub use join::{Join, JoinAll, join, join_all};
 pub use map::map;
 pub use outcome::{Outcome, Report};
 pub use race::{Race, RaceAll, RaceArray, Raced, race};
-pub use select::{Select, Select2, Select3, Select4, Selecting, select};
+pub use select::{
+    Select, Select2, Select3, Select4, Select5, Select6, Select7, Select8, Selecting, select,
+};
 pub use supervise::{Supervisor, supervise};
 pub use try_join::{TryJoin, TryJoined, try_join, try_join_all};
 pub use wait::{Wait, Within, wait};

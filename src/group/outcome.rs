@@ -1,6 +1,7 @@
-//! What a child may return.
+//! What a child, or a task that is detached, may return.
 
 use crate::error::is_cancellation;
+use crate::runtime::join::JoinHandle;
 use std::fmt::Display;
 
 /// The output of an endless loop: `!`, which cannot be named on stable Rust except as the return type of a function
@@ -47,6 +48,11 @@ impl<O> Returns for fn() -> O {
 /// })
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "a child of a group cannot return `{Self}`",
+    label = "the output is `{Self}`",
+    note = "a child returns `()` or a `Result` with the group's error type: for another value, return `Ok(value)`"
+)]
 pub trait Outcome<E> {
     /// The value that the child's handle returns.
     type Value;
@@ -83,7 +89,8 @@ impl<T, E> Outcome<E> for Result<T, E> {
     }
 }
 
-/// The output of a [`Supervisor`](super::Supervisor)'s child: `()`, `!`, or a `Result` whose error can be displayed.
+/// The output of a [`Supervisor`](super::Supervisor)'s child, or of a task that is
+/// [detached](crate::task::JoinHandle::detach): `()`, `!`, or a `Result` whose error can be displayed.
 ///
 /// ```
 /// use gimmal::group::{Report, Supervisor};
@@ -116,6 +123,12 @@ impl<T, E> Outcome<E> for Result<T, E> {
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither `()` nor a `Result` whose error can be displayed",
+    label = "the output is `{Self}`",
+    note = "supervised children, connection handlers and detached tasks return one of these, so that their failures can \
+            be reported: for another value, return `Ok(value)`"
+)]
 pub trait Report {
     /// Returns a description of the failure, if there is one.
     fn failure(&self) -> Option<String>;
@@ -146,5 +159,50 @@ impl<T, E: Display> Report for Result<T, E> {
 
     fn is_canceled(&self) -> Option<bool> {
         is_cancellation(self.as_ref().err()?)
+    }
+}
+
+/// Describes the failure, unless the task was only cut short.
+pub(super) fn failure<O: Report>(output: &O, cut_short: bool) -> Option<String> {
+    match cut_short && output.is_canceled() == Some(true) {
+        true => None,
+        false => output.failure(),
+    }
+}
+
+impl<O> JoinHandle<O> {
+    /// Lets the task run on without a handle. If it ends with an error, that is reported to the hook
+    /// ([`Fault::TaskFailed`](crate::runtime::Fault), [`Builder::on_fault`](crate::runtime::Builder::on_fault)), which
+    /// logs it by default. If the handle is dropped instead, an error is dropped with the output.
+    ///
+    /// An error that comes from a cancellation ([`is_canceled`](crate::is_canceled) is true of it) is not reported: tasks
+    /// that are left when [`run`](crate::run) ends are canceled. An error of your own type cannot be asked, and is
+    /// reported.
+    ///
+    /// ```
+    /// use gimmal::fs;
+    /// use std::sync::mpsc;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (sender, faults) = mpsc::channel();
+    /// let builder = gimmal::Runtime::builder().on_fault(move |fault| drop(sender.send(fault.to_string())));
+    /// builder.run(async {
+    ///     gimmal::spawn(fs::write("no/such/directory/log", "started")).detach();
+    ///     let fault = loop {
+    ///         match faults.try_recv() {
+    ///             Ok(fault) => break fault,
+    ///             Err(_) => gimmal::yield_now().await,
+    ///         }
+    ///     };
+    ///     assert!(fault.contains("no/such/directory/log"));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn detach(self)
+    where
+        O: Report + 'static,
+    {
+        self.detach_with(|output| failure(output.downcast_ref::<Option<O>>()?.as_ref()?, true));
     }
 }

@@ -57,7 +57,8 @@ pub fn race<R: Race>(futures: R) -> R::Racing {
 
 /// The argument of [`race`]: a tuple of two to eight futures, a vector or an array.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a tuple of two to eight futures, or a vector or an array of futures"
+    message = "`{Self}` cannot race",
+    label = "this is not a tuple of two to eight futures, and not a vector or an array of futures"
 )]
 pub trait Race {
     /// An `Option` of each output, in a tuple, a vector or an array like that of the futures.

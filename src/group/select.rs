@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 /// Awaits several futures by reference until the first is ready. The others are neither canceled nor dropped, and can
 /// be awaited later.
 ///
-/// Takes a tuple of two to four `&mut` to futures that are `Unpin`, as those of this crate are; pin any other first
+/// Takes a tuple of two to eight `&mut` to futures that are `Unpin`, as those of this crate are; pin any other first
 /// with [`std::pin::pin!`]. Each of the futures is polled first equally often, so if several are ready at once, a loop
 /// that selects serves all of them. (To prefer the first in order, or to get the outputs of all, use
 /// [`race`](crate::race()).)
@@ -52,9 +52,10 @@ pub fn select<S: Select>(futures: S) -> Selecting<S> {
     Selecting(futures)
 }
 
-/// The argument of [`select`]: a tuple of two to four `&mut` to futures that are `Unpin`.
+/// The argument of [`select`]: a tuple of two to eight `&mut` to futures that are `Unpin`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a tuple of two to four `&mut` to futures that are `Unpin`",
+    message = "`select` cannot wait for `{Self}`",
+    label = "this is not a tuple of two to eight `&mut` to futures that are `Unpin`",
     note = "pin a future that is not `Unpin` with `std::pin::pin!`, and pass a `&mut` to it"
 )]
 pub trait Select: Unpin {
@@ -85,12 +86,12 @@ fn start(among: u32) -> u32 {
 }
 
 macro_rules! select_tuples {
-    ($($name:ident $count:literal: $($F:ident $Place:ident $index:tt $doc:literal),+;)+) => {$(
-        #[doc = concat!("Which of ", $count, " futures was ready, with its output: what [`select`] gives.")]
+    ($($name:ident $count:literal: $($F:ident $Place:ident $index:tt),+;)+) => {$(
+        #[doc = concat!("Which of ", $count, " futures was ready, with its output: what [`select`] returns.")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name<$($F),+> {
             $(
-                #[doc = $doc]
+                #[doc = concat!("The output of the future at index ", $index, ".")]
                 $Place($F),
             )+
         }
@@ -117,7 +118,11 @@ macro_rules! select_tuples {
 }
 
 select_tuples! {
-    Select2 2: A First 0 "The first.", B Second 1 "The second.";
-    Select3 3: A First 0 "The first.", B Second 1 "The second.", C Third 2 "The third.";
-    Select4 4: A First 0 "The first.", B Second 1 "The second.", C Third 2 "The third.", D Fourth 3 "The fourth.";
+    Select2 2: A First 0, B Second 1;
+    Select3 3: A First 0, B Second 1, C Third 2;
+    Select4 4: A First 0, B Second 1, C Third 2, D Fourth 3;
+    Select5 5: A First 0, B Second 1, C Third 2, D Fourth 3, E Fifth 4;
+    Select6 6: A First 0, B Second 1, C Third 2, D Fourth 3, E Fifth 4, F Sixth 5;
+    Select7 7: A First 0, B Second 1, C Third 2, D Fourth 3, E Fifth 4, F Sixth 5, G Seventh 6;
+    Select8 8: A First 0, B Second 1, C Third 2, D Fourth 3, E Fifth 4, F Sixth 5, G Seventh 6, H Eighth 7;
 }

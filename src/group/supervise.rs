@@ -1,9 +1,9 @@
 //! The group in which a failure affects only the child that failed.
 
 use super::child::{ChildHandle, Supervised};
-use super::child_set::{Ended, How};
+use super::child_set::{EndKind, Ended};
 use super::core::{GroupShared, Judge};
-use super::outcome::Report;
+use super::outcome::{Report, failure};
 use crate::error::Canceled;
 use crate::error::{Failures, GroupError, is_cancellation};
 use crate::runtime;
@@ -171,7 +171,7 @@ impl Judge for Supervisor<'_, '_> {
             return false;
         }
         self.was_cut_short.set(ended.attributed.any());
-        self.has_failed.get() || matches!(ended.how, How::Dropped)
+        self.has_failed.get() || matches!(ended.kind, EndKind::Dropped)
     }
 }
 
@@ -264,6 +264,10 @@ impl<'scope> Supervisor<'scope, '_> {
     }
 
     /// Limits how many children run at once (at least one). Children beyond the limit start in order, as others end.
+    ///
+    /// The limit holds when the group is canceled, too: queued children start as room allows, and run to their first
+    /// wait, which ends with [`Canceled`]. A queued child that its handle cancels ([`Supervised::cancel`]) starts at
+    /// once, beyond the limit.
     pub fn set_limit(&self, children: usize) {
         self.shared.children.set_limit(children);
     }
@@ -304,14 +308,6 @@ impl<'scope> Supervisor<'scope, '_> {
     // Test: tests/groups.rs
     pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
         self.shared.wait_for_slot().await
-    }
-}
-
-/// Describes the failure, unless the child was only cut short.
-fn failure<O: Report>(output: &O, cut_short: bool) -> Option<String> {
-    match cut_short && output.is_canceled() == Some(true) {
-        true => None,
-        false => output.failure(),
     }
 }
 

@@ -52,10 +52,11 @@ pub fn try_join<J: TryJoin>(futures: J) -> J::Joined {
     futures.into_try_joined()
 }
 
-/// The argument of [`try_join`]: a tuple of two to eight futures of `Result`s with one error type.
+/// The argument of [`try_join`]: a tuple of one to eight futures of `Result`s with one error type.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a tuple of two to eight futures of `Result`s with one error type",
-    note = "for a list of futures, use `try_join_all`"
+    message = "`{Self}` cannot be joined with `try_join`",
+    label = "this is not a tuple of up to eight futures of `Result`s with one error type",
+    note = "for a list of futures, use `try_join_all`; for futures of other outputs, `join`"
 )]
 pub trait TryJoin {
     /// The tuple of the values.
@@ -261,6 +262,7 @@ macro_rules! try_join_tuples {
 }
 
 try_join_tuples! {
+    Trying1: A T1 a;
     Trying2: A T1 a, B T2 b;
     Trying3: A T1 a, B T2 b, C T3 c;
     Trying4: A T1 a, B T2 b, C T3 c, D T4 d;

@@ -78,7 +78,7 @@ where
 /// })
 /// # }
 /// ```
-#[must_use = "futures do nothing unless they are awaited"]
+#[must_use = "nothing is awaited before `first`, `all` or `first_error` is called"]
 pub struct Wait<F: Future> {
     futures: Vec<Option<F>>,
     /// The number of pending futures.
@@ -301,7 +301,7 @@ where
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "it waits when it is asked what for"]
+#[must_use = "nothing is awaited before `first`, `all` or `first_error` is called"]
 pub struct Within<'a, F: Future> {
     wait: &'a mut Wait<F>,
     duration: Duration,

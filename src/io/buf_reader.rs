@@ -4,6 +4,7 @@ use super::read::room_for;
 use super::{AsyncRead, Lines};
 use crate::buf::{self, BufError, BufResult, IoBufMut};
 use crate::runtime::{proceed, proceed_with};
+use crate::sys::counted;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -411,7 +412,8 @@ impl<R> BufReader<R> {
     pub fn consume(&mut self, bytes: usize) {
         assert!(
             bytes <= self.buffer().len(),
-            "consumed {bytes} bytes of {} in the buffer",
+            "consumed {} of {} in the buffer",
+            counted(bytes, "byte"),
             self.buffer().len()
         );
         self.start += bytes;
@@ -437,7 +439,8 @@ impl<R> BufReader<R> {
 
 #[cold]
 fn too_long(line_max: usize) -> io::Error {
-    let what = format!("a line of more than {line_max} bytes, which is the limit");
+    let limit = counted(line_max, "byte");
+    let what = format!("a line of more than {limit}, which is the limit");
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 

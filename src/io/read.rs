@@ -4,6 +4,7 @@ use super::{Chain, Take};
 use crate::buf::{BufError, BufResult, IoBufMut, Slice, truncate};
 use crate::op::SharedFd;
 use crate::runtime::{proceed, proceed_with};
+use crate::sys::counted;
 use std::io;
 
 /// The minimum growth of the buffer in `read_to_end`.
@@ -422,7 +423,8 @@ pub(super) fn room_for<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>
         return Ok(buf);
     }
     let what = format!(
-        "read of {len} bytes into a buffer of capacity {}",
+        "read of {} into a buffer of capacity {}",
+        counted(len, "byte"),
         buf.io_capacity()
     );
     let error = io::Error::new(io::ErrorKind::InvalidInput, what);
@@ -430,7 +432,7 @@ pub(super) fn room_for<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>
 }
 
 pub(super) fn ended_early(missing: usize) -> io::Error {
-    let what = format!("the stream ended {missing} bytes early");
+    let what = format!("the stream ended {} early", counted(missing, "byte"));
     io::Error::new(io::ErrorKind::UnexpectedEof, what)
 }
 

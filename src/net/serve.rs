@@ -275,8 +275,7 @@ impl OpenConnection<'_> {
     }
 }
 
-/// Counts a connection whose handler panicked, or was dropped because it was canceled before it began or while it
-/// waited for another crate's future.
+/// Counts a connection whose handler panicked, or was canceled and dropped while it waited for another crate's future.
 impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         count(match std::thread::panicking() {

@@ -11,7 +11,7 @@ use super::turn::Scratch;
 use crate::driver::Driver;
 use crate::error::Canceled;
 use crate::sys::{BufSizes, Caught, FeatureMask, Ring, Sizes};
-use crate::tasks::{Origin, RuntimeSlot, Tasks};
+use crate::tasks::{Claim, Origin, RuntimeSlot, Tasks};
 use std::cell::RefCell;
 use std::io;
 use std::panic::Location;
@@ -437,7 +437,7 @@ impl<'a> MainRow<'a> {
         };
         let canceled = core.root_canceled.get();
         let mut tasks = core.tasks.borrow_mut();
-        let key = tasks.insert(None, origin, false, core.root, canceled);
+        let key = tasks.insert(None, origin, Claim::Dropped, core.root, canceled);
         drop(tasks);
         core.main.set(Some(key));
         MainRow { core, key }

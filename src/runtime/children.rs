@@ -106,11 +106,6 @@ impl Core {
         self.tasks.borrow_mut().free(child);
     }
 
-    /// Unqueues a child that was woken before it started, without polling it. Returns whether it is canceled.
-    pub(crate) fn unqueue_child(&self, child: Key) -> bool {
-        self.tasks.borrow_mut().unqueue_child(child)
-    }
-
     pub(crate) fn next_sub_waker(&self, queue: Key) -> Option<u32> {
         self.tasks.borrow_mut().next_sub_waker(queue)
     }

@@ -1,5 +1,6 @@
 //! One runtime: its tables, its ring, and the calls that leaves make into it.
 
+use super::abort::Ending;
 use super::fault::{Fault, Hook};
 use super::pool::Pool;
 use super::provided_buffers::ProvidedBuffers;
@@ -12,12 +13,17 @@ use crate::error::panic_message;
 use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Completion, Entry, Features, ForkMark, Instant, Opcode, Port, Ring};
 use crate::table::{Key, Leaf, LeafKind, Owner, Table};
-use crate::tasks::{End, Finished, Inbox, Origin, RuntimeSlot, SharedTasks, wake_id_of};
+use crate::tasks::{
+    End, Finished, Inbox, Origin, RuntimeSlot, SharedTasks, Task, Unclaimed, wake_id_of,
+};
 use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
+use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
@@ -50,6 +56,9 @@ pub(crate) enum Refusal {
     Yielded,
 }
 
+/// Describes the failure in the output of a task, an `Option` of its type, if there is one.
+pub(crate) type Reporter = fn(&dyn Any) -> Option<String>;
+
 /// One runtime. It lives on the heap and belongs to the thread that built it.
 pub(crate) struct Core {
     pub(super) id: u64,
@@ -64,6 +73,10 @@ pub(crate) struct Core {
     pub(super) provided: ProvidedBuffers,
     pub(super) short: Short,
     pub(super) hook: Hook,
+    /// By the type of the `Option`, for each type of output that a task was detached with.
+    pub(super) reporters: RefCell<HashMap<TypeId, Reporter>>,
+    /// Tasks that were running when abort handles for them were made.
+    pub(super) unwrapped: RefCell<Vec<(Key, Ending)>>,
     pub(super) settings: Settings,
     pub(super) turns: Cell<u64>,
     pub(super) polls: Cell<u64>,
@@ -156,6 +169,8 @@ impl Core {
             provided: ProvidedBuffers::new(),
             short: Short::new(),
             hook,
+            reporters: RefCell::default(),
+            unwrapped: RefCell::default(),
             settings,
             turns: Cell::new(0),
             polls: Cell::new(0),
@@ -545,25 +560,44 @@ impl Core {
             };
             self.wake_foreign(foreign);
         }
-        if let Some((end, origin)) = finished.unclaimed {
-            self.dispose_of_end(end, &origin);
+        if let Some(unclaimed) = finished.unclaimed {
+            self.dispose_of_end(unclaimed);
         }
     }
 
-    pub(super) fn dispose_of_end(&self, end: End, origin: &Origin) {
-        match end {
+    pub(super) fn dispose_of_end(&self, unclaimed: Unclaimed) {
+        match unclaimed.end {
+            End::Output(task) if unclaimed.is_reported => {
+                self.report_failure(task, &unclaimed.origin);
+            }
             End::Output(task) => {
                 self.hook.guard("a task's output", || drop(task));
             }
             End::Panicked(payload) => {
                 let fault = Fault::Panicked {
-                    task: describe(origin),
+                    task: describe(&unclaimed.origin),
                     message: panic_message(&*payload),
                 };
                 self.hook.report(&fault);
                 self.hook.drop_payload(payload);
             }
             End::Aborted => {}
+        }
+    }
+
+    /// Drops the output of a detached task, and reports its failure.
+    #[cold]
+    fn report_failure(&self, mut task: Pin<Box<dyn Task>>, origin: &Origin) {
+        let output: &dyn Any = task.as_mut().output();
+        let reporter = self.reporters.borrow().get(&output.type_id()).copied();
+        let Some(reporter) = reporter else {
+            unreachable!("a task is detached with the reporter for its output")
+        };
+        let failure = self.hook.guard("a task's output", || reporter(output));
+        self.hook.guard("a task's output", || drop(task));
+        if let Some(Some(message)) = failure {
+            let task = describe(origin);
+            self.hook.report(&Fault::TaskFailed { task, message });
         }
     }
 }

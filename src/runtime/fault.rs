@@ -1,6 +1,7 @@
 //! Faults that no caller awaits, and the hook that reports them.
 
 use crate::error::panic_message;
+use crate::sys::counted;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -77,6 +78,13 @@ pub enum Fault {
         /// The text of the child's error.
         message: String,
     },
+    /// A task that was [detached](crate::task::JoinHandle::detach) ended with an error.
+    TaskFailed {
+        /// The task's name, or the location that spawned it.
+        task: String,
+        /// The text of the task's error.
+        message: String,
+    },
     /// A listener cannot accept connections for lack of descriptors or memory. It retries, and connections wait in the
     /// kernel's queue. Reported once, until a connection is accepted again.
     AcceptPaused {
@@ -110,13 +118,15 @@ impl fmt::Display for Fault {
             }
             Fault::OperationsLeaked { kinds } => write!(
                 f,
-                "the runtime ended with {} operations still in the kernel, whose memory is leaked: {}",
-                kinds.len(),
+                "the runtime ended with {} still in the kernel, whose memory is leaked: {}",
+                counted(kinds.len(), "operation"),
                 kinds.join(", ")
             ),
             Fault::BlockingLeft { running } => write!(
                 f,
-                "the runtime ended while {running} closures of spawn_blocking were still running"
+                "the runtime ended while {} of spawn_blocking {} still running",
+                counted(*running, "closure"),
+                if *running == 1 { "was" } else { "were" },
             ),
             Fault::CancelIgnored { task } => write!(
                 f,
@@ -128,6 +138,9 @@ impl fmt::Display for Fault {
             ),
             Fault::ChildFailed { child, message } => {
                 write!(f, "child {child} failed, and nobody joined it: {message}")
+            }
+            Fault::TaskFailed { task, message } => {
+                write!(f, "task {task} failed, and nobody joined it: {message}")
             }
             Fault::AcceptPaused { listener, message } => write!(
                 f,

@@ -131,7 +131,10 @@ impl Handle {
             .filter(|row| row.in_flight)
             .map(|row| {
                 let name = WakeId::from_bits(row.task);
-                let task = tasks.origin_of(name).map(describe);
+                let task = tasks.origin_of(name).map(|origin| match &origin.name {
+                    Some(name) => name.to_string(),
+                    None => describe(origin),
+                });
                 OperationInfo {
                     kind: row.kind,
                     task,

@@ -1,11 +1,13 @@
 //! The join handle of a task, and the error of a task that ends without an output.
 
-use super::core::Refusal;
+use super::abort::AbortHandle;
+use super::core::{Refusal, Reporter};
 use super::current::{self, Local, drop_waker};
 use super::scopes::{canceled_here, reject_canceled};
 use crate::error::JoinError;
 use crate::table::{self, Key, Leaf};
-use crate::tasks::{End, copy_waker};
+use crate::tasks::{Claim, End, copy_waker};
+use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -14,6 +16,9 @@ use std::task::{Context, Poll};
 
 /// An owned permission to join a task: await it for the task's output. Dropping the handle detaches the task, which
 /// keeps running; [`cancel_on_drop`](JoinHandle::cancel_on_drop) changes that.
+///
+/// If the handle is dropped, the output is dropped, too, even if it is an error; a panic goes to the hook
+/// ([`Fault::Panicked`](crate::runtime::Fault)). [`detach`](JoinHandle::detach) reports errors as well.
 ///
 /// Await the handle by value or by `&mut`; with `&mut`, dropping the wait leaves the task and the handle usable.
 ///
@@ -37,7 +42,7 @@ use std::task::{Context, Poll};
 ///
 /// If polled outside its runtime, or after it has returned the output.
 // Test: tests/tasks.rs
-#[must_use = "dropping the handle detaches the task; call `drop` to do so on purpose"]
+#[must_use = "if the handle is dropped, the task's error is lost: await the handle, or call `detach`, which reports errors"]
 pub struct JoinHandle<T> {
     runtime_id: u64,
     state: HandleState,
@@ -120,6 +125,16 @@ impl<T> JoinHandle<T> {
             && let Some(core) = current::reach(self.runtime_id)
         {
             core.cancel_task(key, true);
+        }
+    }
+
+    /// Returns a handle that aborts or cancels the task, and can be cloned and sent to other threads. The first one costs
+    /// the task an allocation, and a check at each poll from then on.
+    #[must_use]
+    pub fn abort_handle(&self) -> AbortHandle {
+        match (self.state, current::reach(self.runtime_id)) {
+            (HandleState::Owned(key), Some(core)) => core.abort_handle(key),
+            _ => AbortHandle::finished(),
         }
     }
 
@@ -234,11 +249,10 @@ impl<T: 'static> Future for JoinHandle<T> {
 fn outcome<T: 'static>(end: End) -> Result<T, JoinError> {
     match end {
         End::Output(mut task) => {
-            let mut output: Option<T> = None;
-            task.as_mut().take_output(&mut output);
-            match output {
+            let output = task.as_mut().output().downcast_mut::<Option<T>>();
+            match output.and_then(Option::take) {
                 Some(output) => Ok(output),
-                None => unreachable!("a task that ended has its output until it is taken"),
+                None => unreachable!("a task that ended has its output until its handle takes it"),
             }
         }
         End::Panicked(payload) => Err(JoinError::panicked(payload)),
@@ -246,19 +260,39 @@ fn outcome<T: 'static>(end: End) -> Result<T, JoinError> {
     }
 }
 
-impl<T> Drop for JoinHandle<T> {
+impl<T> JoinHandle<T> {
+    /// Drops the handle. If the task ends with an output in which `reporter` sees a failure, that goes to the hook.
+    pub(crate) fn detach_with(mut self, reporter: Reporter)
+    where
+        T: 'static,
+    {
+        if let Some(core) = current::reach(self.runtime_id) {
+            let output = TypeId::of::<Option<T>>();
+            core.reporters.borrow_mut().insert(output, reporter);
+        }
+        self.release(Claim::Reported);
+        self.state = HandleState::Taken;
+    }
+
     #[inline]
-    fn drop(&mut self) {
+    fn release(&mut self, claim: Claim) {
         if let HandleState::Owned(key) = self.state
             && let Some(core) = current::reach(self.runtime_id)
             // A runtime that shuts down takes the results of its tasks itself.
             && core.is_open()
         {
-            let mut finished = core.tasks.borrow_mut().release(key);
+            let mut finished = core.tasks.borrow_mut().release(key, claim);
             // The task that awaited this handle has let go of it: there is no task to wake.
             drop_waker(finished.joiner.take());
             core.settle(finished);
         }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.release(Claim::Dropped);
     }
 }
 

@@ -8,6 +8,7 @@
 // - O8: Shutdown follows the order in `shutdown.rs`; whatever is left is leaked and reported.
 // - O9: Whatever holds a key also holds the serial of its runtime, and reaches the runtime through `current.rs`.
 
+pub(crate) mod abort;
 mod alarm;
 pub(crate) mod blocking;
 pub(crate) mod builder;

@@ -152,8 +152,8 @@ impl Core {
             self.poll_task(turn, &mut PolledTask::default(), &mut |_| false);
         }
         let ended = self.tasks.borrow_mut().take_ended();
-        for (end, origin) in ended {
-            self.dispose_of_end(end, &origin);
+        for unclaimed in ended {
+            self.dispose_of_end(unclaimed);
         }
     }
 }

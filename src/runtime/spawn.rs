@@ -4,7 +4,7 @@ use super::blocking::BlockingHandle;
 use super::core::{Core, Phase};
 use super::current;
 use super::join::JoinHandle;
-use crate::tasks::{Origin, TaskCell};
+use crate::tasks::{Claim, Origin, TaskCell};
 use std::panic::Location;
 
 impl Core {
@@ -45,13 +45,13 @@ impl Core {
         let origin = Origin { name, location };
         let canceled = self.root_canceled.get();
         let mut tasks = self.tasks.borrow_mut();
-        let key = tasks.insert(Some(task), origin, true, self.root, canceled);
+        let key = tasks.insert(Some(task), origin, Claim::Handle, self.root, canceled);
         JoinHandle::new(self.id, key)
     }
 }
 
 /// Spawns a task on the current runtime. The task runs whether or not its handle is awaited; dropping the handle
-/// detaches it.
+/// detaches it. For a task that nobody awaits, call [`detach`](JoinHandle::detach), which reports its failure.
 ///
 /// The task never outlives the runtime: [`run`](crate::run) cancels the tasks that are left when its future is done. The
 /// future is first polled in a later pass of the event loop, never inside this call.

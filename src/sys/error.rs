@@ -23,6 +23,11 @@ impl Error for Explained {
     }
 }
 
+/// A number of things for a message: "1 byte", "2 bytes".
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Puts `what` before an error: its kind stays, and `source()` leads to it.
 #[cold]
 pub(crate) fn with_context(source: io::Error, what: impl Into<String>) -> io::Error {

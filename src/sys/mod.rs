@@ -18,7 +18,7 @@ mod provided;
 mod ring;
 
 pub use entry::{Completion, Entry, Fd, Opcode};
-pub(crate) use error::with_context;
+pub(crate) use error::{counted, with_context};
 pub use os::Instant;
 pub(crate) use os::{
     Caught, Descriptor, EventFd, ForkMark, c_path, interface_index, machine_now, make_fifo, option,

@@ -12,8 +12,13 @@ pub(crate) trait Task {
     /// Polls the future. When it is ready, drops it and stores its output in its place.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
 
-    /// Moves the output of a finished future into `slot`, which is an `Option` of the output's type.
-    fn take_output(self: Pin<&mut Self>, slot: &mut dyn Any);
+    /// Returns the output of a finished future: an `Option` of the output's type, `None` once it has been taken.
+    fn output(self: Pin<&mut Self>) -> &mut dyn Any;
+
+    /// Returns the task, if it is one of the runtime's around another.
+    fn wrapper(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 pin_project! {
@@ -73,10 +78,7 @@ where
         self.poll_stored(context)
     }
 
-    fn take_output(self: Pin<&mut Self>, slot: &mut dyn Any) {
-        match slot.downcast_mut::<Option<F::Output>>() {
-            Some(slot) => *slot = self.output().take(),
-            None => unreachable!("a handle takes the output of its own task"),
-        }
+    fn output(self: Pin<&mut Self>) -> &mut dyn Any {
+        self.output()
     }
 }

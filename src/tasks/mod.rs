@@ -34,6 +34,8 @@ mod waker;
 pub(crate) use cell::{Task, TaskCell};
 pub(crate) use inbox::{Inbox, Interrupt, Posted, RuntimeSlot};
 pub(crate) use local::{LocalGuard, SharedTasks};
-pub(crate) use rows::{End, Finished, NewChild, Origin, ReadyChild, ReadyTask, Tasks};
+pub(crate) use rows::{
+    Claim, End, Finished, NewChild, Origin, ReadyChild, ReadyTask, Tasks, Unclaimed,
+};
 pub(crate) use wake_id::WakeId;
 pub(crate) use waker::{copy_waker, wake_id_of, waker};

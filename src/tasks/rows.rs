@@ -55,6 +55,17 @@ enum Stage {
     Aborted,
 }
 
+/// What becomes of the result of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// A join handle owns the row, and takes the result.
+    Handle,
+    /// It is dropped; a panic is reported.
+    Dropped,
+    /// The same, and a failure is reported, too.
+    Reported,
+}
+
 /// The row of a task. The stage and the allocation are separate fields, each moved as a whole: an enum of both would be
 /// written in one size and read in another, which costs more than everything else in a poll.
 struct TaskRow {
@@ -65,8 +76,7 @@ struct TaskRow {
     queued: bool,
     /// Whether to drop the task instead of polling it.
     aborted: bool,
-    /// Whether a join handle owns the row.
-    held: bool,
+    claim: Claim,
     /// Whether the task is canceled, itself or from above. Unused if the task has a scope of its own, which knows it.
     canceled: bool,
     /// Whether the task itself was canceled.
@@ -117,6 +127,16 @@ impl TaskRow {
         !matches!(self.stage, Stage::Parked | Stage::Running)
     }
 
+    /// The result of the task, whose row has been removed.
+    #[inline]
+    fn unclaimed(self, end: End) -> Unclaimed {
+        Unclaimed {
+            end,
+            origin: self.origin,
+            is_reported: self.claim == Claim::Reported,
+        }
+    }
+
     fn task_scope(&self) -> TaskScope {
         TaskScope {
             scope: self.scope,
@@ -141,13 +161,21 @@ pub(crate) struct ReadyTask {
 }
 
 /// The work that the end of a task leaves to do, outside the borrow.
-#[must_use = "a joiner waits, or an ended task is to be looked at and dropped"]
+#[must_use = "a joiner is to be woken, or a result to be disposed of"]
 pub(crate) struct Finished {
     pub(crate) joiner: Option<Waker>,
     /// The result of a task without a handle.
-    pub(crate) unclaimed: Option<(End, Origin)>,
+    pub(crate) unclaimed: Option<Unclaimed>,
     /// The task's own scope, to be closed.
     pub(crate) scope: Option<Key>,
+}
+
+/// The result of a task that no handle will take.
+pub(crate) struct Unclaimed {
+    pub(crate) end: End,
+    pub(crate) origin: Origin,
+    /// Whether to report a failure.
+    pub(crate) is_reported: bool,
 }
 
 /// The capacity for panic payloads that is kept.
@@ -177,14 +205,14 @@ impl Tasks {
         }
     }
 
-    /// Inserts a new task, which is ready. `held` is set if a join handle will own its row; `scope` is the scope that it
-    /// belongs to, and `canceled` is set if that is canceled.
+    /// Inserts a new task, which is ready. `scope` is the scope that it belongs to, and `canceled` is set if that is
+    /// canceled.
     #[inline]
     pub(crate) fn insert(
         &mut self,
         task: Option<Pin<Box<dyn Task>>>,
         origin: Origin,
-        held: bool,
+        claim: Claim,
         scope: Key,
         canceled: bool,
     ) -> Key {
@@ -193,7 +221,7 @@ impl Tasks {
             stage: Stage::Parked,
             queued: true,
             aborted: false,
-            held,
+            claim,
             canceled,
             cancel_called: false,
             has_scope: false,
@@ -394,6 +422,12 @@ impl Tasks {
         row.task.as_deref()
     }
 
+    /// Returns the place of a task's future, which is empty while the task runs. `None` once the task has ended.
+    pub(crate) fn future_mut(&mut self, key: Key) -> Option<&mut Option<Pin<Box<dyn Task>>>> {
+        let row = self.rows.get_mut(key)?;
+        (!row.has_ended()).then_some(&mut row.task)
+    }
+
     /// Parks a task that was polled and is pending. Returns whether it was woken during the poll.
     #[inline]
     pub(crate) fn park(
@@ -426,11 +460,11 @@ impl Tasks {
         self.alive -= 1;
         let row = self.running(key);
         let scope = row.has_scope.then_some(row.scope);
-        if !row.held {
+        if row.claim != Claim::Handle {
             let row = self.rows.remove(key);
             return Finished {
                 joiner: None,
-                unclaimed: row.map(|row| (end, row.origin)),
+                unclaimed: row.map(|row| row.unclaimed(end)),
                 scope,
             };
         }
@@ -456,23 +490,23 @@ impl Tasks {
 
     /// Removes the row of a task that has ended, and returns its result.
     #[inline]
-    fn remove_ended(&mut self, key: Key) -> Option<(End, Origin)> {
+    fn remove_ended(&mut self, key: Key) -> Option<Unclaimed> {
         if !self.rows.get(key)?.has_ended() {
             return None;
         }
-        let row = self.rows.remove(key)?;
+        let mut row = self.rows.remove(key)?;
         let end = match row.stage {
-            Stage::Output => End::Output(row.task?),
+            Stage::Output => End::Output(row.task.take()?),
             Stage::Panicked => End::Panicked(self.payloads.remove(&key)?),
             _ => End::Aborted,
         };
-        Some((end, row.origin))
+        Some(row.unclaimed(end))
     }
 
     /// Takes the result for the handle, if the task has ended, and removes the row (K2).
     #[inline]
     pub(crate) fn take_end(&mut self, key: Key) -> Option<End> {
-        self.remove_ended(key).map(|(end, _)| end)
+        self.remove_ended(key).map(|unclaimed| unclaimed.end)
     }
 
     /// Sets the joiner of a task, and the owner of that wait. Returns the replaced waker, for the caller to drop outside
@@ -500,13 +534,13 @@ impl Tasks {
         self.rows.get(key).is_none_or(|row| row.has_ended())
     }
 
-    /// Releases the row when its handle is dropped. Returns what is left, for the caller to drop outside the borrow.
+    /// Releases the row when its handle is gone. Returns what is left, for the caller to drop outside the borrow.
     #[inline]
-    pub(crate) fn release(&mut self, key: Key) -> Finished {
+    pub(crate) fn release(&mut self, key: Key, claim: Claim) -> Finished {
         let Some(row) = self.rows.get_mut(key) else {
             unreachable!("a join handle owns its row until it releases it")
         };
-        row.held = false;
+        row.claim = claim;
         let joiner = row.joiner.take();
         let unclaimed = self.remove_ended(key);
         Finished {
@@ -608,7 +642,7 @@ impl Tasks {
     }
 
     /// Takes the results that handles have not taken, at shutdown. The handles find nothing.
-    pub(crate) fn take_ended(&mut self) -> Vec<(End, Origin)> {
+    pub(crate) fn take_ended(&mut self) -> Vec<Unclaimed> {
         let rows = self.rows.iter();
         let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);
         let keys: Vec<Key> = tasks.map(|(key, _)| key).collect();

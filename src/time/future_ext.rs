@@ -1,6 +1,8 @@
 //! Methods for every future: timeout, deadline and shield.
 
-use super::{Instant, Timeout, timeout, timeout_at};
+use super::{
+    Instant, Timeout, TimeoutAny, TryFuture, timeout, timeout_any, timeout_any_at, timeout_at,
+};
 use crate::cancel::{Shield, shield};
 use std::time::Duration;
 
@@ -40,19 +42,43 @@ pub trait FutureExt: Future + Sized {
     /// })
     /// # }
     /// ```
-    fn timeout<T, E>(self, duration: Duration) -> Timeout<Self>
+    fn timeout(self, duration: Duration) -> Timeout<Self>
     where
-        Self: Future<Output = Result<T, E>>,
+        Self: TryFuture,
     {
         timeout(duration, self)
     }
 
     /// Limits the future until `deadline`: see [`timeout_at`](crate::time::timeout_at).
-    fn deadline<T, E>(self, deadline: Instant) -> Timeout<Self>
+    fn deadline(self, deadline: Instant) -> Timeout<Self>
     where
-        Self: Future<Output = Result<T, E>>,
+        Self: TryFuture,
     {
         timeout_at(deadline, self)
+    }
+
+    /// Limits a future whose output is not a `Result`: see [`timeout_any`](crate::time::timeout_any).
+    ///
+    /// ```
+    /// use gimmal::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gimmal::run(async {
+    ///     let waits = std::future::pending::<u8>();
+    ///     assert!(waits.timeout_any(Duration::from_millis(1)).await.unwrap_err().is_elapsed());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    fn timeout_any(self, duration: Duration) -> TimeoutAny<Self> {
+        timeout_any(duration, self)
+    }
+
+    /// Limits a future whose output is not a `Result` until `deadline`: see
+    /// [`timeout_any_at`](crate::time::timeout_any_at).
+    fn deadline_any(self, deadline: Instant) -> TimeoutAny<Self> {
+        timeout_any_at(deadline, self)
     }
 
     /// Runs the future to completion even if the scope is canceled: see [`shield`](crate::cancel::shield()).

@@ -9,6 +9,7 @@ mod future_ext;
 mod interval;
 mod sleep;
 mod timeout;
+mod try_future;
 
 pub use crate::error::Elapsed;
 pub use crate::error::{CutShort, TimeoutError};
@@ -17,6 +18,7 @@ pub use future_ext::FutureExt;
 pub use interval::{Interval, MissedTicks, interval, interval_at};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Timeout, TimeoutAny, timeout, timeout_any, timeout_any_at, timeout_at};
+pub use try_future::TryFuture;
 
 use crate::runtime;
 use crate::sys::machine_now;

@@ -1,6 +1,6 @@
 //! Timeouts: a time limit for a future, after which its waits are canceled.
 
-use super::Instant;
+use super::{Instant, TryFuture};
 use crate::cancel::{Due, ScopedPoll};
 use crate::error::Canceled;
 use crate::error::{CutShort, TimeoutError};
@@ -55,10 +55,7 @@ use std::time::Duration;
 /// A timeout loses nothing: operations that it cancels did not happen, or return their result. Dropping it drops the
 /// future inside.
 // Test: tests/timeouts.rs
-pub fn timeout<F, T, E>(duration: Duration, future: F) -> Timeout<F>
-where
-    F: Future<Output = Result<T, E>>,
-{
+pub fn timeout<F: TryFuture>(duration: Duration, future: F) -> Timeout<F> {
     Timeout {
         inner: timeout_any(duration, future),
     }
@@ -95,10 +92,7 @@ where
 ///
 /// A timeout loses nothing, as [`timeout`]. Dropping it drops the future inside.
 // Test: tests/timeouts.rs
-pub fn timeout_at<F, T, E>(deadline: Instant, future: F) -> Timeout<F>
-where
-    F: Future<Output = Result<T, E>>,
-{
+pub fn timeout_at<F: TryFuture>(deadline: Instant, future: F) -> Timeout<F> {
     Timeout {
         inner: timeout_any_at(deadline, future),
     }

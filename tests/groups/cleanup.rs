@@ -1,6 +1,7 @@
 //! The errors of canceled children: a cancellation is no failure, and no failure is lost (G2).
 
 use crate::help::{LONG, SHORT, doze, failure, run, run_with_faults, words};
+use crate::support::Finally;
 use futures_util::StreamExt as _;
 use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
@@ -8,7 +9,7 @@ use gimmal::cancel::{Scope, checkpoint, shield};
 use gimmal::group::{Child, GroupError};
 use gimmal::prelude::*;
 use gimmal::{Canceled, fs, group, is_canceled, is_timeout, sleep, supervise, yield_now};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -456,7 +457,7 @@ const THEN: [Then; 5] = [
 #[derive(Debug, PartialEq)]
 struct Verdict {
     failures: Vec<String>,
-    echoes: usize,
+    canceled: usize,
     is_ok: bool,
 }
 
@@ -475,7 +476,7 @@ fn expected(children: &[Kind], then: Then) -> Verdict {
     failures.extend(body().filter(|_| is_first));
     failures.extend(named(Kind::FailsInCleanup, "fails in cleanup"));
     failures.extend(body().filter(|_| !is_first));
-    let echoes = children
+    let canceled = children
         .iter()
         .filter(|child| **child == Kind::ReturnsCanceled)
         .count();
@@ -484,11 +485,23 @@ fn expected(children: &[Kind], then: Then) -> Verdict {
     Verdict {
         is_ok: failures.is_empty() && !cut_off,
         failures,
-        echoes,
+        canceled,
     }
 }
 
-async fn child(index: usize, child: Kind) -> io::Result<()> {
+/// Which children began, and how many were there at once.
+#[derive(Default)]
+struct Log {
+    begun: RefCell<Vec<usize>>,
+    alive: Cell<usize>,
+    most: Cell<usize>,
+}
+
+async fn child(index: usize, child: Kind, log: &Log) -> io::Result<()> {
+    log.begun.borrow_mut().push(index);
+    log.alive.set(log.alive.get() + 1);
+    log.most.set(log.most.get().max(log.alive.get()));
+    let _end = Finally(|| log.alive.set(log.alive.get() - 1));
     match child {
         Kind::Done => return Ok(()),
         Kind::Fails => return Err(failure(&format!("{index} fails"))),
@@ -505,19 +518,22 @@ async fn child(index: usize, child: Kind) -> io::Result<()> {
     }
 }
 
-/// Every group of three children, canceled in every way.
+/// Every group of three children, every way in which it is canceled, and every limit. Under a limit, failures come in
+/// the order in which there is room for their children; for the rest, a limit makes no difference.
 #[test]
 fn the_model_of_a_canceled_group() {
     run(async || {
         for numbers in 0..CHILDREN.len().pow(3) {
             let children = [1, 6, 36].map(|digit| CHILDREN[numbers / digit % 6]);
-            for then in THEN {
+            for (then, limit) in THEN.iter().flat_map(|then| [1, 2, 3].map(|n| (*then, n))) {
                 let outer = Scope::new();
+                let log = &Log::default();
                 let ended = outer.run(group(async |g| {
+                    g.set_limit(limit);
                     let handles: Vec<_> = children
                         .iter()
                         .enumerate()
-                        .map(|(index, kind)| g.spawn(child(index, *kind)))
+                        .map(|(index, kind)| g.spawn(child(index, *kind, log)))
                         .collect();
                     yield_now().await;
                     yield_now().await;
@@ -533,14 +549,15 @@ fn the_model_of_a_canceled_group() {
                     }
                     Ok(())
                 }));
-                let verdict = match ended.await {
+                let mut expected = expected(&children, then);
+                let mut verdict = match ended.await {
                     Ok(()) => Verdict {
                         failures: Vec::new(),
-                        echoes: expected(&children, then).echoes,
+                        canceled: expected.canceled,
                         is_ok: true,
                     },
                     Err(error) => Verdict {
-                        echoes: error.canceled_errors().len(),
+                        canceled: error.canceled_errors().len(),
                         failures: {
                             let first: Vec<_> =
                                 error.first().into_iter().map(ToString::to_string).collect();
@@ -549,7 +566,20 @@ fn the_model_of_a_canceled_group() {
                         is_ok: false,
                     },
                 };
-                assert_eq!(verdict, expected(&children, then), "{children:?}, {then:?}");
+                let case = format!("{children:?}, {then:?}, {limit} at once");
+                let mut begun = log.begun.take();
+                if limit < children.len() {
+                    verdict.failures.sort();
+                    expected.failures.sort();
+                }
+                // Children that are canceled by their handles do not wait for room.
+                if then == Then::Handles {
+                    begun.sort();
+                } else {
+                    assert!(log.most.get() <= limit, "{case}");
+                }
+                assert_eq!(verdict, expected, "{case}");
+                assert_eq!((begun, log.alive.get()), (vec![0, 1, 2], 0), "{case}");
             }
         }
     });

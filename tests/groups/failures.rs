@@ -275,7 +275,7 @@ fn a_group_with_a_child_canceled_from_outside_is_never_ok() {
                         }));
                         if matches!(on_cancel, OnCancel::HasNotBegun) {
                             g.set_limit(1);
-                            drop(g.spawn(async {}));
+                            drop(g.spawn(doze(LONG)));
                         }
                         yield_now().await;
                         yield_now().await;

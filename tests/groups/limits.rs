@@ -77,71 +77,176 @@ fn a_limit_can_be_changed_and_is_at_least_one() {
 }
 
 #[test]
-fn children_canceled_before_they_start_are_dropped_and_return_canceled() {
+fn queued_children_that_are_canceled_run_to_their_first_wait() {
     run(async || {
         let census = Census::default();
-        let begun = Cell::new(0);
+        let begun = RefCell::new(Vec::new());
         group(async |g| {
             g.set_limit(1);
             drop(g.spawn(async {
                 let _ = sleep(LONG).await;
             }));
-            let mut waiting = Vec::new();
-            for _ in 0..5 {
-                let member = census.member();
-                let begun = &begun;
-                waiting.push(g.spawn(async move {
+            let spawn = |n| {
+                let (member, begun) = (census.member(), &begun);
+                g.spawn(async move {
                     let _member = member;
-                    begun.set(begun.get() + 1);
-                    Ok(())
-                }));
-            }
+                    begun.borrow_mut().push(n);
+                    assert_eq!(sleep(LONG).await, Err(Canceled));
+                    Ok(n)
+                })
+            };
+            let mut waiting: Vec<_> = (0..5).map(spawn).collect();
             yield_now().await;
-            assert_eq!(g.len(), 6);
-            // One alone.
+            assert_eq!((g.len(), begun.borrow().len()), (6, 0));
+            // One alone does not wait for room.
             let one = waiting.remove(1);
             one.cancel();
-            assert_eq!(one.await, Err(Canceled));
+            assert_eq!(one.await, Ok(1));
             assert_eq!((census.alive(), g.len()), (4, 5));
             assert!(!g.is_canceled());
-            // Then all.
+            assert_eq!(begun.take(), [1]);
+            // Then all, and one of them by its handle as well.
             g.cancel();
-            for child in waiting {
-                assert_eq!(shield(child).await, Err(Canceled));
+            waiting[2].cancel();
+            let late = spawn(5);
+            for (child, n) in waiting.into_iter().zip([0, 2, 3, 4]) {
+                assert_eq!(shield(child).await, Ok(n));
             }
+            assert_eq!(shield(late).await, Ok(5));
+            assert_eq!(begun.take(), [3, 0, 2, 4, 5]);
             assert_eq!(census.alive(), 0);
-            // Later children wait for a slot, and start canceled.
-            let late = g.spawn(async {
-                assert_eq!(sleep(LONG).await, Err(Canceled));
-                Ok(8)
-            });
-            assert_eq!(shield(late).await, Ok(8));
             Ok::<_, io::Error>(())
         })
         .await
         .unwrap();
-        assert_eq!(begun.get(), 0);
     });
 }
 
+/// Each child takes something, and gives it back in its cleanup: canceled children must not take more at once than the
+/// limit allows.
 #[test]
-fn children_dropped_before_they_start_are_canceled_by_the_outer_timeout() {
+fn the_limit_holds_while_queued_children_are_canceled() {
     run(async || {
-        let error = timeout(
-            SHORT / 4,
+        for limit in [1, 3] {
+            let (taken, most, ended) = (Cell::new(0), Cell::new(0), Cell::new(0));
+            let child = async || {
+                taken.set(taken.get() + 1);
+                most.set(most.get().max(taken.get()));
+                let rest = sleep(LONG).await;
+                shield(yield_now()).await;
+                taken.set(taken.get() - 1);
+                ended.set(ended.get() + 1);
+                rest
+            };
             group(async |g| {
+                g.set_limit(limit);
+                for _ in 0..50 {
+                    drop(g.spawn(child()));
+                }
+                yield_now().await;
+                g.cancel();
+                for _ in 0..50 {
+                    drop(g.spawn(child()));
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+            supervise(async |s| {
+                s.set_limit(limit);
+                for _ in 0..100 {
+                    drop(s.spawn(child()));
+                }
+                s.cancel();
+                Ok::<_, Canceled>(())
+            })
+            .await
+            .unwrap();
+            assert_eq!((most.get(), ended.get()), (limit, 200));
+        }
+    });
+}
+
+/// A queued child that a timeout cancels is cut short only if it waits.
+#[test]
+fn a_timeout_around_a_group_cuts_queued_children_short_at_their_first_wait() {
+    run(async || {
+        let begun = Cell::new(0);
+        for waits in [false, true] {
+            let child = || async {
+                begun.set(begun.get() + 1);
+                if waits {
+                    sleep(LONG).await?;
+                }
+                Ok(())
+            };
+            let grouped = timeout(
+                SHORT / 4,
+                group(async |g| {
+                    g.set_limit(1);
+                    drop(g.spawn(async {
+                        let _ = shield(sleep(SHORT)).await;
+                    }));
+                    drop(g.spawn(child()));
+                    Ok::<_, Canceled>(3)
+                }),
+            );
+            let supervised = timeout(
+                SHORT / 4,
+                supervise(async |s| {
+                    s.set_limit(1);
+                    drop(s.spawn(async {
+                        let _ = shield(sleep(SHORT)).await;
+                    }));
+                    drop(s.spawn(child()));
+                    Ok::<_, Canceled>(3)
+                }),
+            );
+            for ended in [grouped.await, supervised.await] {
+                if waits {
+                    let error = ended.unwrap_err();
+                    assert!(error.is_elapsed(), "{error:?}");
+                    assert_eq!(error.into_inner().unwrap().into_output(), Some(3));
+                } else {
+                    assert_eq!(ended.unwrap(), 3);
+                }
+            }
+        }
+        assert_eq!(begun.get(), 4);
+    });
+}
+
+/// The end of the cleanup time is the one thing that keeps a queued child from its start.
+#[test]
+fn queued_children_are_dropped_when_the_cleanup_time_is_over() {
+    run(async || {
+        for outer in [false, true] {
+            let (census, begun) = (Census::default(), Cell::new(false));
+            let scope = Scope::new();
+            let ended = scope.run(group(async |g| {
                 g.set_limit(1);
+                g.set_cleanup_timeout(SHORT / 4);
                 drop(g.spawn(async {
-                    let _ = shield(sleep(SHORT)).await;
+                    let _ = shield(sleep(LONG)).await;
                 }));
-                drop(g.spawn(async {}));
-                Ok::<_, io::Error>(3)
-            }),
-        )
-        .await
-        .unwrap_err();
-        assert!(error.is_elapsed(), "{error:?}");
-        assert_eq!(error.into_inner().unwrap().into_output(), Some(3));
+                let (member, begun) = (census.member(), &begun);
+                drop(g.spawn(async move {
+                    let _member = member;
+                    begun.set(true);
+                }));
+                yield_now().await;
+                match outer {
+                    true => scope.cancel(),
+                    false => g.cancel(),
+                }
+                Ok::<_, Canceled>(4)
+            }));
+            match ended.await {
+                Ok(value) => assert_eq!((value, outer), (4, false)),
+                Err(error) => assert!(outer && error.is_canceled(), "{error:?}"),
+            }
+            assert_eq!((census.alive(), begun.get()), (0, false));
+        }
     });
 }
 

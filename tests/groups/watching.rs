@@ -159,13 +159,15 @@ fn many_waits_for_one_child_are_fast() {
 fn many_waiting_children_are_canceled_one_by_one() {
     const CHILDREN: usize = 50_000;
     run(async || {
-        let began = Cell::new(false);
+        let began = Cell::new(0);
         group(async |g| {
             g.set_limit(1);
             let busy = g.spawn(pending::<()>());
-            let waiting: Vec<_> = (0..CHILDREN)
-                .map(|_| g.spawn(async { began.set(true) }))
-                .collect();
+            let child = async || {
+                began.set(began.get() + 1);
+                sleep(LONG).await
+            };
+            let waiting: Vec<_> = (0..CHILDREN).map(|_| g.spawn(child())).collect();
             assert_eq!(g.len(), CHILDREN + 1);
             for child in waiting.iter().rev() {
                 child.cancel();
@@ -173,7 +175,7 @@ fn many_waiting_children_are_canceled_one_by_one() {
             for child in waiting {
                 child.await.unwrap_err();
             }
-            assert_eq!((g.len(), began.get()), (1, false));
+            assert_eq!((g.len(), began.get()), (1, CHILDREN));
             let last = g.spawn(async { Ok(5) });
             busy.cancel();
             busy.await.unwrap_err();

@@ -69,7 +69,11 @@ async fn too_early<S: Socket>(ends: Ends) {
         (error.kind(), error.transferred()),
         (ErrorKind::UnexpectedEof, 2)
     );
-    assert!(error.to_string().contains("1 byte"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("ended 1 byte early (after 2 bytes)"),
+        "{text}"
+    );
     assert_eq!(error.into_buf(), b"xy");
 }
 

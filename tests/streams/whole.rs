@@ -292,7 +292,7 @@ fn a_zero_copy_write_stays_within_the_limit_of_locked_memory() {
                 for word in [
                     "RLIMIT_MEMLOCK",
                     &here,
-                    &format!("send {len} bytes"),
+                    &format!("send {len} byte{}", if len == 1 { " " } else { "s " }),
                     "127.0.0.1",
                 ] {
                     assert!(text.contains(word), "{text}");

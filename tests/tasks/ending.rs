@@ -549,7 +549,7 @@ fn a_runtime_dropped_with_everything_pending_ends_and_reports_what_it_left() {
         assert!(start.elapsed() < AMPLE);
         assert_eq!(journal.take(), ["reader", "sleeper"]);
         // The kernel canceled the read at once, so only the closure is left.
-        faults.expect(&["1 closures of spawn_blocking were still running"]);
+        faults.expect(&["1 closure of spawn_blocking was still running"]);
         drop(release);
     });
 }
@@ -570,7 +570,7 @@ fn shutdown_reports_what_did_not_end() {
         has_begun.recv().unwrap();
         let error = runtime.shutdown(SHORT).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(error.to_string().contains("1 closures"));
+        assert!(error.to_string().contains("1 closure of"));
         assert_eq!(faults.take().len(), 1);
         drop(release);
         let mut runtime = builder.build().unwrap();

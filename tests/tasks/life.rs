@@ -502,6 +502,40 @@ fn the_list_of_tasks_has_their_names_and_spawn_locations() {
 }
 
 #[test]
+fn the_list_of_operations_has_the_names_of_tasks() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            let (reader, _writer) = gimmal::io::pipe().unwrap();
+            let reader = Rc::new(reader);
+            let read = |reader: Rc<gimmal::io::PipeReader>| async move {
+                reader.read(vec![0; 4]).await.map(drop)
+            };
+            let named = task::Builder::new()
+                .name("a name")
+                .spawn(read(reader.clone()));
+            while Handle::current().operations().is_empty() {
+                yield_now().await;
+            }
+            let operations = Handle::current().operations();
+            assert_eq!(operations[0].task.as_deref(), Some("a name"));
+            named.abort();
+            named.await.unwrap_err();
+            let unnamed = spawn(read(reader));
+            let by_location = || {
+                let operations = Handle::current().operations();
+                let mut tasks = operations.iter().filter_map(|it| it.task.clone());
+                tasks.next_back().filter(|task| task.contains("life.rs"))
+            };
+            while by_location().is_none() {
+                yield_now().await;
+            }
+            assert!(by_location().unwrap().starts_with("spawned at "));
+            drop(unnamed);
+        });
+    });
+}
+
+#[test]
 fn remaining_tasks_continue_in_the_next_block_on() {
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();

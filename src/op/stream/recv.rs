@@ -8,6 +8,7 @@ use crate::op::operation::{debug_fields, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
+use crate::sys::counted;
 use socket2::SockRef;
 use std::fmt;
 use std::io;
@@ -287,8 +288,8 @@ impl<B: IoBufMut> Future for RecvExact<B> {
             let buf = match received {
                 Ok((done, buf)) if done == self.len => return Poll::Ready(Ok(buf)),
                 Ok((done, buf)) if done == self.done => {
-                    let left = self.len - done;
-                    let what = format!("the stream ended {left} bytes early");
+                    let left = counted(self.len - done, "byte");
+                    let what = format!("the stream ended {left} early");
                     let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
                     return Poll::Ready(Err(BufError::new(error, buf).with_transferred(done)));
                 }

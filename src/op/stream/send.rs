@@ -9,7 +9,7 @@ use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
 };
 use crate::runtime::proceed_with;
-use crate::sys::limit;
+use crate::sys::{counted, limit};
 use socket2::SockRef;
 use std::fmt;
 use std::io;
@@ -229,9 +229,9 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
         match completion.result() {
             Err(error) if completion.raw() == -libc::ENOMEM => {
                 let what = format!(
-                    "send {} bytes without a copy (they count against RLIMIT_MEMLOCK, here {}: raise it with ulimit -l, or \
+                    "send {} without a copy (they count against RLIMIT_MEMLOCK, here {}: raise it with ulimit -l, or \
                      use write) to",
-                    self.0.buf.io_len(),
+                    counted(self.0.buf.io_len(), "byte"),
                     limit(libc::RLIMIT_MEMLOCK, "bytes"),
                 );
                 let error = self.0.stream().with_context(&what, error);

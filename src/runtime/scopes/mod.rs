@@ -212,8 +212,6 @@ impl Core {
             false => self.give_scope(child),
         };
         self.cancel_scope(scope);
-        // A child that has not started is dropped.
-        self.tasks.borrow_mut().cancel(child, true);
     }
 
     /// Cancels the root: every scope and every task that is not shielded.

@@ -1,6 +1,6 @@
 //! Tasks that a future polls: the children of a group, of a join, of a race.
 
-use super::{Child, Origin, Stage, TaskRow, Tasks};
+use super::{Child, Claim, Origin, Stage, TaskRow, Tasks};
 use crate::table::{Key, Leaf, Owner};
 use crate::tasks::queue::KeyQueue;
 use crate::tasks::waker::wake_id_of;
@@ -82,7 +82,10 @@ impl Tasks {
             stage: Stage::Parked,
             queued: child.ready,
             aborted: false,
-            held: child.held,
+            claim: match child.held {
+                true => Claim::Handle,
+                false => Claim::Dropped,
+            },
             canceled: child.canceled,
             cancel_called: false,
             has_scope: false,
@@ -129,15 +132,10 @@ impl Tasks {
         queue.is_some_and(|queue| queue.ready.len() > 0)
     }
 
-    /// Unqueues a woken child without polling it. Returns whether it is canceled.
-    pub(crate) fn unqueue_child(&mut self, key: Key) -> bool {
-        match self.rows.get_mut(key) {
-            Some(row) => {
-                row.queued = false;
-                row.stage = Stage::Parked;
-                row.canceled
-            }
-            None => false,
+    /// Unqueues a woken child without polling it.
+    pub(crate) fn unqueue_child(&mut self, key: Key) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.queued = false;
         }
     }
 
@@ -220,7 +218,7 @@ impl Tasks {
         let scope = row.has_scope.then_some(row.scope);
         let leaf = row.leaf.take().or(leaf);
         row.has_scope = false;
-        if !row.held {
+        if row.claim != Claim::Handle {
             self.rows.remove(key);
         }
         let joiner = match joiner.as_ref().and_then(wake_id_of) {
@@ -244,7 +242,7 @@ impl Tasks {
     /// caller to drop outside the borrow.
     pub(crate) fn release_child(&mut self, key: Key) -> Option<Waker> {
         let row = self.rows.get_mut(key)?;
-        row.held = false;
+        row.claim = Claim::Dropped;
         let joiner = row.joiner.take();
         if row.has_ended() {
             self.rows.remove(key);
