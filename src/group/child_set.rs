@@ -73,7 +73,7 @@ enum StopReason {
     Ended(Key, EndKind),
 }
 
-/// EndKind a child ended, as the group sees it.
+/// A child that has ended, as the group sees it.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) is_body: bool,
