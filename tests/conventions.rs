@@ -42,6 +42,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/os/fd.rs",
     "src/sys/os/fork.rs",
     "src/sys/os/interface.rs",
+    "src/sys/os/limits.rs",
     "src/sys/ring/kernel/mod.rs",
     "src/sys/os/path.rs",
     "src/sys/os/peer_cred.rs",
@@ -376,7 +377,7 @@ const EXAMPLE_ELSEWHERE: [&str; 3] = [
 
 /// Public items that users cannot name, or that are hidden where they are exported.
 const NOT_FOR_USERS: [(&str, &str); 6] = [
-    ("src/error/own.rs", "pub "),
+    ("src/error/probe.rs", "pub "),
     ("src/group/try_join.rs", "pub trait Trying"),
     ("src/op/datagram/message.rs", "pub struct Message"),
     ("src/op/file/offset.rs", "pub struct AtCursor"),
