@@ -111,12 +111,12 @@ impl GroupShared {
         let mut watch = self.children.watch();
         poll_fn(|context| {
             // A loop over waits that are ready at once must let other tasks go first.
-            if !runtime::with(Core::has_budget) {
+            if !runtime::with(Core::has_coop_budget) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
             if let Some(found) = look() {
-                runtime::with(Core::consume_budget);
+                runtime::with(Core::spend_coop_budget);
                 watch.end();
                 waiting.end();
                 return Poll::Ready(Ok(found));
