@@ -59,6 +59,4 @@ pub use std::io::{Empty, Repeat, Sink, empty, repeat, sink};
 pub use take::Take;
 pub use write::AsyncWrite;
 
-pub(crate) use read::check_room;
-
-use read::ended_early;
+pub(crate) use read::{GROWTH_MIN, grow};

@@ -1,10 +1,10 @@
 //! Anonymous pipes, and pipes with a path (FIFOs).
 
-use super::{AsyncRead, AsyncWrite, check_room};
+use super::{AsyncRead, AsyncWrite};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
-    FdOwner, Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd,
-    Stream, StreamKind, busy, send_all,
+    FdOwner, Op, OpenAt, Outlet, Recv, RecvVectored, Send, SendVectored, SharedFd, Stream,
+    StreamKind, busy, recv_exact, send_all,
 };
 use crate::runtime::ready_err;
 use crate::runtime::spawn::spawn_blocking;
@@ -240,8 +240,7 @@ impl PipeReader {
     /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first.
     // Test: tests/pipes.rs
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
-        let buf = check_room(buf, len).await?;
-        RecvExact::new(self.stream.clone(), buf, len).await
+        recv_exact(self.stream.clone(), buf, len).await
     }
 
     /// Reads until every writer is closed, appends the bytes to the buffer, and returns their number.

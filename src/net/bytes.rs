@@ -81,8 +81,7 @@ macro_rules! byte_stream {
                 buf: B,
                 len: usize,
             ) -> Result<B, BufError<B>> {
-                let buf = check_room(buf, len).await?;
-                RecvExact::new(self.stream.clone(), buf, len).await
+                recv_exact(self.stream.clone(), buf, len).await
             }
 
             /// Receives until the peer ends its side, appends the bytes to the buffer, and returns their number.

@@ -1,7 +1,7 @@
 //! A TCP connection.
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::{AsyncRead, AsyncWrite, check_room};
+use crate::io::{AsyncRead, AsyncWrite};
 use crate::net::bytes::byte_stream;
 use crate::net::debug::debug;
 use crate::net::halves::{
@@ -11,8 +11,8 @@ use crate::net::halves::{
 use crate::net::names::to_ip;
 use crate::net::socket_option::socket_option;
 use crate::op::{
-    Chunks, FdOwner, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
-    Stream, StreamKind, busy, send_all,
+    Chunks, FdOwner, Op, Recv, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
+    StreamKind, busy, recv_exact, send_all,
 };
 use socket2::SockRef;
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use super::address::{from_kernel, of_path, to_kernel};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::{AsyncRead, AsyncWrite, check_room};
+use crate::io::{AsyncRead, AsyncWrite};
 use crate::net::bytes::byte_stream;
 use crate::net::debug::debug;
 use crate::net::halves::{
@@ -10,8 +10,8 @@ use crate::net::halves::{
     owned_halves,
 };
 use crate::op::{
-    Chunks, Connect, FdOwner, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
-    SendVectored, SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
+    Chunks, Connect, FdOwner, Op, Recv, RecvFds, RecvVectored, Send, SendFds, SendVectored,
+    SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, recv_exact, send_all,
 };
 use crate::runtime::{proceed, ready_err};
 use crate::sys::{peer_cred, with_context};

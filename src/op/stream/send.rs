@@ -7,6 +7,7 @@ use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+    count_written,
 };
 use crate::runtime::proceed_with;
 use crate::sys::{counted, limit};
@@ -150,25 +151,9 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result
     while done < len {
         let (sent, back) = Send::part(permit, buf, done..len).await;
         permit = back;
-        match sent {
-            Ok((0, back)) => {
-                return Err(BufError::new(nothing_taken(), back).with_transferred(done));
-            }
-            Ok((n, back)) => {
-                done += n;
-                buf = back;
-            }
-            Err(error) => return Err(error.with_transferred(done)),
-        }
+        buf = count_written(sent, &mut done)?;
     }
     Ok(buf)
-}
-
-pub(crate) fn nothing_taken() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::WriteZero,
-        "the kernel took none of the bytes",
-    )
 }
 
 debug_fields!([B: IoBuf] Send<B> { permit, part });
