@@ -5,13 +5,13 @@ use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, trunca
 use crate::io::{AsyncRead, GROWTH_MIN, grow};
 use crate::op::{
     Fsync, Offset, Op, Read, ReadVectored, SharedFd, Write, WriteVectored, busy, check_room,
-    count_read, count_written,
+    count_read, count_written, fd_type,
 };
 use crate::runtime::proceed_with;
 use crate::sys::Descriptor;
 use std::io::{self, Seek};
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// A file with fewer bytes left is not spliced: it would fill at most one chunk of a splice.
@@ -787,28 +787,10 @@ impl File {
     }
 }
 
-impl From<OwnedFd> for File {
-    fn from(fd: OwnedFd) -> File {
-        File::from_shared(SharedFd::new(Descriptor::from(fd)))
-    }
-}
-
-impl From<std::fs::File> for File {
-    fn from(file: std::fs::File) -> File {
-        File::from_std(file)
-    }
-}
-
-impl AsRawFd for File {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
-
-impl AsFd for File {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.descriptor().borrowed()
-    }
+fd_type! {
+    File, self => &self.fd,
+    from std::fs::File,
+    fd => File::from_shared(SharedFd::new(Descriptor::from(fd)))
 }
 
 /// Returns the position of the next part in a loop.

@@ -4,13 +4,13 @@ use super::{AsyncRead, AsyncWrite};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
     FdOwner, Op, OpenAt, Outlet, Recv, RecvVectored, Send, SendVectored, SharedFd, Stream,
-    StreamKind, busy, recv_exact, send_all,
+    StreamKind, fd_type, recv_exact, send_all,
 };
 use crate::runtime::ready_err;
 use crate::runtime::spawn::spawn_blocking;
-use crate::sys::{Descriptor, c_path, make_fifo, with_context, with_path};
+use crate::sys::{c_path, make_fifo, with_context, with_path};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -680,14 +680,8 @@ macro_rules! end {
             /// `ResourceBusy` while an operation is in progress on the pipe, even one whose future was dropped, or
             /// while bytes that such an operation read have not been taken. The error contains the end.
             pub fn into_std(self) -> Result<io::$type, BufError<$type>> {
-                match self.stream.release().try_into_descriptor() {
-                    Ok(descriptor) => Ok(descriptor.into_owned().into()),
-                    Err(stream) => {
-                        let error = busy("an operation is still in progress on the pipe, or has left unread bytes");
-                        let stream = FdOwner::new(stream);
-                        Err(BufError::new(error, $type { stream }))
-                    }
-                }
+                let what = "an operation is still in progress on the pipe, or has left unread bytes";
+                self.stream.into_std(what, |stream| $type { stream })
             }
 
             /// Creates an end from std's type.
@@ -697,30 +691,13 @@ macro_rules! end {
             }
         }
 
-        /// Wraps a descriptor that is read and written like a pipe, such as a terminal, or one handed over by another
-        /// process.
-        impl From<OwnedFd> for $type {
-            fn from(fd: OwnedFd) -> $type {
-                let fd = SharedFd::new(Descriptor::from(fd));
-                $type { stream: FdOwner::new(Stream::new(fd, StreamKind::Pipe)) }
-            }
-        }
-
-        impl From<io::$type> for $type {
-            fn from(end: io::$type) -> $type {
-                $type::from_std(end)
-            }
-        }
-
-        impl AsRawFd for $type {
-            fn as_raw_fd(&self) -> RawFd {
-                self.stream.fd().as_raw_fd()
-            }
-        }
-
-        impl AsFd for $type {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.stream.fd().as_fd()
+        fd_type! {
+            $type, self => self.stream.fd(),
+            from io::$type,
+            /// Wraps a descriptor that is read and written like a pipe, such as a terminal, or one handed over by
+            /// another process.
+            fd => $type {
+                stream: FdOwner::new(Stream::new(SharedFd::from(fd), StreamKind::Pipe)),
             }
         }
     )+};

@@ -71,6 +71,7 @@ pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub use datagram::*;
 pub use deadline::WithDeadline;
 pub use fd::SharedFd;
+pub(crate) use fd::fd_type;
 pub(crate) use fd_owner::FdOwner;
 pub use file::*;
 pub use future::Op;

@@ -6,14 +6,14 @@ use crate::group::Report;
 use crate::net::accepting::{AcceptMode, Accepting, Arrivals};
 use crate::net::names::{resolve, to_ip};
 use crate::net::{Serve, ToAddrs, serve};
-use crate::op::{Accepted, SharedFd};
+use crate::op::{Accepted, SharedFd, fd_type};
 use crate::sys::with_context;
 use futures_core::Stream;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::future::Pending;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -405,27 +405,9 @@ impl Stream for Incoming<'_> {
     }
 }
 
-impl From<std::net::TcpListener> for TcpListener {
-    fn from(listener: std::net::TcpListener) -> TcpListener {
-        TcpListener::from_std(listener)
-    }
-}
-
-/// Wraps a listening TCP socket, such as one handed over by a service manager or sent by a peer.
-impl From<OwnedFd> for TcpListener {
-    fn from(fd: OwnedFd) -> TcpListener {
-        TcpListener::new(fd)
-    }
-}
-
-impl AsRawFd for TcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.accepting.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for TcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.accepting.fd().as_fd()
-    }
+fd_type! {
+    TcpListener, self => self.accepting.fd(),
+    from std::net::TcpListener,
+    /// Wraps a listening TCP socket, such as one handed over by a service manager or sent by a peer.
+    fd => TcpListener::new(fd)
 }

@@ -12,13 +12,13 @@ use crate::net::names::to_ip;
 use crate::net::socket_option::socket_option;
 use crate::op::{
     Chunks, FdOwner, Op, Recv, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
-    StreamKind, busy, recv_exact, send_all,
+    StreamKind, fd_type, recv_exact, send_all,
 };
 use socket2::SockRef;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// A TCP connection.
@@ -96,17 +96,8 @@ impl TcpStream {
     /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
     /// bytes that such an operation received have not been read. The error contains the stream.
     pub fn into_std(self) -> Result<std::net::TcpStream, BufError<TcpStream>> {
-        let descriptor = match self.stream.release().try_into_descriptor() {
-            Ok(descriptor) => descriptor,
-            Err(stream) => {
-                let error = busy(
-                    "an operation is still in progress on the stream, or has left unread bytes",
-                );
-                let stream = FdOwner::new(stream);
-                return Err(BufError::new(error, TcpStream { stream }));
-            }
-        };
-        Ok(descriptor.into_owned().into())
+        let what = "an operation is still in progress on the stream, or has left unread bytes";
+        self.stream.into_std(what, |stream| TcpStream { stream })
     }
 
     /// Creates a stream from a std stream.
@@ -123,19 +114,6 @@ impl EndOutput for TcpStream {
     }
 }
 
-impl From<std::net::TcpStream> for TcpStream {
-    fn from(stream: std::net::TcpStream) -> TcpStream {
-        TcpStream::from_std(stream)
-    }
-}
-
-/// Wraps a connected TCP socket.
-impl From<OwnedFd> for TcpStream {
-    fn from(fd: OwnedFd) -> TcpStream {
-        TcpStream::from_std(fd.into())
-    }
-}
-
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ends = [self.local_addr(), self.peer_addr()];
@@ -143,14 +121,9 @@ impl fmt::Debug for TcpStream {
     }
 }
 
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.stream.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.fd().as_fd()
-    }
+fd_type! {
+    TcpStream, self => self.stream.fd(),
+    from std::net::TcpStream,
+    /// Wraps a connected TCP socket.
+    fd => TcpStream::from_std(fd.into())
 }

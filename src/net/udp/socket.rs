@@ -5,14 +5,14 @@ use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::debug::debug;
 use crate::net::names::{resolve, to_ip};
 use crate::net::{Host, ToAddrs};
-use crate::op::{Datagrams, FdOwner, Op, RecvMessage, SendMessage, SharedFd, busy};
+use crate::op::{Datagrams, FdOwner, Op, RecvMessage, SendMessage, SharedFd, fd_type};
 use crate::runtime::proceed;
 use crate::sys::with_context;
 use socket2::{SockAddr, SockRef};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// A UDP socket.
@@ -591,15 +591,8 @@ impl UdpSocket {
     /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
     /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::net::UdpSocket, BufError<UdpSocket>> {
-        match self.socket.release().try_into_descriptor() {
-            Ok(descriptor) => Ok(descriptor.into_owned().into()),
-            Err(socket) => {
-                let error =
-                    busy("an operation is still in progress on the socket, or has left a datagram");
-                let socket = FdOwner::new(socket);
-                Err(BufError::new(error, UdpSocket { socket }))
-            }
-        }
+        let what = "an operation is still in progress on the socket, or has left a datagram";
+        self.socket.into_std(what, |socket| UdpSocket { socket })
     }
 
     /// Creates a socket from a std socket.
@@ -629,19 +622,6 @@ async fn first<T>(
     }
 }
 
-impl From<std::net::UdpSocket> for UdpSocket {
-    fn from(socket: std::net::UdpSocket) -> UdpSocket {
-        UdpSocket::from_std(socket)
-    }
-}
-
-/// Wraps a UDP socket.
-impl From<OwnedFd> for UdpSocket {
-    fn from(fd: OwnedFd) -> UdpSocket {
-        UdpSocket::from_std(fd.into())
-    }
-}
-
 impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ends = [self.local_addr(), self.peer_addr()];
@@ -649,14 +629,9 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-impl AsRawFd for UdpSocket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for UdpSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.fd().as_fd()
-    }
+fd_type! {
+    UdpSocket, self => self.socket.fd(),
+    from std::net::UdpSocket,
+    /// Wraps a UDP socket.
+    fd => UdpSocket::from_std(fd.into())
 }

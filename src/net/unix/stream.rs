@@ -11,7 +11,7 @@ use crate::net::halves::{
 };
 use crate::op::{
     Chunks, Connect, FdOwner, Op, Recv, RecvFds, RecvVectored, Send, SendFds, SendVectored,
-    SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, recv_exact, send_all,
+    SendZeroCopy, SharedFd, Stream, StreamKind, describe, fd_type, recv_exact, send_all,
 };
 use crate::runtime::{proceed, ready_err};
 use crate::sys::{peer_cred, with_context};
@@ -19,7 +19,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -302,17 +302,8 @@ impl UnixStream {
     /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
     /// bytes that such an operation received have not been read. The error contains the stream.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, BufError<UnixStream>> {
-        let descriptor = match self.stream.release().try_into_descriptor() {
-            Ok(descriptor) => descriptor,
-            Err(stream) => {
-                let error = busy(
-                    "an operation is still in progress on the stream, or has left unread bytes",
-                );
-                let stream = FdOwner::new(stream);
-                return Err(BufError::new(error, UnixStream { stream }));
-            }
-        };
-        Ok(descriptor.into_owned().into())
+        let what = "an operation is still in progress on the stream, or has left unread bytes";
+        self.stream.into_std(what, |stream| UnixStream { stream })
     }
 
     /// Creates a stream from a std stream.
@@ -328,19 +319,6 @@ impl EndOutput for UnixStream {
     }
 }
 
-impl From<std::os::unix::net::UnixStream> for UnixStream {
-    fn from(stream: std::os::unix::net::UnixStream) -> UnixStream {
-        UnixStream::from_std(stream)
-    }
-}
-
-/// Wraps a connected Unix stream socket.
-impl From<OwnedFd> for UnixStream {
-    fn from(fd: OwnedFd) -> UnixStream {
-        UnixStream::from_std(fd.into())
-    }
-}
-
 impl fmt::Debug for UnixStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ends = [self.local_addr(), self.peer_addr()];
@@ -348,14 +326,9 @@ impl fmt::Debug for UnixStream {
     }
 }
 
-impl AsRawFd for UnixStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.stream.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for UnixStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.fd().as_fd()
-    }
+fd_type! {
+    UnixStream, self => self.stream.fd(),
+    from std::os::unix::net::UnixStream,
+    /// Wraps a connected Unix stream socket.
+    fd => UnixStream::from_std(fd.into())
 }
