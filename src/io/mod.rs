@@ -39,6 +39,7 @@ mod pipe;
 mod read;
 mod splice;
 mod split;
+mod stream;
 mod take;
 mod write;
 
@@ -60,3 +61,4 @@ pub use take::Take;
 pub use write::AsyncWrite;
 
 pub(crate) use read::{GROWTH_MIN, grow};
+pub(crate) use stream::{stream_reader, stream_writer};

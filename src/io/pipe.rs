@@ -1,10 +1,10 @@
 //! Anonymous pipes, and pipes with a path (FIFOs).
 
-use super::{AsyncRead, AsyncWrite};
+use super::{AsyncRead, stream_reader, stream_writer};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
-    FdOwner, Op, OpenAt, Outlet, Recv, RecvVectored, Send, SendVectored, SharedFd, Stream,
-    StreamKind, fd_type, recv_exact, send_all,
+    FdOwner, Op, OpenAt, Recv, RecvVectored, Send, SendVectored, SharedFd, Stream, StreamKind,
+    fd_type, recv_exact, send_all,
 };
 use crate::runtime::ready_err;
 use crate::runtime::spawn::spawn_blocking;
@@ -722,52 +722,5 @@ of_a_child! {
     PipeWriter: ChildStdin;
 }
 
-macro_rules! generic {
-    ($($reader:ty, $writer:ty;)+) => {$(
-        impl AsyncRead for $reader {
-            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                PipeReader::read(self, buf)
-            }
-
-            fn read_exact<B: IoBufMut>(
-                &mut self,
-                buf: B,
-                len: usize,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                PipeReader::read_exact(self, buf, len)
-            }
-
-            fn unread(&mut self, bytes: &[u8]) -> bool {
-                self.stream.give_back(bytes);
-                true
-            }
-        }
-
-        impl AsyncWrite for $writer {
-            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                PipeWriter::write(self, buf)
-            }
-
-            fn write_all<B: IoBuf>(
-                &mut self,
-                buf: B,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                PipeWriter::write_all(self, buf)
-            }
-
-            /// Does nothing: the reader gets end of file only when the pipe is closed.
-            async fn shutdown(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-
-            fn outlet(&self) -> Option<Outlet> {
-                Some(Outlet::of_stream(&self.stream))
-            }
-        }
-    )+};
-}
-
-generic! {
-    PipeReader, PipeWriter;
-    &PipeReader, &PipeWriter;
-}
+stream_reader! { PipeReader }
+stream_writer! { PipeWriter, |_| Ok(()) }

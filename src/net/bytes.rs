@@ -563,50 +563,8 @@ macro_rules! byte_stream {
             }
         }
 
-        byte_stream! { generic: $type, $type }
-        byte_stream! { generic: $type, &$type }
-    };
-    (generic: $type:ident, $generic:ty) => {
-        impl AsyncRead for $generic {
-            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                $type::read(self, buf)
-            }
-
-            fn read_exact<B: IoBufMut>(
-                &mut self,
-                buf: B,
-                len: usize,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                $type::read_exact(self, buf, len)
-            }
-
-            fn unread(&mut self, bytes: &[u8]) -> bool {
-                self.stream.give_back(bytes);
-                true
-            }
-        }
-
-        impl AsyncWrite for $generic {
-            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                $type::write(self, buf)
-            }
-
-            fn write_all<B: IoBuf>(
-                &mut self,
-                buf: B,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                $type::write_all(self, buf)
-            }
-
-            async fn shutdown(&mut self) -> io::Result<()> {
-                let stream: &$type = self;
-                end_if_connected(stream)
-            }
-
-            fn outlet(&self) -> Option<crate::op::Outlet> {
-                Some(crate::op::Outlet::of_stream(&self.stream))
-            }
-        }
+        stream_reader! { $type }
+        stream_writer! { $type, end_if_connected }
     };
 }
 

@@ -1,7 +1,7 @@
 //! A TCP connection.
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::{AsyncRead, AsyncWrite};
+use crate::io::{AsyncRead, stream_reader, stream_writer};
 use crate::net::bytes::byte_stream;
 use crate::net::debug::debug;
 use crate::net::halves::{

@@ -2,7 +2,7 @@
 
 use super::address::{from_kernel, of_path, to_kernel};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::{AsyncRead, AsyncWrite};
+use crate::io::{AsyncRead, stream_reader, stream_writer};
 use crate::net::bytes::byte_stream;
 use crate::net::debug::debug;
 use crate::net::halves::{
