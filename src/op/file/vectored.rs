@@ -58,11 +58,11 @@ impl Vectors {
         self.bytes.min(BYTES_MAX)
     }
 
-    fn entry(&self, entry: Entry, offset: &Offset) -> Entry {
+    pub(in crate::op) fn entry(&self, entry: Entry, offset: u64) -> Entry {
         entry
             .addr(self.array.as_ptr())
             .len(self.array.len() as u32)
-            .offset(offset.raw())
+            .offset(offset)
     }
 }
 
@@ -111,7 +111,7 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
 
     fn entry(&mut self) -> Entry {
         let entry = self.fd.read_entry(Opcode::READV, self.vectors.bytes);
-        self.vectors.entry(entry, &self.offset)
+        self.vectors.entry(entry, self.offset.raw())
     }
 
     fn would_wait(&mut self, is_never: bool) {
@@ -171,7 +171,7 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
 
     fn entry(&mut self) -> Entry {
         let entry = self.fd.entry(Opcode::WRITEV);
-        self.vectors.entry(entry, &self.offset)
+        self.vectors.entry(entry, self.offset.raw())
     }
 
     fn at_cursor(&self) -> Option<AtCursor<'_>> {

@@ -1,6 +1,6 @@
 //! Descriptors sent with bytes over a Unix socket (`unix(7)`, SCM_RIGHTS).
 
-use super::shared::{Direction, PassedFds, Permit};
+use super::shared::{Direction, PassedFds, Permit, on_stream};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use crate::op::datagram::MessageHeader;
 use crate::op::datagram::fds_control;
@@ -155,20 +155,7 @@ impl<B: IoBufMut> RecvFds<B> {
 unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     operation!("recvmsg" -> BufResult<(usize, Vec<OwnedFd>), B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.stream().fd())
-    }
-
-    fn prepare(&mut self, waker: &Waker) -> Readiness {
-        if let Some(not_yet) = self.permit.prepare(waker) {
-            return not_yet;
-        }
-        if self.permit.stream().has_kept() {
-            return self.take_kept(waker);
-        }
-        Readiness::Start
-    }
+    on_stream!(in);
 
     fn entry(&mut self) -> Entry {
         self.header.make_room(fds_room(self.max));

@@ -1,6 +1,6 @@
 //! Receiving bytes from a stream.
 
-use super::shared::{Direction, Permit};
+use super::shared::{Direction, Permit, on_stream};
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBufMut, as_room, truncate};
 use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, no_room};
@@ -121,21 +121,7 @@ impl<B: IoBufMut> Recv<B> {
 unsafe impl<B: IoBufMut> Operation for Recv<B> {
     operation!("recv" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.stream().fd())
-    }
-
-    #[inline]
-    fn prepare(&mut self, waker: &Waker) -> Readiness {
-        if let Some(not_yet) = self.permit.prepare(waker) {
-            return not_yet;
-        }
-        if self.stream().has_kept() {
-            return self.take_kept(waker);
-        }
-        Readiness::Start
-    }
+    on_stream!(in);
 
     #[inline]
     fn entry(&mut self) -> Entry {
