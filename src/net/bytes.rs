@@ -2,7 +2,7 @@
 
 /// Generates the methods of a byte stream, for a type with a field `stream: FdOwner<Rc<Stream>>`.
 macro_rules! byte_stream {
-    ($type:ident) => {
+    ($type:ident, $std:ty) => {
         impl $type {
             /// Receives available bytes into at most the buffer's whole capacity, and sets the buffer's length to their
             /// number. Returns that number, which is zero after the peer has ended its side, and the buffer: `recv(2)`.
@@ -560,6 +560,32 @@ macro_rules! byte_stream {
             // Test: tests/streams.rs
             pub async fn close(self) -> io::Result<()> {
                 self.stream.release().close().await
+            }
+
+            /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The
+            /// std stream is blocking, unless this one was created from a nonblocking socket.
+            ///
+            /// # Errors
+            ///
+            /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or
+            /// while bytes that such an operation received have not been read. The error contains the stream.
+            pub fn into_std(self) -> Result<$std, BufError<$type>> {
+                let what =
+                    "an operation is still in progress on the stream, or has left unread bytes";
+                self.stream.into_std(what, |stream| $type { stream })
+            }
+        }
+
+        impl EndOutput for $type {
+            fn end_output(&self) -> io::Result<()> {
+                self.shutdown(Shutdown::Write)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let ends = [self.local_addr(), self.peer_addr()];
+                debug(f, stringify!($type), self, ends)
             }
         }
 

@@ -4,7 +4,7 @@ use super::TcpStream;
 use crate::buf::BufError;
 use crate::group::Report;
 use crate::net::accepting::{AcceptMode, Accepting, Arrivals};
-use crate::net::names::{resolve, to_ip};
+use crate::net::names::{to_ip, try_each};
 use crate::net::{Serve, ToAddrs, serve};
 use crate::op::{Accepted, SharedFd, fd_type};
 use crate::sys::with_context;
@@ -116,17 +116,7 @@ impl TcpListener {
     /// Nothing is lost: the only wait is for a name lookup.
     // Test: tests/listening.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<TcpListener> {
-        let mut last = None;
-        for address in resolve(to).await? {
-            match TcpListener::listen_on(address) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
-            }
-        }
-        match last {
-            Some(error) => Err(error),
-            None => unreachable!("a target that was resolved has an address"),
-        }
+        try_each(to, TcpListener::listen_on).await
     }
 
     fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {

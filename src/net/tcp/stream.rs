@@ -47,7 +47,7 @@ pub struct TcpStream {
     stream: FdOwner<Rc<Stream>>,
 }
 
-byte_stream! { TcpStream }
+byte_stream! { TcpStream, std::net::TcpStream }
 
 impl TcpStream {
     /// Wraps a connected socket.
@@ -88,36 +88,11 @@ impl TcpStream {
         note "The kernel changes this by itself later, so set it before each wait that needs it."
     }
 
-    /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The std
-    /// stream is blocking, unless this one was created from a nonblocking socket.
-    ///
-    /// # Errors
-    ///
-    /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
-    /// bytes that such an operation received have not been read. The error contains the stream.
-    pub fn into_std(self) -> Result<std::net::TcpStream, BufError<TcpStream>> {
-        let what = "an operation is still in progress on the stream, or has left unread bytes";
-        self.stream.into_std(what, |stream| TcpStream { stream })
-    }
-
     /// Creates a stream from a std stream.
     #[must_use]
     pub fn from_std(stream: std::net::TcpStream) -> TcpStream {
         let peer = stream.peer_addr().ok();
         TcpStream::new(SharedFd::from(OwnedFd::from(stream)), peer)
-    }
-}
-
-impl EndOutput for TcpStream {
-    fn end_output(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ends = [self.local_addr(), self.peer_addr()];
-        debug(f, "TcpStream", self, ends)
     }
 }
 

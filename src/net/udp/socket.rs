@@ -3,7 +3,7 @@
 use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::debug::debug;
-use crate::net::names::{resolve, to_ip};
+use crate::net::names::{to_ip, try_each};
 use crate::net::{Host, ToAddrs};
 use crate::op::{Datagrams, FdOwner, Op, RecvMessage, SendMessage, SharedFd, fd_type};
 use crate::runtime::proceed;
@@ -73,7 +73,7 @@ impl UdpSocket {
     /// Nothing is lost: the only wait is for a name lookup.
     // Test: tests/udp.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
-        first(to, |address| {
+        try_each(to, |address| {
             let socket = std::net::UdpSocket::bind(address);
             let socket =
                 socket.map_err(|error| with_context(error, format!("bind to {address}")))?;
@@ -116,7 +116,7 @@ impl UdpSocket {
     /// Nothing is lost: the only wait is for a name lookup.
     // Test: tests/udp.rs
     pub async fn connect(&self, to: impl ToAddrs) -> io::Result<()> {
-        first(to, |address| {
+        try_each(to, |address| {
             // A direct call: connecting a UDP socket does not block.
             let connected = SockRef::from(self).connect(&address.into());
             connected.map_err(|error| with_context(error, format!("connect to {address}")))
@@ -601,24 +601,6 @@ impl UdpSocket {
         UdpSocket {
             socket: FdOwner::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
         }
-    }
-}
-
-/// Tries the addresses in order, and returns the first success or the last error.
-async fn first<T>(
-    to: impl ToAddrs,
-    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut last = None;
-    for address in resolve(to).await? {
-        match attempt(address) {
-            Ok(done) => return Ok(done),
-            Err(error) => last = Some(error),
-        }
-    }
-    match last {
-        Some(error) => Err(error),
-        None => unreachable!("a target that was resolved has an address"),
     }
 }
 

@@ -46,7 +46,7 @@ pub struct UnixStream {
     stream: FdOwner<Rc<Stream>>,
 }
 
-byte_stream! { UnixStream }
+byte_stream! { UnixStream, std::os::unix::net::UnixStream }
 
 /// The credentials of the process that created the other end of a connection, returned by [`UnixStream::peer_cred`].
 ///
@@ -294,35 +294,10 @@ impl UnixStream {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
-    /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The std
-    /// stream is blocking, unless this one was created from a nonblocking socket.
-    ///
-    /// # Errors
-    ///
-    /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
-    /// bytes that such an operation received have not been read. The error contains the stream.
-    pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, BufError<UnixStream>> {
-        let what = "an operation is still in progress on the stream, or has left unread bytes";
-        self.stream.into_std(what, |stream| UnixStream { stream })
-    }
-
     /// Creates a stream from a std stream.
     #[must_use]
     pub fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
         UnixStream::new(SharedFd::from(OwnedFd::from(stream)))
-    }
-}
-
-impl EndOutput for UnixStream {
-    fn end_output(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl fmt::Debug for UnixStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ends = [self.local_addr(), self.peer_addr()];
-        debug(f, "UnixStream", self, ends)
     }
 }
 
