@@ -5,7 +5,7 @@ use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use crate::op::datagram::MessageHeader;
 use crate::op::datagram::fds_control;
 use crate::op::datagram::{fds_cut, fds_room};
-use crate::op::file::no_room;
+use crate::op::file::need_room;
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
 use std::io;
@@ -108,7 +108,7 @@ pub struct RecvFds<B: IoBufMut> {
 
 impl<B: IoBufMut> RecvFds<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B, max: usize) -> Op<RecvFds<B>> {
-        let has_room = buf.io_capacity() > 0;
+        let check = need_room(buf.io_capacity());
         let recv = RecvFds {
             permit: Permit::new(stream, Direction::In),
             buf,
@@ -116,10 +116,7 @@ impl<B: IoBufMut> RecvFds<B> {
             header: MessageHeader::new(),
             kept: PassedFds::default(),
         };
-        match has_room {
-            true => Op::new(recv),
-            false => Op::rejected(recv, no_room()),
-        }
+        Op::checked(recv, check)
     }
 
     /// Takes the descriptors of the completion and those that were kept.

@@ -2,7 +2,7 @@
 
 use super::shared::{Direction, Permit, on_stream};
 use crate::buf::{BufResult, IoBufs, IoBufsMut};
-use crate::op::file::{AtCursor, BYTES_MAX, Vectors, mend_cursor, no_room};
+use crate::op::file::{AtCursor, BYTES_MAX, Vectors, mend_cursor};
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
@@ -24,16 +24,13 @@ pub struct RecvVectored<B: IoBufsMut> {
 impl<B: IoBufsMut> RecvVectored<B> {
     pub(crate) fn new(stream: Rc<Stream>, mut bufs: B) -> Op<RecvVectored<B>> {
         let vectors = Vectors::of_mut(&mut bufs);
-        let has_room = vectors.has_room();
+        let check = vectors.need_room();
         let recv = RecvVectored {
             permit: Permit::new(stream, Direction::In),
             bufs,
             vectors,
         };
-        match has_room {
-            true => Op::new(recv),
-            false => Op::rejected(recv, no_room()),
-        }
+        Op::checked(recv, check)
     }
 
     /// Takes bytes that an abandoned receive has left: as many as there are and as fit.
