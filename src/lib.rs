@@ -1,4 +1,4 @@
-//! An asynchronous runtime for Linux in which everything a task can wait for is an io_uring completion.
+//! An asynchronous runtime for Linux on io_uring, with one ring per thread.
 //!
 //! ```
 //! use std::io;
@@ -215,11 +215,11 @@ macro_rules! impl_from_errors {
         }
 
         const _: () = {
-            use $crate::__own::Otherwise as _;
+            use $crate::__probe::ProbeFallback as _;
 
-            const HOLD: $crate::__own::Hold<$error> = $crate::__own::hold(
-                <$crate::__own::Own<$error>>::HOLD,
-                <$crate::__own::Own<$error>>::SHOW,
+            const HOLD: $crate::__probe::Hold<$error> = $crate::__probe::hold(
+                <$crate::__probe::Probe<$error>>::HOLD,
+                <$crate::__probe::Probe<$error>>::SHOW,
             );
 
             impl<__Inner, __Value>
@@ -228,7 +228,7 @@ macro_rules! impl_from_errors {
                 $error: ::core::convert::From<__Inner>,
             {
                 fn from(error: $crate::group::GroupError<__Inner, __Value>) -> $error {
-                    error.into_error(<$crate::__own::Own<$error>>::ASK, HOLD)
+                    error.into_error(<$crate::__probe::Probe<$error>>::ASK, HOLD)
                 }
             }
 
@@ -237,7 +237,7 @@ macro_rules! impl_from_errors {
                 $error: ::core::convert::From<__Inner>,
             {
                 fn from(error: $crate::time::TimeoutError<__Inner>) -> $error {
-                    error.into_error(<$crate::__own::Own<$error>>::ASK, HOLD)
+                    error.into_error(<$crate::__probe::Probe<$error>>::ASK, HOLD)
                 }
             }
         };
@@ -245,7 +245,7 @@ macro_rules! impl_from_errors {
 }
 
 #[doc(hidden)]
-pub use error::own as __own;
+pub use error::probe as __probe;
 
 /// Traits only.
 pub mod prelude {

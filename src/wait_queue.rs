@@ -38,7 +38,7 @@ impl Ticket {
     fn new(at: u32) -> Ticket {
         match NonZeroU32::MIN.checked_add(at) {
             Some(ticket) => Ticket(ticket),
-            None => unreachable!("no place has the number that names none"),
+            None => unreachable!("no place has the number `NONE`"),
         }
     }
 

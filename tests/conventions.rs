@@ -42,6 +42,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/os/fd.rs",
     "src/sys/os/fork.rs",
     "src/sys/os/interface.rs",
+    "src/sys/os/limits.rs",
     "src/sys/ring/kernel/mod.rs",
     "src/sys/os/path.rs",
     "src/sys/os/peer_cred.rs",
@@ -376,7 +377,7 @@ const EXAMPLE_ELSEWHERE: [&str; 3] = [
 
 /// Public items that users cannot name, or that are hidden where they are exported.
 const NOT_FOR_USERS: [(&str, &str); 6] = [
-    ("src/error/own.rs", "pub "),
+    ("src/error/probe.rs", "pub "),
     ("src/group/try_join.rs", "pub trait Trying"),
     ("src/op/datagram/message.rs", "pub struct Message"),
     ("src/op/file/offset.rs", "pub struct AtCursor"),
@@ -461,6 +462,26 @@ fn words_are_plain(source: &Source, faults: &mut Vec<String>) {
     }
 }
 
+/// Each file with a queue stands in the table of bounds.
+fn queues_are_bounded(source: &Source, faults: &mut Vec<String>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let bounds = text.split("\n## ").find(|part| part.starts_with("Bounds"));
+    let is_listed = bounds.unwrap().contains(&format!("`{}`", source.path));
+    for (number, line) in source.code() {
+        let is_field = line.starts_with("    ") && line.ends_with(',') && line.contains(": ");
+        let is_queue = ["VecDeque<", "WaitQueue<", "BinaryHeap<"]
+            .iter()
+            .any(|queue| line.contains(queue));
+        if is_field && is_queue && !is_listed {
+            faults.push(format!(
+                "{}:{number}: a queue that is not in the table of bounds",
+                source.path
+            ));
+        }
+    }
+}
+
 fn names_are_current(source: &Source, faults: &mut Vec<String>) {
     for (number, line) in source.code() {
         // Strings are prose.
@@ -475,7 +496,7 @@ fn names_are_current(source: &Source, faults: &mut Vec<String>) {
 
 type Rule = fn(&Source, &mut Vec<String>);
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     imports_point_down,
     files_start_with_a_comment,
     unsafe_is_where_it_may_be,
@@ -485,6 +506,7 @@ const RULES: [Rule; 9] = [
     cancel_safety_is_tested,
     users_get_examples,
     names_are_current,
+    queues_are_bounded,
 ];
 
 fn sources(folder: &str) -> Vec<Source> {
@@ -573,7 +595,7 @@ fn tests_skip_only_by_the_macro() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    let broken: [(Rule, &str, &str); 24] = [
+    let broken: [(Rule, &str, &str); 25] = [
         (
             users_get_examples,
             "src/fs/file.rs",
@@ -593,6 +615,11 @@ fn a_broken_rule_is_noticed() {
             users_get_examples,
             "src/op/file/fsync.rs",
             "/// The operation of [`sync_all`].\npub struct Fsync;\n\n/// Flushes.\npub struct Flush;\n",
+        ),
+        (
+            queues_are_bounded,
+            "src/op/nop.rs",
+            "struct Requests {\n    waiting: VecDeque<u64>,\n}",
         ),
         (
             names_are_current,

@@ -509,7 +509,7 @@ mod colliding_names {
         )*};
     }
 
-    named!(B E O T Hold Own Otherwise);
+    named!(B E O T Hold Probe ProbeFallback);
 
     #[test]
     fn the_macro_accepts_any_type_name() {
@@ -524,7 +524,7 @@ mod colliding_names {
         is_canceled::<O>(|error| error.0);
         is_canceled::<T>(|error| error.0);
         is_canceled::<Hold>(|error| error.0);
-        is_canceled::<Own>(|error| error.0);
-        is_canceled::<Otherwise>(|error| error.0);
+        is_canceled::<Probe>(|error| error.0);
+        is_canceled::<ProbeFallback>(|error| error.0);
     }
 }

@@ -39,25 +39,25 @@ pub(crate) use io_buf::{as_room, fill, repeat, truncate};
 pub use io_bufs::{IoBufs, IoBufsMut};
 pub use slice::Slice;
 
-use crate::error::introduce;
+use crate::error::register_type;
 use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Registers the errors that return the usual buffers, so that groups and timeouts can ask whether they are
 /// cancellations.
-pub(crate) fn introduce_errors() {
-    introduce::<BufError<Vec<u8>>>();
-    introduce::<BufError<Box<[u8]>>>();
-    introduce::<BufError<BytesMut>>();
-    introduce::<BufError<Bytes>>();
-    introduce::<BufError<String>>();
-    introduce::<BufError<&'static str>>();
-    introduce::<BufError<&'static [u8]>>();
-    introduce::<BufError<Rc<[u8]>>>();
-    introduce::<BufError<Arc<[u8]>>>();
-    introduce::<BufError<AlignedBuf>>();
-    introduce::<BufError<Slice<Vec<u8>>>>();
-    introduce::<BufError<Slice<Box<[u8]>>>>();
-    introduce::<BufError<Slice<BytesMut>>>();
+pub(crate) fn register_errors() {
+    register_type::<BufError<Vec<u8>>>();
+    register_type::<BufError<Box<[u8]>>>();
+    register_type::<BufError<BytesMut>>();
+    register_type::<BufError<Bytes>>();
+    register_type::<BufError<String>>();
+    register_type::<BufError<&'static str>>();
+    register_type::<BufError<&'static [u8]>>();
+    register_type::<BufError<Rc<[u8]>>>();
+    register_type::<BufError<Arc<[u8]>>>();
+    register_type::<BufError<AlignedBuf>>();
+    register_type::<BufError<Slice<Vec<u8>>>>();
+    register_type::<BufError<Slice<Box<[u8]>>>>();
+    register_type::<BufError<Slice<BytesMut>>>();
 }

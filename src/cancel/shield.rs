@@ -48,7 +48,7 @@ pin_project! {
     /// The future of [`shield`].
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Shield<F> {
-        // Must be dropped before `region`, which leaves the scope.
+        // Must be dropped before `scoped`, which leaves the scope.
         #[pin]
         future: Option<F>,
         scoped: ScopedPoll,

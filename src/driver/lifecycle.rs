@@ -302,7 +302,7 @@ impl<W, D> Lifecycle<W, D> {
     pub(crate) fn return_payload(&mut self, returned: D) {
         match self {
             Lifecycle::Orphan { payload, .. } if payload.is_none() => *payload = Some(returned),
-            _ => panic!("payload come back to the orphan that lent them"),
+            _ => panic!("a payload is returned only to the orphan it was taken from"),
         }
     }
 }

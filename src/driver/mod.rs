@@ -11,7 +11,7 @@
 //! - **O6** Reaping requires no future to be polled.
 //! - **O7** A full submission queue is flushed; entries that do not fit even then wait in a backlog, in order.
 //!
-//! (The numbers are those of the design; O4 belongs to operations with provided buffers, O5 to `fs`, O8 and O9 to
+//! (The numbers are those of ARCHITECTURE.md; O4 belongs to operations with provided buffers, O5 to `fs`, O8 and O9 to
 //! `runtime`.)
 
 #![forbid(unsafe_code)]
@@ -50,7 +50,7 @@ const POLL_MULTISHOT: u32 = 1;
 
 /// With more operations in flight than this, the next enter will likely reap completions of others too, so a direct
 /// call would only be an additional call.
-const FEW: usize = 8;
+const DIRECT_IN_FLIGHT_MAX: usize = 8;
 
 /// Owns the memory that an orphan lent to the kernel.
 pub(crate) trait Payload {
@@ -260,7 +260,7 @@ impl<P: Port> Driver<P> {
     /// operations are in flight, and no completion is ready to be reaped.
     #[inline]
     pub(crate) fn attempt(&mut self, entry: &Entry) -> Attempt {
-        if self.in_flight > FEW
+        if self.in_flight > DIRECT_IN_FLIGHT_MAX
             || self.ring.queued() > 0
             || !self.backlog.is_empty()
             || self.ring.has_work()

@@ -20,14 +20,14 @@ pub(crate) fn is_cancellation<E>(error: &E) -> Option<bool> {
 
 /// Whether an error of a known type is a cancellation. `None` if it is one of this crate's around one of unknown type.
 pub(super) fn is_known_cancellation<E: Error + 'static>(error: &E) -> Option<bool> {
-    match find(INTRODUCED.load(Ordering::Acquire), TypeId::of::<E>()) {
+    match find(REGISTERED.load(Ordering::Acquire), TypeId::of::<E>()) {
         Some(_) => is_cancellation(error),
         None => Some(is_canceled(error)),
     }
 }
 
-/// An error that may borrow, although its type does not show it. It is only inspected, and only for types that do not
-/// borrow, in it and in its chain of sources.
+/// A reference to an error whose real type may borrow: the lifetime of what it borrows is erased. It may only be
+/// downcast, as may its chain of sources, and only to types that do not borrow.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a>(&'a (dyn Error + 'static));
 
@@ -45,12 +45,12 @@ pub(crate) trait Wraps {
     type Inner;
 
     /// Returns the error that this one comes from, if the inner type is known.
-    fn comes_from(&self) -> Option<Source<'_>>;
+    fn known_source(&self) -> Option<Source<'_>>;
 }
 
 /// Returns the source of an error around one that does not borrow.
 pub(super) fn source<W: Wraps<Inner: 'static>>(error: &W) -> Option<&(dyn Error + 'static)> {
-    error.comes_from().map(|found| found.0)
+    error.known_source().map(|found| found.0)
 }
 
 /// Returns the error, or what it comes from, if its type is known.
@@ -62,7 +62,7 @@ pub(super) fn ask<E>(error: &E) -> Option<Source<'_>> {
         .or_else(|| is::<E, CopyBidirectionalError>(error))
         .or_else(|| is_box(error))
         .or_else(|| is_anyhow(error))
-        .or_else(|| is_introduced(error))
+        .or_else(|| is_registered(error))
 }
 
 fn is<E, T: Error + 'static>(error: &E) -> Option<Source<'_>> {
@@ -97,51 +97,51 @@ fn cast<E, T: 'static>(error: &E) -> Option<Cast<'_, T>> {
 
 type Cause = unsafe fn(*const ()) -> Option<*const (dyn Error + 'static)>;
 
-fn is_introduced<E>(error: &E) -> Option<Source<'_>> {
-    let cause = find(INTRODUCED.load(Ordering::Acquire), typeid::of::<E>())?;
+fn is_registered<E>(error: &E) -> Option<Source<'_>> {
+    let cause = find(REGISTERED.load(Ordering::Acquire), typeid::of::<E>())?;
     // SAFETY: `cause` was registered for a type with this ID, and the error that it returns is inside `error`.
     unsafe { cause(ptr::from_ref(error).cast()).map(|error| Source(&*error)) }
 }
 
 /// A registered type. It is never freed: there is at most about one per type.
-struct Introduced {
+struct RegisteredType {
     id: TypeId,
     cause: Cause,
-    next: *const Introduced,
+    next: *const RegisteredType,
 }
 
-static INTRODUCED: AtomicPtr<Introduced> = AtomicPtr::new(ptr::null_mut());
+static REGISTERED: AtomicPtr<RegisteredType> = AtomicPtr::new(ptr::null_mut());
 
-fn find(mut at: *const Introduced, id: TypeId) -> Option<Cause> {
+fn find(mut at: *const RegisteredType, id: TypeId) -> Option<Cause> {
     // SAFETY: the list has only leaked boxes, each published after it was written.
-    while let Some(introduced) = unsafe { at.as_ref() } {
-        if introduced.id == id {
-            return Some(introduced.cause);
+    while let Some(registered) = unsafe { at.as_ref() } {
+        if registered.id == id {
+            return Some(registered.cause);
         }
-        at = introduced.next;
+        at = registered.next;
     }
     None
 }
 
 /// Registers the type, so that errors of this type are asked for their cause from now on.
-pub(crate) fn introduce<T: Wraps>() {
+pub(crate) fn register_type<T: Wraps>() {
     let id = typeid::of::<T>();
-    let mut head = INTRODUCED.load(Ordering::Acquire);
+    let mut head = REGISTERED.load(Ordering::Acquire);
     if find(head, id).is_some() {
         return;
     }
-    let new = Box::leak(Box::new(Introduced {
+    let new = Box::leak(Box::new(RegisteredType {
         id,
         cause: |error| {
             // SAFETY: it is called with a value that has the type ID of `T`: the same type except for lifetimes, and
             // the implementations of `Wraps`, which are generic over types with any lifetimes, do not rely on these.
-            unsafe { (*error.cast::<T>()).comes_from() }.map(|found| ptr::from_ref(found.0))
+            unsafe { (*error.cast::<T>()).known_source() }.map(|found| ptr::from_ref(found.0))
         },
         next: head,
     }));
     // Another thread may register the same type at the same time. A duplicate in the list does no harm.
     while let Err(changed) =
-        INTRODUCED.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Acquire)
+        REGISTERED.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Acquire)
     {
         head = changed;
         new.next = changed;
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn common_error_types_are_searched() {
-        crate::buf::introduce_errors();
+        crate::buf::register_errors();
         assert_eq!(is_cancellation(&Canceled), Some(true));
         assert_eq!(is_cancellation(&io::Error::from(Canceled)), Some(true));
         assert_eq!(is_cancellation(&io::Error::other("full")), Some(false));

@@ -168,7 +168,7 @@ impl<B> Error for BufError<B> {
 impl<B> Wraps for BufError<B> {
     type Inner = io::Error;
 
-    fn comes_from(&self) -> Option<Source<'_>> {
+    fn known_source(&self) -> Option<Source<'_>> {
         Some(Source::new(&self.error))
     }
 }

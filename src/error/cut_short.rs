@@ -1,6 +1,6 @@
 //! The error of a timeout around a future whose output is not a `Result`.
 
-use super::ask::{Source, Wraps, introduce, source};
+use super::ask::{Source, Wraps, register_type, source};
 use super::{Canceled, Elapsed};
 use std::error::Error;
 use std::fmt;
@@ -33,7 +33,7 @@ pub struct CutShort<O> {
 
 impl<O> CutShort<O> {
     pub(crate) fn by_time(output: Option<O>) -> CutShort<O> {
-        introduce::<CutShort<O>>();
+        register_type::<CutShort<O>>();
         CutShort {
             output,
             is_timeout: true,
@@ -42,7 +42,7 @@ impl<O> CutShort<O> {
 
     /// The future was dropped, because a scope around the timeout was canceled.
     pub(crate) fn from_outside() -> CutShort<O> {
-        introduce::<CutShort<O>>();
+        register_type::<CutShort<O>>();
         CutShort {
             output: None,
             is_timeout: false,
@@ -94,7 +94,7 @@ impl<O> Error for CutShort<O> {
 impl<O> Wraps for CutShort<O> {
     type Inner = ();
 
-    fn comes_from(&self) -> Option<Source<'_>> {
+    fn known_source(&self) -> Option<Source<'_>> {
         match self.is_timeout {
             true => Some(Source::new(&Elapsed)),
             false => Some(Source::new(&Canceled)),

@@ -1,7 +1,7 @@
 //! The error of a group.
 
-use super::ask::{Source, Wraps, ask, introduce, is_known_cancellation, source};
-use super::own::{Ask, Hold};
+use super::ask::{Source, Wraps, ask, is_known_cancellation, register_type, source};
+use super::probe::{Ask, Hold};
 use super::{Canceled, chain, is_canceled};
 use std::error::Error;
 use std::fmt;
@@ -127,7 +127,7 @@ impl<E, T> GroupError<E, T> {
         match output {
             Some(output) if failures.is_empty() && !cut_off => Ok(output),
             output => {
-                introduce::<GroupError<E, T>>();
+                register_type::<GroupError<E, T>>();
                 Err(GroupError(Box::new(Fields {
                     failures,
                     cut_off,
@@ -139,7 +139,7 @@ impl<E, T> GroupError<E, T> {
     }
 
     fn new(failures: Failures<E>, reason: Option<String>) -> GroupError<E, T> {
-        introduce::<GroupError<E, T>>();
+        register_type::<GroupError<E, T>>();
         GroupError(Box::new(Fields {
             failures,
             cut_off: false,
@@ -381,7 +381,7 @@ impl<E: fmt::Debug + fmt::Display + 'static, T> Error for GroupError<E, T> {
 impl<E, T> Wraps for GroupError<E, T> {
     type Inner = E;
 
-    fn comes_from(&self) -> Option<Source<'_>> {
+    fn known_source(&self) -> Option<Source<'_>> {
         match &self.0.failures.first {
             Some(first) => ask(first),
             None => Some(Source::new(&Canceled)),

@@ -9,10 +9,10 @@ mod cut_short;
 mod errno;
 mod group;
 mod join;
-pub mod own;
+pub mod probe;
 mod timeout;
 
-pub(crate) use ask::{introduce, is_cancellation};
+pub(crate) use ask::{is_cancellation, register_type};
 pub use buf::{BufError, BufResult};
 pub use canceled::{Canceled, Elapsed, is_canceled, is_timeout};
 use canceled::{ElapsedOver, chain, fmt_elapsed};

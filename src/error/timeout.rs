@@ -1,7 +1,9 @@
 //! The error of a timeout.
 
-use super::ask::{Source, Wraps, ask, introduce, is_cancellation, is_known_cancellation, source};
-use super::own::{Ask, Hold};
+use super::ask::{
+    Source, Wraps, ask, is_cancellation, is_known_cancellation, register_type, source,
+};
+use super::probe::{Ask, Hold};
 use super::{Canceled, Elapsed, ElapsedOver, fmt_elapsed, is_canceled};
 use std::error::Error;
 use std::fmt;
@@ -67,7 +69,7 @@ impl<E> TimeoutError<E> {
     }
 
     fn new(kind: TimeoutErrorKind<E>) -> TimeoutError<E> {
-        introduce::<TimeoutError<E>>();
+        register_type::<TimeoutError<E>>();
         TimeoutError(kind)
     }
 
@@ -176,7 +178,7 @@ impl<E: fmt::Debug + fmt::Display + 'static> Error for TimeoutError<E> {
 impl<E> Wraps for TimeoutError<E> {
     type Inner = E;
 
-    fn comes_from(&self) -> Option<Source<'_>> {
+    fn known_source(&self) -> Option<Source<'_>> {
         match &self.0 {
             TimeoutErrorKind::Elapsed(_) => Some(Source::new(&Elapsed)),
             TimeoutErrorKind::Failed(inner) => ask(inner),

@@ -149,7 +149,7 @@ impl<O> ChildHandle<'_, O> {
 
     fn look(&self, slot: Key) -> ResultPoll<O> {
         runtime::with_own(self.children.runtime_id(), |core| {
-            if !core.has_budget() {
+            if !core.has_coop_budget() {
                 return ResultPoll::Spent;
             }
             // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
@@ -157,7 +157,7 @@ impl<O> ChildHandle<'_, O> {
                 ChildResult::Running if core.is_canceled() => ResultPoll::Canceled,
                 ChildResult::Running => ResultPoll::ChildResult(ChildResult::Running),
                 found => {
-                    core.consume_budget();
+                    core.spend_coop_budget();
                     ResultPoll::ChildResult(found)
                 }
             }

@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
-/// EndKind many keys of ended children, beyond twice the number of slots, are kept before stale ones are removed.
+/// How many keys of ended children, beyond twice the number of slots, are kept before stale ones are removed.
 const ENDED_SPARE: usize = 16;
 
 /// The largest capacity that an empty list keeps.

@@ -160,8 +160,8 @@ impl GroupShared {
     ) -> Poll<()> {
         // `first` guarantees progress even with the smallest poll budget. But a group is a leaf that may be ready at
         // its first poll, so a loop over groups has to let other tasks go first.
-        let mut first = core.has_budget();
-        core.consume_budget();
+        let mut first = core.has_coop_budget();
+        core.spend_coop_budget();
         loop {
             let is_canceled = core.is_scope_canceled(self.children.scope());
             if !is_canceled && self.children.is_notified() {

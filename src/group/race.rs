@@ -97,7 +97,7 @@ pub struct Raced<O> {
 pin_project! {
     /// One of the futures, in its own scope, and later its output.
     struct Racer<F: Future> {
-        // Must be dropped before `region`, which leaves the scope.
+        // Must be dropped before `scoped`, which leaves the scope.
         #[pin]
         future: Option<F>,
         output: Option<F::Output>,

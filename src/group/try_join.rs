@@ -92,7 +92,7 @@ pin_project! {
     /// The future of [`try_join`] and [`try_join_all`].
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct TryJoined<I> {
-        // Must be dropped before `region`, which leaves the scope.
+        // Must be dropped before `scoped`, which leaves the scope.
         #[pin]
         inner: Option<I>,
         scoped: ScopedPoll,

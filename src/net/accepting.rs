@@ -409,7 +409,7 @@ impl NextAccepted<'_> {
 
     /// Looks for a connection, and waits if there is none.
     fn look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        if !runtime::with(Core::has_budget) {
+        if !runtime::with(Core::has_coop_budget) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -420,7 +420,7 @@ impl NextAccepted<'_> {
         };
         match looked {
             Looked::Found(item) => {
-                runtime::with(Core::consume_budget);
+                runtime::with(Core::spend_coop_budget);
                 self.wait.end();
                 Poll::Ready(item)
             }

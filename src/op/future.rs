@@ -232,7 +232,7 @@ impl<O: Operation> Op<O> {
         WithDeadline::until(self, deadline)
     }
 
-    /// Returns the runtime's serial and the slot's key while the operation is in flight.
+    /// Returns the runtime's ID and the slot's key while the operation is in flight.
     pub(super) fn in_flight(&self) -> Option<(u64, Key)> {
         match &self.state {
             OpState::InFlight {
@@ -272,11 +272,11 @@ impl<O: Operation> Op<O> {
     /// the error still yields.
     #[cold]
     fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
-        if !runtime::try_with(Core::has_budget).unwrap_or(true) {
+        if !runtime::try_with(Core::has_coop_budget).unwrap_or(true) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        runtime::try_with(Core::consume_budget);
+        runtime::try_with(Core::spend_coop_budget);
         match mem::replace(&mut self.state, OpState::Finished) {
             OpState::Rejected(error) => Poll::Ready(self.finish().fail(error)),
             _ => unreachable!("only what is rejected comes here"),
@@ -345,11 +345,11 @@ impl<O: Operation> Op<O> {
             }
             // Being ready without the kernel consumes budget.
             Readiness::Done(completion) => {
-                runtime::with(Core::consume_budget);
+                runtime::with(Core::spend_coop_budget);
                 Poll::Ready(self.finish().complete(completion))
             }
             Readiness::Failed(error) => {
-                runtime::with(Core::consume_budget);
+                runtime::with(Core::spend_coop_budget);
                 Poll::Ready(self.finish().fail(error))
             }
         }

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 pub(crate) struct Idle<'a> {
     fd: &'a SharedFd,
     waiting: Waiting,
-    /// The runtime's serial, and the ticket among the waiters that it wakes after each reap.
+    /// The runtime's ID, and the ticket among the waiters that it wakes after each reap.
     ticket: Option<(u64, Ticket)>,
     _local: Local,
 }

@@ -231,7 +231,7 @@ pub enum Readiness {
 /// Returns whether an operation that is ready without the kernel yields first, because the task has spent its coop
 /// budget. If so, it has woken `waker`, and the operation is polled again.
 pub(super) fn yields_first(waker: &Waker) -> bool {
-    let yields = !crate::runtime::with(crate::runtime::Core::has_budget);
+    let yields = !crate::runtime::with(crate::runtime::Core::has_coop_budget);
     if yields {
         waker.wake_by_ref();
     }

@@ -36,7 +36,7 @@ pub(crate) unsafe trait Collect: Operation {
 /// An operation owned by an object. Any waiter may poll it; each item wakes one of them.
 pub(crate) struct OwnedOp<O: Collect> {
     operation: Option<O>,
-    /// The runtime's serial and the slot's key, while there is a slot.
+    /// The runtime's ID and the slot's key, while there is a slot.
     slot: Option<(u64, Key)>,
     _local: Local,
 }

@@ -9,7 +9,7 @@ use std::task::Waker;
 /// A deadline at which a task is woken. It is not a leaf: a canceled scope does not end it.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
-    /// The runtime's serial and the timer's row, once polled.
+    /// The runtime's ID and the timer's row, once polled.
     row: Option<(u64, Key)>,
     _local: Local,
 }

@@ -257,7 +257,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // A ready result uses up coop budget, as every ready leaf does.
         if self.is_finished() {
-            if !current::try_with(Core::has_budget).unwrap_or(true) {
+            if !current::try_with(Core::has_coop_budget).unwrap_or(true) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -265,7 +265,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                 // Counts the rejection, so that a loop that swallows the error ends (C2).
                 ready!(self.waiting.poll(context));
             }
-            current::try_with(Core::consume_budget);
+            current::try_with(Core::spend_coop_budget);
             self.waiting.end();
             return self.poll_job(false, copy_waker(context.waker()));
         }

@@ -250,7 +250,7 @@ impl Builder {
             receive_buffers,
         };
         let pool = Pool::new(self.blocking_threads, &self.name);
-        crate::buf::introduce_errors();
+        crate::buf::register_errors();
         let core = Rc::new(Core::new(tasks, driver, pool, self.hook, settings, slot)?);
         current::register(&core);
         Ok(Runtime { core })

@@ -1,59 +1,90 @@
-//! A leaf that needs no kernel: for data that is already in a buffer, or a step that cannot be done at all.
+//! The coop budget: how many leaves that are ready at their first poll a task may pass before it yields.
+//!
+//! Such a leaf asks [`Core::has_coop_budget`], and yields once if there is none left; when it is ready, it calls
+//! [`Core::spend_coop_budget`]. Each poll of a task or child begins with a full budget. The coarse clock is read after a
+//! few leaves, then each time their number has grown: a loop over ready leaves ends the turn when its time is up.
 
-use super::core::{Core, Refusal};
-use super::current::try_with;
-use super::scopes::reject_canceled;
-use crate::buf::BufError;
-use crate::error::Canceled;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use super::core::Core;
 
-/// A leaf that is ready at once, but yields when the task's coop budget is used up, and ends with [`Canceled`] in a
-/// canceled scope (C2).
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct Proceed {
-    refusal: Refusal,
-}
+/// The most ready leaves that a task may pass in one poll before it has to yield.
+const READY_LEAVES_PER_POLL: u32 = 128;
+/// Ready leaves that a task passes before it first reads the coarse clock; it reads the clock again each time that the
+/// number has grown by the factor below.
+const READY_LEAVES_TO_CLOCK: u32 = 4;
+const READY_LEAVES_GROWTH: u32 = 8;
 
-pub(crate) fn proceed() -> Proceed {
-    Proceed {
-        refusal: Refusal::None,
+/// How many ready leaves a task may still pass in this poll. The low 16 bits are the leaves before the next read of the
+/// clock, the high 16 bits those after it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CoopBudget(u32);
+
+impl CoopBudget {
+    const FULL: CoopBudget = CoopBudget::new(
+        READY_LEAVES_TO_CLOCK,
+        READY_LEAVES_PER_POLL - READY_LEAVES_TO_CLOCK,
+    );
+    pub(super) const NONE: CoopBudget = CoopBudget(0);
+
+    const fn new(now: u32, later: u32) -> CoopBudget {
+        CoopBudget(later << 16 | now)
+    }
+
+    #[inline]
+    pub(super) fn is_some(self) -> bool {
+        self.0 > 0
+    }
+
+    #[inline]
+    fn now(self) -> u32 {
+        self.0 & 0xffff
+    }
+
+    /// Returns the allowance after a read of the clock.
+    fn next(self) -> CoopBudget {
+        let passed = READY_LEAVES_PER_POLL - (self.0 >> 16);
+        self.next_after((READY_LEAVES_GROWTH - 1) * passed)
+    }
+
+    /// Returns the allowance whose next read of the clock is after this many more leaves.
+    fn next_after(self, leaves: u32) -> CoopBudget {
+        let left = self.0 >> 16;
+        let now = left.min(leaves);
+        CoopBudget::new(now, left - now)
     }
 }
 
-impl Future for Proceed {
-    type Output = Result<(), Canceled>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Outside a runtime there is no budget to wait for.
-        let (is_canceled, has_budget) =
-            try_with(|core: &Core| (core.is_canceled(), core.has_budget()))
-                .unwrap_or((false, true));
-        if is_canceled {
-            return reject_canceled(&mut self.refusal, context).map(Err);
-        }
-        if !has_budget {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        try_with(Core::consume_budget);
-        Poll::Ready(Ok(()))
+impl Core {
+    /// Fills the budget: the poll of a task, a child or a sibling future begins.
+    #[inline]
+    pub(super) fn fill_coop_budget(&self) {
+        self.coop_budget.set(CoopBudget::FULL);
     }
-}
 
-/// Passes a buffer through [`pass`]. A cancel returns it in the error.
-pub(crate) async fn proceed_with<B>(buf: B) -> Result<B, BufError<B>> {
-    match proceed().await {
-        Ok(()) => Ok(buf),
-        Err(canceled) => Err(BufError::new(canceled.into(), buf)),
+    /// Whether the task may pass another ready leaf in this poll. If not, it yields once.
+    #[inline]
+    pub(crate) fn has_coop_budget(&self) -> bool {
+        self.coop_budget.get().now() > 0 || self.refill_coop_budget()
     }
-}
 
-/// Returns an error through [`pass`], without a call to the kernel.
-#[cold]
-pub(crate) async fn ready_err<T>(error: io::Error) -> io::Result<T> {
-    proceed().await?;
-    Err(error)
+    #[cold]
+    fn refill_coop_budget(&self) -> bool {
+        // The first check after the loop has waited only sets the start time.
+        let is_first = self.turn_budget.has_rested.get();
+        let allowance = self.coop_budget.get();
+        let allowance = match self.look_at_coarse_clock() {
+            true => CoopBudget::NONE,
+            false if is_first => allowance.next_after(READY_LEAVES_TO_CLOCK),
+            false => allowance.next(),
+        };
+        self.coop_budget.set(allowance);
+        allowance.now() > 0
+    }
+
+    /// Counts a ready leaf that the task passes.
+    #[inline]
+    pub(crate) fn spend_coop_budget(&self) {
+        let allowance = self.coop_budget.get();
+        let passed = u32::from(allowance.now() > 0);
+        self.coop_budget.set(CoopBudget(allowance.0 - passed));
+    }
 }

@@ -1,12 +1,13 @@
 //! One runtime: its tables, its ring, and the calls that leaves make into it.
 
 use super::abort::Ending;
+use super::coop::CoopBudget;
 use super::fault::{Fault, Hook};
 use super::pool::Pool;
 use super::provided_buffers::ProvidedBuffers;
 use super::scopes::{Mirror, NO_OWNER, Sleeper, WaitRow};
-use super::short::Short;
-use super::turn::{Allowance, Budget};
+use super::thread_shortage::ThreadShortage;
+use super::turn_budget::TurnBudget;
 use crate::driver::lifecycle::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Payload, Request};
 use crate::error::panic_message;
@@ -71,7 +72,7 @@ pub(crate) struct Core {
     pub(super) closers: RefCell<WaitQueue<Waker>>,
     pub(super) pool: Pool,
     pub(super) provided: ProvidedBuffers,
-    pub(super) short: Short,
+    pub(super) thread_shortage: ThreadShortage,
     pub(super) hook: Hook,
     /// By the type of the `Option`, for each type of output that a task was detached with.
     pub(super) reporters: RefCell<HashMap<TypeId, Reporter>>,
@@ -84,18 +85,18 @@ pub(crate) struct Core {
     pub(super) running: Cell<Key>,
     /// The leaf that the running task waits for, while it is being polled and has no scope of its own.
     pub(super) leaf: Cell<Option<Leaf>>,
-    pub(super) budget: Budget,
+    pub(super) turn_budget: TurnBudget,
     /// The running task's coop budget: ready leaves that it may still pass in this poll.
-    pub(super) allowance: Cell<Allowance>,
+    pub(super) coop_budget: Cell<CoopBudget>,
     /// Whether a combinator is polling several futures in this poll.
     pub(super) in_joint_poll: Cell<bool>,
     /// The current scope.
-    pub(super) at: Cell<Owner>,
+    pub(super) current_owner: Cell<Owner>,
     /// Whether the current scope is canceled.
     pub(super) canceled: Cell<bool>,
     pub(super) root_canceled: Cell<bool>,
     /// Counts the events that may have changed whether a scope is canceled.
-    pub(super) changes: Cell<u64>,
+    pub(super) scope_epoch: Cell<u64>,
     pub(super) root: Key,
     /// Ctrl-C presses since the last check, if the builder asked for `cancel_on_ctrl_c`.
     pub(super) interrupts: RefCell<Option<Arc<AtomicU32>>>,
@@ -110,7 +111,7 @@ pub(crate) struct Core {
     /// The number of times that canceled tasks have woken themselves.
     pub(super) self_wakes: Cell<u64>,
     /// Memory that is reused from cancel to cancel.
-    pub(super) notified: Cell<Option<Box<CancelEffects<Waker, Mirror>>>>,
+    pub(super) cancel_scratch: Cell<Option<Box<CancelEffects<Waker, Mirror>>>>,
     /// Whether `attributions` holds any.
     pub(super) attributed: Cell<bool>,
     /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
@@ -160,14 +161,14 @@ impl Core {
             tasks,
             driver: RefCell::new(driver),
             timers: RefCell::new(Timers::new(now)),
-            at: Cell::new(Owner::scope(scopes.root())),
+            current_owner: Cell::new(Owner::scope(scopes.root())),
             root: scopes.root(),
             scopes: RefCell::new(scopes),
             waits: RefCell::new(Table::new()),
             closers: RefCell::default(),
             pool,
             provided: ProvidedBuffers::new(),
-            short: Short::new(),
+            thread_shortage: ThreadShortage::new(),
             hook,
             reporters: RefCell::default(),
             unwrapped: RefCell::default(),
@@ -176,19 +177,19 @@ impl Core {
             polls: Cell::new(0),
             running: Cell::new(Key::new(0, 0)),
             leaf: Cell::new(None),
-            budget: Budget::new(),
-            allowance: Cell::new(Allowance::NONE),
+            turn_budget: TurnBudget::new(),
+            coop_budget: Cell::new(CoopBudget::NONE),
             in_joint_poll: Cell::new(false),
             canceled: Cell::new(false),
             root_canceled: Cell::new(false),
-            changes: Cell::new(0),
+            scope_epoch: Cell::new(0),
             interrupts: RefCell::new(None),
             interrupted: Cell::new(false),
             main: Cell::new(None),
             may_drop_main: Cell::new(false),
             force_shutdown: Cell::new(false),
             self_wakes: Cell::new(0),
-            notified: Cell::default(),
+            cancel_scratch: Cell::default(),
             attributed: Cell::new(false),
             attributions: RefCell::new(Vec::new()),
             refusals: Cell::new(0),

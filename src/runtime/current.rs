@@ -1,4 +1,4 @@
-//! The current runtime of this thread, and the lookup of a runtime by serial for holders of its keys (O9).
+//! The current runtime of this thread, and the lookup of a runtime by ID for holders of its keys (O9).
 
 use super::core::Core;
 use crate::table::Key;
@@ -15,7 +15,7 @@ thread_local! {
     /// them. The guard that puts a runtime in takes it out.
     static CURRENT: RefCell<ManuallyDrop<Option<Rc<Core>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
-    /// The runtimes of this thread by serial.
+    /// The runtimes of this thread by ID.
     static RUNTIMES: RefCell<Vec<(u64, Link)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
     }
 }
 
-/// Calls `f` with the current runtime, which must have this serial: the caller holds a key of it (O9).
+/// Calls `f` with the current runtime, which must have this ID: the caller holds a key of it (O9).
 ///
 /// # Panics
 ///
@@ -146,7 +146,7 @@ pub(crate) fn required() -> Rc<Core> {
     }
 }
 
-/// Returns the current runtime, to hold while user code runs. It must have this serial (O9).
+/// Returns the current runtime, to hold while user code runs. It must have this ID (O9).
 ///
 /// # Panics
 ///
@@ -166,7 +166,7 @@ pub(crate) fn current() -> Option<Rc<Core>> {
     found.ok().flatten()
 }
 
-/// Returns the runtime with this serial, whether or not it is current. `None` if it is gone, if it belongs to this
+/// Returns the runtime with this ID, whether or not it is current. `None` if it is gone, if it belongs to this
 /// process's parent, or if the thread is ending: the caller then forgets lent memory, and never frees it (O9).
 ///
 /// The caller may run user code while it holds the runtime: this borrows nothing of the current one (R1).
@@ -219,7 +219,7 @@ pub(crate) fn give_back(runtime_id: u64, wait: Key) {
     }
 }
 
-/// A runtime that was reached by its serial.
+/// A runtime that was reached by its ID.
 pub(crate) struct Reached(Rc<Core>);
 
 impl Deref for Reached {

@@ -1,5 +1,13 @@
-//! Direct calls: which operations run as a plain system call. Only operations that would be submitted alone do, and only
-//! a limited number in a turn.
+//! Direct calls: which operations run as a plain system call in place of a submission to the ring.
+//!
+//! | condition | where |
+//! |---|---|
+//! | the entry asks for it | `Entry::try_direct`, set by the operation: always, or by what its last calls found (`op/stream/recv_hint.rs`, `op/file/read_hint.rs`) |
+//! | the ring would be entered for it alone: no task is ready, no sibling future is polled with it | here |
+//! | nothing is queued, little is in flight, and nothing is to be reaped | `Driver::attempt` |
+//! | the turn's bytes and calls are not used up, and the task has coop budget | here |
+//! | one in 32 goes into the ring anyway | here |
+//! | there is a call for the opcode and its fields | `sys/direct.rs` |
 
 use super::core::Core;
 use super::current::try_with;
@@ -17,19 +25,19 @@ impl Core {
     /// Whether [`attempt`](Core::attempt) is worth calling, by its cheapest checks.
     #[inline]
     pub(crate) fn may_attempt(&self) -> bool {
-        self.has_room_alone() && self.allowance.get().is_some()
+        self.has_room_alone() && self.coop_budget.get().is_some()
     }
 
     #[inline]
     fn has_room_alone(&self) -> bool {
         !self.tasks.borrow().has_ready()
-            && self.budget.attempts.get() > 0
+            && self.turn_budget.attempts.get() > 0
             && !self.in_joint_poll.get()
     }
 
     /// Tries an operation as a direct call, if the ring would be entered for it alone and the turn's budget allows it.
     pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Attempt {
-        if !self.has_room_alone() || !self.has_budget() || self.may_submit(true).is_some() {
+        if !self.has_room_alone() || !self.has_coop_budget() || self.may_submit(true).is_some() {
             return Attempt::Unserved;
         }
         let may_run_inline = wake_id_of(waker).is_some_and(|name| {
@@ -49,18 +57,18 @@ impl Core {
 
     /// Whether another direct call may run in this turn, even if other tasks are ready.
     pub(crate) fn may_serve(&self) -> bool {
-        self.budget.attempts.get() > 0 && self.has_budget()
+        self.turn_budget.attempts.get() > 0 && self.has_coop_budget()
     }
 
     /// Charges a completed direct call to the turn's budget and the task's.
     #[inline]
     pub(super) fn count_attempt(&self, completion: Completion) {
         let moved = u32::try_from(completion.raw()).unwrap_or(0);
-        let left = self.budget.attempts.get();
-        self.budget
+        let left = self.turn_budget.attempts.get();
+        self.turn_budget
             .attempts
             .set(left.saturating_sub(moved.max(ATTEMPT_COST)));
-        self.consume_budget();
+        self.spend_coop_budget();
     }
 }
 

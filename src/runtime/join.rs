@@ -202,13 +202,13 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
         };
         let found = current::with_own(self.runtime_id, |core| {
-            if !core.has_budget() {
+            if !core.has_coop_budget() {
                 return JoinPoll::Spent;
             }
             match core.tasks.borrow_mut().take_end(key) {
                 Some(end) => {
                     core.leaf_ended(Leaf::new(table::LeafKind::Join, key));
-                    core.consume_budget();
+                    core.spend_coop_budget();
                     JoinPoll::Ended(end)
                 }
                 // A runtime that shuts down takes the results of its tasks itself.

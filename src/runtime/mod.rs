@@ -6,7 +6,7 @@
 // - R1: User code never runs while the ring or a table is borrowed. User code is polling a future; cloning, waking and
 //   dropping a foreign waker; dropping an operation, an output, a panic's payload; disposing of a late result.
 // - O8: Shutdown follows the order in `shutdown.rs`; whatever is left is leaked and reported.
-// - O9: Whatever holds a key also holds the serial of its runtime, and reaches the runtime through `current.rs`.
+// - O9: Whatever holds a key also holds the ID of its runtime, and reaches the runtime through `current.rs`.
 
 pub(crate) mod abort;
 mod alarm;
@@ -21,17 +21,19 @@ mod fault;
 mod handle;
 mod interrupt;
 pub(crate) mod join;
-#[cfg(doctest)]
-mod outputs;
 mod pool;
+mod proceed;
 mod provided_buffers;
 mod scopes;
-mod short;
 mod shutdown;
 pub(crate) mod spawn;
 mod stats;
+mod thread_shortage;
 mod tidy;
 mod turn;
+mod turn_budget;
+#[cfg(doctest)]
+mod variance_doctests;
 mod worker;
 pub(crate) mod yielding;
 
@@ -42,16 +44,16 @@ pub use self::stats::{OperationInfo, Stats, TaskInfo};
 pub use crate::sys::FeatureMask;
 
 pub(crate) use self::alarm::Alarm;
-pub(crate) use self::coop::{proceed, proceed_with, ready_err};
 pub(crate) use self::core::{Core, Refusal};
 pub(crate) use self::current::{
     Local, drop_waker, end_orphans, guard, hold_own, reach, required, try_with, wake_all, with,
     with_own,
 };
 pub(crate) use self::direct::JointPoll;
+pub(crate) use self::proceed::{proceed, proceed_with, ready_err};
 pub(crate) use self::provided_buffers::{BUFFER_GROUP, READ_AHEAD_MAX};
 pub(crate) use self::scopes::{
     Attribution, Before, Mirror, SavedContext, Waiting, canceled_here, reject_canceled,
 };
-pub(crate) use self::short::no_thread_for;
+pub(crate) use self::thread_shortage::no_thread_for;
 pub(crate) use self::worker::Worker;

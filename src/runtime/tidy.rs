@@ -40,7 +40,7 @@ impl Core {
     /// Frees a part of the excess. Returns whether there is more to free.
     #[inline(never)]
     fn tidy(&self) -> bool {
-        let effects = self.notified.take();
+        let effects = self.cancel_scratch.take();
         let size = |effects: &CancelEffects<_, _>| {
             let lists = [
                 effects.leaves.capacity(),
@@ -50,7 +50,7 @@ impl Core {
             lists.into_iter().max()
         };
         if effects.as_deref().and_then(size) <= Some(EFFECTS_KEPT) {
-            self.notified.set(effects);
+            self.cancel_scratch.set(effects);
         }
         let now = self.coarse_ns();
         let (mut tasks, mut timers) = (self.tasks.borrow_mut(), self.timers.borrow_mut());

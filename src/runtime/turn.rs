@@ -10,30 +10,17 @@
 
 use super::core::Core;
 use super::current::drop_waker;
-use super::direct::ATTEMPTED_BYTES_PER_TURN;
 use super::fault::{Fault, catch};
 use crate::driver::Reaped;
 use crate::sys::{EnterWait, Instant, prefetch};
 use crate::table::Key;
 use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of, waker};
 use std::any::Any;
-use std::cell::Cell;
 use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
-
-/// The most polls between two reads of the clock, and one less before the first read: most turns end earlier, and never
-/// read it. When polls are long, there are fewer between two reads.
-const POLLS_PER_CLOCK: u32 = 16;
-
-/// The most ready leaves that a task may pass in one poll before it has to yield.
-const READY_LEAVES_PER_POLL: u32 = 128;
-/// Ready leaves that a task passes before it first reads the coarse clock; it reads the clock again each time that the
-/// number has grown by the factor below.
-const READY_LEAVES_TO_CLOCK: u32 = 4;
-const READY_LEAVES_GROWTH: u32 = 8;
 
 /// With at least `TIMERS_DENSE` timers armed, an otherwise idle runtime lets `TIMERS_APART` pass between two turns that
 /// fire timers, so that timers due in between share a turn: a wait in the kernel costs more than a timer. This is the
@@ -67,237 +54,10 @@ pub(super) struct PolledTask {
     task: Option<Pin<Box<dyn Task>>>,
 }
 
-/// A turn's budget for polling. Polls of children count, too.
-#[derive(Debug)]
-pub(super) struct Budget {
-    polls: Cell<u32>,
-    /// The number of polls at which the clock or the end of the budget is checked next.
-    look_at: Cell<u32>,
-    /// The time of the first read of the clock in this turn.
-    started: Cell<Option<Instant>>,
-    is_over: Cell<bool>,
-    /// Polls between two reads of the clock: fewer after long polls, in later turns, too.
-    polls_per_clock: Cell<u32>,
-    /// The number of polls from which a task that yields reads the coarse clock.
-    look_at_yield: Cell<u32>,
-    /// The count of rejected leaves when a yielding task last checked.
-    refusals: Cell<u64>,
-    /// The coarse time at which a task that yields or passes ready leaves last found the turn's time used up, or at
-    /// which one first checked after the loop had waited. It outlives the turn, so that one long step is enough to end
-    /// the next turn.
-    ended: Cell<u64>,
-    /// Whether the loop has waited since `ended`: time spent waiting does not count.
-    has_rested: Cell<bool>,
-    /// Bytes that direct calls may still move in this turn.
-    pub(super) attempts: Cell<u32>,
-}
-
-/// Ready leaves that a task may still pass in this poll: in the lower half those before it reads the clock, in the upper
-/// half those after that.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance(u32);
-
-impl Allowance {
-    pub(super) const FULL: Allowance = Allowance::new(
-        READY_LEAVES_TO_CLOCK,
-        READY_LEAVES_PER_POLL - READY_LEAVES_TO_CLOCK,
-    );
-    pub(super) const NONE: Allowance = Allowance(0);
-
-    const fn new(now: u32, later: u32) -> Allowance {
-        Allowance(later << 16 | now)
-    }
-
-    #[inline]
-    pub(super) fn is_some(self) -> bool {
-        self.0 > 0
-    }
-
-    #[inline]
-    fn now(self) -> u32 {
-        self.0 & 0xffff
-    }
-
-    /// Returns the allowance after a read of the clock.
-    fn next(self) -> Allowance {
-        let passed = READY_LEAVES_PER_POLL - (self.0 >> 16);
-        self.next_after((READY_LEAVES_GROWTH - 1) * passed)
-    }
-
-    /// Returns the allowance whose next read of the clock is after this many more leaves.
-    fn next_after(self, leaves: u32) -> Allowance {
-        let left = self.0 >> 16;
-        let now = left.min(leaves);
-        Allowance::new(now, left - now)
-    }
-}
-
-impl Budget {
-    pub(super) fn new() -> Budget {
-        Budget {
-            polls: Cell::new(0),
-            look_at: Cell::new(0),
-            started: Cell::new(None),
-            is_over: Cell::new(false),
-            polls_per_clock: Cell::new(POLLS_PER_CLOCK),
-            look_at_yield: Cell::new(0),
-            refusals: Cell::new(0),
-            ended: Cell::new(0),
-            has_rested: Cell::new(true),
-            attempts: Cell::new(0),
-        }
-    }
-}
-
 /// Polls the future that `block_on` holds, and returns whether it is ready.
 pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 
 impl Core {
-    fn begin_budget(&self) {
-        let budget = &self.budget;
-        self.polls.set(self.polls_so_far());
-        budget.polls.set(0);
-        let first = budget.polls_per_clock.get() - 1;
-        budget.look_at.set(first.min(self.settings.polls_per_turn));
-        budget.look_at_yield.set(0);
-        budget.started.set(None);
-        budget.is_over.set(false);
-        budget.attempts.set(ATTEMPTED_BYTES_PER_TURN);
-    }
-
-    /// Whether another task, or child, may be polled in this turn.
-    #[inline]
-    pub(crate) fn may_poll(&self) -> bool {
-        self.budget.polls.get() < self.budget.look_at.get() || self.look_at_budget()
-    }
-
-    /// Counts a poll that is about to happen.
-    #[inline]
-    pub(crate) fn count_poll(&self) {
-        self.budget.polls.set(self.budget.polls.get() + 1);
-    }
-
-    /// Returns a number that identifies the current poll of a task or a child.
-    #[inline]
-    pub(crate) fn this_poll(&self) -> u64 {
-        self.polls_so_far()
-    }
-
-    /// Returns the number of polls of this turn and of all turns before it.
-    pub(super) fn polls_so_far(&self) -> u64 {
-        self.polls.get() + u64::from(self.budget.polls.get())
-    }
-
-    #[cold]
-    fn look_at_budget(&self) -> bool {
-        let budget = &self.budget;
-        let polls = budget.polls.get();
-        if polls >= self.settings.polls_per_turn || budget.is_over.get() {
-            return false;
-        }
-        let now = self.now();
-        let started = budget.started.get().unwrap_or(now);
-        budget.started.set(Some(started));
-        let spent = now.as_ns().saturating_sub(started.as_ns());
-        if self.is_enough(spent) {
-            self.look_as_often_as(spent);
-            self.end_turn();
-            return false;
-        }
-        let apart = budget.polls_per_clock.get();
-        if spent > 0 {
-            // Polls are shorter again.
-            budget.polls_per_clock.set(POLLS_PER_CLOCK.min(2 * apart));
-        }
-        let next = polls + budget.polls_per_clock.get();
-        budget.look_at.set(next.min(self.settings.polls_per_turn));
-        true
-    }
-
-    /// Whether this many nanoseconds use up the time of a turn.
-    #[inline]
-    fn is_enough(&self, spent: u64) -> bool {
-        spent > 0 && spent >= self.settings.ns_per_turn
-    }
-
-    /// Ends the polling of this turn.
-    fn end_turn(&self) {
-        self.budget.is_over.set(true);
-        self.budget.look_at.set(0);
-    }
-
-    /// Sets how often the clock is read from now on, given that the polls of this turn took at least this long.
-    fn look_as_often_as(&self, spent: u64) {
-        let polls = u64::from(self.budget.polls.get());
-        let in_time = polls.saturating_mul(self.settings.ns_per_turn) / spent;
-        let apart = in_time.clamp(1, u64::from(POLLS_PER_CLOCK));
-        self.budget.polls_per_clock.set(apart as u32);
-    }
-
-    /// Counts a yield: a task that was woken during its own poll goes behind the others. Ends the turn if its time is
-    /// used up. The first yield of a turn checks, and after that the first one each time that the turn's polls have
-    /// doubled; in between, the turn's own checks apply.
-    #[inline]
-    pub(super) fn count_yield(&self) {
-        if self.budget.polls.get() >= self.budget.look_at_yield.get() {
-            self.look_at_yield();
-        }
-    }
-
-    #[cold]
-    fn look_at_yield(&self) {
-        // A task whose leaf was rejected yields only to end as canceled: that is not counted.
-        let refusals = self.refusals.get();
-        if self.budget.refusals.replace(refusals) == refusals {
-            self.look_at_coarse_clock();
-        }
-        let polls = self.budget.polls.get();
-        self.budget.look_at_yield.set(polls.saturating_mul(2));
-    }
-
-    /// Ends the turn, as soon as the current poll is pending, if its time is used up by the coarse clock. Returns
-    /// whether the turn has ended.
-    #[inline(never)]
-    fn look_at_coarse_clock(&self) -> bool {
-        let budget = &self.budget;
-        let now = self.coarse_ns();
-        if budget.has_rested.replace(false) {
-            budget.ended.set(now);
-        } else if self.is_enough(now.saturating_sub(budget.ended.get())) {
-            budget.ended.set(now);
-            self.end_turn();
-        }
-        budget.is_over.get()
-    }
-
-    /// Whether the task may pass another ready leaf in this poll. If not, it yields once.
-    #[inline]
-    pub(crate) fn has_budget(&self) -> bool {
-        self.allowance.get().now() > 0 || self.look_at_allowance()
-    }
-
-    #[cold]
-    fn look_at_allowance(&self) -> bool {
-        // The first check after the loop has waited only sets the start time.
-        let is_first = self.budget.has_rested.get();
-        let allowance = self.allowance.get();
-        let allowance = match self.look_at_coarse_clock() {
-            true => Allowance::NONE,
-            false if is_first => allowance.next_after(READY_LEAVES_TO_CLOCK),
-            false => allowance.next(),
-        };
-        self.allowance.set(allowance);
-        allowance.now() > 0
-    }
-
-    /// Counts a ready leaf that the task passes.
-    #[inline]
-    pub(crate) fn consume_budget(&self) {
-        let allowance = self.allowance.get();
-        let passed = u32::from(allowance.now() > 0);
-        self.allowance.set(Allowance(allowance.0 - passed));
-    }
-
     /// Runs one turn, which waits at most until `limit`. Returns true, and ends the turn there, when the main future is
     /// ready.
     pub(super) fn turn(
@@ -392,7 +152,7 @@ impl Core {
         } = turn;
         let wake_id = WakeId::new(self.slot_number, key);
         self.enter_task(key, leaf, canceled, has_scope);
-        self.allowance.set(Allowance::FULL);
+        self.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(wake_id));
         let mut context = Context::from_waker(&waker);
@@ -541,7 +301,7 @@ impl Core {
             let outcome = driver.turn(wait, &mut scratch.reaped);
             if wait != EnterWait::No {
                 self.inbox().wake_up();
-                self.budget.has_rested.set(true);
+                self.turn_budget.has_rested.set(true);
             }
             outcome
         };

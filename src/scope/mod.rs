@@ -10,7 +10,7 @@
 //! | canceled | so is all below it, but not into shields; each pending leaf is notified, each scope's future woken, once |
 //! | a leaf starts or is polled in it | the leaf is enlisted; finished leaves are removed when the list needs room |
 //! | a leaf ends `Canceled` in it | attributed to the outermost canceled scope that it sees; the walk stops at a shield |
-//! | its future polled elsewhere | it moves there with all below it, canceled if that is; waits for orphans above check again |
+//! | its future polled elsewhere | it moves there with its subtree, becomes canceled if the new parent is, and ancestors that wait for orphans check again |
 //! | given a deadline | it counts for the outlook of the scope and of all below it, but not into shields |
 //! | closed, or its future dropped | leaves that are still pending in it, and scopes that outlive it, move to its parent |
 //!
@@ -20,7 +20,7 @@
 //! - **S3** Every row but the root has a parent, and is in its parent's list of children once.
 //! - **S4** No walk is recursive, and each is bounded by the number of scopes below its start, or by its depth.
 //! - **S5** The outlook of a scope is the time at which it is canceled: now, at the earliest deadline around it, or never.
-//!   Scopes outside a shield are not around the scopes in it, but the shield is. A mirror shows the outlook: every call that
+//!   Around a scope are the scope itself and its ancestors, up to and including the nearest shield. A mirror shows the outlook: every call that
 //!   changes one returns the new values for the mirrors.
 
 #![forbid(unsafe_code)]

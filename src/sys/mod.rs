@@ -21,13 +21,11 @@ pub use entry::{Completion, Entry, Fd, Opcode};
 pub(crate) use error::{counted, with_context};
 pub use os::Instant;
 pub(crate) use os::{
-    Caught, Descriptor, EventFd, ForkMark, c_path, interface_index, machine_now, make_fifo, option,
-    peer_cred, prefetch, set_option, with_path,
+    Caught, Descriptor, EventFd, ForkMark, c_path, interface_index, limit, machine_now, make_fifo,
+    no_thread, option, peer_cred, prefetch, set_option, with_path,
 };
 pub(crate) use provided::{BufRing, BufSizes, ProvidedBuf};
 pub use ring::FeatureMask;
 #[cfg(test)]
 pub(crate) use ring::Full;
-pub(crate) use ring::{
-    Answer, Attempt, Cqe, EnterWait, Features, Port, Ring, Sizes, Supported, limit, no_thread,
-};
+pub(crate) use ring::{Answer, Attempt, Cqe, EnterWait, Features, Port, Ring, Sizes, Supported};

@@ -2,7 +2,7 @@
 //!
 //! It owns the memory and the queue through which buffers return to the kernel. Any thread may return a buffer: the
 //! queue has one lock, and the kernel reads only its tail. Nothing waits for a buffer: a receive that finds none
-//! allocates memory of its own (`op/chunks.rs`).
+//! allocates memory of its own (`op/stream/chunks.rs`).
 //!
 //! The memory lives as long as the ring has a holder: the runtime, every operation that may take a buffer (a leaked
 //! operation leaks the memory with it, O8), and every buffer in use.

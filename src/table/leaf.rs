@@ -56,6 +56,13 @@ impl Leaf {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Owner(u64);
 
+/// An owner, taken apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OwnerKind {
+    Task(Key),
+    Scope(Key),
+}
+
 /// Row indices have 28 bits, so the bit is free.
 const TASK: u64 = 1 << 31;
 
@@ -70,14 +77,13 @@ impl Owner {
         Owner(key.to_u64() | TASK)
     }
 
-    /// Returns the task as `Ok`, or the scope as `Err`.
     #[inline]
-    pub(crate) const fn find(self) -> Result<Key, Key> {
+    pub(crate) const fn kind(self) -> OwnerKind {
         let key = Key::from_u64(self.0 & !TASK);
         if self.0 & TASK != 0 {
-            Ok(key)
+            OwnerKind::Task(key)
         } else {
-            Err(key)
+            OwnerKind::Scope(key)
         }
     }
 }
@@ -104,8 +110,8 @@ mod tests {
     #[test]
     fn an_owner_is_a_task_or_a_scope() {
         let key = Key::new(INDEX_MASK, u32::MAX);
-        assert_eq!(Owner::task(key).find(), Ok(key));
-        assert_eq!(Owner::scope(key).find(), Err(key));
+        assert_eq!(Owner::task(key).kind(), OwnerKind::Task(key));
+        assert_eq!(Owner::scope(key).kind(), OwnerKind::Scope(key));
         assert_ne!(Owner::task(key), Owner::scope(key));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) trait Interrupt: Send + Sync {
 /// The inbox of one runtime, which other threads post to.
 pub(crate) struct Inbox {
     posted: Mutex<Posted>,
-    /// The serial of the runtime, or zero. It changes only under the lock.
+    /// The ID of the runtime, or zero. It changes only under the lock.
     owner: AtomicU64,
     pending: AtomicBool,
     asleep: AtomicBool,
@@ -102,7 +102,7 @@ impl Inbox {
         self.interrupt_sleeper();
     }
 
-    /// Sends the row of a wait back to the runtime with this serial, if it still exists. Called from any thread.
+    /// Sends the row of a wait back to the runtime with this ID, if it still exists. Called from any thread.
     pub(crate) fn give_back(owner: u64, wait: Key) {
         let used = usize::from(lock(&NUMBERS).unused);
         let mut inboxes = INBOXES[..used].iter();
@@ -128,7 +128,7 @@ impl Inbox {
         lock(&self.posted).waits.len()
     }
 
-    /// Opens the inbox for the runtime with this serial, before it hands out its first key. Waits returned to
+    /// Opens the inbox for the runtime with this ID, before it hands out its first key. Waits returned to
     /// the slot's previous runtime are rejected. (Its wake IDs may still arrive, and are false wakes.)
     pub(crate) fn open(&self, owner: u64) {
         let _posted = lock(&self.posted);

@@ -172,10 +172,10 @@ impl Future for Sleep {
                 if core.is_canceled() {
                     return SleepPoll::Canceled;
                 }
-                if !core.has_budget() {
+                if !core.has_coop_budget() {
                     return SleepPoll::Spent;
                 }
-                core.consume_budget();
+                core.spend_coop_budget();
                 SleepPoll::Over
             }),
             Timer::Idle | Timer::Zero | Timer::Yielded if runtime::with(Core::is_canceled) => {

@@ -163,7 +163,7 @@ pin_project! {
     /// The future of [`timeout_any`].
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct TimeoutAny<F> {
-        // Must be dropped before `region`, which leaves the scope.
+        // Must be dropped before `scoped`, which leaves the scope.
         #[pin]
         future: Option<F>,
         scoped: ScopedPoll,

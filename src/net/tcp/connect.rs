@@ -1,7 +1,7 @@
 //! Connecting to an address, or to the address of a name that answers first.
 
 use super::TcpStream;
-use super::attempts::{Attempts, Step};
+use super::happy_eyeballs::{Attempts, Step};
 use crate::error::{Elapsed, is_canceled};
 use crate::group::{Child, Group, group};
 use crate::net::{Host, ToAddrs};

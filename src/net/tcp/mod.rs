@@ -1,7 +1,7 @@
 //! TCP sockets.
 
-mod attempts;
 mod connect;
+mod happy_eyeballs;
 mod listener;
 mod socket;
 mod stream;

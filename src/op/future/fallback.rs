@@ -19,7 +19,7 @@ pub(super) type NotSubmitted = (Option<io::Error>, Option<Waker>);
 
 /// The outcome for an operation that was not submitted at once.
 enum Fallback {
-    /// Submitted, without a waker: the runtime's serial and the slot's key.
+    /// Submitted, without a waker: the runtime's ID and the slot's key.
     InFlight(u64, Key),
     Served(Completion),
     Failed(io::Error),

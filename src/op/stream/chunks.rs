@@ -159,13 +159,13 @@ impl Chunks<'_> {
             let canceled = self.leaf.poll(context);
             return canceled.map(|canceled| Some(Err(canceled.into())));
         }
-        if !runtime::with(Core::has_budget) {
+        if !runtime::with(Core::has_coop_budget) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         match self.poll_source(context) {
             Poll::Ready(chunk) => {
-                runtime::with(Core::consume_budget);
+                runtime::with(Core::spend_coop_budget);
                 self.is_waiting = false;
                 self.leaf.end();
                 Poll::Ready(chunk)

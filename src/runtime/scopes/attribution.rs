@@ -1,19 +1,19 @@
 //! Which scope is responsible for a leaf that ended `Canceled` (C7), and the count of rejected leaves (C2).
 
 use crate::runtime::core::Core;
-use crate::table::Key;
+use crate::table::{Key, OwnerKind};
 
 impl Core {
     /// Attributes a leaf that ends `Canceled` to the outermost canceled scope that it sees, and records the scope for
     /// the poller of the task or child (C7).
     pub(crate) fn attribute_canceled(&self) {
-        let scope = match self.at.get().find() {
-            Ok(task) => self
+        let scope = match self.current_owner.get().kind() {
+            OwnerKind::Task(task) => self
                 .tasks
                 .borrow()
                 .task_scope(task)
                 .map(|found| found.scope),
-            Err(scope) => Some(scope),
+            OwnerKind::Scope(scope) => Some(scope),
         };
         if let Some(scope) = scope {
             self.attribute_outermost(scope);
@@ -47,13 +47,13 @@ impl Core {
     pub(crate) fn count_refusal(&self) {
         self.refusals.set(self.refusals.get() + 1);
         let poll = self.polls_so_far();
-        match self.at.get().find() {
-            Ok(task) => {
+        match self.current_owner.get().kind() {
+            OwnerKind::Task(task) => {
                 if self.refused_in.replace(poll) != poll {
                     self.tasks.borrow_mut().refuse(task);
                 }
             }
-            Err(scope) => {
+            OwnerKind::Scope(scope) => {
                 self.scopes.borrow_mut().refuse(scope, poll);
             }
         }

@@ -1,9 +1,9 @@
 //! The current context: the task that is being polled, its scope, and whether that is canceled (C1).
 
+use crate::runtime::coop::CoopBudget;
 use crate::runtime::core::Core;
-use crate::runtime::turn::Allowance;
 use crate::scope::{CancelEffects, ScopeKind};
-use crate::table::{Key, Leaf, Owner};
+use crate::table::{Key, Leaf, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
 use std::task::Waker;
 
@@ -15,7 +15,7 @@ pub(crate) struct Before {
     leaf: Option<Leaf>,
     at: Owner,
     canceled: bool,
-    changes: u64,
+    scope_epoch: u64,
 }
 
 /// The parent's context, saved while its children are polled.
@@ -24,7 +24,7 @@ pub(crate) struct Before {
 pub(crate) struct SavedContext {
     before: Before,
     /// Ready leaves that the parent may still pass.
-    allowance: Allowance,
+    coop_budget: CoopBudget,
     /// Scopes that cancels were attributed to in the parent's poll.
     attributions: Vec<Key>,
 }
@@ -76,7 +76,7 @@ impl Core {
     ) {
         self.running.set(key);
         self.leaf.set(leaf);
-        self.at.set(Owner::task(key));
+        self.current_owner.set(Owner::task(key));
         self.canceled.set(canceled);
         if has_scope {
             self.enter_task_scope(key);
@@ -87,7 +87,7 @@ impl Core {
     pub(super) fn enter_task_scope(&self, task: Key) {
         let task_scope = self.tasks.borrow().task_scope(task);
         if let Some(task_scope) = task_scope {
-            self.at.set(Owner::scope(task_scope.scope));
+            self.current_owner.set(Owner::scope(task_scope.scope));
             self.look_up();
         }
     }
@@ -95,7 +95,7 @@ impl Core {
     /// Leaves the task after its poll. Attributions that are left have no poller to look at them, and are cleared.
     #[inline]
     pub(in crate::runtime) fn leave_task(&self) {
-        self.at.set(Owner::scope(self.root));
+        self.current_owner.set(Owner::scope(self.root));
         if self.attributed.replace(false) {
             self.attributions.borrow_mut().clear();
         }
@@ -112,9 +112,9 @@ impl Core {
         Before {
             running: self.running.get(),
             leaf: self.leaf.get(),
-            at: self.at.get(),
+            at: self.current_owner.get(),
             canceled: self.canceled.get(),
-            changes: self.changes.get(),
+            scope_epoch: self.scope_epoch.get(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Core {
     pub(crate) fn suspend(&self) -> SavedContext {
         SavedContext {
             before: self.before(),
-            allowance: self.allowance.get(),
+            coop_budget: self.coop_budget.get(),
             attributions: match self.attributed.replace(false) {
                 true => self.attributions.take(),
                 false => Vec::new(),
@@ -136,7 +136,7 @@ impl Core {
     pub(crate) fn resume(&self, saved: SavedContext) -> Option<Leaf> {
         let leaf = self.leaf.get();
         self.leave(saved.before);
-        self.allowance.set(saved.allowance);
+        self.coop_budget.set(saved.coop_budget);
         for attributed in saved.attributions {
             self.note_attribution(attributed);
         }
@@ -146,7 +146,7 @@ impl Core {
     /// Whether scopes may have been canceled since the context was saved.
     #[inline]
     pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
-        self.changes.get() != saved.before.changes
+        self.scope_epoch.get() != saved.before.scope_epoch
     }
 
     /// Whether the running task or child, which has no scope of its own, has left a leaf pending.
@@ -190,7 +190,7 @@ impl Core {
     pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
         let canceled = self.renew_scope(key, waker);
         let before = self.before();
-        self.at.set(Owner::scope(key));
+        self.current_owner.set(Owner::scope(key));
         self.canceled.set(canceled);
         before
     }
@@ -198,7 +198,7 @@ impl Core {
     /// Enters an open scope to drop what belongs to it. Returns the previous context.
     pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
         let before = self.before();
-        self.at.set(Owner::scope(scope));
+        self.current_owner.set(Owner::scope(scope));
         self.look_up();
         before
     }
@@ -209,9 +209,9 @@ impl Core {
         if self.running.replace(before.running) != before.running {
             self.leaf.set(before.leaf);
         }
-        self.at.set(before.at);
+        self.current_owner.set(before.at);
         self.canceled.set(before.canceled);
-        if self.changes.get() != before.changes {
+        if self.scope_epoch.get() != before.scope_epoch {
             self.look_again();
         }
     }
@@ -220,11 +220,11 @@ impl Core {
     /// of its own by now, if a destructor canceled it through its handle.
     #[cold]
     fn look_again(&self) {
-        if let Ok(task) = self.at.get().find()
+        if let OwnerKind::Task(task) = self.current_owner.get().kind()
             && let Some(task_scope) = self.tasks.borrow().task_scope(task)
             && task_scope.has_scope
         {
-            self.at.set(Owner::scope(task_scope.scope));
+            self.current_owner.set(Owner::scope(task_scope.scope));
         }
         self.look_up();
     }
@@ -250,14 +250,14 @@ impl Core {
 
     /// Records that scopes may have been canceled or freed, and updates the current state.
     pub(in crate::runtime) fn refresh(&self) {
-        self.changes.set(self.changes.get() + 1);
+        self.scope_epoch.set(self.scope_epoch.get() + 1);
         self.look_up();
     }
 
     /// Looks up whether the current scope is canceled.
     pub(super) fn look_up(&self) {
-        let canceled = match self.at.get().find() {
-            Ok(task) => {
+        let canceled = match self.current_owner.get().kind() {
+            OwnerKind::Task(task) => {
                 let task_scope = self.tasks.borrow().task_scope(task);
                 // The group marks its children as canceled, but it may not have been polled since its scope was
                 // canceled.
@@ -266,7 +266,7 @@ impl Core {
                         || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
                 })
             }
-            Err(scope) => self.scopes.borrow().is_canceled(scope),
+            OwnerKind::Scope(scope) => self.scopes.borrow().is_canceled(scope),
         };
         self.canceled.set(canceled);
     }
@@ -275,9 +275,9 @@ impl Core {
     /// that.
     #[inline]
     pub(crate) fn current_scope(&self) -> Key {
-        match self.at.get().find() {
-            Ok(task) => self.give_scope(task),
-            Err(scope) => scope,
+        match self.current_owner.get().kind() {
+            OwnerKind::Task(task) => self.give_scope(task),
+            OwnerKind::Scope(scope) => scope,
         }
     }
 
@@ -317,8 +317,8 @@ impl Core {
             }
             self.wake_all(&mut woken);
         }
-        if self.at.get() == Owner::task(task) {
-            self.at.set(Owner::scope(key));
+        if self.current_owner.get() == Owner::task(task) {
+            self.current_owner.set(Owner::scope(key));
             self.refresh();
         }
         key

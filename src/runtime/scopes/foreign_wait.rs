@@ -4,7 +4,7 @@ use super::waiting::WaitRow;
 use crate::runtime::core::{Core, describe};
 use crate::runtime::fault::Fault;
 use crate::scope::LeafStatus;
-use crate::table::{Key, Leaf, LeafKind, Owner};
+use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
 use std::cell::RefCell;
 
@@ -12,8 +12,8 @@ use std::cell::RefCell;
 /// ignores every error, and is dropped (C2).
 pub(super) const REFUSALS_MAX: u32 = 64;
 
-/// The number of self-wakes that count as one refusal: after 64 times as many, with no leaf of the runtime in between, a
-/// canceled task counts as one that never ends.
+/// The number of self-wakes that count as one refusal, so that a canceled task that only wakes itself is dropped after
+/// 64 times 64 polls.
 const SELF_WAKES_PER_REFUSAL: u64 = 64;
 
 impl Core {
@@ -21,10 +21,10 @@ impl Core {
     /// nothing that the runtime knows of will ever wake it, or if it ignores the cancel.
     #[cold]
     pub(crate) fn should_drop_canceled(&self, key: Key) -> bool {
-        let at = self.at.get();
-        let refusals = match at.find() {
-            Ok(task) => self.tasks.borrow().refusals(task),
-            Err(scope) => self.scopes.borrow().refusals(scope),
+        let at = self.current_owner.get();
+        let refusals = match at.kind() {
+            OwnerKind::Task(task) => self.tasks.borrow().refusals(task),
+            OwnerKind::Scope(scope) => self.scopes.borrow().refusals(scope),
         };
         if !self.is_spent(at, refusals) {
             if self.is_busy(at) {
@@ -80,7 +80,7 @@ impl Core {
         if refusals < REFUSALS_MAX {
             return false;
         }
-        if let Err(scope) = at.find()
+        if let OwnerKind::Scope(scope) = at.kind()
             && self.scopes.borrow().has_shield(scope)
         {
             return false;
@@ -117,15 +117,15 @@ impl Core {
             }
             found
         };
-        let found = match at.find() {
-            Ok(task) => match self.leaf_of(task).map(|leaf| status(leaf, at)) {
+        let found = match at.kind() {
+            OwnerKind::Task(task) => match self.leaf_of(task).map(|leaf| status(leaf, at)) {
                 Some(LeafStatus::Orphaned) => {
                     let scope = self.give_scope(task);
                     return self.is_busy(Owner::scope(scope));
                 }
                 found => found.unwrap_or(LeafStatus::Finished),
             },
-            Err(scope) => {
+            OwnerKind::Scope(scope) => {
                 let status = |leaf, scope| status(leaf, Owner::scope(scope));
                 let found = self.scopes.borrow_mut().pending(scope, status);
                 if found == LeafStatus::Orphaned {
@@ -161,7 +161,7 @@ impl Core {
 
     /// Handles the last completion of an orphan: wakes the futures that wait for it.
     pub(in crate::runtime) fn orphan_ended(&self, owner: Owner) {
-        if let Err(scope) = owner.find() {
+        if let OwnerKind::Scope(scope) = owner.kind() {
             let mut woken = Vec::new();
             self.scopes.borrow_mut().orphan_ended(scope, &mut woken);
             self.wake_all(&mut woken);

@@ -2,7 +2,7 @@
 
 use crate::runtime::core::Core;
 use crate::scope::LeafStatus;
-use crate::table::{Key, Leaf, LeafKind, Owner};
+use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
 use std::task::Waker;
 
@@ -37,8 +37,8 @@ impl Core {
     /// own.
     #[inline]
     pub(in crate::runtime) fn owner_of_next_leaf(&self) -> Owner {
-        let at = self.at.get();
-        let Ok(task) = at.find() else {
+        let at = self.current_owner.get();
+        let OwnerKind::Task(task) = at.kind() else {
             return at;
         };
         match self.leaf_of(task) {
@@ -53,10 +53,10 @@ impl Core {
     /// Records that a leaf of this owner is pending (S2).
     #[inline]
     pub(in crate::runtime) fn enlist(&self, leaf: Leaf, owner: Owner) {
-        match owner.find() {
+        match owner.kind() {
             // The owner is the task that is being polled: no other task starts a wait now.
-            Ok(_) => self.leaf.set(Some(leaf)),
-            Err(scope) => {
+            OwnerKind::Task(_) => self.leaf.set(Some(leaf)),
+            OwnerKind::Scope(scope) => {
                 let mut scopes = self.scopes.borrow_mut();
                 scopes.enlist(scope, leaf, |leaf| self.status(leaf, owner));
             }
@@ -66,7 +66,7 @@ impl Core {
     /// Moves a leaf that was polled from its owner `before` to the current one (C12).
     #[inline]
     pub(in crate::runtime) fn keep_here(&self, leaf: Leaf, before: Owner) {
-        if before != self.at.get() {
+        if before != self.current_owner.get() {
             self.move_here(leaf, before);
         }
     }
@@ -82,13 +82,13 @@ impl Core {
     /// Wakes the future of a canceled owner that a leaf has left: it may no longer wait for anything of ours, and is
     /// polled to find out (C6).
     pub(super) fn ask_again(&self, owner: Owner) {
-        let waker = match owner.find() {
-            Ok(task) => {
+        let waker = match owner.kind() {
+            OwnerKind::Task(task) => {
                 let task_scope = self.tasks.borrow().task_scope(task);
                 let canceled = task_scope.is_some_and(|task_scope| task_scope.canceled);
                 canceled.then(|| waker(WakeId::new(self.slot_number, task)))
             }
-            Err(scope) => {
+            OwnerKind::Scope(scope) => {
                 let canceled = self.scopes.borrow().is_open_and_canceled(scope);
                 canceled.then(|| self.waker_of_scope(scope)).flatten()
             }

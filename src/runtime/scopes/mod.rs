@@ -26,7 +26,7 @@ use super::core::Core;
 use super::current::drop_waker;
 use crate::scope::{CANCELED, CancelEffects, LeafStatus, Mirrored, NEVER, ScopeKind};
 use crate::sys::Instant;
-use crate::table::{Key, Leaf, LeafKind, Owner};
+use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, copy_waker, waker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,8 +70,8 @@ impl Core {
                 self.move_leaf(leaf, closed.parent);
             }
         }
-        if self.at.get() == Owner::scope(key) {
-            self.at.set(Owner::scope(closed.parent));
+        if self.current_owner.get() == Owner::scope(key) {
+            self.current_owner.set(Owner::scope(closed.parent));
         }
         drop_waker(closed.wake);
         if let Some(mut effects) = closed.outlived {
@@ -170,11 +170,14 @@ impl Core {
 
     /// Cancels a scope and all scopes below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
-        let mut effects = self.notified.take().unwrap_or_default();
-        let inside = self.at.get().find().err();
+        let mut effects = self.cancel_scratch.take().unwrap_or_default();
+        let inside = match self.current_owner.get().kind() {
+            OwnerKind::Task(_) => None,
+            OwnerKind::Scope(scope) => Some(scope),
+        };
         self.scopes.borrow_mut().cancel(key, inside, &mut effects);
         self.notify(&mut effects);
-        self.notified.set(Some(effects));
+        self.cancel_scratch.set(Some(effects));
         self.refresh();
     }
 
@@ -265,9 +268,9 @@ impl Core {
         if self.is_canceled() {
             return Some(self.now());
         }
-        let scope = match self.at.get().find() {
-            Ok(task) => self.tasks.borrow().task_scope(task)?.scope,
-            Err(scope) => scope,
+        let scope = match self.current_owner.get().kind() {
+            OwnerKind::Task(task) => self.tasks.borrow().task_scope(task)?.scope,
+            OwnerKind::Scope(scope) => scope,
         };
         match self.scopes.borrow().outlook(scope) {
             NEVER => None,

@@ -1,7 +1,7 @@
 //! A descriptor that one side signals and a ring polls: wakes a sleeping runtime, and counts signals.
 
 use super::fd::Descriptor;
-use crate::sys::ring::no_descriptor;
+use super::limits::no_descriptor;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 

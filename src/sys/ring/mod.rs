@@ -21,18 +21,24 @@
 //! | `serve` | serves an entry without queue or thread, however long it takes, if it waits for no other party |
 //! | `sizes` | the number of entries of its queues |
 
+mod feature_mask;
 mod kernel;
 
-pub use kernel::FeatureMask;
-use kernel::KernelRing;
-pub(in crate::sys) use kernel::no_descriptor;
-pub(crate) use kernel::{Sizes, limit, no_thread};
+pub use feature_mask::FeatureMask;
 
 use super::entry::{Completion, Entry, Opcode};
 use super::os::Instant;
 use super::provided::BufRing;
+use kernel::KernelRing;
 use std::io;
 use std::sync::Arc;
+
+/// The number of entries in each queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) submission: u32,
+    pub(crate) completion: u32,
+}
 
 /// A completion and the `user_data` of its submission.
 #[derive(Clone, Copy, Debug)]

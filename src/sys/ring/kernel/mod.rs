@@ -3,21 +3,16 @@
 //! It owns the two queues and the ring's descriptor. One thread creates, uses and drops it: with `SINGLE_ISSUER` the
 //! kernel refuses every other thread, and the registered descriptor belongs to this one.
 
-mod feature_mask;
 mod registration;
 mod setup;
 mod sqe;
 mod timeouts;
 
-pub use feature_mask::FeatureMask;
-pub(in crate::sys) use setup::no_descriptor;
-pub(crate) use setup::{Sizes, limit, no_thread};
-
-use super::{Answer, Attempt, Cqe, EnterWait, Features, Full, Port, Supported};
+use super::feature_mask::{FEAT_CQE_SKIP, FeatureMask, SETUP_TASKRUN_FLAG};
+use super::{Answer, Attempt, Cqe, EnterWait, Features, Full, Port, Sizes, Supported};
 use crate::sys::direct;
 use crate::sys::os::coarse_ns;
 use crate::sys::{BufRing, Completion, Entry, Instant, Opcode, machine_now, with_context};
-use feature_mask::{FEAT_CQE_SKIP, SETUP_TASKRUN_FLAG};
 use io_uring::IoUring;
 use io_uring::types::Timespec;
 use registration::RingName;
@@ -402,7 +397,7 @@ mod tests {
             (FeatureMask::linux_6_1(), Some(0x3380)),
             (
                 FeatureMask::linux_6_1()
-                    .without_setup_flag(super::feature_mask::SETUP_DEFER_TASKRUN),
+                    .without_setup_flag(crate::sys::ring::feature_mask::SETUP_DEFER_TASKRUN),
                 Some(0x380),
             ),
             (FeatureMask::linux_5_15(), Some(0)),

@@ -1,8 +1,8 @@
 //! What is registered with a ring: its own descriptor, groups of buffers, the number of its workers, its sizes.
 
 use super::KernelRing;
-use super::setup::soft_limit;
 use crate::sys::BufRing;
+use crate::sys::os::soft_limit;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;

@@ -1,22 +1,16 @@
 //! Creating a ring: the ladder of flags, the sizes that fit, and the error message if there is no ring.
 
-use super::feature_mask::{
+use crate::sys::os::{no_descriptor, soft_limit};
+use crate::sys::ring::Sizes;
+use crate::sys::ring::feature_mask::{
     FeatureMask, SETUP_COOP_TASKRUN, SETUP_DEFER_TASKRUN, SETUP_NO_SQARRAY, SETUP_SINGLE_ISSUER,
     SETUP_SUBMIT_ALL, SETUP_TASKRUN_FLAG,
 };
-use crate::sys::error::{explain_as, with_context};
-use crate::sys::{Instant, machine_now};
+use crate::sys::{Instant, limit, machine_now, with_context};
 use io_uring::IoUring;
 use std::io;
 use std::thread;
 use std::time::Duration;
-
-/// The number of entries in each queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sizes {
-    pub(crate) submission: u32,
-    pub(crate) completion: u32,
-}
 
 /// Below this, a smaller ring is not tried: the ring's size would not be the problem.
 const SUBMISSION_MIN: u32 = 4;
@@ -196,52 +190,6 @@ fn remedy(error: io::Error, sizes: Sizes) -> io::Error {
     with_context(error, what)
 }
 
-/// Adds a description to the error of a call that creates a descriptor; if none is left, with the limit that was hit
-/// and a remedy.
-pub(in crate::sys) fn no_descriptor(error: io::Error, wanted: &str) -> io::Error {
-    let what = match error.raw_os_error() {
-        Some(libc::EMFILE) => format!(
-            "no descriptor left for {wanted}: RLIMIT_NOFILE is {}: raise it (ulimit -n) or close files",
-            limit(libc::RLIMIT_NOFILE, "descriptors"),
-        ),
-        Some(libc::ENFILE) => {
-            format!("no descriptor left in the whole system for {wanted}: raise fs.file-max")
-        }
-        _ => format!("create {wanted}"),
-    };
-    with_context(error, what)
-}
-
-/// Creates the error for a thread that could not be created, with the limits that may have been hit and a remedy. It is
-/// not `WouldBlock`, although the kernel returns EAGAIN, because retrying is of no use.
-#[cold]
-pub(crate) fn no_thread(error: io::Error, wanted: &str) -> io::Error {
-    let limit = limit(libc::RLIMIT_NPROC, "threads of the user");
-    let what = format!(
-        "no thread for {wanted}: RLIMIT_NPROC is {limit}: raise it (ulimit -u), or the pids.max of the cgroup"
-    );
-    explain_as(io::ErrorKind::QuotaExceeded, error, what)
-}
-
-/// Formats the soft limit of a resource.
-pub(crate) fn limit(resource: libc::__rlimit_resource_t, unit: &str) -> String {
-    match soft_limit(resource) {
-        None => "unknown".to_owned(),
-        Some(libc::RLIM_INFINITY) => "unlimited".to_owned(),
-        Some(value) => format!("{value} {unit}"),
-    }
-}
-
-pub(super) fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is valid for writing for the length of the call, and nothing keeps its address.
-    let failed = unsafe { libc::getrlimit(resource, &mut limit) } != 0;
-    (!failed).then_some(limit.rlim_cur)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,14 +220,15 @@ mod tests {
 
     #[test]
     fn the_locked_memory_of_a_ring_is_what_the_kernel_counts() {
-        const TEST: &str =
-            "sys::setup::tests::the_locked_memory_of_a_ring_is_what_the_kernel_counts";
+        const TEST: &str = "sys::ring::kernel::setup::tests::the_locked_memory_of_a_ring_is_what_the_kernel_counts";
         if std::env::var_os(CHILD).is_none() {
             let mut child = Command::new(std::env::current_exe().unwrap());
             let child = child.args(["--exact", TEST, "--nocapture"]).env(CHILD, "1");
             let output = child.output().unwrap();
             assert!(output.status.success(), "{output:?}");
-            if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            assert!(stdout.contains("1 passed"), "{TEST} was not run: {stdout}");
+            if stdout.contains(SKIPPED) {
                 // The harness captures the output of the print macros, but not this.
                 let _ = writeln!(
                     io::stderr(),

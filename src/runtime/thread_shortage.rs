@@ -24,17 +24,17 @@ use std::time::Duration;
 const BELIEVED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct Short {
+pub(super) struct ThreadShortage {
     /// Whether the last try to create a thread failed.
-    is: Cell<bool>,
+    is_short: Cell<bool>,
     /// The time before which it is not tried again.
     until: Cell<Instant>,
 }
 
-impl Short {
-    pub(super) const fn new() -> Short {
-        Short {
-            is: Cell::new(false),
+impl ThreadShortage {
+    pub(super) const fn new() -> ThreadShortage {
+        ThreadShortage {
+            is_short: Cell::new(false),
             until: Cell::new(Instant::from_ns(0)),
         }
     }
@@ -44,14 +44,15 @@ impl Core {
     /// Whether the last try to create a thread failed, perhaps longer ago than the cache holds.
     #[inline]
     pub(crate) fn is_short_of_threads(&self) -> bool {
-        self.short.is.get()
+        self.thread_shortage.is_short.get()
     }
 
     /// Returns whether no thread can be created: tries it, unless a failure is cached. May call the hook, which is user
     /// code: the caller borrows nothing.
     #[cold]
     pub(crate) fn lacks_threads(&self) -> bool {
-        let is_believed = self.short.is.get() && self.now() < self.short.until.get();
+        let is_believed =
+            self.thread_shortage.is_short.get() && self.now() < self.thread_shortage.until.get();
         is_believed || self.lacks_threads_now()
     }
 
@@ -59,11 +60,11 @@ impl Core {
     #[cold]
     pub(crate) fn lacks_threads_now(&self) -> bool {
         let tried = self.driver.borrow().try_thread();
-        let was_short = self.short.is.replace(tried.is_err());
+        let was_short = self.thread_shortage.is_short.replace(tried.is_err());
         let Err(error) = tried else {
             return false;
         };
-        self.short.until.set(self.now() + BELIEVED);
+        self.thread_shortage.until.set(self.now() + BELIEVED);
         if !was_short {
             let message = no_thread(error, "requests that may block").to_string();
             self.report(&Fault::NoThreads { message });

@@ -28,13 +28,13 @@ pub struct FeatureMask {
     opcodes: [u128; 2],
 }
 
-pub(super) const SETUP_SUBMIT_ALL: u32 = 1 << 7;
-pub(super) const SETUP_COOP_TASKRUN: u32 = 1 << 8;
-pub(super) const SETUP_TASKRUN_FLAG: u32 = 1 << 9;
-pub(super) const SETUP_SINGLE_ISSUER: u32 = 1 << 12;
-pub(super) const SETUP_DEFER_TASKRUN: u32 = 1 << 13;
-pub(super) const SETUP_NO_SQARRAY: u32 = 1 << 16;
-pub(super) const FEAT_CQE_SKIP: u32 = 1 << 11;
+pub(in crate::sys::ring) const SETUP_SUBMIT_ALL: u32 = 1 << 7;
+pub(in crate::sys::ring) const SETUP_COOP_TASKRUN: u32 = 1 << 8;
+pub(in crate::sys::ring) const SETUP_TASKRUN_FLAG: u32 = 1 << 9;
+pub(in crate::sys::ring) const SETUP_SINGLE_ISSUER: u32 = 1 << 12;
+pub(in crate::sys::ring) const SETUP_DEFER_TASKRUN: u32 = 1 << 13;
+pub(in crate::sys::ring) const SETUP_NO_SQARRAY: u32 = 1 << 16;
+pub(in crate::sys::ring) const FEAT_CQE_SKIP: u32 = 1 << 11;
 
 impl FeatureMask {
     /// Creates a mask that hides nothing.
@@ -114,27 +114,27 @@ impl FeatureMask {
         self.without_opcode(Opcode::new(u8::MAX))
     }
 
-    pub(super) const fn hides_setup(&self, flags: u32) -> bool {
+    pub(in crate::sys::ring) const fn hides_setup(&self, flags: u32) -> bool {
         self.setup & flags != 0
     }
 
-    pub(super) const fn hides_feature(&self, features: u32) -> bool {
+    pub(in crate::sys::ring) const fn hides_feature(&self, features: u32) -> bool {
         self.features & features != 0
     }
 
-    pub(super) const fn hides_registered_ring(&self) -> bool {
+    pub(in crate::sys::ring) const fn hides_registered_ring(&self) -> bool {
         self.registered_ring
     }
 
-    pub(super) const fn hides_attempts(&self) -> bool {
+    pub(in crate::sys::ring) const fn hides_attempts(&self) -> bool {
         self.attempts
     }
 
-    pub(super) const fn hides_resizing(&self) -> bool {
+    pub(in crate::sys::ring) const fn hides_resizing(&self) -> bool {
         self.resizing
     }
 
-    pub(super) const fn hides_opcode(&self, opcode: Opcode) -> bool {
+    pub(in crate::sys::ring) const fn hides_opcode(&self, opcode: Opcode) -> bool {
         let number = opcode.number();
         self.opcodes[(number >> 7) as usize] & (1 << (number & 127)) != 0
     }

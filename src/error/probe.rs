@@ -18,28 +18,28 @@ pub type Hold<T> = fn(T) -> Result<Box<dyn Error + Send + Sync>, T>;
 
 /// A type whose constants depend on what `T` implements.
 #[derive(Debug)]
-pub struct Own<T>(PhantomData<T>);
+pub struct Probe<T>(PhantomData<T>);
 
-impl<T: Error + 'static> Own<T> {
+impl<T: Error + 'static> Probe<T> {
     pub const ASK: Ask<T> = |error| Some(error);
 }
 
-impl<T: Error + Send + Sync + 'static> Own<T> {
+impl<T: Error + Send + Sync + 'static> Probe<T> {
     pub const HOLD: Option<Hold<T>> = Some(|error| Ok(Box::new(error)));
 }
 
-impl<T: fmt::Debug + Send + Sync + 'static> Own<T> {
+impl<T: fmt::Debug + Send + Sync + 'static> Probe<T> {
     pub const SHOW: Option<Hold<T>> = Some(|value| Ok(Box::new(Shown(value))));
 }
 
 /// The constants for types whose impls above do not apply.
-pub trait Otherwise<T> {
+pub trait ProbeFallback<T> {
     const ASK: Ask<T> = |_| None;
     const HOLD: Option<Hold<T>> = None;
     const SHOW: Option<Hold<T>> = None;
 }
 
-impl<T> Otherwise<T> for Own<T> {}
+impl<T> ProbeFallback<T> for Probe<T> {}
 
 /// Returns the first conversion that exists.
 pub const fn hold<T>(as_error: Option<Hold<T>>, shown: Option<Hold<T>>) -> Hold<T> {

@@ -1,0 +1,59 @@
+//! A leaf that needs no kernel: for data that is already in a buffer, or a step that cannot be done at all.
+
+use super::core::{Core, Refusal};
+use super::current::try_with;
+use super::scopes::reject_canceled;
+use crate::buf::BufError;
+use crate::error::Canceled;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// A leaf that is ready at once, but yields when the task's coop budget is used up, and ends with [`Canceled`] in a
+/// canceled scope (C2).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub(crate) struct Proceed {
+    refusal: Refusal,
+}
+
+pub(crate) fn proceed() -> Proceed {
+    Proceed {
+        refusal: Refusal::None,
+    }
+}
+
+impl Future for Proceed {
+    type Output = Result<(), Canceled>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Outside a runtime there is no budget to wait for.
+        let (is_canceled, has_coop_budget) =
+            try_with(|core: &Core| (core.is_canceled(), core.has_coop_budget()))
+                .unwrap_or((false, true));
+        if is_canceled {
+            return reject_canceled(&mut self.refusal, context).map(Err);
+        }
+        if !has_coop_budget {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        try_with(Core::spend_coop_budget);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Passes a buffer through [`proceed`]. A cancel returns it in the error.
+pub(crate) async fn proceed_with<B>(buf: B) -> Result<B, BufError<B>> {
+    match proceed().await {
+        Ok(()) => Ok(buf),
+        Err(canceled) => Err(BufError::new(canceled.into(), buf)),
+    }
+}
+
+/// Returns an error through [`proceed`], without a call to the kernel.
+#[cold]
+pub(crate) async fn ready_err<T>(error: io::Error) -> io::Result<T> {
+    proceed().await?;
+    Err(error)
+}
