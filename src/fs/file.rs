@@ -2,19 +2,18 @@
 
 use super::OpenOptions;
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, truncate};
-use crate::io::{AsyncRead, check_room};
-use crate::op::{Fsync, Offset, Op, Read, ReadVectored, SharedFd, Write, WriteVectored, busy};
+use crate::io::{AsyncRead, GROWTH_MIN, grow};
+use crate::op::{
+    Fsync, Offset, Op, Read, ReadVectored, SharedFd, Write, WriteVectored, busy, check_room,
+    count_read, count_written, fd_type,
+};
 use crate::runtime::proceed_with;
-use crate::sys::{Descriptor, counted};
+use crate::sys::Descriptor;
 use std::io::{self, Seek};
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// The minimum growth of the buffer when reading a whole file.
-const GROWTH_MIN: usize = 32;
-/// The maximum growth of the buffer when the size of the file is unknown.
-const GROWTH_MAX: usize = 4 << 20;
 /// A file with fewer bytes left is not spliced: it would fill at most one chunk of a splice.
 const SPLICE_MIN: u64 = 256 << 10;
 
@@ -426,26 +425,15 @@ impl File {
 
     async fn read_exact_from<B: IoBufMut>(
         &self,
-        mut buf: B,
+        buf: B,
         len: usize,
         offset: Option<u64>,
     ) -> Result<B, BufError<B>> {
-        buf = check_room(buf, len).await?;
+        let mut buf = check_room(buf, len).await?;
         let mut done = 0;
         while done < len {
             let read = Read::part(self.fd.clone(), buf, done..len, place(offset, done));
-            match read.await {
-                Ok((0, back)) => {
-                    let what = format!("the file ended {} early", counted(len - done, "byte"));
-                    let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
-                    return Err(BufError::new(error, back).with_transferred(done));
-                }
-                Ok((n, back)) => {
-                    done += n;
-                    buf = back;
-                }
-                Err(error) => return Err(error.with_transferred(done)),
-            }
+            buf = count_read(read.await, &mut done, len, "file")?;
         }
         if len == 0 {
             truncate(&mut buf, 0);
@@ -524,20 +512,7 @@ impl File {
         let mut done = 0;
         while done < len {
             let write = Write::part(self.fd.clone(), buf, done..len, place(offset, done));
-            match write.await {
-                Ok((0, back)) => {
-                    let error = io::Error::new(
-                        io::ErrorKind::WriteZero,
-                        "the kernel took none of the bytes",
-                    );
-                    return Err(BufError::new(error, back).with_transferred(done));
-                }
-                Ok((n, back)) => {
-                    done += n;
-                    buf = back;
-                }
-                Err(error) => return Err(error.with_transferred(done)),
-            }
+            buf = count_written(write.await, &mut done)?;
         }
         Ok(buf)
     }
@@ -658,9 +633,7 @@ impl File {
         let metadata = self.fd.descriptor().with_std(|file| file.metadata());
         let left = metadata.map_or(0, |metadata| metadata.len().saturating_sub(at));
         let wanted = usize::try_from(left.saturating_add(1)).unwrap_or(usize::MAX);
-        let growth = wanted.max(buf.capacity().clamp(GROWTH_MIN, GROWTH_MAX));
-        buf.try_reserve(growth)
-            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
+        grow(buf, wanted.max(GROWTH_MIN))
     }
 
     /// Returns the descriptor if many bytes are left to read from its cursor.
@@ -814,28 +787,10 @@ impl File {
     }
 }
 
-impl From<OwnedFd> for File {
-    fn from(fd: OwnedFd) -> File {
-        File::from_shared(SharedFd::new(Descriptor::from(fd)))
-    }
-}
-
-impl From<std::fs::File> for File {
-    fn from(file: std::fs::File) -> File {
-        File::from_std(file)
-    }
-}
-
-impl AsRawFd for File {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
-
-impl AsFd for File {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.descriptor().borrowed()
-    }
+fd_type! {
+    File, self => &self.fd,
+    from std::fs::File,
+    fd => File::from_shared(SharedFd::new(Descriptor::from(fd)))
 }
 
 /// Returns the position of the next part in a loop.

@@ -218,7 +218,13 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         let mut waiting = Waiting::default();
         let mut watch = self.children.watch();
         poll_fn(|context| {
+            // A loop over waits that are ready at once must let other tasks go first.
+            if !runtime::with(Core::has_coop_budget) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if let Some(found) = look() {
+                runtime::with(Core::spend_coop_budget);
                 watch.end();
                 waiting.end();
                 return Poll::Ready(Ok(found));

@@ -1,8 +1,8 @@
 //! A buffered reader, for lines and small pieces.
 
-use super::read::room_for;
 use super::{AsyncRead, Lines};
 use crate::buf::{self, BufError, BufResult, IoBufMut};
+use crate::op::{ended_early, room_for};
 use crate::runtime::{proceed, proceed_with};
 use crate::sys::counted;
 use std::fmt;
@@ -474,7 +474,7 @@ impl<R: AsyncRead> AsyncRead for BufReader<R> {
         while self.buffer().len() < len {
             match self.fill_more().await {
                 Ok(0) => {
-                    let error = super::ended_early(len - self.buffer().len());
+                    let error = ended_early("stream", len - self.buffer().len());
                     buf::truncate(&mut buf, 0);
                     return Err(BufError::new(error, buf));
                 }

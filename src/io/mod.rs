@@ -39,6 +39,7 @@ mod pipe;
 mod read;
 mod splice;
 mod split;
+mod stream;
 mod take;
 mod write;
 
@@ -59,6 +60,5 @@ pub use std::io::{Empty, Repeat, Sink, empty, repeat, sink};
 pub use take::Take;
 pub use write::AsyncWrite;
 
-pub(crate) use read::check_room;
-
-use read::ended_early;
+pub(crate) use read::{GROWTH_MIN, grow};
+pub(crate) use stream::{stream_reader, stream_writer};

@@ -1,16 +1,16 @@
 //! Anonymous pipes, and pipes with a path (FIFOs).
 
-use super::{AsyncRead, AsyncWrite, check_room};
+use super::{AsyncRead, stream_reader, stream_writer};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
-    FdOwner, Op, OpenAt, Outlet, Recv, RecvExact, RecvVectored, Send, SendVectored, SharedFd,
-    Stream, StreamKind, busy, send_all,
+    FdOwner, Op, OpenAt, Recv, RecvVectored, Send, SendVectored, SharedFd, Stream, StreamKind,
+    fd_type, recv_exact, send_all,
 };
 use crate::runtime::ready_err;
 use crate::runtime::spawn::spawn_blocking;
-use crate::sys::{Descriptor, c_path, make_fifo, with_context, with_path};
+use crate::sys::{c_path, make_fifo, with_context, with_path};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -240,8 +240,7 @@ impl PipeReader {
     /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first.
     // Test: tests/pipes.rs
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
-        let buf = check_room(buf, len).await?;
-        RecvExact::new(self.stream.clone(), buf, len).await
+        recv_exact(self.stream.clone(), buf, len).await
     }
 
     /// Reads until every writer is closed, appends the bytes to the buffer, and returns their number.
@@ -681,14 +680,8 @@ macro_rules! end {
             /// `ResourceBusy` while an operation is in progress on the pipe, even one whose future was dropped, or
             /// while bytes that such an operation read have not been taken. The error contains the end.
             pub fn into_std(self) -> Result<io::$type, BufError<$type>> {
-                match self.stream.release().try_into_descriptor() {
-                    Ok(descriptor) => Ok(descriptor.into_owned().into()),
-                    Err(stream) => {
-                        let error = busy("an operation is still in progress on the pipe, or has left unread bytes");
-                        let stream = FdOwner::new(stream);
-                        Err(BufError::new(error, $type { stream }))
-                    }
-                }
+                let what = "an operation is still in progress on the pipe, or has left unread bytes";
+                self.stream.into_std(what, |stream| $type { stream })
             }
 
             /// Creates an end from std's type.
@@ -698,30 +691,13 @@ macro_rules! end {
             }
         }
 
-        /// Wraps a descriptor that is read and written like a pipe, such as a terminal, or one handed over by another
-        /// process.
-        impl From<OwnedFd> for $type {
-            fn from(fd: OwnedFd) -> $type {
-                let fd = SharedFd::new(Descriptor::from(fd));
-                $type { stream: FdOwner::new(Stream::new(fd, StreamKind::Pipe)) }
-            }
-        }
-
-        impl From<io::$type> for $type {
-            fn from(end: io::$type) -> $type {
-                $type::from_std(end)
-            }
-        }
-
-        impl AsRawFd for $type {
-            fn as_raw_fd(&self) -> RawFd {
-                self.stream.fd().as_raw_fd()
-            }
-        }
-
-        impl AsFd for $type {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.stream.fd().as_fd()
+        fd_type! {
+            $type, self => self.stream.fd(),
+            from io::$type,
+            /// Wraps a descriptor that is read and written like a pipe, such as a terminal, or one handed over by
+            /// another process.
+            fd => $type {
+                stream: FdOwner::new(Stream::new(SharedFd::from(fd), StreamKind::Pipe)),
             }
         }
     )+};
@@ -746,52 +722,5 @@ of_a_child! {
     PipeWriter: ChildStdin;
 }
 
-macro_rules! generic {
-    ($($reader:ty, $writer:ty;)+) => {$(
-        impl AsyncRead for $reader {
-            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                PipeReader::read(self, buf)
-            }
-
-            fn read_exact<B: IoBufMut>(
-                &mut self,
-                buf: B,
-                len: usize,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                PipeReader::read_exact(self, buf, len)
-            }
-
-            fn unread(&mut self, bytes: &[u8]) -> bool {
-                self.stream.give_back(bytes);
-                true
-            }
-        }
-
-        impl AsyncWrite for $writer {
-            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                PipeWriter::write(self, buf)
-            }
-
-            fn write_all<B: IoBuf>(
-                &mut self,
-                buf: B,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                PipeWriter::write_all(self, buf)
-            }
-
-            /// Does nothing: the reader gets end of file only when the pipe is closed.
-            async fn shutdown(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-
-            fn outlet(&self) -> Option<Outlet> {
-                Some(Outlet::of_stream(&self.stream))
-            }
-        }
-    )+};
-}
-
-generic! {
-    PipeReader, PipeWriter;
-    &PipeReader, &PipeWriter;
-}
+stream_reader! { PipeReader }
+stream_writer! { PipeWriter, |_| Ok(()) }

@@ -1,14 +1,12 @@
 //! The trait of readers.
 
 use super::{Chain, Take};
-use crate::buf::{BufError, BufResult, IoBufMut, Slice, truncate};
-use crate::op::SharedFd;
-use crate::runtime::{proceed, proceed_with};
-use crate::sys::counted;
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, Slice, truncate};
+use crate::op::{SharedFd, check_room, count_read, retry};
 use std::io;
 
 /// The minimum growth of the buffer in `read_to_end`.
-const GROWTH_MIN: usize = 32;
+pub(crate) const GROWTH_MIN: usize = 32;
 /// The maximum growth of the buffer at once.
 const GROWTH_MAX: usize = 4 << 20;
 /// How many bytes `read_to_end` reads to find out whether more follows when the buffer is full. The buffer then grows
@@ -122,31 +120,8 @@ pub trait AsyncRead {
             let mut buf = check_room(buf, len).await?;
             let mut done = 0;
             while done < len {
-                let part = buf.slice(done..len);
-                match self.read(part).await {
-                    Ok((0, part)) => {
-                        let mut buf = part.into_inner();
-                        truncate(&mut buf, done);
-                        return Err(
-                            BufError::new(ended_early(len - done), buf).with_transferred(done)
-                        );
-                    }
-                    Ok((n, part)) => {
-                        done += n;
-                        buf = part.into_inner();
-                    }
-                    Err(error) => {
-                        let error = error.map_buf(|part| {
-                            let mut buf = part.into_inner();
-                            // A read of nothing leaves the buffer unchanged.
-                            if done > 0 {
-                                truncate(&mut buf, done);
-                            }
-                            buf
-                        });
-                        buf = retry(error, done)?;
-                    }
-                }
+                let read = whole(self.read(buf.slice(done..len)).await);
+                buf = count_read(read, &mut done, len, "stream")?;
             }
             // A slice never shortens its buffer.
             truncate(&mut buf, len);
@@ -358,10 +333,7 @@ where
         return Err(BufError::new(error, buf));
     }
     let len = buf.len();
-    match reader.read(buf.slice(len..)).await {
-        Ok((n, part)) => Ok((n, part.into_inner())),
-        Err(error) => Err(error.map_buf(Slice::into_inner)),
-    }
+    whole(reader.read(buf.slice(len..)).await)
 }
 
 /// Reads a few bytes into separate memory. The caller may have made exactly enough room, so the buffer grows only if
@@ -392,56 +364,22 @@ where
     R: AsyncRead,
     B: IoBufMut,
 {
-    match reader.read(buf.slice(..room)).await {
+    whole(reader.read(buf.slice(..room)).await)
+}
+
+/// Returns the whole buffer after a call that got a part of it.
+pub(super) fn whole<B: IoBuf>(result: BufResult<usize, Slice<B>>) -> BufResult<usize, B> {
+    match result {
         Ok((n, part)) => Ok((n, part.into_inner())),
         Err(error) => Err(error.map_buf(Slice::into_inner)),
     }
 }
 
 /// Makes room for at least `growth_min` more bytes.
-fn grow(buf: &mut Vec<u8>, growth_min: usize) -> io::Result<()> {
-    let growth = buf.capacity().clamp(growth_min, GROWTH_MAX);
+pub(crate) fn grow(buf: &mut Vec<u8>, growth_min: usize) -> io::Result<()> {
+    let growth = buf.capacity().min(GROWTH_MAX).max(growth_min);
     buf.try_reserve(growth)
         .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
-}
-
-/// Returns the buffer if it has room for `len` bytes. Lets other tasks go first if there is nothing else to await.
-pub(crate) async fn check_room<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
-    match room_for(buf, len) {
-        Ok(buf) if len == 0 => proceed_with(buf).await,
-        Err(error) => match proceed().await {
-            Ok(()) => Err(error),
-            Err(canceled) => Err(BufError::new(canceled.into(), error.into_buf())),
-        },
-        has_room => has_room,
-    }
-}
-
-/// Returns the buffer if it has room for `len` bytes.
-pub(super) fn room_for<B: IoBufMut>(buf: B, len: usize) -> Result<B, BufError<B>> {
-    if len <= buf.io_capacity() {
-        return Ok(buf);
-    }
-    let what = format!(
-        "read of {} into a buffer of capacity {}",
-        counted(len, "byte"),
-        buf.io_capacity()
-    );
-    let error = io::Error::new(io::ErrorKind::InvalidInput, what);
-    Err(BufError::new(error, buf))
-}
-
-pub(super) fn ended_early(missing: usize) -> io::Error {
-    let what = format!("the stream ended {} early", counted(missing, "byte"));
-    io::Error::new(io::ErrorKind::UnexpectedEof, what)
-}
-
-/// As in std, a loop continues when a signal interrupts one of its calls.
-pub(super) fn retry<B>(error: BufError<B>, done: usize) -> Result<B, BufError<B>> {
-    if error.kind() == io::ErrorKind::Interrupted {
-        return Ok(error.into_buf());
-    }
-    Err(error.with_transferred(done))
 }
 
 macro_rules! forward {

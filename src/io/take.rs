@@ -1,8 +1,9 @@
 //! A reader with a limit.
 
+use super::AsyncRead;
 use super::read::read_part;
-use super::{AsyncRead, check_room, ended_early};
 use crate::buf::{BufError, BufResult, IoBufMut, truncate};
+use crate::op::{check_room, ended_early};
 use crate::runtime::proceed_with;
 
 /// Reads at most a given number of bytes from another reader, returned by [`AsyncRead::take`].
@@ -97,7 +98,10 @@ impl<R: AsyncRead> AsyncRead for Take<R> {
                 self.count(part);
                 match len - part {
                     0 => Ok(buf),
-                    missing => Err(BufError::new(ended_early(missing), buf).with_transferred(part)),
+                    missing => {
+                        let error = ended_early("stream", missing);
+                        Err(BufError::new(error, buf).with_transferred(part))
+                    }
                 }
             }
             Err(error) => {

@@ -1,8 +1,8 @@
 //! The trait of writers.
 
-use super::read::retry;
+use super::read::whole;
 use crate::buf::{BufError, BufResult, IoBuf, Slice};
-use crate::op::{Outlet, nothing_taken};
+use crate::op::{Outlet, count_written};
 use crate::runtime::proceed_with;
 use std::future::ready;
 use std::io;
@@ -94,17 +94,8 @@ pub trait AsyncWrite {
             }
             let mut done = 0;
             while done < len {
-                match self.write(Slice::new(buf, done..len)).await {
-                    Ok((0, part)) => {
-                        let error = nothing_taken();
-                        return Err(BufError::new(error, part.into_inner()).with_transferred(done));
-                    }
-                    Ok((n, part)) => {
-                        done += n;
-                        buf = part.into_inner();
-                    }
-                    Err(error) => buf = retry(error.map_buf(Slice::into_inner), done)?,
-                }
+                let written = whole(self.write(Slice::new(buf, done..len)).await);
+                buf = count_written(written, &mut done)?;
             }
             Ok(buf)
         }

@@ -2,7 +2,7 @@
 
 /// Generates the methods of a byte stream, for a type with a field `stream: FdOwner<Rc<Stream>>`.
 macro_rules! byte_stream {
-    ($type:ident) => {
+    ($type:ident, $std:ty) => {
         impl $type {
             /// Receives available bytes into at most the buffer's whole capacity, and sets the buffer's length to their
             /// number. Returns that number, which is zero after the peer has ended its side, and the buffer: `recv(2)`.
@@ -81,8 +81,7 @@ macro_rules! byte_stream {
                 buf: B,
                 len: usize,
             ) -> Result<B, BufError<B>> {
-                let buf = check_room(buf, len).await?;
-                RecvExact::new(self.stream.clone(), buf, len).await
+                recv_exact(self.stream.clone(), buf, len).await
             }
 
             /// Receives until the peer ends its side, appends the bytes to the buffer, and returns their number.
@@ -562,52 +561,36 @@ macro_rules! byte_stream {
             pub async fn close(self) -> io::Result<()> {
                 self.stream.release().close().await
             }
-        }
 
-        byte_stream! { generic: $type, $type }
-        byte_stream! { generic: $type, &$type }
-    };
-    (generic: $type:ident, $generic:ty) => {
-        impl AsyncRead for $generic {
-            fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                $type::read(self, buf)
-            }
-
-            fn read_exact<B: IoBufMut>(
-                &mut self,
-                buf: B,
-                len: usize,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                $type::read_exact(self, buf, len)
-            }
-
-            fn unread(&mut self, bytes: &[u8]) -> bool {
-                self.stream.give_back(bytes);
-                true
+            /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The
+            /// std stream is blocking, unless this one was created from a nonblocking socket.
+            ///
+            /// # Errors
+            ///
+            /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or
+            /// while bytes that such an operation received have not been read. The error contains the stream.
+            pub fn into_std(self) -> Result<$std, BufError<$type>> {
+                let what =
+                    "an operation is still in progress on the stream, or has left unread bytes";
+                self.stream.into_std(what, |stream| $type { stream })
             }
         }
 
-        impl AsyncWrite for $generic {
-            fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-                $type::write(self, buf)
-            }
-
-            fn write_all<B: IoBuf>(
-                &mut self,
-                buf: B,
-            ) -> impl Future<Output = Result<B, BufError<B>>> {
-                $type::write_all(self, buf)
-            }
-
-            async fn shutdown(&mut self) -> io::Result<()> {
-                let stream: &$type = self;
-                end_if_connected(stream)
-            }
-
-            fn outlet(&self) -> Option<crate::op::Outlet> {
-                Some(crate::op::Outlet::of_stream(&self.stream))
+        impl EndOutput for $type {
+            fn end_output(&self) -> io::Result<()> {
+                self.shutdown(Shutdown::Write)
             }
         }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let ends = [self.local_addr(), self.peer_addr()];
+                debug(f, stringify!($type), self, ends)
+            }
+        }
+
+        stream_reader! { $type }
+        stream_writer! { $type, end_if_connected }
     };
 }
 

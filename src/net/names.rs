@@ -142,6 +142,24 @@ pub(super) async fn resolve(to: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
     to.target()?.resolve().await
 }
 
+/// Tries the addresses in order, and returns the first success or the last error.
+pub(super) async fn try_each<T>(
+    to: impl ToAddrs,
+    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = None;
+    for address in resolve(to).await? {
+        match attempt(address) {
+            Ok(done) => return Ok(done),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) => Err(error),
+        None => unreachable!("a target that was resolved has an address"),
+    }
+}
+
 async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     let asked = name.clone();
     // The closure owns everything it touches, and its result needs no cleanup, so the lookup may be abandoned (C10).

@@ -97,3 +97,39 @@ impl fmt::Debug for SharedFd {
         f.debug_tuple("SharedFd").field(&self.as_raw_fd()).finish()
     }
 }
+
+/// Implements access to the descriptor of a type and, with `from`, the conversions from std's type and from a
+/// descriptor.
+macro_rules! fd_type {
+    ($type:ty, $self:ident => $fd:expr) => {
+        impl std::os::fd::AsRawFd for $type {
+            fn as_raw_fd(&$self) -> std::os::fd::RawFd {
+                std::os::fd::AsRawFd::as_raw_fd($fd)
+            }
+        }
+
+        impl std::os::fd::AsFd for $type {
+            fn as_fd(&$self) -> std::os::fd::BorrowedFd<'_> {
+                std::os::fd::AsFd::as_fd($fd)
+            }
+        }
+    };
+    ($type:ident, $self:ident => $fd:expr, from $std:ty, $(#[$doc:meta])* $owned:ident => $new:expr) => {
+        crate::op::fd_type! { $type, $self => $fd }
+
+        impl From<$std> for $type {
+            fn from(std: $std) -> $type {
+                $type::from_std(std)
+            }
+        }
+
+        $(#[$doc])*
+        impl From<std::os::fd::OwnedFd> for $type {
+            fn from($owned: std::os::fd::OwnedFd) -> $type {
+                $new
+            }
+        }
+    };
+}
+
+pub(crate) use fd_type;

@@ -7,10 +7,13 @@
 //!
 //! [`Core::end_orphans`]: crate::runtime::Core::end_orphans
 
-use super::{Datagrams, SharedFd, Stream};
+use super::{Datagrams, SharedFd, Stream, busy};
+use crate::buf::BufError;
 use crate::runtime;
+use crate::sys::Descriptor;
 use std::fmt;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// The share that operations hold while they work on a descriptor.
@@ -19,6 +22,9 @@ pub(crate) trait Share: Clone {
 
     /// Whether there is no other holder.
     fn is_sole(&self) -> bool;
+
+    /// Returns the descriptor itself, if nothing else needs the share.
+    fn try_into_descriptor(self) -> Result<Descriptor, Self>;
 }
 
 impl Share for SharedFd {
@@ -28,6 +34,10 @@ impl Share for SharedFd {
 
     fn is_sole(&self) -> bool {
         SharedFd::is_sole(self)
+    }
+
+    fn try_into_descriptor(self) -> Result<Descriptor, SharedFd> {
+        self.try_unwrap()
     }
 }
 
@@ -39,6 +49,10 @@ impl Share for Rc<Stream> {
     fn is_sole(&self) -> bool {
         Rc::strong_count(self) == 1 && self.fd().is_sole()
     }
+
+    fn try_into_descriptor(self) -> Result<Descriptor, Rc<Stream>> {
+        Stream::try_into_descriptor(self)
+    }
 }
 
 impl Share for Rc<Datagrams> {
@@ -48,6 +62,10 @@ impl Share for Rc<Datagrams> {
 
     fn is_sole(&self) -> bool {
         Rc::strong_count(self) == 1 && self.fd().is_sole()
+    }
+
+    fn try_into_descriptor(self) -> Result<Descriptor, Rc<Datagrams>> {
+        Datagrams::try_into_descriptor(self)
     }
 }
 
@@ -71,6 +89,19 @@ impl<T: Share> FdOwner<T> {
         self.is_released = true;
         self.share.shared_fd().set_ownerless(true);
         self.share.clone()
+    }
+
+    /// Converts it into std's type, or returns an error with the owner if the descriptor is in use: `why` describes
+    /// that.
+    pub(crate) fn into_std<S: From<OwnedFd>, O>(
+        self,
+        why: &'static str,
+        owner: impl FnOnce(FdOwner<T>) -> O,
+    ) -> Result<S, BufError<O>> {
+        match self.release().try_into_descriptor() {
+            Ok(descriptor) => Ok(descriptor.into_owned().into()),
+            Err(share) => Err(BufError::new(busy(why), owner(FdOwner::new(share)))),
+        }
     }
 }
 

@@ -113,6 +113,15 @@ impl<O: Operation> Op<O> {
         op
     }
 
+    /// Creates the future of an operation, rejected if the check of its input failed.
+    #[inline]
+    pub(super) fn checked(operation: O, check: io::Result<()>) -> Op<O> {
+        match check {
+            Ok(()) => Op::new(operation),
+            Err(error) => Op::rejected(operation, error),
+        }
+    }
+
     /// Submits the operation now, before it is awaited, so that several can be in the kernel at once.
     ///
     /// If it cannot be submitted, because its scope is canceled or the kernel lacks the opcode, awaiting it returns the

@@ -58,6 +58,7 @@ mod fifo_lock;
 mod file;
 mod future;
 mod idle;
+mod loops;
 mod nop;
 mod operation;
 mod owned_op;
@@ -70,10 +71,14 @@ pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub use datagram::*;
 pub use deadline::WithDeadline;
 pub use fd::SharedFd;
+pub(crate) use fd::fd_type;
 pub(crate) use fd_owner::FdOwner;
 pub use file::*;
 pub use future::Op;
 pub(crate) use idle::Idle;
+pub(crate) use loops::{
+    check_room, count_read, count_written, ended_early, nothing_taken, retry, room_for,
+};
 pub use nop::{Nop, nop};
 pub use operation::{Operation, Readiness};
 pub(crate) use owned_op::{Collect, OwnedOp};

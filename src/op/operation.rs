@@ -270,6 +270,39 @@ macro_rules! operation {
     };
 }
 
+/// Forwards to the operation in a field all that neither consumes it nor returns its output.
+macro_rules! forward_operation {
+    ($inner:tt) => {
+        fn shared_fd(&self) -> Option<&crate::op::SharedFd> {
+            self.$inner.shared_fd()
+        }
+
+        fn prepare(&mut self, waker: &std::task::Waker) -> crate::op::Readiness {
+            self.$inner.prepare(waker)
+        }
+
+        fn entry(&mut self) -> crate::op::Entry {
+            self.$inner.entry()
+        }
+
+        fn at_cursor(&self) -> Option<crate::op::file::AtCursor<'_>> {
+            self.$inner.at_cursor()
+        }
+
+        fn should_retry(&mut self, completion: crate::op::Completion) -> bool {
+            self.$inner.should_retry(completion)
+        }
+
+        fn had_no_effect(&self, completion: crate::op::Completion) -> bool {
+            self.$inner.had_no_effect(completion)
+        }
+
+        fn dispose(&mut self, completion: crate::op::Completion) {
+            self.$inner.dispose(completion);
+        }
+    };
+}
+
 /// Implements `Debug` for an operation by some of its fields: the memory that it lends is never read (B3).
 macro_rules! debug_fields {
     ($([$($bounds:tt)*])? $type:ident $(<$($parameter:ident),+>)? { $($field:ident),+ }) => {
@@ -283,4 +316,4 @@ macro_rules! debug_fields {
     };
 }
 
-pub(super) use {debug_fields, operation};
+pub(super) use {debug_fields, forward_operation, operation};

@@ -1,6 +1,5 @@
 //! The runtime's calls for groups and their children.
 
-use super::coop::CoopBudget;
 use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch};
@@ -67,7 +66,7 @@ impl Core {
         poll: impl FnOnce(&mut Context<'_>) -> T,
     ) -> T {
         self.tasks.borrow_mut().unqueue_child(name);
-        self.coop_budget.set(CoopBudget::FULL);
+        self.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(WakeId::new(self.slot_number, name)));
         let polled = poll(&mut Context::from_waker(&waker));
@@ -115,7 +114,7 @@ impl Core {
     pub(crate) fn next_child(&self, queue: Key) -> Option<ReadyChild> {
         let turn = self.tasks.borrow_mut().next_child(queue)?;
         self.enter_task(turn.key, turn.leaf, turn.canceled, turn.has_scope);
-        self.coop_budget.set(CoopBudget::FULL);
+        self.fill_coop_budget();
         Some(turn)
     }
 

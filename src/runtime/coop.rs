@@ -19,7 +19,7 @@ const READY_LEAVES_GROWTH: u32 = 8;
 pub(super) struct CoopBudget(u32);
 
 impl CoopBudget {
-    pub(super) const FULL: CoopBudget = CoopBudget::new(
+    const FULL: CoopBudget = CoopBudget::new(
         READY_LEAVES_TO_CLOCK,
         READY_LEAVES_PER_POLL - READY_LEAVES_TO_CLOCK,
     );
@@ -54,6 +54,12 @@ impl CoopBudget {
 }
 
 impl Core {
+    /// Fills the budget: the poll of a task, a child or a sibling future begins.
+    #[inline]
+    pub(super) fn fill_coop_budget(&self) {
+        self.coop_budget.set(CoopBudget::FULL);
+    }
+
     /// Whether the task may pass another ready leaf in this poll. If not, it yields once.
     #[inline]
     pub(crate) fn has_coop_budget(&self) -> bool {

@@ -8,7 +8,6 @@
 //! The kernel is also entered within a poll: to accept one connection on demand, and to end the operations of a socket that
 //! was dropped with some in flight ([`Core::enter_now`]).
 
-use super::coop::CoopBudget;
 use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch};
@@ -153,7 +152,7 @@ impl Core {
         } = turn;
         let wake_id = WakeId::new(self.slot_number, key);
         self.enter_task(key, leaf, canceled, has_scope);
-        self.coop_budget.set(CoopBudget::FULL);
+        self.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(waker(wake_id));
         let mut context = Context::from_waker(&waker);

@@ -127,16 +127,6 @@ impl TaskRow {
         !matches!(self.stage, Stage::Parked | Stage::Running)
     }
 
-    /// The result of the task, whose row has been removed.
-    #[inline]
-    fn unclaimed(self, end: End) -> Unclaimed {
-        Unclaimed {
-            end,
-            origin: self.origin,
-            is_reported: self.claim == Claim::Reported,
-        }
-    }
-
     fn task_scope(&self) -> TaskScope {
         TaskScope {
             scope: self.scope,
@@ -176,6 +166,17 @@ pub(crate) struct Unclaimed {
     pub(crate) origin: Origin,
     /// Whether to report a failure.
     pub(crate) is_reported: bool,
+}
+
+impl Unclaimed {
+    #[inline]
+    fn new(end: End, origin: Origin, claim: Claim) -> Unclaimed {
+        Unclaimed {
+            end,
+            origin,
+            is_reported: claim == Claim::Reported,
+        }
+    }
 }
 
 /// The capacity for panic payloads that is kept.
@@ -464,7 +465,7 @@ impl Tasks {
             let row = self.rows.remove(key);
             return Finished {
                 joiner: None,
-                unclaimed: row.map(|row| row.unclaimed(end)),
+                unclaimed: row.map(|row| Unclaimed::new(end, row.origin, row.claim)),
                 scope,
             };
         }
@@ -494,13 +495,13 @@ impl Tasks {
         if !self.rows.get(key)?.has_ended() {
             return None;
         }
-        let mut row = self.rows.remove(key)?;
+        let row = self.rows.remove(key)?;
         let end = match row.stage {
-            Stage::Output => End::Output(row.task.take()?),
+            Stage::Output => End::Output(row.task?),
             Stage::Panicked => End::Panicked(self.payloads.remove(&key)?),
             _ => End::Aborted,
         };
-        Some(row.unclaimed(end))
+        Some(Unclaimed::new(end, row.origin, row.claim))
     }
 
     /// Takes the result for the handle, if the task has ended, and removes the row (K2).

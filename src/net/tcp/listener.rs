@@ -4,16 +4,16 @@ use super::TcpStream;
 use crate::buf::BufError;
 use crate::group::Report;
 use crate::net::accepting::{AcceptMode, Accepting, Arrivals};
-use crate::net::names::{resolve, to_ip};
+use crate::net::names::{to_ip, try_each};
 use crate::net::{Serve, ToAddrs, serve};
-use crate::op::{Accepted, SharedFd};
+use crate::op::{Accepted, SharedFd, fd_type};
 use crate::sys::with_context;
 use futures_core::Stream;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::future::Pending;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -116,17 +116,7 @@ impl TcpListener {
     /// Nothing is lost: the only wait is for a name lookup.
     // Test: tests/listening.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<TcpListener> {
-        let mut last = None;
-        for address in resolve(to).await? {
-            match TcpListener::listen_on(address) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
-            }
-        }
-        match last {
-            Some(error) => Err(error),
-            None => unreachable!("a target that was resolved has an address"),
-        }
+        try_each(to, TcpListener::listen_on).await
     }
 
     fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
@@ -405,27 +395,9 @@ impl Stream for Incoming<'_> {
     }
 }
 
-impl From<std::net::TcpListener> for TcpListener {
-    fn from(listener: std::net::TcpListener) -> TcpListener {
-        TcpListener::from_std(listener)
-    }
-}
-
-/// Wraps a listening TCP socket, such as one handed over by a service manager or sent by a peer.
-impl From<OwnedFd> for TcpListener {
-    fn from(fd: OwnedFd) -> TcpListener {
-        TcpListener::new(fd)
-    }
-}
-
-impl AsRawFd for TcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.accepting.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for TcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.accepting.fd().as_fd()
-    }
+fd_type! {
+    TcpListener, self => self.accepting.fd(),
+    from std::net::TcpListener,
+    /// Wraps a listening TCP socket, such as one handed over by a service manager or sent by a peer.
+    fd => TcpListener::new(fd)
 }

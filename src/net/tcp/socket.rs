@@ -4,11 +4,11 @@ use super::connect::{connect_socket, explain_one};
 use super::{TcpListener, TcpStream};
 use crate::net::names::to_ip;
 use crate::net::socket_option::socket_option;
+use crate::op::fd_type;
 use crate::sys::with_context;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A TCP socket that does not listen yet and is not connected yet, so that its options can be set.
 ///
@@ -163,14 +163,4 @@ impl TcpSocket {
     }
 }
 
-impl AsRawFd for TcpSocket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
-impl AsFd for TcpSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
+fd_type! { TcpSocket, self => &self.socket }

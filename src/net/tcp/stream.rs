@@ -1,7 +1,7 @@
 //! A TCP connection.
 
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::{AsyncRead, AsyncWrite, check_room};
+use crate::io::{AsyncRead, stream_reader, stream_writer};
 use crate::net::bytes::byte_stream;
 use crate::net::debug::debug;
 use crate::net::halves::{
@@ -11,14 +11,14 @@ use crate::net::halves::{
 use crate::net::names::to_ip;
 use crate::net::socket_option::socket_option;
 use crate::op::{
-    Chunks, FdOwner, Op, Recv, RecvExact, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd,
-    Stream, StreamKind, busy, send_all,
+    Chunks, FdOwner, Op, Recv, RecvVectored, Send, SendVectored, SendZeroCopy, SharedFd, Stream,
+    StreamKind, fd_type, recv_exact, send_all,
 };
 use socket2::SockRef;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// A TCP connection.
@@ -47,7 +47,7 @@ pub struct TcpStream {
     stream: FdOwner<Rc<Stream>>,
 }
 
-byte_stream! { TcpStream }
+byte_stream! { TcpStream, std::net::TcpStream }
 
 impl TcpStream {
     /// Wraps a connected socket.
@@ -88,27 +88,6 @@ impl TcpStream {
         note "The kernel changes this by itself later, so set it before each wait that needs it."
     }
 
-    /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The std
-    /// stream is blocking, unless this one was created from a nonblocking socket.
-    ///
-    /// # Errors
-    ///
-    /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
-    /// bytes that such an operation received have not been read. The error contains the stream.
-    pub fn into_std(self) -> Result<std::net::TcpStream, BufError<TcpStream>> {
-        let descriptor = match self.stream.release().try_into_descriptor() {
-            Ok(descriptor) => descriptor,
-            Err(stream) => {
-                let error = busy(
-                    "an operation is still in progress on the stream, or has left unread bytes",
-                );
-                let stream = FdOwner::new(stream);
-                return Err(BufError::new(error, TcpStream { stream }));
-            }
-        };
-        Ok(descriptor.into_owned().into())
-    }
-
     /// Creates a stream from a std stream.
     #[must_use]
     pub fn from_std(stream: std::net::TcpStream) -> TcpStream {
@@ -117,40 +96,9 @@ impl TcpStream {
     }
 }
 
-impl EndOutput for TcpStream {
-    fn end_output(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl From<std::net::TcpStream> for TcpStream {
-    fn from(stream: std::net::TcpStream) -> TcpStream {
-        TcpStream::from_std(stream)
-    }
-}
-
-/// Wraps a connected TCP socket.
-impl From<OwnedFd> for TcpStream {
-    fn from(fd: OwnedFd) -> TcpStream {
-        TcpStream::from_std(fd.into())
-    }
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ends = [self.local_addr(), self.peer_addr()];
-        debug(f, "TcpStream", self, ends)
-    }
-}
-
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.stream.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.fd().as_fd()
-    }
+fd_type! {
+    TcpStream, self => self.stream.fd(),
+    from std::net::TcpStream,
+    /// Wraps a connected TCP socket.
+    fd => TcpStream::from_std(fd.into())
 }

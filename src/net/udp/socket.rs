@@ -3,16 +3,16 @@
 use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::net::debug::debug;
-use crate::net::names::{resolve, to_ip};
+use crate::net::names::{to_ip, try_each};
 use crate::net::{Host, ToAddrs};
-use crate::op::{Datagrams, FdOwner, Op, RecvMessage, SendMessage, SharedFd, busy};
+use crate::op::{Datagrams, FdOwner, Op, RecvMessage, SendMessage, SharedFd, fd_type};
 use crate::runtime::proceed;
 use crate::sys::with_context;
 use socket2::{SockAddr, SockRef};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// A UDP socket.
@@ -73,7 +73,7 @@ impl UdpSocket {
     /// Nothing is lost: the only wait is for a name lookup.
     // Test: tests/udp.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
-        first(to, |address| {
+        try_each(to, |address| {
             let socket = std::net::UdpSocket::bind(address);
             let socket =
                 socket.map_err(|error| with_context(error, format!("bind to {address}")))?;
@@ -116,7 +116,7 @@ impl UdpSocket {
     /// Nothing is lost: the only wait is for a name lookup.
     // Test: tests/udp.rs
     pub async fn connect(&self, to: impl ToAddrs) -> io::Result<()> {
-        first(to, |address| {
+        try_each(to, |address| {
             // A direct call: connecting a UDP socket does not block.
             let connected = SockRef::from(self).connect(&address.into());
             connected.map_err(|error| with_context(error, format!("connect to {address}")))
@@ -591,15 +591,8 @@ impl UdpSocket {
     /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
     /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::net::UdpSocket, BufError<UdpSocket>> {
-        match self.socket.release().try_into_descriptor() {
-            Ok(descriptor) => Ok(descriptor.into_owned().into()),
-            Err(socket) => {
-                let error =
-                    busy("an operation is still in progress on the socket, or has left a datagram");
-                let socket = FdOwner::new(socket);
-                Err(BufError::new(error, UdpSocket { socket }))
-            }
-        }
+        let what = "an operation is still in progress on the socket, or has left a datagram";
+        self.socket.into_std(what, |socket| UdpSocket { socket })
     }
 
     /// Creates a socket from a std socket.
@@ -611,37 +604,6 @@ impl UdpSocket {
     }
 }
 
-/// Tries the addresses in order, and returns the first success or the last error.
-async fn first<T>(
-    to: impl ToAddrs,
-    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut last = None;
-    for address in resolve(to).await? {
-        match attempt(address) {
-            Ok(done) => return Ok(done),
-            Err(error) => last = Some(error),
-        }
-    }
-    match last {
-        Some(error) => Err(error),
-        None => unreachable!("a target that was resolved has an address"),
-    }
-}
-
-impl From<std::net::UdpSocket> for UdpSocket {
-    fn from(socket: std::net::UdpSocket) -> UdpSocket {
-        UdpSocket::from_std(socket)
-    }
-}
-
-/// Wraps a UDP socket.
-impl From<OwnedFd> for UdpSocket {
-    fn from(fd: OwnedFd) -> UdpSocket {
-        UdpSocket::from_std(fd.into())
-    }
-}
-
 impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ends = [self.local_addr(), self.peer_addr()];
@@ -649,14 +611,9 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-impl AsRawFd for UdpSocket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for UdpSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.fd().as_fd()
-    }
+fd_type! {
+    UdpSocket, self => self.socket.fd(),
+    from std::net::UdpSocket,
+    /// Wraps a UDP socket.
+    fd => UdpSocket::from_std(fd.into())
 }

@@ -4,13 +4,13 @@ use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::{BufError, IoBuf, IoBufMut};
 use crate::op::{
     Datagrams, FdOwner, FromMessage, Message, Op, RecvMessage, SendMessage, SendMessageFds,
-    SharedFd, busy,
+    SharedFd, fd_type,
 };
 use crate::sys::with_context;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -675,15 +675,8 @@ impl UnixDatagram {
     /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
     /// datagram that such an operation received has not been taken. The error contains the socket.
     pub fn into_std(self) -> Result<std::os::unix::net::UnixDatagram, BufError<UnixDatagram>> {
-        match self.socket.release().try_into_descriptor() {
-            Ok(descriptor) => Ok(descriptor.into_owned().into()),
-            Err(socket) => {
-                let error =
-                    busy("an operation is still in progress on the socket, or has left a datagram");
-                let socket = FdOwner::new(socket);
-                Err(BufError::new(error, UnixDatagram { socket }))
-            }
-        }
+        let what = "an operation is still in progress on the socket, or has left a datagram";
+        self.socket.into_std(what, |socket| UnixDatagram { socket })
     }
 
     /// Creates a socket from a std socket.
@@ -756,27 +749,9 @@ impl FromMessage for (usize, SocketAddr) {
     }
 }
 
-impl From<std::os::unix::net::UnixDatagram> for UnixDatagram {
-    fn from(socket: std::os::unix::net::UnixDatagram) -> UnixDatagram {
-        UnixDatagram::from_std(socket)
-    }
-}
-
-/// Wraps a Unix datagram socket.
-impl From<OwnedFd> for UnixDatagram {
-    fn from(fd: OwnedFd) -> UnixDatagram {
-        UnixDatagram::from_std(fd.into())
-    }
-}
-
-impl AsRawFd for UnixDatagram {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for UnixDatagram {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.fd().as_fd()
-    }
+fd_type! {
+    UnixDatagram, self => self.socket.fd(),
+    from std::os::unix::net::UnixDatagram,
+    /// Wraps a Unix datagram socket.
+    fd => UnixDatagram::from_std(fd.into())
 }

@@ -6,13 +6,13 @@ use crate::buf::BufError;
 use crate::group::Report;
 use crate::net::accepting::{AcceptMode, Accepting, Arrivals};
 use crate::net::{Listener, Serve, serve};
-use crate::op::{Accepted, SharedFd, describe};
+use crate::op::{Accepted, SharedFd, describe, fd_type};
 use crate::sys::with_context;
 use futures_core::Stream;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::future::Pending;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -369,27 +369,9 @@ impl Stream for UnixIncoming<'_> {
     }
 }
 
-impl From<std::os::unix::net::UnixListener> for UnixListener {
-    fn from(listener: std::os::unix::net::UnixListener) -> UnixListener {
-        UnixListener::from_std(listener)
-    }
-}
-
-/// Wraps a listening Unix socket, such as one handed over by a service manager or sent by a peer.
-impl From<OwnedFd> for UnixListener {
-    fn from(fd: OwnedFd) -> UnixListener {
-        UnixListener::new(fd)
-    }
-}
-
-impl AsRawFd for UnixListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.accepting.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for UnixListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.accepting.fd().as_fd()
-    }
+fd_type! {
+    UnixListener, self => self.accepting.fd(),
+    from std::os::unix::net::UnixListener,
+    /// Wraps a listening Unix socket, such as one handed over by a service manager or sent by a peer.
+    fd => UnixListener::new(fd)
 }

@@ -2,7 +2,7 @@
 
 use super::address::{from_kernel, of_path, to_kernel};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::io::{AsyncRead, AsyncWrite, check_room};
+use crate::io::{AsyncRead, stream_reader, stream_writer};
 use crate::net::bytes::byte_stream;
 use crate::net::debug::debug;
 use crate::net::halves::{
@@ -10,8 +10,8 @@ use crate::net::halves::{
     owned_halves,
 };
 use crate::op::{
-    Chunks, Connect, FdOwner, Op, Recv, RecvExact, RecvFds, RecvVectored, Send, SendFds,
-    SendVectored, SendZeroCopy, SharedFd, Stream, StreamKind, busy, describe, send_all,
+    Chunks, Connect, FdOwner, Op, Recv, RecvFds, RecvVectored, Send, SendFds, SendVectored,
+    SendZeroCopy, SharedFd, Stream, StreamKind, describe, fd_type, recv_exact, send_all,
 };
 use crate::runtime::{proceed, ready_err};
 use crate::sys::{peer_cred, with_context};
@@ -19,7 +19,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -46,7 +46,7 @@ pub struct UnixStream {
     stream: FdOwner<Rc<Stream>>,
 }
 
-byte_stream! { UnixStream }
+byte_stream! { UnixStream, std::os::unix::net::UnixStream }
 
 /// The credentials of the process that created the other end of a connection, returned by [`UnixStream::peer_cred`].
 ///
@@ -294,27 +294,6 @@ impl UnixStream {
         from_kernel(&SockRef::from(self).local_addr()?)
     }
 
-    /// Converts the stream into a std stream over the same descriptor, which can be sent to another thread. The std
-    /// stream is blocking, unless this one was created from a nonblocking socket.
-    ///
-    /// # Errors
-    ///
-    /// `ResourceBusy` while an operation is in progress on the stream, even one whose future was dropped, or while
-    /// bytes that such an operation received have not been read. The error contains the stream.
-    pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, BufError<UnixStream>> {
-        let descriptor = match self.stream.release().try_into_descriptor() {
-            Ok(descriptor) => descriptor,
-            Err(stream) => {
-                let error = busy(
-                    "an operation is still in progress on the stream, or has left unread bytes",
-                );
-                let stream = FdOwner::new(stream);
-                return Err(BufError::new(error, UnixStream { stream }));
-            }
-        };
-        Ok(descriptor.into_owned().into())
-    }
-
     /// Creates a stream from a std stream.
     #[must_use]
     pub fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
@@ -322,40 +301,9 @@ impl UnixStream {
     }
 }
 
-impl EndOutput for UnixStream {
-    fn end_output(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl From<std::os::unix::net::UnixStream> for UnixStream {
-    fn from(stream: std::os::unix::net::UnixStream) -> UnixStream {
-        UnixStream::from_std(stream)
-    }
-}
-
-/// Wraps a connected Unix stream socket.
-impl From<OwnedFd> for UnixStream {
-    fn from(fd: OwnedFd) -> UnixStream {
-        UnixStream::from_std(fd.into())
-    }
-}
-
-impl fmt::Debug for UnixStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ends = [self.local_addr(), self.peer_addr()];
-        debug(f, "UnixStream", self, ends)
-    }
-}
-
-impl AsRawFd for UnixStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.stream.fd().as_raw_fd()
-    }
-}
-
-impl AsFd for UnixStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.fd().as_fd()
-    }
+fd_type! {
+    UnixStream, self => self.stream.fd(),
+    from std::os::unix::net::UnixStream,
+    /// Wraps a connected Unix stream socket.
+    fd => UnixStream::from_std(fd.into())
 }

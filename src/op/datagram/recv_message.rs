@@ -4,7 +4,7 @@ use super::header::MessageHeader;
 use super::message::fds_room;
 use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBufMut, as_room};
-use crate::op::file::no_room;
+use crate::op::file::need_room;
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
@@ -48,7 +48,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     }
 
     fn with(socket: Rc<Datagrams>, buf: B, peeks: bool, fds_max: usize) -> Op<RecvMessage<B, T>> {
-        let is_empty = buf.io_capacity() == 0;
+        let check = need_room(buf.io_capacity());
         let recv = RecvMessage {
             permit: DatagramPermit::new(socket, DatagramPermitKind::In),
             buf,
@@ -57,10 +57,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
             kept: None,
             _output: PhantomData,
         };
-        match is_empty {
-            true => Op::rejected(recv, no_room()),
-            false => Op::new(recv),
-        }
+        Op::checked(recv, check)
     }
 
     /// Takes what an abandoned receive has left.
@@ -132,9 +129,7 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
 impl Datagrams {
     /// Receives a datagram that is there, without waiting: first what an abandoned receive has left.
     pub(crate) fn try_recv<T: FromMessage>(&self, buf: &mut [u8]) -> io::Result<T> {
-        if buf.is_empty() {
-            return Err(no_room());
-        }
+        need_room(buf.len())?;
         self.lock(DatagramPermitKind::In).check_free()?;
         let (len, address) = if self.has_kept()
             && let Some(kept) = self.take_kept()

@@ -5,7 +5,7 @@ use super::header::MessageHeader;
 use super::shared::{DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBuf};
 use crate::op::file::BYTES_MAX;
-use crate::op::operation::{debug_fields, operation};
+use crate::op::operation::{debug_fields, forward_operation, operation};
 use crate::op::{
     Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd,
 };
@@ -254,22 +254,7 @@ impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
 unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
     type Output = BufResult<usize, (B, Vec<F>)>;
     const NAME: &'static str = "sendmsg";
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        self.send.shared_fd()
-    }
-
-    fn prepare(&mut self, waker: &Waker) -> Readiness {
-        self.send.prepare(waker)
-    }
-
-    fn entry(&mut self) -> Entry {
-        self.send.entry()
-    }
-
-    fn should_retry(&mut self, completion: Completion) -> bool {
-        self.send.should_retry(completion)
-    }
+    forward_operation!(send);
 
     fn complete(self, completion: Completion) -> Self::Output {
         match self.send.complete(completion) {
@@ -280,14 +265,6 @@ unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
 
     fn fail(self, error: io::Error) -> Self::Output {
         Err(BufError::new(error, (self.send.buf, self.fds)))
-    }
-
-    fn had_no_effect(&self, completion: Completion) -> bool {
-        self.send.had_no_effect(completion)
-    }
-
-    fn dispose(&mut self, completion: Completion) {
-        self.send.dispose(completion);
     }
 }
 

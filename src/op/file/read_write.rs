@@ -33,24 +33,29 @@ impl<B: IoBufMut> Read<B> {
     #[inline]
     pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: Offset) -> Op<Read<B>> {
         assert!(part.end <= buf.io_capacity() && part.start <= buf.io_len());
-        let (check, is_empty) = (offset.check(), part.is_empty());
+        let check = offset.check().and_then(|()| need_room(part.len()));
         let read = Read {
             fd,
             buf,
             part,
             offset,
         };
-        match check {
-            Err(error) => Op::rejected(read, error),
-            Ok(()) if is_empty => Op::rejected(read, no_room()),
-            Ok(()) => Op::new(read),
-        }
+        Op::checked(read, check)
     }
 
     /// Returns how many bytes are requested from the kernel.
     #[inline]
     fn requested(&self) -> usize {
         self.part.len().min(BYTES_MAX)
+    }
+}
+
+/// Rejects a read without room.
+#[inline]
+pub(in crate::op) fn need_room(bytes: usize) -> io::Result<()> {
+    match bytes {
+        0 => Err(no_room()),
+        _ => Ok(()),
     }
 }
 
@@ -138,10 +143,7 @@ impl<B: IoBuf> Write<B> {
             part,
             offset,
         };
-        match check {
-            Err(error) => Op::rejected(write, error),
-            Ok(()) => Op::new(write),
-        }
+        Op::checked(write, check)
     }
 
     /// Returns how many bytes are offered to the kernel.

@@ -1,11 +1,12 @@
 //! Reading into several buffers at once, and writing from several.
 
 use super::offset::{AtCursor, Offset, mend_cursor};
-use super::read_write::{BYTES_MAX, no_room};
+use super::read_write::{BYTES_MAX, need_room};
 use crate::buf::{BufError, BufResult, IoBufs, IoBufsMut};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::stream::Direction;
 use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
+use std::io;
 
 /// The most buffers of one call, `IOV_MAX` (`readv(2)`): only the first ones are used, as in std. A call may do less
 /// than requested anyway.
@@ -48,9 +49,9 @@ impl Vectors {
         &self.array
     }
 
-    /// Whether there is room for a byte.
-    pub(in crate::op) fn has_room(&self) -> bool {
-        self.bytes > 0
+    /// Rejects a read into buffers without room.
+    pub(in crate::op) fn need_room(&self) -> io::Result<()> {
+        need_room(self.bytes)
     }
 
     /// Returns how many bytes are requested from the kernel.
@@ -58,11 +59,11 @@ impl Vectors {
         self.bytes.min(BYTES_MAX)
     }
 
-    fn entry(&self, entry: Entry, offset: &Offset) -> Entry {
+    pub(in crate::op) fn entry(&self, entry: Entry, offset: u64) -> Entry {
         entry
             .addr(self.array.as_ptr())
             .len(self.array.len() as u32)
-            .offset(offset.raw())
+            .offset(offset)
     }
 }
 
@@ -87,19 +88,14 @@ pub struct ReadVectored<B: IoBufsMut> {
 impl<B: IoBufsMut> ReadVectored<B> {
     pub(crate) fn new(fd: SharedFd, mut bufs: B, offset: Offset) -> Op<ReadVectored<B>> {
         let vectors = Vectors::of_mut(&mut bufs);
-        let check = offset.check();
-        let has_room = vectors.has_room();
+        let check = offset.check().and_then(|()| vectors.need_room());
         let read = ReadVectored {
             fd,
             bufs,
             vectors,
             offset,
         };
-        match check {
-            Err(error) => Op::rejected(read, error),
-            Ok(()) if !has_room => Op::rejected(read, no_room()),
-            Ok(()) => Op::new(read),
-        }
+        Op::checked(read, check)
     }
 }
 
@@ -111,7 +107,7 @@ unsafe impl<B: IoBufsMut> Operation for ReadVectored<B> {
 
     fn entry(&mut self) -> Entry {
         let entry = self.fd.read_entry(Opcode::READV, self.vectors.bytes);
-        self.vectors.entry(entry, &self.offset)
+        self.vectors.entry(entry, self.offset.raw())
     }
 
     fn would_wait(&mut self, is_never: bool) {
@@ -156,10 +152,7 @@ impl<B: IoBufs> WriteVectored<B> {
             vectors,
             offset,
         };
-        match check {
-            Err(error) => Op::rejected(write, error),
-            Ok(()) => Op::new(write),
-        }
+        Op::checked(write, check)
     }
 }
 
@@ -171,7 +164,7 @@ unsafe impl<B: IoBufs> Operation for WriteVectored<B> {
 
     fn entry(&mut self) -> Entry {
         let entry = self.fd.entry(Opcode::WRITEV);
-        self.vectors.entry(entry, &self.offset)
+        self.vectors.entry(entry, self.offset.raw())
     }
 
     fn at_cursor(&self) -> Option<AtCursor<'_>> {

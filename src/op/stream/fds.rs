@@ -1,11 +1,11 @@
 //! Descriptors sent with bytes over a Unix socket (`unix(7)`, SCM_RIGHTS).
 
-use super::shared::{Direction, PassedFds, Permit};
+use super::shared::{Direction, PassedFds, Permit, on_stream};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use crate::op::datagram::MessageHeader;
 use crate::op::datagram::fds_control;
 use crate::op::datagram::{fds_cut, fds_room};
-use crate::op::file::no_room;
+use crate::op::file::need_room;
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream};
 use std::io;
@@ -108,7 +108,7 @@ pub struct RecvFds<B: IoBufMut> {
 
 impl<B: IoBufMut> RecvFds<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B, max: usize) -> Op<RecvFds<B>> {
-        let has_room = buf.io_capacity() > 0;
+        let check = need_room(buf.io_capacity());
         let recv = RecvFds {
             permit: Permit::new(stream, Direction::In),
             buf,
@@ -116,10 +116,7 @@ impl<B: IoBufMut> RecvFds<B> {
             header: MessageHeader::new(),
             kept: PassedFds::default(),
         };
-        match has_room {
-            true => Op::new(recv),
-            false => Op::rejected(recv, no_room()),
-        }
+        Op::checked(recv, check)
     }
 
     /// Takes the descriptors of the completion and those that were kept.
@@ -155,20 +152,7 @@ impl<B: IoBufMut> RecvFds<B> {
 unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     operation!("recvmsg" -> BufResult<(usize, Vec<OwnedFd>), B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.stream().fd())
-    }
-
-    fn prepare(&mut self, waker: &Waker) -> Readiness {
-        if let Some(not_yet) = self.permit.prepare(waker) {
-            return not_yet;
-        }
-        if self.permit.stream().has_kept() {
-            return self.take_kept(waker);
-        }
-        Readiness::Start
-    }
+    on_stream!(in);
 
     fn entry(&mut self) -> Entry {
         self.header.make_room(fds_room(self.max));

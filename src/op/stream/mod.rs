@@ -19,12 +19,12 @@ pub use chunk::Chunk;
 pub use chunks::Chunks;
 pub use fds::{RecvFds, SendFds};
 pub use recv::Recv;
-pub(crate) use recv::RecvExact;
+pub(crate) use recv::recv_exact;
 pub(super) use recv_hint::RecvHint;
 #[cfg(test)]
 pub(super) use recv_multishot::RecvMultishot;
+pub(crate) use send::send_all;
 pub use send::{Send, SendZeroCopy};
-pub(crate) use send::{nothing_taken, send_all};
 pub(super) use shared::Direction;
 #[cfg(test)]
 pub(super) use shared::Permit;

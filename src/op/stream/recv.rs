@@ -1,16 +1,15 @@
 //! Receiving bytes from a stream.
 
-use super::shared::{Direction, Permit};
+use super::shared::{Direction, Permit, on_stream};
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBufMut, as_room, truncate};
-use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, no_room};
-use crate::op::operation::{debug_fields, yields_first};
+use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, need_room};
+use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
-    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, check_room,
+    count_read,
 };
-use crate::sys::counted;
 use socket2::SockRef;
-use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -45,7 +44,7 @@ impl<B: IoBufMut> Recv<B> {
     #[inline]
     fn whole(stream: Rc<Stream>, buf: B, flags: i32) -> Op<Recv<B>> {
         let part = 0..buf.io_capacity();
-        let is_empty = part.is_empty();
+        let check = need_room(part.len());
         let permit = Permit::new(stream, Direction::In);
         let recv = Recv {
             permit,
@@ -53,10 +52,7 @@ impl<B: IoBufMut> Recv<B> {
             part,
             flags,
         };
-        match is_empty {
-            true => Op::rejected(recv, no_room()),
-            false => Op::new(recv),
-        }
+        Op::checked(recv, check)
     }
 
     /// Receives into that part of the capacity. The bytes before it were received earlier in the same loop.
@@ -120,24 +116,9 @@ impl<B: IoBufMut> Recv<B> {
 // SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
 // the part is within its capacity. The operation holds the stream, which holds its descriptor (O5).
 unsafe impl<B: IoBufMut> Operation for Recv<B> {
-    type Output = BufResult<usize, B>;
-    const NAME: &'static str = "recv";
+    operation!("recv" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.stream().fd())
-    }
-
-    #[inline]
-    fn prepare(&mut self, waker: &Waker) -> Readiness {
-        if let Some(not_yet) = self.permit.prepare(waker) {
-            return not_yet;
-        }
-        if self.stream().has_kept() {
-            return self.take_kept(waker);
-        }
-        Readiness::Start
-    }
+    on_stream!(in);
 
     #[inline]
     fn entry(&mut self) -> Entry {
@@ -170,21 +151,13 @@ unsafe impl<B: IoBufMut> Operation for Recv<B> {
                 assert!(n <= self.part.len(), "the kernel read more than was lent");
                 self.stream().recv_hint().note(completion);
                 self.set_len(self.part.start + n);
-                Ok((self.part.start + n, self.buf))
+                Ok((n, self.buf))
             }
             Err(error) => {
                 let error = self.stream().with_context("receive from", error);
                 self.fail(error)
             }
         }
-    }
-
-    fn fail(mut self, error: io::Error) -> Self::Output {
-        let done = self.part.start;
-        if done > 0 {
-            self.set_len(done);
-        }
-        Err(BufError::new(error, self.buf).with_transferred(done))
     }
 
     /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel
@@ -217,9 +190,7 @@ debug_fields!([B: IoBufMut] Recv<B> { permit, part });
 impl Stream {
     /// Receives what is there, without waiting: first what an abandoned receive has left.
     pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Err(no_room());
-        }
+        need_room(buf.len())?;
         self.lock(Direction::In).check_free()?;
         let received = match self.kind() {
             _ if self.has_kept() => {
@@ -238,86 +209,42 @@ impl Stream {
     }
 }
 
-/// Receives exactly this many bytes. If dropped, it loses none: the stream's next receive returns them.
-#[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct RecvExact<B: IoBufMut> {
+/// Receives `len` bytes into the start of the buffer. If dropped, it loses none: the stream's next receive returns them.
+pub(crate) async fn recv_exact<B: IoBufMut>(
+    stream: Rc<Stream>,
+    buf: B,
     len: usize,
-    done: usize,
-    /// `None` once it is ready.
-    op: Option<Op<WithPermit<Recv<B>>>>,
-    /// The buffer, if zero bytes are requested.
-    nothing: Option<B>,
-}
-
-impl<B: IoBufMut> RecvExact<B> {
-    /// Receives `len` bytes into the start of a buffer that has room for them.
-    pub(crate) fn new(stream: Rc<Stream>, mut buf: B, len: usize) -> RecvExact<B> {
-        let (mut op, mut nothing) = (None, None);
-        if len > 0 {
-            let permit = Permit::new(stream, Direction::In);
-            op = Some(Recv::part(permit, buf, 0..len));
-        } else {
-            truncate(&mut buf, 0);
-            nothing = Some(buf);
-        }
-        RecvExact {
-            len,
-            done: 0,
-            op,
-            nothing,
-        }
+) -> Result<B, BufError<B>> {
+    let mut buf = check_room(buf, len).await?;
+    let mut permit = Permit::new(stream, Direction::In);
+    let mut done = 0;
+    while done < len {
+        let (received, back) = Part(Recv::part(permit, buf, done..len)).await;
+        permit = back;
+        buf = count_read(received, &mut done, len, "stream")?;
     }
+    if len == 0 {
+        truncate(&mut buf, 0);
+    }
+    Ok(buf)
 }
 
-/// Nothing in it is pinned (O2).
-impl<B: IoBufMut> Unpin for RecvExact<B> {}
+/// A part of [`recv_exact`], which gives back the bytes of the earlier parts if it is dropped.
+struct Part<B: IoBufMut>(Op<WithPermit<Recv<B>>>);
 
-impl<B: IoBufMut> Future for RecvExact<B> {
-    type Output = Result<B, BufError<B>>;
+impl<B: IoBufMut> Future for Part<B> {
+    type Output = (BufResult<usize, B>, Permit);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(buf) = self.nothing.take() {
-            return Poll::Ready(Ok(buf));
-        }
-        loop {
-            let Some(op) = &mut self.op else {
-                panic!("a read was polled after it was ready")
-            };
-            let (received, permit) = std::task::ready!(Pin::new(op).poll(context));
-            self.op = None;
-            let buf = match received {
-                Ok((done, buf)) if done == self.len => return Poll::Ready(Ok(buf)),
-                Ok((done, buf)) if done == self.done => {
-                    let left = counted(self.len - done, "byte");
-                    let what = format!("the stream ended {left} early");
-                    let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
-                    return Poll::Ready(Err(BufError::new(error, buf).with_transferred(done)));
-                }
-                Ok((done, buf)) => {
-                    self.done = done;
-                    buf
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            };
-            self.op = Some(Recv::part(permit, buf, self.done..self.len));
-        }
+        Pin::new(&mut self.0).poll(context)
     }
 }
 
 /// A receive in flight disposes of its bytes when it completes; a receive not in flight gives its bytes back now.
-impl<B: IoBufMut> Drop for RecvExact<B> {
+impl<B: IoBufMut> Drop for Part<B> {
     fn drop(&mut self) {
-        if let Some(WithPermit(recv)) = self.op.as_mut().and_then(Op::at_rest) {
+        if let Some(WithPermit(recv)) = self.0.at_rest() {
             recv.stream().give_back(recv.received(0));
         }
-    }
-}
-
-impl<B: IoBufMut> fmt::Debug for RecvExact<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvExact")
-            .field("len", &self.len)
-            .field("done", &self.done)
-            .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,13 @@
 //! Sending bytes on a stream.
 
-use super::shared::{Direction, Permit};
+use super::shared::{Direction, Permit, on_stream};
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBuf};
-use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor};
+use crate::op::file::{AtCursor, BYTES_MAX};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
+    count_written,
 };
 use crate::runtime::proceed_with;
 use crate::sys::{counted, limit};
@@ -73,15 +74,7 @@ impl<B: IoBuf> Send<B> {
 unsafe impl<B: IoBuf> Operation for Send<B> {
     operation!("send" -> BufResult<usize, B>, lends buf);
     const EINTR_HAD_NO_EFFECT: bool = true;
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.stream().fd())
-    }
-
-    #[inline]
-    fn prepare(&mut self, waker: &Waker) -> Readiness {
-        self.permit.prepare(waker).unwrap_or(Readiness::Start)
-    }
+    on_stream!(out buf);
 
     #[inline]
     fn entry(&mut self) -> Entry {
@@ -99,22 +92,6 @@ unsafe impl<B: IoBuf> Operation for Send<B> {
         self.permit
             .stream()
             .at_cursor(Direction::Out, self.requested())
-    }
-
-    #[inline]
-    fn complete(self, completion: Completion) -> Self::Output {
-        match completion.result() {
-            Ok(n) => Ok((n as usize, self.buf)),
-            Err(error) => {
-                let error = self.stream().with_context("send to", error);
-                self.fail(error)
-            }
-        }
-    }
-
-    /// What an abandoned send has sent is unknown.
-    fn dispose(&mut self, completion: Completion) {
-        mend_cursor(self, completion);
     }
 }
 
@@ -150,25 +127,9 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result
     while done < len {
         let (sent, back) = Send::part(permit, buf, done..len).await;
         permit = back;
-        match sent {
-            Ok((0, back)) => {
-                return Err(BufError::new(nothing_taken(), back).with_transferred(done));
-            }
-            Ok((n, back)) => {
-                done += n;
-                buf = back;
-            }
-            Err(error) => return Err(error.with_transferred(done)),
-        }
+        buf = count_written(sent, &mut done)?;
     }
     Ok(buf)
-}
-
-pub(crate) fn nothing_taken() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::WriteZero,
-        "the kernel took none of the bytes",
-    )
 }
 
 debug_fields!([B: IoBuf] Send<B> { permit, part });

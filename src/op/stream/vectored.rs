@@ -1,8 +1,8 @@
 //! Receiving into several buffers at once, and sending from several.
 
-use super::shared::{Direction, Permit};
+use super::shared::{Direction, Permit, on_stream};
 use crate::buf::{BufResult, IoBufs, IoBufsMut};
-use crate::op::file::{AtCursor, BYTES_MAX, Vectors, mend_cursor, no_room};
+use crate::op::file::{AtCursor, BYTES_MAX, Vectors, mend_cursor};
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
@@ -24,16 +24,13 @@ pub struct RecvVectored<B: IoBufsMut> {
 impl<B: IoBufsMut> RecvVectored<B> {
     pub(crate) fn new(stream: Rc<Stream>, mut bufs: B) -> Op<RecvVectored<B>> {
         let vectors = Vectors::of_mut(&mut bufs);
-        let has_room = vectors.has_room();
+        let check = vectors.need_room();
         let recv = RecvVectored {
             permit: Permit::new(stream, Direction::In),
             bufs,
             vectors,
         };
-        match has_room {
-            true => Op::new(recv),
-            false => Op::rejected(recv, no_room()),
-        }
+        Op::checked(recv, check)
     }
 
     /// Takes bytes that an abandoned receive has left: as many as there are and as fit.
@@ -73,29 +70,11 @@ impl<B: IoBufsMut> RecvVectored<B> {
 unsafe impl<B: IoBufsMut> Operation for RecvVectored<B> {
     operation!("readv" -> BufResult<usize, B>, lends bufs);
     const EINTR_HAD_NO_EFFECT: bool = true;
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.stream().fd())
-    }
-
-    fn prepare(&mut self, waker: &Waker) -> Readiness {
-        if let Some(not_yet) = self.permit.prepare(waker) {
-            return not_yet;
-        }
-        if self.permit.stream().has_kept() {
-            return self.take_kept(waker);
-        }
-        Readiness::Start
-    }
+    on_stream!(in);
 
     fn entry(&mut self) -> Entry {
-        let vectors = self.vectors.as_slice();
-        self.permit
-            .stream()
-            .entry(Opcode::READV)
-            .addr(vectors.as_ptr())
-            .len(vectors.len() as u32)
-            .offset(u64::MAX)
+        let entry = self.permit.stream().entry(Opcode::READV);
+        self.vectors.entry(entry, u64::MAX)
     }
 
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
@@ -186,14 +165,7 @@ impl SendHeader {
 unsafe impl<B: IoBufs> Operation for SendVectored<B> {
     operation!("sendmsg" -> BufResult<usize, B>, lends bufs);
     const EINTR_HAD_NO_EFFECT: bool = true;
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.stream().fd())
-    }
-
-    fn prepare(&mut self, waker: &Waker) -> Readiness {
-        self.permit.prepare(waker).unwrap_or(Readiness::Start)
-    }
+    on_stream!(out bufs);
 
     fn entry(&mut self) -> Entry {
         let stream = self.permit.stream();
@@ -204,14 +176,7 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
                 .len(1)
                 .op_flags(libc::MSG_NOSIGNAL as u32)
                 .try_direct(),
-            StreamKind::Pipe => {
-                let vectors = self.vectors.as_slice();
-                stream
-                    .entry(Opcode::WRITEV)
-                    .addr(vectors.as_ptr())
-                    .len(vectors.len() as u32)
-                    .offset(u64::MAX)
-            }
+            StreamKind::Pipe => self.vectors.entry(stream.entry(Opcode::WRITEV), u64::MAX),
         }
     }
 
@@ -219,21 +184,6 @@ unsafe impl<B: IoBufs> Operation for SendVectored<B> {
         self.permit
             .stream()
             .at_cursor(Direction::Out, self.vectors.requested())
-    }
-
-    fn complete(self, completion: Completion) -> Self::Output {
-        match completion.result() {
-            Ok(n) => Ok((n as usize, self.bufs)),
-            Err(error) => {
-                let error = self.permit.stream().with_context("send to", error);
-                self.fail(error)
-            }
-        }
-    }
-
-    /// What an abandoned send has sent is unknown.
-    fn dispose(&mut self, completion: Completion) {
-        mend_cursor(self, completion);
     }
 }
 
