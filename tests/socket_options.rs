@@ -322,6 +322,11 @@ fn a_socket_bound_to_a_device_receives_what_arrives_there() {
             error.to_string().ends_with("16 bytes, and the limit is 15"),
             "{error}"
         );
+        // The kernel would bind to the device before the zero.
+        let error = TcpSocket::new_v4()?
+            .bind_device(Some(b"lo\0x"))
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 
         // Without CAP_NET_RAW, a bound socket stays bound.
         match udp.bind_device(None) {

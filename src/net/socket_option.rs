@@ -230,13 +230,17 @@ each! { [TcpSocket UdpSocket] {
     /// # Errors
     ///
     /// `PermissionDenied` without `CAP_NET_RAW`, if the socket is already bound to a device or the kernel is older than
-    /// 5.7; `ENODEV` if there is no such device; `InvalidInput` for a name of more than 15 bytes.
+    /// 5.7; `ENODEV` if there is no such device; `InvalidInput` for a name of more than 15
+    /// bytes, or with a zero byte.
     pub fn bind_device(&self, device: Option<&[u8]>) -> io::Result<()> {
-        let bound = match device.map(<[u8]>::len) {
-            Some(len) if len > DEVICE_NAME_MAX => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("the name has {len} bytes, and the limit is {DEVICE_NAME_MAX}"),
+        let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        let bound = match device {
+            Some(name) if name.len() > DEVICE_NAME_MAX => invalid(format!(
+                "the name has {} bytes, and the limit is {DEVICE_NAME_MAX}",
+                name.len()
             )),
+            // The kernel would stop there.
+            Some(name) if name.contains(&0) => invalid("the name contains a zero byte".to_owned()),
             _ => SockRef::from(self).bind_device(device),
         };
         bound.map_err(|error| {
