@@ -745,6 +745,14 @@ fn loops_over_futures_that_are_ready_at_once_do_not_freeze_the_thread() -> io::R
             gimmal::io::mkfifo("a\0b", 0o600).await
         })
         .await;
+        check("a slot in a group without a limit", async || {
+            let waits = gimmal::group(async |group| {
+                repeat(Rc::new(async || group.wait_for_slot().await)).await;
+                Ok::<_, gimmal::Canceled>(())
+            });
+            waits.await
+        })
+        .await;
         check("a copy that never waits", async || {
             gimmal::io::copy(&mut Always, &mut Always).await
         })

@@ -5,11 +5,9 @@ use crate::error::{Canceled, JoinError};
 use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
 use crate::table::Key;
 use crate::tasks::copy_waker;
-use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// Makes the lifetime invariant.
@@ -17,8 +15,11 @@ type Invariant<'scope> = &'scope mut &'scope ();
 
 /// Owns the result of a child whose output is an `O`.
 pub(super) struct ChildHandle<'scope, O> {
-    children: Rc<ChildSet>,
-    state: HandleState,
+    children: &'scope ChildSet,
+    /// The keys of the child's slot and of its task row, until the result is taken.
+    keys: Option<(Key, Key)>,
+    /// Whether the group was closed when the child was spawned, and the handle has yet to return that.
+    is_refused: bool,
     refusal: Refusal,
     /// Whether the wait is registered in a scope.
     waits: bool,
@@ -27,41 +28,14 @@ pub(super) struct ChildHandle<'scope, O> {
     _output: PhantomData<fn(O) -> O>,
 }
 
-#[derive(Clone, Copy)]
-enum HandleState {
-    Owned {
-        slot: Key,
-        task: Key,
-    },
-    /// The group was closed when the child was spawned.
-    Refused,
-    Taken,
-}
-
-/// The outcome of waiting for a child.
-pub(super) enum Joined<O> {
-    Output(O),
-    Panicked(Box<dyn Any + Send>),
-    Dropped,
-    /// The wait was canceled, not the child.
-    Canceled,
-}
-
-enum ResultPoll<O> {
-    ChildResult(ChildResult<O>),
-    Canceled,
-    Spent,
-}
-
-impl<O> ChildHandle<'_, O> {
+impl<'scope, O> ChildHandle<'scope, O> {
     /// The handle of a spawned child. `spawned` carries its output type.
-    pub(super) fn new(children: &Rc<ChildSet>, spawned: Spawned<O>) -> Self {
+    #[inline]
+    pub(super) fn new(children: &'scope ChildSet, spawned: Spawned<O>) -> Self {
         ChildHandle {
-            children: children.clone(),
-            state: match spawned.keys {
-                Some((slot, task)) => HandleState::Owned { slot, task },
-                None => HandleState::Refused,
-            },
+            children,
+            keys: spawned.keys,
+            is_refused: spawned.keys.is_none(),
             refusal: Refusal::None,
             waits: false,
             _scope: PhantomData,
@@ -71,14 +45,11 @@ impl<O> ChildHandle<'_, O> {
 
     /// Returns a number that no other child of this group has while this handle exists.
     pub(super) fn id(&self) -> u64 {
-        match self.state {
-            HandleState::Owned { slot, .. } => slot.to_u64(),
-            HandleState::Refused | HandleState::Taken => 0,
-        }
+        self.keys.map_or(0, |(slot, _)| slot.to_u64())
     }
 
     pub(super) fn cancel(&self) {
-        if let HandleState::Owned { slot, task } = self.state
+        if let Some((slot, task)) = self.keys
             && !self.children.is_finished(slot)
             && let Some(core) = runtime::reach(self.children.runtime_id())
         {
@@ -87,57 +58,78 @@ impl<O> ChildHandle<'_, O> {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        match self.state {
-            HandleState::Owned { slot, .. } => self.children.is_finished(slot),
-            HandleState::Refused | HandleState::Taken => true,
+        self.keys
+            .is_none_or(|(slot, _)| self.children.is_finished(slot))
+    }
+
+    /// # Errors
+    ///
+    /// Why there is no output.
+    #[inline]
+    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<O, JoinError>> {
+        let Some((slot, task)) = self.keys else {
+            let is_refused = std::mem::take(&mut self.is_refused);
+            assert!(
+                is_refused,
+                "the handle of a child was polled after it had given its end"
+            );
+            return Poll::Ready(Err(self.dropped()));
+        };
+        let found = runtime::with_own(self.children.runtime_id(), |core| {
+            if !core.has_coop_budget() {
+                return None;
+            }
+            // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
+            let result = unsafe { self.children.take::<O>(core, slot) };
+            if !matches!(result, ChildResult::Running) {
+                core.spend_coop_budget();
+            }
+            Some(result)
+        });
+        let joined = match found {
+            None => {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(ChildResult::Running) => {
+                let canceled = self.wait(task, context);
+                return canceled.map(|Canceled| Err(JoinError::canceled()));
+            }
+            Some(ChildResult::Output(output)) => Ok(output),
+            Some(ChildResult::Panicked(payload)) => Err(JoinError::panicked(payload)),
+            Some(ChildResult::Dropped) => Err(self.dropped()),
+        };
+        self.keys = None;
+        Poll::Ready(joined)
+    }
+
+    /// Waits on for the end of the child.
+    fn wait(&mut self, task: Key, context: &Context<'_>) -> Poll<Canceled> {
+        let core = runtime::hold_own(self.children.runtime_id());
+        if !core.is_canceled() {
+            let waker = copy_waker(context.waker());
+            let waits = std::mem::replace(&mut self.waits, true);
+            runtime::drop_waker(core.wait_for_end(task, waker, waits));
+            return Poll::Pending;
+        }
+        match std::mem::take(&mut self.waits) {
+            true => Poll::Ready(canceled_here(&core)),
+            false => reject_canceled(&mut self.refusal, context),
         }
     }
 
-    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Joined<O>> {
-        let (slot, task) = match self.state {
-            HandleState::Owned { slot, task } => (slot, task),
-            HandleState::Refused => {
-                self.state = HandleState::Taken;
-                return Poll::Ready(Joined::Dropped);
-            }
-            HandleState::Taken => {
-                panic!("the handle of a child was polled after it had given its end")
-            }
-        };
-        match self.look(slot) {
-            ResultPoll::ChildResult(ChildResult::Running) => {
-                let core = runtime::hold_own(self.children.runtime_id());
-                let waker = copy_waker(context.waker());
-                let replaced = core.wait_for_end(task, waker, self.waits);
-                self.waits = true;
-                runtime::drop_waker(replaced);
-                Poll::Pending
-            }
-            ResultPoll::ChildResult(found) => {
-                self.state = HandleState::Taken;
-                Poll::Ready(match found {
-                    ChildResult::Output(output) => Joined::Output(output),
-                    ChildResult::Panicked(payload) => Joined::Panicked(payload),
-                    ChildResult::Dropped | ChildResult::Running => Joined::Dropped,
-                })
-            }
-            ResultPoll::Canceled if self.waits => {
-                self.waits = false;
-                runtime::with(canceled_here);
-                Poll::Ready(Joined::Canceled)
-            }
-            ResultPoll::Canceled => {
-                reject_canceled(&mut self.refusal, context).map(|_| Joined::Canceled)
-            }
-            ResultPoll::Spent => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
+    /// The error of a child that was dropped.
+    #[cold]
+    fn dropped(&self) -> JoinError {
+        match self.attribute_to_group() {
+            true => JoinError::dropped(),
+            false => JoinError::aborted(),
         }
     }
 
     /// Called when there is no value. Returns whether the group is canceled. If so, that is the reason, and an error
     /// that results from it is secondary (G2).
+    #[cold]
     fn attribute_to_group(&self) -> bool {
         let core = runtime::hold_own(self.children.runtime_id());
         let is_canceled = core.is_scope_canceled(self.children.scope());
@@ -146,28 +138,11 @@ impl<O> ChildHandle<'_, O> {
         }
         is_canceled
     }
-
-    fn look(&self, slot: Key) -> ResultPoll<O> {
-        runtime::with_own(self.children.runtime_id(), |core| {
-            if !core.has_coop_budget() {
-                return ResultPoll::Spent;
-            }
-            // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
-            match unsafe { self.children.take::<O>(core, slot) } {
-                ChildResult::Running if core.is_canceled() => ResultPoll::Canceled,
-                ChildResult::Running => ResultPoll::ChildResult(ChildResult::Running),
-                found => {
-                    core.spend_coop_budget();
-                    ResultPoll::ChildResult(found)
-                }
-            }
-        })
-    }
 }
 
 impl<O> Drop for ChildHandle<'_, O> {
     fn drop(&mut self) {
-        if let HandleState::Owned { slot, .. } = self.state
+        if let Some((slot, _)) = self.keys
             && let Some(core) = runtime::reach(self.children.runtime_id())
         {
             self.children.release(&core, slot);
@@ -243,19 +218,18 @@ impl<T> Child<'_, T> {
     }
 }
 
-impl<T> Unpin for Child<'_, T> {}
-
 impl<T> Future for Child<'_, T> {
     type Output = Result<T, Canceled>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.poll(context).map(|joined| match joined {
-            Joined::Output(Some(value)) => Ok(value),
-            Joined::Canceled => Err(Canceled),
-            Joined::Output(None) | Joined::Panicked(_) | Joined::Dropped => {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => {
                 self.0.attribute_to_group();
                 Err(Canceled)
             }
+            Err(_) => Err(Canceled),
         })
     }
 }
@@ -338,21 +312,12 @@ impl<O> Supervised<'_, O> {
     }
 }
 
-impl<O> Unpin for Supervised<'_, O> {}
-
 impl<O> Future for Supervised<'_, O> {
     type Output = Result<O, JoinError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(context).map(|joined| match joined {
-            Joined::Output(output) => Ok(output),
-            Joined::Panicked(payload) => Err(JoinError::panicked(payload)),
-            Joined::Dropped => Err(match self.0.attribute_to_group() {
-                true => JoinError::dropped(),
-                false => JoinError::aborted(),
-            }),
-            Joined::Canceled => Err(JoinError::canceled()),
-        })
+        self.0.poll(context)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::group::run_group;
 use crate::error::Canceled;
 use crate::error::GroupError;
+use crate::tasks::Origin;
 use std::cell::RefCell;
 use std::panic::Location;
 
@@ -84,7 +85,13 @@ where
                     Ok(())
                 };
                 results_ref.borrow_mut().push(None);
-                drop(group.spawn_as(None, child, location));
+                drop(group.adopt(
+                    child,
+                    Origin {
+                        name: None,
+                        location,
+                    },
+                ));
             }
             *all = true;
             Ok(())

@@ -12,8 +12,8 @@ use std::any::Any;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 /// A handle that aborts or cancels a task from any thread: see
@@ -38,6 +38,8 @@ pub struct AbortHandle(Arc<AbortState>);
 struct AbortState {
     flags: AtomicU8,
     waker: Waker,
+    /// The state of the task's wrapper, if it had one when a handle was made while it ran. It takes over the requests.
+    target: OnceLock<Arc<AbortState>>,
 }
 
 const ABORT: u8 = 1;
@@ -47,33 +49,57 @@ const FINISHED: u8 = 4;
 impl AbortHandle {
     /// The handle of a task that has ended.
     pub(super) fn finished() -> AbortHandle {
-        AbortHandle(Arc::new(AbortState {
-            flags: AtomicU8::new(FINISHED),
-            waker: Waker::noop().clone(),
-        }))
+        AbortHandle(AbortState::new(FINISHED, Waker::noop().clone()))
     }
 
     /// Aborts the task, as [`JoinHandle::abort`](crate::task::JoinHandle::abort) does.
     pub fn abort(&self) {
-        self.request(ABORT);
+        self.0.request(ABORT);
     }
 
     /// Cancels the task, as [`JoinHandle::cancel`](crate::task::JoinHandle::cancel) does, when it is next polled. (The
     /// join handle cancels it at the call.)
     pub fn cancel(&self) {
-        self.request(CANCEL);
+        self.0.request(CANCEL);
     }
 
     /// Whether the task has ended, with or without an output.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.0.flags.load(Ordering::Acquire) & FINISHED != 0
+        self.0.flags() & FINISHED != 0
+    }
+}
+
+impl AbortState {
+    fn new(flags: u8, waker: Waker) -> Arc<AbortState> {
+        Arc::new(AbortState {
+            flags: AtomicU8::new(flags),
+            waker,
+            target: OnceLock::new(),
+        })
+    }
+
+    fn flags(&self) -> u8 {
+        // In this order: the end of a state that passes on is not that of its task.
+        let flags = self.flags.load(Ordering::Acquire);
+        self.target.get().map_or(flags, |target| target.flags())
     }
 
     fn request(&self, flag: u8) {
-        let before = self.0.flags.fetch_or(flag, Ordering::AcqRel);
-        if before & (flag | FINISHED) == 0 {
-            self.0.waker.wake_by_ref();
+        let before = self.flags.fetch_or(flag, Ordering::AcqRel);
+        // Set before `forward` takes the flags, so either it takes this one, or the target is seen here.
+        if let Some(target) = self.target.get() {
+            target.request(flag);
+        } else if before & (flag | FINISHED) == 0 {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    /// Passes on to another state of the same task what was, and what will be, requested here.
+    fn forward(&self, target: &Arc<AbortState>) {
+        if self.target.set(target.clone()).is_ok() {
+            let requests = self.flags.swap(0, Ordering::AcqRel);
+            target.flags.fetch_or(requests, Ordering::AcqRel);
         }
     }
 }
@@ -136,8 +162,14 @@ impl Task for Abortable {
     }
 }
 
+/// Returns the state of a task that is wrapped.
+fn state_of(task: &Pin<Box<dyn Task>>) -> Option<&Arc<AbortState>> {
+    let wrapper = task.wrapper()?.downcast_ref::<Abortable>()?;
+    Some(&wrapper.ending.0)
+}
+
 impl Core {
-    /// Returns a handle that aborts a task. All such handles of a task share one state.
+    /// Returns a handle that aborts a task. All such handles of a task act on one state.
     pub(super) fn abort_handle(&self, key: Key) -> AbortHandle {
         let mut unwrapped = self.unwrapped.borrow_mut();
         if let Some((_, ending)) = unwrapped.iter().find(|(task, _)| *task == key) {
@@ -147,15 +179,10 @@ impl Core {
         let Some(place) = tasks.future_mut(key) else {
             return AbortHandle::finished();
         };
-        if let Some(wrapper) = place.as_ref().and_then(|task| task.wrapper())
-            && let Some(wrapper) = wrapper.downcast_ref::<Abortable>()
-        {
-            return AbortHandle(wrapper.ending.0.clone());
+        if let Some(state) = place.as_ref().and_then(state_of) {
+            return AbortHandle(state.clone());
         }
-        let state = Arc::new(AbortState {
-            flags: AtomicU8::new(0),
-            waker: waker(WakeId::new(self.slot_number, key)),
-        });
+        let state = AbortState::new(0, waker(WakeId::new(self.slot_number, key)));
         let ending = Ending(state.clone());
         if let Some(task) = place.take() {
             *place = Some(Box::pin(Abortable { task, ending }));
@@ -169,7 +196,8 @@ impl Core {
         AbortHandle(state)
     }
 
-    /// Wraps the tasks that were running when handles for them were made, and has them look at requests made since.
+    /// Wraps the tasks that were running when handles for them were made, unless they are wrapped, and has them look at
+    /// requests made since.
     fn wrap_rest(&self) {
         let mut tasks = self.tasks.borrow_mut();
         for (key, ending) in self.unwrapped.take() {
@@ -177,7 +205,13 @@ impl Core {
             if let Some(place) = tasks.future_mut(key)
                 && let Some(task) = place.take()
             {
-                *place = Some(Box::pin(Abortable { task, ending }));
+                *place = Some(match state_of(&task) {
+                    Some(state) => {
+                        ending.0.forward(state);
+                        task
+                    }
+                    None => Box::pin(Abortable { task, ending }),
+                });
                 let foreign = tasks.wake(WakeId::new(self.slot_number, key));
                 debug_assert!(foreign.is_none(), "only children are polled by others");
             }

@@ -1,4 +1,4 @@
-//! Entries served by direct calls: plain system calls on the thread of the event loop.
+//! Entries served by direct calls: plain system calls on the thread of the event loop, for every ring.
 //!
 //! [`attempt`] makes a call that does not block, in place of a request that would be alone in the ring. [`serve`] also
 //! makes calls that wait for a disk, where the kernel can create no thread to serve the entry.

@@ -259,6 +259,46 @@ fn a_task_makes_handles_of_itself() {
     });
 }
 
+/// Each handle that a task made of itself in another poll wrapped it once more, until its polls overflowed the stack.
+#[test]
+fn a_task_may_make_handles_of_itself_in_any_number_of_polls() {
+    everywhere(|builder| {
+        builder.build().unwrap().block_on(async {
+            for aborts in [true, false] {
+                let slot = Rc::new(RefCell::new(None::<JoinHandle<_>>));
+                let kept = Rc::new(RefCell::new(Vec::new()));
+                let (own, keeps) = (slot.clone(), kept.clone());
+                slot.replace(Some(spawn(async move {
+                    for _ in 0..20_000 {
+                        let handle = own.borrow().as_ref().unwrap().abort_handle();
+                        keeps.borrow_mut().push(handle);
+                        yield_now().await;
+                    }
+                    sleep(LONG).await
+                })));
+                while kept.borrow().len() < 20_000 {
+                    yield_now().await;
+                }
+                assert!(!kept.borrow().iter().any(AbortHandle::is_finished));
+                // A handle that was made while the task was wrapped acts on the task as the others do.
+                let handle = kept.borrow()[10_000].clone();
+                elsewhere(move || {
+                    if aborts {
+                        handle.abort()
+                    } else {
+                        handle.cancel()
+                    }
+                });
+                match slot.take().unwrap().await {
+                    Ok(ended) => assert_eq!((ended, aborts), (Err(Canceled), false)),
+                    Err(error) => assert!(error.is_aborted() && aborts),
+                }
+                assert!(kept.borrow().iter().all(AbortHandle::is_finished));
+            }
+        });
+    });
+}
+
 /// Other threads ask at any moment, tasks end at any moment: each ends once, and its handle knows.
 #[test]
 fn a_storm_of_requests_from_other_threads() {
