@@ -3,7 +3,7 @@
 use super::shared::{Direction, Permit, on_stream};
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBufMut, as_room, truncate};
-use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, need_room, no_room};
+use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, need_room};
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, check_room,
@@ -44,7 +44,7 @@ impl<B: IoBufMut> Recv<B> {
     #[inline]
     fn whole(stream: Rc<Stream>, buf: B, flags: i32) -> Op<Recv<B>> {
         let part = 0..buf.io_capacity();
-        let is_empty = part.is_empty();
+        let check = need_room(part.len());
         let permit = Permit::new(stream, Direction::In);
         let recv = Recv {
             permit,
@@ -52,10 +52,7 @@ impl<B: IoBufMut> Recv<B> {
             part,
             flags,
         };
-        match is_empty {
-            true => Op::rejected(recv, no_room()),
-            false => Op::new(recv),
-        }
+        Op::checked(recv, check)
     }
 
     /// Receives into that part of the capacity. The bytes before it were received earlier in the same loop.
