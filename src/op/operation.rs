@@ -277,14 +277,17 @@ macro_rules! forward_operation {
             self.$inner.shared_fd()
         }
 
+        #[inline]
         fn prepare(&mut self, waker: &std::task::Waker) -> crate::op::Readiness {
             self.$inner.prepare(waker)
         }
 
+        #[inline]
         fn entry(&mut self) -> crate::op::Entry {
             self.$inner.entry()
         }
 
+        #[inline]
         fn at_cursor(&self) -> Option<crate::op::file::AtCursor<'_>> {
             self.$inner.at_cursor()
         }
