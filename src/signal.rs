@@ -63,7 +63,7 @@ use std::io;
 ///
 /// A dropped or canceled wait stops listening: a SIGINT that has arrived by then is lost, and so is one that arrives
 /// later. A [`CtrlC`] loses none.
-// Test: tests/signal.rs
+// Test: tests/runtime/signals.rs
 pub async fn ctrl_c() -> io::Result<()> {
     CtrlC::new()?.recv().await
 }
@@ -139,7 +139,7 @@ impl CtrlC {
     /// # Cancel safety
     ///
     /// No signal is lost: one that a dropped or canceled wait has waited for goes to the next wait.
-    // Test: tests/signal.rs
+    // Test: tests/runtime/signals.rs
     pub async fn recv(&mut self) -> io::Result<()> {
         loop {
             PollAdd::readable(self.fd.clone()).await?;

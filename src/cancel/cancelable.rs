@@ -34,7 +34,7 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// That of the future: it is dropped at a cancel as at a drop, and its crate documents what it loses then.
-// Test: tests/scopes.rs
+// Test: tests/scopes/main.rs
 pub fn cancelable<F: Future>(future: F) -> Cancelable<F> {
     Cancelable {
         future: Some(future),

@@ -30,7 +30,7 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// Nothing is lost: the wait holds nothing.
-// Test: tests/scopes.rs
+// Test: tests/scopes/main.rs
 pub fn checkpoint() -> Checkpoint {
     Checkpoint {
         yielded: false,

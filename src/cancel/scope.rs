@@ -238,7 +238,7 @@ impl Scope {
     ///
     /// A cancel loses nothing: operations of the future did not happen, or return their result. Dropping the wait drops
     /// the future.
-    // Test: tests/scopes.rs
+    // Test: tests/scopes/main.rs
     #[track_caller]
     pub fn run<F, T, E>(&self, future: F) -> RunScope<F>
     where
@@ -284,7 +284,7 @@ impl Scope {
     ///
     /// A cancel loses nothing: operations of the future did not happen, or return their result. Dropping the wait drops
     /// the future.
-    // Test: tests/scopes.rs
+    // Test: tests/scopes/main.rs
     #[track_caller]
     pub fn run_any<F: Future>(&self, future: F) -> RunScopeAny<F> {
         assert!(

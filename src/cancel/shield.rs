@@ -36,7 +36,7 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// A cancel does not reach the future inside. Dropping the shield drops the future.
-// Test: tests/scopes.rs
+// Test: tests/scopes/main.rs
 pub fn shield<F: Future>(future: F) -> Shield<F> {
     Shield {
         future: Some(future),

@@ -71,7 +71,7 @@ impl File {
     /// # Cancel safety
     ///
     /// No descriptor leaks: a file that the kernel still opens after the wait was canceled or dropped is closed.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn open(path: impl AsRef<Path>) -> io::Result<File> {
         OpenOptions::new().read(true).open(path).await
     }
@@ -100,7 +100,7 @@ impl File {
     ///
     /// No descriptor leaks: a file that the kernel still opens after the wait was canceled or dropped is closed. It may
     /// have been created or truncated.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn create(path: impl AsRef<Path>) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options
@@ -142,7 +142,7 @@ impl File {
     ///
     /// A canceled read returns the buffer unchanged. A dropped read loses the buffer and nothing else; the buffer is
     /// freed when the kernel no longer uses it.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     #[inline]
     pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<Read<B>> {
         Read::new(self.fd.clone(), buf, Offset::At(offset))
@@ -175,7 +175,7 @@ impl File {
     /// # Cancel safety
     ///
     /// A canceled write has written nothing. How much a dropped write has written is unknown.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     #[inline]
     pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<Write<B>> {
         Write::new(self.fd.clone(), buf, Offset::At(offset))
@@ -210,7 +210,7 @@ impl File {
     ///
     /// A canceled read leaves the cursor and the buffer unchanged. A dropped read may have advanced the cursor and lost
     /// what it read.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Read<B>> {
         Read::new(self.fd.clone(), buf, Offset::cursor())
@@ -241,7 +241,7 @@ impl File {
     ///
     /// A canceled write has written nothing. How much a dropped write has written, and with it the cursor's position,
     /// is unknown.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Write<B>> {
         Write::new(self.fd.clone(), buf, Offset::cursor())
@@ -268,7 +268,7 @@ impl File {
     /// # Cancel safety
     ///
     /// A canceled read returns the buffers unchanged. A dropped read loses the buffers and nothing else.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub fn read_vectored_at<B: IoBufsMut>(&self, bufs: B, offset: u64) -> Op<ReadVectored<B>> {
         ReadVectored::new(self.fd.clone(), bufs, Offset::At(offset))
     }
@@ -297,7 +297,7 @@ impl File {
     /// # Cancel safety
     ///
     /// A canceled write has written nothing. How much a dropped write has written is unknown.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub fn write_vectored_at<B: IoBufs>(&self, bufs: B, offset: u64) -> Op<WriteVectored<B>> {
         WriteVectored::new(self.fd.clone(), bufs, Offset::At(offset))
     }
@@ -325,7 +325,7 @@ impl File {
     ///
     /// A canceled read leaves the cursor and the buffers unchanged. A dropped read may have advanced the cursor and
     /// lost what it read.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<ReadVectored<B>> {
         ReadVectored::new(self.fd.clone(), bufs, Offset::cursor())
     }
@@ -355,7 +355,7 @@ impl File {
     ///
     /// A canceled write has written nothing. How much a dropped write has written, and with it the cursor's position,
     /// is unknown.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<WriteVectored<B>> {
         WriteVectored::new(self.fd.clone(), bufs, Offset::cursor())
     }
@@ -382,7 +382,7 @@ impl File {
     /// # Cancel safety
     ///
     /// After a cancel, the error contains what was read. After a drop, that is lost with the buffer.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn read_exact_at<B: IoBufMut>(
         &self,
         buf: B,
@@ -418,7 +418,7 @@ impl File {
     ///
     /// After a cancel, the error contains what was read, and the cursor is after it. A dropped read may have advanced
     /// the cursor and lost what it read.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
         self.read_exact_from(buf, len, None).await
     }
@@ -463,7 +463,7 @@ impl File {
     /// # Cancel safety
     ///
     /// After a cancel, the error reports how much was written. After a drop, that is unknown.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn write_all_at<B: IoBuf>(&self, buf: B, offset: u64) -> Result<B, BufError<B>> {
         self.write_all_from(buf, Some(offset)).await
     }
@@ -495,7 +495,7 @@ impl File {
     ///
     /// After a cancel, the error reports how much was written. After a drop, that and the cursor's position are
     /// unknown.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         self.write_all_from(buf, None).await
     }
@@ -538,7 +538,7 @@ impl File {
     /// # Cancel safety
     ///
     /// After a cancel, the error contains what was read. After a drop, that is lost with the buffer.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
@@ -565,7 +565,7 @@ impl File {
     /// # Cancel safety
     ///
     /// After a cancel, the error contains what was read. After a drop, that is lost with the string.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     pub async fn read_to_string(&self, buf: String) -> Result<(usize, String), BufError<Vec<u8>>> {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
@@ -600,7 +600,7 @@ impl File {
     ///
     /// A canceled read leaves the cursor and the buffer unchanged. A dropped read loses the buffer with its content,
     /// and may have advanced the cursor.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
@@ -673,7 +673,7 @@ impl File {
     ///
     /// No data is lost: what was not flushed remains to be flushed. But what has reached the disk is unknown after a
     /// cancel or a drop, and an error that a dropped call would have reported is lost.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub fn sync_all(&self) -> Op<Fsync> {
         Fsync::new(self.fd.clone(), false)
     }
@@ -706,7 +706,7 @@ impl File {
     ///
     /// No data is lost, as in [`sync_all`](File::sync_all); what has reached the disk is unknown after a cancel or a
     /// drop.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub fn sync_data(&self) -> Op<Fsync> {
         Fsync::new(self.fd.clone(), true)
     }
@@ -749,7 +749,7 @@ impl File {
     ///
     /// The file closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
     /// closes it.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn close(self) -> io::Result<()> {
         self.fd.close().await
     }

@@ -134,7 +134,7 @@ impl OpenOptions {
     ///
     /// No descriptor leaks: a file that the kernel still opens after the wait was canceled or dropped is closed. With
     /// `create`, the file may have been created; with `truncate`, truncated.
-    // Test: tests/operations.rs
+    // Test: tests/operations/lifecycle.rs
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let flags = match self.flags() {

@@ -29,7 +29,7 @@ const FIRST_ROOM: usize = 16 << 10;
 /// # Cancel safety
 ///
 /// Nothing is lost but what was read, which is still in the file. The file is closed.
-// Test: tests/operations.rs
+// Test: tests/operations/lifecycle.rs
 pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let file = File::open(path).await?;
@@ -65,7 +65,7 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 /// # Cancel safety
 ///
 /// Nothing is lost but what was read, which is still in the file. The file is closed.
-// Test: tests/operations.rs
+// Test: tests/operations/lifecycle.rs
 pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let path = path.as_ref();
     let bytes = read(path).await?;
@@ -98,7 +98,7 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 ///
 /// The file is created and truncated first, so after a cancel or a drop its old content may be gone. After a cancel,
 /// the error reports how much of the new content was written; after a drop, that is unknown.
-// Test: tests/operations.rs
+// Test: tests/operations/lifecycle.rs
 pub async fn write<B: IoBuf>(path: impl AsRef<Path>, contents: B) -> Result<B, BufError<B>> {
     let path = path.as_ref();
     let file = match File::create(path).await {

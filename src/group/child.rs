@@ -186,7 +186,7 @@ impl<O> Drop for ChildHandle<'_, O> {
 /// # Cancel safety
 ///
 /// If the wait is dropped or canceled, the child and the handle are unchanged.
-// Test: tests/groups.rs
+// Test: tests/groups/main.rs
 pub struct Child<'scope, T>(pub(super) ChildHandle<'scope, Option<T>>);
 
 impl<T> Child<'_, T> {
@@ -295,7 +295,7 @@ pub struct ChildId(pub(super) u64);
 /// # Cancel safety
 ///
 /// If the wait is dropped or canceled, the child and the handle are unchanged.
-// Test: tests/groups.rs
+// Test: tests/groups/main.rs
 pub struct Supervised<'scope, O>(pub(super) ChildHandle<'scope, O>);
 
 impl<O> Supervised<'_, O> {

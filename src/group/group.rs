@@ -52,7 +52,7 @@ use std::time::Duration;
 ///
 /// A cancel loses nothing: the group is canceled, and waits until its children have ended. If its future is dropped, it
 /// drops the children at once, and their operations are gone after the next passes of the event loop.
-// Test: tests/groups.rs
+// Test: tests/groups/main.rs
 #[track_caller]
 pub fn group<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
 where
@@ -180,7 +180,7 @@ impl<'scope, E> Group<'scope, '_, E> {
     /// # Cancel safety
     ///
     /// Nothing is lost: a wait that is dropped or canceled consumes no child's ID.
-    // Test: tests/groups.rs
+    // Test: tests/groups/main.rs
     pub async fn next_finished(&self) -> Result<Option<ChildId>, Canceled> {
         let children = &self.nursery.children;
         let wait = self.nursery.wait_until(|| match children.next_ended() {

@@ -36,7 +36,7 @@ pub(super) const AGAIN: &str = "it was polled after it had returned its outputs"
 ///
 /// A cancel loses nothing: each future is canceled, and the outputs are what they return. Dropping this drops the
 /// futures and the outputs of those that were ready.
-// Test: tests/combinators.rs
+// Test: tests/groups/combinators.rs
 pub fn join<J: Join>(futures: J) -> J::Joined {
     futures.into_joined()
 }
@@ -159,7 +159,7 @@ join_tuples! {
 ///
 /// A cancel loses nothing: each future is canceled, and the outputs are what they return. Dropping this drops the
 /// futures and the outputs of those that were ready.
-// Test: tests/combinators.rs
+// Test: tests/groups/combinators.rs
 #[track_caller]
 pub fn join_all<I>(futures: I) -> JoinAll<I::Item>
 where

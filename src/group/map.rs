@@ -40,7 +40,7 @@ use std::panic::Location;
 ///
 /// After a cancel, a drop or an error, results already produced are lost: store what you must keep outside the closure.
 /// A cancel waits until the calls that were started have ended; dropping it drops the calls.
-// Test: tests/combinators.rs
+// Test: tests/groups/combinators.rs
 #[track_caller]
 pub fn map<I, T, E, F>(
     items: I,

@@ -512,7 +512,7 @@ macro_rules! nursery_methods {
             /// # Cancel safety
             ///
             /// Nothing is lost: the wait reserves nothing.
-            // Test: tests/groups.rs
+            // Test: tests/groups/main.rs
             pub async fn wait_for_slot(&self) -> Result<(), Canceled> {
                 self.nursery.wait_for_slot().await
             }

@@ -49,7 +49,7 @@ use std::task::{Context, Poll};
 ///
 /// A cancel loses nothing: each future is canceled, and the outputs are what they return. Dropping the race drops the
 /// futures and the outputs of those that were ready.
-// Test: tests/combinators.rs
+// Test: tests/groups/combinators.rs
 #[track_caller]
 pub fn race<R: Race>(futures: R) -> R::Racing {
     futures.into_race()

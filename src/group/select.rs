@@ -47,7 +47,7 @@ use std::task::{Context, Poll};
 ///
 /// Dropping the select loses nothing, because it only borrows the futures. In a canceled scope, each future is
 /// canceled, and the first that returns wins.
-// Test: tests/combinators.rs
+// Test: tests/groups/combinators.rs
 pub fn select<S: Select>(futures: S) -> Selecting<S> {
     Selecting(futures)
 }

@@ -53,7 +53,7 @@ use std::time::Duration;
 ///
 /// A cancel loses nothing: the group is canceled, and waits until its children have ended. If its future is dropped, it
 /// drops the children at once, and their operations are gone after the next passes of the event loop.
-// Test: tests/groups.rs
+// Test: tests/groups/main.rs
 #[track_caller]
 pub fn supervise<'env, T, E, F>(body: F) -> impl Future<Output = Result<T, GroupError<E, T>>>
 where

@@ -47,7 +47,7 @@ use std::task::{Context, Poll};
 ///
 /// An error loses the values of futures that were ready, and what the others return when they are canceled: their
 /// operations did not happen, or their results are disposed of. Dropping this drops the futures, with the same loss.
-// Test: tests/combinators.rs
+// Test: tests/groups/combinators.rs
 pub fn try_join<J: TryJoin>(futures: J) -> J::Joined {
     futures.into_try_joined()
 }
@@ -303,7 +303,7 @@ try_join_tuples! {
 ///
 /// An error loses the values of futures that were ready, and what the others return when they are canceled: their
 /// operations did not happen, or their results are disposed of. Dropping this drops the futures, with the same loss.
-// Test: tests/combinators.rs
+// Test: tests/groups/combinators.rs
 #[track_caller]
 pub fn try_join_all<I, T, E>(futures: I) -> TryJoined<TryingAll<I::Item, T, E>>
 where

@@ -42,7 +42,7 @@ use std::time::Duration;
 ///
 /// Nothing is lost: an output stays here until it is returned, and a pending future stays pending. Only dropping the
 /// `Wait` drops them.
-// Test: tests/combinators.rs
+// Test: tests/groups/combinators.rs
 #[track_caller]
 pub fn wait<I>(futures: I) -> Wait<I::Item>
 where
@@ -115,7 +115,7 @@ impl<F: Future + Unpin> Wait<F> {
     ///
     /// Dropping the wait loses nothing: the futures and outputs stay here for the next one. In a canceled scope, each
     /// future is canceled, and the outputs are what they return.
-    // Test: tests/combinators.rs
+    // Test: tests/groups/combinators.rs
     pub async fn first(&mut self) -> Vec<(usize, F::Output)> {
         self.until(has_one, None).await
     }
@@ -143,7 +143,7 @@ impl<F: Future + Unpin> Wait<F> {
     /// # Cancel safety
     ///
     /// Dropping the wait loses nothing, as with [`first`](Wait::first).
-    // Test: tests/combinators.rs
+    // Test: tests/groups/combinators.rs
     pub async fn all(&mut self) -> Vec<(usize, F::Output)> {
         self.until(|_| false, None).await
     }
@@ -266,7 +266,7 @@ where
     /// # Cancel safety
     ///
     /// Dropping the wait loses nothing, as with [`first`](Wait::first).
-    // Test: tests/combinators.rs
+    // Test: tests/groups/combinators.rs
     pub async fn first_error(&mut self) -> Vec<(usize, Result<T, E>)> {
         self.until(has_failed, None).await
     }
@@ -331,7 +331,7 @@ impl<F: Future + Unpin> Within<'_, F> {
     /// # Cancel safety
     ///
     /// Dropping the wait loses nothing: the futures and outputs stay in the [`Wait`].
-    // Test: tests/combinators.rs
+    // Test: tests/groups/combinators.rs
     pub async fn first(self) -> Vec<(usize, F::Output)> {
         self.wait.until(has_one, Some(self.duration)).await
     }
@@ -359,7 +359,7 @@ impl<F: Future + Unpin> Within<'_, F> {
     /// # Cancel safety
     ///
     /// Dropping the wait loses nothing: the futures and outputs stay in the [`Wait`].
-    // Test: tests/combinators.rs
+    // Test: tests/groups/combinators.rs
     pub async fn all(self) -> Vec<(usize, F::Output)> {
         self.wait.until(|_| false, Some(self.duration)).await
     }
@@ -392,7 +392,7 @@ where
     /// # Cancel safety
     ///
     /// Dropping the wait loses nothing: the futures and outputs stay in the [`Wait`].
-    // Test: tests/combinators.rs
+    // Test: tests/groups/combinators.rs
     pub async fn first_error(self) -> Vec<(usize, Result<T, E>)> {
         self.wait.until(has_failed, Some(self.duration)).await
     }

@@ -77,7 +77,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Cancel safety
     ///
     /// Nothing is lost: the wait takes nothing from the descriptor.
-    // Test: tests/async_fd.rs
+    // Test: tests/io/async_fd.rs
     pub fn readable(&self) -> Op<PollAdd> {
         PollAdd::readable(self.fd.clone())
     }
@@ -113,7 +113,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Cancel safety
     ///
     /// Nothing is lost: the wait writes nothing.
-    // Test: tests/async_fd.rs
+    // Test: tests/io/async_fd.rs
     pub fn writable(&self) -> Op<PollAdd> {
         PollAdd::writable(self.fd.clone())
     }
@@ -149,7 +149,7 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// Nothing is lost. Nothing is awaited after a successful call of `read`: either no call has succeeded, or its
     /// result is returned.
-    // Test: tests/async_fd.rs
+    // Test: tests/io/async_fd.rs
     pub async fn read_with<V>(&self, mut read: impl FnMut(&T) -> io::Result<V>) -> io::Result<V> {
         loop {
             self.readable().await?;
@@ -190,7 +190,7 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// Nothing is lost. Nothing is awaited after a successful call of `write`: either no call has succeeded, or its
     /// result is returned.
-    // Test: tests/async_fd.rs
+    // Test: tests/io/async_fd.rs
     pub async fn write_with<V>(&self, mut write: impl FnMut(&T) -> io::Result<V>) -> io::Result<V> {
         loop {
             self.writable().await?;

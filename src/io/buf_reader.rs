@@ -134,7 +134,7 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// No byte is lost: what was read stays in the buffer, and nothing is appended. The rest is as in
     /// [`read_until`](BufReader::read_until).
-    // Test: tests/lines.rs
+    // Test: tests/io/lines.rs
     pub async fn read_line(&mut self, into: &mut String) -> io::Result<usize> {
         let len = self.find(b'\n', Sought::Line).await?;
         into.push_str(self.text(len)?);
@@ -177,7 +177,7 @@ impl<R: AsyncRead> BufReader<R> {
     /// discarding a line that is too long has discarded part of it, and the next call continues. What happens to a read
     /// in the kernel when the wait is dropped depends on the reader: streams lose nothing, a file has advanced its
     /// cursor.
-    // Test: tests/lines.rs
+    // Test: tests/io/lines.rs
     pub async fn read_until(&mut self, delimiter: u8, into: &mut Vec<u8>) -> io::Result<usize> {
         let len = self.find(delimiter, Sought::Bytes).await?;
         into.extend_from_slice(&self.buffer()[..len]);
@@ -213,7 +213,7 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// Nothing else is lost: some of the bytes may have been discarded, and the following ones are in the buffer or not
     /// read yet. A read in the kernel is as in [`read_until`](BufReader::read_until).
-    // Test: tests/lines.rs
+    // Test: tests/io/lines.rs
     pub async fn skip_until(&mut self, delimiter: u8) -> io::Result<usize> {
         proceed().await?;
         self.bad = Bad::Nothing;
@@ -258,7 +258,7 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// No byte is lost: what was read stays in the buffer. A read in the kernel is as in
     /// [`read_until`](BufReader::read_until).
-    // Test: tests/lines.rs
+    // Test: tests/io/lines.rs
     pub async fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self.buffer().is_empty() {
             true => _ = self.fill_more().await?,
@@ -356,7 +356,7 @@ impl<R: AsyncRead> BufReader<R> {
     ///
     /// No byte is lost: what was read stays in the buffer. A read in the kernel is as in
     /// [`read_until`](BufReader::read_until).
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     pub async fn fill_more(&mut self) -> io::Result<usize> {
         loop {
             let mut chunk = mem::take(&mut self.spare);

@@ -77,7 +77,7 @@ impl<W: AsyncWrite> BufWriter<W> {
     ///
     /// After a cancel, what was not written stays in the buffer. After a drop, how much was written is unknown, and the
     /// rest is lost.
-    // Test: tests/lines.rs
+    // Test: tests/io/lines.rs
     pub async fn flush(&mut self) -> io::Result<()> {
         self.write_out().await?;
         self.inner.flush().await

@@ -50,7 +50,7 @@ const CHUNK: usize = 64 << 10;
 /// # Cancel safety
 ///
 /// After a cancel, nothing is lost, as after any other error. After a drop, how much was written is unknown.
-// Test: tests/copying.rs
+// Test: tests/io/copying.rs
 pub async fn copy<R, W>(reader: &mut R, writer: &mut W) -> Result<u64, CopyError>
 where
     R: AsyncRead + ?Sized,
@@ -89,7 +89,7 @@ where
 ///
 /// After a cancel, nothing is lost, and exactly the reported bytes were written. After a drop, more may have been
 /// written.
-// Test: tests/copying.rs
+// Test: tests/io/copying.rs
 pub async fn copy_with<R, W>(
     reader: &mut R,
     writer: &mut W,

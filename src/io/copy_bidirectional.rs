@@ -62,7 +62,7 @@ use std::cell::{Cell, RefCell};
 ///
 /// After a cancel, nothing is lost: bytes that were read and not written go back to their reader. After a drop, how
 /// much was written is unknown.
-// Test: tests/bidirectional.rs
+// Test: tests/io/bidirectional.rs
 pub async fn copy_bidirectional<A: Split, B: Split>(
     a: A,
     b: B,

@@ -57,7 +57,7 @@ type WholeResult<B> = Result<B, BufError<B>>;
 /// # Cancel safety
 ///
 /// That of the reader in the box.
-// Test: tests/dyn_io.rs
+// Test: tests/io/dyn_io.rs
 pub trait DynAsyncRead {
     #[doc(hidden)]
     fn dyn_read(
@@ -114,7 +114,7 @@ pub trait DynAsyncRead {
 /// # Cancel safety
 ///
 /// That of the writer in the box.
-// Test: tests/dyn_io.rs
+// Test: tests/io/dyn_io.rs
 pub trait DynAsyncWrite {
     #[doc(hidden)]
     fn dyn_write(

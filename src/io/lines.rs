@@ -72,7 +72,7 @@ impl<R: AsyncRead> Lines<R> {
     ///
     /// No byte is lost: what was read stays in the reader's buffer. A read in the kernel is as in
     /// [`BufReader::read_until`].
-    // Test: tests/lines.rs
+    // Test: tests/io/lines.rs
     pub async fn next_line(&mut self) -> io::Result<Option<String>> {
         let len = self.reader.find(b'\n', Sought::Line).await?;
         let line = self.reader.text(len)?;
@@ -109,7 +109,7 @@ impl<R: AsyncRead> Lines<R> {
     /// # Cancel safety
     ///
     /// No byte is lost, even when the stream itself is dropped: it borrows the lines, which keep what was read.
-    // Test: tests/lines.rs
+    // Test: tests/io/lines.rs
     pub fn stream(&mut self) -> impl Stream<Item = io::Result<String>> {
         Each {
             lines: Some(self),

@@ -55,7 +55,7 @@ async fn write<B: IoBuf>(to: &mut impl Write, buf: B) -> BufResult<usize, B> {
 /// # Cancel safety
 ///
 /// A canceled or dropped read takes nothing.
-// Test: tests/readers.rs
+// Test: tests/io/readers.rs
 impl AsyncRead for &[u8] {
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
         read(self, buf)
@@ -81,7 +81,7 @@ impl AsyncRead for &[u8] {
 /// # Cancel safety
 ///
 /// A canceled or dropped read takes nothing.
-// Test: tests/readers.rs
+// Test: tests/io/readers.rs
 impl<T: AsRef<[u8]>> AsyncRead for Cursor<T> {
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
         read(self, buf)
@@ -153,7 +153,7 @@ writer! {
     /// # Cancel safety
     ///
     /// A canceled or dropped write writes nothing.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     Vec<u8>
 }
 
@@ -180,7 +180,7 @@ writer! {
     /// # Cancel safety
     ///
     /// A canceled or dropped write writes nothing.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     Cursor<T>, T
 }
 

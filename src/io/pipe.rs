@@ -69,7 +69,7 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 ///
 /// After a cancel, the result tells whether the FIFO was created: the wait continues until a call that has begun
 /// returns. After a drop, the call may still create the FIFO.
-// Test: tests/pipes.rs
+// Test: tests/files/pipes.rs
 pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let name = match c_path(path) {
@@ -171,7 +171,7 @@ impl PipeReader {
     ///
     /// No descriptor leaks: after a cancel or a drop, the FIFO is not open, or is closed at once. A process that waits
     /// for this end may see it open and end.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeReader> {
         let stream = open(path.as_ref(), libc::O_RDONLY).await?;
         Ok(PipeReader { stream })
@@ -205,7 +205,7 @@ impl PipeReader {
     /// # Cancel safety
     ///
     /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     #[inline]
     pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
         Recv::new(self.stream.clone(), buf)
@@ -238,7 +238,7 @@ impl PipeReader {
     /// # Cancel safety
     ///
     /// No byte is lost. After a cancel, the error contains what was read; after a drop, the next read returns it first.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     pub async fn read_exact<B: IoBufMut>(&self, buf: B, len: usize) -> Result<B, BufError<B>> {
         recv_exact(self.stream.clone(), buf, len).await
     }
@@ -270,7 +270,7 @@ impl PipeReader {
     /// # Cancel safety
     ///
     /// After a cancel, the error contains what was read. After a drop, that is lost with the buffer.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_to_end(&mut &*self, buf).await
     }
@@ -298,7 +298,7 @@ impl PipeReader {
     /// # Cancel safety
     ///
     /// After a cancel, the error contains what was read. After a drop, that is lost with the string.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     pub async fn read_to_string(&self, buf: String) -> Result<(usize, String), BufError<Vec<u8>>> {
         AsyncRead::read_to_string(&mut &*self, buf).await
     }
@@ -330,7 +330,7 @@ impl PipeReader {
     ///
     /// No byte is lost from the pipe: what a dropped read receives, the next read returns first. But a drop loses the
     /// buffer with its content. A cancel returns the buffer unchanged.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
         AsyncRead::read_append(&mut &*self, buf).await
     }
@@ -357,7 +357,7 @@ impl PipeReader {
     /// # Cancel safety
     ///
     /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns first.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
         RecvVectored::new(self.stream.clone(), bufs)
     }
@@ -470,7 +470,7 @@ impl PipeWriter {
     ///
     /// No descriptor leaks: after a cancel or a drop, the FIFO is not open, or is closed at once. A process that waits
     /// for this end may see it open and end.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     pub async fn open(path: impl AsRef<Path>) -> io::Result<PipeWriter> {
         let stream = open(path.as_ref(), libc::O_WRONLY).await?;
         Ok(PipeWriter { stream })
@@ -503,7 +503,7 @@ impl PipeWriter {
     /// # Cancel safety
     ///
     /// A canceled write has written nothing. How much a dropped write has written is unknown.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     #[inline]
     pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
         Send::new(self.stream.clone(), buf)
@@ -539,7 +539,7 @@ impl PipeWriter {
     /// # Cancel safety
     ///
     /// After a cancel, the error reports how much was written. After a drop, that is unknown.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         send_all(self.stream.clone(), buf).await
     }
@@ -565,7 +565,7 @@ impl PipeWriter {
     /// # Cancel safety
     ///
     /// A canceled write has written nothing. How much a dropped write has written is unknown.
-    // Test: tests/pipes.rs
+    // Test: tests/files/pipes.rs
     pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
         SendVectored::new(self.stream.clone(), bufs)
     }
@@ -668,7 +668,7 @@ macro_rules! end {
             ///
             /// The end closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on
             /// it closes it.
-            // Test: tests/pipes.rs
+            // Test: tests/files/pipes.rs
             pub async fn close(self) -> io::Result<()> {
                 self.stream.release().close().await
             }

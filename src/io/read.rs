@@ -77,7 +77,7 @@ pub trait AsyncRead {
     ///
     /// A canceled read has read nothing. What happens to a dropped read is documented by the type: streams lose
     /// nothing.
-    // Test: tests/streams.rs
+    // Test: tests/streams/main.rs
     fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
     /// Reads `len` bytes into the start of the buffer, and sets the buffer's length to `len`.
@@ -110,7 +110,7 @@ pub trait AsyncRead {
     ///
     /// After a cancel, the error contains what was read. A drop loses what was read, unless the type documents
     /// otherwise.
-    // Test: tests/streams.rs
+    // Test: tests/streams/main.rs
     fn read_exact<B: IoBufMut>(
         &mut self,
         buf: B,
@@ -152,7 +152,7 @@ pub trait AsyncRead {
     /// # Cancel safety
     ///
     /// After a cancel, the error contains what was read. After a drop, that is lost with the buffer.
-    // Test: tests/streams.rs
+    // Test: tests/streams/main.rs
     fn read_to_end(&mut self, mut buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         async move {
             let (start, given) = (buf.len(), buf.capacity());
@@ -199,7 +199,7 @@ pub trait AsyncRead {
     /// # Cancel safety
     ///
     /// After a cancel, the error contains what was read. After a drop, that is lost with the string.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     fn read_to_string(
         &mut self,
         buf: String,
@@ -245,7 +245,7 @@ pub trait AsyncRead {
     ///
     /// A canceled read has read nothing, and its error contains the buffer. A drop loses the buffer and its content;
     /// what happens to the read is documented by the type.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     fn read_append(&mut self, buf: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
         append(self, buf, APPENDED_AT_ONCE)
     }
@@ -270,7 +270,7 @@ pub trait AsyncRead {
     /// # Cancel safety
     ///
     /// That of both readers, which keep what was not read.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     fn chain<R: AsyncRead>(self, other: R) -> Chain<Self, R>
     where
         Self: Sized,
@@ -300,7 +300,7 @@ pub trait AsyncRead {
     /// # Cancel safety
     ///
     /// That of the reader: what was not read does not count against the limit.
-    // Test: tests/readers.rs
+    // Test: tests/io/readers.rs
     fn take(self, limit: u64) -> Take<Self>
     where
         Self: Sized,

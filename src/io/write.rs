@@ -56,7 +56,7 @@ pub trait AsyncWrite {
     /// # Cancel safety
     ///
     /// A canceled write has written nothing. How much a dropped write has written is unknown.
-    // Test: tests/streams.rs
+    // Test: tests/streams/main.rs
     fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>>;
 
     /// Writes the whole buffer.
@@ -84,7 +84,7 @@ pub trait AsyncWrite {
     /// # Cancel safety
     ///
     /// After a cancel, the error reports how much was written. After a drop, that is unknown.
-    // Test: tests/streams.rs
+    // Test: tests/streams/main.rs
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
         async move {
             let mut buf = buf;
@@ -134,7 +134,7 @@ pub trait AsyncWrite {
     ///
     /// After a cancel, bytes that were not flushed stay buffered. After a drop, how much was flushed is unknown, and
     /// the type documents what happens to the rest.
-    // Test: tests/copying.rs
+    // Test: tests/io/copying.rs
     fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
         ready(Ok(()))
     }
@@ -174,7 +174,7 @@ pub trait AsyncWrite {
     ///
     /// After a cancel, no byte is lost: sockets, files and pipes do not wait, and a buffering writer keeps what it has
     /// not written. After a drop, the type documents what happens to that.
-    // Test: tests/streams.rs
+    // Test: tests/streams/main.rs
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>>;
 
     /// Returns the destination that [`copy`](super::copy) can splice to.

@@ -39,7 +39,7 @@ macro_rules! byte_stream {
             ///
             /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns
             /// first.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             #[inline]
             pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
                 Recv::new(self.stream.clone(), buf)
@@ -75,7 +75,7 @@ macro_rules! byte_stream {
             ///
             /// No byte is lost. After a cancel, the error contains what was received; after a drop, the next read
             /// returns it first.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             pub async fn read_exact<B: IoBufMut>(
                 &self,
                 buf: B,
@@ -110,7 +110,7 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// After a cancel, the error contains what was received. After a drop, that is lost with the buffer.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             pub async fn read_to_end(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_to_end(&mut &*self, buf).await
             }
@@ -140,7 +140,7 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// After a cancel, the error contains what was received. After a drop, that is lost with the string.
-            // Test: tests/readers.rs
+            // Test: tests/io/readers.rs
             pub async fn read_to_string(
                 &self,
                 buf: String,
@@ -177,7 +177,7 @@ macro_rules! byte_stream {
             ///
             /// No byte is lost from the stream: what a dropped read receives, the next read returns first. But a drop
             /// loses the buffer with its content. A cancel returns the buffer unchanged.
-            // Test: tests/readers.rs
+            // Test: tests/io/readers.rs
             pub async fn read_append(&self, buf: Vec<u8>) -> BufResult<usize, Vec<u8>> {
                 AsyncRead::read_append(&mut &*self, buf).await
             }
@@ -207,7 +207,7 @@ macro_rules! byte_stream {
             ///
             /// No byte is lost. A canceled read has taken nothing; what a dropped read receives, the next read returns
             /// first.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             pub fn read_vectored<B: IoBufsMut>(&self, bufs: B) -> Op<RecvVectored<B>> {
                 RecvVectored::new(self.stream.clone(), bufs)
             }
@@ -308,7 +308,7 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// Nothing is lost: a peek takes nothing.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             pub fn peek<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
                 Recv::peek(self.stream.clone(), buf)
             }
@@ -345,7 +345,7 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// A canceled write has sent nothing. How much a dropped write has sent is unknown.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             #[inline]
             pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
                 Send::new(self.stream.clone(), buf)
@@ -381,7 +381,7 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// After a cancel, the error reports how much was sent. After a drop, that is unknown.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
                 send_all(self.stream.clone(), buf).await
             }
@@ -446,7 +446,7 @@ macro_rules! byte_stream {
             /// # Cancel safety
             ///
             /// A canceled write has sent nothing. How much a dropped write has sent is unknown.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             pub fn write_vectored<B: IoBufs>(&self, bufs: B) -> Op<SendVectored<B>> {
                 SendVectored::new(self.stream.clone(), bufs)
             }
@@ -493,7 +493,7 @@ macro_rules! byte_stream {
             /// cannot abort a send that it has begun: a cancel or a timeout ends the wait only when the peer has
             /// acknowledged those bytes or the connection is lost. So a peer that does not read delays a timeout, a
             /// group, `close` and the shutdown of a server.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             pub fn write_zero_copy<B: IoBuf>(&self, buf: B) -> Op<SendZeroCopy<B>> {
                 SendZeroCopy::new(self.stream.clone(), buf)
             }
@@ -557,7 +557,7 @@ macro_rules! byte_stream {
             ///
             /// The stream closes even after a cancel or a drop: if the wait is dropped, the last operation in progress
             /// on it closes it.
-            // Test: tests/streams.rs
+            // Test: tests/streams/main.rs
             pub async fn close(self) -> io::Result<()> {
                 self.stream.release().close().await
             }

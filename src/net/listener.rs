@@ -82,7 +82,7 @@ pub trait Listener {
     /// # Cancel safety
     ///
     /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
-    // Test: tests/listening.rs
+    // Test: tests/net/listening.rs
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>>;
 
     /// Waits for the next connection, and may also accept up to `ahead` more, which are kept for later waits.
@@ -112,7 +112,7 @@ pub trait Listener {
     /// # Cancel safety
     ///
     /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
-    // Test: tests/listening.rs
+    // Test: tests/net/listening.rs
     fn accept_ahead(
         &self,
         ahead: u32,
@@ -149,7 +149,7 @@ pub trait Listener {
     /// # Cancel safety
     ///
     /// No connection is lost: what was accepted ahead is kept for the next `accept`.
-    // Test: tests/listening.rs
+    // Test: tests/net/listening.rs
     fn pause(&self) -> impl Future<Output = io::Result<()>> {
         std::future::ready(Ok(()))
     }

@@ -131,7 +131,7 @@ impl Host {
 /// # Cancel safety
 ///
 /// Nothing is lost. A lookup that a thread has begun is abandoned: it runs on, but the wait for it ends at once.
-// Test: tests/names.rs
+// Test: tests/net/names.rs
 pub async fn lookup_host(name: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
     resolve(name).await
 }

@@ -82,7 +82,7 @@ const DRAIN: Duration = Duration::from_secs(4);
 ///
 /// A cancel shuts serving down gracefully. A drop drops the handlers; connections that were accepted ahead and not
 /// taken stay with the listener.
-// Test: tests/serving.rs
+// Test: tests/net/serving.rs
 pub fn serve<L, H, R>(listener: &L, handler: H) -> Serve<'_, L, H, Pending<()>>
 where
     L: Listener,

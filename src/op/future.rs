@@ -193,7 +193,7 @@ impl<O: Operation> Op<O> {
     ///
     /// That of the operation: the deadline cancels it. If it is dropped, it is as if the operation's own wait were
     /// dropped.
-    // Test: tests/timeouts.rs
+    // Test: tests/time/timeouts.rs
     #[inline]
     pub fn timeout(self, duration: Duration) -> WithDeadline<O> {
         WithDeadline::within(self, duration)
@@ -226,7 +226,7 @@ impl<O: Operation> Op<O> {
     ///
     /// That of the operation: the deadline cancels it. If it is dropped, it is as if the operation's own wait were
     /// dropped.
-    // Test: tests/timeouts.rs
+    // Test: tests/time/timeouts.rs
     #[inline]
     pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
         WithDeadline::until(self, deadline)

@@ -22,7 +22,7 @@ pub struct Nop(());
 /// # Cancel safety
 ///
 /// Nothing is lost: the request does nothing.
-// Test: tests/operations.rs
+// Test: tests/operations/lifecycle.rs
 pub fn nop() -> Op<Nop> {
     Op::new(Nop(()))
 }

@@ -184,7 +184,7 @@ impl<T> Job<T> {
 ///
 /// A wait that is dropped leaves the closure and the handle as they were. What a canceled wait does is documented by
 /// the function that returned the handle.
-// Test: tests/blocking.rs
+// Test: tests/tasks/blocking.rs
 #[must_use = "dropping the handle detaches the closure; call `drop` to do so on purpose"]
 pub struct BlockingHandle<T> {
     job: Arc<Job<T>>,

@@ -41,7 +41,7 @@ use std::task::{Context, Poll};
 /// # Panics
 ///
 /// If polled outside its runtime, or after it has returned the output.
-// Test: tests/tasks.rs
+// Test: tests/tasks/main.rs
 #[must_use = "if the handle is dropped, the task's error is lost: await the handle, or call `detach`, which reports errors"]
 pub struct JoinHandle<T> {
     runtime_id: u64,
@@ -338,7 +338,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// # Cancel safety
 ///
 /// A wait by `&mut` that is dropped or canceled leaves the task as it was. A wait by value that is dropped cancels it.
-// Test: tests/tasks.rs
+// Test: tests/tasks/main.rs
 #[must_use = "dropping it cancels the task"]
 pub struct CancelOnDrop<T> {
     handle: JoinHandle<T>,

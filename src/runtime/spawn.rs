@@ -192,7 +192,7 @@ impl TaskBuilder {
 /// # Panics
 ///
 /// If called outside a runtime.
-// Test: tests/blocking.rs
+// Test: tests/tasks/blocking.rs
 #[track_caller]
 pub fn spawn_blocking<F, T>(run: F) -> BlockingHandle<T>
 where
@@ -225,7 +225,7 @@ where
 /// # Panics
 ///
 /// If called outside a runtime.
-// Test: tests/blocking.rs
+// Test: tests/tasks/blocking.rs
 #[track_caller]
 pub fn spawn_abandonable<F, T, D>(run: F, dispose: D) -> BlockingHandle<T>
 where

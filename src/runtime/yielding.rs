@@ -22,7 +22,7 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// Dropping the future loses nothing. Cancellation does not affect it: in a canceled scope it completes as usual.
-// Test: tests/tasks.rs
+// Test: tests/tasks/main.rs
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
 }

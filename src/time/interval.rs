@@ -148,7 +148,7 @@ impl Interval {
     /// # Cancel safety
     ///
     /// No tick is lost: one that a dropped or canceled wait has waited for is returned by the next.
-    // Test: tests/time.rs
+    // Test: tests/time/timers.rs
     pub async fn tick(&mut self) -> Result<Instant, Canceled> {
         poll_fn(|context| self.poll_tick(context)).await
     }

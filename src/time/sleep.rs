@@ -34,7 +34,7 @@ use std::time::Duration;
 /// # Cancel safety
 ///
 /// Nothing is lost: a sleep can be awaited by `&mut`, dropped, and started again.
-// Test: tests/time.rs
+// Test: tests/time/timers.rs
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
     let timer = match duration.is_zero() {
@@ -63,7 +63,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// # Cancel safety
 ///
 /// Nothing is lost: a sleep can be awaited by `&mut`, dropped, and started again.
-// Test: tests/time.rs
+// Test: tests/time/timers.rs
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     let timer = match Instant::now() >= deadline {

@@ -54,7 +54,7 @@ use std::time::Duration;
 ///
 /// A timeout loses nothing: operations that it cancels did not happen, or return their result. Dropping it drops the
 /// future inside.
-// Test: tests/timeouts.rs
+// Test: tests/time/timeouts.rs
 pub fn timeout<F: TryFuture>(duration: Duration, future: F) -> Timeout<F> {
     Timeout {
         inner: timeout_any(duration, future),
@@ -91,7 +91,7 @@ pub fn timeout<F: TryFuture>(duration: Duration, future: F) -> Timeout<F> {
 /// # Cancel safety
 ///
 /// A timeout loses nothing, as [`timeout`]. Dropping it drops the future inside.
-// Test: tests/timeouts.rs
+// Test: tests/time/timeouts.rs
 pub fn timeout_at<F: TryFuture>(deadline: Instant, future: F) -> Timeout<F> {
     Timeout {
         inner: timeout_any_at(deadline, future),
@@ -121,7 +121,7 @@ pub fn timeout_at<F: TryFuture>(deadline: Instant, future: F) -> Timeout<F> {
 /// # Cancel safety
 ///
 /// A timeout loses nothing: an output that comes late is in the error. Dropping it drops the future inside.
-// Test: tests/timeouts.rs
+// Test: tests/time/timeouts.rs
 pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
     TimeoutAny::new(future, Due::After(duration))
 }
@@ -154,7 +154,7 @@ pub fn timeout_any<F: Future>(duration: Duration, future: F) -> TimeoutAny<F> {
 /// # Cancel safety
 ///
 /// A timeout loses nothing: an output that comes late is in the error. Dropping it drops the future inside.
-// Test: tests/timeouts.rs
+// Test: tests/time/timeouts.rs
 pub fn timeout_any_at<F: Future>(deadline: Instant, future: F) -> TimeoutAny<F> {
     TimeoutAny::new(future, Due::At(deadline))
 }

@@ -6,24 +6,25 @@ use std::io::{self, Write};
 
 /// The list of skips of all test programs, one per line. Tests only append to it: `.ci/run` removes it before it runs
 /// the tests, and counts its lines afterward.
-const LIST: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/skipped");
+const LIST: &str = "skipped";
 
 const MARK: &str = "skipped: ";
 
 /// Reports that this test cannot run here, with a reason in the form of `format!`. The macro does not return from the
 /// test, so the rest of the test can still run. To end the test, write `return skip!("only root can do this")`.
+#[macro_export]
 macro_rules! skip {
     ($($why:tt)+) => {
-        $crate::common::skip::report(file!(), line!(), format_args!($($why)+))
+        $crate::report_skip(file!(), line!(), format_args!($($why)+))
     };
 }
 
-pub(crate) fn report(file: &str, line: u32, why: impl Display) {
+pub fn report(file: &str, line: u32, why: impl Display) {
     let thread = std::thread::current();
     // In a process that runs only one test, the test runs on the main thread.
     let test = thread.name().filter(|name| *name != "main");
     let text = format!("{file}:{line} {}: {why}", test.unwrap_or_default());
-    match super::is_child() {
+    match crate::is_child() {
         // A child process may have lost the permission to write to the list.
         true => eprintln!("\n{MARK}{text}"),
         false => write(&text),
@@ -31,7 +32,7 @@ pub(crate) fn report(file: &str, line: u32, why: impl Display) {
 }
 
 /// Reports the skips of a child process, whose standard error is `captured`.
-pub(crate) fn relay(captured: &str) {
+pub fn relay(captured: &str) {
     let skips = captured.lines().filter_map(|line| line.strip_prefix(MARK));
     skips.for_each(write);
 }
@@ -42,7 +43,7 @@ fn write(text: &str) {
     let mut list = OpenOptions::new()
         .create(true)
         .append(true)
-        .open(LIST)
+        .open(crate::target_tmpdir().join(LIST))
         .expect("a file under the target directory");
     // A single write keeps lines of concurrent processes apart.
     list.write_all(format!("{text}\n").as_bytes())

@@ -2,9 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
-#[macro_use]
-mod common;
-
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -695,7 +692,7 @@ fn udp_time_shows_that_one_machine_has_one_clock() {
 fn udp_time_answers_clients_until_ctrl_c() {
     for address in ["127.0.0.1:0", "[::1]:0", "localhost:0"] {
         if address.starts_with('[') && UdpSocket::bind(address).is_err() {
-            skip!("there is no IPv6 on loopback here");
+            common::skip!("there is no IPv6 on loopback here");
             continue;
         }
         let mut server = example("udp_time")

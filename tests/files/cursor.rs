@@ -1,12 +1,9 @@
 //! Reads and writes at the cursor of a file that end partway, or that take the disk a long time: their counts, the
 //! content of the file and the cursors agree, and match the same calls in std.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-#[macro_use]
-mod common;
-
-use common::{Baseline, alone, assert_passed, child, directory, is_child, next_turn, rings};
+use common::{
+    Baseline, assert_passed, child, directory, is_child, next_turn, ran_in_own_process, rings,
+};
 use gimmal::buf::AlignedBuf;
 use gimmal::fs::{File, OpenOptions};
 use gimmal::io::{AsyncWrite, BufWriter, PipeReader, PipeWriter, copy};
@@ -388,7 +385,7 @@ fn limit_file_size(bytes: u64) {
 fn passes_in_own_child(test: &str) {
     let output = child(test, &[]).output().unwrap();
     assert_passed(test, &output);
-    common::skip::relay(&String::from_utf8_lossy(&output.stderr));
+    common::relay_skips(&String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -461,7 +458,7 @@ fn writes_at_the_cursor_on_a_full_disk_behave_as_in_std() {
     let dir = directory();
     let at = CString::new(dir.path().as_os_str().as_bytes()).unwrap();
     if let Err(error) = mount_tmpfs(dir.path(), "size=100k") {
-        return skip!("cannot mount a tmpfs: {error}");
+        return common::skip!("cannot mount a tmpfs: {error}");
     }
     let disk = directory();
     let (file, source) = (dir.path().join("file"), disk.path().join("source"));
@@ -501,13 +498,15 @@ fn block(byte: u8, blocks: usize) -> AlignedBuf {
 
 #[test]
 fn direct_reads_and_writes_move_the_cursor() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let path = dir.path().join("file");
     let data = pattern(10 * BLOCK + 100);
     std::fs::write(&path, &data).unwrap();
     let Some(file) = direct(&path) else {
-        return skip!("this file system does not support O_DIRECT");
+        return common::skip!("this file system does not support O_DIRECT");
     };
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -649,12 +648,14 @@ fn reads_with_std(mut file: &std::fs::File, len: usize) -> Calls {
 
 #[test]
 fn reads_at_the_cursor_up_to_a_bad_block_behave_as_in_std() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     const GOOD: usize = 16 * BLOCK;
     let dir = directory();
     let data = pattern(2 * GOOD);
     let Some(device) = Loop::new(dir.path(), &data) else {
-        return skip!("no loop device available");
+        return common::skip!("no loop device available");
     };
     device.backing.set_len(GOOD as u64).unwrap();
     for (name, ring) in rings() {
@@ -780,7 +781,9 @@ fn reads_and_writes_across_the_end_of_mapped_memory_behave_as_in_std() {
 /// Other users of a shared cursor see it move, and so does this file for their moves.
 #[test]
 fn a_shared_cursor_is_followed() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let path = dir.path().join("file");
     for (name, ring) in rings() {
@@ -822,7 +825,9 @@ fn a_shared_cursor_is_followed() {
 /// Concurrent writes at the cursor are written one after another.
 #[test]
 fn concurrent_writes_at_the_cursor_do_not_overwrite_each_other() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {

@@ -1,12 +1,10 @@
 //! Files in practice: every way of opening, files that change while they are read, special files, and errors that name
 //! the operation and the path.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-#[macro_use]
-mod common;
-
-use common::{Baseline, Random, Watched, alone, directory, next_turn, rings};
+use common::{
+    Baseline, Random, Watched, directory, errno, make_fifo, next_turn, pipe, ran_in_own_process,
+    rings,
+};
 use gimmal::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::io::{AsyncRead, BufReader};
@@ -14,44 +12,15 @@ use gimmal::op::{Opcode, nop};
 use gimmal::runtime::FeatureMask;
 use gimmal::{Handle, Runtime, is_canceled, yield_now};
 use std::cell::RefCell;
-use std::error::Error;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 249 + 1) as u8).collect()
-}
-
-fn pipe() -> (File, io::PipeWriter) {
-    let (reader, writer) = io::pipe().unwrap();
-    (File::from(OwnedFd::from(reader)), writer)
-}
-
-fn make_fifo(path: &Path) {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
-    // SAFETY: the path is nul-terminated.
-    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
-}
-
-/// The errno in the error's chain of sources.
-fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(errno) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
-            return Some(errno);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// The result of opening a file: an error kind, or the results of writing to it and reading from it.
@@ -67,7 +36,9 @@ fn try_out(opened: io::Result<std::fs::File>) -> Opened {
 
 #[test]
 fn every_combination_of_open_options_behaves_as_in_std() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let mut runtime = Runtime::new().unwrap();
     for flags in 0..64 {
@@ -120,7 +91,9 @@ fn every_combination_of_open_options_behaves_as_in_std() {
 
 #[test]
 fn custom_flags_are_added_without_their_access_mode() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let path = dir.path().join("file");
     let link = dir.path().join("link");
@@ -170,7 +143,9 @@ fn sizes() -> Vec<usize> {
 
 #[test]
 fn whole_files_of_every_size_are_read_and_written_as_in_std() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let dir = directory();
@@ -213,7 +188,9 @@ fn whole_files_of_every_size_are_read_and_written_as_in_std() {
 
 #[test]
 fn files_in_proc_and_sys_are_read_completely() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let paths = [
         "/proc/version",
         "/proc/filesystems",
@@ -281,7 +258,9 @@ async fn with_changes<F: Future>(future: F, mut between: impl FnMut(usize)) -> F
 /// the file was at all times, and at most as long as it ever was.
 #[test]
 fn files_that_grow_or_shrink_while_read_yield_a_prefix() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let dir = directory();
@@ -332,7 +311,9 @@ fn files_that_grow_or_shrink_while_read_yield_a_prefix() {
 /// A writer appends constantly while a reader reads: each result is a prefix of the written text.
 #[test]
 fn a_log_being_written_is_read_without_gaps() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let path = dir.path().join("log");
     let all = pattern(400_000);
@@ -362,7 +343,9 @@ fn a_log_being_written_is_read_without_gaps() {
 
 #[test]
 fn fifos_and_pipes_are_read_to_their_last_byte() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -407,7 +390,9 @@ fn available_bytes() -> u64 {
 
 #[test]
 fn a_file_over_4_gib_is_read_at_every_offset() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let path = dir.path().join("sparse");
     let size = (4u64 << 30) + 4097;
@@ -455,7 +440,7 @@ fn a_file_over_4_gib_is_read_at_every_offset() {
     if cfg!(debug_assertions) && std::env::var_os("GIMMAL_LARGE").is_none()
         || available_bytes() < 12 << 30
     {
-        return skip!(
+        return common::skip!(
             "not read as a whole: needs a release build or GIMMAL_LARGE, and 12 GiB of free memory"
         );
     }
@@ -474,7 +459,9 @@ fn a_file_over_4_gib_is_read_at_every_offset() {
 
 #[test]
 fn errors_name_the_path_keep_their_kind_and_lead_to_the_errno() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let path = |name: &str| dir.path().join(name);
     std::fs::write(path("file"), "text").unwrap();
@@ -545,7 +532,9 @@ fn assert_unchanged<B: IoBuf>(error: BufError<B>, kind: ErrorKind) {
 
 #[test]
 fn every_error_returns_the_buffer_unchanged() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let dir = directory();
@@ -675,7 +664,9 @@ async fn exact(mut reader: impl AsyncRead, len: usize) -> (Vec<u8>, usize, Optio
 
 #[test]
 fn an_exact_read_sets_the_length_to_the_bytes_read_for_every_reader() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let path = dir.path().join("file");
     let mut runtime = Runtime::new().unwrap();
@@ -753,7 +744,9 @@ async fn all_of(mut reader: impl AsyncRead, buf: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn a_buffer_with_enough_room_does_not_grow() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     let path = dir.path().join("file");
     let mut runtime = Runtime::new().unwrap();
@@ -817,7 +810,9 @@ fn many() -> Vec<Vec<u8>> {
 
 #[test]
 fn of_more_than_iov_max_buffers_the_first_are_used_as_in_std() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let dir = directory();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -891,7 +886,9 @@ fn of_more_than_iov_max_buffers_the_first_are_used_as_in_std() {
 
 #[test]
 fn a_missing_opcode_is_an_error_that_returns_the_buffer() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let hidden = [Opcode::READ, Opcode::WRITE, Opcode::FSYNC, Opcode::CLOSE];
     let mask = hidden
         .into_iter()
@@ -923,7 +920,9 @@ fn a_missing_opcode_is_an_error_that_returns_the_buffer() {
 /// A read that is canceled when the program ends has no effect, and its buffer is unchanged.
 #[test]
 fn a_pending_read_that_is_canceled_returns_the_buffer_unchanged() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let found = Rc::new(RefCell::new(Vec::new()));
@@ -986,7 +985,9 @@ fn a_pending_read_that_is_canceled_returns_the_buffer_unchanged() {
 
 #[test]
 fn a_close_stops_pending_operations_and_then_closes_the_file() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let dir = directory();
@@ -1045,7 +1046,9 @@ fn a_close_stops_pending_operations_and_then_closes_the_file() {
 
 #[test]
 fn a_file_does_not_convert_to_std_while_an_operation_or_orphan_holds_it() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let mut runtime = ring.build().unwrap();
@@ -1085,7 +1088,9 @@ fn a_file_does_not_convert_to_std_while_an_operation_or_orphan_holds_it() {
 /// Two tasks that each wait for the other one's operation on a file.
 #[test]
 fn two_closes_at_once_do_not_wait_for_each_other() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let baseline = Baseline::take();
@@ -1109,7 +1114,9 @@ fn two_closes_at_once_do_not_wait_for_each_other() {
 /// The remaining tasks are canceled and end at once, long before the grace period passes.
 #[test]
 fn a_program_whose_tasks_end_when_canceled_does_not_use_the_grace_period() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     const GRACE: std::time::Duration = std::time::Duration::from_secs(60 * 60);
     for (name, ring) in rings() {
         println!("ring: {name}");

@@ -1,10 +1,8 @@
 //! Pipes: compared with std, and under cancels, timeouts and drops. FIFOs, whose opens wait for each other.
 
-mod common;
-
 use common::{
-    Baseline, MOMENTS, Random, alone, directory, dropped_after, dropped_everywhere, next_turn,
-    rings,
+    Baseline, MOMENTS, Random, directory, dropped_after, dropped_everywhere, next_turn,
+    ran_in_own_process, rings,
 };
 use gimmal::fs::OpenOptions;
 use gimmal::io::{PipeReader, PipeWriter, mkfifo, pipe};
@@ -26,7 +24,9 @@ fn content(len: usize) -> Vec<u8> {
 
 #[test]
 fn written_bytes_are_read_until_the_end() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, builder) in rings() {
         let mut runtime = builder.build().unwrap();
         runtime.block_on(async {
@@ -62,7 +62,9 @@ fn written_bytes_are_read_until_the_end() {
 /// The other end is std's, on a thread. The sizes are those around the limits of a pipe.
 #[test]
 fn the_other_end_may_be_a_pipe_of_std() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for len in [0, 1, 4095, 4096, 4097, 65_535, 65_536, 65_537, LARGE] {
         let sent = content(len);
         let (mut theirs, ours) = io::pipe().unwrap();
@@ -97,7 +99,9 @@ fn the_other_end_may_be_a_pipe_of_std() {
 
 #[test]
 fn a_write_without_a_reader_fails_and_returns_the_buffer() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         let sent = content(LARGE);
@@ -122,7 +126,9 @@ fn a_write_without_a_reader_fails_and_returns_the_buffer() {
 /// Sends four-byte numbers, and reads them in pieces that are timed out, canceled and dropped at random.
 #[test]
 fn no_byte_is_lost_or_read_twice_however_the_waits_end() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     const NUMBERS: u32 = 300_000;
     gimmal::run(async {
         let mut random = Random::new();
@@ -225,7 +231,9 @@ fn no_byte_is_lost_or_read_twice_however_the_waits_end() {
 /// The error of a timed out write contains the number of bytes written, so the rest can follow.
 #[test]
 fn a_write_that_times_out_reports_its_progress() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         let mut random = Random::new();
@@ -271,7 +279,9 @@ fn a_write_that_times_out_reports_its_progress() {
 #[test]
 fn whole_writes_to_a_pipe_are_contiguous() {
     const LEN: usize = 300_000;
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         let writing = async {
@@ -293,7 +303,9 @@ fn whole_writes_to_a_pipe_are_contiguous() {
 
 #[test]
 fn a_pipe_converts_to_std_when_no_operation_holds_it() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         let none = dropped_after(reader.read(vec![0; 8]), 1, MOMENTS[0]).await;
@@ -318,7 +330,9 @@ fn a_pipe_converts_to_std_when_no_operation_holds_it() {
 
 #[test]
 fn the_other_end_may_be_a_child_process() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let mut child = Command::new("sh")
             .args(["-c", "cat; echo done >&2"])
@@ -347,7 +361,9 @@ fn the_other_end_may_be_a_child_process() {
 
 #[test]
 fn closing_stops_a_read_in_flight() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, _writer) = pipe()?;
         let read = reader.read(vec![7; 8]).submit();
@@ -362,7 +378,9 @@ fn closing_stops_a_read_in_flight() {
 
 #[test]
 fn the_capacity_is_the_one_the_kernel_chose() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         assert_eq!(reader.capacity()?, writer.capacity()?);
@@ -383,7 +401,9 @@ fn the_capacity_is_the_one_the_kernel_chose() {
 
 #[test]
 fn two_ends_of_a_fifo_wait_for_each_other() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let path = directory.path().join("fifo");
     for (name, builder) in rings() {
@@ -417,7 +437,9 @@ fn two_ends_of_a_fifo_wait_for_each_other() {
 /// A write to a full FIFO, and a read from an empty one, do not block the thread.
 #[test]
 fn a_full_or_empty_fifo_delays_no_other_task() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let path = directory.path().join("fifo");
     gimmal::run(async {
@@ -450,7 +472,9 @@ fn a_full_or_empty_fifo_delays_no_other_task() {
 #[test]
 fn waiting_opens_delay_no_other_operation() {
     const FIFOS: usize = 24;
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let paths: Vec<PathBuf> = (0..FIFOS)
         .map(|n| directory.path().join(format!("fifo{n}")))
@@ -488,7 +512,9 @@ fn waiting_opens_delay_no_other_operation() {
 
 #[test]
 fn a_waiting_open_can_be_canceled_and_dropped() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let path = directory.path().join("fifo");
     gimmal::run(async {
@@ -516,7 +542,9 @@ fn a_waiting_open_can_be_canceled_and_dropped() {
 
 #[test]
 fn opening_something_other_than_a_fifo_fails_with_its_path() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let file = directory.path().join("file");
     std::fs::write(&file, "kept").unwrap();
@@ -545,7 +573,9 @@ fn opening_something_other_than_a_fifo_fails_with_its_path() {
 
 #[test]
 fn pipe_futures_can_be_dropped_after_any_poll() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let path = directory.path().join("fifo");
     gimmal::run(async {
@@ -580,7 +610,9 @@ fn pipe_futures_can_be_dropped_after_any_poll() {
 /// `fs` also opens FIFOs, and waits for the other end as `open(2)` does, except with `O_NONBLOCK`.
 #[test]
 fn a_fifo_opened_as_a_file_for_writing_waits_for_a_reader() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let path = directory.path().join("fifo");
     gimmal::run(async {

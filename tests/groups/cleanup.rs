@@ -1,7 +1,7 @@
 //! The errors of canceled children: a cancellation is no failure, and no failure is lost (G2).
 
 use crate::help::{LONG, SHORT, doze, failure, run, run_with_faults, words};
-use crate::support::Finally;
+use common::Finally;
 use futures_util::StreamExt as _;
 use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;

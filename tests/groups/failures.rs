@@ -1,7 +1,7 @@
 //! G2: the first failure, the rest, secondary errors, and cancels from outside.
 
-use crate::help::{Census, LONG, SHORT, caught, doze, failure, run, words};
-use crate::support::Journal;
+use crate::help::{LONG, SHORT, doze, failure, run, words};
+use common::{Census, Journal, caught};
 use gimmal::cancel::{Scope, shield};
 use gimmal::{Canceled, group, sleep, yield_now};
 use std::cell::Cell;
@@ -423,7 +423,7 @@ fn an_inner_timeout_of_a_child_does_not_affect_the_group() {
 fn errors_with_destructors_and_borrows_are_dropped_once() {
     struct DropError<'a>(
         &'a Cell<u32>,
-        #[allow(dead_code, reason = "only counts its drops")] crate::help::Member,
+        #[allow(dead_code, reason = "only counts its drops")] common::Member,
     );
     impl Drop for DropError<'_> {
         fn drop(&mut self) {

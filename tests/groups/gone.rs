@@ -1,14 +1,12 @@
 //! G1: what remains of a group when it returns, is dropped, or is forgotten.
 
-use crate::common::{
-    Baseline, MOMENTS, Moment, Watched, alone, descriptors, dropped_after, dropped_everywhere,
-    next_turn,
-};
 use crate::help::{
-    Census, LONG, SHORT, caught, counts, doze, explode, failure, leaks_on_purpose, pipe, run,
-    run_with_faults, said,
+    LONG, SHORT, counts, doze, explode, failure, leaks_on_purpose, run, run_with_faults, said,
 };
-use crate::support::{Finally, poll_once};
+use common::{
+    Baseline, Census, Finally, MOMENTS, Moment, Watched, caught, descriptors, dropped_after,
+    dropped_everywhere, next_turn, pipe, poll_once, ran_in_own_process,
+};
 use gimmal::cancel::{Scope, shield};
 use gimmal::fs::File;
 use gimmal::group::{Child, Group};
@@ -494,7 +492,9 @@ fn a_group_forgotten_in_run_stays_forgotten() {
 /// Its operations are in flight, and the runtime makes no more turns.
 #[test]
 fn a_group_dropped_outside_or_after_its_runtime_is_gone() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let warm = Runtime::new().unwrap();
     drop(warm);
     for after_its_end in [false, true] {
@@ -552,7 +552,9 @@ fn a_group_dropped_outside_or_after_its_runtime_is_gone() {
 
 #[test]
 fn a_group_dropped_with_a_task_or_with_the_runtime_is_gone() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let census = Census::default();
     let members = (census.clone(), census.clone());
     let mut runtime = Runtime::new().unwrap();
@@ -593,7 +595,9 @@ fn a_group_dropped_with_a_task_or_with_the_runtime_is_gone() {
 /// Polled or dropped while another runtime is current.
 #[test]
 fn a_group_polled_in_another_runtime_panics_and_a_dropped_one_reaches_its_own() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let (mut own, mut other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
     let census = Census::default();
     let (reader, _writer) = pipe();

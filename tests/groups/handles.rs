@@ -1,8 +1,7 @@
 //! G3: handles of children, and what happens to values.
 
-use crate::common::{Baseline, next_turn};
-use crate::help::{Census, LONG, SHORT, counts, failure, leaks_on_purpose, run};
-use crate::support::{counted, poll_once};
+use crate::help::{LONG, SHORT, counts, failure, leaks_on_purpose, run};
+use common::{Baseline, Census, counted, next_turn, poll_once};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use gimmal::cancel::shield;

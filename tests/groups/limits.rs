@@ -1,7 +1,7 @@
 //! Limits on concurrent children, waits for the next finished child, and cleanup timeouts.
 
-use crate::help::{Census, LONG, SHORT, failure, run};
-use crate::support::{Journal, poll_once};
+use crate::help::{LONG, SHORT, failure, run};
+use common::{Census, Journal, poll_once};
 use gimmal::cancel::{Scope, shield};
 use gimmal::group::Child;
 use gimmal::time::{Instant, timeout};
@@ -426,7 +426,7 @@ fn children_that_exceed_the_cleanup_timeout_are_dropped() {
                 }));
                 drop(g.spawn(async move {
                     // Started while the others are dropped.
-                    let _late = crate::support::Finally(move || {
+                    let _late = common::Finally(move || {
                         drop(g.spawn(async move {
                             let _member = census.member();
                             let _ = shield(sleep(LONG)).await;

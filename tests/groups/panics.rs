@@ -1,11 +1,9 @@
 //! G2: panics of children, of the body, and of the destructors of their values.
 
-use crate::common::{Baseline, next_turn};
 use crate::help::{
-    Census, LONG, SHORT, caught, explode, failure, leaks_on_purpose, may_abort, run,
-    run_with_faults, said,
+    LONG, SHORT, explode, failure, leaks_on_purpose, may_abort, run, run_with_faults, said,
 };
-use crate::support::{DropBomb, Finally, Journal, poll_once};
+use common::{Baseline, Census, DropBomb, Finally, Journal, caught, next_turn, poll_once};
 use gimmal::cancel::shield;
 use gimmal::{Canceled, group, sleep, yield_now};
 use std::cell::Cell;

@@ -1,8 +1,7 @@
 //! Nested groups, timeouts and shields.
 
-use crate::common::{Watched, alone};
-use crate::help::{LONG, SHORT, counts, doze, failure, pipe, run, run_with_faults};
-use crate::support::Journal;
+use crate::help::{LONG, SHORT, counts, doze, failure, run, run_with_faults};
+use common::{Journal, Watched, pipe, ran_in_own_process};
 use gimmal::cancel::{Scope, checkpoint, shield};
 use gimmal::time::{Instant, timeout, timeout_any};
 use gimmal::{Canceled, group, sleep, supervise, yield_now};
@@ -357,7 +356,9 @@ fn an_inner_failure_cancels_outward_one_group_at_a_time() {
 /// The end of `run` cancels tasks that have groups, and these clean up within the grace period.
 #[test]
 fn the_end_of_run_lets_groups_clean_up() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let journal = Journal::default();
     let noted = journal.clone();
     gimmal::run(async move {
@@ -390,7 +391,7 @@ fn a_group_that_moves_into_a_canceled_scope_is_canceled() {
             sleep(LONG).await?;
             Ok::<_, io::Error>(())
         }));
-        assert!(crate::support::poll_once(&mut future).await.is_pending());
+        assert!(common::poll_once(&mut future).await.is_pending());
         let scope = Scope::new();
         scope.cancel();
         let outcome: Result<_, Canceled> = scope.run(async { Ok(future.as_mut().await) }).await;
@@ -455,7 +456,7 @@ fn a_group_that_moves_out_of_a_canceled_scope_is_no_longer_canceled() {
         }));
         let scope = Scope::new();
         scope.cancel();
-        let polled = scope.run_any(crate::support::poll_once(&mut future)).await;
+        let polled = scope.run_any(common::poll_once(&mut future)).await;
         assert!(polled.unwrap().is_pending());
         drop(go);
         assert_eq!(future.await.unwrap(), 4);

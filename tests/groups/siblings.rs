@@ -1,8 +1,7 @@
 //! G4: children borrow, and may spawn siblings at any time.
 
-use crate::common::{Baseline, next_turn};
-use crate::help::{Census, LONG, SHORT, counts, failure, leaks_on_purpose, run};
-use crate::support::{Finally, Journal, poll_once};
+use crate::help::{LONG, SHORT, counts, failure, leaks_on_purpose, run};
+use common::{Baseline, Census, Finally, Journal, next_turn, poll_once};
 use gimmal::group::Group;
 use gimmal::{Canceled, Handle, group, sleep, yield_now};
 use std::cell::{Cell, RefCell};
@@ -261,7 +260,7 @@ fn a_child_spawned_into_an_ended_group_is_dropped() {
                 assert!(child.is_finished());
                 child.cancel();
                 let waker = std::task::Waker::noop();
-                *said.borrow_mut() = Some(crate::support::poll_with(waker, &mut child));
+                *said.borrow_mut() = Some(common::poll_with(waker, &mut child));
             });
             drop(g.spawn(async move {
                 let _late = late;

@@ -1,10 +1,7 @@
 //! G3: supervisors, whose failures are isolated.
 
-use crate::common::{Baseline, next_turn};
-use crate::help::{
-    Census, LONG, SHORT, caught, explode, failure, leaks_on_purpose, run, run_with_faults, said,
-};
-use crate::support::{DropBomb, Journal};
+use crate::help::{LONG, SHORT, explode, failure, leaks_on_purpose, run, run_with_faults, said};
+use common::{Baseline, Census, DropBomb, Journal, caught, next_turn};
 use gimmal::cancel::Scope;
 use gimmal::{Canceled, sleep, supervise, yield_now};
 use std::cell::Cell;

@@ -1,8 +1,7 @@
 //! G5: only woken children are polled, and other tasks get their turns.
 
-use crate::common::{alone, next_turn};
 use crate::help::{LONG, SHORT, run};
-use crate::support::{Done, counted, foreign_waker, poll_once, poll_with};
+use common::{Done, counted, foreign_waker, next_turn, poll_once, poll_with, ran_in_own_process};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use gimmal::group::Group;
@@ -188,7 +187,9 @@ fn a_busy_group_does_not_starve_another() {
 /// One turn polls no more children than its budget allows.
 #[test]
 fn a_turn_has_a_budget_for_children() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut runtime = gimmal::Runtime::builder()
         .budget(10, std::time::Duration::from_secs(100))
         .build()
@@ -280,7 +281,7 @@ fn groups_run_in_a_foreign_set() {
 fn a_group_that_loses_a_foreign_select_is_dropped() {
     use futures_util::FutureExt;
     run(async || {
-        let baseline = crate::common::Baseline::take();
+        let baseline = common::Baseline::take();
         for _ in 0..20 {
             let mut grouped = pin!(
                 group(async |g| {

@@ -1,7 +1,7 @@
 //! Waits for a child or for a slot: what they leave behind when they are dropped, and how many there may be.
 
 use crate::help::{LONG, run};
-use crate::support::poll_once;
+use common::poll_once;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use gimmal::{Canceled, group, sleep, supervise, yield_now};

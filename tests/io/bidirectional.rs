@@ -1,16 +1,12 @@
 //! Copying in both directions: exactly, between all kinds of sides, and with correct counts when it stops halfway.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-mod common;
-
-use common::{Baseline, MOMENTS, Random, alone, dropped_everywhere, next_turn};
+use common::{MOMENTS, Random, dropped_everywhere, next_turn, returning_to_baseline, tcp_pair};
 use gimmal::buf::{BufResult, IoBuf, IoBufMut};
 use gimmal::cancel::Scope;
 use gimmal::io::{
     BufReader, BufWriter, CopyBidirectionalError, CopyDirection, Split, copy_bidirectional, pipe,
 };
-use gimmal::net::{TcpListener, TcpStream, UnixStream};
+use gimmal::net::UnixStream;
 use gimmal::prelude::*;
 use std::future::pending;
 use std::io::{self, Cursor, ErrorKind};
@@ -23,35 +19,16 @@ fn content(len: usize) -> Vec<u8> {
     (0..len as u32 / 4).flat_map(u32::to_le_bytes).collect()
 }
 
-async fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let client = TcpStream::connect(listener.local_addr()?).await?;
-    let (server, _) = listener.accept().await?;
-    Ok((client, server))
-}
-
-fn run(test: impl AsyncFnOnce() -> io::Result<()>) {
-    // Some tests count descriptors.
-    let _alone = alone();
-    gimmal::run(async {
-        let baseline = Baseline::take();
-        test().await?;
-        baseline.returns("the test").await;
-        io::Result::Ok(())
-    })
-    .unwrap();
-}
-
 /// A client that shuts down its side still gets the answer, through a proxy that is stopped at random moments and
 /// restarted: its counts are correct each time.
 #[test]
 fn both_directions_are_copied_until_both_have_ended() {
-    run(async || {
+    returning_to_baseline(async || {
         let mut random = Random::new();
         let mut stopped = 0;
         for stops in [0, 30, 30] {
-            let (client, near) = pair().await?;
-            let (far, server) = pair().await?;
+            let (client, near) = tcp_pair().await?;
+            let (far, server) = tcp_pair().await?;
             let (counts, (), ()) = gimmal::try_join((
                 async {
                     let mut counts = (0, 0);
@@ -128,21 +105,21 @@ async fn passes<A: Split, B: Split>(
 
 #[test]
 fn a_side_is_a_stream_or_a_pair() {
-    run(async || {
-        let (client, near) = pair().await?;
+    returning_to_baseline(async || {
+        let (client, near) = tcp_pair().await?;
         let (far, server) = UnixStream::pair()?;
         passes("references", &near, &far, &client, &server).await?;
 
-        let (client, mut near) = pair().await?;
+        let (client, mut near) = tcp_pair().await?;
         let (mut far, server) = UnixStream::pair()?;
         passes("as in tokio", &mut near, &mut far, &client, &server).await?;
 
-        let (client, near) = pair().await?;
+        let (client, near) = tcp_pair().await?;
         let (far, server) = UnixStream::pair()?;
         passes("halves", near.into_split(), far.split(), &client, &server).await?;
 
         // A pipe ends when its writer is dropped, after its direction has ended.
-        let (client, near) = pair().await?;
+        let (client, near) = tcp_pair().await?;
         let (from_far, reply) = pipe()?;
         let (question, to_far) = pipe()?;
         passes(
@@ -154,7 +131,7 @@ fn a_side_is_a_stream_or_a_pair() {
         )
         .await?;
 
-        let (client, near) = pair().await?;
+        let (client, near) = tcp_pair().await?;
         let (far, server) = UnixStream::pair()?;
         let near = (BufReader::new(&near), BufWriter::new(&near));
         let far = (
@@ -174,14 +151,14 @@ fn a_side_is_a_stream_or_a_pair() {
 /// A child process as one side: its input ends with the other side's output.
 #[test]
 fn a_child_process_is_a_side() {
-    run(async || {
+    returning_to_baseline(async || {
         let mut child = std::process::Command::new("cat")
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()?;
         let reader = gimmal::io::PipeReader::from(child.stdout.take().unwrap());
         let writer = gimmal::io::PipeWriter::from(child.stdin.take().unwrap());
-        let (client, near) = pair().await?;
+        let (client, near) = tcp_pair().await?;
         let (counts, echo) = gimmal::try_join((
             async { Ok(copy_bidirectional(&near, (reader, writer)).await?) },
             async {
@@ -231,9 +208,9 @@ impl AsyncWrite for Full {
 /// Each direction fails once, after the other one has copied some bytes and waits for more.
 #[test]
 fn an_error_names_its_direction_and_has_both_counts() {
-    run(async || {
+    returning_to_baseline(async || {
         for direction in [CopyDirection::AToB, CopyDirection::BToA] {
-            let (client, near) = pair().await?;
+            let (client, near) = tcp_pair().await?;
             let (server, far) = UnixStream::pair()?;
             let mut full = Full::after(4);
             server.write_all("a long answer").await?;
@@ -291,7 +268,7 @@ fn an_error_names_its_direction_and_has_both_counts() {
 /// Bytes read for a failed writer are in the error if the reader cannot take them back.
 #[test]
 fn bytes_that_cannot_be_returned_to_a_reader_are_in_the_error() {
-    run(async || {
+    returning_to_baseline(async || {
         let (mut text, mut full) = (&b"0123456789"[..], Full::after(4));
         let (idle, _writer) = pipe()?;
         let copied = copy_bidirectional((&idle, &mut full), (&mut text, Vec::new())).await;
@@ -308,7 +285,7 @@ fn bytes_that_cannot_be_returned_to_a_reader_are_in_the_error() {
 
 #[test]
 fn a_failing_shutdown_is_the_error_of_its_direction() {
-    run(async || {
+    returning_to_baseline(async || {
         let mut full = Full::after(100);
         let (nothing, all) = (&b""[..], &b"all of it"[..]);
         let copied = copy_bidirectional((nothing, &mut full), (all, Vec::new())).await;
@@ -340,7 +317,7 @@ impl AsyncRead for Foreign {
 /// Such a wait is dropped when the other direction fails, or when a scope is canceled. Its bytes are still counted.
 #[test]
 fn a_dropped_direction_is_counted() {
-    run(async || {
+    returning_to_baseline(async || {
         let (reader, writer) = pipe()?;
         let (mut full, mut taken) = (Full::after(4), Vec::new());
         let (copied, ()) = gimmal::join((
@@ -381,9 +358,9 @@ fn a_dropped_direction_is_counted() {
 /// Copies between two streams: dropped after any poll, nothing is left behind.
 #[test]
 fn copy_bidirectional_can_be_dropped_after_any_poll() {
-    run(async || {
+    returning_to_baseline(async || {
         dropped_everywhere("copy_bidirectional", &MOMENTS, || async {
-            let (client, near) = pair().await.unwrap();
+            let (client, near) = tcp_pair().await.unwrap();
             let (far, server) = UnixStream::pair().unwrap();
             passes(
                 "dropped",
@@ -403,7 +380,7 @@ fn copy_bidirectional_can_be_dropped_after_any_poll() {
 /// Both sides fail: neither error is lost when they are combined into one.
 #[test]
 fn if_both_directions_fail_both_errors_are_kept() {
-    run(async || {
+    returning_to_baseline(async || {
         /// Fails when it is canceled, like a cleanup that fails.
         struct Broken;
 

@@ -1,10 +1,9 @@
 //! Copying between files, pipes, sockets and other readers and writers: every byte arrives, even if the copy is
 //! canceled and continued.
 
-mod common;
-
 use common::{
-    Baseline, MOMENTS, Random, alone, directory, dropped_after, dropped_everywhere, next_turn,
+    Baseline, MOMENTS, Random, directory, dropped_after, dropped_everywhere, next_turn,
+    ran_in_own_process, tcp_pair,
 };
 use gimmal::buf::{BufError, BufResult, IoBuf};
 use gimmal::cancel::Scope;
@@ -12,7 +11,7 @@ use gimmal::fs::{File, OpenOptions};
 use gimmal::io::{
     BufReader, BufWriter, CopyError, copy, copy_bidirectional, copy_with, pipe, sink,
 };
-use gimmal::net::{TcpListener, TcpStream};
+use gimmal::net::TcpStream;
 use gimmal::op::Opcode;
 use gimmal::prelude::*;
 use gimmal::runtime::FeatureMask;
@@ -30,13 +29,6 @@ fn content(len: usize) -> Vec<u8> {
     (0..len as u32 / 4).flat_map(u32::to_le_bytes).collect()
 }
 
-async fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let client = TcpStream::connect(listener.local_addr()?).await?;
-    let (server, _) = listener.accept().await?;
-    Ok((client, server))
-}
-
 /// No turn ends by time, so both directions are polled in the turn in which they are ready.
 fn in_whole_turns() -> gimmal::runtime::Builder {
     gimmal::Runtime::builder().budget(256, Duration::from_secs(3600))
@@ -50,14 +42,16 @@ async fn source(path: &Path) -> io::Result<File> {
 
 #[test]
 fn files_pipes_and_sockets_are_copied_exactly() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     gimmal::run(async {
         let baseline = Baseline::take();
         {
             let mut file = source(&from).await?;
-            let (mut client, mut server) = pair().await?;
+            let (mut client, mut server) = tcp_pair().await?;
             let (mut reader, mut writer) = pipe()?;
             let mut copy_of = File::create(&to).await?;
             // File → socket → pipe → file, all at once.
@@ -151,7 +145,9 @@ impl AsyncWrite for Fails {
 
 #[test]
 fn unwritten_bytes_are_returned_or_in_the_error() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let from = directory.path().join("from");
     gimmal::run(async {
@@ -230,7 +226,9 @@ async fn copy_with_interruptions(
 
 #[test]
 fn a_copy_that_is_canceled_and_continued_loses_nothing() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     gimmal::run(async {
@@ -238,7 +236,7 @@ fn a_copy_that_is_canceled_and_continued_loses_nothing() {
         let mut timeouts = 0;
         for _ in 0..4 {
             let mut file = source(&from).await?;
-            let (mut client, mut server) = pair().await?;
+            let (mut client, mut server) = tcp_pair().await?;
             let (mut reader, mut writer) = pipe()?;
             let mut copy_of = File::create(&to).await?;
             let (mut a, mut b, mut c) = (random.fork(), random.fork(), random.fork());
@@ -270,12 +268,14 @@ fn a_copy_that_is_canceled_and_continued_loses_nothing() {
 
 #[test]
 fn a_closed_peer_ends_a_copy_with_an_error_that_names_it() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let from = directory.path().join("from");
     gimmal::run(async {
         let mut file = source(&from).await?;
-        let (mut client, server) = pair().await?;
+        let (mut client, server) = tcp_pair().await?;
         let peer = client.peer_addr()?;
         drop(server);
         let error = copy(&mut file, &mut client).await.unwrap_err();
@@ -296,7 +296,9 @@ fn a_closed_peer_ends_a_copy_with_an_error_that_names_it() {
 /// Each piece is reported once it has arrived, through buffers and by splices, and the callback may use the runtime.
 #[test]
 fn progress_is_reported_piece_by_piece() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     let runtime = Runtime::builder().mask(FeatureMask::none()).build();
@@ -349,7 +351,9 @@ fn progress_is_reported_piece_by_piece() {
 /// A copy stopped by `progress` has copied what it reported, and continues from there.
 #[test]
 fn a_copy_stopped_by_its_progress_can_be_continued() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     gimmal::run(async {
@@ -400,7 +404,9 @@ fn a_copy_stopped_by_its_progress_can_be_continued() {
 /// A large file is spliced. If the copy is canceled while the pipe is full, the file can be read on from there.
 #[test]
 fn a_large_file_does_not_pass_through_user_memory() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let from = directory.path().join("from");
     gimmal::run(async {
@@ -448,12 +454,14 @@ fn a_large_file_does_not_pass_through_user_memory() {
 /// A dropped splice has taken nothing from the file.
 #[test]
 fn a_dropped_splice_restores_the_cursor() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let from = directory.path().join("from");
     gimmal::run(async {
         let file = source(&from).await?;
-        let (client, _server) = pair().await?;
+        let (client, _server) = tcp_pair().await?;
         let baseline = Baseline::take();
         for moment in &MOMENTS {
             let dropped = dropped_after(copy(&mut &file, &mut &client), 1, *moment).await;
@@ -470,7 +478,9 @@ fn a_dropped_splice_restores_the_cursor() {
 /// Without splices, the copy uses buffers: to a file opened for appending, and if the opcode is missing.
 #[test]
 fn without_splices_a_copy_uses_buffers() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     for (name, mask) in [
@@ -499,7 +509,9 @@ fn without_splices_a_copy_uses_buffers() {
 /// A copy dropped after any number of polls leaves nothing behind in the runtime.
 #[test]
 fn a_copy_can_be_dropped_after_any_poll() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     gimmal::run(async {
@@ -509,7 +521,7 @@ fn a_copy_can_be_dropped_after_any_poll() {
             source(&from).await?;
             dropped_everywhere("copy to a socket", &MOMENTS, || async {
                 let mut file = File::open(path).await.unwrap();
-                let (mut client, mut server) = pair().await.unwrap();
+                let (mut client, mut server) = tcp_pair().await.unwrap();
                 let writer = OpenOptions::new().write(true).open("/dev/null").await;
                 let sent = async {
                     let copied = copy(&mut file, &mut client).await.unwrap();
@@ -550,7 +562,9 @@ fn splices() -> usize {
 #[test]
 fn waiting_copies_delay_no_other_operation_and_use_few_threads() {
     const COPIES: usize = 40;
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let from = directory.path().join("from");
     gimmal::run(async {
@@ -601,7 +615,9 @@ fn waiting_copies_delay_no_other_operation_and_use_few_threads() {
 
 #[test]
 fn a_copy_into_a_buffered_writer_leaves_nothing_in_the_buffer() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     gimmal::run(async {
@@ -662,7 +678,9 @@ impl AsyncWrite for Counts {
 /// The writer is flushed once when the reader has nothing ready, and not before.
 #[test]
 fn a_writer_is_flushed_when_the_reader_has_nothing_ready() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         // A copy that never waits flushes at the end.
         let mut writer = Counts::default();
@@ -701,7 +719,9 @@ fn a_writer_is_flushed_when_the_reader_has_nothing_ready() {
 /// The flush fails while a read is in flight. The read is canceled without losing bytes, and the copy can be continued.
 #[test]
 fn a_failing_flush_takes_nothing_from_the_reader() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let from = directory.path().join("from");
     in_whole_turns()
@@ -782,7 +802,9 @@ fn an_error_of_the_reader_survives_that_of_a_flush() {
         }
     }
 
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         for fails_at in [0, 1] {
             let mut writer = Counts {
@@ -805,7 +827,9 @@ fn an_error_of_the_reader_survives_that_of_a_flush() {
 /// Like [`a_copy_that_is_canceled_and_continued_loses_nothing`], through buffers.
 #[test]
 fn a_canceled_copy_through_a_buffer_loses_nothing() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     gimmal::run(async {
@@ -813,7 +837,7 @@ fn a_canceled_copy_through_a_buffer_loses_nothing() {
         let mut timeouts = 0;
         for capacity in [10, 1000, 100_000, 1 << 20] {
             let mut file = source(&from).await?;
-            let (client, mut server) = pair().await?;
+            let (client, mut server) = tcp_pair().await?;
             let (mut reader, writer) = pipe()?;
             let mut client = BufWriter::with_capacity(capacity, client);
             let mut writer = BufWriter::with_capacity(capacity, writer);
@@ -885,11 +909,13 @@ impl AsyncWrite for &Buffering {
 /// Requests and responses pass through a proxy whose sides buffer unflushed bytes.
 #[test]
 fn a_proxy_with_buffers_delivers_each_request_and_response() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let baseline = Baseline::take();
-        let (client, near) = pair().await?;
-        let (far, server) = pair().await?;
+        let (client, near) = tcp_pair().await?;
+        let (far, server) = tcp_pair().await?;
         let proxy = gimmal::spawn(async move {
             let (near, far) = (Buffering::new(near), Buffering::new(far));
             io::Result::Ok(copy_bidirectional(&near, &far).await?)
@@ -927,7 +953,9 @@ fn a_proxy_with_buffers_delivers_each_request_and_response() {
 /// Dropped after any number of polls, even while it flushes to a peer that does not read.
 #[test]
 fn a_copy_through_a_buffer_can_be_dropped_after_any_poll() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         dropped_everywhere("copy through a buffer", &MOMENTS, || async {
             let (mut reader, sender) = pipe().unwrap();

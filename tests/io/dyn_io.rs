@@ -1,12 +1,8 @@
 //! Boxed readers and writers behave like the ones inside the box, with any buffer, even if a read is canceled or
 //! dropped.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-mod common;
-
 use bytes::BytesMut;
-use common::{Baseline, MOMENTS, alone, directory, dropped_everywhere};
+use common::{MOMENTS, directory, dropped_everywhere, returning_to_baseline};
 use futures_util::FutureExt as _;
 use gimmal::buf::{AlignedBuf, BufError, IoBufMut};
 use gimmal::cancel::Scope;
@@ -23,18 +19,6 @@ use std::path::Path;
 use std::rc::Rc;
 
 const TEXT: &[u8] = b"0123456789";
-
-fn run(test: impl AsyncFnOnce() -> io::Result<()>) {
-    // Some tests count descriptors.
-    let _alone = alone();
-    gimmal::run(async {
-        let baseline = Baseline::take();
-        test().await?;
-        baseline.returns("the test").await;
-        io::Result::Ok(())
-    })
-    .unwrap();
-}
 
 /// All kinds of readers of `TEXT`.
 async fn readers(directory: &Path) -> io::Result<Vec<Box<dyn DynAsyncRead>>> {
@@ -87,7 +71,7 @@ async fn fills<B: IoBufMut + Debug>(reader: &mut dyn DynAsyncRead, buf: B) {
 
 #[test]
 fn a_boxed_reader_fills_buffers_of_any_type() {
-    run(async || {
+    returning_to_baseline(async || {
         let directory = directory();
         for at in 0..readers(directory.path()).await?.len() {
             let reader = async || readers(directory.path()).await.unwrap().swap_remove(at);
@@ -103,7 +87,7 @@ fn a_boxed_reader_fills_buffers_of_any_type() {
 
 #[test]
 fn a_boxed_reader_takes_back_bytes_if_the_one_inside_does() {
-    run(async || {
+    returning_to_baseline(async || {
         let directory = directory();
         let path = directory.path().join("large");
         std::fs::write(&path, vec![7; 1 << 20])?;
@@ -144,7 +128,7 @@ fn a_canceled_boxed_read_or_one_without_room_returns_the_buffer() {
             (kind, b"unchanged".to_vec())
         );
     }
-    run(async || {
+    returning_to_baseline(async || {
         let (stream, _peer) = UnixStream::pair()?;
         let mut stream: Box<dyn DynAsyncRead> = Box::new(stream);
         let error = stream.read(Vec::new()).await.unwrap_err();
@@ -173,7 +157,7 @@ fn a_canceled_boxed_read_or_one_without_room_returns_the_buffer() {
 /// Bytes received by a dropped read, or by a part of an exact read, go to the next read, even through the box.
 #[test]
 fn a_boxed_read_can_be_dropped_after_any_poll_and_loses_nothing() {
-    run(async || {
+    returning_to_baseline(async || {
         let read = async |exact: bool| {
             let (stream, peer) = UnixStream::pair().unwrap();
             let mut stream: Box<dyn DynAsyncRead> = Box::new(stream);
@@ -212,7 +196,7 @@ fn a_boxed_read_can_be_dropped_after_any_poll_and_loses_nothing() {
 
 #[test]
 fn a_boxed_writer_writes_flushes_and_shuts_down_like_the_one_inside() {
-    run(async || {
+    returning_to_baseline(async || {
         let (stream, peer) = UnixStream::pair()?;
         let mut writer: Box<dyn DynAsyncWrite> = Box::new(BufWriter::new(stream));
         assert_eq!(writer.write("one ").await?, (4, "one "));
@@ -239,7 +223,7 @@ fn a_boxed_writer_writes_flushes_and_shuts_down_like_the_one_inside() {
 
 #[test]
 fn boxes_are_a_side_of_a_copy_in_both_directions() {
-    run(async || {
+    returning_to_baseline(async || {
         let (near, peer) = UnixStream::pair()?;
         peer.write_all(TEXT).await?;
         peer.shutdown(Shutdown::Write)?;

@@ -1,8 +1,6 @@
 //! Reading lines: compared with std, beyond the length limit, and under cancels and drops. Writing through a buffer.
 
-mod common;
-
-use common::{Baseline, MOMENTS, Random, alone, directory, dropped_after, next_turn};
+use common::{Baseline, MOMENTS, Random, directory, dropped_after, next_turn, ran_in_own_process};
 use futures_util::{Stream, StreamExt};
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
@@ -28,7 +26,9 @@ fn text(random: &mut Random, len: usize) -> String {
 
 #[test]
 fn lines_match_those_of_std() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let path = directory.path().join("text");
     let mut random = Random::new();
@@ -76,7 +76,9 @@ fn lines_match_those_of_std() {
 
 #[test]
 fn files_of_unknown_size_are_read_to_their_end() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let mut lines = BufReader::new(File::open("/proc/filesystems").await?).lines();
         let mut found = Vec::new();
@@ -92,7 +94,9 @@ fn files_of_unknown_size_are_read_to_their_end() {
 
 #[test]
 fn a_line_over_the_limit_is_an_error_that_loses_nothing() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         for len in [10, 11, 12, 5000] {
             let (reader, writer) = pipe()?;
@@ -138,7 +142,9 @@ fn mixed(random: &mut Random, len: usize) -> Vec<u8> {
 
 #[test]
 fn after_an_invalid_line_comes_the_next_as_in_std() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let path = directory.path().join("bytes");
     let mut random = Random::new();
@@ -203,7 +209,9 @@ fn the_bytes_of_a_bad_line_are_available_after_the_error() {
         assert_eq!(lines.get_ref().buffer(), b"b\xffd\nlast");
         Ok(lines.into_inner())
     }
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (no_text, too_long) = (100, 2);
         for line_max in [no_text, too_long] {
@@ -259,7 +267,9 @@ fn the_bytes_of_a_bad_line_are_available_after_the_error() {
 /// Every line beyond the reader's limit is one error, whichever call reads it.
 #[test]
 fn after_a_too_long_line_comes_the_next() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let directory = directory();
     let path = directory.path().join("text");
     let mut random = Random::new();
@@ -318,7 +328,9 @@ fn after_a_too_long_line_comes_the_next() {
 /// Skipping an endless line takes no memory, and the wait for its end can be canceled.
 #[test]
 fn an_endless_line_is_skipped_in_little_memory() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let mut endless =
             BufReader::with_capacity(4096, File::open("/dev/zero").await?).line_max(9);
@@ -342,7 +354,9 @@ fn an_endless_line_is_skipped_in_little_memory() {
 /// A higher limit applies only to lines of which nothing was discarded.
 #[test]
 fn a_partly_skipped_line_is_skipped_to_its_end() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         for fill in [false, true] {
             let (reader, writer) = pipe()?;
@@ -368,7 +382,9 @@ fn a_partly_skipped_line_is_skipped_to_its_end() {
 #[test]
 fn skipping_resumes_after_a_wait_that_was_canceled() {
     const LINES: usize = 3000;
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let mut random = Random::new();
         let (reader, writer) = pipe()?;
@@ -426,7 +442,9 @@ fn skipping_resumes_after_a_wait_that_was_canceled() {
 #[test]
 fn no_line_is_lost_however_the_waits_end() {
     const LINES: usize = 200_000;
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let mut random = Random::new();
         let (reader, writer) = pipe()?;
@@ -505,7 +523,9 @@ fn no_line_is_lost_however_the_waits_end() {
 /// Reading lines that are already buffered yields to other tasks, and is rejected in a canceled scope.
 #[test]
 fn reading_from_the_buffer_is_a_leaf_too() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         writer.write_all("\n".repeat(10_000)).await?;
@@ -530,7 +550,9 @@ fn reading_from_the_buffer_is_a_leaf_too() {
 /// is missing afterward.
 #[test]
 fn a_read_dropped_at_any_poll_keeps_its_bytes() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         let mut reader = BufReader::with_capacity(3, reader);
@@ -567,7 +589,9 @@ fn a_read_dropped_at_any_poll_keeps_its_bytes() {
 /// buffer.
 #[test]
 fn bytes_written_through_a_buffer_arrive_in_order() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let mut random = Random::new();
         let (reader, writer) = pipe()?;
@@ -607,7 +631,9 @@ fn bytes_written_through_a_buffer_arrive_in_order() {
 
 #[test]
 fn bytes_that_a_flush_could_not_write_stay_in_the_buffer() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         let mut writer = BufWriter::new(writer);
@@ -642,7 +668,9 @@ async fn begin(mut stream: Pin<&mut impl Stream<Item = io::Result<String>>>) {
 
 #[test]
 fn a_stream_of_lines_matches_next_line() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         for bytes in [&b""[..], b"\n", b"a\r\nb", b"a\n\xff\nlong line\n\xfe"] {
             let reader = || BufReader::with_capacity(3, bytes).line_max(5).lines();
@@ -667,7 +695,9 @@ fn a_stream_of_lines_matches_next_line() {
 /// However a wait or the stream ends, `Lines` keeps the bytes that were read.
 #[test]
 fn a_dropped_stream_of_lines_loses_no_line() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let (reader, writer) = pipe()?;
         let baseline = Baseline::take();

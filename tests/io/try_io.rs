@@ -1,14 +1,7 @@
 //! Calls that never wait: against std's nonblocking streams and sockets, and beside operations that are in progress, wait
 //! for their turn, or were dropped.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
-
-mod common;
-
-use common::{Baseline, Random, alone, directory, next_turn, rings};
+use common::{Random, directory, next_turn, ran_in_own_process, returning_to_baseline, rings};
 use futures_util::FutureExt as _;
 use gimmal::Handle;
 use gimmal::cancel::Scope;
@@ -21,18 +14,6 @@ use std::os::fd::AsRawFd;
 use std::pin::pin;
 
 const LOCAL: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
-
-fn run(test: impl AsyncFnOnce() -> io::Result<()>) {
-    // Some of them count descriptors.
-    let _alone = alone();
-    gimmal::run(async {
-        let baseline = Baseline::take();
-        test().await?;
-        baseline.returns("the test").await;
-        io::Result::Ok(())
-    })
-    .unwrap();
-}
 
 #[track_caller]
 fn would_block<T: Debug>(tried: io::Result<T>) {
@@ -173,7 +154,7 @@ fn a_stream_gives_what_is_there_and_takes_what_it_has_room_for() {
         assert_eq!(reader.try_vec(8)?, b"", "{name}");
         Ok(())
     }
-    run(async || {
+    returning_to_baseline(async || {
         for_each_stream!(test);
         Ok(())
     });
@@ -182,7 +163,7 @@ fn a_stream_gives_what_is_there_and_takes_what_it_has_room_for() {
 /// The same calls on std's nonblocking streams: as many bytes, and the same errors.
 #[test]
 fn a_stream_does_what_std_does_without_blocking() {
-    run(async || {
+    returning_to_baseline(async || {
         let (ours, peer) = UnixStream::pair()?;
         let (mut std, mut std_peer) = std::os::unix::net::UnixStream::pair()?;
         std.set_nonblocking(true)?;
@@ -249,7 +230,7 @@ fn a_read_in_progress_comes_first() {
         would_block(reader.try_vec(8));
         Ok(())
     }
-    run(async || {
+    returning_to_baseline(async || {
         for_each_stream!(test);
         Ok(())
     });
@@ -266,7 +247,7 @@ fn what_was_put_back_or_belongs_to_chunks_comes_first() {
         would_block(reader.try_vec(8));
         Ok(())
     }
-    run(async || {
+    returning_to_baseline(async || {
         for_each_stream!(test);
 
         let (reader, writer) = tcp().await?;
@@ -386,7 +367,9 @@ fn no_byte_is_lost_or_overtaken() {
         assert_eq!(received, expected, "{name}");
         Ok(())
     }
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     let mut seen = Seen::default();
     for (name, builder) in rings() {
@@ -448,7 +431,7 @@ fn a_write_in_progress_comes_first() {
         assert!(received.is_sorted(), "{name}");
         Ok(())
     }
-    run(async || {
+    returning_to_baseline(async || {
         for_each_stream!(test);
         Ok(())
     });
@@ -456,7 +439,7 @@ fn a_write_in_progress_comes_first() {
 
 #[test]
 fn a_canceled_scope_does_not_matter() {
-    run(async || {
+    returning_to_baseline(async || {
         let (left, right) = UnixStream::pair()?;
         let (a, b) = UnixDatagram::pair()?;
         let scope = Scope::new();
@@ -494,7 +477,7 @@ macro_rules! for_each_socket {
 
 #[test]
 fn a_socket_gives_a_datagram_that_is_there() {
-    run(async || {
+    returning_to_baseline(async || {
         for_each_socket!(|name, left, right| {
             let mut buf = [0; 8];
             would_block(right.try_recv(&mut buf));
@@ -530,7 +513,7 @@ fn a_socket_gives_a_datagram_that_is_there() {
 
 #[test]
 fn a_receive_in_progress_or_dropped_comes_first() {
-    run(async || {
+    returning_to_baseline(async || {
         for_each_socket!(|name, left, right| {
             let mut buf = [0; 64];
             let mut first = pin!(right.recv(vec![0; 8]));
@@ -578,7 +561,7 @@ fn a_receive_in_progress_or_dropped_comes_first() {
 /// An error is reported once, with the peer: also one that a dropped receive has met.
 #[test]
 fn an_error_of_a_socket_is_reported_once() {
-    run(async || {
+    returning_to_baseline(async || {
         let socket = UdpSocket::bind(LOCAL).await?;
         let gone = UdpSocket::bind(LOCAL).await?.local_addr()?;
         socket.connect(gone).await?;
@@ -627,7 +610,7 @@ fn an_error_of_a_socket_is_reported_once() {
 /// While a send waits for room, later ones to the same peer do not go before it; those to others do.
 #[test]
 fn a_send_in_progress_comes_first() {
-    run(async || {
+    returning_to_baseline(async || {
         let directory = directory();
         let at = |name: &str| directory.path().join(name);
         let sender = UnixDatagram::unbound()?;

@@ -1,11 +1,6 @@
 //! Connecting to one address, to several, to one that never answers; and connections whose wait ends early.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-#[macro_use]
-mod common;
-
-use common::{Baseline, Moment, Random, alone, dropped_after, dropped_everywhere, rings};
+use common::{Baseline, Moment, Random, dropped_after, dropped_everywhere, has_v6, on_each_ring};
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpListener, TcpSocket, TcpStream, ToAddrs};
@@ -56,27 +51,9 @@ fn hole() -> Hole {
     }
 }
 
-/// Whether this machine has IPv6 on loopback. If not, a part of the test is skipped.
-fn has_v6() -> bool {
-    let has = std::net::TcpListener::bind("[::1]:0").is_ok();
-    if !has {
-        skip!("no IPv6 on loopback");
-    }
-    has
-}
-
-/// Runs a test on each ring.
-fn run(test: impl AsyncFn() -> io::Result<()>) {
-    let _alone = alone();
-    for (name, ring) in rings() {
-        println!("ring: {name}");
-        ring.build().unwrap().block_on(test()).unwrap();
-    }
-}
-
 #[test]
 fn a_refused_connection_names_the_address() {
-    run(async || {
+    on_each_ring(async || {
         let (_kept, addr) = refusing();
         let error = TcpStream::connect(addr).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -93,7 +70,7 @@ fn a_refused_connection_names_the_address() {
 
 #[test]
 fn the_error_of_an_invalid_address_contains_its_text() {
-    run(async || {
+    on_each_ring(async || {
         for text in ["", "localhost", "127.0.0.1:99999", "::1:80"] {
             let error = TcpStream::connect(text).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -112,7 +89,7 @@ fn the_error_of_an_invalid_address_contains_its_text() {
 
 #[test]
 fn the_next_address_is_tried_when_the_first_refuses() {
-    run(async || {
+    on_each_ring(async || {
         let (_kept, bad) = refusing();
         let listener = TcpListener::bind(LOCAL).await?;
         let good = listener.local_addr()?;
@@ -137,7 +114,7 @@ fn the_next_address_is_tried_when_the_first_refuses() {
 
 #[test]
 fn when_all_addresses_fail_the_error_names_each_with_its_reason() {
-    run(async || {
+    on_each_ring(async || {
         let (_a, first) = refusing();
         let (_b, second) = refusing();
         let unreachable: SocketAddr = "224.0.0.1:9".parse().unwrap();
@@ -169,7 +146,7 @@ fn when_all_addresses_fail_the_error_names_each_with_its_reason() {
 
 #[test]
 fn a_name_resolves_to_its_addresses() {
-    run(async || {
+    on_each_ring(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         // In most hosts files, the IPv6 address comes first, and nobody listens there.
@@ -190,7 +167,7 @@ fn a_name_resolves_to_its_addresses() {
 
 #[test]
 fn an_address_that_does_not_answer_delays_the_next_only_briefly() {
-    run(async || {
+    on_each_ring(async || {
         let hole = hole();
         let (_kept, bad) = refusing();
         let listener = TcpListener::bind(if has_v6() { "[::1]:0" } else { "127.0.0.1:0" }).await?;
@@ -210,7 +187,7 @@ fn an_address_that_does_not_answer_delays_the_next_only_briefly() {
 
 #[test]
 fn the_error_of_a_timed_out_connect_contains_the_address_and_the_time() {
-    run(async || {
+    on_each_ring(async || {
         let hole = hole();
         let (_kept, bad) = refusing();
         let time = Duration::from_millis(30);
@@ -251,7 +228,7 @@ fn the_error_of_a_timed_out_connect_contains_the_address_and_the_time() {
 
 #[test]
 fn a_canceled_connect_ends_at_once_and_leaves_nothing_behind() {
-    run(async || {
+    on_each_ring(async || {
         let hole = hole();
         let listener = TcpListener::bind(LOCAL).await?;
         let good = listener.local_addr()?;
@@ -284,7 +261,7 @@ fn a_canceled_connect_ends_at_once_and_leaves_nothing_behind() {
 
 #[test]
 fn a_connect_dropped_at_any_poll_leaves_nothing_behind() {
-    run(async || {
+    on_each_ring(async || {
         let (_kept, bad) = refusing();
         let hole = hole();
         let listener = TcpSocket::new_v4()?;
@@ -320,7 +297,7 @@ fn random_connects_lose_no_descriptor() {
     } else {
         100_000 / 6
     };
-    run(async || {
+    on_each_ring(async || {
         let mut random = Random::new();
         let (_kept, bad) = refusing();
         // Used ports stay unavailable for a while, so the test uses several addresses.
@@ -410,7 +387,7 @@ fn random_connects_lose_no_descriptor() {
 
 #[test]
 fn options_are_set_before_a_socket_listens_or_connects() {
-    run(async || {
+    on_each_ring(async || {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
         socket.set_reuseport(true)?;
@@ -472,7 +449,7 @@ fn options_are_set_before_a_socket_listens_or_connects() {
 
 #[test]
 fn options_are_set_on_a_connection_and_a_reset_ends_it() {
-    run(async || {
+    on_each_ring(async || {
         let listener = std::net::TcpListener::bind(SocketAddr::from(LOCAL))?;
         let listener = TcpListener::from(OwnedFd::from(listener));
         let client = std::net::TcpStream::connect(listener.local_addr()?)?;
@@ -511,7 +488,7 @@ fn every_form_of_address_can_be_connected_to() {
         let client = TcpStream::connect(to).await.unwrap();
         assert_eq!(client.peer_addr().unwrap(), listener.local_addr().unwrap());
     }
-    run(async || {
+    on_each_ring(async || {
         let listener = TcpListener::bind(LOCAL).await?;
         let addr = listener.local_addr()?;
         reaches(&listener, addr).await;

@@ -1,13 +1,8 @@
 //! Listeners: connections are accepted and none is lost, whichever task waits and however the wait ends.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-#[macro_use]
-mod common;
-
 use common::{
-    Baseline, MOMENTS, Moment, Random, alone, descriptors, dropped_after, is_child, next_turn,
-    passes_in_child, rings,
+    Baseline, MOMENTS, Moment, Random, descriptors, dropped_after, is_child, next_turn,
+    on_each_ring, passes_in_child, poll_once, ran_in_own_process,
 };
 use futures_util::{FutureExt, StreamExt as _, TryStreamExt as _};
 use gimmal::cancel::Scope;
@@ -22,7 +17,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 const MANY: usize = if cfg!(debug_assertions) {
@@ -34,15 +29,6 @@ const MANY: usize = if cfg!(debug_assertions) {
 /// The number of rings, among which the random tests are divided.
 const RINGS: usize = 6;
 
-/// Runs a test on each ring.
-fn run(test: impl AsyncFn() -> io::Result<()>) {
-    let _alone = alone();
-    for (name, ring) in rings() {
-        println!("ring: {name}");
-        ring.build().unwrap().block_on(test()).unwrap();
-    }
-}
-
 /// Listens on an address of 127.0.0.0/8 that no other test uses, so that enough ports are free.
 async fn listener_on(last: u8) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = TcpSocket::new_v4()?;
@@ -50,11 +36,6 @@ async fn listener_on(last: u8) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = socket.listen(4096)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
-}
-
-/// Polls it once.
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    std::future::poll_fn(|context| Poll::Ready(future.poll_unpin(context))).await
 }
 
 /// Accepts ahead while `then` is awaited without any other wait. Returns whether this kernel can accept ahead.
@@ -92,7 +73,7 @@ fn in_kernel() -> Vec<&'static str> {
 
 #[test]
 fn a_dropped_or_timed_out_wait_loses_no_connection() {
-    run(async || {
+    on_each_ring(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         for round in 0..50 {
@@ -115,7 +96,7 @@ fn a_dropped_or_timed_out_wait_loses_no_connection() {
 /// A select whose other future is always ready polls each wait once.
 #[test]
 fn waits_polled_only_once_eventually_get_a_connection() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener_on(1).await?;
         for _ in 0..3 {
             assert!(listener.accept().now_or_never().is_none());
@@ -138,7 +119,7 @@ fn waits_polled_only_once_eventually_get_a_connection() {
 
 #[test]
 fn incoming_yields_connections_one_by_one() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         let (listener, address) = listener_on(1).await?;
         let mut incoming = listener.incoming();
@@ -159,7 +140,7 @@ fn incoming_yields_connections_one_by_one() {
 
 #[test]
 fn a_dropped_incoming_leaves_the_rest_to_the_next() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener_on(1).await?;
@@ -205,7 +186,7 @@ fn a_dropped_incoming_leaves_the_rest_to_the_next() {
 
 #[test]
 fn a_port_in_use_is_an_error_with_the_address() {
-    run(async || {
+    on_each_ring(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let error = TcpListener::bind(address).await.unwrap_err();
@@ -227,7 +208,7 @@ fn a_port_in_use_is_an_error_with_the_address() {
 /// An accept wakes one waiter. If that waiter is dropped instead of polled, another one gets the connection.
 #[test]
 fn waiters_at_one_listener_do_not_depend_on_each_other() {
-    run(async || {
+    on_each_ring(async || {
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await?);
         let address = listener.local_addr()?;
         for way in 0..3 {
@@ -268,7 +249,7 @@ fn waiters_at_one_listener_do_not_depend_on_each_other() {
 /// A task that holds a wait without polling it does not keep connections from other tasks.
 #[test]
 fn a_wait_that_is_no_longer_polled_delays_no_other() {
-    run(async || {
+    on_each_ring(async || {
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await?);
         let address = listener.local_addr()?;
         let waits = {
@@ -326,7 +307,9 @@ impl Drop for ReentrantWaker {
 
 #[test]
 fn foreign_wakers_may_use_the_listener_and_may_panic() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let (mut runtime, faults) = runtime_that_reports();
     let mut panicked = 0;
     let test = async {
@@ -386,7 +369,7 @@ fn foreign_wakers_may_use_the_listener_and_may_panic() {
 /// A pause by one task does not take connections from others.
 #[test]
 fn a_pause_while_others_wait_leaves_them_waiting() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener_on(1).await?;
@@ -418,7 +401,7 @@ fn a_pause_while_others_wait_leaves_them_waiting() {
 
 #[test]
 fn an_accept_in_a_canceled_group_ends_at_once_and_the_listener_still_works() {
-    run(async || {
+    on_each_ring(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         for _ in 0..20 {
@@ -453,7 +436,7 @@ fn an_accept_in_a_canceled_group_ends_at_once_and_the_listener_still_works() {
 
 #[test]
 fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_the_group_returns() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         for multishot in [false, true] {
             for connected in [0, 1, 5] {
@@ -489,7 +472,7 @@ fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_the_group_returns() {
 
 #[test]
 fn unclaimed_connections_are_closed_with_the_listener() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         for way in 0..3 {
             let (listener, address) = listener_on(1).await?;
@@ -530,7 +513,7 @@ fn unclaimed_connections_are_closed_with_the_listener() {
 
 #[test]
 fn a_listener_converts_to_std_when_its_accept_has_stopped() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         for waited in [false, true] {
             let (listener, address) = listener_on(1).await?;
@@ -587,7 +570,7 @@ fn a_listener_converts_to_std_when_its_accept_has_stopped() {
 
 #[test]
 fn into_std_and_close_can_be_dropped_at_any_poll() {
-    run(async || {
+    on_each_ring(async || {
         for moment in MOMENTS {
             for closes in [false, true] {
                 let mut polls = 0;
@@ -618,7 +601,9 @@ fn into_std_and_close_can_be_dropped_at_any_poll() {
 
 #[test]
 fn a_listener_may_be_used_again_by_its_runtime_and_may_outlive_it() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     // The descriptor that other threads use to wake a runtime is kept for the next one.
     drop(Runtime::builder().build().unwrap());
     let before = descriptors();
@@ -648,7 +633,7 @@ fn a_listener_may_be_used_again_by_its_runtime_and_may_outlive_it() {
 #[test]
 fn random_dropped_waits_lose_no_connection() {
     const TASKS: usize = 5;
-    run(async || {
+    on_each_ring(async || {
         let mut random = Random::new();
         let baseline = Baseline::take();
         {
@@ -716,7 +701,7 @@ fn random_dropped_waits_lose_no_connection() {
 /// Combinators of other crates also take connections, and lose none.
 #[test]
 fn incoming_implements_stream() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener_on(1).await?;
         let mut clients = Vec::new();
         for _ in 0..5 {
@@ -834,7 +819,9 @@ fn take_all(of: &TcpListener) -> Vec<std::os::fd::OwnedFd> {
 /// The error names the operation that needed another descriptor.
 #[test]
 fn without_descriptors_an_error_names_the_operation() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     if !is_child() {
         return passes_in_child("without_descriptors_an_error_names_the_operation");
     }
@@ -868,7 +855,9 @@ fn without_descriptors_an_error_names_the_operation() {
 #[test]
 fn without_descriptors_accept_waits_reports_it_once_and_continues() {
     // The pipes to the child are descriptors of this process.
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     if !is_child() {
         return passes_in_child("without_descriptors_accept_waits_reports_it_once_and_continues");
     }
@@ -927,7 +916,9 @@ fn without_descriptors_accept_waits_reports_it_once_and_continues() {
 #[test]
 fn closing_always_ends_under_a_limit_of_64_descriptors() {
     // The pipes to the child are descriptors of this process.
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     if !is_child() {
         return passes_in_child("closing_always_ends_under_a_limit_of_64_descriptors");
     }
@@ -1015,9 +1006,11 @@ fn raise_limit() -> u64 {
 fn ten_thousand_connections_at_once() {
     const CONNECTIONS: usize = 10_000;
     const ADDRESS: &str = "GIMMAL_TEST_ADDRESS";
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     if raise_limit() < CONNECTIONS as u64 + 200 {
-        return skip!("RLIMIT_NOFILE is too low");
+        return common::skip!("RLIMIT_NOFILE is too low");
     }
     if is_child() {
         let address: SocketAddr = std::env::var(ADDRESS).unwrap().parse().unwrap();
@@ -1081,7 +1074,7 @@ fn ten_thousand_connections_at_once() {
 /// Blocking clients on another thread, and a server that accepts in bursts.
 #[test]
 fn more_connections_than_are_accepted_ahead_arrive_in_order() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener_on(6).await?;
         let mut incoming = listener.incoming();
         assert!(poll_once(&mut Box::pin(incoming.next())).await.is_pending());

@@ -1,8 +1,5 @@
 //! Host names and their addresses.
 
-#[macro_use]
-mod common;
-
 use std::io;
 use std::task::Poll;
 
@@ -54,7 +51,7 @@ fn an_address_that_names_its_interface_needs_no_lookup() {
         let listener = match TcpListener::bind("[::1%lo]:0").await {
             Ok(listener) => listener,
             Err(error) => {
-                skip!("no IPv6 on the loopback interface: {error}");
+                common::skip!("no IPv6 on the loopback interface: {error}");
                 return Ok(());
             }
         };

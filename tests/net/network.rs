@@ -4,14 +4,6 @@
 //! with a short queue (`tbf`) delays packets and drops those that do not fit. If neither is available, the test is
 //! skipped.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
-
-#[macro_use]
-mod common;
-
 use gimmal::net::{TcpListener, TcpStream};
 use std::fs::File;
 use std::io;
@@ -62,7 +54,9 @@ impl Cable {
             let add = format!("ip netns exec {end} tc qdisc add dev cable root");
             run(&format!("{add} netem delay 3ms 2ms loss 2%")).or_else(|why| {
                 run(&format!("{add} tbf rate 40mbit burst 4kb limit 12kb")).map(|()| {
-                    skip!("no netem here ({why}): using a slow link with a short queue instead")
+                    common::skip!(
+                        "no netem here ({why}): using a slow link with a short queue instead"
+                    )
                 })
             })?;
         }
@@ -145,7 +139,7 @@ async fn talk(stream: TcpStream, seed: u64) -> io::Result<()> {
 fn nothing_is_lost_and_nothing_hangs_when_packets_are_lost() {
     let cable = match Cable::new() {
         Ok(cable) => cable,
-        Err(why) => return skip!("cannot set up two network namespaces here: {why}"),
+        Err(why) => return common::skip!("cannot set up two network namespaces here: {why}"),
     };
     let (tell, told) = channel();
     std::thread::scope(|threads| {

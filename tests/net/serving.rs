@@ -1,10 +1,9 @@
 //! Serving: isolated connections, orderly stops, drain times and limits.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-mod common;
-
-use common::{Baseline, Moment, Random, alone, dropped_everywhere, next_turn, rings};
+use common::{
+    Baseline, Faults, Moment, Random, dropped_everywhere, next_turn, on_each_ring,
+    ran_in_own_process,
+};
 use gimmal::cancel::{Scope, shield};
 use gimmal::net::{self, Listener, TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use gimmal::{Handle, Runtime, is_canceled, join, sleep, timeout, yield_now};
@@ -18,27 +17,13 @@ use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Runs a test on each ring.
-fn run(test: impl AsyncFn() -> io::Result<()>) {
-    let _alone = alone();
-    for (name, ring) in rings() {
-        println!("ring: {name}");
-        ring.build().unwrap().block_on(test()).unwrap();
-    }
-}
-
 /// Runs a test, and returns the faults that were reported to the hook.
 fn run_with_faults(test: impl Future<Output = io::Result<()>>) -> Vec<String> {
-    let _alone = alone();
-    let faults = Arc::new(Mutex::new(Vec::new()));
-    let seen = faults.clone();
-    let mut runtime = Runtime::builder()
-        .on_fault(move |fault| seen.lock().unwrap().push(fault.to_string()))
-        .build()
-        .unwrap();
+    let faults = Faults::default();
+    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
     runtime.block_on(test).unwrap();
     drop(runtime);
-    std::mem::take(&mut *faults.lock().unwrap())
+    faults.take()
 }
 
 /// A flag that tasks can wait for.
@@ -86,7 +71,7 @@ async fn echoes(client: &TcpStream, text: &'static str) -> io::Result<()> {
 
 #[test]
 fn each_connection_is_served_until_the_stop() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener().await?;
@@ -110,7 +95,7 @@ fn each_connection_is_served_until_the_stop() {
 
 #[test]
 fn after_the_stop_open_connections_finish_and_no_more_are_accepted() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         {
             let (listener, address) = listener().await?;
@@ -289,7 +274,7 @@ fn a_failing_connection_affects_no_other_and_the_hook_gets_its_address() {
 
 #[test]
 fn a_canceled_scope_stops_the_server_but_not_its_connections() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         for foreign in [true, false] {
             let (listener, address) = listener().await?;
@@ -337,7 +322,7 @@ fn a_canceled_scope_stops_the_server_but_not_its_connections() {
 
 #[test]
 fn a_failing_stop_is_returned_after_all_connections_have_ended() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener().await?;
         let stop = Flag::default();
         let server = net::serve(&listener, echo).until(async {
@@ -360,7 +345,7 @@ fn a_failing_stop_is_returned_after_all_connections_have_ended() {
 
 #[test]
 fn a_failing_listener_is_returned_after_all_connections_have_ended() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener().await?;
         let server = net::serve(&listener, echo).drain(LONG).into_future();
         let clients = async {
@@ -382,7 +367,7 @@ fn a_failing_listener_is_returned_after_all_connections_have_ended() {
 
 #[test]
 fn the_limit_bounds_the_connections_served_at_once() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         for limit in [1, 3, 70] {
             let (listener, address) = {
@@ -432,7 +417,7 @@ fn the_limit_bounds_the_connections_served_at_once() {
 
 #[test]
 fn a_server_dropped_at_any_poll_leaves_nothing_behind() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener().await?;
         let server = || {
             let client = async {
@@ -479,7 +464,7 @@ fn a_server_dropped_at_any_poll_leaves_nothing_behind() {
 /// Each connection is counted once, whenever the stop comes.
 #[test]
 fn each_accepted_connection_is_counted_once() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener().await?;
         let mut queued = Vec::new();
         for _ in 0..50 {
@@ -508,7 +493,7 @@ fn each_accepted_connection_is_counted_once() {
 
 #[test]
 fn a_zero_drain_time_cancels_connections_at_once() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener().await?;
         let stop = Flag::default();
         let server = net::serve(&listener, echo)
@@ -531,7 +516,7 @@ fn a_zero_drain_time_cancels_connections_at_once() {
 
 #[test]
 fn unix_listeners_can_be_served() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         {
             let directory = common::directory();
@@ -583,7 +568,7 @@ impl Listener for Numbers {
 
 #[test]
 fn custom_listeners_can_be_served() {
-    run(async || {
+    on_each_ring(async || {
         let sum = Cell::new(0);
         let numbers = Numbers(Cell::new(0));
         let served = net::serve(&numbers, async |n, _| sum.set(sum.get() + n))
@@ -607,7 +592,7 @@ fn repeated_stops_lose_no_connection() {
         100_000 / 6
     };
     let random = RefCell::new(Random::new());
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         {
             let socket = TcpSocket::new_v4()?;
@@ -693,7 +678,9 @@ fn repeated_stops_lose_no_connection() {
 
 #[test]
 fn a_server_running_at_the_end_of_the_runtime_ends_in_order() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     // The descriptor that other threads use to wake a runtime is kept for the next one.
     drop(Runtime::builder().build().unwrap());
     let before = common::descriptors();
@@ -755,7 +742,7 @@ fn a_server_running_at_the_end_of_the_runtime_ends_in_order() {
 
 #[test]
 fn a_panicking_stop_propagates_and_drops_the_connections() {
-    run(async || {
+    on_each_ring(async || {
         let (listener, address) = listener().await?;
         let client = TcpStream::connect(address).await?;
         let baseline = Baseline::take();
@@ -778,7 +765,7 @@ fn a_panicking_stop_propagates_and_drops_the_connections() {
 /// The method, where the closure needs no type annotations.
 #[test]
 fn a_listener_has_a_serve_method() {
-    run(async || {
+    on_each_ring(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let client = async {

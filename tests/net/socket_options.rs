@@ -1,8 +1,6 @@
 //! Socket options, compared with socket2's getters and setters.
 
-#[macro_use]
-mod common;
-
+use common::has_v6;
 use gimmal::io::AsyncFd;
 use gimmal::net::{
     TcpListener, TcpSocket, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
@@ -31,14 +29,6 @@ async fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind(LOCAL).await?;
     let client = TcpStream::connect(listener.local_addr()?).await?;
     Ok((client, listener.accept().await?.0))
-}
-
-fn has_v6() -> bool {
-    let has = std::net::UdpSocket::bind("[::1]:0").is_ok();
-    if !has {
-        skip!("no IPv6 on loopback");
-    }
-    has
 }
 
 #[test]
@@ -283,7 +273,7 @@ fn a_socket_bound_to_a_device_receives_what_arrives_there() {
                 .as_ref()
                 .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
             {
-                skip!("binding to a device is not allowed here: {bound:?}");
+                common::skip!("binding to a device is not allowed here: {bound:?}");
                 return Ok(());
             }
             bound?;
@@ -334,7 +324,7 @@ fn a_socket_bound_to_a_device_receives_what_arrives_there() {
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
                 assert_eq!(udp.device()?, Some(b"lo".into()));
-                skip!("a socket cannot be unbound from its device here: {error}");
+                common::skip!("a socket cannot be unbound from its device here: {error}");
             }
         }
         io::Result::Ok(())

@@ -1,10 +1,9 @@
 //! Listening, connecting, and the errors of both.
 
-use crate::common::{
-    Baseline, MOMENTS, descriptors, directory, dropped_after, dropped_everywhere, next_turn,
+use common::{
+    Baseline, MOMENTS, block_on, descriptors, directory, dropped_after, dropped_everywhere,
+    next_turn, poll_once,
 };
-use crate::run;
-use crate::support::poll_once;
 use gimmal::net::{UCred, UnixListener, UnixStream};
 use gimmal::{is_canceled, spawn};
 use std::io::{self, ErrorKind, Read, Write};
@@ -22,7 +21,7 @@ fn abstract_address(name: &str) -> SocketAddr {
 /// The other end is std's, at a path and at an abstract name.
 #[test]
 fn sockets_connect_to_and_from_std() {
-    run(async {
+    block_on(async {
         let directory = directory();
         let path = directory.path().join("socket");
         let of_path = SocketAddr::from_pathname(&path).unwrap();
@@ -73,7 +72,7 @@ fn sockets_connect_to_and_from_std() {
 /// As in std, the file stays, and must be removed before the path is bound again.
 #[test]
 fn the_file_of_a_bound_path_stays() {
-    run(async {
+    block_on(async {
         let directory = directory();
         let path = directory.path().join("socket");
         drop(UnixListener::bind(&path).unwrap());
@@ -109,7 +108,7 @@ fn the_file_of_a_bound_path_stays() {
 
 #[test]
 fn errors_name_the_path_and_the_limit() {
-    run(async {
+    block_on(async {
         let directory = directory();
         let missing = directory.path().join("missing");
         let error = UnixStream::connect(&missing).await.unwrap_err();
@@ -149,7 +148,7 @@ fn errors_name_the_path_and_the_limit() {
         std::fs::create_dir(&closed).unwrap();
         std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
         match UnixListener::bind(closed.join("socket")) {
-            Ok(_) => skip!("root may enter every directory"),
+            Ok(_) => common::skip!("root may enter every directory"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}"),
         }
 
@@ -175,7 +174,7 @@ fn errors_name_the_path_and_the_limit() {
 
 #[test]
 fn peer_credentials_are_those_of_the_process_that_connected() {
-    run(async {
+    block_on(async {
         // SAFETY: these calls have no preconditions.
         let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
         let own = UCred {
@@ -200,7 +199,7 @@ fn peer_credentials_are_those_of_the_process_that_connected() {
             .arg(&path)
             .spawn();
         let Ok(mut child) = child else {
-            return skip!("no python3 to connect with");
+            return common::skip!("no python3 to connect with");
         };
         let (server, _) = listener.accept().await.unwrap();
         let cred = server.peer_cred().unwrap();
@@ -219,7 +218,7 @@ fn peer_credentials_are_those_of_the_process_that_connected() {
 /// A connect to a listener with a full queue waits, and this wait can be canceled.
 #[test]
 fn connects_wait_for_a_full_queue() {
-    run(async {
+    block_on(async {
         let address = abstract_address("full");
         let listener = UnixListener::bind_addr(&address).unwrap();
         // SAFETY: the descriptor is open. A backlog of zero holds one connection.
@@ -255,7 +254,7 @@ fn connects_wait_for_a_full_queue() {
 /// With single or multishot accepts, each client is served once, however the waits end.
 #[test]
 fn dropped_waits_lose_no_connection() {
-    run(async {
+    block_on(async {
         let address = abstract_address("none-lost");
         let listener = UnixListener::bind_addr(&address).unwrap();
         let open = descriptors();
@@ -303,7 +302,7 @@ fn dropped_waits_lose_no_connection() {
 
 #[test]
 fn streams_convert_from_and_to_std() {
-    run(async {
+    block_on(async {
         let baseline = Baseline::take();
         let (left, right) = std::os::unix::net::UnixStream::pair().unwrap();
         // A nonblocking socket is awaited like any other.
@@ -345,10 +344,10 @@ async fn accepting_ahead(listener: &UnixListener, then: impl Future) {
     then.await;
 }
 
-/// As for TCP (`tests/listening.rs`), since the accept is the same.
+/// As for TCP (`tests/net/listening.rs`), since the accept is the same.
 #[test]
 fn a_listener_converts_to_std_and_back_and_closes() {
-    run(async {
+    block_on(async {
         let directory = directory();
         let path = directory.path().join("socket");
         let baseline = Baseline::take();
@@ -387,7 +386,7 @@ fn a_listener_converts_to_std_and_back_and_closes() {
 
 #[test]
 fn into_std_and_close_of_a_listener_can_be_dropped_at_any_poll() {
-    run(async {
+    block_on(async {
         for moment in MOMENTS {
             for closes in [false, true] {
                 let name = if closes { "closed" } else { "handed-out" };

@@ -1,11 +1,9 @@
 //! Descriptors passed with bytes: each arrives once or is closed, however the waits for it end.
 
-use crate::common::{
-    Baseline, MOMENTS, Random, alone, descriptors, dropped_everywhere, is_child, next_turn,
-    passes_in_child,
+use common::{
+    Baseline, MOMENTS, Random, block_on, descriptors, dropped_everywhere, is_child, next_turn,
+    passes_in_child, poll_once, ran_in_own_process,
 };
-use crate::run;
-use crate::support::poll_once;
 use gimmal::net::UnixStream;
 use gimmal::{is_canceled, is_timeout};
 use std::io::{ErrorKind, Read, Write};
@@ -31,7 +29,7 @@ fn marks(fds: Vec<OwnedFd>) -> Vec<u8> {
 
 #[test]
 fn descriptors_arrive_with_the_bytes_and_are_closed_by_exec() {
-    run(async {
+    block_on(async {
         let baseline = Baseline::take();
         let (left, right) = UnixStream::pair().unwrap();
         for count in [0, 1, 2, 3, 253] {
@@ -61,7 +59,7 @@ fn descriptors_arrive_with_the_bytes_and_are_closed_by_exec() {
 
 #[test]
 fn descriptors_that_cannot_be_sent_are_returned_with_the_error() {
-    run(async {
+    block_on(async {
         let (left, right) = UnixStream::pair().unwrap();
         let many: Vec<_> = (0..254).map(|_| std::io::stdin()).collect();
         let error = left.send_with_fds("x", many).await.unwrap_err();
@@ -82,7 +80,7 @@ fn descriptors_that_cannot_be_sent_are_returned_with_the_error() {
 
 #[test]
 fn excess_descriptors_are_closed_and_the_bytes_arrive() {
-    run(async {
+    block_on(async {
         let (left, right) = UnixStream::pair().unwrap();
         for (count, max) in [(2, 1), (4, 3), (1, 0), (253, 252), (20, 5)] {
             let open = descriptors();
@@ -116,7 +114,7 @@ fn excess_descriptors_are_closed_and_the_bytes_arrive() {
 /// If requested, the sender's credentials precede the descriptors.
 #[test]
 fn credentials_take_no_room_for_descriptors() {
-    run(async {
+    block_on(async {
         let (left, right) = UnixStream::pair().unwrap();
         socket2::SockRef::from(&right).set_passcred(true).unwrap();
         left.send_with_fds("x", vec![marked(7)]).await.unwrap();
@@ -137,7 +135,7 @@ fn credentials_take_no_room_for_descriptors() {
             )
         };
         if set != 0 {
-            return skip!("SO_PASSPIDFD needs Linux 6.5");
+            return common::skip!("SO_PASSPIDFD needs Linux 6.5");
         }
         socket2::SockRef::from(&right).set_passcred(false).unwrap();
         let open = descriptors();
@@ -151,7 +149,7 @@ fn credentials_take_no_room_for_descriptors() {
 /// A dropped receive passes bytes and descriptors on to the next one.
 #[test]
 fn descriptors_of_a_dropped_receive_go_to_the_next() {
-    run(async {
+    block_on(async {
         let baseline = Baseline::take();
         let (left, right) = UnixStream::pair().unwrap();
         let mut by_orphan = 0;
@@ -219,7 +217,7 @@ fn descriptors_of_a_dropped_receive_go_to_the_next() {
 /// having requested none: the next receive was blamed for the excess, and all were lost.
 #[test]
 fn a_dropped_receive_for_few_descriptors_keeps_all_that_arrived() {
-    run(async {
+    block_on(async {
         let baseline = Baseline::take();
         let (left, right) = UnixStream::pair().unwrap();
         let mut dropped = Box::pin(right.recv_with_fds(vec![0; 8], 1));
@@ -239,7 +237,7 @@ fn a_dropped_receive_for_few_descriptors_keeps_all_that_arrived() {
 /// Sends and receives under timeouts, in canceled scopes, and dropped: each descriptor arrives, in order.
 #[test]
 fn no_descriptor_is_lost_or_duplicated() {
-    run(async {
+    block_on(async {
         const COUNT: usize = 3_000;
         let baseline = Baseline::take();
         let mut random = Random::new();
@@ -322,7 +320,7 @@ fn no_descriptor_is_lost_or_duplicated() {
 
 #[test]
 fn sends_and_receives_dropped_at_every_poll_leave_nothing_behind() {
-    run(async {
+    block_on(async {
         let polls = dropped_everywhere("descriptors sent and received", &MOMENTS, || async {
             let (left, right) = UnixStream::pair().unwrap();
             let receive = async {
@@ -342,11 +340,13 @@ fn sends_and_receives_dropped_at_every_poll_leave_nothing_behind() {
 #[test]
 fn descriptors_without_a_free_number_are_closed() {
     if !is_child() {
-        let _alone = alone();
+        if ran_in_own_process() {
+            return;
+        }
         passes_in_child("passing::descriptors_without_a_free_number_are_closed");
         return;
     }
-    run(async {
+    block_on(async {
         let (left, right) = UnixStream::pair().unwrap();
         for dropped in [false, true] {
             let open = descriptors();

@@ -1,16 +1,7 @@
 //! Sends, receives and reads that enter the ring alone are served by direct calls, and nothing else changes: concurrent
 //! ones still take one system call, those that would block wait in the ring, and nothing is lost.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-#[macro_use]
-mod common;
-#[path = "attempts/files.rs"]
-mod files;
-#[path = "tasks/support.rs"]
-mod support;
-
-use common::next_turn;
+use common::{Random, block_on, next_turn, poll_once};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpStream, UdpSocket, UnixStream};
@@ -25,14 +16,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-use support::{Random, poll_once};
 
 fn stats() -> Stats {
     Handle::current().stats()
 }
 
 /// The output of a future, and the direct calls and enters that it made.
-async fn calls<T>(what: impl Future<Output = T>) -> (T, u64, u64) {
+pub(crate) async fn calls<T>(what: impl Future<Output = T>) -> (T, u64, u64) {
     let before = stats();
     let done = what.await;
     let after = stats();
@@ -40,12 +30,8 @@ async fn calls<T>(what: impl Future<Output = T>) -> (T, u64, u64) {
     (done, attempts, after.enters - before.enters)
 }
 
-fn run<T>(main: impl Future<Output = T>) -> T {
-    Runtime::new().unwrap().block_on(main)
-}
-
 /// With direct calls, and with the ring alone.
-fn both(test: impl AsyncFn(bool)) {
+pub(crate) fn both(test: impl AsyncFn(bool)) {
     for (mask, attempts) in [
         (FeatureMask::none(), true),
         (FeatureMask::linux_5_15(), true),
@@ -107,7 +93,7 @@ fn concurrent_operations_go_into_the_ring() {
         // Some forms take another turn to start or to end.
         assert!(enters <= 3, "{how}: {enters} enters");
     }
-    run(async {
+    block_on(async {
         let pairs = (0..MANY).map(|_| UnixStream::pair().unwrap());
         let pairs: Rc<Vec<_>> = Rc::new(pairs.collect());
         let write = |n: u64| {
@@ -185,7 +171,7 @@ fn concurrent_operations_go_into_the_ring() {
 /// makes no direct call.
 #[test]
 fn the_first_reads_of_a_socket_go_through_the_ring() {
-    run(async {
+    block_on(async {
         let (near, far) = UnixStream::pair().unwrap();
         let (a, b) = (
             UdpSocket::bind("127.0.0.1:0").await.unwrap(),
@@ -208,7 +194,7 @@ fn the_first_reads_of_a_socket_go_through_the_ring() {
 
 #[test]
 fn operations_that_would_block_wait_in_the_ring() {
-    run(async {
+    block_on(async {
         let (near, far) = prompt_pair().await;
         // So far, data was always available at once.
         let mut read = far.read(vec![0; 8]);
@@ -302,7 +288,7 @@ fn errors_match_those_of_the_ring() {
 
 #[test]
 fn in_a_canceled_scope_no_direct_call_is_made() {
-    run(async {
+    block_on(async {
         let (near, far) = prompt_pair().await;
         near.write_all(b"there").await.unwrap();
         let scope = Scope::new();
@@ -323,8 +309,8 @@ fn in_a_canceled_scope_no_direct_call_is_made() {
 }
 
 /// Runs an endless future beside a sleeper, and returns the highest number of direct calls per turn.
-fn most_in_a_turn(endless: impl AsyncFn(Rc<dyn Fn() -> bool>)) -> u64 {
-    run(async {
+pub(crate) fn most_in_a_turn(endless: impl AsyncFn(Rc<dyn Fn() -> bool>)) -> u64 {
+    block_on(async {
         let ended = Rc::new(Cell::new(false));
         let ends = ended.clone();
         let sleeper = spawn(async move {
@@ -402,7 +388,7 @@ fn a_turn_ends_after_some_direct_calls() {
 /// A biased select polls its second future only if the first one is not ready at once.
 #[test]
 fn no_pattern_of_direct_calls_starves_the_second_of_two() {
-    run(async {
+    block_on(async {
         let (near, far) = prompt_pair().await;
         let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let to = other.local_addr().unwrap();
@@ -457,7 +443,7 @@ fn other_entries_go_into_the_ring() {
         fn dispose(&mut self, _: Completion) {}
     }
 
-    run(async {
+    block_on(async {
         let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
         let send = || Entry::new(Opcode::SEND).fd(near.as_raw_fd());
         let raw = |entry: Entry| Op::new(Raw(entry, Box::new([1; 16])));
@@ -553,24 +539,25 @@ fn an_operation_that_had_no_effect_is_restarted() {
 /// In one task, so that operations are often alone: reads that are awaited, timed out, raced and dropped.
 #[test]
 fn numbered_bytes_are_neither_lost_nor_duplicated() {
-    let mut random = Random::new("numbered_bytes_are_neither_lost_nor_duplicated");
-    run(async move {
+    let mut random = Random::new();
+    block_on(async move {
         let (near, far) = UnixStream::pair().unwrap();
         let (mut written, mut expected) = (0u64, 0u64);
         let (mut dropped, mut cut) = (0, 0);
         let before = stats().attempts;
         while expected < 40_000 {
             if written == expected || written - expected < 100 && random.below(2) == 0 {
-                let numbers = (0..1 + random.below(4)).flat_map(|n| (written + n).to_le_bytes());
+                let numbers =
+                    (0..1 + random.below(4) as u64).flat_map(|n| (written + n).to_le_bytes());
                 let message: Vec<u8> = numbers.collect();
                 written += message.len() as u64 / 8;
                 near.write_all(message).await.unwrap();
             }
-            let room = vec![0; 8 * (1 + random.below(8) as usize)];
+            let room = vec![0; 8 * (1 + random.below(8))];
             let read = far.read_exact(room, 8);
             let read = match random.below(6) {
                 0 => {
-                    let time = Duration::from_micros(random.below(20));
+                    let time = Duration::from_micros(random.below(20) as u64);
                     match gimmal::timeout(time, read).await {
                         Ok(bytes) => bytes,
                         Err(_) => {

@@ -1,8 +1,7 @@
 //! A lone read of a file is a direct call if the bytes are cached, and always returns what the ring would return.
 
-use super::{both, calls, most_in_a_turn, run};
-use crate::common::{directory, next_turn};
-use crate::support::{Random, poll_once};
+use crate::direct_calls::{both, calls, most_in_a_turn};
+use common::{Random, block_on, directory, next_turn, poll_once};
 use gimmal::cancel::Scope;
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::runtime::FeatureMask;
@@ -115,7 +114,7 @@ fn a_lone_cached_read_needs_no_enter() {
 fn concurrent_reads_go_into_the_ring() {
     let dir = directory();
     let path = file_of(&dir, "file", 4096);
-    run(async {
+    block_on(async {
         let file = Rc::new(File::open(&path).await.unwrap());
         next_turn().await;
         let read = |at| file.read_at(vec![0; 8], at);
@@ -147,7 +146,7 @@ fn a_large_read_goes_into_the_ring() {
     let dir = directory();
     let path = file_of(&dir, "file", 4 * CALL_MAX);
     let all = bytes(4 * CALL_MAX);
-    run(async {
+    block_on(async {
         let file = File::open(&path).await.unwrap();
         for _ in 0..40 {
             let (read, made, _) = calls(file.read_at(vec![0; CALL_MAX + 1], 1)).await;
@@ -212,13 +211,13 @@ fn kinds(dir: &Path) -> Vec<(&'static str, OwnedFd, Fill)> {
     ] {
         match std::fs::File::open(path) {
             Ok(file) => kinds.push((path, file.into(), nothing())),
-            Err(error) => skip!("{path}: {error}"),
+            Err(error) => common::skip!("{path}: {error}"),
         }
     }
     let in_memory = Path::new("/dev/shm").join(format!("gimmal-{}", std::process::id()));
     match std::fs::write(&in_memory, bytes(300)) {
         Ok(()) => kinds.push(("a file on tmpfs", open(&in_memory), nothing())),
-        Err(error) => skip!("{}: {error}", in_memory.display()),
+        Err(error) => common::skip!("{}: {error}", in_memory.display()),
     }
     let _gone = std::fs::remove_file(in_memory);
 
@@ -300,7 +299,7 @@ fn every_kind_of_file_yields_what_it_yields_through_the_ring() {
 /// A kind of file without nonblocking reads is tried once.
 #[test]
 fn files_without_nonblocking_reads_are_not_tried_again() {
-    run(async {
+    block_on(async {
         let file = File::open("/proc/version").await.unwrap();
         let ((), made, _) = calls(async {
             for _ in 0..2000 {
@@ -318,12 +317,12 @@ fn files_without_nonblocking_reads_are_not_tried_again() {
 fn a_direct_file_is_never_tried() {
     let dir = directory();
     let path = file_of(&dir, "file", 8192);
-    run(async {
+    block_on(async {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_DIRECT);
         let opened = match options.open(&path).await {
             Ok(file) => file,
-            Err(error) => return skip!("O_DIRECT: {error}"),
+            Err(error) => return common::skip!("O_DIRECT: {error}"),
         };
         let adopted = File::from_std(opened.try_clone().unwrap().into_std().unwrap());
         for file in [opened, adopted] {
@@ -348,14 +347,14 @@ fn an_uncached_file_is_rarely_tried() {
     let dir = directory();
     let path = file_of(&dir, "file", SIZE);
     let all = bytes(SIZE);
-    let mut random = Random::new("an_uncached_file_is_rarely_tried");
-    run(async move {
+    let mut random = Random::new();
+    block_on(async move {
         let file = File::open(&path).await.unwrap();
         let std = std::fs::File::open(&path).unwrap();
-        let mut at = || random.below((SIZE - 512) as u64);
+        let mut at = || random.below(SIZE - 512) as u64;
         drop_from_memory(&std);
         if is_cached(&std, SIZE as u64 / 2) {
-            return skip!("dropped pages stay in memory");
+            return common::skip!("dropped pages stay in memory");
         }
         let ((), made, _) = calls(async {
             for _ in 0..300 {
@@ -394,9 +393,9 @@ fn a_partly_cached_read_loses_nothing() {
     let dir = directory();
     let path = file_of(&dir, "file", SIZE);
     let all = bytes(SIZE);
-    let mut random = Random::new("a_partly_cached_read_loses_nothing");
-    let mut at = move || random.below((SIZE - CALL_MAX) as u64) as usize;
-    run(async {
+    let mut random = Random::new();
+    let mut at = move || random.below(SIZE - CALL_MAX);
+    block_on(async {
         let std = std::fs::File::open(&path).unwrap();
         for _ in 0..100 {
             // A file without any history of direct calls.
@@ -438,7 +437,7 @@ fn a_partly_cached_read_loses_nothing() {
 fn loops_make_no_additional_call() {
     let dir = directory();
     let path = file_of(&dir, "file", 3000);
-    run(async {
+    block_on(async {
         let ((), made, enters) = calls(async {
             for _ in 0..100 {
                 assert_eq!(fs::read(&path).await.unwrap(), bytes(3000));
@@ -466,7 +465,7 @@ fn a_file_that_shrinks_or_grows_yields_its_bytes() {
     let path = file_of(&dir, "file", 0);
     let mut options = std::fs::OpenOptions::new();
     let writer = options.write(true).open(&path).unwrap();
-    run(async {
+    block_on(async {
         let file = File::open(&path).await.unwrap();
         for len in [0, 1, 4095, 4096, 4097, 100, 0, 60_000, 3, 20_000] {
             writer.set_len(0).unwrap();
@@ -487,7 +486,7 @@ fn a_file_that_shrinks_or_grows_yields_its_bytes() {
 fn a_cached_read_can_be_canceled_rejected_and_timed_out() {
     let dir = directory();
     let path = file_of(&dir, "file", 4096);
-    run(async {
+    block_on(async {
         let file = File::open(&path).await.unwrap();
         let scope = Scope::new();
         let ((), made, _) = calls(async {
@@ -516,7 +515,7 @@ fn a_cached_read_can_be_canceled_rejected_and_timed_out() {
 /// A file whose bytes come from another process waits in the ring.
 #[test]
 fn an_empty_pipe_waits_in_the_ring() {
-    run(async {
+    block_on(async {
         let (reader, mut writer) = io::pipe().unwrap();
         let file = File::from(OwnedFd::from(reader));
         for n in 0..50 {

@@ -1,13 +1,9 @@
 //! Every operation compared with std, and every operation and every function of `fs` dropped at every poll: lent memory
 //! stays alive until the kernel is done with it, and descriptors, rows and buffers return to the baseline.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-mod common;
-
 use common::{
-    Baseline, CANARY, MOMENTS, Moment, Random, Watched, alone, directory, dropped_after,
-    dropped_everywhere, next_turn, rings,
+    Baseline, CANARY, MOMENTS, Moment, Random, Watched, directory, dropped_after,
+    dropped_everywhere, make_fifo, next_turn, pipe, ran_in_own_process, rings,
 };
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::op::{Completion, Entry, Op, Opcode, Operation, nop};
@@ -25,11 +21,6 @@ use std::time::Duration;
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 191) as u8).collect()
-}
-
-fn pipe() -> (File, PipeWriter) {
-    let (reader, writer) = io::pipe().unwrap();
-    (File::from(OwnedFd::from(reader)), writer)
 }
 
 /// A full pipe.
@@ -225,7 +216,9 @@ impl Pair {
 
 #[test]
 fn every_operation_behaves_as_in_std() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -277,7 +270,9 @@ async fn op_dropped_everywhere<O: Operation>(name: &str, parked: bool, make: imp
 
 #[test]
 fn operations_dropped_at_every_poll_leave_nothing_behind() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let dir = directory();
@@ -343,7 +338,9 @@ fn operations_dropped_at_every_poll_leave_nothing_behind() {
 
 #[test]
 fn functions_of_fs_dropped_at_every_poll_leave_nothing_behind() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let dir = directory();
@@ -414,7 +411,9 @@ fn a_close_keeps_one_waker_however_often_polled_and_none_when_dropped() {
     impl std::task::Wake for Counted {
         fn wake(self: Arc<Self>) {}
     }
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut runtime = gimmal::Runtime::new().unwrap();
     runtime.block_on(async {
         let baseline = Baseline::take();
@@ -445,7 +444,9 @@ fn a_close_keeps_one_waker_however_often_polled_and_none_when_dropped() {
 /// A close is dropped while it waits until a pending read has stopped.
 #[test]
 fn a_close_dropped_while_it_waits_for_a_pending_read_still_closes() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let mut runtime = ring.build().unwrap();
@@ -480,7 +481,9 @@ fn a_close_dropped_while_it_waits_for_a_pending_read_still_closes() {
 /// Opening a FIFO waits in a kernel worker for the other end, which is never opened.
 #[test]
 fn an_open_of_a_fifo_dropped_while_it_waits_ends() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let dir = directory();
@@ -499,13 +502,6 @@ fn an_open_of_a_fifo_dropped_while_it_waits_ends() {
             }
         });
     }
-}
-
-pub(crate) fn make_fifo(path: &Path) {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
-    // SAFETY: the path is nul-terminated.
-    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
 }
 
 /// The files and pipes that random operations use. The pipes never fill and are never closed.
@@ -658,7 +654,9 @@ const STORM: usize = if cfg!(debug_assertions) {
 
 #[test]
 fn operations_dropped_at_random_never_touch_freed_memory() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     let rings = rings();
     let share = STORM / rings.len();
@@ -681,7 +679,9 @@ const OPENS: usize = if cfg!(debug_assertions) {
 /// Descriptors that arrive late are closed: nobody awaits them any longer.
 #[test]
 fn opens_raced_by_drops_leave_no_descriptor() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     let rings = rings();
     let share = OPENS / rings.len();
@@ -723,7 +723,9 @@ fn opens_raced_by_drops_leave_no_descriptor() {
 /// The completion was reaped, and the future is dropped without another poll.
 #[test]
 fn unread_results_are_disposed_of() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let baseline = Baseline::take();
@@ -751,7 +753,9 @@ fn unread_results_are_disposed_of() {
 /// The runtime ends while operations are in flight.
 #[test]
 fn a_runtime_dropped_during_a_storm_frees_nothing_too_early() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     // The descriptor that other threads use to wake a runtime is kept for the next one.
     drop(Runtime::new().unwrap());
@@ -824,7 +828,9 @@ unsafe impl Operation for EntryCounter {
 
 #[test]
 fn the_entry_is_requested_once_if_an_operation_starts_and_never_otherwise() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let (started, refused) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let ended: io::Result<()> = gimmal::run(async {
         Op::new(EntryCounter(started.clone())).await?;

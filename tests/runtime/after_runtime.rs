@@ -1,9 +1,9 @@
 //! Operations, sleeps and join handles that outlive their runtime, and are then dropped, polled, or polled in another
 //! runtime. Freed memory is never written to. Misuse panics with a clear message.
 
-mod common;
-
-use common::{Watched, alone, descriptors, is_child, passes_in_child_that_leaks, rings};
+use common::{
+    Watched, descriptors, is_child, passes_in_child_that_leaks, pipe, ran_in_own_process, rings,
+};
 use gimmal::fs::File;
 use gimmal::op::{Op, Read, nop};
 use gimmal::runtime::Fault;
@@ -13,7 +13,6 @@ use gimmal::{Handle, Runtime, sleep};
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::io::{self, PipeWriter, Write as _};
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,11 +21,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn pipe() -> (File, PipeWriter) {
-    let (reader, writer) = io::pipe().expect("a pipe");
-    (File::from(OwnedFd::from(reader)), writer)
-}
 
 /// Futures of a runtime, each polled once and pending.
 struct Kept {
@@ -91,7 +85,9 @@ fn warm_up() {
 
 #[test]
 fn futures_dropped_after_their_runtime_release_what_they_hold() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     warm_up();
     let before = (descriptors(), Watched::alive());
     for (name, ring) in rings() {
@@ -123,7 +119,9 @@ fn futures_dropped_after_their_runtime_release_what_they_hold() {
 
 #[test]
 fn futures_polled_after_their_runtime_panic() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let mut runtime = ring.build().expect("a runtime");
@@ -159,7 +157,9 @@ fn futures_polled_after_their_runtime_panic() {
 /// A future dropped while another runtime is current reaches its own runtime.
 #[test]
 fn futures_dropped_inside_another_runtime_reach_their_own() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     warm_up();
     let before = (descriptors(), Watched::alive());
     for (name, ring) in rings() {
@@ -193,7 +193,9 @@ fn futures_dropped_inside_another_runtime_reach_their_own() {
 /// An operation that was not started does not belong to a runtime yet.
 #[test]
 fn futures_that_were_not_started_can_be_awaited_in_any_runtime() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut first = Runtime::new().expect("a runtime");
     let (op, pause) = first.block_on(async { (nop(), sleep(Duration::ZERO)) });
     drop(first);
@@ -207,7 +209,9 @@ fn futures_that_were_not_started_can_be_awaited_in_any_runtime() {
 /// Dropping an operation after its runtime disposes of a result that was already there.
 #[test]
 fn unread_results_are_disposed_of_after_their_runtime_ended() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     warm_up();
     let before = (descriptors(), Watched::alive());
     for (name, ring) in rings() {
@@ -247,7 +251,9 @@ fn unread_results_are_disposed_of_after_their_runtime_ended() {
 #[test]
 fn a_shutdown_without_time_leaks_operations_in_flight_and_reports_them() {
     if !is_child() {
-        let _alone = alone();
+        if ran_in_own_process() {
+            return;
+        }
         passes_in_child_that_leaks(
             "a_shutdown_without_time_leaks_operations_in_flight_and_reports_them",
         );
@@ -334,7 +340,9 @@ fn keep(first: impl std::any::Any, second: impl std::any::Any) {
 fn futures_in_a_thread_local_outlive_their_runtime() {
     const NAME: &str = "futures_in_a_thread_local_outlive_their_runtime";
     if !is_child() {
-        let _alone = alone();
+        if ran_in_own_process() {
+            return;
+        }
         passes_in_child_that_leaks(NAME);
         return;
     }
@@ -356,7 +364,9 @@ fn futures_in_a_thread_local_outlive_their_runtime() {
 fn a_runtime_in_a_thread_local_ends_with_its_thread() {
     const NAME: &str = "a_runtime_in_a_thread_local_ends_with_its_thread";
     if !is_child() {
-        let _alone = alone();
+        if ran_in_own_process() {
+            return;
+        }
         passes_in_child_that_leaks(NAME);
         return;
     }
@@ -388,7 +398,9 @@ fn a_runtime_in_a_thread_local_ends_with_its_thread() {
 /// A task of the other runtime drops the future, when that runtime drops its tasks.
 #[test]
 fn a_future_is_dropped_by_a_task_of_another_runtime_that_ends() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     warm_up();
     let before = (descriptors(), Watched::alive());
     let mut own = Runtime::new().expect("a runtime");
@@ -411,7 +423,9 @@ fn a_future_is_dropped_by_a_task_of_another_runtime_that_ends() {
 /// A cycle: the task of a runtime owns its own handle and an operation, which it drops last.
 #[test]
 fn a_task_that_holds_its_own_handle_ends_with_its_runtime() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     warm_up();
     let before = (descriptors(), Watched::alive());
     let mut runtime = Runtime::new().expect("a runtime");
@@ -434,7 +448,9 @@ fn a_task_that_holds_its_own_handle_ends_with_its_runtime() {
 /// Without any current runtime.
 #[test]
 fn futures_used_outside_a_runtime_panic_with_advice() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let (reader, _writer) = pipe();
     panics(|| poll_outside(&mut nop()), &["gimmal::run"]);
     panics(|| nop().submit(), &["gimmal::run"]);
@@ -451,7 +467,9 @@ fn futures_used_outside_a_runtime_panic_with_advice() {
 /// An operation that is polled after completion panics.
 #[test]
 fn an_operation_polled_after_completion_panics() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let mut op = nop();

@@ -1,13 +1,5 @@
 //! `errno` finds the error number in errors that add context, and agrees with std.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
-
-#[macro_use]
-mod common;
-
 use common::{directory, is_child, limit_descriptors, passes_in_child};
 use gimmal::fs::File;
 use gimmal::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram};

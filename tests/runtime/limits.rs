@@ -1,12 +1,9 @@
 //! Operations at the limits: overflowing completion queues, futures that are never polled, few descriptors, descriptor
 //! numbers that are reused at once, signals, and the number of system calls.
 
-#[macro_use]
-mod common;
-
 use common::{
-    Baseline, CANARY, Moment, Random, Watched, alone, assert_passed, child, directory,
-    dropped_after, is_child, next_turn, passes_in_child, rings, without_leak_checker,
+    Baseline, CANARY, Moment, Random, Watched, assert_passed, child, directory, dropped_after,
+    is_child, next_turn, passes_in_child, ran_in_own_process, rings, without_leak_checker,
 };
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::op::nop;
@@ -26,7 +23,9 @@ const MANY: usize = if cfg!(debug_assertions) {
 
 #[test]
 fn a_completion_queue_of_eight_loses_nothing_and_keeps_the_order_of_each_task() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, mask) in [
         ("all", FeatureMask::none()),
         ("6.1", FeatureMask::linux_6_1()),
@@ -77,7 +76,9 @@ fn a_completion_queue_of_eight_loses_nothing_and_keeps_the_order_of_each_task() 
 
 #[test]
 fn unread_completions_do_not_stop_new_operations() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let mut runtime = ring.build().unwrap();
@@ -118,7 +119,9 @@ fn unread_completions_do_not_stop_new_operations() {
 /// The number of a descriptor that was just closed is reused by the next open. Each file contains only its own byte.
 #[test]
 fn reusing_one_descriptor_number_touches_no_wrong_file() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     const FILES: usize = 7;
     let rounds = MANY / 4;
@@ -241,7 +244,9 @@ const OPENS: usize = if cfg!(debug_assertions) {
 #[test]
 fn under_a_limit_of_64_descriptors_opens_and_drops_never_run_out() {
     if !is_child() {
-        let _alone = alone();
+        if ran_in_own_process() {
+            return;
+        }
         passes_in_child("under_a_limit_of_64_descriptors_opens_and_drops_never_run_out");
         return;
     }
@@ -289,7 +294,9 @@ fn under_a_limit_of_64_descriptors_opens_and_drops_never_run_out() {
 /// Operations queued in one turn are submitted in one system call.
 #[test]
 fn operations_of_one_turn_take_one_enter() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     // On a busy machine, a turn may otherwise end before all tasks have been polled.
     let mut runtime = Runtime::builder()
         .budget(1000, std::time::Duration::from_secs(100))
@@ -333,7 +340,9 @@ fn operations_of_one_turn_take_one_enter() {
 
 #[test]
 fn a_full_queue_costs_one_more_enter_each_time() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut runtime = Runtime::builder().entries(8).build().unwrap();
     runtime.block_on(async {
         nop().await.unwrap();
@@ -367,7 +376,9 @@ fn strace_counts_as_many_enters_for_one_operation_as_for_two_hundred() {
         });
         return;
     }
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let strace = [
         "strace",
         "-f",
@@ -381,7 +392,7 @@ fn strace_counts_as_many_enters_for_one_operation_as_for_two_hundred() {
         .args(["-qq", "true"])
         .output();
     if !works.is_ok_and(|output| output.status.success()) {
-        return skip!("strace is missing or not permitted");
+        return common::skip!("strace is missing or not permitted");
     }
     let enters = |count: usize| {
         let mut command = child(NAME, &strace);
@@ -454,7 +465,9 @@ impl Drop for Signals {
 /// Every enter of this thread may end with EINTR, before or after it has submitted.
 #[test]
 fn frequent_signals_lose_no_operation_and_free_nothing_too_early() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     for (name, ring) in rings() {
         println!("ring: {name}");
@@ -541,7 +554,9 @@ fn a_rejected_entry_does_not_delay_those_behind_it() {
         }
     }
 
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let mut runtime = ring.build().unwrap();
@@ -577,7 +592,9 @@ fn a_rejected_entry_does_not_delay_those_behind_it() {
 /// dropped reads.
 #[test]
 fn bytes_of_a_pipe_stay_in_order_despite_dropped_reads() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut random = Random::new();
     for (name, ring) in rings() {
         println!("ring: {name}");

@@ -1,14 +1,6 @@
 //! The user, capabilities and view of the file system of a thread, and those of the io_uring workers of its ring, as
 //! the crate's documentation describes them.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect fails there"
-)]
-
-#[macro_use]
-mod common;
-
 use gimmal::fs::{self, File};
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
@@ -32,7 +24,7 @@ fn succeeds(result: impl Into<i64>) -> io::Result<()> {
 fn on_a_thread(test: impl FnOnce(&Path) + Send) {
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        return skip!("only root can change the user and the mounts of a thread");
+        return common::skip!("only root can change the user and the mounts of a thread");
     }
     let directory = common::directory();
     thread::scope(|scope| scope.spawn(|| test(directory.path())).join().unwrap());
@@ -56,7 +48,7 @@ fn workers_act_as_the_current_user_of_their_thread() {
             std::fs::set_permissions(directory, PermissionsExt::from_mode(0o700)).unwrap();
         }
         if let Err(error) = chown(&theirs, Some(USER), Some(USER)) {
-            return skip!("root of a container has no such user: {error}");
+            return common::skip!("root of a container has no such user: {error}");
         }
         // Directories above may be accessible only to root, so the test opens these two first.
         let theirs = std::fs::File::open(&theirs).unwrap();
@@ -129,7 +121,7 @@ fn workers_have_the_view_their_thread_had_before_its_first_runtime() {
         let mount = path.join("mount");
         std::fs::create_dir(&mount).unwrap();
         if let Err(error) = change_view(path, &mount) {
-            return skip!("this thread cannot have mounts of its own: {error}");
+            return common::skip!("this thread cannot have mounts of its own: {error}");
         }
         gimmal::run(has_new_view("first", &mount)).unwrap();
 

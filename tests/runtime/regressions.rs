@@ -1,9 +1,5 @@
 //! Fixed bugs, each with the test that found it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-mod common;
-
 use gimmal::cancel::Scope;
 use gimmal::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 use std::future::pending;

@@ -3,69 +3,18 @@
 //! Tests that change the whole process (limits, users, forks) run in a child process: the test binary again, with a
 //! single test and an environment variable.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-#![allow(
-    clippy::async_yields_async,
-    reason = "handles leave block_on on purpose"
-)]
-
-#[macro_use]
-mod common;
-#[path = "tasks/support.rs"]
-mod support;
-
-use common::CHILD;
+use common::{descriptors, errno, everywhere, pipe, ran_in_own_process};
 use gimmal::fs::File;
 use gimmal::runtime::FeatureMask;
 use gimmal::{Runtime, sleep, spawn, yield_now};
 use std::cell::Cell;
-use std::error::Error;
 use std::io;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use support::{everywhere, pipe};
-
-/// Runs `body` in a child process. `test` is the name of the calling test.
-#[track_caller]
-fn in_own_process(test: &str, body: impl FnOnce()) {
-    if std::env::var(CHILD).as_deref() == Ok(test) {
-        return body();
-    }
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD, test)
-        .output()
-        .unwrap();
-    let said = format!(
-        "{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{test} in a child process:\n{said}"
-    );
-    common::skip::relay(&said);
-}
-
-/// The errno of the system call, at the end of the chain of sources.
-fn errno(error: &io::Error) -> Option<i32> {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && let Some(errno) = error.raw_os_error()
-        {
-            return Some(errno);
-        }
-        next = error.source();
-    }
-    None
-}
 
 #[track_caller]
 fn assert_error(error: &io::Error, errno_expected: i32, parts: &[&str]) {
@@ -209,31 +158,32 @@ fn a_ring_with_too_many_entries_gets_the_maximum() {
 
 #[test]
 fn without_descriptors_every_error_names_the_limit() {
-    in_own_process("without_descriptors_every_error_names_the_limit", || {
-        set_limit(libc::RLIMIT_NOFILE, 64);
-        let mut fill = Vec::new();
-        while let Ok(file) = std::fs::File::open("/dev/null") {
-            fill.push(file);
-        }
-        let mut refused = 0;
-        let mut runtime = loop {
-            match Runtime::new() {
-                Ok(runtime) => break runtime,
-                Err(error) => {
-                    assert_error(
-                        &error,
-                        libc::EMFILE,
-                        &["RLIMIT_NOFILE", "64 descriptors", "ulimit -n"],
-                    );
-                    refused += 1;
-                }
+    if ran_in_own_process() {
+        return;
+    }
+    set_limit(libc::RLIMIT_NOFILE, 64);
+    let mut fill = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        fill.push(file);
+    }
+    let mut refused = 0;
+    let mut runtime = loop {
+        match Runtime::new() {
+            Ok(runtime) => break runtime,
+            Err(error) => {
+                assert_error(
+                    &error,
+                    libc::EMFILE,
+                    &["RLIMIT_NOFILE", "64 descriptors", "ulimit -n"],
+                );
+                refused += 1;
             }
-            drop(fill.pop().expect("no runtime despite free descriptors"));
-        };
-        // One for the ring, and one for the eventfd.
-        assert_eq!(refused, 2);
-        runtime.block_on(gimmal::op::nop()).unwrap();
-    });
+        }
+        drop(fill.pop().expect("no runtime despite free descriptors"));
+    };
+    // One for the ring, and one for the eventfd.
+    assert_eq!(refused, 2);
+    runtime.block_on(gimmal::op::nop()).unwrap();
 }
 
 /// Switches to a user without other processes, whose rings would count, and sets the limit of locked memory. Returns
@@ -241,19 +191,19 @@ fn without_descriptors_every_error_names_the_limit() {
 fn limit_locked_memory(limit: u64) -> bool {
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        skip!("only root can switch to a user without rings");
+        common::skip!("only root can switch to a user without rings");
         return false;
     }
     let user = 1_000_000 + std::process::id();
     // SAFETY: no address is passed.
     if unsafe { libc::setuid(user) } != 0 {
-        skip!("the container does not map this user");
+        common::skip!("the container does not map this user");
         return false;
     }
     set_limits(libc::RLIMIT_MEMLOCK, 4096, 8 << 20);
     let any = <io_uring::IoUring>::builder().setup_cqsize(256).build(64);
     if any.is_ok() {
-        skip!("this kernel does not count rings against RLIMIT_MEMLOCK");
+        common::skip!("this kernel does not count rings against RLIMIT_MEMLOCK");
         return false;
     }
     set_limits(libc::RLIMIT_MEMLOCK, limit, 8 << 20);
@@ -262,123 +212,123 @@ fn limit_locked_memory(limit: u64) -> bool {
 
 #[test]
 fn with_little_locked_memory_smaller_rings_are_tried_before_an_error() {
-    const TEST: &str = "with_little_locked_memory_smaller_rings_are_tried_before_an_error";
-    in_own_process(TEST, || {
-        if !limit_locked_memory(64 << 10) {
-            return;
+    if ran_in_own_process() {
+        return;
+    }
+    if !limit_locked_memory(64 << 10) {
+        return;
+    }
+    let mut runtimes = Vec::new();
+    let error = loop {
+        match Runtime::new() {
+            Ok(runtime) => runtimes.push(runtime),
+            Err(error) => break error,
         }
-        let mut runtimes = Vec::new();
-        let error = loop {
-            match Runtime::new() {
-                Ok(runtime) => runtimes.push(runtime),
-                Err(error) => break error,
+        assert!(runtimes.len() < 1000, "the limit is never reached");
+    };
+    let sizes = |runtime: &Runtime| {
+        let stats = runtime.handle().stats();
+        (stats.submission_entries, stats.completion_entries)
+    };
+    // 16 pages: rings of 128 and 2048 entries take 11, those of 32 and 512 take 4, and the last page is not enough
+    // for any ring.
+    let sizes: Vec<_> = runtimes.iter().map(sizes).collect();
+    assert_eq!(sizes, [(128, 2048), (32, 512)]);
+    assert_error(
+        &error,
+        libc::ENOMEM,
+        &["RLIMIT_MEMLOCK", "65536 bytes", "256 and 4096", "ulimit -l"],
+    );
+    for runtime in &mut runtimes {
+        runtime.block_on(async {
+            let nops: Vec<_> = (0..300).map(|_| gimmal::op::nop().submit()).collect();
+            for nop in nops {
+                nop.await.unwrap();
             }
-            assert!(runtimes.len() < 1000, "the limit is never reached");
-        };
-        let sizes = |runtime: &Runtime| {
-            let stats = runtime.handle().stats();
-            (stats.submission_entries, stats.completion_entries)
-        };
-        // 16 pages: rings of 128 and 2048 entries take 11, those of 32 and 512 take 4, and the last page is not enough
-        // for any ring.
-        let sizes: Vec<_> = runtimes.iter().map(sizes).collect();
-        assert_eq!(sizes, [(128, 2048), (32, 512)]);
-        assert_error(
-            &error,
-            libc::ENOMEM,
-            &["RLIMIT_MEMLOCK", "65536 bytes", "256 and 4096", "ulimit -l"],
-        );
-        for runtime in &mut runtimes {
-            runtime.block_on(async {
-                let nops: Vec<_> = (0..300).map(|_| gimmal::op::nop().submit()).collect();
-                for nop in nops {
-                    nop.await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn five_hundred_consecutive_runs_fit_into_the_default_locked_memory() {
+    if ran_in_own_process() {
+        return;
+    }
+    if !limit_locked_memory(8 << 20) {
+        return;
+    }
+    for mask in [
+        FeatureMask::none(),
+        FeatureMask::linux_6_1(),
+        FeatureMask::linux_5_15(),
+    ] {
+        for n in 0..500 {
+            let builder = Runtime::builder().mask(mask);
+            let outcome: io::Result<()> = builder.run(async { Ok(()) });
+            outcome.unwrap_or_else(|error| panic!("run {n}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn eight_threads_of_short_runs_fit_into_the_default_locked_memory() {
+    if ran_in_own_process() {
+        return;
+    }
+    if !limit_locked_memory(8 << 20) {
+        return;
+    }
+    let run = |n: usize| {
+        gimmal::run(async {
+            let (reader, _writer) = pipe();
+            // In flight when the runtime ends.
+            drop(spawn(
+                async move { reader.read(Vec::with_capacity(4)).await },
+            ));
+            yield_now().await;
+            sleep(Duration::from_micros(n as u64)).await?;
+            io::Result::Ok(())
+        })
+    };
+    thread::scope(|threads| {
+        for _ in 0..8 {
+            threads.spawn(|| {
+                for n in 0..100 {
+                    run(n).unwrap_or_else(|error| panic!("run {n}: {error}"));
                 }
             });
         }
     });
 }
 
-#[test]
-fn five_hundred_consecutive_runs_fit_into_the_default_locked_memory() {
-    const TEST: &str = "five_hundred_consecutive_runs_fit_into_the_default_locked_memory";
-    in_own_process(TEST, || {
-        if !limit_locked_memory(8 << 20) {
-            return;
-        }
-        for mask in [
-            FeatureMask::none(),
-            FeatureMask::linux_6_1(),
-            FeatureMask::linux_5_15(),
-        ] {
-            for n in 0..500 {
-                let builder = Runtime::builder().mask(mask);
-                let outcome: io::Result<()> = builder.run(async { Ok(()) });
-                outcome.unwrap_or_else(|error| panic!("run {n}: {error}"));
-            }
-        }
-    });
-}
-
-#[test]
-fn eight_threads_of_short_runs_fit_into_the_default_locked_memory() {
-    const TEST: &str = "eight_threads_of_short_runs_fit_into_the_default_locked_memory";
-    in_own_process(TEST, || {
-        if !limit_locked_memory(8 << 20) {
-            return;
-        }
-        let run = |n: usize| {
-            gimmal::run(async {
-                let (reader, _writer) = pipe();
-                // In flight when the runtime ends.
-                drop(spawn(async move {
-                    File::from(reader).read(Vec::with_capacity(4)).await
-                }));
-                yield_now().await;
-                sleep(Duration::from_micros(n as u64)).await?;
-                io::Result::Ok(())
-            })
-        };
-        thread::scope(|threads| {
-            for _ in 0..8 {
-                threads.spawn(|| {
-                    for n in 0..100 {
-                        run(n).unwrap_or_else(|error| panic!("run {n}: {error}"));
-                    }
-                });
-            }
-        });
-    });
-}
-
 /// When a process ends, the kernel frees its ring asynchronously.
 #[test]
 fn a_restarted_service_can_use_the_locked_memory_of_its_predecessor() {
-    const TEST: &str = "a_restarted_service_can_use_the_locked_memory_of_its_predecessor";
-    in_own_process(TEST, || {
-        if !limit_locked_memory(64 << 10) {
-            return;
+    if ran_in_own_process() {
+        return;
+    }
+    if !limit_locked_memory(64 << 10) {
+        return;
+    }
+    for kibibytes in [64, 96, 128, 256, 512] {
+        set_limits(libc::RLIMIT_MEMLOCK, kibibytes << 10, 8 << 20);
+        for start in 0..20 {
+            let status = fork(|| {
+                let mut runtime = match Runtime::new() {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        eprintln!("start {start} under {kibibytes} KiB: {error}");
+                        return 1;
+                    }
+                };
+                runtime.block_on(async { gimmal::op::nop().await.unwrap() });
+                // Like a service that is killed.
+                std::mem::forget(runtime);
+                0
+            });
+            assert_eq!(status, 0);
         }
-        for kibibytes in [64, 96, 128, 256, 512] {
-            set_limits(libc::RLIMIT_MEMLOCK, kibibytes << 10, 8 << 20);
-            for start in 0..20 {
-                let status = fork(|| {
-                    let mut runtime = match Runtime::new() {
-                        Ok(runtime) => runtime,
-                        Err(error) => {
-                            eprintln!("start {start} under {kibibytes} KiB: {error}");
-                            return 1;
-                        }
-                    };
-                    runtime.block_on(async { gimmal::op::nop().await.unwrap() });
-                    // Like a service that is killed.
-                    std::mem::forget(runtime);
-                    0
-                });
-                assert_eq!(status, 0);
-            }
-        }
-    });
+    }
 }
 
 #[test]
@@ -420,55 +370,49 @@ fn a_thread_may_have_more_runtimes_than_registered_rings() {
     });
 }
 
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
 #[test]
 fn two_hundred_consecutive_runtimes_leave_no_descriptor() {
-    in_own_process(
-        "two_hundred_consecutive_runtimes_leave_no_descriptor",
-        || {
-            let work = |builder: gimmal::runtime::Builder| {
-                let (reader, _writer) = pipe();
-                let mut runtime = builder.entries(8).build().unwrap();
-                runtime.block_on(async {
-                    drop(spawn(async move {
-                        File::from(reader).read(Vec::with_capacity(4)).await
-                    }));
-                    yield_now().await;
-                    sleep(Duration::from_micros(10)).await.unwrap();
-                });
-            };
-            // The first runtime opens the eventfd that all later ones reuse.
-            work(Runtime::builder());
-            let before = descriptors();
-            for n in 0..200 {
-                work(Runtime::builder().mask(if n % 2 == 0 {
-                    FeatureMask::none()
-                } else {
-                    FeatureMask::linux_5_15()
-                }));
-                assert_eq!(descriptors(), before, "after {n} runtimes");
-            }
-            // Several at once need an eventfd each; these stay open and are reused.
-            let several = |count: usize| {
-                (0..count)
-                    .map(|_| Runtime::new().unwrap())
-                    .collect::<Vec<_>>()
-            };
-            drop(several(5));
-            let after = descriptors();
-            assert_eq!(after, before + 4);
-            drop(several(5));
-            assert_eq!(descriptors(), after);
-            // A runtime that fails to build leaves nothing behind either.
-            for _ in 0..20 {
-                assert!(Runtime::builder().entries(0).build().is_err());
-            }
-            assert_eq!(descriptors(), after);
-        },
-    );
+    if ran_in_own_process() {
+        return;
+    }
+    let work = |builder: gimmal::runtime::Builder| {
+        let (reader, _writer) = pipe();
+        let mut runtime = builder.entries(8).build().unwrap();
+        runtime.block_on(async {
+            drop(spawn(
+                async move { reader.read(Vec::with_capacity(4)).await },
+            ));
+            yield_now().await;
+            sleep(Duration::from_micros(10)).await.unwrap();
+        });
+    };
+    // The first runtime opens the eventfd that all later ones reuse.
+    work(Runtime::builder());
+    let before = descriptors();
+    for n in 0..200 {
+        work(Runtime::builder().mask(if n % 2 == 0 {
+            FeatureMask::none()
+        } else {
+            FeatureMask::linux_5_15()
+        }));
+        assert_eq!(descriptors(), before, "after {n} runtimes");
+    }
+    // Several at once need an eventfd each; these stay open and are reused.
+    let several = |count: usize| {
+        (0..count)
+            .map(|_| Runtime::new().unwrap())
+            .collect::<Vec<_>>()
+    };
+    drop(several(5));
+    let after = descriptors();
+    assert_eq!(after, before + 4);
+    drop(several(5));
+    assert_eq!(descriptors(), after);
+    // A runtime that fails to build leaves nothing behind either.
+    for _ in 0..20 {
+        assert!(Runtime::builder().entries(0).build().is_err());
+    }
+    assert_eq!(descriptors(), after);
 }
 
 /// Forks. The child runs `body` and exits with the returned code; the parent returns the child's status.
@@ -514,95 +458,89 @@ fn use_runtime(builder: gimmal::runtime::Builder) {
 
 #[test]
 fn a_forked_child_gets_an_error_and_does_not_disturb_its_parent() {
-    in_own_process(
-        "a_forked_child_gets_an_error_and_does_not_disturb_its_parent",
-        || {
-            everywhere(|builder| {
-                let (reader, writer) = pipe();
-                let mut writer = std::fs::File::from(writer);
-                let mut runtime = builder.clone().build().unwrap();
-                let file = File::from(reader);
-                // In flight when the process forks.
-                let mut read = None;
-                runtime.block_on(async {
-                    read = Some(file.read(Vec::with_capacity(16)).submit());
-                    gimmal::op::nop().await.unwrap();
-                });
-                let read = read.take().unwrap();
-                let waiting = runtime.spawn(sleep(Duration::from_millis(5)));
-                let mut parents = Some((runtime, read));
-                let status = fork(|| {
-                    let (mut runtime, read) = parents.take().unwrap();
-                    let Err(payload) =
-                        catch_unwind(AssertUnwindSafe(|| runtime.block_on(gimmal::op::nop())))
-                    else {
-                        return 1;
-                    };
-                    let text = message(payload);
-                    if !(text.contains("forked") && text.contains("new one in the child")) {
-                        eprintln!("told: {text}");
-                        return 2;
-                    }
-                    // Memory lent to the kernel by the parent's runtime is forgotten here; the parent's runtime is not
-                    // affected.
-                    drop(read);
-                    drop(runtime);
-                    use_runtime(builder.clone());
-                    use_runtime(builder.clone());
-                    0
-                });
-                assert_eq!(status, 0);
-                let (mut runtime, read) = parents.take().unwrap();
-                writer.write_all(b"to the parent").unwrap();
-                let (n, buffer) = runtime.block_on(read).unwrap();
-                assert_eq!(&buffer[..n], b"to the parent");
-                runtime.block_on(waiting).unwrap().unwrap();
-                runtime.block_on(async { gimmal::op::nop().await.unwrap() });
-                assert_eq!(runtime.handle().stats().operations, 0);
-            });
-        },
-    );
+    if ran_in_own_process() {
+        return;
+    }
+    everywhere(|builder| {
+        let (reader, writer) = pipe();
+        let mut writer = std::fs::File::from(OwnedFd::from(writer));
+        let mut runtime = builder.clone().build().unwrap();
+        let file = reader;
+        // In flight when the process forks.
+        let mut read = None;
+        runtime.block_on(async {
+            read = Some(file.read(Vec::with_capacity(16)).submit());
+            gimmal::op::nop().await.unwrap();
+        });
+        let read = read.take().unwrap();
+        let waiting = runtime.spawn(sleep(Duration::from_millis(5)));
+        let mut parents = Some((runtime, read));
+        let status = fork(|| {
+            let (mut runtime, read) = parents.take().unwrap();
+            let Err(payload) =
+                catch_unwind(AssertUnwindSafe(|| runtime.block_on(gimmal::op::nop())))
+            else {
+                return 1;
+            };
+            let text = message(payload);
+            if !(text.contains("forked") && text.contains("new one in the child")) {
+                eprintln!("told: {text}");
+                return 2;
+            }
+            // Memory lent to the kernel by the parent's runtime is forgotten here; the parent's runtime is not
+            // affected.
+            drop(read);
+            drop(runtime);
+            use_runtime(builder.clone());
+            use_runtime(builder.clone());
+            0
+        });
+        assert_eq!(status, 0);
+        let (mut runtime, read) = parents.take().unwrap();
+        writer.write_all(b"to the parent").unwrap();
+        let (n, buffer) = runtime.block_on(read).unwrap();
+        assert_eq!(&buffer[..n], b"to the parent");
+        runtime.block_on(waiting).unwrap().unwrap();
+        runtime.block_on(async { gimmal::op::nop().await.unwrap() });
+        assert_eq!(runtime.handle().stats().operations, 0);
+    });
 }
 
 /// Forked in the middle of a poll, with an entry in the queue that was not submitted yet: only the parent must submit
 /// it.
 #[test]
 fn a_child_forked_inside_block_on_is_rejected_and_submits_nothing() {
-    in_own_process(
-        "a_child_forked_inside_block_on_is_rejected_and_submits_nothing",
-        || {
-            everywhere(|builder| {
-                let (reader, writer) = pipe();
-                let mut runtime = builder.clone().build().unwrap();
-                runtime.block_on(async {
-                    let file = File::from(writer);
-                    let write = file.write(b"once".to_vec()).submit();
-                    // SAFETY: only one thread of the process is active, and the child ends by _exit.
-                    let pid = unsafe { libc::fork() };
-                    if pid == 0 {
-                        let code = child_inside(write).await;
-                        // SAFETY: runs no code of the parent.
-                        unsafe { libc::_exit(code) }
-                    }
-                    let mut status = 0;
-                    // SAFETY: the pointer is valid for the length of the call.
-                    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-                    assert_eq!(
-                        (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
-                        (true, 0)
-                    );
-                    assert_eq!(write.await.unwrap().0, 4);
-                    file.close().await.unwrap();
-                });
-                drop(runtime);
-                let mut text = String::new();
-                std::fs::File::from(reader)
-                    .read_to_string(&mut text)
-                    .unwrap();
-                assert_eq!(text, "once");
-            });
-        },
-    );
+    if ran_in_own_process() {
+        return;
+    }
+    everywhere(|builder| {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut runtime = builder.clone().build().unwrap();
+        runtime.block_on(async {
+            let file = File::from(OwnedFd::from(writer));
+            let write = file.write(b"once".to_vec()).submit();
+            // SAFETY: only one thread of the process is active, and the child ends by _exit.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let code = child_inside(write).await;
+                // SAFETY: runs no code of the parent.
+                unsafe { libc::_exit(code) }
+            }
+            let mut status = 0;
+            // SAFETY: the pointer is valid for the length of the call.
+            assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+            assert_eq!(
+                (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
+                (true, 0)
+            );
+            assert_eq!(write.await.unwrap().0, 4);
+            file.close().await.unwrap();
+        });
+        drop(runtime);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "once");
+    });
 }
 
 /// The child's side: checks that operations are rejected, then returns 0 if the runtime panics with a clear message as
@@ -635,96 +573,97 @@ async fn child_inside<T>(write: T) -> i32 {
 
 #[test]
 fn a_child_that_returns_from_run_ends_quietly() {
-    in_own_process("a_child_that_returns_from_run_ends_quietly", || {
-        everywhere(|builder| {
-            let child = Rc::new(Cell::new(false));
-            let seen = child.clone();
-            let (reader, writer) = pipe();
-            let main = async move {
-                drop(spawn(async move {
-                    let _ = sleep(Duration::from_secs(3600)).await;
-                    drop(writer);
-                }));
-                gimmal::op::nop().await?;
-                // SAFETY: only one thread of the process is active, and the child ends by _exit.
-                let pid = unsafe { libc::fork() };
-                seen.set(pid == 0);
-                if pid > 0 {
-                    let mut status = 0;
-                    // SAFETY: the pointer is valid for the length of the call.
-                    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-                    assert_eq!(
-                        (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
-                        (true, 0)
-                    );
-                }
-                Ok(())
-            };
-            let outcome =
-                catch_unwind(AssertUnwindSafe(|| -> io::Result<()> { builder.run(main) }));
-            if child.get() {
-                let code = if matches!(outcome, Ok(Ok(()))) { 0 } else { 1 };
-                // SAFETY: runs no code of the parent.
-                unsafe { libc::_exit(code) }
+    if ran_in_own_process() {
+        return;
+    }
+    everywhere(|builder| {
+        let child = Rc::new(Cell::new(false));
+        let seen = child.clone();
+        let (reader, writer) = pipe();
+        let main = async move {
+            drop(spawn(async move {
+                let _ = sleep(Duration::from_secs(3600)).await;
+                drop(writer);
+            }));
+            gimmal::op::nop().await?;
+            // SAFETY: only one thread of the process is active, and the child ends by _exit.
+            let pid = unsafe { libc::fork() };
+            seen.set(pid == 0);
+            if pid > 0 {
+                let mut status = 0;
+                // SAFETY: the pointer is valid for the length of the call.
+                assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+                assert_eq!(
+                    (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
+                    (true, 0)
+                );
             }
-            outcome.unwrap().unwrap();
-            drop(reader);
-        });
+            Ok(())
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| -> io::Result<()> { builder.run(main) }));
+        if child.get() {
+            let code = if matches!(outcome, Ok(Ok(()))) { 0 } else { 1 };
+            // SAFETY: runs no code of the parent.
+            unsafe { libc::_exit(code) }
+        }
+        outcome.unwrap().unwrap();
+        drop(reader);
     });
 }
 
 /// A child of a child, each with its own runtime.
 #[test]
 fn every_generation_has_its_own_runtime() {
-    in_own_process("every_generation_has_its_own_runtime", || {
-        let mut runtime = Runtime::new().unwrap();
-        runtime.block_on(gimmal::op::nop()).unwrap();
+    if ran_in_own_process() {
+        return;
+    }
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(gimmal::op::nop()).unwrap();
+    let status = fork(|| {
+        let mut own = Runtime::new().unwrap();
+        own.block_on(gimmal::op::nop()).unwrap();
         let status = fork(|| {
-            let mut own = Runtime::new().unwrap();
-            own.block_on(gimmal::op::nop()).unwrap();
-            let status = fork(|| {
-                use_runtime(Runtime::builder());
-                let told = catch_unwind(AssertUnwindSafe(|| own.block_on(gimmal::op::nop())));
-                i32::from(!message(told.map(drop).unwrap_err()).contains("forked"))
-            });
-            own.block_on(gimmal::op::nop()).unwrap();
-            status
+            use_runtime(Runtime::builder());
+            let told = catch_unwind(AssertUnwindSafe(|| own.block_on(gimmal::op::nop())));
+            i32::from(!message(told.map(drop).unwrap_err()).contains("forked"))
         });
-        assert_eq!(status, 0);
-        runtime.block_on(gimmal::op::nop()).unwrap();
+        own.block_on(gimmal::op::nop()).unwrap();
+        status
     });
+    assert_eq!(status, 0);
+    runtime.block_on(gimmal::op::nop()).unwrap();
 }
 
 /// Code that closes foreign descriptors closes the ring: this ends the runtime with a report.
 #[test]
 fn a_ring_closed_by_other_code_is_reported() {
-    in_own_process("a_ring_closed_by_other_code_is_reported", || {
-        let faults = support::Faults::default();
-        let mut runtime = faults
-            .hear(Runtime::builder().mask(FeatureMask::linux_5_15()))
-            .build()
-            .unwrap();
-        runtime.block_on(gimmal::op::nop()).unwrap();
-        let ring = std::fs::read_dir("/proc/self/fd")
-            .unwrap()
-            .filter_map(Result::ok)
-            .find(|entry| {
-                std::fs::read_link(entry.path())
-                    .is_ok_and(|to| to.ends_with("anon_inode:[io_uring]"))
-            })
-            .and_then(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-            .unwrap();
-        let other = std::fs::File::open("/dev/null").unwrap();
-        // SAFETY: the descriptor number is replaced by another file, which the runtime owns and closes from now on.
-        assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), ring) }, ring);
-        let caught = catch_unwind(AssertUnwindSafe(|| runtime.block_on(gimmal::op::nop())));
-        assert!(message(caught.map(drop).unwrap_err()).contains("the ring is lost"));
-        faults.expect(&["closed by other code"]);
-        drop(runtime);
-        let _ = faults.take();
-        // Other runtimes are not affected.
-        use_runtime(Runtime::builder());
-        // SAFETY: a new descriptor that nothing else owns.
-        drop(unsafe { OwnedFd::from_raw_fd(libc::dup(other.as_raw_fd())) });
-    });
+    if ran_in_own_process() {
+        return;
+    }
+    let faults = common::Faults::default();
+    let mut runtime = faults
+        .hear(Runtime::builder().mask(FeatureMask::linux_5_15()))
+        .build()
+        .unwrap();
+    runtime.block_on(gimmal::op::nop()).unwrap();
+    let ring = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(Result::ok)
+        .find(|entry| {
+            std::fs::read_link(entry.path()).is_ok_and(|to| to.ends_with("anon_inode:[io_uring]"))
+        })
+        .and_then(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .unwrap();
+    let other = std::fs::File::open("/dev/null").unwrap();
+    // SAFETY: the descriptor number is replaced by another file, which the runtime owns and closes from now on.
+    assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), ring) }, ring);
+    let caught = catch_unwind(AssertUnwindSafe(|| runtime.block_on(gimmal::op::nop())));
+    assert!(message(caught.map(drop).unwrap_err()).contains("the ring is lost"));
+    faults.expect(&["closed by other code"]);
+    drop(runtime);
+    let _ = faults.take();
+    // Other runtimes are not affected.
+    use_runtime(Runtime::builder());
+    // SAFETY: a new descriptor that nothing else owns.
+    drop(unsafe { OwnedFd::from_raw_fd(libc::dup(other.as_raw_fd())) });
 }

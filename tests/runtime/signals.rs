@@ -4,13 +4,9 @@
 //! `raise` returns after the handler has run, so no test waits for a signal to arrive. Signals belong to the process,
 //! so the tests run one at a time.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-mod common;
-
 use common::{
-    Baseline, MOMENTS, alone, descriptors, dropped_after, dropped_everywhere, is_child, next_turn,
-    passes_in_child, rings,
+    Baseline, MOMENTS, descriptors, dropped_after, dropped_everywhere, is_child, next_turn,
+    passes_in_child, ran_in_own_process, rings,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, select_biased};
@@ -62,7 +58,9 @@ async fn receives(listener: &mut CtrlC) -> bool {
 
 #[test]
 fn a_signal_wakes_the_waiters() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, builder) in rings() {
         builder.build().unwrap().block_on(async {
             let mut listener = CtrlC::new().unwrap();
@@ -83,7 +81,9 @@ fn a_signal_wakes_the_waiters() {
 #[test]
 fn a_signal_wakes_the_listener_whichever_thread_handles_it() {
     const SIGNALS: usize = 100;
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
         // SAFETY: the call has no preconditions.
@@ -114,7 +114,9 @@ fn a_signal_wakes_the_listener_whichever_thread_handles_it() {
 
 #[test]
 fn ctrl_c_waits_for_the_next_one() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     block_on(async {
         // Installs the handler of SIGINT.
         drop(CtrlC::new().unwrap());
@@ -134,7 +136,9 @@ fn ctrl_c_waits_for_the_next_one() {
 
 #[test]
 fn signals_between_two_calls_are_all_received() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     // Listening needs no runtime.
     let mut listener = CtrlC::new().unwrap();
     raise();
@@ -150,7 +154,9 @@ fn signals_between_two_calls_are_all_received() {
 
 #[test]
 fn every_listener_receives_every_signal() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let mut early = CtrlC::new().unwrap();
         raise();
@@ -174,7 +180,9 @@ fn every_listener_receives_every_signal() {
 #[test]
 fn a_burst_is_received_once_per_handler_call() {
     const BURST: usize = 1000;
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
         let other = thread::spawn(|| (0..BURST).for_each(|_| raise()));
@@ -189,7 +197,9 @@ fn a_burst_is_received_once_per_handler_call() {
 #[test]
 fn a_burst_that_the_kernel_merges_is_received_at_least_once() {
     const BURST: usize = 100;
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     // The last signals may be handled after this test has ended.
     if !is_child() {
         return passes_in_child("a_burst_that_the_kernel_merges_is_received_at_least_once");
@@ -212,7 +222,9 @@ fn a_burst_that_the_kernel_merges_is_received_at_least_once() {
 
 #[test]
 fn a_dropped_wait_consumes_no_signal() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
         let baseline = Baseline::take();
@@ -249,7 +261,9 @@ fn a_dropped_wait_consumes_no_signal() {
 
 #[test]
 fn a_wait_that_loses_a_foreign_select_consumes_no_signal() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
         let (send, receive) = async_channel::bounded(1);
@@ -303,7 +317,9 @@ fn a_wait_that_loses_a_foreign_select_consumes_no_signal() {
 
 #[test]
 fn a_canceled_wait_returns_an_error_and_consumes_no_signal() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut listener = CtrlC::new().unwrap();
     let ended = Rc::new(Cell::new(None));
     // `run` cancels the remaining task and waits for it.
@@ -334,7 +350,9 @@ fn a_canceled_wait_returns_an_error_and_consumes_no_signal() {
 
 #[test]
 fn waits_dropped_at_every_poll_leave_nothing_behind() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, builder) in rings() {
         builder.build().unwrap().block_on(async {
             // Installs the handler of SIGINT, and opens what the registry keeps open.
@@ -360,7 +378,9 @@ fn waits_dropped_at_every_poll_leave_nothing_behind() {
 
 #[test]
 fn dropping_the_listeners_closes_the_descriptors() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let before = descriptors();
     let mut listeners: Vec<_> = (0..50).map(|_| CtrlC::new().unwrap()).collect();
     assert!(descriptors() > before);
@@ -379,7 +399,9 @@ fn dropping_the_listeners_closes_the_descriptors() {
 
 #[test]
 fn without_free_descriptors_the_error_gives_advice() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     if !is_child() {
         return passes_in_child("without_free_descriptors_the_error_gives_advice");
     }
@@ -411,7 +433,9 @@ fn an_earlier_handler_still_runs() {
         RUNS.fetch_add(1, Ordering::SeqCst);
     }
 
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     // The first listener of a process chains to the handler that was installed before.
     if !is_child() {
         return passes_in_child("an_earlier_handler_still_runs");
@@ -436,7 +460,9 @@ fn an_earlier_handler_still_runs() {
 
 #[test]
 fn a_signal_in_a_forked_child_does_not_reach_the_parent() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let mut listener = CtrlC::new().unwrap();
         // SAFETY: the child calls only functions that are allowed after a fork of a multithreaded process, until it
@@ -467,7 +493,9 @@ fn a_signal_in_a_forked_child_does_not_reach_the_parent() {
 /// Like `asyncio.run`: what the main future awaits is canceled, and it may clean up.
 #[test]
 fn with_cancel_on_ctrl_c_the_main_future_is_canceled_and_may_clean_up() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, builder) in rings() {
         let cleaned = Cell::new(false);
         let outcome: io::Result<()> = builder.cancel_on_ctrl_c(true).run(async {
@@ -487,7 +515,9 @@ fn with_cancel_on_ctrl_c_the_main_future_is_canceled_and_may_clean_up() {
 /// foreign future.
 #[test]
 fn a_second_ctrl_c_drops_the_remaining_tasks() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, builder) in rings() {
         let dropped = Rc::new(Cell::new(0));
         let outcome: io::Result<()> =

@@ -4,11 +4,6 @@
 //! Each test runs in a child process, as a user whose thread limit is reached (RLIMIT_NPROC, which does not apply to
 //! root).
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-#[macro_use]
-mod common;
-
 use common::{Watched, assert_passed, child, directory, is_child, without_leak_checker};
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::io::{PipeReader, PipeWriter};
@@ -61,13 +56,13 @@ fn limit_threads(soft: u64) {
 fn become_user() -> bool {
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        skip!("only root can switch to a user without other threads");
+        common::skip!("only root can switch to a user without other threads");
         return false;
     }
     let user = 1_000_000 + std::process::id();
     // SAFETY: no address is passed.
     if unsafe { libc::setuid(user) } != 0 {
-        skip!("the container does not map this user");
+        common::skip!("the container does not map this user");
         return false;
     }
     true
@@ -130,7 +125,7 @@ fn files_work_without_threads() {
         faults.build().block_on(async {
             for path in ["file", &shm] {
                 if let Err(error) = std::fs::write(path, "") {
-                    skip!("{path}: {error}");
+                    common::skip!("{path}: {error}");
                     continue;
                 }
                 whole_life_of_a_file(path).await.unwrap();
@@ -279,7 +274,7 @@ fn foreign_operations_work_if_they_are_for_files() {
             let file = std::fs::File::options().write(true).open("one").unwrap();
             let on_file = |opcode| Entry::new(Opcode::new(opcode)).fd(file.as_raw_fd());
             let supported = |result: io::Result<u32>| match result {
-                Err(error) if error.kind() == ErrorKind::Unsupported => skip!("{error}"),
+                Err(error) if error.kind() == ErrorKind::Unsupported => common::skip!("{error}"),
                 result => assert_eq!(result.unwrap(), 0),
             };
             // FTRUNCATE, FALLOCATE
@@ -560,7 +555,7 @@ fn a_descriptor_that_flushes_on_close_is_closed() {
             return;
         }
         if open().is_none() {
-            return skip!("no message queues on this kernel");
+            return common::skip!("no message queues on this kernel");
         }
         Runtime::new().unwrap().block_on(async {
             fs::write("file", "").await.unwrap();
@@ -616,7 +611,7 @@ fn the_error_names_the_limit_of_a_cgroup() {
             limited.ok().map(|()| root)
         });
         let Some(root) = made else {
-            return skip!("cannot create a cgroup with a task limit");
+            return common::skip!("cannot create a cgroup with a task limit");
         };
         let limited = !has_threads();
         if limited {
@@ -642,7 +637,7 @@ fn a_file_without_data_does_not_block_the_event_loop() {
             return;
         }
         let Ok(kmsg) = kmsg else {
-            return skip!("/proc/kmsg cannot be opened");
+            return common::skip!("/proc/kmsg cannot be opened");
         };
         // Reads all messages, unless another process does.
         let is_empty = || {

@@ -1,6 +1,7 @@
 //! The scope that is responsible for a `Canceled` leaf: the outermost canceled one that it sees, up to the next shield.
 
-use crate::{LONG, Nothing, pipe, run, settle};
+use crate::{LONG, Nothing, pipe, settle};
+use common::block_on;
 use gimmal::cancel::{Canceled, Scope, shield};
 use gimmal::time::{Instant, timeout_at};
 use gimmal::{is_canceled, sleep, spawn};
@@ -104,7 +105,7 @@ fn nestings(depth: usize, mut each: impl FnMut(&[Level])) {
 
 #[test]
 fn in_every_nesting_exactly_the_responsible_scope_reports_it() {
-    run(async {
+    block_on(async {
         let mut all = Vec::new();
         for depth in 0..=4 {
             nestings(depth, |levels| all.push(levels.to_vec()));
@@ -123,7 +124,7 @@ fn in_every_nesting_exactly_the_responsible_scope_reports_it() {
 /// The same for a foreign leaf: the future is dropped.
 #[test]
 fn the_responsible_scope_reports_a_dropped_future() {
-    run(async {
+    block_on(async {
         let mut all = Vec::new();
         for depth in 1..=3 {
             nestings(depth, |levels| all.push(levels.to_vec()));
@@ -144,7 +145,7 @@ fn the_responsible_scope_reports_a_dropped_future() {
 /// The scopes are canceled in this order while the leaf is in flight.
 #[test]
 fn the_order_of_the_cancels_does_not_matter() {
-    run(async {
+    block_on(async {
         const DEPTH: usize = 3;
         let orders = [
             [0, 1, 2],
@@ -208,7 +209,7 @@ fn the_order_of_the_cancels_does_not_matter() {
 
 #[test]
 fn a_canceled_task_is_responsible_before_its_scopes() {
-    run(async {
+    block_on(async {
         let scope = Rc::new(Scope::new());
         let inside = scope.clone();
         let task = spawn(async move {
@@ -225,7 +226,7 @@ fn a_canceled_task_is_responsible_before_its_scopes() {
 
 #[test]
 fn no_scope_is_responsible_for_the_futures_own_error() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let outcome: std::io::Result<()> = scope
             .run(async {

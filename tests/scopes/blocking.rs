@@ -1,6 +1,7 @@
 //! Pool closures when their scope is canceled: withdrawn, awaited, or abandoned (C10).
 
 use crate::{LONG, settle, until};
+use common::ran_in_own_process;
 use gimmal::cancel::{Canceled, Scope};
 use gimmal::task::{spawn_abandonable, spawn_blocking};
 use gimmal::{Handle, Runtime, is_canceled, sleep, spawn};
@@ -10,7 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 fn run(main: impl Future<Output = ()>) {
-    let _alone = crate::common::alone();
+    if ran_in_own_process() {
+        return;
+    }
     let mut runtime = Runtime::builder().blocking_threads(1).build().unwrap();
     runtime.block_on(main);
 }

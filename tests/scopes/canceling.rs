@@ -1,7 +1,7 @@
 //! After a cancel, every wait in the scope ends until the scope is left (C2), except for shielded ones.
 
-use crate::common::next_turn;
-use crate::{LONG, Nothing, SHORT, pipe, run, settle, until};
+use crate::{LONG, Nothing, SHORT, pipe, settle, until};
+use common::{block_on, next_turn, ran_in_own_process};
 use futures_util::future::join;
 use gimmal::cancel::{Canceled, Scope, cancelable, checkpoint, shield};
 use gimmal::op::nop;
@@ -19,7 +19,7 @@ use std::thread;
 
 #[test]
 fn every_wait_in_a_canceled_scope_is_rejected_every_time() {
-    run(async {
+    block_on(async {
         let (file, mut writer) = pipe();
         // Bytes are available at once.
         writer.write_all(b"here").unwrap();
@@ -75,7 +75,7 @@ fn every_wait_in_a_canceled_scope_is_rejected_every_time() {
 
 #[test]
 fn every_wait_pending_at_the_cancel_ends_canceled() {
-    run(async {
+    block_on(async {
         let (file, _writer) = pipe();
         let scope = Rc::new(Scope::new());
         let cleaned = Rc::new(Cell::new(false));
@@ -120,7 +120,7 @@ fn every_wait_pending_at_the_cancel_ends_canceled() {
 
 #[test]
 fn a_completed_operation_returns_its_result_even_in_a_canceled_scope() {
-    run(async {
+    block_on(async {
         let (file, mut writer) = pipe();
         let scope = Scope::new();
         let outcome: io::Result<()> = scope
@@ -152,7 +152,7 @@ fn a_completed_operation_returns_its_result_even_in_a_canceled_scope() {
 
 #[test]
 fn a_shield_runs_to_its_end_and_the_next_wait_is_canceled() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let outcome: Nothing = scope
             .run(async {
@@ -180,7 +180,7 @@ fn a_shield_runs_to_its_end_and_the_next_wait_is_canceled() {
 
 #[test]
 fn a_shield_open_at_the_cancel_is_not_reached() {
-    run(async {
+    block_on(async {
         let (file, mut writer) = pipe();
         let scope = Rc::new(Scope::new());
         let shielded = scope.clone();
@@ -204,7 +204,7 @@ fn a_shield_open_at_the_cancel_is_not_reached() {
 
 #[test]
 fn a_shield_ends_at_its_own_deadline() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let (file, _writer) = pipe();
         let outcome: io::Result<()> = scope
@@ -232,7 +232,7 @@ fn a_shield_ends_at_its_own_deadline() {
 
 #[test]
 fn a_scope_is_canceled_by_another_task() {
-    run(async {
+    block_on(async {
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
         let task = spawn(async move { other.cancel_with("a neighbor's request") });
@@ -244,7 +244,7 @@ fn a_scope_is_canceled_by_another_task() {
 
 #[test]
 fn a_scope_is_canceled_by_another_thread() {
-    run(async {
+    block_on(async {
         for _ in 0..50 {
             let scope = Scope::new();
             let handle = scope.handle();
@@ -270,7 +270,7 @@ fn a_scope_is_canceled_by_another_thread() {
 
 #[test]
 fn a_scope_is_canceled_from_inside_by_its_own_handle() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let handle = scope.handle();
         let outcome: Nothing = scope
@@ -289,7 +289,7 @@ fn a_scope_is_canceled_from_inside_by_its_own_handle() {
 
 #[test]
 fn a_scope_canceled_before_it_is_entered_rejects_every_wait() {
-    run(async {
+    block_on(async {
         for by_handle in [false, true] {
             let scope = Scope::new();
             match by_handle {
@@ -316,7 +316,7 @@ fn a_scope_canceled_before_it_is_entered_rejects_every_wait() {
 
 #[test]
 fn a_handle_that_outlives_its_scope_does_nothing() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let handle = scope.handle();
         assert_eq!(scope.run(sleep(SHORT)).await, Ok(()));
@@ -331,7 +331,7 @@ fn a_handle_that_outlives_its_scope_does_nothing() {
 
 #[test]
 fn only_the_first_reason_is_kept() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         assert_eq!(scope.reason(), None);
         scope.cancel_with("first");
@@ -346,7 +346,7 @@ fn only_the_first_reason_is_kept() {
 
 #[test]
 fn a_scope_entered_twice_panics() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let panics = |what: &str| {
             let entered = catch_unwind(AssertUnwindSafe(|| drop(scope.run(sleep(SHORT)))));
@@ -374,7 +374,7 @@ fn a_scope_entered_twice_panics() {
 
 #[test]
 fn a_scope_inside_a_canceled_one_is_canceled_until_it_is_left() {
-    run(async {
+    block_on(async {
         let (outer, inner) = (Scope::new(), Scope::new());
         let outcome: Nothing = outer
             .run(async {
@@ -398,7 +398,7 @@ fn a_scope_inside_a_canceled_one_is_canceled_until_it_is_left() {
 
 #[test]
 fn canceling_an_inner_scope_does_not_affect_the_outer_one() {
-    run(async {
+    block_on(async {
         let (outer, inner) = (Scope::new(), Scope::new());
         let outcome: Nothing = outer
             .run(async {
@@ -415,7 +415,7 @@ fn canceling_an_inner_scope_does_not_affect_the_outer_one() {
 
 #[test]
 fn a_scope_returns_the_output_of_its_future_canceled_or_not() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let outcome: Result<u8, Canceled> = scope
             .run(async {
@@ -434,7 +434,7 @@ fn a_scope_returns_the_output_of_its_future_canceled_or_not() {
 
 #[test]
 fn a_canceled_scope_drops_a_foreign_future() {
-    run(async {
+    block_on(async {
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
         drop(spawn(async move { other.cancel() }));
@@ -450,12 +450,12 @@ fn a_canceled_scope_drops_a_foreign_future() {
 
 #[test]
 fn a_cancelable_future_is_dropped_alone() {
-    run(async {
+    block_on(async {
         let (_sender, receiver) = async_channel::bounded::<u8>(1);
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
         drop(spawn(async move { other.cancel() }));
-        let journal = crate::support::Journal::default();
+        let journal = common::Journal::default();
         let held = journal.on_drop("dropped");
         let outcome: Result<u8, Canceled> = scope
             .run(async {
@@ -477,7 +477,7 @@ fn a_cancelable_future_is_dropped_alone() {
 
 #[test]
 fn a_completed_cancelable_future_returns_its_output() {
-    run(async {
+    block_on(async {
         let (sender, receiver) = async_channel::bounded::<u8>(1);
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
@@ -496,7 +496,7 @@ fn a_completed_cancelable_future_returns_its_output() {
 
 #[test]
 fn a_checkpoint_yields_and_ends_when_canceled() {
-    run(async {
+    block_on(async {
         let steps = Rc::new(Cell::new(0));
         let scope = Rc::new(Scope::new());
         let (theirs, other) = (steps.clone(), scope.clone());
@@ -525,8 +525,10 @@ fn a_checkpoint_yields_and_ends_when_canceled() {
 /// Many leaves that start at once are not a loop that ignores errors.
 #[test]
 fn a_hundred_reads_started_at_once_in_a_canceled_scope_return_their_buffers() {
-    let _alone = crate::common::alone();
-    let faults = crate::support::Faults::default();
+    if ran_in_own_process() {
+        return;
+    }
+    let faults = common::Faults::default();
     let mut runtime = faults.hear(gimmal::Runtime::builder()).build().unwrap();
     runtime.block_on(async {
         let (file, _writer) = pipe();
@@ -549,7 +551,7 @@ fn a_hundred_reads_started_at_once_in_a_canceled_scope_return_their_buffers() {
 
 #[test]
 fn a_cancel_wakes_a_task_that_waits_behind_a_pool_closure_when_that_ends() {
-    run(async {
+    block_on(async {
         let scope = Rc::new(Scope::new());
         let other = scope.clone();
         let (go, gone) = mpsc::channel::<()>();

@@ -1,8 +1,7 @@
 //! Files are closed in any case, even in a canceled scope (C13).
 
-use crate::common::{Baseline, descriptors};
-use crate::support::poll_once;
-use crate::{SHORT, pipe, run, settle};
+use crate::{SHORT, pipe, settle};
+use common::{Baseline, block_on, descriptors, poll_once};
 use gimmal::cancel::{Canceled, Scope};
 use gimmal::prelude::*;
 use gimmal::{is_canceled, spawn};
@@ -10,7 +9,7 @@ use std::rc::Rc;
 
 #[test]
 fn a_file_is_closed_in_a_canceled_scope() {
-    run(async {
+    block_on(async {
         let (file, writer) = pipe();
         let open = descriptors();
         let scope = Scope::new();
@@ -35,7 +34,7 @@ fn a_file_is_closed_in_a_canceled_scope() {
 /// If the wait for a file's operations is canceled, the last of them closes the file.
 #[test]
 fn a_file_with_an_operation_in_flight_is_closed_in_a_canceled_scope() {
-    run(async {
+    block_on(async {
         for canceled_before in [true, false] {
             let baseline = Baseline::take();
             let (file, writer) = pipe();
@@ -67,7 +66,7 @@ fn a_file_with_an_operation_in_flight_is_closed_in_a_canceled_scope() {
 
 #[test]
 fn a_read_of_another_task_ends_and_the_file_is_closed() {
-    run(async {
+    block_on(async {
         let (file, _writer) = pipe();
         let shared = file.shared_fd();
         let read = file.read(vec![1; 4]);

@@ -1,6 +1,7 @@
 //! Deadlines of scopes: past, moved earlier and later, and removed, by the scope's future and by another task.
 
-use crate::{LONG, Nothing, SHORT, compute_until, run, settle};
+use crate::{LONG, Nothing, SHORT, compute_until, settle};
+use common::block_on;
 use gimmal::cancel::{self, Canceled, Scope, shield};
 use gimmal::time::{Instant, sleep_until, timeout, timeout_any, timeout_at};
 use gimmal::{Handle, group, sleep, spawn, yield_now};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 #[test]
 fn a_scope_is_canceled_at_its_deadline() {
-    run(async {
+    block_on(async {
         let at = Instant::now() + SHORT;
         let scope = Scope::with_deadline(at);
         assert_eq!(scope.deadline(), Some(at));
@@ -31,7 +32,7 @@ fn a_scope_is_canceled_at_its_deadline() {
 
 #[test]
 fn a_past_deadline_rejects_every_wait() {
-    run(async {
+    block_on(async {
         let scope = Scope::with_deadline(Instant::now());
         assert_eq!(scope.run(sleep(LONG)).await, Err(Canceled));
         assert!(scope.canceled_caught());
@@ -45,7 +46,7 @@ fn a_past_deadline_rejects_every_wait() {
 
 #[test]
 fn the_future_moves_its_deadline_earlier() {
-    run(async {
+    block_on(async {
         let scope = Scope::with_deadline(Instant::now() + LONG);
         let outcome: Nothing = scope
             .run(async {
@@ -71,7 +72,7 @@ fn the_future_moves_its_deadline_earlier() {
 
 #[test]
 fn the_future_moves_its_deadline_later_and_removes_it() {
-    run(async {
+    block_on(async {
         for later in [Some(Instant::now() + LONG), None] {
             let first = Instant::now() + SHORT;
             let scope = Scope::with_deadline(first);
@@ -106,7 +107,7 @@ fn the_future_moves_its_deadline_later_and_removes_it() {
 
 #[test]
 fn another_task_moves_the_deadline() {
-    run(async {
+    block_on(async {
         // Earlier, from a later deadline and from none.
         for before in [Some(Instant::now() + LONG), None] {
             let scope = Rc::new(Scope::new());
@@ -146,7 +147,7 @@ fn another_task_moves_the_deadline() {
 
 #[test]
 fn a_canceled_scope_gets_no_new_deadline() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let outcome: Nothing = scope
             .run(async {
@@ -164,7 +165,7 @@ fn a_canceled_scope_gets_no_new_deadline() {
 
 #[test]
 fn a_far_deadline_does_not_overflow() {
-    run(async {
+    block_on(async {
         let scope = Scope::with_deadline(Instant::now() + std::time::Duration::MAX);
         assert_eq!(scope.run(sleep(SHORT)).await, Ok(()));
         let slept = gimmal::time::timeout(std::time::Duration::MAX, sleep(SHORT)).await;
@@ -174,7 +175,7 @@ fn a_far_deadline_does_not_overflow() {
 
 #[test]
 fn a_past_deadline_cancels_by_the_clock_before_its_timer_fires() {
-    run(async {
+    block_on(async {
         let scope = Scope::with_deadline(Instant::now());
         assert!(scope.is_canceled(), "before it is entered");
         assert_eq!(scope.reason().as_deref(), Some("deadline"));
@@ -197,7 +198,7 @@ fn a_past_deadline_cancels_by_the_clock_before_its_timer_fires() {
 
 #[test]
 fn a_scope_that_was_left_keeps_its_state() {
-    run(async {
+    block_on(async {
         // Nothing was canceled, and the scope was not asked while it ran.
         let at = Instant::now() + SHORT;
         let scope = Scope::with_deadline(at);
@@ -249,7 +250,7 @@ fn a_scope_that_was_left_keeps_its_state() {
 
 #[test]
 fn a_cancel_before_the_deadline_sets_the_reason() {
-    run(async {
+    block_on(async {
         let at = Instant::now() + LONG;
         for reason in [Some("enough"), None] {
             let scope = Scope::with_deadline(at);
@@ -271,7 +272,7 @@ fn a_cancel_before_the_deadline_sets_the_reason() {
 
 #[test]
 fn a_deadline_that_the_future_moves_into_the_past_cancels_at_the_call() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let outcome: Nothing = scope
             .run(async {
@@ -289,7 +290,7 @@ fn a_deadline_that_the_future_moves_into_the_past_cancels_at_the_call() {
 
 #[test]
 fn a_past_deadline_cannot_be_moved() {
-    run(async {
+    block_on(async {
         let scope = Scope::with_deadline(Instant::now());
         scope.set_deadline(Some(Instant::now() + LONG));
         assert!(scope.is_canceled());
@@ -299,7 +300,7 @@ fn a_past_deadline_cannot_be_moved() {
 
 #[test]
 fn the_current_deadline_is_the_earliest_up_to_the_next_shield() {
-    run(async {
+    block_on(async {
         assert_eq!(cancel::deadline(), None);
         let hour = Instant::now() + LONG;
         let (later, latest) = (hour + LONG, hour + LONG * 2);
@@ -357,7 +358,7 @@ fn the_current_deadline_is_the_earliest_up_to_the_next_shield() {
 
 #[test]
 fn the_deadline_of_a_canceled_scope_is_not_in_the_future() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let ask = async || {
             let deadline = cancel::deadline();

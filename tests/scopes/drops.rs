@@ -1,8 +1,7 @@
 //! Futures of scopes dropped at every poll: all counts return to the baseline.
 
-use crate::common::{Baseline, Moment, dropped_after, dropped_everywhere, next_turn};
-use crate::support::poll_once;
-use crate::{LONG, SHORT, pipe, run};
+use crate::{LONG, SHORT, pipe};
+use common::{Baseline, Moment, block_on, dropped_after, dropped_everywhere, next_turn, poll_once};
 use futures_util::future::join;
 use gimmal::cancel::{Canceled, Scope, cancelable, checkpoint, shield};
 use gimmal::fs;
@@ -49,7 +48,7 @@ async fn everything() -> io::Result<()> {
 
 #[test]
 fn a_future_with_every_kind_of_wait_leaves_nothing_behind() {
-    run(async {
+    block_on(async {
         let polls = dropped_everywhere("everything", &MOMENTS, everything).await;
         assert!(polls > 10, "{polls}");
         dropped_everywhere("everything, boxed", &[Moment::Woken], || {
@@ -66,7 +65,7 @@ fn a_future_with_every_kind_of_wait_leaves_nothing_behind() {
 /// polls.
 #[test]
 fn endless_waits_in_scopes_leave_nothing_behind() {
-    run(async {
+    block_on(async {
         let baseline = Baseline::take();
         for moment in MOMENTS {
             for polls in 0..6 {
@@ -105,7 +104,7 @@ fn endless_waits_in_scopes_leave_nothing_behind() {
 
 #[test]
 fn scopes_that_are_never_polled_leave_nothing_behind() {
-    run(async {
+    block_on(async {
         let baseline = Baseline::take();
         let scope = Scope::with_deadline(Instant::now() + LONG);
         drop(scope.run(sleep(LONG)));
@@ -121,7 +120,7 @@ fn scopes_that_are_never_polled_leave_nothing_behind() {
 /// Futures of scopes that start in one task and continue in another one.
 #[test]
 fn a_scope_that_moves_between_tasks_is_canceled_where_it_is() {
-    run(async {
+    block_on(async {
         let baseline = Baseline::take();
         let (file, writer) = pipe();
         let mut parked = Box::pin(timeout(LONG, async move {
@@ -156,7 +155,7 @@ fn a_scope_that_moves_between_tasks_is_canceled_where_it_is() {
 
 #[test]
 fn a_pool_closure_in_a_dropped_scope_leaves_nothing_behind() {
-    run(async {
+    block_on(async {
         // Pool threads hold no descriptors, so only rows could be left behind.
         spawn_blocking(|| ()).await.unwrap();
         let baseline = Baseline::take();

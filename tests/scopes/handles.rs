@@ -1,7 +1,7 @@
 //! What other threads see through a scope's handle: cancels, deadlines, and cancels of outer scopes.
 
-use crate::support::poll_once;
-use crate::{LONG, Nothing, SHORT, compute_until, run, settle};
+use crate::{LONG, Nothing, SHORT, compute_until, settle};
+use common::{block_on, poll_once};
 use gimmal::cancel::{Canceled, Scope, ScopeHandle, shield};
 use gimmal::task::spawn_blocking;
 use gimmal::time::{Instant, timeout, timeout_any, timeout_at};
@@ -17,7 +17,7 @@ fn seen_elsewhere(handle: &ScopeHandle) -> bool {
 
 #[test]
 fn a_deadline_is_seen_by_another_thread_while_this_one_is_busy() {
-    run(async {
+    block_on(async {
         // Before the scope is entered.
         let scope = Scope::new();
         let handle = scope.handle();
@@ -54,7 +54,7 @@ fn a_deadline_is_seen_by_another_thread_while_this_one_is_busy() {
 
 #[test]
 fn outer_deadlines_are_seen_but_not_those_outside_a_shield() {
-    run(async {
+    block_on(async {
         let scope = Scope::new();
         let late = timeout(SHORT, async {
             let late = Instant::now() + SHORT;
@@ -94,7 +94,7 @@ fn outer_deadlines_are_seen_but_not_those_outside_a_shield() {
 
 #[test]
 fn an_outer_cancel_reaches_the_handle_at_once() {
-    run(async {
+    block_on(async {
         let (outer, inner, hidden) = (Scope::new(), Scope::new(), Scope::new());
         let (seen, unseen) = (inner.handle(), hidden.handle());
         let all = outer.run_any(async {
@@ -137,7 +137,7 @@ fn an_outer_cancel_reaches_the_handle_at_once() {
 
 #[test]
 fn a_scope_whose_future_moves_follows_the_scope_around_it() {
-    run(async {
+    block_on(async {
         let (first, second, scope) = (Scope::new(), Scope::new(), Scope::new());
         let handle = scope.handle();
         let mut moves = Box::pin(scope.run(async {
@@ -172,7 +172,7 @@ fn a_scope_whose_future_moves_follows_the_scope_around_it() {
 
 #[test]
 fn a_pool_closure_sees_that_its_scope_is_canceled() {
-    run(async {
+    block_on(async {
         let counts = |handle: ScopeHandle| {
             spawn_blocking(move || {
                 let mut count = 0u64;

@@ -1,9 +1,8 @@
 //! Leaves that change their scope: a leaf belongs to the scope of its latest poll, and one that outlives its scope
 //! belongs to the enclosing one (C12).
 
-use crate::common::next_turn;
-use crate::support::poll_once;
-use crate::{LONG, SHORT, pipe, run, settle, until};
+use crate::{LONG, SHORT, pipe, settle, until};
+use common::{block_on, next_turn, poll_once};
 use futures_util::future::join;
 use gimmal::cancel::{Cancelable, Canceled, Scope, cancelable, shield};
 use gimmal::fs::File;
@@ -75,7 +74,7 @@ async fn poll_shared(leaf: &RefCell<Waits>) -> Poll<Canceled> {
 
 #[test]
 fn a_leaf_belongs_to_the_scope_that_polled_it_last() {
-    run(async {
+    block_on(async {
         for kind in KINDS {
             let leaf = Rc::new(RefCell::new(Waits::new(kind)));
             let (first, second) = (Rc::new(Scope::new()), Rc::new(Scope::new()));
@@ -108,7 +107,7 @@ fn a_leaf_belongs_to_the_scope_that_polled_it_last() {
 
 #[test]
 fn a_leaf_polled_in_a_canceled_scope_ends_there_wherever_it_started() {
-    run(async {
+    block_on(async {
         for kind in KINDS {
             let mut leaf = Waits::new(kind);
             assert!(poll_once(&mut leaf).await.is_pending());
@@ -124,7 +123,7 @@ fn a_leaf_polled_in_a_canceled_scope_ends_there_wherever_it_started() {
 /// The scope is left first. Then the enclosing scope is canceled, and cancels the leaf before its next poll.
 #[test]
 fn a_leaf_that_outlives_its_scope_moves_to_the_enclosing_one() {
-    run(async {
+    block_on(async {
         for kind in KINDS {
             let (outer, inner) = (Scope::new(), Scope::new());
             let ended = outer.run_any(async {
@@ -148,7 +147,7 @@ fn a_leaf_that_outlives_its_scope_moves_to_the_enclosing_one() {
 
 #[test]
 fn an_operation_that_outlives_its_scope_is_canceled_without_another_poll() {
-    run(async {
+    block_on(async {
         let (file, _writer) = pipe();
         let (outer, inner) = (Scope::new(), Scope::new());
         let ended = outer
@@ -175,7 +174,7 @@ fn an_operation_that_outlives_its_scope_is_canceled_without_another_poll() {
 /// The enclosing scope was canceled meanwhile.
 #[test]
 fn a_leaf_that_outlives_a_shield_moves_to_a_canceled_scope() {
-    run(async {
+    block_on(async {
         for kind in KINDS {
             let scope = Scope::new();
             let ended = scope
@@ -194,7 +193,7 @@ fn a_leaf_that_outlives_a_shield_moves_to_a_canceled_scope() {
 /// A canceled wait leaves a sleep unchanged: it is never early.
 #[test]
 fn a_canceled_sleep_continues_when_awaited_again() {
-    run(async {
+    block_on(async {
         let deadline = Instant::now() + 8 * SHORT;
         let mut asleep = gimmal::time::sleep_until(deadline);
         let error = timeout(SHORT, &mut asleep).await;
@@ -217,7 +216,7 @@ fn a_canceled_sleep_continues_when_awaited_again() {
 /// "The tick is not consumed."
 #[test]
 fn a_canceled_tick_comes_when_it_is_due() {
-    run(async {
+    block_on(async {
         let mut ticks = interval(LONG);
         ticks.tick().await.unwrap();
         assert!(timeout(SHORT, ticks.tick()).await.is_err());
@@ -227,7 +226,7 @@ fn a_canceled_tick_comes_when_it_is_due() {
 
 #[test]
 fn a_canceled_join_can_be_awaited_again() {
-    run(async {
+    block_on(async {
         let (sender, receiver) = async_channel::bounded::<u8>(1);
         let mut task = spawn(async move { receiver.recv().await.unwrap() });
         for _ in 0..3 {
@@ -243,7 +242,7 @@ fn a_canceled_join_can_be_awaited_again() {
 /// A leaf that is no longer awaited delays nothing: after the cancel, the future waits only for a foreign future (C6).
 #[test]
 fn a_leaf_abandoned_for_a_foreign_future_does_not_delay_a_timeout() {
-    run(async {
+    block_on(async {
         for kind in KINDS {
             let mut leaf = Waits::new(kind);
             let ended = timeout_any(SHORT, async {
@@ -260,7 +259,7 @@ fn a_leaf_abandoned_for_a_foreign_future_does_not_delay_a_timeout() {
 /// The same for a task, which has no scope of its own until it awaits a second leaf.
 #[test]
 fn a_leaf_abandoned_for_a_foreign_future_does_not_delay_a_canceled_task() {
-    run(async {
+    block_on(async {
         for kind in KINDS {
             for more in [false, true] {
                 let task = spawn(async move {
@@ -293,7 +292,7 @@ fn a_leaf_abandoned_for_a_foreign_future_does_not_delay_a_canceled_task() {
 /// nothing of ours.
 #[test]
 fn a_leaf_taken_over_by_another_task_does_not_delay_a_canceled_scope() {
-    run(async {
+    block_on(async {
         let (file, _writer) = pipe();
         let (sender, receiver) = async_channel::bounded(1);
         let scope = Rc::new(Scope::new());
@@ -327,7 +326,7 @@ fn a_leaf_taken_over_by_another_task_does_not_delay_a_canceled_scope() {
 /// A scope polled inside a canceled one is canceled there, and no longer canceled when it is polled elsewhere.
 #[test]
 fn a_scope_that_leaves_a_canceled_one_is_no_longer_canceled() {
-    run(async {
+    block_on(async {
         let (outer, inner) = (Scope::new(), Scope::new());
         outer.cancel();
         let mut wait = Box::pin(inner.run(sleep(SHORT)));
@@ -351,7 +350,7 @@ fn a_scope_that_leaves_a_canceled_one_is_no_longer_canceled() {
 /// The outer scope's future is dropped, and the inner one's continues.
 #[test]
 fn a_scope_that_outlives_its_parent_moves_to_the_next() {
-    run(async {
+    block_on(async {
         let scopes = [0, 1, 2].map(|_| Scope::new());
         let [far, near, inner] = &scopes;
         let ended = far
@@ -375,7 +374,7 @@ fn a_scope_that_outlives_its_parent_moves_to_the_next() {
 /// However a scope's future ends, the enclosing scope is current afterward.
 #[test]
 fn a_panic_in_a_scope_leaves_it() {
-    run(async {
+    block_on(async {
         let handle = Handle::current();
         let (outer, inner) = (Scope::new(), Scope::new());
         let ended = outer
@@ -403,12 +402,12 @@ fn a_panic_in_a_scope_leaves_it() {
 /// Many scopes that start and end out of order, canceled at random: each wait is canceled by the right scope.
 #[test]
 fn leaves_and_scopes_that_move_at_random_are_canceled_where_they_are() {
-    run(async {
-        let mut random = crate::support::Random::new("moving");
+    block_on(async {
+        let mut random = common::Random::new();
         for _ in 0..300 {
             let outer: Vec<Rc<Scope>> = (0..3).map(|_| Rc::default()).collect();
             let inner = Rc::new(Scope::new());
-            let kind = KINDS[random.below(4) as usize];
+            let kind = KINDS[random.below(4)];
             let leaf = Waits::new(kind);
             let mut wait = Box::pin(inner.run_any(leaf));
             let mut last = 0;
@@ -420,7 +419,7 @@ fn leaves_and_scopes_that_move_at_random_are_canceled_where_they_are() {
                 passing.cancel();
                 last += 1;
             }
-            let depth = random.below(3) as usize;
+            let depth = random.below(3);
             type Nested = Pin<Box<dyn Future<Output = Result<Canceled, Canceled>>>>;
             let mut nested: Nested = Box::pin(wait_to_the_end(wait));
             for scope in outer.clone().into_iter().take(depth + 1) {
@@ -431,7 +430,7 @@ fn leaves_and_scopes_that_move_at_random_are_canceled_where_they_are() {
                 yield_now().await;
             }
             // The last one is the outermost. Canceling a scope that nothing runs in has no effect.
-            let canceled = random.below(4) as usize;
+            let canceled = random.below(4);
             match outer.get(canceled) {
                 Some(scope) => scope.cancel(),
                 None => inner.cancel(),

@@ -1,11 +1,6 @@
 //! Receiving in chunks: no byte is lost, whatever is dropped, and every buffer returns to the pool.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-#[macro_use]
-mod common;
-
-use common::{Baseline, Random, alone, next_turn};
+use common::{Baseline, Random, bytes, next_turn, poll_once, ran_in_own_process};
 use futures_util::{FutureExt, StreamExt, select_biased};
 use gimmal::buf::IoBuf;
 use gimmal::cancel::Scope;
@@ -13,7 +8,6 @@ use gimmal::net::{Chunk, Chunks, TcpListener, TcpStream};
 use gimmal::runtime::{Builder, FeatureMask};
 use gimmal::{Handle, Runtime, is_canceled, is_timeout, yield_now};
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::task::Poll;
@@ -26,15 +20,6 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// Taking this long is a failure.
 const LONG: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(2);
-
-/// The byte at a position. No two positions within reach of a socket have the same surroundings.
-fn byte(at: usize) -> u8 {
-    (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ (at >> 16)) as u8
-}
-
-fn bytes(from: usize, len: usize) -> Vec<u8> {
-    (from..from + len).map(byte).collect()
-}
 
 /// Two ends of a connection.
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
@@ -68,11 +53,6 @@ fn runtimes() -> [(&'static str, Builder); 7] {
 
 fn buffers_out() -> usize {
     Handle::current().stats().receive_buffers_out
-}
-
-/// Polls it once.
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
 }
 
 /// Starts the receive without waiting.
@@ -285,7 +265,9 @@ async fn numbered(name: &str) {
 
 #[test]
 fn a_million_numbered_bytes_survive_any_cancels_and_drops() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, builder) in runtimes() {
         let ran: io::Result<()> = builder.run(async {
             let baseline = Baseline::take();
@@ -498,9 +480,11 @@ fn may_open(descriptors: usize) -> bool {
 fn a_thousand_peers_that_never_read_do_not_block_a_server() {
     const PEERS: usize = 1000;
     if !may_open(2 * PEERS + 200) {
-        return skip!("RLIMIT_NOFILE is too low");
+        return common::skip!("RLIMIT_NOFILE is too low");
     }
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let builder = Runtime::builder().receive_buffers(16, 16 << 10);
     let ran: io::Result<()> = builder.run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -822,7 +806,9 @@ fn threads_that_drop_chunks_lose_no_buffer() {
 
 #[test]
 fn failures_panics_cancels_and_drops_return_every_buffer() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let builder = Runtime::builder().receive_buffers(8, 32).on_fault(|_| {});
     let ran: io::Result<()> = builder.run(async {
         pool_is_full(8, 32).await;
@@ -1078,11 +1064,11 @@ fn without_locked_memory_chunks_use_their_own_memory() {
     }
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        return skip!("only root can switch to a user without locked memory");
+        return common::skip!("only root can switch to a user without locked memory");
     }
     // SAFETY: no address is passed.
     if unsafe { libc::setuid(1_000_000 + std::process::id()) } != 0 {
-        return skip!("the container does not map this user");
+        return common::skip!("the container does not map this user");
     }
     let limit = libc::rlimit {
         rlim_cur: 64 << 10,
@@ -1099,7 +1085,7 @@ fn without_locked_memory_chunks_use_their_own_memory() {
         let mut chunks = server.chunks();
         let first = chunks.next().await?.unwrap();
         if buffers_out() > 0 {
-            skip!("this kernel does not count buffers against RLIMIT_MEMLOCK");
+            common::skip!("this kernel does not count buffers against RLIMIT_MEMLOCK");
             return Ok(());
         }
         assert_eq!(first[..], bytes(0, first.len()));

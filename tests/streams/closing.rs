@@ -1,8 +1,7 @@
 //! Closing, conversion to std, and reused descriptor numbers: no operation touches a foreign socket (O5, C13).
 
-use crate::common::{Baseline, Random, next_turn};
-use crate::support::poll_once;
-use crate::{Ends, Socket, keep, on_each, run, socketpair, streams, tcp, write_plain};
+use crate::{Ends, Socket, keep, on_each, socketpair, streams, tcp, write_plain};
+use common::{Baseline, Random, block_on, next_turn, poll_once};
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpStream, UnixStream};
 use gimmal::{is_canceled, spawn};
@@ -97,7 +96,7 @@ async fn not_converted<S: Socket>(ends: Ends) {
 /// receive.
 fn storm<S: Socket>(ends: Ends) {
     const ROUNDS: usize = 6_000;
-    run(async {
+    block_on(async {
         let mut random = Random::new();
         println!("{random:?}");
         let baseline = Baseline::take();
@@ -176,7 +175,7 @@ fn reused_numbers_over_tcp() {
 /// One number, reused repeatedly.
 #[test]
 fn a_receive_dropped_with_its_stream_touches_no_other_stream_of_that_number() {
-    run(async {
+    block_on(async {
         let mut reused = 0;
         for _ in 0..2_000 {
             let (peer, stream) = streams::<UnixStream>(socketpair);

@@ -1,11 +1,7 @@
 //! A socket that is dropped with operations in flight is closed by the time the drop returns: its address can be bound
 //! again, and its peer sees the end of the stream.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-
-mod common;
-
-use common::{Baseline, alone, descriptors, is_child, next_turn, rings};
+use common::{Baseline, descriptors, is_child, next_turn, on_each_ring, ran_in_own_process, rings};
 use futures_util::poll;
 use gimmal::io::AsyncFd;
 use gimmal::net::{
@@ -20,15 +16,6 @@ use std::time::Duration;
 
 const SHORTLY: Duration = Duration::from_millis(1);
 const ADDRESS: &str = "GIMMAL_TEST_ADDRESS";
-
-/// Runs a test on each ring.
-fn run(test: impl AsyncFn() -> io::Result<()>) {
-    let _alone = alone();
-    for (name, ring) in rings() {
-        println!("ring: {name}");
-        ring.build().unwrap().block_on(test()).unwrap();
-    }
-}
 
 fn abstract_name(name: &str) -> UnixAddr {
     let name = format!("gimmal-{}-{name}", std::process::id());
@@ -61,7 +48,7 @@ fn unix_pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
 
 #[test]
 fn a_listener_is_bound_again_right_after_its_drop() {
-    run(async || {
+    on_each_ring(async || {
         for way in 0..5 {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
@@ -108,7 +95,7 @@ fn a_listener_is_bound_again_right_after_its_drop() {
 
 #[test]
 fn datagram_sockets_are_bound_again_right_after_their_drop() {
-    run(async || {
+    on_each_ring(async || {
         for way in 0..4 {
             let socket = UdpSocket::bind("127.0.0.1:0").await?;
             let address = socket.local_addr()?;
@@ -170,7 +157,7 @@ fn another_process_can_bind_the_address() {
         std::net::UdpSocket::bind(address).unwrap();
         return;
     }
-    run(async || {
+    on_each_ring(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let socket = UdpSocket::bind(address).await?;
@@ -277,7 +264,7 @@ macro_rules! ends {
 }
 #[test]
 fn the_peer_of_a_dropped_stream_sees_its_end_at_once() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         streams_end!(unix_pair());
         streams_end!(tcp_pair().await);
@@ -288,7 +275,7 @@ fn the_peer_of_a_dropped_stream_sees_its_end_at_once() {
 
 #[test]
 fn a_split_stream_ends_with_its_last_half() {
-    run(async || {
+    on_each_ring(async || {
         let (stream, peer) = tcp_pair().await?;
         let read = stream.read(vec![0; 16]).submit();
         next_turn().await;
@@ -312,7 +299,7 @@ fn a_split_stream_ends_with_its_last_half() {
 
 #[test]
 fn the_other_end_of_a_dropped_pipe_sees_its_end_at_once() {
-    run(async || {
+    on_each_ring(async || {
         let (reader, mut writer) = io::pipe()?;
         let reader = gimmal::io::PipeReader::from(reader);
         let read = reader.read(vec![0; 4]).submit();
@@ -356,7 +343,7 @@ fn the_other_end_of_a_dropped_pipe_sees_its_end_at_once() {
 
 #[test]
 fn the_peer_of_a_dropped_async_fd_sees_its_end_at_once() {
-    run(async || {
+    on_each_ring(async || {
         for order in [Order::OperationsFirst, Order::StreamFirst] {
             let (ours, peer) = std::os::unix::net::UnixStream::pair()?;
             peer.set_nonblocking(true)?;
@@ -373,7 +360,7 @@ fn the_peer_of_a_dropped_async_fd_sees_its_end_at_once() {
 /// A connect that is abandoned releases its address.
 #[test]
 fn an_abandoned_connect_releases_its_address() {
-    run(async || {
+    on_each_ring(async || {
         // The queue of this listener is full, so later connects get no answer.
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -405,7 +392,9 @@ fn an_abandoned_connect_releases_its_address() {
 /// Wherever it is dropped: outside the runtime, in another one, in an aborted task, in a group.
 #[test]
 fn a_socket_closes_wherever_it_is_dropped() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     for (name, ring) in rings() {
         println!("ring: {name}");
         let mut runtime = ring.clone().build().unwrap();
@@ -501,7 +490,7 @@ fn a_socket_closes_wherever_it_is_dropped() {
 #[test]
 fn a_socket_closes_among_many_others() {
     const MANY: usize = 500;
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         for order in 0..3 {
             let mut pairs = Vec::new();
@@ -553,7 +542,7 @@ fn a_socket_closes_among_many_others() {
 /// read at once.
 #[test]
 fn operations_that_are_not_dropped_continue() {
-    run(async || {
+    on_each_ring(async || {
         let (stream, mut peer) = unix_pair()?;
         let read = stream.read(vec![0; 4]).submit();
         drop(stream);
@@ -579,7 +568,9 @@ fn operations_that_are_not_dropped_continue() {
 /// Dropping a socket without operations in flight costs no system call, and one with several costs a single call.
 #[test]
 fn the_kernel_is_entered_only_for_operations_in_flight() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     gimmal::run(async {
         let handle = Handle::current();
         let streams: Vec<_> = (0..10).map(|_| unix_pair().unwrap()).collect();
@@ -659,7 +650,7 @@ unsafe impl gimmal::buf::IoBufMut for Chain {
 
 #[test]
 fn a_drop_may_drop_another_socket() {
-    run(async || {
+    on_each_ring(async || {
         let baseline = Baseline::take();
         let mut peers = Vec::new();
         let mut next = None;
@@ -682,7 +673,9 @@ fn a_drop_may_drop_another_socket() {
 
 #[test]
 fn a_forked_child_closes_nothing() {
-    let _alone = alone();
+    if ran_in_own_process() {
+        return;
+    }
     let before = descriptors();
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {

@@ -1,10 +1,9 @@
 //! Dropped waits: the bytes they have taken go to the next read, in order (C8).
 
-use crate::common::{MOMENTS, Random, dropped_everywhere, next_turn};
-use crate::support::poll_once;
 use crate::{
-    Ends, Socket, assert_numbered, bytes, keep, on_each, run, socketpair, streams, write_plain,
+    Ends, Socket, assert_numbered, bytes, keep, on_each, socketpair, streams, write_plain,
 };
+use common::{MOMENTS, Random, block_on, dropped_everywhere, next_turn, poll_once};
 use gimmal::Handle;
 use gimmal::cancel::Scope;
 use std::pin::pin;
@@ -349,7 +348,7 @@ async fn everywhere<S: Socket>(ends: Ends) {
 fn halves_and_connects_dropped_at_every_poll_leave_nothing_behind() {
     use gimmal::io::{AsyncRead, AsyncWrite};
     use gimmal::net::{TcpListener, TcpStream, UnixStream};
-    run(async {
+    block_on(async {
         let all = &MOMENTS;
         let polls = dropped_everywhere("halves", all, || async {
             let (left, right) = streams::<UnixStream>(socketpair);

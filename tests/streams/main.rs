@@ -4,30 +4,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
 
-#[macro_use]
-mod common;
-#[path = "streams/closing.rs"]
+mod chunks;
 mod closing;
-#[path = "streams/dropped.rs"]
+mod closing_at_once;
 mod dropped;
-#[path = "streams/ending.rs"]
 mod ending;
-#[path = "streams/numbered.rs"]
 mod numbered;
-#[path = "streams/oracle.rs"]
 mod oracle;
-#[path = "streams/order.rs"]
 mod order;
-#[path = "tasks/support.rs"]
-mod support;
-#[path = "streams/whole.rs"]
+mod sharing;
 mod whole;
 
+use common::{byte, bytes};
+use gimmal::Handle;
 use gimmal::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use gimmal::io::{AsyncRead, AsyncWrite};
 use gimmal::net::{EndOutput, TcpStream, UnixStream};
 use gimmal::op::{Op, Recv, RecvVectored, Send, SendVectored};
-use gimmal::{Handle, Runtime};
 use std::fmt::Debug;
 use std::io;
 use std::net::Shutdown;
@@ -152,7 +145,7 @@ macro_rules! on_each {
         $(#[$doc])*
         #[test]
         fn $test() {
-            crate::run(async {
+            common::block_on(async {
                 $body::<gimmal::net::TcpStream>(crate::tcp).await;
                 $body::<gimmal::net::UnixStream>(crate::unix).await;
                 $body::<gimmal::net::UnixStream>(crate::socketpair).await;
@@ -161,21 +154,6 @@ macro_rules! on_each {
     )+};
 }
 use on_each;
-
-/// Tests count descriptors, so they run one at a time.
-fn run<T>(main: impl Future<Output = T>) -> T {
-    let _alone = common::alone();
-    Runtime::new().unwrap().block_on(main)
-}
-
-/// The byte at a position. No two positions within reach of a socket have the same surroundings.
-fn byte(at: usize) -> u8 {
-    (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ (at >> 16)) as u8
-}
-
-fn bytes(from: usize, len: usize) -> Vec<u8> {
-    (from..from + len).map(byte).collect()
-}
 
 /// Checks that these are the bytes from position `from` on.
 #[track_caller]
@@ -213,7 +191,7 @@ async fn keep<S: Socket>(from: &S, to: &S, text: &[u8]) {
     }
     let before = handle.stats().operations;
     let mut read = to.read(vec![0; text.len()]);
-    assert!(support::poll_once(&mut read).await.is_pending());
+    assert!(common::poll_once(&mut read).await.is_pending());
     common::next_turn().await;
     assert_eq!(handle.stats().operations, before + 1);
     write_plain(from, text);

@@ -1,11 +1,15 @@
 //! Each operation compared with the plain system call: the same calls on two connections, one of which never uses a
 //! ring.
 
-use crate::common::Random;
 use crate::{Ends, Socket, on_each, streams, write_plain};
+use common::{Random, errno};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
+
+fn number(error: &(dyn std::error::Error + 'static)) -> i32 {
+    errno(error).unwrap_or_else(|| panic!("no errno in {error:?}"))
+}
 
 /// The result of a call: a count and bytes, or the errno.
 type Answer = Result<(usize, Vec<Vec<u8>>), i32>;
@@ -54,22 +58,6 @@ fn sendv_plain(fd: &OwnedFd, bufs: &[Vec<u8>]) -> Answer {
         libc::sendmsg(fd.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL)
     };
     count(n).map(|n| (n, Vec::new()))
-}
-
-/// The errno in the chain of sources of an error.
-fn errno(error: &(dyn std::error::Error + 'static)) -> i32 {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            if let Some(errno) = io.raw_os_error() {
-                return errno;
-            }
-            next = io.get_ref().and_then(|inner| inner.source());
-        } else {
-            next = error.source();
-        }
-    }
-    panic!("no errno in {error:?}")
 }
 
 on_each! {
@@ -121,13 +109,13 @@ async fn answers<S: Socket>(ends: Ends) {
                     let bufs = sizes.map(|len| vec![0; len]);
                     let got = ours.read_vectored(bufs).await;
                     let got = got.map(|(n, bufs)| (n, Vec::from(bufs)));
-                    let got = got.map_err(|error| errno(error.error()));
+                    let got = got.map_err(|error| number(error.error()));
                     (readv_plain(&plain, &sizes), got)
                 }
                 8 if there >= size => {
                     let got = ours.read_exact(vec![0; size], size).await;
                     let got = got.map(|buf| (buf.len(), vec![buf]));
-                    let got = got.map_err(|error| errno(error.error()));
+                    let got = got.map_err(|error| number(error.error()));
                     (recv_plain(&plain, size, libc::MSG_WAITALL), got)
                 }
                 9 => {
@@ -135,14 +123,14 @@ async fn answers<S: Socket>(ends: Ends) {
                     let expected = sendv_plain(&plain, std::slice::from_ref(&text));
                     let got = ours.write(text).await;
                     let got = got.map(|(n, _)| (n, Vec::new()));
-                    (expected, got.map_err(|error| errno(error.error())))
+                    (expected, got.map_err(|error| number(error.error())))
                 }
                 10 => {
                     let texts = vec![vec![1; random.below(30)], vec![2; random.below(3)]];
                     let expected = sendv_plain(&plain, &texts);
                     let got = ours.write_vectored(texts).await;
                     let got = got.map(|(n, _)| (n, Vec::new()));
-                    (expected, got.map_err(|error| errno(error.error())))
+                    (expected, got.map_err(|error| number(error.error())))
                 }
                 11 if random.one_in(8) => {
                     ended = true;
@@ -196,7 +184,7 @@ fn one(got: gimmal::buf::BufResult<usize, Vec<u8>>) -> Answer {
         assert_eq!(n, buf.len());
         (n, vec![buf])
     })
-    .map_err(|error| errno(error.error()))
+    .map_err(|error| number(error.error()))
 }
 
 async fn sends_nothing<S: Socket>(ends: Ends) {

@@ -1,7 +1,7 @@
 //! The order of several readers or writers of one stream.
 
-use crate::support::{foreign_waker, poll_once, poll_with};
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams, write_plain};
+use common::{foreign_waker, poll_once, poll_with};
 use gimmal::cancel::Scope;
 use gimmal::{is_canceled, is_timeout, spawn, timeout};
 use std::cell::Cell;

@@ -1,8 +1,8 @@
 //! Canceled loops over several operations: the reported progress is exact.
 
-use crate::common::{MOMENTS, Random, Watched, dropped_everywhere, is_child, passes_in_child};
-use crate::{Ends, Socket, assert_numbered, bytes, on_each, run, socketpair, streams, tcp};
+use crate::{Ends, Socket, assert_numbered, bytes, on_each, socketpair, streams, tcp};
 use bytes::Bytes;
+use common::{MOMENTS, Random, Watched, block_on, dropped_everywhere, is_child, passes_in_child};
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpStream, UnixStream};
 use gimmal::{Runtime, is_canceled, spawn, yield_now};
@@ -153,7 +153,7 @@ async fn to_the_end<S: Socket>(ends: Ends) {
 /// A zero-copy write completes only when the kernel no longer uses the buffer.
 #[test]
 fn a_zero_copy_write_arrives_and_returns_the_buffer() {
-    run(async {
+    block_on(async {
         const LEN: usize = 1 << 20;
         let (left, right) = streams::<TcpStream>(tcp);
         let text = bytes(0, LEN);
@@ -218,11 +218,11 @@ fn a_zero_copy_write_stays_within_the_limit_of_locked_memory() {
     }
     // SAFETY: no address is passed.
     if unsafe { libc::geteuid() } != 0 {
-        return skip!("only root can switch to a user without locked memory");
+        return common::skip!("only root can switch to a user without locked memory");
     }
     // SAFETY: no address is passed.
     if unsafe { libc::setuid(1_000_000 + std::process::id()) } != 0 {
-        return skip!("the container does not map this user");
+        return common::skip!("the container does not map this user");
     }
     let limit_locked = |bytes: usize| {
         let limit = libc::rlimit {
@@ -284,7 +284,9 @@ fn a_zero_copy_write_stays_within_the_limit_of_locked_memory() {
             for len in [1, 5000, LEN] {
                 let sent = left.write_zero_copy(all[..len].to_vec()).await;
                 let Err(error) = sent else {
-                    return skip!("this kernel does not count sends against RLIMIT_MEMLOCK");
+                    return common::skip!(
+                        "this kernel does not count sends against RLIMIT_MEMLOCK"
+                    );
                 };
                 assert_eq!(gimmal::errno(&error), Some(libc::ENOMEM));
                 let text = error.to_string();

@@ -1,6 +1,6 @@
 //! Handles that abort and cancel a task apart from its join handle.
 
-use crate::support::{Finally, Journal, OnDrop, Random, counted, everywhere};
+use common::{Finally, Journal, OnDrop, Random, counted, everywhere};
 use gimmal::cancel::shield;
 use gimmal::task::{AbortHandle, JoinHandle};
 use gimmal::{Canceled, Runtime, sleep, spawn, yield_now};
@@ -303,7 +303,7 @@ fn a_task_may_make_handles_of_itself_in_any_number_of_polls() {
 #[test]
 fn a_storm_of_requests_from_other_threads() {
     const TASKS: usize = 300;
-    let mut random = Random::new("a storm of requests");
+    let mut random = Random::new();
     let seeds = [(); 3].map(|()| random.next());
     everywhere(|builder| {
         let mut runtime = builder.build().unwrap();
@@ -356,7 +356,7 @@ fn a_storm_of_requests_from_other_threads() {
 /// A detached task is reported, wrapped or not.
 #[test]
 fn a_detached_task_has_a_handle() {
-    let faults = crate::support::Faults::default();
+    let faults = common::Faults::default();
     let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
     runtime.block_on(async {
         let task = spawn(async {

@@ -2,15 +2,7 @@
 //!
 //! Closures report their progress to the test over channels, so no test waits by sleeping.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-#![allow(
-    clippy::async_yields_async,
-    reason = "handles leave block_on on purpose"
-)]
-
-#[path = "tasks/support.rs"]
-mod support;
-
+use common::{DropBomb, Faults, poll_once};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::cancel::Scope;
 use gimmal::task::{JoinError, spawn_abandonable, spawn_blocking};
@@ -24,7 +16,6 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{DropBomb, Faults, poll_once};
 
 const AMPLE: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(3600);
@@ -246,7 +237,7 @@ fn a_dropped_wait_leaves_closure_and_handle_unchanged() {
         running.release.send(()).unwrap();
         assert_eq!((&mut handle).await.unwrap(), 6);
         let again = catch_unwind(AssertUnwindSafe(|| {
-            support::poll_with(std::task::Waker::noop(), &mut handle)
+            common::poll_with(std::task::Waker::noop(), &mut handle)
         }));
         let payload = again.map(drop).unwrap_err();
         assert!(
@@ -681,7 +672,7 @@ fn ten_thousand_closures_return_their_results() {
 
 #[test]
 fn closures_are_started_detached_aborted_and_awaited_at_random() {
-    let mut random = support::Random::new("closures_at_random");
+    let mut random = common::Random::new();
     let faults = Faults::default();
     let builder = faults.hear(Runtime::builder()).blocking_threads(3);
     let mut runtime = builder.build().unwrap();

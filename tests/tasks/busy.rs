@@ -1,7 +1,7 @@
 //! Computations that yield do not delay deadlines, timers or I/O. Tests count steps, not time: a step takes longer than
 //! a tick of the coarse clock (at most 10 ms) and than any deadline here.
 
-use crate::support::everywhere;
+use common::everywhere;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::cancel::checkpoint;
 use gimmal::fs::File;

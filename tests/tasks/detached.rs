@@ -1,6 +1,6 @@
 //! Tasks that run on without a handle: what is reported of them.
 
-use crate::support::{DropBomb, Faults, everywhere};
+use common::{DropBomb, Faults, everywhere};
 use gimmal::cancel::shield;
 use gimmal::task::{self, JoinHandle};
 use gimmal::{Canceled, Handle, Runtime, sleep, spawn, yield_now};

@@ -1,6 +1,6 @@
 //! The end of `run`: the remaining tasks are canceled, may clean up, are awaited, and then dropped.
 
-use crate::support::{DropBomb, Faults, Finally, Journal, everywhere, pipe, poll_once};
+use common::{DropBomb, Faults, Finally, Journal, everywhere, pipe, poll_once};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future};
 use gimmal::fs::File;
@@ -59,7 +59,7 @@ fn sleeps_joins_and_reads_end_canceled_and_tasks_clean_up() {
             }));
             let note = journal.clone();
             drop(spawn(async move {
-                let file = File::from(reader);
+                let file = reader;
                 let mut buffer = b"before".to_vec();
                 buffer.reserve_exact(100);
                 let error = file.read(buffer).await.unwrap_err();
@@ -86,7 +86,7 @@ fn a_canceled_read_returns_its_buffer_unchanged() {
         run_to_its_end(builder.grace_period(AMPLE), async || {
             let back = back.clone();
             drop(spawn(async move {
-                let file = File::from(reader);
+                let file = reader;
                 let mut buffer = Vec::with_capacity(64);
                 buffer.extend_from_slice(b"before");
                 let error = file.read(buffer).await.unwrap_err();
@@ -198,7 +198,7 @@ fn leaves_inside_foreign_combinators_are_canceled() {
             }));
             let note = journal.clone();
             drop(spawn(async move {
-                let file = File::from(reader);
+                let file = reader;
                 let reads: FuturesUnordered<_> =
                     (0..3).map(|_| file.read(Vec::with_capacity(4))).collect();
                 let reads: Vec<_> = reads.collect().await;
@@ -343,7 +343,7 @@ fn loops_that_ignore_errors_neither_block_the_end_nor_starve_others() {
                 let held = journal.on_drop("reads");
                 drop(spawn(async move {
                     let _held = held;
-                    let file = File::from(reader);
+                    let file = reader;
                     let mut buffer = Vec::with_capacity(8);
                     loop {
                         buffer = match file.read(buffer).await {
@@ -528,7 +528,7 @@ fn a_runtime_dropped_with_everything_pending_ends_and_reports_what_it_left() {
             let held = journal.on_drop("reader");
             drop(spawn(async move {
                 let _held = held;
-                let _ = File::from(reader).read(Vec::with_capacity(16)).await;
+                let _ = reader.read(Vec::with_capacity(16)).await;
             }));
             let held = journal.on_drop("sleeper");
             drop(spawn(async move {
@@ -624,7 +624,7 @@ fn a_runtime_dropped_inside_a_task_of_another_ends_there() {
         let held = journal.on_drop("inner task");
         drop(inner.spawn(async move {
             let _held = held;
-            let _ = File::from(reader).read(Vec::with_capacity(4)).await;
+            let _ = reader.read(Vec::with_capacity(4)).await;
         }));
         inner.block_on(yield_now());
         outer.block_on(async {

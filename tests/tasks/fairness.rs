@@ -1,6 +1,6 @@
 //! Timers and I/O are served whatever is always ready. Bounds are in turns and polls, never in time.
 
-use crate::support::{counted, everywhere};
+use common::{counted, everywhere};
 use gimmal::fs::File;
 use gimmal::time::{Instant, sleep_until};
 use gimmal::{Handle, sleep, spawn, task, yield_now};

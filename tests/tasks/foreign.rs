@@ -1,7 +1,7 @@
 //! Foreign wakers and combinators: FuturesUnordered, select, join_all, and a waker whose functions call back into the
 //! runtime or panic (R1).
 
-use crate::support::{Done, Faults, Journal, everywhere, foreign_waker, pipe, poll_with};
+use common::{Done, Faults, Journal, everywhere, foreign_waker, pipe, poll_with};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future, select};
 use gimmal::fs::File;
@@ -76,7 +76,7 @@ fn select_drops_the_losers_and_leaves_nothing() {
     everywhere(|builder| {
         let (reader, _writer) = pipe();
         builder.build().unwrap().block_on(async {
-            let file = File::from(reader);
+            let file = reader;
             let mut handle = spawn(pending::<()>());
             for _ in 0..50 {
                 select! {

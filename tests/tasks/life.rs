@@ -1,6 +1,6 @@
 //! The life of a task: spawned, polled, joined, detached, aborted.
 
-use crate::support::{Counted, Journal, counted, everywhere, poll_once};
+use common::{Counted, Journal, counted, everywhere, poll_once};
 use futures_util::FutureExt;
 use gimmal::task::{self, JoinHandle};
 use gimmal::{Handle, Runtime, spawn, yield_now};

@@ -8,25 +8,14 @@
     reason = "handles leave block_on on purpose"
 )]
 
-#[path = "tasks/aborting.rs"]
 mod aborting;
-#[path = "tasks/busy.rs"]
+mod blocking;
 mod busy;
-#[path = "tasks/detached.rs"]
 mod detached;
-#[path = "tasks/ending.rs"]
 mod ending;
-#[path = "tasks/fairness.rs"]
 mod fairness;
-#[path = "tasks/foreign.rs"]
 mod foreign;
-#[path = "tasks/life.rs"]
 mod life;
-#[path = "tasks/panics.rs"]
 mod panics;
-#[path = "tasks/storms.rs"]
 mod storms;
-#[path = "tasks/support.rs"]
-mod support;
-#[path = "tasks/threads.rs"]
 mod threads;

@@ -1,6 +1,6 @@
 //! Panics in user code: they do not spread, reach the joiner or else the hook, once.
 
-use crate::support::{DropBomb, Faults, Finally, everywhere, poll_with};
+use common::{DropBomb, Faults, Finally, everywhere, poll_with};
 use gimmal::{Handle, Runtime, spawn, task, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};

@@ -1,7 +1,7 @@
 //! R1 in every position: destructors that spawn, drop handles, abort, start operations and sleep, wherever a user's
 //! value is dropped.
 
-use crate::support::{Faults, everywhere, poll_with};
+use common::{Faults, everywhere, poll_with};
 use gimmal::{Handle, sleep, spawn, task, yield_now};
 use std::future::pending;
 use std::panic::panic_any;

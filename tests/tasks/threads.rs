@@ -1,6 +1,6 @@
 //! Wakers can be used anywhere: on other threads, after their task ended, after their runtime ended.
 
-use crate::support::{Random, counted, everywhere};
+use common::{Random, counted, everywhere};
 use gimmal::{Handle, Runtime, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -235,7 +235,7 @@ fn eight_threads_wake_while_tasks_end_and_runtimes_are_dropped() {
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicU64::new(0)),
     );
-    let mut random = Random::new("eight_threads");
+    let mut random = Random::new();
     let threads: Vec<_> = (0..8)
         .map(|_| {
             let (shared, stop, wakes) = (shared.clone(), stop.clone(), wakes.clone());

@@ -2,15 +2,7 @@
 //!
 //! Lateness is measured and printed but not asserted, since the machines that run the tests are shared.
 
-#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
-#![allow(
-    clippy::async_yields_async,
-    reason = "handles leave block_on on purpose"
-)]
-
-#[path = "tasks/support.rs"]
-mod support;
-
+use common::{Random, counted, everywhere, poll_once, poll_with};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future, select};
 use gimmal::cancel::Scope;
@@ -24,7 +16,6 @@ use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
-use support::{Random, counted, everywhere, poll_once, poll_with};
 
 const LONG: Duration = Duration::from_secs(3600);
 /// Long enough for a poll to come before the deadline, even on a shared machine.
@@ -49,7 +40,7 @@ fn monotonic() -> Duration {
 #[test]
 fn a_sleep_is_never_early() {
     everywhere(|builder| {
-        let mut random = Random::new("never_early");
+        let mut random = Random::new();
         builder.build().unwrap().block_on(async {
             let tasks: Vec<_> = (0..2_000)
                 .map(|_| {
@@ -75,7 +66,7 @@ fn a_sleep_is_never_early() {
 #[test]
 fn timers_armed_in_one_turn_fire_by_nanosecond_and_then_in_order_of_arming() {
     everywhere(|builder| {
-        let mut random = Random::new("to_the_nanosecond");
+        let mut random = Random::new();
         let order = Rc::new(RefCell::new(Vec::new()));
         let builder = builder.budget(10_000, LONG);
         builder.build().unwrap().block_on(async {
@@ -83,7 +74,7 @@ fn timers_armed_in_one_turn_fire_by_nanosecond_and_then_in_order_of_arming() {
             let base = Instant::now() + Duration::from_millis(300);
             let tasks: Vec<_> = (0..2_000u32)
                 .map(|n| {
-                    let deadline = base + Duration::from_nanos(random.below(500));
+                    let deadline = base + Duration::from_nanos(random.below(500) as u64);
                     let order = order.clone();
                     spawn(async move {
                         let mut slept = sleep_until(deadline);
@@ -175,11 +166,11 @@ fn a_timer_set_by_one_task_while_all_others_sleep() {
 #[test]
 fn a_hundred_thousand_sleeps_at_once() {
     const SLEEPS: u64 = 100_000;
-    let mut random = Random::new("a_hundred_thousand");
+    let mut random = Random::new();
     let ended = Rc::new(Cell::new(0));
     Runtime::new().unwrap().block_on(async {
         for _ in 0..SLEEPS {
-            let (wait, ended) = (micros(random.below(500_000)), ended.clone());
+            let (wait, ended) = (micros(random.below(500_000) as u64), ended.clone());
             drop(spawn(async move {
                 let start = Instant::now();
                 sleep(wait).await.unwrap();
@@ -364,22 +355,22 @@ fn a_sleep_dropped_at_every_poll_leaves_no_timer() {
 #[test]
 fn timers_are_set_moved_and_dropped_at_random() {
     everywhere(|builder| {
-        let mut random = Random::new("timers_at_random");
+        let mut random = Random::new();
         builder.build().unwrap().block_on(async {
             let mut sleeps = Vec::new();
             for _ in 0..20_000 {
                 match random.below(6) {
-                    0 | 1 => sleeps.push(sleep(micros(random.below(3_000)))),
+                    0 | 1 => sleeps.push(sleep(micros(random.below(3_000) as u64))),
                     2 if !sleeps.is_empty() => {
-                        let at = random.below(sleeps.len() as u64) as usize;
+                        let at = random.below(sleeps.len());
                         drop(sleeps.swap_remove(at));
                     }
                     3 if !sleeps.is_empty() => {
-                        let at = random.below(sleeps.len() as u64) as usize;
-                        sleeps[at].reset(Instant::now() + micros(random.below(3_000)));
+                        let at = random.below(sleeps.len());
+                        sleeps[at].reset(Instant::now() + micros(random.below(3_000) as u64));
                     }
                     4 if !sleeps.is_empty() => {
-                        let at = random.below(sleeps.len() as u64) as usize;
+                        let at = random.below(sleeps.len());
                         let deadline = sleeps[at].deadline();
                         if poll_once(&mut sleeps[at]).await.is_ready() {
                             assert!(Instant::now() >= deadline);

@@ -56,7 +56,7 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
-    // Test: tests/connecting.rs
+    // Test: tests/net/connecting.rs
     pub async fn connect(to: impl ToAddrs) -> io::Result<TcpStream> {
         proceed().await?;
         connect_to(to.target()?, &RefCell::default()).await
@@ -92,7 +92,7 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
-    // Test: tests/connecting.rs
+    // Test: tests/net/connecting.rs
     pub async fn connect_timeout(to: impl ToAddrs, duration: Duration) -> io::Result<TcpStream> {
         proceed().await?;
         let target = to.target()?;

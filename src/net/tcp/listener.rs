@@ -114,7 +114,7 @@ impl TcpListener {
     /// # Cancel safety
     ///
     /// Nothing is lost: the only wait is for a name lookup.
-    // Test: tests/listening.rs
+    // Test: tests/net/listening.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<TcpListener> {
         try_each(to, TcpListener::listen_on).await
     }
@@ -181,7 +181,7 @@ impl TcpListener {
     /// # Cancel safety
     ///
     /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
-    // Test: tests/listening.rs
+    // Test: tests/net/listening.rs
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         connection(self.accepting.next(AcceptMode::OneByOne).await?)
     }
@@ -257,7 +257,7 @@ impl TcpListener {
     /// # Cancel safety
     ///
     /// Dropping the wait drops the listener, with the connections in its queue. After a cancel, the error contains it.
-    // Test: tests/listening.rs
+    // Test: tests/net/listening.rs
     pub async fn into_std(self) -> Result<std::net::TcpListener, BufError<TcpListener>> {
         match self.accepting.into_descriptor().await {
             Ok(descriptor) => Ok(descriptor.into_owned().into()),
@@ -290,7 +290,7 @@ impl TcpListener {
     /// # Cancel safety
     ///
     /// The listener closes even after a cancel or a drop, in the background.
-    // Test: tests/listening.rs
+    // Test: tests/net/listening.rs
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
@@ -341,7 +341,7 @@ pub(in crate::net) fn connection(accepted: Accepted) -> io::Result<(TcpStream, S
 /// # Cancel safety
 ///
 /// No connection is lost when a wait or this value is dropped: connections stay with the listener.
-// Test: tests/listening.rs
+// Test: tests/net/listening.rs
 #[derive(Debug)]
 pub struct Incoming<'a>(Arrivals<'a>);
 
@@ -375,7 +375,7 @@ impl Incoming<'_> {
     /// # Cancel safety
     ///
     /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
-    // Test: tests/listening.rs
+    // Test: tests/net/listening.rs
     pub async fn next(&mut self) -> io::Result<TcpStream> {
         connection(self.0.next().await?).map(|(stream, _)| stream)
     }

@@ -156,7 +156,7 @@ impl TcpSocket {
     /// # Cancel safety
     ///
     /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
-    // Test: tests/connecting.rs
+    // Test: tests/net/connecting.rs
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         let connected = connect_socket(self.socket, addr).await;
         connected.map_err(|error| explain_one(error, addr))

@@ -71,7 +71,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// Nothing is lost: the only wait is for a name lookup.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub async fn bind(to: impl ToAddrs) -> io::Result<UdpSocket> {
         try_each(to, |address| {
             let socket = std::net::UdpSocket::bind(address);
@@ -114,7 +114,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// Nothing is lost: the only wait is for a name lookup.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub async fn connect(&self, to: impl ToAddrs) -> io::Result<()> {
         try_each(to, |address| {
             // A direct call: connecting a UDP socket does not block.
@@ -160,7 +160,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     #[inline]
     pub fn send_to<B: IoBuf>(&self, buf: B, to: impl ToAddrs) -> Op<SendMessage<B>> {
         match to.address() {
@@ -208,7 +208,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
@@ -242,7 +242,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub fn send_msg<B: IoBuf>(&self, buf: B, meta: &SendMeta) -> Op<SendMessage<B>> {
         let to = meta.address().map(SockAddr::from);
         match meta.control(|| self.peer_addr()) {
@@ -286,7 +286,7 @@ impl UdpSocket {
     ///
     /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
     /// receive, which gets as much of it as fit into the first buffer.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -319,7 +319,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// No datagram is lost, as with [`recv_from`](UdpSocket::recv_from).
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -352,7 +352,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// No datagram is lost, as with [`recv_from`](UdpSocket::recv_from); the metadata is kept with the datagram.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub fn recv_msg<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, RecvMeta>> {
         // Code outside of this type may have set the options.
         self.socket.make_room_for_control(CONTROL_ROOM);
@@ -386,7 +386,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// Nothing is lost: a peek takes nothing.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub fn peek_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::peek(self.socket.clone(), buf)
     }
@@ -417,7 +417,7 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// Nothing is lost: a peek takes nothing.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub fn peek<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::peek(self.socket.clone(), buf)
     }
@@ -579,7 +579,7 @@ impl UdpSocket {
     ///
     /// The socket closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
     /// closes it.
-    // Test: tests/udp.rs
+    // Test: tests/net/udp.rs
     pub async fn close(self) -> io::Result<()> {
         self.socket.release().close().await
     }

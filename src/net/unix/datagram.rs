@@ -162,7 +162,7 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn send_to<B: IoBuf>(&self, buf: B, path: impl AsRef<Path>) -> Op<SendMessage<B>> {
         match of_path(path.as_ref()) {
             Ok(address) => self.send_to_addr(buf, &address),
@@ -198,7 +198,7 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn send_to_addr<B: IoBuf>(&self, buf: B, address: &SocketAddr) -> Op<SendMessage<B>> {
         let socket = self.socket.clone();
         match to_kernel(address) {
@@ -238,7 +238,7 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
         SendMessage::new(self.socket.clone(), buf, None, &[])
     }
@@ -281,7 +281,7 @@ impl UnixDatagram {
     ///
     /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
     /// receive, which gets as much of it as fit into the first buffer.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -313,7 +313,7 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// No datagram is lost, as with [`recv_from`](UnixDatagram::recv_from).
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
         RecvMessage::new(self.socket.clone(), buf)
     }
@@ -467,7 +467,7 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendMessageFds<B, F>>
     where
         B: IoBuf,
@@ -507,7 +507,7 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn send_to_addr_with_fds<B, F>(
         &self,
         buf: B,
@@ -556,7 +556,7 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// No datagram is lost, as with [`recv_from`](UnixDatagram::recv_from); the descriptors are kept with the datagram.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn recv_with_fds<B: IoBufMut>(
         &self,
         buf: B,
@@ -590,7 +590,7 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// No datagram is lost, as with [`recv_from`](UnixDatagram::recv_from); the metadata is kept with the datagram.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub fn recv_msg<B: IoBufMut>(
         &self,
         buf: B,
@@ -663,7 +663,7 @@ impl UnixDatagram {
     ///
     /// The socket closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
     /// closes it.
-    // Test: tests/unix_datagrams.rs
+    // Test: tests/net/unix_datagrams.rs
     pub async fn close(self) -> io::Result<()> {
         self.socket.release().close().await
     }

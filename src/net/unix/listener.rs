@@ -128,7 +128,7 @@ impl UnixListener {
     /// # Cancel safety
     ///
     /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
-    // Test: tests/unix.rs
+    // Test: tests/net/unix_connecting.rs
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         connection(self.accepting.next(AcceptMode::OneByOne).await?)
     }
@@ -205,7 +205,7 @@ impl UnixListener {
     /// # Cancel safety
     ///
     /// Dropping the wait drops the listener, with the connections in its queue. After a cancel, the error contains it.
-    // Test: tests/unix.rs
+    // Test: tests/net/unix_connecting.rs
     pub async fn into_std(
         self,
     ) -> Result<std::os::unix::net::UnixListener, BufError<UnixListener>> {
@@ -245,7 +245,7 @@ impl UnixListener {
     /// # Cancel safety
     ///
     /// The listener closes even after a cancel or a drop, in the background.
-    // Test: tests/unix.rs
+    // Test: tests/net/unix_connecting.rs
     pub async fn close(self) -> io::Result<()> {
         self.accepting.close().await
     }
@@ -315,7 +315,7 @@ fn connection(accepted: Accepted) -> io::Result<(UnixStream, SocketAddr)> {
 /// # Cancel safety
 ///
 /// No connection is lost when a wait or this value is dropped: connections stay with the listener.
-// Test: tests/unix.rs
+// Test: tests/net/unix_connecting.rs
 #[derive(Debug)]
 pub struct UnixIncoming<'a>(Arrivals<'a>);
 
@@ -351,7 +351,7 @@ impl UnixIncoming<'_> {
     /// # Cancel safety
     ///
     /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
-    // Test: tests/unix.rs
+    // Test: tests/net/unix_connecting.rs
     pub async fn next(&mut self) -> io::Result<UnixStream> {
         Ok(UnixStream::new(self.0.next().await?.fd))
     }

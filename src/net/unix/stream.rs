@@ -116,7 +116,7 @@ impl UnixStream {
     /// # Cancel safety
     ///
     /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
-    // Test: tests/unix.rs
+    // Test: tests/net/unix_connecting.rs
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         match of_path(path.as_ref()) {
             Ok(address) => UnixStream::connect_addr(&address).await,
@@ -151,7 +151,7 @@ impl UnixStream {
     /// # Cancel safety
     ///
     /// No connection leaks: one that the kernel still makes after the wait was dropped or canceled is closed.
-    // Test: tests/unix.rs
+    // Test: tests/net/unix_connecting.rs
     pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
         proceed().await?;
         let address = to_kernel(address)?;
@@ -212,7 +212,7 @@ impl UnixStream {
     /// # Cancel safety
     ///
     /// A canceled send has sent nothing. Whether a dropped send has sent anything is unknown.
-    // Test: tests/unix.rs
+    // Test: tests/net/unix_connecting.rs
     pub fn send_with_fds<B, F>(&self, buf: B, fds: Vec<F>) -> Op<SendFds<B, F>>
     where
         B: IoBuf,
@@ -256,7 +256,7 @@ impl UnixStream {
     ///
     /// Nothing is lost. A canceled receive has taken nothing; the bytes and descriptors of a dropped receive go to the
     /// next one. If that one takes no descriptors, they are closed when it takes the last of the bytes.
-    // Test: tests/unix.rs
+    // Test: tests/net/unix_connecting.rs
     pub fn recv_with_fds<B: IoBufMut>(&self, buf: B, max: usize) -> Op<RecvFds<B>> {
         RecvFds::new(self.stream.clone(), buf, max)
     }

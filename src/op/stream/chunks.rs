@@ -68,7 +68,7 @@ const HEAP_CHUNKS: u8 = 16;
 /// # Cancel safety
 ///
 /// No byte is lost when a wait, or `Chunks` itself, is dropped: the stream's next read returns whatever was not taken.
-// Test: tests/chunks.rs
+// Test: tests/streams/chunks.rs
 #[must_use = "nothing is received before the first chunk is requested"]
 pub struct Chunks<'a> {
     stream: Rc<Stream>,
@@ -148,7 +148,7 @@ impl Chunks<'_> {
     /// # Cancel safety
     ///
     /// No byte is lost: data that arrives for a canceled or dropped wait goes to the next one.
-    // Test: tests/chunks.rs
+    // Test: tests/streams/chunks.rs
     pub async fn next(&mut self) -> io::Result<Option<Chunk>> {
         NextChunk(self).await.transpose()
     }
