@@ -20,13 +20,15 @@ pub use polls::{
     Counted, Done, ForeignGuard, counted, foreign_waker, poll_and_drop, poll_once, poll_with,
 };
 pub use process::{
-    CHILD, assert_passed, child, is_alone, is_child, limit_descriptors, passes_in_child,
+    CHILD, assert_passed, child, is_child, limit_descriptors, passes_in_child,
     passes_in_child_that_leaks, ran_in_own_process, without_leak_checker,
 };
 pub use random::Random;
 pub use skip::{relay as relay_skips, report as report_skip};
 pub use values::{Census, DropBomb, Finally, Journal, Member, OnDrop, caught, panic_message};
 pub use watched::{CANARY, Watched};
+
+pub(crate) use process::{is_alone, is_child_process};
 
 use gimmal::runtime::{Builder, FeatureMask};
 use gimmal::{Handle, Runtime, yield_now};

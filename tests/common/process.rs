@@ -20,15 +20,23 @@ pub fn limit_descriptors(soft: u64) -> u64 {
 
 pub const CHILD: &str = "GIMMAL_TEST_CHILD";
 
+/// Set in the child process of [`ran_in_own_process`], which may start children itself.
+const ALONE: &str = "GIMMAL_TEST_ALONE";
+
 /// Whether this process was started by [`child`].
 pub fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
+/// Whether this process was started by a test.
+pub(crate) fn is_child_process() -> bool {
+    is_child() || std::env::var_os(ALONE).is_some()
+}
+
 /// Whether no other test runs in this process.
-pub fn is_alone() -> bool {
+pub(crate) fn is_alone() -> bool {
     // With one thread, the harness runs one test after another on the main thread.
-    is_child() || std::thread::current().name() == Some("main")
+    is_child_process() || std::thread::current().name() == Some("main")
 }
 
 /// Runs the calling test in a child process, unless it runs in one already, and checks that it passes there: for a test
@@ -46,7 +54,9 @@ pub fn ran_in_own_process() -> bool {
     }
     let thread = std::thread::current();
     let test = thread.name().expect("the harness names its threads");
-    let output = child(test, &[]).arg("--exact").output().expect("a child");
+    let mut command = child(test, &[]);
+    command.arg("--exact").env(ALONE, "1").env_remove(CHILD);
+    let output = command.output().expect("a child");
     assert_passed(test, &output);
     true
 }

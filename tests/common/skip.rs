@@ -24,17 +24,21 @@ pub fn report(file: &str, line: u32, why: impl Display) {
     // In a process that runs only one test, the test runs on the main thread.
     let test = thread.name().filter(|name| *name != "main");
     let text = format!("{file}:{line} {}: {why}", test.unwrap_or_default());
-    match crate::is_child() {
-        // A child process may have lost the permission to write to the list.
-        true => eprintln!("\n{MARK}{text}"),
-        false => write(&text),
-    }
+    pass_on(&text);
 }
 
 /// Reports the skips of a child process, whose standard error is `captured`.
 pub fn relay(captured: &str) {
     let skips = captured.lines().filter_map(|line| line.strip_prefix(MARK));
-    skips.for_each(write);
+    skips.for_each(pass_on);
+}
+
+/// A child process leaves it to its parent to write to the list, for which it may have lost the permission.
+fn pass_on(text: &str) {
+    match crate::is_child_process() {
+        true => eprintln!("\n{MARK}{text}"),
+        false => write(text),
+    }
 }
 
 fn write(text: &str) {

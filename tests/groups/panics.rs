@@ -100,6 +100,9 @@ fn a_panic_in_a_destructor_of_the_body_is_one_of_the_body() {
 
 #[test]
 fn panics_in_destructors_of_dropped_children_are_isolated() {
+    if common::ran_in_own_process() {
+        return;
+    }
     run_with_faults(async |faults| {
         let baseline = Baseline::take();
         let census = Census::default();

@@ -89,6 +89,9 @@ fn the_error_of_an_invalid_address_contains_its_text() {
 
 #[test]
 fn the_next_address_is_tried_when_the_first_refuses() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let (_kept, bad) = refusing();
         let listener = TcpListener::bind(LOCAL).await?;
@@ -114,6 +117,9 @@ fn the_next_address_is_tried_when_the_first_refuses() {
 
 #[test]
 fn when_all_addresses_fail_the_error_names_each_with_its_reason() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let (_a, first) = refusing();
         let (_b, second) = refusing();
@@ -167,6 +173,9 @@ fn a_name_resolves_to_its_addresses() {
 
 #[test]
 fn an_address_that_does_not_answer_delays_the_next_only_briefly() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let hole = hole();
         let (_kept, bad) = refusing();
@@ -187,6 +196,9 @@ fn an_address_that_does_not_answer_delays_the_next_only_briefly() {
 
 #[test]
 fn the_error_of_a_timed_out_connect_contains_the_address_and_the_time() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let hole = hole();
         let (_kept, bad) = refusing();
@@ -228,6 +240,9 @@ fn the_error_of_a_timed_out_connect_contains_the_address_and_the_time() {
 
 #[test]
 fn a_canceled_connect_ends_at_once_and_leaves_nothing_behind() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let hole = hole();
         let listener = TcpListener::bind(LOCAL).await?;
@@ -261,6 +276,9 @@ fn a_canceled_connect_ends_at_once_and_leaves_nothing_behind() {
 
 #[test]
 fn a_connect_dropped_at_any_poll_leaves_nothing_behind() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let (_kept, bad) = refusing();
         let hole = hole();
@@ -292,6 +310,9 @@ fn a_connect_dropped_at_any_poll_leaves_nothing_behind() {
 /// Connecting sockets are dropped by a foreign `select`, canceled, and sometimes awaited, on six rings.
 #[test]
 fn random_connects_lose_no_descriptor() {
+    if common::ran_in_own_process() {
+        return;
+    }
     const ROUNDS: usize = if cfg!(debug_assertions) {
         10_000 / 6
     } else {

@@ -119,6 +119,9 @@ fn waits_polled_only_once_eventually_get_a_connection() {
 
 #[test]
 fn incoming_yields_connections_one_by_one() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         let (listener, address) = listener_on(1).await?;
@@ -140,6 +143,9 @@ fn incoming_yields_connections_one_by_one() {
 
 #[test]
 fn a_dropped_incoming_leaves_the_rest_to_the_next() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         {
@@ -369,6 +375,9 @@ fn foreign_wakers_may_use_the_listener_and_may_panic() {
 /// A pause by one task does not take connections from others.
 #[test]
 fn a_pause_while_others_wait_leaves_them_waiting() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         {
@@ -436,6 +445,9 @@ fn an_accept_in_a_canceled_group_ends_at_once_and_the_listener_still_works() {
 
 #[test]
 fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_the_group_returns() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         for multishot in [false, true] {
@@ -472,6 +484,9 @@ fn a_listener_of_a_group_leaves_nothing_in_the_kernel_when_the_group_returns() {
 
 #[test]
 fn unclaimed_connections_are_closed_with_the_listener() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         for way in 0..3 {
@@ -513,6 +528,9 @@ fn unclaimed_connections_are_closed_with_the_listener() {
 
 #[test]
 fn a_listener_converts_to_std_when_its_accept_has_stopped() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         for waited in [false, true] {
@@ -570,6 +588,9 @@ fn a_listener_converts_to_std_when_its_accept_has_stopped() {
 
 #[test]
 fn into_std_and_close_can_be_dropped_at_any_poll() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         for moment in MOMENTS {
             for closes in [false, true] {
@@ -632,6 +653,9 @@ fn a_listener_may_be_used_again_by_its_runtime_and_may_outlive_it() {
 /// at random. Each client gets an answer.
 #[test]
 fn random_dropped_waits_lose_no_connection() {
+    if common::ran_in_own_process() {
+        return;
+    }
     const TASKS: usize = 5;
     on_each_ring(async || {
         let mut random = Random::new();

@@ -71,6 +71,9 @@ async fn echoes(client: &TcpStream, text: &'static str) -> io::Result<()> {
 
 #[test]
 fn each_connection_is_served_until_the_stop() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         {
@@ -95,6 +98,9 @@ fn each_connection_is_served_until_the_stop() {
 
 #[test]
 fn after_the_stop_open_connections_finish_and_no_more_are_accepted() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         {
@@ -159,6 +165,9 @@ fn after_the_stop_open_connections_finish_and_no_more_are_accepted() {
 
 #[test]
 fn connections_that_exceed_the_drain_time_are_canceled_and_awaited() {
+    if common::ran_in_own_process() {
+        return;
+    }
     let faults = run_with_faults(async {
         let baseline = Baseline::take();
         {
@@ -274,6 +283,9 @@ fn a_failing_connection_affects_no_other_and_the_hook_gets_its_address() {
 
 #[test]
 fn a_canceled_scope_stops_the_server_but_not_its_connections() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         for foreign in [true, false] {
@@ -367,6 +379,9 @@ fn a_failing_listener_is_returned_after_all_connections_have_ended() {
 
 #[test]
 fn the_limit_bounds_the_connections_served_at_once() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         for limit in [1, 3, 70] {
@@ -417,6 +432,9 @@ fn the_limit_bounds_the_connections_served_at_once() {
 
 #[test]
 fn a_server_dropped_at_any_poll_leaves_nothing_behind() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let (listener, address) = listener().await?;
         let server = || {
@@ -516,6 +534,9 @@ fn a_zero_drain_time_cancels_connections_at_once() {
 
 #[test]
 fn unix_listeners_can_be_served() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let baseline = Baseline::take();
         {
@@ -586,6 +607,9 @@ fn custom_listeners_can_be_served() {
 /// A server that is stopped and restarted at random, in every orderly way: each client gets its answer.
 #[test]
 fn repeated_stops_lose_no_connection() {
+    if common::ran_in_own_process() {
+        return;
+    }
     const CLIENTS: usize = if cfg!(debug_assertions) {
         500
     } else {
@@ -742,6 +766,9 @@ fn a_server_running_at_the_end_of_the_runtime_ends_in_order() {
 
 #[test]
 fn a_panicking_stop_propagates_and_drops_the_connections() {
+    if common::ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let (listener, address) = listener().await?;
         let client = TcpStream::connect(address).await?;

@@ -29,6 +29,9 @@ fn marks(fds: Vec<OwnedFd>) -> Vec<u8> {
 
 #[test]
 fn descriptors_arrive_with_the_bytes_and_are_closed_by_exec() {
+    if common::ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let baseline = Baseline::take();
         let (left, right) = UnixStream::pair().unwrap();
@@ -149,6 +152,9 @@ fn credentials_take_no_room_for_descriptors() {
 /// A dropped receive passes bytes and descriptors on to the next one.
 #[test]
 fn descriptors_of_a_dropped_receive_go_to_the_next() {
+    if common::ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let baseline = Baseline::take();
         let (left, right) = UnixStream::pair().unwrap();
@@ -217,6 +223,9 @@ fn descriptors_of_a_dropped_receive_go_to_the_next() {
 /// having requested none: the next receive was blamed for the excess, and all were lost.
 #[test]
 fn a_dropped_receive_for_few_descriptors_keeps_all_that_arrived() {
+    if common::ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let baseline = Baseline::take();
         let (left, right) = UnixStream::pair().unwrap();
@@ -237,6 +246,9 @@ fn a_dropped_receive_for_few_descriptors_keeps_all_that_arrived() {
 /// Sends and receives under timeouts, in canceled scopes, and dropped: each descriptor arrives, in order.
 #[test]
 fn no_descriptor_is_lost_or_duplicated() {
+    if common::ran_in_own_process() {
+        return;
+    }
     block_on(async {
         const COUNT: usize = 3_000;
         let baseline = Baseline::take();
@@ -320,6 +332,9 @@ fn no_descriptor_is_lost_or_duplicated() {
 
 #[test]
 fn sends_and_receives_dropped_at_every_poll_leave_nothing_behind() {
+    if common::ran_in_own_process() {
+        return;
+    }
     block_on(async {
         let polls = dropped_everywhere("descriptors sent and received", &MOMENTS, || async {
             let (left, right) = UnixStream::pair().unwrap();

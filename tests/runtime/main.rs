@@ -11,7 +11,6 @@ mod errno;
 mod error_conversions;
 mod interrupted;
 mod limits;
-mod memory;
 mod privileges;
 mod regressions;
 mod setup;

@@ -4,7 +4,6 @@
 use common::{Done, Faults, Journal, everywhere, foreign_waker, pipe, poll_with};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future, select};
-use gimmal::fs::File;
 use gimmal::{Handle, Runtime, sleep, spawn, task, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;

@@ -2,6 +2,8 @@
 //!
 //! The allocator counts for the whole program, so the tests run one after another.
 
+#![expect(clippy::unwrap_used, reason = "a test fails on an unexpected error")]
+
 use gimmal::{Runtime, join_all, op, sleep, spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
