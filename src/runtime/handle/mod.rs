@@ -4,9 +4,9 @@ mod stats;
 
 pub use self::stats::{OperationInfo, Stats, TaskInfo};
 
-use super::core::{Core, describe};
+use super::core::Core;
 use super::current;
-use super::task::JoinHandle;
+use super::task::{JoinHandle, describe};
 use crate::sys::Instant;
 use crate::tasks::WakeId;
 use std::panic::Location;
@@ -74,8 +74,7 @@ impl Handle {
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
-        F: Future + 'static,
-        F::Output: 'static,
+        F: Future<Output: 'static> + 'static,
     {
         self.core().spawn(future, None, Location::caller())
     }

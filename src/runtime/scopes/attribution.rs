@@ -7,7 +7,7 @@ impl Core {
     /// Attributes a leaf that ends `Canceled` to the outermost canceled scope that it sees, and records the scope for
     /// the poller of the task or child (C7).
     pub(crate) fn attribute_canceled(&self) {
-        let scope = match self.current_owner.get().kind() {
+        let scope = match self.context.owner.get().kind() {
             OwnerKind::Task(task) => self
                 .tasks
                 .borrow()
@@ -46,8 +46,8 @@ impl Core {
     /// Counts a new leaf that is rejected because its scope is canceled.
     pub(crate) fn count_refusal(&self) {
         self.refusals.set(self.refusals.get() + 1);
-        let poll = self.polls_so_far();
-        match self.current_owner.get().kind() {
+        let poll = self.turn.budget.polls_so_far();
+        match self.context.owner.get().kind() {
             OwnerKind::Task(task) => {
                 if self.refused_in.replace(poll) != poll {
                     self.tasks.borrow_mut().refuse(task);

@@ -1,8 +1,9 @@
 //! Drops a canceled future that waits for nothing that the runtime will complete (C6).
 
 use super::waiting::WaitRow;
-use crate::runtime::core::{Core, describe};
+use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
+use crate::runtime::task::describe;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
@@ -21,7 +22,7 @@ impl Core {
     /// nothing that the runtime knows of will ever wake it, or if it ignores the cancel.
     #[cold]
     pub(crate) fn should_drop_canceled(&self, key: Key) -> bool {
-        let at = self.current_owner.get();
+        let at = self.context.owner.get();
         let refusals = match at.kind() {
             OwnerKind::Task(task) => self.tasks.borrow().refusals(task),
             OwnerKind::Scope(scope) => self.scopes.borrow().refusals(scope),

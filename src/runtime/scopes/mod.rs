@@ -17,6 +17,7 @@ mod foreign_wait;
 mod leaves;
 mod waiting;
 
+pub(in crate::runtime) use self::context::Context;
 pub(crate) use self::context::{Attribution, Before, SavedContext};
 use self::foreign_wait::REFUSALS_MAX;
 pub(in crate::runtime) use self::waiting::WaitRow;
@@ -27,7 +28,7 @@ use super::current::drop_waker;
 use crate::scope::{CANCELED, CancelEffects, LeafStatus, Mirrored, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
-use crate::tasks::{WakeId, copy_waker, waker};
+use crate::tasks::copy_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -70,8 +71,8 @@ impl Core {
                 self.move_leaf(leaf, closed.parent);
             }
         }
-        if self.current_owner.get() == Owner::scope(key) {
-            self.current_owner.set(Owner::scope(closed.parent));
+        if self.context.owner.get() == Owner::scope(key) {
+            self.context.owner.set(Owner::scope(closed.parent));
         }
         drop_waker(closed.wake);
         if let Some(mut effects) = closed.outlived {
@@ -92,7 +93,7 @@ impl Core {
         }
         match refusals {
             REFUSALS_MAX.. => scopes.add_refusals(parent, refusals),
-            _ => scopes.refuse(parent, self.polls_so_far()),
+            _ => scopes.refuse(parent, self.turn.budget.polls_so_far()),
         };
     }
 
@@ -171,7 +172,7 @@ impl Core {
     /// Cancels a scope and all scopes below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut effects = self.cancel_scratch.take().unwrap_or_default();
-        let inside = match self.current_owner.get().kind() {
+        let inside = match self.context.owner.get().kind() {
             OwnerKind::Task(_) => None,
             OwnerKind::Scope(scope) => Some(scope),
         };
@@ -200,7 +201,7 @@ impl Core {
         if let Some(leaf) = leaf {
             self.notify_leaf(leaf, Owner::task(key), &mut woken);
         }
-        woken.push(waker(WakeId::new(self.slot_number, key)));
+        woken.push(self.waker_of(key));
         self.wake_all(&mut woken);
         self.refresh();
     }
@@ -219,8 +220,8 @@ impl Core {
 
     /// Cancels the root: every scope and every task that is not shielded.
     pub(in crate::runtime) fn cancel_root(&self) {
-        self.root_canceled.set(true);
-        self.cancel_scope(self.root);
+        self.context.root_canceled.set(true);
+        self.cancel_scope(self.context.root);
         let tasks = self.tasks.borrow().without_scope();
         for task in tasks {
             self.cancel_task(task, false);
@@ -268,7 +269,7 @@ impl Core {
         if self.is_canceled() {
             return Some(self.now());
         }
-        let scope = match self.current_owner.get().kind() {
+        let scope = match self.context.owner.get().kind() {
             OwnerKind::Task(task) => self.tasks.borrow().task_scope(task)?.scope,
             OwnerKind::Scope(scope) => scope,
         };

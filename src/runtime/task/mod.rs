@@ -2,6 +2,7 @@
 
 mod abort;
 mod children;
+mod end;
 mod join;
 mod spawn;
 #[cfg(doctest)]
@@ -12,3 +13,4 @@ pub use self::join::{CancelOnDrop, JoinHandle};
 pub use self::spawn::{TaskBuilder, spawn, spawn_abandonable, spawn_blocking};
 
 pub(in crate::runtime) use self::abort::Ending;
+pub(in crate::runtime) use self::end::describe;

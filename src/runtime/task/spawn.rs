@@ -1,7 +1,7 @@
 //! Spawns tasks, and closures on the blocking pool.
 
 use super::join::JoinHandle;
-use crate::runtime::core::{Core, Phase};
+use crate::runtime::core::Core;
 use crate::runtime::current;
 use crate::runtime::pool::BlockingHandle;
 use crate::tasks::{Claim, Origin, TaskCell};
@@ -10,44 +10,42 @@ use std::panic::Location;
 impl Core {
     /// Spawns a task. A runtime that is shutting down accepts none: the future is dropped, and the join handle reports
     /// "aborted".
-    #[inline]
-    pub(in crate::runtime) fn spawn<F>(
+    pub(in crate::runtime) fn spawn<F: Future<Output: 'static> + 'static>(
         &self,
         future: F,
         name: Option<Box<str>>,
         location: &'static Location<'static>,
-    ) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        if self.phase.get() != Phase::Open {
-            self.hook
-                .guard("a future that came too late", || drop(future));
-            return JoinHandle::aborted();
-        }
-        self.start(future, name, location)
+    ) -> JoinHandle<F::Output> {
+        let mut future = Some(future);
+        let started = self.start(&mut future, name, location);
+        started.unwrap_or_else(|| too_late(future))
     }
 
-    /// Spawns a task on a runtime that is open.
+    /// Takes the future and spawns a task, if the runtime is open.
     #[inline]
-    fn start<F>(
+    fn start<F: Future<Output: 'static> + 'static>(
         &self,
-        future: F,
+        future: &mut Option<F>,
         name: Option<Box<str>>,
         location: &'static Location<'static>,
-    ) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        let task = Box::pin(TaskCell::new(future));
+    ) -> Option<JoinHandle<F::Output>> {
+        if !self.is_open() {
+            return None;
+        }
+        let task = Box::pin(TaskCell::new(future.take()?));
         let origin = Origin { name, location };
-        let canceled = self.root_canceled.get();
+        let (root, canceled) = self.context.root();
         let mut tasks = self.tasks.borrow_mut();
-        let key = tasks.insert(Some(task), origin, Claim::Handle, self.root, canceled);
-        JoinHandle::new(self.id, key)
+        let key = tasks.insert(Some(task), origin, Claim::Handle, root, canceled);
+        Some(JoinHandle::new(self.id, key))
     }
+}
+
+/// Drops a future that no runtime has taken, which runs user code: the caller borrows nothing.
+#[cold]
+fn too_late<F: Future>(future: Option<F>) -> JoinHandle<F::Output> {
+    current::guard("a future that came too late", || drop(future));
+    JoinHandle::aborted()
 }
 
 /// Spawns a task on the current runtime. The task runs whether or not its handle is awaited; dropping the handle
@@ -71,49 +69,20 @@ impl Core {
 /// If called outside a runtime.
 #[track_caller]
 #[inline]
-pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
+pub fn spawn<F: Future<Output: 'static> + 'static>(future: F) -> JoinHandle<F::Output> {
     spawn_at(future, None, Location::caller())
 }
 
 #[track_caller]
 #[inline]
-fn spawn_at<F>(
+fn spawn_at<F: Future<Output: 'static> + 'static>(
     future: F,
     name: Option<Box<str>>,
     location: &'static Location<'static>,
-) -> JoinHandle<F::Output>
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
+) -> JoinHandle<F::Output> {
     let mut future = Some(future);
-    let spawned = current::try_with(|core| {
-        if core.phase.get() == Phase::Open {
-            future
-                .take()
-                .map(|future| core.start(future, name, location))
-        } else {
-            None
-        }
-    });
-    match (spawned, future) {
-        (Some(Some(handle)), _) => handle,
-        // Dropping the future runs user code, so it happens here, where nothing is borrowed.
-        (Some(None), future) => {
-            current::required()
-                .hook
-                .guard("a future that came too late", || drop(future));
-            JoinHandle::aborted()
-        }
-        (None, future) => {
-            drop(future);
-            current::with(|_| unreachable!("a runtime became current by itself"))
-        }
-    }
+    let started = current::with(|core| core.start(&mut future, name, location));
+    started.unwrap_or_else(|| too_late(future))
 }
 
 /// Configures a task and spawns it.
@@ -154,8 +123,7 @@ impl TaskBuilder {
     #[track_caller]
     pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
     where
-        F: Future + 'static,
-        F::Output: 'static,
+        F: Future<Output: 'static> + 'static,
     {
         spawn_at(future, self.name, Location::caller())
     }
