@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Entries of the submission queue: the most that one turn submits in one system call.
@@ -263,11 +263,7 @@ impl Builder {
     {
         let watches = self.cancel_on_ctrl_c;
         let mut runtime = self.build()?;
-        let caught = if watches {
-            Some(runtime.catch_interrupts()?)
-        } else {
-            None
-        };
+        let caught = watches.then(|| runtime.catch_interrupts()).transpose()?;
         runtime.core.lifecycle.may_drop_main.set(true);
         let outcome = runtime.block_until(main);
         runtime.cancel_what_is_left();
@@ -396,17 +392,16 @@ impl Runtime {
         let mut future = pin!(future);
         let mut output = None;
         let mut scratch = Scratch::default();
-        while !self.core.turn(
-            &mut |context| match future.as_mut().poll(context) {
-                Poll::Ready(value) => {
-                    output = Some(value);
-                    true
-                }
-                Poll::Pending => false,
-            },
-            None,
-            &mut scratch,
-        ) {}
+        let mut poll_main = |context: &mut Context<'_>| match future.as_mut().poll(context) {
+            Poll::Ready(value) => {
+                output = Some(value);
+                true
+            }
+            Poll::Pending => false,
+        };
+        while !self.core.first_half(&mut poll_main) {
+            self.core.second_half(None, &mut scratch);
+        }
         drop(row);
         output
     }

@@ -97,7 +97,11 @@ impl Core {
             closers: RefCell::default(),
             turn: Turn::new(settings.polls_per_turn, settings.time_per_turn),
             lifecycle: Lifecycle::new(settings.grace, settings.shutdown),
-            pool: Pool::new(settings.blocking_threads, &settings.name),
+            pool: Pool::new(
+                settings.blocking_threads,
+                &settings.name,
+                settings.hook.clone(),
+            ),
             provided: ProvidedBuffers::new(receive_buffers),
             thread_shortage: ThreadShortage::default(),
             hook: settings.hook,
@@ -146,11 +150,6 @@ impl Core {
 
     pub(super) fn has_ended(&self) -> bool {
         self.lifecycle.phase.get() == Phase::Ended
-    }
-
-    /// Whether operations hold results that their futures have not taken.
-    pub(super) fn holds_results(&self) -> bool {
-        self.driver.borrow().len() > 0
     }
 
     /// Whether the ring has all of these features.

@@ -154,7 +154,7 @@ impl Core {
         let deadline = self.now() + timeout;
         let mut faults = Vec::new();
         self.lifecycle.phase.set(Phase::Closing);
-        self.pool.close(&self.hook);
+        self.pool.close();
         self.drop_tasks();
         let mut wakers = self.driver.borrow_mut().cancel_all();
         wakers.append(&mut self.closers.borrow_mut().take_all());

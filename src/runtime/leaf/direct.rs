@@ -37,7 +37,7 @@ impl Core {
 
     /// Tries an operation as a direct call, if the ring would be entered for it alone and the turn's budget allows it.
     pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Attempt {
-        if !self.has_room_alone() || !self.has_coop_budget() || self.may_submit(true).is_some() {
+        if !self.has_room_alone() || !self.has_coop_budget() || self.may_submit(true).is_err() {
             return Attempt::Unserved;
         }
         let may_run_inline = wake_id_of(waker).is_some_and(|name| {

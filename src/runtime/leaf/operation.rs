@@ -5,7 +5,7 @@ use crate::driver::{DroppedDuty, Payload, Request};
 use crate::runtime::core::Core;
 use crate::runtime::scopes::NO_OWNER;
 use crate::sys::{Completion, Entry, Instant, Opcode};
-use crate::table::{Key, Leaf, LeafKind};
+use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::wait_queue::WaitQueue;
 use std::cell::RefMut;
 use std::io;
@@ -21,24 +21,11 @@ impl Core {
         stoppable: bool,
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
-        if let Some(error) = self.may_submit(stoppable) {
+        if let Err(error) = self.may_submit(stoppable) {
             return Err((error, waker));
         }
         let owner = self.owner_of_next_leaf();
-        let mut driver = self.driver.borrow_mut();
-        if !driver.supported().opcode(entry.opcode()) {
-            return Err((lacks(entry.opcode()), waker));
-        }
-        let request = Request {
-            kind,
-            stoppable,
-            task: self.id_of_running().bits(),
-            owner,
-            since_ns: self.turn.coarse_ns(&driver),
-            collect_max: COLLECT_MAX,
-        };
-        let key = driver.submit(entry, request, waker);
-        drop(driver);
+        let key = self.push(entry, kind, stoppable, COLLECT_MAX, owner, waker)?;
         self.enlist(Leaf::new(LeafKind::Operation, key), owner);
         Ok(key)
     }
@@ -51,22 +38,34 @@ impl Core {
         kind: &'static str,
         collect_max: u32,
     ) -> io::Result<Key> {
-        if let Some(error) = self.may_submit(true) {
-            return Err(error);
-        }
+        self.may_submit(true)?;
+        self.push(entry, kind, true, collect_max, NO_OWNER, None)
+            .map_err(|(error, _)| error)
+    }
+
+    #[inline]
+    fn push(
+        &self,
+        entry: &Entry,
+        kind: &'static str,
+        stoppable: bool,
+        collect_max: u32,
+        owner: Owner,
+        waker: Option<Waker>,
+    ) -> Result<Key, (io::Error, Option<Waker>)> {
         let mut driver = self.driver.borrow_mut();
         if !driver.supported().opcode(entry.opcode()) {
-            return Err(lacks(entry.opcode()));
+            return Err((lacks(entry.opcode()), waker));
         }
         let request = Request {
             kind,
-            stoppable: true,
+            stoppable,
             task: self.id_of_running().bits(),
-            owner: NO_OWNER,
+            owner,
             since_ns: self.turn.coarse_ns(&driver),
             collect_max,
         };
-        Ok(driver.submit(entry, request, None))
+        Ok(driver.submit(entry, request, waker))
     }
 
     /// Polls an owned operation for the task that waits for its next item. Until an item arrives the operation may be a
@@ -111,24 +110,25 @@ impl Core {
         self.driver.borrow_mut().set_deadline(key, deadline);
     }
 
-    /// Returns the error if operations can no longer be submitted. Closes always can, except in a forked child.
+    /// Fails if operations can no longer be submitted. Closes always can, except in a forked child.
     #[inline]
-    pub(super) fn may_submit(&self, stoppable: bool) -> Option<io::Error> {
+    pub(super) fn may_submit(&self, stoppable: bool) -> io::Result<()> {
         if self.is_open() && !self.is_forked() {
-            return None;
+            return Ok(());
         }
-        self.refuses(stoppable)
+        self.submits_no_more(stoppable)
     }
 
     #[cold]
-    fn refuses(&self, stoppable: bool) -> Option<io::Error> {
-        if self.is_forked() {
-            return Some(io::Error::other(
-                "this gimmal runtime belongs to the process that forked this one: build a new one in the child",
-            ));
-        }
-        stoppable
-            .then(|| io::Error::other("the runtime is shutting down and takes no more operations"))
+    fn submits_no_more(&self, stoppable: bool) -> io::Result<()> {
+        let why = if self.is_forked() {
+            "this gimmal runtime belongs to the process that forked this one: build a new one in the child"
+        } else if stoppable {
+            "the runtime is shutting down and takes no more operations"
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::other(why))
     }
 
     #[inline]

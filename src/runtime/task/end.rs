@@ -1,6 +1,5 @@
 //! The ends of tasks.
 
-use crate::error::panic_message;
 use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
 use crate::tasks::{End, Finished, Origin, Task, Unclaimed, wake_id_of};
@@ -37,12 +36,7 @@ impl Core {
                 self.hook.guard("a task's output", || drop(task));
             }
             End::Panicked(payload) => {
-                let fault = Fault::Panicked {
-                    task: describe(&unclaimed.origin),
-                    message: panic_message(&*payload),
-                };
-                self.hook.report(&fault);
-                self.hook.drop_payload(payload);
+                self.hook.report_panic(describe(&unclaimed.origin), payload);
             }
             End::Aborted => {}
         }

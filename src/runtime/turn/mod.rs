@@ -21,7 +21,7 @@ use super::fault::{Fault, catch};
 use crate::driver::{Driver, Reaped};
 use crate::sys::{EnterWait, Instant, Port, Ring, prefetch};
 use crate::table::Key;
-use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of, waker};
+use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of};
 use std::any::Any;
 use std::cell::Cell;
 use std::mem::{self, ManuallyDrop};
@@ -126,22 +126,8 @@ pub(super) struct PolledTask {
 pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 
 impl Core {
-    /// Runs one turn, which waits at most until `limit`. Returns true, and ends the turn there, when the main future is
-    /// ready.
-    pub(super) fn turn(
-        &self,
-        main: PollMain<'_>,
-        limit: Option<Instant>,
-        scratch: &mut Scratch,
-    ) -> bool {
-        if self.first_half(main) {
-            return true;
-        }
-        self.second_half(limit, scratch);
-        false
-    }
-
-    /// Runs step 1, after which a shutdown checks whether there is anything left to wait for.
+    /// Runs step 1, after which a shutdown checks whether there is anything left to wait for. Returns true when the main
+    /// future is ready: the turn ends there.
     pub(super) fn first_half(&self, main: PollMain<'_>) -> bool {
         self.assert_not_forked();
         self.turn.number.set(self.turn.number.get() + 1);
@@ -159,7 +145,7 @@ impl Core {
         );
     }
 
-    /// Runs steps 2 to 4.
+    /// Runs steps 2 to 4, which wait at most until `limit`.
     pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
         // A task may have forked: only the parent may submit what is queued.
         self.assert_not_forked();
@@ -210,19 +196,11 @@ impl Core {
         polled: &mut PolledTask,
         main: PollMain<'_>,
     ) -> bool {
-        let ReadyTask {
-            key,
-            task,
-            aborted,
-            leaf,
-            canceled,
-            has_scope,
-        } = turn;
-        let wake_id = self.wake_id(key);
-        self.enter_task(key, leaf, canceled, has_scope);
+        let ReadyTask { key, task, .. } = turn;
+        self.enter_task(key, turn.leaf, turn.canceled, turn.has_scope);
         self.fill_coop_budget();
         // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(waker(wake_id));
+        let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             // Park the row first: a panic of the main future propagates to the caller of `block_on`.
@@ -238,7 +216,7 @@ impl Core {
             self.leave_task();
             return ready;
         };
-        if aborted {
+        if turn.aborted {
             self.drop_aborted(key, task);
             self.leave_task();
             return false;
@@ -252,7 +230,10 @@ impl Core {
         };
         let task = polled.task.take();
         if ready {
-            self.finish(key, task);
+            let Some(task) = task else {
+                unreachable!("only a task ends")
+            };
+            self.end_task(key, End::Output(task));
         } else if self.context.canceled.get() && self.should_drop_canceled(key) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
@@ -276,19 +257,15 @@ impl Core {
     }
 
     #[inline(never)]
-    fn finish(&self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
-        let Some(task) = task else {
-            unreachable!("only a task ends")
-        };
-        let finished = self.tasks.borrow_mut().finish(key, End::Output(task));
+    fn end_task(&self, key: Key, end: End) {
+        let finished = self.tasks.borrow_mut().finish(key, end);
         self.settle(finished);
     }
 
     #[cold]
     fn drop_aborted(&self, key: Key, task: Pin<Box<dyn Task>>) {
         self.hook.guard("an aborted task", || drop(task));
-        let finished = self.tasks.borrow_mut().finish(key, End::Aborted);
-        self.settle(finished);
+        self.end_task(key, End::Aborted);
     }
 
     /// Ends the task that was being polled with this panic payload. The panic of the main future is resumed.
@@ -299,8 +276,7 @@ impl Core {
         };
         self.leave_task();
         self.hook.guard("a task that had panicked", || drop(task));
-        let finished = self.tasks.borrow_mut().finish(key, End::Panicked(payload));
-        self.settle(finished);
+        self.end_task(key, End::Panicked(payload));
     }
 
     /// Fires due timers (step 2).
@@ -370,13 +346,10 @@ impl Core {
                 return;
             }
             // Do not wait if there is work left over, or a wake from another thread.
-            let wait = match wait {
-                EnterWait::No => EnterWait::No,
-                _ if driver.has_work() || !self.inbox().park() => EnterWait::No,
-                wait => wait,
-            };
+            let may_wait = wait != EnterWait::No && !driver.has_work() && self.inbox().park();
+            let wait = if may_wait { wait } else { EnterWait::No };
             let outcome = driver.turn(wait, &mut scratch.reaped);
-            if wait != EnterWait::No {
+            if may_wait {
                 self.inbox().wake_up();
                 self.turn.budget.has_rested.set(true);
             }
@@ -517,9 +490,7 @@ impl Core {
                 }
             }
         }
-        if !foreign.is_empty() {
-            self.wake_foreign(foreign);
-        }
+        self.wake_foreign(foreign);
     }
 
     /// Wakes foreign wakers, which run user code: the caller borrows nothing.
@@ -550,12 +521,10 @@ impl Core {
     #[cold]
     fn ring_lost(&self, error: &std::io::Error) {
         let message = error.to_string();
-        self.hook.report(&Fault::RingLost {
-            message: message.clone(),
-        });
-        if !self.is_open() {
-            return;
-        }
-        panic!("gimmal: the ring is lost, and with it every operation in flight: {message}");
+        self.hook.report(&Fault::RingLost { message });
+        assert!(
+            !self.is_open(),
+            "gimmal: the ring is lost, and with it every operation in flight: {error}"
+        );
     }
 }
