@@ -2,7 +2,7 @@
 
 use super::child_set::{ChildResult, ChildSet, Spawned};
 use crate::error::{Canceled, JoinError};
-use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
+use crate::runtime::{self, Rejection, canceled_here, reject_canceled};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;
@@ -20,7 +20,7 @@ pub(super) struct ChildHandle<'scope, O> {
     keys: Option<(Key, Key)>,
     /// Whether the group was closed when the child was spawned, and the handle has yet to return that.
     is_refused: bool,
-    refusal: Refusal,
+    rejection: Rejection,
     /// Whether the wait is registered in a scope.
     waits: bool,
     _scope: PhantomData<Invariant<'scope>>,
@@ -36,7 +36,7 @@ impl<'scope, O> ChildHandle<'scope, O> {
             children,
             keys: spawned.keys,
             is_refused: spawned.keys.is_none(),
-            refusal: Refusal::None,
+            rejection: Rejection::None,
             waits: false,
             _scope: PhantomData,
             _output: PhantomData,
@@ -114,7 +114,7 @@ impl<'scope, O> ChildHandle<'scope, O> {
         }
         match std::mem::take(&mut self.waits) {
             true => Poll::Ready(canceled_here(&core)),
-            false => reject_canceled(&mut self.refusal, context),
+            false => reject_canceled(&mut self.rejection, context),
         }
     }
 

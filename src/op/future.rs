@@ -8,7 +8,7 @@ use super::queue::QueuedWait;
 use super::{Collect, Completion, Entry, Operation, Readiness, SharedFd, WithDeadline};
 use crate::driver::{Payload, lifecycle::Polled};
 use crate::error::{Canceled, Elapsed};
-use crate::runtime::{self, Core, Refusal, canceled_here};
+use crate::runtime::{self, Core, Rejection, canceled_here};
 use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -61,7 +61,7 @@ pub struct Op<O: Operation> {
     /// `Some` until the operation is finished.
     operation: Option<O>,
     state: OpState,
-    refusal: Refusal,
+    rejection: Rejection,
     /// How often it was restarted because the kernel had interrupted it.
     restarts: u16,
     /// Makes it `!Send`: it belongs to the thread of its runtime.
@@ -100,7 +100,7 @@ impl<O: Operation> Op<O> {
         Op {
             operation: Some(operation),
             state: OpState::Idle,
-            refusal: Refusal::None,
+            rejection: Rejection::None,
             restarts: 0,
             _local: PhantomData,
         }
@@ -356,8 +356,8 @@ impl<O: Operation> Op<O> {
     }
 
     fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
-        let refusal = &mut self.refusal;
-        runtime::reject_canceled(refusal, context)
+        let rejection = &mut self.rejection;
+        runtime::reject_canceled(rejection, context)
             .map(|canceled| self.finish().fail(canceled.into()))
     }
 }

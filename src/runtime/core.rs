@@ -51,7 +51,7 @@ pub(super) enum Phase {
 
 /// Whether a leaf has already yielded once before it is rejected with `Canceled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Rejection {
     #[default]
     None,
     Yielded,
@@ -116,10 +116,8 @@ pub(crate) struct Core {
     pub(super) attributed: Cell<bool>,
     /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
     pub(super) attributions: RefCell<Vec<Key>>,
-    /// Leaves that were rejected with `Canceled` so far.
-    pub(super) refusals: Cell<u64>,
-    /// The last poll in which a task without a scope of its own had a leaf rejected.
-    pub(super) refused_in: Cell<u64>,
+    /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
+    pub(super) rejections: Cell<u64>,
     /// State of [`choose`](Core::choose).
     choice: Cell<u64>,
     /// State of the generator of [`draw`](Core::draw).
@@ -192,8 +190,7 @@ impl Core {
             cancel_scratch: Cell::default(),
             attributed: Cell::new(false),
             attributions: RefCell::new(Vec::new()),
-            refusals: Cell::new(0),
-            refused_in: Cell::new(0),
+            rejections: Cell::new(0),
             choice: Cell::new(0),
             // With this seed the 66th draw is the first to be true.
             draw: Cell::new(5),

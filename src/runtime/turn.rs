@@ -157,9 +157,11 @@ impl Core {
         let waker = ManuallyDrop::new(waker(wake_id));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
+            let rejections = self.rejections();
             // Park the row first: a panic of the main future propagates to the caller of `block_on`.
             let _ = self.tasks.borrow_mut().park(key, None, None);
-            let ready = main(&mut context) || self.canceled.get() && self.drops_main(key);
+            let ready =
+                main(&mut context) || self.canceled.get() && self.drops_main(key, rejections);
             if self.tasks.borrow_mut().keep_leaf(key, self.leaf.get()) {
                 self.count_yield();
             }
@@ -174,6 +176,7 @@ impl Core {
         polled.key = Some(key);
         // The slot is empty: the previous task was taken out below, or after its panic.
         std::mem::forget(polled.task.replace(task));
+        let rejections = self.rejections();
         let ready = match &mut polled.task {
             Some(task) => task.as_mut().poll(&mut context).is_ready(),
             None => unreachable!("it was put there above"),
@@ -181,7 +184,7 @@ impl Core {
         let task = polled.task.take();
         if ready {
             self.finish(key, task);
-        } else if self.canceled.get() && self.should_drop_canceled(key) {
+        } else if self.canceled.get() && self.should_drop_canceled(key, rejections) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
@@ -194,8 +197,9 @@ impl Core {
 
     /// Whether the main future, which is canceled and pending, is to be dropped.
     #[cold]
-    fn drops_main(&self, key: Key) -> bool {
-        self.may_drop_main.get() && (self.force_shutdown.get() || self.should_drop_canceled(key))
+    fn drops_main(&self, key: Key, rejections: u64) -> bool {
+        self.may_drop_main.get()
+            && (self.force_shutdown.get() || self.should_drop_canceled(key, rejections))
     }
 
     #[inline(never)]
