@@ -19,7 +19,7 @@ pub(super) struct ChildHandle<'scope, O> {
     /// The keys of the child's slot and of its task row, until the result is taken.
     keys: Option<(Key, Key)>,
     /// Whether the group was closed when the child was spawned, and the handle has yet to return that.
-    is_refused: bool,
+    is_late: bool,
     rejection: Rejection,
     /// Whether the wait is registered in a scope.
     waits: bool,
@@ -35,7 +35,7 @@ impl<'scope, O> ChildHandle<'scope, O> {
         ChildHandle {
             children,
             keys: spawned.keys,
-            is_refused: spawned.keys.is_none(),
+            is_late: spawned.keys.is_none(),
             rejection: Rejection::None,
             waits: false,
             _scope: PhantomData,
@@ -68,9 +68,9 @@ impl<'scope, O> ChildHandle<'scope, O> {
     #[inline]
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<O, JoinError>> {
         let Some((slot, task)) = self.keys else {
-            let is_refused = std::mem::take(&mut self.is_refused);
+            let is_late = std::mem::take(&mut self.is_late);
             assert!(
-                is_refused,
+                is_late,
                 "the handle of a child was polled after it had given its end"
             );
             return Poll::Ready(Err(self.dropped()));

@@ -44,7 +44,7 @@ enum JobState<T> {
 enum Why {
     Aborted,
     /// The scope of the call was canceled.
-    Refused,
+    Rejected,
     NoThread(io::Error),
 }
 
@@ -125,8 +125,8 @@ impl<T> Job<T> {
         }
     }
 
-    fn was_refused(&self) -> bool {
-        matches!(&*lock(&self.state), JobState::Withdrawn(Why::Refused))
+    fn was_rejected(&self) -> bool {
+        matches!(&*lock(&self.state), JobState::Withdrawn(Why::Rejected))
     }
 
     /// Whether no thread has started the closure.
@@ -223,8 +223,8 @@ impl<T: Send + 'static> BlockingHandle<T> {
     }
 
     /// Drops the closure, so that awaiting the handle returns the error of a canceled scope.
-    pub(super) fn refuse(&self) {
-        self.job.take_back(Why::Refused);
+    pub(super) fn reject(&self) {
+        self.job.take_back(Why::Rejected);
     }
 }
 
@@ -261,7 +261,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.job.was_refused() && current::try_with(Core::is_canceled) == Some(true) {
+            if self.job.was_rejected() && current::try_with(Core::is_canceled) == Some(true) {
                 // Counts the rejection, so that a loop that swallows the error ends (C2).
                 ready!(self.waiting.poll(context));
             }
@@ -324,7 +324,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
                 JobState::Withdrawn(Why::Aborted) => {
                     (Poll::Ready(Err(JoinError::aborted())), Some(new))
                 }
-                JobState::Withdrawn(Why::Refused) => {
+                JobState::Withdrawn(Why::Rejected) => {
                     (Poll::Ready(Err(JoinError::canceled())), Some(new))
                 }
                 JobState::Withdrawn(Why::NoThread(error)) => {

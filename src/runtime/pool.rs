@@ -103,13 +103,13 @@ impl Pool {
             let mut queue = lock(&self.shared.queue);
             queue.threads -= 1;
             // If there are other threads, one of them will run it.
-            let refused = if queue.threads == 0 {
+            let unserved = if queue.threads == 0 {
                 queue.jobs.pop_back()
             } else {
                 None
             };
             drop(queue);
-            if let Some(job) = refused {
+            if let Some(job) = unserved {
                 job.withdraw(Some(no_thread(error, "a closure that blocks")));
             }
         }

@@ -254,7 +254,7 @@ where
     if core.is_canceled() {
         // The cancel cut this call short, whether or not the handle is awaited (C7).
         core.attribute_canceled();
-        job.refuse();
+        job.reject();
     } else {
         core.pool.start(job.runnable(), &core.hook);
     }
