@@ -355,7 +355,7 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
+    fn reject_canceled(&mut self, context: &Context<'_>) -> Poll<O::Output> {
         let rejection = &mut self.rejection;
         runtime::reject_canceled(rejection, context)
             .map(|canceled| self.finish().fail(canceled.into()))
@@ -495,7 +495,9 @@ impl<O: Operation> Op<O> {
                     }
                 }
             }
-            OpState::Idle | OpState::LackedThread if is_canceled::<O>() => this.reject(context),
+            OpState::Idle | OpState::LackedThread if is_canceled::<O>() => {
+                this.reject_canceled(context)
+            }
             OpState::Idle | OpState::LackedThread => this.start(context, deadline),
             OpState::Queued(queue) => {
                 if let Some(error) = queue.over(context, deadline()) {
@@ -508,7 +510,7 @@ impl<O: Operation> Op<O> {
                 Poll::Ready(this.finish().complete(completion))
             }
             // Rejections are counted, so that a loop that swallows the error ends (C2).
-            OpState::Rejected(_) if is_canceled_here::<O>() => this.reject(context),
+            OpState::Rejected(_) if is_canceled_here::<O>() => this.reject_canceled(context),
             OpState::Rejected(_) => this.reject(context),
             OpState::Finished => panic!("an operation was polled after it was ready"),
         }
