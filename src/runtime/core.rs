@@ -26,7 +26,7 @@ use std::task::Waker;
 
 /// Whether a leaf has already yielded once before it is rejected with `Canceled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Rejection {
     #[default]
     None,
     Yielded,
@@ -65,10 +65,8 @@ pub(crate) struct Core {
     pub(super) attributed: Cell<bool>,
     /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
     pub(super) attributions: RefCell<Vec<Key>>,
-    /// Leaves that were rejected with `Canceled` so far.
-    pub(super) refusals: Cell<u64>,
-    /// The last poll in which a task without a scope of its own had a leaf rejected.
-    pub(super) refused_in: Cell<u64>,
+    /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
+    pub(super) rejections: Cell<u64>,
     fork: ForkMark,
     /// The runtime's number, which is part of every wake ID, and its inbox.
     pub(super) slot: RuntimeSlot,
@@ -111,8 +109,7 @@ impl Core {
             cancel_scratch: Cell::default(),
             attributed: Cell::new(false),
             attributions: RefCell::default(),
-            refusals: Cell::new(0),
-            refused_in: Cell::new(0),
+            rejections: Cell::new(0),
             fork: ForkMark::new()?,
             slot,
         })

@@ -108,7 +108,7 @@ impl<T> Job<T> {
             .guard("a closure that was not run", || drop(closure));
     }
 
-    fn was_refused(&self) -> bool {
+    fn was_rejected(&self) -> bool {
         matches!(&lock(&self.state).stage, Stage::Ended(Err(error)) if error.is_wait_canceled())
     }
 
@@ -315,7 +315,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.job.was_refused() && current::try_with(Core::is_canceled) == Some(true) {
+            if self.job.was_rejected() && current::try_with(Core::is_canceled) == Some(true) {
                 // Counts the rejection, so that a loop that swallows the error ends (C2).
                 ready!(self.waiting.poll(context));
             }

@@ -347,12 +347,11 @@ impl Core {
         if task == self.context.running.get() {
             self.context.leaf.set(None);
         }
-        let refusals = self.tasks.borrow_mut().give_scope(task, key);
+        self.tasks.borrow_mut().give_scope(task, key);
         if let Some(leaf) = leaf {
             self.set_owner(leaf, Owner::scope(key));
             self.enlist(leaf, Owner::scope(key));
         }
-        self.scopes.borrow_mut().add_refusals(key, refusals);
         if !task_scope.canceled && self.is_scope_canceled(key) {
             // The group of this child is canceled, and skips children with a scope when it notifies the others.
             let mut woken = vec![self.waker_of(task)];

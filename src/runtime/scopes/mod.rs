@@ -15,13 +15,14 @@ mod attribution;
 mod context;
 mod foreign_wait;
 mod leaves;
+mod rejections;
 mod waiting;
 
 pub(in crate::runtime) use self::context::Context;
 pub(crate) use self::context::{Attribution, Before, SavedContext};
-use self::foreign_wait::REFUSALS_MAX;
+pub(crate) use self::rejections::reject_canceled;
 pub(in crate::runtime) use self::waiting::WaitRow;
-pub(crate) use self::waiting::{Waiting, canceled_here, reject_canceled};
+pub(crate) use self::waiting::{Waiting, canceled_here};
 
 use super::core::Core;
 use super::current::drop_waker;
@@ -80,40 +81,6 @@ impl Core {
             self.refresh();
         }
         closed.attributed
-    }
-
-    /// Counts the refusals of a scope for its parent, if the parent is canceled, too: otherwise a loop that opens a
-    /// scope each time would never end. Refusals in a scope whose parent is not canceled are no sign of such a loop.
-    pub(crate) fn pass_refusals_on(&self, key: Key) {
-        let mut scopes = self.scopes.borrow_mut();
-        let refusals = scopes.refusals(key);
-        let parent = scopes.parent(key);
-        if refusals == 0 || !scopes.is_canceled(parent) {
-            return;
-        }
-        match refusals {
-            REFUSALS_MAX.. => scopes.add_refusals(parent, refusals),
-            _ => scopes.refuse(parent, self.turn.budget.polls_so_far()),
-        };
-    }
-
-    /// Moves the refusals of a scope that stays open to its parent, which decides about them from now on.
-    pub(crate) fn lift_refusals(&self, key: Key) {
-        let mut scopes = self.scopes.borrow_mut();
-        let refusals = scopes.refusals(key);
-        if refusals > 0 {
-            scopes.set_refusals(key, 0);
-            let parent = scopes.parent(key);
-            scopes.add_refusals(parent, refusals);
-        }
-    }
-
-    pub(crate) fn refusals_in(&self, key: Key) -> u32 {
-        self.scopes.borrow().refusals(key)
-    }
-
-    pub(crate) fn set_refusals_in(&self, key: Key, refusals: u32) {
-        self.scopes.borrow_mut().set_refusals(key, refusals);
     }
 
     /// Updates the parent and the waker of a scope when its future is polled. Returns whether the scope is canceled.

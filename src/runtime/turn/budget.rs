@@ -30,7 +30,7 @@ pub(in crate::runtime) struct TurnBudget {
     /// The number of polls from which a task that yields reads the coarse clock.
     look_at_yield: Cell<u32>,
     /// The count of rejected leaves when a yielding task last checked.
-    refusals: Cell<u64>,
+    rejections: Cell<u64>,
     /// The start, by the coarse clock, of the time that yields and ready leaves are charged to. It is set by the first
     /// check after the loop has waited, and by each check that ends a turn. It outlives the turn, so that one long step
     /// is noticed at the next check.
@@ -53,7 +53,7 @@ impl TurnBudget {
             is_over: Cell::new(false),
             polls_per_clock: Cell::new(POLLS_PER_CLOCK),
             look_at_yield: Cell::new(0),
-            refusals: Cell::new(0),
+            rejections: Cell::new(0),
             charged_from: Cell::new(0),
             has_rested: Cell::new(true),
             attempts: Cell::new(0),
@@ -155,8 +155,8 @@ impl Core {
     fn look_at_yield(&self) {
         let budget = &self.turn.budget;
         // A task whose leaf was rejected yields only to end as canceled: that is not counted.
-        let refusals = self.refusals.get();
-        if budget.refusals.replace(refusals) == refusals {
+        let rejections = self.rejections.get();
+        if budget.rejections.replace(rejections) == rejections {
             self.look_at_coarse_clock();
         }
         budget

@@ -203,9 +203,11 @@ impl Core {
         let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
+            let rejections = self.rejections();
             // Park the row first: a panic of the main future propagates to the caller of `block_on`.
             let _ = self.tasks.borrow_mut().park(key, None, None);
-            let ready = main(&mut context) || self.context.canceled.get() && self.drops_main(key);
+            let ready = main(&mut context)
+                || self.context.canceled.get() && self.drops_main(key, rejections);
             if self
                 .tasks
                 .borrow_mut()
@@ -224,6 +226,7 @@ impl Core {
         polled.key = Some(key);
         // The slot is empty: the previous task was taken out below, or after its panic.
         std::mem::forget(polled.task.replace(task));
+        let rejections = self.rejections();
         let ready = match &mut polled.task {
             Some(task) => task.as_mut().poll(&mut context).is_ready(),
             None => unreachable!("it was put there above"),
@@ -234,7 +237,7 @@ impl Core {
                 unreachable!("only a task ends")
             };
             self.end_task(key, End::Output(task));
-        } else if self.context.canceled.get() && self.should_drop_canceled(key) {
+        } else if self.context.canceled.get() && self.should_drop_canceled(key, rejections) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
@@ -251,9 +254,9 @@ impl Core {
 
     /// Whether the main future, which is canceled and pending, is to be dropped.
     #[cold]
-    fn drops_main(&self, key: Key) -> bool {
+    fn drops_main(&self, key: Key, rejections: u64) -> bool {
         self.lifecycle.may_drop_main.get()
-            && (self.lifecycle.is_forced() || self.should_drop_canceled(key))
+            && (self.lifecycle.is_forced() || self.should_drop_canceled(key, rejections))
     }
 
     #[inline(never)]
