@@ -13,7 +13,7 @@ use std::time::Duration;
 const POLLS_PER_CLOCK: u32 = 16;
 
 /// A turn's budget for polling. Polls of children count, too.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::runtime) struct TurnBudget {
     polls_max: u32,
     ns_max: u64,
@@ -46,17 +46,9 @@ impl TurnBudget {
         TurnBudget {
             polls_max,
             ns_max: u64::try_from(time_max.as_nanos()).unwrap_or(u64::MAX),
-            polls_before: Cell::new(0),
-            polls: Cell::new(0),
-            look_at: Cell::new(0),
-            started: Cell::new(None),
-            is_over: Cell::new(false),
             polls_per_clock: Cell::new(POLLS_PER_CLOCK),
-            look_at_yield: Cell::new(0),
-            rejections: Cell::new(0),
-            charged_from: Cell::new(0),
             has_rested: Cell::new(true),
-            attempts: Cell::new(0),
+            ..TurnBudget::default()
         }
     }
 
