@@ -2,8 +2,9 @@
 
 use super::Listener;
 use crate::cancel::{Scope, checkpoint, shield};
+use crate::concurrent::race;
 use crate::error::{Canceled, is_canceled};
-use crate::group::{Report, Supervisor, race, supervise};
+use crate::group::{Report, Supervisor, supervise};
 use crate::runtime::{self, Core};
 use crate::time::Instant;
 use std::cell::Cell;
