@@ -1,6 +1,6 @@
 //! Scopes that users open.
 
-use super::{Due, ScopedPoll};
+use super::{Due, ScopedPoll, opaque_debug};
 use crate::error::Canceled;
 use crate::runtime::{self, Mirror};
 use crate::scope::{CANCELED, NEVER, ScopeKind};
@@ -625,16 +625,9 @@ impl<F: Future> Future for RunScopeAny<F> {
     }
 }
 
-impl<F> fmt::Debug for RunScopeAny<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunScopeAny").finish_non_exhaustive()
-    }
-}
-
 pin_project! {
     /// The future of [`Scope::run`].
     #[must_use = "futures do nothing unless they are awaited"]
-    #[derive(Debug)]
     pub struct RunScope<F> {
         #[pin]
         inner: RunScopeAny<F>,
@@ -655,3 +648,5 @@ where
             .map(|ended| ended.unwrap_or_else(|canceled| Err(canceled.into())))
     }
 }
+
+opaque_debug! { RunScope RunScopeAny }

@@ -1,10 +1,10 @@
 //! `join`: awaits several futures at once, for all of their outputs.
 
 use super::branches::{AGAIN, Branch, Branches, List};
+use crate::cancel::opaque_debug;
 use crate::tasks::TaskCell;
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
-use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -107,11 +107,7 @@ impl<B: Branches<Infallible>> Future for Joined<B> {
     }
 }
 
-impl<B> fmt::Debug for Joined<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Joined").finish_non_exhaustive()
-    }
-}
+opaque_debug! { Joined }
 
 /// Awaits any number of futures of one type at once, and returns their outputs in the order of the futures.
 ///
