@@ -205,7 +205,10 @@ macro_rules! stream_listener {
             /// [`accept`](Self::accept).
             #[must_use]
             pub fn incoming(&self) -> $incoming<'_> {
-                $incoming(Arrivals::new(&self.accepting))
+                $incoming {
+                    listener: self,
+                    next: None,
+                }
             }
 
             /// Accepts connections and runs a handler for each until it is stopped, then lets the open connections
@@ -355,7 +358,11 @@ macro_rules! stream_listener {
         /// No connection is lost when a wait or this value is dropped: connections stay with the listener.
         // Test: tests/listening.rs
         #[derive(Debug)]
-        pub struct $incoming<'a>(Arrivals<'a>);
+        pub struct $incoming<'a> {
+            listener: &'a $type,
+            /// The wait of a poll, which continues with the next poll.
+            next: Option<NextAccepted<'a>>,
+        }
 
         impl $incoming<'_> {
             /// Waits for the next connection.
@@ -389,7 +396,8 @@ macro_rules! stream_listener {
             /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
             // Test: tests/listening.rs
             pub async fn next(&mut self) -> io::Result<$stream> {
-                connection(self.0.next().await?).map(|(stream, _)| stream)
+                self.next = None;
+                self.listener.accept().await.map(|(stream, _)| stream)
             }
         }
 
@@ -400,10 +408,12 @@ macro_rules! stream_listener {
                 self: Pin<&mut Self>,
                 context: &mut Context<'_>,
             ) -> Poll<Option<io::Result<$stream>>> {
-                let accepted = ready!(self.get_mut().0.poll_next(context));
-                Poll::Ready(Some(accepted.and_then(|accepted| {
-                    connection(accepted).map(|(stream, _)| stream)
-                })))
+                let Self { listener, next } = self.get_mut();
+                let begin = || listener.accepting.next(AcceptMode::OneByOne);
+                let accepted = ready!(Pin::new(next.get_or_insert_with(begin)).poll(context));
+                *next = None;
+                let connected = accepted.and_then(connection);
+                Poll::Ready(Some(connected.map(|(stream, _)| stream)))
             }
         }
 

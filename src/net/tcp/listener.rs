@@ -3,7 +3,7 @@
 use super::TcpStream;
 use crate::buf::BufError;
 use crate::group::Report;
-use crate::net::accepting::{AcceptMode, Accepting, Arrivals};
+use crate::net::accepting::{AcceptMode, Accepting, NextAccepted};
 use crate::net::listener::{BACKLOG, stream_listener};
 use crate::net::names::{to_ip, try_each};
 use crate::net::{Listener, Serve, ToAddrs, serve};

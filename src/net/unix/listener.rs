@@ -4,7 +4,7 @@ use super::UnixStream;
 use super::address::{from_kernel, of_path, to_kernel, unnamed};
 use crate::buf::BufError;
 use crate::group::Report;
-use crate::net::accepting::{AcceptMode, Accepting, Arrivals};
+use crate::net::accepting::{AcceptMode, Accepting, NextAccepted};
 use crate::net::listener::{BACKLOG, stream_listener};
 use crate::net::{Listener, Serve, serve};
 use crate::op::{Accepted, SharedFd, describe, fd_type};
