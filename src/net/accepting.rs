@@ -488,33 +488,3 @@ impl NextAccepted<'_> {
         Ok(true)
     }
 }
-
-/// The connections of a listener, in order. The wait for the next one continues between polls.
-#[derive(Debug)]
-pub(super) struct Arrivals<'a> {
-    accepting: &'a Accepting,
-    next: Option<NextAccepted<'a>>,
-}
-
-impl Arrivals<'_> {
-    pub(super) fn new(accepting: &Accepting) -> Arrivals<'_> {
-        Arrivals {
-            accepting,
-            next: None,
-        }
-    }
-
-    /// Waits for the next connection. The wait ends when the future is dropped.
-    pub(super) async fn next(&mut self) -> io::Result<Accepted> {
-        self.next = None;
-        self.accepting.next(AcceptMode::OneByOne).await
-    }
-
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        let begin = || self.accepting.next(AcceptMode::OneByOne);
-        let next = self.next.get_or_insert_with(begin);
-        let accepted = ready!(Pin::new(next).poll(context));
-        self.next = None;
-        Poll::Ready(accepted)
-    }
-}
