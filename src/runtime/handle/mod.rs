@@ -108,7 +108,7 @@ impl Handle {
             operation_rows: driver.len(),
             timers: core.timers.borrow().len(),
             scopes: core.scopes.borrow().len(),
-            waits: core.waits.borrow().len() - core.inbox().waits(),
+            waits: core.waits.borrow().len() - core.slot.inbox().waits(),
             receive_buffers_out: core.receive_buffers_out(),
             submission_entries: sizes.submission,
             completion_entries: sizes.completion,

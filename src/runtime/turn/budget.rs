@@ -14,7 +14,7 @@ const POLLS_PER_CLOCK: u32 = 16;
 
 /// A turn's budget for polling. Polls of children count, too.
 #[derive(Debug, Default)]
-pub(in crate::runtime) struct TurnBudget {
+pub(crate) struct TurnBudget {
     polls_max: u32,
     ns_max: u64,
     /// The number of polls in all turns before this one.
@@ -72,7 +72,7 @@ impl TurnBudget {
 
     /// Returns the number of polls of this turn and of all turns before it, which identifies the current poll.
     #[inline]
-    pub(in crate::runtime) fn polls_so_far(&self) -> u64 {
+    pub(crate) fn polls_so_far(&self) -> u64 {
         self.polls_before.get() + u64::from(self.polls.get())
     }
 

@@ -49,10 +49,10 @@ const ENTERS_FOR_ORPHANS: u32 = 256;
 
 /// The state of the event loop.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// The number of turns so far.
     pub(super) number: Cell<u64>,
-    pub(super) budget: TurnBudget,
+    pub(crate) budget: TurnBudget,
     tidy: TidyTimes,
     /// The coarse time of this turn; zero until it is first read.
     coarse_ns: Cell<u64>,
@@ -85,7 +85,7 @@ impl Turn {
 
     /// Returns a number below `among`, each equally often, even if several callers alternate: golden-ratio steps are
     /// spread as evenly as possible, and so is every second or third of them.
-    pub(super) fn choose(&self, among: u32) -> u32 {
+    pub(crate) fn choose(&self, among: u32) -> u32 {
         /// 2⁶⁴ divided by the golden ratio.
         const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
         let choice = self.choice.get().wrapping_add(STEP);
@@ -300,11 +300,11 @@ impl Core {
     /// Takes what other threads sent (step 2).
     fn take_posted(&self, scratch: &mut Scratch) {
         self.look_at_interrupts();
-        if !self.inbox().has_remote_wakes() {
+        if !self.slot.inbox().has_remote_wakes() {
             return;
         }
         let mail = &mut scratch.mail;
-        self.inbox().take(mail);
+        self.slot.inbox().take(mail);
         let mut foreign = Vec::new();
         {
             let mut tasks = self.tasks.borrow_mut();
@@ -332,11 +332,11 @@ impl Core {
                 return;
             }
             // Do not wait if there is work left over, or a wake from another thread.
-            let may_wait = wait != EnterWait::No && !driver.has_work() && self.inbox().park();
+            let may_wait = wait != EnterWait::No && !driver.has_work() && self.slot.inbox().park();
             let wait = if may_wait { wait } else { EnterWait::No };
             let outcome = driver.turn(wait, &mut scratch.reaped);
             if may_wait {
-                self.inbox().wake_up();
+                self.slot.inbox().wake_up();
                 self.turn.budget.has_rested.set(true);
             }
             outcome
