@@ -50,8 +50,8 @@ pub(crate) struct Core {
     pub(crate) turn: Turn,
     pub(super) lifecycle: Lifecycle,
     pub(super) pool: Pool,
-    pub(super) provided: ProvidedBuffers,
-    pub(super) thread_shortage: ThreadShortage,
+    pub(crate) provided: ProvidedBuffers,
+    pub(crate) thread_shortage: ThreadShortage,
     pub(crate) hook: Hook,
     /// By the type of the `Option`, for each type of output that a task was detached with.
     pub(super) reporters: RefCell<HashMap<TypeId, Reporter>>,

@@ -268,7 +268,7 @@ impl Chunks<'_> {
             }
             shared.heap_left -= 1;
         }
-        let size = runtime::with(Core::receive_size);
+        let size = runtime::with(|core| core.provided.receive_size());
         self.heap_receive = Some(Recv::part(permit, Vec::with_capacity(size), 0..size));
         Poll::Ready(None)
     }

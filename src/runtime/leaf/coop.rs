@@ -5,6 +5,7 @@
 //! few leaves, then each time their number has grown: a loop over ready leaves ends the turn when its time is up.
 
 use crate::runtime::core::Core;
+use crate::runtime::scopes::Context;
 
 /// The most ready leaves that a task may pass in one poll before it has to yield.
 const READY_LEAVES_PER_POLL: u32 = 128;
@@ -15,12 +16,11 @@ const READY_LEAVES_GROWTH: u32 = 8;
 
 /// How many ready leaves a task may still pass in this poll. The low 16 bits are the leaves before the next read of the
 /// clock, the high 16 bits those after it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(in crate::runtime) struct CoopBudget(u32);
 
 impl CoopBudget {
     const FULL: CoopBudget = CoopBudget::new(READY_LEAVES_TO_CLOCK, READY_LEAVES_PER_POLL);
-    pub(in crate::runtime) const NONE: CoopBudget = CoopBudget(0);
 
     /// Returns a budget of `total` leaves with a read of the clock after `now` of them.
     const fn new(now: u32, total: u32) -> CoopBudget {
@@ -39,13 +39,15 @@ impl CoopBudget {
     }
 }
 
-impl Core {
+impl Context {
     /// Fills the budget: the poll of a task, a child or a sibling future begins.
     #[inline]
     pub(in crate::runtime) fn fill_coop_budget(&self) {
-        self.context.coop_budget.set(CoopBudget::FULL);
+        self.coop_budget.set(CoopBudget::FULL);
     }
+}
 
+impl Core {
     /// Whether the task may pass another ready leaf in this poll. If not, it yields once.
     #[inline]
     pub(crate) fn has_coop_budget(&self) -> bool {
@@ -63,7 +65,7 @@ impl Core {
             false => (READY_LEAVES_GROWTH - 1) * passed,
         };
         let budget = match self.look_at_coarse_clock() {
-            true => CoopBudget::NONE,
+            true => CoopBudget::default(),
             false => CoopBudget::new(now, left),
         };
         self.context.coop_budget.set(budget);

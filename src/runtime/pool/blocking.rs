@@ -324,18 +324,18 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
             return self.poll_job(false, copy_waker(context.waker()));
         }
         // A running closure is waited for even if its scope is canceled, unless it is abandonable (C10).
-        let give_up = if self.job.abandonable || self.job.is_waiting() {
-            self.waiting.poll(context).is_ready()
+        let BlockingHandle { job, waiting, .. } = &mut *self;
+        let give_up = if job.abandonable || job.is_waiting() {
+            waiting.poll(context).is_ready()
         } else {
-            let over = self.job.over.clone();
-            self.waiting.hold(context, &over);
+            waiting.hold(context, &job.over);
             false
         };
         let outcome = self.poll_job(give_up, copy_waker(context.waker()));
         if give_up && outcome.is_pending() {
             // A thread has started it in between.
-            let over = self.job.over.clone();
-            self.waiting.hold(context, &over);
+            let BlockingHandle { job, waiting, .. } = &mut *self;
+            waiting.hold(context, &job.over);
         }
         outcome
     }
@@ -365,14 +365,12 @@ impl<T: Send + 'static> BlockingHandle<T> {
                 Poll::Pending
             }
         };
-        let (kept, unused) = match outcome {
-            Poll::Pending => (Some(new), None),
-            Poll::Ready(_) => (None, Some(new)),
-        };
-        let replaced = mem::replace(&mut state.waker, kept);
+        let mut waker = Some(new);
+        if outcome.is_pending() {
+            mem::swap(&mut state.waker, &mut waker);
+        }
         drop(state);
-        drop_waker(replaced);
-        drop_waker(unused);
+        drop_waker(waker);
         if let Some(closure) = unstarted {
             self.pool.forget(&self.job);
             self.job.drop_closure(closure);

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::task::Waker;
 
 /// The task or child that is being polled, or was polled last, and the scope that it polls in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::runtime) struct Context {
     pub(in crate::runtime) running: Cell<Key>,
     /// The leaf that the running task waits for, while it is being polled and has no scope of its own.
@@ -32,15 +32,28 @@ pub(in crate::runtime) struct Context {
 impl Context {
     pub(in crate::runtime) fn new(root: Key) -> Context {
         Context {
-            running: Cell::new(Key::new(0, 0)),
-            leaf: Cell::new(None),
             owner: Cell::new(Owner::scope(root)),
-            canceled: Cell::new(false),
-            epoch: Cell::new(0),
-            coop_budget: Cell::new(CoopBudget::NONE),
-            in_joint_poll: Cell::new(false),
             root,
-            root_canceled: Cell::new(false),
+            ..Context::default()
+        }
+    }
+
+    #[inline]
+    fn before(&self) -> Before {
+        Before {
+            running: self.running.get(),
+            leaf: self.leaf.get(),
+            at: self.owner.get(),
+            canceled: self.canceled.get(),
+            epoch: self.epoch.get(),
+        }
+    }
+
+    /// Forgets a leaf that has ended if it is that of the running task, so that the next leaf need not check its status.
+    #[inline]
+    pub(in crate::runtime) fn leaf_ended(&self, leaf: Leaf) {
+        if self.leaf.get() == Some(leaf) {
+            self.leaf.set(None);
         }
     }
 
@@ -98,7 +111,7 @@ impl Attribution {
 }
 
 impl Core {
-    /// Makes a task or child, which is about to be polled, current.
+    /// Makes a task or child, which is about to be polled, current, with a full coop budget.
     #[inline]
     pub(in crate::runtime) fn enter_task(
         &self,
@@ -107,10 +120,12 @@ impl Core {
         canceled: bool,
         has_scope: bool,
     ) {
-        self.context.running.set(key);
-        self.context.leaf.set(leaf);
-        self.context.owner.set(Owner::task(key));
-        self.context.canceled.set(canceled);
+        let context = &self.context;
+        context.running.set(key);
+        context.leaf.set(leaf);
+        context.owner.set(Owner::task(key));
+        context.canceled.set(canceled);
+        context.fill_coop_budget();
         if has_scope {
             self.look_again();
         }
@@ -131,22 +146,11 @@ impl Core {
         self.wake_id(self.context.running.get())
     }
 
-    #[inline]
-    pub(super) fn before(&self) -> Before {
-        Before {
-            running: self.context.running.get(),
-            leaf: self.context.leaf.get(),
-            at: self.context.owner.get(),
-            canceled: self.context.canceled.get(),
-            epoch: self.context.epoch.get(),
-        }
-    }
-
     /// Saves the context of the parent before it polls children.
     #[inline]
     pub(crate) fn suspend(&self) -> SavedContext {
         SavedContext {
-            before: self.before(),
+            before: self.context.before(),
             coop_budget: self.context.coop_budget.get(),
             attributions: match self.attributed.replace(false) {
                 true => self.attributions.take(),
@@ -217,7 +221,7 @@ impl Core {
     /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
     pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
         let canceled = self.renew_scope(key, waker);
-        let before = self.before();
+        let before = self.context.before();
         self.context.owner.set(Owner::scope(key));
         self.context.canceled.set(canceled);
         before
@@ -225,7 +229,7 @@ impl Core {
 
     /// Enters an open scope to drop what belongs to it. Returns the previous context.
     pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
-        let before = self.before();
+        let before = self.context.before();
         self.context.owner.set(Owner::scope(scope));
         self.look_up();
         before
@@ -265,14 +269,6 @@ impl Core {
             self.context.leaf.get()
         } else {
             self.tasks.borrow().leaf(task)
-        }
-    }
-
-    /// Forgets a leaf that has ended if it is that of the running task, so that the next leaf need not check its status.
-    #[inline]
-    pub(in crate::runtime) fn leaf_ended(&self, leaf: Leaf) {
-        if self.context.leaf.get() == Some(leaf) {
-            self.context.leaf.set(None);
         }
     }
 

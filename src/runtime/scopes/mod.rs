@@ -47,16 +47,6 @@ pub(crate) struct Sleeper {
     pub(in crate::runtime) owner: Owner,
 }
 
-impl Sleeper {
-    /// Returns the sleeper of a timer that only wakes, and is not a leaf.
-    pub(in crate::runtime) fn alarm(waker: Waker) -> Sleeper {
-        Sleeper {
-            waker,
-            owner: NO_OWNER,
-        }
-    }
-}
-
 impl Core {
     pub(crate) fn open_scope(&self, kind: ScopeKind) -> Key {
         let parent = self.current_scope();

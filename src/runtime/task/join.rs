@@ -204,7 +204,8 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
             match core.tasks.borrow_mut().take_end(key) {
                 Some(end) => {
-                    core.leaf_ended(Leaf::new(table::LeafKind::Join, key));
+                    core.context
+                        .leaf_ended(Leaf::new(table::LeafKind::Join, key));
                     core.spend_coop_budget();
                     JoinPoll::Ended(end)
                 }
