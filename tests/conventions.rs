@@ -62,7 +62,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/group/child.rs",
     "src/group/nursery.rs",
     "src/group/child_cell.rs",
-    "src/op/owned_op.rs",
+    "src/op/future/owned_op.rs",
     "src/op/datagram/header.rs",
     "src/op/datagram/recv_message.rs",
     "src/op/file/open.rs",

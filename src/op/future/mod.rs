@@ -1,11 +1,16 @@
 //! The one future that awaits an operation.
 
+mod deadline;
 mod fallback;
+mod owned_op;
+mod queue;
 mod restart;
 
+pub use deadline::WithDeadline;
+pub(crate) use owned_op::{Collect, OwnedOp};
+
 use super::file::{mend_cursor, watch_cursor};
-use super::queue::QueuedWait;
-use super::{Collect, Completion, Entry, Operation, Readiness, SharedFd, WithDeadline};
+use super::{Completion, Entry, Operation, Readiness, SharedFd};
 use crate::driver::{Payload, lifecycle::Polled};
 use crate::error::{Canceled, Elapsed};
 use crate::runtime::{self, Core, Rejection, canceled_here};
@@ -13,6 +18,7 @@ use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use fallback::NotSubmitted;
+use queue::QueuedWait;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
