@@ -62,8 +62,6 @@ struct ScopeState {
     deadline: Cell<Option<Instant>>,
     /// The runtime's ID and the scope's row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
-    /// Whether the row was canceled because of `canceled`.
-    is_row_canceled: Cell<bool>,
     entered: Cell<bool>,
     /// Whether its future has ended or was dropped: nothing cancels the scope any more.
     left: Cell<bool>,
@@ -137,7 +135,6 @@ impl ScopeState {
         if let Some((runtime_id, key)) = self.row.get()
             && let Some(core) = runtime::reach(runtime_id)
         {
-            self.is_row_canceled.set(true);
             core.cancel_scope(key);
         }
     }
@@ -187,7 +184,6 @@ impl Scope {
                 remote: OnceCell::new(),
                 deadline: Cell::new(None),
                 row: Cell::new(None),
-                is_row_canceled: Cell::new(false),
                 entered: Cell::new(false),
                 left: Cell::new(false),
                 left_canceled: Cell::new(false),
@@ -557,7 +553,7 @@ impl RunState {
                 shared.show(remote);
             }
         }
-        if !shared.is_row_canceled.get() && shared.was_canceled() {
+        if shared.was_canceled() {
             self.shared.cancel_row();
         }
     }

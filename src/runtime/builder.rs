@@ -435,9 +435,8 @@ impl<'a> MainRow<'a> {
             name: Some("main".into()),
             location,
         };
-        let canceled = core.root_canceled.get();
         let mut tasks = core.tasks.borrow_mut();
-        let key = tasks.insert(None, origin, Claim::Dropped, core.root, canceled);
+        let key = tasks.insert(None, origin, Claim::Dropped, core.root);
         drop(tasks);
         core.main.set(Some(key));
         MainRow { core, key }

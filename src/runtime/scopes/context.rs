@@ -257,18 +257,18 @@ impl Core {
     /// Looks up whether the current scope is canceled.
     pub(super) fn look_up(&self) {
         let canceled = match self.current_owner.get().kind() {
-            OwnerKind::Task(task) => {
-                let task_scope = self.tasks.borrow().task_scope(task);
-                // The group marks its children as canceled, but it may not have been polled since its scope was
-                // canceled.
-                task_scope.is_some_and(|task_scope| {
-                    task_scope.canceled
-                        || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
-                })
-            }
+            OwnerKind::Task(task) => self.is_task_canceled(task),
             OwnerKind::Scope(scope) => self.scopes.borrow().is_canceled(scope),
         };
         self.canceled.set(canceled);
+    }
+
+    /// Whether a task or child is canceled, itself or from above.
+    pub(super) fn is_task_canceled(&self, task: Key) -> bool {
+        let task_scope = self.tasks.borrow().task_scope(task);
+        task_scope.is_some_and(|task_scope| {
+            task_scope.cancel_called || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
+        })
     }
 
     /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for
@@ -308,11 +308,14 @@ impl Core {
             self.set_owner(leaf, Owner::scope(key));
             self.enlist(leaf, Owner::scope(key));
         }
-        if !task_scope.canceled && self.is_scope_canceled(key) {
-            // The group of this child is canceled, and skips children with a scope when it notifies the others.
-            let mut woken = vec![waker(WakeId::new(self.slot_number, task))];
+        if self.is_scope_canceled(key) {
+            // If this is a child, its group may yet have to notify its children, and skips those with a scope.
+            let mut woken = Vec::new();
             if let Some(leaf) = leaf {
                 self.notify_leaf(leaf, Owner::scope(key), &mut woken);
+            }
+            if task != self.running.get() {
+                woken.push(waker(WakeId::new(self.slot_number, task)));
             }
             self.wake_all(&mut woken);
         }

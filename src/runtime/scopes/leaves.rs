@@ -83,11 +83,9 @@ impl Core {
     /// polled to find out (C6).
     pub(super) fn ask_again(&self, owner: Owner) {
         let waker = match owner.kind() {
-            OwnerKind::Task(task) => {
-                let task_scope = self.tasks.borrow().task_scope(task);
-                let canceled = task_scope.is_some_and(|task_scope| task_scope.canceled);
-                canceled.then(|| waker(WakeId::new(self.slot_number, task)))
-            }
+            OwnerKind::Task(task) => self
+                .is_task_canceled(task)
+                .then(|| waker(WakeId::new(self.slot_number, task))),
             OwnerKind::Scope(scope) => {
                 let canceled = self.scopes.borrow().is_open_and_canceled(scope);
                 canceled.then(|| self.waker_of_scope(scope)).flatten()

@@ -43,9 +43,8 @@ impl Core {
     {
         let task = Box::pin(TaskCell::new(future));
         let origin = Origin { name, location };
-        let canceled = self.root_canceled.get();
         let mut tasks = self.tasks.borrow_mut();
-        let key = tasks.insert(Some(task), origin, Claim::Handle, self.root, canceled);
+        let key = tasks.insert(Some(task), origin, Claim::Handle, self.root);
         JoinHandle::new(self.id, key)
     }
 }

@@ -154,10 +154,11 @@ impl Core {
             task,
             aborted,
             leaf,
-            canceled,
+            cancel_called,
             has_scope,
         } = turn;
         let wake_id = WakeId::new(self.slot_number, key);
+        let canceled = cancel_called || self.root_canceled.get();
         self.enter_task(key, leaf, canceled, has_scope);
         self.fill_coop_budget();
         // A waker of ours has nothing to drop.
@@ -392,7 +393,7 @@ impl Core {
         for _ in 0..count {
             if !self.interrupted.replace(true) {
                 if let Some(main) = self.main.get() {
-                    self.cancel_task(main, true);
+                    self.cancel_task(main);
                 }
             } else {
                 self.force_shutdown.set(true);
