@@ -7,7 +7,7 @@ impl Core {
     /// Attributes a leaf that ends `Canceled` to the outermost canceled scope that it sees, and records the scope for
     /// the poller of the task or child (C7).
     pub(crate) fn attribute_canceled(&self) {
-        let scope = match self.current_owner.get().kind() {
+        let scope = match self.context.owner.get().kind() {
             OwnerKind::Task(task) => self
                 .tasks
                 .borrow()

@@ -2,8 +2,9 @@
 
 use super::rejections::REJECTIONS_MAX;
 use super::waiting::WaitRow;
-use crate::runtime::core::{Core, describe};
+use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
+use crate::runtime::task::describe;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
@@ -19,7 +20,7 @@ impl Core {
     /// rejections before the poll.
     #[cold]
     pub(crate) fn should_drop_canceled(&self, key: Key, before: u64) -> bool {
-        let at = self.current_owner.get();
+        let at = self.context.owner.get();
         let was_rejected = self.rejections() != before;
         let rejections = self.tasks.borrow_mut().count_rejections(key, was_rejected);
         if !self.is_spent(at, rejections) {

@@ -15,11 +15,11 @@
 //!
 //! - In the row of the canceled scope (`cancel_called`), and in those of all scopes that it reaches (`canceled`, S1).
 //! - A task or a child without a row in the tree is canceled if the scope that it belongs to is: the root, whose state
-//!   [`Core::root_canceled`] repeats for the polls of tasks, or that of its group, which repeats it as what it has
+//!   [`Context::root_canceled`] repeats for the polls of tasks, or that of its group, which repeats it as what it has
 //!   notified its children of. The task's own row adds only whether its handle has canceled it (`cancel_called`).
-//! - [`Core::canceled`] caches whether what is being polled is canceled, because every leaf asks. It is set when a task
+//! - [`Context::canceled`] caches whether what is being polled is canceled, because every leaf asks. It is set when a task
 //!   or a scope is entered, looked up again after a change ([`Core::refresh`]), and after a poll inside it during which
-//!   `scope_epoch` has counted one.
+//!   `Context::epoch` has changed.
 //! - A user's `cancel::Scope` can be canceled before it has a row, and by other threads: it stores that request, and its
 //!   state when it was left.
 
@@ -30,6 +30,7 @@ mod leaves;
 mod rejections;
 mod waiting;
 
+pub(in crate::runtime) use self::context::Context;
 pub(crate) use self::context::{Attribution, Before, SavedContext};
 pub(crate) use self::rejections::reject_canceled;
 pub(in crate::runtime) use self::waiting::WaitRow;
@@ -40,7 +41,7 @@ use super::current::drop_waker;
 use crate::scope::{CANCELED, CancelEffects, LeafStatus, Mirrored, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
-use crate::tasks::{WakeId, copy_waker, waker};
+use crate::tasks::copy_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -83,8 +84,8 @@ impl Core {
                 self.move_leaf(leaf, closed.parent);
             }
         }
-        if self.current_owner.get() == Owner::scope(key) {
-            self.current_owner.set(Owner::scope(closed.parent));
+        if self.context.owner.get() == Owner::scope(key) {
+            self.context.owner.set(Owner::scope(closed.parent));
         }
         drop_waker(closed.wake);
         if let Some(mut effects) = closed.outlived {
@@ -150,7 +151,7 @@ impl Core {
     /// Cancels a scope and all scopes below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut effects = self.cancel_scratch.take().unwrap_or_default();
-        let inside = match self.current_owner.get().kind() {
+        let inside = match self.context.owner.get().kind() {
             OwnerKind::Task(_) => None,
             OwnerKind::Scope(scope) => Some(scope),
         };
@@ -179,7 +180,7 @@ impl Core {
         if task_scope.is_none_or(|task_scope| task_scope.has_scope) {
             return;
         }
-        let mut woken = vec![waker(WakeId::new(self.slot_number, key))];
+        let mut woken = vec![self.waker_of(key)];
         if let Some(leaf) = self.leaf_of(key) {
             self.notify_leaf(leaf, Owner::task(key), &mut woken);
         }
@@ -200,8 +201,8 @@ impl Core {
 
     /// Cancels the root: every scope and every task that is not shielded.
     pub(in crate::runtime) fn cancel_root(&self) {
-        self.root_canceled.set(true);
-        self.cancel_scope(self.root);
+        self.context.root_canceled.set(true);
+        self.cancel_scope(self.context.root);
         let tasks = self.tasks.borrow().without_scope();
         for task in tasks {
             self.notify_task(task);
@@ -249,7 +250,7 @@ impl Core {
         if self.is_canceled() {
             return Some(self.now());
         }
-        let scope = match self.current_owner.get().kind() {
+        let scope = match self.context.owner.get().kind() {
             OwnerKind::Task(task) => self.tasks.borrow().task_scope(task)?.scope,
             OwnerKind::Scope(scope) => scope,
         };
