@@ -638,7 +638,7 @@ fn a_broken_rule_is_noticed() {
         (files_start_with_a_comment, "src/op/nop.rs", "use std::io;"),
         (
             unsafe_is_where_it_may_be,
-            "src/runtime/turn.rs",
+            "src/runtime/turn/mod.rs",
             "let x = unsafe { *p };",
         ),
         (

@@ -7,7 +7,7 @@ use crate::op::{
     fd_type, recv_exact, send_all,
 };
 use crate::runtime::ready_err;
-use crate::runtime::spawn::spawn_blocking;
+use crate::runtime::task::spawn_blocking;
 use crate::sys::{c_path, make_fifo, with_context, with_path};
 use std::io;
 use std::os::fd::OwnedFd;

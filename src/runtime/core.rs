@@ -1,13 +1,13 @@
 //! One runtime: its tables, its ring, and the calls that leaves make into it.
 
-use super::abort::Ending;
-use super::coop::CoopBudget;
 use super::fault::{Fault, Hook};
+use super::leaf::CoopBudget;
+use super::leaf::ProvidedBuffers;
 use super::pool::Pool;
-use super::provided_buffers::ProvidedBuffers;
+use super::pool::ThreadShortage;
 use super::scopes::{Mirror, NO_OWNER, Sleeper, WaitRow};
-use super::thread_shortage::ThreadShortage;
-use super::turn_budget::TurnBudget;
+use super::task::Ending;
+use super::turn::TurnBudget;
 use crate::driver::lifecycle::{COLLECT_MAX, Polled};
 use crate::driver::{Driver, DroppedDuty, Payload, Request};
 use crate::error::panic_message;

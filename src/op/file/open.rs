@@ -202,7 +202,7 @@ impl SharedFd {
         };
         Idle::new(&fd).await?;
         // First let the tasks that were woken with the results of their operations release it.
-        runtime::yielding::yield_now().await;
+        runtime::leaf::yield_now().await;
         match fd.try_unwrap() {
             Ok(descriptor) => Close::new(descriptor).await,
             Err(_) => Err(busy(

@@ -1,7 +1,7 @@
 //! The current context: the task that is being polled, its scope, and whether that is canceled (C1).
 
-use crate::runtime::coop::CoopBudget;
 use crate::runtime::core::Core;
+use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};

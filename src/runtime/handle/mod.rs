@@ -1,9 +1,12 @@
 //! A weak, cloneable handle to a runtime.
 
+mod stats;
+
+pub use self::stats::{OperationInfo, Stats, TaskInfo};
+
 use super::core::{Core, describe};
 use super::current;
-use super::join::JoinHandle;
-use super::stats::{OperationInfo, Stats, TaskInfo};
+use super::task::JoinHandle;
 use crate::sys::Instant;
 use crate::tasks::WakeId;
 use std::panic::Location;

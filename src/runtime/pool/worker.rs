@@ -3,7 +3,7 @@
 //! Requests that the ring cannot complete without blocking, such as writes to files, run in a few kernel worker threads.
 //! Opening a FIFO occupies one until its other end is opened, so it adds a worker of its own.
 
-use super::current::{self, Local};
+use crate::runtime::current::{self, Local};
 use std::marker::PhantomData;
 
 /// Guard that raises the limit of workers by one.

@@ -4,8 +4,8 @@
 //! out requests when it is polled. So tasks without one pay nothing. The handle and the wrapper share an [`AbortState`]
 //! in place of a key: the handle does not own the task's row, so a key of it would recur in time.
 
-use super::core::Core;
-use super::current;
+use crate::runtime::core::Core;
+use crate::runtime::current;
 use crate::table::Key;
 use crate::tasks::{Task, WakeId, waker};
 use std::any::Any;
@@ -48,7 +48,7 @@ const FINISHED: u8 = 4;
 
 impl AbortHandle {
     /// The handle of a task that has ended.
-    pub(super) fn finished() -> AbortHandle {
+    pub(in crate::runtime) fn finished() -> AbortHandle {
         AbortHandle(AbortState::new(FINISHED, Waker::noop().clone()))
     }
 
@@ -113,7 +113,7 @@ impl fmt::Debug for AbortHandle {
 }
 
 /// The task's side of the state. The task has ended when this is dropped.
-pub(super) struct Ending(Arc<AbortState>);
+pub(in crate::runtime) struct Ending(Arc<AbortState>);
 
 impl Ending {
     fn set(&self) {
@@ -170,7 +170,7 @@ fn state_of(task: &Pin<Box<dyn Task>>) -> Option<&Arc<AbortState>> {
 
 impl Core {
     /// Returns a handle that aborts a task. All such handles of a task act on one state.
-    pub(super) fn abort_handle(&self, key: Key) -> AbortHandle {
+    pub(in crate::runtime) fn abort_handle(&self, key: Key) -> AbortHandle {
         let mut unwrapped = self.unwrapped.borrow_mut();
         if let Some((_, ending)) = unwrapped.iter().find(|(task, _)| *task == key) {
             return AbortHandle(ending.0.clone());

@@ -1,6 +1,6 @@
 //! The runtime's ring of provided buffers, and the limits of receives into them.
 
-use super::core::Core;
+use crate::runtime::core::Core;
 use crate::sys::{BufRing, Features, Port};
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub(crate) const BUFFER_GROUP: u16 = 0;
 pub(crate) const READ_AHEAD_MAX: usize = 64 << 10;
 
 /// The runtime's state for receives that lend no buffer.
-pub(super) struct ProvidedBuffers {
+pub(in crate::runtime) struct ProvidedBuffers {
     /// Unset before the first such receive; `None` if the kernel does not support provided buffers or has no memory for
     /// them.
     buffers: OnceCell<Option<Arc<BufRing>>>,
@@ -21,7 +21,7 @@ pub(super) struct ProvidedBuffers {
 }
 
 impl ProvidedBuffers {
-    pub(super) const fn new() -> ProvidedBuffers {
+    pub(in crate::runtime) const fn new() -> ProvidedBuffers {
         ProvidedBuffers {
             buffers: OnceCell::new(),
             is_unbounded: Cell::new(false),
@@ -52,14 +52,14 @@ impl Core {
 
     /// Unregisters the buffers, so that the kernel fills no more of them. Chunks that hold one stay valid; the memory is
     /// freed when the last is dropped.
-    pub(super) fn withdraw_buffers(&self) {
+    pub(in crate::runtime) fn withdraw_buffers(&self) {
         if let Some(Some(_)) = self.provided.buffers.get() {
             self.driver.borrow_mut().ring_mut().withdraw(BUFFER_GROUP);
         }
     }
 
     /// Returns the number of buffers that were filled and have not been returned.
-    pub(super) fn receive_buffers_out(&self) -> usize {
+    pub(in crate::runtime) fn receive_buffers_out(&self) -> usize {
         match self.provided.buffers.get() {
             Some(Some(ring)) => ring.out(),
             _ => 0,

@@ -1,9 +1,9 @@
 //! The runtime's calls for groups and their children.
 
-use super::core::Core;
-use super::current::drop_waker;
-use super::fault::{Fault, catch};
 use crate::error::panic_message;
+use crate::runtime::core::Core;
+use crate::runtime::current::drop_waker;
+use crate::runtime::fault::{Fault, catch};
 use crate::table::{Key, Leaf};
 use crate::tasks::{NewChild, Origin, ReadyChild, WakeId, copy_waker, waker};
 use std::any::Any;

@@ -4,7 +4,7 @@
 //! [`Core::spend_coop_budget`]. Each poll of a task or child begins with a full budget. The coarse clock is read after a
 //! few leaves, then each time their number has grown: a loop over ready leaves ends the turn when its time is up.
 
-use super::core::Core;
+use crate::runtime::core::Core;
 
 /// The most ready leaves that a task may pass in one poll before it has to yield.
 const READY_LEAVES_PER_POLL: u32 = 128;
@@ -16,21 +16,21 @@ const READY_LEAVES_GROWTH: u32 = 8;
 /// How many ready leaves a task may still pass in this poll. The low 16 bits are the leaves before the next read of the
 /// clock, the high 16 bits those after it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CoopBudget(u32);
+pub(in crate::runtime) struct CoopBudget(u32);
 
 impl CoopBudget {
     const FULL: CoopBudget = CoopBudget::new(
         READY_LEAVES_TO_CLOCK,
         READY_LEAVES_PER_POLL - READY_LEAVES_TO_CLOCK,
     );
-    pub(super) const NONE: CoopBudget = CoopBudget(0);
+    pub(in crate::runtime) const NONE: CoopBudget = CoopBudget(0);
 
     const fn new(now: u32, later: u32) -> CoopBudget {
         CoopBudget(later << 16 | now)
     }
 
     #[inline]
-    pub(super) fn is_some(self) -> bool {
+    pub(in crate::runtime) fn is_some(self) -> bool {
         self.0 > 0
     }
 
@@ -56,7 +56,7 @@ impl CoopBudget {
 impl Core {
     /// Fills the budget: the poll of a task, a child or a sibling future begins.
     #[inline]
-    pub(super) fn fill_coop_budget(&self) {
+    pub(in crate::runtime) fn fill_coop_budget(&self) {
         self.coop_budget.set(CoopBudget::FULL);
     }
 

@@ -1,10 +1,10 @@
 //! The join handle of a task, and the error of a task that ends without an output.
 
 use super::abort::AbortHandle;
-use super::core::{Refusal, Reporter};
-use super::current::{self, Local, drop_waker};
-use super::scopes::{canceled_here, reject_canceled};
 use crate::error::JoinError;
+use crate::runtime::core::{Refusal, Reporter};
+use crate::runtime::current::{self, Local, drop_waker};
+use crate::runtime::scopes::{canceled_here, reject_canceled};
 use crate::table::{self, Key, Leaf};
 use crate::tasks::{Claim, End, copy_waker};
 use std::any::TypeId;
@@ -63,7 +63,7 @@ enum HandleState {
 }
 
 impl<T> JoinHandle<T> {
-    pub(super) fn new(runtime_id: u64, key: Key) -> JoinHandle<T> {
+    pub(in crate::runtime) fn new(runtime_id: u64, key: Key) -> JoinHandle<T> {
         JoinHandle {
             runtime_id,
             state: HandleState::Owned(key),
@@ -74,7 +74,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    pub(super) fn aborted() -> JoinHandle<T> {
+    pub(in crate::runtime) fn aborted() -> JoinHandle<T> {
         JoinHandle {
             runtime_id: 0,
             state: HandleState::Aborted,

@@ -1,9 +1,9 @@
 //! Spawns tasks, and closures on the blocking pool.
 
-use super::blocking::BlockingHandle;
-use super::core::{Core, Phase};
-use super::current;
 use super::join::JoinHandle;
+use crate::runtime::core::{Core, Phase};
+use crate::runtime::current;
+use crate::runtime::pool::BlockingHandle;
 use crate::tasks::{Claim, Origin, TaskCell};
 use std::panic::Location;
 
@@ -11,7 +11,7 @@ impl Core {
     /// Spawns a task. A runtime that is shutting down accepts none: the future is dropped, and the join handle reports
     /// "aborted".
     #[inline]
-    pub(super) fn spawn<F>(
+    pub(in crate::runtime) fn spawn<F>(
         &self,
         future: F,
         name: Option<Box<str>>,
@@ -139,7 +139,8 @@ impl TaskBuilder {
         TaskBuilder::default()
     }
 
-    /// Names the task. [`Handle::tasks`](super::Handle::tasks) and reports of [faults](super::Fault) show the name.
+    /// Names the task. [`Handle::tasks`](crate::runtime::Handle::tasks) and reports of [faults](crate::runtime::Fault)
+    /// show the name.
     pub fn name(mut self, name: impl Into<String>) -> TaskBuilder {
         self.name = Some(name.into().into_boxed_str());
         self
@@ -162,7 +163,7 @@ impl TaskBuilder {
 
 /// Runs a blocking closure on a thread of the runtime's pool, so that it does not block the event loop.
 ///
-/// The pool has at most 64 threads by default (see [`Builder::blocking_threads`](super::Builder::blocking_threads));
+/// The pool has at most 64 threads by default (see [`Builder::blocking_threads`](crate::runtime::Builder::blocking_threads));
 /// when all are busy, closures queue in order. The closure runs whether or not the handle is awaited; dropping the
 /// handle detaches it.
 ///

@@ -3,12 +3,12 @@
 //! A closure is Waiting → Running → Done → Taken. While Waiting it can be withdrawn, and then never runs. Once Running
 //! it is waited for, unless it was declared abandonable (C10).
 
-use super::core::Core;
-use super::current::{self, drop_waker};
-use super::fault::{Fault, Hook, catch};
-use super::pool::{ErasedJob, Pool, Runnable, lock};
-use super::scopes::Waiting;
+use super::{ErasedJob, Pool, Runnable, lock};
 use crate::error::{JoinError, panic_message};
+use crate::runtime::core::Core;
+use crate::runtime::current::{self, drop_waker};
+use crate::runtime::fault::{Fault, Hook, catch};
+use crate::runtime::scopes::Waiting;
 use crate::tasks::copy_waker;
 use std::any::Any;
 use std::fmt;
@@ -193,7 +193,7 @@ pub struct BlockingHandle<T> {
 }
 
 impl<T: Send + 'static> BlockingHandle<T> {
-    pub(super) fn new(
+    pub(in crate::runtime) fn new(
         closure: Closure<T>,
         dispose: Option<Disposal<T>>,
         pool: Pool,
@@ -218,12 +218,12 @@ impl<T: Send + 'static> BlockingHandle<T> {
         }
     }
 
-    pub(super) fn runnable(&self) -> Runnable {
+    pub(in crate::runtime) fn runnable(&self) -> Runnable {
         Runnable(self.job.clone())
     }
 
     /// Drops the closure, so that awaiting the handle returns the error of a canceled scope.
-    pub(super) fn refuse(&self) {
+    pub(in crate::runtime) fn refuse(&self) {
         self.job.take_back(Why::Refused);
     }
 }

@@ -4,7 +4,7 @@
 //! few turns, and, while they have excess, before each wait in the kernel, because that may be long: so a runtime that
 //! goes idle after a peak does not keep the peak's memory.
 
-use super::core::Core;
+use crate::runtime::core::Core;
 use crate::scope::CancelEffects;
 
 /// Turns between two checks of the tables: normally, and while one of them has excess memory.
@@ -25,7 +25,7 @@ impl Core {
 
     /// Tidies at the start of a turn, every few turns.
     #[inline]
-    pub(super) fn tidy_at_times(&self) {
+    pub(in crate::runtime) fn tidy_at_times(&self) {
         if self.turns.get() >= self.tidy_at.get() {
             self.tidy();
         }
@@ -33,7 +33,7 @@ impl Core {
 
     /// Tidies before a wait in the kernel. Returns whether there is more to free first.
     #[inline]
-    pub(super) fn tidy_before_wait(&self) -> bool {
+    pub(in crate::runtime) fn tidy_before_wait(&self) -> bool {
         self.untidy.get() && self.tidy()
     }
 

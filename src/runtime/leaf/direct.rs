@@ -9,8 +9,8 @@
 //! | one in 32 goes into the ring anyway | here |
 //! | there is a call for the opcode and its fields | `sys/direct.rs` |
 
-use super::core::Core;
-use super::current::try_with;
+use crate::runtime::core::Core;
+use crate::runtime::current::try_with;
 use crate::sys::{Attempt, Completion, Entry};
 use crate::tasks::wake_id_of;
 use std::task::Waker;
@@ -18,7 +18,7 @@ use std::task::Waker;
 /// The bytes that direct calls may move in one turn, each call counted as at least a 32nd of this: at most 32 calls,
 /// which take some 0.2 ms for messages over TCP on loopback (`benches/src/bin/receive.rs`), and 50 µs for reads or large
 /// transfers. The next operation goes into the ring and so ends the turn.
-pub(super) const ATTEMPTED_BYTES_PER_TURN: u32 = 256 << 10;
+pub(in crate::runtime) const ATTEMPTED_BYTES_PER_TURN: u32 = 256 << 10;
 const ATTEMPT_COST: u32 = ATTEMPTED_BYTES_PER_TURN / 32;
 
 impl Core {
@@ -62,7 +62,7 @@ impl Core {
 
     /// Charges a completed direct call to the turn's budget and the task's.
     #[inline]
-    pub(super) fn count_attempt(&self, completion: Completion) {
+    pub(in crate::runtime) fn count_attempt(&self, completion: Completion) {
         let moved = u32::try_from(completion.raw()).unwrap_or(0);
         let left = self.turn_budget.attempts.get();
         self.turn_budget

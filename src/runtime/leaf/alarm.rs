@@ -1,6 +1,6 @@
 //! A timer that wakes a task but is not a leaf.
 
-use super::current::{self, Local, drop_waker};
+use crate::runtime::current::{self, Local, drop_waker};
 use crate::sys::Instant;
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -20,7 +20,8 @@ impl Alarm {
     pub(crate) fn poll(&mut self, deadline: Instant, waker: &Waker) -> bool {
         let waker = copy_waker(waker);
         let Some((runtime_id, key)) = self.row else {
-            let arm = |core: &super::Core| (core.runtime_id(), core.arm_alarm(deadline, waker));
+            let arm =
+                |core: &crate::runtime::Core| (core.runtime_id(), core.arm_alarm(deadline, waker));
             self.row = Some(current::with(arm));
             return false;
         };

@@ -12,8 +12,8 @@
 //! The result is cached for a second, so that other operations do not wait to find out, and no thread is tried for each.
 //! Before an operation fails, the runtime tries again.
 
-use super::core::Core;
-use super::fault::Fault;
+use crate::runtime::core::Core;
+use crate::runtime::fault::Fault;
 use crate::sys::{Completion, Entry, Instant, no_thread};
 use crate::table::Key;
 use std::cell::Cell;
@@ -24,7 +24,7 @@ use std::time::Duration;
 const BELIEVED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct ThreadShortage {
+pub(in crate::runtime) struct ThreadShortage {
     /// Whether the last try to create a thread failed.
     is_short: Cell<bool>,
     /// The time before which it is not tried again.
@@ -32,7 +32,7 @@ pub(super) struct ThreadShortage {
 }
 
 impl ThreadShortage {
-    pub(super) const fn new() -> ThreadShortage {
+    pub(in crate::runtime) const fn new() -> ThreadShortage {
         ThreadShortage {
             is_short: Cell::new(false),
             until: Cell::new(Instant::from_ns(0)),
@@ -81,7 +81,7 @@ impl Core {
 
     /// Handles file operations that have not ended for a second: withdraws them from the kernel if it lacks threads.
     #[cold]
-    pub(super) fn look_at_overdue(&self, overdue: &mut Vec<Key>) {
+    pub(in crate::runtime) fn look_at_overdue(&self, overdue: &mut Vec<Key>) {
         if self.lacks_threads() {
             let mut driver = self.driver.borrow_mut();
             for key in overdue.iter() {

@@ -1,6 +1,6 @@
 //! Figures and listings that a runtime reports about itself.
 
-use super::core::Core;
+use crate::runtime::core::Core;
 use crate::sys::Port;
 use std::panic::Location;
 use std::time::Duration;
@@ -42,9 +42,9 @@ pub struct Stats {
     pub scopes: usize,
     /// Waits that none of the other figures count, such as for a closure on the pool or for room in a group.
     pub waits: usize,
-    /// Buffers of [`Builder::receive_buffers`](super::Builder::receive_buffers) that chunks hold.
+    /// Buffers of [`Builder::receive_buffers`](crate::runtime::Builder::receive_buffers) that chunks hold.
     pub receive_buffers_out: usize,
-    /// Entries of the submission queue that the kernel granted: fewer than [`Builder::entries`](super::Builder::entries)
+    /// Entries of the submission queue that the kernel granted: fewer than [`Builder::entries`](crate::runtime::Builder::entries)
     /// if locked memory was short.
     pub submission_entries: u32,
     /// Entries of the completion queue that the kernel granted.
@@ -137,7 +137,7 @@ pub struct OperationInfo {
 }
 
 impl Core {
-    pub(super) fn stats(&self) -> Stats {
+    pub(in crate::runtime) fn stats(&self) -> Stats {
         let tasks = self.tasks.borrow();
         let driver = self.driver.borrow();
         let counts = driver.counts();

@@ -1,10 +1,10 @@
 //! A leaf that needs no kernel: for data that is already in a buffer, or a step that cannot be done at all.
 
-use super::core::{Core, Refusal};
-use super::current::try_with;
-use super::scopes::reject_canceled;
 use crate::buf::BufError;
 use crate::error::Canceled;
+use crate::runtime::core::{Core, Refusal};
+use crate::runtime::current::try_with;
+use crate::runtime::scopes::reject_canceled;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};

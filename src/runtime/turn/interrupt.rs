@@ -5,10 +5,10 @@ use crate::tasks::Interrupt;
 use std::io;
 
 #[derive(Debug)]
-pub(super) struct EventFdUnparker(EventFd);
+pub(in crate::runtime) struct EventFdUnparker(EventFd);
 
 impl EventFdUnparker {
-    pub(super) fn new() -> io::Result<EventFdUnparker> {
+    pub(in crate::runtime) fn new() -> io::Result<EventFdUnparker> {
         EventFd::new().map(EventFdUnparker)
     }
 }

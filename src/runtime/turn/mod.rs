@@ -8,6 +8,13 @@
 //! The kernel is also entered within a poll: to accept one connection on demand, and to end the operations of a socket that
 //! was dropped with some in flight ([`Core::enter_now`]).
 
+mod budget;
+mod interrupt;
+mod tidy;
+
+pub(super) use self::budget::TurnBudget;
+pub(super) use self::interrupt::EventFdUnparker;
+
 use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch};

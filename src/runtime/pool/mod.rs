@@ -2,6 +2,16 @@
 //!
 //! It owns the queue of closures and the threads that run them. Closures and their handles are in `blocking.rs`.
 
+mod blocking;
+mod thread_shortage;
+mod worker;
+
+pub use self::blocking::BlockingHandle;
+
+pub(super) use self::thread_shortage::ThreadShortage;
+pub(crate) use self::thread_shortage::no_thread_for;
+pub(crate) use self::worker::Worker;
+
 use super::fault::Hook;
 use crate::sys::no_thread;
 use std::collections::VecDeque;

@@ -2,8 +2,8 @@
 //!
 //! The clock is read only now and then: after a number of polls, and when a task yields or passes many ready leaves.
 
-use super::core::Core;
-use super::direct::ATTEMPTED_BYTES_PER_TURN;
+use crate::runtime::core::Core;
+use crate::runtime::leaf::ATTEMPTED_BYTES_PER_TURN;
 use crate::sys::Instant;
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ const POLLS_PER_CLOCK: u32 = 16;
 
 /// A turn's budget for polling. Polls of children count, too.
 #[derive(Debug)]
-pub(super) struct TurnBudget {
+pub(in crate::runtime) struct TurnBudget {
     polls: Cell<u32>,
     /// The number of polls at which the clock or the end of the budget is checked next.
     look_at: Cell<u32>,
@@ -31,13 +31,13 @@ pub(super) struct TurnBudget {
     /// is noticed at the next check.
     charged_from: Cell<u64>,
     /// Whether the loop has waited since `ended`: time spent waiting does not count.
-    pub(super) has_rested: Cell<bool>,
+    pub(in crate::runtime) has_rested: Cell<bool>,
     /// Bytes that direct calls may still move in this turn.
-    pub(super) attempts: Cell<u32>,
+    pub(in crate::runtime) attempts: Cell<u32>,
 }
 
 impl TurnBudget {
-    pub(super) fn new() -> TurnBudget {
+    pub(in crate::runtime) fn new() -> TurnBudget {
         TurnBudget {
             polls: Cell::new(0),
             look_at: Cell::new(0),
@@ -54,7 +54,7 @@ impl TurnBudget {
 }
 
 impl Core {
-    pub(super) fn begin_budget(&self) {
+    pub(in crate::runtime) fn begin_budget(&self) {
         let budget = &self.turn_budget;
         self.polls.set(self.polls_so_far());
         budget.polls.set(0);
@@ -85,7 +85,7 @@ impl Core {
     }
 
     /// Returns the number of polls of this turn and of all turns before it.
-    pub(super) fn polls_so_far(&self) -> u64 {
+    pub(in crate::runtime) fn polls_so_far(&self) -> u64 {
         self.polls.get() + u64::from(self.turn_budget.polls.get())
     }
 
@@ -117,7 +117,7 @@ impl Core {
 
     /// Whether this many nanoseconds use up the time of a turn.
     #[inline]
-    pub(super) fn is_enough(&self, spent: u64) -> bool {
+    pub(in crate::runtime) fn is_enough(&self, spent: u64) -> bool {
         spent > 0 && spent >= self.settings.ns_per_turn
     }
 
@@ -128,7 +128,7 @@ impl Core {
     }
 
     /// Sets how often the clock is read from now on, given that the polls of this turn took at least this long.
-    pub(super) fn look_as_often_as(&self, spent: u64) {
+    pub(in crate::runtime) fn look_as_often_as(&self, spent: u64) {
         let polls = u64::from(self.turn_budget.polls.get());
         let in_time = polls.saturating_mul(self.settings.ns_per_turn) / spent;
         let apart = in_time.clamp(1, u64::from(POLLS_PER_CLOCK));
@@ -139,7 +139,7 @@ impl Core {
     /// used up. The first yield of a turn checks, and after that the first one each time that the turn's polls have
     /// doubled; in between, the turn's own checks apply.
     #[inline]
-    pub(super) fn count_yield(&self) {
+    pub(in crate::runtime) fn count_yield(&self) {
         if self.turn_budget.polls.get() >= self.turn_budget.look_at_yield.get() {
             self.look_at_yield();
         }
@@ -159,7 +159,7 @@ impl Core {
     /// Ends the turn, as soon as the current poll is pending, if its time is used up by the coarse clock. Returns
     /// whether the turn has ended.
     #[inline(never)]
-    pub(super) fn look_at_coarse_clock(&self) -> bool {
+    pub(in crate::runtime) fn look_at_coarse_clock(&self) -> bool {
         let budget = &self.turn_budget;
         let now = self.coarse_ns();
         if budget.has_rested.replace(false) {
