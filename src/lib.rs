@@ -128,10 +128,9 @@ pub use time::{sleep, timeout};
 pub mod task {
     pub use crate::error::JoinError;
     pub use crate::runtime::leaf::{YieldNow, yield_now};
-    pub use crate::runtime::pool::BlockingHandle;
+    pub use crate::runtime::pool::{BlockingHandle, spawn_abandonable, spawn_blocking};
     pub use crate::runtime::task::{
-        AbortHandle, CancelOnDrop, JoinHandle, TaskBuilder as Builder, spawn, spawn_abandonable,
-        spawn_blocking,
+        AbortHandle, CancelOnDrop, JoinHandle, TaskBuilder as Builder, spawn,
     };
 }
 

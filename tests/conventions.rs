@@ -56,6 +56,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/buf/aligned.rs",
     "src/buf/io_buf.rs",
     "src/buf/io_bufs.rs",
+    "src/buf/lend.rs",
     "src/buf/slice.rs",
     "src/tasks/waker.rs",
     "src/error/ask.rs",
@@ -68,13 +69,11 @@ const UNSAFE_FILES: &[&str] = &[
     "src/op/datagram/recv_message.rs",
     "src/op/file/open.rs",
     "src/op/file/read_write.rs",
-    "src/op/file/vectored.rs",
     "src/op/socket/accept.rs",
     "src/op/stream/chunk.rs",
     "src/op/stream/fds.rs",
     "src/op/stream/recv.rs",
     "src/op/stream/recv_multishot.rs",
-    "src/op/stream/vectored.rs",
 ];
 
 /// The only other uses of the word: the declarations of the contracts of operations and buffers, and the operations

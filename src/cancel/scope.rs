@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Waker};
 /// - A canceled scope stays canceled until it is left: every wait in it ends with [`Canceled`], not only the first.
 ///   (asyncio throws `CancelledError` into a task once; a task that catches it may wait again.) To clean up with
 ///   awaits, use a [`shield`](super::shield()).
-/// - Once `cancel` is called, the next wait is refused, also in the poll that made the call. Operations in progress are
+/// - Once `cancel` is called, the next wait is rejected, also in the poll that made the call. Operations in progress are
 ///   asked to stop, and return their result if they completed first.
 /// - A task or a child that was spawned, but has not started when it is canceled, runs to its first wait, which ends
 ///   with `Canceled`. (asyncio never starts it.)

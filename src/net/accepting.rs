@@ -369,7 +369,7 @@ impl NextAccepted<'_> {
                     return Poll::Ready(Err(canceled.into()));
                 }
             }
-            // A wait that begins in a canceled scope is refused, whether a connection is ready or not (C2).
+            // A wait that begins in a canceled scope is rejected, whether a connection is ready or not (C2).
             if !self.wait.has_begun() && runtime::with(Core::is_canceled) {
                 let canceled = self.wait.leaf.poll(context);
                 return canceled.map(|canceled| Err(canceled.into()));

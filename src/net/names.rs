@@ -1,7 +1,7 @@
 //! Addresses and host names.
 
+use crate::runtime::pool::spawn_abandonable;
 use crate::runtime::proceed;
-use crate::runtime::task::spawn_abandonable;
 use crate::sys::{interface_index, with_context};
 use socket2::SockAddr;
 use std::ffi::CString;
