@@ -39,6 +39,9 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 /// of 4 KiB buffers took 4.1 µs in a bare ring, against 3.7 with single buffers of 16 KiB (measured on 6.18).
 const RECEIVE_BUFFERS: (usize, usize) = (256, 16 << 10);
 
+/// Makes Ctrl-C cancel the main future, until the returned guard is dropped.
+type CatchInterrupts = fn(&Runtime) -> io::Result<Box<dyn Any>>;
+
 /// Configures a runtime and builds it.
 ///
 /// ```
@@ -60,9 +63,8 @@ pub struct Builder {
     pub(super) grace: Duration,
     pub(super) shutdown: Duration,
     receive_buffers: (usize, usize),
-    /// Makes Ctrl-C cancel the main future, until the returned guard is dropped. By its address, so that only programs
-    /// that ask for it contain the handling of signals.
-    catch_interrupts: Option<fn(&Runtime) -> io::Result<Box<dyn Any>>>,
+    /// Set by its address, so that only programs that ask for it contain the handling of signals.
+    catch_interrupts: Option<CatchInterrupts>,
     mask: FeatureMask,
     pub(super) hook: Hook,
 }

@@ -184,17 +184,17 @@ impl Hook {
         }
     }
 
-    #[cold]
-    fn destructor_panicked(&self, what: &'static str, payload: Box<dyn Any + Send>) {
-        let message = panic_message(&*payload);
-        self.report(&Fault::DestructorPanicked { what, message });
-        self.drop_payload(payload);
-    }
-
     /// Reports the panic of a task, whose name this is, that nobody joins.
     pub(crate) fn report_panic(&self, task: String, payload: Box<dyn Any + Send>) {
         let message = panic_message(&*payload);
         self.report(&Fault::Panicked { task, message });
+        self.drop_payload(payload);
+    }
+
+    #[cold]
+    fn destructor_panicked(&self, what: &'static str, payload: Box<dyn Any + Send>) {
+        let message = panic_message(&*payload);
+        self.report(&Fault::DestructorPanicked { what, message });
         self.drop_payload(payload);
     }
 
