@@ -352,18 +352,16 @@ impl JobHandle {
             return self.poll_job(false, copy_waker(context.waker()));
         }
         // A running closure is waited for even if its scope is canceled, unless it is abandonable (C10).
-        let BlockingHandle { job, waiting, .. } = &mut *self;
-        let give_up = if job.abandonable || job.is_waiting() {
-            waiting.poll(context).is_ready()
+        let give_up = if self.job.abandonable || self.job.is_waiting() {
+            self.waiting.poll(context).is_ready()
         } else {
-            waiting.hold(context, &job.over);
+            self.waiting.hold(context, &self.job.over);
             false
         };
         let outcome = self.poll_job(give_up, copy_waker(context.waker()));
         if give_up && outcome.is_pending() {
             // A thread has started it in between.
-            let BlockingHandle { job, waiting, .. } = &mut *self;
-            waiting.hold(context, &job.over);
+            self.waiting.hold(context, &self.job.over);
         }
         outcome
     }
