@@ -56,16 +56,8 @@ pub(crate) struct Core {
     pub(super) reporters: RefCell<Vec<(TypeId, Reporter)>>,
     /// Tasks that were running when abort handles for them were made.
     pub(super) unwrapped: RefCell<Vec<(Key, Ending)>>,
-    /// The number of times that canceled tasks have woken themselves.
-    pub(super) self_wakes: Cell<u64>,
     /// Memory that is reused from cancel to cancel.
     pub(super) cancel_scratch: Cell<Option<Box<CancelEffects<Waker, Mirror>>>>,
-    /// Whether `attributions` holds any.
-    pub(super) attributed: Cell<bool>,
-    /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
-    pub(super) attributions: RefCell<Vec<Key>>,
-    /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
-    pub(super) rejections: Cell<u64>,
     fork: ForkMark,
     /// The runtime's number, which is part of every wake ID, and its inbox.
     pub(super) slot: RuntimeSlot,
@@ -108,11 +100,7 @@ impl Core {
             hook: settings.hook,
             reporters: RefCell::default(),
             unwrapped: RefCell::default(),
-            self_wakes: Cell::new(0),
             cancel_scratch: Cell::default(),
-            attributed: Cell::new(false),
-            attributions: RefCell::default(),
-            rejections: Cell::new(0),
             fork,
             slot,
         }))

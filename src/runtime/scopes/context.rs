@@ -5,7 +5,7 @@ use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
 use crate::tasks::WakeId;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
 /// The task or child that is being polled, or was polled last, and the scope that it polls in.
@@ -24,6 +24,14 @@ pub(in crate::runtime) struct Context {
     pub(in crate::runtime) coop_budget: Cell<CoopBudget>,
     /// Whether a combinator is polling several futures in this poll.
     pub(in crate::runtime) in_joint_poll: Cell<bool>,
+    /// Whether `attributions` holds any.
+    pub(super) attributed: Cell<bool>,
+    /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
+    pub(super) attributions: RefCell<Vec<Key>>,
+    /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
+    pub(in crate::runtime) rejections: Cell<u64>,
+    /// The number of times that canceled tasks have woken themselves.
+    pub(super) self_wakes: Cell<u64>,
     /// The scope between two polls, and of new tasks.
     pub(in crate::runtime) root: Key,
     pub(in crate::runtime) root_canceled: Cell<bool>,
@@ -77,31 +85,7 @@ pub(crate) struct SavedContext {
     /// Ready leaves that the parent may still pass.
     coop_budget: CoopBudget,
     /// Scopes that cancels were attributed to in the parent's poll.
-    attributions: Vec<Key>,
-}
-
-/// Which scopes are responsible for leaves of a child that ended `Canceled` (C7).
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Attribution(u8);
-
-impl Attribution {
-    /// The child's own scope, which its handle canceled, or that of its group.
-    const INSIDE: u8 = 1;
-    /// A scope outside its group.
-    const OUTSIDE: u8 = 2;
-
-    #[inline]
-    pub(crate) fn any(self) -> bool {
-        self.0 != 0
-    }
-
-    pub(crate) fn outside(self) -> bool {
-        self.0 & Attribution::OUTSIDE != 0
-    }
-
-    pub(crate) fn add(&mut self, more: Attribution) {
-        self.0 |= more.0;
-    }
+    pub(super) attributions: Vec<Key>,
 }
 
 impl Core {
@@ -129,9 +113,7 @@ impl Core {
     #[inline]
     pub(in crate::runtime) fn leave_task(&self) {
         self.context.owner.set(Owner::scope(self.context.root));
-        if self.attributed.replace(false) {
-            self.attributions.borrow_mut().clear();
-        }
+        self.context.take_attributions();
     }
 
     /// Returns the wake ID of the task or child that is being polled.
@@ -146,10 +128,7 @@ impl Core {
         SavedContext {
             before: self.context.before(),
             coop_budget: self.context.coop_budget.get(),
-            attributions: match self.attributed.replace(false) {
-                true => self.attributions.take(),
-                false => Vec::new(),
-            },
+            attributions: self.context.take_attributions(),
         }
     }
 
@@ -160,7 +139,7 @@ impl Core {
         self.leave(saved.before);
         self.context.coop_budget.set(saved.coop_budget);
         for attributed in saved.attributions {
-            self.note_attribution(attributed);
+            self.context.note_attribution(attributed);
         }
         leaf
     }
@@ -180,36 +159,7 @@ impl Core {
     /// Whether a cancel was attributed since the context was saved.
     #[inline]
     pub(crate) fn was_attributed(&self) -> bool {
-        self.attributed.get()
-    }
-
-    /// Takes the attributions of a child's poll. Those to scopes outside its group are also kept for the poller of the
-    /// group.
-    #[cold]
-    pub(crate) fn take_attributions(
-        &self,
-        group: Key,
-        child: Option<Key>,
-        saved: &mut SavedContext,
-    ) -> Attribution {
-        self.attributed.set(false);
-        let mut attributions = self.attributions.take();
-        let child = child.and_then(|child| self.tasks.borrow().task_scope(child));
-        let to_itself = |attributed: &Key| {
-            child.is_some_and(|child| child.has_scope && child.scope == *attributed)
-        };
-        let mut flags = 0;
-        if attributions.contains(&group) || attributions.iter().any(to_itself) {
-            flags |= Attribution::INSIDE;
-        }
-        let scopes = self.scopes.borrow();
-        attributions
-            .retain(|attributed| *attributed != group && scopes.is_at_or_below(group, *attributed));
-        if !attributions.is_empty() {
-            flags |= Attribution::OUTSIDE;
-        }
-        saved.attributions.append(&mut attributions);
-        Attribution(flags)
+        self.context.attributed.get()
     }
 
     /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
