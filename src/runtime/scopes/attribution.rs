@@ -1,12 +1,13 @@
 //! Which scope is responsible for a leaf that ended `Canceled` (C7).
 
+use crate::error::Canceled;
 use crate::runtime::core::Core;
 use crate::table::{Key, OwnerKind};
 
 impl Core {
     /// Attributes a leaf that ends `Canceled` to the outermost canceled scope that it sees, and records the scope for
     /// the poller of the task or child (C7).
-    pub(crate) fn attribute_canceled(&self) {
+    pub(crate) fn attribute_canceled(&self) -> Canceled {
         let scope = match self.context.owner.get().kind() {
             OwnerKind::Task(task) => self
                 .tasks
@@ -18,6 +19,7 @@ impl Core {
         if let Some(scope) = scope {
             self.attribute_outermost(scope);
         }
+        Canceled
     }
 
     /// Attributes a cancel below this scope to the outermost canceled scope that it sees.
