@@ -95,6 +95,7 @@ compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");
 
 pub mod buf;
 pub mod cancel;
+mod concurrent;
 mod driver;
 mod error;
 pub mod fs;

@@ -204,7 +204,7 @@ impl Accepting {
     fn report_shortage(&self, error: &io::Error) {
         if !self.is_short.replace(true) {
             runtime::with(|core| {
-                core.report(&Fault::AcceptPaused {
+                core.hook.report(&Fault::AcceptPaused {
                     listener: self.address.clone(),
                     message: error.to_string(),
                 });
@@ -469,7 +469,7 @@ impl NextAccepted<'_> {
                 accepting.start(Accept::many(accepting.fd.clone(), ahead))?;
             }
             _ => {
-                let now = runtime::with(Core::this_poll);
+                let now = runtime::with(|core| core.turn.budget.polls_so_far());
                 let is_ready = accepting.is_ready.get();
                 if is_ready != Some(false) && accepting.taken_in.get() == now {
                     return Ok(false);
@@ -483,35 +483,5 @@ impl NextAccepted<'_> {
             }
         }
         Ok(true)
-    }
-}
-
-/// The connections of a listener, in order. The wait for the next one continues between polls.
-#[derive(Debug)]
-pub(super) struct Arrivals<'a> {
-    accepting: &'a Accepting,
-    next: Option<NextAccepted<'a>>,
-}
-
-impl Arrivals<'_> {
-    pub(super) fn new(accepting: &Accepting) -> Arrivals<'_> {
-        Arrivals {
-            accepting,
-            next: None,
-        }
-    }
-
-    /// Waits for the next connection. The wait ends when the future is dropped.
-    pub(super) async fn next(&mut self) -> io::Result<Accepted> {
-        self.next = None;
-        self.accepting.next(AcceptMode::OneByOne).await
-    }
-
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        let begin = || self.accepting.next(AcceptMode::OneByOne);
-        let next = self.next.get_or_insert_with(begin);
-        let accepted = ready!(Pin::new(next).poll(context));
-        self.next = None;
-        Poll::Ready(accepted)
     }
 }

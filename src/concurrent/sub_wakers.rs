@@ -91,13 +91,12 @@ impl SubWakers {
         open.poll(context.waker(), look);
     }
 
-    /// Wakes one future, if it has not ended.
-    pub(super) fn wake(&self, index: usize) {
+    /// Wakes all futures that have not ended.
+    pub(super) fn wake_all(&self) {
         if let Some(open) = &self.open
-            && let Some(name) = open.rows[index].name
             && let Some(core) = runtime::reach(open.runtime_id)
         {
-            core.wake_child(name);
+            open.wake_all(&core);
         }
     }
 }
@@ -158,10 +157,12 @@ impl Registered {
             return;
         }
         self.scope = scope;
-        for row in &self.rows {
-            if let Some(name) = row.name {
-                core.wake_child(name);
-            }
+        self.wake_all(core);
+    }
+
+    fn wake_all(&self, core: &Core) {
+        for name in self.rows.iter().filter_map(|row| row.name) {
+            core.wake_child(name);
         }
     }
 
