@@ -109,7 +109,6 @@ pub(super) enum ChildResult<T> {
     Output(T),
     Panicked(Box<dyn Any + Send>),
     Dropped,
-    Running,
 }
 
 /// A spawned child: the keys of its slot and its task row, and its output type (G4b). No keys if the group was closed.
@@ -792,27 +791,27 @@ impl ChildSet {
     ///
     /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
-    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> ChildResult<T> {
+    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Option<ChildResult<T>> {
         let state = {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get(key) else {
-                return ChildResult::Dropped;
+                return Some(ChildResult::Dropped);
             };
             match slot.state {
                 ChildState::Waiting(_)
                 | ChildState::Running(_)
                 | ChildState::Body
                 | ChildState::Out => {
-                    return ChildResult::Running;
+                    return None;
                 }
                 _ => slots.remove(key).map(|slot| (slot.state, slot.task)),
             }
         };
         let Some((state, task)) = state else {
-            return ChildResult::Dropped;
+            return Some(ChildResult::Dropped);
         };
         core.take_child(task);
-        match state {
+        Some(match state {
             ChildState::Output(mut child) => {
                 let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;
@@ -822,7 +821,7 @@ impl ChildSet {
             }
             ChildState::Panicked(payload) => ChildResult::Panicked(payload),
             _ => ChildResult::Dropped,
-        }
+        })
     }
 
     /// Returns a wait for the next child to end.

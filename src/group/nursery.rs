@@ -18,7 +18,7 @@ use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// The state of a group that its future, its body and its children share.
@@ -219,10 +219,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         let mut watch = self.children.watch();
         poll_fn(|context| {
             // A loop over waits that are ready at once must let other tasks go first.
-            if !runtime::with(Core::has_coop_budget) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            ready!(runtime::poll_coop_budget(context.waker()));
             if let Some(found) = look() {
                 runtime::with(Core::spend_coop_budget);
                 watch.end();

@@ -390,10 +390,7 @@ impl NextAccepted<'_> {
 
     /// Looks for a connection, and waits if there is none.
     fn look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        if !runtime::with(Core::has_coop_budget) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(runtime::poll_coop_budget(context.waker()));
         let kept = self.accepting.kept.borrow_mut().pop_front();
         let looked = match kept {
             Some(accepted) => Looked::Found(Ok(accepted)),

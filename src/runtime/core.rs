@@ -23,14 +23,6 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-/// Whether a leaf has already yielded once before it is rejected with `Canceled`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Rejection {
-    #[default]
-    None,
-    Yielded,
-}
-
 /// Describes the failure in the output of a task, an `Option` of its type, if there is one.
 pub(crate) type Reporter = fn(&dyn Any) -> Option<String>;
 

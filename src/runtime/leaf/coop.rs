@@ -1,11 +1,13 @@
 //! The coop budget: how many leaves that are ready at their first poll a task may pass before it yields.
 //!
-//! Such a leaf asks [`Core::has_coop_budget`], and yields once if there is none left; when it is ready, it calls
+//! Such a leaf calls [`poll_coop_budget`], which yields once if there is none left, and when it is ready,
 //! [`Core::spend_coop_budget`]. Each poll of a task or child begins with a full budget. The coarse clock is read after a
 //! few leaves, then each time their number has grown: a loop over ready leaves ends the turn when its time is up.
 
 use crate::runtime::core::Core;
+use crate::runtime::current::try_with;
 use crate::runtime::scopes::Context;
+use std::task::{Poll, Waker};
 
 /// The most ready leaves that a task may pass in one poll before it has to yield.
 const READY_LEAVES_PER_POLL: u32 = 128;
@@ -37,6 +39,17 @@ impl CoopBudget {
     fn now(self) -> u32 {
         self.0 & 0xffff
     }
+}
+
+/// Lets other tasks go first, if the running task has no coop budget left: `waker` is woken. Outside a runtime there is
+/// no budget to wait for.
+#[inline]
+pub(crate) fn poll_coop_budget(waker: &Waker) -> Poll<()> {
+    if try_with(Core::has_coop_budget) == Some(false) {
+        waker.wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(())
 }
 
 impl Context {

@@ -8,6 +8,7 @@ use crate::error::JoinError;
 use crate::runtime::core::Core;
 use crate::runtime::current::{self, drop_waker};
 use crate::runtime::fault::{Hook, catch};
+use crate::runtime::leaf::poll_coop_budget;
 use crate::runtime::scopes::Waiting;
 use crate::tasks::copy_waker;
 use std::any::Any;
@@ -339,10 +340,7 @@ impl JobHandle {
     fn poll(&mut self, context: &Context<'_>) -> Poll<Outcome> {
         // A ready result uses up coop budget, as every ready leaf does.
         if self.job.is_finished() {
-            if !current::try_with(Core::has_coop_budget).unwrap_or(true) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            ready!(poll_coop_budget(context.waker()));
             if self.job.was_rejected() && current::try_with(Core::is_canceled) == Some(true) {
                 // Counts the rejection, so that a loop that swallows the error ends (C2).
                 ready!(self.waiting.poll(context));

@@ -1,6 +1,7 @@
 //! Which scope is responsible for a leaf that ended `Canceled` (C7).
 
 use super::context::{Context, SavedContext};
+use crate::error::Canceled;
 use crate::runtime::core::Core;
 use crate::table::Key;
 
@@ -50,10 +51,11 @@ impl Context {
 impl Core {
     /// Attributes a leaf that ends `Canceled` to the outermost canceled scope that it sees, and records the scope for
     /// the poller of the task or child (C7).
-    pub(crate) fn attribute_canceled(&self) {
+    pub(crate) fn attribute_canceled(&self) -> Canceled {
         if let Some(scope) = self.scope_around() {
             self.attribute_outermost(scope);
         }
+        Canceled
     }
 
     /// Attributes a cancel below this scope to the outermost canceled scope that it sees.

@@ -33,9 +33,8 @@ mod waiting;
 pub(crate) use self::attribution::Attribution;
 pub(in crate::runtime) use self::context::Context;
 pub(crate) use self::context::{Before, SavedContext};
-pub(crate) use self::rejections::reject_canceled;
 pub(in crate::runtime) use self::waiting::WaitRow;
-pub(crate) use self::waiting::{Waiting, canceled_here};
+pub(crate) use self::waiting::Waiting;
 
 use super::core::Core;
 use super::current::drop_waker;
