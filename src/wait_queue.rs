@@ -106,6 +106,12 @@ impl<T> WaitQueue<T> {
         replaced
     }
 
+    /// Returns the value of a place in line.
+    #[cfg(test)]
+    fn get(&self, ticket: Ticket) -> Option<&T> {
+        self.places.get(ticket.at() as usize)?.value.as_ref()
+    }
+
     /// Takes the value of the first in line: its turn has come.
     #[inline]
     pub(crate) fn take_first(&mut self) -> Option<(Ticket, T)> {
