@@ -1,6 +1,5 @@
 //! The offset at which an operation reads or writes: given, or the file's cursor, which the ring may fail to move.
 
-use crate::op::stream::Direction;
 use crate::op::{Completion, Operation, SharedFd};
 use crate::sys::Descriptor;
 use std::cell::Cell;
@@ -51,12 +50,12 @@ impl Offset {
     pub(super) fn at_cursor<'a>(
         &'a self,
         fd: &'a SharedFd,
-        direction: Direction,
+        writes: bool,
         requested: usize,
     ) -> Option<AtCursor<'a>> {
         match self {
             Offset::At(_) => None,
-            Offset::Cursor(cursor) => Some(cursor.used_by(fd, direction, requested)),
+            Offset::Cursor(cursor) => Some(cursor.used_by(fd, writes, requested)),
         }
     }
 }
@@ -79,13 +78,13 @@ impl Cursor {
     pub(in crate::op) fn used_by<'a>(
         &'a self,
         fd: &'a SharedFd,
-        direction: Direction,
+        writes: bool,
         requested: usize,
     ) -> AtCursor<'a> {
         AtCursor {
             cursor: self,
             fd,
-            direction,
+            writes,
             requested,
         }
     }
@@ -101,7 +100,7 @@ impl Cursor {
 pub struct AtCursor<'a> {
     cursor: &'a Cursor,
     fd: &'a SharedFd,
-    direction: Direction,
+    writes: bool,
     requested: usize,
 }
 
@@ -122,24 +121,18 @@ pub(in crate::op) fn mend_cursor(operation: &impl Operation, completion: Complet
     if let Some(at_cursor) = operation.at_cursor() {
         let before = at_cursor.cursor.0.get();
         if before != UNWATCHED {
-            let (fd, direction) = (at_cursor.fd.descriptor(), at_cursor.direction);
-            mend(before, fd, completion, direction, at_cursor.requested);
+            let (fd, writes) = (at_cursor.fd.descriptor(), at_cursor.writes);
+            mend(before, fd, completion, writes, at_cursor.requested);
         }
     }
 }
 
 #[cold]
-fn mend(
-    before: u64,
-    fd: &Descriptor,
-    completion: Completion,
-    direction: Direction,
-    requested: usize,
-) {
+fn mend(before: u64, fd: &Descriptor, completion: Completion, writes: bool, requested: usize) {
     if let Ok(moved @ 1..) = usize::try_from(completion.raw())
         && !completion.came_at_once()
         && (moved < requested || fd.is_direct())
     {
-        fd.mend_cursor(before, moved, direction == Direction::Out);
+        fd.mend_cursor(before, moved, writes);
     }
 }

@@ -1,9 +1,10 @@
 //! Sending bytes on a stream.
 
-use super::shared::{Direction, Permit};
+use super::shared::StreamPermit;
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBuf, Lend, Part, Vectored};
 use crate::op::datagram::{Header, MessageHeader};
+use crate::op::fd::Lane;
 use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
@@ -29,7 +30,7 @@ pub type SendVectored<B> = StreamSend<Vectored<B>, MessageHeader>;
 /// Sends what it lends, or as much of it as one call takes.
 #[doc(hidden)]
 pub struct StreamSend<L: Lend, H: Header = ()> {
-    permit: Permit,
+    permit: StreamPermit,
     pub(super) lent: L,
     pub(super) header: H,
     flags: i32,
@@ -45,7 +46,7 @@ impl<L: Lend, H: Header> StreamSend<L, H> {
     #[inline]
     pub(super) fn build(stream: Rc<Stream>, bufs: L::Bufs) -> StreamSend<L, H> {
         StreamSend {
-            permit: Permit::new(stream, Direction::Out),
+            permit: StreamPermit::new(stream, Lane::Out),
             lent: L::contents(bufs),
             header: H::default(),
             flags: libc::MSG_NOSIGNAL,
@@ -53,7 +54,7 @@ impl<L: Lend, H: Header> StreamSend<L, H> {
     }
 
     fn stream(&self) -> &Stream {
-        self.permit.stream()
+        self.permit.shared()
     }
 }
 
@@ -75,7 +76,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let (start, len) = (self.lent.addr(), self.lent.entry_len());
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         if stream.kind() == StreamKind::Pipe {
             let opcode = if L::IS_VECTORED {
                 Opcode::WRITEV
@@ -94,8 +95,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
 
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
-        self.stream()
-            .at_cursor(Direction::Out, self.lent.requested())
+        self.stream().at_cursor(true, self.lent.requested())
     }
 
     #[inline]
@@ -112,7 +112,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
 }
 
 impl<L: Lend, H: Header> HoldsPermit for StreamSend<L, H> {
-    fn permit(&mut self) -> &mut Permit {
+    fn permit(&mut self) -> &mut StreamPermit {
         &mut self.permit
     }
 }
@@ -122,7 +122,7 @@ debug_fields!([L: Lend, H: Header] StreamSend<L, H> { permit, lent });
 impl Stream {
     /// Sends as much as there is room for, without waiting.
     pub(crate) fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.lock(Direction::Out).check_free()?;
+        self.lock(Lane::Out).check_free()?;
         let sent = match self.kind() {
             StreamKind::Tcp | StreamKind::Unix => {
                 let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -140,7 +140,7 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result
     if len == 0 {
         return proceed_with(buf).await;
     }
-    let mut permit = Permit::new(stream, Direction::Out);
+    let mut permit = StreamPermit::new(stream, Lane::Out);
     let mut done = 0;
     while done < len {
         let send: Send<B> = StreamSend {

@@ -1,7 +1,8 @@
 //! Moving bytes through a pipe without copying them to user space: `splice(2)`.
 
-use super::shared::{Direction, Permit};
+use super::shared::StreamPermit;
 use crate::buf::BYTES_MAX;
+use crate::op::fd::Lane;
 use crate::op::operation::operation;
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
@@ -50,7 +51,7 @@ pub(crate) struct Splice {
     from: SharedFd,
     to: Outlet,
     len: usize,
-    permit: Option<Permit>,
+    permit: Option<StreamPermit>,
     /// A value that is kept alive until the kernel is done.
     _held: Rc<dyn fmt::Debug>,
     /// The pipe belongs to the caller alone: bytes in it have gone nowhere if the operation is no longer awaited.
@@ -86,7 +87,7 @@ impl Splice {
     fn build(from: &SharedFd, to: &Outlet, len: usize, held: Rc<dyn fmt::Debug>) -> Splice {
         let permit = match &to.0 {
             Destination::File(_) => None,
-            Destination::Stream(stream) => Some(Permit::new(stream.clone(), Direction::Out)),
+            Destination::Stream(stream) => Some(StreamPermit::new(stream.clone(), Lane::Out)),
         };
         Splice {
             from: from.clone(),
