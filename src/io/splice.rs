@@ -145,7 +145,7 @@ async fn into_pipe(
 ) -> Result<(), Stopped> {
     let slot = Rc::new(slot);
     loop {
-        match Splice::new(file, to, CHUNK, slot.clone()).await {
+        match Splice::new(file, to, CHUNK, slot.clone(), false).await {
             Ok(0) => return Ok(()),
             Ok(n) => {
                 *copied += n as u64;
@@ -169,18 +169,18 @@ async fn through_pipe(
     let Some(pipe) = Through::new(slot).map(Rc::new) else {
         return Err(Stopped::unable());
     };
+    let writer = Outlet::of_file(&pipe.writer);
     loop {
-        let mut left =
-            match Splice::into_private_pipe(file, &pipe.writer, CHUNK, pipe.clone()).await {
-                Ok(0) => return Ok(()),
-                Ok(n) => n,
-                Err(error) => {
-                    let rest = Vec::new();
-                    return Err(Stopped { error, rest });
-                }
-            };
+        let mut left = match Splice::new(file, &writer, CHUNK, pipe.clone(), true).await {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(error) => {
+                let rest = Vec::new();
+                return Err(Stopped { error, rest });
+            }
+        };
         while left > 0 {
-            let error = match Splice::new(&pipe.reader, to, left, pipe.clone()).await {
+            let error = match Splice::new(&pipe.reader, to, left, pipe.clone(), false).await {
                 Ok(0) => crate::op::nothing_taken(),
                 Ok(n) => {
                     left -= n;

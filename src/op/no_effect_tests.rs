@@ -113,7 +113,7 @@ fn each_operation_accepts_these_errnos_as_no_effect_and_no_others() {
         all.accepts(SendVectored::new(stream(), bufs()), &[]);
         all.accepts(SendFds::new(stream(), buf(), vec![fd()]), &[]);
         all.accepts(
-            Splice::new(&fd(), &Outlet::of_file(&fd()), 8, Rc::new(())),
+            Splice::new(&fd(), &Outlet::of_file(&fd()), 8, Rc::new(()), false),
             &[],
         );
         match runtime::with(Core::receive_buffers) {

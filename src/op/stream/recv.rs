@@ -3,15 +3,14 @@
 use super::shared::StreamPermit;
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{
-    BYTES_MAX, BufError, BufResult, IoBufMut, LendMut, Part, Vectored, as_room, need_room, truncate,
+    BYTES_MAX, BufError, BufResult, IoBufMut, LendMut, Part, Vectored, as_room, need_room,
 };
 use crate::op::datagram::{Header, MessageHeader};
 use crate::op::fd::Lane;
 use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
-    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, check_room,
-    count_read,
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, read_in_loop,
 };
 use socket2::SockRef;
 use std::io;
@@ -249,18 +248,16 @@ pub(crate) async fn recv_exact<B: IoBufMut>(
     buf: B,
     len: usize,
 ) -> Result<B, BufError<B>> {
-    let mut buf = check_room(buf, len).await?;
-    let mut permit = StreamPermit::new(stream, Lane::In);
-    let mut done = 0;
-    while done < len {
-        let (received, back) = LoopPart(Recv::part(permit, buf, done..len)).await;
-        permit = back;
-        buf = count_read(received, &mut done, len, "stream")?;
-    }
-    if len == 0 {
-        truncate(&mut buf, 0);
-    }
-    Ok(buf)
+    let mut permit = Some(StreamPermit::new(stream, Lane::In));
+    let receive = async |buf, done| {
+        let Some(held) = permit.take() else {
+            unreachable!("each part gives it back")
+        };
+        let (received, back) = LoopPart(Recv::part(held, buf, done..len)).await;
+        permit = Some(back);
+        received
+    };
+    read_in_loop(buf, len, "stream", receive).await
 }
 
 /// A part of [`recv_exact`], which gives back the bytes of the earlier parts if it is dropped.

@@ -9,9 +9,8 @@ use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
-    count_written,
+    write_in_loop,
 };
-use crate::runtime::proceed_with;
 use crate::sys::{counted, limit};
 use socket2::SockRef;
 use std::fmt;
@@ -135,25 +134,24 @@ impl Stream {
 }
 
 /// Sends all the bytes that the buffer holds; other sends come before or after them.
-pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result<B, BufError<B>> {
+pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, buf: B) -> Result<B, BufError<B>> {
     let len = buf.io_len();
-    if len == 0 {
-        return proceed_with(buf).await;
-    }
-    let mut permit = StreamPermit::new(stream, Lane::Out);
-    let mut done = 0;
-    while done < len {
-        let send: Send<B> = StreamSend {
-            permit,
+    let mut permit = Some(StreamPermit::new(stream, Lane::Out));
+    let send = async |buf, done| {
+        let Some(permit_now) = permit.take() else {
+            unreachable!("each part gives it back")
+        };
+        let (sent, back) = WithPermit::new(Send {
+            permit: permit_now,
             lent: Part::of_contents(buf, done..len),
             header: (),
             flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
-        };
-        let (sent, back) = WithPermit::new(send).await;
-        permit = back;
-        buf = count_written(sent, &mut done)?;
-    }
-    Ok(buf)
+        })
+        .await;
+        permit = Some(back);
+        sent
+    };
+    write_in_loop(buf, send).await
 }
 
 /// The operation of [`TcpStream::write_zero_copy`](crate::net::TcpStream::write_zero_copy): `IORING_OP_SEND_ZC` (Linux

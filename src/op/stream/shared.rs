@@ -133,7 +133,12 @@ impl Stream {
     pub(super) fn at_cursor(&self, writes: bool, requested: usize) -> Option<AtCursor<'_>> {
         match self.own.kind {
             StreamKind::Tcp | StreamKind::Unix => None,
-            StreamKind::Pipe => Some(self.own.cursor.used_by(self.fd(), writes, requested)),
+            StreamKind::Pipe => Some(AtCursor {
+                cursor: &self.own.cursor,
+                fd: self.fd(),
+                writes,
+                requested,
+            }),
         }
     }
 
