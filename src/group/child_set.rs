@@ -155,8 +155,8 @@ pub(super) struct ChildSet {
     keeps_panics: bool,
     /// Whether the child that is being polled has failed; the group has yet to judge that.
     failed: Cell<bool>,
-    /// Whether a leaf was refused in the group, because it was canceled.
-    refused: Cell<bool>,
+    /// Whether a leaf was rejected in the group, because it was canceled.
+    rejected: Cell<bool>,
     /// Wakers of those waiting for a child to end.
     watchers: RefCell<WaitQueue<Waker>>,
 }
@@ -214,7 +214,7 @@ impl ChildSet {
             notified: Cell::new(false),
             keeps_panics,
             failed: Cell::new(false),
-            refused: Cell::new(false),
+            rejected: Cell::new(false),
             watchers: RefCell::default(),
         }
     }
@@ -466,6 +466,7 @@ impl ChildSet {
                 None => unreachable!("G4: a slot is there until its child has ended"),
             };
             *polled = Some(slot);
+            let rejections = core.rejections();
             let waker = core.waker_of_child(turn.key);
             let context = &mut Context::from_waker(&waker);
             let now = match child {
@@ -484,7 +485,7 @@ impl ChildSet {
                 }
                 continue;
             }
-            if core.is_canceled() && core.should_drop_canceled(turn.key) {
+            if core.is_canceled() && core.should_drop_canceled(turn.key, rejections) {
                 return StopReason::Ended(slot, EndKind::Dropped);
             }
             if core.was_attributed() {
@@ -716,9 +717,9 @@ impl ChildSet {
         self.failed.set(true);
     }
 
-    /// Notes that a leaf was refused in the group, because it was canceled.
-    pub(super) fn note_refusal(&self) {
-        self.refused.set(true);
+    /// Notes that a leaf was rejected in the group, because it was canceled.
+    pub(super) fn note_rejection(&self) {
+        self.rejected.set(true);
     }
 
     /// Closes the set: no child starts from now on.
@@ -747,7 +748,11 @@ impl ChildSet {
             }
         }
         core.close_ready_queue(self.row);
-        core.close_scope_of_group(self.scope, self.refused.get());
+        if self.rejected.get() && core.is_canceled_from_outside(self.scope) {
+            // A loop that opens a group each time ends, too.
+            core.count_rejection();
+        }
+        core.close_scope(self.scope);
     }
 
     /// Drops the children without a runtime: no table is updated.

@@ -249,10 +249,12 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     fn poll(&self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<()> {
         let core = runtime::hold_own(self.children.runtime_id());
         self.children.begin(&core, context.waker());
-        let refusals = core.refusals();
+        let rejections = core.rejections();
         let polled = self.poll_begun(&core, body, context);
-        if core.refusals() != refusals {
-            self.children.note_refusal();
+        if core.rejections() != rejections {
+            // Each child was counted by itself.
+            core.forget_rejections(rejections);
+            self.children.note_rejection();
         }
         self.children.end(&core, context.waker());
         polled

@@ -83,8 +83,8 @@ struct TaskRow {
     cancel_called: bool,
     /// Whether `scope` is the task's own, not the one that it belongs to.
     has_scope: bool,
-    /// Polls in which a leaf was rejected (in a task without a scope of its own).
-    refusals: u8,
+    /// Polls in which a leaf was rejected while the task was canceled.
+    rejections: u8,
     /// The child set that holds it, and its slot there.
     child_of: Child,
     joiner: Option<Waker>,
@@ -226,7 +226,7 @@ impl Tasks {
             canceled,
             cancel_called: false,
             has_scope: false,
-            refusals: 0,
+            rejections: 0,
             child_of: Child::NONE,
             joiner: None,
             join_owner: Owner::scope(scope),
@@ -265,16 +265,12 @@ impl Tasks {
         self.rows.get(key)?.leaf
     }
 
-    /// Gives the task a scope of its own, which takes over its leaf. Returns the task's refusals so far.
-    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> u32 {
-        match self.rows.get_mut(key) {
-            Some(row) => {
-                row.scope = scope;
-                row.has_scope = true;
-                row.leaf = None;
-                u32::from(row.refusals)
-            }
-            None => 0,
+    /// Gives the task a scope of its own, which takes over its leaf.
+    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.scope = scope;
+            row.has_scope = true;
+            row.leaf = None;
         }
     }
 
@@ -294,15 +290,12 @@ impl Tasks {
         }
     }
 
-    /// Counts a rejected leaf in a task without a scope of its own.
-    pub(crate) fn refuse(&mut self, key: Key) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.refusals = row.refusals.saturating_add(1);
-        }
-    }
-
-    pub(crate) fn refusals(&self, key: Key) -> u32 {
-        self.rows.get(key).map_or(0, |row| u32::from(row.refusals))
+    /// Counts a poll of a canceled task in which a leaf was rejected, if this was one. Returns the number of such polls.
+    pub(crate) fn count_rejections(&mut self, key: Key, was_rejected: bool) -> u32 {
+        self.rows.get_mut(key).map_or(0, |row| {
+            row.rejections = row.rejections.saturating_add(u8::from(was_rejected));
+            u32::from(row.rejections)
+        })
     }
 
     /// Whether the task is queued to be polled again.

@@ -174,7 +174,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         completion.was_interrupted() || completion.raw() == -libc::EAGAIN
     }
 
-    /// Whether an abandoned send was sent is unknown. But the kernel reports a refusal of an earlier datagram only
+    /// Whether an abandoned send was sent is unknown. But the kernel reports a rejection of an earlier datagram only
     /// once, to the next operation, so that error is kept.
     fn dispose(&mut self, completion: Completion) {
         if completion.raw() == -libc::ECONNREFUSED

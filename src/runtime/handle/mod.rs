@@ -4,9 +4,9 @@ mod stats;
 
 pub use self::stats::{OperationInfo, Stats, TaskInfo};
 
-use super::core::{Core, describe};
+use super::core::Core;
 use super::current;
-use super::task::JoinHandle;
+use super::task::{JoinHandle, describe};
 use crate::sys::Instant;
 use crate::tasks::WakeId;
 use std::panic::Location;
@@ -46,10 +46,7 @@ impl Handle {
     #[must_use]
     #[track_caller]
     pub fn current() -> Handle {
-        match Handle::try_current() {
-            Some(handle) => handle,
-            None => current::with(|_| unreachable!("a runtime became current by itself")),
-        }
+        Handle::of(&current::required())
     }
 
     /// Returns a handle to the runtime that is running on this thread, if there is one.
@@ -74,8 +71,7 @@ impl Handle {
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
-        F: Future + 'static,
-        F::Output: 'static,
+        F: Future<Output: 'static> + 'static,
     {
         self.core().spawn(future, None, Location::caller())
     }

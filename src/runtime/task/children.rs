@@ -5,7 +5,7 @@ use crate::runtime::core::Core;
 use crate::runtime::current::drop_waker;
 use crate::runtime::fault::{Fault, catch};
 use crate::table::{Key, Leaf};
-use crate::tasks::{NewChild, Origin, ReadyChild, WakeId, copy_waker, waker};
+use crate::tasks::{NewChild, Origin, ReadyChild, copy_waker};
 use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
@@ -48,7 +48,7 @@ impl Core {
             slot,
             held: false,
             ready: false,
-            scope: self.root,
+            scope: self.context.root,
             canceled: false,
         };
         // The child is not ready, so there is no waker to wake.
@@ -68,7 +68,7 @@ impl Core {
         self.tasks.borrow_mut().unqueue_child(name);
         self.fill_coop_budget();
         // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(waker(WakeId::new(self.slot_number, name)));
+        let waker = ManuallyDrop::new(self.waker_of(name));
         let polled = poll(&mut Context::from_waker(&waker));
         if self.tasks.borrow().is_woken(name) {
             self.count_yield();
@@ -78,7 +78,7 @@ impl Core {
 
     /// Wakes a child.
     pub(crate) fn wake_child(&self, child: Key) {
-        let name = WakeId::new(self.slot_number, child);
+        let name = self.wake_id(child);
         let foreign = self.tasks.borrow_mut().wake(name);
         self.wake_foreign(foreign);
     }
@@ -121,13 +121,17 @@ impl Core {
     /// Returns the waker of a child, which has nothing to drop.
     #[inline]
     pub(crate) fn waker_of_child(&self, child: Key) -> ManuallyDrop<Waker> {
-        ManuallyDrop::new(waker(WakeId::new(self.slot_number, child)))
+        ManuallyDrop::new(self.waker_of(child))
     }
 
     /// Parks the child that was polled and is pending.
     #[inline]
     pub(crate) fn park_child(&self, child: Key) {
-        if self.tasks.borrow_mut().park_child(child, self.leaf.get()) {
+        if self
+            .tasks
+            .borrow_mut()
+            .park_child(child, self.context.leaf.get())
+        {
             self.count_yield();
         }
     }
@@ -169,14 +173,14 @@ impl Core {
 
     /// Reports the error of a child that no handle will take.
     pub(crate) fn report_child(&self, child: Key, message: String) {
-        let child = self.describe_task(WakeId::new(self.slot_number, child));
+        let child = self.describe_task(self.wake_id(child));
         self.hook.report(&Fault::ChildFailed { child, message });
     }
 
     /// Reports the panic of a child that no handle will take.
     pub(crate) fn report_panic(&self, child: Key, payload: Box<dyn Any + Send>) {
         let fault = Fault::Panicked {
-            task: self.describe_task(WakeId::new(self.slot_number, child)),
+            task: self.describe_task(self.wake_id(child)),
             message: panic_message(&*payload),
         };
         self.hook.report(&fault);
@@ -191,15 +195,5 @@ impl Core {
         };
         self.hook.report(&fault);
         self.hook.drop_payload(payload);
-    }
-
-    /// Closes the scope of a group that is gone with its children. If the group was canceled from outside and a leaf in
-    /// it was rejected (`refused`), that counts once for the scope around it, so that a loop that opens a group each
-    /// time ends (C2).
-    pub(crate) fn close_scope_of_group(&self, scope: Key, refused: bool) {
-        if refused && self.is_canceled_from_outside(scope) {
-            self.count_refusal_above(scope);
-        }
-        self.close_scope(scope);
     }
 }

@@ -2,6 +2,7 @@
 
 mod abort;
 mod children;
+mod end;
 mod join;
 mod spawn;
 #[cfg(doctest)]
@@ -9,6 +10,7 @@ mod variance_doctests;
 
 pub use self::abort::AbortHandle;
 pub use self::join::{CancelOnDrop, JoinHandle};
-pub use self::spawn::{TaskBuilder, spawn, spawn_abandonable, spawn_blocking};
+pub use self::spawn::{TaskBuilder, spawn};
 
 pub(in crate::runtime) use self::abort::Ending;
+pub(in crate::runtime) use self::end::describe;

@@ -89,7 +89,7 @@ impl Tasks {
             canceled: child.canceled,
             cancel_called: false,
             has_scope: false,
-            refusals: 0,
+            rejections: 0,
             child_of,
             joiner: None,
             join_owner: Owner::scope(child.scope),
