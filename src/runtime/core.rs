@@ -1,7 +1,7 @@
 //! One runtime: its tables, its ring, and the parts that own the rest of its state.
 
 use super::builder::Builder;
-use super::fault::{Fault, Hook};
+use super::fault::Hook;
 use super::leaf::ProvidedBuffers;
 use super::pool::{Pool, ThreadShortage};
 use super::scopes::{Context, Mirror, Sleeper, WaitRow};
@@ -12,12 +12,11 @@ use crate::driver::Driver;
 use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Features, ForkMark, Instant, Port, Ring};
 use crate::table::{Key, Table};
-use crate::tasks::{Inbox, RuntimeSlot, SharedTasks, Tasks, WakeId, waker};
+use crate::tasks::{RuntimeSlot, SharedTasks, Tasks, WakeId, waker};
 use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -45,16 +44,16 @@ pub(crate) struct Core {
     pub(super) scopes: RefCell<Scopes<Waker, Mirror>>,
     pub(super) waits: RefCell<Table<WaitRow>>,
     /// Tasks that wait for a descriptor to have no operations in flight. They are woken after each reap, to check again.
-    pub(super) closers: RefCell<WaitQueue<Waker>>,
+    pub(crate) closers: RefCell<WaitQueue<Waker>>,
     pub(super) context: Context,
-    pub(super) turn: Turn,
+    pub(crate) turn: Turn,
     pub(super) lifecycle: Lifecycle,
     pub(super) pool: Pool,
     pub(super) provided: ProvidedBuffers,
     pub(super) thread_shortage: ThreadShortage,
-    pub(super) hook: Hook,
+    pub(crate) hook: Hook,
     /// By the type of the `Option`, for each type of output that a task was detached with.
-    pub(super) reporters: RefCell<HashMap<TypeId, Reporter>>,
+    pub(super) reporters: RefCell<Vec<(TypeId, Reporter)>>,
     /// Tasks that were running when abort handles for them were made.
     pub(super) unwrapped: RefCell<Vec<(Key, Ending)>>,
     /// The number of times that canceled tasks have woken themselves.
@@ -76,19 +75,23 @@ impl Core {
     pub(super) fn new(
         settings: Builder,
         receive_buffers: BufSizes,
-        driver: Driver<Ring>,
+        ring: Ring,
         slot: RuntimeSlot,
-    ) -> io::Result<Core> {
+    ) -> io::Result<Rc<Core>> {
         static RUNTIME_IDS: AtomicU64 = AtomicU64::new(1);
-        let now = driver.now().as_ns();
+        // Whatever can fail or panic comes first: each such call behind another needs code that drops what is there.
+        let fork = ForkMark::new()?;
+        let tasks = Rc::new(RefCell::new(Tasks::new(slot.number())));
+        let timers = Timers::new(ring.now().as_ns());
         let scopes = Scopes::new();
         let id = RUNTIME_IDS.fetch_add(1, Ordering::Relaxed);
         slot.inbox().open(id);
-        Ok(Core {
+        let driver = Driver::new(ring, slot.descriptor());
+        Ok(Rc::new(Core {
             id,
-            tasks: Rc::new(RefCell::new(Tasks::new(slot.number()))),
+            tasks,
             driver: RefCell::new(driver),
-            timers: RefCell::new(Timers::new(now)),
+            timers: RefCell::new(timers),
             context: Context::new(scopes.root()),
             scopes: RefCell::new(scopes),
             waits: RefCell::new(Table::new()),
@@ -110,9 +113,9 @@ impl Core {
             attributed: Cell::new(false),
             attributions: RefCell::default(),
             rejections: Cell::new(0),
-            fork: ForkMark::new()?,
+            fork,
             slot,
-        })
+        }))
     }
 
     pub(crate) fn runtime_id(&self) -> u64 {
@@ -129,10 +132,6 @@ impl Core {
     #[inline]
     pub(super) fn waker_of(&self, key: Key) -> Waker {
         waker(self.wake_id(key))
-    }
-
-    pub(super) fn inbox(&self) -> &'static Inbox {
-        self.slot.inbox()
     }
 
     /// Whether this process was forked from the one that built the runtime, and so must not touch the ring.
@@ -170,24 +169,10 @@ impl Core {
         self.context.canceled.get()
     }
 
-    pub(crate) fn choose(&self, among: u32) -> u32 {
-        self.turn.choose(among)
-    }
-
     /// Counts a poll that is about to happen.
     #[inline]
     pub(crate) fn count_poll(&self) {
         self.turn.budget.count_poll();
-    }
-
-    /// Returns a number that identifies the current poll of a task or a child.
-    pub(crate) fn this_poll(&self) -> u64 {
-        self.turn.budget.polls_so_far()
-    }
-
-    /// Reports a fault to the hook, which is user code: the caller borrows nothing.
-    pub(crate) fn report(&self, fault: &Fault) {
-        self.hook.report(fault);
     }
 }
 

@@ -43,12 +43,6 @@ impl Context {
             root_canceled: Cell::new(false),
         }
     }
-
-    /// Returns the scope of new tasks, and whether it is canceled.
-    #[inline]
-    pub(in crate::runtime) fn root(&self) -> (Key, bool) {
-        (self.root, self.root_canceled.get())
-    }
 }
 
 /// The context that was current before a child or a scope was entered.
@@ -78,21 +72,10 @@ pub(crate) struct SavedContext {
 pub(crate) struct Attribution(u8);
 
 impl Attribution {
-    /// The child's own scope: its handle canceled it.
-    const ITSELF: u8 = 1;
-    /// The scope of its group.
-    const GROUP: u8 = 2;
+    /// The child's own scope, which its handle canceled, or that of its group.
+    const INSIDE: u8 = 1;
     /// A scope outside its group.
-    const OUTSIDE: u8 = 4;
-
-    fn new(itself: bool, group: bool, outside: bool) -> Attribution {
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        Attribution(
-            flag(itself, Attribution::ITSELF)
-                | flag(group, Attribution::GROUP)
-                | flag(outside, Attribution::OUTSIDE),
-        )
-    }
+    const OUTSIDE: u8 = 2;
 
     #[inline]
     pub(crate) fn any(self) -> bool {
@@ -123,16 +106,7 @@ impl Core {
         self.context.owner.set(Owner::task(key));
         self.context.canceled.set(canceled);
         if has_scope {
-            self.enter_task_scope(key);
-        }
-    }
-
-    /// Enters the task's own scope.
-    pub(super) fn enter_task_scope(&self, task: Key) {
-        let task_scope = self.tasks.borrow().task_scope(task);
-        if let Some(task_scope) = task_scope {
-            self.context.owner.set(Owner::scope(task_scope.scope));
-            self.look_up();
+            self.look_again();
         }
     }
 
@@ -220,14 +194,18 @@ impl Core {
         let to_itself = |attributed: &Key| {
             child.is_some_and(|child| child.has_scope && child.scope == *attributed)
         };
-        let itself = attributions.iter().any(to_itself);
-        let to_group = attributions.contains(&group);
+        let mut flags = 0;
+        if attributions.contains(&group) || attributions.iter().any(to_itself) {
+            flags |= Attribution::INSIDE;
+        }
         let scopes = self.scopes.borrow();
         attributions
             .retain(|attributed| *attributed != group && scopes.is_at_or_below(group, *attributed));
-        let outside = !attributions.is_empty();
+        if !attributions.is_empty() {
+            flags |= Attribution::OUTSIDE;
+        }
         saved.attributions.append(&mut attributions);
-        Attribution::new(itself, to_group, outside)
+        Attribution(flags)
     }
 
     /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
@@ -260,9 +238,9 @@ impl Core {
         }
     }
 
-    /// Updates the context after scopes have changed: the current scope may be canceled, and the task may have a scope
-    /// of its own by now, if a destructor canceled it through its handle.
-    #[cold]
+    /// Updates the context: the current scope may be canceled, and the task may have a scope of its own, even since it was
+    /// entered, if a destructor canceled it through its handle.
+    #[inline(never)]
     fn look_again(&self) {
         if let OwnerKind::Task(task) = self.context.owner.get().kind()
             && let Some(task_scope) = self.tasks.borrow().task_scope(task)
@@ -301,18 +279,27 @@ impl Core {
     /// Looks up whether the current scope is canceled.
     pub(super) fn look_up(&self) {
         let canceled = match self.context.owner.get().kind() {
-            OwnerKind::Task(task) => {
-                let task_scope = self.tasks.borrow().task_scope(task);
-                // The group marks its children as canceled, but it may not have been polled since its scope was
-                // canceled.
-                task_scope.is_some_and(|task_scope| {
-                    task_scope.canceled
-                        || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
-                })
-            }
+            OwnerKind::Task(task) => self.is_task_canceled(task),
             OwnerKind::Scope(scope) => self.scopes.borrow().is_canceled(scope),
         };
         self.context.canceled.set(canceled);
+    }
+
+    /// Returns the current scope of the tree; that around the task, if it has none of its own. `None` if the task has
+    /// ended, but one of its destructors is still running.
+    pub(super) fn scope_around(&self) -> Option<Key> {
+        match self.context.owner.get().kind() {
+            OwnerKind::Task(task) => Some(self.tasks.borrow().task_scope(task)?.scope),
+            OwnerKind::Scope(scope) => Some(scope),
+        }
+    }
+
+    /// Whether a task or child is canceled, itself or from above.
+    pub(super) fn is_task_canceled(&self, task: Key) -> bool {
+        let task_scope = self.tasks.borrow().task_scope(task);
+        task_scope.is_some_and(|task_scope| {
+            task_scope.cancel_called || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
+        })
     }
 
     /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for
@@ -352,11 +339,14 @@ impl Core {
             self.set_owner(leaf, Owner::scope(key));
             self.enlist(leaf, Owner::scope(key));
         }
-        if !task_scope.canceled && self.is_scope_canceled(key) {
-            // The group of this child is canceled, and skips children with a scope when it notifies the others.
-            let mut woken = vec![self.waker_of(task)];
+        if self.is_scope_canceled(key) {
+            // If this is a child, its group may yet have to notify its children, and skips those with a scope.
+            let mut woken = Vec::new();
             if let Some(leaf) = leaf {
                 self.notify_leaf(leaf, Owner::scope(key), &mut woken);
+            }
+            if task != self.context.running.get() {
+                woken.push(self.waker_of(task));
             }
             self.wake_all(&mut woken);
         }

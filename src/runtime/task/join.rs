@@ -64,20 +64,17 @@ enum HandleState {
 
 impl<T> JoinHandle<T> {
     pub(in crate::runtime) fn new(runtime_id: u64, key: Key) -> JoinHandle<T> {
-        JoinHandle {
-            runtime_id,
-            state: HandleState::Owned(key),
-            rejection: Rejection::None,
-            waits: false,
-            _output: PhantomData,
-            _local: PhantomData,
-        }
+        JoinHandle::in_state(runtime_id, HandleState::Owned(key))
     }
 
     pub(in crate::runtime) fn aborted() -> JoinHandle<T> {
+        JoinHandle::in_state(0, HandleState::Aborted)
+    }
+
+    fn in_state(runtime_id: u64, state: HandleState) -> JoinHandle<T> {
         JoinHandle {
-            runtime_id: 0,
-            state: HandleState::Aborted,
+            runtime_id,
+            state,
             rejection: Rejection::None,
             waits: false,
             _output: PhantomData,
@@ -124,7 +121,7 @@ impl<T> JoinHandle<T> {
         if let HandleState::Owned(key) = self.state
             && let Some(core) = current::reach(self.runtime_id)
         {
-            core.cancel_task(key, true);
+            core.cancel_task(key);
         }
     }
 
@@ -268,7 +265,10 @@ impl<T> JoinHandle<T> {
     {
         if let Some(core) = current::reach(self.runtime_id) {
             let output = TypeId::of::<Option<T>>();
-            core.reporters.borrow_mut().insert(output, reporter);
+            let mut reporters = core.reporters.borrow_mut();
+            if !reporters.iter().any(|(kept, _)| *kept == output) {
+                reporters.push((output, reporter));
+            }
         }
         self.release(Claim::Reported);
         self.state = HandleState::Taken;
