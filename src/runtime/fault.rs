@@ -164,7 +164,7 @@ impl Hook {
         Hook(Arc::new(hook))
     }
 
-    /// Calls the hook. A panic of the hook itself is swallowed.
+    /// Calls the hook, which is user code: the caller borrows nothing. A panic of the hook itself is swallowed.
     pub(crate) fn report(&self, fault: &Fault) {
         if let Err(payload) = catch(|| (self.0)(fault))
             && let Err(second) = catch(|| drop(payload))

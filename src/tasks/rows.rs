@@ -8,7 +8,7 @@ use super::cell::{PanicPayload, Task};
 use super::queue::KeyQueue;
 use super::wake_id::WakeId;
 use super::waker::wake_id_of;
-use crate::table::{Key, Leaf, Owner, Table};
+use crate::table::{Excess, Key, Leaf, Owner, Table};
 use children::ReadyQueue;
 pub(crate) use children::{NewChild, ReadyChild};
 use std::any::Any;
@@ -233,13 +233,14 @@ impl Tasks {
     }
 
     /// Frees a part of the memory that a peak has left. Returns whether there is more to free.
-    pub(crate) fn tidy(&mut self, period: u32) -> bool {
-        self.rows.tidy(period) | self.queues.tidy(period) | self.ready.trim()
-    }
-
-    /// Whether the tables have more memory than they need.
-    pub(crate) fn has_excess(&self) -> bool {
-        self.rows.has_excess() || self.queues.has_excess()
+    pub(crate) fn tidy(&mut self, period: u32) -> Excess {
+        let ready = match self.ready.trim() {
+            true => Excess::Now,
+            false => Excess::None,
+        };
+        ready
+            .max(self.rows.tidy(period))
+            .max(self.queues.tidy(period))
     }
 
     // Scopes of tasks.
