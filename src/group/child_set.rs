@@ -265,7 +265,6 @@ impl ChildSet {
             held,
             ready,
             scope: self.scope,
-            canceled: self.notified.get(),
         };
         let (task, foreign) = core.insert_child(self.row, child, origin);
         let slot = self.slots.borrow_mut().insert(ChildSlot {
@@ -395,16 +394,13 @@ impl ChildSet {
             .map(|(_, slot)| slot.task)
             .collect();
         for task in tasks {
-            core.cancel_task(task, false);
+            core.notify_task(task);
         }
     }
 
     /// Clears the notification: the group's scope has left the canceled scope that it was in.
-    pub(super) fn notify_free(&self, core: &Core) {
+    pub(super) fn notify_free(&self) {
         self.notified.set(false);
-        for (_, slot) in self.slots.borrow().iter() {
-            core.free_child(slot.task);
-        }
     }
 
     /// Polls woken children until one ends. If `first`, one child may be polled even if the turn's poll budget is
@@ -447,7 +443,7 @@ impl ChildSet {
                     false => StopReason::Idle,
                 };
             }
-            let Some(turn) = core.next_child(self.row) else {
+            let Some(turn) = core.next_child(self.row, self.notified.get()) else {
                 return StopReason::Idle;
             };
             *first = false;

@@ -269,7 +269,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             let is_canceled = core.is_scope_canceled(self.children.scope());
             if !is_canceled && self.children.is_notified() {
                 // The group has moved to another scope since its last poll.
-                self.children.notify_free(core);
+                self.children.notify_free();
             }
             if is_canceled && self.children.alive() > 0 {
                 if !self.children.is_notified() {

@@ -423,9 +423,8 @@ impl<'a> MainRow<'a> {
             name: Some("main".into()),
             location,
         };
-        let (root, canceled) = core.context.root();
         let mut tasks = core.tasks.borrow_mut();
-        let key = tasks.insert(None, origin, Claim::Dropped, root, canceled);
+        let key = tasks.insert(None, origin, Claim::Dropped, core.context.root);
         core.lifecycle.main.set(Some(key));
         MainRow(core)
     }

@@ -76,9 +76,7 @@ struct TaskRow {
     /// Whether to drop the task instead of polling it.
     aborted: bool,
     claim: Claim,
-    /// Whether the task is canceled, itself or from above. Unused if the task has a scope of its own, which knows it.
-    canceled: bool,
-    /// Whether the task itself was canceled.
+    /// Whether the task itself was canceled. Unused if it has a scope of its own, which knows that.
     cancel_called: bool,
     /// Whether `scope` is the task's own, not the one that it belongs to.
     has_scope: bool,
@@ -116,7 +114,6 @@ pub(crate) struct TaskScope {
     /// The task's own scope, if it has one; otherwise the scope that it belongs to.
     pub(crate) scope: Key,
     pub(crate) has_scope: bool,
-    pub(crate) canceled: bool,
     pub(crate) cancel_called: bool,
 }
 
@@ -130,7 +127,6 @@ impl TaskRow {
         TaskScope {
             scope: self.scope,
             has_scope: self.has_scope,
-            canceled: self.canceled,
             cancel_called: self.cancel_called,
         }
     }
@@ -143,9 +139,9 @@ pub(crate) struct ReadyTask {
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
     /// Whether to drop the task instead of polling it.
     pub(crate) aborted: bool,
-    /// The leaf that the task waits for, and whether it is canceled, if it has no scope of its own.
+    /// The leaf that the task waits for, and whether it was canceled itself, if it has no scope of its own.
     pub(crate) leaf: Option<Leaf>,
-    pub(crate) canceled: bool,
+    pub(crate) cancel_called: bool,
     pub(crate) has_scope: bool,
 }
 
@@ -199,8 +195,7 @@ impl Tasks {
         }
     }
 
-    /// Inserts a new task, which is ready. `scope` is the scope that it belongs to, and `canceled` is set if that is
-    /// canceled.
+    /// Inserts a new task, which is ready. `scope` is the scope that it belongs to.
     #[inline]
     pub(crate) fn insert(
         &mut self,
@@ -208,7 +203,6 @@ impl Tasks {
         origin: Origin,
         claim: Claim,
         scope: Key,
-        canceled: bool,
     ) -> Key {
         let key = self.rows.insert(TaskRow {
             task,
@@ -216,7 +210,6 @@ impl Tasks {
             queued: true,
             aborted: false,
             claim,
-            canceled,
             cancel_called: false,
             has_scope: false,
             rejections: 0,
@@ -265,20 +258,10 @@ impl Tasks {
         }
     }
 
-    /// Cancels a task that has no scope of its own, itself or from above. Returns whether it was not canceled before.
-    pub(crate) fn cancel(&mut self, key: Key, cancel_called: bool) -> bool {
-        let Some(row) = self.rows.get_mut(key) else {
-            return false;
-        };
-        row.cancel_called |= cancel_called;
-        !std::mem::replace(&mut row.canceled, true)
-    }
-
-    /// Clears the cancel of a task that came from above.
-    pub(crate) fn free(&mut self, key: Key) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.canceled = row.cancel_called;
-        }
+    /// Cancels a task that has no scope of its own. Returns whether it was not canceled before.
+    pub(crate) fn cancel(&mut self, key: Key) -> bool {
+        let row = self.rows.get_mut(key);
+        row.is_some_and(|row| !std::mem::replace(&mut row.cancel_called, true))
     }
 
     /// Counts a poll of a canceled task in which a leaf was rejected, if this was one. Returns the number of such polls.
@@ -372,7 +355,7 @@ impl Tasks {
                     task: row.task.take(),
                     aborted: row.aborted,
                     leaf: row.leaf,
-                    canceled: row.canceled,
+                    cancel_called: row.cancel_called,
                     has_scope: row.has_scope,
                 });
             }

@@ -43,12 +43,6 @@ impl Context {
             root_canceled: Cell::new(false),
         }
     }
-
-    /// Returns the scope of new tasks, and whether it is canceled.
-    #[inline]
-    pub(in crate::runtime) fn root(&self) -> (Key, bool) {
-        (self.root, self.root_canceled.get())
-    }
 }
 
 /// The context that was current before a child or a scope was entered.
@@ -285,15 +279,7 @@ impl Core {
     /// Looks up whether the current scope is canceled.
     pub(super) fn look_up(&self) {
         let canceled = match self.context.owner.get().kind() {
-            OwnerKind::Task(task) => {
-                let task_scope = self.tasks.borrow().task_scope(task);
-                // The group marks its children as canceled, but it may not have been polled since its scope was
-                // canceled.
-                task_scope.is_some_and(|task_scope| {
-                    task_scope.canceled
-                        || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
-                })
-            }
+            OwnerKind::Task(task) => self.is_task_canceled(task),
             OwnerKind::Scope(scope) => self.scopes.borrow().is_canceled(scope),
         };
         self.context.canceled.set(canceled);
@@ -306,6 +292,14 @@ impl Core {
             OwnerKind::Task(task) => Some(self.tasks.borrow().task_scope(task)?.scope),
             OwnerKind::Scope(scope) => Some(scope),
         }
+    }
+
+    /// Whether a task or child is canceled, itself or from above.
+    pub(super) fn is_task_canceled(&self, task: Key) -> bool {
+        let task_scope = self.tasks.borrow().task_scope(task);
+        task_scope.is_some_and(|task_scope| {
+            task_scope.cancel_called || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
+        })
     }
 
     /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for
@@ -345,11 +339,14 @@ impl Core {
             self.set_owner(leaf, Owner::scope(key));
             self.enlist(leaf, Owner::scope(key));
         }
-        if !task_scope.canceled && self.is_scope_canceled(key) {
-            // The group of this child is canceled, and skips children with a scope when it notifies the others.
-            let mut woken = vec![self.waker_of(task)];
+        if self.is_scope_canceled(key) {
+            // If this is a child, its group may yet have to notify its children, and skips those with a scope.
+            let mut woken = Vec::new();
             if let Some(leaf) = leaf {
                 self.notify_leaf(leaf, Owner::scope(key), &mut woken);
+            }
+            if task != self.context.running.get() {
+                woken.push(self.waker_of(task));
             }
             self.wake_all(&mut woken);
         }

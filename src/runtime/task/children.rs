@@ -49,7 +49,6 @@ impl Core {
             held: false,
             ready: false,
             scope: self.context.root,
-            canceled: false,
         };
         // The child is not ready, so there is no waker to wake.
         self.insert_child(queue, name, origin).0
@@ -100,20 +99,16 @@ impl Core {
         self.tasks.borrow().has_ready_child(queue)
     }
 
-    /// Clears the cancel of a child, whose group is no longer canceled.
-    pub(crate) fn free_child(&self, child: Key) {
-        self.tasks.borrow_mut().free(child);
-    }
-
     pub(crate) fn next_sub_waker(&self, queue: Key) -> Option<u32> {
         self.tasks.borrow_mut().next_sub_waker(queue)
     }
 
-    /// Returns the next child that was woken, after entering its scope with the coop budget of a task.
+    /// Returns the next child that was woken, after entering its scope with the coop budget of a task. A child without a
+    /// scope of its own is canceled if its group is: `canceled`.
     #[inline]
-    pub(crate) fn next_child(&self, queue: Key) -> Option<ReadyChild> {
+    pub(crate) fn next_child(&self, queue: Key, canceled: bool) -> Option<ReadyChild> {
         let turn = self.tasks.borrow_mut().next_child(queue)?;
-        self.enter_task(turn.key, turn.leaf, turn.canceled, turn.has_scope);
+        self.enter_task(turn.key, turn.leaf, canceled, turn.has_scope);
         self.fill_coop_budget();
         Some(turn)
     }

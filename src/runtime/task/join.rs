@@ -121,7 +121,7 @@ impl<T> JoinHandle<T> {
         if let HandleState::Owned(key) = self.state
             && let Some(core) = current::reach(self.runtime_id)
         {
-            core.cancel_task(key, true);
+            core.cancel_task(key);
         }
     }
 

@@ -35,9 +35,8 @@ impl Core {
             return Err(task);
         }
         let origin = Origin { name, location };
-        let (root, canceled) = self.context.root();
         let mut tasks = self.tasks.borrow_mut();
-        Ok(tasks.insert(Some(task), origin, Claim::Handle, root, canceled))
+        Ok(tasks.insert(Some(task), origin, Claim::Handle, self.context.root))
     }
 }
 

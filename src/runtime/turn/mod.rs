@@ -189,7 +189,8 @@ impl Core {
     ) -> bool {
         let here = &self.context;
         let ReadyTask { key, task, .. } = turn;
-        self.enter_task(key, turn.leaf, turn.canceled, turn.has_scope);
+        let canceled = turn.cancel_called || self.context.root_canceled.get();
+        self.enter_task(key, turn.leaf, canceled, turn.has_scope);
         self.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(self.waker_of(key));
@@ -419,7 +420,7 @@ impl Core {
             && count > 0
             && let Some(main) = self.lifecycle.main.get()
         {
-            self.cancel_task(main, true);
+            self.cancel_task(main);
         }
         if seen < count && count > 1 {
             let foreign = self.tasks.borrow_mut().wake_everyone();
