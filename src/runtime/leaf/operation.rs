@@ -51,7 +51,7 @@ impl Core {
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
         let mut driver = self.driver.borrow_mut();
-        if !driver.supported().opcode(entry.opcode()) {
+        if !driver.supported().opcodes.contains(entry.opcode()) {
             return Err((lacks(entry.opcode()), waker));
         }
         let request = Request {
