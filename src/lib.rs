@@ -95,6 +95,7 @@ compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");
 
 pub mod buf;
 pub mod cancel;
+mod concurrent;
 mod driver;
 mod error;
 pub mod fs;
@@ -118,21 +119,19 @@ pub use group::{
     group, join, join_all, map, race, select, supervise, try_join, try_join_all, wait,
 };
 pub use runtime::builder::run;
-pub use runtime::spawn::spawn;
-pub use runtime::yielding::yield_now;
+pub use runtime::leaf::yield_now;
+pub use runtime::task::spawn;
 pub use runtime::{Handle, Runtime};
 pub use time::{sleep, timeout};
 
 /// Tasks, their handles, and blocking closures.
 pub mod task {
     pub use crate::error::JoinError;
-    pub use crate::runtime::abort::AbortHandle;
-    pub use crate::runtime::blocking::BlockingHandle;
-    pub use crate::runtime::join::{CancelOnDrop, JoinHandle};
-    pub use crate::runtime::spawn::{
-        TaskBuilder as Builder, spawn, spawn_abandonable, spawn_blocking,
+    pub use crate::runtime::leaf::{YieldNow, yield_now};
+    pub use crate::runtime::pool::{BlockingHandle, spawn_abandonable, spawn_blocking};
+    pub use crate::runtime::task::{
+        AbortHandle, CancelOnDrop, JoinHandle, TaskBuilder as Builder, spawn,
     };
-    pub use crate::runtime::yielding::{YieldNow, yield_now};
 }
 
 /// Implements the conversions that `?` needs to turn this crate's errors into your error type, which must implement

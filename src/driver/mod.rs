@@ -23,7 +23,7 @@ pub(crate) mod lifecycle;
 use crate::sys::{
     Answer, Attempt, Completion, Cqe, EnterWait, Entry, Instant, Opcode, Port, Supported,
 };
-use crate::table::{Key, Owner, Table};
+use crate::table::{Excess, Key, Owner, Table};
 use cancel_retry::{ASKS_UNTIL_STUCK, CancelRetries, DueRetry, OVERDUE};
 use deadlines::Deadlines;
 use lifecycle::{Lifecycle, OnComplete, OnDrop, Polled};
@@ -140,15 +140,16 @@ pub(crate) struct Dropped {
 /// What must be disposed of after a future was dropped.
 pub(crate) enum DroppedDuty {
     /// The completions that an orphan had collected.
-    Items(Key, Vec<Completion>),
+    Items(Key, VecDeque<Completion>),
     /// All remaining completions; the payload is dropped after them.
-    Ended(Box<dyn Payload>, Vec<Completion>),
+    Ended(Box<dyn Payload>, VecDeque<Completion>),
 }
 
 /// The operations of one runtime, on a ring.
 pub(crate) struct Driver<P> {
     supported: Supported,
-    ring: P,
+    /// For uses other than requests.
+    pub(crate) ring: P,
     rows: Table<Slot>,
     in_flight: usize,
     orphans: usize,
@@ -186,25 +187,6 @@ impl<P: Port> Driver<P> {
             lost: None,
             counts: Counts::default(),
         }
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        self.ring.now()
-    }
-
-    /// Returns the ring, for uses other than requests.
-    pub(crate) fn ring(&self) -> &P {
-        &self.ring
-    }
-
-    pub(crate) fn ring_mut(&mut self) -> &mut P {
-        &mut self.ring
-    }
-
-    /// Whether it is known, without reading the clock, that this time has not come.
-    #[inline]
-    pub(crate) fn is_before(&self, moment: Instant) -> bool {
-        self.ring.is_before(moment)
     }
 
     /// Returns the opcodes and features of the ring.
@@ -264,7 +246,7 @@ impl<P: Port> Driver<P> {
             || self.ring.queued() > 0
             || !self.backlog.is_empty()
             || self.ring.has_work()
-            || !self.supported.opcode(entry.opcode())
+            || !self.supported.opcodes.contains(entry.opcode())
         {
             return Attempt::Unserved;
         }
@@ -272,11 +254,6 @@ impl<P: Port> Driver<P> {
         self.counts.attempts += u64::from(!matches!(attempt, Attempt::Unserved));
         self.counts.completed += u64::from(matches!(attempt, Attempt::Done(_)));
         attempt
-    }
-
-    /// Creates a thread that ends at once.
-    pub(crate) fn try_thread(&self) -> io::Result<()> {
-        self.ring.try_thread()
     }
 
     /// Serves an operation without the ring's queue and without a row (see [`Port::serve`]).
@@ -357,8 +334,7 @@ impl<P: Port> Driver<P> {
                 if ask_cancel && row.stoppable {
                     self.push_cancel(key);
                 }
-                let items = collected.map(|items| Vec::from(*items));
-                DroppedDuty::Items(key, items.unwrap_or_default())
+                DroppedDuty::Items(key, collected.map_or_else(VecDeque::new, |items| *items))
             }
             OnDrop::Ended {
                 payload,
@@ -366,8 +342,8 @@ impl<P: Port> Driver<P> {
                 last,
             } => {
                 self.rows.remove(key);
-                let mut items = collected.map_or_else(Vec::new, |items| Vec::from(*items));
-                items.push(last);
+                let mut items = collected.map_or_else(VecDeque::new, |items| *items);
+                items.push_back(last);
                 DroppedDuty::Ended(payload, items)
             }
         };
@@ -408,11 +384,9 @@ impl<P: Port> Driver<P> {
 
     /// Asks the kernel to stop all operations on this descriptor, and returns whether there are any (C13).
     pub(crate) fn cancel_on(&mut self, fd: i32) -> bool {
-        let on_it = self.rows.iter();
-        let on_it = on_it.filter(|(_, row)| {
-            (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight()
-        });
-        let keys: Vec<Key> = on_it.map(|(key, _)| key).collect();
+        let keys = self
+            .rows
+            .keys(|row| (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight());
         for key in &keys {
             self.ask_cancel(*key);
         }
@@ -422,7 +396,7 @@ impl<P: Port> Driver<P> {
     /// Asks the kernel to stop all operations, and the wake poll (O8). Returns the wakers that waited for them, to be
     /// dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
-        let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
+        let keys = self.rows.keys(|_| true);
         let mut wakers = Vec::new();
         for key in keys {
             self.ask_cancel(key);
@@ -480,16 +454,12 @@ impl<P: Port> Driver<P> {
     }
 
     /// Releases memory left over from a peak, a part of it at a time. Returns whether there is more to do.
-    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+    pub(crate) fn tidy(&mut self, period: u32) -> Excess {
         if self.backlog.capacity() / 4 > self.backlog.len().max(BACKLOG_KEPT) {
             self.backlog.shrink_to(BACKLOG_KEPT);
         }
         self.retries.trim();
         self.rows.tidy(period)
-    }
-
-    pub(crate) fn has_excess(&self) -> bool {
-        self.rows.has_excess()
     }
 
     fn flush_backlog(&mut self) {
@@ -710,9 +680,7 @@ impl<P: Port> Driver<P> {
             let due = Instant::from_ns(row.since_ns) + OVERDUE;
             !row.is_looked_at && row.stoppable && row.lifecycle.is_awaited() && due <= now
         };
-        let found = self.rows.iter().filter(|(_, row)| is_overdue(row));
-        let found: Vec<Key> = found.map(|(key, _)| key).collect();
-        for key in found {
+        for key in self.rows.keys(is_overdue) {
             if let Some(row) = self.rows.get_mut(key) {
                 row.is_looked_at = true;
                 // Only paths and files: other operations wait for their peers, not for a thread.
@@ -732,7 +700,7 @@ impl<P: Port> Driver<P> {
         let entry = Entry::new(Opcode::POLL_ADD)
             .fd(self.wake_fd)
             .len(POLL_MULTISHOT)
-            .op_flags(poll_mask(libc::POLLIN as u32));
+            .poll_events(libc::POLLIN as u32);
         self.push(&entry, WAKE, Answer::Always);
     }
 
@@ -813,8 +781,7 @@ impl<P> Drop for Driver<P> {
 /// Forgets the memory that orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps
 /// its memory, or forgets it. Returns the kinds of the operations in flight.
 fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
-    let in_flight = rows.iter().filter(|(_, row)| row.lifecycle.is_in_flight());
-    let keys: Vec<Key> = in_flight.map(|(key, _)| key).collect();
+    let keys = rows.keys(|row| row.lifecycle.is_in_flight());
     let mut kinds = Vec::with_capacity(keys.len());
     for key in keys {
         if let Some(row) = rows.get_mut(key) {
@@ -835,15 +802,6 @@ fn is_awaited(rows: &Table<Slot>, key: Key) -> bool {
 
 fn cancel_entry(target: u64) -> Entry {
     Entry::new(Opcode::ASYNC_CANCEL).addr(std::ptr::without_provenance::<u8>(target as usize))
-}
-
-/// The kernel reads the events of a poll as two 16-bit words, the lower first, on every machine.
-fn poll_mask(events: u32) -> u32 {
-    if cfg!(target_endian = "big") {
-        events.rotate_left(16)
-    } else {
-        events
-    }
 }
 
 impl<P: fmt::Debug> fmt::Debug for Driver<P> {

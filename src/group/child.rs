@@ -2,13 +2,12 @@
 
 use super::child_set::{ChildResult, ChildSet, Spawned};
 use crate::error::{Canceled, JoinError};
-use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
+use crate::runtime::{self, Core, LeafState};
 use crate::table::Key;
-use crate::tasks::copy_waker;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Makes the lifetime invariant.
 type Invariant<'scope> = &'scope mut &'scope ();
@@ -19,10 +18,8 @@ pub(super) struct ChildHandle<'scope, O> {
     /// The keys of the child's slot and of its task row, until the result is taken.
     keys: Option<(Key, Key)>,
     /// Whether the group was closed when the child was spawned, and the handle has yet to return that.
-    is_refused: bool,
-    refusal: Refusal,
-    /// Whether the wait is registered in a scope.
-    waits: bool,
+    is_late: bool,
+    leaf: LeafState,
     _scope: PhantomData<Invariant<'scope>>,
     /// The exact output type that the child was spawned with; invariant (G4b).
     _output: PhantomData<fn(O) -> O>,
@@ -35,9 +32,8 @@ impl<'scope, O> ChildHandle<'scope, O> {
         ChildHandle {
             children,
             keys: spawned.keys,
-            is_refused: spawned.keys.is_none(),
-            refusal: Refusal::None,
-            waits: false,
+            is_late: spawned.keys.is_none(),
+            leaf: LeafState::New,
             _scope: PhantomData,
             _output: PhantomData,
         }
@@ -68,54 +64,27 @@ impl<'scope, O> ChildHandle<'scope, O> {
     #[inline]
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<O, JoinError>> {
         let Some((slot, task)) = self.keys else {
-            let is_refused = std::mem::take(&mut self.is_refused);
+            let is_late = std::mem::take(&mut self.is_late);
             assert!(
-                is_refused,
+                is_late,
                 "the handle of a child was polled after it had given its end"
             );
             return Poll::Ready(Err(self.dropped()));
         };
-        let found = runtime::with_own(self.children.runtime_id(), |core| {
-            if !core.has_coop_budget() {
-                return None;
-            }
-            // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
-            let result = unsafe { self.children.take::<O>(core, slot) };
-            if !matches!(result, ChildResult::Running) {
-                core.spend_coop_budget();
-            }
-            Some(result)
-        });
-        let joined = match found {
-            None => {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Some(ChildResult::Running) => {
-                let canceled = self.wait(task, context);
-                return canceled.map(|Canceled| Err(JoinError::canceled()));
-            }
-            Some(ChildResult::Output(output)) => Ok(output),
-            Some(ChildResult::Panicked(payload)) => Err(JoinError::panicked(payload)),
-            Some(ChildResult::Dropped) => Err(self.dropped()),
+        let children = self.children;
+        // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
+        let look = |core: &Core| unsafe { children.take::<O>(core, slot) };
+        let wait = |core: &Core, waker, goes_on| core.wait_for_end(task, waker, goes_on);
+        let result = ready!(self.leaf.poll(children.runtime_id(), context, look, wait));
+        let Ok(result) = result else {
+            return Poll::Ready(Err(JoinError::canceled()));
         };
         self.keys = None;
-        Poll::Ready(joined)
-    }
-
-    /// Waits on for the end of the child.
-    fn wait(&mut self, task: Key, context: &Context<'_>) -> Poll<Canceled> {
-        let core = runtime::hold_own(self.children.runtime_id());
-        if !core.is_canceled() {
-            let waker = copy_waker(context.waker());
-            let waits = std::mem::replace(&mut self.waits, true);
-            runtime::drop_waker(core.wait_for_end(task, waker, waits));
-            return Poll::Pending;
-        }
-        match std::mem::take(&mut self.waits) {
-            true => Poll::Ready(canceled_here(&core)),
-            false => reject_canceled(&mut self.refusal, context),
-        }
+        Poll::Ready(match result {
+            ChildResult::Output(output) => Ok(output),
+            ChildResult::Panicked(payload) => Err(JoinError::panicked(payload)),
+            ChildResult::Dropped => Err(self.dropped()),
+        })
     }
 
     /// The error of a child that was dropped.

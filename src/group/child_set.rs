@@ -9,9 +9,9 @@
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
 use super::child_cell::{ChildCell, ErasedChild, Report};
-use crate::runtime::{self, Attribution, Core, SavedContext};
+use crate::runtime::{self, Attribution, Core, QueueLeaf, SavedContext};
 use crate::table::{Key, Leaf, Table};
-use crate::tasks::{NewChild, Origin, copy_waker};
+use crate::tasks::{NewChild, Origin};
 use crate::wait_queue::{Ticket, WaitQueue};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -109,7 +109,6 @@ pub(super) enum ChildResult<T> {
     Output(T),
     Panicked(Box<dyn Any + Send>),
     Dropped,
-    Running,
 }
 
 /// A spawned child: the keys of its slot and its task row, and its output type (G4b). No keys if the group was closed.
@@ -155,47 +154,10 @@ pub(super) struct ChildSet {
     keeps_panics: bool,
     /// Whether the child that is being polled has failed; the group has yet to judge that.
     failed: Cell<bool>,
-    /// Whether a leaf was refused in the group, because it was canceled.
-    refused: Cell<bool>,
+    /// Whether a leaf was rejected in the group, because it was canceled.
+    rejected: Cell<bool>,
     /// Wakers of those waiting for a child to end.
     watchers: RefCell<WaitQueue<Waker>>,
-}
-
-/// A wait for a child to end.
-pub(super) struct Watcher<'a> {
-    children: &'a ChildSet,
-    ticket: Option<Ticket>,
-}
-
-impl Watcher<'_> {
-    /// Registers `waker`, in place of the previous one, to be woken when a child ends.
-    pub(super) fn renew(&mut self, waker: &Waker) {
-        let watchers = &self.children.watchers;
-        let Some(ticket) = self.ticket else {
-            let waker = copy_waker(waker);
-            self.ticket = Some(watchers.borrow_mut().push(waker));
-            return;
-        };
-        let same = |kept: &Waker| kept.will_wake(waker);
-        if !watchers.borrow().get(ticket).is_some_and(same) {
-            let waker = copy_waker(waker);
-            let replaced = watchers.borrow_mut().renew(ticket, waker);
-            runtime::drop_waker(replaced);
-        }
-    }
-
-    pub(super) fn end(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            let left = self.children.watchers.borrow_mut().remove(ticket);
-            runtime::drop_waker(left);
-        }
-    }
-}
-
-impl Drop for Watcher<'_> {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 impl ChildSet {
@@ -214,7 +176,7 @@ impl ChildSet {
             notified: Cell::new(false),
             keeps_panics,
             failed: Cell::new(false),
-            refused: Cell::new(false),
+            rejected: Cell::new(false),
             watchers: RefCell::default(),
         }
     }
@@ -265,7 +227,6 @@ impl ChildSet {
             held,
             ready,
             scope: self.scope,
-            canceled: self.notified.get(),
         };
         let (task, foreign) = core.insert_child(self.row, child, origin);
         let slot = self.slots.borrow_mut().insert(ChildSlot {
@@ -395,16 +356,13 @@ impl ChildSet {
             .map(|(_, slot)| slot.task)
             .collect();
         for task in tasks {
-            core.cancel_task(task, false);
+            core.notify_task(task);
         }
     }
 
     /// Clears the notification: the group's scope has left the canceled scope that it was in.
-    pub(super) fn notify_free(&self, core: &Core) {
+    pub(super) fn notify_free(&self) {
         self.notified.set(false);
-        for (_, slot) in self.slots.borrow().iter() {
-            core.free_child(slot.task);
-        }
     }
 
     /// Polls woken children until one ends. If `first`, one child may be polled even if the turn's poll budget is
@@ -447,7 +405,7 @@ impl ChildSet {
                     false => StopReason::Idle,
                 };
             }
-            let Some(turn) = core.next_child(self.row) else {
+            let Some(turn) = core.next_child(self.row, self.notified.get()) else {
                 return StopReason::Idle;
             };
             *first = false;
@@ -466,6 +424,7 @@ impl ChildSet {
                 None => unreachable!("G4: a slot is there until its child has ended"),
             };
             *polled = Some(slot);
+            let rejections = core.rejections();
             let waker = core.waker_of_child(turn.key);
             let context = &mut Context::from_waker(&waker);
             let now = match child {
@@ -484,7 +443,7 @@ impl ChildSet {
                 }
                 continue;
             }
-            if core.is_canceled() && core.should_drop_canceled(turn.key) {
+            if core.is_canceled() && core.should_drop_canceled(turn.key, rejections) {
                 return StopReason::Ended(slot, EndKind::Dropped);
             }
             if core.was_attributed() {
@@ -716,9 +675,9 @@ impl ChildSet {
         self.failed.set(true);
     }
 
-    /// Notes that a leaf was refused in the group, because it was canceled.
-    pub(super) fn note_refusal(&self) {
-        self.refused.set(true);
+    /// Notes that a leaf was rejected in the group, because it was canceled.
+    pub(super) fn note_rejection(&self) {
+        self.rejected.set(true);
     }
 
     /// Closes the set: no child starts from now on.
@@ -747,7 +706,11 @@ impl ChildSet {
             }
         }
         core.close_ready_queue(self.row);
-        core.close_scope_of_group(self.scope, self.refused.get());
+        if self.rejected.get() && core.is_canceled_from_outside(self.scope) {
+            // A loop that opens a group each time ends, too.
+            core.count_rejection();
+        }
+        core.close_scope(self.scope);
     }
 
     /// Drops the children without a runtime: no table is updated.
@@ -791,27 +754,27 @@ impl ChildSet {
     ///
     /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
-    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> ChildResult<T> {
+    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Option<ChildResult<T>> {
         let state = {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get(key) else {
-                return ChildResult::Dropped;
+                return Some(ChildResult::Dropped);
             };
             match slot.state {
                 ChildState::Waiting(_)
                 | ChildState::Running(_)
                 | ChildState::Body
                 | ChildState::Out => {
-                    return ChildResult::Running;
+                    return None;
                 }
                 _ => slots.remove(key).map(|slot| (slot.state, slot.task)),
             }
         };
         let Some((state, task)) = state else {
-            return ChildResult::Dropped;
+            return Some(ChildResult::Dropped);
         };
         core.take_child(task);
-        match state {
+        Some(match state {
             ChildState::Output(mut child) => {
                 let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;
@@ -821,14 +784,11 @@ impl ChildSet {
             }
             ChildState::Panicked(payload) => ChildResult::Panicked(payload),
             _ => ChildResult::Dropped,
-        }
+        })
     }
 
     /// Returns a wait for the next child to end.
-    pub(super) fn watch(&self) -> Watcher<'_> {
-        Watcher {
-            children: self,
-            ticket: None,
-        }
+    pub(super) fn watch(&self) -> QueueLeaf<&RefCell<WaitQueue<Waker>>> {
+        QueueLeaf::new(&self.watchers)
     }
 }

@@ -8,7 +8,7 @@ use super::child::ChildHandle;
 use super::child_cell::Report;
 use super::child_set::{ChildSet, EndKind, Ended, NextChild};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
-use crate::runtime::{self, Core, Waiting};
+use crate::runtime::{self, Core};
 use crate::scope::ScopeKind;
 use crate::table::Key;
 use crate::tasks::Origin;
@@ -18,7 +18,7 @@ use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// The state of a group that its future, its body and its children share.
@@ -215,22 +215,15 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         &self,
         mut look: impl FnMut() -> Option<T>,
     ) -> Result<T, Canceled> {
-        let mut waiting = Waiting::default();
-        let mut watch = self.children.watch();
+        let mut wait = self.children.watch();
         poll_fn(|context| {
             // A loop over waits that are ready at once must let other tasks go first.
-            if !runtime::with(Core::has_coop_budget) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            ready!(runtime::poll_coop_budget(context.waker()));
             if let Some(found) = look() {
                 runtime::with(Core::spend_coop_budget);
-                watch.end();
-                waiting.end();
                 return Poll::Ready(Ok(found));
             }
-            watch.renew(context.waker());
-            waiting.poll(context).map(Err)
+            wait.poll(context).map(Err)
         })
         .await
     }
@@ -249,10 +242,12 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     fn poll(&self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<()> {
         let core = runtime::hold_own(self.children.runtime_id());
         self.children.begin(&core, context.waker());
-        let refusals = core.refusals();
+        let rejections = core.rejections();
         let polled = self.poll_begun(&core, body, context);
-        if core.refusals() != refusals {
-            self.children.note_refusal();
+        if core.rejections() != rejections {
+            // Each child was counted by itself.
+            core.forget_rejections(rejections);
+            self.children.note_rejection();
         }
         self.children.end(&core, context.waker());
         polled
@@ -267,7 +262,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             let is_canceled = core.is_scope_canceled(self.children.scope());
             if !is_canceled && self.children.is_notified() {
                 // The group has moved to another scope since its last poll.
-                self.children.notify_free(core);
+                self.children.notify_free();
             }
             if is_canceled && self.children.alive() > 0 {
                 if !self.children.is_notified() {

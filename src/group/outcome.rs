@@ -1,7 +1,7 @@
 //! What a child, or a task that is detached, may return.
 
 use crate::error::is_cancellation;
-use crate::runtime::join::JoinHandle;
+use crate::runtime::task::JoinHandle;
 use std::fmt::Display;
 
 /// The output of an endless loop: `!`, which cannot be named on stable Rust except as the return type of a function

@@ -6,18 +6,16 @@
 //! answer. So a dropped or canceled wait has no connection to lose, except where connections are accepted ahead: those
 //! go to the next waits (C8), as does one that an older kernel (before 6.10) hands over late.
 
-use crate::error::Canceled;
 use crate::op::{Accept, Accepted, Arrived, FdOwner, OwnedOp, SharedFd, busy};
-use crate::runtime::{self, Core, Fault, Waiting};
+use crate::runtime::{self, Core, Fault, QueueLeaf, WakerQueue};
 use crate::sys::{Descriptor, EnterWait, Features, with_context};
-use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
+use crate::wait_queue::WaitQueue;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
@@ -41,8 +39,6 @@ pub(super) struct Accepting {
     /// Connections that had been accepted ahead when accepting stopped: the next waits get these first.
     kept: RefCell<VecDeque<Accepted>>,
     waiters: Arc<Waiters>,
-    /// The number of waits so far that were pending, which numbers them in the list.
-    waits: Cell<u64>,
     /// How many operations were started.
     starts: Cell<u64>,
     /// Whether the shortage of descriptors has been reported.
@@ -69,7 +65,6 @@ impl Accepting {
             taken_in: Cell::new(0),
             kept: RefCell::default(),
             waiters: Arc::default(),
-            waits: Cell::new(0),
             starts: Cell::new(0),
             is_short: Cell::new(false),
         }
@@ -84,7 +79,7 @@ impl Accepting {
         NextAccepted {
             accepting: self,
             way,
-            wait: AcceptWait::new(self),
+            wait: QueueLeaf::new(&self.waiters),
             pause: None,
             is_over: false,
         }
@@ -140,7 +135,7 @@ impl Accepting {
         }
         self.owned.borrow().ask_cancel();
         let asked = self.starts.get();
-        let mut wait = AcceptWait::new(self);
+        let mut wait = QueueLeaf::new(&*self.waiters);
         poll_fn(|context| {
             // If accepting was started again, another task waits for a connection.
             while self.starts.get() == asked {
@@ -204,7 +199,7 @@ impl Accepting {
     fn report_shortage(&self, error: &io::Error) {
         if !self.is_short.replace(true) {
             runtime::with(|core| {
-                core.report(&Fault::AcceptPaused {
+                core.hook.report(&Fault::AcceptPaused {
                     listener: self.address.clone(),
                     message: error.to_string(),
                 });
@@ -224,93 +219,27 @@ impl fmt::Debug for Accepting {
 
 /// The tasks that wait for a connection. Each completion wakes all of them: a woken wait may not be polled any more, or
 /// may be dropped before it looks, and then the connection goes to another.
+///
+/// Only the listener's thread locks the queue, and no user code runs under the lock (R1).
 #[derive(Debug, Default)]
-struct Waiters {
-    /// Each waker with the number of its wait. Only the listener's thread locks the list, and no user code runs under
-    /// the lock (R1).
-    list: Mutex<Vec<(u64, Waker)>>,
-}
+struct Waiters(Mutex<WaitQueue<Waker>>);
 
 impl Waiters {
-    fn lock(&self) -> MutexGuard<'_, Vec<(u64, Waker)>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds the waker to the list, or replaces the previous one of this wait. Returns the replaced waker, for the
-    /// caller to drop.
-    fn put(&self, number: u64, waker: Waker) -> Option<Waker> {
-        let mut list = self.lock();
-        match list.iter_mut().find(|(listed, _)| *listed == number) {
-            Some((_, listed)) => Some(mem::replace(listed, waker)),
-            None => {
-                list.push((number, waker));
-                None
-            }
-        }
-    }
-
-    fn take(&self, number: u64) -> Option<Waker> {
-        let mut list = self.lock();
-        let place = list.iter().position(|(listed, _)| *listed == number)?;
-        Some(list.swap_remove(place).1)
+    fn lock(&self) -> MutexGuard<'_, WaitQueue<Waker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Wake for Waiters {
     fn wake(self: Arc<Self>) {
-        let all = mem::take(&mut *self.lock());
-        runtime::wake_all(all.into_iter().map(|(_, waker)| waker).collect());
+        let all = self.lock().take_all();
+        runtime::wake_all(all);
     }
 }
 
-/// A wait's place among the waiters.
-#[derive(Debug)]
-struct AcceptWait<'a> {
-    accepting: &'a Accepting,
-    leaf: Waiting,
-    /// The number of the wait, once it has begun.
-    number: Option<u64>,
-}
-
-impl AcceptWait<'_> {
-    fn new(accepting: &Accepting) -> AcceptWait<'_> {
-        AcceptWait {
-            accepting,
-            leaf: Waiting::default(),
-            number: None,
-        }
-    }
-
-    fn has_begun(&self) -> bool {
-        self.number.is_some()
-    }
-
-    /// Waits for the next completion, because no connection is ready.
-    fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
-        let accepting = self.accepting;
-        let number = *self.number.get_or_insert_with(|| {
-            let number = accepting.waits.get();
-            accepting.waits.set(number + 1);
-            number
-        });
-        let replaced = accepting.waiters.put(number, copy_waker(context.waker()));
-        runtime::drop_waker(replaced);
-        let canceled = ready!(self.leaf.poll(context));
-        self.end();
-        Poll::Ready(canceled)
-    }
-
-    fn end(&mut self) {
-        self.leaf.end();
-        if let Some(number) = self.number.take() {
-            runtime::drop_waker(self.accepting.waiters.take(number));
-        }
-    }
-}
-
-impl Drop for AcceptWait<'_> {
-    fn drop(&mut self) {
-        self.end();
+impl WakerQueue for &Waiters {
+    fn with<T>(&self, f: impl FnOnce(&mut WaitQueue<Waker>) -> T) -> Option<T> {
+        Some(f(&mut self.lock()))
     }
 }
 
@@ -320,7 +249,7 @@ impl Drop for AcceptWait<'_> {
 pub(super) struct NextAccepted<'a> {
     accepting: &'a Accepting,
     way: AcceptMode,
-    wait: AcceptWait<'a>,
+    wait: QueueLeaf<&'a Waiters>,
     /// The pause after a shortage of descriptors or memory.
     pause: Option<Sleep>,
     is_over: bool,
@@ -369,9 +298,9 @@ impl NextAccepted<'_> {
                     return Poll::Ready(Err(canceled.into()));
                 }
             }
-            // A wait that begins in a canceled scope is refused, whether a connection is ready or not (C2).
+            // A wait that begins in a canceled scope is rejected, whether a connection is ready or not (C2).
             if !self.wait.has_begun() && runtime::with(Core::is_canceled) {
-                let canceled = self.wait.leaf.poll(context);
+                let canceled = self.wait.poll(context);
                 return canceled.map(|canceled| Err(canceled.into()));
             }
             let error = match ready!(self.look(context)) {
@@ -409,10 +338,7 @@ impl NextAccepted<'_> {
 
     /// Looks for a connection, and waits if there is none.
     fn look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        if !runtime::with(Core::has_coop_budget) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(runtime::poll_coop_budget(context.waker()));
         let kept = self.accepting.kept.borrow_mut().pop_front();
         let looked = match kept {
             Some(accepted) => Looked::Found(Ok(accepted)),
@@ -472,7 +398,7 @@ impl NextAccepted<'_> {
                 accepting.start(Accept::many(accepting.fd.clone(), ahead))?;
             }
             _ => {
-                let now = runtime::with(Core::this_poll);
+                let now = runtime::with(|core| core.turn.budget.polls_so_far());
                 let is_ready = accepting.is_ready.get();
                 if is_ready != Some(false) && accepting.taken_in.get() == now {
                     return Ok(false);
@@ -486,35 +412,5 @@ impl NextAccepted<'_> {
             }
         }
         Ok(true)
-    }
-}
-
-/// The connections of a listener, in order. The wait for the next one continues between polls.
-#[derive(Debug)]
-pub(super) struct Arrivals<'a> {
-    accepting: &'a Accepting,
-    next: Option<NextAccepted<'a>>,
-}
-
-impl Arrivals<'_> {
-    pub(super) fn new(accepting: &Accepting) -> Arrivals<'_> {
-        Arrivals {
-            accepting,
-            next: None,
-        }
-    }
-
-    /// Waits for the next connection. The wait ends when the future is dropped.
-    pub(super) async fn next(&mut self) -> io::Result<Accepted> {
-        self.next = None;
-        self.accepting.next(AcceptMode::OneByOne).await
-    }
-
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        let begin = || self.accepting.next(AcceptMode::OneByOne);
-        let next = self.next.get_or_insert_with(begin);
-        let accepted = ready!(Pin::new(next).poll(context));
-        self.next = None;
-        Poll::Ready(accepted)
     }
 }

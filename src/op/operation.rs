@@ -228,16 +228,6 @@ pub enum Readiness {
     Failed(io::Error),
 }
 
-/// Returns whether an operation that is ready without the kernel yields first, because the task has spent its coop
-/// budget. If so, it has woken `waker`, and the operation is polled again.
-pub(super) fn yields_first(waker: &Waker) -> bool {
-    let yields = !crate::runtime::with(crate::runtime::Core::has_coop_budget);
-    if yields {
-        waker.wake_by_ref();
-    }
-    yields
-}
-
 /// The items that most operations spell alike. Each use names the operation and its output.
 macro_rules! operation {
     // Returns nothing but success, and no completion leaves anything to dispose of.
@@ -259,13 +249,13 @@ macro_rules! operation {
             Err(error)
         }
     };
-    // Gives back the buffer in this field, whatever happens.
-    ($name:literal -> $output:ty, lends $buf:ident) => {
+    // Gives back what this field lends, whatever happens.
+    ($name:expr, lends $lent:ident -> $output:ty) => {
         type Output = $output;
         const NAME: &'static str = $name;
 
         fn fail(self, error: std::io::Error) -> Self::Output {
-            Err(crate::buf::BufError::new(error, self.$buf))
+            Err(crate::buf::BufError::new(error, self.$lent.into_bufs()))
         }
     };
 }

@@ -8,52 +8,31 @@
 // - O8: Shutdown follows the order in `shutdown.rs`; whatever is left is leaked and reported.
 // - O9: Whatever holds a key also holds the ID of its runtime, and reaches the runtime through `current.rs`.
 
-pub(crate) mod abort;
-mod alarm;
-pub(crate) mod blocking;
 pub(crate) mod builder;
-mod children;
-mod coop;
 mod core;
 mod current;
-mod direct;
 mod fault;
 mod handle;
-mod interrupt;
-pub(crate) mod join;
-mod pool;
-mod proceed;
-mod provided_buffers;
+pub(crate) mod leaf;
+pub(crate) mod pool;
 mod scopes;
 mod shutdown;
-pub(crate) mod spawn;
-mod stats;
-mod thread_shortage;
-mod tidy;
+pub(crate) mod task;
 mod turn;
-mod turn_budget;
-#[cfg(doctest)]
-mod variance_doctests;
-mod worker;
-pub(crate) mod yielding;
 
 pub use self::builder::{Builder, Runtime};
 pub use self::fault::Fault;
-pub use self::handle::Handle;
-pub use self::stats::{OperationInfo, Stats, TaskInfo};
+pub use self::handle::{Handle, OperationInfo, Stats, TaskInfo};
 pub use crate::sys::FeatureMask;
 
-pub(crate) use self::alarm::Alarm;
-pub(crate) use self::core::{Core, Refusal};
+pub(crate) use self::core::Core;
 pub(crate) use self::current::{
     Local, drop_waker, end_orphans, guard, hold_own, reach, required, try_with, wake_all, with,
     with_own,
 };
-pub(crate) use self::direct::JointPoll;
-pub(crate) use self::proceed::{proceed, proceed_with, ready_err};
-pub(crate) use self::provided_buffers::{BUFFER_GROUP, READ_AHEAD_MAX};
-pub(crate) use self::scopes::{
-    Attribution, Before, Mirror, SavedContext, Waiting, canceled_here, reject_canceled,
+pub(crate) use self::leaf::{
+    Alarm, BUFFER_GROUP, JointPoll, LeafState, Proceed, QueueLeaf, READ_AHEAD_MAX, WakerQueue,
+    poll_coop_budget, proceed, proceed_with, ready_err,
 };
-pub(crate) use self::thread_shortage::no_thread_for;
-pub(crate) use self::worker::Worker;
+pub(crate) use self::pool::{Worker, no_thread_for};
+pub(crate) use self::scopes::{Attribution, Before, Mirror, SavedContext, Waiting};

@@ -4,15 +4,14 @@
 
 mod children;
 
-use super::cell::Task;
+use super::cell::{PanicPayload, Task};
 use super::queue::KeyQueue;
 use super::wake_id::WakeId;
 use super::waker::wake_id_of;
-use crate::table::{Key, Leaf, Owner, Table};
+use crate::table::{Excess, Key, Leaf, Owner, Table};
 use children::ReadyQueue;
 pub(crate) use children::{NewChild, ReadyChild};
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -50,7 +49,7 @@ enum Stage {
     Running,
     /// Its allocation holds the output.
     Output,
-    /// The payload is in [`Tasks::payloads`].
+    /// The task holds the payload.
     Panicked,
     Aborted,
 }
@@ -77,14 +76,12 @@ struct TaskRow {
     /// Whether to drop the task instead of polling it.
     aborted: bool,
     claim: Claim,
-    /// Whether the task is canceled, itself or from above. Unused if the task has a scope of its own, which knows it.
-    canceled: bool,
-    /// Whether the task itself was canceled.
+    /// Whether the task itself was canceled. Unused if it has a scope of its own, which knows that.
     cancel_called: bool,
     /// Whether `scope` is the task's own, not the one that it belongs to.
     has_scope: bool,
-    /// Polls in which a leaf was rejected (in a task without a scope of its own).
-    refusals: u8,
+    /// Polls in which a leaf was rejected while the task was canceled.
+    rejections: u8,
     /// The child set that holds it, and its slot there.
     child_of: Child,
     joiner: Option<Waker>,
@@ -117,7 +114,6 @@ pub(crate) struct TaskScope {
     /// The task's own scope, if it has one; otherwise the scope that it belongs to.
     pub(crate) scope: Key,
     pub(crate) has_scope: bool,
-    pub(crate) canceled: bool,
     pub(crate) cancel_called: bool,
 }
 
@@ -131,7 +127,6 @@ impl TaskRow {
         TaskScope {
             scope: self.scope,
             has_scope: self.has_scope,
-            canceled: self.canceled,
             cancel_called: self.cancel_called,
         }
     }
@@ -144,9 +139,9 @@ pub(crate) struct ReadyTask {
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
     /// Whether to drop the task instead of polling it.
     pub(crate) aborted: bool,
-    /// The leaf that the task waits for, and whether it is canceled, if it has no scope of its own.
+    /// The leaf that the task waits for, and whether it was canceled itself, if it has no scope of its own.
     pub(crate) leaf: Option<Leaf>,
-    pub(crate) canceled: bool,
+    pub(crate) cancel_called: bool,
     pub(crate) has_scope: bool,
 }
 
@@ -179,9 +174,6 @@ impl Unclaimed {
     }
 }
 
-/// The capacity for panic payloads that is kept.
-const PAYLOADS_KEPT: usize = 64;
-
 /// The tasks of one runtime.
 pub(crate) struct Tasks {
     runtime: u16,
@@ -190,8 +182,6 @@ pub(crate) struct Tasks {
     /// Rows that have not ended, not counting children.
     alive: usize,
     queues: Table<ReadyQueue>,
-    /// Panic payloads of tasks whose handle is still there. There are few.
-    payloads: HashMap<Key, Box<dyn Any + Send>>,
 }
 
 impl Tasks {
@@ -202,12 +192,10 @@ impl Tasks {
             ready: KeyQueue::default(),
             alive: 0,
             queues: Table::new(),
-            payloads: HashMap::new(),
         }
     }
 
-    /// Inserts a new task, which is ready. `scope` is the scope that it belongs to, and `canceled` is set if that is
-    /// canceled.
+    /// Inserts a new task, which is ready. `scope` is the scope that it belongs to.
     #[inline]
     pub(crate) fn insert(
         &mut self,
@@ -215,7 +203,6 @@ impl Tasks {
         origin: Origin,
         claim: Claim,
         scope: Key,
-        canceled: bool,
     ) -> Key {
         let key = self.rows.insert(TaskRow {
             task,
@@ -223,10 +210,9 @@ impl Tasks {
             queued: true,
             aborted: false,
             claim,
-            canceled,
             cancel_called: false,
             has_scope: false,
-            refusals: 0,
+            rejections: 0,
             child_of: Child::NONE,
             joiner: None,
             join_owner: Owner::scope(scope),
@@ -240,16 +226,14 @@ impl Tasks {
     }
 
     /// Frees a part of the memory that a peak has left. Returns whether there is more to free.
-    pub(crate) fn tidy(&mut self, period: u32) -> bool {
-        if self.payloads.capacity() / 4 > self.payloads.len().max(PAYLOADS_KEPT) {
-            self.payloads.shrink_to(PAYLOADS_KEPT);
-        }
-        self.rows.tidy(period) | self.queues.tidy(period) | self.ready.trim()
-    }
-
-    /// Whether the tables have more memory than they need.
-    pub(crate) fn has_excess(&self) -> bool {
-        self.rows.has_excess() || self.queues.has_excess()
+    pub(crate) fn tidy(&mut self, period: u32) -> Excess {
+        let ready = match self.ready.trim() {
+            true => Excess::Now,
+            false => Excess::None,
+        };
+        ready
+            .max(self.rows.tidy(period))
+            .max(self.queues.tidy(period))
     }
 
     // Scopes of tasks.
@@ -265,44 +249,27 @@ impl Tasks {
         self.rows.get(key)?.leaf
     }
 
-    /// Gives the task a scope of its own, which takes over its leaf. Returns the task's refusals so far.
-    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> u32 {
-        match self.rows.get_mut(key) {
-            Some(row) => {
-                row.scope = scope;
-                row.has_scope = true;
-                row.leaf = None;
-                u32::from(row.refusals)
-            }
-            None => 0,
-        }
-    }
-
-    /// Cancels a task that has no scope of its own, itself or from above. Returns whether it was not canceled before.
-    pub(crate) fn cancel(&mut self, key: Key, cancel_called: bool) -> bool {
-        let Some(row) = self.rows.get_mut(key) else {
-            return false;
-        };
-        row.cancel_called |= cancel_called;
-        !std::mem::replace(&mut row.canceled, true)
-    }
-
-    /// Clears the cancel of a task that came from above.
-    pub(crate) fn free(&mut self, key: Key) {
+    /// Gives the task a scope of its own, which takes over its leaf.
+    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) {
         if let Some(row) = self.rows.get_mut(key) {
-            row.canceled = row.cancel_called;
+            row.scope = scope;
+            row.has_scope = true;
+            row.leaf = None;
         }
     }
 
-    /// Counts a rejected leaf in a task without a scope of its own.
-    pub(crate) fn refuse(&mut self, key: Key) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.refusals = row.refusals.saturating_add(1);
-        }
+    /// Cancels a task that has no scope of its own. Returns whether it was not canceled before.
+    pub(crate) fn cancel(&mut self, key: Key) -> bool {
+        let row = self.rows.get_mut(key);
+        row.is_some_and(|row| !std::mem::replace(&mut row.cancel_called, true))
     }
 
-    pub(crate) fn refusals(&self, key: Key) -> u32 {
-        self.rows.get(key).map_or(0, |row| u32::from(row.refusals))
+    /// Counts a poll of a canceled task in which a leaf was rejected, if this was one. Returns the number of such polls.
+    pub(crate) fn count_rejections(&mut self, key: Key, was_rejected: bool) -> u32 {
+        self.rows.get_mut(key).map_or(0, |row| {
+            row.rejections = row.rejections.saturating_add(u8::from(was_rejected));
+            u32::from(row.rejections)
+        })
     }
 
     /// Whether the task is queued to be polled again.
@@ -313,10 +280,8 @@ impl Tasks {
 
     /// Returns every task of the runtime itself that has no scope of its own and has not ended.
     pub(crate) fn without_scope(&self) -> Vec<Key> {
-        let rows = self.rows.iter();
-        rows.filter(|(_, row)| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
-            .map(|(key, _)| key)
-            .collect()
+        self.rows
+            .keys(|row| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
     }
 
     /// Whether a join of this task is pending for this owner.
@@ -369,11 +334,8 @@ impl Tasks {
 
     /// Wakes every task. Returns foreign wakers, for the caller to wake outside the borrow.
     pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
-        let names: Vec<WakeId> = self.rows.iter().map(|(key, _)| self.name(key)).collect();
-        names
-            .into_iter()
-            .filter_map(|name| self.wake(name))
-            .collect()
+        let keys = self.rows.keys(|_| true).into_iter();
+        keys.filter_map(|key| self.wake(self.name(key))).collect()
     }
 
     /// Returns the next task to poll. Its future is out of the table until [`park`](Tasks::park) or
@@ -393,7 +355,7 @@ impl Tasks {
                     task: row.task.take(),
                     aborted: row.aborted,
                     leaf: row.leaf,
-                    canceled: row.canceled,
+                    cancel_called: row.cancel_called,
                     has_scope: row.has_scope,
                 });
             }
@@ -479,7 +441,7 @@ impl Tasks {
             End::Aborted => row.stage = Stage::Aborted,
             End::Panicked(payload) => {
                 row.stage = Stage::Panicked;
-                self.payloads.insert(key, payload);
+                row.task = Some(Box::pin(PanicPayload(Some(payload))));
             }
         }
         Finished {
@@ -498,7 +460,7 @@ impl Tasks {
         let row = self.rows.remove(key)?;
         let end = match row.stage {
             Stage::Output => End::Output(row.task?),
-            Stage::Panicked => End::Panicked(self.payloads.remove(&key)?),
+            Stage::Panicked => End::Panicked(PanicPayload::take(row.task?)?),
             _ => End::Aborted,
         };
         Some(Unclaimed::new(end, row.origin, row.claim))
@@ -565,9 +527,7 @@ impl Tasks {
 
     /// Marks every spawned task to be dropped. Children are dropped with the futures that own them.
     pub(crate) fn abort_all(&mut self) {
-        let rows = self.rows.iter();
-        let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);
-        let keys: Vec<Key> = tasks.map(|(key, _)| key).collect();
+        let keys = self.rows.keys(|row| row.child_of == Child::NONE);
         for key in keys {
             self.abort(key);
         }
@@ -644,9 +604,7 @@ impl Tasks {
 
     /// Takes the results that handles have not taken, at shutdown. The handles find nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<Unclaimed> {
-        let rows = self.rows.iter();
-        let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);
-        let keys: Vec<Key> = tasks.map(|(key, _)| key).collect();
+        let keys = self.rows.keys(|row| row.child_of == Child::NONE);
         keys.into_iter()
             .filter_map(|key| self.remove_ended(key))
             .collect()

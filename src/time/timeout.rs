@@ -1,12 +1,10 @@
 //! Timeouts: a time limit for a future, after which its waits are canceled.
 
 use super::{Instant, TryFuture};
-use crate::cancel::{Due, ScopedPoll};
-use crate::error::Canceled;
-use crate::error::{CutShort, TimeoutError};
+use crate::cancel::{Due, ScopedPoll, opaque_debug};
+use crate::error::{Canceled, CutShort, TimeoutError};
 use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -205,8 +203,7 @@ impl<F: Future> Future for TimeoutAny<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_both(context).map(|ended| match ended {
             (Some(output), false) => Ok(output),
-            (output, true) => Err(CutShort::by_time(output)),
-            (None, false) => Err(CutShort::from_outside()),
+            (output, is_timeout) => Err(CutShort::new(output, is_timeout)),
         })
     }
 }
@@ -238,14 +235,4 @@ where
     }
 }
 
-impl<F> fmt::Debug for TimeoutAny<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimeoutAny").finish_non_exhaustive()
-    }
-}
-
-impl<F> fmt::Debug for Timeout<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeout").finish_non_exhaustive()
-    }
-}
+opaque_debug! { TimeoutAny Timeout }

@@ -2,6 +2,7 @@
 
 use gimmal::fs::File;
 use gimmal::net::{TcpListener, TcpStream};
+use socket2::{SockAddr, SockAddrStorage};
 use std::error::Error;
 use std::ffi::CString;
 use std::io::{self, PipeWriter};
@@ -37,6 +38,24 @@ pub fn has_v6() -> bool {
         crate::skip!("no IPv6 on loopback");
     }
     has
+}
+
+/// The address of a socket in the directory whose path has the maximum length, and so no terminating nul byte. `None` if
+/// the directory's path leaves no room.
+pub fn longest_path(directory: &Path) -> Option<SockAddr> {
+    let mut path = format!("{}/", directory.display());
+    let room = 108_usize.checked_sub(path.len());
+    path.push_str(&"x".repeat(room.filter(|room| *room > 0)?));
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: the storage is large enough for any address, and a Unix socket address is written to it.
+    let address: &mut libc::sockaddr_un = unsafe { storage.view_as() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (place, byte) in address.sun_path.iter_mut().zip(path.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: a family and a path of this length were written above.
+    Some(unsafe { SockAddr::new(storage, len) })
 }
 
 /// A byte that tells its position: lost, doubled and swapped bytes show.

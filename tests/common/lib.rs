@@ -14,7 +14,7 @@ mod watched;
 
 pub use counts::{Baseline, Counts, descriptors};
 pub use drops::{MOMENTS, Moment, dropped_after, dropped_everywhere};
-pub use ends::{byte, bytes, errno, has_v6, make_fifo, pipe, tcp_pair};
+pub use ends::{byte, bytes, errno, has_v6, longest_path, make_fifo, pipe, tcp_pair};
 pub use faults::Faults;
 pub use polls::{
     Counted, Done, ForeignGuard, counted, foreign_waker, poll_and_drop, poll_once, poll_with,

@@ -1,242 +1,59 @@
 //! The current context: the task that is being polled, its scope, and whether that is canceled (C1).
 
-use crate::runtime::coop::CoopBudget;
 use crate::runtime::core::Core;
+use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
-use crate::tasks::{WakeId, waker};
+use crate::tasks::WakeId;
+use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
-/// The context that was current before a child or a scope was entered.
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub(crate) struct Before {
-    running: Key,
-    leaf: Option<Leaf>,
-    at: Owner,
-    canceled: bool,
-    scope_epoch: u64,
+/// The task or child that is being polled, or was polled last, and the scope that it polls in.
+#[derive(Debug, Default)]
+pub(in crate::runtime) struct Context {
+    pub(in crate::runtime) running: Cell<Key>,
+    /// The leaf that the running task waits for, while it is being polled and has no scope of its own.
+    pub(in crate::runtime) leaf: Cell<Option<Leaf>>,
+    /// The current scope.
+    pub(in crate::runtime) owner: Cell<Owner>,
+    /// Whether the current scope is canceled.
+    pub(in crate::runtime) canceled: Cell<bool>,
+    /// Counts the events that may have changed whether a scope is canceled.
+    epoch: Cell<u64>,
+    /// The running task's coop budget: ready leaves that it may still pass in this poll.
+    pub(in crate::runtime) coop_budget: Cell<CoopBudget>,
+    /// Whether a combinator is polling several futures in this poll.
+    pub(in crate::runtime) in_joint_poll: Cell<bool>,
+    /// Whether `attributions` holds any.
+    pub(super) attributed: Cell<bool>,
+    /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
+    pub(super) attributions: RefCell<Vec<Key>>,
+    /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
+    pub(in crate::runtime) rejections: Cell<u64>,
+    /// The number of times that canceled tasks have woken themselves.
+    pub(super) self_wakes: Cell<u64>,
+    /// The scope between two polls, and of new tasks.
+    pub(in crate::runtime) root: Key,
+    pub(in crate::runtime) root_canceled: Cell<bool>,
 }
 
-/// The parent's context, saved while its children are polled.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct SavedContext {
-    before: Before,
-    /// Ready leaves that the parent may still pass.
-    coop_budget: CoopBudget,
-    /// Scopes that cancels were attributed to in the parent's poll.
-    attributions: Vec<Key>,
-}
-
-/// Which scopes are responsible for leaves of a child that ended `Canceled` (C7).
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Attribution(u8);
-
-impl Attribution {
-    /// The child's own scope: its handle canceled it.
-    const ITSELF: u8 = 1;
-    /// The scope of its group.
-    const GROUP: u8 = 2;
-    /// A scope outside its group.
-    const OUTSIDE: u8 = 4;
-
-    fn new(itself: bool, group: bool, outside: bool) -> Attribution {
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        Attribution(
-            flag(itself, Attribution::ITSELF)
-                | flag(group, Attribution::GROUP)
-                | flag(outside, Attribution::OUTSIDE),
-        )
-    }
-
-    #[inline]
-    pub(crate) fn any(self) -> bool {
-        self.0 != 0
-    }
-
-    pub(crate) fn outside(self) -> bool {
-        self.0 & Attribution::OUTSIDE != 0
-    }
-
-    pub(crate) fn add(&mut self, more: Attribution) {
-        self.0 |= more.0;
-    }
-}
-
-impl Core {
-    /// Makes a task or child, which is about to be polled, current.
-    #[inline]
-    pub(in crate::runtime) fn enter_task(
-        &self,
-        key: Key,
-        leaf: Option<Leaf>,
-        canceled: bool,
-        has_scope: bool,
-    ) {
-        self.running.set(key);
-        self.leaf.set(leaf);
-        self.current_owner.set(Owner::task(key));
-        self.canceled.set(canceled);
-        if has_scope {
-            self.enter_task_scope(key);
+impl Context {
+    pub(in crate::runtime) fn new(root: Key) -> Context {
+        Context {
+            owner: Cell::new(Owner::scope(root)),
+            root,
+            ..Context::default()
         }
     }
 
-    /// Enters the task's own scope.
-    pub(super) fn enter_task_scope(&self, task: Key) {
-        let task_scope = self.tasks.borrow().task_scope(task);
-        if let Some(task_scope) = task_scope {
-            self.current_owner.set(Owner::scope(task_scope.scope));
-            self.look_up();
-        }
-    }
-
-    /// Leaves the task after its poll. Attributions that are left have no poller to look at them, and are cleared.
     #[inline]
-    pub(in crate::runtime) fn leave_task(&self) {
-        self.current_owner.set(Owner::scope(self.root));
-        if self.attributed.replace(false) {
-            self.attributions.borrow_mut().clear();
-        }
-    }
-
-    /// Returns the wake ID of the task or child that is being polled.
-    #[inline]
-    pub(in crate::runtime) fn id_of_running(&self) -> WakeId {
-        WakeId::new(self.slot_number, self.running.get())
-    }
-
-    #[inline]
-    pub(super) fn before(&self) -> Before {
+    fn before(&self) -> Before {
         Before {
             running: self.running.get(),
             leaf: self.leaf.get(),
-            at: self.current_owner.get(),
+            at: self.owner.get(),
             canceled: self.canceled.get(),
-            scope_epoch: self.scope_epoch.get(),
-        }
-    }
-
-    /// Saves the context of the parent before it polls children.
-    #[inline]
-    pub(crate) fn suspend(&self) -> SavedContext {
-        SavedContext {
-            before: self.before(),
-            coop_budget: self.coop_budget.get(),
-            attributions: match self.attributed.replace(false) {
-                true => self.attributions.take(),
-                false => Vec::new(),
-            },
-        }
-    }
-
-    /// Restores the context of the parent after its children were polled. Returns the latest leaf of the last child.
-    #[inline]
-    pub(crate) fn resume(&self, saved: SavedContext) -> Option<Leaf> {
-        let leaf = self.leaf.get();
-        self.leave(saved.before);
-        self.coop_budget.set(saved.coop_budget);
-        for attributed in saved.attributions {
-            self.note_attribution(attributed);
-        }
-        leaf
-    }
-
-    /// Whether scopes may have been canceled since the context was saved.
-    #[inline]
-    pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
-        self.scope_epoch.get() != saved.before.scope_epoch
-    }
-
-    /// Whether the running task or child, which has no scope of its own, has left a leaf pending.
-    #[inline]
-    pub(crate) fn has_leaf(&self) -> bool {
-        self.leaf.get().is_some()
-    }
-
-    /// Whether a cancel was attributed since the context was saved.
-    #[inline]
-    pub(crate) fn was_attributed(&self) -> bool {
-        self.attributed.get()
-    }
-
-    /// Takes the attributions of a child's poll. Those to scopes outside its group are also kept for the poller of the
-    /// group.
-    #[cold]
-    pub(crate) fn take_attributions(
-        &self,
-        group: Key,
-        child: Option<Key>,
-        saved: &mut SavedContext,
-    ) -> Attribution {
-        self.attributed.set(false);
-        let mut attributions = self.attributions.take();
-        let child = child.and_then(|child| self.tasks.borrow().task_scope(child));
-        let to_itself = |attributed: &Key| {
-            child.is_some_and(|child| child.has_scope && child.scope == *attributed)
-        };
-        let itself = attributions.iter().any(to_itself);
-        let to_group = attributions.contains(&group);
-        let scopes = self.scopes.borrow();
-        attributions
-            .retain(|attributed| *attributed != group && scopes.is_at_or_below(group, *attributed));
-        let outside = !attributions.is_empty();
-        saved.attributions.append(&mut attributions);
-        Attribution::new(itself, to_group, outside)
-    }
-
-    /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
-    pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
-        let canceled = self.renew_scope(key, waker);
-        let before = self.before();
-        self.current_owner.set(Owner::scope(key));
-        self.canceled.set(canceled);
-        before
-    }
-
-    /// Enters an open scope to drop what belongs to it. Returns the previous context.
-    pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
-        let before = self.before();
-        self.current_owner.set(Owner::scope(scope));
-        self.look_up();
-        before
-    }
-
-    /// Restores the previous context.
-    #[inline]
-    pub(crate) fn leave(&self, before: Before) {
-        if self.running.replace(before.running) != before.running {
-            self.leaf.set(before.leaf);
-        }
-        self.current_owner.set(before.at);
-        self.canceled.set(before.canceled);
-        if self.scope_epoch.get() != before.scope_epoch {
-            self.look_again();
-        }
-    }
-
-    /// Updates the context after scopes have changed: the current scope may be canceled, and the task may have a scope
-    /// of its own by now, if a destructor canceled it through its handle.
-    #[cold]
-    fn look_again(&self) {
-        if let OwnerKind::Task(task) = self.current_owner.get().kind()
-            && let Some(task_scope) = self.tasks.borrow().task_scope(task)
-            && task_scope.has_scope
-        {
-            self.current_owner.set(Owner::scope(task_scope.scope));
-        }
-        self.look_up();
-    }
-
-    /// Returns the leaf of a task without a scope of its own. While a task is being polled, its row does not hold the
-    /// leaf.
-    #[inline]
-    pub(super) fn leaf_of(&self, task: Key) -> Option<Leaf> {
-        if task == self.running.get() {
-            self.leaf.get()
-        } else {
-            self.tasks.borrow().leaf(task)
+            epoch: self.epoch.get(),
         }
     }
 
@@ -247,35 +64,195 @@ impl Core {
             self.leaf.set(None);
         }
     }
+}
+
+/// The context that was current before a child or a scope was entered.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct Before {
+    running: Key,
+    leaf: Option<Leaf>,
+    at: Owner,
+    canceled: bool,
+    epoch: u64,
+}
+
+/// The parent's context, saved while its children are polled.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct SavedContext {
+    before: Before,
+    /// Ready leaves that the parent may still pass.
+    coop_budget: CoopBudget,
+    /// Scopes that cancels were attributed to in the parent's poll.
+    pub(super) attributions: Vec<Key>,
+}
+
+impl Core {
+    /// Makes a task or child, which is about to be polled, current, with a full coop budget.
+    #[inline]
+    pub(in crate::runtime) fn enter_task(
+        &self,
+        key: Key,
+        leaf: Option<Leaf>,
+        canceled: bool,
+        has_scope: bool,
+    ) {
+        let context = &self.context;
+        context.running.set(key);
+        context.leaf.set(leaf);
+        context.owner.set(Owner::task(key));
+        context.canceled.set(canceled);
+        context.fill_coop_budget();
+        if has_scope {
+            self.look_again();
+        }
+    }
+
+    /// Leaves the task after its poll. Attributions that are left have no poller to look at them, and are cleared.
+    #[inline]
+    pub(in crate::runtime) fn leave_task(&self) {
+        self.context.owner.set(Owner::scope(self.context.root));
+        self.context.take_attributions();
+    }
+
+    /// Returns the wake ID of the task or child that is being polled.
+    #[inline]
+    pub(in crate::runtime) fn id_of_running(&self) -> WakeId {
+        self.wake_id(self.context.running.get())
+    }
+
+    /// Saves the context of the parent before it polls children.
+    #[inline]
+    pub(crate) fn suspend(&self) -> SavedContext {
+        SavedContext {
+            before: self.context.before(),
+            coop_budget: self.context.coop_budget.get(),
+            attributions: self.context.take_attributions(),
+        }
+    }
+
+    /// Restores the context of the parent after its children were polled. Returns the latest leaf of the last child.
+    #[inline]
+    pub(crate) fn resume(&self, saved: SavedContext) -> Option<Leaf> {
+        let leaf = self.context.leaf.get();
+        self.leave(saved.before);
+        self.context.coop_budget.set(saved.coop_budget);
+        for attributed in saved.attributions {
+            self.context.note_attribution(attributed);
+        }
+        leaf
+    }
+
+    /// Whether scopes may have been canceled since the context was saved.
+    #[inline]
+    pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
+        self.context.epoch.get() != saved.before.epoch
+    }
+
+    /// Whether the running task or child, which has no scope of its own, has left a leaf pending.
+    #[inline]
+    pub(crate) fn has_leaf(&self) -> bool {
+        self.context.leaf.get().is_some()
+    }
+
+    /// Whether a cancel was attributed since the context was saved.
+    #[inline]
+    pub(crate) fn was_attributed(&self) -> bool {
+        self.context.attributed.get()
+    }
+
+    /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
+    pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
+        let canceled = self.renew_scope(key, waker);
+        let before = self.context.before();
+        self.context.owner.set(Owner::scope(key));
+        self.context.canceled.set(canceled);
+        before
+    }
+
+    /// Enters an open scope to drop what belongs to it. Returns the previous context.
+    pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
+        let before = self.context.before();
+        self.context.owner.set(Owner::scope(scope));
+        self.look_up();
+        before
+    }
+
+    /// Restores the previous context.
+    #[inline]
+    pub(crate) fn leave(&self, before: Before) {
+        if self.context.running.replace(before.running) != before.running {
+            self.context.leaf.set(before.leaf);
+        }
+        self.context.owner.set(before.at);
+        self.context.canceled.set(before.canceled);
+        if self.context.epoch.get() != before.epoch {
+            self.look_again();
+        }
+    }
+
+    /// Updates the context: the current scope may be canceled, and the task may have a scope of its own, even since it was
+    /// entered, if a destructor canceled it through its handle.
+    #[inline(never)]
+    fn look_again(&self) {
+        if let OwnerKind::Task(task) = self.context.owner.get().kind()
+            && let Some(task_scope) = self.tasks.borrow().task_scope(task)
+            && task_scope.has_scope
+        {
+            self.context.owner.set(Owner::scope(task_scope.scope));
+        }
+        self.look_up();
+    }
+
+    /// Returns the leaf of a task without a scope of its own. While a task is being polled, its row does not hold the
+    /// leaf.
+    #[inline]
+    pub(super) fn leaf_of(&self, task: Key) -> Option<Leaf> {
+        if task == self.context.running.get() {
+            self.context.leaf.get()
+        } else {
+            self.tasks.borrow().leaf(task)
+        }
+    }
 
     /// Records that scopes may have been canceled or freed, and updates the current state.
     pub(in crate::runtime) fn refresh(&self) {
-        self.scope_epoch.set(self.scope_epoch.get() + 1);
+        self.context.epoch.set(self.context.epoch.get() + 1);
         self.look_up();
     }
 
     /// Looks up whether the current scope is canceled.
     pub(super) fn look_up(&self) {
-        let canceled = match self.current_owner.get().kind() {
-            OwnerKind::Task(task) => {
-                let task_scope = self.tasks.borrow().task_scope(task);
-                // The group marks its children as canceled, but it may not have been polled since its scope was
-                // canceled.
-                task_scope.is_some_and(|task_scope| {
-                    task_scope.canceled
-                        || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
-                })
-            }
+        let canceled = match self.context.owner.get().kind() {
+            OwnerKind::Task(task) => self.is_task_canceled(task),
             OwnerKind::Scope(scope) => self.scopes.borrow().is_canceled(scope),
         };
-        self.canceled.set(canceled);
+        self.context.canceled.set(canceled);
+    }
+
+    /// Returns the current scope of the tree; that around the task, if it has none of its own. `None` if the task has
+    /// ended, but one of its destructors is still running.
+    pub(super) fn scope_around(&self) -> Option<Key> {
+        match self.context.owner.get().kind() {
+            OwnerKind::Task(task) => Some(self.tasks.borrow().task_scope(task)?.scope),
+            OwnerKind::Scope(scope) => Some(scope),
+        }
+    }
+
+    /// Whether a task or child is canceled, itself or from above.
+    pub(super) fn is_task_canceled(&self, task: Key) -> bool {
+        let task_scope = self.tasks.borrow().task_scope(task);
+        task_scope.is_some_and(|task_scope| {
+            task_scope.cancel_called || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
+        })
     }
 
     /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for
     /// that.
     #[inline]
     pub(crate) fn current_scope(&self) -> Key {
-        match self.current_owner.get().kind() {
+        match self.context.owner.get().kind() {
             OwnerKind::Task(task) => self.give_scope(task),
             OwnerKind::Scope(scope) => scope,
         }
@@ -287,7 +264,7 @@ impl Core {
         let task_scope = self.tasks.borrow().task_scope(task);
         let Some(task_scope) = task_scope else {
             // The task has ended, but one of its destructors is still running.
-            return self.root;
+            return self.context.root;
         };
         let mut effects = CancelEffects::default();
         let key = {
@@ -296,29 +273,31 @@ impl Core {
             if task_scope.cancel_called {
                 scopes.cancel(key, None, &mut effects);
             }
-            scopes.wake_with(key, waker(WakeId::new(self.slot_number, task)));
+            scopes.wake_with(key, self.waker_of(task));
             key
         };
         let leaf = self.leaf_of(task);
-        if task == self.running.get() {
-            self.leaf.set(None);
+        if task == self.context.running.get() {
+            self.context.leaf.set(None);
         }
-        let refusals = self.tasks.borrow_mut().give_scope(task, key);
+        self.tasks.borrow_mut().give_scope(task, key);
         if let Some(leaf) = leaf {
             self.set_owner(leaf, Owner::scope(key));
             self.enlist(leaf, Owner::scope(key));
         }
-        self.scopes.borrow_mut().add_refusals(key, refusals);
-        if !task_scope.canceled && self.is_scope_canceled(key) {
-            // The group of this child is canceled, and skips children with a scope when it notifies the others.
-            let mut woken = vec![waker(WakeId::new(self.slot_number, task))];
+        if self.is_scope_canceled(key) {
+            // If this is a child, its group may yet have to notify its children, and skips those with a scope.
+            let mut woken = Vec::new();
             if let Some(leaf) = leaf {
                 self.notify_leaf(leaf, Owner::scope(key), &mut woken);
             }
+            if task != self.context.running.get() {
+                woken.push(self.waker_of(task));
+            }
             self.wake_all(&mut woken);
         }
-        if self.current_owner.get() == Owner::task(task) {
-            self.current_owner.set(Owner::scope(key));
+        if self.context.owner.get() == Owner::task(task) {
+            self.context.owner.set(Owner::scope(key));
             self.refresh();
         }
         key

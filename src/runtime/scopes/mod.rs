@@ -10,24 +10,38 @@
 //!
 //! A task that never awaits two leaves at once, and opens no scope, has no row in the tree: it is its own scope, and its
 //! row in the task table holds its one leaf. So a task that only sleeps pays 40 bytes for all of this.
+//!
+//! # Where a cancel is stored
+//!
+//! - In the row of the canceled scope (`cancel_called`), and in those of all scopes that it reaches (`canceled`, S1).
+//! - A task or a child without a row in the tree is canceled if the scope that it belongs to is: the root, whose state
+//!   [`Context::root_canceled`] repeats for the polls of tasks, or that of its group, which repeats it as what it has
+//!   notified its children of. The task's own row adds only whether its handle has canceled it (`cancel_called`).
+//! - [`Context::canceled`] caches whether what is being polled is canceled, because every leaf asks. It is set when a task
+//!   or a scope is entered, looked up again after a change ([`Core::refresh`]), and after a poll inside it during which
+//!   `Context::epoch` has changed.
+//! - A user's `cancel::Scope` can be canceled before it has a row, and by other threads: it stores that request, and its
+//!   state when it was left.
 
 mod attribution;
 mod context;
 mod foreign_wait;
 mod leaves;
+mod rejections;
 mod waiting;
 
-pub(crate) use self::context::{Attribution, Before, SavedContext};
-use self::foreign_wait::REFUSALS_MAX;
+pub(crate) use self::attribution::Attribution;
+pub(in crate::runtime) use self::context::Context;
+pub(crate) use self::context::{Before, SavedContext};
 pub(in crate::runtime) use self::waiting::WaitRow;
-pub(crate) use self::waiting::{Waiting, canceled_here, reject_canceled};
+pub(crate) use self::waiting::Waiting;
 
 use super::core::Core;
 use super::current::drop_waker;
 use crate::scope::{CANCELED, CancelEffects, LeafStatus, Mirrored, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
-use crate::tasks::{WakeId, copy_waker, waker};
+use crate::tasks::copy_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -45,16 +59,6 @@ pub(crate) struct Sleeper {
     pub(in crate::runtime) owner: Owner,
 }
 
-impl Sleeper {
-    /// Returns the sleeper of a timer that only wakes, and is not a leaf.
-    pub(in crate::runtime) fn alarm(waker: Waker) -> Sleeper {
-        Sleeper {
-            waker,
-            owner: NO_OWNER,
-        }
-    }
-}
-
 impl Core {
     pub(crate) fn open_scope(&self, kind: ScopeKind) -> Key {
         let parent = self.current_scope();
@@ -70,8 +74,8 @@ impl Core {
                 self.move_leaf(leaf, closed.parent);
             }
         }
-        if self.current_owner.get() == Owner::scope(key) {
-            self.current_owner.set(Owner::scope(closed.parent));
+        if self.context.owner.get() == Owner::scope(key) {
+            self.context.owner.set(Owner::scope(closed.parent));
         }
         drop_waker(closed.wake);
         if let Some(mut effects) = closed.outlived {
@@ -79,40 +83,6 @@ impl Core {
             self.refresh();
         }
         closed.attributed
-    }
-
-    /// Counts the refusals of a scope for its parent, if the parent is canceled, too: otherwise a loop that opens a
-    /// scope each time would never end. Refusals in a scope whose parent is not canceled are no sign of such a loop.
-    pub(crate) fn pass_refusals_on(&self, key: Key) {
-        let mut scopes = self.scopes.borrow_mut();
-        let refusals = scopes.refusals(key);
-        let parent = scopes.parent(key);
-        if refusals == 0 || !scopes.is_canceled(parent) {
-            return;
-        }
-        match refusals {
-            REFUSALS_MAX.. => scopes.add_refusals(parent, refusals),
-            _ => scopes.refuse(parent, self.polls_so_far()),
-        };
-    }
-
-    /// Moves the refusals of a scope that stays open to its parent, which decides about them from now on.
-    pub(crate) fn lift_refusals(&self, key: Key) {
-        let mut scopes = self.scopes.borrow_mut();
-        let refusals = scopes.refusals(key);
-        if refusals > 0 {
-            scopes.set_refusals(key, 0);
-            let parent = scopes.parent(key);
-            scopes.add_refusals(parent, refusals);
-        }
-    }
-
-    pub(crate) fn refusals_in(&self, key: Key) -> u32 {
-        self.scopes.borrow().refusals(key)
-    }
-
-    pub(crate) fn set_refusals_in(&self, key: Key, refusals: u32) {
-        self.scopes.borrow_mut().set_refusals(key, refusals);
     }
 
     /// Updates the parent and the waker of a scope when its future is polled. Returns whether the scope is canceled.
@@ -171,7 +141,7 @@ impl Core {
     /// Cancels a scope and all scopes below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut effects = self.cancel_scratch.take().unwrap_or_default();
-        let inside = match self.current_owner.get().kind() {
+        let inside = match self.context.owner.get().kind() {
             OwnerKind::Task(_) => None,
             OwnerKind::Scope(scope) => Some(scope),
         };
@@ -181,28 +151,30 @@ impl Core {
         self.refresh();
     }
 
-    /// Cancels a task or a child: directly if `asked`, otherwise because the scope that it belongs to is canceled.
-    pub(crate) fn cancel_task(&self, key: Key, asked: bool) {
-        let Some(task_scope) = self.tasks.borrow().task_scope(key) else {
-            return;
-        };
-        if task_scope.has_scope {
-            if asked {
-                self.cancel_scope(task_scope.scope);
+    /// Cancels a task through its handle.
+    pub(crate) fn cancel_task(&self, key: Key) {
+        let task_scope = self.tasks.borrow().task_scope(key);
+        match task_scope {
+            Some(task_scope) if task_scope.has_scope => self.cancel_scope(task_scope.scope),
+            Some(_) if self.tasks.borrow_mut().cancel(key) => {
+                self.notify_task(key);
+                self.refresh();
             }
+            _ => {}
+        }
+    }
+
+    /// Notifies a task or child that it is canceled, unless it has a scope of its own: the tree notifies that.
+    pub(crate) fn notify_task(&self, key: Key) {
+        let task_scope = self.tasks.borrow().task_scope(key);
+        if task_scope.is_none_or(|task_scope| task_scope.has_scope) {
             return;
         }
-        if !self.tasks.borrow_mut().cancel(key, asked) {
-            return;
-        }
-        let leaf = self.leaf_of(key);
-        let mut woken = Vec::new();
-        if let Some(leaf) = leaf {
+        let mut woken = vec![self.waker_of(key)];
+        if let Some(leaf) = self.leaf_of(key) {
             self.notify_leaf(leaf, Owner::task(key), &mut woken);
         }
-        woken.push(waker(WakeId::new(self.slot_number, key)));
         self.wake_all(&mut woken);
-        self.refresh();
     }
 
     /// Cancels a child through its handle. The child gets a scope of its own, to which the cancel is attributed.
@@ -219,11 +191,11 @@ impl Core {
 
     /// Cancels the root: every scope and every task that is not shielded.
     pub(in crate::runtime) fn cancel_root(&self) {
-        self.root_canceled.set(true);
-        self.cancel_scope(self.root);
+        self.context.root_canceled.set(true);
+        self.cancel_scope(self.context.root);
         let tasks = self.tasks.borrow().without_scope();
         for task in tasks {
-            self.cancel_task(task, false);
+            self.notify_task(task);
         }
     }
 
@@ -268,11 +240,7 @@ impl Core {
         if self.is_canceled() {
             return Some(self.now());
         }
-        let scope = match self.current_owner.get().kind() {
-            OwnerKind::Task(task) => self.tasks.borrow().task_scope(task)?.scope,
-            OwnerKind::Scope(scope) => scope,
-        };
-        match self.scopes.borrow().outlook(scope) {
+        match self.scopes.borrow().outlook(self.scope_around()?) {
             NEVER => None,
             outlook => Some(Instant::from_ns(outlook)),
         }
@@ -304,19 +272,24 @@ impl Core {
             LeafKind::Timer => {
                 let mut timers = self.timers.borrow_mut();
                 if let Some(sleeper) = timers.peek_mut(key) {
-                    woken.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
+                    woken.push(take_waker(&mut sleeper.waker));
                     sleeper.owner = NO_OWNER;
                 }
             }
             LeafKind::Join => woken.extend(self.tasks.borrow_mut().take_joiner(key)),
             LeafKind::Wait => {
                 if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
-                    woken.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
+                    woken.push(take_waker(&mut wait.waker));
                     wait.owner = NO_OWNER;
                 }
             }
         }
     }
+}
+
+/// Takes the waker of a leaf that needs none until it is polled again.
+pub(in crate::runtime) fn take_waker(waker: &mut Waker) -> Waker {
+    std::mem::replace(waker, Waker::noop().clone())
 }
 
 #[inline]

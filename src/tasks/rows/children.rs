@@ -23,9 +23,8 @@ pub(crate) struct NewChild {
     /// Whether there is a handle.
     pub(crate) held: bool,
     pub(crate) ready: bool,
-    /// The scope of its group, and whether that is canceled.
+    /// The scope of its group.
     pub(crate) scope: Key,
-    pub(crate) canceled: bool,
 }
 
 /// A child that is to be polled now.
@@ -36,7 +35,6 @@ pub(crate) struct ReadyChild {
     pub(crate) slot: u32,
     /// As in [`ReadyTask`].
     pub(crate) leaf: Option<Leaf>,
-    pub(crate) canceled: bool,
     pub(crate) has_scope: bool,
 }
 
@@ -86,10 +84,9 @@ impl Tasks {
                 true => Claim::Handle,
                 false => Claim::Dropped,
             },
-            canceled: child.canceled,
             cancel_called: false,
             has_scope: false,
-            refusals: 0,
+            rejections: 0,
             child_of,
             joiner: None,
             join_owner: Owner::scope(child.scope),
@@ -175,7 +172,6 @@ impl Tasks {
                     key,
                     slot: row.child_of.slot,
                     leaf: row.leaf.take(),
-                    canceled: row.canceled,
                     has_scope: row.has_scope,
                 });
             }
