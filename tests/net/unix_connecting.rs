@@ -22,10 +22,10 @@ fn abstract_address(name: &str) -> SocketAddr {
 /// A path of maximum length has no terminating nul byte. std rejects such a path, but peers may have one.
 #[test]
 fn a_connection_from_the_longest_path_is_accepted() {
-    run(async {
+    block_on(async {
         let directory = directory();
         let Some(address) = longest_path(directory.path()) else {
-            skip!("the path of the target directory is too long");
+            common::skip!("the path of the target directory is too long");
             return;
         };
         let server = directory.path().join("server");
