@@ -1,6 +1,6 @@
 //! The handle of a child.
 
-use super::child_set::{ChildResult, ChildSet, Spawned};
+use super::child_set::{ChildResult, ChildSet};
 use crate::error::{Canceled, JoinError};
 use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
 use crate::table::Key;
@@ -16,8 +16,8 @@ type Invariant<'scope> = &'scope mut &'scope ();
 /// Owns the result of a child whose output is an `O`.
 pub(super) struct ChildHandle<'scope, O> {
     children: &'scope ChildSet,
-    /// The keys of the child's slot and of its task row, until the result is taken.
-    keys: Option<(Key, Key)>,
+    /// The key of the child, until the result is taken.
+    key: Option<Key>,
     /// Whether the group was closed when the child was spawned, and the handle has yet to return that.
     is_refused: bool,
     refusal: Refusal,
@@ -29,13 +29,17 @@ pub(super) struct ChildHandle<'scope, O> {
 }
 
 impl<'scope, O> ChildHandle<'scope, O> {
-    /// The handle of a spawned child. `spawned` carries its output type.
+    /// The handle of a spawned child. There is no key if the group was closed.
+    ///
+    /// # Safety
+    ///
+    /// `O` is the output of the future that the child was spawned with (G4b).
     #[inline]
-    pub(super) fn new(children: &'scope ChildSet, spawned: Spawned<O>) -> Self {
+    pub(super) unsafe fn new(children: &'scope ChildSet, key: Option<Key>) -> Self {
         ChildHandle {
             children,
-            keys: spawned.keys,
-            is_refused: spawned.keys.is_none(),
+            key,
+            is_refused: key.is_none(),
             refusal: Refusal::None,
             waits: false,
             _scope: PhantomData,
@@ -45,21 +49,22 @@ impl<'scope, O> ChildHandle<'scope, O> {
 
     /// Returns a number that no other child of this group has while this handle exists.
     pub(super) fn id(&self) -> u64 {
-        self.keys.map_or(0, |(slot, _)| slot.to_u64())
+        self.key.map_or(0, Key::to_u64)
     }
 
     pub(super) fn cancel(&self) {
-        if let Some((slot, task)) = self.keys
-            && !self.children.is_finished(slot)
-            && let Some(core) = runtime::reach(self.children.runtime_id())
+        if let Some(key) = self.key
+            && let Some(core) = runtime::reach(self.children.runtime_id)
         {
-            self.children.cancel(&core, slot, task);
+            self.children.cancel(&core, key);
         }
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.keys
-            .is_none_or(|(slot, _)| self.children.is_finished(slot))
+        match (self.key, runtime::reach(self.children.runtime_id)) {
+            (Some(key), Some(core)) => core.tasks().is_finished(key),
+            _ => true,
+        }
     }
 
     /// # Errors
@@ -67,7 +72,7 @@ impl<'scope, O> ChildHandle<'scope, O> {
     /// Why there is no output.
     #[inline]
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<O, JoinError>> {
-        let Some((slot, task)) = self.keys else {
+        let Some(key) = self.key else {
             let is_refused = std::mem::take(&mut self.is_refused);
             assert!(
                 is_refused,
@@ -75,12 +80,12 @@ impl<'scope, O> ChildHandle<'scope, O> {
             );
             return Poll::Ready(Err(self.dropped()));
         };
-        let found = runtime::with_own(self.children.runtime_id(), |core| {
+        let found = runtime::with_own(self.children.runtime_id, |core| {
             if !core.has_coop_budget() {
                 return None;
             }
             // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
-            let result = unsafe { self.children.take::<O>(core, slot) };
+            let result = unsafe { self.children.take::<O>(core, key) };
             if !matches!(result, ChildResult::Running) {
                 core.spend_coop_budget();
             }
@@ -92,24 +97,24 @@ impl<'scope, O> ChildHandle<'scope, O> {
                 return Poll::Pending;
             }
             Some(ChildResult::Running) => {
-                let canceled = self.wait(task, context);
+                let canceled = self.wait(key, context);
                 return canceled.map(|Canceled| Err(JoinError::canceled()));
             }
             Some(ChildResult::Output(output)) => Ok(output),
             Some(ChildResult::Panicked(payload)) => Err(JoinError::panicked(payload)),
             Some(ChildResult::Dropped) => Err(self.dropped()),
         };
-        self.keys = None;
+        self.key = None;
         Poll::Ready(joined)
     }
 
     /// Waits on for the end of the child.
-    fn wait(&mut self, task: Key, context: &Context<'_>) -> Poll<Canceled> {
-        let core = runtime::hold_own(self.children.runtime_id());
+    fn wait(&mut self, key: Key, context: &Context<'_>) -> Poll<Canceled> {
+        let core = runtime::hold_own(self.children.runtime_id);
         if !core.is_canceled() {
             let waker = copy_waker(context.waker());
             let waits = std::mem::replace(&mut self.waits, true);
-            runtime::drop_waker(core.wait_for_end(task, waker, waits));
+            runtime::drop_waker(core.wait_for_end(key, waker, waits));
             return Poll::Pending;
         }
         match std::mem::take(&mut self.waits) {
@@ -131,10 +136,10 @@ impl<'scope, O> ChildHandle<'scope, O> {
     /// that results from it is secondary (G2).
     #[cold]
     fn attribute_to_group(&self) -> bool {
-        let core = runtime::hold_own(self.children.runtime_id());
-        let is_canceled = core.is_scope_canceled(self.children.scope());
+        let core = runtime::hold_own(self.children.runtime_id);
+        let is_canceled = core.is_scope_canceled(self.children.scope);
         if is_canceled {
-            core.attribute_outermost(self.children.scope());
+            core.attribute_outermost(self.children.scope);
         }
         is_canceled
     }
@@ -142,10 +147,10 @@ impl<'scope, O> ChildHandle<'scope, O> {
 
 impl<O> Drop for ChildHandle<'_, O> {
     fn drop(&mut self) {
-        if let Some((slot, _)) = self.keys
-            && let Some(core) = runtime::reach(self.children.runtime_id())
+        if let Some(key) = self.key
+            && let Some(core) = runtime::reach(self.children.runtime_id)
         {
-            self.children.release(&core, slot);
+            self.children.release(&core, key);
         }
     }
 }

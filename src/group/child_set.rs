@@ -1,65 +1,42 @@
-//! The children of one group: their futures, later their outputs, in the group's own memory.
+//! The memory of the children of one group: their futures, later their outputs.
 //!
-//! Children may borrow what outlives the group, and the task table lives longer than that. So the table knows only
-//! their wake IDs; the futures are here, and only polling and dropping the group's future touches them (G4).
+//! A child is a row of the task table, as a task is: its key is the child's only name, and its state, claim, scope and
+//! origin are there. But children may borrow what outlives the group, and the table lives longer than that. So what
+//! the table has of a child's future is the number of a slot here, and only polling and dropping the group's future
+//! touches what is in the slot (G4). A slot is there for as long as the row.
 //!
 //! - **G4a** [`ChildSet::clear`] drops what the slots hold. The group's future calls it before it is gone, on every way
 //!   out. If that future is forgotten instead, it is never polled again, and nothing here is touched again.
 //! - **G4b** An output is taken as the type that the child was spawned with, by the handle that `spawn` made for it.
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
+use super::child::ChildHandle;
 use super::child_cell::{ChildCell, ErasedChild, Report};
-use crate::runtime::{self, Attribution, Core, SavedContext};
+use crate::runtime::{self, Attribution, Core, Fault, SavedContext, catch};
 use crate::table::{Key, Leaf, Table};
-use crate::tasks::{NewChild, Origin, copy_waker};
+use crate::tasks::{Claim, End, NewChild, Origin, Unclaimed, copy_waker};
 use crate::wait_queue::{Ticket, WaitQueue};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
-/// How many keys of ended children, beyond twice the number of slots, are kept before stale ones are removed.
-const ENDED_SPARE: usize = 16;
-
-/// The largest capacity that an empty list keeps.
-const ENDED_KEPT: usize = 1024;
-
-enum ChildState {
-    /// The body of the group, whose future is stored elsewhere.
-    Body,
-    /// Being dropped.
-    Out,
-    /// Queued until the limit allows it to start.
-    Waiting(ErasedChild),
-    Running(ErasedChild),
-    /// The future has completed, and its output is in its place.
-    Output(ErasedChild),
-    Panicked(Box<dyn Any + Send>),
-    /// The future was dropped before it completed.
-    Dropped,
-}
-
-impl ChildState {
-    fn has_ended(&self) -> bool {
-        matches!(
-            self,
-            ChildState::Output(_) | ChildState::Panicked(_) | ChildState::Dropped
-        )
-    }
-}
-
 struct ChildSlot {
-    state: ChildState,
     /// The child's row in the task table.
-    task: Key,
-    /// The child's ticket in the queue, if the limit did not allow it to start when it was spawned.
+    key: Key,
+    /// `None` for the body of the group, whose future is stored elsewhere, and for a child whose future was dropped.
+    child: Option<ErasedChild>,
+    /// The place of a child that waits to start in `waiting`, later that of its end in `ended`.
     place: Option<Ticket>,
-    /// Whether a handle exists.
-    held: bool,
     /// The scopes to which the child's `Canceled` leaves are attributed.
     attributed: Attribution,
+}
+
+/// A child that is being polled, or was polled last.
+#[derive(Clone, Copy)]
+struct PolledChild {
+    key: Key,
+    slot: u32,
 }
 
 /// Why polling of children stops for now.
@@ -70,7 +47,7 @@ enum StopReason {
     Spent,
     /// As in [`NextChild`].
     Look,
-    Ended(Key, EndKind),
+    Ended(EndKind),
 }
 
 /// A child that has ended, as the group sees it.
@@ -112,51 +89,39 @@ pub(super) enum ChildResult<T> {
     Running,
 }
 
-/// A spawned child: the keys of its slot and its task row, and its output type (G4b). No keys if the group was closed.
-pub(super) struct Spawned<O> {
-    pub(super) keys: Option<(Key, Key)>,
-    output: PhantomData<fn(O) -> O>,
-}
-
-impl<O> Spawned<O> {
-    fn new(keys: Option<(Key, Key)>) -> Spawned<O> {
-        Spawned {
-            keys,
-            output: PhantomData,
-        }
-    }
-}
-
 /// Polls the body of the group.
 pub(super) type PollBody<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> Poll<()>;
 
 pub(super) struct ChildSet {
-    runtime_id: u64,
+    pub(super) runtime_id: u64,
     /// The scope of the group.
-    scope: Key,
-    /// The row of the group's ready queue in the task table.
-    row: Key,
+    pub(super) scope: Key,
+    /// The child set in the task table.
+    set: Key,
+    /// The row of the body.
+    body: Cell<Option<Key>>,
     slots: RefCell<Table<ChildSlot>>,
     /// The number of children that have not ended, including the body.
-    alive: Cell<usize>,
+    pub(super) alive: Cell<usize>,
     /// The number of children that were started and have not ended, without the body.
     running: Cell<usize>,
     /// The maximum of `running`, except for children that their handles cancel.
-    limit: Cell<usize>,
-    /// The children queued under the limit, in order.
+    pub(super) limit: Cell<usize>,
+    /// The children that wait to start, in order.
     waiting: RefCell<WaitQueue<Key>>,
-    /// Children that have ended and whose handles have not taken the result, and some stale keys. `None` until
-    /// `next_ended` is called.
-    ended: RefCell<Option<VecDeque<Key>>>,
-    closed: Cell<bool>,
+    /// Children that have ended and whose handles have not taken the result, in order. `None` until `next_ended` is
+    /// called.
+    ended: RefCell<Option<WaitQueue<Key>>>,
+    /// Whether no child starts from now on.
+    pub(super) closed: Cell<bool>,
     /// Whether the children were notified that the group is canceled.
-    notified: Cell<bool>,
+    pub(super) notified: Cell<bool>,
     /// Whether panics of children go to their handles.
     keeps_panics: bool,
     /// Whether the child that is being polled has failed; the group has yet to judge that.
-    failed: Cell<bool>,
+    pub(super) failed: Cell<bool>,
     /// Whether a leaf was refused in the group, because it was canceled.
-    refused: Cell<bool>,
+    pub(super) refused: Cell<bool>,
     /// Wakers of those waiting for a child to end.
     watchers: RefCell<WaitQueue<Waker>>,
 }
@@ -198,12 +163,21 @@ impl Drop for Watcher<'_> {
     }
 }
 
+const SLOT: &str = "G4: a child's slot is there until its row is removed";
+
 impl ChildSet {
-    pub(super) fn new(core: &Core, scope: Key, keeps_panics: bool) -> ChildSet {
-        ChildSet {
+    /// The set of a group with this scope. The body has a row, too, so that it is polled only when it is woken.
+    pub(super) fn new(
+        core: &Core,
+        scope: Key,
+        keeps_panics: bool,
+        location: &'static Location<'static>,
+    ) -> ChildSet {
+        let children = ChildSet {
             runtime_id: core.runtime_id(),
             scope,
-            row: core.open_ready_queue(),
+            set: core.tasks().open_child_set(),
+            body: Cell::new(None),
             slots: RefCell::new(Table::new()),
             alive: Cell::new(0),
             running: Cell::new(0),
@@ -216,28 +190,19 @@ impl ChildSet {
             failed: Cell::new(false),
             refused: Cell::new(false),
             watchers: RefCell::default(),
-        }
-    }
-
-    pub(super) fn runtime_id(&self) -> u64 {
-        self.runtime_id
-    }
-
-    pub(super) fn scope(&self) -> Key {
-        self.scope
-    }
-
-    pub(super) fn alive(&self) -> usize {
-        self.alive.get()
+        };
+        let origin = Origin {
+            name: Some("the body of a group".into()),
+            location,
+        };
+        let body = children.insert(core, None, origin, Claim::Dropped, false);
+        children.body.set(Some(body));
+        children
     }
 
     /// Returns the number of children that have not ended, without the body.
     pub(super) fn len(&self) -> usize {
         self.running.get() + self.waiting.borrow().len()
-    }
-
-    pub(super) fn limit(&self) -> usize {
-        self.limit.get()
     }
 
     pub(super) fn set_limit(&self, limit: usize) {
@@ -247,38 +212,36 @@ impl ChildSet {
         }
     }
 
-    /// Adds a row for the body, so that it is polled only when it is woken.
-    pub(super) fn add_body(&self, core: &Core, location: &'static Location<'static>) {
-        let origin = Origin {
-            name: Some("the body of a group".into()),
-            location,
-        };
-        let _slot = self.insert(core, ChildState::Body, origin, false);
-    }
-
-    /// Adds a slot and its task row, which is ready unless the child is queued.
+    /// Adds a row and its slot.
     #[inline]
-    fn insert(&self, core: &Core, state: ChildState, origin: Origin, held: bool) -> (Key, Key) {
-        let ready = !matches!(state, ChildState::Waiting(_));
-        let child = NewChild {
-            slot: self.slots.borrow().next_index(),
-            held,
-            ready,
+    fn insert(
+        &self,
+        core: &Core,
+        child: Option<ErasedChild>,
+        origin: Origin,
+        claim: Claim,
+        waits: bool,
+    ) -> Key {
+        let mut slots = self.slots.borrow_mut();
+        let new = NewChild {
+            slot: slots.next_index(),
+            claim,
+            waits,
             scope: self.scope,
             canceled: self.notified.get(),
         };
-        let (task, foreign) = core.insert_child(self.row, child, origin);
-        let slot = self.slots.borrow_mut().insert(ChildSlot {
-            state,
-            task,
-            place: None,
-            held,
+        let (key, foreign) = core.tasks().insert_child(self.set, new, origin);
+        let slot = slots.insert(ChildSlot {
+            key,
+            child,
+            place: waits.then(|| self.waiting.borrow_mut().push(key)),
             attributed: Attribution::default(),
         });
-        assert_eq!(slot.index(), child.slot, "T4: where the next row will be");
+        drop(slots);
+        assert_eq!(slot.index(), new.slot, "T4: where the next row will be");
         self.alive.set(self.alive.get() + 1);
         core.wake_foreign(foreign);
-        (slot, task)
+        key
     }
 
     /// Adds a child. If the group is closed, or its runtime gone, the future is dropped. This may be called from
@@ -288,40 +251,35 @@ impl ChildSet {
     ///
     /// What the future borrows outlives the call of [`clear`](ChildSet::clear), or the group's future is forgotten
     /// (G4a).
-    pub(super) unsafe fn spawn<'a, F>(
-        &self,
+    pub(super) unsafe fn spawn<'scope, F>(
+        &'scope self,
         future: F,
         report: Option<Report<F::Output>>,
         origin: Origin,
-    ) -> Spawned<F::Output>
+    ) -> ChildHandle<'scope, F::Output>
     where
-        F: Future + 'a,
-        F::Output: 'a,
+        F: Future + 'scope,
     {
-        let core = match runtime::reach(self.runtime_id) {
-            Some(core) if !self.closed.get() => core,
+        let key = match runtime::reach(self.runtime_id) {
+            Some(core) if !self.closed.get() => {
+                let child = Box::new(ChildCell::new(future, report));
+                // SAFETY: the slots are polled by the group's future, and emptied by `clear` before what the child
+                // borrows is gone: the caller's promise.
+                let child = unsafe { ErasedChild::new(child) };
+                let waits = self.running.get() >= self.limit.get();
+                self.running.set(self.running.get() + usize::from(!waits));
+                Some(self.insert(&core, Some(child), origin, Claim::Handle, waits))
+            }
             _ => {
                 runtime::guard("a future that came too late", || drop(future));
-                return Spawned::new(None);
+                None
             }
         };
-        let child = Box::new(ChildCell::new(future, report));
-        // SAFETY: the slots are polled by the group's future, and emptied by `clear` before what the child borrows is gone:
-        // the caller's promise.
-        let child = unsafe { ErasedChild::new(child) };
-        if self.running.get() < self.limit.get() {
-            self.running.set(self.running.get() + 1);
-            let keys = self.insert(&core, ChildState::Running(child), origin, true);
-            return Spawned::new(Some(keys));
-        }
-        let keys = self.insert(&core, ChildState::Waiting(child), origin, true);
-        if let Some(slot) = self.slots.borrow_mut().get_mut(keys.0) {
-            slot.place = Some(self.waiting.borrow_mut().push(keys.0));
-        }
-        Spawned::new(Some(keys))
+        // SAFETY: this is the output of the child with this key (G4b).
+        unsafe { ChildHandle::new(self, key) }
     }
 
-    /// Starts queued children, as far as the limit allows.
+    /// Starts children that wait, as far as the limit allows.
     #[inline]
     fn start_waiting(&self, core: &Core) {
         if !self.waiting.borrow().is_empty() {
@@ -331,79 +289,87 @@ impl ChildSet {
 
     fn start_some(&self, core: &Core) {
         while self.running.get() < self.limit.get() {
-            let Some((_, slot)) = self.waiting.borrow_mut().take_first() else {
+            let Some((_, key)) = self.waiting.borrow_mut().take_first() else {
                 return;
             };
-            self.start(core, slot);
+            self.start(core, key);
         }
     }
 
-    /// Starts a child, if it is queued.
+    /// Starts a child, if it waits.
     fn start(&self, core: &Core, key: Key) {
-        let task = {
-            let mut slots = self.slots.borrow_mut();
-            let Some(slot) = slots.get_mut(key) else {
-                return;
-            };
-            let Some(place) = slot.place.take() else {
-                return;
-            };
-            self.waiting.borrow_mut().remove(place);
-            slot.state = match std::mem::replace(&mut slot.state, ChildState::Out) {
-                ChildState::Waiting(child) => ChildState::Running(child),
-                other => other,
-            };
-            slot.task
-        };
-        self.running.set(self.running.get() + 1);
-        core.wake_child(task);
+        let (slot, foreign) = core.tasks().start_child(key);
+        if let Some(slot) = slot {
+            self.stop_waiting(slot);
+            self.running.set(self.running.get() + 1);
+        }
+        core.wake_foreign(foreign);
     }
 
-    /// Cancels a child through its handle. A queued child starts at once, beyond the limit: its cancel must not have to
-    /// wait for siblings that run on.
-    pub(super) fn cancel(&self, core: &Core, key: Key, task: Key) {
-        core.cancel_child(task);
-        self.start(core, key);
+    /// Removes a child from `waiting`. Returns whether it was there.
+    fn stop_waiting(&self, slot: u32) -> bool {
+        let place = self.with_slot(slot, |slot| slot.place.take());
+        if let Some(place) = place {
+            self.waiting.borrow_mut().remove(place);
+        }
+        place.is_some()
+    }
+
+    #[inline]
+    fn with_slot<T>(&self, slot: u32, look: impl FnOnce(&mut ChildSlot) -> T) -> T {
+        let mut slots = self.slots.borrow_mut();
+        look(slots.at_mut(slot).expect(SLOT).1)
+    }
+
+    /// Returns the children with their slots.
+    fn children(&self) -> Vec<(Key, u32)> {
+        let slots = self.slots.borrow();
+        let children = slots.iter().map(|(at, slot)| (slot.key, at.index()));
+        children.collect()
+    }
+
+    /// Cancels a child through its handle. A child that waits starts at once, beyond the limit: its cancel must not have
+    /// to wait for siblings that run on.
+    pub(super) fn cancel(&self, core: &Core, key: Key) {
+        let has_ended = core.tasks().is_finished(key);
+        if !has_ended {
+            core.cancel_child(key);
+            self.start(core, key);
+        }
     }
 
     /// Called before the group's future polls its children.
     pub(super) fn begin(&self, core: &Core, waker: &Waker) {
         core.renew_scope(self.scope, waker);
-        core.begin_children(self.row, waker);
+        let waker = copy_waker(waker);
+        let replaced = core.tasks().begin_children(self.set, waker);
+        runtime::drop_waker(replaced);
     }
 
     /// Called after the group's future has polled its children.
     pub(super) fn end(&self, core: &Core, waker: &Waker) {
         self.slots.borrow_mut().tidy(core.period());
-        if core.end_children(self.row) {
+        let has_more = core.tasks().end_children(self.set);
+        if has_more {
             waker.wake_by_ref();
         }
     }
 
-    pub(super) fn is_notified(&self) -> bool {
-        self.notified.get()
-    }
-
-    /// Notifies the children that the group's scope is canceled. Those that are queued stay so: the limit holds to the
-    /// end, and bounds what children hold at once until they meet their first wait.
+    /// Notifies the children that the group's scope is canceled. Those that wait to start go on waiting: the limit holds
+    /// to the end, and bounds what children hold at once until they meet their first wait.
     pub(super) fn notify_canceled(&self, core: &Core) {
         self.notified.set(true);
-        let tasks: Vec<Key> = self
-            .slots
-            .borrow()
-            .iter()
-            .map(|(_, slot)| slot.task)
-            .collect();
-        for task in tasks {
-            core.cancel_task(task, false);
+        for (key, _) in self.children() {
+            core.cancel_task(key, false);
         }
     }
 
     /// Clears the notification: the group's scope has left the canceled scope that it was in.
     pub(super) fn notify_free(&self, core: &Core) {
         self.notified.set(false);
+        let mut tasks = core.tasks();
         for (_, slot) in self.slots.borrow().iter() {
-            core.free_child(slot.task);
+            tasks.free(slot.key);
         }
     }
 
@@ -413,21 +379,21 @@ impl ChildSet {
         let mut saved = core.suspend();
         let mut polled = None;
         // One catch around all polls costs less than one around each.
-        let stop = core.catch(|| self.poll_children(core, first, body, &mut polled, &mut saved));
+        let stop = catch(|| self.poll_children(core, first, body, &mut polled, &mut saved));
         if core.was_attributed() {
             self.note_attributions(core, polled, &mut saved);
         }
         let leaf = core.resume(saved);
-        let (slot, kind) = match (stop, polled) {
-            (Ok(StopReason::Idle), _) => return NextChild::Idle,
+        let (child, kind) = match (stop, polled) {
             (Ok(StopReason::Spent), _) => return NextChild::Spent,
             (Ok(StopReason::Look), _) => return NextChild::Look,
-            (Ok(StopReason::Ended(slot, kind)), _) => (slot, kind),
-            (Err(payload), Some(slot)) => (slot, EndKind::Panicked(payload)),
+            (Ok(StopReason::Ended(kind)), Some(child)) => (child, kind),
+            (Ok(_), _) => return NextChild::Idle,
+            (Err(payload), Some(child)) => (child, EndKind::Panicked(payload)),
             // The panic was not a child's.
             (Err(payload), None) => std::panic::resume_unwind(payload),
         };
-        NextChild::Ended(self.ended(core, slot, kind, leaf))
+        NextChild::Ended(self.ended(core, child, kind, leaf, true))
     }
 
     /// `polled` is set to the child that is, or was, polled last.
@@ -437,37 +403,30 @@ impl ChildSet {
         core: &Core,
         first: &mut bool,
         body: PollBody<'_>,
-        polled: &mut Option<Key>,
+        polled: &mut Option<PolledChild>,
         saved: &mut SavedContext,
     ) -> StopReason {
         loop {
             if !*first && !core.may_poll() {
-                return match core.has_ready_child(self.row) {
+                return match core.tasks().has_ready_child(self.set) {
                     true => StopReason::Spent,
                     false => StopReason::Idle,
                 };
             }
-            let Some(turn) = core.next_child(self.row) else {
+            let Some((ready, slot)) = core.tasks().next_child(self.set) else {
                 return StopReason::Idle;
             };
             *first = false;
             core.count_poll();
-            let (slot, child) = match self.slots.borrow().at(turn.slot) {
-                Some((key, slot)) => match &slot.state {
-                    ChildState::Running(child) => (key, Some(child.alias())),
-                    ChildState::Body => (key, None),
-                    // A cancel has woken it. It is woken again when it starts.
-                    ChildState::Waiting(_) => {
-                        core.park_child(turn.key);
-                        continue;
-                    }
-                    _ => unreachable!("G4: the row of a child that has ended says so"),
-                },
-                None => unreachable!("G4: a slot is there until its child has ended"),
-            };
-            *polled = Some(slot);
-            let waker = core.waker_of_child(turn.key);
+            let waker = core.enter_task(ready);
             let context = &mut Context::from_waker(&waker);
+            let key = ready.key;
+            *polled = Some(PolledChild { key, slot });
+            let (child, was_attributed) = self.with_slot(slot, |slot| {
+                let child = slot.child.as_ref().map(ErasedChild::alias);
+                (child, slot.attributed.any())
+            });
+            let is_body = child.is_none();
             let now = match child {
                 // SAFETY: the child is in its slot and has not ended. Only the child, and what it calls, runs during
                 // this poll: a handle does not touch a child that has not ended, and everything else that does is the
@@ -476,21 +435,30 @@ impl ChildSet {
                 None => body(context),
             };
             if now.is_ready() {
-                if !self.end_well(core, slot) {
-                    return StopReason::Ended(slot, EndKind::Ready);
+                let is_plain = !is_body && !self.failed.get() && !was_attributed;
+                if !is_plain || core.was_attributed() || core.has_leaf() {
+                    return StopReason::Ended(EndKind::Ready);
                 }
+                // Nothing was canceled, failed or left pending: there is nothing for the group to judge.
+                self.finish(
+                    core,
+                    PolledChild { key, slot },
+                    End::Output(None),
+                    None,
+                    true,
+                );
                 if self.alive.get() == 0 || core.has_changed(saved) {
                     return StopReason::Look;
                 }
                 continue;
             }
-            if core.is_canceled() && core.should_drop_canceled(turn.key) {
-                return StopReason::Ended(slot, EndKind::Dropped);
+            if core.is_canceled() && core.should_drop_canceled(key) {
+                return StopReason::Ended(EndKind::Dropped);
             }
             if core.was_attributed() {
                 self.note_attributions(core, *polled, saved);
             }
-            core.park_child(turn.key);
+            core.park_task(key, None);
             if core.has_changed(saved) && self.must_notify(core) {
                 return StopReason::Look;
             }
@@ -506,47 +474,50 @@ impl ChildSet {
 
     /// Moves what was attributed during the poll of this child into its slot.
     #[cold]
-    fn note_attributions(&self, core: &Core, polled: Option<Key>, saved: &mut SavedContext) {
-        let mut slots = self.slots.borrow_mut();
-        let slot = polled.and_then(|key| slots.get_mut(key));
-        let attributed =
-            core.take_attributions(self.scope, slot.as_ref().map(|slot| slot.task), saved);
-        if let Some(slot) = slot {
+    fn note_attributions(
+        &self,
+        core: &Core,
+        polled: Option<PolledChild>,
+        saved: &mut SavedContext,
+    ) {
+        let attributed = core.take_attributions(self.scope, polled.map(|child| child.key), saved);
+        if let Some(child) = polled
+            && let Some((_, slot)) = self.slots.borrow_mut().at_mut(child.slot)
+            && slot.key == child.key
+        {
             slot.attributed.add(attributed);
         }
     }
 
-    /// Ends a child. Its output stays if a handle may take it. `leaf` is what the child waited for last.
-    #[inline]
-    fn ended(&self, core: &Core, key: Key, kind: EndKind, leaf: Option<Leaf>) -> Ended {
+    /// Ends a child that was polled or is to be dropped. `leaf` is what it waited for last.
+    fn ended(
+        &self,
+        core: &Core,
+        child: PolledChild,
+        kind: EndKind,
+        leaf: Option<Leaf>,
+        was_running: bool,
+    ) -> Ended {
         self.failed.set(false);
-        let (task, attributed, state) = match self.slots.borrow_mut().get_mut(key) {
-            Some(slot) => {
-                let state = std::mem::replace(&mut slot.state, ChildState::Out);
-                (slot.task, slot.attributed, state)
-            }
-            None => unreachable!("G4: a slot is there until its child has ended"),
+        let is_body = self.body.get() == Some(child.key);
+        let attributed = self.with_slot(child.slot, |slot| slot.attributed);
+        let what = match kind {
+            EndKind::Ready => None,
+            EndKind::Dropped => Some("a child that was dropped"),
+            _ => Some("a child that had panicked"),
         };
-        let is_body = matches!(state, ChildState::Body);
-        let was_running = !matches!(state, ChildState::Body | ChildState::Waiting(_));
-        let (kept, kind) = match (state, kind) {
-            (ChildState::Running(child), EndKind::Ready) => {
-                (ChildState::Output(child), EndKind::Ready)
-            }
-            (state, EndKind::Panicked(payload)) if self.keeps_panics && !is_body => {
-                self.guard(core, "a child that had panicked", || drop(state));
-                // Without a handle, the panic goes to the hook, below.
-                (ChildState::Panicked(payload), EndKind::PanicKept)
-            }
-            (state, kind) => {
-                self.guard(core, "a child that was dropped", || drop(state));
-                (ChildState::Dropped, kind)
-            }
-        };
-        if let Some(left) = self.keep(key, kept) {
-            self.drop_end(core, task, attributed, left);
+        if let Some(what) = what {
+            let future = self.with_slot(child.slot, |slot| slot.child.take());
+            self.guard(core, what, || drop(future));
         }
-        self.count_end(core, task, leaf, was_running);
+        let (end, kind) = match kind {
+            EndKind::Ready => (End::Output(None), kind),
+            EndKind::Panicked(payload) if self.keeps_panics && !is_body => {
+                (End::Panicked(payload), EndKind::PanicKept)
+            }
+            kind => (End::Aborted, kind),
+        };
+        self.finish(core, child, end, leaf, was_running && !is_body);
         Ended {
             is_body,
             attributed,
@@ -554,40 +525,26 @@ impl ChildSet {
         }
     }
 
-    /// Called when a child's future is ready. Ends the child and returns true if nothing else is to be done: nothing
-    /// was canceled or failed, nothing is pending, and a handle may take the output, which stays where it is.
+    /// Ends the row of a child. What has completed stays in its slot if a handle may take it.
     #[inline]
-    fn end_well(&self, core: &Core, key: Key) -> bool {
-        if self.failed.get() || core.was_attributed() || core.has_leaf() {
-            return false;
+    fn finish(
+        &self,
+        core: &Core,
+        child: PolledChild,
+        end: End,
+        leaf: Option<Leaf>,
+        was_running: bool,
+    ) {
+        let mut finished = core.tasks().finish(child.key, end);
+        match finished.unclaimed.take() {
+            Some(unclaimed) => self.dispose(core, unclaimed),
+            None => self.list_ended(child),
         }
-        let task = {
-            let mut slots = self.slots.borrow_mut();
-            let Some(slot) = slots.get_mut(key) else {
-                return false;
-            };
-            if !slot.held || slot.attributed.any() {
-                return false;
-            }
-            match std::mem::replace(&mut slot.state, ChildState::Out) {
-                ChildState::Running(child) => slot.state = ChildState::Output(child),
-                other => {
-                    slot.state = other;
-                    return false;
-                }
-            }
-            let task = slot.task;
-            self.keep_ended(&slots, key);
-            task
-        };
-        self.count_end(core, task, None, true);
-        true
-    }
-
-    #[inline]
-    fn count_end(&self, core: &Core, task: Key, leaf: Option<Leaf>, was_running: bool) {
         self.alive.set(self.alive.get() - 1);
-        core.end_child(task, leaf, self.scope);
+        if let Some(leaf) = finished.leaf.take().or(leaf) {
+            core.inherit(child.key, leaf, self.scope);
+        }
+        core.settle(finished);
         if !self.watchers.borrow().is_empty() {
             let mut watchers = self.watchers.borrow_mut().take_all();
             core.wake_all(&mut watchers);
@@ -600,70 +557,44 @@ impl ChildSet {
         }
     }
 
-    /// Keeps the result of a child if a handle exists, and returns it otherwise. The handle may have been dropped only
-    /// just now, because a child can own its own handle.
-    fn keep(&self, key: Key, kept: ChildState) -> Option<ChildState> {
-        let mut slots = self.slots.borrow_mut();
-        match slots.get_mut(key) {
-            Some(slot) if slot.held => slot.state = kept,
-            _ => {
-                slots.remove(key);
-                return Some(kept);
-            }
+    #[inline]
+    fn list_ended(&self, child: PolledChild) {
+        if let Some(ended) = &mut *self.ended.borrow_mut() {
+            let place = ended.push(child.key);
+            self.with_slot(child.slot, |slot| slot.place = Some(place));
         }
-        self.keep_ended(&slots, key);
-        None
-    }
-
-    /// Records that a child with a handle has ended. When the list is long, keys whose handles have taken the result
-    /// are removed.
-    fn keep_ended(&self, slots: &Table<ChildSlot>, key: Key) {
-        let mut ended = self.ended.borrow_mut();
-        let Some(ended) = &mut *ended else {
-            return;
-        };
-        if ended.len() > 2 * slots.len() + ENDED_SPARE {
-            ended.retain(|key| slots.get(*key).is_some());
-        }
-        ended.push_back(key);
     }
 
     /// Returns the first child to end of those that this has not returned yet and whose handles have not taken the
     /// result.
     pub(super) fn next_ended(&self) -> Option<Key> {
-        let slots = self.slots.borrow();
-        let mut ended = self.ended.borrow_mut();
-        let ended = ended.get_or_insert_with(|| {
-            let slots = slots.iter();
-            let ended = slots.filter(|(_, slot)| slot.held && slot.state.has_ended());
-            ended.map(|(key, _)| key).collect()
-        });
-        loop {
-            let Some(key) = ended.pop_front() else {
-                if ended.capacity() > ENDED_KEPT {
-                    *ended = VecDeque::new();
+        let is_first = self.ended.borrow().is_none();
+        if is_first {
+            let core = runtime::reach(self.runtime_id)?;
+            self.ended.replace(Some(WaitQueue::new()));
+            for (key, slot) in self.children() {
+                if core.tasks().is_finished(key) {
+                    self.list_ended(PolledChild { key, slot });
                 }
-                return None;
-            };
-            if slots.get(key).is_some() {
-                return Some(key);
             }
         }
+        let mut ended = self.ended.borrow_mut();
+        let (_, key) = ended.as_mut()?.take_first()?;
+        Some(key)
     }
 
-    /// Whether a child has ended, in any way.
-    pub(super) fn is_finished(&self, key: Key) -> bool {
-        let slots = self.slots.borrow();
-        slots.get(key).is_none_or(|slot| slot.state.has_ended())
-    }
-
-    /// Drops the result of a child that nobody takes, and reports a failure or panic.
-    fn drop_end(&self, core: &Core, task: Key, attributed: Attribution, state: ChildState) {
-        match state {
-            ChildState::Output(child) => self.discard(core, task, attributed, child),
-            ChildState::Panicked(payload) => core.report_panic(task, payload),
-            _ => {}
+    /// Frees the slot of a child whose row is gone.
+    #[inline]
+    fn free_slot(&self, at: u32) -> ChildSlot {
+        let slot = {
+            let mut slots = self.slots.borrow_mut();
+            let key = slots.at(at).map(|(key, _)| key);
+            key.and_then(|key| slots.remove(key)).expect(SLOT)
+        };
+        if let (Some(place), Some(ended)) = (slot.place, &mut *self.ended.borrow_mut()) {
+            ended.remove(place);
         }
+        slot
     }
 
     /// Drops something of a child in the group's scope. What the kernel still has of it, a listener's accept for
@@ -674,115 +605,68 @@ impl ChildSet {
         core.leave(before);
     }
 
-    /// Drops an output that nobody takes, and reports its failure.
-    fn discard(&self, core: &Core, task: Key, attributed: Attribution, mut child: ErasedChild) {
-        let report = || child.get().report(attributed.any());
+    /// Drops the result of a child that nobody takes, and reports a failure or panic.
+    fn dispose(&self, core: &Core, unclaimed: Unclaimed) {
+        let slot = self.free_slot(unclaimed.slot);
+        let Some(mut child) = slot.child else {
+            return core.dispose_of_end(unclaimed);
+        };
+        let report = || child.get().report(slot.attributed.any());
         let failure = core.guard("a child's output", report);
         self.guard(core, "a child's output", || drop(child));
         if let Some(Some(message)) = failure {
-            core.report_child(task, message);
+            let child = unclaimed.origin.to_string();
+            core.report(&Fault::ChildFailed { child, message });
         }
-    }
-
-    /// Drops a child that has not ended.
-    fn drop_child(&self, core: &Core, key: Key) -> Option<Ended> {
-        {
-            let mut slots = self.slots.borrow_mut();
-            let slot = slots.get_mut(key)?;
-            if slot.state.has_ended() || matches!(slot.state, ChildState::Out) {
-                return None;
-            }
-            if let Some(place) = slot.place.take() {
-                self.waiting.borrow_mut().remove(place);
-            }
-        }
-        Some(self.ended(core, key, EndKind::Dropped, None))
     }
 
     /// Drops every child that has not ended. Returns true if the body is among them: the group then drops the body.
     pub(super) fn drop_children(&self, core: &Core) -> bool {
         let mut body = false;
-        let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
-        for key in keys {
-            body |= self
-                .drop_child(core, key)
-                .is_some_and(|ended| ended.is_body);
+        for (key, slot) in self.children() {
+            // The drop of one may take the result of another, but adds none: the set is closed.
+            let has_ended = core.tasks().is_finished(key);
+            if !has_ended {
+                let was_running = !self.stop_waiting(slot);
+                let child = PolledChild { key, slot };
+                let ended = self.ended(core, child, EndKind::Dropped, None, was_running);
+                body |= ended.is_body;
+            }
         }
         body
     }
 
-    /// Notes that the child that is being polled has failed.
-    pub(super) fn note_failure(&self) {
-        self.failed.set(true);
-    }
-
-    /// Notes that a leaf was refused in the group, because it was canceled.
-    pub(super) fn note_refusal(&self) {
-        self.refused.set(true);
-    }
-
-    /// Closes the set: no child starts from now on.
-    pub(super) fn close(&self) {
-        self.closed.set(true);
-    }
-
     /// Drops children, then outputs, until none is left, because the group is about to be gone (G4a).
     pub(super) fn clear(&self) {
-        self.close();
+        self.closed.set(true);
         let Some(core) = runtime::reach(self.runtime_id) else {
-            // The runtime is gone, or belongs to the parent process: do not touch it.
-            self.forget();
+            // The runtime is gone, or belongs to the parent process: do not touch it. No child is added.
+            for (_, slot) in self.children() {
+                let slot = self
+                    .slots
+                    .borrow_mut()
+                    .at_mut(slot)
+                    .map(|(_, slot)| slot.child.take());
+                runtime::guard("a child that was dropped", || drop(slot));
+            }
             return;
         };
-        while self.alive.get() > 0 {
-            self.drop_children(&core);
+        self.drop_children(&core);
+        for (key, _) in self.children() {
+            self.release(&core, key);
         }
-        loop {
-            let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
-            if keys.is_empty() {
-                break;
-            }
-            for key in keys {
-                self.release(&core, key);
-            }
-        }
-        core.close_ready_queue(self.row);
+        let waker = core.tasks().close_child_set(self.set);
+        runtime::drop_waker(waker);
         core.close_scope_of_group(self.scope, self.refused.get());
-    }
-
-    /// Drops the children without a runtime: no table is updated.
-    fn forget(&self) {
-        let keys: Vec<Key> = self.slots.borrow().iter().map(|(key, _)| key).collect();
-        // No child is added after these: the group is closed.
-        for key in keys {
-            let slot = self.slots.borrow_mut().remove(key);
-            runtime::guard("a child that was dropped", || drop(slot));
-        }
     }
 
     /// Called when a child's handle is dropped. Drops the child's result, if it has ended.
     pub(super) fn release(&self, core: &Core, key: Key) {
-        let (task, attributed, state) = {
-            let mut slots = self.slots.borrow_mut();
-            let Some(slot) = slots.get_mut(key) else {
-                return;
-            };
-            slot.held = false;
-            let (task, attributed) = (slot.task, slot.attributed);
-            let state = match slot.state {
-                // The child ends later, without a handle.
-                ChildState::Waiting(_)
-                | ChildState::Running(_)
-                | ChildState::Body
-                | ChildState::Out => None,
-                _ => slots.remove(key).map(|slot| slot.state),
-            };
-            (task, attributed, state)
-        };
-        if let Some(state) = state {
-            self.drop_end(core, task, attributed, state);
+        let (joiner, unclaimed) = core.tasks().release(key, Claim::Dropped);
+        if let Some(unclaimed) = unclaimed {
+            self.dispose(core, unclaimed);
         }
-        core.release_child(task);
+        runtime::drop_waker(joiner);
     }
 
     /// Takes the result of a child for its handle, once.
@@ -792,34 +676,25 @@ impl ChildSet {
     /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
     pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> ChildResult<T> {
-        let state = {
-            let mut slots = self.slots.borrow_mut();
-            let Some(slot) = slots.get(key) else {
-                return ChildResult::Dropped;
-            };
-            match slot.state {
-                ChildState::Waiting(_)
-                | ChildState::Running(_)
-                | ChildState::Body
-                | ChildState::Out => {
-                    return ChildResult::Running;
-                }
-                _ => slots.remove(key).map(|slot| (slot.state, slot.task)),
+        let taken = {
+            let mut tasks = core.tasks();
+            match tasks.take_end(key) {
+                Some(taken) => taken,
+                // The group has taken it: it is about to be gone.
+                None if tasks.is_finished(key) => return ChildResult::Dropped,
+                None => return ChildResult::Running,
             }
         };
-        let Some((state, task)) = state else {
-            return ChildResult::Dropped;
-        };
-        core.take_child(task);
-        match state {
-            ChildState::Output(mut child) => {
+        let slot = self.free_slot(taken.slot);
+        match (taken.end, slot.child) {
+            (End::Output(_), Some(mut child)) => {
                 let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;
                 // SAFETY: `T` is the child's output, which the caller promises, so this is an option of that.
                 unsafe { child.get().take_output(place.cast()) };
                 output.map_or(ChildResult::Dropped, ChildResult::Output)
             }
-            ChildState::Panicked(payload) => ChildResult::Panicked(payload),
+            (End::Panicked(payload), _) => ChildResult::Panicked(payload),
             _ => ChildResult::Dropped,
         }
     }

@@ -6,6 +6,7 @@
 
 use crate::runtime::{self, Core, Local};
 use crate::table::Key;
+use crate::tasks::{Origin, copy_waker};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Waker};
@@ -60,7 +61,8 @@ struct Begun<'a> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if self.core.end_children(self.children) {
+        let has_more = self.core.tasks().end_children(self.children);
+        if has_more {
             self.waker.wake_by_ref();
         }
     }
@@ -97,7 +99,7 @@ impl SubWakers {
             && let Some(name) = open.rows[index].name
             && let Some(core) = runtime::reach(open.runtime_id)
         {
-            core.wake_child(name);
+            core.wake_task(name);
         }
     }
 }
@@ -105,9 +107,19 @@ impl SubWakers {
 impl Registered {
     fn new(count: usize, location: &'static Location<'static>) -> Registered {
         runtime::with(|core| {
-            let children = core.open_ready_queue();
+            let mut tasks = core.tasks();
+            let children = tasks.open_child_set();
+            let origin = Origin {
+                name: None,
+                location,
+            };
             let name = |slot| SubWaker {
-                name: Some(core.insert_sub_waker(children, slot as u32, location)),
+                name: Some(tasks.insert_sub_waker(
+                    children,
+                    slot as u32,
+                    core.root,
+                    origin.clone(),
+                )),
                 refused: 0,
             };
             Registered {
@@ -125,7 +137,9 @@ impl Registered {
 
     fn poll(&mut self, waker: &Waker, look: &mut dyn FnMut(usize, &mut Context<'_>) -> Look) {
         let core = runtime::hold_own(self.runtime_id);
-        core.begin_children(self.children, waker);
+        let copy = copy_waker(waker);
+        let replaced = core.tasks().begin_children(self.children, copy);
+        runtime::drop_waker(replaced);
         let _begun = Begun {
             core: &core,
             children: self.children,
@@ -133,12 +147,12 @@ impl Registered {
         };
         self.look_at_scope(&core);
         let mut any = false;
-        while core.has_ready_child(self.children) {
+        while core.tasks().has_ready_child(self.children) {
             if !core.may_poll() && (any || !self.yielded) {
                 self.yielded = !any;
                 return;
             }
-            let Some(index) = core.next_sub_waker(self.children) else {
+            let Some(index) = core.tasks().next_sub_waker(self.children) else {
                 return;
             };
             core.count_poll();
@@ -162,7 +176,7 @@ impl Registered {
         for row in &mut self.rows {
             row.refused = 0;
             if let Some(name) = row.name {
-                core.wake_child(name);
+                core.wake_task(name);
             }
         }
     }
@@ -178,7 +192,13 @@ impl Registered {
             return Look::Pending;
         };
         let before = core.refusals_in(self.scope);
-        let looked = core.poll_sub_waker(name, |context| look(index, context));
+        core.tasks().unqueue_child(name);
+        core.fill_coop_budget();
+        let waker = core.waker_of(name);
+        let looked = look(index, &mut Context::from_waker(&waker));
+        if core.tasks().is_woken(name) {
+            core.count_yield();
+        }
         let refused = core.refusals_in(self.scope).saturating_sub(before);
         if refused > 0 {
             // A thousand futures that are refused once each are not a loop that ignores its errors: count only the one
@@ -190,7 +210,7 @@ impl Registered {
         }
         if looked != Look::Pending {
             row.name = None;
-            core.remove_sub_waker(name);
+            core.tasks().remove_sub_waker(name);
         }
         looked
     }
@@ -199,12 +219,13 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         if let Some(core) = runtime::reach(self.runtime_id) {
-            for row in &self.rows {
-                if let Some(name) = row.name {
-                    core.remove_sub_waker(name);
-                }
+            let mut tasks = core.tasks();
+            for name in self.rows.iter().filter_map(|row| row.name) {
+                tasks.remove_sub_waker(name);
             }
-            core.close_ready_queue(self.children);
+            let waker = tasks.close_child_set(self.children);
+            drop(tasks);
+            runtime::drop_waker(waker);
         }
     }
 }

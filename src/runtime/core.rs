@@ -15,7 +15,7 @@ use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Completion, Entry, Features, ForkMark, Instant, Opcode, Port, Ring};
 use crate::table::{Key, Leaf, LeafKind, Owner, Table};
 use crate::tasks::{
-    End, Finished, Inbox, Origin, RuntimeSlot, SharedTasks, Task, Unclaimed, wake_id_of,
+    End, Finished, Inbox, Origin, RuntimeSlot, SharedTasks, Task, Tasks, Unclaimed,
 };
 use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
@@ -97,7 +97,7 @@ pub(crate) struct Core {
     pub(super) root_canceled: Cell<bool>,
     /// Counts the events that may have changed whether a scope is canceled.
     pub(super) scope_epoch: Cell<u64>,
-    pub(super) root: Key,
+    pub(crate) root: Key,
     /// Ctrl-C presses since the last check, if the builder asked for `cancel_on_ctrl_c`.
     pub(super) interrupts: RefCell<Option<Arc<AtomicU32>>>,
     /// Whether Ctrl-C was pressed once.
@@ -539,6 +539,17 @@ impl Core {
         draw >> 59 == 0
     }
 
+    /// Returns the table of tasks. The caller runs no user code before it drops the borrow (R1).
+    #[inline]
+    pub(crate) fn tasks(&self) -> RefMut<'_, Tasks> {
+        self.tasks.borrow_mut()
+    }
+
+    /// Runs user code, and reports its panic to the hook. Returns `None` after a panic.
+    pub(crate) fn guard<T>(&self, what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
+        self.hook.guard(what, run)
+    }
+
     /// Reports a fault to the hook, which is user code: the caller borrows nothing.
     pub(crate) fn report(&self, fault: &Fault) {
         self.hook.report(fault);
@@ -546,44 +557,36 @@ impl Core {
 
     // The ends of tasks.
 
-    /// Closes the scope of a finished task, wakes its joiner, and disposes of a result that has no joiner.
-    pub(super) fn settle(&self, finished: Finished) {
+    /// Closes the scope of a finished task or child, wakes its joiner, and disposes of a task's result that has no joiner.
+    #[inline]
+    pub(crate) fn settle(&self, finished: Finished) {
         if let Some(scope) = finished.scope {
             self.close_scope(scope);
         }
-        if let Some(joiner) = finished.joiner {
-            // A waker of ours runs no user code, and is woken by its wake ID.
-            let foreign = match wake_id_of(&joiner) {
-                Some(name) if name.runtime() == self.slot_number => {
-                    self.tasks.borrow_mut().wake(name)
-                }
-                _ => Some(joiner),
-            };
-            self.wake_foreign(foreign);
-        }
+        self.wake_foreign(finished.joiner);
         if let Some(unclaimed) = finished.unclaimed {
             self.dispose_of_end(unclaimed);
         }
     }
 
-    pub(super) fn dispose_of_end(&self, unclaimed: Unclaimed) {
+    pub(crate) fn dispose_of_end(&self, unclaimed: Unclaimed) {
         match unclaimed.end {
-            End::Output(task) if unclaimed.is_reported => {
+            End::Output(Some(task)) if unclaimed.is_reported => {
                 self.report_failure(task, &unclaimed.origin);
             }
             End::Output(task) => {
                 self.hook.guard("a task's output", || drop(task));
             }
-            End::Panicked(payload) => {
-                let fault = Fault::Panicked {
-                    task: describe(&unclaimed.origin),
-                    message: panic_message(&*payload),
-                };
-                self.hook.report(&fault);
-                self.hook.drop_payload(payload);
-            }
+            End::Panicked(payload) => self.report_panic(unclaimed.origin.to_string(), payload),
             End::Aborted => {}
         }
+    }
+
+    /// Reports a panic that no handle will take, and drops its payload.
+    pub(crate) fn report_panic(&self, task: String, payload: Box<dyn Any + Send>) {
+        let message = panic_message(&*payload);
+        self.hook.report(&Fault::Panicked { task, message });
+        self.hook.drop_payload(payload);
     }
 
     /// Drops the output of a detached task, and reports its failure.
@@ -597,7 +600,7 @@ impl Core {
         let failure = self.hook.guard("a task's output", || reporter(output));
         self.hook.guard("a task's output", || drop(task));
         if let Some(Some(message)) = failure {
-            let task = describe(origin);
+            let task = origin.to_string();
             self.hook.report(&Fault::TaskFailed { task, message });
         }
     }
@@ -609,14 +612,6 @@ fn lacks(opcode: Opcode) -> io::Error {
         io::ErrorKind::Unsupported,
         format!("this kernel's io_uring has no {opcode:?}"),
     )
-}
-
-/// Returns the task's name, or the location that spawned it.
-pub(super) fn describe(origin: &Origin) -> String {
-    match &origin.name {
-        Some(name) => format!("{name:?}"),
-        None => format!("spawned at {}", origin.location),
-    }
 }
 
 /// Shows only fields that need no borrow: formatting may run user code (R1).

@@ -28,14 +28,14 @@ mod inbox;
 mod local;
 mod queue;
 mod rows;
+mod state;
 mod wake_id;
 mod waker;
 
 pub(crate) use cell::{Task, TaskCell};
 pub(crate) use inbox::{Inbox, Interrupt, Posted, RuntimeSlot};
 pub(crate) use local::{LocalGuard, SharedTasks};
-pub(crate) use rows::{
-    Claim, End, Finished, NewChild, Origin, ReadyChild, ReadyTask, Tasks, Unclaimed,
-};
+pub(crate) use rows::{End, Finished, NewChild, Origin, ReadyTask, Tasks, Turn, Unclaimed};
+pub(crate) use state::Claim;
 pub(crate) use wake_id::WakeId;
 pub(crate) use waker::{copy_waker, wake_id_of, waker};

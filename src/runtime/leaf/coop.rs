@@ -56,7 +56,7 @@ impl CoopBudget {
 impl Core {
     /// Fills the budget: the poll of a task, a child or a sibling future begins.
     #[inline]
-    pub(in crate::runtime) fn fill_coop_budget(&self) {
+    pub(crate) fn fill_coop_budget(&self) {
         self.coop_budget.set(CoopBudget::FULL);
     }
 

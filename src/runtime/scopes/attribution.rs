@@ -59,6 +59,16 @@ impl Core {
         }
     }
 
+    /// Closes the scope of a group that is gone with its children. If the group was canceled from outside and a leaf in
+    /// it was rejected (`refused`), that counts once for the scope around it, so that a loop that opens a group each
+    /// time ends (C2).
+    pub(crate) fn close_scope_of_group(&self, scope: Key, refused: bool) {
+        if refused && self.is_canceled_from_outside(scope) {
+            self.count_refusal_above(scope);
+        }
+        self.close_scope(scope);
+    }
+
     /// Counts the rejections in this scope once for its parent.
     pub(in crate::runtime) fn count_refusal_above(&self, scope: Key) {
         let mut scopes = self.scopes.borrow_mut();

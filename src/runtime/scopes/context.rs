@@ -4,7 +4,9 @@ use crate::runtime::core::Core;
 use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
-use crate::tasks::{WakeId, waker};
+use crate::tasks::{ReadyTask, Task, WakeId, waker};
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
 use std::task::Waker;
 
 /// The context that was current before a child or a scope was entered.
@@ -65,21 +67,32 @@ impl Attribution {
 }
 
 impl Core {
-    /// Makes a task or child, which is about to be polled, current.
+    /// Makes a task or child, which is about to be polled, current, with a full coop budget. Returns its waker, which has
+    /// nothing to drop.
     #[inline]
-    pub(in crate::runtime) fn enter_task(
-        &self,
-        key: Key,
-        leaf: Option<Leaf>,
-        canceled: bool,
-        has_scope: bool,
-    ) {
-        self.running.set(key);
-        self.leaf.set(leaf);
-        self.current_owner.set(Owner::task(key));
-        self.canceled.set(canceled);
-        if has_scope {
-            self.enter_task_scope(key);
+    pub(crate) fn enter_task(&self, ready: ReadyTask) -> ManuallyDrop<Waker> {
+        self.running.set(ready.key);
+        self.leaf.set(ready.leaf);
+        self.current_owner.set(Owner::task(ready.key));
+        self.canceled.set(ready.canceled);
+        if ready.has_scope {
+            self.enter_task_scope(ready.key);
+        }
+        self.fill_coop_budget();
+        self.waker_of(ready.key)
+    }
+
+    /// Returns the waker of a task or child, which has nothing to drop.
+    #[inline]
+    pub(crate) fn waker_of(&self, task: Key) -> ManuallyDrop<Waker> {
+        ManuallyDrop::new(waker(WakeId::new(self.slot_number, task)))
+    }
+
+    /// Parks the task or child that was polled and is pending.
+    #[inline]
+    pub(crate) fn park_task(&self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
+        if self.tasks.borrow_mut().park(key, task, self.leaf.get()) {
+            self.count_yield();
         }
     }
 

@@ -1,7 +1,7 @@
 //! Drops a canceled future that waits for nothing that the runtime will complete (C6).
 
 use super::waiting::WaitRow;
-use crate::runtime::core::{Core, describe};
+use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
@@ -30,7 +30,7 @@ impl Core {
             if self.is_busy(at) {
                 return false;
             }
-            if self.tasks.borrow().is_queued(key) {
+            if self.tasks.borrow().is_woken(key) {
                 self.count_self_wake();
                 return false;
             }
@@ -100,7 +100,7 @@ impl Core {
     pub(in crate::runtime) fn describe_task(&self, name: WakeId) -> String {
         let tasks = self.tasks.borrow();
         let origin = tasks.origin_of(name);
-        origin.map_or_else(|| "(unknown)".to_owned(), describe)
+        origin.map_or_else(|| "(unknown)".to_owned(), ToString::to_string)
     }
 
     /// Returns whether the runtime will still complete a leaf of this owner. If that leaf is an orphan, the future that

@@ -206,10 +206,10 @@ impl<T: 'static> Future for JoinHandle<T> {
                 return JoinPoll::Spent;
             }
             match core.tasks.borrow_mut().take_end(key) {
-                Some(end) => {
+                Some(taken) => {
                     core.leaf_ended(Leaf::new(table::LeafKind::Join, key));
                     core.spend_coop_budget();
-                    JoinPoll::Ended(end)
+                    JoinPoll::Ended(taken.end)
                 }
                 // A runtime that shuts down takes the results of its tasks itself.
                 None if !core.is_open() => JoinPoll::Ended(End::Aborted),
@@ -249,7 +249,8 @@ impl<T: 'static> Future for JoinHandle<T> {
 fn outcome<T: 'static>(end: End) -> Result<T, JoinError> {
     match end {
         End::Output(mut task) => {
-            let output = task.as_mut().output().downcast_mut::<Option<T>>();
+            let output = task.as_mut().map(|task| task.as_mut().output());
+            let output = output.and_then(|output| output.downcast_mut::<Option<T>>());
             match output.and_then(Option::take) {
                 Some(output) => Ok(output),
                 None => unreachable!("a task that ended has its output until its handle takes it"),
@@ -281,10 +282,12 @@ impl<T> JoinHandle<T> {
             // A runtime that shuts down takes the results of its tasks itself.
             && core.is_open()
         {
-            let mut finished = core.tasks.borrow_mut().release(key, claim);
+            let (joiner, unclaimed) = core.tasks.borrow_mut().release(key, claim);
             // The task that awaited this handle has let go of it: there is no task to wake.
-            drop_waker(finished.joiner.take());
-            core.settle(finished);
+            drop_waker(joiner);
+            if let Some(unclaimed) = unclaimed {
+                core.dispose_of_end(unclaimed);
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Tasks and children: spawning them, and the handles that join and abort them.
 
 mod abort;
-mod children;
 mod join;
 mod spawn;
 #[cfg(doctest)]

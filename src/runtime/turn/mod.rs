@@ -21,9 +21,9 @@ use super::fault::{Fault, catch};
 use crate::driver::Reaped;
 use crate::sys::{EnterWait, Instant, prefetch};
 use crate::table::Key;
-use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of, waker};
+use crate::tasks::{End, Posted, Task, Turn, WakeId, wake_id_of};
 use std::any::Any;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
@@ -145,23 +145,17 @@ impl Core {
     #[inline]
     pub(super) fn poll_task(
         &self,
-        turn: ReadyTask,
+        turn: Turn,
         polled: &mut PolledTask,
         main: PollMain<'_>,
     ) -> bool {
-        let ReadyTask {
-            key,
+        let Turn {
+            ready,
             task,
             aborted,
-            leaf,
-            canceled,
-            has_scope,
         } = turn;
-        let wake_id = WakeId::new(self.slot_number, key);
-        self.enter_task(key, leaf, canceled, has_scope);
-        self.fill_coop_budget();
-        // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(waker(wake_id));
+        let key = ready.key;
+        let waker = self.enter_task(ready);
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             // Park the row first: a panic of the main future propagates to the caller of `block_on`.
@@ -192,8 +186,8 @@ impl Core {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
-        } else if self.tasks.borrow_mut().park(key, task, self.leaf.get()) {
-            self.count_yield();
+        } else {
+            self.park_task(key, task);
         }
         self.leave_task();
         false
@@ -207,9 +201,6 @@ impl Core {
 
     #[inline(never)]
     fn finish(&self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
-        let Some(task) = task else {
-            unreachable!("only a task ends")
-        };
         let finished = self.tasks.borrow_mut().finish(key, End::Output(task));
         self.settle(finished);
     }
@@ -450,6 +441,15 @@ impl Core {
         if !foreign.is_empty() {
             self.wake_foreign(foreign);
         }
+    }
+
+    /// Wakes a task or child.
+    pub(crate) fn wake_task(&self, task: Key) {
+        let foreign = self
+            .tasks
+            .borrow_mut()
+            .wake(WakeId::new(self.slot_number, task));
+        self.wake_foreign(foreign);
     }
 
     /// Wakes foreign wakers, which run user code: the caller borrows nothing.
