@@ -98,11 +98,9 @@ pub(super) struct ChildSet {
     pub(super) scope: Key,
     /// The child set in the task table.
     set: Key,
-    /// The row of the body.
+    /// The row of the body, until the body has ended.
     body: Cell<Option<Key>>,
     slots: RefCell<Table<ChildSlot>>,
-    /// The number of children that have not ended, including the body.
-    pub(super) alive: Cell<usize>,
     /// The number of children that were started and have not ended, without the body.
     running: Cell<usize>,
     /// The maximum of `running`, except for children that their handles cancel.
@@ -179,7 +177,6 @@ impl ChildSet {
             set: core.tasks().open_child_set(),
             body: Cell::new(None),
             slots: RefCell::new(Table::new()),
-            alive: Cell::new(0),
             running: Cell::new(0),
             limit: Cell::new(usize::MAX),
             waiting: RefCell::default(),
@@ -200,7 +197,14 @@ impl ChildSet {
         children
     }
 
+    /// Whether the body and all children have ended.
+    #[inline]
+    pub(super) fn have_ended(&self) -> bool {
+        self.body.get().is_none() && self.len() == 0
+    }
+
     /// Returns the number of children that have not ended, without the body.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.running.get() + self.waiting.borrow().len()
     }
@@ -239,7 +243,6 @@ impl ChildSet {
         });
         drop(slots);
         assert_eq!(slot.index(), new.slot, "T4: where the next row will be");
-        self.alive.set(self.alive.get() + 1);
         core.wake_foreign(foreign);
         key
     }
@@ -447,7 +450,7 @@ impl ChildSet {
                     None,
                     true,
                 );
-                if self.alive.get() == 0 || core.has_changed(saved) {
+                if self.have_ended() || core.has_changed(saved) {
                     return StopReason::Look;
                 }
                 continue;
@@ -517,6 +520,9 @@ impl ChildSet {
             }
             kind => (End::Aborted, kind),
         };
+        if is_body {
+            self.body.set(None);
+        }
         self.finish(core, child, end, leaf, was_running && !is_body);
         Ended {
             is_body,
@@ -535,13 +541,15 @@ impl ChildSet {
         leaf: Option<Leaf>,
         was_running: bool,
     ) {
-        let mut finished = core.tasks().finish(child.key, end);
-        match finished.unclaimed.take() {
-            Some(unclaimed) => self.dispose(core, unclaimed),
-            None => self.list_ended(child),
+        let finished = core.tasks().finish(child.key, end);
+        match finished.is_claimed {
+            true => self.list_ended(child),
+            false => {
+                let unclaimed = core.tasks().take_unclaimed(child.key);
+                self.dispose(core, unclaimed);
+            }
         }
-        self.alive.set(self.alive.get() - 1);
-        if let Some(leaf) = finished.leaf.take().or(leaf) {
+        if let Some(leaf) = leaf {
             core.inherit(child.key, leaf, self.scope);
         }
         core.settle(finished);
@@ -585,16 +593,14 @@ impl ChildSet {
 
     /// Frees the slot of a child whose row is gone.
     #[inline]
-    fn free_slot(&self, at: u32) -> ChildSlot {
-        let slot = {
-            let mut slots = self.slots.borrow_mut();
-            let key = slots.at(at).map(|(key, _)| key);
-            key.and_then(|key| slots.remove(key)).expect(SLOT)
-        };
-        if let (Some(place), Some(ended)) = (slot.place, &mut *self.ended.borrow_mut()) {
+    fn free_slot(&self, at: u32) -> (Option<ErasedChild>, Attribution) {
+        let slot = self.slots.borrow_mut().remove_at(at).expect(SLOT);
+        if let Some(place) = slot.place
+            && let Some(ended) = &mut *self.ended.borrow_mut()
+        {
             ended.remove(place);
         }
-        slot
+        (slot.child, slot.attributed)
     }
 
     /// Drops something of a child in the group's scope. What the kernel still has of it, a listener's accept for
@@ -605,13 +611,16 @@ impl ChildSet {
         core.leave(before);
     }
 
-    /// Drops the result of a child that nobody takes, and reports a failure or panic.
-    fn dispose(&self, core: &Core, unclaimed: Unclaimed) {
-        let slot = self.free_slot(unclaimed.slot);
-        let Some(mut child) = slot.child else {
-            return core.dispose_of_end(unclaimed);
+    /// Drops the result of a child that has ended and that nobody takes, and reports a failure or panic.
+    fn dispose(&self, core: &Core, unclaimed: Option<Unclaimed>) {
+        let Some(unclaimed) = unclaimed else {
+            return;
         };
-        let report = || child.get().report(slot.attributed.any());
+        let (child, attributed) = self.free_slot(unclaimed.slot);
+        let Some(mut child) = child else {
+            return core.dispose_of_end(Some(unclaimed));
+        };
+        let report = || child.get().report(attributed.any());
         let failure = core.guard("a child's output", report);
         self.guard(core, "a child's output", || drop(child));
         if let Some(Some(message)) = failure {
@@ -628,8 +637,8 @@ impl ChildSet {
             let has_ended = core.tasks().is_finished(key);
             if !has_ended {
                 let was_running = !self.stop_waiting(slot);
-                let child = PolledChild { key, slot };
-                let ended = self.ended(core, child, EndKind::Dropped, None, was_running);
+                let (child, leaf) = (PolledChild { key, slot }, core.tasks().leaf(key));
+                let ended = self.ended(core, child, EndKind::Dropped, leaf, was_running);
                 body |= ended.is_body;
             }
         }
@@ -663,9 +672,7 @@ impl ChildSet {
     /// Called when a child's handle is dropped. Drops the child's result, if it has ended.
     pub(super) fn release(&self, core: &Core, key: Key) {
         let (joiner, unclaimed) = core.tasks().release(key, Claim::Dropped);
-        if let Some(unclaimed) = unclaimed {
-            self.dispose(core, unclaimed);
-        }
+        self.dispose(core, unclaimed);
         runtime::drop_waker(joiner);
     }
 
@@ -676,7 +683,7 @@ impl ChildSet {
     /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
     pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> ChildResult<T> {
-        let taken = {
+        let (end, slot) = {
             let mut tasks = core.tasks();
             match tasks.take_end(key) {
                 Some(taken) => taken,
@@ -685,8 +692,7 @@ impl ChildSet {
                 None => return ChildResult::Running,
             }
         };
-        let slot = self.free_slot(taken.slot);
-        match (taken.end, slot.child) {
+        match (end, self.free_slot(slot).0) {
             (End::Output(_), Some(mut child)) => {
                 let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;

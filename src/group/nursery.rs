@@ -267,7 +267,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
                 // The group has moved to another scope since its last poll.
                 self.children.notify_free(core);
             }
-            if is_canceled && self.children.alive.get() > 0 {
+            if is_canceled && !self.children.have_ended() {
                 if !self.children.notified.get() {
                     self.children.notify_canceled(core);
                 }
@@ -281,7 +281,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
                     }
                 }
             }
-            if self.children.alive.get() == 0 {
+            if self.children.have_ended() {
                 break;
             }
             let next = self

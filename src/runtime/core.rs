@@ -557,19 +557,31 @@ impl Core {
 
     // The ends of tasks.
 
-    /// Closes the scope of a finished task or child, wakes its joiner, and disposes of a task's result that has no joiner.
+    /// Ends a task whose future has completed or was dropped.
+    #[inline(never)]
+    pub(super) fn finish_task(&self, key: Key, end: End) {
+        let finished = self.tasks.borrow_mut().finish(key, end);
+        let is_claimed = finished.is_claimed;
+        self.settle(finished);
+        if !is_claimed {
+            let unclaimed = self.tasks.borrow_mut().take_unclaimed(key);
+            self.dispose_of_end(unclaimed);
+        }
+    }
+
+    /// Closes the scope of a finished task or child, and wakes its joiner.
     #[inline]
     pub(crate) fn settle(&self, finished: Finished) {
         if let Some(scope) = finished.scope {
             self.close_scope(scope);
         }
         self.wake_foreign(finished.joiner);
-        if let Some(unclaimed) = finished.unclaimed {
-            self.dispose_of_end(unclaimed);
-        }
     }
 
-    pub(crate) fn dispose_of_end(&self, unclaimed: Unclaimed) {
+    pub(crate) fn dispose_of_end(&self, unclaimed: Option<Unclaimed>) {
+        let Some(unclaimed) = unclaimed else {
+            return;
+        };
         match unclaimed.end {
             End::Output(Some(task)) if unclaimed.is_reported => {
                 self.report_failure(task, &unclaimed.origin);

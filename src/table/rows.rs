@@ -337,32 +337,58 @@ impl<T, const BITS: u32> Table<T, BITS> {
     /// Removes and returns the row with this key, if it still exists (T1).
     #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        self.free_with(key, Option::take)
+        self.free_with(key.index(), |row| {
+            match row.generation == key.generation() {
+                true => row.value.take(),
+                false => None,
+            }
+        })
     }
 
-    /// Drops the row with this key in place, if it still exists (T1): removing it would copy it.
+    /// Removes and returns the row at this index.
+    #[inline]
+    pub(crate) fn remove_at(&mut self, index: u32) -> Option<T> {
+        self.free_with(index, |row| row.value.take())
+    }
+
+    /// Drops the row with this key in place, if it still exists (T1).
     #[inline]
     pub(crate) fn discard(&mut self, key: Key) {
-        self.free_with(key, |value| value.is_some().then(|| *value = None));
+        self.take_out(key, |_| Some(()));
     }
 
-    /// Frees the row with this key, if it still exists and `empty` returns a value taken out of it.
+    /// Takes something out of the row with this key, if the row still exists (T1), and drops the rest of it in place:
+    /// removing it would copy it. If `take` returns `None`, the row stays.
+    #[inline]
+    pub(crate) fn take_out<R>(
+        &mut self,
+        key: Key,
+        take: impl FnOnce(&mut T) -> Option<R>,
+    ) -> Option<R> {
+        self.free_with(key.index(), |row| {
+            if row.generation != key.generation() {
+                return None;
+            }
+            let taken = take(row.value.as_mut()?)?;
+            row.value = None;
+            Some(taken)
+        })
+    }
+
+    /// Frees the row at this index, if `empty` takes the value out of it.
     #[inline(always)]
     fn free_with<R>(
         &mut self,
-        key: Key,
-        empty: impl FnOnce(&mut Option<T>) -> Option<R>,
+        index: u32,
+        empty: impl FnOnce(&mut Row<T>) -> Option<R>,
     ) -> Option<R> {
         let free = self.free;
-        let row = self.row_mut(key.index())?;
-        if row.generation != key.generation() {
-            return None;
-        }
-        let emptied = empty(&mut row.value)?;
+        let row = self.row_mut(index)?;
+        let emptied = empty(row)?;
         // No row has generation zero, not even after 2^32 values.
         row.generation = row.generation.wrapping_add(1).max(1);
         row.next_free = free;
-        self.free = key.index();
+        self.free = index;
         self.len -= 1;
         Some(emptied)
     }

@@ -148,19 +148,17 @@ pub(crate) struct Turn {
 }
 
 /// The work that the end of a task leaves to do, outside the borrow.
-#[must_use = "a joiner is to be woken, or a result to be disposed of"]
+#[must_use = "a joiner is to be woken, a scope to be closed, and a result to be disposed of"]
 pub(crate) struct Finished {
     /// The joiner, if it is not a task of this runtime, which has been woken.
     pub(crate) joiner: Option<Waker>,
-    /// The result of a task without a handle.
-    pub(crate) unclaimed: Option<Unclaimed>,
-    /// The task's own scope, to be closed.
+    /// The task's own scope.
     pub(crate) scope: Option<Key>,
-    /// The leaf of a child that was not being polled.
-    pub(crate) leaf: Option<Leaf>,
+    /// Whether a handle will take the result.
+    pub(crate) is_claimed: bool,
 }
 
-/// The result of a task whose row is gone.
+/// The result of a task that no handle will take.
 pub(crate) struct Unclaimed {
     pub(crate) end: End,
     pub(crate) origin: Origin,
@@ -168,18 +166,6 @@ pub(crate) struct Unclaimed {
     pub(crate) is_reported: bool,
     /// The slot of a child in its child set.
     pub(crate) slot: u32,
-}
-
-impl Unclaimed {
-    #[inline]
-    fn new(end: End, row: TaskRow) -> Unclaimed {
-        Unclaimed {
-            end,
-            origin: row.origin,
-            is_reported: row.state.claim() == Claim::Reported,
-            slot: row.child_of.slot,
-        }
-    }
 }
 
 /// The capacity for panic payloads that is kept.
@@ -457,55 +443,62 @@ impl Tasks {
             unreachable!("K2: a task ends once")
         };
         self.alive -= usize::from(row.child_of == ChildOf::NONE);
-        let has_scope = row.state.end(match end {
-            End::Output(_) => Stage::Output,
-            End::Panicked(_) => Stage::Panicked,
-            End::Aborted => Stage::Aborted,
-        });
-        let scope = has_scope.then_some(row.scope);
-        let leaf = row.leaf.take();
-        if row.state.claim() != Claim::Handle {
-            let row = self.rows.remove(key);
-            return Finished {
-                joiner: None,
-                unclaimed: row.map(|row| Unclaimed::new(end, row)),
-                scope,
-                leaf,
-            };
-        }
-        let joiner = row.joiner.take();
-        match end {
-            End::Output(task) => row.task = task,
-            End::Aborted => {}
+        let stage = match end {
+            End::Output(task) => {
+                row.task = task;
+                Stage::Output
+            }
             End::Panicked(payload) => {
                 self.payloads.insert(key, payload);
+                Stage::Panicked
             }
-        }
+            End::Aborted => Stage::Aborted,
+        };
+        let scope = row.state.end(stage).then_some(row.scope);
+        let is_claimed = row.state.claim() == Claim::Handle;
+        let joiner = row.joiner.take();
         let joiner = match joiner.as_ref().and_then(wake_id_of) {
             Some(name) if self.is_ours(name) => self.wake(name),
             _ => joiner,
         };
         Finished {
             joiner,
-            unclaimed: None,
             scope,
-            leaf,
+            is_claimed,
         }
     }
 
-    /// Removes the row of a task or child that has ended, and returns its result (K2).
+    /// Removes the row of a task or child that has ended (K2). Returns the result, and the slot of a child.
     #[inline]
-    pub(crate) fn take_end(&mut self, key: Key) -> Option<Unclaimed> {
-        if !self.rows.get(key)?.state.has_ended() {
-            return None;
-        }
-        let mut row = self.rows.remove(key)?;
-        let end = match row.state.stage() {
-            Stage::Output => End::Output(row.task.take()),
-            Stage::Panicked => End::Panicked(self.payloads.remove(&key)?),
-            _ => End::Aborted,
-        };
-        Some(Unclaimed::new(end, row))
+    pub(crate) fn take_end(&mut self, key: Key) -> Option<(End, u32)> {
+        self.take_row(key, |row, end| (end, row.child_of.slot))
+    }
+
+    /// Removes the row of a task or child that has ended and has no handle (K2).
+    pub(crate) fn take_unclaimed(&mut self, key: Key) -> Option<Unclaimed> {
+        self.take_row(key, |row, end| Unclaimed {
+            end,
+            origin: Origin {
+                name: row.origin.name.take(),
+                location: row.origin.location,
+            },
+            is_reported: row.state.claim() == Claim::Reported,
+            slot: row.child_of.slot,
+        })
+    }
+
+    #[inline(always)]
+    fn take_row<R>(&mut self, key: Key, take: impl FnOnce(&mut TaskRow, End) -> R) -> Option<R> {
+        let payloads = &mut self.payloads;
+        self.rows.take_out(key, |row| {
+            let end = match row.state.stage() {
+                Stage::Output => End::Output(row.task.take()),
+                Stage::Panicked => End::Panicked(payloads.remove(&key)?),
+                Stage::Aborted => End::Aborted,
+                Stage::Waiting | Stage::Parked | Stage::Running => return None,
+            };
+            Some(take(row, end))
+        })
     }
 
     /// Sets the joiner of a task, and the owner of that wait. Returns the replaced waker, for the caller to drop outside
@@ -541,7 +534,7 @@ impl Tasks {
             return (None, None);
         };
         row.state.release(claim);
-        (row.joiner.take(), self.take_end(key))
+        (row.joiner.take(), self.take_unclaimed(key))
     }
 
     /// Marks the task to be dropped at its next turn (C14). Does nothing if it has ended.
@@ -634,7 +627,7 @@ impl Tasks {
     /// Takes the results that handles have not taken, at shutdown. The handles find nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<Unclaimed> {
         let ended = self.own(TaskState::has_ended).into_iter();
-        ended.filter_map(|key| self.take_end(key)).collect()
+        ended.filter_map(|key| self.take_unclaimed(key)).collect()
     }
 }
 

@@ -206,10 +206,10 @@ impl<T: 'static> Future for JoinHandle<T> {
                 return JoinPoll::Spent;
             }
             match core.tasks.borrow_mut().take_end(key) {
-                Some(taken) => {
+                Some((end, _)) => {
                     core.leaf_ended(Leaf::new(table::LeafKind::Join, key));
                     core.spend_coop_budget();
-                    JoinPoll::Ended(taken.end)
+                    JoinPoll::Ended(end)
                 }
                 // A runtime that shuts down takes the results of its tasks itself.
                 None if !core.is_open() => JoinPoll::Ended(End::Aborted),
@@ -285,9 +285,7 @@ impl<T> JoinHandle<T> {
             let (joiner, unclaimed) = core.tasks.borrow_mut().release(key, claim);
             // The task that awaited this handle has let go of it: there is no task to wake.
             drop_waker(joiner);
-            if let Some(unclaimed) = unclaimed {
-                core.dispose_of_end(unclaimed);
-            }
+            core.dispose_of_end(unclaimed);
         }
     }
 }

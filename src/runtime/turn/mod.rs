@@ -181,7 +181,7 @@ impl Core {
         };
         let task = polled.task.take();
         if ready {
-            self.finish(key, task);
+            self.finish_task(key, End::Output(task));
         } else if self.canceled.get() && self.should_drop_canceled(key) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
@@ -199,17 +199,10 @@ impl Core {
         self.may_drop_main.get() && (self.force_shutdown.get() || self.should_drop_canceled(key))
     }
 
-    #[inline(never)]
-    fn finish(&self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
-        let finished = self.tasks.borrow_mut().finish(key, End::Output(task));
-        self.settle(finished);
-    }
-
     #[cold]
     fn drop_aborted(&self, key: Key, task: Pin<Box<dyn Task>>) {
         self.hook.guard("an aborted task", || drop(task));
-        let finished = self.tasks.borrow_mut().finish(key, End::Aborted);
-        self.settle(finished);
+        self.finish_task(key, End::Aborted);
     }
 
     /// Ends the task that was being polled with this panic payload. The panic of the main future is resumed.
@@ -220,8 +213,7 @@ impl Core {
         };
         self.leave_task();
         self.hook.guard("a task that had panicked", || drop(task));
-        let finished = self.tasks.borrow_mut().finish(key, End::Panicked(payload));
-        self.settle(finished);
+        self.finish_task(key, End::Panicked(payload));
     }
 
     /// Fires due timers (step 2).

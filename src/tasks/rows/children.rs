@@ -173,9 +173,14 @@ impl Tasks {
     pub(super) fn wake_parent(&mut self, key: Key, child_of: ChildOf) -> Option<Waker> {
         let (_, set) = self.sets.at_mut(child_of.set)?;
         set.ready.push(key);
-        if set.polled {
-            return None;
+        match set.polled {
+            true => None,
+            false => self.wake_above(child_of.set),
         }
+    }
+
+    fn wake_above(&mut self, set: u32) -> Option<Waker> {
+        let (_, set) = self.sets.at_mut(set)?;
         match wake_id_of(set.waker.as_ref()?) {
             Some(name) if name.runtime() == self.runtime => self.wake(name),
             // The next poll sets the waker again.
